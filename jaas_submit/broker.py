@@ -1,0 +1,118 @@
+"""Publishing a job's Celery message: the doorbell of a record that is in the ledger already."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import celery
+import kombu.exceptions
+import redis
+
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.names import TASK_RUN
+from jaas_submit.spec import JobSpec
+
+__all__ = ["celery_app", "message_to_json", "publish", "publish_again", "task_options"]
+
+
+def celery_app(broker: str, backend: str | None = None) -> celery.Celery:
+    """Return a Celery app that is good for publishing `jaas.run` and reading its results.
+
+    Args:
+        broker: Redis URL of the queues.
+        backend: Redis URL of the results; None means the same as the broker.
+    """
+    app = celery.Celery("jaas", broker=broker, backend=backend or broker, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        # A producer wants to be told within seconds that Redis is away, not to hang.
+        broker_transport_options={"socket_connect_timeout": 5, "socket_timeout": 10, "socket_keepalive": True},
+        task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1},
+        redis_socket_timeout=30,
+        redis_socket_connect_timeout=5,
+        redis_socket_keepalive=True,
+        redis_retry_on_timeout=True,
+    )
+    return app
+
+
+def task_options(spec: JobSpec) -> dict[str, Any]:
+    """Return the message options that say what operators see of a job, with no value of its environment in it."""
+    return {"argsrepr": "()", "kwargsrepr": f"({spec.summary()})"}
+
+
+def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None:
+    """Publish the message of a job whose record is in the ledger.
+
+    Args:
+        app: as ``celery_app`` makes it, or the user's own.
+        task_id: Celery's task id.
+        spec: the description.
+        queue: Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis did not take it. The record stays; a worker publishes it later.
+    """
+    try:
+        app.send_task(TASK_RUN, kwargs={"spec": spec.to_wire()}, task_id=task_id, queue=queue, **task_options(spec))
+    except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
+        raise LedgerUnavailable(f"job {task_id}: the message could not be published ({error})") from error
+
+
+def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:
+    """Return a received Celery message as JSON, so that ``publish_again`` can send the very same one.
+
+    Args:
+        headers: the task headers (id, group, root_id, ...).
+        body: the encoded body, with the callbacks, chord and chain.
+        properties: of these, what Celery's results need is kept.
+    """
+    raw = body if isinstance(body, bytes) else body.encode()
+    kept = {
+        key: properties[key]
+        for key in ("correlation_id", "reply_to", "priority", "content_type", "content_encoding")
+        if properties.get(key) is not None
+    }
+    plain = {key: value for key, value in headers.items() if _is_plain(value)}
+    return json.dumps({"headers": plain, "body": base64.b64encode(raw).decode(), "properties": kept})
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def publish_again(app: celery.Celery, message: str, queue: str) -> None:
+    """Publish a message that ``message_to_json`` kept: same id, same callbacks, same chord.
+
+    Args:
+        app: the Celery app.
+        message: the JSON text.
+        queue: Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis did not take it.
+    """
+    data = json.loads(message)
+    try:
+        with app.producer_or_acquire() as producer:
+            producer.publish(
+                base64.b64decode(data["body"]),
+                headers=data["headers"],
+                routing_key=queue,
+                exchange="",
+                declare=[app.amqp.queues[queue]],
+                retry=True,
+                retry_policy=app.conf.task_publish_retry_policy,
+                **{"content_type": "application/json", "content_encoding": "utf-8", **data["properties"]},
+            )
+    except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
+        raise LedgerUnavailable(f"the message could not be published again ({error})") from error

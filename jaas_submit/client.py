@@ -1,0 +1,439 @@
+"""The producer's library: ``Client`` and ``AsyncClient``, with the same verbs, and ``job`` for Celery canvas."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, Final
+
+import celery
+import redis
+import redis.asyncio
+from celery.canvas import Signature
+
+from jaas_submit import broker
+from jaas_submit.errors import LedgerUnavailable, SpecError, WaitTimeout
+from jaas_submit.ledger import Change, Ledger, connect
+from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE, TASK_RUN
+from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import JobState
+
+__all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle", "default_url", "job"]
+
+_LOOK_AGAIN: Final = 2.0
+"""Seconds after which a waiting client reads the record even if no notice came: pub/sub may lose one."""
+
+
+def default_url() -> str:
+    """Return the Redis URL that is used when none is given: JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
+
+    JAAS_REDIS_URL_FILE names a file with the URL, for passwords kept as a swarm secret.
+    """
+    if path := os.environ.get("JAAS_REDIS_URL_FILE"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read().strip()
+        except OSError as error:
+            raise SpecError(f"JAAS_REDIS_URL_FILE: {error}") from error
+    return os.environ.get("JAAS_REDIS_URL") or os.environ.get("CELERY_BROKER_URL") or "redis://127.0.0.1:6379/0"
+
+
+def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
+    """Return the Celery signature of a job, for chain, group and chord of your own app.
+
+    The job's record is written by the worker that receives the message. Within a chain, the result of the task before
+    it is passed on by Celery as the first argument; a job does not use it.
+
+    Args:
+        spec: the job's description.
+        queue: Celery queue of the jaas workers.
+    """
+    return Signature(
+        TASK_RUN,
+        kwargs={"spec": spec.to_wire()},
+        options={"queue": queue, **broker.task_options(spec)},
+    )
+
+
+class JobHandle:
+    """A submitted job.
+
+    Args:
+        client: whose connections it uses.
+        job_id: the job's id, which is Celery's task id too.
+    """
+
+    def __init__(self, client: Client, job_id: str) -> None:
+        self.id = job_id
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"JobHandle({self.id!r})"
+
+    def record(self) -> JobRecord:
+        """Return what the ledger knows of the job now.
+
+        Raises:
+            UnknownJob: its record has expired.
+        """
+        return self._client.ledger.get(self.id)
+
+    @property
+    def state(self) -> JobState:
+        """The job's state now."""
+        return self.record().state
+
+    def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+        """Wait for the end of the job and return its result.
+
+        Args:
+            timeout: seconds to wait; None waits for ever. The job goes on when the time is over.
+            check: True raises when the job ended badly, False never does; None takes the description's ``check``
+                (True by default).
+
+        Raises:
+            JobFailed: the job ended badly; ``.result`` is the whole result.
+            JobCancelled: the job was cancelled.
+            WaitTimeout: the time is over.
+            UnknownJob: the record has expired.
+        """
+        for _ in self.follow(timeout):
+            pass
+        result = self._client.result(self.id)
+        if check is None:
+            spec = self.record().spec
+            check = spec.check if spec else True
+        return result.check() if check else result
+
+    def follow(self, timeout: float | None = None) -> Iterator[Change]:
+        """Yield the job's transitions as they happen, from its present state on, and end with its terminal one.
+
+        Args:
+            timeout: seconds to wait in all; None waits for ever.
+
+        Raises:
+            WaitTimeout: the time is over.
+            UnknownJob: there is no record.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ledger = self._client.ledger
+        seen: Change | None = None
+        while True:
+            # A lost connection ends the subscription; the record says what was missed meanwhile.
+            with ledger.changes(self.id) as changes:
+                while True:
+                    record = ledger.get(self.id)
+                    change = Change(record.state, record.detail, record.reported)
+                    if seen is None or (change.state, change.detail) != (seen.state, seen.detail):
+                        seen = change
+                        yield change
+                    if record.terminal:
+                        return
+                    pause = _LOOK_AGAIN
+                    if deadline is not None:
+                        pause = min(pause, deadline - time.monotonic())
+                        if pause <= 0:
+                            raise WaitTimeout(f"job {self.id} is {record.state} after {timeout:g} s; it goes on")
+                    try:
+                        changes.next(pause)
+                    except LedgerUnavailable:
+                        break
+
+    def result(self) -> JobResult:
+        """Return the result of a job that has ended, without raising when it ended badly.
+
+        Raises:
+            ValueError: it has not ended yet.
+            UnknownJob: there is no record.
+        """
+        return self._client.result(self.id)
+
+    def logs(self, attempt: int | None = None) -> Logs:
+        """Return the captured output, with time and stream of each line.
+
+        Args:
+            attempt: which attempt, counted from 1; None means the last one.
+        """
+        return self._client.logs(self.id, attempt)
+
+    def cancel(self, why: str = "cancelled by the producer") -> JobState:
+        """Ask for the end of the job; see ``Client.cancel``."""
+        return self._client.cancel(self.id, why)
+
+
+class Client:
+    """Submits jobs and follows them.
+
+    Args:
+        url: Redis URL; None takes JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
+        queue: Celery queue of the workers.
+        prefix: first part of the ledger's Redis keys; the workers must use the same.
+        app: your own Celery app, if its broker and result backend shall be used for the messages.
+
+    Nothing is connected until the first call. Safe to share between threads; make one for each process.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        prefix: str = DEFAULT_PREFIX,
+        app: celery.Celery | None = None,
+    ) -> None:
+        self.url = url or default_url()
+        self.queue = queue
+        self.ledger = Ledger(connect(self.url), prefix)
+        self.app = app or broker.celery_app(self.url)
+
+    def __repr__(self) -> str:
+        return f"Client({_without_password(self.url)!r}, queue={self.queue!r})"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client may not be used again."""
+        self.ledger.client.close()
+        self.app.close()
+
+    def submit(self, spec: JobSpec) -> JobHandle:
+        """Enqueue a job: write its record, then publish its message.
+
+        When this returns, the job is in the ledger and will run, even if the message should get lost.
+
+        Args:
+            spec: the description.
+
+        Raises:
+            LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known.
+        """
+        job_id = str(uuid.uuid4())
+        self.ledger.create(job_id, spec, self.queue)
+        # The record is the job; should the message not get through, a worker publishes it again.
+        with contextlib.suppress(LedgerUnavailable):
+            broker.publish(self.app, job_id, spec, self.queue)
+        return JobHandle(self, job_id)
+
+    def map(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
+        """Submit several jobs; return their handles in the same order."""
+        return [self.submit(spec) for spec in specs]
+
+    def handle(self, job_id: str) -> JobHandle:
+        """Return a handle on a job that was submitted earlier, here or elsewhere."""
+        return JobHandle(self, job_id)
+
+    def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+        """Wait for a job by its id; see ``JobHandle.wait``."""
+        return self.handle(job_id).wait(timeout, check=check)
+
+    def result(self, job_id: str) -> JobResult:
+        """Return the result of a job that has ended.
+
+        Raises:
+            ValueError: it has not ended yet.
+            UnknownJob: there is no record.
+        """
+        record = self.ledger.get(job_id)
+        last = record.last
+        logs = self.ledger.logs(job_id, last.number) if last else None
+        return _result(record, logs)
+
+    def logs(self, job_id: str, attempt: int | None = None) -> Logs:
+        """Return the captured output of a job.
+
+        Args:
+            job_id: the job's id.
+            attempt: which attempt, counted from 1; None means the last one.
+
+        Raises:
+            UnknownJob: there is no record.
+        """
+        record = self.ledger.get(job_id)
+        number = attempt or (record.last.number if record.last else record.attempt)
+        return self.ledger.logs(job_id, number) or _no_logs(record)
+
+    def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
+        """Ask for the end of a job, durably: it is carried out even when no worker is up now.
+
+        Args:
+            job_id: the job's id.
+            why: the reason, kept in the record.
+
+        Returns:
+            The state the job was in. One that had not been launched is CANCELLED at once; of one that had ended
+            already nothing changes.
+
+        Raises:
+            UnknownJob: there is no record.
+        """
+        state, done = self.ledger.cancel(job_id, why)
+        if done:
+            # For those who wait for Celery's result. Should this process die before it, the worker that receives the
+            # message does the same.
+            record = self.ledger.get(job_id)
+            with contextlib.suppress(redis.RedisError, OSError):
+                self.app.backend.mark_as_revoked(record.task_id, reason=why, store_result=True)
+        return state
+
+    def history(self, state: JobState | None = None, limit: int = 100) -> list[JobRecord]:
+        """Return records, youngest first.
+
+        Args:
+            state: only jobs in this state.
+            limit: at most so many.
+        """
+        return self.ledger.find(self.ledger.ids(state, limit))
+
+
+class AsyncJobHandle:
+    """A submitted job, for asyncio; the verbs of ``JobHandle``."""
+
+    def __init__(self, client: AsyncClient, job_id: str) -> None:
+        self.id = job_id
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"AsyncJobHandle({self.id!r})"
+
+    async def record(self) -> JobRecord:
+        """Return what the ledger knows of the job now."""
+        return await asyncio.to_thread(self._client.sync.ledger.get, self.id)
+
+    async def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+        """Wait for the end of the job; see ``JobHandle.wait``. No thread is held while it waits."""
+        async for _ in self.follow(timeout):
+            pass
+        return await asyncio.to_thread(self._client.sync.wait, self.id, 0.0, check=check)
+
+    async def follow(self, timeout: float | None = None) -> AsyncIterator[Change]:
+        """Yield the job's transitions as they happen; see ``JobHandle.follow``."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        seen: Change | None = None
+        while True:
+            try:
+                async with self._client.redis.pubsub(ignore_subscribe_messages=True) as changes:
+                    await changes.subscribe(self._client.sync.ledger.changes_channel + self.id)
+                    await changes.get_message(timeout=5)
+                    while True:
+                        record = await self.record()
+                        change = Change(record.state, record.detail, record.reported)
+                        if seen is None or (change.state, change.detail) != (seen.state, seen.detail):
+                            seen = change
+                            yield change
+                        if record.terminal:
+                            return
+                        pause = _LOOK_AGAIN
+                        if deadline is not None:
+                            pause = min(pause, deadline - time.monotonic())
+                            if pause <= 0:
+                                raise WaitTimeout(f"job {self.id} is {record.state} after {timeout:g} s; it goes on")
+                        await changes.get_message(timeout=pause)
+            except redis.ConnectionError:
+                # The record says what was missed; reading it raises if Redis is still away.
+                await self.record()
+
+    async def result(self) -> JobResult:
+        """Return the result of a job that has ended; see ``JobHandle.result``."""
+        return await asyncio.to_thread(self._client.sync.result, self.id)
+
+    async def logs(self, attempt: int | None = None) -> Logs:
+        """Return the captured output; see ``JobHandle.logs``."""
+        return await asyncio.to_thread(self._client.sync.logs, self.id, attempt)
+
+    async def cancel(self, why: str = "cancelled by the producer") -> JobState:
+        """Ask for the end of the job; see ``Client.cancel``."""
+        return await asyncio.to_thread(self._client.sync.cancel, self.id, why)
+
+
+class AsyncClient:
+    """``Client`` for asyncio, with the same verbs and arguments."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        prefix: str = DEFAULT_PREFIX,
+        app: celery.Celery | None = None,
+    ) -> None:
+        self.sync = Client(url, queue=queue, prefix=prefix, app=app)
+        self.redis = redis.asyncio.Redis.from_url(self.sync.url)
+
+    def __repr__(self) -> str:
+        return f"Async{self.sync!r}"
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the client may not be used again."""
+        await self.redis.aclose()
+        await asyncio.to_thread(self.sync.close)
+
+    async def submit(self, spec: JobSpec) -> AsyncJobHandle:
+        """Enqueue a job; see ``Client.submit``."""
+        handle = await asyncio.to_thread(self.sync.submit, spec)
+        return AsyncJobHandle(self, handle.id)
+
+    async def map(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
+        """Submit several jobs; return their handles in the same order."""
+        return [await self.submit(spec) for spec in specs]
+
+    def handle(self, job_id: str) -> AsyncJobHandle:
+        """Return a handle on a job that was submitted earlier, here or elsewhere."""
+        return AsyncJobHandle(self, job_id)
+
+    async def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+        """Wait for a job by its id; see ``JobHandle.wait``."""
+        return await self.handle(job_id).wait(timeout, check=check)
+
+    async def result(self, job_id: str) -> JobResult:
+        """Return the result of a job that has ended; see ``Client.result``."""
+        return await asyncio.to_thread(self.sync.result, job_id)
+
+    async def logs(self, job_id: str, attempt: int | None = None) -> Logs:
+        """Return the captured output of a job; see ``Client.logs``."""
+        return await asyncio.to_thread(self.sync.logs, job_id, attempt)
+
+    async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
+        """Ask for the end of a job; see ``Client.cancel``."""
+        return await asyncio.to_thread(self.sync.cancel, job_id, why)
+
+    async def history(self, state: JobState | None = None, limit: int = 100) -> list[JobRecord]:
+        """Return records, youngest first; see ``Client.history``."""
+        return await asyncio.to_thread(self.sync.history, state, limit)
+
+
+def _result(record: JobRecord, logs: Logs | None) -> JobResult:
+    captured = logs or _no_logs(record)
+    output = CapturedOutput(
+        stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
+    )
+    return JobResult.of(record, output)
+
+
+def _no_logs(record: JobRecord) -> Logs:
+    if not record.terminal:
+        return Logs(
+            status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"
+        )
+    if record.last and record.last.container_id is None:
+        return Logs(reason="no container ran, so there is no output")
+    return Logs(status=LogStatus.UNAVAILABLE, reason="the output has expired")
+
+
+def _without_password(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('//')[0]}//***@{tail}" if at else url

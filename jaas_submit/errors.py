@@ -1,0 +1,121 @@
+"""The errors of jaas.
+
+    JaasError
+    ├── SpecError            the job description is wrong; nothing was enqueued (also a ValueError)
+    ├── UnknownJob           the ledger has no such job, or its record has expired (also a LookupError)
+    ├── WaitTimeout          `wait(timeout=...)` ran out; the job goes on (also a TimeoutError)
+    ├── JobFailed            the job ended badly: exit code, cause and last lines of output
+    │   └── JobCancelled     the job was cancelled
+    ├── TemporaryError       try again: nothing is known to be wrong with the request itself
+    │   ├── LedgerUnavailable   Redis did not answer, or refused the write
+    │   └── EngineUnavailable   the engine's API did not answer, or the swarm has no leader
+    └── PermanentError       the same request will fail again
+        ├── EngineRefused       the engine says no: bad mount, unknown network, ...
+        │   └── EngineNotFound  the thing named is not there
+        └── NotAManager         the engine is no swarm manager
+
+Temporary or permanent is told by type, so no caller compares texts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaas_submit.records import JobResult
+
+__all__ = [
+    "EngineNotFound",
+    "EngineRefused",
+    "EngineUnavailable",
+    "JaasError",
+    "JobCancelled",
+    "JobFailed",
+    "LedgerUnavailable",
+    "NotAManager",
+    "PermanentError",
+    "SpecError",
+    "TemporaryError",
+    "UnknownJob",
+    "WaitTimeout",
+]
+
+
+class JaasError(Exception):
+    """Base of every error that jaas raises on purpose."""
+
+
+class SpecError(JaasError, ValueError):
+    """A job description that cannot be accepted.
+
+    Args:
+        message: one sentence naming the field and the fix.
+        field: dotted path of the field, such as ``env.url``; empty when the whole description is meant.
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownJob(JaasError, LookupError):
+    """No record of this job: it was never submitted, or its record has expired."""
+
+
+class WaitTimeout(JaasError, TimeoutError):
+    """The time given to ``wait`` is over; the job itself goes on."""
+
+
+class JobFailed(JaasError):
+    """A job ended badly.
+
+    The single positional argument is the text, so that Celery can rebuild the exception from JSON.
+
+    Args:
+        message: what happened, with exit code and cause.
+        result: the whole result, where it is known (not when Celery rebuilt the exception).
+    """
+
+    def __init__(self, message: str = "the job failed", *_: Any, result: JobResult | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+    @property
+    def exit_code(self) -> int | None:
+        """The container's exit code; None where no container ended."""
+        return self.result.exit_code if self.result else None
+
+
+class JobCancelled(JobFailed):
+    """The job was cancelled before it ended by itself."""
+
+
+class TemporaryError(JaasError):
+    """Worth trying again."""
+
+
+class LedgerUnavailable(TemporaryError):
+    """Redis did not answer or refused the write."""
+
+
+class EngineUnavailable(TemporaryError):
+    """The engine did not answer in time, or answered that it cannot serve now.
+
+    What the request did is *unknown*: it may have been carried out.
+    """
+
+
+class PermanentError(JaasError):
+    """Trying the same again is pointless."""
+
+
+class EngineRefused(PermanentError):
+    """The engine understood the request and said no."""
+
+
+class EngineNotFound(EngineRefused):
+    """The engine does not know the object named."""
+
+
+class NotAManager(PermanentError):
+    """The engine is no swarm manager, so no service can be created there."""

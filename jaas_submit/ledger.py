@@ -1,0 +1,699 @@
+"""The ledger: every job's record in Redis. The only module that knows Redis keys and scripts.
+
+Keys (P is the prefix, "jaas" by default)::
+
+    P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
+                                created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
+                                reported, published_at
+    P:log:ID:ATTEMPT    string  packed Logs of one attempt
+    P:jobs              zset    id -> created_at: for lists
+    P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
+    P:held:HOLDER       set     ids that this worker process holds
+    P:holders           zset    holder -> time at which its lease runs out
+    P:orphans           zset    ids whose holder is gone -> time at which the message is (again) due to be published
+    P:heard             hash    queue -> created_at of the youngest record whose message arrived
+    P:info:HOLDER       string  what a worker says about itself (JSON), with the lease's time to live
+    P:lock:NAME         string  who does a cluster-wide duty now, with a time to live
+    P:changes:ID        channel one JSON object a transition
+    P:cancels           channel ids to cancel
+
+Rules that keep it right:
+
+* Every transition is one Lua script: it compares (state, holder) and sets record, indexes and channel together, so
+  there is nothing between two commands for a crash to hit.
+* Every time is Redis' own (TIME inside the scripts): clocks of workers and producers do not matter.
+* A worker may change a record only while it is the record's holder. One that was suspended past its lease finds
+  another holder there and drops the job.
+* A terminal record is never changed again, except for `reported` and its expiry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, TypeVar
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.names import DEFAULT_PREFIX
+from jaas_submit.records import Attempt, JobRecord, Logs
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
+
+__all__ = ["Change", "Claim", "ClaimAction", "Ledger", "Subscription", "connect", "parse_record"]
+
+T = TypeVar("T")
+
+RECORD_TTL: Final = 7 * 86400
+"""Seconds that a record and its logs are kept after the job has ended."""
+
+# Each script starts with this. KEYS[1] is the job's hash, ARGV[1] the prefix, ARGV[2] the id.
+_HEAD: Final = """
+local P, id = ARGV[1], ARGV[2]
+local job = KEYS[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local stamp = string.format('%.6f', now)
+local function move(from, to, detail)
+  if from then redis.call('ZREM', P .. ':state:' .. from, id) end
+  redis.call('ZADD', P .. ':state:' .. to, stamp, id)
+  redis.call('HSET', job, 'state', to, 'updated_at', stamp)
+  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = to, detail = detail or ''}))
+end
+local function hold(holder)
+  redis.call('HSET', job, 'holder', holder)
+  redis.call('SADD', P .. ':held:' .. holder, id)
+  redis.call('ZREM', P .. ':orphans', id)
+end
+local function unhold(holder)
+  redis.call('HSET', job, 'holder', '')
+  redis.call('SREM', P .. ':held:' .. holder, id)
+  redis.call('ZREM', P .. ':orphans', id)
+end
+"""
+
+# ARGV: 3 spec, 4 queue, 5 task_id, 6 message. Returns 1 when the record is new, 0 when it was there already.
+_CREATE: Final = """
+if redis.call('EXISTS', job) == 1 then return 0 end
+redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', ARGV[5], 'message', ARGV[6], 'holder', '',
+  'attempt', 0, 'attempts', '[]', 'created_at', stamp, 'published_at', stamp)
+redis.call('ZADD', P .. ':jobs', stamp, id)
+move(nil, 'QUEUED')
+return 1
+"""
+
+# ARGV: 3 holder. Returns {action, state of the record before the claim}.
+_CLAIM: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'queue', 'created_at', 'reported')
+local state, owner = r[1], r[2]
+if not state then return {'unknown', ''} end
+local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
+if tonumber(r[4]) > heard then redis.call('HSET', P .. ':heard', r[3], r[4]) end
+local terminal = state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
+if terminal and r[5] == '1' then return {'done', state} end
+if owner ~= '' and owner ~= ARGV[3] then
+  local lease = redis.call('ZSCORE', P .. ':holders', owner)
+  if lease and tonumber(lease) > now then return {'held', state} end
+  redis.call('SREM', P .. ':held:' .. owner, id)
+end
+-- A holder without a lease (it ran out just now) must still be found by the next reap.
+redis.call('ZADD', P .. ':holders', 'NX', now, ARGV[3])
+hold(ARGV[3])
+if terminal then return {'replay', state} end
+if state == 'QUEUED' then
+  redis.call('HSET', job, 'attempt', 1)
+  move('QUEUED', 'LAUNCHING')
+  return {'launch', state}
+end
+return {'adopt', state}
+"""
+
+# ARGV: 3 holder, 4 from states (comma-separated), 5 to, 6 detail, 7 log key, 8 log, 9 ttl, then field, value, ...
+# Returns {1, state} when done, {0, state, holder} when the record is not as expected.
+_MOVE: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder')
+if not r[1] then return {0, '', ''} end
+if r[2] ~= ARGV[3] or not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then
+  return {0, r[1], r[2]}
+end
+for i = 10, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
+if r[1] ~= ARGV[5] then
+  move(r[1], ARGV[5], ARGV[6])
+else
+  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = r[1], detail = ARGV[6]}))
+end
+return {1, ARGV[5], r[2]}
+"""
+
+# ARGV: 3 holder, 4 ttl. The record's outcome has reached Celery's result backend: nobody has to look after it any more.
+_REPORTED: Final = """
+if redis.call('EXISTS', job) == 0 then return 0 end
+local owner = redis.call('HGET', job, 'holder')
+if owner ~= ARGV[3] then return 0 end
+redis.call('HSET', job, 'reported', 1)
+unhold(owner)
+redis.call('EXPIRE', job, ARGV[4])
+redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = redis.call('HGET', job, 'state'),
+  detail = '', reported = true}))
+return 1
+"""
+
+# ARGV: 3 why, 4 attempts as JSON for a job that nobody launched, 5 ttl.
+# Returns {1 when this call ended the job, state before, holder}.
+_CANCEL: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel')
+local state = r[1]
+if not state then return {0, '', ''} end
+if state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED' then return {0, state, r[2]} end
+if not r[3] or r[3] == '' then redis.call('HSET', job, 'cancel', ARGV[3]) end
+if state == 'QUEUED' then
+  redis.call('HSET', job, 'attempts', ARGV[4])
+  move('QUEUED', 'CANCELLED', ARGV[3])
+  redis.call('EXPIRE', job, ARGV[5])
+  return {1, state, r[2]}
+end
+redis.call('PUBLISH', P .. ':cancels', id)
+return {0, state, r[2]}
+"""
+
+# ARGV: 3 holder. The holder gives the job up (shutdown): whoever receives its message next goes on with it.
+_RELEASE: Final = """
+if redis.call('HGET', job, 'holder') ~= ARGV[3] then return 0 end
+unhold(ARGV[3])
+redis.call('ZADD', P .. ':orphans', stamp, id)
+return 1
+"""
+
+# ARGV: 2 holder, 3 ttl, 4 info. Returns 1 when the lease was still there (or is the first), 0 when it had run out.
+_RENEW: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local old = redis.call('ZSCORE', P .. ':holders', ARGV[2])
+redis.call('ZADD', P .. ':holders', now + tonumber(ARGV[3]), ARGV[2])
+redis.call('SET', P .. ':info:' .. ARGV[2], ARGV[4], 'PX', math.ceil(tonumber(ARGV[3]) * 1000))
+if not old and redis.call('EXISTS', P .. ':seen:' .. ARGV[2]) == 1 then return 0 end
+redis.call('SET', P .. ':seen:' .. ARGV[2], 1, 'EX', 86400)
+return 1
+"""
+
+# ARGV: 2 most jobs a call. Takes every job from holders whose lease has run out. Returns the ids.
+_REAP: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local taken = {}
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. ':holders', '-inf', now)) do
+  local ids = redis.call('SRANDMEMBER', P .. ':held:' .. holder, tonumber(ARGV[2]) - #taken)
+  for _, id in ipairs(ids) do
+    local job = P .. ':job:' .. id
+    if redis.call('HGET', job, 'holder') == holder then
+      redis.call('HSET', job, 'holder', '')
+      redis.call('ZADD', P .. ':orphans', now, id)
+      taken[#taken + 1] = id
+    end
+    redis.call('SREM', P .. ':held:' .. holder, id)
+  end
+  if redis.call('SCARD', P .. ':held:' .. holder) == 0 then redis.call('ZREM', P .. ':holders', holder) end
+  if #taken >= tonumber(ARGV[2]) then break end
+end
+return taken
+"""
+
+# ARGV: 2 margin in seconds, 3 most, 4 pause in seconds. Returns ids whose message has to be published (again): orphans,
+# and QUEUED records whose message must have been lost: a message of a record that is younger by the margin has arrived
+# already (queues are first in, first out), or the record is older than the margin and its queue is empty (the caller
+# passes the empty queues as ARGV[5...]). The next time is put off by the pause, so that copies stay few.
+_DUE: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local margin, most, pause = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local due = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, most)) do
+  if redis.call('EXISTS', P .. ':job:' .. id) == 1 then
+    redis.call('ZADD', P .. ':orphans', now + pause, id)
+    due[#due + 1] = id
+  else
+    redis.call('ZREM', P .. ':orphans', id)
+  end
+end
+local empty = {}
+for i = 5, #ARGV do empty[ARGV[i]] = true end
+local queued = redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, most)
+for _, id in ipairs(queued) do
+  local r = redis.call('HMGET', P .. ':job:' .. id, 'queue', 'created_at', 'published_at')
+  if not r[1] then
+    redis.call('ZREM', P .. ':state:QUEUED', id)
+  elseif tonumber(r[3] or r[2]) <= now - margin then
+    local heard = tonumber(redis.call('HGET', P .. ':heard', r[1]) or '0')
+    if empty[r[1]] or tonumber(r[2]) < heard - margin then
+      redis.call('HSET', P .. ':job:' .. id, 'published_at', string.format('%.6f', now + pause - margin))
+      due[#due + 1] = id
+    end
+  end
+end
+return due
+"""
+
+# Ids in the indexes whose record has expired. ARGV: 2 how many of the oldest to look at. Returns how many were removed.
+_SWEEP: Final = """
+local P, gone = ARGV[1], 0
+for _, id in ipairs(redis.call('ZRANGE', P .. ':jobs', 0, tonumber(ARGV[2]) - 1)) do
+  if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
+    redis.call('ZREM', P .. ':jobs', id)
+    for _, state in ipairs({'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED'}) do
+      redis.call('ZREM', P .. ':state:' .. state, id)
+    end
+    redis.call('ZREM', P .. ':orphans', id)
+    gone = gone + 1
+  end
+end
+return gone
+"""
+
+
+class ClaimAction(StrEnum):
+    """What the worker that received a message has to do."""
+
+    LAUNCH = "launch"  # the job is new: create attempt 1
+    ADOPT = "adopt"  # its holder is gone: go on with the attempt that is under way
+    REPLAY = "replay"  # it has ended, and the result may still have to reach Celery
+    DONE = "done"  # it has ended, and Celery has the result: this message is a copy
+    HELD = "held"  # another live worker has it: this message is a copy
+    UNKNOWN = "unknown"  # there is no record
+
+
+class Claim(NamedTuple):
+    """Answer to a claim: what to do, and the state the record was in."""
+
+    action: ClaimAction
+    state: str
+
+
+class Change(NamedTuple):
+    """One notice from the changes channel."""
+
+    state: JobState
+    detail: str
+    reported: bool
+
+
+def connect(url: str, **options: Any) -> redis.Redis:
+    """Return a Redis client that reconnects, and that gives up on an answer after 10 seconds.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        options: further arguments of ``redis.Redis.from_url``.
+
+    Raises:
+        SpecError: the URL is of no such form.
+    """
+    settings: dict[str, Any] = {
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        # Scripts are idempotent (compare-and-set), so that repeating one after a lost reply is safe.
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+    }
+    try:
+        client: redis.Redis = redis.Redis.from_url(url, **{**settings, **options})
+    except ValueError as error:
+        raise SpecError(f"Redis URL: {error}") from None
+    return client
+
+
+@contextmanager
+def _reach(what: str) -> Iterator[None]:
+    """Map Redis' errors to ours."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+        raise LedgerUnavailable(f"{what}: Redis does not answer ({error})") from error
+    except redis.ResponseError as error:
+        # OOM, READONLY, MISCONF, NOREPLICAS, LOADING: the server refuses for now.
+        raise LedgerUnavailable(f"{what}: Redis refuses ({error})") from error
+
+
+class Ledger:
+    """All that is done with records.
+
+    Args:
+        client: a connection as ``connect`` makes it.
+        prefix: first part of every key.
+        ttl: seconds that a record is kept after the job has ended.
+
+    Every method raises LedgerUnavailable when Redis cannot be reached or refuses; the same call may then be repeated.
+    """
+
+    def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX, ttl: float = RECORD_TTL) -> None:
+        self.client = client
+        self.prefix = prefix
+        self.ttl = int(ttl)
+        script = client.register_script
+        self._create = script(_HEAD + _CREATE)
+        self._claim = script(_HEAD + _CLAIM)
+        self._move = script(_HEAD + _MOVE)
+        self._reported = script(_HEAD + _REPORTED)
+        self._cancel = script(_HEAD + _CANCEL)
+        self._release = script(_HEAD + _RELEASE)
+        self._renew = script(_RENEW)
+        self._reap = script(_REAP)
+        self._due = script(_DUE)
+        self._sweep = script(_SWEEP)
+
+    def __repr__(self) -> str:
+        return f"Ledger(prefix={self.prefix!r})"
+
+    def _key(self, *parts: object) -> str:
+        return ":".join([self.prefix, *map(str, parts)])
+
+    def _run(self, script: Callable[..., Any], job_id: str, *args: Any) -> Any:
+        with _reach(f"job {job_id}"):
+            return script(keys=[self._key("job", job_id)], args=[self.prefix, job_id, *args])
+
+    def _run_all(self, what: str, script: Callable[..., Any], *args: Any) -> Any:
+        with _reach(what):
+            return script(args=[self.prefix, *args])
+
+    # -- producers --------------------------------------------------------------------------------------------------
+
+    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
+        """Write the record of a new job, in state QUEUED.
+
+        Args:
+            job_id: the job's id.
+            spec: the description; None where a foreign message held none that is valid.
+            queue: the queue that its message goes to.
+            task_id: Celery's task id where it differs from the job's id.
+            message: the Celery message as JSON, where only this copy could be published again (foreign producers).
+
+        Returns:
+            Whether the record is new; False leaves the one that is there untouched.
+        """
+        text = spec.to_json() if spec else ""
+        return bool(self._run(self._create, job_id, text, queue, task_id or job_id, message))
+
+    def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
+        """Ask for the end of a job; durable, so that it is carried out even when no worker is up now.
+
+        Returns:
+            The state before, and whether the job is CANCELLED by this very call (nobody had launched it).
+
+        Raises:
+            UnknownJob: there is no record.
+        """
+        attempt = Attempt(
+            number=0, state=JobState.CANCELLED, cause=Cause.CANCELLED, reason=why, finished_at=datetime.now(UTC)
+        )
+        done, state, _ = self._run(self._cancel, job_id, why, _dump_attempts([attempt]), self.ttl)
+        if not state:
+            raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+        return JobState(_text(state)), bool(done)
+
+    # -- workers ----------------------------------------------------------------------------------------------------
+
+    def claim(self, job_id: str, holder: str) -> Claim:
+        """Become the holder of a job whose message arrived, unless a live worker is.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker process; its lease must be live (``renew``).
+        """
+        action, state = self._run(self._claim, job_id, holder)
+        return Claim(ClaimAction(_text(action)), _text(state))
+
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: object) -> bool:
+        """Move a job that this worker holds to another state (or update fields within its state).
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            to: a state that is not terminal.
+            detail: what the swarm says, for people.
+            fields: further fields of the record, such as ``node``.
+
+        Returns:
+            False when the record has another holder or is in a state that does not lead there: the caller drops it.
+        """
+        return self._moved(job_id, holder, to, detail, fields)
+
+    def finish(self, job_id: str, holder: str, attempts: Sequence[Attempt], logs: Logs | None = None) -> bool:
+        """Write the outcome of a job that this worker holds: state, attempts and logs in one step.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            attempts: all attempts; the last one decides the state.
+            logs: captured output of the last attempt; None where no container ran.
+
+        Returns:
+            False when the record has another holder or has ended already: the caller drops it.
+        """
+        last = attempts[-1]
+        fields: dict[str, object] = {"attempts": _dump_attempts(attempts), "detail": last.reason}
+        if last.node:
+            fields["node"] = last.node
+        if last.started_at:
+            fields["started_at"] = last.started_at.timestamp()
+        return self._moved(job_id, holder, last.state, last.reason, fields, logs, last.number)
+
+    def _moved(
+        self,
+        job_id: str,
+        holder: str,
+        to: JobState,
+        detail: str,
+        fields: dict[str, object],
+        logs: Logs | None = None,
+        attempt: int = 0,
+    ) -> bool:
+        sources = [state for state, targets in TRANSITIONS.items() if to in targets or (state is to not in TERMINAL)]
+        fields = {"detail": detail, **fields}
+        pairs = [item for pair in fields.items() for item in pair]
+        log_key = self._key("log", job_id, attempt) if logs is not None else ""
+        packed = logs.pack() if logs is not None else b""
+        done, *answer = self._run(
+            self._move, job_id, holder, ",".join(sources), str(to), detail, log_key, packed, self.ttl, *pairs
+        )
+        if not done and to in TERMINAL:
+            # The reply to our own finish may have been lost and the script sent again: nobody but the holder writes this.
+            return _text(answer[0]) == to and _text(answer[1]) == holder
+        return bool(done)
+
+    def reported(self, job_id: str, holder: str) -> bool:
+        """Note that the outcome has reached Celery; the holder lets go of the job, and the record starts to expire."""
+        return bool(self._run(self._reported, job_id, holder, self.ttl))
+
+    def release(self, job_id: str, holder: str) -> bool:
+        """Give a job up without an outcome, for another worker to go on with it."""
+        return bool(self._run(self._release, job_id, holder))
+
+    def message(self, job_id: str) -> str:
+        """Return the foreign Celery message of a job as JSON, empty where it can be made from the record."""
+        with _reach(f"job {job_id}"):
+            return _text(self.client.hget(self._key("job", job_id), "message") or "")
+
+    def holds(self, holder: str) -> set[str]:
+        """Return the ids of the jobs that this worker holds."""
+        with _reach("held jobs"):
+            return {_text(item) for item in self.client.smembers(self._key("held", holder))}
+
+    def cancels_among(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return id and reason of those jobs that are to be cancelled."""
+        with _reach("cancellations"):
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hget(self._key("job", job_id), "cancel")
+            return {i: _text(why) for i, why in zip(job_ids, pipe.execute(), strict=True) if why}
+
+    def renew(self, holder: str, ttl: float, info: dict[str, Any]) -> bool:
+        """Take or renew a worker's lease.
+
+        Args:
+            holder: the worker process.
+            ttl: seconds until it runs out.
+            info: what the worker says about itself, for operators.
+
+        Returns:
+            False when the lease had run out and its jobs may have been given to others.
+        """
+        return bool(self._run_all("lease", self._renew, holder, ttl, json.dumps(info)))
+
+    def drop_lease(self, holder: str) -> None:
+        """End a worker's lease at once (shutdown); jobs that it still holds become orphans at the next ``reap``."""
+        with _reach("lease"):
+            self.client.zadd(self._key("holders"), {holder: 0}, xx=True)
+            self.client.delete(self._key("info", holder))
+
+    def reap(self, most: int = 500) -> list[str]:
+        """Take the jobs from workers whose lease has run out; return their ids."""
+        return [_text(item) for item in self._run_all("leases", self._reap, most)]
+
+    def due(self, margin: float, pause: float, empty_queues: Iterable[str] = (), most: int = 500) -> list[str]:
+        """Return the ids of jobs whose message has to be published (again).
+
+        Args:
+            margin: seconds by which a record must be older than one whose message arrived, to count its own as lost.
+            pause: seconds until the same job is returned again if nobody claims it.
+            empty_queues: queues in which no message waits now.
+            most: at most so many of either kind.
+        """
+        return [_text(item) for item in self._run_all("due", self._due, margin, most, pause, *empty_queues)]
+
+    def sweep(self, most: int = 1000) -> int:
+        """Remove expired records from the indexes; return how many there were among the oldest ``most``."""
+        return int(self._run_all("sweep", self._sweep, most))
+
+    def lock(self, name: str, holder: str, ttl: float) -> bool:
+        """Take or keep a cluster-wide duty; False when another worker has it."""
+        key = self._key("lock", name)
+        with _reach("duty"):
+            if self.client.set(key, holder, nx=True, px=int(ttl * 1000)):
+                return True
+            if _text(self.client.get(key) or "") != holder:
+                return False
+            return bool(self.client.pexpire(key, int(ttl * 1000)))
+
+    # -- everybody --------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> JobRecord:
+        """Return a job's record.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        return self._one(job_id, self.find([job_id]))
+
+    @staticmethod
+    def _one(job_id: str, found: list[JobRecord]) -> JobRecord:
+        if not found:
+            raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+        return found[0]
+
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Return the records of those of the jobs that have one, in the order given."""
+        with _reach("records"):
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hgetall(self._key("job", job_id))
+            rows = pipe.execute()
+        return [parse_record(i, row) for i, row in zip(job_ids, rows, strict=True) if row]
+
+    def logs(self, job_id: str, attempt: int) -> Logs | None:
+        """Return the captured output of an attempt; None where none is kept."""
+        with _reach(f"job {job_id}"):
+            data = self.client.get(self._key("log", job_id, attempt))
+        return Logs.unpack(data) if isinstance(data, bytes) else None
+
+    def ids(self, state: JobState | None = None, limit: int = 100, offset: int = 0) -> list[str]:
+        """Return ids of jobs, youngest first.
+
+        Args:
+            state: only jobs in this state (ordered by when they came into it).
+            limit: at most so many.
+            offset: how many to pass over first.
+        """
+        key = self._key("state", state) if state else self._key("jobs")
+        with _reach("jobs"):
+            return [_text(item) for item in self.client.zrevrange(key, offset, offset + limit - 1)]
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs there are in each state."""
+        with _reach("counts"):
+            pipe = self.client.pipeline(transaction=False)
+            for state in JobState:
+                pipe.zcard(self._key("state", state))
+            return dict(zip(JobState, pipe.execute(), strict=True))
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return what each live worker says about itself, with the number of jobs it holds."""
+        with _reach("workers"):
+            seconds, micros = self.client.time()
+            holders = [
+                _text(h) for h in self.client.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
+            ]
+            pipe = self.client.pipeline(transaction=False)
+            for holder in holders:
+                pipe.get(self._key("info", holder))
+                pipe.scard(self._key("held", holder))
+            answers = pipe.execute()
+        return [
+            {"holder": holder, "jobs": answers[2 * i + 1], **json.loads(answers[2 * i] or "{}")}
+            for i, holder in enumerate(holders)
+        ]
+
+    def now(self) -> float:
+        """Return Redis' clock, in seconds since the epoch."""
+        with _reach("clock"):
+            seconds, micros = self.client.time()
+        return float(seconds) + float(micros) / 1e6
+
+    def changes(self, job_id: str) -> Subscription:
+        """Return a subscription to the transitions of one job; use it in a ``with`` statement."""
+        return Subscription(self.client, self._key("changes", job_id))
+
+    def cancellations(self) -> Subscription:
+        """Return a subscription to the ids of jobs that are to be cancelled."""
+        return Subscription(self.client, self._key("cancels"))
+
+    @property
+    def changes_channel(self) -> str:
+        """Prefix of the channels on which transitions are published, for asynchronous clients."""
+        return self._key("changes", "")
+
+
+class Subscription:
+    """A pub/sub subscription. Read the record after ``__enter__``: what was published before it is not seen."""
+
+    def __init__(self, client: redis.Redis, channel: str) -> None:
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+        self._channel = channel
+
+    def __enter__(self) -> Subscription:
+        with _reach("subscription"):
+            self._pubsub.subscribe(self._channel)
+            # The confirmation must have arrived, else a change right now would be missed.
+            self._pubsub.get_message(timeout=5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pubsub.close()
+
+    def next(self, timeout: float) -> str | None:
+        """Return the next message, or None when there is none within the time.
+
+        Args:
+            timeout: seconds.
+        """
+        with _reach("subscription"):
+            message = self._pubsub.get_message(timeout=max(timeout, 0.001))
+        return _text(message["data"]) if message else None
+
+
+def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
+    """Return the record that a hash holds."""
+    fields = {_text(k): _text(v) for k, v in row.items()}
+    spec: JobSpec | None = None
+    if fields.get("spec"):
+        try:
+            spec = JobSpec.parse(fields["spec"])
+        except SpecError:  # written by a newer version; the job can be listed all the same
+            spec = None
+    return JobRecord(
+        id=job_id,
+        state=JobState(fields["state"]),
+        queue=fields.get("queue", ""),
+        spec=spec,
+        task_id=fields.get("task_id", job_id),
+        attempt=int(fields.get("attempt", 0)),
+        holder=fields.get("holder", ""),
+        detail=fields.get("detail", ""),
+        node=fields.get("node") or None,
+        cancel=fields.get("cancel", ""),
+        created_at=_time(fields["created_at"]),
+        updated_at=_time(fields["updated_at"]),
+        started_at=_time(fields["started_at"]) if fields.get("started_at") else None,
+        attempts=tuple(Attempt.model_validate(item) for item in json.loads(fields.get("attempts") or "[]")),
+        reported=fields.get("reported") == "1",
+    )
+
+
+def _dump_attempts(attempts: Sequence[Attempt]) -> str:
+    return json.dumps([attempt.model_dump(mode="json", exclude_defaults=True) for attempt in attempts])
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromtimestamp(float(text), UTC)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,68 @@
+"""Names that producers, workers and operators share. Changing one is a change of the wire format."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Final
+
+__all__ = [
+    "DEFAULT_PREFIX",
+    "DEFAULT_QUEUE",
+    "ENV_ATTEMPT",
+    "ENV_JOB_ID",
+    "LABEL_ATTEMPT",
+    "LABEL_JOB",
+    "LABEL_PREFIX",
+    "LABEL_SPEC_HASH",
+    "TASK_RUN",
+    "job_id_of",
+    "service_name",
+]
+
+TASK_RUN: Final = "jaas.run"
+"""The Celery task that runs one job."""
+
+DEFAULT_QUEUE: Final = "jaas"
+"""The Celery queue that workers consume."""
+
+DEFAULT_PREFIX: Final = "jaas"
+"""First part of every Redis key; two installations on one Redis need two prefixes."""
+
+LABEL_JOB: Final = "jaas.job"
+LABEL_ATTEMPT: Final = "jaas.attempt"
+LABEL_SPEC_HASH: Final = "jaas.spec-hash"
+LABEL_PREFIX: Final = "jaas.prefix"
+"""Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix."""
+
+ENV_JOB_ID: Final = "JAAS_JOB_ID"
+ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
+"""Environment variables that each container gets: which job it is, and which attempt, counted from 1."""
+
+# A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
+_PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
+_NAMESPACE = uuid.UUID("6f9cf9b2-55a6-4e0e-9a5f-0d1f3c2b7a11")
+
+
+def job_id_of(task_id: str) -> str:
+    """Return the job id that belongs to a Celery task id.
+
+    They are the same wherever the task id can be part of a service name, as Celery's own UUIDs can.
+
+    Args:
+        task_id: Celery's task id; a foreign producer may have chosen any text.
+
+    Returns:
+        The task id itself, or a UUID derived from it (always the same one).
+    """
+    return task_id if _PLAIN_ID.match(task_id) else str(uuid.uuid5(_NAMESPACE, task_id))
+
+
+def service_name(job_id: str, attempt: int) -> str:
+    """Return the name of the service that runs one attempt; the name is the lock (docs/architecture.md).
+
+    Args:
+        job_id: the job's id.
+        attempt: counted from 1.
+    """
+    return f"jaas-{job_id}-{attempt}"

@@ -1,0 +1,294 @@
+"""What the ledger stores and what users get back: attempts, logs, records and results."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jaas_submit.errors import JobCancelled, JobFailed
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import Cause, JobState, is_terminal
+
+__all__ = [
+    "RESULT_VERSION",
+    "Attempt",
+    "CapturedOutput",
+    "JobRecord",
+    "JobResult",
+    "LogLine",
+    "LogStatus",
+    "Logs",
+    "Outcome",
+]
+
+RESULT_VERSION: Final = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class LogStatus(StrEnum):
+    """How much of a container's output was kept."""
+
+    COMPLETE = "complete"  # every byte
+    TRUNCATED = "truncated"  # more than the cap: head and tail were kept, the cut is marked
+    UNAVAILABLE = "unavailable"  # the engine did not hand it out in time; what is there may be nothing
+
+
+class LogLine(NamedTuple):
+    """A piece of output, usually one line with its line end."""
+
+    time: str
+    """When the engine read it: RFC 3339 with nanoseconds, by the node's clock; empty for a mark of jaas."""
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The captured output of one attempt.
+
+    Args:
+        lines: pieces in the order in which the engine handed them out.
+        status: whether that is all there was.
+        reason: why it is not all, for people; empty when complete.
+    """
+
+    lines: tuple[LogLine, ...] = ()
+    status: LogStatus = LogStatus.COMPLETE
+    reason: str = ""
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as one text."""
+        return "".join(line.text for line in self.lines if line.stream == "stdout")
+
+    @property
+    def stderr(self) -> str:
+        """Standard error as one text."""
+        return "".join(line.text for line in self.lines if line.stream == "stderr")
+
+    @property
+    def text(self) -> str:
+        """Both streams as one text, in order."""
+        return "".join(line.text for line in self.lines)
+
+    def tail(self, count: int) -> str:
+        """Return the last ``count`` lines of both streams."""
+        return "".join(self.text.splitlines(keepends=True)[-count:])
+
+    def pack(self) -> bytes:
+        """Return the compressed form that the ledger stores."""
+        data = {"status": self.status, "reason": self.reason, "lines": self.lines}
+        return zlib.compress(json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogatepass"), 1)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Logs:
+        """Return what ``pack`` packed."""
+        raw = json.loads(zlib.decompress(data))
+        return cls(tuple(LogLine(*line) for line in raw["lines"]), LogStatus(raw["status"]), raw["reason"])
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Outcome(_Model):
+    """How one attempt ended."""
+
+    state: JobState
+    cause: Cause
+    reason: str = Field("", description="what the engine or jaas says about it, in one line")
+    exit_code: int | None = None
+    node: str | None = Field(None, description="host name of the node")
+    task_id: str | None = Field(None, description="swarm's task id")
+    container_id: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds between the container's start and end, by its node's clock."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max((self.finished_at - self.started_at).total_seconds(), 0.0)
+
+
+class Attempt(Outcome):
+    """One service that ran (or tried to run) the job."""
+
+    number: int = Field(ge=0, description="counted from 1; 0 where nothing was launched")
+    service: str | None = None
+    log_status: LogStatus = LogStatus.COMPLETE
+
+
+class JobRecord(_Model):
+    """What the ledger knows of a job now."""
+
+    id: str
+    state: JobState
+    queue: str
+    spec: JobSpec | None = Field(None, description="None where the message held no valid description")
+    task_id: str = Field(
+        "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"
+    )
+    attempt: int = 0
+    holder: str = ""
+    detail: str = Field("", description="what the swarm said last, such as why the task is pending")
+    node: str | None = None
+    cancel: str = Field("", description="why it is to be cancelled; empty when it is not")
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    reported: bool = False
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return is_terminal(self.state)
+
+    @property
+    def last(self) -> Attempt | None:
+        """The attempt that decided the outcome, or the newest that ended."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def label(self) -> str:
+        """One line for people."""
+        return self.spec.summary() if self.spec else "(no valid description)"
+
+
+class CapturedOutput(_Model):
+    """Output as it stands in the Celery result: text only, with a smaller cap than the ledger's."""
+
+    stdout: str = ""
+    stderr: str = ""
+    status: LogStatus = LogStatus.COMPLETE
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return self.stdout + self.stderr
+
+    @classmethod
+    def of(cls, logs: Logs, cap: int) -> CapturedOutput:
+        """Return the output cut to ``cap`` characters a stream (head and tail kept, the cut marked)."""
+        out, err = _cut(logs.stdout, cap), _cut(logs.stderr, cap)
+        cut = out != logs.stdout or err != logs.stderr
+        status = LogStatus.TRUNCATED if cut and logs.status is LogStatus.COMPLETE else logs.status
+        reason = logs.reason or (f"cut to {cap:,} characters a stream; `jaas logs` has more" if cut else "")
+        return cls(stdout=out, stderr=err, status=status, reason=reason)
+
+
+def _cut(text: str, cap: int) -> str:
+    if len(text) <= cap:
+        return text
+    half = cap // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut by jaas ...]\n{text[-half:]}"
+
+
+class JobResult(_Model):
+    """How a job ended: the object that Celery stores and that ``wait`` returns."""
+
+    version: Literal[1] = RESULT_VERSION
+    job_id: str
+    state: JobState
+    cause: Cause
+    exit_code: int | None = None
+    reason: str = ""
+    node: str | None = None
+    image: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    queued_at: datetime
+    started_at: datetime | None = Field(None, description="when the container started, by its node's clock")
+    finished_at: datetime | None = Field(None, description="when the container ended, by its node's clock")
+    duration: float | None = Field(None, description="seconds the container ran")
+    logs: CapturedOutput = CapturedOutput()
+
+    @classmethod
+    def of(cls, record: JobRecord, logs: CapturedOutput) -> JobResult:
+        """Return the result of a record that has ended.
+
+        Args:
+            record: a record in a terminal state.
+            logs: the captured output of its last attempt.
+        """
+        last = record.last
+        if not record.terminal or last is None:
+            raise ValueError(f"job {record.id} has not ended: it is {record.state}")
+        return cls(
+            job_id=record.id,
+            state=record.state,
+            cause=last.cause,
+            exit_code=last.exit_code,
+            reason=last.reason,
+            node=last.node,
+            image=record.spec.image if record.spec else None,
+            attempts=record.attempts,
+            queued_at=record.created_at,
+            started_at=last.started_at,
+            finished_at=last.finished_at,
+            duration=last.duration,
+            logs=logs,
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether the job ended well."""
+        return self.state is JobState.SUCCEEDED
+
+    @property
+    def stdout(self) -> str:
+        """Captured standard output."""
+        return self.logs.stdout
+
+    @property
+    def stderr(self) -> str:
+        """Captured standard error."""
+        return self.logs.stderr
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the plain JSON object that Celery stores."""
+        return self.model_dump(mode="json")
+
+    def sentence(self) -> str:
+        """Return in one line how the job ended: exit code, cause, reason, attempt and node."""
+        last = self.attempts[-1] if self.attempts else None
+        if self.ok:
+            what = "succeeded with exit code 0"
+        elif self.state is JobState.CANCELLED:
+            what = "was cancelled"
+        elif self.exit_code is not None:
+            what = f"failed with exit code {self.exit_code}"
+        else:
+            what = "failed without an exit code"
+        text = f"job {self.job_id} {what}"
+        if not self.ok:
+            text += f" (cause: {self.cause}{'; ' + self.reason if self.reason else ''})"
+        if last and last.number:
+            text += f", attempt {last.number}"
+        if self.node:
+            text += f" on {self.node}"
+        return text
+
+    def check(self) -> JobResult:
+        """Return the result itself when the job ended well.
+
+        Raises:
+            JobCancelled: it was cancelled.
+            JobFailed: it ended badly; the text has the exit code and the last lines of output.
+        """
+        if self.ok:
+            return self
+        text = self.sentence()
+        tail = "".join((self.logs.stdout + self.logs.stderr).splitlines(keepends=True)[-10:]).rstrip()
+        if tail:
+            text += f"; last output:\n{tail}"
+        kind = JobCancelled if self.state is JobState.CANCELLED else JobFailed
+        raise kind(text, result=self)

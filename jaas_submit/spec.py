@@ -1,0 +1,399 @@
+"""The job description: what a producer may ask for. Validated here, once, for library, CLI and worker alike."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, from_json
+
+from jaas_submit.errors import SpecError
+
+__all__ = [
+    "MAX_SPEC_BYTES",
+    "SPEC_VERSION",
+    "JobSpec",
+    "Mount",
+    "Resources",
+    "SecretMount",
+    "parse_duration",
+    "parse_size",
+]
+
+SPEC_VERSION: Final = 1
+MAX_SPEC_BYTES: Final = 512 * 1024
+"""Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\Z", re.IGNORECASE)
+_SIZE_UNIT = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_ENV_NAME = re.compile(r"[^=\x00\s]+\Z")
+_CONSTRAINT = re.compile(
+    r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]+)|engine\.labels\.[\w.-]+)\s*(==|!=)\s*\S.*\Z"
+)
+# The reference grammar of distribution images: [domain[:port]/]path[:tag][@digest], path in lower case.
+_PATH_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9-]+)*|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
+    rf"{_PATH_PART}(?:/{_PATH_PART})*"
+    r"(?::\w[\w.-]{0,127})?"
+    r"(?:@[a-zA-Z][a-zA-Z0-9]*:[0-9a-fA-F]{32,})?\Z"
+)
+
+
+def parse_duration(value: object) -> float:
+    """Return a duration in seconds.
+
+    Args:
+        value: a number of seconds, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
+
+    Raises:
+        ValueError: it is neither, or it is negative.
+    """
+    if isinstance(value, bool):
+        raise ValueError("give seconds or a duration such as 60s or 1h30m")
+    if isinstance(value, int | float):
+        seconds = float(value)
+    else:
+        text = str(value).strip()
+        parts = _DURATION_PART.findall(text)
+        if parts and "".join(n + u for n, u in parts) == text:
+            seconds = sum(float(n) * _DURATION_UNIT[u] for n, u in parts)
+        else:
+            try:
+                seconds = float(text)
+            except ValueError:
+                raise ValueError("give seconds or a duration such as 60s or 1h30m") from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("must not be negative; give seconds or a duration such as 60s")
+    return seconds
+
+
+def parse_size(value: object) -> int:
+    """Return a size in bytes.
+
+    Args:
+        value: a number of bytes, or a text such as ``512M`` or ``1.5GiB`` (powers of 1024, as the docker CLI has them).
+
+    Raises:
+        ValueError: it is neither, or it is negative.
+    """
+    if isinstance(value, bool):
+        raise ValueError("give bytes or a size such as 512M")
+    if isinstance(value, int | float):
+        size = float(value)
+    else:
+        match = _SIZE.match(str(value).strip())
+        if not match:
+            raise ValueError("give bytes or a size such as 512M, never a negative one")
+        size = float(match[1]) * _SIZE_UNIT[match[2].lower()]
+    if not 0 <= size < 2**63:
+        raise ValueError("must not be negative; give bytes or a size such as 512M")
+    return int(size)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str)]
+PositiveDuration = Annotated[
+    float, BeforeValidator(parse_duration, json_schema_input_type=float | str), Field(gt=0, description="seconds")
+]
+Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, hide_input_in_errors=True)
+
+
+class Mount(_Model):
+    """A host folder, a volume or a tmpfs in the container."""
+
+    type: Literal["bind", "volume", "tmpfs"] = "bind"
+    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
+    target: AbsolutePath
+    read_only: bool = False
+
+    @model_validator(mode="after")
+    def _source_fits_type(self) -> Self:
+        if self.type == "bind" and not self.source.startswith("/"):
+            raise ValueError("source of a bind mount must be an absolute path; for a volume say type=volume")
+        if self.type == "tmpfs" and self.source:
+            raise ValueError("a tmpfs mount has no source; leave it out")
+        if self.type == "volume" and "/" in self.source:
+            raise ValueError("source of a volume mount is a volume's name, without slashes; for a path say type=bind")
+        return self
+
+
+class SecretMount(_Model):
+    """A swarm secret as a file in the container; only its name travels, never its value."""
+
+    source: Name
+    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
+    uid: str = Field("0", pattern=r"^\d+$")
+    gid: str = Field("0", pattern=r"^\d+$")
+    mode: int = Field(0o444, ge=0, le=0o7777)
+
+
+class Resources(_Model):
+    """What the container may use at most (limits), or needs on its node (reservations)."""
+
+    cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
+    memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
+
+
+def _env_map(value: object) -> object:
+    """Accept ["A=b"] as well as {"A": "b"}, as compose files do."""
+    if not isinstance(value, list | tuple):
+        return value
+    pairs: dict[str, str] = {}
+    for item in value:
+        if not isinstance(item, str) or "=" not in item:
+            raise ValueError("each entry needs a '=': write NAME=value")
+        name, _, text = item.partition("=")
+        pairs[name] = text
+    return pairs
+
+
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError('give a list of words, such as ["sh", "-c", "echo hello"], so that nothing is split by guess')
+    return value
+
+
+def _list_of_names(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError('give a list, such as ["name"]')
+    return value
+
+
+def _secret_list(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [{"source": item} if isinstance(item, str) else item for item in value]
+    return _list_of_names(value)
+
+
+Words = Annotated[
+    tuple[Annotated[str, StringConstraints(max_length=128 * 1024)], ...],
+    BeforeValidator(_words),
+    Field(max_length=4096),
+]
+
+
+class JobSpec(_Model):
+    """One container to be run once.
+
+    Compose files' words are used where they have one: ``entrypoint`` replaces the image's entry point and ``command``
+    its arguments. Durations are seconds or texts such as ``1h30m``; sizes are bytes or texts such as ``512M``.
+
+    Raises:
+        SpecError: a field is wrong; the text names it and the fix.
+    """
+
+    version: Literal[1] = Field(1, description="version of this format")
+    image: str = Field(min_length=1, max_length=512)
+    entrypoint: Words | None = Field(None, description="replaces the image's ENTRYPOINT")
+    command: Words | None = Field(None, description="replaces the image's CMD: the arguments of the entry point")
+    env: Annotated[dict[str, str], BeforeValidator(_env_map)] = Field(default_factory=dict, repr=False, max_length=4096)
+    networks: Annotated[tuple[Name, ...], BeforeValidator(_list_of_names)] = Field((), max_length=64)
+    mounts: tuple[Mount, ...] = Field((), max_length=256)
+    secrets: Annotated[tuple[SecretMount, ...], BeforeValidator(_secret_list)] = Field((), max_length=256)
+    constraints: Annotated[tuple[str, ...], BeforeValidator(_list_of_names)] = Field(
+        (), max_length=64, description="placement, such as node.labels.disk==ssd"
+    )
+    limits: Resources = Resources()
+    reservations: Resources = Resources()
+    user: Text | None = Field(None, description="user[:group] inside the container")
+    workdir: AbsolutePath | None = None
+    name: Name | None = Field(None, description="for people: shown in lists and in Flower")
+    labels: dict[Name, Annotated[str, StringConstraints(max_length=256)]] = Field(
+        default_factory=dict, max_length=32, description="for finding the job again"
+    )
+    healthcheck: bool = Field(False, description="true: the image's HEALTHCHECK may kill the job")
+    registry: Text | None = Field(
+        None, description="registry whose credentials, kept on the worker's side, are used to pull the image"
+    )
+    stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+]{1,12}$")] | None = None
+    stop_grace: Duration = Field(10.0, le=86400, description="seconds between the stop signal and SIGKILL")
+    pending_timeout: PositiveDuration | None = Field(
+        None, description="seconds the job may wait for a running container"
+    )
+    run_timeout: PositiveDuration | None = Field(None, description="seconds the container may run")
+    check: bool = Field(True, description="false: a job that ends badly is SUCCESS in Celery, with its result object")
+
+    @field_validator("image")
+    @classmethod
+    def _image_is_a_reference(cls, value: str) -> str:
+        if not _IMAGE.match(value):
+            raise ValueError("is no image reference; write it as [registry/]name[:tag], in lower case")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _env_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _ENV_NAME.match(name):
+                raise ValueError(f"{name[:40]!r} is no variable name; use NAME=value with no blanks or '=' in NAME")
+            if "\x00" in text:
+                raise ValueError(f"the value of {name[:40]} has a NUL character, which no process can be given")
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _constraints_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not _CONSTRAINT.match(text.strip()):
+                raise ValueError(
+                    f"{text[:60]!r} is no placement constraint; write KEY==VALUE or KEY!=VALUE, "
+                    "such as node.role==worker or node.labels.disk==ssd"
+                )
+        return value
+
+    @field_validator("entrypoint", "command")
+    @classmethod
+    def _no_nul(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value and any("\x00" in word for word in value):
+            raise ValueError("has a NUL character, which no process can be given")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.entrypoint is not None and (not self.entrypoint or not self.entrypoint[0]):
+            raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
+        targets = [mount.target for mount in self.mounts]
+        if len(set(targets)) < len(targets):
+            raise ValueError("mounts: two mounts have the same target; give each its own")
+        for kind in ("cpus", "memory"):
+            limit, reserved = getattr(self.limits, kind), getattr(self.reservations, kind)
+            if limit is not None and reserved is not None and reserved > limit:
+                raise ValueError(f"reservations.{kind}: is more than limits.{kind}; raise the limit or reserve less")
+        return self
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise _spec_error(error) from None
+        size = len(self.to_json())
+        if size > MAX_SPEC_BYTES:
+            raise SpecError(
+                f"{self._largest_field()}: the description has {size:,} bytes as JSON, more than the "
+                f"{MAX_SPEC_BYTES:,} allowed; pass large data by a mount, a secret or a URL"
+            )
+
+    def _largest_field(self) -> str:
+        dumped = self.model_dump(mode="json")
+        return max(dumped, key=lambda name: len(str(dumped[name])))
+
+    @classmethod
+    def parse(cls, data: object) -> JobSpec:
+        """Return the description that a JSON object, or its text, holds.
+
+        Args:
+            data: a mapping, a ``JobSpec``, or JSON as ``str`` or ``bytes``.
+
+        Raises:
+            SpecError: it is none, or a field is wrong.
+        """
+        if isinstance(data, JobSpec):
+            return data
+        if isinstance(data, str | bytes | bytearray):
+            if len(data) > 4 * MAX_SPEC_BYTES:
+                raise SpecError(f"the description has {len(data):,} bytes, more than the {MAX_SPEC_BYTES:,} allowed")
+            try:
+                data = from_json(data)
+            except ValueError as error:
+                raise SpecError(f"the description is not valid JSON: {error}") from None
+        if not isinstance(data, Mapping):
+            raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {_kind(data)}')
+        if not all(isinstance(name, str) for name in data):
+            raise SpecError("the description's field names must be texts")
+        return cls(**data)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the plain JSON object that goes into the message: only what differs from the defaults, and version."""
+        return {"version": self.version, **self.model_dump(mode="json", exclude_defaults=True)}
+
+    def to_json(self) -> str:
+        """Return the description as JSON text."""
+        return self.model_dump_json(exclude_defaults=True)
+
+    def digest(self) -> str:
+        """Return a hash of the description; a service carries it in a label, so that it can be recognised."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def summary(self) -> str:
+        """Return one short line for people and for Flower; the values of ``env`` are never in it."""
+        words = [*(self.entrypoint or ()), *(self.command or ())]
+        parts = [self.name + ":" if self.name else "", self.image, " ".join(words)]
+        text = " ".join(part for part in parts if part)
+        if self.env:
+            text += f" env[{', '.join(sorted(self.env))}]"
+        return text if len(text) <= 200 else text[:197] + "..."
+
+    def __repr__(self) -> str:
+        return f"JobSpec({self.summary()!r})"
+
+    __str__ = __repr__
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        list: "a list",
+        tuple: "a list",
+        int: "a number",
+        float: "a number",
+        bool: "a truth value",
+    }
+    return "nothing" if value is None else names.get(type(value), f"a {type(value).__name__}")
+
+
+_FIXES: Final[dict[str, str]] = {
+    "extra_forbidden": "is no field of a job description; check the spelling (`jaas schema` lists them)",
+    "missing": "is required",
+    "string_type": "must be a text",
+    "string_too_short": "must not be empty",
+    "dict_type": "must be an object of names and values",
+    "tuple_type": "must be a list",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "float_parsing": "must be a number",
+    "int_parsing": "must be a whole number",
+}
+
+
+def _sentence(detail: ErrorDetails) -> tuple[str, str]:
+    """Return the field's path and what is wrong with it, in words that name the fix."""
+    path = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "value_error":
+        text = str(context["error"])
+    elif kind in _FIXES:
+        text = _FIXES[kind]
+    elif kind == "literal_error" and path == "version":
+        text = f"this jaas reads version {SPEC_VERSION} only; leave it out or upgrade the workers"
+    elif kind == "string_pattern_mismatch":
+        text = f"has characters that are not allowed here; it must match {context['pattern']}"
+    else:
+        text = detail["msg"][0].lower() + detail["msg"][1:]
+    return path, text
+
+
+def _spec_error(error: ValidationError) -> SpecError:
+    details = error.errors(include_input=False, include_url=False)
+    path, text = _sentence(details[0])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return SpecError(f"{path}: {text}{more}" if path else f"{text}{more}", field=path)

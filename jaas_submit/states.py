@@ -1,0 +1,65 @@
+"""The states of a job and the moves between them. docs/state-machine.md is checked against this module."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+__all__ = ["TERMINAL", "TRANSITIONS", "Cause", "JobState", "is_terminal"]
+
+
+class JobState(StrEnum):
+    """Where a job is. Each comment names who moves a job *into* the state."""
+
+    # The producer (or, for a message without a record, the first worker that receives it).
+    QUEUED = "QUEUED"
+    # The worker that claims the job: from here on it has a holder.
+    LAUNCHING = "LAUNCHING"
+    # The holder, once the service exists in the swarm.
+    PENDING = "PENDING"
+    # The holder, once the swarm reports the container as running.
+    RUNNING = "RUNNING"
+    # The holder, when the container ended with exit code 0.
+    SUCCEEDED = "SUCCEEDED"
+    # The holder, when the job ended in any other way, or could not start.
+    FAILED = "FAILED"
+    # The producer's side for a job that nobody holds, else the holder.
+    CANCELLED = "CANCELLED"
+
+
+class Cause(StrEnum):
+    """Why an attempt ended."""
+
+    EXIT = "exit"  # the container's process ended by itself; the exit code says how
+    OOM = "oom"  # the kernel killed it for its memory
+    IMAGE = "image"  # the image is missing or may not be pulled
+    UNSCHEDULABLE = "unschedulable"  # no node can take it
+    LAUNCH = "launch"  # the container could not be started: command not found, bad mount, unknown network
+    NODE_LOST = "node_lost"  # the node went away with it
+    PREEMPTED = "preempted"  # the swarm took it off its node: drain, constraint changed
+    RUN_TIMEOUT = "run_timeout"  # it ran longer than run_timeout
+    PENDING_TIMEOUT = "pending_timeout"  # it did not start running within pending_timeout
+    CANCELLED = "cancelled"  # somebody cancelled it
+    REMOVED_OUTSIDE = "removed_outside"  # somebody else removed its service
+    REFUSED = "refused"  # the description is not valid, or a policy forbids it
+    ENGINE = "engine"  # the engine reported a failure of its own
+
+
+TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
+    # FAILED without a launch: the worker refuses a bad description.
+    JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.LAUNCHING: frozenset({JobState.PENDING, JobState.FAILED, JobState.CANCELLED}),
+    # A short container may end before anybody saw it running.
+    JobState.PENDING: frozenset({JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+def is_terminal(state: JobState) -> bool:
+    """Return whether a job in this state has ended for good."""
+    return state in TERMINAL

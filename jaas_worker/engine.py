@@ -1,0 +1,133 @@
+"""What the worker needs of a swarm engine, and what it sees there. swarm.py is the real one; the tests have a fake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+__all__ = ["ENDED_STATES", "ContainerTimes", "Engine", "EngineEvent", "Frame", "ServiceView", "SwarmInfo", "TaskView"]
+
+ENDED_STATES = frozenset({"complete", "failed", "shutdown", "rejected", "orphaned", "remove"})
+"""Task states from which none returns. Source: moby/swarmkit, api/types.proto, TaskState."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task as ``GET /tasks`` shows it."""
+
+    id: str
+    service_id: str
+    created_at: str
+    desired: str
+    state: str
+    node_id: str = ""
+    message: str = ""
+    error: str = ""
+    timestamp: str = ""
+    container_id: str | None = None
+    exit_code: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task will not change any more."""
+        return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One service."""
+
+    id: str
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SwarmInfo:
+    """What the engine says about itself."""
+
+    engine_version: str
+    api_version: str
+    node_id: str
+    node_name: str
+    state: str
+    manager: bool
+    error: str = ""
+
+
+class Frame(NamedTuple):
+    """A piece of a container's output, with the engine's time in front of the text."""
+
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+class ContainerTimes(NamedTuple):
+    """When a container on this very engine started and ended (RFC 3339), and whether it ran out of memory."""
+
+    started_at: str
+    finished_at: str
+    oom_killed: bool
+
+
+class EngineEvent(NamedTuple):
+    """A container's start or end on this engine, or a service's removal anywhere in the swarm."""
+
+    kind: Literal["start", "die", "remove"]
+    service_id: str
+    task_id: str = ""
+
+
+class Engine(Protocol):
+    """A swarm manager's API, as far as jaas uses it.
+
+    Every method raises EngineUnavailable when the answer is unknown, EngineRefused when the engine says no.
+    """
+
+    def info(self) -> SwarmInfo:
+        """Return what the engine says about itself."""
+
+    def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:
+        """Create a service; return None when one of that name exists already.
+
+        Args:
+            request: body of ``POST /services/create``.
+            registry: registry whose credentials go along; None means the one the image's name tells.
+        """
+
+    def find(self, name: str) -> ServiceView | None:
+        """Return the service of this name; None when there is none."""
+
+    def services(self, label: str) -> list[ServiceView]:
+        """Return all services with this label (``key`` or ``key=value``)."""
+
+    def ended_tasks(self, label: str) -> list[TaskView]:
+        """Return the tasks of services with this label that ended or are to end."""
+
+    def all_tasks(self, label: str) -> list[TaskView]:
+        """Return all tasks of services with this label."""
+
+    def tasks_of(self, service_id: str) -> list[TaskView]:
+        """Return the tasks of one service; empty when it is gone."""
+
+    def stop(self, service_id: str) -> bool:
+        """Have the service's container stopped, keeping its logs and exit code; False when the service is gone."""
+
+    def remove(self, service_id: str) -> bool:
+        """Remove a service; False when it was gone already."""
+
+    def secret_ids(self, names: list[str]) -> dict[str, str]:
+        """Return name -> id of those of the secrets that exist."""
+
+    def node_names(self) -> dict[str, str]:
+        """Return node id -> host name."""
+
+    def container_times(self, container_id: str) -> ContainerTimes | None:
+        """Return a container's times; None when it did not run on this engine."""
+
+    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+        """Yield a task's output, with timestamps; ends with EngineUnavailable when ``timeout`` seconds are over."""
+
+    def events(self) -> Iterator[EngineEvent]:
+        """Yield events as they come, for ever; ends with EngineUnavailable when the connection breaks."""

@@ -1,0 +1,64 @@
+"""Create or adopt: after it returns there is exactly one service for the attempt, whoever created it."""
+
+from __future__ import annotations
+
+import logging
+
+from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SPEC_HASH, service_name
+from jaas_submit.spec import JobSpec
+from jaas_worker.engine import Engine, ServiceView
+from jaas_worker.translate import service_request
+
+__all__ = ["create_or_adopt"]
+
+logger = logging.getLogger(__name__)
+
+
+def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, prefix: str) -> ServiceView:
+    """Return the attempt's service, creating it where it does not exist yet. Idempotent.
+
+    The name is unique in the swarm's raft store, so that of two requests (a retry after a lost reply, two workers)
+    only one can succeed; the other finds what the first one made.
+
+    Args:
+        engine: the swarm.
+        spec: the description.
+        job_id: the job's id.
+        attempt: counted from 1.
+        prefix: the ledger's key prefix.
+
+    Raises:
+        EngineRefused: the engine will never take this description.
+        EngineUnavailable: it is not known whether the service exists; call again.
+    """
+    name = service_name(job_id, attempt)
+    wanted = [secret.source for secret in spec.secrets]
+    secret_ids = engine.secret_ids(wanted) if wanted else {}
+    for secret in wanted:
+        if secret not in secret_ids:
+            raise EngineRefused(f"secret {secret} does not exist in the swarm; create it with `docker secret create`")
+    try:
+        created = engine.create(service_request(spec, job_id, attempt, prefix, secret_ids), spec.registry)
+    except EngineUnavailable:
+        # The answer is unknown, not negative: the service may be there.
+        found = engine.find(name)
+        if found is None:
+            raise
+        created = _ours(found, spec, job_id, attempt)
+    if created is not None:
+        return created
+    existing = engine.find(name)
+    if existing is None:
+        raise EngineUnavailable(f"service {name} existed and was gone a moment later")
+    return _ours(existing, spec, job_id, attempt)
+
+
+def _ours(service: ServiceView, spec: JobSpec, job_id: str, attempt: int) -> ServiceView:
+    expected = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), LABEL_SPEC_HASH: spec.digest()}
+    if any(service.labels.get(key) != value for key, value in expected.items()):
+        raise EngineRefused(
+            f"a service named {service.name} exists, but its labels are not those of this job; remove it, then submit "
+            "the job again"
+        )
+    return service

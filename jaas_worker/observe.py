@@ -1,0 +1,165 @@
+"""PURE: what a task's last state means for the job.
+
+Source of the states: moby/swarmkit, api/types.proto and agent/exec; the texts were seen on Docker 20.10.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from jaas_submit.records import Outcome
+from jaas_submit.states import Cause, JobState
+from jaas_worker.engine import ContainerTimes, TaskView
+
+__all__ = [
+    "StopRequest",
+    "attempt_task",
+    "gone_outcome",
+    "outcome_of",
+    "parse_time",
+    "refused_outcome",
+    "waiting_reason",
+]
+
+_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
+_NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
+_NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
+_IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
+
+
+class StopRequest(NamedTuple):
+    """Why jaas itself had a container stopped."""
+
+    cause: Cause
+    reason: str
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return an engine's time; None for an empty one or the engine's "never" (year 1).
+
+    Args:
+        text: RFC 3339, with up to nine digits of a second.
+    """
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(_NANOSECONDS.sub(r"\1", text).replace("Z", "+00:00")).astimezone(UTC)
+
+
+def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
+    """Return the task that ran the attempt: the first one of its service.
+
+    Stopping a container leaves a second task behind that can never be placed (see ``Engine.stop``).
+    """
+    return min(tasks, key=lambda task: task.created_at, default=None)
+
+
+def waiting_reason(task: TaskView) -> str:
+    """Return what the swarm says about a task that does not run yet, empty when it says nothing worth showing."""
+    if task.error:
+        return task.error
+    return task.message if task.state == "preparing" else ""
+
+
+def outcome_of(
+    task: TaskView,
+    node: str | None,
+    started_at: datetime | None,
+    times: ContainerTimes | None,
+    stop: StopRequest | None,
+) -> Outcome:
+    """Return how an attempt ended.
+
+    Args:
+        task: its task, in an ended state.
+        node: host name of the task's node, where known.
+        started_at: when the container was first seen running; None when nobody saw it.
+        times: the container's own times, where this engine ran it.
+        stop: set when jaas had it stopped.
+    """
+    finished = parse_time(task.timestamp)
+    if times is not None:
+        started_at = parse_time(times.started_at) or started_at
+        finished = parse_time(times.finished_at) or finished
+    state, cause, reason = _verdict(task, times, stop)
+    exit_code = _exit_code(task, cause)
+    return Outcome(
+        state=state,
+        cause=cause,
+        reason=reason,
+        exit_code=exit_code,
+        node=node,
+        task_id=task.id,
+        container_id=task.container_id,
+        started_at=started_at if task.container_id else None,
+        finished_at=finished,
+    )
+
+
+def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:
+    if task.state == "complete":
+        # Ended well by itself, even if somebody wanted to stop it at that very moment.
+        return JobState.SUCCEEDED, Cause.EXIT, ""
+    if stop is not None and task.state in {"shutdown", "failed", "rejected", "remove"}:
+        state = JobState.CANCELLED if stop.cause is Cause.CANCELLED else JobState.FAILED
+        return state, stop.cause, stop.reason
+    said = task.error or task.message
+    if task.state == "failed":
+        return JobState.FAILED, _failed_cause(task, times, said.lower()), said
+    if task.state == "rejected":
+        cause = Cause.IMAGE if any(text in said.lower() for text in _IMAGE) else Cause.LAUNCH
+        return JobState.FAILED, cause, said
+    if task.state == "orphaned":
+        return JobState.FAILED, Cause.NODE_LOST, said or "its node has been away for too long"
+    if task.state == "remove":
+        return JobState.FAILED, Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"
+    return JobState.FAILED, Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"
+
+
+def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Cause:
+    if times is not None and times.oom_killed:
+        return Cause.OOM
+    if any(text in said for text in _IMAGE):
+        return Cause.IMAGE
+    # "task: non-zero exit (N)" and nothing else means that the process itself ended so.
+    if task.exit_code and said.startswith("task: non-zero exit"):
+        return Cause.EXIT
+    return Cause.LAUNCH
+
+
+def _exit_code(task: TaskView, cause: Cause) -> int | None:
+    """Return the exit code: the container's own, else 127 or 126 as docker has them for a program that cannot start."""
+    if task.state == "complete":
+        return 0
+    if task.exit_code is not None and task.exit_code > 0:
+        return task.exit_code
+    if cause is Cause.LAUNCH:
+        said = task.error.lower()
+        if any(text in said for text in _NOT_FOUND) and "exec" in said:
+            return 127
+        if any(text in said for text in _NOT_EXECUTABLE) and "exec" in said:
+            return 126
+    if task.container_id and task.state in {"failed", "shutdown"} and task.exit_code == 0 and cause is not Cause.LAUNCH:
+        return 0
+    return None
+
+
+def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:
+    """Return the outcome of an attempt whose service is gone before anybody saw its end."""
+    cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
+    return Outcome(
+        state=JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED,
+        cause=cause,
+        reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
+        node=node,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+    )
+
+
+def refused_outcome(cause: Cause, reason: str) -> Outcome:
+    """Return the outcome of a job for which no container was created."""
+    state = JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED
+    return Outcome(state=state, cause=cause, reason=reason, finished_at=datetime.now(UTC))

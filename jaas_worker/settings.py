@@ -1,0 +1,116 @@
+"""Everything that can be configured, from environment variables named JAAS_... ; checked when the worker starts."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jaas_submit.client import default_url
+from jaas_submit.errors import SpecError
+from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.spec import parse_duration, parse_size
+
+__all__ = ["Settings"]
+
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+class Settings(BaseSettings):
+    """Settings of a worker. Each is an environment variable: ``max_in_flight`` is JAAS_MAX_IN_FLIGHT.
+
+    Durations are seconds or texts such as ``1m30s``; sizes are bytes or texts such as ``1M``.
+
+    Raises:
+        SpecError: a value is not valid; the text names the variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="JAAS_", frozen=True, extra="ignore")
+
+    redis_url: str = Field(default_factory=default_url, repr=False)
+    """Broker, result backend and ledger. JAAS_REDIS_URL_FILE may name a file that holds it (a swarm secret)."""
+
+    docker_host: str = Field(
+        default_factory=lambda: os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock", repr=False
+    )
+    """The engine of the manager node the worker runs on; DOCKER_HOST unless JAAS_DOCKER_HOST is set."""
+
+    prefix: str = Field(DEFAULT_PREFIX, pattern=r"^[a-zA-Z0-9_.-]{1,32}$")
+    """First part of every key in Redis; one for each installation that shares a Redis or a swarm."""
+
+    queue: str = Field(DEFAULT_QUEUE, pattern=r"^[^,\s]{1,128}$")
+    """Celery queue of jobs."""
+
+    take_default_queue: bool = True
+    """Consume Celery's default queue ``celery`` too, so that a `jaas.run` sent without naming a queue arrives. As soon
+    as a task of somebody else's turns up there, it is put back and the worker leaves that queue alone."""
+
+    max_in_flight: int = Field(1000, ge=1, le=100_000)
+    """Jobs that one worker may have in the swarm at once; further ones wait in Redis."""
+
+    max_starting: int = Field(10, ge=1, le=1000)
+    """Services that one worker may have between creation and a running container. Starting containers is what limits a
+    node: 10 at once finished 1.4 times as many jobs a second as 40 on 2 cores. Running ones do not count, nor those
+    that the swarm cannot place."""
+
+    launch_threads: int = Field(4, ge=1, le=64)
+    """Threads that create services; each waits for one answer of the engine at a time."""
+
+    finish_threads: int = Field(4, ge=1, le=64)
+    """Threads that read logs, store outcomes and remove services."""
+
+    task_threads: int = Field(4, ge=1, le=256)
+    """Threads for Celery tasks that are no container jobs, where the user's app adds some to this worker."""
+
+    poll_interval: Seconds = Field(0.1, gt=0, le=60)
+    """Seconds between two looks at ended tasks while jobs are in flight. One look takes the engine 1-50 ms; it also is
+    woken early by the engine's own events. With a slow engine the pause grows to five times what a look takes."""
+
+    idle_interval: Seconds = Field(2.0, gt=0, le=60)
+    """Seconds between two looks while nothing is expected to change soon (nothing starts, nothing ended lately)."""
+
+    state_interval: Seconds = Field(1.0, gt=0, le=600)
+    """Seconds between two looks at all tasks (pending, and why; running, and where). The pause grows to twenty times
+    what a look takes, so that ten thousand jobs in flight do not load the engine."""
+
+    engine_timeout: Seconds = Field(15.0, gt=0, le=600)
+    """Seconds to wait for one answer of the engine; after it the answer is unknown, never a failure."""
+
+    log_limit: Bytes = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    """Bytes kept of each of stdout and stderr: the first and the last half of it."""
+
+    log_timeout: Seconds = Field(20.0, gt=0, le=600)
+    """Seconds for reading a container's output; the engine's call hangs for ever when the node is away."""
+
+    result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
+    """Characters of each stream that go into Celery's result (all that was kept is in the ledger)."""
+
+    record_ttl: Seconds = Field(7 * 86400.0, ge=60, le=3650 * 86400)
+    """Seconds that records, logs and Celery's results are kept after the end of a job."""
+
+    lease: Seconds = Field(15.0, ge=1, le=3600)
+    """Seconds after which a silent worker's jobs are given to others; renewed three times as often."""
+
+    reconcile_interval: Seconds = Field(3.0, gt=0, le=3600)
+    """Seconds between two rounds of the reconciler."""
+
+    republish_after: Seconds = Field(20.0, ge=1, le=86400)
+    """Seconds after which the message of a QUEUED job that should have arrived counts as lost."""
+
+    late_launch_grace: Seconds = Field(300.0, ge=0, le=86400)
+    """Seconds for which the service of a job taken over in the middle of its launch is kept after its end. Its name
+    keeps the former holder, should it wake up in the middle of its request, from launching the attempt again."""
+
+    stop_timeout: Seconds = Field(30.0, ge=1, le=3600)
+    """Seconds beyond the job's ``stop_grace`` to wait for a stopped container's end; then its service is removed."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            name = "_".join(str(part) for part in first["loc"]).upper()
+            raise SpecError(f"JAAS_{name}: {first['msg']}", field=name.lower()) from None

@@ -1,0 +1,315 @@
+"""The real engine. The ONLY module that imports docker; its errors become ours, temporary or permanent, here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Literal
+
+import docker
+import docker.auth
+import docker.errors
+import requests
+import urllib3.exceptions
+
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
+from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ServiceView, SwarmInfo, TaskView
+
+__all__ = ["Swarm", "require_manager"]
+
+_NOBODY: Final = "node.id==none"
+"""A constraint that no node meets: an update with it stops the running task and starts no other."""
+
+_STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
+
+
+@contextmanager
+def _mapped(what: str) -> Iterator[None]:
+    """Turn docker's and requests' errors into ours; ``what`` was being done."""
+    try:
+        yield
+    except docker.errors.NotFound as error:
+        raise EngineNotFound(f"{what}: {_said(error)}") from error
+    except docker.errors.APIError as error:
+        # 4xx: the engine understood and refuses. 503 is its answer on a node that is no manager, or has no leader.
+        status = error.response.status_code if error.response is not None else 500
+        if 400 <= status < 500 and status not in {408, 429}:
+            raise EngineRefused(f"{what}: {_said(error)}") from error
+        raise EngineUnavailable(f"{what}: {_said(error)}") from error
+    except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise EngineUnavailable(f"{what}: the engine does not answer ({error})") from error
+
+
+def _said(error: docker.errors.APIError) -> str:
+    return str(error.explanation or error).strip()
+
+
+class Swarm:
+    """A swarm manager behind its Docker API.
+
+    Args:
+        host: URL of the API, such as ``unix:///var/run/docker.sock`` or ``tcp://...``.
+        timeout: seconds to wait for one answer.
+
+    Threads may share it: each gets its own connection.
+    """
+
+    def __init__(self, host: str, timeout: float = 15.0) -> None:
+        self.host = host
+        self.timeout = timeout
+        self._local = threading.local()
+        self._nodes: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Swarm({self.host!r})"
+
+    @property
+    def _api(self) -> Any:  # the stubs leave most of APIClient's methods untyped
+        client = getattr(self._local, "client", None)
+        if client is None:
+            client = docker.APIClient(base_url=self.host, version="auto", timeout=int(max(self.timeout, 1)))
+            self._local.client = client
+        return client
+
+    def info(self) -> SwarmInfo:
+        with _mapped("asking the engine"):
+            info = self._api.info()
+            swarm = info.get("Swarm", {})
+            return SwarmInfo(
+                engine_version=info.get("ServerVersion", ""),
+                api_version=self._api.api_version,
+                node_id=swarm.get("NodeID", ""),
+                node_name=info.get("Name", ""),
+                state=swarm.get("LocalNodeState", "inactive"),
+                manager=bool(swarm.get("ControlAvailable")),
+                error=swarm.get("Error", ""),
+            )
+
+    def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:
+        name = str(request["Name"])
+        with _mapped(f"creating service {name}"):
+            api = self._api
+            # docker-py's create_service builds the body from its own types; ours is the API's body already.
+            response = api.post(
+                f"{api.base_url}/v{api.api_version}/services/create",
+                json=request,
+                headers=self._credentials(request["TaskTemplate"]["ContainerSpec"]["Image"], registry),
+                timeout=self.timeout,
+            )
+            if response.status_code == 409:
+                return None
+            _raise_for_status(response)
+            return ServiceView(response.json()["ID"], name, request["Labels"])
+
+    def _credentials(self, image: str, registry: str | None) -> dict[str, str]:
+        if registry is None:
+            registry, _ = docker.auth.resolve_repository_name(image)
+        header = docker.auth.get_config_header(self._api, registry)
+        return {"X-Registry-Auth": header.decode("ascii")} if header else {}
+
+    def find(self, name: str) -> ServiceView | None:
+        try:
+            with _mapped(f"looking for service {name}"):
+                return _service(self._api.inspect_service(name))
+        except EngineNotFound:
+            return None
+
+    def services(self, label: str) -> list[ServiceView]:
+        with _mapped("listing services"):
+            return [_service(item) for item in self._api.services(filters={"label": [label]})]
+
+    def ended_tasks(self, label: str) -> list[TaskView]:
+        with _mapped("listing ended tasks"):
+            return [_task(t) for t in self._api.tasks(filters={"label": [label], "desired-state": ["shutdown"]})]
+
+    def all_tasks(self, label: str) -> list[TaskView]:
+        with _mapped("listing tasks"):
+            return [_task(t) for t in self._api.tasks(filters={"label": [label]})]
+
+    def tasks_of(self, service_id: str) -> list[TaskView]:
+        try:
+            with _mapped("listing a service's tasks"):
+                return [_task(t) for t in self._api.tasks(filters={"service": [service_id]})]
+        except EngineNotFound:  # some versions answer so for a service that is gone
+            return []
+
+    def stop(self, service_id: str) -> bool:
+        # Removing the service would take logs and exit code along; scaling to 0 would remove the task. An update that
+        # no node can meet makes the swarm stop the running task in its normal way (stop signal, grace, kill) and keep
+        # what is left of it.
+        for _ in range(5):
+            try:
+                with _mapped("stopping a service"):
+                    found = self._api.inspect_service(service_id)
+                    spec = found["Spec"]
+                    template = spec["TaskTemplate"]
+                    template["Placement"] = {"Constraints": [_NOBODY]}
+                    self._api.update_service(
+                        found["ID"],
+                        found["Version"]["Index"],
+                        task_template=template,
+                        name=spec["Name"],
+                        labels=spec["Labels"],
+                        mode=spec["Mode"],
+                        endpoint_spec=spec.get("EndpointSpec"),
+                    )
+            except EngineNotFound:
+                return False
+            except (EngineRefused, EngineUnavailable) as error:
+                if "out of sequence" not in str(error):  # somebody else updated it in between: read it again
+                    raise
+            else:
+                return True
+        raise EngineUnavailable("stopping a service: others keep updating it")
+
+    def remove(self, service_id: str) -> bool:
+        try:
+            with _mapped("removing a service"):
+                self._api.remove_service(service_id)
+        except EngineNotFound:
+            return False
+        return True
+
+    def secret_ids(self, names: list[str]) -> dict[str, str]:
+        with _mapped("listing secrets"):
+            found = self._api.secrets(filters={"name": names})
+            # The filter matches prefixes; only whole names count.
+            return {item["Spec"]["Name"]: item["ID"] for item in found if item["Spec"]["Name"] in names}
+
+    def node_names(self) -> dict[str, str]:
+        with _mapped("listing nodes"):
+            return {node["ID"]: node["Description"]["Hostname"] for node in self._api.nodes()}
+
+    def container_times(self, container_id: str) -> ContainerTimes | None:
+        try:
+            with _mapped("inspecting a container"):
+                state = self._api.inspect_container(container_id)["State"]
+                return ContainerTimes(state["StartedAt"], state["FinishedAt"], bool(state.get("OOMKilled")))
+        except EngineNotFound:
+            return None
+
+    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+        deadline = time.monotonic() + timeout
+        with _mapped("reading logs"):
+            # The engine that ran the container has the output at hand; the swarm-wide call needs the node's help.
+            response = self._open_logs(f"containers/{container_id}", deadline) if container_id else None
+            if response is None or response.status_code == 404:
+                response = self._open_logs(f"services/{service_id}", deadline)
+            _raise_for_status(response)
+            with response:
+                yield from _demultiplex(response, deadline)
+
+    def _open_logs(self, what: str, deadline: float) -> requests.Response:
+        api = self._api
+        left = max(deadline - time.monotonic(), 0.1)
+        return api.get(
+            f"{api.base_url}/v{api.api_version}/{what}/logs",
+            params={"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0"},
+            stream=True,
+            timeout=(left, left),
+        )
+
+    def events(self) -> Iterator[EngineEvent]:
+        with _mapped("following events"):
+            # An own connection without a read time-out: a quiet swarm has no events for hours.
+            api = docker.APIClient(base_url=self.host, version="auto", timeout=int(max(self.timeout, 1)))
+            try:
+                filters = {"type": ["container", "service"], "event": ["start", "die", "remove"]}
+                for event in api.events(decode=True, filters=filters):
+                    actor = event.get("Actor", {})
+                    attributes = actor.get("Attributes", {})
+                    if event.get("Type") == "service":
+                        if event.get("Action") == "remove":
+                            yield EngineEvent("remove", actor.get("ID", ""))
+                    elif service := attributes.get("com.docker.swarm.service.id"):
+                        kind = event.get("Action")
+                        if kind in {"start", "die"}:
+                            yield EngineEvent(kind, service, attributes.get("com.docker.swarm.task.id", ""))
+            finally:
+                api.close()
+        raise EngineUnavailable("following events: the engine closed the stream")
+
+
+def _raise_for_status(response: requests.Response) -> None:
+    try:
+        response.raise_for_status()
+    except requests.HTTPError as error:
+        raise docker.errors.create_api_error_from_http_exception(error) from error
+
+
+def _demultiplex(response: requests.Response, deadline: float) -> Iterator[Frame]:
+    """Yield the frames of a multiplexed stream.
+
+    Each has a header of 8 bytes: stream (1 stdout, 2 stderr), three zeros, length as 32-bit big-endian number. Source:
+    Docker Engine API, "Attach to a container", section "Stream format".
+    """
+    raw = response.raw
+    while True:
+        if time.monotonic() > deadline:
+            raise EngineUnavailable("reading logs: the time allowed is over")
+        header = _read_exactly(raw, 8)
+        if len(header) < 8:
+            return
+        data = _read_exactly(raw, int.from_bytes(header[4:], "big"))
+        if header[0] == 3:  # an error of the engine in the middle of the stream
+            raise EngineUnavailable(f"reading logs: {data.decode(errors='replace').strip()}")
+        stream = _STREAMS.get(header[0])
+        if stream:
+            yield Frame(stream, data)
+
+
+def _read_exactly(raw: Any, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        piece = raw.read(count - len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def _task(item: dict[str, Any]) -> TaskView:
+    status = item.get("Status", {})
+    container = status.get("ContainerStatus") or {}
+    return TaskView(
+        id=item["ID"],
+        service_id=item.get("ServiceID", ""),
+        created_at=item.get("CreatedAt", ""),
+        desired=item.get("DesiredState", ""),
+        state=status.get("State", "new"),
+        node_id=item.get("NodeID", ""),
+        message=status.get("Message", ""),
+        error=status.get("Err", ""),
+        timestamp=status.get("Timestamp", ""),
+        container_id=container.get("ContainerID") or None,
+        exit_code=container.get("ExitCode"),
+    )
+
+
+def _service(item: dict[str, Any]) -> ServiceView:
+    return ServiceView(item["ID"], item["Spec"]["Name"], item["Spec"].get("Labels") or {})
+
+
+def require_manager(info: SwarmInfo, host: str) -> None:
+    """Check that jobs can be created on this engine.
+
+    Args:
+        info: what the engine says.
+        host: where it was asked, for the text.
+
+    Raises:
+        NotAManager: it is not in a swarm, or is no manager; the text says what to do.
+    """
+    if info.state != "active":
+        more = f" ({info.error})" if info.error else ""
+        raise NotAManager(
+            f"the engine at {host} is not in a swarm: it is {info.state}{more}; run `docker swarm init` there, "
+            "or point DOCKER_HOST at a swarm manager"
+        )
+    if not info.manager:
+        raise NotAManager(
+            f"the engine at {host} ({info.node_name}) is a swarm worker, not a manager; run jaas workers on manager "
+            "nodes only (constraint node.role==manager), or `docker node promote` it"
+        )

@@ -1,0 +1,105 @@
+"""PURE: a job description becomes the body of ``POST /services/create`` (Docker Engine API 1.41)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaas_submit.names import (
+    ENV_ATTEMPT,
+    ENV_JOB_ID,
+    LABEL_ATTEMPT,
+    LABEL_JOB,
+    LABEL_PREFIX,
+    LABEL_SPEC_HASH,
+    service_name,
+)
+from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
+
+__all__ = ["service_request"]
+
+
+def service_request(
+    spec: JobSpec, job_id: str, attempt: int, prefix: str, secret_ids: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the request that creates the service of one attempt.
+
+    Args:
+        spec: the description.
+        job_id: the job's id.
+        attempt: counted from 1.
+        prefix: the ledger's key prefix, which goes into a label.
+        secret_ids: name -> id of (at least) the secrets that the description names.
+
+    Raises:
+        KeyError: a secret's id is missing.
+    """
+    labels = {
+        LABEL_JOB: job_id,
+        LABEL_ATTEMPT: str(attempt),
+        LABEL_SPEC_HASH: spec.digest(),
+        LABEL_PREFIX: prefix,
+    }
+    container: dict[str, Any] = {
+        "Image": spec.image,
+        "Env": [f"{name}={value}" for name, value in spec.env.items()]
+        + [f"{ENV_JOB_ID}={job_id}", f"{ENV_ATTEMPT}={attempt}"],
+        "Labels": {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt)},
+        "StopGracePeriod": _nanoseconds(spec.stop_grace),
+    }
+    if spec.entrypoint is not None:
+        container["Command"] = list(spec.entrypoint)
+    if spec.command is not None:
+        container["Args"] = list(spec.command)
+    if spec.workdir:
+        container["Dir"] = spec.workdir
+    if spec.user:
+        container["User"] = spec.user
+    if spec.stop_signal:
+        container["StopSignal"] = spec.stop_signal
+    if spec.mounts:
+        container["Mounts"] = [_mount(mount) for mount in spec.mounts]
+    if spec.secrets:
+        container["Secrets"] = [_secret(secret, secret_ids[secret.source]) for secret in spec.secrets]
+    if not spec.healthcheck:
+        # A failing HEALTHCHECK of the image would make the swarm kill the job.
+        container["Healthcheck"] = {"Test": ["NONE"]}
+    return {
+        "Name": service_name(job_id, attempt),
+        "Labels": labels,
+        "TaskTemplate": {
+            "ContainerSpec": container,
+            "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
+            "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
+            "Placement": {"Constraints": [text.strip() for text in spec.constraints]},
+            "Networks": [{"Target": name} for name in spec.networks],
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+        # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
+        "EndpointSpec": {"Mode": "dnsrr"},
+    }
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1_000_000_000)
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    made: dict[str, Any] = {"Type": mount.type, "Target": mount.target, "ReadOnly": mount.read_only}
+    if mount.source:
+        made["Source"] = mount.source
+    return made
+
+
+def _secret(secret: SecretMount, secret_id: str) -> dict[str, Any]:
+    file = {"Name": secret.target or secret.source, "UID": secret.uid, "GID": secret.gid, "Mode": secret.mode}
+    return {"SecretID": secret_id, "SecretName": secret.source, "File": file}
+
+
+def _resources(resources: Resources) -> dict[str, int]:
+    made: dict[str, int] = {}
+    if resources.cpus is not None:
+        made["NanoCPUs"] = _nanoseconds(resources.cpus)
+    if resources.memory is not None:
+        made["MemoryBytes"] = resources.memory
+    return made
