@@ -14,6 +14,8 @@ LIB=$(dirname "${BASH_SOURCE[0]}")
 . "$LIB/engine.sh"
 # shellcheck source=images.sh
 . "$LIB/images.sh"
+# shellcheck source=pages.sh
+. "$LIB/pages.sh"
 
 # set_up: everything that the demo and the tests stand on.
 set_up() {

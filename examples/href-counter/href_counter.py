@@ -1,0 +1,162 @@
+"""Count the internal and external anchors of one web page (an example job for jaas).
+
+The page's address comes in the environment variable ``url``; ``timeout`` may name the seconds to wait
+for the server (default 20). The answer is one line of JSON on stdout::
+
+    $ jaas run --image href-counter --network demo --env url=http://pages/library/json.html
+    {"url": "http://pages/library/json.html", "title": "json - JSON encoder ...", "internal": 211, "external": 9}
+
+What is counted: every ``<a>`` with an ``href``, resolved against the page's address (after redirects) or
+its ``<base href>``. *Internal* is an http(s) address on the same host name as the page; so a mere
+``#fragment`` is internal, for it leads to the page itself. *External* is an http(s) address on another
+host. Anything else (``mailto:``, ``javascript:``, ``tel:``, an address that cannot be parsed) is not
+counted. An anchor that occurs twice counts twice.
+
+Exit codes:
+
+====  ==================================================================
+0     the page was counted
+2     no ``url`` was given, or it is not an http(s) address
+4     the server answered with an HTTP error, such as 404
+5     the server cannot be reached, or did not answer in time
+====  ==================================================================
+
+On any code but 0 stdout stays empty and stderr holds one line that says why.
+"""
+
+import http.client
+import json
+import os
+import sys
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from urllib.error import HTTPError
+from urllib.parse import urljoin, urlsplit
+from urllib.request import Request, urlopen
+
+OK, BAD_URL, HTTP_ERROR, UNREACHABLE = 0, 2, 4, 5
+DEFAULT_TIMEOUT = 20.0
+MAX_BYTES = 20 * 1024 * 1024  # of one page; the rest of a longer one is not looked at
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What one page has."""
+
+    title: str
+    internal: int
+    external: int
+
+
+class AnchorParser(HTMLParser):
+    """Collects the page's title, its base address and the targets of its anchors."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.base: str | None = None
+        self.hrefs: list[str] = []
+        self.title_parts: list[str] = []
+        self._in_title = False
+        self._title_seen = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an anchor's target, the base address, and where the title begins."""
+        href = dict(attrs).get("href")
+        if tag == "a" and href is not None:
+            self.hrefs.append(href)
+        elif tag == "base" and href is not None and self.base is None:
+            self.base = href
+        elif tag == "title" and not self._title_seen:
+            self._in_title = self._title_seen = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note where the title ends."""
+        if tag == "title":
+            self._in_title = False
+
+    def handle_data(self, data: str) -> None:
+        """Collect the title's text."""
+        if self._in_title:
+            self.title_parts.append(data)
+
+
+def count(html: str, page_url: str) -> Counts:
+    """Count the anchors of a page that was fetched from ``page_url``."""
+    parser = AnchorParser()
+    parser.feed(html)
+    parser.close()
+    base = urljoin(page_url, parser.base or "")
+    here = urlsplit(page_url).hostname
+    internal = external = 0
+    for href in parser.hrefs:
+        try:
+            target = urlsplit(urljoin(base, href.strip()))
+            host = target.hostname
+        except ValueError:  # such as "http://[": browsers lead nowhere from there, either
+            continue
+        if target.scheme not in ("http", "https") or not host:
+            continue
+        if host == here:
+            internal += 1
+        else:
+            external += 1
+    return Counts(" ".join("".join(parser.title_parts).split()), internal, external)
+
+
+def fetch(url: str, timeout: float) -> tuple[str, str]:
+    """Fetch a page; return its address after redirects and its text."""
+    request = Request(url, headers={"User-Agent": "href-counter (jaas example)"})
+    with urlopen(request, timeout=timeout) as response:
+        body: bytes = response.read(MAX_BYTES)
+        charset = response.headers.get_content_charset() or "utf-8"
+        try:
+            text = body.decode(charset, errors="replace")
+        except LookupError:  # a charset that Python does not know
+            text = body.decode("utf-8", errors="replace")
+        return response.url, text
+
+
+def is_web_address(url: str) -> bool:
+    """Say whether a URL is one that can be fetched: http or https, with a host and no blanks."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0 and url.isprintable()
+    except ValueError:
+        return False
+
+
+def fail(code: int, message: str) -> int:
+    """Say on stderr why there is no answer, and return the exit code."""
+    print(f"href-counter: {message}", file=sys.stderr)
+    return code
+
+
+def main(environ: dict[str, str]) -> int:
+    """Count the page named by the environment; return the exit code."""
+    url = environ.get("url", "").strip()
+    if not url:
+        return fail(BAD_URL, "set the environment variable url to the page's address")
+    if not is_web_address(url) or " " in url:
+        return fail(BAD_URL, f"not an http(s) address: {url!r}")
+    try:
+        timeout = float(environ.get("timeout", DEFAULT_TIMEOUT))
+    except ValueError:
+        return fail(BAD_URL, f"timeout is not a number of seconds: {environ['timeout']!r}")
+    try:
+        final_url, html = fetch(url, timeout)
+    except HTTPError as error:  # before OSError, which it is, too
+        return fail(HTTP_ERROR, f"{url}: HTTP {error.code} {error.reason}")
+    except (OSError, http.client.HTTPException) as error:
+        return fail(UNREACHABLE, f"{url}: {getattr(error, 'reason', None) or error!r}")
+    except UnicodeError as error:  # a host name or path that cannot be sent
+        return fail(BAD_URL, f"not an http(s) address: {url!r} ({error})")
+    counts = count(html, final_url)
+    answer = {"url": final_url, "title": counts.title, "internal": counts.internal, "external": counts.external}
+    print(json.dumps(answer, ensure_ascii=False))
+    return OK
+
+
+if __name__ == "__main__":
+    # Whatever the container's locale is: JSON is UTF-8.
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.exit(main(dict(os.environ)))
