@@ -66,7 +66,7 @@ def parse_duration(value: object) -> float:
     if isinstance(value, bool):
         raise ValueError("give seconds or a duration such as 60s or 1h30m")
     if isinstance(value, int | float):
-        seconds = float(value)
+        seconds = _as_float(value)
     else:
         text = str(value).strip()
         parts = _DURATION_PART.findall(text)
@@ -78,7 +78,7 @@ def parse_duration(value: object) -> float:
             except ValueError:
                 raise ValueError("give seconds or a duration such as 60s or 1h30m") from None
     if not 0 <= seconds < float("inf"):
-        raise ValueError("must not be negative; give seconds or a duration such as 60s")
+        raise ValueError("must not be negative or endless; give seconds or a duration such as 60s")
     return seconds
 
 
@@ -94,15 +94,23 @@ def parse_size(value: object) -> int:
     if isinstance(value, bool):
         raise ValueError("give bytes or a size such as 512M")
     if isinstance(value, int | float):
-        size = float(value)
+        size = _as_float(value)
     else:
         match = _SIZE.match(str(value).strip())
         if not match:
             raise ValueError("give bytes or a size such as 512M, never a negative one")
         size = float(match[1]) * _SIZE_UNIT[match[2].lower()]
     if not 0 <= size < 2**63:
-        raise ValueError("must not be negative; give bytes or a size such as 512M")
+        raise ValueError("must not be negative or beyond 64 bits; give bytes or a size such as 512M")
     return int(size)
+
+
+def _as_float(value: float) -> float:
+    """Return the number as a float; JSON allows whole numbers that no float can hold."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str)]
@@ -111,7 +119,7 @@ PositiveDuration = Annotated[
 ]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
 
 
@@ -168,6 +176,20 @@ def _env_map(value: object) -> object:
     return pairs
 
 
+def _shown(name: str) -> str:
+    """Return what an error text may show of a variable's name: nothing behind a '=', which was meant as a value."""
+    return name.partition("=")[0][:40]
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether the text can be written as UTF-8; JSON can smuggle in half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _words(value: object) -> object:
     if isinstance(value, str):
         raise ValueError('give a list of words, such as ["sh", "-c", "echo hello"], so that nothing is split by guess')
@@ -211,7 +233,7 @@ class JobSpec(_Model):
     networks: Annotated[tuple[Name, ...], BeforeValidator(_list_of_names)] = Field((), max_length=64)
     mounts: tuple[Mount, ...] = Field((), max_length=256)
     secrets: Annotated[tuple[SecretMount, ...], BeforeValidator(_secret_list)] = Field((), max_length=256)
-    constraints: Annotated[tuple[str, ...], BeforeValidator(_list_of_names)] = Field(
+    constraints: Annotated[tuple[Text, ...], BeforeValidator(_list_of_names)] = Field(
         (), max_length=64, description="placement, such as node.labels.disk==ssd"
     )
     limits: Resources = Resources()
@@ -246,9 +268,11 @@ class JobSpec(_Model):
     def _env_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
             if not _ENV_NAME.match(name):
-                raise ValueError(f"{name[:40]!r} is no variable name; use NAME=value with no blanks or '=' in NAME")
+                raise ValueError(f"{_shown(name)!r} is no variable name; use NAME=value with no blanks or '=' in NAME")
             if "\x00" in text:
                 raise ValueError(f"the value of {name[:40]} has a NUL character, which no process can be given")
+            if not (_is_unicode(name) and _is_unicode(text)):
+                raise ValueError(f"{_shown(name)!r} or its value is no valid Unicode; base64 can carry any bytes")
         return value
 
     @field_validator("constraints")
@@ -282,16 +306,18 @@ class JobSpec(_Model):
                 raise ValueError(f"reservations.{kind}: is more than limits.{kind}; raise the limit or reserve less")
         return self
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:  # a foreign object may well have a field "self"
         try:
             super().__init__(**fields)
         except ValidationError as error:
             raise _spec_error(error) from None
-        size = len(self.to_json())
+        size = len(self.to_json().encode())
         if size > MAX_SPEC_BYTES:
+            field = self._largest_field()
             raise SpecError(
-                f"{self._largest_field()}: the description has {size:,} bytes as JSON, more than the "
-                f"{MAX_SPEC_BYTES:,} allowed; pass large data by a mount, a secret or a URL"
+                f"{field}: the description has {size:,} bytes as JSON, more than the {MAX_SPEC_BYTES:,} allowed; "
+                "pass large data by a mount, a secret or a URL",
+                field=field,
             )
 
     def _largest_field(self) -> str:
@@ -338,7 +364,8 @@ class JobSpec(_Model):
     def summary(self) -> str:
         """Return one short line for people and for Flower; the values of ``env`` are never in it."""
         words = [*(self.entrypoint or ()), *(self.command or ())]
-        parts = [self.name + ":" if self.name else "", self.image, " ".join(words)]
+        # Scripts in a command have line ends.
+        parts = [self.name + ":" if self.name else "", self.image, " ".join(" ".join(words).split())]
         text = " ".join(part for part in parts if part)
         if self.env:
             text += f" env[{', '.join(sorted(self.env))}]"
@@ -354,6 +381,7 @@ def _kind(value: object) -> str:
     names: dict[type, str] = {
         list: "a list",
         tuple: "a list",
+        str: "a text",
         int: "a number",
         float: "a number",
         bool: "a truth value",
@@ -367,6 +395,7 @@ _FIXES: Final[dict[str, str]] = {
     "string_type": "must be a text",
     "string_too_short": "must not be empty",
     "dict_type": "must be an object of names and values",
+    "model_type": "must be an object of names and values",
     "tuple_type": "must be a list",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
@@ -377,10 +406,15 @@ _FIXES: Final[dict[str, str]] = {
 
 def _sentence(detail: ErrorDetails) -> tuple[str, str]:
     """Return the field's path and what is wrong with it, in words that name the fix."""
-    path = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+    parts = [str(part) for part in detail["loc"] if part != "[key]"]
+    if parts[:1] == ["env"]:
+        parts = [_shown(part) for part in parts]
+    path = ".".join(parts)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":
         text = str(context["error"])
+        if not path:  # a check of several fields names its field itself
+            path, _, text = text.partition(": ")
     elif kind in _FIXES:
         text = _FIXES[kind]
     elif kind == "literal_error" and path == "version":
