@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -17,37 +18,51 @@ logger = logging.getLogger(__name__)
 
 Stream = Literal["stdout", "stderr"]
 
+_UTF8 = codecs.getincrementaldecoder("utf-8")
+
 
 class _Keeper:
-    """Keeps the first and the last half of a stream's cap."""
+    """Keeps a stream whole up to its cap, and of a longer one about the first and the last half of the cap."""
 
     def __init__(self, cap: int) -> None:
-        self.half = max(cap // 2, 1)
+        self.cap = cap
         self.head: list[tuple[int, LogLine]] = []
         self.tail: deque[tuple[int, LogLine]] = deque()
         self.head_bytes = 0
         self.tail_bytes = 0
-        self.cut_bytes = 0
-        self.full = False
+        self.all_bytes = 0
+        self.head_is_full = False
 
-    def add(self, number: int, line: LogLine, size: int) -> None:
-        if not self.full and self.head_bytes + size <= self.half:
-            self.head.append((number, line))
-            self.head_bytes += size
-            return
-        self.full = True
-        if size > self.half:  # one piece larger than all that may be kept: its end
-            self.cut_bytes += size - self.half
-            data = line.text.encode("utf-8", "surrogatepass")[-self.half :]
-            line = line._replace(text=data.decode("utf-8", "replace"))
-            size = self.half
-        self.tail.append((number, line))
-        self.tail_bytes += size
-        while self.tail_bytes > self.half:
+    @property
+    def cut_bytes(self) -> int:
+        return self.all_bytes - self.head_bytes - self.tail_bytes
+
+    def add(self, number: int, line: LogLine) -> None:
+        data = line.text.encode()
+        self.all_bytes += len(data)
+        if not self.head_is_full:
+            left = self.cap // 2 - self.head_bytes
+            if len(data) <= left:
+                self._add_head(number, line)
+                return
+            self.head_is_full = True
+            if len(data) > self.cap - self.head_bytes:  # too large for both: its beginning here, its end below
+                self._add_head(number, line._replace(text=data[:left].decode(errors="ignore")))
+        # The tail may have all that the head left over, so that nothing is cut before the whole cap is used up.
+        room = self.cap - self.head_bytes
+        if len(data) > room:
+            line = line._replace(text=data[len(data) - room :].decode(errors="ignore"))
+        if line.text:
+            self.tail.append((number, line))
+            self.tail_bytes += len(line.text.encode())
+        while self.tail_bytes > room:
             _, gone = self.tail.popleft()
-            lost = len(gone.text.encode("utf-8", "surrogatepass"))
-            self.tail_bytes -= lost
-            self.cut_bytes += lost
+            self.tail_bytes -= len(gone.text.encode())
+
+    def _add_head(self, number: int, line: LogLine) -> None:
+        if line.text:
+            self.head.append((number, line))
+            self.head_bytes += len(line.text.encode())
 
     def lines(self, stream: Stream) -> list[tuple[int, LogLine]]:
         if not self.cut_bytes:
@@ -69,14 +84,19 @@ def collect(frames: Iterable[Frame], cap: int) -> Logs:
     """
     keepers: dict[Stream, _Keeper] = {"stdout": _Keeper(cap), "stderr": _Keeper(cap)}
     status, reason = LogStatus.COMPLETE, ""
+    # The engine cuts long lines into pieces of 16 KB wherever that falls, also in the middle of a character.
+    decoders: dict[Stream, codecs.IncrementalDecoder] = {stream: _UTF8("replace") for stream in keepers}
     number = 0
     try:
         for number, frame in enumerate(frames):
             stamp, _, data = frame.data.partition(b" ")
-            line = LogLine(stamp.decode("ascii", "replace"), frame.stream, data.decode("utf-8", "replace"))
-            keepers[frame.stream].add(number, line, len(line.text.encode()))
+            if text := decoders[frame.stream].decode(data):
+                keepers[frame.stream].add(number, LogLine(stamp.decode("ascii", "replace"), frame.stream, text))
     except (EngineUnavailable, EngineRefused) as error:
         status, reason = LogStatus.UNAVAILABLE, str(error)
+    for stream, decoder in decoders.items():
+        if text := decoder.decode(b"", final=True):
+            keepers[stream].add(number, LogLine("", stream, text))
     cut = {stream: keeper.cut_bytes for stream, keeper in keepers.items() if keeper.cut_bytes}
     if cut and status is LogStatus.COMPLETE:
         status = LogStatus.TRUNCATED
