@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ _NOBODY: Final = "node.id==none"
 _STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
 
 
+_REFUSED_AS_500: Final = re.compile(r"network \S+ not found|constraint expected one operator")
+"""What Docker 20.10 answers with status 500 although the request itself is wrong."""
+
+
 @contextmanager
 def _mapped(what: str) -> Iterator[None]:
     """Turn docker's and requests' errors into ours; ``what`` was being done."""
@@ -35,9 +40,10 @@ def _mapped(what: str) -> Iterator[None]:
     except docker.errors.APIError as error:
         # 4xx: the engine understood and refuses. 503 is its answer on a node that is no manager, or has no leader.
         status = error.response.status_code if error.response is not None else 500
-        if 400 <= status < 500 and status not in {408, 429}:
-            raise EngineRefused(f"{what}: {_said(error)}") from error
-        raise EngineUnavailable(f"{what}: {_said(error)}") from error
+        said = _said(error)
+        if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
+            raise EngineRefused(f"{what}: {said}") from error
+        raise EngineUnavailable(f"{what}: {said}") from error
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise EngineUnavailable(f"{what}: the engine does not answer ({error})") from error
 
@@ -204,12 +210,13 @@ class Swarm:
     def _open_logs(self, what: str, deadline: float) -> requests.Response:
         api = self._api
         left = max(deadline - time.monotonic(), 0.1)
-        return api.get(
+        response: requests.Response = api.get(
             f"{api.base_url}/v{api.api_version}/{what}/logs",
             params={"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0"},
             stream=True,
             timeout=(left, left),
         )
+        return response
 
     def events(self) -> Iterator[EngineEvent]:
         with _mapped("following events"):
