@@ -1,18 +1,22 @@
 """jaas for producers: describe a job, submit it, wait for its result. Needs Redis, never Docker."""
 
-from jaas_submit.client import AsyncClient, AsyncJobHandle, Client, JobHandle, job
-from jaas_submit.errors import (
-    JaasError,
-    JobCancelled,
-    JobFailed,
-    LedgerUnavailable,
-    SpecError,
-    UnknownJob,
-    WaitTimeout,
-)
-from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs, LogStatus
-from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
-from jaas_submit.states import Cause, JobState
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaas_submit.client import AsyncClient, AsyncJobHandle, Client, JobHandle, job
+    from jaas_submit.errors import (
+        JaasError,
+        JobCancelled,
+        JobFailed,
+        LedgerUnavailable,
+        SpecError,
+        UnknownJob,
+        WaitTimeout,
+    )
+    from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs, LogStatus
+    from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
+    from jaas_submit.states import Cause, JobState
 
 __all__ = [
     "AsyncClient",
@@ -40,3 +44,16 @@ __all__ = [
     "WaitTimeout",
     "job",
 ]
+
+_MODULES = ("states", "errors", "spec", "records", "client")
+"""Where the public names are, the cheap ones first."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: `jaas --help` and a TAB key cannot wait for Celery (250 ms)."""
+    if name in __all__:
+        for module in _MODULES:
+            home = import_module(f"{__name__}.{module}")
+            if name in home.__all__:
+                return globals().setdefault(name, getattr(home, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import celery
 import kombu.exceptions
 import redis
+from kombu.message import Message
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.names import TASK_RUN
 from jaas_submit.spec import JobSpec
 
-__all__ = ["celery_app", "message_to_json", "publish", "publish_again", "task_options"]
+__all__ = ["celery_app", "message_from_json", "message_of", "message_to_json", "publish", "task_options"]
+
+App = TypeVar("App", bound=celery.Celery)
 
 
-def celery_app(broker: str, backend: str | None = None) -> celery.Celery:
+def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = celery.Celery) -> App:  # type: ignore[assignment] # mypy has no defaults for bound type variables
     """Return a Celery app that is good for publishing `jaas.run` and reading its results.
 
     Args:
         broker: Redis URL of the queues.
         backend: Redis URL of the results; None means the same as the broker.
+        kind: class of the app.
     """
-    app = celery.Celery("jaas", broker=broker, backend=backend or broker, set_as_current=False)
+    app = kind("jaas", broker=broker, backend=backend or broker, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         result_serializer="json",
@@ -65,7 +69,7 @@ def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None
 
 
 def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:
-    """Return a received Celery message as JSON, so that ``publish_again`` can send the very same one.
+    """Return a received Celery message as JSON, so that ``message_from_json`` can make the very same one again.
 
     Args:
         headers: the task headers (id, group, root_id, ...).
@@ -90,29 +94,30 @@ def _is_plain(value: object) -> bool:
     return True
 
 
-def publish_again(app: celery.Celery, message: str, queue: str) -> None:
-    """Publish a message that ``message_to_json`` kept: same id, same callbacks, same chord.
+def message_of(app: celery.Celery, job_id: str, spec: JobSpec | None) -> str:
+    """Return, in ``message_to_json``'s form, the message that ``publish`` sends for a job.
 
     Args:
         app: the Celery app.
-        message: the JSON text.
-        queue: Celery queue.
-
-    Raises:
-        LedgerUnavailable: Redis did not take it.
+        job_id: the job's id, which is the task's too.
+        spec: the description; None where the record holds none that this version can read.
     """
-    data = json.loads(message)
-    try:
-        with app.producer_or_acquire() as producer:
-            producer.publish(
-                base64.b64decode(data["body"]),
-                headers=data["headers"],
-                routing_key=queue,
-                exchange="",
-                declare=[app.amqp.queues[queue]],
-                retry=True,
-                retry_policy=app.conf.task_publish_retry_policy,
-                **{"content_type": "application/json", "content_encoding": "utf-8", **data["properties"]},
-            )
-    except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
-        raise LedgerUnavailable(f"the message could not be published again ({error})") from error
+    wire = spec.to_wire() if spec else None
+    options = task_options(spec) if spec else {}
+    made = app.amqp.create_task_message(job_id, TASK_RUN, (), {"spec": wire}, **options)
+    return message_to_json(made.headers, json.dumps(made.body), made.properties)
+
+
+def message_from_json(text: str) -> Message:
+    """Return the message that ``message_to_json`` kept: same id, same callbacks, same chord; nothing to acknowledge."""
+    data = json.loads(text)
+    properties = data["properties"]
+    return Message(
+        body=base64.b64decode(data["body"]).decode(),
+        headers=data["headers"],
+        properties=properties,
+        content_type=properties.get("content_type", "application/json"),
+        content_encoding=properties.get("content_encoding", "utf-8"),
+        delivery_info={},
+        accept=["json"],
+    )

@@ -4,13 +4,13 @@ Keys (P is the prefix, "jaas" by default)::
 
     P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
                                 created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
-                                reported, published_at
+                                reported, late, asked_at
     P:log:ID:ATTEMPT    string  packed Logs of one attempt
     P:jobs              zset    id -> created_at: for lists
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
     P:held:HOLDER       set     ids that this worker process holds
     P:holders           zset    holder -> time at which its lease runs out
-    P:orphans           zset    ids whose holder is gone -> time at which the message is (again) due to be published
+    P:orphans           zset    ids whose holder is gone -> time from which somebody has to take them over
     P:heard             hash    queue -> created_at of the youngest record whose message arrived
     P:info:HOLDER       string  what a worker says about itself (JSON), with the lease's time to live
     P:lock:NAME         string  who does a cluster-wide duty now, with a time to live
@@ -82,7 +82,7 @@ end
 _CREATE: Final = """
 if redis.call('EXISTS', job) == 1 then return 0 end
 redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', ARGV[5], 'message', ARGV[6], 'holder', '',
-  'attempt', 0, 'attempts', '[]', 'created_at', stamp, 'published_at', stamp)
+  'attempt', 0, 'attempts', '[]', 'created_at', stamp)
 redis.call('ZADD', P .. ':jobs', stamp, id)
 move(nil, 'QUEUED')
 return 1
@@ -207,40 +207,46 @@ end
 return taken
 """
 
-# ARGV: 2 margin in seconds, 3 most, 4 pause in seconds. Returns ids whose message has to be published (again): orphans,
-# and QUEUED records whose message must have been lost: a message of a record that is younger by the margin has arrived
-# already (queues are first in, first out), or the record is older than the margin and its queue is empty (the caller
-# passes the empty queues as ARGV[5...]). The next time is put off by the pause, so that copies stay few.
-_DUE: Final = """
+# ARGV: 2 most, 3 pause in seconds. Returns orphans; each is not returned again before the pause is over.
+_ORPHANS: Final = """
 local P = ARGV[1]
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
-local margin, most, pause = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local due = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, most)) do
+local ids = redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
+for _, id in ipairs(ids) do
   if redis.call('EXISTS', P .. ':job:' .. id) == 1 then
-    redis.call('ZADD', P .. ':orphans', now + pause, id)
-    due[#due + 1] = id
+    redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[3]), id)
   else
     redis.call('ZREM', P .. ':orphans', id)
   end
 end
+return ids
+"""
+
+# ARGV: 2 most, 3 pause in seconds, 4 margin in seconds, 5... queues in which no message waits. Returns QUEUED records
+# whose message must have been lost: it is older than the margin and its queue is empty, or the message of a record that
+# is younger by the margin has arrived already (queues are first in, first out).
+_UNHEARD: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local most, pause, margin = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local empty = {}
 for i = 5, #ARGV do empty[ARGV[i]] = true end
-local queued = redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, most)
-for _, id in ipairs(queued) do
-  local r = redis.call('HMGET', P .. ':job:' .. id, 'queue', 'created_at', 'published_at')
+local found = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, most)) do
+  local r = redis.call('HMGET', P .. ':job:' .. id, 'queue', 'created_at', 'asked_at')
   if not r[1] then
     redis.call('ZREM', P .. ':state:QUEUED', id)
-  elseif tonumber(r[3] or r[2]) <= now - margin then
+  elseif tonumber(r[3] or '0') <= now - pause then
     local heard = tonumber(redis.call('HGET', P .. ':heard', r[1]) or '0')
     if empty[r[1]] or tonumber(r[2]) < heard - margin then
-      redis.call('HSET', P .. ':job:' .. id, 'published_at', string.format('%.6f', now + pause - margin))
-      due[#due + 1] = id
+      redis.call('HSET', P .. ':job:' .. id, 'asked_at', string.format('%.6f', now))
+      found[#found + 1] = id
     end
   end
 end
-return due
+return found
 """
 
 # Ids in the indexes whose record has expired. ARGV: 2 how many of the oldest to look at. Returns how many were removed.
@@ -347,7 +353,8 @@ class Ledger:
         self._release = script(_HEAD + _RELEASE)
         self._renew = script(_RENEW)
         self._reap = script(_REAP)
-        self._due = script(_DUE)
+        self._orphans = script(_ORPHANS)
+        self._unheard = script(_UNHEARD)
         self._sweep = script(_SWEEP)
 
     def __repr__(self) -> str:
@@ -465,7 +472,7 @@ class Ledger:
             self._move, job_id, holder, ",".join(sources), str(to), detail, log_key, packed, self.ttl, *pairs
         )
         if not done and to in TERMINAL:
-            # The reply to our own finish may have been lost and the script sent again: nobody but the holder writes this.
+            # The reply to our own finish may have been lost and the script sent again: only the holder writes this.
             return _text(answer[0]) == to and _text(answer[1]) == holder
         return bool(done)
 
@@ -518,16 +525,27 @@ class Ledger:
         """Take the jobs from workers whose lease has run out; return their ids."""
         return [_text(item) for item in self._run_all("leases", self._reap, most)]
 
-    def due(self, margin: float, pause: float, empty_queues: Iterable[str] = (), most: int = 500) -> list[str]:
-        """Return the ids of jobs whose message has to be published (again).
+    def orphans(self, pause: float, most: int = 100) -> list[str]:
+        """Return ids of jobs that somebody has to take over: their holder is gone, or gave them up.
 
         Args:
-            margin: seconds by which a record must be older than one whose message arrived, to count its own as lost.
+            pause: seconds until the same job is returned again if nobody claims it.
+            most: at most so many.
+        """
+        return [_text(item) for item in self._run_all("orphans", self._orphans, most, pause)]
+
+    def unheard(self, margin: float, pause: float, empty_queues: Iterable[str] = (), most: int = 100) -> list[str]:
+        """Return ids of QUEUED jobs whose message must have been lost.
+
+        Args:
+            margin: seconds after which a message that has not arrived counts as lost, where its queue is empty or
+                messages of jobs younger by as much have arrived.
             pause: seconds until the same job is returned again if nobody claims it.
             empty_queues: queues in which no message waits now.
-            most: at most so many of either kind.
+            most: at most so many of the oldest QUEUED jobs are looked at.
         """
-        return [_text(item) for item in self._run_all("due", self._due, margin, most, pause, *empty_queues)]
+        found = self._run_all("unheard", self._unheard, most, pause, margin, *empty_queues)
+        return [_text(item) for item in found]
 
     def sweep(self, most: int = 1000) -> int:
         """Remove expired records from the indexes; return how many there were among the oldest ``most``."""
@@ -684,6 +702,7 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         started_at=_time(fields["started_at"]) if fields.get("started_at") else None,
         attempts=tuple(Attempt.model_validate(item) for item in json.loads(fields.get("attempts") or "[]")),
         reported=fields.get("reported") == "1",
+        late=fields.get("late") == "1",
     )
 
 

@@ -148,6 +148,7 @@ class JobRecord(_Model):
     started_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()
     reported: bool = False
+    late: bool = Field(False, description="taken over in the middle of its launch")
 
     @property
     def terminal(self) -> bool:

@@ -30,6 +30,13 @@ _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
 
 
+_TAKEN_AWAY = {
+    "orphaned": (Cause.NODE_LOST, "its node has been away for too long"),
+    "remove": (Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"),
+    "shutdown": (Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"),
+}
+
+
 class StopRequest(NamedTuple):
     """Why jaas itself had a container stopped."""
 
@@ -111,11 +118,7 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
     if task.state == "rejected":
         cause = Cause.IMAGE if any(text in said.lower() for text in _IMAGE) else Cause.LAUNCH
         return JobState.FAILED, cause, said
-    if task.state == "orphaned":
-        return JobState.FAILED, Cause.NODE_LOST, said or "its node has been away for too long"
-    if task.state == "remove":
-        return JobState.FAILED, Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"
-    return JobState.FAILED, Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"
+    return JobState.FAILED, *_TAKEN_AWAY[task.state]
 
 
 def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Cause:

@@ -1,0 +1,176 @@
+"""The worker's Celery app: ``create_app(settings)`` for code, ``jaas_worker.app.app`` for ``celery -A``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import uuid
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import celery
+from celery import signals
+from celery.exceptions import SecurityWarning
+
+import jaas_worker.consumer
+import jaas_worker.pool
+import jaas_worker.transport
+from jaas_submit import broker
+from jaas_submit.errors import JaasError
+from jaas_submit.ledger import Ledger, connect
+from jaas_submit.names import TASK_RUN, job_id_of
+from jaas_worker import tasks
+from jaas_worker.engine import Engine, SwarmInfo
+from jaas_worker.runner import Runner
+from jaas_worker.settings import Settings
+from jaas_worker.swarm import Swarm, require_manager
+
+__all__ = ["Parts", "WorkerApp", "create_app", "worker_main"]
+
+logger = logging.getLogger(__name__)
+
+_PREFETCH = 32
+"""Messages that a worker may have received and not claimed yet."""
+
+
+class WorkerApp(celery.Celery):
+    """A Celery app that knows what its pool is made of."""
+
+    jaas: Parts
+
+
+@dataclass
+class Parts:
+    """What the pool is made of; ``app.jaas``."""
+
+    settings: Settings
+    engine: Engine
+    info: SwarmInfo | None = None
+    pool: jaas_worker.pool.TaskPool | None = None
+
+    def make_runner(self) -> Runner:
+        """Return a runner with a name that no other process has.
+
+        Raises:
+            NotAManager: the engine is no swarm manager.
+            EngineUnavailable: it does not answer.
+        """
+        self.info = self.engine.info()
+        require_manager(self.info, self.settings.docker_host)
+        ledger = Ledger(connect(self.settings.redis_url), self.settings.prefix, self.settings.record_ttl)
+        return Runner(
+            self.settings, ledger, self.engine, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        )
+
+    def about(self, runner: Runner) -> dict[str, Any]:
+        """Return what the worker says about itself in the ledger."""
+        info = self.info
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "node": info.node_name if info else "",
+            "engine": info.engine_version if info else "",
+            "queue": self.settings.queue,
+            **runner.stats(),
+        }
+
+
+def create_app(settings: Settings | None = None, engine: Engine | None = None) -> WorkerApp:
+    """Return the worker's Celery app.
+
+    Nothing is connected yet: the worker checks engine and Redis when it starts.
+
+    Args:
+        settings: None reads the environment.
+        engine: None means the real one at ``settings.docker_host``.
+
+    Raises:
+        SpecError: a setting is not valid.
+    """
+    settings = settings or Settings()
+    app = broker.celery_app(settings.redis_url, kind=WorkerApp)
+    app.jaas = Parts(settings, engine or Swarm(settings.docker_host, settings.engine_timeout))
+    app.conf.update(
+        worker_pool="jaas_worker.pool:TaskPool",
+        worker_consumer="jaas_worker.consumer:Consumer",
+        worker_concurrency=_PREFETCH,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        task_default_queue=settings.queue,
+        task_create_missing_queues=True,
+        task_acks_late=False,
+        task_track_started=False,  # the pool says STARTED when it is true
+        task_routes={TASK_RUN: {"queue": settings.queue}},
+        result_expires=int(settings.record_ttl),
+        broker_transport="jaas_worker.transport:Transport" if settings.redis_url.startswith("redis") else None,
+        broker_connection_retry=True,
+        broker_connection_max_retries=None,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=True,
+        worker_enable_remote_control=True,
+    )
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "on_poison": _poison_sink(app)}
+    queues = [settings.queue]
+    if settings.take_default_queue:
+        queues.append(jaas_worker.consumer.FOREIGN_QUEUE)
+    app.amqp.queues.select(queues)
+    tasks.register(app)
+    # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
+    logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
+    signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
+    return app
+
+
+def _not_about_jobs(record: logging.LogRecord) -> bool:
+    data = getattr(record, "data", None)
+    return not (isinstance(data, dict) and data.get("name") == TASK_RUN and record.levelno <= logging.INFO)
+
+
+def _poison_sink(app: WorkerApp) -> Any:
+    def sink(queue: str, raw: str, reason: str) -> None:
+        jaas_worker.consumer.record_refusal(app, "", f"{reason}; it began with {raw[:60]!r}", queue)
+
+    return sink
+
+
+def _on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: Any) -> None:
+    """A request was revoked or had expired before it was launched: the ledger must not have it launched later."""
+    if not terminated:
+        sender.app.jaas.pool.cancel(job_id_of(request.id), "expired" if expired else "revoked through Celery")
+
+
+def worker_main(arguments: list[str]) -> None:
+    """Run a worker in this process until it is told to stop.
+
+    Args:
+        arguments: options of ``celery worker``, such as ``--loglevel=INFO``.
+
+    Raises:
+        SpecError: a setting is not valid.
+        NotAManager: the engine is no swarm manager.
+        TemporaryError: engine or Redis do not answer.
+    """
+    app = create_app()
+    parts: Parts = app.jaas
+    # Checked here too, so that the sentence comes before Celery's banner.
+    require_manager(parts.engine.info(), parts.settings.docker_host)
+    Ledger(connect(parts.settings.redis_url), parts.settings.prefix).now()
+    # Celery warns of running as root because of pickle, which is not accepted here; the engine's socket needs root.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    app.worker_main(["worker", *arguments])
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``app`` on first use, for ``celery -A jaas_worker.app``: importing the module must not need a setting."""
+    if name in {"app", "celery"}:
+        try:
+            app = create_app()
+        except JaasError as error:
+            sys.exit(f"jaas: {error}")
+        globals()["app"] = globals()["celery_app"] = app
+        return app
+    raise AttributeError(name)

@@ -1,0 +1,100 @@
+"""Celery's consumer, which drops nothing: a message that is no job is recorded as a failed one, with the reason."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any, Final
+
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from jaas_submit.errors import JobFailed, LedgerUnavailable
+from jaas_submit.names import job_id_of
+from jaas_submit.records import Attempt
+from jaas_submit.states import Cause
+from jaas_worker.observe import refused_outcome
+
+__all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
+
+logger = logging.getLogger(__name__)
+
+FOREIGN_QUEUE: Final = "celery"
+"""Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
+
+
+def record_refusal(app: Any, task_id: str, reason: str, queue: str) -> None:
+    """Record a message that cannot become a job as a failed job.
+
+    Args:
+        app: the worker's app (``jaas_worker.app.WorkerApp``).
+        task_id: Celery's task id; empty when the message has none.
+        reason: what is wrong with it.
+        queue: where it came from.
+    """
+    runner = app.jaas.pool.runner
+    job_id = job_id_of(task_id) if task_id else str(uuid.uuid4())
+    attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
+    try:
+        if not runner.ledger.create(job_id, None, queue, task_id):
+            logger.error("a bad message came under the id of job %s, which goes on: %s", job_id, reason)
+            return
+        runner.ledger.claim(job_id, runner.holder)
+        runner.ledger.finish(job_id, runner.holder, [attempt])
+        runner.ledger.reported(job_id, runner.holder)
+        logger.error("recorded a bad message as failed job %s: %s", job_id, reason)
+    except LedgerUnavailable:
+        logger.exception("a bad message could not be recorded: %s", reason)
+
+
+class Consumer(CeleryConsumer):
+    """Consumes the jobs' queue, and the default one as long as nobody else uses it."""
+
+    app: Any
+    pool: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app.jaas.pool = self.pool
+
+    def on_ready(self) -> None:
+        super().on_ready()
+        self.pool.attach(self)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        name = (message.headers or {}).get("task")
+        if self._queue_of(message) == FOREIGN_QUEUE:
+            message.requeue()
+            logger.warning(
+                "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
+                "send jaas.run with queue=%r",
+                FOREIGN_QUEUE,
+                name,
+                self.app.jaas.settings.queue,
+            )
+            self.cancel_task_queue(FOREIGN_QUEUE)
+            return
+        self._refuse(message, f"{name!r} is no task of jaas; send jaas.run")
+        super().on_unknown_task(body, message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self._refuse(message, "the message has no task name: it was not sent by Celery")
+        super().on_unknown_message(body, message)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self._refuse(message, f"the message is not valid: {exc}")
+        super().on_invalid_task(body, message, exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._refuse(message, f"the message cannot be decoded: {exc}")
+        super().on_decode_error(message, exc)
+
+    @staticmethod
+    def _queue_of(message: Any) -> str:
+        return str((message.delivery_info or {}).get("routing_key", ""))
+
+    def _refuse(self, message: Any, reason: str) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        task_id = headers.get("id") or ""
+        record_refusal(self.app, str(task_id), reason, self._queue_of(message))
+        if task_id:
+            self.app.backend.mark_as_failure(str(task_id), JobFailed(reason))

@@ -1,0 +1,87 @@
+"""One job in this worker's hands, and what the runner needs of the message that brought it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Protocol
+
+from jaas_submit.records import Attempt, JobResult
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import JobState
+from jaas_worker.observe import StopRequest
+
+__all__ = ["Delivery", "Entry", "Phase"]
+
+
+class Delivery(Protocol):
+    """A received message. The runner calls these from its own threads."""
+
+    job_id: str
+    task_id: str
+
+    def description(self) -> JobSpec:
+        """Return the job description in the message; raises SpecError."""
+
+    def message(self) -> str:
+        """Return the whole message as JSON, for the record of a job that has none yet."""
+
+    def accepted(self) -> None:
+        """The job is in the ledger with this worker as its holder: the message is not needed any more."""
+
+    def running(self, node: str, service: str) -> None:
+        """The container runs."""
+
+    def report(self, result: JobResult) -> bool:
+        """Hand the result to Celery; return whether it arrived there (else the caller repeats it)."""
+
+    def done(self) -> None:
+        """The result is reported, and the ledger knows it."""
+
+    def dropped(self) -> None:
+        """Nothing is to be done for this message: another worker has the job, or it was reported long ago."""
+
+
+class Phase(Enum):
+    """What this worker is doing with a job."""
+
+    WAITING = auto()  # in the line, not claimed yet
+    LAUNCHING = auto()  # being claimed, or its service being created
+    TRACKED = auto()  # the service exists: the tracker watches it
+    FINISHING = auto()  # its end is being written down and reported
+    GONE = auto()  # no business of this worker any more
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What this worker keeps of a job in flight; the truth is the ledger's record."""
+
+    job_id: str
+    delivery: Delivery
+    phase: Phase = Phase.WAITING
+    spec: JobSpec | None = None
+    attempt: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    state: JobState = JobState.QUEUED
+    service: str = ""
+    service_id: str = ""
+    node: str | None = None
+    started_at: datetime | None = None
+    launched: float = 0.0
+    """When the service was created or adopted, by the monotonic clock."""
+    running_since: float | None = None
+    """When the container was first seen running, by the monotonic clock."""
+    missing_since: float | None = None
+    """When the service was first not seen among the swarm's, by the monotonic clock."""
+    detail: str = ""
+    late: bool = False
+    """Taken over in the middle of its launch: the former holder may yet send its request."""
+    asked: bool = False
+    """This worker has sent a request to create the service, whatever became of it."""
+    stop: StopRequest | None = None
+    stop_sent: float | None = None
+    tries: int = 0
+    """How often the present step failed in a row."""
+    accepted: bool = False
+    """The ledger names this worker as the holder, and the message has been acknowledged."""

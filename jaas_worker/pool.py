@@ -1,0 +1,328 @@
+"""The Celery pool whose processes are containers: `jaas.run` occupies no thread while its container runs.
+
+Celery hands each request to ``on_apply`` with its callbacks and expects: the accept callback when the work begins, the
+task body ("trace") to be run, and the callback with what the trace returned. Here the accept callback comes when the
+ledger names this worker as the job's holder, and the trace runs when the container has ended. Everything else about
+a task - STARTED, results, callbacks, chords, events, `inspect active`, revoke and terminate - stays Celery's own.
+
+All callbacks of Celery are made on its event loop's thread: its bookkeeping is not made for several.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from celery.concurrency.base import BasePool, apply_target
+from celery.worker import state as worker_state
+
+from jaas_submit import broker
+from jaas_submit.errors import JaasError, JobFailed, LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.names import TASK_RUN, job_id_of
+from jaas_submit.records import JobResult
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import JobState
+from jaas_worker.reconciler import Reconciler
+from jaas_worker.runner import Runner
+from jaas_worker.settings import Settings
+
+__all__ = ["TaskPool", "current_result"]
+
+logger = logging.getLogger(__name__)
+
+_result: ContextVar[JobResult | None] = ContextVar("jaas_result", default=None)
+
+
+def current_result() -> JobResult | None:
+    """Return the result of the job whose task body runs now; None outside of one."""
+    return _result.get()
+
+
+class CeleryDelivery:
+    """A received `jaas.run` message: what the runner may do with it, in Celery's terms."""
+
+    def __init__(self, pool: TaskPool, target: Callable[..., Any], args: tuple[Any, ...], callbacks: dict[str, Any]):
+        self.pool = pool
+        self.request = callbacks["accept_callback"].__self__
+        self.task_id: str = self.request.id
+        self.job_id = job_id_of(self.task_id)
+        self.pid = next(pool.pids)
+        self._target = target
+        self._args = args
+        self._callback: Callable[..., None] = callbacks["callback"]
+        self._accept: Callable[..., None] = callbacks["accept_callback"]
+        self._outcome: Any = None
+        self._was_accepted = False
+
+    def description(self) -> JobSpec:
+        args, kwargs = self.request.args, self.request.kwargs
+        if not isinstance(kwargs, dict) or "spec" not in kwargs:
+            raise SpecError('spec: is required; send kwargs={"spec": {"image": ...}}')
+        unknown = sorted(set(kwargs) - {"spec"})
+        if unknown:
+            raise SpecError(f"{unknown[0]}: is no argument of {TASK_RUN}; it takes spec and nothing else")
+        if len(args) > 1:
+            raise SpecError(f"{TASK_RUN} takes no positional arguments but the result of the task before it in a chain")
+        return JobSpec.parse(kwargs["spec"])
+
+    def message(self) -> str:
+        message = self.request.message
+        return broker.message_to_json(message.headers, message.body, message.properties)
+
+    def accepted(self) -> None:
+        self._store_started({"hostname": self.request.hostname, "pid": self.pid})
+        self.pool.on_loop(self._accept_now)
+
+    def _accept_now(self) -> None:
+        if not self._was_accepted:
+            self._was_accepted = True
+            self._accept(self.pid, time.monotonic())
+
+    def running(self, node: str, service: str) -> None:
+        self._store_started({"hostname": self.request.hostname, "pid": self.pid, "node": node, "service": service})
+        # Flower shows a started task's "result": the event may be sent again with a newer one.
+        text = f"running on {node}, service {service}"
+        self.pool.on_loop(partial(self.request.send_event, "task-started", result=text))
+
+    def _store_started(self, meta: dict[str, Any]) -> None:
+        # What people see while it runs; the outcome is in the ledger, so that losing this does no harm.
+        with contextlib.suppress(Exception):
+            self.request.task.backend.store_result(self.task_id, meta, "STARTED", request=self.request._context)
+
+    def report(self, result: JobResult) -> bool:
+        if result.state is JobState.CANCELLED:
+            return self.pool.wait_on_loop(partial(self._revoke, result))
+        token = _result.set(result)
+        try:
+            failed, value, _ = self._target(*self._args)
+        finally:
+            _result.reset(token)
+        if failed:
+            exception = getattr(value.exception, "exc", value.exception)
+            if not isinstance(exception, JobFailed):
+                logger.warning("job %s: Celery could not store its result: %r", self.job_id, exception)
+                return False
+        else:
+            value = f"{result.sentence()}"
+        self._outcome = (failed, value, result.duration or 0.0)
+        return True
+
+    def _revoke(self, result: JobResult) -> None:
+        """End in REVOKED, as Celery's own terminate does (unless that is what brought us here)."""
+        request = self.request
+        self._accept_now()
+        if not request._already_revoked:
+            request._announce_revoked("terminated", True, "SIGTERM", False)
+        logger.debug("job %s: %s", self.job_id, result.reason)
+
+    def done(self) -> None:
+        if self._outcome is not None:
+            self.pool.on_loop(partial(self._callback, self._outcome))
+
+    def dropped(self) -> None:
+        self.pool.on_loop(self.release)
+
+    def release(self) -> None:
+        """Acknowledge the message and forget the request, without a word to the result backend."""
+        self.request.acknowledge()
+        worker_state.task_ready(self.request)
+
+    def replaces(self, earlier: CeleryDelivery) -> None:
+        """Take the place of an earlier message of the same task; on the event loop's thread."""
+        earlier.release()
+        worker_state.task_reserved(self.request)
+
+
+class TaskPool(BasePool):
+    """Runs `jaas.run` as swarm services and any other task in a few threads.
+
+    Needs ``app.jaas`` (``jaas_worker.app.Parts``), which ``create_app`` sets.
+    """
+
+    signal_safe = False
+    body_can_be_buffer = True
+    task_join_will_block = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        parts = self.app.jaas
+        self.settings: Settings = parts.settings
+        try:
+            self.runner: Runner = parts.make_runner()
+        except JaasError as error:
+            raise SystemExit(f"jaas: {error}") from error
+        self.pids = itertools.count(1)
+        self._threads = ThreadPoolExecutor(self.settings.task_threads, thread_name_prefix="jaas-task")
+        self._due: deque[Callable[[], None]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._has_loop = False
+        self._stopped = threading.Event()
+        self._lease = threading.Thread(target=self._keep_lease, name="jaas-lease", daemon=True)
+        self.reconciler = Reconciler(
+            self.settings,
+            self.runner.ledger,
+            self.runner.engine,
+            self.runner.holder,
+            inject=self.inject,
+            knows=self.runner.knows,
+            room=self._room,
+            queue_length=self._queue_length,
+        )
+        self.consumer: Any = None
+
+    # -- Celery's side ----------------------------------------------------------------------------------------------
+
+    def on_start(self) -> None:
+        self.runner.start()
+        self._lease.start()
+
+    def attach(self, consumer: Any) -> None:
+        """Learn the consumer, whose strategies turn a message into a request; called when it is ready."""
+        first = self.consumer is None
+        self.consumer = consumer
+        if first:
+            self.reconciler.start()
+
+    def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, **callbacks: Any) -> None:
+        if args[0] != TASK_RUN:
+            self._apply_plain(target, args, kwargs, callbacks)
+            return
+        delivery = CeleryDelivery(self, target, args, callbacks)
+        earlier = self.runner.take(delivery)
+        if isinstance(earlier, CeleryDelivery):
+            delivery.replaces(earlier)
+
+    def _apply_plain(self, target: Any, args: Any, kwargs: Any, callbacks: dict[str, Any]) -> None:
+        def accept(pid: int, accepted: float) -> None:
+            self.on_loop(partial(callbacks["accept_callback"], pid, accepted))
+
+        def done(result: Any) -> None:
+            self.on_loop(partial(callbacks["callback"], result))
+
+        self._threads.submit(apply_target, target, args, kwargs, done, accept)
+
+    def terminate_job(self, pid: int, signal: Any = None) -> None:  # noqa: ARG002 (Celery's signature)
+        """Cancel the job of an accepted request: Celery's revoke(terminate=True), Flower's Terminate."""
+        for request in list(worker_state.active_requests):
+            if request.worker_pid == pid and request.name == TASK_RUN:
+                self.cancel(job_id_of(request.id), "terminated through Celery")
+
+    def cancel(self, job_id: str, why: str) -> None:
+        """Cancel a job durably; the ledger's notice makes its holder stop the container."""
+
+        def write() -> None:
+            with contextlib.suppress(UnknownJob):
+                self.runner.ledger.cancel(job_id, why)
+            self.runner.cancel(job_id, why)
+
+        self.runner.background(write)
+
+    def on_stop(self) -> None:
+        """Hand the jobs over: the containers go on, another worker follows them."""
+        self._stopped.set()
+        if self.consumer is not None:
+            self.reconciler.close()
+        self._threads.shutdown(wait=True)
+        self._has_loop = False  # the event loop has ended; what is still due is done here
+        self._drain()
+        self.runner.hand_over()
+        self._drain()
+
+    def on_terminate(self) -> None:
+        self.on_stop()
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        loop.add_reader(self._wake_fd, self._on_wake)
+        self._has_loop = True
+        self._wake()
+
+    def _get_info(self) -> dict[str, Any]:
+        info: dict[str, Any] = super()._get_info()  # type: ignore[misc] # not in the stubs
+        return {**info, "jaas": {"holder": self.runner.holder, **self.runner.stats()}}
+
+    # -- the event loop's thread ------------------------------------------------------------------------------------
+
+    def on_loop(self, call: Callable[[], None]) -> None:
+        """Have a call made on the event loop's thread."""
+        self._due.append(call)
+        self._wake()
+
+    def wait_on_loop(self, call: Callable[[], None], timeout: float = 30.0) -> bool:
+        """Have a call made on the event loop's thread and wait for it; False when it failed or did not come about."""
+        finished = threading.Event()
+        worked = False
+
+        def run() -> None:
+            nonlocal worked
+            try:
+                call()
+                worked = True
+            finally:
+                finished.set()
+
+        self.on_loop(run)
+        finished.wait(timeout)
+        return worked
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    def _on_wake(self, *_: Any) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._due:
+            call = self._due.popleft()
+            try:
+                call()
+            except Exception:  # one request's trouble must not end the worker
+                logger.exception("a callback failed")
+
+    # -- the reconciler's side --------------------------------------------------------------------------------------
+
+    def inject(self, job_id: str) -> None:
+        """Take a job as if its message had just arrived, without the way through the queue."""
+        record = self.runner.ledger.get(job_id)
+        text = self.runner.ledger.message(job_id) or broker.message_of(self.app, record.task_id, record.spec)
+        self.on_loop(partial(self._inject_now, text))
+
+    def _inject_now(self, text: str) -> None:
+        message = broker.message_from_json(text)
+        strategy = self.consumer.strategies[TASK_RUN]
+        strategy(message, None, _nothing, _nothing, ())
+
+    def _room(self) -> int:
+        """Return how many further messages this worker would like to have."""
+        return int(self.limit) - self.runner.stats()["waiting"]
+
+    def _queue_length(self, queue: str) -> int:
+        """Return how many messages wait in a queue; one in which none waits does not exist for kombu."""
+        with self.app.connection_for_read() as connection, connection.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors:
+                return 0
+
+    def _keep_lease(self) -> None:
+        settings = self.settings
+        while not self._stopped.wait(settings.lease / 3):
+            try:
+                self.runner.renew_lease(self.app.jaas.about(self.runner))
+            except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
+                logger.warning("the lease could not be renewed: %s", error)
+
+
+def _nothing(*_: Any) -> None:
+    """There is no broker message to acknowledge or reject."""

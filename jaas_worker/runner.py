@@ -1,0 +1,582 @@
+"""The life of a job in this worker: claim, launch, track, finish, report. Knows the ledger and the engine, not Celery.
+
+Each step is idempotent and is repeated after a TemporaryError; what happens when the worker dies between two lines is
+told in docs/guarantees.md. The order within a step is what makes it safe:
+
+* claim:   the ledger names this worker before the message is acknowledged.
+* launch:  the ledger says LAUNCHING before the service is created, and the service's name admits one only.
+* finish:  outcome and logs are in the ledger before the service is removed.
+* report:  Celery has the result before the ledger forgets that somebody has to bring it there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from jaas_submit.errors import EngineRefused, LedgerUnavailable, SpecError, TemporaryError
+from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.names import LABEL_PREFIX, service_name
+from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, Logs, LogStatus, Outcome
+from jaas_submit.states import Cause, JobState
+from jaas_worker.engine import Engine, TaskView
+from jaas_worker.entry import Delivery, Entry, Phase
+from jaas_worker.later import Later
+from jaas_worker.launcher import create_or_adopt
+from jaas_worker.logs import read_logs
+from jaas_worker.observe import StopRequest, gone_outcome, outcome_of, parse_time, refused_outcome, waiting_reason
+from jaas_worker.settings import Settings
+from jaas_worker.tracker import Tracker
+
+__all__ = ["Runner"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_SURPRISES = 5
+"""How often a step may fail with an error that nobody expected before the job is failed with it."""
+
+_HAND_OVER_PATIENCE = 3.0
+"""Seconds that a shutdown waits for calls to the engine that are under way."""
+
+Step = Callable[[Entry], None]
+
+
+class Runner:
+    """Runs jobs.
+
+    Args:
+        settings: the worker's settings.
+        ledger: the records.
+        engine: the swarm.
+        holder: name of this worker process in the ledger; no other process has ever had it.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, engine: Engine, holder: str) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.engine = engine
+        self.holder = holder
+        self.label = f"{LABEL_PREFIX}={settings.prefix}"
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)
+        self._entries: dict[str, Entry] = {}
+        self._line: deque[tuple[Step, Entry]] = deque()
+        self._starting: set[str] = set()
+        self._in_flight = 0
+        self._closing = False
+        self._lease_until = 0.0
+        self._nodes: dict[str, str] = {}
+        self._later = Later()
+        self._finishers = ThreadPoolExecutor(settings.finish_threads, thread_name_prefix="jaas-finish")
+        self._launchers = [
+            threading.Thread(target=self._launch_loop, name=f"jaas-launch-{n}", daemon=True)
+            for n in range(settings.launch_threads)
+        ]
+        self._listen = threading.Thread(target=self._listen_for_cancels, name="jaas-cancels", daemon=True)
+        self._next_cancel_check = 0.0
+        self.tracker = Tracker(engine, self.label, settings, self)
+
+    # -- from outside -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take the lease and start all threads. With Redis away they wait for it."""
+        try:
+            self.renew_lease({})
+        except LedgerUnavailable as error:
+            logger.warning("no lease yet: %s", error)
+        self._later.start()
+        self.tracker.start()
+        self._listen.start()
+        for thread in self._launchers:
+            thread.start()
+
+    def take(self, delivery: Delivery) -> Delivery | None:
+        """Take a message. Returns at once.
+
+        Args:
+            delivery: the message.
+
+        Returns:
+            The earlier message of the same job, when this one takes its place.
+        """
+        with self._room:
+            known = self._entries.get(delivery.job_id)
+            if known:
+                earlier, known.delivery = known.delivery, delivery
+                if known.accepted:
+                    delivery.accepted()
+                return earlier
+            entry = Entry(delivery.job_id, delivery)
+            self._entries[entry.job_id] = entry
+            self._line.append((self._claim, entry))
+            self._room.notify()
+        return None
+
+    def knows(self, job_id: str) -> bool:
+        """Return whether this worker has the job in its hands, be it only waiting."""
+        return job_id in self._entries
+
+    def cancel(self, job_id: str, why: str) -> None:
+        """Have a job of this worker stopped; the ledger's record says so already.
+
+        Args:
+            job_id: the job's id; unknown ones are ignored.
+            why: the reason.
+        """
+        entry = self._entries.get(job_id)
+        if entry:
+            self._stop(entry, StopRequest(Cause.CANCELLED, why))
+
+    def background(self, call: Callable[[], None]) -> None:
+        """Have a short call made on one of this worker's own threads; it is repeated while Redis does not answer."""
+
+        def run() -> None:
+            try:
+                call()
+            except TemporaryError as error:
+                logger.warning("%s; trying again", error)
+                self._later.call(1.0, lambda: self.background(call))
+
+        if not self._closing:
+            self._finishers.submit(run)
+
+    def renew_lease(self, info: dict[str, Any]) -> None:
+        """Tell the ledger that this worker is alive.
+
+        Args:
+            info: what the worker says about itself.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer; the lease runs out unless a later call gets through.
+        """
+        asked = time.monotonic()
+        if not self.ledger.renew(self.holder, self.settings.lease, info):
+            logger.warning("the lease had run out; jobs of this worker may have been taken over by others")
+        self._lease_until = asked + self.settings.lease
+
+    def stats(self) -> dict[str, int]:
+        """Return how many jobs wait in this worker, are starting, and are in flight."""
+        with self._lock:
+            return {
+                "waiting": len(self._entries) - self._in_flight,
+                "starting": len(self._starting),
+                "in_flight": self._in_flight,
+            }
+
+    def hand_over(self) -> None:
+        """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""
+        with self._room:
+            self._closing = True
+            self._room.notify_all()
+        self.tracker.close()
+        # What is being written down right now shall be done, but the next worker must not wait for a hanging call.
+        deadline = time.monotonic() + _HAND_OVER_PATIENCE
+        for thread in self._launchers:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        self._later.close()
+        self._finishers.shutdown(wait=False, cancel_futures=True)
+        for thread in tuple(self._finishers._threads):
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        released = 0
+        for entry in list(self._entries.values()):
+            if entry.accepted and entry.phase is not Phase.GONE:
+                try:
+                    released += self.ledger.release(entry.job_id, self.holder)
+                except LedgerUnavailable as error:
+                    logger.warning("job %s could not be handed over, its lease will run out: %s", entry.job_id, error)
+        try:
+            self.ledger.drop_lease(self.holder)
+        except LedgerUnavailable:
+            logger.warning("the lease could not be given back; it will run out")
+        logger.info("handed over %d jobs; their containers go on", released)
+
+    # -- steps and their repetition ---------------------------------------------------------------------------------
+
+    def _has_room(self) -> bool:
+        _, entry = self._line[0]
+        # Only a new job takes a place; what is in flight already may always go on.
+        if entry.phase is not Phase.WAITING:
+            return True
+        return self._in_flight < self.settings.max_in_flight and len(self._starting) < self.settings.max_starting
+
+    def _launch_loop(self) -> None:
+        while True:
+            with self._room:
+                while not self._closing and not (self._line and self._has_room()):
+                    self._room.wait()
+                if self._closing:
+                    return
+                step, entry = self._line.popleft()
+                if entry.phase is Phase.WAITING:
+                    entry.phase = Phase.LAUNCHING
+                    self._in_flight += 1
+                    self._starting.add(entry.job_id)
+            self._try(step, entry)
+
+    def _try(self, step: Step, entry: Entry) -> None:
+        """Run one step; repeat it later when it failed for now."""
+        try:
+            step(entry)
+            entry.tries = 0
+        except TemporaryError as error:
+            entry.tries += 1
+            delay = min(0.2 * 2 ** min(entry.tries, 10), 10.0)
+            logger.warning("job %s: %s; trying again in %.1f s", entry.job_id, error, delay)
+            self._later.call(delay, partial(self._again, step, entry))
+        except Exception as error:  # a defect in one job's handling must not take the worker down
+            entry.tries += 1
+            logger.exception("job %s: unexpected error", entry.job_id)
+            if entry.tries < _MOST_SURPRISES:
+                self._later.call(1.0, partial(self._again, step, entry))
+            elif entry.phase in {Phase.LAUNCHING, Phase.TRACKED}:
+                self._end(entry, refused_outcome(Cause.ENGINE, f"internal error: {error!r}"), Logs())
+            else:
+                self._give_up(entry)
+
+    def _give_up(self, entry: Entry) -> None:
+        """Let somebody else (or this worker, in a while) bring the result to Celery."""
+        self._forget(entry)
+        with contextlib.suppress(LedgerUnavailable):
+            self.ledger.release(entry.job_id, self.holder)
+
+    def _again(self, step: Step, entry: Entry) -> None:
+        if self._closing or entry.phase is Phase.GONE:
+            return
+        if entry.phase is Phase.FINISHING:
+            self._finishers.submit(self._try, step, entry)
+        else:
+            with self._room:
+                self._line.appendleft((step, entry))
+                self._room.notify()
+
+    def _finish_by(self, entry: Entry, step: Step) -> bool:
+        """Begin to finish an entry, once; True when this call was the one."""
+        with self._lock:
+            if entry.phase not in {Phase.TRACKED, Phase.LAUNCHING} or self._closing:
+                return False
+            entry.phase = Phase.FINISHING
+            entry.tries = 0
+        self._finishers.submit(self._try, step, entry)
+        return True
+
+    def _forget(self, entry: Entry) -> None:
+        """The entry is no business of this worker any more."""
+        self.tracker.forget(entry)
+        with self._room:
+            if entry.phase is Phase.GONE:
+                return
+            if entry.phase is not Phase.WAITING:
+                self._in_flight -= 1
+            entry.phase = Phase.GONE
+            self._starting.discard(entry.job_id)
+            if self._entries.get(entry.job_id) is entry:
+                del self._entries[entry.job_id]
+            self._room.notify()
+
+    def _started(self, entry: Entry) -> None:
+        """The entry does not count as starting any more."""
+        with self._room:
+            if entry.job_id in self._starting:
+                self._starting.discard(entry.job_id)
+                self._room.notify()
+
+    def _drop(self, entry: Entry) -> None:
+        """Another worker has the job, or it is over: nothing to do for this message."""
+        delivery = entry.delivery
+        self._forget(entry)
+        delivery.dropped()
+
+    # -- claim and launch -------------------------------------------------------------------------------------------
+
+    def _claim(self, entry: Entry) -> None:
+        ledger, delivery = self.ledger, entry.delivery
+        refusal = ""
+        claim = ledger.claim(entry.job_id, self.holder)
+        if claim.action is ClaimAction.UNKNOWN:
+            # A foreign producer's job: its record begins here, with the message for the case that we die.
+            try:
+                spec = delivery.description()
+            except SpecError as error:
+                spec, refusal = None, str(error)
+            ledger.create(entry.job_id, spec, self.settings.queue, delivery.task_id, delivery.message())
+            claim = ledger.claim(entry.job_id, self.holder)
+        if claim.action in {ClaimAction.HELD, ClaimAction.DONE, ClaimAction.UNKNOWN}:
+            self._drop(entry)
+            return
+        record = ledger.get(entry.job_id)
+        entry.spec, entry.state, entry.attempt = record.spec, record.state, max(record.attempt, 1)
+        entry.attempts, entry.detail, entry.node, entry.started_at = (
+            record.attempts,
+            record.detail,
+            record.node,
+            record.started_at,
+        )
+        entry.service = service_name(entry.job_id, entry.attempt)
+        if claim.action is ClaimAction.ADOPT and record.state is JobState.LAUNCHING and not entry.accepted:
+            entry.late = True
+        if not entry.accepted:
+            entry.accepted = True
+            entry.delivery.accepted()
+        if claim.action is ClaimAction.REPLAY:
+            entry.phase = Phase.FINISHING
+            self._finishers.submit(self._try, partial(self._report, record=record), entry)
+            return
+        if record.cancel and entry.stop is None:
+            entry.stop = StopRequest(Cause.CANCELLED, record.cancel)
+        if entry.spec is None:
+            refusal = refusal or self._refusal(entry.delivery)
+            self._end(entry, refused_outcome(Cause.REFUSED, refusal), None)
+            return
+        if record.state in {JobState.PENDING, JobState.RUNNING}:
+            self._adopt(entry)
+        else:
+            self._launch(entry)
+
+    @staticmethod
+    def _refusal(delivery: Delivery) -> str:
+        try:
+            delivery.description()
+        except SpecError as error:
+            return str(error)
+        return "the record holds a description that this version of jaas cannot read; upgrade the workers"
+
+    def _adopt(self, entry: Entry) -> None:
+        """Go on with an attempt whose service existed when its former holder went away."""
+        service = self.engine.find(entry.service)
+        if service is None:
+            self._gone(entry)
+            return
+        logger.info("job %s: took over service %s", entry.job_id, entry.service)
+        entry.service_id = service.id
+        self._track(entry)
+
+    def _launch(self, entry: Entry) -> None:
+        spec = entry.spec
+        assert spec is not None
+        if time.monotonic() >= self._lease_until:
+            # Suspended for long, or Redis was away: somebody else may be at this job by now. Ask the ledger first.
+            raise LedgerUnavailable("the lease has run out")
+        if entry.stop:
+            # Is there anything to stop? Not unless somebody has sent the request.
+            found = self.engine.find(entry.service) if entry.late or entry.asked else None
+            if found is None:
+                self._end(entry, refused_outcome(entry.stop.cause, entry.stop.reason), None)
+                return
+        entry.asked = True
+        try:
+            service = create_or_adopt(self.engine, spec, entry.job_id, entry.attempt, self.settings.prefix)
+        except EngineRefused as error:
+            self._end(entry, refused_outcome(Cause.LAUNCH, str(error)), None)
+            return
+        entry.service_id = service.id
+        fields: dict[str, Any] = {"service": entry.service}
+        if entry.late:
+            fields["late"] = 1
+        if not self.ledger.move(entry.job_id, self.holder, JobState.PENDING, **fields):
+            # Another worker took the job over while we were suspended; it has found the same service by its name.
+            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            self._drop(entry)
+            return
+        entry.state = JobState.PENDING
+        self._track(entry)
+
+    def _track(self, entry: Entry) -> None:
+        with self._lock:
+            entry.phase = Phase.TRACKED
+            entry.launched = time.monotonic()
+        self.tracker.watch(entry)
+        if entry.stop:
+            self._send_stop(entry)
+
+    # -- what the tracker sees --------------------------------------------------------------------------------------
+
+    def task_waiting(self, entry: Entry, task: TaskView, *, starting: bool) -> None:
+        """Note why the task waits; one that no node can take does not count as starting."""
+        if not starting:
+            self._started(entry)
+        detail = waiting_reason(task)
+        if detail and detail != entry.detail and entry.phase is Phase.TRACKED:
+            self._note(entry, entry.state, detail=detail)
+            entry.detail = detail
+
+    def task_running(self, entry: Entry, task: TaskView) -> None:
+        """Note that the container runs, and where."""
+        self._started(entry)
+        if entry.running_since is not None or entry.phase is not Phase.TRACKED:
+            return
+        entry.started_at = parse_time(task.timestamp)
+        entry.node = self._node_name(task.node_id)
+        started = entry.started_at.timestamp() if entry.started_at else ""
+        self._note(entry, JobState.RUNNING, node=entry.node or "", started_at=started)
+        entry.running_since = time.monotonic()
+        entry.state = JobState.RUNNING
+        entry.delivery.running(entry.node or "?", entry.service)
+
+    def task_ended(self, entry: Entry, task: TaskView) -> None:
+        """Begin to write the end down."""
+        if self._finish_by(entry, partial(self._finish, task=task)):
+            self._started(entry)
+            self.tracker.forget(entry)
+
+    def service_gone(self, entry: Entry) -> None:
+        """Somebody removed the service, or a stop that took too long did."""
+        if self._finish_by(entry, self._finish_gone):
+            self.tracker.forget(entry)
+
+    def _note(self, entry: Entry, state: JobState, **fields: Any) -> None:
+        """Write an observation down; one that cannot be written now is seen again in the next round."""
+        if not self.ledger.move(entry.job_id, self.holder, state, **fields):
+            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            self._drop(entry)
+
+    def _node_name(self, node_id: str) -> str | None:
+        if node_id and node_id not in self._nodes:
+            self._nodes = self.engine.node_names()
+        return self._nodes.get(node_id)
+
+    # -- finish and report ------------------------------------------------------------------------------------------
+
+    def _finish(self, entry: Entry, task: TaskView) -> None:
+        times = self.engine.container_times(task.container_id) if task.container_id else None
+        outcome = outcome_of(task, self._node_name(task.node_id), entry.started_at, times, entry.stop)
+        settings = self.settings
+        logs = read_logs(self.engine, entry.service_id, task.container_id, settings.log_limit, settings.log_timeout)
+        self._write_end(entry, outcome, logs)
+
+    def _gone(self, entry: Entry) -> None:
+        self._end(entry, gone_outcome(entry.stop, entry.node, entry.started_at), None)
+
+    def _finish_gone(self, entry: Entry) -> None:
+        self._write_end(entry, gone_outcome(entry.stop, entry.node, entry.started_at), None)
+
+    def _end(self, entry: Entry, outcome: Outcome, logs: Logs | None) -> None:
+        """Finish an entry that has no task to look at."""
+        self._finish_by(entry, partial(self._write_end, outcome=outcome, logs=logs))
+
+    def _write_end(self, entry: Entry, outcome: Outcome, logs: Logs | None) -> None:
+        launched = bool(entry.service_id)
+        attempt = Attempt(
+            number=entry.attempt if launched else 0,
+            service=entry.service if launched else None,
+            log_status=logs.status if logs else LogStatus.COMPLETE,
+            **outcome.model_dump(),
+        )
+        attempts = (*entry.attempts, attempt)
+        if not self.ledger.finish(entry.job_id, self.holder, attempts, logs):
+            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            self._drop(entry)
+            return
+        if launched and not entry.late:
+            try:
+                self.engine.remove(entry.service_id)
+            except (TemporaryError, EngineRefused) as error:
+                logger.warning("job %s: service %s is left to the reconciler: %s", entry.job_id, entry.service, error)
+        self._report(entry, self.ledger.get(entry.job_id), logs)
+
+    def _report(self, entry: Entry, record: JobRecord, logs: Logs | None = None) -> None:
+        last = record.last
+        if logs is None and last is not None:
+            logs = self.ledger.logs(entry.job_id, last.number)
+        result = JobResult.of(record, CapturedOutput.of(logs or Logs(), self.settings.result_log_limit))
+        if not entry.delivery.report(result):
+            raise TemporaryError("the result did not reach Celery")
+        self.ledger.reported(entry.job_id, self.holder)
+        logger.info("%s", result.sentence())
+        entry.delivery.done()
+        self._forget(entry)
+
+    # -- stopping ---------------------------------------------------------------------------------------------------
+
+    def _stop(self, entry: Entry, request: StopRequest) -> None:
+        with self._lock:
+            if entry.stop is not None or entry.phase in {Phase.FINISHING, Phase.GONE}:
+                return
+            entry.stop = request
+            tracked = entry.phase is Phase.TRACKED
+        # An entry that is being launched is stopped by its launch step; a waiting one by its claim.
+        if tracked:
+            self._finishers.submit(self._send_stop, entry)
+
+    def _send_stop(self, entry: Entry) -> None:
+        try:
+            self.engine.stop(entry.service_id)
+        except (TemporaryError, EngineRefused) as error:
+            logger.warning("job %s: its container could not be stopped yet: %s", entry.job_id, error)
+            if not self._closing:
+                self._later.call(1.0, lambda: self._resend_stop(entry))
+            return
+        entry.stop_sent = time.monotonic()
+
+    def _resend_stop(self, entry: Entry) -> None:
+        if entry.phase is Phase.TRACKED and not self._closing:
+            self._finishers.submit(self._send_stop, entry)
+
+    def tick(self) -> None:
+        """Look for jobs that wait or run for too long, and for stops that do not come to their end."""
+        now = time.monotonic()
+        if now >= self._next_cancel_check:
+            self._next_cancel_check = now + 10.0
+            self._check_cancels()
+        for entry in list(self._entries.values()):
+            if entry.phase is Phase.TRACKED:
+                self._check_times(entry, now)
+
+    def _check_times(self, entry: Entry, now: float) -> None:
+        spec = entry.spec
+        assert spec is not None
+        if entry.stop_sent is not None:
+            if now - entry.stop_sent > spec.stop_grace + self.settings.stop_timeout:
+                logger.warning("job %s: its container did not stop in time; removing the service", entry.job_id)
+                entry.stop_sent = now
+                self._finishers.submit(self._remove_stuck, entry)
+        elif entry.running_since is not None:
+            if spec.run_timeout is not None and self._ran_for(entry, now) > spec.run_timeout:
+                self._stop(
+                    entry, StopRequest(Cause.RUN_TIMEOUT, f"ran longer than run_timeout ({spec.run_timeout:g} s)")
+                )
+        elif spec.pending_timeout is not None and now - entry.launched > spec.pending_timeout:
+            why = f": {entry.detail}" if entry.detail else ""
+            reason = f"no running container within pending_timeout ({spec.pending_timeout:g} s){why}"
+            self._stop(entry, StopRequest(Cause.PENDING_TIMEOUT, reason))
+
+    def _ran_for(self, entry: Entry, now: float) -> float:
+        """Return for how long the container has run, also when another worker saw it start."""
+        assert entry.running_since is not None
+        seen = now - entry.running_since
+        return max(seen, time.time() - entry.started_at.timestamp()) if entry.started_at else seen
+
+    def _remove_stuck(self, entry: Entry) -> None:
+        try:
+            self.engine.remove(entry.service_id)
+        except (TemporaryError, EngineRefused) as error:
+            logger.warning("job %s: %s", entry.job_id, error)
+
+    def _check_cancels(self) -> None:
+        """Find cancellations whose notice did not get through."""
+        ids = [entry.job_id for entry in list(self._entries.values()) if entry.phase is not Phase.WAITING]
+        try:
+            for job_id, why in self.ledger.cancels_among(ids).items() if ids else ():
+                self.cancel(job_id, why)
+        except LedgerUnavailable as error:
+            logger.debug("cancellations: %s", error)
+
+    def _listen_for_cancels(self) -> None:
+        while not self._closing:
+            try:
+                with self.ledger.cancellations() as notices:
+                    while not self._closing:
+                        job_id = notices.next(1.0)
+                        if job_id and job_id in self._entries:
+                            why = self.ledger.cancels_among([job_id]).get(job_id, "cancelled")
+                            self.cancel(job_id, why)
+            except LedgerUnavailable as error:
+                logger.debug("cancellations: %s", error)
+                self._next_cancel_check = 0.0
+                time.sleep(1.0)

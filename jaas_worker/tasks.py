@@ -1,0 +1,65 @@
+"""The Celery task `jaas.run`. Its body runs when the container has ended; it only turns the result into Celery's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import celery
+from celery.worker.request import Request
+
+from jaas_submit import broker
+from jaas_submit.errors import JobCancelled, JobFailed, SpecError
+from jaas_submit.names import TASK_RUN
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import JobState
+from jaas_worker.pool import current_result
+
+__all__ = ["JobRequest", "register"]
+
+
+class JobRequest(Request):
+    """A request that never shows the values of a job's environment: not in events, logs or `inspect`."""
+
+    _kwargs: Any
+    _argsrepr: str
+    _kwargsrepr: str
+    _request_dict: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        spec = self._kwargs.get("spec") if isinstance(self._kwargs, dict) else None
+        try:
+            options = broker.task_options(JobSpec.parse(spec))
+        except SpecError:
+            options = {"argsrepr": "(...)", "kwargsrepr": "(not a valid job description)"}
+        self._argsrepr, self._kwargsrepr = options["argsrepr"], options["kwargsrepr"]
+        self._request_dict.update(options)
+
+    def info(self, safe: bool = False) -> Any:  # noqa: ARG002 (Celery's signature)
+        return super().info(safe=True)
+
+
+def register(app: celery.Celery) -> None:
+    """Register `jaas.run` with an app."""
+
+    @app.task(
+        name=TASK_RUN,
+        bind=True,
+        # The ledger remembers the job from the moment of its claim, so that the message is acknowledged then: no
+        # visibility time-out, and no second start after a dropped connection.
+        acks_late=False,
+        ignore_result=False,
+        max_retries=0,
+        throws=(JobFailed,),
+    )
+    def run(task: Any, *_: Any, **__: Any) -> Any:
+        result = current_result()
+        if result is None:
+            raise RuntimeError(f"{TASK_RUN} needs the pool jaas_worker.pool:TaskPool; start it with `jaas worker`")
+        check = task.request.kwargs.get("spec", {}).get("check", True) if result.image else True
+        if not result.ok and check:
+            kind = JobCancelled if result.state is JobState.CANCELLED else JobFailed
+            raise kind(result.sentence())
+        return result.to_wire()
+
+    run.Request = JobRequest  # type: ignore[assignment] # a class is as good as its name

@@ -1,0 +1,215 @@
+"""Follows all services of this worker with a few calls for all of them, never one per job.
+
+Three sources, from cheap to thorough:
+
+* ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
+* ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
+* the engine's own events (containers of this node, removals anywhere): they only wake the others early.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Protocol
+
+from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
+from jaas_worker.engine import Engine, TaskView
+from jaas_worker.entry import Entry
+from jaas_worker.observe import attempt_task
+from jaas_worker.settings import Settings
+
+__all__ = ["Listener", "Tracker"]
+
+logger = logging.getLogger(__name__)
+
+_MISSING_FOR = 2.0
+"""Seconds a service must be missing from the list before it is looked up by itself: the list may be a moment old."""
+
+_STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
+"""Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
+
+
+class Listener(Protocol):
+    """Who wants to know. The calls come from the tracker's thread and must be short."""
+
+    def task_ended(self, entry: Entry, task: TaskView) -> None:
+        """The attempt's task has ended."""
+
+    def task_running(self, entry: Entry, task: TaskView) -> None:
+        """The attempt's container runs."""
+
+    def task_waiting(self, entry: Entry, task: TaskView, *, starting: bool) -> None:
+        """The attempt's task does not run yet; ``starting`` tells whether a node is at it."""
+
+    def service_gone(self, entry: Entry) -> None:
+        """The attempt's service does not exist any more."""
+
+    def tick(self) -> None:
+        """About once a second: look at what is overdue."""
+
+
+class Tracker:
+    """Watches the services of the entries given to it.
+
+    Args:
+        engine: the swarm.
+        label: selects this installation's services.
+        settings: intervals.
+        listener: is told what was seen.
+    """
+
+    def __init__(self, engine: Engine, label: str, settings: Settings, listener: Listener) -> None:
+        self._engine = engine
+        self._label = label
+        self._settings = settings
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}
+        self._look: set[str] = set()  # services to be looked at one by one, because an event named them
+        self._wake = threading.Event()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._loop, name="jaas-tracker", daemon=True),
+            threading.Thread(target=self._follow_events, name="jaas-events", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop watching; returns when no more calls to the listener will come."""
+        self._closed = True
+        self._wake.set()
+        self._threads[0].join(self._settings.engine_timeout)
+
+    def watch(self, entry: Entry) -> None:
+        """Begin to watch an entry's service."""
+        with self._lock:
+            self._entries[entry.service_id] = entry
+            self._look.add(entry.service_id)
+        self._wake.set()
+
+    def forget(self, entry: Entry) -> None:
+        """Watch an entry's service no more."""
+        with self._lock:
+            if self._entries.get(entry.service_id) is entry:
+                del self._entries[entry.service_id]
+                self._look.discard(entry.service_id)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _snapshot(self) -> dict[str, Entry]:
+        with self._lock:
+            return dict(self._entries)
+
+    # -- the polling thread -----------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        next_states = next_tick = 0.0
+        pause = self._settings.poll_interval
+        while not self._closed:
+            self._wake.wait(pause if self._entries else self._settings.idle_interval)
+            self._wake.clear()
+            started = time.monotonic()
+            try:
+                if self._entries:
+                    self._look_closely()
+                    self._see_ended()
+                    pause = max(self._settings.poll_interval, 5 * (time.monotonic() - started))
+                    if started >= next_states:
+                        self._see_all()
+                        took = time.monotonic() - started
+                        next_states = time.monotonic() + max(self._settings.state_interval, 20 * took)
+            except (TemporaryError, EngineRefused) as error:
+                # What happened to the jobs is unknown, and nothing is concluded from it.
+                logger.warning("cannot follow the jobs in flight for now: %s", error)
+                pause = 1.0
+            except Exception:  # the thread that follows every job must not end
+                logger.exception("the tracker stumbled")
+                pause = 1.0
+            if started >= next_tick:
+                next_tick = started + 1.0
+                try:
+                    self._listener.tick()
+                except Exception:  # as above
+                    logger.exception("looking at what is overdue failed")
+
+    def _look_closely(self) -> None:
+        """Look at single services that an event named: cheaper than all of them, sooner than the next round."""
+        with self._lock:
+            ids = list(self._look)[:20]
+            self._look.difference_update(ids)
+        for service_id in ids:
+            task = attempt_task(self._engine.tasks_of(service_id))
+            entry = self._entries.get(service_id)
+            if entry and task:
+                self._tell(entry, task)
+
+    def _see_ended(self) -> None:
+        entries = self._snapshot()
+        for service_id, tasks in _by_service(self._engine.ended_tasks(self._label)).items():
+            entry = entries.get(service_id)
+            task = attempt_task(tasks)
+            if entry and task and task.ended:
+                self._tell(entry, task)
+
+    def _see_all(self) -> None:
+        entries = self._snapshot()
+        now = time.monotonic()
+        seen = _by_service(self._engine.all_tasks(self._label))
+        for service_id, entry in entries.items():
+            task = attempt_task(seen.get(service_id, ()))
+            if task:
+                entry.missing_since = None
+                self._tell(entry, task)
+            elif entry.missing_since is None:
+                entry.missing_since = now
+            elif now - entry.missing_since > _MISSING_FOR:
+                if self._engine.find(entry.service) is None:
+                    self._listener.service_gone(entry)
+                entry.missing_since = now
+
+    def _tell(self, entry: Entry, task: TaskView) -> None:
+        if task.ended:
+            self._listener.task_ended(entry, task)
+        elif task.state == "running":
+            self._listener.task_running(entry, task)
+        else:
+            # A task that cannot be placed says why; one that is about to be placed says nothing.
+            starting = task.state in _STARTING or (task.state == "pending" and not task.error)
+            self._listener.task_waiting(entry, task, starting=starting)
+
+    # -- the events thread ------------------------------------------------------------------------------------------
+
+    def _follow_events(self) -> None:
+        while not self._closed:
+            try:
+                for event in self._engine.events():
+                    if self._closed:
+                        return
+                    with self._lock:
+                        if event.service_id not in self._entries:
+                            continue
+                        if event.kind == "start":
+                            self._look.add(event.service_id)
+                    self._wake.set()
+            except (EngineUnavailable, EngineRefused) as error:
+                logger.debug("no events from the engine: %s", error)
+            except Exception:  # polling goes on without events, but they must come back
+                logger.exception("following the engine's events failed")
+            if not self._closed:
+                time.sleep(1.0)
+
+
+def _by_service(tasks: Iterable[TaskView]) -> dict[str, list[TaskView]]:
+    found: dict[str, list[TaskView]] = defaultdict(list)
+    for task in tasks:
+        found[task.service_id].append(task)
+    return found
