@@ -1,0 +1,114 @@
+"""Fixtures for all tests. A test that asks for a real Redis or swarm gets the marker `redis` or `engine` by itself."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import settings as hypothesis_settings
+
+from jaas_submit.errors import JaasError
+from jaas_submit.ledger import Ledger, connect
+from jaas_submit.names import LABEL_PREFIX
+from jaas_worker.swarm import Swarm, require_manager
+from tests.support.real import required_env, unavailable
+from tests.support.redis_server import OwnRedis
+from tests.support.witness import Witness
+
+# Tests of a shared machine: how long an example takes says nothing, and a failing one must be printed for replay.
+hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "engine_host" in names:
+            item.add_marker("engine")
+        if "redis_url" in names or "own_redis" in names:
+            item.add_marker("redis")
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix and service label of this test alone; fine as a queue's name, too."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def _redis_server() -> str:
+    url = required_env("JAAS_REDIS_URL")
+    with connect(url) as client:
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            unavailable(f"no Redis answers at JAAS_REDIS_URL ({error})")
+    return url
+
+
+@pytest.fixture
+def redis_url(_redis_server: str, prefix: str) -> Iterator[str]:
+    """URL of the real Redis. It may be shared: afterwards the keys with this test's prefix are deleted, no others."""
+    yield _redis_server
+    with connect(_redis_server) as client:
+        jobs = [job.decode() for job in client.zrange(f"{prefix}:jobs", 0, -1)]
+        # Queues named after the prefix and kombu's bindings of them have it in the middle of their key.
+        keys = [*client.scan_iter(f"*{prefix}*", count=1000), *(f"celery-task-meta-{job}" for job in jobs)]
+        for start in range(0, len(keys), 500):
+            client.delete(*keys[start : start + 500])
+
+
+@pytest.fixture
+def ledger(redis_url: str, prefix: str) -> Iterator[Ledger]:
+    """A ledger in the real Redis, under this test's prefix."""
+    with connect(redis_url) as client:
+        yield Ledger(client, prefix)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Callable[..., OwnRedis]]:
+    """Start Redis servers that the test may kill: ``own_redis(appendfsync="always")``."""
+    servers: list[OwnRedis] = []
+
+    def start(**options: str) -> OwnRedis:
+        servers.append(OwnRedis(tmp_path / f"redis-{len(servers)}", **options))
+        return servers[-1].start()
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def _engine() -> str:
+    host = required_env("DOCKER_HOST")
+    try:
+        require_manager(Swarm(host).info(), host)
+    except JaasError as error:
+        unavailable(str(error))
+    return host
+
+
+@pytest.fixture
+def engine_host(_engine: str, prefix: str) -> Iterator[str]:
+    """DOCKER_HOST of a real swarm manager; afterwards the services labelled with this test's prefix are removed."""
+    yield _engine
+    engine = Swarm(_engine)
+    for service in engine.services(f"{LABEL_PREFIX}={prefix}"):
+        engine.remove(service.id)
+
+
+@pytest.fixture
+def swarm(engine_host: str) -> Swarm:
+    """The real swarm."""
+    return Swarm(engine_host)
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Witness:
+    """Counts container starts from outside: ``witness.spec(...)`` makes the job, ``witness.starts()`` has the lines."""
+    return Witness(tmp_path / "witness")

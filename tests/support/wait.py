@@ -1,0 +1,33 @@
+"""Waiting for conditions, with a deadline. The only place in the tests that sleeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["eventually"]
+
+T = TypeVar("T")
+
+_PAUSE = 0.02
+
+
+def eventually(predicate: Callable[[], T], timeout: float = 10.0, what: str | Callable[[], str] = "") -> T:
+    """Return the predicate's first true value.
+
+    Args:
+        predicate: asked again and again.
+        timeout: seconds after which the test fails; generous, as it only matters when something is wrong.
+        what: what is waited for, for the failure's text; a function is called at that moment, to show how it stands.
+
+    Raises:
+        AssertionError: the predicate stayed false.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() > deadline:
+            said = what() if callable(what) else what
+            raise AssertionError(f"not within {timeout:g} s: {said or predicate}; it was {value!r} at the end")
+        time.sleep(_PAUSE)
+    return value
