@@ -39,6 +39,14 @@ DEFAULT_TIMEOUT = 20.0
 MAX_BYTES = 20 * 1024 * 1024  # of one page; the rest of a longer one is not looked at
 
 
+class NoAnswer(Exception):
+    """The page cannot be counted; says why, and with which code to exit."""
+
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 @dataclass(frozen=True)
 class Counts:
     """What one page has."""
@@ -116,43 +124,47 @@ def fetch(url: str, timeout: float) -> tuple[str, str]:
         return response.url, text
 
 
-def is_web_address(url: str) -> bool:
-    """Say whether a URL is one that can be fetched: http or https, with a host and no blanks."""
+def settings(environ: dict[str, str]) -> tuple[str, float]:
+    """Return the page's address and the time-out in seconds, or raise why they are no good."""
+    url = environ.get("url", "").strip()
+    if not url:
+        raise NoAnswer(BAD_URL, "set the environment variable url to the page's address")
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0 and url.isprintable()
-    except ValueError:
-        return False
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # such as a port that is no number
+        good = False
+    if not good or " " in url or not url.isprintable():
+        raise NoAnswer(BAD_URL, f"not an http(s) address: {url!r}")
+    try:
+        return url, float(environ.get("timeout", DEFAULT_TIMEOUT))
+    except ValueError as error:
+        raise NoAnswer(BAD_URL, f"timeout is not a number of seconds: {environ['timeout']!r}") from error
 
 
-def fail(code: int, message: str) -> int:
-    """Say on stderr why there is no answer, and return the exit code."""
-    print(f"href-counter: {message}", file=sys.stderr)
-    return code
+def answer(url: str, timeout: float) -> str:
+    """Fetch and count a page; return the line of JSON, or raise why there is none."""
+    try:
+        final_url, html = fetch(url, timeout)
+    except HTTPError as error:  # first, for it is an OSError, too
+        raise NoAnswer(HTTP_ERROR, f"{url}: HTTP {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise NoAnswer(UNREACHABLE, f"{url}: {str(reason) or repr(reason)}") from error
+    except UnicodeError as error:  # a host name or a path that cannot be sent
+        raise NoAnswer(BAD_URL, f"not an http(s) address: {url!r} ({error})") from error
+    counts = count(html, final_url)
+    fields = {"url": final_url, "title": counts.title, "internal": counts.internal, "external": counts.external}
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def main(environ: dict[str, str]) -> int:
-    """Count the page named by the environment; return the exit code."""
-    url = environ.get("url", "").strip()
-    if not url:
-        return fail(BAD_URL, "set the environment variable url to the page's address")
-    if not is_web_address(url) or " " in url:
-        return fail(BAD_URL, f"not an http(s) address: {url!r}")
+    """Count the page that the environment names; return the exit code."""
     try:
-        timeout = float(environ.get("timeout", DEFAULT_TIMEOUT))
-    except ValueError:
-        return fail(BAD_URL, f"timeout is not a number of seconds: {environ['timeout']!r}")
-    try:
-        final_url, html = fetch(url, timeout)
-    except HTTPError as error:  # before OSError, which it is, too
-        return fail(HTTP_ERROR, f"{url}: HTTP {error.code} {error.reason}")
-    except (OSError, http.client.HTTPException) as error:
-        return fail(UNREACHABLE, f"{url}: {getattr(error, 'reason', None) or error!r}")
-    except UnicodeError as error:  # a host name or path that cannot be sent
-        return fail(BAD_URL, f"not an http(s) address: {url!r} ({error})")
-    counts = count(html, final_url)
-    answer = {"url": final_url, "title": counts.title, "internal": counts.internal, "external": counts.external}
-    print(json.dumps(answer, ensure_ascii=False))
+        print(answer(*settings(environ)))
+    except NoAnswer as error:
+        print(f"href-counter: {error}", file=sys.stderr)
+        return error.exit_code
     return OK
 
 

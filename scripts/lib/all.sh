@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sources all helpers and names the two things that scripts do with them.
 
-LIB=$(dirname "${BASH_SOURCE[0]}")
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=common.sh
 . "$LIB/common.sh"
 # shellcheck source=packages.sh
@@ -19,13 +19,13 @@ LIB=$(dirname "${BASH_SOURCE[0]}")
 
 # set_up: everything that the demo and the tests stand on.
 set_up() {
-    lock_state
-    make_state_folder
+    make_folder "$STATE" JAAS_STATE_DIR
+    lock "$STATE"
     ensure_packages
     ensure_venv
     ensure_redis
     ensure_engine
     ensure_images
     write_env
-    unlock_state
+    unlock
 }

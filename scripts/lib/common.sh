@@ -26,27 +26,28 @@ die() {
 
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# A socket's path may have 107 characters; the engine adds about 45 to ours.
-make_state_folder() {
-    case $STATE in /*) ;; *) die -2 "JAAS_STATE_DIR must be an absolute path, not '$STATE'" ;; esac
-    [ ${#STATE} -le 60 ] || die -2 "JAAS_STATE_DIR is longer than 60 characters (sockets would not fit): $STATE"
-    mkdir -p "$STATE"
+# make_folder FOLDER NAME_OF_ITS_SETTING. A socket's path may have 107 characters; the
+# engine adds about 45 to ours.
+make_folder() {
+    case $1 in /*) ;; *) die -2 "$2 must be an absolute path, not '$1'" ;; esac
+    [ ${#1} -le 60 ] || die -2 "$2 is longer than 60 characters (sockets would not fit): $1"
+    mkdir -p "$1"
 }
 
-# One set-up or stop at a time: a second one waits here for the first. The lock
-# is a file beside the state folder, because stop deletes the folder. Daemons
-# must not inherit it: start_daemon closes descriptor 9.
-lock_state() {
-    mkdir -p "$(dirname "$STATE")"
+# lock FOLDER: one set-up or stop at a time; a second one waits here for the first. The
+# lock is a file beside the folder, because stop deletes the folder. Daemons must not
+# inherit it: start_daemon closes descriptor 9.
+lock() {
+    mkdir -p "$(dirname "$1")"
     while :; do
-        exec 9>"$STATE.lock"
-        flock -n 9 || { say "lock: waiting for another script that is using $STATE"; flock 9; }
+        exec 9>"$1.lock"
+        flock -n 9 || { say "lock: waiting for another script that is using $1"; flock 9; }
         # Did the one before us delete the file that we were waiting for?
-        [ "$STATE.lock" -ef /proc/self/fd/9 ] && return
+        [ "$1.lock" -ef /proc/self/fd/9 ] && return
     done
 }
 
-unlock_state() { exec 9>&-; }
+unlock() { exec 9>&-; }
 
 # wait_until SECONDS COMMAND...: polls until the command succeeds; 1 at the deadline.
 wait_until() {
@@ -65,27 +66,28 @@ pid_alive() { # a zombie is not alive
 
 pid_gone() { ! pid_alive "$1"; }
 
-# pid_is_ours PID [FOLDER]: its command line or its working directory names our
-# folder. A pid file can outlive its process and the number can be given to
-# another one, so nothing is signalled before this has been asked.
+# pid_is_ours PID FOLDER: its command line or its working directory names our folder.
+# A pid file can outlive its process and the number can be given to another one, so
+# nothing is signalled before this has been asked.
 pid_is_ours() {
-    local pid=$1 folder=${2:-$STATE} cwd
+    local pid=$1 folder=$2 cwd
     pid_alive "$pid" || return 1
     cwd=$(readlink "/proc/$pid/cwd" 2>/dev/null) || cwd=
     case $cwd/ in "$folder"/*) return 0 ;; esac
     tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$folder/"
 }
 
-# running_pid PIDFILE [FOLDER]: prints the pid if that process is alive and ours.
+# running_pid PIDFILE: prints the pid if that process is alive and of the pid file's folder.
 running_pid() {
     local pid
     pid=$(cat "$1" 2>/dev/null) || return 1
     case $pid in '' | *[!0-9]*) return 1 ;; esac
-    pid_is_ours "$pid" "${2:-$STATE}" && echo "$pid"
+    pid_is_ours "$pid" "$(dirname "$1")" && echo "$pid"
 }
 
-# start_daemon PIDFILE LOGFILE COMMAND...: in its own session, so that Ctrl-C in
-# this terminal does not reach it; its working directory is the pid file's.
+# start_daemon PIDFILE LOGFILE COMMAND...: in its own session, so that Ctrl-C in this
+# terminal does not reach it; its working directory is the pid file's folder, by
+# which running_pid knows it again.
 start_daemon() {
     local pidfile=$1 logfile=$2 dir
     shift 2
@@ -93,8 +95,11 @@ start_daemon() {
     mkdir -p "$dir"
     (cd "$dir" && exec setsid "$@" </dev/null >>"$logfile" 2>&1 9>&-) &
     echo $! >"$pidfile"
-    disown $!
+    wait_until 10 ours_or_gone $! "$dir" || true
+    disown $! 2>/dev/null || true
 }
+
+ours_or_gone() { pid_is_ours "$1" "$2" || pid_gone "$1"; }
 
 # stop_pid PID SECONDS: SIGTERM, then SIGKILL at the deadline; returns when it is gone.
 stop_pid() {

@@ -16,7 +16,7 @@ docker() { "$(find_docker)" "$@"; }
 docker_on() {
     local host=$1
     shift
-    DOCKER_HOST=$host timeout 20 "$(find_docker)" "$@"
+    DOCKER_HOST=$host timeout "${JAAS_DOCKER_TIMEOUT:-20}" "$(find_docker)" "$@"
 }
 
 # default_docker_host: where the client goes when nobody says anything.
@@ -26,7 +26,9 @@ default_docker_host() {
 
 # swarm_state HOST: "active true" for a manager, "inactive false" without a swarm, ...
 swarm_state() {
-    docker_on "$1" info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}' 2>/dev/null
+    local state
+    state=$(JAAS_DOCKER_TIMEOUT=5 docker_on "$1" info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}' 2>/dev/null) &&
+        [ -n "${state# *}" ] && echo "$state"
 }
 
 engine_answers() { # engine_answers [HOST]
@@ -93,7 +95,7 @@ start_own_engine() {
     PATH=$PATH:/usr/sbin:/sbin
     is_root || die -2 "no engine answers and only root can start one; start one, or set DOCKER_HOST"
     dockerd=$(type -P dockerd) || die -2 "no engine answers and dockerd is not installed; install docker.io, or set DOCKER_HOST"
-    clear_away_dead_engine
+    clear_away_engine "$ENGINE_DIR"
     mkdir -p "$ENGINE_DIR"
     note_network_before
     say "engine: starting our own ($ENGINE_HOST)"
@@ -103,21 +105,22 @@ start_own_engine() {
     start_daemon "$ENGINE_DIR/pid" "$ENGINE_DIR/log" "$dockerd" \
         --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/exec" \
         --host "$ENGINE_HOST" --pidfile "$ENGINE_DIR/dockerd.pid"
-    wait_until 60 engine_up_or_dead
+    wait_until 60 engine_up_or_dead || true
     engine_answers "$ENGINE_HOST" ||
         die "our engine did not start; the end of its log:"$'\n'"$(tail -n 8 "$ENGINE_DIR/log")"
 }
 
 engine_up_or_dead() { engine_answers "$ENGINE_HOST" || ! running_pid "$ENGINE_DIR/pid" >/dev/null; }
 
-# clear_away_dead_engine: what an engine that was killed leaves behind (its
-# containers live on below their shims; a later engine may not know them).
-clear_away_dead_engine() {
-    stop_daemon "$ENGINE_DIR/pid" 30 || true
-    kill_leftovers "$ENGINE_DIR/exec"
-    unmount_below "$ENGINE_DIR/data"
-    unmount_below "$ENGINE_DIR/exec"
-    rm -rf "$ENGINE_DIR/exec" "$ENGINE_DIR/dockerd.pid" "$ENGINE_DIR/docker.sock"
+# clear_away_engine FOLDER: stops it if it runs, and removes what an engine that was
+# killed leaves behind (its containers live on below their shims, and the next engine
+# may not know them).
+clear_away_engine() {
+    stop_daemon "$1/pid" 30 || true
+    kill_leftovers "$1/exec"
+    unmount_below "$1/data"
+    unmount_below "$1/exec"
+    rm -rf "$1/exec" "$1/dockerd.pid" "$1/docker.sock"
 }
 
 # kill_leftovers EXEC_ROOT: containerd and its shims name the engine's exec root in
@@ -125,11 +128,9 @@ clear_away_dead_engine() {
 kill_leftovers() {
     local pid child
     for pid in $(pids_naming "$1/"); do
-        for child in $(children_of "$pid"); do
-            if [ "$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -c shim)" -gt 0 ]; then
-                kill -KILL "$child" 2>/dev/null || true
-            fi
-        done
+        if grep -qs containerd-shim "/proc/$pid/cmdline"; then
+            for child in $(children_of "$pid"); do kill -KILL "$child" 2>/dev/null || true; done
+        fi
         kill -KILL "$pid" 2>/dev/null || true
         wait_until 10 pid_gone "$pid" || die "left-over process $pid does not end"
     done
@@ -171,7 +172,7 @@ stop_engine() {
     leave_swarm_we_made
     [ -d "$ENGINE_DIR" ] || return 0
     if running_pid "$ENGINE_DIR/pid" >/dev/null; then say "engine: stopping our own"; fi
-    clear_away_dead_engine
+    clear_away_engine "$ENGINE_DIR"
     restore_network
     rm -rf --one-file-system "$ENGINE_DIR"
 }
