@@ -10,6 +10,7 @@ import celery
 import kombu.exceptions
 import redis
 from kombu.message import Message
+from kombu.serialization import prepare_accept_content
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.names import TASK_RUN
@@ -119,5 +120,5 @@ def message_from_json(text: str) -> Message:
         content_type=properties.get("content_type", "application/json"),
         content_encoding=properties.get("content_encoding", "utf-8"),
         delivery_info={},
-        accept=["json"],
+        accept=prepare_accept_content(["json"]),
     )

@@ -131,8 +131,8 @@ def _not_about_jobs(record: logging.LogRecord) -> bool:
 
 
 def _poison_sink(app: WorkerApp) -> Any:
-    def sink(queue: str, raw: str, reason: str) -> None:
-        jaas_worker.consumer.record_refusal(app, "", f"{reason}; it began with {raw[:60]!r}", queue)
+    def sink(queue: str, reason: str) -> None:
+        jaas_worker.consumer.record_refusal(app, "", reason, queue)
 
     return sink
 

@@ -74,27 +74,27 @@ class Consumer(CeleryConsumer):
             self.cancel_task_queue(FOREIGN_QUEUE)
             return
         self._refuse(message, f"{name!r} is no task of jaas; send jaas.run")
-        super().on_unknown_task(body, message, exc)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         self._refuse(message, "the message has no task name: it was not sent by Celery")
-        super().on_unknown_message(body, message)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         self._refuse(message, f"the message is not valid: {exc}")
-        super().on_invalid_task(body, message, exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         self._refuse(message, f"the message cannot be decoded: {exc}")
-        super().on_decode_error(message, exc)
 
     @staticmethod
     def _queue_of(message: Any) -> str:
         return str((message.delivery_info or {}).get("routing_key", ""))
 
     def _refuse(self, message: Any, reason: str) -> None:
+        """Record the message as a failed job, then take it off the queue; its content is shown nowhere."""
         headers = message.headers if isinstance(message.headers, dict) else {}
         task_id = headers.get("id") or ""
         record_refusal(self.app, str(task_id), reason, self._queue_of(message))
         if task_id:
             self.app.backend.mark_as_failure(str(task_id), JobFailed(reason))
+            if self.event_dispatcher:
+                self.event_dispatcher.send("task-failed", uuid=str(task_id), exception=f"JobFailed({reason!r})")
+        message.ack_log_error(logger, self.connection_errors)

@@ -25,9 +25,9 @@ class Channel(redis.Channel):
         try:
             return super()._brpop_read(**options)  # type: ignore[misc] # not in the stubs
         except UnicodeDecodeError as error:
-            self.connection.poisoned(self, "?", repr(error.object[:200]), "it is not UTF-8 text")
+            self.connection.poisoned(self, "?", len(error.object), "it is not UTF-8 text")
         except ValueError as error:
-            self.connection.poisoned(self, "?", str(getattr(error, "doc", "")), f"it is not JSON ({error})")
+            self.connection.poisoned(self, "?", len(getattr(error, "doc", "")), f"it is not JSON ({error})")
         return True
 
 
@@ -42,14 +42,14 @@ class Transport(redis.Transport):
             try:
                 channel.Message(message, channel=channel)
             except Exception as error:  # noqa: BLE001 (whatever is wrong with it, it is no message)
-                self.poisoned(channel, queue or "?", str(message), f"it is no message of Celery ({error!r})")
+                self.poisoned(channel, queue or "?", len(str(message)), f"it is no message of Celery ({error!r})")
                 return
         super()._deliver(message, queue)
 
-    def poisoned(self, channel: Any, queue: str, raw: str, reason: str) -> None:
-        """Hand a bad entry to whoever records it."""
+    def poisoned(self, channel: Any, queue: str, size: int, reason: str) -> None:
+        """Hand a bad entry to whoever records it. Its content is not shown: it may be a job's, cut in half."""
         sink = channel.connection.client.transport_options.get("on_poison")
-        text = f"a queue entry could not be read: {reason}"
-        logger.error("%s: %.200s", text, raw)
+        text = f"a queue entry of {size:,} characters could not be read: {reason}"
+        logger.error("%s", text)
         if sink is not None:
-            sink(queue, raw, text)
+            sink(queue, text)

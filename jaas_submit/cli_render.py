@@ -1,0 +1,259 @@
+"""How `jaas` prints: data on stdout, progress on stderr, colour and tables on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from jaas_submit.states import Cause, JobState, is_terminal
+
+if TYPE_CHECKING:
+    from jaas_submit.records import JobRecord, JobResult, LogLine, Logs
+
+__all__ = [
+    "LIST_HEADERS",
+    "Progress",
+    "list_row",
+    "print_details",
+    "print_json",
+    "print_logs",
+    "print_table",
+    "record_json",
+    "status_rows",
+]
+
+_COLOURS: Final[dict[str, str]] = {
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "yellow",
+    JobState.RUNNING: "cyan",
+    "ok": "green",
+    "warn": "yellow",
+    "FAIL": "red",
+}
+"""Colour of a cell by its text: job states, and the doctor's verdicts."""
+
+_WIDEST_JOB: Final = 60
+LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "JOB", "WHY")
+
+
+class Progress:
+    """Lines on stderr about what happens.
+
+    Args:
+        quiet: print only what the user has to know.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self._begin = time.monotonic()
+        self._last = ""
+
+    def say(self, text: str) -> None:
+        """Print a line, unless quiet."""
+        if not self.quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Print a line, even when quiet."""
+        click.echo(f"jaas: {_clean(text)}", err=True)
+
+    def change(self, record: JobRecord) -> None:
+        """Print a job's state, unless that was printed last or it has ended: the end has a line of its own."""
+        if record.terminal:
+            return
+        text = click.style(record.state.lower(), fg=_COLOURS.get(record.state))
+        if record.state is JobState.RUNNING and record.node:
+            text += f" on {record.node}"
+        if record.detail:
+            text += f": {_clean(record.detail)}"
+        if text != self._last:
+            self._last = text
+            if not self.quiet:
+                click.echo(f"jaas: {time.monotonic() - self._begin:5.1f} s  {text}", err=True)
+
+    def ended(self, result: JobResult, code: int) -> None:
+        """Print how a job ended. Quiet leaves that out where the exit code is the container's own and says it all."""
+        ran = f" ({duration(result.duration)})" if result.duration is not None else ""
+        own = result.ok or (result.cause in {Cause.EXIT, Cause.OOM} and code == result.exit_code)
+        if not (self.quiet and own):
+            self.warn(result.sentence() + ran)
+
+
+def print_json(data: Mapping[str, Any], *, indent: int | None = None) -> None:
+    """Print one JSON object: on one line, so that several of them are JSON Lines."""
+    click.echo(json.dumps(data, ensure_ascii=False, indent=indent))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under headers: with rich on a terminal, else in plain columns."""
+    cleaned = [[_clean(cell) for cell in row] for row in rows]
+    if not (sys.stdout.isatty() and _print_rich(headers, cleaned)):
+        _print_plain(headers, cleaned)
+
+
+def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Return False where rich is not installed: it is an extra."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        return False
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, header in enumerate(headers):
+        # Ids are there to be copied; what does not fit is taken from the texts on the right.
+        table.add_column(header, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        # Text, so that square brackets in a command are no markup.
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+    Console().print(table)
+    return True
+
+
+def _print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [list(headers), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [
+            click.style(cell.ljust(width), fg=_COLOURS[cell]) if cell in _COLOURS else cell.ljust(width)
+            for cell, width in zip(line, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def print_details(rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one a line; what is empty is left out."""
+    for name, value in rows:
+        if value:
+            click.echo(f"{name + ':':<11}{click.style(_clean(value), fg=_COLOURS.get(value))}")
+
+
+def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
+    """Return a job's cells under ``LIST_HEADERS``.
+
+    Args:
+        record: the job.
+        now: Redis' clock, in seconds since the epoch.
+    """
+    last = record.last
+    ran = last.duration if last else None
+    if record.state is JobState.RUNNING and record.started_at:
+        ran = max(now - record.started_at.timestamp(), 0)
+    label = record.label
+    return (
+        record.id,
+        record.state,
+        "-" if last is None or last.exit_code is None else str(last.exit_code),
+        duration(now - record.created_at.timestamp(), coarse=True),
+        "-" if ran is None else duration(ran),
+        record.node or "-",
+        label if len(label) <= _WIDEST_JOB else label[: _WIDEST_JOB - 3] + "...",
+        _why(record),
+    )
+
+
+def _why(record: JobRecord) -> str:
+    """Return what the state alone does not say."""
+    last = record.last
+    if not record.terminal:
+        return f"being cancelled: {record.cancel}" if record.cancel else record.detail
+    if last is None or record.state is JobState.SUCCEEDED or last.cause is Cause.EXIT:
+        return ""
+    return f"{last.cause}: {last.reason}" if last.reason else str(last.cause)
+
+
+def status_rows(record: JobRecord) -> list[tuple[str, str]]:
+    """Return all that there is to say about a job."""
+    last = record.last
+    started = last.started_at if last else record.started_at
+    return [
+        ("id", record.id),
+        ("state", record.state),
+        ("job", record.label),
+        ("labels", ", ".join(f"{k}={v}" for k, v in record.spec.labels.items()) if record.spec else ""),
+        ("queue", record.queue),
+        ("worker", record.holder),
+        ("node", record.node or ""),
+        ("attempt", str(record.attempt or "")),
+        ("service", (last.service or "") if last else ""),
+        ("detail", "" if record.terminal else record.detail),
+        ("cancel", record.cancel),
+        ("exit code", "" if last is None or last.exit_code is None else str(last.exit_code)),
+        ("cause", last.cause if last else ""),
+        ("reason", last.reason if last else ""),
+        ("queued", _moment(record.created_at)),
+        ("started", _moment(started)),
+        ("finished", _moment(last.finished_at) if last else ""),
+        ("ran", duration(last.duration) if last and last.duration is not None else ""),
+        ("output", last.log_status if last and is_terminal(record.state) else ""),
+    ]
+
+
+def record_json(record: JobRecord, *, show_env: bool = False) -> dict[str, Any]:
+    """Return a record as a JSON object.
+
+    Args:
+        record: the job.
+        show_env: whether the values of variables are shown; they often are secrets.
+    """
+    data = record.model_dump(mode="json", exclude={"spec"})
+    spec = record.spec.to_wire() if record.spec else None
+    if spec and "env" in spec and not show_env:
+        spec["env"] = dict.fromkeys(spec["env"], "***")
+    return {**data, "spec": spec}
+
+
+def print_logs(lines: Iterable[LogLine], *, timestamps: bool = False) -> None:
+    """Print a container's output: its stdout on stdout, its stderr on stderr.
+
+    As bytes: what a container prints is not ours to change. A reader that has had enough (`| head`) must not change
+    the exit code of `jaas run` either.
+    """
+    try:
+        for line in lines:
+            text = f"{line.time or '-'} {line.text}" if timestamps else line.text
+            click.echo(text.encode("utf-8", "surrogateescape"), nl=False, err=line.stream == "stderr")
+    except BrokenPipeError:
+        # Nothing more can be written there, also not what Python still has in its buffer when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def logs_note(logs: Logs) -> str:
+    """Return what to tell the user about output that is not all there is; empty when it is."""
+    return logs.reason and f"output {logs.status}: {logs.reason}"
+
+
+def _moment(time: datetime | None) -> str:
+    return time.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds") if time else ""
+
+
+def duration(seconds: float, *, coarse: bool = False) -> str:
+    """Return a duration in one or two units, such as ``0.4s``, ``12s``, ``3m20s`` or ``2d4h``.
+
+    Args:
+        seconds: how long.
+        coarse: leave out parts of seconds.
+    """
+    seconds = max(seconds, 0)
+    if seconds < 10 and not coarse:
+        return f"{seconds:.1f}s"
+    left = round(seconds)
+    parts = []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2])
+
+
+def _clean(text: str) -> str:
+    """Return one line without control characters: a job's name or an engine's message must not steer a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
