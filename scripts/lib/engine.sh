@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A container engine that is a swarm manager: one that is already there, or our own.
 
+# shellcheck disable=SC2153  # STATE comes from common.sh
 ENGINE_DIR=$STATE/engine
 ENGINE_HOST=unix://$ENGINE_DIR/docker.sock
 SWARM_NOTE=$STATE/swarm-we-made # names the foreign engine on which we ran "swarm init"
