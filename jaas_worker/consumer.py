@@ -51,6 +51,8 @@ class Consumer(CeleryConsumer):
 
     app: Any
     pool: Any
+    event_dispatcher: Any
+    connection_errors: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,7 +62,7 @@ class Consumer(CeleryConsumer):
         super().on_ready()
         self.pool.attach(self)
 
-    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+    def on_unknown_task(self, _body: Any, message: Any, _exc: Exception) -> None:
         name = (message.headers or {}).get("task")
         if self._queue_of(message) == FOREIGN_QUEUE:
             message.requeue()
@@ -75,10 +77,10 @@ class Consumer(CeleryConsumer):
             return
         self._refuse(message, f"{name!r} is no task of jaas; send jaas.run")
 
-    def on_unknown_message(self, body: Any, message: Any) -> None:
+    def on_unknown_message(self, _body: Any, message: Any) -> None:
         self._refuse(message, "the message has no task name: it was not sent by Celery")
 
-    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+    def on_invalid_task(self, _body: Any, message: Any, exc: Exception) -> None:
         self._refuse(message, f"the message is not valid: {exc}")
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:

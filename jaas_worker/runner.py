@@ -28,6 +28,7 @@ from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, L
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, TaskView
 from jaas_worker.entry import Delivery, Entry, Phase
+from jaas_worker.failpoints import failpoint
 from jaas_worker.later import Later
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.logs import read_logs
@@ -188,7 +189,9 @@ class Runner:
         for entry in list(self._entries.values()):
             if entry.accepted and entry.phase is not Phase.GONE:
                 try:
+                    failpoint("release.before")
                     released += self.ledger.release(entry.job_id, self.holder)
+                    failpoint("release.after")
                 except LedgerUnavailable as error:
                     logger.warning("job %s could not be handed over, its lease will run out: %s", entry.job_id, error)
         try:
@@ -298,7 +301,9 @@ class Runner:
     def _claim(self, entry: Entry) -> None:
         ledger, delivery = self.ledger, entry.delivery
         refusal = ""
+        failpoint("claim.before")
         claim = ledger.claim(entry.job_id, self.holder)
+        failpoint("claim.after")
         if claim.action is ClaimAction.UNKNOWN:
             # A foreign producer's job: its record begins here, with the message for the case that we die.
             try:
@@ -324,6 +329,7 @@ class Runner:
         if not entry.accepted:
             entry.accepted = True
             entry.delivery.accepted()
+            failpoint("accept.after")
         if claim.action is ClaimAction.REPLAY:
             entry.phase = Phase.FINISHING
             self._finishers.submit(self._try, partial(self._report, record=record), entry)
@@ -370,11 +376,13 @@ class Runner:
                 self._end(entry, refused_outcome(entry.stop.cause, entry.stop.reason), None)
                 return
         entry.asked = True
+        failpoint("create.before")
         try:
             service = create_or_adopt(self.engine, spec, entry.job_id, entry.attempt, self.settings.prefix)
         except EngineRefused as error:
             self._end(entry, refused_outcome(Cause.LAUNCH, str(error)), None)
             return
+        failpoint("create.after")
         entry.service_id = service.id
         fields: dict[str, Any] = {"service": entry.service}
         if entry.late:
@@ -384,6 +392,7 @@ class Runner:
             logger.warning("job %s: another worker has taken it over", entry.job_id)
             self._drop(entry)
             return
+        failpoint("pending.after")
         entry.state = JobState.PENDING
         self._track(entry)
 
@@ -414,7 +423,9 @@ class Runner:
         entry.started_at = parse_time(task.timestamp)
         entry.node = self._node_name(task.node_id)
         started = entry.started_at.timestamp() if entry.started_at else ""
+        failpoint("running.before")
         self._note(entry, JobState.RUNNING, node=entry.node or "", started_at=started)
+        failpoint("running.after")
         entry.running_since = time.monotonic()
         entry.state = JobState.RUNNING
         entry.delivery.running(entry.node or "?", entry.service)
@@ -469,15 +480,18 @@ class Runner:
             **outcome.model_dump(),
         )
         attempts = (*entry.attempts, attempt)
+        failpoint("finish.before")
         if not self.ledger.finish(entry.job_id, self.holder, attempts, logs):
             logger.warning("job %s: another worker has taken it over", entry.job_id)
             self._drop(entry)
             return
+        failpoint("finish.after")
         if launched and not entry.late:
             try:
                 self.engine.remove(entry.service_id)
             except (TemporaryError, EngineRefused) as error:
                 logger.warning("job %s: service %s is left to the reconciler: %s", entry.job_id, entry.service, error)
+        failpoint("remove.after")
         self._report(entry, self.ledger.get(entry.job_id), logs)
 
     def _report(self, entry: Entry, record: JobRecord, logs: Logs | None = None) -> None:
@@ -485,9 +499,12 @@ class Runner:
         if logs is None and last is not None:
             logs = self.ledger.logs(entry.job_id, last.number)
         result = JobResult.of(record, CapturedOutput.of(logs or Logs(), self.settings.result_log_limit))
+        failpoint("report.before")
         if not entry.delivery.report(result):
             raise TemporaryError("the result did not reach Celery")
+        failpoint("report.after")
         self.ledger.reported(entry.job_id, self.holder)
+        failpoint("reported.after")
         logger.info("%s", result.sentence())
         entry.delivery.done()
         self._forget(entry)
@@ -505,8 +522,10 @@ class Runner:
             self._finishers.submit(self._send_stop, entry)
 
     def _send_stop(self, entry: Entry) -> None:
+        failpoint("stop.before")
         try:
             self.engine.stop(entry.service_id)
+            failpoint("stop.after")
         except (TemporaryError, EngineRefused) as error:
             logger.warning("job %s: its container could not be stopped yet: %s", entry.job_id, error)
             if not self._closing:
