@@ -1,0 +1,392 @@
+"""What jaas relies on in an engine, pinned on a real swarm and on the one in memory alike."""
+
+from __future__ import annotations
+
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jaas_submit.errors import EngineNotFound, EngineRefused
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import Cause, JobState
+from jaas_worker.engine import Engine, EngineEvent, ServiceView, TaskView
+from jaas_worker.launcher import create_or_adopt
+from jaas_worker.logs import collect
+from jaas_worker.observe import StopRequest, attempt_task, outcome_of, parse_time, waiting_reason
+from jaas_worker.swarm import require_manager
+from jaas_worker.translate import service_request
+from tests.support.fake_swarm import FakeSwarm
+from tests.support.programs import DEAF, EXIT_4, LONG_LINE, NO_SUCH_IMAGE, NO_SUCH_PROGRAM, SPEAK, TRUE, WAIT, Program
+from tests.support.wait import eventually
+from tests.support.witness import TEST_IMAGE
+
+NOWHERE = ("node.labels.jaas-test==nowhere",)
+
+
+class Bench:
+    """One engine, and what the tests do with it."""
+
+    def __init__(self, engine: Engine, prefix: str) -> None:
+        self.engine = engine
+        self.prefix = prefix
+
+    def request(self, program: Program = TRUE, **fields: Any) -> dict[str, Any]:
+        spec = JobSpec(**{"image": TEST_IMAGE, "command": program.command, "stop_grace": 1, **fields})
+        return service_request(spec, str(uuid.uuid4()), 1, self.prefix, {})
+
+    def create(self, program: Program = TRUE, **fields: Any) -> ServiceView:
+        service = self.engine.create(self.request(program, **fields))
+        assert service is not None
+        return service
+
+    def task(self, service: ServiceView) -> TaskView:
+        task = attempt_task(self.engine.tasks_of(service.id))
+        assert task is not None
+        return task
+
+    def in_state(self, service: ServiceView, state: str) -> TaskView:
+        """Wait until the service's task is in this state."""
+        return eventually(
+            lambda: next((t for t in self.engine.tasks_of(service.id) if t.state == state), None),
+            30,
+            lambda: f"{service.name} {state}: {self.engine.tasks_of(service.id)}",
+        )
+
+    def ended(self, service: ServiceView) -> TaskView:
+        """Wait until the service's task is among the ended ones, which is how the tracker sees it."""
+        label = f"{LABEL_JOB}={service.labels[LABEL_JOB]}"
+        return eventually(
+            lambda: next((t for t in self.engine.ended_tasks(label) if t.ended), None),
+            30,
+            lambda: f"{service.name} ended: {self.engine.tasks_of(service.id)}",
+        )
+
+    def create_secret(self, name: str) -> str:
+        if isinstance(self.engine, FakeSwarm):
+            self.engine.secrets[name] = f"id-of-{name}"
+            return self.engine.secrets[name]
+        return self.engine._api.create_secret(name, b"hush", {LABEL_PREFIX: self.prefix})["ID"]
+
+    def remove_secrets(self) -> None:
+        if not isinstance(self.engine, FakeSwarm):
+            for secret in self.engine._api.secrets(filters={"label": f"{LABEL_PREFIX}={self.prefix}"}):
+                self.engine._api.remove_secret(secret["ID"])
+
+
+@pytest.fixture(params=["fake", pytest.param("swarm", marks=pytest.mark.engine)])
+def bench(request: pytest.FixtureRequest, prefix: str) -> Iterator[Bench]:
+    engine = FakeSwarm() if request.param == "fake" else request.getfixturevalue("swarm")
+    made = Bench(engine, prefix)
+    yield made
+    made.remove_secrets()
+
+
+# -- creating and finding --------------------------------------------------------------------------------------------
+
+
+def test_a_name_can_be_created_only_once(bench: Bench) -> None:
+    request = bench.request()
+    first = bench.engine.create(request)
+    assert first is not None
+    assert bench.engine.create(request) is None
+    assert bench.engine.find(first.name) == first
+
+
+def test_of_many_that_create_a_name_at_once_one_succeeds(bench: Bench) -> None:
+    request = bench.request()
+    answers: list[ServiceView | None] = []
+    threads = [threading.Thread(target=lambda: answers.append(bench.engine.create(request))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 8
+    assert len([answer for answer in answers if answer is not None]) == 1
+
+
+def test_create_or_adopt_returns_the_same_service_each_time(bench: Bench) -> None:
+    spec = JobSpec(image=TEST_IMAGE, command=TRUE.command)
+    job_id = str(uuid.uuid4())
+    services = [create_or_adopt(bench.engine, spec, job_id, 1, bench.prefix) for _ in range(3)]
+    assert services[0] == services[1] == services[2]
+
+
+def test_a_name_that_nobody_has_is_not_found(bench: Bench) -> None:
+    assert bench.engine.find("jaas-nobody-has-this-1") is None
+
+
+def test_the_labels_are_kept(bench: Bench) -> None:
+    service = bench.create()
+    assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}") == [service]
+    assert service in bench.engine.services(LABEL_JOB)
+    assert set(service.labels) == {LABEL_JOB, LABEL_ATTEMPT, LABEL_SPEC_HASH, LABEL_PREFIX}
+    assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}x") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"networks": ["jaas-no-such-network"]}, "jaas-no-such-network not found"),
+        ({"mounts": []}, "duplicate mount point"),
+    ],
+)
+def test_what_can_never_work_is_refused_for_good(bench: Bench, fields: dict[str, Any], said: str) -> None:
+    request = bench.request(**fields)
+    if "mounts" in fields:  # the description would refuse it
+        request["TaskTemplate"]["ContainerSpec"]["Mounts"] = [{"Type": "tmpfs", "Target": "/x"}] * 2
+    with pytest.raises(EngineRefused, match=said):
+        bench.engine.create(request)
+    assert bench.engine.find(request["Name"]) is None
+
+
+# -- how tasks end ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "state", "exit_code", "error"),
+    [(TRUE, "complete", 0, ""), (EXIT_4, "failed", 4, "task: non-zero exit (4)")],
+)
+def test_a_process_that_ends(bench: Bench, program: Program, state: str, exit_code: int, error: str) -> None:
+    service = bench.create(program)
+    task = bench.ended(service)
+    assert (task.state, task.desired, task.exit_code, task.error) == (state, "shutdown", exit_code, error)
+    assert task.service_id == service.id
+    assert task.container_id
+    assert task.node_id in bench.engine.node_names()
+    times = bench.engine.container_times(task.container_id)
+    assert times is not None
+    assert not times.oom_killed
+    assert parse_time(times.started_at)
+    assert parse_time(times.finished_at)
+
+
+def test_a_command_that_is_not_there_fails_with_127(bench: Bench) -> None:
+    task = bench.ended(bench.create(command=[NO_SUCH_PROGRAM]))
+    assert (task.state, task.exit_code) == ("failed", 127)
+    assert "executable file not found" in task.error
+    times = bench.engine.container_times(task.container_id or "")
+    assert times is not None
+    assert parse_time(times.started_at) is None
+
+
+def test_an_image_that_is_not_there_is_rejected(bench: Bench) -> None:
+    task = bench.ended(bench.create(image=NO_SUCH_IMAGE))
+    assert (task.state, task.container_id) == ("rejected", None)
+    assert task.error == f"No such image: {NO_SUCH_IMAGE}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "cause", "exit_code"),
+    [
+        ({"command": TRUE.command}, JobState.SUCCEEDED, Cause.EXIT, 0),
+        ({"command": EXIT_4.command}, JobState.FAILED, Cause.EXIT, 4),
+        ({"command": [NO_SUCH_PROGRAM]}, JobState.FAILED, Cause.LAUNCH, 127),
+        ({"image": NO_SUCH_IMAGE}, JobState.FAILED, Cause.IMAGE, None),
+    ],
+)
+def test_the_outcome_that_jaas_reads_from_it(
+    bench: Bench, fields: dict[str, Any], state: JobState, cause: Cause, exit_code: int | None
+) -> None:
+    task = bench.ended(bench.create(**fields))
+    times = bench.engine.container_times(task.container_id) if task.container_id else None
+    outcome = outcome_of(task, "node", None, times, None)
+    assert (outcome.state, outcome.cause, outcome.exit_code) == (state, cause, exit_code)
+    assert outcome.finished_at is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"constraints": NOWHERE}, r"no suitable node \(scheduling constraints not satisfied on \d+ nodes?\)"),
+        ({"reservations": {"cpus": 4000}}, r"no suitable node \(insufficient resources on \d+ nodes?\)"),
+    ],
+)
+def test_a_task_that_no_node_can_take_is_pending_and_says_why(bench: Bench, fields: Any, reason: str) -> None:
+    service = bench.create(**fields)
+    task = eventually(lambda: (t := bench.in_state(service, "pending")).error and t, 10, "a reason")
+    assert re.fullmatch(reason, waiting_reason(task))
+    assert task.container_id is None
+    assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
+
+
+# -- stopping and removing -------------------------------------------------------------------------------------------
+
+
+def test_ended_tasks_leaves_out_those_that_run(bench: Bench) -> None:
+    service = bench.create(WAIT)
+    task = bench.in_state(service, "running")
+    label = f"{LABEL_PREFIX}={bench.prefix}"
+    assert bench.engine.ended_tasks(label) == []
+    assert [t.id for t in bench.engine.all_tasks(label)] == [task.id]
+    assert task.node_id in bench.engine.node_names()
+
+
+def test_a_stopped_container_gets_sigterm_and_keeps_its_exit_code_and_output(bench: Bench) -> None:
+    service = bench.create(WAIT, stop_grace=20)
+    running = bench.in_state(service, "running")
+    has_printed(bench, service, running, "up\n")
+    assert bench.engine.stop(service.id)
+    task = bench.ended(service)
+    assert (task.id, task.state, task.exit_code) == (running.id, "shutdown", 3)
+    assert bench.task(service).id == running.id
+    assert collect(bench.engine.logs(service.id, task.container_id, 10), 10_000).stdout == "up\nbye\n"
+    stop = StopRequest(Cause.CANCELLED, "enough")
+    assert outcome_of(task, None, None, None, stop).state is JobState.CANCELLED
+
+
+def test_a_container_that_ignores_sigterm_is_killed_after_its_grace(bench: Bench) -> None:
+    service = bench.create(DEAF, stop_grace=1)
+    has_printed(bench, service, bench.in_state(service, "running"), "up\n")
+    assert bench.engine.stop(service.id)
+    task = bench.ended(service)
+    assert (task.state, task.exit_code) == ("shutdown", 137)
+
+
+def test_a_pending_task_can_be_stopped(bench: Bench) -> None:
+    service = bench.create(constraints=NOWHERE)
+    pending = bench.in_state(service, "pending")
+    assert bench.engine.stop(service.id)
+    task = bench.ended(service)
+    assert (task.id, task.state, task.container_id) == (pending.id, "shutdown", None)
+
+
+def test_stopping_what_has_ended_changes_nothing_of_its_outcome(bench: Bench) -> None:
+    service = bench.create(EXIT_4)
+    ended = bench.ended(service)
+    assert bench.engine.stop(service.id)
+    assert bench.engine.stop(service.id)
+    task = bench.task(service)
+    assert (task.id, task.state, task.exit_code) == (ended.id, "failed", 4)
+
+
+def test_a_service_is_removed_once(bench: Bench) -> None:
+    service = bench.create()
+    bench.ended(service)
+    assert bench.engine.remove(service.id) is True
+    assert bench.engine.remove(service.id) is False
+    assert bench.engine.stop(service.id) is False
+    assert bench.engine.find(service.name) is None
+    assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}") == []
+    assert eventually(lambda: bench.engine.tasks_of(service.id) == [], 10, "its tasks to go")
+    assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
+
+
+def test_a_name_is_free_again_after_the_removal(bench: Bench) -> None:
+    request = bench.request()
+    first = bench.engine.create(request)
+    assert first is not None
+    bench.engine.remove(first.id)
+    second = bench.engine.create(request)
+    assert second is not None
+    assert second.id != first.id
+
+
+# -- output ----------------------------------------------------------------------------------------------------------
+
+
+def has_printed(bench: Bench, service: ServiceView, task: TaskView, text: str) -> None:
+    """Wait until the program is far enough: its traps are set when it prints."""
+
+    def printed() -> bool:
+        return collect(bench.engine.logs(service.id, task.container_id, 10), 10_000).stdout == text
+
+    eventually(printed, 20, f"{text!r} in the logs")
+
+
+@pytest.mark.parametrize("by_container", [True, False], ids=["container", "service"])
+def test_output_is_told_apart_by_stream_and_has_times(bench: Bench, by_container: bool) -> None:
+    service = bench.create(SPEAK)
+    task = bench.ended(service)
+    frames = list(bench.engine.logs(service.id, task.container_id if by_container else None, 10))
+    assert {frame.stream for frame in frames} == {"stdout", "stderr"}
+    assert all(parse_time(frame.data.split(b" ")[0].decode()) for frame in frames)
+    logs = collect(frames, 10_000)
+    assert (logs.stdout, logs.stderr) == ("one\nthree\nfour", "two\n")
+
+
+def test_a_long_line_arrives_in_pieces_and_whole(bench: Bench) -> None:
+    service = bench.create(LONG_LINE)
+    task = bench.ended(service)
+    frames = list(bench.engine.logs(service.id, task.container_id, 10))
+    assert len(frames) > 1
+    assert collect(frames, 100_000).stdout == "x" * 40000 + "\n"
+
+
+def test_a_container_without_output_has_none(bench: Bench) -> None:
+    service = bench.create()
+    task = bench.ended(service)
+    assert list(bench.engine.logs(service.id, task.container_id, 10)) == []
+
+
+def test_the_output_of_a_removed_service_is_gone(bench: Bench) -> None:
+    service = bench.create(SPEAK)
+    task = bench.ended(service)
+    bench.engine.remove(service.id)
+
+    def gone() -> bool:
+        try:
+            list(bench.engine.logs(service.id, task.container_id, 10))
+        except EngineNotFound:
+            return True
+        return False  # the container is taken away a moment after the service
+
+    assert eventually(gone, 20, "the container to go")
+
+
+def test_of_a_container_that_is_not_here_no_times_are_known(bench: Bench) -> None:
+    assert bench.engine.container_times("0" * 64) is None
+
+
+# -- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_events_tell_of_start_end_and_removal(bench: Bench) -> None:
+    seen: list[EngineEvent] = []
+
+    def listen() -> None:
+        for event in bench.engine.events():
+            seen.append(event)  # noqa: PERF402 - the stream has no end
+
+    threading.Thread(target=listen, daemon=True).start()
+    probes: set[str] = set()
+
+    # A stream does not say when it is connected: send services through until one is heard.
+    def connected() -> bool:
+        if len(probes) < 50:
+            probes.add((probe := bench.create()).id)
+            bench.ended(probe)
+        return any(event.service_id in probes for event in seen)
+
+    eventually(connected, 30, "the stream to be open")
+    service = bench.create()
+    task = bench.ended(service)
+    bench.engine.remove(service.id)
+    expected = [
+        EngineEvent("start", service.id, task.id),
+        EngineEvent("die", service.id, task.id),
+        EngineEvent("remove", service.id),
+    ]
+    eventually(lambda: [e for e in seen if e.service_id == service.id] == expected, 20, lambda: f"{expected} in {seen}")
+
+
+# -- the swarm itself ------------------------------------------------------------------------------------------------
+
+
+def test_the_engine_says_that_it_is_a_manager(bench: Bench) -> None:
+    info = bench.engine.info()
+    assert (info.state, info.manager, info.error) == ("active", True, "")
+    assert bench.engine.node_names()[info.node_id] == info.node_name
+    require_manager(info, "here")
+
+
+def test_secrets_are_found_by_their_whole_name(bench: Bench) -> None:
+    short, long = f"{bench.prefix}-a", f"{bench.prefix}-ab"
+    ids = {name: bench.create_secret(name) for name in (short, long)}
+    assert bench.engine.secret_ids([short]) == {short: ids[short]}
+    assert bench.engine.secret_ids([long, short, f"{bench.prefix}-"]) == ids
+    assert bench.engine.secret_ids([f"{bench.prefix}-abc"]) == {}
