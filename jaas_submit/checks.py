@@ -114,7 +114,8 @@ def _queue(client: Client) -> Check:
     queued = client.ledger.counts()[JobState.QUEUED]
     with client.app.connection_for_read() as connection:
         try:
-            messages = connection.default_channel.queue_declare(client.queue, passive=True).message_count
+            channel: Any = connection.default_channel  # celery-types know AMQP's channel only
+            messages = channel.queue_declare(client.queue, passive=True).message_count
         except connection.channel_errors:  # no worker has ever asked for it, and no message waits
             messages = 0
     return Check("queue", Verdict.OK, f"{client.queue}: {messages} messages; {queued} jobs QUEUED")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LIST_HEADERS",
     "Progress",
+    "duration",
     "list_row",
+    "logs_note",
     "print_details",
     "print_json",
     "print_logs",
@@ -129,8 +131,10 @@ def _print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
-def print_details(rows: Iterable[tuple[str, str]]) -> None:
+def print_details(rows: Iterable[tuple[str, str]], *, blank_before: bool) -> None:
     """Print names and values, one a line; what is empty is left out."""
+    if blank_before:
+        click.echo()
     for name, value in rows:
         if value:
             click.echo(f"{name + ':':<11}{click.style(_clean(value), fg=_COLOURS.get(value))}")
@@ -231,8 +235,8 @@ def logs_note(logs: Logs) -> str:
     return logs.reason and f"output {logs.status}: {logs.reason}"
 
 
-def _moment(time: datetime | None) -> str:
-    return time.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds") if time else ""
+def _moment(when: datetime | None) -> str:
+    return when.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds") if when else ""
 
 
 def duration(seconds: float, *, coarse: bool = False) -> str:
@@ -246,7 +250,7 @@ def duration(seconds: float, *, coarse: bool = False) -> str:
     if seconds < 10 and not coarse:
         return f"{seconds:.1f}s"
     left = round(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, length)
         if count or (unit == "s" and not parts):

@@ -1,0 +1,449 @@
+"""`jaas`: run, submit, follow and inspect jobs from a shell. Its exit code is the job's.
+
+Imports are kept for the functions that need them: `jaas --help` and a TAB key must not wait for Celery.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from jaas_submit import cli_render as render
+from jaas_submit.cli_follow import cancelled, exit_code_of, follow, interrupted
+from jaas_submit.cli_frame import (
+    EXIT_CODES,
+    EXIT_JAAS,
+    EXIT_TIMEOUT,
+    JaasGroup,
+    Where,
+    complete_ids,
+    for_each,
+    job_ids_argument,
+    output_options,
+    version_option,
+    where_options,
+)
+from jaas_submit.cli_options import job_options, order_of, split_label
+from jaas_submit.errors import JaasError
+from jaas_submit.goflags import GoCommand
+from jaas_submit.names import service_name
+from jaas_submit.states import JobState
+
+if TYPE_CHECKING:
+    from jaas_submit.client import Client
+    from jaas_submit.records import JobRecord
+
+__all__ = ["cli", "main"]
+
+
+@click.group(
+    cls=JaasGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EXIT_CODES
+)
+@version_option
+@where_options(environment=True)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Run containers as jobs on a Docker swarm, through Redis and Celery.
+
+    `jaas run alpine echo hello` runs a container and gives its output and exit code back. Data is printed on stdout,
+    progress on stderr.
+    """
+    ctx.ensure_object(Where)
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+# -- producers --------------------------------------------------------------------------------------------------------
+
+
+@cli.command(cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)
+@job_options
+@click.option("-l", "--show-logs/--no-show-logs", default=True, help="Print the container's output (default).")
+@click.option(
+    "-r",
+    "--remove/--no-remove",
+    default=True,
+    help="Taken for the Go tool's sake: the service is always removed, output and outcome are kept in the ledger.",
+)
+@click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
+@output_options
+@click.pass_obj
+def run(
+    where: Where,
+    /,
+    words: tuple[str, ...],
+    show_logs: bool,
+    remove: bool,
+    verbose: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Run a job: submit it, follow it, print its output, end with its exit code.
+
+    Options come before the image and the command, as with docker run:
+
+    \b
+      jaas run alpine echo hello
+      jaas run -e URL=http://... --run-timeout 5m href-counter
+      jaas run --image alpine --network demo -- sh -c 'env | sort'
+
+    -t TIME gives the job up when no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
+    container's output is printed when it has ended, its stdout on stdout and its stderr on stderr. With --json the
+    result is printed instead, output included.
+
+    Ctrl-C leaves the job alone; a second one cancels it.
+    """
+    order = order_of(words, options)  # first of all: a bad description must not depend on Redis
+    progress = render.Progress(quiet)
+    for note in order.notes:
+        progress.warn(note)
+    if not remove:
+        progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
+    with where.client() as client:
+        job_id = client.submit(order.spec).id
+        progress.say(f"job {job_id} is in queue {client.queue}")
+        try:
+            if verbose:
+                _explain(progress, client, job_id)
+            given_up = follow(client, job_id, progress, queue_timeout=order.queue_timeout)
+            result = client.result(job_id)
+            code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
+            if as_json:
+                render.print_json(result.to_wire())
+            elif show_logs and result.attempts[-1].number:
+                _print_output(client, job_id, progress)
+            progress.ended(result, code)
+        except KeyboardInterrupt:
+            return interrupted(client, job_id, progress)
+    return code
+
+
+@cli.command(cls=GoCommand, context_settings={"allow_interspersed_args": False})
+@job_options
+@output_options
+@click.pass_obj
+def submit(where: Where, /, words: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
+    """Enqueue a job and print its id; do not wait for it.
+
+    The options are those of `jaas run`; -t sets --pending-timeout and --run-timeout here.
+    """
+    order = order_of(words, options)
+    progress = render.Progress(quiet)
+    for note in order.notes:
+        progress.warn(note)
+    with where.client() as client:
+        job_id = client.submit(order.spec).id
+        if as_json:
+            render.print_json({"id": job_id, "queue": client.queue, "state": JobState.QUEUED})
+        else:
+            click.echo(job_id)
+            progress.say(f"in queue {client.queue}; `jaas wait {job_id}` follows it")
+
+
+@cli.command(epilog=EXIT_CODES)
+@job_ids_argument
+@click.option("-t", "--timeout", metavar="TIME", help="Wait at most so long; the jobs go on.")
+@output_options
+@click.pass_obj
+def wait(where: Where, job_ids: tuple[str, ...], timeout: str | None, as_json: bool, quiet: bool) -> int:
+    """Wait for jobs; print how each ended; end with the first exit code that is not 0."""
+    seconds = _seconds(timeout)
+    begin = time.monotonic()
+    codes = []
+    with where.client() as client:
+        for job_id in job_ids:
+            progress = render.Progress(quiet)
+            if len(job_ids) > 1:
+                progress.say(f"job {job_id}")
+            left = None if seconds is None else max(seconds - (time.monotonic() - begin), 0)
+            follow(client, job_id, progress, timeout=left)
+            result = client.result(job_id)
+            codes.append(exit_code_of(result))
+            if as_json:
+                render.print_json(result.to_wire())
+            elif not quiet:
+                click.echo(result.sentence())
+    return next((code for code in codes if code), 0)
+
+
+@cli.command()
+@job_ids_argument
+@click.option("--show-env", is_flag=True, help="With --json: show the values of variables, which often are secrets.")
+@output_options
+@click.pass_obj
+def status(where: Where, job_ids: tuple[str, ...], show_env: bool, as_json: bool, quiet: bool) -> int:
+    """Show all that is known of jobs. Quiet: the state only."""
+    with where.client() as client:
+
+        def show(job_id: str) -> None:
+            record = client.ledger.get(job_id)
+            if as_json:
+                render.print_json(render.record_json(record, show_env=show_env))
+            elif quiet:
+                click.echo(record.state)
+            else:
+                render.print_details(render.status_rows(record), blank_before=job_id != job_ids[0])
+
+        return for_each(job_ids, show)
+
+
+@cli.command()
+@click.argument("job_id", metavar="ID", shell_complete=complete_ids)
+@click.option("--attempt", type=click.IntRange(1), help="Which attempt, counted from 1; the last one if not given.")
+@click.option("-t", "--timestamps", is_flag=True, help="Put the time in front of each line.")
+@click.option("-n", "--tail", type=click.IntRange(0), help="Only so many lines of the end.")
+@click.option("--stdout", "streams", flag_value="stdout", help="Only what was written to stdout.")
+@click.option("--stderr", "streams", flag_value="stderr", help="Only what was written to stderr.")
+@click.option(
+    "-f", "--follow", "to_the_end", is_flag=True, help="Wait for the job's end first. Output cannot be had earlier yet."
+)
+@output_options
+@click.pass_obj
+def logs(
+    where: Where,
+    job_id: str,
+    attempt: int | None,
+    timestamps: bool,
+    tail: int | None,
+    streams: str | None,
+    to_the_end: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Print a job's output: stdout on stdout, stderr on stderr.
+
+    It is stored when the container has ended. Exit code 125 says that none can be had.
+    """
+    from jaas_submit.records import LogStatus
+
+    progress = render.Progress(quiet)
+    with where.client() as client:
+        if to_the_end:
+            follow(client, job_id, progress)
+        record = client.ledger.get(job_id)
+        if attempt is not None and attempt > max(record.attempt, 1):
+            raise click.UsageError(f"--attempt: job {job_id} has {record.attempt} of them, and no attempt {attempt}")
+        captured = client.logs(job_id, attempt)
+    lines = [line for line in captured.lines if streams in {None, line.stream}]
+    if tail is not None:
+        lines = lines[max(len(lines) - tail, 0) :]
+    if as_json:
+        render.print_json(
+            {
+                "job_id": job_id,
+                "attempt": attempt or record.attempt,
+                "status": captured.status,
+                "reason": captured.reason,
+                "lines": [line._asdict() for line in lines],
+            }
+        )
+    else:
+        render.print_logs(lines, timestamps=timestamps)
+    if note := render.logs_note(captured):
+        progress.say(note)
+    return EXIT_JAAS if captured.status is LogStatus.UNAVAILABLE else 0
+
+
+@cli.command("list")
+@click.option(
+    "--state", type=click.Choice([str(state) for state in JobState], case_sensitive=False), help="Only these."
+)
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only jobs with this label; may be repeated.")
+@output_options
+@click.pass_obj
+def list_(where: Where, state: str | None, limit: int, label: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """List jobs, youngest first. Quiet: ids only."""
+    wanted = [(*split_label(text), "=" in text) for text in label]
+    with where.client() as client:
+        records = list(_matching(client, JobState(state) if state else None, limit, wanted))
+        now = client.ledger.now()
+    if as_json:
+        for record in records:
+            render.print_json(render.record_json(record))
+    elif quiet:
+        for record in records:
+            click.echo(record.id)
+    elif records:
+        render.print_table(render.LIST_HEADERS, [render.list_row(record, now) for record in records])
+    else:
+        render.Progress(quiet).say("no such jobs")
+
+
+@cli.command()
+@job_ids_argument
+@click.option("--reason", default="cancelled with `jaas cancel`", show_default=True, help="Kept with the job.")
+@output_options
+@click.pass_obj
+def cancel(where: Where, job_ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
+    """Ask for the end of jobs, durably: it is carried out even when no worker is up now."""
+    with where.client() as client:
+
+        def end(job_id: str) -> None:
+            before = client.cancel(job_id, reason)
+            if as_json:
+                render.print_json({"id": job_id, "state_before": before})
+            elif not quiet:
+                click.echo(f"{job_id}: {cancelled(before)}")
+
+        return for_each(job_ids, end)
+
+
+@cli.command()
+@click.option("--result", is_flag=True, help="That of a job's result instead.")
+def schema(result: bool) -> None:
+    """Print the JSON Schema of a job description: what `jaas.run` takes in its `spec`."""
+    from jaas_submit.schema import job_schema, result_schema
+
+    render.print_json(result_schema() if result else job_schema(), indent=2)
+
+
+# -- operators --------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
+)
+@click.option("--name", help="Node name for Celery, such as jaas@%h.")
+@click.option(
+    "--max-in-flight", type=click.IntRange(1, 100_000), help="Jobs in the swarm at once (JAAS_MAX_IN_FLIGHT)."
+)
+@where_options()
+@click.argument("celery_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY ARGUMENTS]")
+@click.pass_obj
+def worker(
+    where: Where, log_level: str, name: str | None, max_in_flight: int | None, celery_arguments: tuple[str, ...]
+) -> None:
+    """Start a worker: on a swarm manager, with the packages of jaas[worker].
+
+    Everything else is set by JAAS_... variables; what follows -- goes to `celery worker`.
+    """
+    # Settings are read from the environment, also by whatever the worker starts.
+    if where.redis:
+        os.environ.pop("JAAS_REDIS_URL_FILE", None)
+    for variable, value in (
+        ("JAAS_REDIS_URL", where.redis),
+        ("JAAS_QUEUE", where.queue),
+        ("JAAS_PREFIX", where.prefix),
+        ("JAAS_MAX_IN_FLIGHT", max_in_flight),
+    ):
+        if value:
+            os.environ[variable] = str(value)
+    try:
+        from jaas_worker.app import worker_main
+    except ImportError as error:
+        raise _missing_packages(error) from error
+    worker_main([f"--loglevel={log_level.upper()}", *([f"--hostname={name}"] if name else []), *celery_arguments])
+
+
+@cli.command()
+@click.option("--no-engine", is_flag=True, help="Do not look at the engine: no worker shall run on this machine.")
+@output_options
+@click.pass_obj
+def doctor(where: Where, no_engine: bool, as_json: bool, quiet: bool) -> int:
+    """Check Redis, clock, workers, engine and swarm, and say what to do. Exit code 1 when a check fails.
+
+    Quiet: only what is not well.
+    """
+    from jaas_submit.checks import Check, Verdict, redis_checks
+
+    with where.client() as client:
+        checks = redis_checks(client)
+    if no_engine:
+        checks.append(Check("engine", Verdict.SKIP, "not looked at (--no-engine)"))
+    else:
+        try:
+            from jaas_worker.doctor import engine_checks
+
+            checks += engine_checks()
+        except ImportError as error:
+            checks.append(Check("engine", Verdict.SKIP, f"{_missing_packages(error)}; producers need neither"))
+    failed = any(check.verdict is Verdict.FAIL for check in checks)
+    if as_json:
+        render.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
+    else:
+        shown = [check for check in checks if not quiet or check.verdict in {Verdict.WARN, Verdict.FAIL}]
+        if shown:
+            rows = [(c.name, str(c.verdict), c.detail, c.fix) for c in shown]
+            render.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
+    return int(failed)
+
+
+def _missing_packages(error: ImportError) -> JaasError:
+    return JaasError(f"the worker's packages are not installed ({error}): pip install 'jaas[worker]'")
+
+
+_INSTALL: Final = {
+    "bash": 'eval "$(jaas completion bash)"   # in ~/.bashrc',
+    "zsh": 'eval "$(jaas completion zsh)"   # in ~/.zshrc, after compinit',
+    "fish": "jaas completion fish > ~/.config/fish/completions/jaas.fish",
+}
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(list(_INSTALL)))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell; its first line says how to install it."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None, f"click knows no {shell}"
+    script = kind(cli, {}, "jaas", "_JAAS_COMPLETE").source()
+    click.echo(f"# To install: {_INSTALL[shell]}\n{script.strip()}")
+
+
+# -- shared by the commands -------------------------------------------------------------------------------------------
+
+
+def _print_output(client: Client, job_id: str, progress: render.Progress) -> None:
+    captured = client.logs(job_id)
+    render.print_logs(captured.lines)
+    if note := render.logs_note(captured):
+        progress.say(note)
+
+
+def _explain(progress: render.Progress, client: Client, job_id: str) -> None:
+    record = client.ledger.get(job_id)
+    progress.say(f"{client!r}, service {service_name(job_id, 1)}")
+    for name, value in (render.record_json(record)["spec"] or {}).items():
+        progress.say(f"  {name}: {value}")
+
+
+def _seconds(text: str | None) -> float | None:
+    from jaas_submit.spec import parse_duration
+
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise click.UsageError(f"--timeout: {error}") from None
+
+
+def _matching(
+    client: Client, state: JobState | None, limit: int, labels: Sequence[tuple[str, str, bool]]
+) -> Iterator[JobRecord]:
+    """Yield up to ``limit`` jobs with all of the labels, page by page."""
+    page, offset, found = max(limit, 100), 0, 0
+    while ids := client.ledger.ids(state, page, offset):
+        offset += page
+        for record in client.ledger.find(ids):
+            has = record.spec.labels if record.spec else {}
+            if all(name in has and (not exact or has[name] == value) for name, value, exact in labels):
+                yield record
+                found += 1
+                if found == limit:
+                    return
+
+
+def main() -> NoReturn:
+    """Run `jaas`."""
+    cli.main(prog_name="jaas")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Following a job from a shell until it ends, and the exit code that stands for its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from jaas_submit.cli_frame import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT
+from jaas_submit.cli_render import Progress
+from jaas_submit.errors import LedgerUnavailable, WaitTimeout
+from jaas_submit.states import Cause, JobState, is_terminal
+
+if TYPE_CHECKING:
+    from jaas_submit.client import Client
+    from jaas_submit.records import JobResult
+
+__all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
+
+_HINT_AFTER: Final = 3.0
+"""Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
+
+_PATIENCE: Final = 60.0
+"""Seconds for which following a job outlasts a Redis that does not answer, such as during its restart."""
+
+_SECOND_CTRL_C: Final = 3.0
+"""Seconds within which a second Ctrl-C cancels the job."""
+
+_PAUSE: Final = 1.0
+"""Seconds between two attempts to reach a Redis that is away."""
+
+
+def exit_code_of(result: JobResult) -> int:
+    """Return the exit code that stands for a job's end.
+
+    Args:
+        result: how it ended.
+
+    Returns:
+        The container's own where its process ended by itself. One that was stopped from outside also has some, such as
+        143, but that says nothing of the job: 124 for its time limits, 125 for the rest.
+    """
+    if result.state is JobState.SUCCEEDED:
+        return 0
+    if result.cause in {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT}:
+        return EXIT_TIMEOUT
+    code = result.exit_code
+    # A shell sees one byte of it: 256 would read as 0.
+    if result.cause in {Cause.EXIT, Cause.OOM, Cause.LAUNCH} and code is not None and 0 < code < 256:
+        return code
+    return EXIT_JAAS
+
+
+def follow(
+    client: Client,
+    job_id: str,
+    progress: Progress,
+    *,
+    timeout: float | None = None,
+    queue_timeout: float | None = None,
+) -> bool:
+    """Show a job's states until it has ended, also past a Redis that is away for a while.
+
+    Args:
+        client: where the job is.
+        job_id: the job's id.
+        progress: where to show it.
+        timeout: seconds to wait at most; the job goes on.
+        queue_timeout: seconds after which a job that is still QUEUED is cancelled.
+
+    Returns:
+        Whether the job was given up for its ``queue_timeout``.
+
+    Raises:
+        WaitTimeout: ``timeout`` is over.
+        UnknownJob: there is no such job.
+        LedgerUnavailable: Redis does not answer for longer than we have patience.
+    """
+    handle = client.handle(job_id)
+    begin = time.monotonic()
+    looks = sorted(seconds for seconds in {_HINT_AFTER, timeout, queue_timeout} if seconds is not None)
+    given_up = False
+    answered, away_since = False, None
+    while True:
+        try:
+            pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
+            try:
+                for _ in handle.follow(pause):
+                    answered, away_since = True, None
+                    progress.change(handle.record())
+            except WaitTimeout:
+                state = handle.state
+                if looks[0] == timeout and not is_terminal(state):
+                    raise WaitTimeout(f"job {job_id} is {state} after {timeout:g} s; it goes on") from None
+                if state is JobState.QUEUED:
+                    given_up |= _still_queued(client, job_id, progress, looks[0] == queue_timeout)
+                del looks[0]
+            else:
+                return given_up
+        except LedgerUnavailable as error:
+            if not answered:
+                raise
+            if away_since is None:
+                away_since = time.monotonic()
+                progress.say("Redis does not answer; the job goes on; trying again")
+            elif time.monotonic() - away_since > _PATIENCE:
+                text = f"{error}; the job goes on, and `jaas wait {job_id}` follows it again"
+                raise LedgerUnavailable(text) from error
+            time.sleep(_PAUSE)
+
+
+def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -> bool:
+    """See to a job that no worker has taken; return whether it is given up."""
+    if over:
+        client.cancel(job_id, "no worker took it within the time given with --timeout")
+        return True
+    if not client.ledger.workers():
+        progress.say("no worker is alive, so the job waits; `jaas worker` starts one, `jaas doctor` says more")
+    return False
+
+
+def interrupted(client: Client, job_id: str, progress: Progress) -> int:
+    """Leave a job alone after Ctrl-C, or cancel it after a second one; return the exit code.
+
+    Args:
+        client: where the job is.
+        job_id: the job's id.
+        progress: where to say it.
+    """
+    progress.warn(f"job {job_id} goes on: `jaas wait {job_id}` follows it again, `jaas cancel {job_id}` ends it")
+    if sys.stderr.isatty():
+        try:
+            progress.warn(f"press Ctrl-C again within {_SECOND_CTRL_C:g} s to cancel it now")
+            time.sleep(_SECOND_CTRL_C)
+        except KeyboardInterrupt:
+            state = client.cancel(job_id, "cancelled with Ctrl-C")
+            progress.warn(f"job {job_id}: {cancelled(state)}")
+    return EXIT_INTERRUPTED
+
+
+def cancelled(before: JobState) -> str:
+    """Return in words what a cancellation did.
+
+    Args:
+        before: the job's state when it was asked for.
+    """
+    if is_terminal(before):
+        return f"had ended already: {before}"
+    return "cancelled" if before is JobState.QUEUED else f"is {before}; its container is being stopped"
