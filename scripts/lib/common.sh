@@ -125,10 +125,10 @@ free_port() { # free_port FIRST: the first port from there on that nobody listen
     echo "$port"
 }
 
-# unmount_below FOLDER: whatever a killed engine left mounted there, deepest first.
+# unmount_below FOLDER: whatever a killed engine left mounted on it or in it, deepest first.
 unmount_below() {
     local target
-    awk '{print $5}' /proc/self/mountinfo | { grep -F -- "$1/" || true; } | sort -r |
+    awk -v folder="$1" '$5 == folder || index($5, folder "/") == 1 { print $5 }' /proc/self/mountinfo | sort -r |
         while read -r target; do umount "$target" 2>/dev/null || umount -l "$target"; done
 }
 

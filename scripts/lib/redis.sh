@@ -55,19 +55,24 @@ own_redis_answers() {
     running_pid "$REDIS_DIR/pid" >/dev/null && redis_pongs 127.0.0.1 "$(own_redis_port)"
 }
 
+own_redis_up_or_dead() { own_redis_answers || ! running_pid "$REDIS_DIR/pid" >/dev/null; }
+
 start_own_redis() {
-    local binary port
+    local binary port data
     binary=$(redis_binary) || die -2 "no Redis server found: install redis-server, or set JAAS_REDIS_URL"
     stop_daemon "$REDIS_DIR/pid" || true # one that runs but does not answer
     port=$(own_redis_port) && port_is_free "$port" || port=$(free_port 6390)
-    mkdir -p "$REDIS_DIR/data"
+    # Each kind of server has its own data: one may not read the other's files.
+    data=$REDIS_DIR/${binary##*/}
+    mkdir -p "$data"
     echo "$port" >"$REDIS_DIR/port"
     say "redis: starting our own on 127.0.0.1:$port ($binary)"
     # noeviction: a full Redis must refuse a job rather than forget one.
     start_daemon "$REDIS_DIR/pid" "$REDIS_DIR/log" "$binary" \
         --bind 127.0.0.1 --port "$port" --daemonize no \
-        --dir "$REDIS_DIR/data" --appendonly yes --save '' --maxmemory-policy noeviction
-    wait_until 20 own_redis_answers ||
+        --dir "$data" --appendonly yes --save '' --maxmemory-policy noeviction
+    wait_until 20 own_redis_up_or_dead || true
+    own_redis_answers ||
         die "our Redis does not answer; the end of its log:"$'\n'"$(tail -n 5 "$REDIS_DIR/log")"
 }
 
