@@ -8,6 +8,7 @@ Redis is found by ``JAAS_REDIS_URL``. The exit code is 1 if a page could not be 
 
 import argparse
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
@@ -35,15 +36,22 @@ def crawl(urls: list[str], image: str, networks: list[str], timeout: float) -> d
 
 
 def table_of(results: dict[str, JobResult]) -> Table:
-    """Lay the results out for people."""
-    table = Table("page", "internal", "external", "exit code", "node", "seconds")
-    for column in table.columns[1:4]:
-        column.justify = "right"
+    """Lay the results out for people; what all addresses begin with is said once, above."""
+    site = os.path.commonprefix(list(results)).rpartition("/")[0] + "/"
+    table = Table("page", title=f"pages below {site}", title_justify="left")
+    for name in ("internal", "external", "exit code", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("node")
     for url, result in results.items():
-        counts = json.loads(result.stdout) if result.exit_code == 0 else {"internal": "", "external": ""}
-        seconds = "" if result.duration is None else f"{result.duration:.2f}"
-        code = str(result.exit_code) if result.exit_code is not None else f"none ({result.reason})"
-        table.add_row(url, str(counts["internal"]), str(counts["external"]), code, result.node or "", seconds)
+        counts = json.loads(result.stdout) if result.exit_code == 0 else {}
+        table.add_row(
+            url.removeprefix(site),
+            str(counts.get("internal", "")),
+            str(counts.get("external", "")),
+            f"none: {result.reason}" if result.exit_code is None else str(result.exit_code),
+            "" if result.duration is None else f"{result.duration:.2f}",
+            result.node,
+        )
     return table
 
 
