@@ -37,7 +37,8 @@ def crawl(urls: list[str], image: str, networks: list[str], timeout: float) -> d
 
 def table_of(results: dict[str, JobResult]) -> Table:
     """Lay the results out for people; what all addresses begin with is said once, above."""
-    site = os.path.commonprefix(list(results)).rpartition("/")[0] + "/"
+    common = os.path.commonprefix(list(results))  # noqa: RUF071 - by characters is right here: these are no paths
+    site = common.rpartition("/")[0] + "/"
     table = Table("page", title=f"pages below {site}", title_justify="left")
     for name in ("internal", "external", "exit code", "seconds"):
         table.add_column(name, justify="right")
