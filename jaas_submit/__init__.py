@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs, LogStatus
+    from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
     from jaas_submit.states import Cause, JobState
 
@@ -22,6 +23,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "Attempt",
+    "Backoff",
     "Cause",
     "Client",
     "JaasError",
@@ -38,6 +40,8 @@ __all__ = [
     "Logs",
     "Mount",
     "Resources",
+    "RetryPolicy",
+    "RetryRule",
     "SecretMount",
     "SpecError",
     "UnknownJob",
@@ -45,7 +49,7 @@ __all__ = [
     "job",
 ]
 
-_MODULES = ("states", "errors", "spec", "records", "client")
+_MODULES = ("states", "errors", "retry_policy", "spec", "records", "client")
 """Where the public names are, the cheap ones first."""
 
 

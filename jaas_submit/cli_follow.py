@@ -42,7 +42,7 @@ def exit_code_of(result: JobResult) -> int:
     """
     if result.state is JobState.SUCCEEDED:
         return 0
-    if result.cause in {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT}:
+    if result.cause in {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT, Cause.DEADLINE, Cause.EXPIRED}:
         return EXIT_TIMEOUT
     code = result.exit_code
     # A shell sees one byte of it: 256 would read as 0.
@@ -146,4 +146,6 @@ def cancelled(before: JobState) -> str:
     """
     if is_terminal(before):
         return f"had ended already: {before}"
-    return "cancelled" if before is JobState.QUEUED else f"is {before}; its container is being stopped"
+    if before in {JobState.QUEUED, JobState.BACKOFF}:
+        return "cancelled"
+    return f"is {before}; its container is being stopped"

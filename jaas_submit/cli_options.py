@@ -70,6 +70,12 @@ _OPTIONS: Final = (
     ),
     click.option("--run-timeout", metavar="TIME", help="At most so long running, such as 90s or 1h30m."),
     click.option("--pending-timeout", metavar="TIME", help="At most so long waiting for a running container."),
+    click.option("--deadline", metavar="TIME", help="From now until the whole job must have ended, retries included."),
+    click.option("--expires", metavar="TIME", help="From now until it is not started any more."),
+    click.option("--max-attempts", type=click.IntRange(1), help="Attempts that may fail by the job's own fault."),
+    click.option("--max-cluster-retries", type=click.IntRange(0), help="Further ones after the cluster's faults."),
+    click.option("--on-node-lost", metavar="wait|retry|fail", help="What to do when its node is down."),
+    click.option("--lost-after", metavar="TIME", help="How long the node must have been down for that."),
     click.option("--limit-memory", metavar="SIZE", help="Most memory, such as 512M."),
     click.option("--limit-cpu", metavar="CORES", help="Most processor time, such as 0.5."),
     click.option("--reserve-memory", metavar="SIZE", help="Memory that the node must have to spare."),
@@ -87,7 +93,10 @@ _OPTIONS: Final = (
     click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker shall pull with."),
 )
 
-_PLAIN_FIELDS: Final = ("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check")
+_PLAIN_FIELDS: Final = (
+    *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
+    *("deadline", "expires", "on_node_lost", "lost_after"),
+)
 """Options whose value is the field's, under the same name."""
 
 
@@ -124,7 +133,7 @@ def order_of(words: Sequence[str], options: Mapping[str, Any], environ: Mapping[
     from jaas_submit.spec import JobSpec, parse_duration
 
     fields = _base(options["spec"])
-    fields |= {name: options[name] for name in _PLAIN_FIELDS if options[name] is not None}
+    fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
     rest = list(words)
     if "image" not in fields:
         if not rest:
@@ -143,12 +152,13 @@ def order_of(words: Sequence[str], options: Mapping[str, Any], environ: Mapping[
     _extend(fields, "mounts", [_mount(text) for text in options["mount"]])
     _extend(fields, "secrets", [_secret(text) for text in options["secret"]])
     for kind, short in (("limits", "limit"), ("reservations", "reserve")):
-        given = {"memory": options[f"{short}_memory"], "cpus": options[f"{short}_cpu"]}
-        _merge(fields, kind, {name: value for name, value in given.items() if value is not None})
-    for name in ("run_timeout", "pending_timeout"):
-        value = options[name] or options["timeout"]
-        if value is not None:
-            fields[name] = value
+        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
+    _merge(
+        fields,
+        "retry",
+        _given(max_attempts=options["max_attempts"], max_cluster_retries=options["max_cluster_retries"]),
+    )
+    fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
     notes = []
     if options["registry"]:
         registry, note = _registry(options["registry"])
@@ -173,12 +183,17 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     return data
 
 
+def _given(**options: Any) -> dict[str, Any]:
+    """Return what the user has given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _merge(fields: dict[str, Any], name: str, more: Mapping[str, Any]) -> None:
     """Let ``more`` replace entries of an object; what is no object is left for the validation to refuse."""
     old = fields.get(name, {})
     if not more:
         return
-    if isinstance(old, list):  # env may also be a list of NAME=value; the last one of a name counts
+    if isinstance(old, list) and name == "env":  # may also be a list of NAME=value; the last one of a name counts
         fields[name] = [*old, *(f"{key}={value}" for key, value in more.items())]
     elif isinstance(old, dict):
         fields[name] = {**old, **more}

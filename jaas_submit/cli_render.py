@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jaas_submit.states import Cause, JobState, is_terminal
+from jaas_submit.states import Cause, JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.records import JobRecord, JobResult, LogLine, Logs
+    from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs
 
 __all__ = [
     "LIST_HEADERS",
@@ -36,6 +36,7 @@ _COLOURS: Final[dict[str, str]] = {
     JobState.FAILED: "red",
     JobState.CANCELLED: "yellow",
     JobState.RUNNING: "cyan",
+    JobState.BACKOFF: "yellow",
     "ok": "green",
     "warn": "yellow",
     "FAIL": "red",
@@ -147,15 +148,15 @@ def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
         record: the job.
         now: Redis' clock, in seconds since the epoch.
     """
-    last = record.last
-    ran = last.duration if last else None
+    end = record.last if record.terminal else None
+    ran = end.duration if end else None
     if record.state is JobState.RUNNING and record.started_at:
         ran = max(now - record.started_at.timestamp(), 0)
     label = record.label
     return (
         record.id,
         record.state,
-        "-" if last is None or last.exit_code is None else str(last.exit_code),
+        _exit_code(end) or "-",
         duration(now - record.created_at.timestamp(), coarse=True),
         "-" if ran is None else duration(ran),
         record.node or "-",
@@ -176,29 +177,47 @@ def _why(record: JobRecord) -> str:
 
 def status_rows(record: JobRecord) -> list[tuple[str, str]]:
     """Return all that there is to say about a job."""
-    last = record.last
-    started = last.started_at if last else record.started_at
+    end = record.last if record.terminal else None
+    before = record.attempts[:-1] if end else record.attempts
     return [
         ("id", record.id),
         ("state", record.state),
         ("job", record.label),
         ("labels", ", ".join(f"{k}={v}" for k, v in record.spec.labels.items()) if record.spec else ""),
+        ("key", record.key),
+        ("replay of", record.replay_of),
+        ("replay", record.replayed_by),
         ("queue", record.queue),
         ("worker", record.holder),
         ("node", record.node or ""),
-        ("attempt", str(record.attempt or "")),
-        ("service", (last.service or "") if last else ""),
         ("detail", "" if record.terminal else record.detail),
         ("cancel", record.cancel),
-        ("exit code", "" if last is None or last.exit_code is None else str(last.exit_code)),
-        ("cause", last.cause if last else ""),
-        ("reason", last.reason if last else ""),
+        *((f"attempt {attempt.number}", _attempt_line(attempt)) for attempt in before),
+        ("attempt", str(record.attempt or "")),
+        ("next", _moment(record.due_at)),
+        ("service", (end.service or "") if end else ""),
+        ("exit code", _exit_code(end)),
+        ("cause", end.cause if end else ""),
+        ("reason", end.reason if end else ""),
+        ("decision", end.decision if end else ""),
         ("queued", _moment(record.created_at)),
-        ("started", _moment(started)),
-        ("finished", _moment(last.finished_at) if last else ""),
-        ("ran", duration(last.duration) if last and last.duration is not None else ""),
-        ("output", last.log_status if last and is_terminal(record.state) else ""),
+        ("started", _moment(end.started_at if end else record.started_at)),
+        ("finished", _moment(end.finished_at if end else None)),
+        ("ran", duration(end.duration) if end and end.duration is not None else ""),
+        ("output", end.log_status if end else ""),
     ]
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    """Return how an earlier attempt ended."""
+    ran = "" if attempt.duration is None else f"ran {duration(attempt.duration)}"
+    code = "" if attempt.exit_code is None else f"exit code {attempt.exit_code}"
+    where = f"on {attempt.node}" if attempt.node else ""
+    return ", ".join(filter(None, (attempt.cause, code, attempt.reason, where, ran, attempt.decision)))
+
+
+def _exit_code(end: Attempt | None) -> str:
+    return "" if end is None or end.exit_code is None else str(end.exit_code)
 
 
 def record_json(record: JobRecord, *, show_env: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import celery
@@ -17,11 +17,11 @@ from celery.canvas import Signature
 
 from jaas_submit import broker
 from jaas_submit.errors import LedgerUnavailable, SpecError, WaitTimeout
-from jaas_submit.ledger import Change, Ledger, connect
+from jaas_submit.ledger import KEY_TTL, Change, Ledger, connect
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE, TASK_RUN
 from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
 from jaas_submit.spec import JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.states import Cause, JobState
 
 __all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle", "default_url", "job"]
 
@@ -205,23 +205,52 @@ class Client:
         self.ledger.client.close()
         self.app.close()
 
-    def submit(self, spec: JobSpec) -> JobHandle:
+    def submit(self, spec: JobSpec, *, key: str | None = None, key_ttl: float = KEY_TTL) -> JobHandle:
         """Enqueue a job: write its record, then publish its message.
 
         When this returns, the job is in the ledger and will run, even if the message should get lost.
 
         Args:
             spec: the description.
+            key: idempotency key, such as ``payroll-2026-11``: as long as a job with this key is known, its handle is
+                returned and nothing is enqueued, whatever the description.
+            key_ttl: seconds for which the key leads to the job (7 days by default).
 
         Raises:
             LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known.
         """
+        if key is not None and not key.strip():
+            raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
+        return self._submit(spec, key=key or "", key_ttl=key_ttl)
+
+    def _submit(self, spec: JobSpec, **more: Any) -> JobHandle:
         job_id = str(uuid.uuid4())
-        self.ledger.create(job_id, spec, self.queue)
-        # The record is the job; should the message not get through, a worker publishes it again.
+        known = self.ledger.create_once(job_id, spec, self.queue, **more)
+        if known is not None:
+            return JobHandle(self, known)
+        # The record is the job; should the message not get through, a worker takes the record up without it.
         with contextlib.suppress(LedgerUnavailable):
             broker.publish(self.app, job_id, spec, self.queue)
         return JobHandle(self, job_id)
+
+    def replay(self, job_id: str, **changes: Any) -> JobHandle:
+        """Submit the description of a job that has ended once more, linked to the original.
+
+        Args:
+            job_id: the job that gave up (or succeeded).
+            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``.
+
+        Raises:
+            UnknownJob: there is no record.
+            SpecError: the job has not ended, its record holds no description, or a change is not valid.
+        """
+        record = self.ledger.get(job_id)
+        if not record.terminal:
+            raise SpecError(f"job {job_id} is {record.state}; only a job that has ended can be replayed")
+        if record.spec is None:
+            raise SpecError(f"job {job_id} had no valid description, so that there is nothing to replay")
+        spec = JobSpec.parse({**record.spec.to_wire(), **changes}) if changes else record.spec
+        return self._submit(spec, replay_of=job_id)
 
     def map(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
         """Submit several jobs; return their handles in the same order."""
@@ -284,14 +313,38 @@ class Client:
                 self.app.backend.mark_as_revoked(record.task_id, reason=why, store_result=True)
         return state
 
-    def history(self, state: JobState | None = None, limit: int = 100) -> list[JobRecord]:
+    def history(
+        self,
+        state: JobState | None = None,
+        limit: int = 100,
+        *,
+        labels: Mapping[str, str] | None = None,
+        cause: Cause | None = None,
+    ) -> list[JobRecord]:
         """Return records, youngest first.
 
         Args:
-            state: only jobs in this state.
+            state: only jobs in this state; FAILED ones are the dead letters.
             limit: at most so many.
+            labels: only jobs whose description has all these labels.
+            cause: only jobs whose last attempt ended by this cause.
         """
-        return self.ledger.find(self.ledger.ids(state, limit))
+        found: list[JobRecord] = []
+        for record in self._scan(state):
+            if labels and not (record.spec and labels.items() <= record.spec.labels.items()):
+                continue
+            if cause and not (record.last and record.last.cause is cause):
+                continue
+            found.append(record)
+            if len(found) >= limit:
+                break
+        return found
+
+    def _scan(self, state: JobState | None, page: int = 500) -> Iterator[JobRecord]:
+        offset = 0
+        while ids := self.ledger.ids(state, page, offset):
+            yield from self.ledger.find(ids)
+            offset += len(ids)
 
 
 class AsyncJobHandle:
@@ -382,9 +435,14 @@ class AsyncClient:
         await self.redis.aclose()
         await asyncio.to_thread(self.sync.close)
 
-    async def submit(self, spec: JobSpec) -> AsyncJobHandle:
+    async def submit(self, spec: JobSpec, *, key: str | None = None, key_ttl: float = KEY_TTL) -> AsyncJobHandle:
         """Enqueue a job; see ``Client.submit``."""
-        handle = await asyncio.to_thread(self.sync.submit, spec)
+        handle = await asyncio.to_thread(self.sync.submit, spec, key=key, key_ttl=key_ttl)
+        return AsyncJobHandle(self, handle.id)
+
+    async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
+        """Submit the description of a job that has ended once more; see ``Client.replay``."""
+        handle = await asyncio.to_thread(self.sync.replay, job_id, **changes)
         return AsyncJobHandle(self, handle.id)
 
     async def map(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
@@ -411,9 +469,16 @@ class AsyncClient:
         """Ask for the end of a job; see ``Client.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, job_id, why)
 
-    async def history(self, state: JobState | None = None, limit: int = 100) -> list[JobRecord]:
+    async def history(
+        self,
+        state: JobState | None = None,
+        limit: int = 100,
+        *,
+        labels: Mapping[str, str] | None = None,
+        cause: Cause | None = None,
+    ) -> list[JobRecord]:
         """Return records, youngest first; see ``Client.history``."""
-        return await asyncio.to_thread(self.sync.history, state, limit)
+        return await asyncio.to_thread(self.sync.history, state, limit, labels=labels, cause=cause)
 
 
 def _result(record: JobRecord, logs: Logs | None) -> JobResult:

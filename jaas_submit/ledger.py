@@ -4,11 +4,14 @@ Keys (P is the prefix, "jaas" by default)::
 
     P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
                                 created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
-                                reported, late, asked_at
+                                reported, late, asked_at, due_at, key, replay_of, replayed_by
     P:log:ID:ATTEMPT    string  packed Logs of one attempt
     P:jobs              zset    id -> created_at: for lists
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
     P:held:HOLDER       set     ids that this worker process holds
+    P:due               zset    ids in state BACKOFF -> time at which the next attempt is due
+    P:deadlines         zset    ids in state QUEUED -> time at which they expire
+    P:key:KEY           string  idempotency key -> id, with a time to live
     P:holders           zset    holder -> time at which its lease runs out
     P:orphans           zset    ids whose holder is gone -> time from which somebody has to take them over
     P:heard             hash    queue -> created_at of the youngest record whose message arrived
@@ -46,12 +49,15 @@ from jaas_submit.records import Attempt, JobRecord, Logs
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
 
-__all__ = ["Change", "Claim", "ClaimAction", "Ledger", "Subscription", "connect", "parse_record"]
+__all__ = ["KEY_TTL", "Change", "Claim", "ClaimAction", "Ledger", "Subscription", "connect", "parse_record"]
 
 T = TypeVar("T")
 
 RECORD_TTL: Final = 7 * 86400
 """Seconds that a record and its logs are kept after the job has ended."""
+
+KEY_TTL: Final = 7 * 86400
+"""Seconds for which an idempotency key leads to its job, unless the producer says otherwise."""
 
 # Each script starts with this. KEYS[1] is the job's hash, ARGV[1] the prefix, ARGV[2] the id.
 _HEAD: Final = """
@@ -78,14 +84,23 @@ local function unhold(holder)
 end
 """
 
-# ARGV: 3 spec, 4 queue, 5 task_id, 6 message. Returns 1 when the record is new, 0 when it was there already.
+# ARGV: 3 spec, 4 queue, 5 task_id, 6 message, 7 key, 8 seconds the key holds, 9 seconds until it has to be looked at
+# if nobody has claimed it (0: never), then field, value, ...
+# Returns {1, id} when the record is new, {0, id of the job that is there already} by id or key.
 _CREATE: Final = """
-if redis.call('EXISTS', job) == 1 then return 0 end
+if redis.call('EXISTS', job) == 1 then return {0, id} end
+if ARGV[7] ~= '' then
+  local known = redis.call('GET', P .. ':key:' .. ARGV[7])
+  if known and redis.call('EXISTS', P .. ':job:' .. known) == 1 then return {0, known} end
+  redis.call('SET', P .. ':key:' .. ARGV[7], id, 'EX', ARGV[8])
+end
+for i = 10, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+if tonumber(ARGV[9]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id) end
 redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', ARGV[5], 'message', ARGV[6], 'holder', '',
   'attempt', 0, 'attempts', '[]', 'created_at', stamp)
 redis.call('ZADD', P .. ':jobs', stamp, id)
 move(nil, 'QUEUED')
-return 1
+return {1, id}
 """
 
 # ARGV: 3 holder. Returns {action, state of the record before the claim}.
@@ -97,6 +112,10 @@ local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
 if tonumber(r[4]) > heard then redis.call('HSET', P .. ':heard', r[3], r[4]) end
 local terminal = state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
 if terminal and r[5] == '1' then return {'done', state} end
+if state == 'BACKOFF' then
+  local due = redis.call('ZSCORE', P .. ':due', id)
+  if due and tonumber(due) > now then return {'early', state} end
+end
 if owner ~= '' and owner ~= ARGV[3] then
   local lease = redis.call('ZSCORE', P .. ':holders', owner)
   if lease and tonumber(lease) > now then return {'held', state} end
@@ -108,7 +127,15 @@ hold(ARGV[3])
 if terminal then return {'replay', state} end
 if state == 'QUEUED' then
   redis.call('HSET', job, 'attempt', 1)
+  redis.call('ZREM', P .. ':deadlines', id)
   move('QUEUED', 'LAUNCHING')
+  return {'launch', state}
+end
+if state == 'BACKOFF' then
+  redis.call('HINCRBY', job, 'attempt', 1)
+  redis.call('HDEL', job, 'node', 'started_at', 'due_at')
+  redis.call('ZREM', P .. ':due', id)
+  move('BACKOFF', 'LAUNCHING')
   return {'launch', state}
 end
 return {'adopt', state}
@@ -132,6 +159,24 @@ end
 return {1, ARGV[5], r[2]}
 """
 
+# ARGV: 3 holder, 4 from states, 5 delay in seconds, 6 detail, 7 log key, 8 log, 9 ttl, 10 attempts.
+# The attempt ended, and another follows after the delay; nobody holds the job until then.
+# Returns {1} when done, {2, why} when the job is to be cancelled instead, {0} when the record is not as expected.
+_BACK_OFF: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel', 'attempts')
+if r[1] == 'BACKOFF' and r[4] == ARGV[10] then return {1} end
+if not r[1] or r[2] ~= ARGV[3] then return {0} end
+if not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then return {0} end
+if r[3] and r[3] ~= '' then return {2, r[3]} end
+local due = string.format('%.6f', now + tonumber(ARGV[5]))
+redis.call('HSET', job, 'attempts', ARGV[10], 'detail', ARGV[6], 'due_at', due)
+if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
+unhold(ARGV[3])
+redis.call('ZADD', P .. ':due', due, id)
+move(r[1], 'BACKOFF', ARGV[6])
+return {1}
+"""
+
 # ARGV: 3 holder, 4 ttl. The record's outcome has reached Celery's result backend: nobody has to look after it any more.
 _REPORTED: Final = """
 if redis.call('EXISTS', job) == 0 then return 0 end
@@ -145,7 +190,7 @@ redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = red
 return 1
 """
 
-# ARGV: 3 why, 4 attempts as JSON for a job that nobody launched, 5 ttl.
+# ARGV: 3 why, 4 as JSON the last attempt of a job that nobody holds, 5 ttl.
 # Returns {1 when this call ended the job, state before, holder}.
 _CANCEL: Final = """
 local r = redis.call('HMGET', job, 'state', 'holder', 'cancel')
@@ -153,9 +198,15 @@ local state = r[1]
 if not state then return {0, '', ''} end
 if state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED' then return {0, state, r[2]} end
 if not r[3] or r[3] == '' then redis.call('HSET', job, 'cancel', ARGV[3]) end
-if state == 'QUEUED' then
-  redis.call('HSET', job, 'attempts', ARGV[4])
-  move('QUEUED', 'CANCELLED', ARGV[3])
+if state == 'QUEUED' or state == 'BACKOFF' then
+  local before = redis.call('HGET', job, 'attempts')
+  local after = '[' .. ARGV[4] .. ']'
+  if before and before ~= '[]' then after = string.sub(before, 1, -2) .. ', ' .. ARGV[4] .. ']' end
+  redis.call('HSET', job, 'attempts', after, 'detail', ARGV[3])
+  redis.call('ZREM', P .. ':due', id)
+  redis.call('ZREM', P .. ':deadlines', id)
+  redis.call('ZREM', P .. ':orphans', id)
+  move(state, 'CANCELLED', ARGV[3])
   redis.call('EXPIRE', job, ARGV[5])
   return {1, state, r[2]}
 end
@@ -207,11 +258,18 @@ end
 return taken
 """
 
-# ARGV: 2 most, 3 pause in seconds. Returns orphans; each is not returned again before the pause is over.
+# ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, jobs whose next attempt is due, and jobs
+# that nobody has claimed in the time they have. Each is not returned again before the pause is over.
 _ORPHANS: Final = """
 local P = ARGV[1]
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+for _, set in ipairs({':due', ':deadlines'}) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set, '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+    redis.call('ZREM', P .. set, id)
+    if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
+  end
+end
 local ids = redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, id in ipairs(ids) do
   if redis.call('EXISTS', P .. ':job:' .. id) == 1 then
@@ -255,7 +313,8 @@ local P, gone = ARGV[1], 0
 for _, id in ipairs(redis.call('ZRANGE', P .. ':jobs', 0, tonumber(ARGV[2]) - 1)) do
   if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
     redis.call('ZREM', P .. ':jobs', id)
-    for _, state in ipairs({'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED'}) do
+    for _, state in ipairs({'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED',
+      'CANCELLED'}) do
       redis.call('ZREM', P .. ':state:' .. state, id)
     end
     redis.call('ZREM', P .. ':orphans', id)
@@ -274,6 +333,7 @@ class ClaimAction(StrEnum):
     REPLAY = "replay"  # it has ended, and the result may still have to reach Celery
     DONE = "done"  # it has ended, and Celery has the result: this message is a copy
     HELD = "held"  # another live worker has it: this message is a copy
+    EARLY = "early"  # its next attempt is not due yet: this message is a copy
     UNKNOWN = "unknown"  # there is no record
 
 
@@ -348,6 +408,7 @@ class Ledger:
         self._create = script(_HEAD + _CREATE)
         self._claim = script(_HEAD + _CLAIM)
         self._move = script(_HEAD + _MOVE)
+        self._back_off = script(_HEAD + _BACK_OFF)
         self._reported = script(_HEAD + _REPORTED)
         self._cancel = script(_HEAD + _CANCEL)
         self._release = script(_HEAD + _RELEASE)
@@ -386,8 +447,45 @@ class Ledger:
         Returns:
             Whether the record is new; False leaves the one that is there untouched.
         """
+        return self.create_once(job_id, spec, queue, task_id=task_id, message=message) is None
+
+    def create_once(
+        self,
+        job_id: str,
+        spec: JobSpec | None,
+        queue: str,
+        *,
+        key: str = "",
+        key_ttl: float = KEY_TTL,
+        task_id: str = "",
+        message: str = "",
+        replay_of: str = "",
+    ) -> str | None:
+        """Write the record of a new job unless there is one with this id or this key; see ``create``.
+
+        Args:
+            job_id: the job's id.
+            spec: the description.
+            queue: the queue that its message goes to.
+            key: idempotency key; empty means none.
+            key_ttl: seconds for which the key leads to this job (as long as its record exists).
+            task_id: see ``create``.
+            message: see ``create``.
+            replay_of: id of the job that this one repeats.
+
+        Returns:
+            None when the record is new, else the id of the job that is there already.
+        """
         text = spec.to_json() if spec else ""
-        return bool(self._run(self._create, job_id, text, queue, task_id or job_id, message))
+        latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
+        extra = [item for pair in {"key": key, "replay_of": replay_of}.items() if pair[1] for item in pair]
+        new, known = self._run(
+            self._create, job_id, text, queue, task_id or job_id, message, key, max(int(key_ttl), 1), latest, *extra
+        )
+        if new and replay_of:
+            with _reach(f"job {replay_of}"):
+                self.client.hset(self._key("job", replay_of), "replayed_by", job_id)
+        return None if new else _text(known)
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
         """Ask for the end of a job; durable, so that it is carried out even when no worker is up now.
@@ -401,7 +499,7 @@ class Ledger:
         attempt = Attempt(
             number=0, state=JobState.CANCELLED, cause=Cause.CANCELLED, reason=why, finished_at=datetime.now(UTC)
         )
-        done, state, _ = self._run(self._cancel, job_id, why, _dump_attempts([attempt]), self.ttl)
+        done, state, _ = self._run(self._cancel, job_id, why, _dump_attempts([attempt])[1:-1], self.ttl)
         if not state:
             raise UnknownJob(f"no job {job_id} is known; its record may have expired")
         return JobState(_text(state)), bool(done)
@@ -452,6 +550,30 @@ class Ledger:
         if last.started_at:
             fields["started_at"] = last.started_at.timestamp()
         return self._moved(job_id, holder, last.state, last.reason, fields, logs, last.number)
+
+    def back_off(
+        self, job_id: str, holder: str, attempts: Sequence[Attempt], logs: Logs | None, delay: float, detail: str
+    ) -> tuple[bool, str]:
+        """Write the end of an attempt down, and that another follows; this worker lets go of the job.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            attempts: all attempts so far.
+            logs: captured output of the last one; None where no container ran.
+            delay: seconds until the next attempt.
+            detail: for people.
+
+        Returns:
+            Whether it was done, and else why the job is to be cancelled instead (empty when the record has another
+            holder or state: the caller drops it).
+        """
+        sources = ",".join(state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets)
+        log_key = self._key("log", job_id, attempts[-1].number) if logs is not None else ""
+        packed = logs.pack() if logs is not None else b""
+        dumped = _dump_attempts(attempts)
+        answer = self._run(self._back_off, job_id, holder, sources, delay, detail, log_key, packed, self.ttl, dumped)
+        return answer[0] == 1, _text(answer[1]) if answer[0] == 2 else ""
 
     def _moved(
         self,
@@ -703,6 +825,10 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         attempts=tuple(Attempt.model_validate(item) for item in json.loads(fields.get("attempts") or "[]")),
         reported=fields.get("reported") == "1",
         late=fields.get("late") == "1",
+        due_at=_time(fields["due_at"]) if fields.get("due_at") else None,
+        key=fields.get("key", ""),
+        replay_of=fields.get("replay_of", ""),
+        replayed_by=fields.get("replayed_by", ""),
     )
 
 

@@ -82,7 +82,8 @@ class Logs:
 
     def tail(self, count: int) -> str:
         """Return the last ``count`` lines of both streams."""
-        return "".join(self.text.splitlines(keepends=True)[-count:])
+        lines = self.text.splitlines(keepends=True)
+        return "".join(lines[max(len(lines) - count, 0) :])
 
     def pack(self) -> bytes:
         """Return the compressed form that the ledger stores."""
@@ -107,6 +108,7 @@ class Outcome(_Model):
     reason: str = Field("", description="what the engine or jaas says about it, in one line")
     exit_code: int | None = None
     node: str | None = Field(None, description="host name of the node")
+    node_id: str | None = Field(None, description="swarm's id of the node")
     task_id: str | None = Field(None, description="swarm's task id")
     container_id: str | None = None
     started_at: datetime | None = None
@@ -126,6 +128,7 @@ class Attempt(Outcome):
     number: int = Field(ge=0, description="counted from 1; 0 where nothing was launched")
     service: str | None = None
     log_status: LogStatus = LogStatus.COMPLETE
+    decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
 
 
 class JobRecord(_Model):
@@ -149,6 +152,10 @@ class JobRecord(_Model):
     attempts: tuple[Attempt, ...] = ()
     reported: bool = False
     late: bool = Field(False, description="taken over in the middle of its launch")
+    due_at: datetime | None = Field(None, description="when the next attempt is due, in state BACKOFF")
+    key: str = Field("", description="idempotency key it was submitted with")
+    replay_of: str = Field("", description="id of the job that this one repeats")
+    replayed_by: str = Field("", description="id of the latest job that repeats this one")
 
     @property
     def terminal(self) -> bool:
@@ -191,7 +198,7 @@ def _cut(text: str, cap: int) -> str:
     if len(text) <= cap:
         return text
     half = cap // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut by jaas ...]\n{text[-half:]}"
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut by jaas ...]\n{text[len(text) - half :]}"
 
 
 class JobResult(_Model):

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -20,6 +18,18 @@ from pydantic import (
 from pydantic_core import ErrorDetails, from_json
 
 from jaas_submit.errors import SpecError
+from jaas_submit.fields import (
+    AbsolutePath,
+    Duration,
+    Model,
+    Name,
+    PositiveDuration,
+    Size,
+    Text,
+    parse_duration,
+    parse_size,
+)
+from jaas_submit.retry_policy import RetryPolicy
 
 __all__ = [
     "MAX_SPEC_BYTES",
@@ -36,10 +46,7 @@ SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
 """Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
 
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_DURATION_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\Z", re.IGNORECASE)
-_SIZE_UNIT = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_NAMED = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
 _ENV_NAME = re.compile(r"[^=\x00\s]+\Z")
 _CONSTRAINT = re.compile(
     r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]+)|engine\.labels\.[\w.-]+)\s*(==|!=)\s*\S.*\Z"
@@ -54,80 +61,7 @@ _IMAGE = re.compile(
 )
 
 
-def parse_duration(value: object) -> float:
-    """Return a duration in seconds.
-
-    Args:
-        value: a number of seconds, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
-
-    Raises:
-        ValueError: it is neither, or it is negative.
-    """
-    if isinstance(value, bool):
-        raise ValueError("give seconds or a duration such as 60s or 1h30m")
-    if isinstance(value, int | float):
-        seconds = _as_float(value)
-    else:
-        text = str(value).strip()
-        parts = _DURATION_PART.findall(text)
-        if parts and "".join(n + u for n, u in parts) == text:
-            seconds = sum(float(n) * _DURATION_UNIT[u] for n, u in parts)
-        else:
-            try:
-                seconds = float(text)
-            except ValueError:
-                raise ValueError("give seconds or a duration such as 60s or 1h30m") from None
-    if not 0 <= seconds < float("inf"):
-        raise ValueError("must not be negative or endless; give seconds or a duration such as 60s")
-    return seconds
-
-
-def parse_size(value: object) -> int:
-    """Return a size in bytes.
-
-    Args:
-        value: a number of bytes, or a text such as ``512M`` or ``1.5GiB`` (powers of 1024, as the docker CLI has them).
-
-    Raises:
-        ValueError: it is neither, or it is negative.
-    """
-    if isinstance(value, bool):
-        raise ValueError("give bytes or a size such as 512M")
-    if isinstance(value, int | float):
-        size = _as_float(value)
-    else:
-        match = _SIZE.match(str(value).strip())
-        if not match:
-            raise ValueError("give bytes or a size such as 512M, never a negative one")
-        size = float(match[1]) * _SIZE_UNIT[match[2].lower()]
-    if not 0 <= size < 2**63:
-        raise ValueError("must not be negative or beyond 64 bits; give bytes or a size such as 512M")
-    return int(size)
-
-
-def _as_float(value: float) -> float:
-    """Return the number as a float; JSON allows whole numbers that no float can hold."""
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str)]
-PositiveDuration = Annotated[
-    float, BeforeValidator(parse_duration, json_schema_input_type=float | str), Field(gt=0, description="seconds")
-]
-Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, hide_input_in_errors=True)
-
-
-class Mount(_Model):
+class Mount(Model):
     """A host folder, a volume or a tmpfs in the container."""
 
     type: Literal["bind", "volume", "tmpfs"] = "bind"
@@ -146,7 +80,7 @@ class Mount(_Model):
         return self
 
 
-class SecretMount(_Model):
+class SecretMount(Model):
     """A swarm secret as a file in the container; only its name travels, never its value."""
 
     source: Name
@@ -156,7 +90,7 @@ class SecretMount(_Model):
     mode: int = Field(0o444, ge=0, le=0o7777)
 
 
-class Resources(_Model):
+class Resources(Model):
     """What the container may use at most (limits), or needs on its node (reservations)."""
 
     cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
@@ -215,7 +149,7 @@ Words = Annotated[
 ]
 
 
-class JobSpec(_Model):
+class JobSpec(Model):
     """One container to be run once.
 
     Compose files' words are used where they have one: ``entrypoint`` replaces the image's entry point and ``command``
@@ -253,7 +187,24 @@ class JobSpec(_Model):
     pending_timeout: PositiveDuration | None = Field(
         None, description="seconds the job may wait for a running container"
     )
-    run_timeout: PositiveDuration | None = Field(None, description="seconds the container may run")
+    run_timeout: PositiveDuration | None = Field(None, description="seconds the container of an attempt may run")
+    deadline: PositiveDuration | None = Field(
+        None, description="seconds from submission in which the whole job, retries included, must have ended"
+    )
+    expires: PositiveDuration | None = Field(
+        None, description="seconds from submission after which the job is not started any more"
+    )
+    retry: RetryPolicy = RetryPolicy()
+    on_node_lost: Literal["wait", "retry", "fail"] = Field(
+        "wait",
+        description="what to do when the node of a running container is down, and with it all knowledge of the "
+        "container: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
+    )
+    lost_after: PositiveDuration | None = Field(
+        None,
+        description="seconds that the node must have been down; by default 60 with retry and fail, and with wait until "
+        "the swarm itself gives the node up (24 hours)",
+    )
     check: bool = Field(True, description="false: a job that ends badly is SUCCESS in Celery, with its result object")
 
     @field_validator("image")
@@ -413,8 +364,8 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str]:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":
         text = str(context["error"])
-        if not path:  # a check of several fields names its field itself
-            path, _, text = text.partition(": ")
+        if named := _NAMED.match(text):  # a check of several fields names its field itself
+            path, text = ".".join(filter(None, [path, named[1]])), text[named.end() :]
     elif kind in _FIXES:
         text = _FIXES[kind]
     elif kind == "literal_error" and path == "version":

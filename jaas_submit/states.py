@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["TERMINAL", "TRANSITIONS", "Cause", "JobState", "is_terminal"]
+__all__ = ["CLUSTER_CAUSES", "TERMINAL", "TRANSITIONS", "Cause", "JobState", "is_terminal"]
 
 
 class JobState(StrEnum):
@@ -19,6 +19,8 @@ class JobState(StrEnum):
     PENDING = "PENDING"
     # The holder, once the swarm reports the container as running.
     RUNNING = "RUNNING"
+    # The holder, when an attempt ended badly and the retry policy grants another; nobody holds the job until it is due.
+    BACKOFF = "BACKOFF"
     # The holder, when the container ended with exit code 0.
     SUCCEEDED = "SUCCEEDED"
     # The holder, when the job ended in any other way, or could not start.
@@ -39,21 +41,30 @@ class Cause(StrEnum):
     PREEMPTED = "preempted"  # the swarm took it off its node: drain, constraint changed
     RUN_TIMEOUT = "run_timeout"  # it ran longer than run_timeout
     PENDING_TIMEOUT = "pending_timeout"  # it did not start running within pending_timeout
+    DEADLINE = "deadline"  # the whole job took longer than deadline
+    EXPIRED = "expired"  # it was not started within expires
     CANCELLED = "cancelled"  # somebody cancelled it
     REMOVED_OUTSIDE = "removed_outside"  # somebody else removed its service
     REFUSED = "refused"  # the description is not valid, or a policy forbids it
     ENGINE = "engine"  # the engine reported a failure of its own
 
 
+CLUSTER_CAUSES: Final = frozenset({Cause.NODE_LOST, Cause.PREEMPTED, Cause.REMOVED_OUTSIDE, Cause.ENGINE})
+"""Causes that are no fault of the job; they have a retry budget of their own."""
+
 TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     # FAILED without a launch: the worker refuses a bad description.
     JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.LAUNCHING: frozenset({JobState.PENDING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.LAUNCHING: frozenset({JobState.PENDING, JobState.BACKOFF, JobState.FAILED, JobState.CANCELLED}),
     # A short container may end before anybody saw it running.
-    JobState.PENDING: frozenset({JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.PENDING: frozenset(
+        {JobState.RUNNING, JobState.BACKOFF, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset({JobState.BACKOFF, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    # Claimed by any worker when the next attempt is due.
+    JobState.BACKOFF: frozenset({JobState.LAUNCHING, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

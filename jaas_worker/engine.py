@@ -123,6 +123,9 @@ class Engine(Protocol):
     def node_names(self) -> dict[str, str]:
         """Return node id -> host name."""
 
+    def down_nodes(self) -> set[str]:
+        """Return the ids of the nodes that the swarm has lost sight of."""
+
     def container_times(self, container_id: str) -> ContainerTimes | None:
         """Return a container's times; None when it did not run on this engine."""
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from jaas_submit.records import Attempt, JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
+from jaas_worker.engine import TaskView
 from jaas_worker.observe import StopRequest
 
 __all__ = ["Delivery", "Entry", "Phase"]
@@ -35,6 +36,9 @@ class Delivery(Protocol):
 
     def report(self, result: JobResult) -> bool:
         """Hand the result to Celery; return whether it arrived there (else the caller repeats it)."""
+
+    def retrying(self, why: str, delay: float) -> bool:
+        """Tell Celery that the attempt ended and another follows; return whether it arrived there."""
 
     def done(self) -> None:
         """The result is reported, and the ledger knows it."""
@@ -68,6 +72,12 @@ class Entry:
     service_id: str = ""
     node: str | None = None
     started_at: datetime | None = None
+    deadline: float | None = None
+    """When the whole job must have ended, by the monotonic clock."""
+    lost: TaskView | None = None
+    """The attempt's task while its node is down, and with it all knowledge of the container."""
+    lost_since: float | None = None
+    """When the node was first seen to be down, by the monotonic clock."""
     launched: float = 0.0
     """When the service was created or adopted, by the monotonic clock."""
     running_since: float | None = None

@@ -18,6 +18,7 @@ __all__ = [
     "StopRequest",
     "attempt_task",
     "gone_outcome",
+    "lost_outcome",
     "outcome_of",
     "parse_time",
     "refused_outcome",
@@ -98,6 +99,7 @@ def outcome_of(
         reason=reason,
         exit_code=exit_code,
         node=node,
+        node_id=task.node_id or None,
         task_id=task.id,
         container_id=task.container_id,
         started_at=started_at if task.container_id else None,
@@ -157,6 +159,28 @@ def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: 
         cause=cause,
         reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
         node=node,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+    )
+
+
+def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, lost_for: float) -> Outcome:
+    """Return the outcome of an attempt whose node is down, when its policy does not wait for it any longer.
+
+    Args:
+        task: its task, as the swarm last heard of it.
+        node: host name of the node.
+        started_at: when the container was first seen running.
+        lost_for: seconds since the node was seen to be down.
+    """
+    return Outcome(
+        state=JobState.FAILED,
+        cause=Cause.NODE_LOST,
+        reason=f"its node has been down for {lost_for:.0f} s; the container may still run there",
+        node=node,
+        node_id=task.node_id or None,
+        task_id=task.id,
+        container_id=task.container_id,
         started_at=started_at,
         finished_at=datetime.now(UTC),
     )

@@ -21,9 +21,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.concurrency.base import BasePool, apply_target
+from celery.exceptions import Retry
 from celery.worker import state as worker_state
 
 from jaas_submit import broker
@@ -36,16 +37,31 @@ from jaas_worker.reconciler import Reconciler
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 
-__all__ = ["TaskPool", "current_result"]
+__all__ = ["RetryNotice", "TaskPool", "current_result"]
 
 logger = logging.getLogger(__name__)
 
-_result: ContextVar[JobResult | None] = ContextVar("jaas_result", default=None)
+
+class RetryNotice(NamedTuple):
+    """An attempt ended, and another follows."""
+
+    why: str
+    delay: float
+    """Seconds until the next attempt."""
 
 
-def current_result() -> JobResult | None:
-    """Return the result of the job whose task body runs now; None outside of one."""
+_result: ContextVar[JobResult | RetryNotice | None] = ContextVar("jaas_result", default=None)
+
+
+def current_result() -> JobResult | RetryNotice | None:
+    """Return what the task body that runs now has to tell Celery; None outside of one."""
     return _result.get()
+
+
+def _exception(value: Any) -> BaseException | None:
+    """Return the exception in what a trace returned."""
+    found = getattr(value, "exception", None)
+    return found if isinstance(found, Retry) else getattr(found, "exc", found)
 
 
 class CeleryDelivery:
@@ -102,20 +118,26 @@ class CeleryDelivery:
     def report(self, result: JobResult) -> bool:
         if result.state is JobState.CANCELLED:
             return self.pool.wait_on_loop(partial(self._revoke, result))
-        token = _result.set(result)
+        failed, value = self._run_body(result)
+        if failed and not isinstance(_exception(value), JobFailed):
+            logger.warning("job %s: Celery could not store its result: %r", self.job_id, _exception(value))
+            return False
+        self._outcome = (failed, value if failed else result.sentence(), result.duration or 0.0)
+        return True
+
+    def retrying(self, why: str, delay: float) -> bool:
+        failed, value = self._run_body(RetryNotice(why, delay))
+        self._outcome = (failed, value, 0.0)
+        return isinstance(_exception(value), Retry)
+
+    def _run_body(self, what: JobResult | RetryNotice) -> tuple[int, Any]:
+        """Have Celery trace the task body, which turns ``what`` into a result, a failure or a retry."""
+        token = _result.set(what)
         try:
             failed, value, _ = self._target(*self._args)
         finally:
             _result.reset(token)
-        if failed:
-            exception = getattr(value.exception, "exc", value.exception)
-            if not isinstance(exception, JobFailed):
-                logger.warning("job %s: Celery could not store its result: %r", self.job_id, exception)
-                return False
-        else:
-            value = f"{result.sentence()}"
-        self._outcome = (failed, value, result.duration or 0.0)
-        return True
+        return failed, value
 
     def _revoke(self, result: JobResult) -> None:
         """End in REVOKED, as Celery's own terminate does (unless that is what brought us here)."""

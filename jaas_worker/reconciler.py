@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.ledger import Ledger
-from jaas_submit.names import LABEL_JOB, LABEL_PREFIX
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX
 from jaas_worker.engine import Engine, ServiceView
 from jaas_worker.settings import Settings
 
 __all__ = ["Reconciler", "Repairs"]
 
 logger = logging.getLogger(__name__)
+
+_SWEEP_INTERVAL = 30.0
+"""Seconds between two rounds of the duties that one worker does for all."""
 
 _LEFT_FOR = 30.0
 """Seconds after a job's end before a service that is still there counts as left behind."""
@@ -104,8 +108,8 @@ class Reconciler:
         removed: list[str] = []
         forgotten = 0
         if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + 10 * self._settings.reconcile_interval
-            if self._ledger.lock("sweep", self._holder, 20 * self._settings.reconcile_interval):
+            self._next_sweep = time.monotonic() + _SWEEP_INTERVAL
+            if self._ledger.lock("sweep", self._holder, 2 * _SWEEP_INTERVAL):
                 removed = self._remove_left_behind()
                 forgotten = self._ledger.sweep()
         return Repairs(taken_over, rung_again, removed, forgotten)
@@ -136,14 +140,19 @@ class Reconciler:
     def _remove_left_behind(self) -> list[str]:
         """Remove services whose job has ended: a worker died between writing the outcome down and removing it."""
         services = self._engine.services(f"{LABEL_PREFIX}={self._settings.prefix}")
-        by_job = {service.labels.get(LABEL_JOB, ""): service for service in services}
+        by_job: dict[str, list[ServiceView]] = defaultdict(list)
+        for service in services:
+            by_job[service.labels.get(LABEL_JOB, "")].append(service)
         now = datetime.fromtimestamp(self._ledger.now(), UTC)
         removed = []
         for record in self._ledger.find(list(by_job)):
             grace = self._settings.late_launch_grace if record.late else _LEFT_FOR
-            if record.terminal and (now - record.updated_at).total_seconds() > grace:
-                service: ServiceView = by_job[record.id]
-                if self._engine.remove(service.id):
-                    logger.info("removed service %s, whose job has ended", service.name)
+            if (now - record.updated_at).total_seconds() <= grace:
+                continue
+            for service in by_job[record.id]:
+                # Of a job that goes on, the services of earlier attempts are left behind.
+                over = record.terminal or service.labels.get(LABEL_ATTEMPT) in {str(a.number) for a in record.attempts}
+                if over and self._engine.remove(service.id):
+                    logger.info("removed service %s, whose attempt has ended", service.name)
                     removed.append(service.name)
         return removed

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from collections import deque
@@ -32,7 +33,16 @@ from jaas_worker.failpoints import failpoint
 from jaas_worker.later import Later
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.logs import read_logs
-from jaas_worker.observe import StopRequest, gone_outcome, outcome_of, parse_time, refused_outcome, waiting_reason
+from jaas_worker.observe import (
+    StopRequest,
+    gone_outcome,
+    lost_outcome,
+    outcome_of,
+    parse_time,
+    refused_outcome,
+    waiting_reason,
+)
+from jaas_worker.retry import decide, spec_for_attempt
 from jaas_worker.settings import Settings
 from jaas_worker.tracker import Tracker
 
@@ -42,6 +52,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_SURPRISES = 5
 """How often a step may fail with an error that nobody expected before the job is failed with it."""
+
+_LOST_AFTER = 60.0
+"""Seconds a node must be down before on_node_lost retry or fail acts, unless the job says otherwise."""
 
 _HAND_OVER_PATIENCE = 3.0
 """Seconds that a shutdown waits for calls to the engine that are under way."""
@@ -312,7 +325,7 @@ class Runner:
                 spec, refusal = None, str(error)
             ledger.create(entry.job_id, spec, self.settings.queue, delivery.task_id, delivery.message())
             claim = ledger.claim(entry.job_id, self.holder)
-        if claim.action in {ClaimAction.HELD, ClaimAction.DONE, ClaimAction.UNKNOWN}:
+        if claim.action in {ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.UNKNOWN}:
             self._drop(entry)
             return
         record = ledger.get(entry.job_id)
@@ -336,6 +349,7 @@ class Runner:
             return
         if record.cancel and entry.stop is None:
             entry.stop = StopRequest(Cause.CANCELLED, record.cancel)
+        self._set_deadlines(entry, record)
         if entry.spec is None:
             refusal = refusal or self._refusal(entry.delivery)
             self._end(entry, refused_outcome(Cause.REFUSED, refusal), None)
@@ -344,6 +358,23 @@ class Runner:
             self._adopt(entry)
         else:
             self._launch(entry)
+
+    def _set_deadlines(self, entry: Entry, record: JobRecord) -> None:
+        """Work the job's deadlines out; one that is over before the launch is dealt with like a cancellation."""
+        spec = entry.spec
+        if spec is None or (spec.deadline is None and spec.expires is None):
+            return
+        # Redis' clock wrote created_at, and Redis' clock says how long ago that was.
+        age = self.ledger.now() - record.created_at.timestamp()
+        if spec.deadline is not None:
+            entry.deadline = time.monotonic() + spec.deadline - age
+        if entry.stop is not None:
+            return
+        launching_first = record.attempt <= 1 and record.state is JobState.LAUNCHING and not entry.asked
+        if spec.expires is not None and age > spec.expires and launching_first:
+            entry.stop = StopRequest(Cause.EXPIRED, f"not started within expires ({spec.expires:g} s)")
+        elif spec.deadline is not None and age > spec.deadline:
+            entry.stop = StopRequest(Cause.DEADLINE, f"not ended within deadline ({spec.deadline:g} s)")
 
     @staticmethod
     def _refusal(delivery: Delivery) -> str:
@@ -378,7 +409,10 @@ class Runner:
         entry.asked = True
         failpoint("create.before")
         try:
-            service = create_or_adopt(self.engine, spec, entry.job_id, entry.attempt, self.settings.prefix)
+            now = spec_for_attempt(spec, entry.attempts, self._node_ids() if spec.retry.avoid_failed_nodes else ())
+            service = create_or_adopt(
+                self.engine, now, entry.job_id, entry.attempt, self.settings.prefix, spec.digest()
+            )
         except EngineRefused as error:
             self._end(entry, refused_outcome(Cause.LAUNCH, str(error)), None)
             return
@@ -418,6 +452,10 @@ class Runner:
     def task_running(self, entry: Entry, task: TaskView) -> None:
         """Note that the container runs, and where."""
         self._started(entry)
+        if entry.lost is not None:  # its node is back
+            entry.lost = entry.lost_since = None
+            self._note(entry, entry.state, detail="")
+            entry.detail = ""
         if entry.running_since is not None or entry.phase is not Phase.TRACKED:
             return
         entry.started_at = parse_time(task.timestamp)
@@ -447,6 +485,23 @@ class Runner:
             logger.warning("job %s: another worker has taken it over", entry.job_id)
             self._drop(entry)
 
+    def node_lost(self, entry: Entry, task: TaskView) -> None:
+        """Note that nothing is known of the container until its node is back."""
+        self._started(entry)
+        if entry.lost is None and entry.phase is Phase.TRACKED:
+            if task.node_id not in self.engine.down_nodes():
+                return  # being stopped by the swarm: a drain, or somebody's update
+            node = self._node_name(task.node_id) or task.node_id
+            detail = f"node {node} is down: whether the container still runs is unknown"
+            logger.warning("job %s: %s", entry.job_id, detail)
+            self._note(entry, entry.state, detail=detail)
+            entry.detail, entry.node, entry.lost_since = detail, node, time.monotonic()
+            entry.lost = task
+
+    def _node_ids(self) -> list[str]:
+        self._nodes = self.engine.node_names()
+        return list(self._nodes)
+
     def _node_name(self, node_id: str) -> str | None:
         if node_id and node_id not in self._nodes:
             self._nodes = self.engine.node_names()
@@ -474,25 +529,58 @@ class Runner:
     def _write_end(self, entry: Entry, outcome: Outcome, logs: Logs | None) -> None:
         launched = bool(entry.service_id)
         attempt = Attempt(
-            number=entry.attempt if launched else 0,
+            number=entry.attempt if entry.asked or launched else 0,
             service=entry.service if launched else None,
             log_status=logs.status if logs else LogStatus.COMPLETE,
             **outcome.model_dump(),
         )
         attempts = (*entry.attempts, attempt)
+        if entry.spec is not None:
+            left = None if entry.deadline is None else entry.deadline - time.monotonic()
+            decision = decide(entry.spec, attempts, random.random(), left)  # noqa: S311 (jitter, not a secret)
+            attempts = (*entry.attempts, attempt.model_copy(update={"decision": decision.why}))
+            if decision.retry and self._back_off(entry, attempts, logs, decision.delay):
+                return
         failpoint("finish.before")
         if not self.ledger.finish(entry.job_id, self.holder, attempts, logs):
             logger.warning("job %s: another worker has taken it over", entry.job_id)
             self._drop(entry)
             return
         failpoint("finish.after")
-        if launched and not entry.late:
-            try:
-                self.engine.remove(entry.service_id)
-            except (TemporaryError, EngineRefused) as error:
-                logger.warning("job %s: service %s is left to the reconciler: %s", entry.job_id, entry.service, error)
+        self._remove_service(entry)
         failpoint("remove.after")
         self._report(entry, self.ledger.get(entry.job_id), logs)
+
+    def _back_off(self, entry: Entry, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float) -> bool:
+        """Write down that another attempt follows; False when the job is to end all the same."""
+        last = attempts[-1]
+        ended = f"exit code {last.exit_code}" if last.exit_code is not None else f"cause {last.cause}"
+        why = f"attempt {last.number} ended ({ended}: {last.reason}); the next one in {delay:.1f} s: {last.decision}"
+        failpoint("retry.before")
+        done, cancel = self.ledger.back_off(entry.job_id, self.holder, attempts, logs, delay, why)
+        failpoint("retry.after")
+        if not done and cancel:
+            return False
+        if not done:
+            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            self._drop(entry)
+            return True
+        self._remove_service(entry)
+        logger.info("job %s: %s", entry.job_id, why)
+        # Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
+        delivery = entry.delivery
+        delivery.retrying(why, delay)
+        self._forget(entry)
+        delivery.done()
+        return True
+
+    def _remove_service(self, entry: Entry) -> None:
+        if not entry.service_id or entry.late:
+            return
+        try:
+            self.engine.remove(entry.service_id)
+        except (TemporaryError, EngineRefused) as error:
+            logger.warning("job %s: service %s is left to the reconciler: %s", entry.job_id, entry.service, error)
 
     def _report(self, entry: Entry, record: JobRecord, logs: Logs | None = None) -> None:
         last = record.last
@@ -506,8 +594,9 @@ class Runner:
         self.ledger.reported(entry.job_id, self.holder)
         failpoint("reported.after")
         logger.info("%s", result.sentence())
-        entry.delivery.done()
+        delivery = entry.delivery
         self._forget(entry)
+        delivery.done()
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 
@@ -555,6 +644,10 @@ class Runner:
                 logger.warning("job %s: its container did not stop in time; removing the service", entry.job_id)
                 entry.stop_sent = now
                 self._finishers.submit(self._remove_stuck, entry)
+        elif entry.deadline is not None and now > entry.deadline:
+            self._stop(entry, StopRequest(Cause.DEADLINE, f"not ended within deadline ({spec.deadline:g} s)"))
+        elif entry.lost is not None:
+            self._check_lost(entry, now)
         elif entry.running_since is not None:
             if spec.run_timeout is not None and self._ran_for(entry, now) > spec.run_timeout:
                 self._stop(
@@ -563,7 +656,22 @@ class Runner:
         elif spec.pending_timeout is not None and now - entry.launched > spec.pending_timeout:
             why = f": {entry.detail}" if entry.detail else ""
             reason = f"no running container within pending_timeout ({spec.pending_timeout:g} s){why}"
-            self._stop(entry, StopRequest(Cause.PENDING_TIMEOUT, reason))
+            unplaced = entry.detail.startswith("no suitable node")
+            self._stop(entry, StopRequest(Cause.UNSCHEDULABLE if unplaced else Cause.PENDING_TIMEOUT, reason))
+
+    def _check_lost(self, entry: Entry, now: float) -> None:
+        """Act on a job whose node is down, as its policy says."""
+        spec, task = entry.spec, entry.lost
+        assert spec is not None
+        assert task is not None
+        assert entry.lost_since is not None
+        lost_for = now - entry.lost_since
+        patience = spec.lost_after or (None if spec.on_node_lost == "wait" else _LOST_AFTER)
+        if patience is not None and lost_for > patience:
+            outcome = lost_outcome(task, entry.node, entry.started_at, lost_for)
+            logs = Logs(status=LogStatus.UNAVAILABLE, reason="the node is down")
+            if self._finish_by(entry, partial(self._write_end, outcome=outcome, logs=logs)):
+                self.tracker.forget(entry)
 
     def _ran_for(self, entry: Entry, now: float) -> float:
         """Return for how long the container has run, also when another worker saw it start."""

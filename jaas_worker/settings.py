@@ -94,8 +94,8 @@ class Settings(BaseSettings):
     lease: Seconds = Field(15.0, ge=1, le=3600)
     """Seconds after which a silent worker's jobs are given to others; renewed three times as often."""
 
-    reconcile_interval: Seconds = Field(3.0, gt=0, le=3600)
-    """Seconds between two rounds of the reconciler."""
+    reconcile_interval: Seconds = Field(1.0, gt=0, le=3600)
+    """Seconds between two rounds of the reconciler, which takes over jobs without a holder and starts due retries."""
 
     republish_after: Seconds = Field(20.0, ge=1, le=86400)
     """Seconds after which the message of a QUEUED job that should have arrived counts as lost."""

@@ -188,6 +188,10 @@ class Swarm:
         with _mapped("listing nodes"):
             return {node["ID"]: node["Description"]["Hostname"] for node in self._api.nodes()}
 
+    def down_nodes(self) -> set[str]:
+        with _mapped("listing nodes"):
+            return {node["ID"] for node in self._api.nodes() if node["Status"]["State"] in {"down", "unknown"}}
+
     def container_times(self, container_id: str) -> ContainerTimes | None:
         try:
             with _mapped("inspecting a container"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import celery
+from celery.exceptions import Retry
 from celery.worker.request import Request
 
 from jaas_submit import broker
@@ -12,7 +14,7 @@ from jaas_submit.errors import JobCancelled, JobFailed, SpecError
 from jaas_submit.names import TASK_RUN
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
-from jaas_worker.pool import current_result
+from jaas_worker.pool import RetryNotice, current_result
 
 __all__ = ["JobRequest", "register"]
 
@@ -56,6 +58,8 @@ def register(app: celery.Celery) -> None:
         result = current_result()
         if result is None:
             raise RuntimeError(f"{TASK_RUN} needs the pool jaas_worker.pool:TaskPool; start it with `jaas worker`")
+        if isinstance(result, RetryNotice):
+            raise Retry(result.why, exc=JobFailed(result.why), when=datetime.now(UTC) + timedelta(seconds=result.delay))
         check = task.request.kwargs.get("spec", {}).get("check", True) if result.image else True
         if not result.ok and check:
             kind = JobCancelled if result.state is JobState.CANCELLED else JobFailed

@@ -45,6 +45,9 @@ class Listener(Protocol):
     def task_waiting(self, entry: Entry, task: TaskView, *, starting: bool) -> None:
         """The attempt's task does not run yet; ``starting`` tells whether a node is at it."""
 
+    def node_lost(self, entry: Entry, task: TaskView) -> None:
+        """The swarm wants the task ended, and it has not ended: its node is down, or the container is being stopped."""
+
     def service_gone(self, entry: Entry) -> None:
         """The attempt's service does not exist any more."""
 
@@ -179,6 +182,8 @@ class Tracker:
     def _tell(self, entry: Entry, task: TaskView) -> None:
         if task.ended:
             self._listener.task_ended(entry, task)
+        elif task.desired == "shutdown" and entry.stop is None:
+            self._listener.node_lost(entry, task)
         elif task.state == "running":
             self._listener.task_running(entry, task)
         else:

@@ -20,15 +20,16 @@ __all__ = ["service_request"]
 
 
 def service_request(
-    spec: JobSpec, job_id: str, attempt: int, prefix: str, secret_ids: Mapping[str, str]
+    spec: JobSpec, job_id: str, attempt: int, prefix: str, digest: str, secret_ids: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the request that creates the service of one attempt.
 
     Args:
-        spec: the description.
+        spec: the description, as it holds for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
         prefix: the ledger's key prefix, which goes into a label.
+        digest: hash of the description as submitted, which goes into a label.
         secret_ids: name -> id of (at least) the secrets that the description names.
 
     Raises:
@@ -37,7 +38,7 @@ def service_request(
     labels = {
         LABEL_JOB: job_id,
         LABEL_ATTEMPT: str(attempt),
-        LABEL_SPEC_HASH: spec.digest(),
+        LABEL_SPEC_HASH: digest,
         LABEL_PREFIX: prefix,
     }
     container: dict[str, Any] = {
