@@ -64,11 +64,13 @@ class Frame(NamedTuple):
 
 
 class ContainerTimes(NamedTuple):
-    """When a container on this very engine started and ended (RFC 3339), and whether it ran out of memory."""
+    """When a container on this very engine started and ended (RFC 3339), whether it ran out of memory, its exit code."""
 
     started_at: str
     finished_at: str
     oom_killed: bool
+    exit_code: int | None = None
+    """None while it has not ended. A task that was stopped has been seen with 0 where the container had 137."""
 
 
 class EngineEvent(NamedTuple):

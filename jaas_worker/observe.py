@@ -93,6 +93,8 @@ def outcome_of(
         finished = parse_time(times.finished_at) or finished
     state, cause, reason = _verdict(task, times, stop)
     exit_code = _exit_code(task, cause)
+    if exit_code is not None and times is not None and times.exit_code is not None:
+        exit_code = times.exit_code
     return Outcome(
         state=state,
         cause=cause,

@@ -75,6 +75,7 @@ class Reconciler:
         self._room = room
         self._queue_length = queue_length
         self._next_sweep = 0.0
+        self._next_ring = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jaas-reconciler", daemon=True)
 
@@ -104,7 +105,10 @@ class Reconciler:
             TemporaryError: Redis or the engine did not answer; the next round goes on from there.
         """
         taken_over = self._take_over()
-        rung_again = self._ring_again()
+        rung_again: list[str] = []
+        if time.monotonic() >= self._next_ring:
+            self._next_ring = time.monotonic() + self._settings.republish_after / 4
+            rung_again = self._ring_again()
         removed: list[str] = []
         forgotten = 0
         if time.monotonic() >= self._next_sweep:

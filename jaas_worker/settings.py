@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     lease: Seconds = Field(15.0, ge=1, le=3600)
     """Seconds after which a silent worker's jobs are given to others; renewed three times as often."""
 
-    reconcile_interval: Seconds = Field(1.0, gt=0, le=3600)
+    reconcile_interval: Seconds = Field(0.5, gt=0, le=3600)
     """Seconds between two rounds of the reconciler, which takes over jobs without a holder and starts due retries."""
 
     republish_after: Seconds = Field(20.0, ge=1, le=86400)

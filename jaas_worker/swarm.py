@@ -196,7 +196,13 @@ class Swarm:
         try:
             with _mapped("inspecting a container"):
                 state = self._api.inspect_container(container_id)["State"]
-                return ContainerTimes(state["StartedAt"], state["FinishedAt"], bool(state.get("OOMKilled")))
+                ended = state.get("Status") in {"exited", "dead"} and not state["StartedAt"].startswith("0001-")
+                return ContainerTimes(
+                    state["StartedAt"],
+                    state["FinishedAt"],
+                    bool(state.get("OOMKilled")),
+                    state.get("ExitCode") if ended else None,
+                )
         except EngineNotFound:
             return None
 
