@@ -43,7 +43,7 @@ def service_request(
     }
     container: dict[str, Any] = {
         "Image": spec.image,
-        "Env": [f"{name}={value}" for name, value in spec.env.items()]
+        "Env": [_literal(f"{name}={value}") for name, value in spec.env.items()]
         + [f"{ENV_JOB_ID}={job_id}", f"{ENV_ATTEMPT}={attempt}"],
         "Labels": {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt)},
         "StopGracePeriod": _nanoseconds(spec.stop_grace),
@@ -81,14 +81,22 @@ def service_request(
     }
 
 
+_BRACES = '{{"{{"}}'
+
+
+def _literal(text: str) -> str:
+    """Return a text that the swarm hands on as it is: environment and mounts are Go templates to it."""
+    return text.replace("{{", _BRACES)
+
+
 def _nanoseconds(seconds: float) -> int:
     return int(seconds * 1_000_000_000)
 
 
 def _mount(mount: Mount) -> dict[str, Any]:
-    made: dict[str, Any] = {"Type": mount.type, "Target": mount.target, "ReadOnly": mount.read_only}
+    made: dict[str, Any] = {"Type": mount.type, "Target": _literal(mount.target), "ReadOnly": mount.read_only}
     if mount.source:
-        made["Source"] = mount.source
+        made["Source"] = _literal(mount.source)
     return made
 
 
