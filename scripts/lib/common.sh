@@ -71,11 +71,15 @@ pid_gone() { ! pid_alive "$1"; }
 # nothing is signalled before this has been asked.
 pid_is_ours() {
     local pid=$1 folder=$2 cwd
-    pid_alive "$pid" || return 1
+    pid_alive "$pid" && sees_same_folder "$pid" "$folder" || return 1
     cwd=$(readlink "/proc/$pid/cwd" 2>/dev/null) || cwd=
     case $cwd/ in "$folder"/*) return 0 ;; esac
     tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$folder/"
 }
+
+# sees_same_folder PID FOLDER: a process in another container or chroot may have a folder
+# of the same name, and is then somebody else's.
+sees_same_folder() { [ "/proc/$1/root$2" -ef "$2" ]; }
 
 # running_pid PIDFILE: prints the pid if that process is alive and of the pid file's folder.
 running_pid() {

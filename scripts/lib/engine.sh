@@ -128,7 +128,7 @@ clear_away_engine() {
 # their command lines; a shim's children are its containers.
 kill_leftovers() {
     local pid child
-    for pid in $(pids_naming "$1/"); do
+    for pid in $(pids_naming "$1"); do
         if grep -qs containerd-shim "/proc/$pid/cmdline"; then
             for child in $(children_of "$pid"); do kill -KILL "$child" 2>/dev/null || true; done
         fi
@@ -137,12 +137,14 @@ kill_leftovers() {
     done
 }
 
-pids_naming() { # pids_naming TEXT: processes whose command line has it (not this shell's own)
-    local dir
+# pids_naming FOLDER: processes whose command line names something in that folder of ours.
+pids_naming() {
+    local dir pid
+    [ -d "$1" ] || return 0
     for dir in /proc/[0-9]*; do
-        [ "${dir#/proc/}" != $$ ] && grep -qsF -- "$1" "$dir/cmdline" && echo "${dir#/proc/}"
+        pid=${dir#/proc/}
+        if [ "$pid" != $$ ] && grep -qsF -- "$1/" "$dir/cmdline" && sees_same_folder "$pid" "$1"; then echo "$pid"; fi
     done
-    return 0
 }
 
 children_of() { cat "/proc/$1/task/"*/children 2>/dev/null || true; }
