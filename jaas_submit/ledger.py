@@ -16,6 +16,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:orphans           zset    ids whose holder is gone -> time from which somebody has to take them over
     P:heard             hash    queue -> created_at of the youngest record whose message arrived
     P:info:HOLDER       string  what a worker says about itself (JSON), with the lease's time to live
+    P:identity          string  this ledger's id, made once
     P:lock:NAME         string  who does a cluster-wide duty now, with a time to live
     P:changes:ID        channel one JSON object a transition
     P:cancels           channel ids to cancel
@@ -33,6 +34,7 @@ Rules that keep it right:
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -307,6 +309,17 @@ end
 return found
 """
 
+# ARGV: 3 spec, 4 queue, 5 attempt. A record that Redis has lost is made again for a service that exists.
+_RESTORE: Final = """
+if redis.call('EXISTS', job) == 1 then return 0 end
+redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', id, 'message', '', 'holder', '',
+  'attempt', ARGV[5], 'attempts', '[]', 'created_at', stamp, 'restored', 1)
+redis.call('ZADD', P .. ':jobs', stamp, id)
+redis.call('ZADD', P .. ':orphans', stamp, id)
+move(nil, 'PENDING', 'the record was lost and made again from the service')
+return 1
+"""
+
 # Ids in the indexes whose record has expired. ARGV: 2 how many of the oldest to look at. Returns how many were removed.
 _SWEEP: Final = """
 local P, gone = ARGV[1], 0
@@ -416,6 +429,7 @@ class Ledger:
         self._reap = script(_REAP)
         self._orphans = script(_ORPHANS)
         self._unheard = script(_UNHEARD)
+        self._restore = script(_HEAD + _RESTORE)
         self._sweep = script(_SWEEP)
 
     def __repr__(self) -> str:
@@ -668,6 +682,27 @@ class Ledger:
         """
         found = self._run_all("unheard", self._unheard, most, pause, margin, *empty_queues)
         return [_text(item) for item in found]
+
+    def identity(self) -> str:
+        """Return this ledger's own id: services tell by it which installation they belong to."""
+        key = self._key("identity")
+        with _reach("identity"):
+            self.client.set(key, uuid.uuid4().hex[:16], nx=True)
+            return _text(self.client.get(key))
+
+    def restore(self, job_id: str, spec: JobSpec, queue: str, attempt: int) -> bool:
+        """Make a record again that Redis has lost (it came back older than it was), for a service that exists.
+
+        Args:
+            job_id: the job's id.
+            spec: the description, as the service tells it.
+            queue: the workers' queue.
+            attempt: which attempt the service is.
+
+        Returns:
+            False when there is a record after all.
+        """
+        return bool(self._run(self._restore, job_id, spec.to_json(), queue, attempt))
 
     def sweep(self, most: int = 1000) -> int:
         """Remove expired records from the indexes; return how many there were among the oldest ``most``."""

@@ -13,7 +13,9 @@ __all__ = [
     "ENV_JOB_ID",
     "LABEL_ATTEMPT",
     "LABEL_JOB",
+    "LABEL_LEDGER",
     "LABEL_PREFIX",
+    "LABEL_SPEC",
     "LABEL_SPEC_HASH",
     "TASK_RUN",
     "job_id_of",
@@ -33,7 +35,11 @@ LABEL_JOB: Final = "jaas.job"
 LABEL_ATTEMPT: Final = "jaas.attempt"
 LABEL_SPEC_HASH: Final = "jaas.spec-hash"
 LABEL_PREFIX: Final = "jaas.prefix"
-"""Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix."""
+LABEL_SPEC: Final = "jaas.spec"
+LABEL_LEDGER: Final = "jaas.ledger"
+"""Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
+LABEL_SPEC the description without its environment, from which a lost record is made again, LABEL_LEDGER which ledger
+the job is in (``Ledger.identity``)."""
 
 ENV_JOB_ID: Final = "JAAS_JOB_ID"
 ENV_ATTEMPT: Final = "JAAS_ATTEMPT"

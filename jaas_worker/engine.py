@@ -41,6 +41,8 @@ class ServiceView:
     id: str
     name: str
     labels: dict[str, str] = field(default_factory=dict)
+    created_at: str = ""
+    env: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Frame(NamedTuple):
 
 
 class ContainerTimes(NamedTuple):
-    """When a container on this very engine started and ended (RFC 3339), whether it ran out of memory, its exit code."""
+    """When a container on this very engine started and ended (RFC 3339), whether for lack of memory, and how."""
 
     started_at: str
     finished_at: str

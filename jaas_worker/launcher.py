@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SPEC_HASH, service_name
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_submit.spec import JobSpec
 from jaas_worker.engine import Engine, ServiceView
 from jaas_worker.translate import service_request
@@ -15,7 +16,7 @@ __all__ = ["create_or_adopt"]
 logger = logging.getLogger(__name__)
 
 
-def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, prefix: str, digest: str) -> ServiceView:
+def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, marks: Mapping[str, str]) -> ServiceView:
     """Return the attempt's service, creating it where it does not exist yet. Idempotent.
 
     The name is unique in the swarm's raft store, so that of two requests (a retry after a lost reply, two workers)
@@ -26,8 +27,7 @@ def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, pr
         spec: the description, as it holds for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
-        prefix: the ledger's key prefix.
-        digest: hash of the description as submitted.
+        marks: labels that tell whose job it is, and of which description (see ``service_request``).
 
     Raises:
         EngineRefused: the engine will never take this description.
@@ -40,23 +40,23 @@ def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, pr
         if secret not in secret_ids:
             raise EngineRefused(f"secret {secret} does not exist in the swarm; create it with `docker secret create`")
     try:
-        created = engine.create(service_request(spec, job_id, attempt, prefix, digest, secret_ids), spec.registry)
+        created = engine.create(service_request(spec, job_id, attempt, marks, secret_ids), spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.
         found = engine.find(name)
         if found is None:
             raise
-        created = _ours(found, job_id, attempt, digest)
+        created = _ours(found, job_id, attempt, marks)
     if created is not None:
         return created
     existing = engine.find(name)
     if existing is None:
         raise EngineUnavailable(f"service {name} existed and was gone a moment later")
-    return _ours(existing, job_id, attempt, digest)
+    return _ours(existing, job_id, attempt, marks)
 
 
-def _ours(service: ServiceView, job_id: str, attempt: int, digest: str) -> ServiceView:
-    expected = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), LABEL_SPEC_HASH: digest}
+def _ours(service: ServiceView, job_id: str, attempt: int, marks: Mapping[str, str]) -> ServiceView:
+    expected = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
     if any(service.labels.get(key) != value for key, value in expected.items()):
         raise EngineRefused(
             f"a service named {service.name} exists, but its labels are not those of this job; remove it, then submit "

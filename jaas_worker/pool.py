@@ -179,10 +179,7 @@ class TaskPool(BasePool):
         super().__init__(*args, **kwargs)
         parts = self.app.jaas
         self.settings: Settings = parts.settings
-        try:
-            self.runner: Runner = parts.make_runner()
-        except JaasError as error:
-            raise SystemExit(f"jaas: {error}") from error
+        self.runner: Runner = self._when_reachable(parts.make_runner)
         self.pids = itertools.count(1)
         self._threads = ThreadPoolExecutor(self.settings.task_threads, thread_name_prefix="jaas-task")
         self._due: deque[Callable[[], None]] = deque()
@@ -195,12 +192,26 @@ class TaskPool(BasePool):
             self.runner.ledger,
             self.runner.engine,
             self.runner.holder,
+            self.runner.label,
             inject=self.inject,
             knows=self.runner.knows,
             room=self._room,
             queue_length=self._queue_length,
         )
         self.consumer: Any = None
+
+    @staticmethod
+    def _when_reachable(make: Callable[[], Runner]) -> Runner:
+        """Return a runner; wait for Redis as long as it does not answer, and refuse an engine that is of no use."""
+        while True:
+            try:
+                return make()
+            except LedgerUnavailable as error:
+                logger.error("waiting: %s", error)  # noqa: TRY400 (an outage, not a defect: one line)
+                worker_state.maybe_shutdown()
+                time.sleep(2.0)
+            except JaasError as error:
+                raise SystemExit(f"jaas: {error}") from error
 
     # -- Celery's side ----------------------------------------------------------------------------------------------
 

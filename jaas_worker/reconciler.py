@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.errors import EngineRefused, SpecError, TemporaryError
 from jaas_submit.ledger import Ledger
-from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.engine import Engine, ServiceView
+from jaas_worker.observe import attempt_task, parse_time
 from jaas_worker.settings import Settings
+from jaas_worker.translate import spec_of_service
 
 __all__ = ["Reconciler", "Repairs"]
 
@@ -35,7 +37,9 @@ class Repairs(NamedTuple):
     rung_again: list[str]
     """QUEUED jobs whose message was lost."""
     removed: list[str]
-    """Services of jobs that had ended."""
+    """Services whose attempt had ended."""
+    restored: list[str]
+    """Jobs whose record was lost and made again from their service."""
     forgotten: int
     """Expired records removed from the indexes."""
 
@@ -48,6 +52,7 @@ class Reconciler:
         ledger: the records.
         engine: the swarm.
         holder: this worker.
+        label: selects this installation's services.
         inject: hands a job to this worker's own pool, as if its message had arrived.
         knows: tells whether this worker has a job in its hands already.
         room: how many more jobs this worker would take now.
@@ -60,6 +65,7 @@ class Reconciler:
         ledger: Ledger,
         engine: Engine,
         holder: str,
+        label: str,
         *,
         inject: Callable[[str], None],
         knows: Callable[[str], bool],
@@ -70,6 +76,7 @@ class Reconciler:
         self._ledger = ledger
         self._engine = engine
         self._holder = holder
+        self._label = label
         self._inject = inject
         self._knows = knows
         self._room = room
@@ -110,13 +117,14 @@ class Reconciler:
             self._next_ring = time.monotonic() + self._settings.republish_after / 4
             rung_again = self._ring_again()
         removed: list[str] = []
+        restored: list[str] = []
         forgotten = 0
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_INTERVAL
             if self._ledger.lock("sweep", self._holder, 2 * _SWEEP_INTERVAL):
-                removed = self._remove_left_behind()
+                removed, restored = self._settle_services()
                 forgotten = self._ledger.sweep()
-        return Repairs(taken_over, rung_again, removed, forgotten)
+        return Repairs(taken_over, rung_again, removed, restored, forgotten)
 
     def _take_over(self) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over."""
@@ -141,22 +149,55 @@ class Reconciler:
             logger.info("took %d jobs that nobody held: %s", len(taken), ", ".join(taken[:5]))
         return taken
 
-    def _remove_left_behind(self) -> list[str]:
-        """Remove services whose job has ended: a worker died between writing the outcome down and removing it."""
-        services = self._engine.services(f"{LABEL_PREFIX}={self._settings.prefix}")
+    def _settle_services(self) -> tuple[list[str], list[str]]:
+        """Compare the swarm's services with the records.
+
+        A service whose attempt has ended was left behind by a worker that died before it could remove it. A service
+        that no record knows is a job that Redis has lost: its record is made again from the labels, or, where they do
+        not hold enough, the service is reported and removed once it has ended.
+        """
+        services = self._engine.services(self._label)
         by_job: dict[str, list[ServiceView]] = defaultdict(list)
         for service in services:
             by_job[service.labels.get(LABEL_JOB, "")].append(service)
         now = datetime.fromtimestamp(self._ledger.now(), UTC)
-        removed = []
+        removed: list[str] = []
         for record in self._ledger.find(list(by_job)):
+            left_behind = by_job.pop(record.id)
             grace = self._settings.late_launch_grace if record.late else _LEFT_FOR
             if (now - record.updated_at).total_seconds() <= grace:
                 continue
-            for service in by_job[record.id]:
+            for service in left_behind:
                 # Of a job that goes on, the services of earlier attempts are left behind.
                 over = record.terminal or service.labels.get(LABEL_ATTEMPT) in {str(a.number) for a in record.attempts}
                 if over and self._engine.remove(service.id):
                     logger.info("removed service %s, whose attempt has ended", service.name)
                     removed.append(service.name)
-        return removed
+        restored = [job_id for job_id, unknown in by_job.items() if self._restore(job_id, unknown, now, removed)]
+        return removed, restored
+
+    def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
+        """Make the record of a job again from its youngest service."""
+        attempts = [(int(s.labels.get(LABEL_ATTEMPT, "0") or 0), s) for s in services]
+        number, service = max(attempts, key=lambda pair: pair[0])
+        created = parse_time(service.created_at)
+        # A record is always older than its service, so that a moment's grace only is for clocks that differ.
+        if created is None or (now - created).total_seconds() < _LEFT_FOR:
+            return False
+        try:
+            spec = spec_of_service(service.labels, service.env)
+        except (SpecError, ValueError) as error:
+            logger.warning("service %s: its labels are not readable: %s", service.name, error)
+            spec = None
+        if spec is not None and number > 0:
+            if self._ledger.restore(job_id, spec, self._settings.queue, number):
+                logger.warning("job %s: Redis had lost its record; made again from service %s", job_id, service.name)
+                return True
+            return False
+        task = attempt_task(self._engine.tasks_of(service.id))
+        if task is None or task.ended:
+            state = task.state if task else "without a task"
+            logger.error("removed service %s, of which no record knows and which is %s", service.name, state)
+            if self._engine.remove(service.id):
+                removed.append(service.name)
+        return False

@@ -24,7 +24,7 @@ from typing import Any
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, SpecError, TemporaryError
 from jaas_submit.ledger import ClaimAction, Ledger
-from jaas_submit.names import LABEL_PREFIX, service_name
+from jaas_submit.names import LABEL_LEDGER, LABEL_PREFIX, LABEL_SPEC_HASH, service_name
 from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, Logs, LogStatus, Outcome
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, TaskView
@@ -70,6 +70,9 @@ class Runner:
         ledger: the records.
         engine: the swarm.
         holder: name of this worker process in the ledger; no other process has ever had it.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger, engine: Engine, holder: str) -> None:
@@ -77,7 +80,9 @@ class Runner:
         self.ledger = ledger
         self.engine = engine
         self.holder = holder
-        self.label = f"{LABEL_PREFIX}={settings.prefix}"
+        identity = ledger.identity()
+        self.label = f"{LABEL_LEDGER}={identity}"
+        self._marks = {LABEL_PREFIX: settings.prefix, LABEL_LEDGER: identity}
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._entries: dict[str, Entry] = {}
@@ -410,9 +415,8 @@ class Runner:
         failpoint("create.before")
         try:
             now = spec_for_attempt(spec, entry.attempts, self._node_ids() if spec.retry.avoid_failed_nodes else ())
-            service = create_or_adopt(
-                self.engine, now, entry.job_id, entry.attempt, self.settings.prefix, spec.digest()
-            )
+            marks = {**self._marks, LABEL_SPEC_HASH: spec.digest()}
+            service = create_or_adopt(self.engine, now, entry.job_id, entry.attempt, marks)
         except EngineRefused as error:
             self._end(entry, refused_outcome(Cause.LAUNCH, str(error)), None)
             return
@@ -575,12 +579,24 @@ class Runner:
         return True
 
     def _remove_service(self, entry: Entry) -> None:
+        """Have the service of an attempt that has ended removed in a while; the reconciler removes it if we cannot."""
         if not entry.service_id or entry.late:
             return
-        try:
-            self.engine.remove(entry.service_id)
-        except (TemporaryError, EngineRefused) as error:
-            logger.warning("job %s: service %s is left to the reconciler: %s", entry.job_id, entry.service, error)
+
+        def remove() -> None:
+            try:
+                self.engine.remove(entry.service_id)
+            except (TemporaryError, EngineRefused) as error:
+                logger.warning("job %s: service %s is left to the reconciler: %s", entry.job_id, entry.service, error)
+
+        def start() -> None:
+            if not self._closing:
+                self._finishers.submit(remove)
+
+        if self.settings.remove_delay > 0:
+            self._later.call(self.settings.remove_delay, start)
+        else:
+            remove()
 
     def _report(self, entry: Entry, record: JobRecord, logs: Logs | None = None) -> None:
         last = record.last

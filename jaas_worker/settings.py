@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     """Seconds for which the service of a job taken over in the middle of its launch is kept after its end. Its name
     keeps the former holder, should it wake up in the middle of its request, from launching the attempt again."""
 
+    remove_delay: Seconds = Field(2.0, ge=0, le=3600)
+    """Seconds between writing an outcome down and removing its service. Longer than Redis' fsync interval (1 second
+    with ``appendfsync everysec``), so that an outcome which a crash of Redis takes back is found once more; 0 will do
+    with ``appendfsync always``."""
+
     stop_timeout: Seconds = Field(30.0, ge=1, le=3600)
     """Seconds beyond the job's ``stop_grace`` to wait for a stopped container's end; then its service is removed."""
 

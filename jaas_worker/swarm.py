@@ -306,7 +306,9 @@ def _task(item: dict[str, Any]) -> TaskView:
 
 
 def _service(item: dict[str, Any]) -> ServiceView:
-    return ServiceView(item["ID"], item["Spec"]["Name"], item["Spec"].get("Labels") or {})
+    spec = item["Spec"]
+    env = spec.get("TaskTemplate", {}).get("ContainerSpec", {}).get("Env") or ()
+    return ServiceView(item["ID"], spec["Name"], spec.get("Labels") or {}, item.get("CreatedAt", ""), tuple(env))
 
 
 def require_manager(info: SwarmInfo, host: str) -> None:

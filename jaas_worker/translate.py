@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaas_submit.names import (
@@ -10,17 +11,19 @@ from jaas_submit.names import (
     ENV_JOB_ID,
     LABEL_ATTEMPT,
     LABEL_JOB,
-    LABEL_PREFIX,
-    LABEL_SPEC_HASH,
+    LABEL_SPEC,
     service_name,
 )
 from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
 
-__all__ = ["service_request"]
+__all__ = ["service_request", "spec_of_service"]
+
+_MOST_KEPT = 16 * 1024
+"""Characters of a description that go into a label; it is written to the raft log of every manager."""
 
 
 def service_request(
-    spec: JobSpec, job_id: str, attempt: int, prefix: str, digest: str, secret_ids: Mapping[str, str]
+    spec: JobSpec, job_id: str, attempt: int, marks: Mapping[str, str], secret_ids: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the request that creates the service of one attempt.
 
@@ -28,19 +31,16 @@ def service_request(
         spec: the description, as it holds for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
-        prefix: the ledger's key prefix, which goes into a label.
-        digest: hash of the description as submitted, which goes into a label.
+        marks: further labels: whose job it is (LABEL_PREFIX, LABEL_LEDGER) and LABEL_SPEC_HASH.
         secret_ids: name -> id of (at least) the secrets that the description names.
 
     Raises:
         KeyError: a secret's id is missing.
     """
-    labels = {
-        LABEL_JOB: job_id,
-        LABEL_ATTEMPT: str(attempt),
-        LABEL_SPEC_HASH: digest,
-        LABEL_PREFIX: prefix,
-    }
+    labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
+    kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
+    if len(kept) <= _MOST_KEPT:
+        labels[LABEL_SPEC] = kept
     container: dict[str, Any] = {
         "Image": spec.image,
         "Env": [_literal(f"{name}={value}") for name, value in spec.env.items()]
@@ -79,6 +79,21 @@ def service_request(
         # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
         "EndpointSpec": {"Mode": "dnsrr"},
     }
+
+
+def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | None:
+    """Return the description that a service was made from; None when its labels do not hold it.
+
+    Args:
+        labels: the service's labels.
+        env: the environment of its containers, as NAME=value.
+    """
+    if LABEL_SPEC not in labels:
+        return None
+    own = (ENV_JOB_ID, ENV_ATTEMPT)
+    pairs = [text.replace(_BRACES, "{{").partition("=") for text in env]
+    kept = {name: value for name, _, value in pairs if name not in own}
+    return JobSpec.parse({**json.loads(labels[LABEL_SPEC]), "env": kept})
 
 
 _BRACES = '{{"{{"}}'
