@@ -1,0 +1,371 @@
+"""The fault campaign: jobs of mixed length on the three-node lab, real workers, random faults, and a verdict.
+
+``scripts/faults`` sets the lab up and runs this module; ``--help`` lists the options. A campaign leaves a folder with
+the history (JSON lines), the workers' logs and Redis' log, and prints a table. Exit code 1: the promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from jaas_submit.ledger import Ledger, connect
+from jaas_submit.names import LABEL_JOB, LABEL_PREFIX
+from jaas_submit.records import JobRecord
+from tests.faults.baseline import NaiveChannel
+from tests.faults.checker import Report, check, table
+from tests.faults.faults import FAULTS, LANES, Bench, Planned, schedule
+from tests.faults.history import History, now, read
+from tests.faults.lab import Lab
+from tests.faults.processes import JAAS_WORKER, NAIVE_WORKER, Worker
+from tests.faults.proxies import EngineProxy, ProxyLoop, RedisProxy
+from tests.faults.recorder import Recorder
+from tests.faults.traffic import JaasChannel, Traffic
+from tests.support.redis_server import OwnRedis
+
+__all__ = ["Campaign", "main"]
+
+_PORTS = {"jaas": 21300, "baseline": 21310}
+"""First of the ports used; below the range that the kernel gives to outgoing connections."""
+
+_QUIET = 180.0
+"""Seconds after the last heal within which every job must have reached its outcome."""
+
+
+def say(text: str) -> None:
+    """Print a line with the time of day."""
+    print(f"{datetime.now():%H:%M:%S} {text}", flush=True)
+
+
+class Campaign:
+    """One campaign.
+
+    Args:
+        options: of the command line.
+        mode: ``jaas`` or ``baseline``.
+        folder: is made, for all that it leaves.
+    """
+
+    def __init__(self, options: argparse.Namespace, mode: str, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+        self.options = options
+        self.mode = mode
+        self.folder = folder
+        self.prefix = f"faults-{mode}-{options.seed}-{os.getpid()}"
+        self.history = History(folder / "history.jsonl")
+        self.recorder = Recorder(folder / "recorder")
+        self._stopped = threading.Event()
+        hosts = os.environ.get("JAAS_LAB_HOSTS", "").split()
+        if len(hosts) != 3:
+            sys.exit("faults: JAAS_LAB_HOSTS must name three engines; run scripts/faults")
+        lab = Lab(hosts)
+        self.loop = ProxyLoop()
+        server = OwnRedis(folder / "redis", appendfsync=options.fsync)
+        server.port = _PORTS[mode]
+        self.bench = Bench(lab, server, [], [], [], self._stopped.wait)
+        program = JAAS_WORKER if mode == "jaas" else NAIVE_WORKER
+        for number in range(3):
+            proxy = RedisProxy(self.loop, server.port, server.port + 1 + number)
+            engine = EngineProxy(self.loop, lab.socket(number + 1), folder / f"engine{number + 1}.sock")
+            env = {
+                "JAAS_REDIS_URL": proxy.url,
+                "DOCKER_HOST": f"unix://{engine.path}",
+                "JAAS_PREFIX": self.prefix,
+                "JAAS_QUEUE": self.prefix,
+            }
+            self.bench.redis_proxies.append(proxy)
+            self.bench.engine_proxies.append(engine)
+            self.bench.workers.append(
+                Worker(f"worker{number + 1}", program, env, folder, self.history, options.faketime)
+            )
+        kind = JaasChannel if mode == "jaas" else NaiveChannel
+        self.channel: Any = kind(server.url, self.prefix, self.prefix, self.recorder)
+        jobs = options.jobs or int(options.minutes * 60)
+        self.traffic = Traffic(self.channel, self.history, options.seed, jobs / (options.minutes * 60), jobs)
+
+    def run(self) -> Report:
+        """Run the campaign and return the verdict."""
+        options = self.options
+        kinds = [name for name in options.faults if name != "clock" or options.faketime]
+        plan = schedule(options.seed, options.minutes * 60, kinds)
+        self.history.add(
+            "run",
+            mode=self.mode,
+            seed=options.seed,
+            minutes=options.minutes,
+            fsync=options.fsync,
+            prefix=self.prefix,
+            offset=time.time() - now(),
+        )
+        say(f"{self.mode}: seed {options.seed}, {options.minutes:g} minutes, {len(plan)} faults, folder {self.folder}")
+        for item in plan:
+            say(f"  {item.at:7.1f} s  {item.lane:7} {item.number:4} {item.kind:12} {item.fault.parameters}")
+        try:
+            if not self.bench.lab.wait_whole(90):
+                sys.exit("faults: the lab is not whole; run scripts/lab up")
+            self.bench.redis.start()
+            for worker in self.bench.workers:
+                worker.start()
+            self._wait_for(self._all_listen, 60, "the workers to listen")
+            self._faults(plan)
+            self._settle()
+            self._collect()
+        finally:
+            self._close()
+        return check(read(self.history.path))
+
+    # -- the campaign -------------------------------------------------------------------------------------------------
+
+    def _all_listen(self) -> bool:
+        with self.bench.client() as client:
+            client.ping()
+        return self._logs_say(" ready.")
+
+    def _logs_say(self, text: str) -> bool:
+        logs = [self.folder / f"{worker.name}.log" for worker in self.bench.workers]
+        return all(log.exists() and text in log.read_text(errors="replace") for log in logs)
+
+    def _wait_for(self, condition: Callable[[], bool], timeout: float, what: str) -> bool:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                if condition():
+                    return True
+            except (redis.RedisError, OSError):
+                pass
+            time.sleep(0.5)
+        say(f"{self.mode}: waited {timeout:g} s in vain for {what}")
+        return False
+
+    def _faults(self, plan: list[Planned]) -> None:
+        started = now()
+        self.traffic.start()
+        lanes = [
+            threading.Thread(target=self._lane, args=([item for item in plan if item.lane == lane], started))
+            for lane in LANES
+        ]
+        for lane in lanes:
+            lane.start()
+        try:
+            while now() - started < self.options.minutes * 60 or any(lane.is_alive() for lane in lanes):
+                time.sleep(0.5)
+                if int(now() - started) % 60 == 0:
+                    say(f"{self.mode}: {now() - started:.0f} s, {self.traffic.submitted} orders")
+                    time.sleep(1)
+        finally:
+            self._stopped.set()
+            for lane in lanes:
+                lane.join()
+        self.traffic.stop()
+
+    def _lane(self, plan: list[Planned], started: float) -> None:
+        """Inject a lane's faults one after the other; one that took longer moves those behind it."""
+        behind = 0.0
+        for item in plan:
+            due = started + item.at + behind
+            if self._stopped.wait(max(due - now(), 0)) or now() > started + self.options.minutes * 60:
+                return
+            self._one(item)
+            behind = max(behind, now() - (started + item.at + item.fault.seconds))
+
+    def _one(self, item: Planned) -> None:
+        fault, add = item.fault, self.history.add
+        add(
+            "inject",
+            fault=item.number,
+            kind=item.kind,
+            lane=item.lane,
+            parameters=dict(fault.parameters),
+            excuses=fault.excuses,
+        )
+        try:
+            known = fault.inject(self.bench)
+            add("injected", fault=item.number, known=known)
+            say(f"{self.mode}: fault {item.number} {item.kind} {fault.parameters} {known or ''}")
+            self._stopped.wait(fault.seconds)
+        except Exception as error:  # noqa: BLE001 (a fault that could not be injected is told, and the rest go on)
+            add("fault_error", fault=item.number, error=repr(error)[:500])
+            say(f"{self.mode}: fault {item.number} {item.kind} could not be injected: {error!r}")
+        finally:
+            self._heal(item)
+
+    def _heal(self, item: Planned) -> None:
+        for _ in range(5):
+            try:
+                item.fault.heal(self.bench)
+                break
+            except Exception as error:  # noqa: BLE001 (it must be healed, or all that follows says nothing)
+                self.history.add("fault_error", fault=item.number, error=repr(error)[:500])
+                say(f"{self.mode}: fault {item.number} {item.kind} could not be healed: {error!r}")
+                time.sleep(2)
+        self.history.add("heal", fault=item.number, kind=item.kind)
+
+    # -- after it -----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        say(f"{self.mode}: {self.traffic.submitted} orders submitted; waiting for the last outcomes")
+        self.history.add("quiet")
+        whole = self.bench.lab.wait_whole(90)
+        self.history.add("whole", yes=whole)
+        self._wait_for(self._nothing_open, _QUIET, "the last outcomes")
+
+    def _nothing_open(self) -> bool:
+        if self.mode == "jaas":
+            ledger: Ledger = self.channel.client.ledger
+            known = {record.id for record in self._records(ledger) if record.terminal and record.reported}
+            acked = {event["id"] for event in read(self.history.path) if event["e"] == "ack"}
+            everything = set(ledger.ids(limit=10**6))
+            return acked | everything <= known
+        acked = {event["id"] for event in read(self.history.path) if event["e"] == "ack"}
+        results = self._results(acked)
+        return all(item["status"] in {"SUCCESS", "FAILURE", "REVOKED"} for item in results.values())
+
+    @staticmethod
+    def _records(ledger: Ledger) -> list[JobRecord]:
+        ids = ledger.ids(limit=10**6)
+        return [record for start in range(0, len(ids), 200) for record in ledger.find(ids[start : start + 200])]
+
+    def _results(self, ids: set[str]) -> dict[str, dict[str, Any]]:
+        return {job_id: self.channel.result(job_id) for job_id in ids}
+
+    def _collect(self) -> None:
+        add = self.history.add
+        for event in self.recorder.events():
+            add(event.pop("e"), **event)
+        if self.mode == "jaas":
+            self._collect_jaas()
+        else:
+            acked = {event["id"] for event in read(self.history.path) if event["e"] == "ack"}
+            for job_id, result in self._results(acked).items():
+                add("result", id=job_id, **result)
+        self._collect_services()
+
+    def _collect_jaas(self) -> None:
+        ledger: Ledger = self.channel.client.ledger
+        with connect(self.bench.redis.url) as client:
+            offset = time.time() - now()
+            for record in self._records(ledger):
+                last = record.last
+                self.history.add(
+                    "record",
+                    id=record.id,
+                    n=int(record.spec.labels.get("n", 0)) if record.spec else None,
+                    state=str(record.state),
+                    terminal=record.terminal,
+                    cause=str(last.cause) if last else None,
+                    reason=last.reason if last else "",
+                    exit_code=last.exit_code if last else None,
+                    attempt=last.number if last else 0,
+                    node=last.node if last else None,
+                    attempts=len(record.attempts),
+                    log_status=str(last.log_status) if last else None,
+                    reported=record.reported,
+                    late=record.late,
+                    holder=record.holder,
+                    created=record.created_at.timestamp() - offset,
+                    updated=record.updated_at.timestamp() - offset,
+                )
+                self.history.add("result", id=record.id, **self._celery_result(record))
+            self.history.add("redis", memory=client.info("memory")["used_memory"], keys=client.dbsize())
+
+    def _celery_result(self, record: JobRecord) -> dict[str, Any]:
+        found = self.channel.app.backend.get_task_meta(record.task_id)
+        status, value = found["status"], found["result"]
+        fields = value if isinstance(value, dict) else {}
+        return {
+            "status": None if status == "PENDING" else status,
+            "state": fields.get("state"),
+            "code": fields.get("exit_code"),
+            "error": repr(value)[:200] if isinstance(value, Exception) else "",
+        }
+
+    def _collect_services(self) -> None:
+        """Note the services that are still there; those of late launches are kept on purpose for a while."""
+        late = set()
+        if self.mode == "jaas":
+            late = {record.id for record in self._records(self.channel.client.ledger) if record.late}
+        left: list[dict[str, Any]] = []
+
+        def swept() -> bool:
+            nonlocal left
+            left = self.bench.lab.services(f"{LABEL_PREFIX}={self.prefix}")
+            return all(item["Spec"]["Labels"].get(LABEL_JOB) in late for item in left)
+
+        self._wait_for(swept, 90, "the reconciler to remove services that were left behind")
+        for item in left:
+            labels = item["Spec"]["Labels"]
+            self.history.add(
+                "service", name=item["Spec"]["Name"], id=labels.get(LABEL_JOB, ""), kept=labels.get(LABEL_JOB) in late
+            )
+
+    def _close(self) -> None:
+        self._stopped.set()
+        for worker in self.bench.workers:
+            worker.close()
+        self.bench.redis.stop()
+        self.history.add("end")
+        self.history.close()
+        try:
+            self.bench.lab.remove_services(f"{LABEL_PREFIX}={self.prefix}")
+        except Exception as error:  # noqa: BLE001 (the verdict is what counts)
+            say(f"{self.mode}: services could not be removed: {error!r}")
+        self.loop.close()
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/faults", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--minutes", type=float, default=5.0, help="how long faults are injected (default 5)")
+    parser.add_argument("--seed", type=int, default=1, help="replays the same jobs and faults (default 1)")
+    parser.add_argument("--jobs", type=int, default=0, help="how many orders (default 60 a minute)")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="kinds, separated by commas (default all)")
+    parser.add_argument("--baseline", action="store_true", help="the same against a plain Celery task, too")
+    parser.add_argument("--only-baseline", action="store_true", help="nothing but the baseline")
+    parser.add_argument(
+        "--fsync", choices=["everysec", "always"], default="everysec", help="of Redis' append-only file"
+    )
+    parser.add_argument("--folder", type=Path, default=None, help="for the history and the logs")
+    parser.add_argument("--faketime", type=Path, default=None, help="libfaketimeMT.so.1; without it no clock fault")
+    parser.add_argument("--check", type=Path, default=None, metavar="HISTORY", help="only judge a history file again")
+    options = parser.parse_args(arguments)
+    options.faults = [name for name in options.faults.split(",") if name]
+    for name in options.faults:
+        if name not in FAULTS:
+            parser.error(f"no such fault: {name}; there are {', '.join(FAULTS)}")
+    return options
+
+
+def _print(reports: list[Report]) -> int:
+    print(table(reports))
+    for report in reports:
+        if report.mode == "jaas":
+            for finding in report.findings:
+                print(f"{finding.kind}: {finding.job}: {finding.detail}")
+            print("outcomes:", dict(report.outcomes))
+    return int(any(report.failed for report in reports if report.mode == "jaas"))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the campaign that the command line describes; return the exit code."""
+    options = _options(arguments)
+    if options.check:
+        return _print([check(read(options.check))])
+    folder = options.folder or Path("/var/tmp/jaas-faults") / f"{options.seed}-{datetime.now():%m%d-%H%M%S}"
+    modes = ["baseline"] if options.only_baseline else ["jaas", "baseline"] if options.baseline else ["jaas"]
+    reports = [Campaign(options, mode, folder / mode).run() for mode in modes]
+    code = _print(reports)
+    (folder / "table.md").write_text(table(reports) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,212 @@
+"""The producers: jobs of all kinds, drawn from a seeded generator, submitted continuously whatever happens.
+
+Each job carries its number in the label ``n``, so that one whose submission was not acknowledged is known again
+should it run nevertheless.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import celery
+
+from jaas_submit.client import Client, job
+from jaas_submit.errors import JaasError
+from jaas_submit.spec import JobSpec, Mount
+from tests.faults.history import History, now
+from tests.faults.recorder import INSIDE, Recorder, script
+from tests.support.witness import TEST_IMAGE
+
+__all__ = ["Channel", "JaasChannel", "Order", "Traffic", "orders", "spec_of"]
+
+KINDS: Final = {"plain": 60, "unchecked": 8, "foreign": 12, "chord": 6, "cancelled": 12, "flood": 0.4}
+"""Kinds of jobs and their weights; a chord is three jobs."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job that is to be submitted."""
+
+    n: int
+    kind: str
+    seconds: float
+    code: int = 0
+    output: str = ""
+    cancel_after: float | None = None
+    members: tuple[Order, ...] = field(default=())
+    """Of a chord: its header's jobs and, last, its body."""
+
+
+def orders(rng: random.Random) -> Any:
+    """Yield orders for ever; the same for the same generator."""
+    numbers = itertools.count(1)
+
+    def one(kind: str) -> Order:
+        n = next(numbers)
+        code = rng.choice([1, 2, 7, 42, 100]) if kind in {"plain", "unchecked", "foreign"} and rng.random() < 0.2 else 0
+        seconds = rng.choice([0, 0, rng.uniform(0, 3), rng.uniform(0, 8), rng.uniform(5, 20)])
+        if kind == "cancelled":
+            seconds = rng.uniform(3, 20)
+        output = f"output-of-{n}" if rng.random() < 0.4 else ""
+        cancel = rng.uniform(0, 8) if kind == "cancelled" else None
+        return Order(n, kind, round(seconds, 2), code, output, cancel)
+
+    while True:
+        kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+        if kind == "chord":
+            members = (*tuple(one("member") for _ in range(2)), one("body"))
+            yield Order(next(numbers), kind, 0.0, members=members)
+        else:
+            yield one(kind)
+
+
+def spec_of(order: Order, recorder: Recorder) -> JobSpec:
+    """Return the job description of an order."""
+    return JobSpec(
+        image=TEST_IMAGE,
+        command=["sh", "-c", script(order.seconds, order.code, order.output, flood=order.kind == "flood")],
+        mounts=(Mount(source=str(recorder.folder), target=INSIDE),),
+        labels={"n": str(order.n)},
+        check=order.kind != "unchecked",
+        stop_grace=5,
+    )
+
+
+class Channel(Protocol):
+    """How orders reach the workers."""
+
+    def submit(self, order: Order) -> dict[int, str]:
+        """Submit an order; return the ids of its jobs by their numbers. Raises what the producer would see."""
+
+    def cancel(self, job_id: str) -> str:
+        """Ask for a job's end; return the state it was in."""
+
+
+class JaasChannel:
+    """jaas' own client for most, a stock Celery app for foreign jobs and chords.
+
+    Args:
+        url: of Redis.
+        queue: of the workers.
+        prefix: of the ledger.
+        recorder: mounted by the jobs.
+    """
+
+    def __init__(self, url: str, queue: str, prefix: str, recorder: Recorder) -> None:
+        self.client = Client(url, queue=queue, prefix=prefix)
+        self.app = celery.Celery("producer", broker=url, backend=url, set_as_current=False)
+        self.app.conf.broker_transport_options = {"socket_connect_timeout": 5, "socket_timeout": 10}
+        self._queue = queue
+        self._recorder = recorder
+
+    def submit(self, order: Order) -> dict[int, str]:
+        if order.kind == "chord":
+            ids = {member.n: str(uuid.uuid4()) for member in order.members}
+            *header, body = [
+                job(spec_of(member, self._recorder), queue=self._queue).set(task_id=ids[member.n])
+                for member in order.members
+            ]
+            celery.chord(header, body, app=self.app).apply_async()
+            return ids
+        spec = spec_of(order, self._recorder)
+        if order.kind == "foreign":
+            job_id = str(uuid.uuid4())
+            self.app.send_task("jaas.run", kwargs={"spec": spec.to_wire()}, queue=self._queue, task_id=job_id)
+            return {order.n: job_id}
+        return {order.n: self.client.submit(spec).id}
+
+    def cancel(self, job_id: str) -> str:
+        return str(self.client.cancel(job_id))
+
+
+class Traffic:
+    """Submits orders at random intervals on a thread of its own, until it is stopped or has enough.
+
+    Args:
+        channel: the way to the workers.
+        history: is told of each order, acknowledgement and cancellation.
+        seed: of the generator.
+        rate: orders a second on average.
+        count: at most so many orders.
+    """
+
+    def __init__(self, channel: Channel, history: History, seed: int, rate: float, count: int) -> None:
+        self._channel = channel
+        self._history = history
+        self._rng = random.Random(f"{seed}/traffic")
+        self._rate = rate
+        self._count = count
+        self._stopped = threading.Event()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self.submitted = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Submit no more; cancellations that are due later are asked for now."""
+        self._stopped.set()
+        self._thread.join(60)
+        for _, _, call in sorted(self._due, key=lambda item: item[:2]):
+            call()
+
+    def _run(self) -> None:
+        source = orders(self._rng)
+        next_order = now()
+        while not self._stopped.is_set():
+            if self._due and self._due[0][0] <= now():
+                heapq.heappop(self._due)[2]()
+                continue
+            if now() >= next_order and self.submitted < self._count:
+                # A producer that was held up catches up: the workers are to feel the burst.
+                next_order += self._rng.expovariate(self._rate)
+                self.submitted += 1
+                self._submit(next(source))
+                continue
+            self._stopped.wait(0.02)
+
+    def _submit(self, order: Order) -> None:
+        parts = order.members or (order,)
+        for part in parts:
+            self._history.add(
+                "order",
+                n=part.n,
+                kind=part.kind,
+                chord=order.n if order.members else None,
+                seconds=part.seconds,
+                code=part.code,
+                output=part.output,
+            )
+        try:
+            ids = self._channel.submit(order)
+        except Exception as error:  # noqa: BLE001 (whatever a producer is told, it is not an acknowledgement)
+            for part in parts:
+                self._history.add("refused", n=part.n, error=repr(error)[:300])
+            return
+        for part in parts:
+            self._history.add("ack", n=part.n, id=ids[part.n])
+        if order.cancel_after is not None:
+            self._later(order.cancel_after, lambda: self._cancel(order.n, ids[order.n], 0))
+
+    def _later(self, delay: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._due, (now() + delay, next(self._numbers), call))
+
+    def _cancel(self, n: int, job_id: str, tries: int) -> None:
+        try:
+            state = self._channel.cancel(job_id)
+        except JaasError as error:
+            self._history.add("cancel", n=n, id=job_id, done=False, error=str(error)[:200])
+            if tries < 10:
+                self._later(2.0, lambda: self._cancel(n, job_id, tries + 1))
+            return
+        self._history.add("cancel", n=n, id=job_id, done=True, state=state)
