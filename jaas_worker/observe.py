@@ -28,6 +28,7 @@ __all__ = [
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
+_ENGINE = ("connection error: desc",)  # the engine lost its containerd
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
 
 
@@ -91,6 +92,9 @@ def outcome_of(
     if times is not None:
         started_at = parse_time(times.started_at) or started_at
         finished = parse_time(times.finished_at) or finished
+    if started_at is not None and finished is not None:
+        # The engine notes a start after the fact: a container of a few milliseconds "ended" before it "started".
+        started_at = min(started_at, finished)
     state, cause, reason = _verdict(task, times, stop)
     exit_code = _exit_code(task, cause)
     if exit_code is not None and times is not None and times.exit_code is not None:
@@ -120,8 +124,7 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
     if task.state == "failed":
         return JobState.FAILED, _failed_cause(task, times, said.lower()), said
     if task.state == "rejected":
-        cause = Cause.IMAGE if any(text in said.lower() for text in _IMAGE) else Cause.LAUNCH
-        return JobState.FAILED, cause, said
+        return JobState.FAILED, _failed_cause(task, times, said.lower()), said
     return JobState.FAILED, *_TAKEN_AWAY[task.state]
 
 
@@ -130,6 +133,8 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
         return Cause.OOM
     if any(text in said for text in _IMAGE):
         return Cause.IMAGE
+    if any(text in said for text in _ENGINE):
+        return Cause.ENGINE
     # "task: non-zero exit (N)" and nothing else means that the process itself ended so.
     if task.exit_code and said.startswith("task: non-zero exit"):
         return Cause.EXIT
@@ -140,7 +145,7 @@ def _exit_code(task: TaskView, cause: Cause) -> int | None:
     """Return the exit code: the container's own, else 127 or 126 as docker has them for a program that cannot start."""
     if task.state == "complete":
         return 0
-    if task.exit_code is not None and task.exit_code > 0:
+    if task.exit_code is not None and task.exit_code > 0 and cause is not Cause.ENGINE:
         return task.exit_code
     if cause is Cause.LAUNCH:
         said = task.error.lower()
