@@ -1,0 +1,104 @@
+"""Fixtures for tests with a real worker process: one Redis of its own and one worker for each test module.
+
+A module tunes its workers with a constant ``WORKER = {"lease": "2s"}``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import celery
+import docker
+import pytest
+
+from jaas_submit import Client
+from tests.support.redis_server import OwnRedis
+from tests.support.wait import eventually
+from tests.support.worker import Installation, WorkerProcess, exceptions_in
+
+_running: list[Installation] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        for home in _running:
+            for worker in home.workers:
+                report.sections.append((f"log of {worker!r}", worker.log[-8000:]))
+    return report
+
+
+@pytest.fixture(scope="module")
+def module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRedis]:
+    """A Redis of this module alone: Celery's remote control and `CLIENT KILL` reach nobody else's worker."""
+    server = OwnRedis(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def jaas(
+    request: pytest.FixtureRequest, module_redis: OwnRedis, _engine: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """An installation of this module alone, with no worker yet."""
+    home = Installation(
+        module_redis.url,
+        _engine,
+        f"t-{uuid.uuid4().hex[:12]}",
+        tmp_path_factory.mktemp("workers"),
+        **getattr(request.module, "WORKER", {}),
+    )
+    _running.append(home)
+    yield home
+    left = home.services()
+    home.close()
+    _running.remove(home)
+    for worker in home.workers:
+        unexpected = [text for text in exceptions_in(worker.log) if not _allowed(request, text)]
+        assert not unexpected, f"{worker.name} logged exceptions: {unexpected}\n{worker.log}"
+    assert not left, "services were left behind"
+
+
+def _allowed(request: pytest.FixtureRequest, exception: str) -> bool:
+    return any(text in exception for text in getattr(request.module, "EXCEPTIONS_ALLOWED", ()))
+
+
+@pytest.fixture(scope="module")
+def worker(jaas: Installation) -> WorkerProcess:
+    """The module's worker, ready."""
+    return jaas.worker().start()
+
+
+@pytest.fixture(scope="module")
+def client(jaas: Installation) -> Iterator[Client]:
+    """A client of this module's installation; whether a worker is up is another matter."""
+    with Client(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def foreign(jaas: Installation) -> Iterator[celery.Celery]:
+    """A Celery app as people have one, with no code of jaas in it."""
+    app = celery.Celery("theirs", broker=jaas.redis_url, backend=jaas.redis_url, set_as_current=False)
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="session")
+def docker_api(_engine: str) -> Iterator[docker.APIClient]:
+    """The engine, for looking at what jaas made and for meddling with it."""
+    api = docker.APIClient(base_url=_engine, version="auto")
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def no_service_left(jaas: Installation) -> Iterator[None]:
+    """After the test no service of this installation exists."""
+    yield
+    try:
+        eventually(lambda: not jaas.services(), 15, lambda: f"services are still there: {jaas.services()}")
+    finally:
+        jaas.remove_services()

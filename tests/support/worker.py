@@ -1,0 +1,188 @@
+"""A real worker process, which a test may kill, freeze and start again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from jaas_submit.ledger import Ledger, connect
+from jaas_submit.names import LABEL_PREFIX
+from jaas_worker.swarm import Swarm
+from tests.support.wait import eventually
+
+__all__ = ["Installation", "WorkerProcess", "clean_env", "exceptions_in"]
+
+_ROOT = Path(__file__).parents[2]
+
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
+_EXCEPTION = re.compile(r"^([\w.]+(?:Error|Exception|Exit|Interrupt|Down|Lost|Failed|Unavailable|Refused)\b.*)$")
+
+
+def clean_env(**more: str) -> dict[str, str]:
+    """Return this process' environment without what configures jaas, Celery or Flower, for a program of ours."""
+    mine = ("JAAS_", "CELERY", "FLOWER_", "DOCKER_", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    return {**kept, "PYTHONPATH": str(_ROOT), "PYTHONUNBUFFERED": "1", **more}
+
+
+def exceptions_in(log: str) -> list[str]:
+    """Return the last line ("what: why") of each traceback in a log."""
+    found = []
+    for part in _TRACEBACK.split(log)[1:]:
+        lines = (_EXCEPTION.match(line) for line in part.splitlines())
+        found.append(next((match[1] for match in lines if match), part.strip()[-200:]))
+    return found
+
+
+class Installation:
+    """One installation of jaas: a Redis, a prefix, a queue and a swarm, and the settings that its workers share.
+
+    Args:
+        redis_url: broker, results and ledger.
+        engine_host: DOCKER_HOST of a swarm manager.
+        prefix: of the keys in Redis, and label of the services; the queue is named the same.
+        folder: for the workers' logs.
+        settings: of all workers, such as ``lease="2s"``.
+    """
+
+    def __init__(self, redis_url: str, engine_host: str, prefix: str, folder: Path, **settings: object) -> None:
+        self.redis_url = redis_url
+        self.engine_host = engine_host
+        self.prefix = self.queue = prefix
+        self.folder = folder
+        self.settings = settings
+        self.workers: list[WorkerProcess] = []
+        self.ledger = Ledger(connect(redis_url), prefix)
+        self.swarm = Swarm(engine_host)
+
+    def worker(self, name: str = "", **settings: object) -> WorkerProcess:
+        """Return a worker that has not been started yet.
+
+        Args:
+            name: for its log; Celery's node name is ``NAME@host``.
+            settings: of this worker alone.
+        """
+        worker = WorkerProcess(self, name or f"w{len(self.workers) + 1}", {**self.settings, **settings})
+        self.workers.append(worker)
+        return worker
+
+    def environment(self, **settings: object) -> dict[str, str]:
+        """Return the environment of a program that belongs to this installation."""
+        wanted = {"prefix": self.prefix, "queue": self.queue, "redis_url": self.redis_url, **settings}
+        named = {f"JAAS_{name.upper()}": str(value) for name, value in wanted.items()}
+        return clean_env(DOCKER_HOST=self.engine_host, **named)
+
+    def services(self) -> list[str]:
+        """Return the names of the services that exist now."""
+        return sorted(service.name for service in self.swarm.services(f"{LABEL_PREFIX}={self.prefix}"))
+
+    def remove_services(self) -> None:
+        """Remove all services of this installation."""
+        for service in self.swarm.services(f"{LABEL_PREFIX}={self.prefix}"):
+            self.swarm.remove(service.id)
+
+    def close(self) -> None:
+        """End the workers and remove what they left in the swarm."""
+        for worker in self.workers:
+            worker.stop()
+        self.remove_services()
+        self.ledger.client.close()
+
+
+class WorkerProcess:
+    """`celery -A jaas_worker.app worker` in a process of its own.
+
+    Args:
+        home: what it works for.
+        name: its name.
+        settings: its settings.
+    """
+
+    def __init__(self, home: Installation, name: str, settings: dict[str, object]) -> None:
+        self.home = home
+        self.name = name
+        self.settings = settings
+        self._log = home.folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0  # in characters: where the log of the present start begins
+
+    def __repr__(self) -> str:
+        return f"WorkerProcess({self.name!r}, pid={self._process.pid if self._process else None})"
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, f"{self.name} has not been started"
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process exists and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """Everything that it has written, over all its starts."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def holder(self) -> str:
+        """Its name in the ledger; empty when it has no lease there."""
+        holders = [str(worker["holder"]) for worker in self.home.ledger.workers()]
+        return next((holder for holder in holders if f"-{self.pid}-" in holder), "")
+
+    def launch(self) -> WorkerProcess:
+        """Start it (again) without waiting for anything."""
+        assert not self.alive
+        self._log_start = len(self.log)
+        command = [sys.executable, "-m", "celery", "-A", "jaas_worker.app", "worker"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--loglevel=INFO", "-n", f"{self.name}@%h"],
+                cwd=self.home.folder,
+                env=self.home.environment(**self.settings),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return self
+
+    def start(self) -> WorkerProcess:
+        """Start it (again) and wait until it takes jobs and obeys Celery's remote control."""
+        self.launch()
+        eventually(self._ready, 60, lambda: f"{self.name} to be ready; its log:\n{self.log}")
+        return self
+
+    def _ready(self) -> bool:
+        assert self.alive, f"{self.name} ended at its start:\n{self.log}"
+        return f"{self.name}@" in self.log and " ready." in self.log[self._log_start :] and self.holder != ""
+
+    def kill(self) -> None:
+        """End it with SIGKILL: it cannot say good-bye to anybody."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """Suspend it, as a paused virtual machine would be."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> int:
+        """End it with SIGTERM, and with SIGKILL when it does not obey; return its exit code."""
+        if self._process is None:
+            return 0
+        if self.alive:
+            self.thaw()
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self._process.wait()
