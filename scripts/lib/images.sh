@@ -12,7 +12,7 @@ ensure_images() {
     make_image jaas-python:bookworm make_python_image \
         "$(declare -f make_python_image precompile make_users)"
     make_image href-counter:latest make_href_counter_image \
-        "$(declare -f make_href_counter_image)" "$REPO"/examples/href-counter/* \
+        "$(declare -f make_href_counter_image)" "$REPO"/examples/href-counter/{Dockerfile,href_counter.py} \
         "$(docker image inspect --format '{{.Id}}' jaas-python:bookworm)"
     make_image jaas-pages:latest make_pages_image \
         "$(declare -f make_pages_image copy_busybox make_users)"
