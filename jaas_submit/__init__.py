@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         UnknownJob,
         WaitTimeout,
     )
+    from jaas_submit.explain import Explanation, NodeFit
     from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs, LogStatus
     from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
@@ -26,6 +27,7 @@ __all__ = [
     "Backoff",
     "Cause",
     "Client",
+    "Explanation",
     "JaasError",
     "JobCancelled",
     "JobFailed",
@@ -39,6 +41,7 @@ __all__ = [
     "LogStatus",
     "Logs",
     "Mount",
+    "NodeFit",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -49,7 +52,7 @@ __all__ = [
     "job",
 ]
 
-_MODULES = ("states", "errors", "retry_policy", "spec", "records", "client")
+_MODULES = ("states", "errors", "retry_policy", "spec", "explain", "records", "client")
 """Where the public names are, the cheap ones first."""
 
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 
+# UNSCHEDULABLE: no node could take it before pending_timeout was over.
+_OUT_OF_TIME: Final = frozenset(
+    {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT, Cause.UNSCHEDULABLE, Cause.DEADLINE, Cause.EXPIRED}
+)
+
 _HINT_AFTER: Final = 3.0
 """Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
 
@@ -42,7 +47,7 @@ def exit_code_of(result: JobResult) -> int:
     """
     if result.state is JobState.SUCCEEDED:
         return 0
-    if result.cause in {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT, Cause.DEADLINE, Cause.EXPIRED}:
+    if result.cause in _OUT_OF_TIME:
         return EXIT_TIMEOUT
     code = result.exit_code
     # A shell sees one byte of it: 256 would read as 0.

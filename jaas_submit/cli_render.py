@@ -56,7 +56,7 @@ class Progress:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self._begin = time.monotonic()
+        self._begin: float | None = None
         self._last = ""
 
     def say(self, text: str) -> None:
@@ -77,10 +77,12 @@ class Progress:
             text += f" on {record.node}"
         if record.detail:
             text += f": {_clean(record.detail)}"
-        if text != self._last:
-            self._last = text
-            if not self.quiet:
-                click.echo(f"jaas: {time.monotonic() - self._begin:5.1f} s  {text}", err=True)
+        if text == self._last or self.quiet:
+            return
+        self._last = text
+        now = time.monotonic()
+        self._begin = now if self._begin is None else self._begin
+        click.echo(f"jaas: {now - self._begin:5.1f} s  {text}", err=True)
 
     def ended(self, result: JobResult, code: int) -> None:
         """Print how a job ended. Quiet leaves that out where the exit code is the container's own and says it all."""

@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import celery
@@ -17,6 +18,7 @@ from celery.canvas import Signature
 
 from jaas_submit import broker
 from jaas_submit.errors import LedgerUnavailable, SpecError, WaitTimeout
+from jaas_submit.explain import Explanation, NodeFit, explain, placement
 from jaas_submit.ledger import KEY_TTL, Change, Ledger, connect
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE, TASK_RUN
 from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
@@ -313,6 +315,22 @@ class Client:
                 self.app.backend.mark_as_revoked(record.task_id, reason=why, store_result=True)
         return state
 
+    def explain(self, job_id: str) -> Explanation:
+        """Return why a job waits, or why it ended, in plain words.
+
+        Raises:
+            UnknownJob: there is no record.
+        """
+        record = self.ledger.get(job_id)
+        ahead = self.ledger.ahead(job_id) if record.state is JobState.QUEUED else 0
+        now = datetime.fromtimestamp(self.ledger.now(), UTC)
+        return explain(record, self.ledger.cluster(), ahead, len(self.ledger.workers()), now)
+
+    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+        """Return on which nodes a job would fit, before it is submitted; empty when no worker has told of any node."""
+        cluster = self.ledger.cluster()
+        return placement(spec, cluster) if cluster else ()
+
     def history(
         self,
         state: JobState | None = None,
@@ -468,6 +486,14 @@ class AsyncClient:
     async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Ask for the end of a job; see ``Client.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, job_id, why)
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Return why a job waits, or why it ended; see ``Client.explain``."""
+        return await asyncio.to_thread(self.sync.explain, job_id)
+
+    async def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+        """Return on which nodes a job would fit; see ``Client.placement``."""
+        return await asyncio.to_thread(self.sync.placement, spec)
 
     async def history(
         self,

@@ -16,6 +16,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:orphans           zset    ids whose holder is gone -> time from which somebody has to take them over
     P:heard             hash    queue -> created_at of the youngest record whose message arrived
     P:info:HOLDER       string  what a worker says about itself (JSON), with the lease's time to live
+    P:cluster           string  the swarm's nodes as a worker saw them last (JSON), for an hour
     P:identity          string  this ledger's id, made once
     P:lock:NAME         string  who does a cluster-wide duty now, with a time to live
     P:changes:ID        channel one JSON object a transition
@@ -46,6 +47,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.explain import Cluster
 from jaas_submit.names import DEFAULT_PREFIX
 from jaas_submit.records import Attempt, JobRecord, Logs
 from jaas_submit.spec import JobSpec
@@ -791,6 +793,23 @@ class Ledger:
         with _reach("clock"):
             seconds, micros = self.client.time()
         return float(seconds) + float(micros) / 1e6
+
+    def tell_cluster(self, cluster: Cluster) -> None:
+        """Keep what a worker saw of the swarm's nodes, for those who have no engine to ask."""
+        with _reach("nodes"):
+            self.client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)
+
+    def cluster(self) -> Cluster | None:
+        """Return what a worker saw last of the swarm's nodes; None when none has told anything for an hour."""
+        with _reach("nodes"):
+            text = self.client.get(self._key("cluster"))
+        return Cluster.model_validate_json(text) if isinstance(text, bytes) else None
+
+    def ahead(self, job_id: str) -> int:
+        """Return how many QUEUED jobs were submitted before this one."""
+        with _reach("queue"):
+            rank = self.client.zrank(self._key("state", JobState.QUEUED), job_id)
+        return rank if isinstance(rank, int) else 0
 
     def changes(self, job_id: str) -> Subscription:
         """Return a subscription to the transitions of one job; use it in a ``with`` statement."""

@@ -9,6 +9,7 @@ import sys
 import uuid
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import celery
@@ -113,7 +114,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
     )
-    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "on_poison": _poison_sink(app)}
+    jaas_worker.transport.Transport.on_poison = partial(jaas_worker.consumer.record_refusal, app, "")
     queues = [settings.queue]
     if settings.take_default_queue:
         queues.append(jaas_worker.consumer.FOREIGN_QUEUE)
@@ -128,13 +129,6 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
 def _not_about_jobs(record: logging.LogRecord) -> bool:
     data = getattr(record, "data", None)
     return not (isinstance(data, dict) and data.get("name") == TASK_RUN and record.levelno <= logging.INFO)
-
-
-def _poison_sink(app: WorkerApp) -> Any:
-    def sink(queue: str, reason: str) -> None:
-        jaas_worker.consumer.record_refusal(app, "", reason, queue)
-
-    return sink
 
 
 def _on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: Any) -> None:

@@ -22,14 +22,14 @@ FOREIGN_QUEUE: Final = "celery"
 """Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
 
 
-def record_refusal(app: Any, task_id: str, reason: str, queue: str) -> None:
+def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> None:
     """Record a message that cannot become a job as a failed job.
 
     Args:
         app: the worker's app (``jaas_worker.app.WorkerApp``).
         task_id: Celery's task id; empty when the message has none.
-        reason: what is wrong with it.
         queue: where it came from.
+        reason: what is wrong with it.
     """
     runner = app.jaas.pool.runner
     job_id = job_id_of(task_id) if task_id else str(uuid.uuid4())
@@ -94,7 +94,7 @@ class Consumer(CeleryConsumer):
         """Record the message as a failed job, then take it off the queue; its content is shown nowhere."""
         headers = message.headers if isinstance(message.headers, dict) else {}
         task_id = headers.get("id") or ""
-        record_refusal(self.app, str(task_id), reason, self._queue_of(message))
+        record_refusal(self.app, str(task_id), self._queue_of(message), reason)
         if task_id:
             self.app.backend.mark_as_failure(str(task_id), JobFailed(reason))
             if self.event_dispatcher:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from jaas_submit.explain import Cluster
+
 __all__ = ["ENDED_STATES", "ContainerTimes", "Engine", "EngineEvent", "Frame", "ServiceView", "SwarmInfo", "TaskView"]
 
 ENDED_STATES = frozenset({"complete", "failed", "shutdown", "rejected", "orphaned", "remove"})
@@ -126,6 +128,9 @@ class Engine(Protocol):
 
     def node_names(self) -> dict[str, str]:
         """Return node id -> host name."""
+
+    def cluster(self) -> Cluster:
+        """Return the swarm's nodes, with what running tasks leave free on each."""
 
     def down_nodes(self) -> set[str]:
         """Return the ids of the nodes that the swarm has lost sight of."""

@@ -50,7 +50,9 @@ class _Keeper:
                 self._add_head(number, line._replace(text=data[:left].decode(errors="ignore")))
         # The tail may have all that the head left over, so that nothing is cut before the whole cap is used up.
         room = self.cap - self.head_bytes
-        if len(data) > room:
+        if len(data) > room:  # nothing of what came before it is left
+            self.tail.clear()
+            self.tail_bytes = 0
             line = line._replace(text=data[len(data) - room :].decode(errors="ignore"))
         if line.text:
             self.tail.append((number, line))

@@ -37,7 +37,7 @@ from jaas_worker.reconciler import Reconciler
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 
-__all__ = ["RetryNotice", "TaskPool", "current_result"]
+__all__ = ["CeleryDelivery", "RetryNotice", "TaskPool", "current_result"]
 
 logger = logging.getLogger(__name__)
 

@@ -124,6 +124,7 @@ class Reconciler:
             if self._ledger.lock("sweep", self._holder, 2 * _SWEEP_INTERVAL):
                 removed, restored = self._settle_services()
                 forgotten = self._ledger.sweep()
+                self._ledger.tell_cluster(self._engine.cluster())
         return Repairs(taken_over, rung_again, removed, restored, forgotten)
 
     def _take_over(self) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import docker
@@ -16,6 +18,7 @@ import requests
 import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
+from jaas_submit.explain import Cluster, Node
 from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ServiceView, SwarmInfo, TaskView
 
 __all__ = ["Swarm", "require_manager"]
@@ -188,6 +191,17 @@ class Swarm:
         with _mapped("listing nodes"):
             return {node["ID"]: node["Description"]["Hostname"] for node in self._api.nodes()}
 
+    def cluster(self) -> Cluster:
+        with _mapped("listing nodes"):
+            cpus: dict[str, float] = defaultdict(float)
+            memory: dict[str, int] = defaultdict(int)
+            for task in self._api.tasks(filters={"desired-state": ["running"]}):
+                reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
+                cpus[task.get("NodeID", "")] += reserved.get("NanoCPUs", 0) / 1e9
+                memory[task.get("NodeID", "")] += reserved.get("MemoryBytes", 0)
+            nodes = tuple(_node(node, cpus[node["ID"]], memory[node["ID"]]) for node in self._api.nodes())
+            return Cluster(at=datetime.now(UTC), nodes=nodes)
+
     def down_nodes(self) -> set[str]:
         with _mapped("listing nodes"):
             return {node["ID"] for node in self._api.nodes() if node["Status"]["State"] in {"down", "unknown"}}
@@ -267,9 +281,12 @@ def _demultiplex(response: requests.Response, deadline: float) -> Iterator[Frame
         if time.monotonic() > deadline:
             raise EngineUnavailable("reading logs: the time allowed is over")
         header = _read_exactly(raw, 8)
-        if len(header) < 8:
+        if not header:
             return
-        data = _read_exactly(raw, int.from_bytes(header[4:], "big"))
+        size = int.from_bytes(header[4:], "big")
+        data = _read_exactly(raw, size)
+        if len(header) < 8 or len(data) < size:
+            raise EngineUnavailable("reading logs: the stream ended in the middle of a piece")
         if header[0] == 3:  # an error of the engine in the middle of the stream
             raise EngineUnavailable(f"reading logs: {data.decode(errors='replace').strip()}")
         stream = _STREAMS.get(header[0])
@@ -302,6 +319,28 @@ def _task(item: dict[str, Any]) -> TaskView:
         timestamp=status.get("Timestamp", ""),
         container_id=container.get("ContainerID") or None,
         exit_code=container.get("ExitCode"),
+    )
+
+
+def _node(item: dict[str, Any], cpus: float, memory: int) -> Node:
+    spec, description = item["Spec"], item["Description"]
+    has = description.get("Resources", {})
+    all_cpus, all_memory = has.get("NanoCPUs", 0) / 1e9, has.get("MemoryBytes", 0)
+    return Node(
+        id=item["ID"],
+        hostname=description["Hostname"],
+        role=spec.get("Role", "worker"),
+        availability=spec.get("Availability", "active"),
+        state=item["Status"]["State"],
+        os=description.get("Platform", {}).get("OS", ""),
+        arch=description.get("Platform", {}).get("Architecture", ""),
+        address=item["Status"].get("Addr", ""),
+        labels=spec.get("Labels") or {},
+        engine_labels=description.get("Engine", {}).get("Labels") or {},
+        cpus=all_cpus,
+        memory=all_memory,
+        free_cpus=all_cpus - cpus,
+        free_memory=all_memory - memory,
     )
 
 

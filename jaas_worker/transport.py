@@ -7,7 +7,8 @@ and the entry is lost. Measured with kombu 5.7.0: `LPUSH jaas garbage` ends a Ce
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from kombu.transport import redis
 
@@ -25,9 +26,9 @@ class Channel(redis.Channel):
         try:
             return super()._brpop_read(**options)  # type: ignore[misc] # not in the stubs
         except UnicodeDecodeError as error:
-            self.connection.poisoned(self, "?", len(error.object), "it is not UTF-8 text")
+            self.connection.poisoned("?", len(error.object), "it is not UTF-8 text")
         except ValueError as error:
-            self.connection.poisoned(self, "?", len(getattr(error, "doc", "")), f"it is not JSON ({error})")
+            self.connection.poisoned("?", len(getattr(error, "doc", "")), f"it is not JSON ({error})")
         return True
 
 
@@ -36,20 +37,23 @@ class Transport(redis.Transport):
 
     Channel = Channel
 
+    on_poison: ClassVar[Callable[[str, str], None] | None] = None
+    """Records an entry: queue and reason. Of the class, because Celery makes the instances, and because among the
+    transport's options it would end `inspect stats`, which sends them as JSON."""
+
     def _deliver(self, message: Any, queue: str | None) -> None:
         channel = self.channels[0] if self.channels else None
         if channel is not None:
             try:
                 channel.Message(message, channel=channel)
             except Exception as error:  # noqa: BLE001 (whatever is wrong with it, it is no message)
-                self.poisoned(channel, queue or "?", len(str(message)), f"it is no message of Celery ({error!r})")
+                self.poisoned(queue or "?", len(str(message)), f"it is no message of Celery ({error!r})")
                 return
         super()._deliver(message, queue)
 
-    def poisoned(self, channel: Any, queue: str, size: int, reason: str) -> None:
+    def poisoned(self, queue: str, size: int, reason: str) -> None:
         """Hand a bad entry to whoever records it. Its content is not shown: it may be a job's, cut in half."""
-        sink = channel.connection.client.transport_options.get("on_poison")
         text = f"a queue entry of {size:,} characters could not be read: {reason}"
         logger.error("%s", text)
-        if sink is not None:
-            sink(queue, text)
+        if self.on_poison is not None:
+            self.on_poison(queue, text)
