@@ -114,7 +114,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
     )
-    jaas_worker.transport.Transport.on_poison = partial(jaas_worker.consumer.record_refusal, app, "")
+    jaas_worker.transport.Transport.sinks[:] = [partial(jaas_worker.consumer.record_refusal, app, "")]
     queues = [settings.queue]
     if settings.take_default_queue:
         queues.append(jaas_worker.consumer.FOREIGN_QUEUE)

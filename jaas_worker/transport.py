@@ -37,8 +37,8 @@ class Transport(redis.Transport):
 
     Channel = Channel
 
-    on_poison: ClassVar[Callable[[str, str], None] | None] = None
-    """Records an entry: queue and reason. Of the class, because Celery makes the instances, and because among the
+    sinks: ClassVar[list[Callable[[str, str], None]]] = []
+    """Who records an entry: called with queue and reason. Of the class, because Celery makes the instances, and because among the
     transport's options it would end `inspect stats`, which sends them as JSON."""
 
     def _deliver(self, message: Any, queue: str | None) -> None:
@@ -55,5 +55,5 @@ class Transport(redis.Transport):
         """Hand a bad entry to whoever records it. Its content is not shown: it may be a job's, cut in half."""
         text = f"a queue entry of {size:,} characters could not be read: {reason}"
         logger.error("%s", text)
-        if self.on_poison is not None:
-            self.on_poison(queue, text)
+        for record in self.sinks:
+            record(queue, text)
