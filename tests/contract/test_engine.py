@@ -37,7 +37,8 @@ class Bench:
 
     def request(self, program: Program = TRUE, **fields: Any) -> dict[str, Any]:
         spec = JobSpec(**{"image": TEST_IMAGE, "command": program.command, "stop_grace": 1, **fields})
-        return service_request(spec, str(uuid.uuid4()), 1, self.prefix, {})
+        marks = {LABEL_PREFIX: self.prefix, LABEL_SPEC_HASH: spec.digest()}
+        return service_request(spec, str(uuid.uuid4()), 1, marks, {})
 
     def create(self, program: Program = TRUE, **fields: Any) -> ServiceView:
         service = self.engine.create(self.request(program, **fields))
@@ -94,7 +95,9 @@ def test_a_name_can_be_created_only_once(bench: Bench) -> None:
     first = bench.engine.create(request)
     assert first is not None
     assert bench.engine.create(request) is None
-    assert bench.engine.find(first.name) == first
+    found = bench.engine.find(first.name)
+    assert found is not None
+    assert (found.id, found.name, found.labels) == (first.id, first.name, first.labels)
 
 
 def test_of_many_that_create_a_name_at_once_one_succeeds(bench: Bench) -> None:
@@ -112,8 +115,9 @@ def test_of_many_that_create_a_name_at_once_one_succeeds(bench: Bench) -> None:
 def test_create_or_adopt_returns_the_same_service_each_time(bench: Bench) -> None:
     spec = JobSpec(image=TEST_IMAGE, command=TRUE.command)
     job_id = str(uuid.uuid4())
-    services = [create_or_adopt(bench.engine, spec, job_id, 1, bench.prefix) for _ in range(3)]
-    assert services[0] == services[1] == services[2]
+    marks = {LABEL_PREFIX: bench.prefix, LABEL_SPEC_HASH: spec.digest()}
+    services = [create_or_adopt(bench.engine, spec, job_id, 1, marks) for _ in range(3)]
+    assert len({service.id for service in services}) == 1
 
 
 def test_a_name_that_nobody_has_is_not_found(bench: Bench) -> None:
@@ -121,10 +125,13 @@ def test_a_name_that_nobody_has_is_not_found(bench: Bench) -> None:
 
 
 def test_the_labels_are_kept(bench: Bench) -> None:
-    service = bench.create()
-    assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}") == [service]
-    assert service in bench.engine.services(LABEL_JOB)
-    assert set(service.labels) == {LABEL_JOB, LABEL_ATTEMPT, LABEL_SPEC_HASH, LABEL_PREFIX}
+    service = bench.create(env={"A": "1"})
+    (listed,) = bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}")
+    assert (listed.id, listed.name, listed.labels) == (service.id, service.name, service.labels)
+    assert parse_time(listed.created_at)
+    assert "A=1" in listed.env
+    assert service.id in {any_of_ours.id for any_of_ours in bench.engine.services(LABEL_JOB)}
+    assert set(service.labels) >= {LABEL_JOB, LABEL_ATTEMPT, LABEL_SPEC_HASH, LABEL_PREFIX}
     assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}x") == []
 
 
@@ -161,6 +168,7 @@ def test_a_process_that_ends(bench: Bench, program: Program, state: str, exit_co
     times = bench.engine.container_times(task.container_id)
     assert times is not None
     assert not times.oom_killed
+    assert times.exit_code == exit_code
     assert parse_time(times.started_at)
     assert parse_time(times.finished_at)
 
@@ -172,6 +180,7 @@ def test_a_command_that_is_not_there_fails_with_127(bench: Bench) -> None:
     times = bench.engine.container_times(task.container_id or "")
     assert times is not None
     assert parse_time(times.started_at) is None
+    assert times.exit_code is None
 
 
 def test_an_image_that_is_not_there_is_rejected(bench: Bench) -> None:
@@ -333,7 +342,9 @@ def test_the_output_of_a_removed_service_is_gone(bench: Bench) -> None:
             list(bench.engine.logs(service.id, task.container_id, 10))
         except EngineNotFound:
             return True
-        return False  # the container is taken away a moment after the service
+        except EngineRefused:  # "dead or marked for removal": the container goes a moment after the service
+            return False
+        return False
 
     assert eventually(gone, 20, "the container to go")
 
@@ -381,6 +392,7 @@ def test_the_engine_says_that_it_is_a_manager(bench: Bench) -> None:
     info = bench.engine.info()
     assert (info.state, info.manager, info.error) == ("active", True, "")
     assert bench.engine.node_names()[info.node_id] == info.node_name
+    assert info.node_id not in bench.engine.down_nodes()
     require_manager(info, "here")
 
 

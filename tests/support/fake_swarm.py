@@ -1,7 +1,7 @@
 """An engine in memory that the test drives; tests/contract/test_engine.py holds it to what a real one does.
 
     engine = FakeSwarm()
-    create_or_adopt(engine, JobSpec(image="a"), "j1", 1, "jaas")    # runs until the test ends it
+    create_or_adopt(engine, spec, "j1", 1, {})    # runs until the test ends it
     engine.exit("j1", 4, stdout=b"hello\n")
 
 A container runs at once, unless ``auto_start=False`` (then ``start(job)`` does it). What it does is looked up in
@@ -68,6 +68,7 @@ class _Container:
     started_at: str = _NEVER
     finished_at: str = _NEVER
     oom_killed: bool = False
+    exit_code: int | None = None
     frames: list[Frame] = field(default_factory=list)
 
 
@@ -104,6 +105,7 @@ class _Task:
 class _Service:
     id: str
     request: dict[str, Any]
+    created_at: str
     tasks: list[_Task] = field(default_factory=list)
 
     @property
@@ -115,7 +117,8 @@ class _Service:
         return dict(self.request["Labels"])
 
     def view(self) -> ServiceView:
-        return ServiceView(self.id, self.name, self.labels)
+        env = self.request["TaskTemplate"]["ContainerSpec"]["Env"]
+        return ServiceView(self.id, self.name, self.labels, self.created_at, tuple(env))
 
 
 @dataclass
@@ -282,6 +285,11 @@ class FakeSwarm:
                     if task.node is node:
                         task.desired = "shutdown"
 
+    def node_returns(self, name: str) -> None:
+        """Let a lost node come back; the test then says with ``exit`` how its containers have ended."""
+        with self._lock:
+            self.nodes[name].up = True
+
     def remove_outside(self, job: str) -> None:
         """Remove a job's service as somebody else does."""
         with self._lock:
@@ -305,7 +313,7 @@ class FakeSwarm:
             if self._named(name):
                 return None
             self._check(request)
-            service = _Service(self._id("service"), request)
+            service = _Service(self._id("service"), request, self._time())
             self._services[service.id] = service
             self.requests.append(request)
             service.tasks.append(task := self._new_task())
@@ -368,13 +376,19 @@ class FakeSwarm:
         with self._call("node_names"):
             return {node.id: node.name for node in self.nodes.values()}
 
+    def down_nodes(self) -> set[str]:
+        with self._call("down_nodes"):
+            return {node.id for node in self.nodes.values() if not node.up}
+
     def container_times(self, container_id: str) -> ContainerTimes | None:
         with self._call("container_times"):
             for service in self._services.values():
                 for task in service.tasks:
                     if task.container and task.container.id == container_id and self._is_here(task):
                         container = task.container
-                        return ContainerTimes(container.started_at, container.finished_at, container.oom_killed)
+                        return ContainerTimes(
+                            container.started_at, container.finished_at, container.oom_killed, container.exit_code
+                        )
             return None
 
     def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
@@ -511,7 +525,7 @@ class FakeSwarm:
     def _exited(self, service: _Service, task: _Task, code: int) -> None:
         assert task.container is not None
         task.container.finished_at = self._time()
-        task.exit_code = code
+        task.exit_code = task.container.exit_code = code
         if task.desired == "shutdown":
             task.message = "shutdown"
             self._state(task, "shutdown")

@@ -1,0 +1,275 @@
+"""What a task's last state means for the job. Texts and exit codes are those that Docker 20.10 really gave."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaas_submit.states import Cause, JobState
+from jaas_worker.engine import ENDED_STATES, ContainerTimes, TaskView
+from jaas_worker.observe import (
+    StopRequest,
+    attempt_task,
+    gone_outcome,
+    outcome_of,
+    parse_time,
+    refused_outcome,
+    waiting_reason,
+)
+
+SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
+
+STAMP = "2026-11-23T12:28:36.885750796Z"
+STAMPED = datetime(2026, 11, 23, 12, 28, 36, 885750, UTC)
+OOM = ContainerTimes("2026-11-23T12:00:00Z", "2026-11-23T12:00:05Z", oom_killed=True)
+TIMES = ContainerTimes("2026-11-23T12:00:00Z", "2026-11-23T12:00:05Z", oom_killed=False)
+NEVER = ContainerTimes("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z", oom_killed=False)
+
+CANCEL = StopRequest(Cause.CANCELLED, "enough")
+TOO_LONG = StopRequest(Cause.RUN_TIMEOUT, "ran longer than 5 s")
+NOT_PLACED = StopRequest(Cause.UNSCHEDULABLE, "no node")
+
+START = "starting container failed: failed to create shim task: OCI runtime create failed: runc create failed: "
+NOT_FOUND = START + 'unable to start container process: exec: "x": executable file not found in $PATH: unknown'
+NOT_ALLOWED = START + 'unable to start container process: exec: "/etc": permission denied: unknown'
+NO_FILE = START + 'exec: "/x": stat /x: no such file or directory: unknown'
+NO_MOUNT = 'invalid mount config for type "bind": bind source path does not exist: /x'
+NO_USER = "starting container failed: unable to find user x: no matching entries in passwd file"
+NO_IMAGE = "No such image: x:1"
+DENIED = "pull access denied for x, repository does not exist or may require 'docker login'"
+UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
+
+BOX = "container-1"
+
+
+def task(state: str, container: str | None = BOX, exit_code: int | None = None, error: str = "") -> TaskView:
+    return TaskView(
+        id="task-1",
+        service_id="service-1",
+        created_at=STAMP,
+        desired="shutdown",
+        state=state,
+        node_id="node-1",
+        message=state,
+        error=error,
+        timestamp=STAMP,
+        container_id=container,
+        exit_code=exit_code,
+    )
+
+
+def non_zero(code: int) -> TaskView:
+    return task("failed", exit_code=code, error=f"task: non-zero exit ({code})")
+
+
+# The task; the container's times; why jaas had it stopped; state, cause and exit code of the outcome.
+OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobState, Cause, int | None]] = [
+    # complete
+    (task("complete", exit_code=0), TIMES, None, SUCCEEDED, Cause.EXIT, 0),
+    (task("complete", exit_code=0), None, None, SUCCEEDED, Cause.EXIT, 0),
+    (task("complete"), None, None, SUCCEEDED, Cause.EXIT, 0),
+    (task("complete", exit_code=0), TIMES, CANCEL, SUCCEEDED, Cause.EXIT, 0),  # it was faster
+    (task("complete", exit_code=0), TIMES, TOO_LONG, SUCCEEDED, Cause.EXIT, 0),
+    # failed: the process ended by itself
+    (non_zero(1), TIMES, None, FAILED, Cause.EXIT, 1),
+    (non_zero(4), None, None, FAILED, Cause.EXIT, 4),
+    (non_zero(126), TIMES, None, FAILED, Cause.EXIT, 126),  # sh said so
+    (non_zero(127), TIMES, None, FAILED, Cause.EXIT, 127),
+    (non_zero(137), TIMES, None, FAILED, Cause.EXIT, 137),
+    (non_zero(255), None, None, FAILED, Cause.EXIT, 255),
+    (task("failed", exit_code=137, error=UNHEALTHY), TIMES, None, FAILED, Cause.EXIT, 137),
+    # failed: out of memory, which only the node's own engine knows
+    (non_zero(137), OOM, None, FAILED, Cause.OOM, 137),
+    (non_zero(1), OOM, None, FAILED, Cause.OOM, 1),
+    (non_zero(137), None, None, FAILED, Cause.EXIT, 137),
+    # failed: it never started
+    (task("failed", exit_code=127, error=NOT_FOUND), NEVER, None, FAILED, Cause.LAUNCH, 127),
+    (task("failed", exit_code=0, error=NOT_FOUND), None, None, FAILED, Cause.LAUNCH, 127),
+    (task("failed", None, None, NOT_FOUND), None, None, FAILED, Cause.LAUNCH, 127),
+    (task("failed", exit_code=0, error=NO_FILE), None, None, FAILED, Cause.LAUNCH, 127),
+    (task("failed", exit_code=126, error=NOT_ALLOWED), NEVER, None, FAILED, Cause.LAUNCH, 126),
+    (task("failed", exit_code=0, error=NOT_ALLOWED), None, None, FAILED, Cause.LAUNCH, 126),
+    (task("failed", exit_code=128, error=NO_USER), NEVER, None, FAILED, Cause.LAUNCH, 128),
+    (task("failed", None, None, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
+    # rejected: there is no container
+    (task("rejected", None, 0, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
+    (task("rejected", None, 0, DENIED), None, None, FAILED, Cause.IMAGE, None),
+    (task("rejected", None, 0, NO_MOUNT), None, None, FAILED, Cause.LAUNCH, None),
+    (task("rejected", None, None, "network sandbox join failed"), None, None, FAILED, Cause.LAUNCH, None),
+    (task("rejected", None, 0, NO_IMAGE), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
+    # shutdown: jaas wanted it
+    (task("shutdown", exit_code=143), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 143),
+    (task("shutdown", exit_code=0), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 0),
+    (task("shutdown", exit_code=137), TIMES, TOO_LONG, FAILED, Cause.RUN_TIMEOUT, 137),
+    (task("shutdown", None), None, NOT_PLACED, FAILED, Cause.UNSCHEDULABLE, None),
+    (task("shutdown", None), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
+    (task("failed", exit_code=143, error="task: non-zero exit (143)"), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 143),
+    (task("remove", exit_code=-1), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
+    # shutdown: somebody else did it
+    (task("shutdown", exit_code=143), TIMES, None, FAILED, Cause.PREEMPTED, 143),
+    (task("shutdown", exit_code=-1), None, None, FAILED, Cause.PREEMPTED, None),
+    (task("shutdown", None), None, None, FAILED, Cause.PREEMPTED, None),
+    # orphaned: 24 hours after its node went down
+    (task("orphaned", exit_code=-1), None, None, FAILED, Cause.NODE_LOST, None),
+    (task("orphaned", None), None, None, FAILED, Cause.NODE_LOST, None),
+    (task("orphaned", exit_code=-1), None, CANCEL, FAILED, Cause.NODE_LOST, None),  # nobody knows that it stopped
+    # remove
+    (task("remove", exit_code=-1), None, None, FAILED, Cause.REMOVED_OUTSIDE, None),
+]
+
+
+def _title(value: object) -> str:
+    if isinstance(value, TaskView):
+        return f"{value.state}-{value.exit_code}"
+    return value.cause if isinstance(value, StopRequest) else ""
+
+
+@pytest.mark.parametrize(("seen", "times", "stop", "state", "cause", "exit_code"), OUTCOMES, ids=_title)
+def test_the_outcome(
+    seen: TaskView,
+    times: ContainerTimes | None,
+    stop: StopRequest | None,
+    state: JobState,
+    cause: Cause,
+    exit_code: int | None,
+) -> None:
+    outcome = outcome_of(seen, "node", None, times, stop)
+    assert (outcome.state, outcome.cause, outcome.exit_code) == (state, cause, exit_code)
+    assert (outcome.node, outcome.task_id, outcome.container_id) == ("node", seen.id, seen.container_id)
+    assert outcome.finished_at is not None
+    assert bool(outcome.reason) == (state is not SUCCEEDED)
+    if stop and cause is stop.cause:
+        assert outcome.reason == stop.reason
+    elif seen.error:
+        assert outcome.reason == seen.error
+
+
+def test_every_ended_state_is_in_the_table() -> None:
+    assert {seen.state for seen, *_ in OUTCOMES} == ENDED_STATES
+
+
+@given(
+    st.sampled_from(sorted(ENDED_STATES)),
+    st.none() | st.just(BOX),
+    st.none() | st.integers(-1, 255),
+    st.text(max_size=30),
+    st.sampled_from([None, TIMES, OOM, NEVER]),
+    st.sampled_from([None, CANCEL, TOO_LONG]),
+)
+def test_whatever_is_seen_becomes_some_terminal_outcome(
+    state: str, box: str | None, code: int | None, error: str, times: Any, stop: Any
+) -> None:
+    outcome = outcome_of(task(state, box, code, error), None, None, times, stop)
+    assert outcome.state in {SUCCEEDED, FAILED, CANCELLED}
+    assert (outcome.state is SUCCEEDED) == (state == "complete")
+    assert (outcome.state is CANCELLED) == (outcome.cause is Cause.CANCELLED)
+    assert outcome.exit_code is None or outcome.exit_code >= 0
+    if stop is None:
+        assert outcome.cause is not Cause.CANCELLED
+
+
+# -- times -----------------------------------------------------------------------------------------------------------
+
+SEEN = datetime(2026, 11, 23, 11, 59, 59, tzinfo=UTC)
+BEGUN = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+ENDED = datetime(2026, 11, 23, 12, 0, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("box", "seen_at", "times", "started", "finished"),
+    [
+        (BOX, SEEN, TIMES, BEGUN, ENDED),  # the node's own engine knows best
+        (BOX, SEEN, None, SEEN, STAMPED),
+        (BOX, SEEN, NEVER, SEEN, STAMPED),
+        (BOX, None, NEVER, None, STAMPED),
+        (BOX, None, None, None, STAMPED),
+        (None, SEEN, None, None, STAMPED),  # without a container nothing started
+    ],
+)
+def test_start_and_end(box: str | None, seen_at: Any, times: Any, started: Any, finished: Any) -> None:
+    outcome = outcome_of(task("failed", box, 1, "task: non-zero exit (1)"), None, seen_at, times, None)
+    assert (outcome.started_at, outcome.finished_at) == (started, finished)
+
+
+@pytest.mark.parametrize(
+    ("text", "micros"),
+    [
+        ("2026-11-23T12:28:36Z", 0),
+        ("2026-11-23T12:28:36.8Z", 800_000),
+        ("2026-11-23T12:28:36.88Z", 880_000),
+        ("2026-11-23T12:28:36.8857Z", 885_700),
+        ("2026-11-23T12:28:36.885750Z", 885_750),
+        ("2026-11-23T12:28:36.8857507Z", 885_750),
+        ("2026-11-23T12:28:36.88575079Z", 885_750),
+        ("2026-11-23T12:28:36.885750796Z", 885_750),
+        ("2026-11-23T14:28:36.885750796+02:00", 885_750),
+        ("2026-11-23T07:28:36.885750796-05:00", 885_750),
+    ],
+)
+def test_times_of_the_engine(text: str, micros: int) -> None:
+    parsed = parse_time(text)
+    assert parsed == datetime(2026, 11, 23, 12, 28, 36, micros, UTC)
+    assert parsed.tzinfo is UTC
+
+
+@pytest.mark.parametrize("text", ["", "0001-01-01T00:00:00Z"])
+def test_no_time(text: str) -> None:
+    assert parse_time(text) is None
+
+
+# -- the rest --------------------------------------------------------------------------------------------------------
+
+
+def test_the_attempts_task_is_the_oldest_of_its_service() -> None:
+    stopped = task("shutdown")
+    left_over = TaskView(
+        id="task-2", service_id="service-1", created_at="2026-11-23T12:28:37Z", desired="running", state="pending"
+    )
+    assert attempt_task([left_over, stopped]) is stopped
+    assert attempt_task([]) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "error", "reason"),
+    [
+        (
+            "pending",
+            "pending task scheduling",
+            "no suitable node (1 node not available)",
+            "no suitable node (1 node not available)",
+        ),
+        ("pending", "pending task scheduling", "", ""),
+        ("preparing", "preparing", "", "preparing"),
+        ("assigned", "scheduler assigned task to node", "", ""),
+        ("running", "started", "", ""),
+    ],
+)
+def test_why_a_task_waits(state: str, message: str, error: str, reason: str) -> None:
+    seen = TaskView("t", "s", STAMP, "running", state, message=message, error=error)
+    assert waiting_reason(seen) == reason
+
+
+@pytest.mark.parametrize(
+    ("stop", "state", "cause", "words"),
+    [
+        (None, FAILED, Cause.REMOVED_OUTSIDE, "somebody else removed the service"),
+        (CANCEL, CANCELLED, Cause.CANCELLED, "enough"),
+        (TOO_LONG, FAILED, Cause.RUN_TIMEOUT, "ran longer"),
+    ],
+)
+def test_a_service_that_is_gone(stop: StopRequest | None, state: JobState, cause: Cause, words: str) -> None:
+    outcome = gone_outcome(stop, "node", SEEN)
+    assert (outcome.state, outcome.cause, outcome.exit_code) == (state, cause, None)
+    assert (outcome.node, outcome.started_at) == ("node", SEEN)
+    assert words in outcome.reason
+    assert outcome.finished_at is not None
+
+
+@pytest.mark.parametrize(("cause", "state"), [(Cause.REFUSED, FAILED), (Cause.CANCELLED, CANCELLED)])
+def test_a_job_that_was_never_created(cause: Cause, state: JobState) -> None:
+    outcome = refused_outcome(cause, "because")
+    assert (outcome.state, outcome.cause, outcome.reason, outcome.container_id) == (state, cause, "because", None)
