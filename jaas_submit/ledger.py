@@ -4,7 +4,7 @@ Keys (P is the prefix, "jaas" by default)::
 
     P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
                                 created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
-                                reported, late, asked_at, due_at, key, replay_of, replayed_by
+                                reported, late, asked_at, image, due_at, key, replay_of, replayed_by
     P:log:ID:ATTEMPT    string  packed Logs of one attempt
     P:jobs              zset    id -> created_at: for lists
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
@@ -880,6 +880,7 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         reported=fields.get("reported") == "1",
         late=fields.get("late") == "1",
         due_at=_time(fields["due_at"]) if fields.get("due_at") else None,
+        image=fields.get("image", ""),
         key=fields.get("key", ""),
         replay_of=fields.get("replay_of", ""),
         replayed_by=fields.get("replayed_by", ""),

@@ -128,6 +128,7 @@ class Attempt(Outcome):
     number: int = Field(ge=0, description="counted from 1; 0 where nothing was launched")
     service: str | None = None
     log_status: LogStatus = LogStatus.COMPLETE
+    image: str | None = Field(None, description="what was run, with the digest where a registry told it")
     decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
 
 
@@ -152,6 +153,7 @@ class JobRecord(_Model):
     attempts: tuple[Attempt, ...] = ()
     reported: bool = False
     late: bool = Field(False, description="taken over in the middle of its launch")
+    image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
     due_at: datetime | None = Field(None, description="when the next attempt is due, in state BACKOFF")
     key: str = Field("", description="idempotency key it was submitted with")
     replay_of: str = Field("", description="id of the job that this one repeats")

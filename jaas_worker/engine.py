@@ -8,7 +8,17 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from jaas_submit.explain import Cluster
 
-__all__ = ["ENDED_STATES", "ContainerTimes", "Engine", "EngineEvent", "Frame", "ServiceView", "SwarmInfo", "TaskView"]
+__all__ = [
+    "ENDED_STATES",
+    "ContainerTimes",
+    "Engine",
+    "EngineEvent",
+    "Frame",
+    "ResolvedImage",
+    "ServiceView",
+    "SwarmInfo",
+    "TaskView",
+]
 
 ENDED_STATES = frozenset({"complete", "failed", "shutdown", "rejected", "orphaned", "remove"})
 """Task states from which none returns. Source: moby/swarmkit, api/types.proto, TaskState."""
@@ -85,6 +95,15 @@ class EngineEvent(NamedTuple):
     task_id: str = ""
 
 
+class ResolvedImage(NamedTuple):
+    """What an image's tag stands for in its registry."""
+
+    pinned: str
+    """The reference with the digest, so that every node and every attempt runs the same."""
+    note: str = ""
+    """For people: this engine's own image of that tag is another one."""
+
+
 class Engine(Protocol):
     """A swarm manager's API, as far as jaas uses it.
 
@@ -104,6 +123,14 @@ class Engine(Protocol):
 
     def find(self, name: str) -> ServiceView | None:
         """Return the service of this name; None when there is none."""
+
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
+        """Ask the image's registry what its tag stands for now; None when no registry answers.
+
+        Args:
+            image: a reference as in a job description.
+            registry: registry whose credentials go along; None means the one the image's name tells.
+        """
 
     def services(self, label: str) -> list[ServiceView]:
         """Return all services with this label (``key`` or ``key=value``)."""

@@ -72,6 +72,8 @@ class Entry:
     service_id: str = ""
     node: str | None = None
     started_at: datetime | None = None
+    image: str = ""
+    """The image with its digest; empty where no registry told one."""
     deadline: float | None = None
     """When the whole job must have ended, by the monotonic clock."""
     lost: TaskView | None = None

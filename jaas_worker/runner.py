@@ -26,8 +26,9 @@ from jaas_submit.errors import EngineRefused, LedgerUnavailable, SpecError, Temp
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.names import LABEL_LEDGER, LABEL_PREFIX, LABEL_SPEC_HASH, service_name
 from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, Logs, LogStatus, Outcome
+from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
-from jaas_worker.engine import Engine, TaskView
+from jaas_worker.engine import Engine, ResolvedImage, TaskView
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.failpoints import failpoint
 from jaas_worker.later import Later
@@ -92,6 +93,7 @@ class Runner:
         self._closing = False
         self._lease_until = 0.0
         self._nodes: dict[str, str] = {}
+        self._images: dict[tuple[str, str | None], tuple[float, ResolvedImage | None]] = {}
         self._later = Later()
         self._finishers = ThreadPoolExecutor(settings.finish_threads, thread_name_prefix="jaas-finish")
         self._launchers = [
@@ -341,6 +343,7 @@ class Runner:
             record.node,
             record.started_at,
         )
+        entry.image = record.image
         entry.service = service_name(entry.job_id, entry.attempt)
         if claim.action is ClaimAction.ADOPT and record.state is JobState.LAUNCHING and not entry.accepted:
             entry.late = True
@@ -415,6 +418,9 @@ class Runner:
         failpoint("create.before")
         try:
             now = spec_for_attempt(spec, entry.attempts, self._node_ids() if spec.retry.avoid_failed_nodes else ())
+            pinned = self._pin_image(entry, spec)
+            if pinned:
+                now = now.model_copy(update={"image": pinned})
             marks = {**self._marks, LABEL_SPEC_HASH: spec.digest()}
             service = create_or_adopt(self.engine, now, entry.job_id, entry.attempt, marks)
         except EngineRefused as error:
@@ -433,6 +439,23 @@ class Runner:
         failpoint("pending.after")
         entry.state = JobState.PENDING
         self._track(entry)
+
+    def _pin_image(self, entry: Entry, spec: JobSpec) -> str:
+        """Return the image with the digest that all attempts of this job use; empty where no registry tells one."""
+        if entry.image or entry.attempt > 1 or not self.settings.resolve_images:
+            return entry.image
+        until, found = self._images.get((spec.image, spec.registry), (0.0, None))
+        if time.monotonic() >= until:
+            found = self.engine.resolve(spec.image, spec.registry)
+            self._images[spec.image, spec.registry] = (time.monotonic() + (10.0 if found else 60.0), found)
+        if found is None:
+            return ""
+        if found.note:
+            logger.warning("job %s: %s", entry.job_id, found.note)
+        # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
+        self.ledger.move(entry.job_id, self.holder, JobState.LAUNCHING, detail=found.note, image=found.pinned)
+        entry.image = found.pinned
+        return found.pinned
 
     def _track(self, entry: Entry) -> None:
         with self._lock:
@@ -535,6 +558,7 @@ class Runner:
         attempt = Attempt(
             number=entry.attempt if entry.asked or launched else 0,
             service=entry.service if launched else None,
+            image=entry.image or (entry.spec.image if entry.spec else None),
             log_status=logs.status if logs else LogStatus.COMPLETE,
             **outcome.model_dump(),
         )

@@ -91,6 +91,11 @@ class Settings(BaseSettings):
     record_ttl: Seconds = Field(7 * 86400.0, ge=60, le=3650 * 86400)
     """Seconds that records, logs and Celery's results are kept after the end of a job."""
 
+    resolve_images: bool = True
+    """Ask the image's registry for the digest that its tag stands for, once for each job, so that all attempts run the
+    same image. Where no registry answers, each node runs what it has under the tag. An answer is kept for 10 seconds, a
+    silence for 60."""
+
     lease: Seconds = Field(15.0, ge=1, le=3600)
     """Seconds after which a silent worker's jobs are given to others; renewed three times as often."""
 

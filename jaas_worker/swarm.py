@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
 import docker
 import docker.auth
@@ -19,7 +20,7 @@ import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.explain import Cluster, Node
-from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ServiceView, SwarmInfo, TaskView
+from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
 
 __all__ = ["Swarm", "require_manager"]
 
@@ -124,6 +125,32 @@ class Swarm:
                 return _service(self._api.inspect_service(name))
         except EngineNotFound:
             return None
+
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
+        if "@" in image:
+            return ResolvedImage(image)
+        api = self._api
+        try:
+            with _mapped(f"asking the registry for {image}"):
+                response = api.get(
+                    f"{api.base_url}/v{api.api_version}/distribution/{quote(image, safe='/:')}/json",
+                    headers=self._credentials(image, registry),
+                    timeout=self.timeout,
+                )
+                _raise_for_status(response)
+                digest = str(response.json()["Descriptor"]["digest"])
+        except (EngineRefused, EngineUnavailable):
+            return None  # no registry, no such image there, or no right to see it: the node will tell
+        last = image.rsplit("/", 1)[-1]
+        name = image.rsplit(":", 1)[0] if ":" in last else image
+        try:
+            with _mapped(f"inspecting image {image}"):
+                known = api.inspect_image(image).get("RepoDigests") or []
+        except (EngineRefused, EngineUnavailable):
+            known = None
+        stale = known is not None and not any(text.endswith(f"@{digest}") for text in known)
+        note = f"this engine's own image {image} is not the registry's; {digest} is used" if stale else ""
+        return ResolvedImage(f"{name}@{digest}", note)
 
     def services(self, label: str) -> list[ServiceView]:
         with _mapped("listing services"):

@@ -38,8 +38,8 @@ class Transport(redis.Transport):
     Channel = Channel
 
     sinks: ClassVar[list[Callable[[str, str], None]]] = []
-    """Who records an entry: called with queue and reason. Of the class, because Celery makes the instances, and because among the
-    transport's options it would end `inspect stats`, which sends them as JSON."""
+    """Who records an entry: called with queue and reason. Of the class, because Celery makes the instances; among the
+    transport's options they would break `inspect stats`, which sends those as JSON."""
 
     def _deliver(self, message: Any, queue: str | None) -> None:
         channel = self.channels[0] if self.channels else None
