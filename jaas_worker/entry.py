@@ -84,8 +84,10 @@ class Entry:
     """When the service was created or adopted, by the monotonic clock."""
     running_since: float | None = None
     """When the container was first seen running, by the monotonic clock."""
+    task_seen: bool = False
+    """The swarm has shown a task of the service to this worker."""
     missing_since: float | None = None
-    """When the service was first not seen among the swarm's, by the monotonic clock."""
+    """When the swarm first showed no task of the service, by the monotonic clock."""
     detail: str = ""
     late: bool = False
     """Taken over in the middle of its launch: the former holder may yet send its request."""

@@ -175,11 +175,13 @@ class Tracker:
             elif entry.missing_since is None:
                 entry.missing_since = now
             elif now - entry.missing_since > _MISSING_FOR:
-                if self._engine.find(entry.service) is None:
+                # A service that had its task and has it no more was scaled to nothing; a new one gets its task soon.
+                if entry.task_seen or self._engine.find(entry.service) is None:
                     self._listener.service_gone(entry)
                 entry.missing_since = now
 
     def _tell(self, entry: Entry, task: TaskView) -> None:
+        entry.task_seen = True
         if task.ended:
             self._listener.task_ended(entry, task)
         elif task.desired == "shutdown" and entry.stop is None:
