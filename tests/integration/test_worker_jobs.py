@@ -17,36 +17,18 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import AsyncClient, Cause, Client, JobFailed, JobSpec, JobState, LogStatus, Mount, WaitTimeout
-from jaas_submit.records import JobResult
 from jaas_submit.spec import Resources, SecretMount
+from tests.support.jobs import LONG, containers_of, run, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness
 from tests.support.worker import Installation, WorkerProcess
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
 
-LONG = 60.0
-
-
-def run(client: Client, spec: JobSpec) -> JobResult:
-    return client.submit(spec).wait(LONG, check=False)
-
-
-def shell(text: str, **fields: Any) -> JobSpec:
-    return JobSpec(image=TEST_IMAGE, command=["sh", "-c", text], **fields)
-
 
 def service_of(api: docker.APIClient, job_id: str, attempt: int = 1) -> dict[str, Any]:
     found: dict[str, Any] = api.inspect_service(f"jaas-{job_id}-{attempt}")
     return found
-
-
-def until(client: Client, job_id: str, state: JobState) -> None:
-    """Wait until a job is in a state (or has passed it)."""
-    for change in client.handle(job_id).follow(LONG):
-        if change.state is state:
-            return
-    raise AssertionError(f"the job ended without ever being {state}: {client.result(job_id).sentence()}")
 
 
 # -- how it ends ----------------------------------------------------------------------------------------------------
@@ -439,11 +421,7 @@ def test_run_timeout_ends_even_a_process_that_ignores_sigterm(
     assert "run_timeout (1 s)" in result.reason
     assert result.stdout == "ready\nignored\n"
     assert len(witness.starts()) == 1
-    eventually(lambda: not _container_runs(docker_api, handle.id), 20, "the container to be gone")
-
-
-def _container_runs(api: docker.APIClient, job_id: str) -> bool:
-    return bool(api.containers(filters={"label": [f"jaas.job={job_id}"]}))
+    assert containers_of(docker_api, handle.id) == []
 
 
 def test_a_job_that_no_node_can_take_says_why_while_it_waits_and_ends_at_its_pending_timeout(

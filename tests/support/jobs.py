@@ -1,0 +1,66 @@
+"""Small words for tests that run jobs on a real swarm."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import docker
+
+from jaas_submit import Client, JobSpec, JobState
+from jaas_submit.records import JobResult
+from tests.support.wait import eventually
+from tests.support.witness import TEST_IMAGE
+from tests.support.worker import clean_env
+
+__all__ = ["LONG", "container_of", "containers_of", "docker_cli", "ended", "run", "shell", "until"]
+
+LONG = 60.0
+"""Seconds to wait for something that takes one or two: only a failure waits so long."""
+
+
+def shell(text: str, **fields: Any) -> JobSpec:
+    """Return a job that runs a piece of shell."""
+    return JobSpec(image=TEST_IMAGE, command=["sh", "-c", text], **fields)
+
+
+def run(client: Client, spec: JobSpec) -> JobResult:
+    """Run a job to its end, however it ends."""
+    return client.submit(spec).wait(LONG, check=False)
+
+
+def until(client: Client, job_id: str, *states: JobState) -> None:
+    """Wait until a job is in one of these states."""
+    seen = []
+    for change in client.handle(job_id).follow(LONG):
+        if change.state in states:
+            return
+        seen.append(str(change.state))
+    raise AssertionError(f"never {states}, but {seen}: {client.result(job_id).sentence()}")
+
+
+def ended(client: Client, job_id: str) -> JobResult:
+    """Return how a job ended, when Celery knows it too and nobody has to look after the job any more."""
+    result = client.handle(job_id).wait(LONG, check=False)
+    eventually(lambda: client.ledger.get(job_id).reported, 20, f"job {job_id} to be reported to Celery")
+    return result
+
+
+def containers_of(api: docker.APIClient, job_id: str) -> list[str]:
+    """Return the ids of a job's containers that run now."""
+    return [str(item["Id"]) for item in api.containers(filters={"label": [f"jaas.job={job_id}"]})]
+
+
+def container_of(api: docker.APIClient, job_id: str) -> str:
+    """Return the id of the one container that runs for a job, as soon as the engine says that it runs."""
+    (found,) = eventually(lambda: containers_of(api, job_id), LONG, f"a container of job {job_id}")
+    return found
+
+
+def docker_cli(host: str, *words: str) -> str:
+    """Run Docker's own command line and return what it prints."""
+    done = subprocess.run(
+        ["/usr/bin/docker", *words], env=clean_env(DOCKER_HOST=host), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
