@@ -110,6 +110,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         broker_transport="jaas_worker.transport:Transport" if settings.redis_url.startswith("redis") else None,
         broker_connection_retry=True,
         broker_connection_max_retries=None,
+        # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
+        broker_channel_error_retry=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
