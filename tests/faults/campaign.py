@@ -267,8 +267,18 @@ class Campaign:
                     exit_code=last.exit_code if last else None,
                     attempt=last.number if last else 0,
                     node=last.node if last else None,
-                    attempts=len(record.attempts),
+                    attempts=[
+                        {
+                            "number": item.number,
+                            "cause": str(item.cause),
+                            "code": item.exit_code,
+                            "node": item.node,
+                            "reason": item.reason,
+                        }
+                        for item in record.attempts
+                    ],
                     log_status=str(last.log_status) if last else None,
+                    output=self._output(record),
                     reported=record.reported,
                     late=record.late,
                     holder=record.holder,
@@ -277,6 +287,10 @@ class Campaign:
                 )
                 self.history.add("result", id=record.id, **self._celery_result(record))
             self.history.add("redis", memory=client.info("memory")["used_memory"], keys=client.dbsize())
+
+    def _output(self, record: JobRecord) -> str:
+        logs = self.channel.client.ledger.logs(record.id, record.last.number) if record.last else None
+        return logs.stdout[:60] if logs else ""
 
     def _celery_result(self, record: JobRecord) -> dict[str, Any]:
         found = self.channel.app.backend.get_task_meta(record.task_id)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.faults.history import Event
+from tests.faults.recorder import FIRST_CODE
 
 __all__ = ["Finding", "Report", "check", "table"]
 
@@ -265,26 +266,44 @@ class _Checker:
         return any(other.record and other.record["state"] in {"FAILED", "CANCELLED"} for other in header)
 
     def _outcome_problem(self, job: _Job, record: Event) -> str:
+        for item in record["attempts"][:-1]:
+            stops = [stop["code"] for stop in job.stops if stop["attempt"] == item["number"]]
+            if item["cause"] == "exit" and item["code"] in stops and item["code"] == FIRST_CODE:
+                continue
+            if item["cause"] in _SWARM_CAUSES | {"exit"} and self._node_fault(job, item["node"]):
+                self.report.excused += 1
+                continue
+            return f"attempt {item}; the recorder has {stops}"
         told = job.order["code"] if job.order else None
         last = record["attempt"]
+        if job.kind == "retried" and last == 1 and told is not None:
+            told = FIRST_CODE
         starts = [start for start in job.starts if start["attempt"] == last]
         stops = [stop["code"] for stop in job.stops if stop["attempt"] == last]
         state, cause, code = record["state"], record["cause"], record["exit_code"]
         seen = f"{state}, cause {cause}, exit code {code} ({record['reason'][:100]}); the recorder has {stops}"
         if state == "SUCCEEDED":
-            return "" if 0 in stops and told in {0, None} and code == 0 else f"told {told}, recorded {seen}"
+            well = 0 in stops and told in {0, None} and code == 0
+            return self._output_problem(job, record) if well else f"told {told}, recorded {seen}"
         if state == "CANCELLED":
             if not job.cancels:
                 return f"nobody cancelled it: {seen}"
             return ""
         if cause == "exit" and code in stops and told in {code, None}:
-            return ""
+            return self._output_problem(job, record)
         if self._node_fault(job, record["node"]) and (
             cause in _SWARM_CAUSES or (cause == "exit" and code in _KILLED and not set(stops) - _KILLED)
         ):
             self.report.excused += 1
             return ""
         return f"told {told}, {len(starts)} starts, recorded {seen}"
+
+    @staticmethod
+    def _output_problem(job: _Job, record: Event) -> str:
+        wanted = job.order["output"] if job.order else ""
+        if not wanted or wanted in record["output"] or record["log_status"] != "complete":
+            return ""
+        return f"its output is said to be complete, but it is {record['output']!r} instead of {wanted!r}"
 
     def _node_fault(self, job: _Job, node: str | None) -> bool:
         """Whether a fault of the job's node explains that its container ended."""
@@ -323,7 +342,7 @@ class _Checker:
             return
         self.report.outcomes[f"{result['status']}/{result['code']}"] += 1
         stops = {stop["code"] for stop in job.stops}
-        told, code = job.order["code"], result["code"]
+        told, code = FIRST_CODE if job.kind == "retried" else job.order["code"], result["code"]
         if job.cancels and result["status"] == "REVOKED":
             return
         if code == told and code in stops:

@@ -204,7 +204,7 @@ class RedisFull(Fault):
     def inject(self, bench: Bench) -> dict[str, Any]:
         with bench.client() as client:
             used = int(client.info("memory")["used_memory"])
-            client.config_set("maxmemory", used + 64 * 1024)
+            client.config_set("maxmemory", used + 8 * 1024)
         return {"used": used}
 
     def heal(self, bench: Bench) -> None:

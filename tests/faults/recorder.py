@@ -20,7 +20,11 @@ INSIDE = "/recorder"
 FLOOD_BYTES = 100 * 1024 * 1024
 
 
-def script(seconds: float, code: int, output: str = "", *, flood: bool = False) -> str:
+FIRST_CODE = 7
+"""Exit code of the first attempt of a job that is to be retried."""
+
+
+def script(seconds: float, code: int, output: str = "", *, flood: bool = False, again: bool = False) -> str:
     """Return the shell text of a job: notes its start, prints, sleeps, notes its end, and exits.
 
     Args:
@@ -28,12 +32,15 @@ def script(seconds: float, code: int, output: str = "", *, flood: bool = False) 
         code: its exit code.
         output: printed on standard output.
         flood: print 100 MB besides.
+        again: the first attempt ends at once, with FIRST_CODE.
     """
     note = (
         'note() { read up _ </proc/uptime; echo "$1 $JAAS_JOB_ID $JAAS_ATTEMPT $HOSTNAME $up $2" >>'
         + f"{INSIDE}/lines; }}"
     )
     steps = [note, "note S 0", "trap 'note E 143; exit 143' TERM"]
+    if again:
+        steps.append(f'[ "$JAAS_ATTEMPT" -gt 1 ] || {{ note E {FIRST_CODE}; exit {FIRST_CODE}; }}')
     if output:
         steps.append(f"echo {output}")
     if flood:

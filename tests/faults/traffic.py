@@ -19,6 +19,7 @@ import celery
 
 from jaas_submit.client import Client, job
 from jaas_submit.errors import JaasError
+from jaas_submit.retry_policy import Backoff, RetryPolicy
 from jaas_submit.spec import JobSpec, Mount
 from tests.faults.history import History, now
 from tests.faults.recorder import INSIDE, Recorder, script
@@ -26,7 +27,7 @@ from tests.support.witness import TEST_IMAGE
 
 __all__ = ["Channel", "JaasChannel", "Order", "Traffic", "orders", "spec_of"]
 
-KINDS: Final = {"plain": 60, "unchecked": 8, "foreign": 12, "chord": 6, "cancelled": 12, "flood": 0.4}
+KINDS: Final = {"plain": 60, "unchecked": 8, "foreign": 12, "chord": 6, "cancelled": 12, "retried": 10, "flood": 0.4}
 """Kinds of jobs and their weights; a chord is three jobs."""
 
 
@@ -69,13 +70,17 @@ def orders(rng: random.Random) -> Any:
 
 def spec_of(order: Order, recorder: Recorder) -> JobSpec:
     """Return the job description of an order."""
+    again = order.kind == "retried"
+    text = script(order.seconds, order.code, order.output, flood=order.kind == "flood", again=again)
+    backoff = Backoff(kind="constant", delay=0.5)
     return JobSpec(
         image=TEST_IMAGE,
-        command=["sh", "-c", script(order.seconds, order.code, order.output, flood=order.kind == "flood")],
+        command=["sh", "-c", text],
         mounts=(Mount(source=str(recorder.folder), target=INSIDE),),
         labels={"n": str(order.n)},
         check=order.kind != "unchecked",
         stop_grace=5,
+        retry=RetryPolicy(max_attempts=2, max_cluster_retries=3, backoff=backoff) if again else RetryPolicy(),
     )
 
 

@@ -1,0 +1,144 @@
+"""Every failpoint once: the worker dies right there, and its successor brings the job to its right end, with one start.
+
+The scenarios run beside each other, a few at a time, before the first test looks at its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from jaas_submit import Cause, Client, JobRecord, JobState
+from jaas_submit.spec import JobSpec
+from jaas_worker.failpoints import FAILPOINTS
+from tests.support.redis_server import OwnRedis
+from tests.support.wait import eventually
+from tests.support.witness import Witness
+from tests.support.worker import Installation
+
+pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.timeout(400)]
+
+AT_ONCE = 5
+"""Scenarios beside each other: each has a worker, whose start takes a second of a processor."""
+
+SETTINGS = {"lease": "2s", "reconcile_interval": "0.3", "republish_after": "2s"}
+
+BEFORE_THE_END = ("claim", "accept", "create", "pending", "running")
+"""First words of the labels that a job comes by while its container has not ended."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is left of a scenario."""
+
+    exit_code: int
+    """Of the worker with the failpoint."""
+    record: JobRecord
+    starts: list[str]
+    celery_state: str
+    output: str
+    log: str
+
+
+class Scenario:
+    """One label.
+
+    Args:
+        label: the failpoint.
+        home: an installation of its own.
+        witness: a witness of its own.
+    """
+
+    def __init__(self, label: str, home: Installation, witness: Witness) -> None:
+        self.label = label
+        self.kind = label.partition(".")[0]
+        self.home = home
+        self.witness = witness
+        self.client = Client(home.redis_url, queue=home.queue, prefix=home.prefix)
+
+    def spec(self) -> JobSpec:
+        """Return the job: waits for the gate, says hello, and ends with exit code 4 (with 7 where it is retried)."""
+        end = f"{self.witness.held()}; echo hello; exit 4"
+        if self.kind == "retry":
+            retry = {"max_attempts": 2, "backoff": {"kind": "constant", "delay": 0, "jitter": "none"}}
+            return self.witness.spec(f'[ "$JAAS_ATTEMPT" = 2 ] || exit 7; {end}', retry=retry)
+        return self.witness.spec(end)
+
+    def play(self) -> Seen:
+        """Play it to its end."""
+        doomed = self.home.worker("doomed", failpoint=self.label).launch()
+        job = self.client.submit(self.spec())
+        if self.kind in {"stop", "release"}:
+            eventually(lambda: job.state is JobState.RUNNING, 60, lambda: f"the job to run:\n{doomed.log}")
+            if self.kind == "stop":
+                job.cancel("by the test")
+            else:
+                os.kill(doomed.pid, signal.SIGTERM)
+        elif self.kind not in BEFORE_THE_END:
+            self.witness.open()
+        eventually(lambda: not doomed.alive, 60, lambda: f"the worker to die at {self.label}:\n{doomed.log}")
+        successor = self.home.worker("successor").launch()
+        self.witness.open()
+
+        def ended() -> bool:
+            record = job.record()
+            return record.terminal and record.reported
+
+        eventually(ended, 60, lambda: f"the job to end: {job.record()!r}\n{doomed.log}\n{successor.log}")
+        seen = Seen(
+            doomed.stop(),
+            job.record(),
+            self.witness.starts(job.id),
+            str(self.client.app.backend.get_task_meta(job.id)["status"]),
+            job.logs().stdout,
+            f"{doomed.log}\n{successor.log}",
+        )
+        successor.stop()
+        return seen
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, _engine: str) -> Iterator[dict[str, Future[Seen]]]:
+    """All scenarios, under way."""
+    server = OwnRedis(tmp_path_factory.mktemp("redis")).start()
+    homes: list[Installation] = []
+
+    def play(label: str) -> Seen:
+        folder: Path = tmp_path_factory.mktemp(label)
+        home = Installation(server.url, _engine, f"t-{label.replace('.', '-')}-{server.port}", folder, **SETTINGS)
+        homes.append(home)
+        return Scenario(label, home, Witness(folder / "witness")).play()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {label: pool.submit(play, label) for label in FAILPOINTS}
+        pool.shutdown(cancel_futures=True)
+    for home in homes:
+        with suppress(redis.RedisError):
+            home.close()
+    server.kill()
+
+
+@pytest.mark.parametrize("label", FAILPOINTS)
+def test_a_worker_that_dies_at_a_failpoint_costs_nothing(played: dict[str, Future[Seen]], label: str) -> None:
+    seen = played[label].result()
+    kind = label.partition(".")[0]
+    attempts = 2 if kind == "retry" else 1
+
+    assert seen.exit_code == -signal.SIGKILL, f"the worker did not come by {label}"
+    assert sorted(line.split()[1] for line in seen.starts) == [str(n + 1) for n in range(attempts)], seen.log
+    assert len(seen.record.attempts) == attempts
+    last = seen.record.attempts[-1]
+    if kind == "stop":
+        assert (seen.record.state, last.cause) == (JobState.CANCELLED, Cause.CANCELLED), seen.log
+        assert seen.celery_state == "REVOKED", seen.log
+    else:
+        assert (seen.record.state, last.cause, last.exit_code) == (JobState.FAILED, Cause.EXIT, 4), seen.log
+        assert (seen.celery_state, seen.output) == ("FAILURE", "hello\n"), seen.log
