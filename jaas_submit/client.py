@@ -228,7 +228,7 @@ class Client:
     def _submit(self, spec: JobSpec, **more: Any) -> JobHandle:
         job_id = str(uuid.uuid4())
         known = self.ledger.create_once(job_id, spec, self.queue, **more)
-        if known is not None:
+        if known not in {None, job_id}:  # its own id: the first reply was lost, and the record is ours
             return JobHandle(self, known)
         # The record is the job; should the message not get through, a worker takes the record up without it.
         with contextlib.suppress(LedgerUnavailable):

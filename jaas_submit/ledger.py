@@ -98,7 +98,13 @@ if ARGV[7] ~= '' then
   if known and redis.call('EXISTS', P .. ':job:' .. known) == 1 then return {0, known} end
   redis.call('SET', P .. ':key:' .. ARGV[7], id, 'EX', ARGV[8])
 end
-for i = 10, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+for i = 10, #ARGV, 2 do
+  redis.call('HSET', job, ARGV[i], ARGV[i + 1])
+  local original = P .. ':job:' .. ARGV[i + 1]
+  if ARGV[i] == 'replay_of' and redis.call('EXISTS', original) == 1 then
+    redis.call('HSET', original, 'replayed_by', id)
+  end
+end
 if tonumber(ARGV[9]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id) end
 redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', ARGV[5], 'message', ARGV[6], 'holder', '',
   'attempt', 0, 'attempts', '[]', 'created_at', stamp)
@@ -209,7 +215,8 @@ if state == 'QUEUED' or state == 'BACKOFF' then
   redis.call('HSET', job, 'attempts', after, 'detail', ARGV[3])
   redis.call('ZREM', P .. ':due', id)
   redis.call('ZREM', P .. ':deadlines', id)
-  redis.call('ZREM', P .. ':orphans', id)
+  -- A worker has to bring the outcome to Celery (a chord waits for it), and there may be no message to make it do so.
+  redis.call('ZADD', P .. ':orphans', stamp, id)
   move(state, 'CANCELLED', ARGV[3])
   redis.call('EXPIRE', job, ARGV[5])
   return {1, state, r[2]}
@@ -231,10 +238,10 @@ _RENEW: Final = """
 local P = ARGV[1]
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
-local old = redis.call('ZSCORE', P .. ':holders', ARGV[2])
+local old = tonumber(redis.call('ZSCORE', P .. ':holders', ARGV[2]) or '0')
 redis.call('ZADD', P .. ':holders', now + tonumber(ARGV[3]), ARGV[2])
 redis.call('SET', P .. ':info:' .. ARGV[2], ARGV[4], 'PX', math.ceil(tonumber(ARGV[3]) * 1000))
-if not old and redis.call('EXISTS', P .. ':seen:' .. ARGV[2]) == 1 then return 0 end
+if old <= now and redis.call('EXISTS', P .. ':seen:' .. ARGV[2]) == 1 then return 0 end
 redis.call('SET', P .. ':seen:' .. ARGV[2], 1, 'EX', 86400)
 return 1
 """
@@ -319,6 +326,15 @@ redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', id, 'messa
 redis.call('ZADD', P .. ':jobs', stamp, id)
 redis.call('ZADD', P .. ':orphans', stamp, id)
 move(nil, 'PENDING', 'the record was lost and made again from the service')
+return 1
+"""
+
+# ARGV: 2 name, 3 holder, 4 ttl. Returns 1 when the holder has the duty now.
+_LOCK: Final = """
+local key = ARGV[1] .. ':lock:' .. ARGV[2]
+local owner = redis.call('GET', key)
+if owner and owner ~= ARGV[3] then return 0 end
+redis.call('SET', key, ARGV[3], 'PX', math.ceil(tonumber(ARGV[4]) * 1000))
 return 1
 """
 
@@ -432,6 +448,7 @@ class Ledger:
         self._orphans = script(_ORPHANS)
         self._unheard = script(_UNHEARD)
         self._restore = script(_HEAD + _RESTORE)
+        self._lock = script(_LOCK)
         self._sweep = script(_SWEEP)
 
     def __repr__(self) -> str:
@@ -498,9 +515,6 @@ class Ledger:
         new, known = self._run(
             self._create, job_id, text, queue, task_id or job_id, message, key, max(int(key_ttl), 1), latest, *extra
         )
-        if new and replay_of:
-            with _reach(f"job {replay_of}"):
-                self.client.hset(self._key("job", replay_of), "replayed_by", job_id)
         return None if new else _text(known)
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
@@ -712,13 +726,7 @@ class Ledger:
 
     def lock(self, name: str, holder: str, ttl: float) -> bool:
         """Take or keep a cluster-wide duty; False when another worker has it."""
-        key = self._key("lock", name)
-        with _reach("duty"):
-            if self.client.set(key, holder, nx=True, px=int(ttl * 1000)):
-                return True
-            if _text(self.client.get(key) or "") != holder:
-                return False
-            return bool(self.client.pexpire(key, int(ttl * 1000)))
+        return bool(self._run_all("duty", self._lock, name, holder, ttl))
 
     # -- everybody --------------------------------------------------------------------------------------------------
 
