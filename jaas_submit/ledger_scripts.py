@@ -1,0 +1,297 @@
+"""The ledger's Lua scripts: every transition is one of them. Only ledger.py runs them; it documents the keys, too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Each script starts with this. KEYS[1] is the job's hash, ARGV[1] the prefix, ARGV[2] the id.
+HEAD: Final = """
+local P, id = ARGV[1], ARGV[2]
+local job = KEYS[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local stamp = string.format('%.6f', now)
+local function move(from, to, detail)
+  if from then redis.call('ZREM', P .. ':state:' .. from, id) end
+  redis.call('ZADD', P .. ':state:' .. to, stamp, id)
+  redis.call('HSET', job, 'state', to, 'updated_at', stamp)
+  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = to, detail = detail or ''}))
+end
+local function hold(holder)
+  redis.call('HSET', job, 'holder', holder)
+  redis.call('SADD', P .. ':held:' .. holder, id)
+  redis.call('ZREM', P .. ':orphans', id)
+end
+local function unhold(holder)
+  redis.call('HSET', job, 'holder', '')
+  redis.call('SREM', P .. ':held:' .. holder, id)
+  redis.call('ZREM', P .. ':orphans', id)
+end
+"""
+
+# ARGV: 3 spec, 4 queue, 5 task_id, 6 message, 7 key, 8 seconds the key holds, 9 seconds until it has to be looked at
+# if nobody has claimed it (0: never), then field, value, ...
+# Returns {1, id} when the record is new, {0, id of the job that is there already} by id or key.
+CREATE: Final = """
+if redis.call('EXISTS', job) == 1 then return {0, id} end
+if ARGV[7] ~= '' then
+  local known = redis.call('GET', P .. ':key:' .. ARGV[7])
+  if known and redis.call('EXISTS', P .. ':job:' .. known) == 1 then return {0, known} end
+  redis.call('SET', P .. ':key:' .. ARGV[7], id, 'EX', ARGV[8])
+end
+for i = 10, #ARGV, 2 do
+  redis.call('HSET', job, ARGV[i], ARGV[i + 1])
+  local original = P .. ':job:' .. ARGV[i + 1]
+  if ARGV[i] == 'replay_of' and redis.call('EXISTS', original) == 1 then
+    redis.call('HSET', original, 'replayed_by', id)
+  end
+end
+if tonumber(ARGV[9]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id) end
+redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', ARGV[5], 'message', ARGV[6], 'holder', '',
+  'attempt', 0, 'attempts', '[]', 'created_at', stamp)
+redis.call('ZADD', P .. ':jobs', stamp, id)
+move(nil, 'QUEUED')
+return {1, id}
+"""
+
+# ARGV: 3 holder. Returns {action, state of the record before the claim}.
+CLAIM: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'queue', 'created_at', 'reported')
+local state, owner = r[1], r[2]
+if not state then return {'unknown', ''} end
+local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
+if tonumber(r[4]) > heard then redis.call('HSET', P .. ':heard', r[3], r[4]) end
+local terminal = state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
+if terminal and r[5] == '1' then return {'done', state} end
+if state == 'BACKOFF' then
+  local due = redis.call('ZSCORE', P .. ':due', id)
+  if due and tonumber(due) > now then return {'early', state} end
+end
+if owner ~= '' and owner ~= ARGV[3] then
+  local lease = redis.call('ZSCORE', P .. ':holders', owner)
+  if lease and tonumber(lease) > now then return {'held', state} end
+  redis.call('SREM', P .. ':held:' .. owner, id)
+end
+-- A holder without a lease (it ran out just now) must still be found by the next reap.
+redis.call('ZADD', P .. ':holders', 'NX', now, ARGV[3])
+hold(ARGV[3])
+if terminal then return {'replay', state} end
+if state == 'QUEUED' then
+  redis.call('HSET', job, 'attempt', 1)
+  redis.call('ZREM', P .. ':deadlines', id)
+  move('QUEUED', 'LAUNCHING')
+  return {'launch', state}
+end
+if state == 'BACKOFF' then
+  redis.call('HINCRBY', job, 'attempt', 1)
+  redis.call('HDEL', job, 'node', 'started_at', 'due_at')
+  redis.call('ZREM', P .. ':due', id)
+  move('BACKOFF', 'LAUNCHING')
+  return {'launch', state}
+end
+return {'adopt', state}
+"""
+
+# ARGV: 3 holder, 4 from states (comma-separated), 5 to, 6 detail, 7 log key, 8 log, 9 ttl, then field, value, ...
+# Returns {1, state} when done, {0, state, holder} when the record is not as expected.
+MOVE: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder')
+if not r[1] then return {0, '', ''} end
+if r[2] ~= ARGV[3] or not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then
+  return {0, r[1], r[2]}
+end
+for i = 10, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
+if r[1] ~= ARGV[5] then
+  move(r[1], ARGV[5], ARGV[6])
+else
+  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = r[1], detail = ARGV[6]}))
+end
+return {1, ARGV[5], r[2]}
+"""
+
+# ARGV: 3 holder, 4 from states, 5 delay in seconds, 6 detail, 7 log key, 8 log, 9 ttl, 10 attempts.
+# The attempt ended, and another follows after the delay; nobody holds the job until then.
+# Returns {1} when done, {2, why} when the job is to be cancelled instead, {0} when the record is not as expected.
+BACK_OFF: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel', 'attempts')
+if r[1] == 'BACKOFF' and r[4] == ARGV[10] then return {1} end
+if not r[1] or r[2] ~= ARGV[3] then return {0} end
+if not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then return {0} end
+if r[3] and r[3] ~= '' then return {2, r[3]} end
+local due = string.format('%.6f', now + tonumber(ARGV[5]))
+redis.call('HSET', job, 'attempts', ARGV[10], 'detail', ARGV[6], 'due_at', due)
+if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
+unhold(ARGV[3])
+redis.call('ZADD', P .. ':due', due, id)
+move(r[1], 'BACKOFF', ARGV[6])
+return {1}
+"""
+
+# ARGV: 3 holder, 4 ttl. The record's outcome has reached Celery's result backend: nobody has to look after it any more.
+REPORTED: Final = """
+if redis.call('EXISTS', job) == 0 then return 0 end
+local owner = redis.call('HGET', job, 'holder')
+if owner ~= ARGV[3] then return 0 end
+redis.call('HSET', job, 'reported', 1)
+unhold(owner)
+redis.call('EXPIRE', job, ARGV[4])
+redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = redis.call('HGET', job, 'state'),
+  detail = '', reported = true}))
+return 1
+"""
+
+# ARGV: 3 why, 4 as JSON the last attempt of a job that nobody holds, 5 ttl.
+# Returns {1 when this call ended the job, state before, holder}.
+CANCEL: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel')
+local state = r[1]
+if not state then return {0, '', ''} end
+if state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED' then return {0, state, r[2]} end
+if not r[3] or r[3] == '' then redis.call('HSET', job, 'cancel', ARGV[3]) end
+if state == 'QUEUED' or state == 'BACKOFF' then
+  local before = redis.call('HGET', job, 'attempts')
+  local after = '[' .. ARGV[4] .. ']'
+  if before and before ~= '[]' then after = string.sub(before, 1, -2) .. ', ' .. ARGV[4] .. ']' end
+  redis.call('HSET', job, 'attempts', after, 'detail', ARGV[3])
+  redis.call('ZREM', P .. ':due', id)
+  redis.call('ZREM', P .. ':deadlines', id)
+  -- A worker has to bring the outcome to Celery (a chord waits for it), and there may be no message to make it do so.
+  redis.call('ZADD', P .. ':orphans', stamp, id)
+  move(state, 'CANCELLED', ARGV[3])
+  redis.call('EXPIRE', job, ARGV[5])
+  return {1, state, r[2]}
+end
+redis.call('PUBLISH', P .. ':cancels', id)
+return {0, state, r[2]}
+"""
+
+# ARGV: 3 holder. The holder gives the job up (shutdown): whoever receives its message next goes on with it.
+RELEASE: Final = """
+if redis.call('HGET', job, 'holder') ~= ARGV[3] then return 0 end
+unhold(ARGV[3])
+redis.call('ZADD', P .. ':orphans', stamp, id)
+return 1
+"""
+
+# ARGV: 2 holder, 3 ttl, 4 info. Returns 1 when the lease was still there (or is the first), 0 when it had run out.
+RENEW: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local old = tonumber(redis.call('ZSCORE', P .. ':holders', ARGV[2]) or '0')
+redis.call('ZADD', P .. ':holders', now + tonumber(ARGV[3]), ARGV[2])
+redis.call('SET', P .. ':info:' .. ARGV[2], ARGV[4], 'PX', math.ceil(tonumber(ARGV[3]) * 1000))
+if old <= now and redis.call('EXISTS', P .. ':seen:' .. ARGV[2]) == 1 then return 0 end
+redis.call('SET', P .. ':seen:' .. ARGV[2], 1, 'EX', 86400)
+return 1
+"""
+
+# ARGV: 2 most jobs a call. Takes every job from holders whose lease has run out. Returns the ids.
+REAP: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local taken = {}
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. ':holders', '-inf', now)) do
+  local ids = redis.call('SRANDMEMBER', P .. ':held:' .. holder, tonumber(ARGV[2]) - #taken)
+  for _, id in ipairs(ids) do
+    local job = P .. ':job:' .. id
+    if redis.call('HGET', job, 'holder') == holder then
+      redis.call('HSET', job, 'holder', '')
+      redis.call('ZADD', P .. ':orphans', now, id)
+      taken[#taken + 1] = id
+    end
+    redis.call('SREM', P .. ':held:' .. holder, id)
+  end
+  if redis.call('SCARD', P .. ':held:' .. holder) == 0 then redis.call('ZREM', P .. ':holders', holder) end
+  if #taken >= tonumber(ARGV[2]) then break end
+end
+return taken
+"""
+
+# ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, jobs whose next attempt is due, and jobs
+# that nobody has claimed in the time they have. Each is not returned again before the pause is over.
+ORPHANS: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+for _, set in ipairs({':due', ':deadlines'}) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set, '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+    redis.call('ZREM', P .. set, id)
+    if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
+  end
+end
+local ids = redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
+for _, id in ipairs(ids) do
+  if redis.call('EXISTS', P .. ':job:' .. id) == 1 then
+    redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[3]), id)
+  else
+    redis.call('ZREM', P .. ':orphans', id)
+  end
+end
+return ids
+"""
+
+# ARGV: 2 most, 3 pause in seconds, 4 margin in seconds, 5... queues in which no message waits. Returns QUEUED records
+# whose message must have been lost: it is older than the margin and its queue is empty, or the message of a record that
+# is younger by the margin has arrived already (queues are first in, first out).
+UNHEARD: Final = """
+local P = ARGV[1]
+local t = redis.call('TIME')
+local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
+local most, pause, margin = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local empty = {}
+for i = 5, #ARGV do empty[ARGV[i]] = true end
+local found = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, most)) do
+  local r = redis.call('HMGET', P .. ':job:' .. id, 'queue', 'created_at', 'asked_at')
+  if not r[1] then
+    redis.call('ZREM', P .. ':state:QUEUED', id)
+  elseif tonumber(r[3] or '0') <= now - pause then
+    local heard = tonumber(redis.call('HGET', P .. ':heard', r[1]) or '0')
+    if empty[r[1]] or tonumber(r[2]) < heard - margin then
+      redis.call('HSET', P .. ':job:' .. id, 'asked_at', string.format('%.6f', now))
+      found[#found + 1] = id
+    end
+  end
+end
+return found
+"""
+
+# ARGV: 3 spec, 4 queue, 5 attempt. A record that Redis has lost is made again for a service that exists.
+RESTORE: Final = """
+if redis.call('EXISTS', job) == 1 then return 0 end
+redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', id, 'message', '', 'holder', '',
+  'attempt', ARGV[5], 'attempts', '[]', 'created_at', stamp, 'restored', 1)
+redis.call('ZADD', P .. ':jobs', stamp, id)
+redis.call('ZADD', P .. ':orphans', stamp, id)
+move(nil, 'PENDING', 'the record was lost and made again from the service')
+return 1
+"""
+
+# ARGV: 2 name, 3 holder, 4 ttl. Returns 1 when the holder has the duty now.
+LOCK: Final = """
+local key = ARGV[1] .. ':lock:' .. ARGV[2]
+local owner = redis.call('GET', key)
+if owner and owner ~= ARGV[3] then return 0 end
+redis.call('SET', key, ARGV[3], 'PX', math.ceil(tonumber(ARGV[4]) * 1000))
+return 1
+"""
+
+# Ids in the indexes whose record has expired. ARGV: 2 how many of the oldest to look at. Returns how many were removed.
+SWEEP: Final = """
+local P, gone = ARGV[1], 0
+for _, id in ipairs(redis.call('ZRANGE', P .. ':jobs', 0, tonumber(ARGV[2]) - 1)) do
+  if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
+    redis.call('ZREM', P .. ':jobs', id)
+    for _, state in ipairs({'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED',
+      'CANCELLED'}) do
+      redis.call('ZREM', P .. ':state:' .. state, id)
+    end
+    redis.call('ZREM', P .. ':orphans', id)
+    gone = gone + 1
+  end
+end
+return gone
+"""
