@@ -1,0 +1,172 @@
+"""The checker finds what it is there to find: each test spoils a good history in one way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.faults.checker import Report, check, table
+from tests.faults.faults import FAULTS, schedule
+
+Event = dict[str, Any]
+
+JOB = "3b0c"
+
+
+def history(**changes: Event | None) -> list[Event]:
+    """Return the history of one job that ended well; keyword arguments change or (None) leave out single events."""
+    events: dict[str, Event] = {
+        "run": {"t": 0.0, "mode": "jaas", "seed": 1, "minutes": 1.0},
+        "order": {"t": 1.0, "n": 1, "kind": "plain", "chord": None, "seconds": 2.0, "code": 0, "output": "hello"},
+        "ack": {"t": 1.1, "n": 1, "id": JOB},
+        "start": {"t": 2.0, "id": JOB, "attempt": 1, "container": "c1", "code": 0},
+        "stop": {"t": 4.0, "id": JOB, "attempt": 1, "container": "c1", "code": 0},
+        "record": {
+            "t": 9.0,
+            "id": JOB,
+            "n": 1,
+            "state": "SUCCEEDED",
+            "terminal": True,
+            "cause": "exit",
+            "reason": "",
+            "exit_code": 0,
+            "attempt": 1,
+            "attempts": [{"number": 1, "cause": "exit", "code": 0, "node": "node1", "reason": ""}],
+            "node": "node1",
+            "output": "hello\n",
+            "log_status": "complete",
+            "updated": 4.5,
+        },
+        "result": {"t": 9.0, "id": JOB, "status": "SUCCESS", "state": "SUCCEEDED", "code": 0},
+    }
+    for name, change in changes.items():
+        if change is None:
+            del events[name]
+        else:
+            events[name] = {**events[name], **change}
+    return [{"e": name, **event} for name, event in events.items()]
+
+
+def failed(code: int | None, cause: str = "exit", node: str | None = "node1") -> dict[str, Event]:
+    """Return the changes for a job that is recorded as failed."""
+    return {
+        "record": {"state": "FAILED", "cause": cause, "exit_code": code, "node": node},
+        "result": {"status": "FAILURE", "state": None, "code": None},
+    }
+
+
+def fault(kind: str, start: float, end: float, **parameters: Any) -> list[Event]:
+    """Return the events of a fault."""
+    excuses = FAULTS[kind].excuses
+    return [
+        {"e": "inject", "t": start, "fault": 1, "kind": kind, "parameters": parameters, "excuses": excuses},
+        {"e": "heal", "t": end, "fault": 1, "kind": kind},
+    ]
+
+
+def kinds(report: Report) -> list[str]:
+    return [finding.kind for finding in report.findings]
+
+
+def test_a_job_that_ended_well_is_no_finding() -> None:
+    report = check(history())
+
+    assert (kinds(report), report.jobs, report.failed) == ([], 1, False)
+    assert "| **lost** | 0 |" in table([report])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"record": None, "result": None}, ["lost"], id="no record"),
+        pytest.param({"record": {"terminal": False, "state": "RUNNING"}}, ["lost"], id="never ended"),
+        pytest.param({"stop": None}, ["wrong"], id="success without an end"),
+        pytest.param({"stop": {"code": 3}}, ["wrong"], id="success of a container that failed"),
+        pytest.param({"order": {"code": 4}}, ["wrong"], id="told to fail"),
+        pytest.param({"result": None}, ["wrong"], id="no Celery result"),
+        pytest.param({"result": {"status": "FAILURE"}}, ["wrong"], id="another Celery result"),
+        pytest.param({"result": {"code": 1}}, ["wrong"], id="another exit code in Celery's result"),
+        pytest.param({"record": {"output": ""}}, ["wrong"], id="output is missing"),
+        pytest.param({"record": {"output": "", "log_status": "unavailable"}}, [], id="output said to be unavailable"),
+        pytest.param(
+            {"record": {"state": "CANCELLED"}, "result": {"status": "REVOKED"}}, ["wrong"], id="not cancelled"
+        ),
+        pytest.param(failed(3), ["wrong"], id="an exit code from nowhere"),
+        pytest.param(failed(None, "node_lost"), ["wrong"], id="node lost without a fault"),
+        pytest.param({"ack": None, "record": None, "result": None}, ["wrong"], id="a container that nobody knows"),
+    ],
+)
+def test_what_is_wrong_is_found(changes: dict[str, Any], expected: list[str]) -> None:
+    assert kinds(check(history(**changes))) == expected
+
+
+def test_a_second_container_of_an_attempt_is_a_duplicate_start() -> None:
+    second = {"e": "start", "t": 3.0, "id": JOB, "attempt": 1, "container": "c2", "code": 0}
+
+    assert kinds(check([*history(), second])) == ["duplicate"]
+
+
+@pytest.mark.parametrize(("began", "expected"), [(3.9, ["overlap"]), (4.1, [])])
+def test_attempts_must_not_overlap(began: float, expected: list[str]) -> None:
+    more = [
+        {"e": "start", "t": began, "id": JOB, "attempt": 2, "container": "c2", "code": 0},
+        {"e": "stop", "t": 6.0, "id": JOB, "attempt": 2, "container": "c2", "code": 0},
+    ]
+    record = {"attempt": 2, "attempts": [{"number": n, "cause": "exit", "code": 7, "node": None} for n in (1, 2)]}
+    events = history(order={"kind": "retried"}, stop={"code": 7}, record=record)
+
+    assert kinds(check([*events, *more])) == expected
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        pytest.param(fault("drain", 2.5, 4.0, node=1), [], id="its node was drained"),
+        pytest.param(fault("drain", 2.5, 4.0, node=2), ["wrong"], id="another node was drained"),
+        pytest.param(fault("drain", 20.0, 25.0, node=1), ["wrong"], id="it was drained later"),
+        pytest.param(fault("redis_kill", 2.5, 4.0), ["wrong"], id="Redis kills no containers"),
+    ],
+)
+def test_a_fault_of_its_node_explains_a_killed_container(events: list[Event], expected: list[str]) -> None:
+    changes = failed(143, "preempted")
+    spoiled = history(**changes, stop={"code": 143})
+    report = check([*spoiled, *events])
+
+    assert (kinds(report), report.excused) == (expected, 0 if expected else 1)
+
+
+def test_recovery_leaves_out_what_one_can_only_wait_for() -> None:
+    late = history(stop={"t": 10.0}, record={"updated": 40.0})
+
+    killed = check([*late, *fault("worker_kill", 9.0, 12.0, worker=1)])
+    away = check([*late, *fault("redis_kill", 11.0, 31.0)])
+    untouched = check(late)
+
+    assert (killed.recovery, away.recovery, untouched.recovery) == ([30.0], [10.0], [])
+
+
+def test_a_chord_whose_header_failed_needs_no_body() -> None:
+    member = {"e": "order", "t": 1.0, "n": 2, "kind": "member", "chord": 9, "code": 0, "seconds": 0, "output": ""}
+    body = {**member, "n": 3, "kind": "body"}
+    acks = [{"e": "ack", "t": 1.1, "n": n, "id": f"job{n}"} for n in (2, 3)]
+    base = history()[5]
+    record = {**base, "id": "job2", "n": 2, "state": "FAILED", "cause": "preempted", "exit_code": None}
+    good = {**base, "id": "job2", "n": 2}
+    start = {"e": "start", "t": 2.0, "id": "job2", "attempt": 1, "container": "c9", "code": 0}
+    stop = {**start, "e": "stop", "t": 3.0}
+
+    failed_header = check([*history(), member, body, *acks, record])
+    good_header = check([*history(), member, body, *acks, good, start, stop])
+
+    assert [f.kind for f in failed_header.findings if f.job == "job3"] == []
+    assert [f.kind for f in good_header.findings if f.job == "job3"] == ["lost"]
+
+
+def test_a_seed_replays_its_schedule() -> None:
+    def text(seed: int) -> list[tuple[float, str, dict[str, Any]]]:
+        return [(item.at, item.kind, item.fault.parameters) for item in schedule(seed, 600, list(FAULTS))]
+
+    assert text(1) == text(1)
+    assert text(1) != text(2)
+    assert len({kind for _, kind, _ in text(1)}) > 12
