@@ -4,8 +4,15 @@ Keys (P is the prefix, "jaas" by default)::
 
     P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
                                 created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
-                                reported, late, asked_at, image, due_at, key, replay_of, replayed_by
+                                reported, late, asked_at, image, due_at, key, replay_of, replayed_by, batch, index,
+                                active, needs, output
     P:log:ID:ATTEMPT    string  packed Logs of one attempt
+    P:batch:ID          hash    a batch: created_at, name, size, total (once all are submitted), max_parallel, active,
+                                min_success, n:STATE (how many jobs are in it), cancelled, done, state, reason, ended_at
+    P:batch:ID:line     zset    ids that wait for their batch's max_parallel -> index
+    P:batch:ID:ended    list    ids in the order in which they ended
+    P:batches           zset    id -> created_at
+    P:after:ID          set     "id|on" of jobs that come after this one; ID may be batch:ID
     P:jobs              zset    id -> created_at: for lists
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
     P:held:HOLDER       set     ids that this worker process holds
@@ -20,7 +27,9 @@ Keys (P is the prefix, "jaas" by default)::
     P:identity          string  this ledger's id, made once
     P:lock:NAME         string  who does a cluster-wide duty now, with a time to live
     P:changes:ID        channel one JSON object a transition
+    P:changes:batch:ID  channel ids of a batch's jobs that ended; "done" at its end
     P:cancels           channel ids to cancel
+    P:orphaned          channel ids that may be taken over or started at once
 
 Rules that keep it right:
 
@@ -36,8 +45,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
@@ -50,11 +60,22 @@ from jaas_submit import ledger_scripts as scripts
 from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
 from jaas_submit.explain import Cluster
 from jaas_submit.names import DEFAULT_PREFIX
-from jaas_submit.records import Attempt, JobRecord, Logs
+from jaas_submit.records import Attempt, BatchRecord, JobRecord, Logs
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
 
-__all__ = ["KEY_TTL", "Change", "Claim", "ClaimAction", "Ledger", "Subscription", "connect", "parse_record"]
+__all__ = [
+    "KEY_TTL",
+    "Change",
+    "Claim",
+    "ClaimAction",
+    "Created",
+    "Ledger",
+    "NewJob",
+    "Subscription",
+    "connect",
+    "parse_record",
+]
 
 T = TypeVar("T")
 
@@ -82,6 +103,34 @@ class Claim(NamedTuple):
 
     action: ClaimAction
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be written down."""
+
+    job_id: str
+    spec: JobSpec | None
+    queue: str
+    task_id: str = ""
+    message: str = ""
+    key: str = ""
+    key_ttl: float = KEY_TTL
+    replay_of: str = ""
+    batch: str = ""
+    index: int = 0
+    after: tuple[tuple[str, str], ...] = ()
+    """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
+
+
+class Created(NamedTuple):
+    """What became of a new job."""
+
+    new: bool
+    """False: there is a job with this id or key already."""
+    job_id: str
+    state: JobState
+    """QUEUED: its message has to be published. WAITING and SKIPPED: not."""
 
 
 class Change(NamedTuple):
@@ -156,6 +205,7 @@ class Ledger:
         self._reap = script(scripts.REAP)
         self._orphans = script(scripts.ORPHANS)
         self._unheard = script(scripts.UNHEARD)
+        self._close = script(scripts.HEAD + scripts.CLOSE)
         self._restore = script(scripts.HEAD + scripts.RESTORE)
         self._lock = script(scripts.LOCK)
         self._sweep = script(scripts.SWEEP)
@@ -218,13 +268,43 @@ class Ledger:
         Returns:
             None when the record is new, else the id of the job that is there already.
         """
-        text = spec.to_json() if spec else ""
-        latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
-        extra = [item for pair in {"key": key, "replay_of": replay_of}.items() if pair[1] for item in pair]
-        new, known = self._run(
-            self._create, job_id, text, queue, task_id or job_id, message, key, max(int(key_ttl), 1), latest, *extra
-        )
-        return None if new else _text(known)
+        made = self.create_many(
+            [NewJob(job_id, spec, queue, task_id, message, key=key, key_ttl=key_ttl, replay_of=replay_of)]
+        )[0]
+        return None if made.new else made.job_id
+
+    def create_many(self, jobs: Sequence[NewJob]) -> list[Created]:
+        """Write the records of new jobs, all of them in one transaction.
+
+        Args:
+            jobs: at most some hundreds: Redis serves nobody else meanwhile.
+
+        Returns:
+            For each job what became of it.
+
+        Raises:
+            UnknownJob: a job or batch that one of them is to come after is not known; the others are written all the
+                same.
+            SpecError: a batch takes no more jobs.
+        """
+        with _reach("new jobs"):
+            pipe = self.client.pipeline()
+            for job in jobs:
+                self._create(
+                    keys=[self._key("job", job.job_id)],
+                    args=[self.prefix, job.job_id, *_create_arguments(job)],
+                    client=pipe,
+                )
+            answers = pipe.execute()
+        made = []
+        for job, (code, *rest) in zip(jobs, answers, strict=True):
+            if code == 2:
+                what = _text(rest[0]).replace("batch:", "batch ")
+                raise UnknownJob(f"after: {what} is not known; its record may have expired")
+            if code == 3:
+                raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
+            made.append(Created(code == 1, _text(rest[0]), JobState(_text(rest[1]))))
+        return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
         """Ask for the end of a job; durable, so that it is carried out even when no worker is up now.
@@ -270,7 +350,14 @@ class Ledger:
         """
         return self._moved(job_id, holder, to, detail, fields)
 
-    def finish(self, job_id: str, holder: str, attempts: Sequence[Attempt], logs: Logs | None = None) -> bool:
+    def finish(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None = None,
+        output: str | None = None,
+    ) -> bool:
         """Write the outcome of a job that this worker holds: state, attempts and logs in one step.
 
         Args:
@@ -278,6 +365,7 @@ class Ledger:
             holder: this worker; the record must name it.
             attempts: all attempts; the last one decides the state.
             logs: captured output of the last attempt; None where no container ran.
+            output: the job's typed output as JSON; None when it has none.
 
         Returns:
             False when the record has another holder or has ended already: the caller drops it.
@@ -288,6 +376,8 @@ class Ledger:
             fields["node"] = last.node
         if last.started_at:
             fields["started_at"] = last.started_at.timestamp()
+        if output is not None:
+            fields["output"] = output
         return self._moved(job_id, holder, last.state, last.reason, fields, logs, last.number)
 
     def back_off(
@@ -437,6 +527,82 @@ class Ledger:
         """Take or keep a cluster-wide duty; False when another worker has it."""
         return bool(self._run_all("duty", self._lock, name, holder, ttl))
 
+    # -- batches -----------------------------------------------------------------------------------------------------
+
+    def create_batch(self, batch_id: str, **fields: str | float) -> bool:
+        """Write the record of a batch, before its jobs are.
+
+        Args:
+            batch_id: the batch's id.
+            fields: name, max_parallel (0: no limit), min_success (part of the jobs that must succeed), ...
+
+        Returns:
+            False when there was one already; it is left as it is.
+        """
+        key = self._key("batch", batch_id)
+        with _reach(f"batch {batch_id}"):
+            pipe = self.client.pipeline()
+            pipe.hsetnx(key, "created_at", repr(self.now()))
+            for name, value in fields.items():
+                pipe.hsetnx(key, name, value)
+            pipe.zadd(self._key("batches"), {batch_id: self.now()}, nx=True)
+            return bool(pipe.execute()[0])
+
+    def close_batch(self, batch_id: str, total: int) -> None:
+        """Note that all jobs of a batch have been submitted; it ends when the last of them has.
+
+        Args:
+            batch_id: the batch's id.
+            total: how many there are.
+        """
+        self._run_all(f"batch {batch_id}", self._close, batch_id, total)
+
+    def mark_batch_cancelled(self, batch_id: str, why: str) -> None:
+        """Note that a batch is to be cancelled: no further job of it is started. Its jobs are cancelled one by one."""
+        with _reach(f"batch {batch_id}"):
+            self.client.hset(self._key("batch", batch_id), "cancelled", why)
+
+    def batch(self, batch_id: str) -> BatchRecord:
+        """Return a batch's record.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        with _reach(f"batch {batch_id}"):
+            row = self.client.hgetall(self._key("batch", batch_id))
+        if not row:
+            raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
+        return _parse_batch(batch_id, row)
+
+    def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first."""
+        with _reach("batches"):
+            ids = [_text(item) for item in self.client.zrevrange(self._key("batches"), 0, limit - 1)]
+            pipe = self.client.pipeline(transaction=False)
+            for batch_id in ids:
+                pipe.hgetall(self._key("batch", batch_id))
+            return [_parse_batch(i, row) for i, row in zip(ids, pipe.execute(), strict=True) if row]
+
+    def ended_of(self, batch_id: str, offset: int = 0, limit: int = 500) -> list[str]:
+        """Return ids of a batch's jobs that have ended, in the order in which they did.
+
+        Args:
+            batch_id: the batch's id.
+            offset: how many to pass over.
+            limit: at most so many.
+        """
+        with _reach(f"batch {batch_id}"):
+            found = self.client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
+        return [_text(item) for item in found]
+
+    def batch_changes(self, batch_id: str) -> Subscription:
+        """Return a subscription to the ends of a batch's jobs; use it in a ``with`` statement."""
+        return Subscription(self.client, self._key("changes", "batch", batch_id))
+
+    def new_orphans(self) -> Subscription:
+        """Return a subscription to the ids of jobs that may be taken over or started right now."""
+        return Subscription(self.client, self._key("orphaned"))
+
     # -- everybody --------------------------------------------------------------------------------------------------
 
     def get(self, job_id: str) -> JobRecord:
@@ -570,6 +736,21 @@ class Subscription:
         return _text(message["data"]) if message else None
 
 
+def _create_arguments(job: NewJob) -> list[str | float]:
+    spec = job.spec
+    latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
+    options: dict[str, object] = {
+        "fields": {name: value for name, value in (("key", job.key), ("replay_of", job.replay_of)) if value}
+    }
+    if job.batch:
+        options |= {"batch": job.batch, "index": job.index}
+    if job.after:
+        options["after"] = job.after
+    text = spec.to_json() if spec else ""
+    ttl = max(int(job.key_ttl), 1)
+    return [text, job.queue, job.task_id or job.job_id, job.message, job.key, ttl, latest, json.dumps(options)]
+
+
 def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
     """Return the record that a hash holds."""
     fields = {_text(k): _text(v) for k, v in row.items()}
@@ -599,8 +780,32 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         due_at=_time(fields["due_at"]) if fields.get("due_at") else None,
         image=fields.get("image", ""),
         key=fields.get("key", ""),
+        batch=fields.get("batch", ""),
+        index=int(fields["index"]) if fields.get("index") else None,
+        output=json.loads(fields["output"]) if fields.get("output") else None,
         replay_of=fields.get("replay_of", ""),
         replayed_by=fields.get("replayed_by", ""),
+    )
+
+
+def _parse_batch(batch_id: str, row: Mapping[Any, Any]) -> BatchRecord:
+    fields = {_text(k): _text(v) for k, v in row.items()}
+    counts = {JobState(name[2:]): int(value) for name, value in fields.items() if name.startswith("n:") and int(value)}
+    return BatchRecord(
+        id=batch_id,
+        name=fields.get("name", ""),
+        created_at=_time(fields["created_at"]),
+        ended_at=_time(fields["ended_at"]) if fields.get("ended_at") else None,
+        state=JobState(fields["state"]) if fields.get("state") else None,
+        reason=fields.get("reason", ""),
+        total=int(fields["total"]) if "total" in fields else None,
+        size=int(fields.get("size", 0)),
+        counts=counts,
+        max_parallel=int(float(fields.get("max_parallel", 0))),
+        min_success=float(fields.get("min_success", 1)),
+        cancelled=fields.get("cancelled", ""),
+        reduced_by=fields.get("reduced_by", ""),
+        reduces=fields.get("reduces", ""),
     )
 
 
