@@ -23,7 +23,7 @@ from jaas_submit import broker
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger, connect
 from jaas_submit.names import TASK_RUN, job_id_of
-from jaas_worker import tasks
+from jaas_worker import logsetup, tasks
 from jaas_worker.engine import Engine, SwarmInfo
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
@@ -124,6 +124,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     tasks.register(app)
     # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
+    logsetup.install(settings.log_format)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
     return app
 

@@ -12,6 +12,7 @@ from jaas_submit.errors import JobFailed, LedgerUnavailable
 from jaas_submit.names import job_id_of
 from jaas_submit.records import Attempt
 from jaas_submit.states import Cause
+from jaas_worker.logsetup import Action, action
 from jaas_worker.observe import refused_outcome
 
 __all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
@@ -36,14 +37,26 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> None:
     attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
     try:
         if not runner.ledger.create(job_id, None, queue, task_id):
-            logger.error("a bad message came under the id of job %s, which goes on: %s", job_id, reason)
+            logger.error(
+                "a bad message came under the id of job %s, which goes on: %s",
+                job_id,
+                reason,
+                extra=action(Action.JOB_REFUSED, job_id=job_id),
+            )
             return
         runner.ledger.claim(job_id, runner.holder)
         runner.ledger.finish(job_id, runner.holder, [attempt])
         runner.ledger.reported(job_id, runner.holder)
-        logger.error("recorded a bad message as failed job %s: %s", job_id, reason)
+        logger.error(
+            "recorded a bad message as failed job %s: %s",
+            job_id,
+            reason,
+            extra=action(Action.JOB_REFUSED, job_id=job_id),
+        )
     except LedgerUnavailable:
-        logger.exception("a bad message could not be recorded: %s", reason)
+        logger.exception(
+            "a bad message could not be recorded: %s", reason, extra=action(Action.JOB_REFUSED, job_id=job_id)
+        )
 
 
 class Consumer(CeleryConsumer):
@@ -72,6 +85,7 @@ class Consumer(CeleryConsumer):
                 FOREIGN_QUEUE,
                 name,
                 self.app.jaas.settings.queue,
+                extra=action(Action.QUEUE_FOREIGN),
             )
             self.cancel_task_queue(FOREIGN_QUEUE)
             return

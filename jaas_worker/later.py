@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from jaas_worker.logsetup import Action, action
+
 __all__ = ["Later"]
 
 logger = logging.getLogger(__name__)
@@ -51,4 +53,4 @@ class Later:
             try:
                 what()
             except Exception:  # one bad call must not end all that come after it
-                logger.exception("a delayed call failed")
+                logger.exception("a delayed call failed", extra=action(Action.STEP_FAILED))

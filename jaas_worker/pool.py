@@ -33,6 +33,7 @@ from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.records import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
+from jaas_worker.logsetup import Action, action
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
@@ -120,7 +121,12 @@ class CeleryDelivery:
             return self.pool.wait_on_loop(partial(self._revoke, result))
         failed, value = self._run_body(result)
         if failed and not isinstance(_exception(value), JobFailed):
-            logger.warning("job %s: Celery could not store its result: %r", self.job_id, _exception(value))
+            logger.warning(
+                "job %s: Celery could not store its result: %r",
+                self.job_id,
+                _exception(value),
+                extra=action(Action.RESULT_NOT_STORED),
+            )
             return False
         self._outcome = (failed, value if failed else result.sentence(), result.duration or 0.0)
         return True
@@ -207,7 +213,8 @@ class TaskPool(BasePool):
             try:
                 return make()
             except LedgerUnavailable as error:
-                logger.error("waiting: %s", error)  # noqa: TRY400 (an outage, not a defect: one line)
+                # An outage, not a defect: one line.
+                logger.error("waiting: %s", error, extra=action(Action.REDIS_AWAY))  # noqa: TRY400 (no traceback)
                 worker_state.maybe_shutdown()
                 time.sleep(2.0)
             except JaasError as error:
@@ -321,7 +328,7 @@ class TaskPool(BasePool):
             try:
                 call()
             except Exception:  # one request's trouble must not end the worker
-                logger.exception("a callback failed")
+                logger.exception("a callback failed", extra=action(Action.STEP_FAILED))
 
     # -- the reconciler's side --------------------------------------------------------------------------------------
 
@@ -354,7 +361,7 @@ class TaskPool(BasePool):
             try:
                 self.runner.renew_lease(self.app.jaas.about(self.runner))
             except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
-                logger.warning("the lease could not be renewed: %s", error)
+                logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
 
 
 def _nothing(*_: Any) -> None:

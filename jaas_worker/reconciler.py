@@ -14,6 +14,7 @@ from jaas_submit.errors import EngineRefused, SpecError, TemporaryError
 from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.engine import Engine, ServiceView
+from jaas_worker.logsetup import Action, action
 from jaas_worker.observe import attempt_task, parse_time
 from jaas_worker.settings import Settings
 from jaas_worker.translate import spec_of_service
@@ -100,9 +101,9 @@ class Reconciler:
             try:
                 self.run_once()
             except (TemporaryError, EngineRefused) as error:
-                logger.warning("reconciling failed for now: %s", error)
+                logger.warning("reconciling failed for now: %s", error, extra=action(Action.RECONCILE_FAILED))
             except Exception:  # the next round may work, and it must come
-                logger.exception("reconciling failed")
+                logger.exception("reconciling failed", extra=action(Action.RECONCILE_FAILED))
             self._closed.wait(self._settings.reconcile_interval)
 
     def run_once(self) -> Repairs:
@@ -147,7 +148,12 @@ class Reconciler:
         for job_id in taken:
             self._inject(job_id)
         if taken:
-            logger.info("took %d jobs that nobody held: %s", len(taken), ", ".join(taken[:5]))
+            logger.info(
+                "took %d jobs that nobody held: %s",
+                len(taken),
+                ", ".join(taken[:5]),
+                extra=action(Action.RECONCILE_TOOK),
+            )
         return taken
 
     def _settle_services(self) -> tuple[list[str], list[str]]:
@@ -172,7 +178,11 @@ class Reconciler:
                 # Of a job that goes on, the services of earlier attempts are left behind.
                 over = record.terminal or service.labels.get(LABEL_ATTEMPT) in {str(a.number) for a in record.attempts}
                 if over and self._engine.remove(service.id):
-                    logger.info("removed service %s, whose attempt has ended", service.name)
+                    logger.info(
+                        "removed service %s, whose attempt has ended",
+                        service.name,
+                        extra=action(Action.SERVICE_REMOVED, job_id=record.id, service=service.name),
+                    )
                     removed.append(service.name)
         restored = [job_id for job_id, unknown in by_job.items() if self._restore(job_id, unknown, now, removed)]
         return removed, restored
@@ -188,17 +198,32 @@ class Reconciler:
         try:
             spec = spec_of_service(service.labels, service.env)
         except (SpecError, ValueError) as error:
-            logger.warning("service %s: its labels are not readable: %s", service.name, error)
+            logger.warning(
+                "service %s: its labels are not readable: %s",
+                service.name,
+                error,
+                extra=action(Action.SERVICE_UNKNOWN, job_id=job_id, service=service.name),
+            )
             spec = None
         if spec is not None and number > 0:
             if self._ledger.restore(job_id, spec, self._settings.queue, number):
-                logger.warning("job %s: Redis had lost its record; made again from service %s", job_id, service.name)
+                logger.warning(
+                    "job %s: Redis had lost its record; made again from service %s",
+                    job_id,
+                    service.name,
+                    extra=action(Action.JOB_RESTORED, job_id=job_id, attempt=number, service=service.name),
+                )
                 return True
             return False
         task = attempt_task(self._engine.tasks_of(service.id))
         if task is None or task.ended:
             state = task.state if task else "without a task"
-            logger.error("removed service %s, of which no record knows and which is %s", service.name, state)
+            logger.error(
+                "removed service %s, of which no record knows and which is %s",
+                service.name,
+                state,
+                extra=action(Action.SERVICE_UNKNOWN, job_id=job_id, service=service.name),
+            )
             if self._engine.remove(service.id):
                 removed.append(service.name)
         return False

@@ -35,6 +35,7 @@ from jaas_worker.later import Later
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.logs import read_logs
 from jaas_worker.observe import (
+from jaas_worker.logsetup import Action, about, about_job, action
     StopRequest,
     gone_outcome,
     lost_outcome,
@@ -111,7 +112,7 @@ class Runner:
         try:
             self.renew_lease({})
         except LedgerUnavailable as error:
-            logger.warning("no lease yet: %s", error)
+            logger.warning("no lease yet: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
         self._later.start()
         self.tracker.start()
         self._listen.start()
@@ -162,7 +163,7 @@ class Runner:
             try:
                 call()
             except TemporaryError as error:
-                logger.warning("%s; trying again", error)
+                logger.warning("%s; trying again", error, extra=action(Action.STEP_REPEATED))
                 self._later.call(1.0, lambda: self.background(call))
 
         if not self._closing:
@@ -179,7 +180,10 @@ class Runner:
         """
         asked = time.monotonic()
         if not self.ledger.renew(self.holder, self.settings.lease, info):
-            logger.warning("the lease had run out; jobs of this worker may have been taken over by others")
+            logger.warning(
+                "the lease had run out; jobs of this worker may have been taken over by others",
+                extra=action(Action.LEASE_LOST),
+            )
         self._lease_until = asked + self.settings.lease
 
     def stats(self) -> dict[str, int]:
@@ -213,12 +217,21 @@ class Runner:
                     released += self.ledger.release(entry.job_id, self.holder)
                     failpoint("release.after")
                 except LedgerUnavailable as error:
-                    logger.warning("job %s could not be handed over, its lease will run out: %s", entry.job_id, error)
+                    logger.warning(
+                        "job %s could not be handed over, its lease will run out: %s",
+                        entry.job_id,
+                        error,
+                        extra=action(Action.LEASE_NOT_RENEWED, job_id=entry.job_id),
+                    )
         try:
             self.ledger.drop_lease(self.holder)
         except LedgerUnavailable:
-            logger.warning("the lease could not be given back; it will run out")
-        logger.info("handed over %d jobs; their containers go on", released)
+            logger.warning("the lease could not be given back; it will run out", extra=action(Action.LEASE_NOT_RENEWED))
+        logger.info(
+            "handed over %d jobs; their containers go on",
+            released,
+            extra=action(Action.WORKER_HANDED_OVER, jobs=released),
+        )
 
     # -- steps and their repetition ---------------------------------------------------------------------------------
 
@@ -246,16 +259,22 @@ class Runner:
     def _try(self, step: Step, entry: Entry) -> None:
         """Run one step; repeat it later when it failed for now."""
         try:
+        with about(entry):
+            self._try_now(step, entry)
+
+    def _try_now(self, step: Step, entry: Entry) -> None:
             step(entry)
             entry.tries = 0
         except TemporaryError as error:
             entry.tries += 1
             delay = min(0.2 * 2 ** min(entry.tries, 10), 10.0)
-            logger.warning("job %s: %s; trying again in %.1f s", entry.job_id, error, delay)
+            logger.warning(
+                "job %s: %s; trying again in %.1f s", entry.job_id, error, delay, extra=action(Action.STEP_REPEATED)
+            )
             self._later.call(delay, partial(self._again, step, entry))
         except Exception as error:  # a defect in one job's handling must not take the worker down
             entry.tries += 1
-            logger.exception("job %s: unexpected error", entry.job_id)
+            logger.exception("job %s: unexpected error", entry.job_id, extra=action(Action.STEP_FAILED))
             if entry.tries < _MOST_SURPRISES:
                 self._later.call(1.0, partial(self._again, step, entry))
             elif entry.phase in {Phase.LAUNCHING, Phase.TRACKED}:
@@ -398,7 +417,12 @@ class Runner:
         if service is None:
             self._gone(entry)
             return
-        logger.info("job %s: took over service %s", entry.job_id, entry.service)
+        logger.info(
+            "job %s: took over service %s",
+            entry.job_id,
+            entry.service,
+            extra=action(Action.JOB_ADOPTED, service=entry.service),
+        )
         entry.service_id = service.id
         self._track(entry)
 
@@ -433,12 +457,20 @@ class Runner:
             fields["late"] = 1
         if not self.ledger.move(entry.job_id, self.holder, JobState.PENDING, **fields):
             # Another worker took the job over while we were suspended; it has found the same service by its name.
-            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            logger.warning(
+                "job %s: another worker has taken it over", entry.job_id, extra=action(Action.JOB_TAKEN_AWAY)
+            )
             self._drop(entry)
             return
         failpoint("pending.after")
         entry.state = JobState.PENDING
         self._track(entry)
+        logger.info(
+            "job %s: launched as service %s",
+            entry.job_id,
+            entry.service,
+            extra=action(Action.JOB_LAUNCHED, service=entry.service, image=now.image),
+        )
 
     def _pin_image(self, entry: Entry, spec: JobSpec) -> str:
         """Return the image with the digest that all attempts of this job use; empty where no registry tells one."""
@@ -451,7 +483,7 @@ class Runner:
         if found is None:
             return ""
         if found.note:
-            logger.warning("job %s: %s", entry.job_id, found.note)
+            logger.warning("job %s: %s", entry.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
         # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
         self.ledger.move(entry.job_id, self.holder, JobState.LAUNCHING, detail=found.note, image=found.pinned)
         entry.image = found.pinned
@@ -494,6 +526,12 @@ class Runner:
         entry.running_since = time.monotonic()
         entry.state = JobState.RUNNING
         entry.delivery.running(entry.node or "?", entry.service)
+        logger.info(
+            "job %s: running on %s",
+            entry.job_id,
+            entry.node or "?",
+            extra=action(Action.JOB_RUNNING, node=entry.node, service=entry.service),
+        )
 
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """Begin to write the end down."""
@@ -502,6 +540,7 @@ class Runner:
             self.tracker.forget(entry)
 
     def service_gone(self, entry: Entry) -> None:
+    @about_job
         """Somebody removed the service, or a stop that took too long did."""
         if self._finish_by(entry, self._finish_gone):
             self.tracker.forget(entry)
@@ -509,7 +548,9 @@ class Runner:
     def _note(self, entry: Entry, state: JobState, **fields: Any) -> None:
         """Write an observation down; one that cannot be written now is seen again in the next round."""
         if not self.ledger.move(entry.job_id, self.holder, state, **fields):
-            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            logger.warning(
+                "job %s: another worker has taken it over", entry.job_id, extra=action(Action.JOB_TAKEN_AWAY)
+            )
             self._drop(entry)
 
     def node_lost(self, entry: Entry, task: TaskView) -> None:
@@ -520,7 +561,7 @@ class Runner:
                 return  # being stopped by the swarm: a drain, or somebody's update
             node = self._node_name(task.node_id) or task.node_id
             detail = f"node {node} is down: whether the container still runs is unknown"
-            logger.warning("job %s: %s", entry.job_id, detail)
+            logger.warning("job %s: %s", entry.job_id, detail, extra=action(Action.JOB_NODE_LOST, node=node))
             self._note(entry, entry.state, detail=detail)
             entry.detail, entry.node, entry.lost_since = detail, node, time.monotonic()
             entry.lost = task
@@ -571,7 +612,9 @@ class Runner:
                 return
         failpoint("finish.before")
         if not self.ledger.finish(entry.job_id, self.holder, attempts, logs):
-            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            logger.warning(
+                "job %s: another worker has taken it over", entry.job_id, extra=action(Action.JOB_TAKEN_AWAY)
+            )
             self._drop(entry)
             return
         failpoint("finish.after")
@@ -590,11 +633,15 @@ class Runner:
         if not done and cancel:
             return False
         if not done:
-            logger.warning("job %s: another worker has taken it over", entry.job_id)
+            logger.warning(
+                "job %s: another worker has taken it over", entry.job_id, extra=action(Action.JOB_TAKEN_AWAY)
+            )
             self._drop(entry)
             return True
         self._remove_service(entry)
-        logger.info("job %s: %s", entry.job_id, why)
+        logger.info(
+            "job %s: %s", entry.job_id, why, extra=action(Action.JOB_RETRYING, cause=last.cause, delay=round(delay, 1))
+        )
         # Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
         delivery = entry.delivery
         delivery.retrying(why, delay)
@@ -608,10 +655,17 @@ class Runner:
             return
 
         def remove() -> None:
-            try:
-                self.engine.remove(entry.service_id)
-            except (TemporaryError, EngineRefused) as error:
-                logger.warning("job %s: service %s is left to the reconciler: %s", entry.job_id, entry.service, error)
+            with about(entry):
+                try:
+                    self.engine.remove(entry.service_id)
+                except (TemporaryError, EngineRefused) as error:
+                    logger.warning(
+                        "job %s: service %s is left to the reconciler: %s",
+                        entry.job_id,
+                        entry.service,
+                        error,
+                        extra=action(Action.SERVICE_LEFT),
+                    )
 
         def start() -> None:
             if not self._closing:
@@ -633,7 +687,18 @@ class Runner:
         failpoint("report.after")
         self.ledger.reported(entry.job_id, self.holder)
         failpoint("reported.after")
-        logger.info("%s", result.sentence())
+        logger.info(
+            "%s",
+            result.sentence(),
+            extra=action(
+                Action.JOB_ENDED,
+                state=result.state,
+                cause=result.cause,
+                exit_code=result.exit_code,
+                node=result.node,
+                duration=result.duration,
+            ),
+        )
         delivery = entry.delivery
         self._forget(entry)
         delivery.done()
@@ -651,12 +716,18 @@ class Runner:
             self._finishers.submit(self._send_stop, entry)
 
     def _send_stop(self, entry: Entry) -> None:
+    @about_job
         failpoint("stop.before")
         try:
             self.engine.stop(entry.service_id)
             failpoint("stop.after")
         except (TemporaryError, EngineRefused) as error:
-            logger.warning("job %s: its container could not be stopped yet: %s", entry.job_id, error)
+            logger.warning(
+                "job %s: its container could not be stopped yet: %s",
+                entry.job_id,
+                error,
+                extra=action(Action.JOB_STOP_FAILED),
+            )
             if not self._closing:
                 self._later.call(1.0, lambda: self._resend_stop(entry))
             return
@@ -677,11 +748,16 @@ class Runner:
                 self._check_times(entry, now)
 
     def _check_times(self, entry: Entry, now: float) -> None:
+    @about_job
         spec = entry.spec
         assert spec is not None
         if entry.stop_sent is not None:
             if now - entry.stop_sent > spec.stop_grace + self.settings.stop_timeout:
-                logger.warning("job %s: its container did not stop in time; removing the service", entry.job_id)
+                logger.warning(
+                    "job %s: its container did not stop in time; removing the service",
+                    entry.job_id,
+                    extra=action(Action.JOB_STOP_FAILED),
+                )
                 entry.stop_sent = now
                 self._finishers.submit(self._remove_stuck, entry)
         elif entry.deadline is not None and now > entry.deadline:
@@ -720,10 +796,11 @@ class Runner:
         return max(seen, time.time() - entry.started_at.timestamp()) if entry.started_at else seen
 
     def _remove_stuck(self, entry: Entry) -> None:
+    @about_job
         try:
             self.engine.remove(entry.service_id)
         except (TemporaryError, EngineRefused) as error:
-            logger.warning("job %s: %s", entry.job_id, error)
+            logger.warning("job %s: %s", entry.job_id, error, extra=action(Action.SERVICE_LEFT))
 
     def _check_cancels(self) -> None:
         """Find cancellations whose notice did not get through."""

@@ -12,6 +12,7 @@ from jaas_submit.client import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.spec import parse_duration, parse_size
+from jaas_worker.logsetup import LogFormat
 
 __all__ = ["Settings"]
 
@@ -116,6 +117,10 @@ class Settings(BaseSettings):
 
     stop_timeout: Seconds = Field(30.0, ge=1, le=3600)
     """Seconds beyond the job's ``stop_grace`` to wait for a stopped container's end; then its service is removed."""
+
+    log_format: LogFormat = "auto"
+    """How the worker's log looks: ``json`` (one object a line), ``console`` (for people), or ``auto``: console on a
+    terminal, JSON elsewhere."""
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -19,6 +19,7 @@ from typing import Protocol
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
 from jaas_worker.engine import Engine, TaskView
 from jaas_worker.entry import Entry
+from jaas_worker.logsetup import Action, about, action
 from jaas_worker.observe import attempt_task
 from jaas_worker.settings import Settings
 
@@ -132,17 +133,17 @@ class Tracker:
                         next_states = time.monotonic() + max(self._settings.state_interval, 20 * took)
             except (TemporaryError, EngineRefused) as error:
                 # What happened to the jobs is unknown, and nothing is concluded from it.
-                logger.warning("cannot follow the jobs in flight for now: %s", error)
+                logger.warning("cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_AWAY))
                 pause = 1.0
             except Exception:  # the thread that follows every job must not end
-                logger.exception("the tracker stumbled")
+                logger.exception("the tracker stumbled", extra=action(Action.STEP_FAILED))
                 pause = 1.0
             if started >= next_tick:
                 next_tick = started + 1.0
                 try:
                     self._listener.tick()
                 except Exception:  # as above
-                    logger.exception("looking at what is overdue failed")
+                    logger.exception("looking at what is overdue failed", extra=action(Action.STEP_FAILED))
 
     def _look_closely(self) -> None:
         """Look at single services that an event named: cheaper than all of them, sooner than the next round."""
@@ -181,6 +182,10 @@ class Tracker:
                 entry.missing_since = now
 
     def _tell(self, entry: Entry, task: TaskView) -> None:
+        with about(entry):
+            self._tell_listener(entry, task)
+
+    def _tell_listener(self, entry: Entry, task: TaskView) -> None:
         entry.task_seen = True
         if task.ended:
             self._listener.task_ended(entry, task)
@@ -210,7 +215,7 @@ class Tracker:
             except (EngineUnavailable, EngineRefused) as error:
                 logger.debug("no events from the engine: %s", error)
             except Exception:  # polling goes on without events, but they must come back
-                logger.exception("following the engine's events failed")
+                logger.exception("following the engine's events failed", extra=action(Action.STEP_FAILED))
             if not self._closed:
                 time.sleep(1.0)
 

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 from kombu.transport import redis
 
+from jaas_worker.logsetup import Action, action
+
 __all__ = ["Channel", "Transport"]
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,6 @@ class Transport(redis.Transport):
     def poisoned(self, queue: str, size: int, reason: str) -> None:
         """Hand a bad entry to whoever records it. Its content is not shown: it may be a job's, cut in half."""
         text = f"a queue entry of {size:,} characters could not be read: {reason}"
-        logger.error("%s", text)
+        logger.error("%s", text, extra=action(Action.JOB_REFUSED))
         for record in self.sinks:
             record(queue, text)

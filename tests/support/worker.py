@@ -72,7 +72,14 @@ class Installation:
 
     def environment(self, **settings: object) -> dict[str, str]:
         """Return the environment of a program that belongs to this installation."""
-        wanted = {"prefix": self.prefix, "queue": self.queue, "redis_url": self.redis_url, **settings}
+        # For people: `exceptions_in` and failing tests' reports read tracebacks as Python prints them.
+        wanted = {
+            "log_format": "console",
+            "prefix": self.prefix,
+            "queue": self.queue,
+            "redis_url": self.redis_url,
+            **settings,
+        }
         named = {f"JAAS_{name.upper()}": str(value) for name, value in wanted.items()}
         return clean_env(DOCKER_HOST=self.engine_host, **named)
 
