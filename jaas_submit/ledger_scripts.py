@@ -11,11 +11,108 @@ local job = KEYS[1]
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
 local stamp = string.format('%.6f', now)
+local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1, SKIPPED = 1}
+local settle
+local function key(one) return P .. ':job:' .. one end
+-- Moves any job; one that ends settles its batch and those that depend on it.
+local function shift(one, from, to, detail)
+  if from then redis.call('ZREM', P .. ':state:' .. from, one) end
+  redis.call('ZADD', P .. ':state:' .. to, stamp, one)
+  redis.call('HSET', key(one), 'state', to, 'updated_at', stamp)
+  redis.call('PUBLISH', P .. ':changes:' .. one, cjson.encode({id = one, state = to, detail = detail or ''}))
+  local batch = redis.call('HGET', key(one), 'batch')
+  if batch then
+    if from then redis.call('HINCRBY', P .. ':batch:' .. batch, 'n:' .. from, -1) end
+    redis.call('HINCRBY', P .. ':batch:' .. batch, 'n:' .. to, 1)
+  end
+end
 local function move(from, to, detail)
-  if from then redis.call('ZREM', P .. ':state:' .. from, id) end
-  redis.call('ZADD', P .. ':state:' .. to, stamp, id)
-  redis.call('HSET', job, 'state', to, 'updated_at', stamp)
-  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = to, detail = detail or ''}))
+  shift(id, from, to, detail)
+  if ENDED[to] then settle(id, to) end
+end
+-- A job that waited may be started now: by whoever looks for orphans first, without a message.
+local function start(one)
+  shift(one, 'WAITING', 'QUEUED')
+  redis.call('ZADD', P .. ':orphans', stamp, one)
+  redis.call('PUBLISH', P .. ':orphaned', one)
+end
+local function batch_room(batch)
+  local b = redis.call('HMGET', P .. ':batch:' .. batch, 'max_parallel', 'active', 'cancelled')
+  if b[3] then return 0 end
+  local most = tonumber(b[1] or '0')
+  if most == 0 then return 1 end
+  return most - tonumber(b[2] or '0')
+end
+-- Counts a job among its batch's active ones, if there is room; false when it has to stand in line.
+local function enter(one, batch)
+  if batch_room(batch) <= 0 then
+    redis.call('ZADD', P .. ':batch:' .. batch .. ':line', redis.call('HGET', key(one), 'index') or 0, one)
+    return false
+  end
+  redis.call('HINCRBY', P .. ':batch:' .. batch, 'active', 1)
+  redis.call('HSET', key(one), 'active', 1)
+  return true
+end
+local function free(one)
+  local batch = redis.call('HGET', key(one), 'batch')
+  if not batch or enter(one, batch) then start(one) end
+end
+local function satisfied(on, state)
+  return on == 'finish' or (on == 'success') == (state == 'SUCCEEDED')
+end
+-- Ends a batch whose jobs have all been submitted and have all ended. Returns its state, or nothing.
+local function close(batch)
+  local name = P .. ':batch:' .. batch
+  local b = redis.call('HMGET', name, 'total', 'done', 'min_success', 'n:SUCCEEDED')
+  if not b[1] or b[2] or redis.call('LLEN', name .. ':ended') < tonumber(b[1]) then return nil end
+  local needed = math.ceil(tonumber(b[1]) * tonumber(b[3] or '1') - 1e-9)
+  local good = tonumber(b[4] or '0')
+  local state = good >= needed and 'SUCCEEDED' or 'FAILED'
+  local why = good .. ' of ' .. b[1] .. ' jobs succeeded, ' .. needed .. ' needed'
+  redis.call('HSET', name, 'done', 1, 'state', state, 'ended_at', stamp, 'reason', why)
+  redis.call('PUBLISH', P .. ':changes:batch:' .. batch, 'done')
+  return state, why
+end
+settle = function(first, first_state)
+  local todo = {{first, first_state, 'job ' .. first .. ' is ' .. first_state}}
+  while #todo > 0 do
+    local one, state, why = unpack(table.remove(todo))
+    for _, entry in ipairs(redis.call('SMEMBERS', P .. ':after:' .. one)) do
+      local other, on = string.match(entry, '^(.*)|(%a+)$')
+      if redis.call('HGET', key(other), 'state') == 'WAITING' then
+        if satisfied(on, state) then
+          if redis.call('HINCRBY', key(other), 'needs', -1) <= 0 then free(other) end
+        else
+          redis.call('HSET', key(other), 'detail', why, 'attempts', cjson.encode({
+            {number = 0, state = 'SKIPPED', cause = 'skipped', reason = why}}))
+          redis.call('ZREM', P .. ':deadlines', other)
+          shift(other, 'WAITING', 'SKIPPED', why)
+          -- A worker has to tell Celery of it.
+          redis.call('ZADD', P .. ':orphans', stamp, other)
+          todo[#todo + 1] = {other, 'SKIPPED', 'job ' .. other .. ' was skipped: ' .. why}
+        end
+      end
+    end
+    redis.call('DEL', P .. ':after:' .. one)
+    local batch = redis.call('HGET', key(one), 'batch')
+    if batch then
+      local name = P .. ':batch:' .. batch
+      if redis.call('HGET', key(one), 'active') then
+        redis.call('HDEL', key(one), 'active')
+        redis.call('HINCRBY', name, 'active', -1)
+      end
+      redis.call('ZREM', name .. ':line', one)
+      redis.call('RPUSH', name .. ':ended', one)
+      redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
+      while batch_room(batch) > 0 do
+        local next = redis.call('ZPOPMIN', name .. ':line')[1]
+        if not next then break end
+        if redis.call('HGET', key(next), 'state') == 'WAITING' and enter(next, batch) then start(next) end
+      end
+      local ended, reason = close(batch)
+      if ended then todo[#todo + 1] = {'batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. reason} end
+    end
+  end
 end
 local function hold(holder)
   redis.call('HSET', job, 'holder', holder)
@@ -30,28 +127,85 @@ end
 """
 
 # ARGV: 3 spec, 4 queue, 5 task_id, 6 message, 7 key, 8 seconds the key holds, 9 seconds until it has to be looked at
-# if nobody has claimed it (0: never), then field, value, ...
-# Returns {1, id} when the record is new, {0, id of the job that is there already} by id or key.
+# if nobody has claimed it (0: never), 10 as JSON: fields, batch, index, after: {{id or "batch:ID", on}, ...}.
+# Returns {1, id, state} when the record is new, {0, id of the job that is there already by id or key, its state},
+# {2, what} when a job or batch it is to come after is not known, {3} when its batch has been cancelled or closed.
 CREATE: Final = """
-if redis.call('EXISTS', job) == 1 then return {0, id} end
+if redis.call('EXISTS', job) == 1 then return {0, id, redis.call('HGET', job, 'state')} end
 if ARGV[7] ~= '' then
   local known = redis.call('GET', P .. ':key:' .. ARGV[7])
-  if known and redis.call('EXISTS', P .. ':job:' .. known) == 1 then return {0, known} end
-  redis.call('SET', P .. ':key:' .. ARGV[7], id, 'EX', ARGV[8])
+  if known and redis.call('EXISTS', key(known)) == 1 then return {0, known, redis.call('HGET', key(known), 'state')} end
 end
-for i = 10, #ARGV, 2 do
-  redis.call('HSET', job, ARGV[i], ARGV[i + 1])
-  local original = P .. ':job:' .. ARGV[i + 1]
-  if ARGV[i] == 'replay_of' and redis.call('EXISTS', original) == 1 then
-    redis.call('HSET', original, 'replayed_by', id)
+local o = cjson.decode(ARGV[10])
+if o.batch then
+  local b = redis.call('HMGET', P .. ':batch:' .. o.batch, 'created_at', 'cancelled', 'total')
+  if not b[1] then return {2, 'batch:' .. o.batch} end
+  if b[2] or b[3] then return {3} end
+end
+local found = {}
+for _, dependency in ipairs(o.after or {}) do
+  local on = dependency[1]
+  local state
+  if string.sub(on, 1, 6) == 'batch:' then
+    local b = redis.call('HMGET', P .. ':' .. on, 'created_at', 'state')
+    if not b[1] then return {2, on} end
+    state = b[2]
+  else
+    state = redis.call('HGET', key(on), 'state')
+    if not state then return {2, on} end
+    if not ENDED[state] then state = nil end
+  end
+  found[#found + 1] = {on, dependency[2], state}
+end
+if ARGV[7] ~= '' then redis.call('SET', P .. ':key:' .. ARGV[7], id, 'EX', ARGV[8]) end
+for field, value in pairs(o.fields or {}) do
+  redis.call('HSET', job, field, value)
+  if field == 'replay_of' and redis.call('EXISTS', key(value)) == 1 then
+    redis.call('HSET', key(value), 'replayed_by', id)
   end
 end
 if tonumber(ARGV[9]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id) end
 redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', ARGV[5], 'message', ARGV[6], 'holder', '',
   'attempt', 0, 'attempts', '[]', 'created_at', stamp)
 redis.call('ZADD', P .. ':jobs', stamp, id)
-move(nil, 'QUEUED')
-return {1, id}
+if o.batch then
+  redis.call('HSET', job, 'batch', o.batch, 'index', o.index)
+  redis.call('HINCRBY', P .. ':batch:' .. o.batch, 'size', 1)
+end
+local needs, skip = 0, nil
+for _, dependency in ipairs(found) do
+  if not dependency[3] then
+    redis.call('SADD', P .. ':after:' .. dependency[1], id .. '|' .. dependency[2])
+    needs = needs + 1
+  elseif not satisfied(dependency[2], dependency[3]) then
+    skip = dependency[1] .. ' is ' .. dependency[3]
+  end
+end
+local state = 'QUEUED'
+if skip then
+  state = 'SKIPPED'
+  redis.call('HSET', job, 'detail', skip, 'attempts', cjson.encode({
+    {number = 0, state = 'SKIPPED', cause = 'skipped', reason = skip}}))
+  redis.call('ZADD', P .. ':orphans', stamp, id)
+elseif needs > 0 then
+  redis.call('HSET', job, 'needs', needs)
+  state = 'WAITING'
+elseif o.batch and not enter(id, o.batch) then
+  state = 'WAITING'
+end
+move(nil, state)
+return {1, id, state}
+"""
+
+# ARGV: 2 batch, 3 how many jobs it has. No more are submitted to it.
+CLOSE: Final = """
+local batch = ARGV[2]
+local name = P .. ':batch:' .. batch
+if redis.call('EXISTS', name) == 0 then return 0 end
+redis.call('HSETNX', name, 'total', ARGV[3])
+local ended, why = close(batch)
+if ended then settle('batch:' .. batch, ended) end
+return 1
 """
 
 # ARGV: 3 holder. Returns {action, state of the record before the claim}.
@@ -61,7 +215,7 @@ local state, owner = r[1], r[2]
 if not state then return {'unknown', ''} end
 local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
 if tonumber(r[4]) > heard then redis.call('HSET', P .. ':heard', r[3], r[4]) end
-local terminal = state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED'
+local terminal = ENDED[state]
 if terminal and r[5] == '1' then return {'done', state} end
 if state == 'BACKOFF' then
   local due = redis.call('ZSCORE', P .. ':due', id)
@@ -88,6 +242,11 @@ if state == 'BACKOFF' then
   redis.call('ZREM', P .. ':due', id)
   move('BACKOFF', 'LAUNCHING')
   return {'launch', state}
+end
+if state == 'WAITING' then
+  -- A message cannot start what waits for others.
+  unhold(ARGV[3])
+  return {'early', state}
 end
 return {'adopt', state}
 """
@@ -147,9 +306,9 @@ CANCEL: Final = """
 local r = redis.call('HMGET', job, 'state', 'holder', 'cancel')
 local state = r[1]
 if not state then return {0, '', ''} end
-if state == 'SUCCEEDED' or state == 'FAILED' or state == 'CANCELLED' then return {0, state, r[2]} end
+if ENDED[state] then return {0, state, r[2]} end
 if not r[3] or r[3] == '' then redis.call('HSET', job, 'cancel', ARGV[3]) end
-if state == 'QUEUED' or state == 'BACKOFF' then
+if state == 'QUEUED' or state == 'BACKOFF' or state == 'WAITING' then
   local before = redis.call('HGET', job, 'attempts')
   local after = '[' .. ARGV[4] .. ']'
   if before and before ~= '[]' then after = string.sub(before, 1, -2) .. ', ' .. ARGV[4] .. ']' end
@@ -171,6 +330,7 @@ RELEASE: Final = """
 if redis.call('HGET', job, 'holder') ~= ARGV[3] then return 0 end
 unhold(ARGV[3])
 redis.call('ZADD', P .. ':orphans', stamp, id)
+redis.call('PUBLISH', P .. ':orphaned', id)
 return 1
 """
 
@@ -285,8 +445,8 @@ local P, gone = ARGV[1], 0
 for _, id in ipairs(redis.call('ZRANGE', P .. ':jobs', 0, tonumber(ARGV[2]) - 1)) do
   if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
     redis.call('ZREM', P .. ':jobs', id)
-    for _, state in ipairs({'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED',
-      'CANCELLED'}) do
+    for _, state in ipairs({'WAITING', 'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED',
+      'CANCELLED', 'SKIPPED'}) do
       redis.call('ZREM', P .. ':state:' .. state, id)
     end
     redis.call('ZREM', P .. ':orphans', id)

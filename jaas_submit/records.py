@@ -18,6 +18,7 @@ from jaas_submit.states import Cause, JobState, is_terminal
 __all__ = [
     "RESULT_VERSION",
     "Attempt",
+    "BatchRecord",
     "CapturedOutput",
     "JobRecord",
     "JobResult",
@@ -154,6 +155,9 @@ class JobRecord(_Model):
     reported: bool = False
     late: bool = Field(False, description="taken over in the middle of its launch")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
+    batch: str = Field("", description="id of the batch it belongs to")
+    index: int | None = Field(None, description="which of its batch's inputs it is for, counted from 0")
+    output: Any = Field(None, description="typed output, where the description declares one")
     due_at: datetime | None = Field(None, description="when the next attempt is due, in state BACKOFF")
     key: str = Field("", description="idempotency key it was submitted with")
     replay_of: str = Field("", description="id of the job that this one repeats")
@@ -173,6 +177,42 @@ class JobRecord(_Model):
     def label(self) -> str:
         """One line for people."""
         return self.spec.summary() if self.spec else "(no valid description)"
+
+
+class BatchRecord(_Model):
+    """What the ledger knows of a batch now."""
+
+    id: str
+    name: str = ""
+    created_at: datetime
+    ended_at: datetime | None = None
+    state: JobState | None = Field(None, description="SUCCEEDED or FAILED (by its quorum) once it has ended")
+    reason: str = ""
+    total: int | None = Field(None, description="how many jobs it has; None while they are being submitted")
+    size: int = Field(0, description="how many jobs have been submitted")
+    counts: dict[JobState, int] = Field(default_factory=dict)
+    max_parallel: int = Field(0, description="how many may be active at once; 0 means no limit")
+    min_success: float = Field(1.0, description="part of the jobs that must succeed")
+    cancelled: str = ""
+    reduced_by: str = Field("", description="id of the batch that reduces this one's outputs")
+    reduces: str = Field("", description="id of the batch whose outputs this one reduces")
+
+    @property
+    def done(self) -> bool:
+        """Whether all its jobs have been submitted and have ended."""
+        return self.state is not None
+
+    @property
+    def ended(self) -> int:
+        """How many of its jobs have ended."""
+        return sum(count for state, count in self.counts.items() if is_terminal(state))
+
+    def sentence(self) -> str:
+        """Return in one line how it stands."""
+        total = self.size if self.total is None else self.total
+        parts = ", ".join(f"{count:,} {state.lower()}" for state, count in self.counts.items())
+        how = f"{self.state.lower()}: {self.reason}" if self.state else f"{self.ended:,} of {total:,} jobs ended"
+        return f"batch {self.id} {how}" + (f" ({parts})" if parts else "")
 
 
 class CapturedOutput(_Model):
@@ -219,6 +259,9 @@ class JobResult(_Model):
     started_at: datetime | None = Field(None, description="when the container started, by its node's clock")
     finished_at: datetime | None = Field(None, description="when the container ended, by its node's clock")
     duration: float | None = Field(None, description="seconds the container ran")
+    output: Any = Field(None, description="what the job returned, where the description declares an output")
+    batch: str = ""
+    index: int | None = Field(None, description="which of its batch's inputs it was for, counted from 0")
     logs: CapturedOutput = CapturedOutput()
 
     @classmethod
@@ -245,6 +288,9 @@ class JobResult(_Model):
             started_at=last.started_at,
             finished_at=last.finished_at,
             duration=last.duration,
+            output=record.output,
+            batch=record.batch,
+            index=record.index,
             logs=logs,
         )
 
@@ -274,6 +320,8 @@ class JobResult(_Model):
             what = "succeeded with exit code 0"
         elif self.state is JobState.CANCELLED:
             what = "was cancelled"
+        elif self.state is JobState.SKIPPED:
+            what = "was skipped"
         elif self.exit_code is not None:
             what = f"failed with exit code {self.exit_code}"
         else:
@@ -300,5 +348,5 @@ class JobResult(_Model):
         tail = "".join((self.logs.stdout + self.logs.stderr).splitlines(keepends=True)[-10:]).rstrip()
         if tail:
             text += f"; last output:\n{tail}"
-        kind = JobCancelled if self.state is JobState.CANCELLED else JobFailed
+        kind = JobCancelled if self.state in {JobState.CANCELLED, JobState.SKIPPED} else JobFailed
         raise kind(text, result=self)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
+    JsonValue,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -32,8 +33,11 @@ from jaas_submit.fields import (
 from jaas_submit.retry_policy import RetryPolicy
 
 __all__ = [
+    "GATHER_FILE",
+    "INPUT_FILE",
     "MAX_SPEC_BYTES",
     "SPEC_VERSION",
+    "Gather",
     "JobSpec",
     "Mount",
     "Resources",
@@ -47,6 +51,10 @@ MAX_SPEC_BYTES: Final = 512 * 1024
 """Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
 
 _NAMED = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
+INPUT_FILE: Final = "/run/jaas/input.json"
+GATHER_FILE: Final = "/run/jaas/input.jsonl"
+"""Where a container finds its input; JAAS_INPUT names the file."""
+
 _ENV_NAME = re.compile(r"[^=\x00\s]+\Z")
 _CONSTRAINT = re.compile(
     r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]+)|engine\.labels\.[\w.-]+)\s*(==|!=)\s*\S.*\Z"
@@ -95,6 +103,14 @@ class Resources(Model):
 
     cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
     memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
+
+
+class Gather(Model):
+    """Which outputs a reduce job gets: those of some consecutive jobs of a batch."""
+
+    batch: Name
+    first: int = Field(0, ge=0, description="index of the first job")
+    count: int = Field(ge=0, le=100_000, description="how many jobs")
 
 
 def _env_map(value: object) -> object:
@@ -194,6 +210,17 @@ class JobSpec(Model):
     expires: PositiveDuration | None = Field(
         None, description="seconds from submission after which the job is not started any more"
     )
+    input: JsonValue = Field(
+        None, repr=False, description=f"handed to the container as the file {INPUT_FILE}, in JSON; null: no such file"
+    )
+    gather: Gather | None = Field(
+        None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
+    )
+    output: Literal["none", "text", "json"] = Field(
+        "none",
+        description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
+        "(all of it, if only that is JSON)",
+    )
     retry: RetryPolicy = RetryPolicy()
     on_node_lost: Literal["wait", "retry", "fail"] = Field(
         "wait",
@@ -251,6 +278,8 @@ class JobSpec(Model):
         targets = [mount.target for mount in self.mounts]
         if len(set(targets)) < len(targets):
             raise ValueError("mounts: two mounts have the same target; give each its own")
+        if self.input is not None and self.gather is not None:
+            raise ValueError("input: cannot go with gather; a job has one input")
         for kind in ("cpus", "memory"):
             limit, reserved = getattr(self.limits, kind), getattr(self.reservations, kind)
             if limit is not None and reserved is not None and reserved > limit:

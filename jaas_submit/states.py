@@ -11,7 +11,10 @@ __all__ = ["CLUSTER_CAUSES", "TERMINAL", "TRANSITIONS", "Cause", "JobState", "is
 class JobState(StrEnum):
     """Where a job is. Each comment names who moves a job *into* the state."""
 
-    # The producer (or, for a message without a record, the first worker that receives it).
+    # The producer, when it comes after other jobs, or its batch has as many active ones as it may.
+    WAITING = "WAITING"
+    # The producer (or, for a message without a record, the first worker that receives it); out of WAITING, whoever ends
+    # the last job that it waited for.
     QUEUED = "QUEUED"
     # The worker that claims the job: from here on it has a holder.
     LAUNCHING = "LAUNCHING"
@@ -27,6 +30,8 @@ class JobState(StrEnum):
     FAILED = "FAILED"
     # The producer's side for a job that nobody holds, else the holder.
     CANCELLED = "CANCELLED"
+    # Whoever ends a job (or batch) that it had to come after, when that ended otherwise than was asked for.
+    SKIPPED = "SKIPPED"
 
 
 class Cause(StrEnum):
@@ -45,6 +50,8 @@ class Cause(StrEnum):
     EXPIRED = "expired"  # it was not started within expires
     CANCELLED = "cancelled"  # somebody cancelled it
     REMOVED_OUTSIDE = "removed_outside"  # somebody else removed its service
+    SKIPPED = "skipped"  # a job or batch that it had to come after ended otherwise than was asked for
+    OUTPUT = "output"  # the container ended well, but what it printed is not the output that was declared
     REFUSED = "refused"  # the description is not valid, or a policy forbids it
     ENGINE = "engine"  # the engine reported a failure of its own
 
@@ -52,9 +59,10 @@ class Cause(StrEnum):
 CLUSTER_CAUSES: Final = frozenset({Cause.NODE_LOST, Cause.PREEMPTED, Cause.REMOVED_OUTSIDE, Cause.ENGINE})
 """Causes that are no fault of the job; they have a retry budget of their own."""
 
-TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
+    JobState.WAITING: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.SKIPPED}),
     # FAILED without a launch: the worker refuses a bad description.
     JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.FAILED, JobState.CANCELLED}),
     JobState.LAUNCHING: frozenset({JobState.PENDING, JobState.BACKOFF, JobState.FAILED, JobState.CANCELLED}),
@@ -68,6 +76,7 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
+    JobState.SKIPPED: frozenset(),
 }
 
 
