@@ -48,7 +48,8 @@ def jaas(
         _engine,
         f"t-{uuid.uuid4().hex[:12]}",
         tmp_path_factory.mktemp("workers"),
-        **getattr(request.module, "WORKER", {}),
+        # Services go at once, so that a test can see that its own are gone.
+        **{"remove_delay": 0, **getattr(request.module, "WORKER", {})},
     )
     _running.append(home)
     yield home

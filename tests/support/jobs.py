@@ -60,7 +60,12 @@ def container_of(api: docker.APIClient, job_id: str) -> str:
 def docker_cli(host: str, *words: str) -> str:
     """Run Docker's own command line and return what it prints."""
     done = subprocess.run(
-        ["/usr/bin/docker", *words], env=clean_env(DOCKER_HOST=host), capture_output=True, text=True, timeout=60
+        ["/usr/bin/docker", *words],
+        env=clean_env(DOCKER_HOST=host),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
