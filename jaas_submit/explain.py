@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import JobSpec
-from jaas_submit.states import Cause, JobState
+from jaas_submit.states import JobState
 
 __all__ = ["Cluster", "Explanation", "Node", "NodeFit", "could_take", "explain", "placement"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from jaas_submit.explain import Node, could_take
 from jaas_submit.records import Attempt
 from jaas_submit.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
@@ -15,6 +15,9 @@ __all__ = ["Decision", "backoff_delay", "decide", "failed_nodes", "next_memory",
 
 _FINAL: Final = frozenset({Cause.CANCELLED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
 """Causes after which no policy has a say."""
+
+_MOST_MEMORY: Final = 2**62
+"""Bytes that no node has; the engine's numbers end at 2**63."""
 
 _LOST_RETRIES: Final = 3
 """Cluster retries with on_node_lost=retry where the policy names none."""
@@ -37,7 +40,17 @@ def _matches(rule: RetryRule, attempt: Attempt) -> bool:
         attempt.exit_code is not None and first <= attempt.exit_code <= last for first, last in rule.exit_codes
     ):
         return False
-    return rule.reason is None or re.search(rule.reason, attempt.reason) is not None
+    return rule.reason is None or _found(rule.reason, attempt.reason)
+
+
+def _found(pattern: str, reason: str) -> bool:
+    """Tell whether the pieces between the pattern's asterisks are in the reason, in their order."""
+    left = reason.lower()
+    for piece in pattern.lower().split("*"):
+        _, found, left = left.partition(piece) if piece else ("", "*", left)
+        if not found:
+            return False
+    return True
 
 
 def _rule_for(policy: RetryPolicy, attempt: Attempt) -> tuple[int, RetryRule] | None:
@@ -128,18 +141,21 @@ def next_memory(spec: JobSpec, attempts: Sequence[Attempt]) -> int | None:
     limit, factor = spec.limits.memory, spec.retry.memory_factor
     if limit is None or factor is None:
         return limit
-    grown = int(limit * factor ** sum(attempt.cause is Cause.OOM for attempt in attempts))
-    cap = spec.retry.memory_cap
-    return max(min(grown, cap), limit) if cap is not None else grown
+    cap = _MOST_MEMORY if spec.retry.memory_cap is None else spec.retry.memory_cap
+    grown = limit
+    for attempt in attempts:
+        if attempt.cause is Cause.OOM:
+            grown = min(int(grown * factor), cap)
+    return max(grown, limit)
 
 
-def spec_for_attempt(spec: JobSpec, attempts: Sequence[Attempt], nodes: Collection[str]) -> JobSpec:
+def spec_for_attempt(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> JobSpec:
     """Return the description as it holds for the next attempt.
 
     Args:
         spec: the description as submitted.
         attempts: the attempts so far.
-        nodes: ids of all nodes there are: with ``avoid_failed_nodes`` one at least must remain.
+        nodes: the swarm's nodes: with ``avoid_failed_nodes`` one at least that could take the job must remain.
     """
     changes: dict[str, object] = {}
     memory = next_memory(spec, attempts)
@@ -147,6 +163,6 @@ def spec_for_attempt(spec: JobSpec, attempts: Sequence[Attempt], nodes: Collecti
         changes["limits"] = spec.limits.model_copy(update={"memory": memory})
     if spec.retry.avoid_failed_nodes:
         avoid = failed_nodes(attempts)
-        if avoid and set(nodes) - avoid:
+        if avoid and any(node.id not in avoid and could_take(spec, node) for node in nodes):
             changes["constraints"] = (*spec.constraints, *(f"node.id!={node}" for node in sorted(avoid)))
     return spec.model_copy(update=changes) if changes else spec

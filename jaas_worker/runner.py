@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, SpecError, TemporaryError
+from jaas_submit.explain import Node
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.names import LABEL_LEDGER, LABEL_PREFIX, LABEL_SPEC_HASH, service_name
 from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, Logs, LogStatus, Outcome
@@ -441,7 +442,7 @@ class Runner:
         entry.asked = True
         failpoint("create.before")
         try:
-            now = spec_for_attempt(spec, entry.attempts, self._node_ids() if spec.retry.avoid_failed_nodes else ())
+            now = spec_for_attempt(spec, entry.attempts, self._nodes_there_are(entry, spec))
             pinned = self._pin_image(entry, spec)
             if pinned:
                 now = now.model_copy(update={"image": pinned})
@@ -566,9 +567,9 @@ class Runner:
             entry.detail, entry.node, entry.lost_since = detail, node, time.monotonic()
             entry.lost = task
 
-    def _node_ids(self) -> list[str]:
-        self._nodes = self.engine.node_names()
-        return list(self._nodes)
+    def _nodes_there_are(self, entry: Entry, spec: JobSpec) -> tuple[Node, ...]:
+        """Return the nodes where the next attempt may have to avoid some; empty where that does not matter."""
+        return self.engine.cluster().nodes if spec.retry.avoid_failed_nodes and entry.attempts else ()
 
     def _node_name(self, node_id: str) -> str | None:
         if node_id and node_id not in self._nodes:
