@@ -25,7 +25,7 @@ def crawl(urls: list[str], image: str, networks: list[str], timeout: float) -> d
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Client() as client, ThreadPoolExecutor(len(urls)) as pool, Progress(*columns) as progress:
         bar = progress.add_task("crawling", total=len(urls))
-        handles = client.map(JobSpec(image=image, env={"url": url}, networks=networks) for url in urls)
+        handles = client.submit_many(JobSpec(image=image, env={"url": url}, networks=networks) for url in urls)
         # check=False: a page that cannot be fetched is a result like any other here, no exception.
         pairs = zip(urls, handles, strict=True)
         waiting = {pool.submit(handle.wait, timeout, check=False): url for url, handle in pairs}

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaas_submit.batch import Batch, BatchFailed, MapReduce
     from jaas_submit.client import AsyncClient, AsyncJobHandle, Client, JobHandle, job
     from jaas_submit.errors import (
         JaasError,
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from jaas_submit.explain import Explanation, NodeFit
-    from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs, LogStatus
+    from jaas_submit.records import Attempt, BatchRecord, JobRecord, JobResult, LogLine, Logs, LogStatus
     from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
     from jaas_submit.states import Cause, JobState
@@ -25,6 +26,9 @@ __all__ = [
     "AsyncJobHandle",
     "Attempt",
     "Backoff",
+    "Batch",
+    "BatchFailed",
+    "BatchRecord",
     "Cause",
     "Client",
     "Explanation",
@@ -40,6 +44,7 @@ __all__ = [
     "LogLine",
     "LogStatus",
     "Logs",
+    "MapReduce",
     "Mount",
     "NodeFit",
     "Resources",
@@ -52,7 +57,7 @@ __all__ = [
     "job",
 ]
 
-_MODULES = ("states", "errors", "retry_policy", "spec", "explain", "records", "client")
+_MODULES = ("states", "errors", "retry_policy", "spec", "explain", "records", "batch", "client")
 """Where the public names are, the cheap ones first."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import celery
@@ -16,7 +17,15 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.names import TASK_RUN
 from jaas_submit.spec import JobSpec
 
-__all__ = ["celery_app", "message_from_json", "message_of", "message_to_json", "publish", "task_options"]
+__all__ = [
+    "celery_app",
+    "message_from_json",
+    "message_of",
+    "message_to_json",
+    "publish",
+    "publish_many",
+    "task_options",
+]
 
 App = TypeVar("App", bound=celery.Celery)
 
@@ -67,6 +76,32 @@ def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None
         app.send_task(TASK_RUN, kwargs={"spec": spec.to_wire()}, task_id=task_id, queue=queue, **task_options(spec))
     except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
         raise LedgerUnavailable(f"job {task_id}: the message could not be published ({error})") from error
+
+
+def publish_many(app: celery.Celery, jobs: Sequence[tuple[str, JobSpec]], queue: str) -> None:
+    """Publish the messages of many jobs over one connection.
+
+    Args:
+        app: as ``celery_app`` makes it, or the user's own.
+        jobs: task id and description of each.
+        queue: Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis did not take them all. The records stay; workers take them up later.
+    """
+    try:
+        with app.producer_or_acquire() as producer:
+            for task_id, spec in jobs:
+                app.send_task(
+                    TASK_RUN,
+                    kwargs={"spec": spec.to_wire()},
+                    task_id=task_id,
+                    queue=queue,
+                    producer=producer,
+                    **task_options(spec),
+                )
+    except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
+        raise LedgerUnavailable(f"{len(jobs)} messages could not all be published ({error})") from error
 
 
 def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import celery
 import redis
@@ -17,15 +18,19 @@ import redis.asyncio
 from celery.canvas import Signature
 
 from jaas_submit import broker
+from jaas_submit.batch import Batch, MapReduce, batch_id_of, submit_map, submit_reduces
 from jaas_submit.errors import LedgerUnavailable, SpecError, WaitTimeout
 from jaas_submit.explain import Explanation, NodeFit, explain, placement
-from jaas_submit.ledger import KEY_TTL, Change, Ledger, connect
+from jaas_submit.ledger import KEY_TTL, Change, Ledger, NewJob, connect
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE, TASK_RUN
-from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
+from jaas_submit.records import BatchRecord, CapturedOutput, JobRecord, JobResult, Logs, LogStatus
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 
 __all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle", "default_url", "job"]
+
+_CHUNK: Final = 500
+"""Jobs that are written in one transaction: Redis serves nobody else for some 20 ms."""
 
 _LOOK_AGAIN: Final = 2.0
 """Seconds after which a waiting client reads the record even if no notice came: pub/sub may lose one."""
@@ -60,6 +65,18 @@ def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
         kwargs={"spec": spec.to_wire()},
         options={"queue": queue, **broker.task_options(spec)},
     )
+
+
+On = Literal["success", "failure", "finish"]
+"""How a job or batch must have ended for what comes after it to run."""
+
+
+def _dependencies(after: Sequence[Dependency], on: On) -> tuple[tuple[str, str], ...]:
+    if on not in get_args(On):
+        raise SpecError(f"on: must be success, failure or finish, not {on!r}", field="on")
+    if isinstance(after, str | JobHandle | Batch):
+        raise SpecError("after: give a list, such as [handle]", field="after")
+    return tuple((f"batch:{one.id}" if isinstance(one, Batch) else getattr(one, "id", str(one)), on) for one in after)
 
 
 class JobHandle:
@@ -168,6 +185,10 @@ class JobHandle:
         return self._client.cancel(self.id, why)
 
 
+Dependency = JobHandle | Batch | str
+"""What a job may come after: a handle, a batch, or a job's id."""
+
+
 class Client:
     """Submits jobs and follows them.
 
@@ -207,7 +228,15 @@ class Client:
         self.ledger.client.close()
         self.app.close()
 
-    def submit(self, spec: JobSpec, *, key: str | None = None, key_ttl: float = KEY_TTL) -> JobHandle:
+    def submit(
+        self,
+        spec: JobSpec,
+        *,
+        key: str | None = None,
+        key_ttl: float = KEY_TTL,
+        after: Sequence[Dependency] = (),
+        on: On = "success",
+    ) -> JobHandle:
         """Enqueue a job: write its record, then publish its message.
 
         When this returns, the job is in the ledger and will run, even if the message should get lost.
@@ -217,23 +246,49 @@ class Client:
             key: idempotency key, such as ``payroll-2026-11``: as long as a job with this key is known, its handle is
                 returned and nothing is enqueued, whatever the description.
             key_ttl: seconds for which the key leads to the job (7 days by default).
+            after: jobs and batches that this one comes after (handles, batches or ids of jobs).
+            on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way). Else
+                it is SKIPPED, with the reason. A batch succeeds by its quorum.
 
         Raises:
             LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known.
         """
         if key is not None and not key.strip():
             raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
-        return self._submit(spec, key=key or "", key_ttl=key_ttl)
+        return self._submit(spec, key=key or "", key_ttl=key_ttl, after=_dependencies(after, on))
 
     def _submit(self, spec: JobSpec, **more: Any) -> JobHandle:
         job_id = str(uuid.uuid4())
-        known = self.ledger.create_once(job_id, spec, self.queue, **more)
-        if known not in {None, job_id}:  # its own id: the first reply was lost, and the record is ours
-            return JobHandle(self, known)
-        # The record is the job; should the message not get through, a worker takes the record up without it.
-        with contextlib.suppress(LedgerUnavailable):
-            broker.publish(self.app, job_id, spec, self.queue)
-        return JobHandle(self, job_id)
+        made = self.ledger.create_many([NewJob(job_id, spec, self.queue, **more)])[0]
+        # Its own id although it is not new: the first reply was lost, and the record is ours.
+        if made.job_id == job_id and made.state is JobState.QUEUED:
+            # The record is the job; should the message not get through, a worker takes the record up without it.
+            with contextlib.suppress(LedgerUnavailable):
+                broker.publish(self.app, job_id, spec, self.queue)
+        return JobHandle(self, made.job_id)
+
+    def submit_records(self, jobs: Iterable[NewJob]) -> int:
+        """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.
+
+        Args:
+            jobs: read one by one; those that are there already are left alone.
+
+        Returns:
+            How many there were.
+        """
+        count = 0
+        rest = iter(jobs)
+        while chunk := list(itertools.islice(rest, _CHUNK)):
+            made = self.ledger.create_many(chunk)
+            ready = [
+                (job.job_id, job.spec)
+                for job, answer in zip(chunk, made, strict=True)
+                if answer.new and answer.state is JobState.QUEUED and job.spec
+            ]
+            with contextlib.suppress(LedgerUnavailable):
+                broker.publish_many(self.app, ready, self.queue)
+            count += len(chunk)
+        return count
 
     def replay(self, job_id: str, **changes: Any) -> JobHandle:
         """Submit the description of a job that has ended once more, linked to the original.
@@ -254,9 +309,114 @@ class Client:
         spec = JobSpec.parse({**record.spec.to_wire(), **changes}) if changes else record.spec
         return self._submit(spec, replay_of=job_id)
 
-    def map(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
-        """Submit several jobs; return their handles in the same order."""
-        return [self.submit(spec) for spec in specs]
+    def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
+        """Submit several different jobs; return their handles in the same order. For one job per input see ``map``."""
+        jobs = [NewJob(str(uuid.uuid4()), spec, self.queue) for spec in specs]
+        self.submit_records(jobs)
+        return [JobHandle(self, job.job_id) for job in jobs]
+
+    def map(
+        self,
+        spec: JobSpec,
+        inputs: Iterable[Any],
+        *,
+        name: str = "",
+        max_parallel: int | None = None,
+        min_success: float = 1.0,
+        key: str | None = None,
+        as_file: bool | None = None,
+        after: Sequence[Dependency] = (),
+        after_each: Batch | str | None = None,
+        on: On = "success",
+    ) -> Batch:
+        """Submit one job for each input.
+
+        Args:
+            spec: the description; ``{item}``, ``{item.name}`` and ``{index}`` in its command, its entry point, the
+                values of its environment and its image are filled in for each input.
+            inputs: any JSON values, up to 100,000; read one by one and not kept.
+            name: for people.
+            max_parallel: how many of the jobs may be active at once; None sets no limit.
+            min_success: part of the jobs that must succeed for the batch to succeed.
+            key: idempotency key: submitting with the same key once more (after a crash in the middle, say) adds only
+                what is missing, and returns the same batch.
+            as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
+                where the description has no place for it.
+            after: jobs and batches that all of them come after; see ``submit``.
+            after_each: a batch: job i comes after job i of that one.
+            on: see ``submit``.
+
+        Raises:
+            SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
+                complete, and the same call with the same key goes on with it.
+        """
+        batch_id, fields = self._new_batch(name, max_parallel, min_success, key)
+        each = None if after_each is None else (after_each.id if isinstance(after_each, Batch) else after_each, on)
+        submit_map(
+            self,
+            spec,
+            inputs,
+            batch_id=batch_id,
+            fields=fields,
+            after=_dependencies(after, on),
+            after_each=each,
+            as_file=as_file,
+        )
+        return Batch(self, batch_id)
+
+    def map_reduce(
+        self,
+        map_spec: JobSpec,
+        inputs: Iterable[Any],
+        reduce_spec: JobSpec,
+        *,
+        fan_in: int = 256,
+        name: str = "",
+        max_parallel: int | None = None,
+        min_success: float = 1.0,
+        key: str | None = None,
+        as_file: bool | None = None,
+    ) -> MapReduce:
+        """Submit one map job for each input, and reduce jobs over their outputs.
+
+        The reduces start once, when every map has ended and enough of them well; a tree of them where there are more
+        outputs than ``fan_in``. Each gets its inputs as JSON lines (index, state, output) in the file that JAAS_INPUT
+        names. Where too few maps succeed, the reduces are SKIPPED.
+
+        Args:
+            map_spec: as in ``map``; it should declare an ``output``.
+            inputs: as in ``map``.
+            reduce_spec: the description of each reduce; it should declare an ``output`` of the kind that it reads.
+            fan_in: how many outputs one reduce job takes at most.
+            name: for people.
+            max_parallel: how many maps may be active at once.
+            min_success: part of the maps that must succeed.
+            key: as in ``map``.
+            as_file: as in ``map``.
+        """
+        if fan_in < 2:
+            raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
+        batch_id, fields = self._new_batch(name, max_parallel, min_success, key)
+        total = submit_map(self, map_spec, inputs, batch_id=batch_id, fields=fields, as_file=as_file)
+        return MapReduce(Batch(self, batch_id), submit_reduces(self, reduce_spec, batch_id, total, fan_in))
+
+    def _new_batch(
+        self, name: str, max_parallel: int | None, min_success: float, key: str | None
+    ) -> tuple[str, dict[str, Any]]:
+        if max_parallel is not None and max_parallel < 1:
+            raise SpecError("max_parallel: must be 1 at least; leave it out for no limit", field="max_parallel")
+        if not 0 <= min_success <= 1:
+            raise SpecError("min_success: must be between 0 and 1, such as 0.95", field="min_success")
+        fields = {"name": name, "max_parallel": max_parallel or 0, "min_success": min_success}
+        return batch_id_of(key, self.ledger.prefix), fields
+
+    def batch(self, batch_id: str) -> Batch:
+        """Return a batch that was submitted earlier, here or elsewhere."""
+        return Batch(self, batch_id)
+
+    def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first."""
+        return self.ledger.batches(limit)
 
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere."""
@@ -453,9 +613,9 @@ class AsyncClient:
         await self.redis.aclose()
         await asyncio.to_thread(self.sync.close)
 
-    async def submit(self, spec: JobSpec, *, key: str | None = None, key_ttl: float = KEY_TTL) -> AsyncJobHandle:
-        """Enqueue a job; see ``Client.submit``."""
-        handle = await asyncio.to_thread(self.sync.submit, spec, key=key, key_ttl=key_ttl)
+    async def submit(self, spec: JobSpec, **options: Any) -> AsyncJobHandle:
+        """Enqueue a job; see ``Client.submit`` for the options."""
+        handle = await asyncio.to_thread(self.sync.submit, spec, **options)
         return AsyncJobHandle(self, handle.id)
 
     async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
@@ -463,9 +623,13 @@ class AsyncClient:
         handle = await asyncio.to_thread(self.sync.replay, job_id, **changes)
         return AsyncJobHandle(self, handle.id)
 
-    async def map(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
-        """Submit several jobs; return their handles in the same order."""
-        return [await self.submit(spec) for spec in specs]
+    async def submit_many(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
+        """Submit several different jobs; see ``Client.submit_many``."""
+        return [AsyncJobHandle(self, h.id) for h in await asyncio.to_thread(self.sync.submit_many, specs)]
+
+    async def map(self, spec: JobSpec, inputs: Iterable[Any], **options: Any) -> Batch:
+        """Submit one job for each input; see ``Client.map``. The batch's own methods block."""
+        return await asyncio.to_thread(self.sync.map, spec, inputs, **options)
 
     def handle(self, job_id: str) -> AsyncJobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere."""

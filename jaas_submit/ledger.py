@@ -175,7 +175,9 @@ def _reach(what: str) -> Iterator[None]:
         raise LedgerUnavailable(f"{what}: Redis does not answer ({error})") from error
     except redis.ResponseError as error:
         # OOM, READONLY, MISCONF, NOREPLICAS, LOADING: the server refuses for now.
-        raise LedgerUnavailable(f"{what}: Redis refuses ({error})") from error
+        # A pipeline's error quotes the command, which may hold a description.
+        said = str(error).rpartition("caused error: ")[2]
+        raise LedgerUnavailable(f"{what}: Redis refuses ({said})") from error
 
 
 class Ledger:
@@ -287,7 +289,7 @@ class Ledger:
                 same.
             SpecError: a batch takes no more jobs.
         """
-        with _reach("new jobs"):
+        with _reach(f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"):
             pipe = self.client.pipeline()
             for job in jobs:
                 self._create(
@@ -653,6 +655,19 @@ class Ledger:
             for state in JobState:
                 pipe.zcard(self._key("state", state))
             return dict(zip(JobState, pipe.execute(), strict=True))
+
+    def standing(self) -> dict[JobState, tuple[int, float]]:
+        """Return for each state how many jobs are in it, and for how many seconds the oldest of them has been."""
+        with _reach("counts"):
+            pipe = self.client.pipeline(transaction=False)
+            pipe.time()
+            for state in JobState:
+                pipe.zcard(self._key("state", state))
+                pipe.zrange(self._key("state", state), 0, 0, withscores=True)
+            (seconds, micros), *answers = pipe.execute()
+        now = seconds + micros / 1e6
+        pairs = zip(JobState, answers[::2], answers[1::2], strict=True)
+        return {state: (count, max(now - oldest[0][1], 0.0) if oldest else 0.0) for state, count, oldest in pairs}
 
     def workers(self) -> list[dict[str, Any]]:
         """Return what each live worker says about itself, with the number of jobs it holds."""

@@ -508,7 +508,7 @@ def test_the_asynchronous_client_has_the_same_verbs(jaas: Installation, witness:
             assert (await handle.result()).ok
             assert (await handle.logs()).text == "hello\n"
             assert (await handle.record()).terminal
-            bad, held = await client.map([shell("exit 4"), witness.spec(witness.held())])
+            bad, held = await client.submit_many([shell("exit 4"), witness.spec(witness.held())])
             with pytest.raises(JobFailed, match="exit code 4"):
                 await client.wait(bad.id, LONG)
             assert (await client.wait(bad.id, LONG, check=False)).exit_code == 4
@@ -522,7 +522,7 @@ def test_the_asynchronous_client_has_the_same_verbs(jaas: Installation, witness:
 
 
 def test_a_batch_runs_each_job_once_and_keeps_the_order(client: Client, witness: Witness) -> None:
-    handles = client.map(witness.spec(f"echo {i}; exit {i % 3}") for i in range(15))
+    handles = client.submit_many(witness.spec(f"echo {i}; exit {i % 3}") for i in range(15))
     results = [handle.wait(LONG, check=False) for handle in handles]
     assert [result.stdout for result in results] == [f"{i}\n" for i in range(15)]
     assert [result.exit_code for result in results] == [i % 3 for i in range(15)]
@@ -530,7 +530,7 @@ def test_a_batch_runs_each_job_once_and_keeps_the_order(client: Client, witness:
 
 
 def test_history_lists_the_youngest_first_and_by_state(client: Client) -> None:
-    good, bad = client.map([shell("true"), shell("false")])
+    good, bad = client.submit_many([shell("true"), shell("false")])
     good.wait(LONG)
     bad.wait(LONG, check=False)
     assert [record.id for record in client.history(limit=2)] == [bad.id, good.id]

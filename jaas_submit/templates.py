@@ -1,0 +1,75 @@
+"""PURE: one description for many inputs: ``{item}``, ``{item.url}`` and ``{index}`` are filled in for each of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from jaas_submit.errors import SpecError
+from jaas_submit.spec import JobSpec
+
+__all__ = ["ENV_BATCH", "ENV_INDEX", "fill", "uses_item"]
+
+ENV_BATCH: Final = "JAAS_BATCH_ID"
+ENV_INDEX: Final = "JAAS_INDEX"
+"""Environment variables of a batch's jobs: which batch, and which of its inputs, counted from 0."""
+
+_PLACE = re.compile(r"\{(index|item(?:\.[\w-]+)*)\}")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _fill_text(text: str, item: Any, index: int, field: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        path = match[1].split(".")
+        if path == ["index"]:
+            return str(index)
+        found = item
+        for name in path[1:]:
+            if isinstance(found, dict) and name in found:
+                found = found[name]
+            elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+                found = found[int(name)]
+            else:
+                raise SpecError(f"{field}: input {index} has no {match[0]}; see its names", field=field)
+        return _text(found)
+
+    return _PLACE.sub(value, text)
+
+
+def uses_item(spec: JobSpec) -> bool:
+    """Return whether a description has a place for the item (``{item...}``) in its words or its environment."""
+    texts = [*(spec.command or ()), *(spec.entrypoint or ()), *spec.env.values(), spec.image]
+    return any(match[1] != "index" for text in texts for match in _PLACE.finditer(text))
+
+
+def fill(spec: JobSpec, item: Any, index: int, batch_id: str, *, as_file: bool | None = None) -> JobSpec:
+    """Return the description for one input.
+
+    Other braces than ``{item}``, ``{item.name}``, ``{item.0}`` and ``{index}`` are left as they are.
+
+    Args:
+        spec: the description, with places for the input in ``command``, ``entrypoint``, ``image`` and values of ``env``.
+        item: the input: any JSON value.
+        index: which one it is, counted from 0.
+        batch_id: the batch's id.
+        as_file: True hands the item over as the file /run/jaas/input.json, False does not; None does where the
+            description has no place for it.
+
+    Raises:
+        SpecError: the input has no such part, or the description is not valid with it.
+    """
+    changes: dict[str, Any] = {}
+    for field in ("command", "entrypoint"):
+        words = getattr(spec, field)
+        if words is not None:
+            changes[field] = [_fill_text(word, item, index, field) for word in words]
+    changes["image"] = _fill_text(spec.image, item, index, "image")
+    env = {name: _fill_text(text, item, index, f"env.{name}") for name, text in spec.env.items()}
+    changes["env"] = {**env, ENV_BATCH: batch_id, ENV_INDEX: str(index)}
+    if as_file or (as_file is None and not uses_item(spec)):
+        changes["input"] = item
+    return JobSpec.parse({**spec.to_wire(), **changes})
