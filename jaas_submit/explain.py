@@ -10,11 +10,11 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jaas_submit.records import JobRecord
+from jaas_submit.records import Attempt, JobRecord
 from jaas_submit.spec import JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.states import Cause, JobState
 
-__all__ = ["Cluster", "Explanation", "Node", "NodeFit", "could_take", "explain", "placement"]
+__all__ = ["Cluster", "Explanation", "Node", "NodeFit", "avoided_nodes", "explain", "placement"]
 
 
 class _Model(BaseModel):
@@ -127,19 +127,24 @@ def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
     return tuple(_fit(spec, node) for node in cluster.nodes)
 
 
-def could_take(spec: JobSpec, node: Node) -> bool:
-    """Tell whether a node would take the job if nothing else ran there.
+def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> frozenset[str]:
+    """Return the ids of the nodes that the next attempt keeps away from.
 
     Args:
-        spec: the job's description.
-        node: the node.
+        spec: the job's description; without ``avoid_failed_nodes`` there are none.
+        attempts: the attempts so far.
+        nodes: the swarm's nodes: one at least that could take the job must remain, else none is avoided.
     """
-    alone = node.model_copy(update={"free_cpus": node.cpus, "free_memory": node.memory})
-    return _fit(spec, alone).fits
+    if not spec.retry.avoid_failed_nodes:
+        return frozenset()
+    failed = frozenset(attempt.node_id for attempt in attempts if attempt.node_id)
+    # What runs on a node now will not run there for ever.
+    empty = [node.model_copy(update={"free_cpus": node.cpus, "free_memory": node.memory}) for node in nodes]
+    return failed if any(node.id not in failed and _fit(spec, node).fits for node in empty) else frozenset()
 
 
-def _fit(spec: JobSpec, node: Node) -> NodeFit:
-    reasons = []
+def _fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> NodeFit:
+    reasons = ["an attempt failed there, and avoid_failed_nodes is set"] if node.id in avoided else []
     if node.state != "ready":
         reasons.append(f"it is {node.state}")
     if node.availability != "active":
@@ -167,12 +172,47 @@ def _size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def _ago(then: datetime, now: datetime) -> str:
-    seconds = max((now - then).total_seconds(), 0)
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+def _count(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+            return _count(round(seconds / length), unit)
+    return _count(round(max(seconds, 0)), "second")
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    return _span((now - then).total_seconds())
+
+
+_CAUSES: Final[dict[Cause, tuple[str, str]]] = {
+    Cause.EXIT: ("its process ended by itself", ""),
+    Cause.OOM: (
+        "the kernel killed it for its memory",
+        "raise limits.memory, or let it grow from attempt to attempt with retry.memory_factor",
+    ),
+    Cause.IMAGE: (
+        "its image is missing or may not be pulled",
+        "check the name, and that the nodes reach the registry; the worker's own login there is used (see registry)",
+    ),
+    Cause.UNSCHEDULABLE: ("no node could take it", "change constraints or reservations, or add a node"),
+    Cause.LAUNCH: ("its container could not be started", "check command, mounts, networks, secrets and user"),
+    Cause.NODE_LOST: ("its node went away", "set on_node_lost to retry if two containers at once do no harm"),
+    Cause.PREEMPTED: ("the swarm took it off its node", "set retry.max_cluster_retries"),
+    Cause.RUN_TIMEOUT: ("it ran for too long", "raise run_timeout"),
+    Cause.PENDING_TIMEOUT: ("it did not start in time", "raise pending_timeout, or have the image on the nodes before"),
+    Cause.DEADLINE: ("its deadline came", "raise deadline"),
+    Cause.EXPIRED: ("it was not started in time", "raise expires, or see that enough workers are up"),
+    Cause.CANCELLED: ("somebody cancelled it", ""),
+    Cause.REMOVED_OUTSIDE: ("somebody else removed its service", "set retry.max_cluster_retries"),
+    Cause.SKIPPED: ("what it had to come after ended otherwise than was asked for", ""),
+    Cause.OUTPUT: ("what it printed is not the output that it declares", "see `jaas logs`"),
+    Cause.REFUSED: ("its description is not valid, or a policy forbids it", "correct the description"),
+    Cause.ENGINE: ("the engine failed", "set retry.max_cluster_retries; see the engine's own log"),
+}
+"""Each cause in plain words, and what helps against it."""
 
 
 def explain(
@@ -188,15 +228,19 @@ def explain(
         now: the present time; None asks the clock.
     """
     now = now or datetime.now(UTC)
-    fits = placement(record.spec, cluster) if cluster and record.spec else ()
-    said = _where_it_is(record, ahead, workers, now)
+    fits: tuple[NodeFit, ...] = ()
+    if cluster and record.spec and not record.terminal:
+        avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes)
+        fits = tuple(_fit(record.spec, node, avoided) for node in cluster.nodes)
+    said = _how_it_ended(record) if record.terminal else _where_it_is(record, ahead, workers, now)
     if record.cancel and not record.terminal:
-        said.append(f"It is to be cancelled: {record.cancel}.")
-    said += _attempts(record)
-    if record.state is JobState.PENDING and record.detail.startswith("no suitable node"):
-        said += _nodes(fits)
-    if record.terminal and not any(attempt.container_id or attempt.started_at for attempt in record.attempts):
-        said.append("No container was seen to start.")
+        said.append(f"It is to be cancelled: {_clause(record.cancel)}.")
+    said += [_attempt(attempt) for attempt in record.attempts if attempt.number and not _is_end(record, attempt)]
+    if record.note:
+        said.append(f"Note: {_clause(record.note)}.")
+    if record.state is JobState.PENDING and record.detail.startswith("no suitable node") and cluster:
+        said += _nodes(fits, _ago(cluster.at, now))
+    said += _limits(record, now)
     if record.replayed_by:
         said.append(f"It was replayed as job {record.replayed_by}.")
     if record.replay_of:
@@ -207,81 +251,108 @@ def explain(
         sentences=tuple(said),
         ahead=ahead if record.state is JobState.QUEUED else None,
         next_attempt_at=record.due_at if record.state is JobState.BACKOFF else None,
-        nodes=() if record.terminal else fits,
+        nodes=fits,
     )
+
+
+def _clause(text: str) -> str:
+    """Return a text that goes before a full stop of ours."""
+    return text.strip().rstrip(".")
+
+
+def _is_end(record: JobRecord, attempt: Attempt) -> bool:
+    return record.terminal and attempt is record.last
 
 
 def _where_it_is(record: JobRecord, ahead: int, workers: int, now: datetime) -> list[str]:
     since = _ago(record.updated_at, now)
     said: list[str] = []
     match record.state:
+        case JobState.WAITING:
+            said.append(f"For {since} it has waited for the jobs that it comes after, or for a place in its batch.")
         case JobState.QUEUED:
-            said.append(f"It has been queued for {since}; {ahead} jobs were submitted earlier and wait too.")
+            said.append(f"It has been queued for {since}; {_count(ahead, 'job')} submitted earlier still in the queue.")
             said.append(_who_takes_it(record, ahead, workers))
         case JobState.LAUNCHING:
             said.append(f"Worker {record.holder or '(none now)'} is creating its service, for {since} now.")
-            if record.detail:
-                said.append(f"So far: {record.detail}.")
         case JobState.PENDING:
             said.append(f"Its service exists; no container has run for {since}.")
-            if record.detail:
-                said.append(f"The swarm says: {record.detail}.")
         case JobState.RUNNING:
             started = record.started_at or record.updated_at
             said.append(f"Its container has run on {record.node or 'a node'} for {_ago(started, now)}.")
-            if record.detail:
-                said.append(f"Note: {record.detail}.")
         case JobState.BACKOFF:
             due = record.due_at or record.updated_at
             wait = (due - now).total_seconds()
-            when = f"in {wait:.0f} seconds" if wait > 0 else "now"
+            when = f"in {_span(wait)}" if wait > 0 else "now"
             said.append(f"It waits for its next attempt, which is due {when} ({due:%Y-%m-%d %H:%M:%S} UTC).")
-        case _:
-            said.append(_how_it_ended(record))
+    if record.detail and record.state is not JobState.BACKOFF:  # there it is what is said of the attempt
+        said.append(f"What the swarm says: {_clause(record.detail)}.")
     return said
 
 
 def _who_takes_it(record: JobRecord, ahead: int, workers: int) -> str:
+    up = f"{_count(workers, 'worker')} {'is' if workers == 1 else 'are'} up"
     if workers == 0:
         return "No worker is up: start one on a manager node (`jaas worker`, or the stack)."
     if ahead:
-        return (
-            f"{workers} workers take jobs in order; it is held by the limits JAAS_MAX_IN_FLIGHT and JAAS_MAX_STARTING."
-        )
-    return (
-        f"{workers} workers are up and it is the next one in queue {record.queue!r}; see that one consumes that queue."
-    )
+        return f"{up} and taking jobs in order, as JAAS_MAX_IN_FLIGHT and JAAS_MAX_STARTING allow."
+    return f"{up} and it is the next one in queue {record.queue!r}; see that one consumes that queue."
 
 
-def _how_it_ended(record: JobRecord) -> str:
+def _how_it_ended(record: JobRecord) -> list[str]:
     last = record.last
     if last is None:
-        return f"It is {record.state}."
-    if record.state is JobState.SUCCEEDED:
-        return f"It succeeded on {last.node or 'a node'} with exit code 0."
-    code = f", exit code {last.exit_code}" if last.exit_code is not None else ""
+        return [f"It is {record.state}."]
     where = f" on {last.node}" if last.node else ""
-    verb = "was cancelled" if record.state is JobState.CANCELLED else "failed"
-    return f"It {verb}{where}: cause {last.cause}{code}. {last.reason}".rstrip(". ") + "."
-
-
-def _attempts(record: JobRecord) -> list[str]:
-    said = []
-    for attempt in record.attempts:
-        if not attempt.number or (attempt is record.last and record.state is JobState.SUCCEEDED):
-            continue
-        code = f" with exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
-        where = f" on {attempt.node}" if attempt.node else ""
-        decided = f"; decided: {attempt.decision}" if attempt.decision else ""
-        said.append(f"Attempt {attempt.number} ended{where}{code} (cause {attempt.cause}: {attempt.reason}){decided}.")
+    if record.state is JobState.SUCCEEDED:
+        return [f"It succeeded{where} with exit code 0."]
+    verb = {JobState.CANCELLED: "was cancelled", JobState.SKIPPED: "was skipped"}.get(record.state, "failed")
+    words, advice = _CAUSES[last.cause]
+    code = f", exit code {last.exit_code}" if last.exit_code is not None else ""
+    said = [f"It {verb}{where}: {words} (cause {last.cause}{code}{'; ' + last.reason if last.reason else ''})."]
+    if not any(attempt.container_id or attempt.started_at for attempt in record.attempts):
+        said.append("No container was seen to start.")
+    if last.decision:
+        said.append(f"It is not tried again: {_clause(last.decision)}.")
+    if advice:
+        said.append(f"What may help: {advice}.")
     return said
 
 
-def _nodes(fits: Sequence[NodeFit]) -> list[str]:
-    if not fits:
+def _attempt(attempt: Attempt) -> str:
+    code = f" with exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
+    where = f" on {attempt.node}" if attempt.node else ""
+    why = f"{_CAUSES[attempt.cause][0]} (cause {attempt.cause}{'; ' + attempt.reason if attempt.reason else ''})"
+    decided = f" What followed was decided so: {_clause(attempt.decision)}." if attempt.decision else ""
+    return f"Attempt {attempt.number} ended{where}{code}: {why}.{decided}"
+
+
+def _limits(record: JobRecord, now: datetime) -> list[str]:
+    """Return which of the job's own time limits will end it, and when."""
+    spec = record.spec
+    if spec is None or record.terminal:
         return []
+    started = record.started_at or record.updated_at
+    not_begun = {JobState.WAITING, JobState.QUEUED}
+    limits = [
+        ("expires", spec.expires, record.created_at, record.state in not_begun),
+        ("pending_timeout", spec.pending_timeout, record.updated_at, record.state is JobState.PENDING),
+        ("run_timeout", spec.run_timeout, started, record.state is JobState.RUNNING),
+        ("deadline", spec.deadline, record.created_at, True),
+    ]
+    said = []
+    for name, limit, since, applies in limits:
+        if limit is not None and applies:
+            left = limit - (now - since).total_seconds()
+            said.append(f"Its {name} ({_span(limit)}) {f'ends it in {_span(left)}' if left > 0 else 'is over'}.")
+    if record.state is JobState.PENDING and not said:
+        said.append("It waits without a limit: it has neither pending_timeout nor deadline.")
+    return said
+
+
+def _nodes(fits: Sequence[NodeFit], seen: str) -> list[str]:
     good = [fit.hostname for fit in fits if fit.fits]
-    said = [f"By what the workers saw last it would fit on: {', '.join(good)}." if good else "It fits on no node now."]
+    said = [f"By the nodes as they were {seen} ago, it fits on {', '.join(good) if good else 'none of them'}."]
     for fit in fits:
         free = f"{fit.free_cpus:g} cores and {_size(fit.free_memory)} free"
         said.append(f"  {fit.hostname}: {'fits' if fit.fits else '; '.join(fit.reasons)} ({free})")

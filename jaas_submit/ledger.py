@@ -4,8 +4,8 @@ Keys (P is the prefix, "jaas" by default)::
 
     P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
                                 created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
-                                reported, late, asked_at, image, due_at, key, replay_of, replayed_by, batch, index,
-                                active, needs, output
+                                reported, late, asked_at, image, note, due_at, key, replay_of, replayed_by, batch,
+                                index, active, needs, output
     P:log:ID:ATTEMPT    string  packed Logs of one attempt
     P:batch:ID          hash    a batch: created_at, name, size, total (once all are submitted), max_parallel, active,
                                 min_success, n:STATE (how many jobs are in it), cancelled, done, state, reason, ended_at
@@ -794,6 +794,7 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         late=fields.get("late") == "1",
         due_at=_time(fields["due_at"]) if fields.get("due_at") else None,
         image=fields.get("image", ""),
+        note=fields.get("note", ""),
         key=fields.get("key", ""),
         batch=fields.get("batch", ""),
         index=int(fields["index"]) if fields.get("index") else None,

@@ -10,6 +10,7 @@ __all__ = [
     "DEFAULT_PREFIX",
     "DEFAULT_QUEUE",
     "ENV_ATTEMPT",
+    "ENV_INPUT",
     "ENV_JOB_ID",
     "LABEL_ATTEMPT",
     "LABEL_JOB",
@@ -44,6 +45,9 @@ the job is in (``Ledger.identity``)."""
 ENV_JOB_ID: Final = "JAAS_JOB_ID"
 ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
 """Environment variables that each container gets: which job it is, and which attempt, counted from 1."""
+
+ENV_INPUT: Final = "JAAS_INPUT"
+"""Environment variable that names the file with a job's input, where it has one."""
 
 # A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
 _PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")

@@ -155,6 +155,7 @@ class JobRecord(_Model):
     reported: bool = False
     late: bool = Field(False, description="taken over in the middle of its launch")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
+    note: str = Field("", description="what a worker found worth telling about the image")
     batch: str = Field("", description="id of the batch it belongs to")
     index: int | None = Field(None, description="which of its batch's inputs it is for, counted from 0")
     output: Any = Field(None, description="typed output, where the description declares one")

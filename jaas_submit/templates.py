@@ -52,7 +52,7 @@ def fill(spec: JobSpec, item: Any, index: int, batch_id: str, *, as_file: bool |
     Other braces than ``{item}``, ``{item.name}``, ``{item.0}`` and ``{index}`` are left as they are.
 
     Args:
-        spec: the description, with places for the input in ``command``, ``entrypoint``, ``image`` and values of ``env``.
+        spec: the description, with places for the input in ``command``, ``entrypoint``, ``image`` and ``env``.
         item: the input: any JSON value.
         index: which one it is, counted from 0.
         batch_id: the batch's id.

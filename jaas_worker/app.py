@@ -8,8 +8,10 @@ import socket
 import sys
 import uuid
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import celery
@@ -25,6 +27,7 @@ from jaas_submit.ledger import Ledger, connect
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_worker import logsetup, tasks
 from jaas_worker.engine import Engine, SwarmInfo
+from jaas_worker.metrics import Metrics, Monitor, measured
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 from jaas_worker.swarm import Swarm, require_manager
@@ -50,6 +53,7 @@ class Parts:
     settings: Settings
     engine: Engine
     info: SwarmInfo | None = None
+    metrics: Metrics = field(default_factory=Metrics)
     pool: jaas_worker.pool.TaskPool | None = None
 
     def make_runner(self) -> Runner:
@@ -62,21 +66,53 @@ class Parts:
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
         ledger = Ledger(connect(self.settings.redis_url), self.settings.prefix, self.settings.record_ttl)
-        return Runner(
-            self.settings, ledger, self.engine, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        )
+        holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics)
 
-    def about(self, runner: Runner) -> dict[str, Any]:
-        """Return what the worker says about itself in the ledger."""
+    def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
+        """Begin to show this worker's figures; return what ends it.
+
+        Args:
+            runner: the worker's jobs.
+            queue_length: how many messages wait in its queue.
+        """
+        settings = self.settings
+        if not settings.metrics_port:
+            return lambda: None
+        about = {name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid"}}
+        monitor = Monitor(
+            runner.ledger,
+            self.metrics,
+            settings.metrics_interval,
+            stats=runner.stats,
+            queue_length=queue_length,
+            about=about,
+            limit=settings.max_in_flight,
+        )
+        monitor.start()
+        close = self.metrics.serve(settings.metrics_port, settings.metrics_address)
+
+        def stop() -> None:
+            monitor.close()
+            close()
+
+        return stop
+
+    def about_worker(self) -> dict[str, Any]:
+        """Return what does not change as long as the worker lives."""
         info = self.info
         return {
+            "version": _version(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "node": info.node_name if info else "",
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
-            **runner.stats(),
         }
+
+    def about(self, runner: Runner) -> dict[str, Any]:
+        """Return what the worker says about itself in the ledger."""
+        return {**self.about_worker(), **runner.stats()}
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> WorkerApp:
@@ -127,6 +163,13 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     logsetup.install(settings.log_format)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
     return app
+
+
+def _version() -> str:
+    try:
+        return metadata.version("jaas")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "unknown"
 
 
 def _not_about_jobs(record: logging.LogRecord) -> bool:

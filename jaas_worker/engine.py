@@ -150,6 +150,15 @@ class Engine(Protocol):
     def remove(self, service_id: str) -> bool:
         """Remove a service; False when it was gone already."""
 
+    def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
+        """Create a swarm config unless there is one of this name; return its id."""
+
+    def configs(self, label: str) -> dict[str, dict[str, str]]:
+        """Return name -> labels of all configs with this label."""
+
+    def remove_config(self, name: str) -> bool:
+        """Remove a config; False when it was gone already."""
+
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         """Return name -> id of those of the secrets that exist."""
 

@@ -72,6 +72,8 @@ class Entry:
     service_id: str = ""
     node: str | None = None
     started_at: datetime | None = None
+    has_config: bool = False
+    """A swarm config holds its input."""
     image: str = ""
     """The image with its digest; empty where no registry told one."""
     deadline: float | None = None
@@ -82,6 +84,8 @@ class Entry:
     """When the node was first seen to be down, by the monotonic clock."""
     launched: float = 0.0
     """When the service was created or adopted, by the monotonic clock."""
+    launched_at: float | None = None
+    """When this worker created the service, in seconds since the epoch; None where another one did."""
     running_since: float | None = None
     """When the container was first seen running, by the monotonic clock."""
     task_seen: bool = False

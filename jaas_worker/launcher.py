@@ -9,14 +9,17 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_submit.spec import JobSpec
 from jaas_worker.engine import Engine, ServiceView
-from jaas_worker.translate import service_request
+from jaas_worker.inputs import InputFile
+from jaas_worker.translate import ConfigFile, service_request
 
 __all__ = ["create_or_adopt"]
 
 logger = logging.getLogger(__name__)
 
 
-def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, marks: Mapping[str, str]) -> ServiceView:
+def create_or_adopt(
+    engine: Engine, spec: JobSpec, job_id: str, attempt: int, marks: Mapping[str, str], file: InputFile | None = None
+) -> ServiceView:
     """Return the attempt's service, creating it where it does not exist yet. Idempotent.
 
     The name is unique in the swarm's raft store, so that of two requests (a retry after a lost reply, two workers)
@@ -27,6 +30,7 @@ def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, ma
         spec: the description, as it holds for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
+        file: the job's input; None where it has none.
         marks: labels that tell whose job it is, and of which description (see ``service_request``).
 
     Raises:
@@ -39,8 +43,12 @@ def create_or_adopt(engine: Engine, spec: JobSpec, job_id: str, attempt: int, ma
     for secret in wanted:
         if secret not in secret_ids:
             raise EngineRefused(f"secret {secret} does not exist in the swarm; create it with `docker secret create`")
+    config: ConfigFile | None = None
+    if file is not None:
+        labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
+        config = ConfigFile(engine.create_config(name, labels, file.data), name, file.path)
     try:
-        created = engine.create(service_request(spec, job_id, attempt, marks, secret_ids), spec.registry)
+        created = engine.create(service_request(spec, job_id, attempt, marks, secret_ids, config), spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.
         found = engine.find(name)

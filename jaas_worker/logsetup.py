@@ -67,6 +67,8 @@ class Action(StrEnum):
     RECONCILE_TOOK = "reconcile.took"  # jobs that nobody held
     RECONCILE_FAILED = "reconcile.failed"  # a round did not work; the next one may
     QUEUE_FOREIGN = "queue.foreign"  # somebody else's tasks in Celery's default queue
+    METRICS_ON = "metrics.on"  # where Prometheus finds this worker
+    METRICS_OFF = "metrics.off"  # the port is taken; jobs run all the same
     WORKER_HANDED_OVER = "worker.handed_over"  # shutdown: the jobs go on without this worker
 
 

@@ -59,6 +59,15 @@ def current_result() -> JobResult | RetryNotice | None:
     return _result.get()
 
 
+def _passed_on(value: Any) -> Any:
+    """Return what a task gets from the one before it: of a job's result its output, of anything else the value."""
+    if isinstance(value, list):
+        return [_passed_on(one) for one in value]
+    if isinstance(value, dict) and {"version", "job_id", "state", "exit_code"} <= value.keys():
+        return value.get("output")
+    return value
+
+
 def _exception(value: Any) -> BaseException | None:
     """Return the exception in what a trace returned."""
     found = getattr(value, "exception", None)
@@ -90,7 +99,11 @@ class CeleryDelivery:
             raise SpecError(f"{unknown[0]}: is no argument of {TASK_RUN}; it takes spec and nothing else")
         if len(args) > 1:
             raise SpecError(f"{TASK_RUN} takes no positional arguments but the result of the task before it in a chain")
-        return JobSpec.parse(kwargs["spec"])
+        spec = JobSpec.parse(kwargs["spec"])
+        if args and args[0] is not None and spec.input is None and spec.gather is None:
+            # In a chain or chord: what the task before returned; of a job, its output.
+            spec = JobSpec.parse({**spec.to_wire(), "input": _passed_on(args[0])})
+        return spec
 
     def message(self) -> str:
         message = self.request.message
@@ -117,7 +130,7 @@ class CeleryDelivery:
             self.request.task.backend.store_result(self.task_id, meta, "STARTED", request=self.request._context)
 
     def report(self, result: JobResult) -> bool:
-        if result.state is JobState.CANCELLED:
+        if result.state in {JobState.CANCELLED, JobState.SKIPPED}:
             return self.pool.wait_on_loop(partial(self._revoke, result))
         failed, value = self._run_body(result)
         if failed and not isinstance(_exception(value), JobFailed):
@@ -189,6 +202,7 @@ class TaskPool(BasePool):
         self.pids = itertools.count(1)
         self._threads = ThreadPoolExecutor(self.settings.task_threads, thread_name_prefix="jaas-task")
         self._due: deque[Callable[[], None]] = deque()
+        self._stop_monitor: Callable[[], None] = lambda: None
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._has_loop = False
         self._stopped = threading.Event()
@@ -203,6 +217,7 @@ class TaskPool(BasePool):
             knows=self.runner.knows,
             room=self._room,
             queue_length=self._queue_length,
+            metrics=parts.metrics,
         )
         self.consumer: Any = None
 
@@ -225,6 +240,7 @@ class TaskPool(BasePool):
     def on_start(self) -> None:
         self.runner.start()
         self._lease.start()
+        self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))
 
     def attach(self, consumer: Any) -> None:
         """Learn the consumer, whose strategies turn a message into a request; called when it is ready."""
@@ -270,6 +286,7 @@ class TaskPool(BasePool):
     def on_stop(self) -> None:
         """Hand the jobs over: the containers go on, another worker follows them."""
         self._stopped.set()
+        self._stop_monitor()
         if self.consumer is not None:
             self.reconciler.close()
         self._threads.shutdown(wait=True)
@@ -361,6 +378,7 @@ class TaskPool(BasePool):
             try:
                 self.runner.renew_lease(self.app.jaas.about(self.runner))
             except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
+                self.runner.metrics.lease_renewals.labels("failed").inc()
                 logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
 
 

@@ -15,6 +15,7 @@ from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.engine import Engine, ServiceView
 from jaas_worker.logsetup import Action, action
+from jaas_worker.metrics import Metrics
 from jaas_worker.observe import attempt_task, parse_time
 from jaas_worker.settings import Settings
 from jaas_worker.translate import spec_of_service
@@ -58,6 +59,7 @@ class Reconciler:
         knows: tells whether this worker has a job in its hands already.
         room: how many more jobs this worker would take now.
         queue_length: how many messages wait in a queue.
+        metrics: where repairs are counted.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Reconciler:
         knows: Callable[[str], bool],
         room: Callable[[], int],
         queue_length: Callable[[str], int],
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -82,29 +85,54 @@ class Reconciler:
         self._knows = knows
         self._room = room
         self._queue_length = queue_length
+        self._metrics = metrics or Metrics()
         self._next_sweep = 0.0
         self._next_ring = 0.0
         self._closed = threading.Event()
+        self._wake = threading.Event()
+        self._listen = threading.Thread(target=self._listen_for_orphans, name="jaas-orphans", daemon=True)
         self._thread = threading.Thread(target=self._loop, name="jaas-reconciler", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+        self._listen.start()
 
     def close(self) -> None:
         """End the thread; returns when the round that is under way is over."""
         self._closed.set()
+        self._wake.set()
         self._thread.join(self._settings.engine_timeout)
 
     def _loop(self) -> None:
         while not self._closed.is_set():
+            result = "failed"
             try:
-                self.run_once()
+                self._count(self.run_once())
+                result = "ok"
             except (TemporaryError, EngineRefused) as error:
                 logger.warning("reconciling failed for now: %s", error, extra=action(Action.RECONCILE_FAILED))
             except Exception:  # the next round may work, and it must come
                 logger.exception("reconciling failed", extra=action(Action.RECONCILE_FAILED))
-            self._closed.wait(self._settings.reconcile_interval)
+            self._metrics.rounds.labels(result).inc()
+            self._wake.wait(self._settings.reconcile_interval)
+            self._wake.clear()
+
+    def _listen_for_orphans(self) -> None:
+        """Begin a round early when a job may be started or taken over at once."""
+        while not self._closed.is_set():
+            try:
+                with self._ledger.new_orphans() as notices:
+                    while not self._closed.is_set():
+                        if notices.next(1.0):
+                            self._wake.set()
+            except TemporaryError:
+                self._closed.wait(1.0)
+
+    def _count(self, repairs: Repairs) -> None:
+        for kind, done in repairs._asdict().items():
+            if done:
+                self._metrics.repairs.labels(kind).inc(done if isinstance(done, int) else len(done))
 
     def run_once(self) -> Repairs:
         """Do one round.
@@ -185,7 +213,21 @@ class Reconciler:
                     )
                     removed.append(service.name)
         restored = [job_id for job_id, unknown in by_job.items() if self._restore(job_id, unknown, now, removed)]
+        self._remove_configs(services, now)
         return removed, restored
+
+    def _remove_configs(self, services: list[ServiceView], now: datetime) -> None:
+        """Remove inputs whose service is gone, or was never created."""
+        in_use = {service.name for service in services}
+        left = {name: labels for name, labels in self._engine.configs(self._label).items() if name not in in_use}
+        records = {record.id: record for record in self._ledger.find([v.get(LABEL_JOB, "") for v in left.values()])}
+        for name, labels in left.items():
+            record = records.get(labels.get(LABEL_JOB, ""))
+            if record is not None:
+                over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(a.number) for a in record.attempts}
+                if not over or (now - record.updated_at).total_seconds() <= _LEFT_FOR:
+                    continue
+            self._engine.remove_config(name)
 
     def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
         """Make the record of a job again from its youngest service."""

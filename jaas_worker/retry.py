@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from jaas_submit.explain import Node, could_take
+from jaas_submit.explain import Node, avoided_nodes
 from jaas_submit.records import Attempt
 from jaas_submit.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import CLUSTER_CAUSES, Cause, JobState
 
-__all__ = ["Decision", "backoff_delay", "decide", "failed_nodes", "next_memory", "spec_for_attempt"]
+__all__ = ["Decision", "backoff_delay", "decide", "next_memory", "spec_for_attempt"]
 
-_FINAL: Final = frozenset({Cause.CANCELLED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
+_FINAL: Final = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
 """Causes after which no policy has a say."""
 
 _MOST_MEMORY: Final = 2**62
@@ -126,11 +126,6 @@ def _budget(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[int, int, str]:
     return len(counted) - of_cluster, policy.max_attempts, "max_attempts"
 
 
-def failed_nodes(attempts: Sequence[Attempt]) -> frozenset[str]:
-    """Return the ids of the nodes on which attempts ended badly."""
-    return frozenset(attempt.node_id for attempt in attempts if attempt.node_id)
-
-
 def next_memory(spec: JobSpec, attempts: Sequence[Attempt]) -> int | None:
     """Return the memory limit of the next attempt, in bytes; None when there is none.
 
@@ -155,14 +150,12 @@ def spec_for_attempt(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence
     Args:
         spec: the description as submitted.
         attempts: the attempts so far.
-        nodes: the swarm's nodes: with ``avoid_failed_nodes`` one at least that could take the job must remain.
+        nodes: the swarm's nodes (see ``avoided_nodes``).
     """
     changes: dict[str, object] = {}
     memory = next_memory(spec, attempts)
     if memory != spec.limits.memory:
         changes["limits"] = spec.limits.model_copy(update={"memory": memory})
-    if spec.retry.avoid_failed_nodes:
-        avoid = failed_nodes(attempts)
-        if avoid and any(node.id not in avoid and could_take(spec, node) for node in nodes):
-            changes["constraints"] = (*spec.constraints, *(f"node.id!={node}" for node in sorted(avoid)))
+    if avoided := avoided_nodes(spec, attempts, nodes):
+        changes["constraints"] = (*spec.constraints, *(f"node.id!={node}" for node in sorted(avoided)))
     return spec.model_copy(update=changes) if changes else spec

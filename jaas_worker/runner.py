@@ -32,11 +32,13 @@ from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, ResolvedImage, TaskView
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.failpoints import failpoint
+from jaas_worker.inputs import input_file
 from jaas_worker.later import Later
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.logs import read_logs
-from jaas_worker.observe import (
 from jaas_worker.logsetup import Action, about, about_job, action
+from jaas_worker.metrics import Metrics
+from jaas_worker.observe import (
     StopRequest,
     gone_outcome,
     lost_outcome,
@@ -45,6 +47,7 @@ from jaas_worker.logsetup import Action, about, about_job, action
     refused_outcome,
     waiting_reason,
 )
+from jaas_worker.outputs import with_output
 from jaas_worker.retry import decide, spec_for_attempt
 from jaas_worker.settings import Settings
 from jaas_worker.tracker import Tracker
@@ -73,13 +76,17 @@ class Runner:
         ledger: the records.
         engine: the swarm.
         holder: name of this worker process in the ledger; no other process has ever had it.
+        metrics: where this worker counts.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, engine: Engine, holder: str) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, engine: Engine, holder: str, metrics: Metrics | None = None
+    ) -> None:
         self.settings = settings
+        self.metrics = metrics or Metrics()
         self.ledger = ledger
         self.engine = engine
         self.holder = holder
@@ -180,7 +187,9 @@ class Runner:
             LedgerUnavailable: Redis does not answer; the lease runs out unless a later call gets through.
         """
         asked = time.monotonic()
-        if not self.ledger.renew(self.holder, self.settings.lease, info):
+        kept = self.ledger.renew(self.holder, self.settings.lease, info)
+        self.metrics.lease_renewals.labels("ok" if kept else "lost").inc()
+        if not kept:
             logger.warning(
                 "the lease had run out; jobs of this worker may have been taken over by others",
                 extra=action(Action.LEASE_LOST),
@@ -259,15 +268,16 @@ class Runner:
 
     def _try(self, step: Step, entry: Entry) -> None:
         """Run one step; repeat it later when it failed for now."""
-        try:
         with about(entry):
             self._try_now(step, entry)
 
     def _try_now(self, step: Step, entry: Entry) -> None:
+        try:
             step(entry)
             entry.tries = 0
         except TemporaryError as error:
             entry.tries += 1
+            self.metrics.step_repeated(error)
             delay = min(0.2 * 2 ** min(entry.tries, 10), 10.0)
             logger.warning(
                 "job %s: %s; trying again in %.1f s", entry.job_id, error, delay, extra=action(Action.STEP_REPEATED)
@@ -275,6 +285,7 @@ class Runner:
             self._later.call(delay, partial(self._again, step, entry))
         except Exception as error:  # a defect in one job's handling must not take the worker down
             entry.tries += 1
+            self.metrics.step_repeated(error)
             logger.exception("job %s: unexpected error", entry.job_id, extra=action(Action.STEP_FAILED))
             if entry.tries < _MOST_SURPRISES:
                 self._later.call(1.0, partial(self._again, step, entry))
@@ -364,6 +375,7 @@ class Runner:
             record.started_at,
         )
         entry.image = record.image
+        entry.has_config = record.spec is not None and (record.spec.input is not None or record.spec.gather is not None)
         entry.service = service_name(entry.job_id, entry.attempt)
         if claim.action is ClaimAction.ADOPT and record.state is JobState.LAUNCHING and not entry.accepted:
             entry.late = True
@@ -371,6 +383,8 @@ class Runner:
             entry.accepted = True
             entry.delivery.accepted()
             failpoint("accept.after")
+        if claim.action is ClaimAction.LAUNCH and record.attempt <= 1:
+            self.metrics.claimed(record.created_at)
         if claim.action is ClaimAction.REPLAY:
             entry.phase = Phase.FINISHING
             self._finishers.submit(self._try, partial(self._report, record=record), entry)
@@ -447,12 +461,16 @@ class Runner:
             if pinned:
                 now = now.model_copy(update={"image": pinned})
             marks = {**self._marks, LABEL_SPEC_HASH: spec.digest()}
-            service = create_or_adopt(self.engine, now, entry.job_id, entry.attempt, marks)
+            file = input_file(spec, self.ledger)
+            entry.has_config = file is not None
+            service = create_or_adopt(self.engine, now, entry.job_id, entry.attempt, marks, file)
         except EngineRefused as error:
             self._end(entry, refused_outcome(Cause.LAUNCH, str(error)), None)
             return
         failpoint("create.after")
         entry.service_id = service.id
+        entry.launched_at = time.time()
+        self.metrics.launches.inc()
         fields: dict[str, Any] = {"service": entry.service}
         if entry.late:
             fields["late"] = 1
@@ -465,13 +483,13 @@ class Runner:
             return
         failpoint("pending.after")
         entry.state = JobState.PENDING
-        self._track(entry)
         logger.info(
             "job %s: launched as service %s",
             entry.job_id,
             entry.service,
             extra=action(Action.JOB_LAUNCHED, service=entry.service, image=now.image),
         )
+        self._track(entry)
 
     def _pin_image(self, entry: Entry, spec: JobSpec) -> str:
         """Return the image with the digest that all attempts of this job use; empty where no registry tells one."""
@@ -486,7 +504,7 @@ class Runner:
         if found.note:
             logger.warning("job %s: %s", entry.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
         # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
-        self.ledger.move(entry.job_id, self.holder, JobState.LAUNCHING, detail=found.note, image=found.pinned)
+        self.ledger.move(entry.job_id, self.holder, JobState.LAUNCHING, note=found.note, image=found.pinned)
         entry.image = found.pinned
         return found.pinned
 
@@ -526,13 +544,13 @@ class Runner:
         failpoint("running.after")
         entry.running_since = time.monotonic()
         entry.state = JobState.RUNNING
-        entry.delivery.running(entry.node or "?", entry.service)
         logger.info(
             "job %s: running on %s",
             entry.job_id,
             entry.node or "?",
             extra=action(Action.JOB_RUNNING, node=entry.node, service=entry.service),
         )
+        entry.delivery.running(entry.node or "?", entry.service)
 
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """Begin to write the end down."""
@@ -540,8 +558,8 @@ class Runner:
             self._started(entry)
             self.tracker.forget(entry)
 
-    def service_gone(self, entry: Entry) -> None:
     @about_job
+    def service_gone(self, entry: Entry) -> None:
         """Somebody removed the service, or a stop that took too long did."""
         if self._finish_by(entry, self._finish_gone):
             self.tracker.forget(entry)
@@ -597,6 +615,9 @@ class Runner:
 
     def _write_end(self, entry: Entry, outcome: Outcome, logs: Logs | None) -> None:
         launched = bool(entry.service_id)
+        output: str | None = None
+        if entry.spec is not None:
+            outcome, output = with_output(entry.spec, outcome, logs, self.settings.output_limit)
         attempt = Attempt(
             number=entry.attempt if entry.asked or launched else 0,
             service=entry.service if launched else None,
@@ -612,13 +633,14 @@ class Runner:
             if decision.retry and self._back_off(entry, attempts, logs, decision.delay):
                 return
         failpoint("finish.before")
-        if not self.ledger.finish(entry.job_id, self.holder, attempts, logs):
+        if not self.ledger.finish(entry.job_id, self.holder, attempts, logs, output):
             logger.warning(
                 "job %s: another worker has taken it over", entry.job_id, extra=action(Action.JOB_TAKEN_AWAY)
             )
             self._drop(entry)
             return
         failpoint("finish.after")
+        self.metrics.attempt_ended(attempts[-1], entry.launched_at, retried=False)
         self._remove_service(entry)
         failpoint("remove.after")
         self._report(entry, self.ledger.get(entry.job_id), logs)
@@ -639,6 +661,7 @@ class Runner:
             )
             self._drop(entry)
             return True
+        self.metrics.attempt_ended(last, entry.launched_at, retried=True)
         self._remove_service(entry)
         logger.info(
             "job %s: %s", entry.job_id, why, extra=action(Action.JOB_RETRYING, cause=last.cause, delay=round(delay, 1))
@@ -652,13 +675,16 @@ class Runner:
 
     def _remove_service(self, entry: Entry) -> None:
         """Have the service of an attempt that has ended removed in a while; the reconciler removes it if we cannot."""
-        if not entry.service_id or entry.late:
+        if entry.late or not (entry.service_id or entry.has_config):
             return
 
         def remove() -> None:
             with about(entry):
                 try:
-                    self.engine.remove(entry.service_id)
+                    if entry.service_id:
+                        self.engine.remove(entry.service_id)
+                    if entry.has_config:
+                        self.engine.remove_config(entry.service)
                 except (TemporaryError, EngineRefused) as error:
                     logger.warning(
                         "job %s: service %s is left to the reconciler: %s",
@@ -716,8 +742,8 @@ class Runner:
         if tracked:
             self._finishers.submit(self._send_stop, entry)
 
-    def _send_stop(self, entry: Entry) -> None:
     @about_job
+    def _send_stop(self, entry: Entry) -> None:
         failpoint("stop.before")
         try:
             self.engine.stop(entry.service_id)
@@ -748,8 +774,8 @@ class Runner:
             if entry.phase is Phase.TRACKED:
                 self._check_times(entry, now)
 
-    def _check_times(self, entry: Entry, now: float) -> None:
     @about_job
+    def _check_times(self, entry: Entry, now: float) -> None:
         spec = entry.spec
         assert spec is not None
         if entry.stop_sent is not None:
@@ -796,8 +822,8 @@ class Runner:
         seen = now - entry.running_since
         return max(seen, time.time() - entry.started_at.timestamp()) if entry.started_at else seen
 
-    def _remove_stuck(self, entry: Entry) -> None:
     @about_job
+    def _remove_stuck(self, entry: Entry) -> None:
         try:
             self.engine.remove(entry.service_id)
         except (TemporaryError, EngineRefused) as error:

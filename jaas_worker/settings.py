@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Characters of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
+    output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
+    """Bytes that a job's typed output may have, as JSON; a job that returns more fails. Outputs are kept in Redis."""
+
     record_ttl: Seconds = Field(7 * 86400.0, ge=60, le=3650 * 86400)
     """Seconds that records, logs and Celery's results are kept after the end of a job."""
 
@@ -121,6 +124,16 @@ class Settings(BaseSettings):
     log_format: LogFormat = "auto"
     """How the worker's log looks: ``json`` (one object a line), ``console`` (for people), or ``auto``: console on a
     terminal, JSON elsewhere."""
+
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """TCP port of GET /metrics for Prometheus; 0 means none."""
+
+    metrics_address: str = "127.0.0.1"
+    """Address that the metrics' port listens on. They name no job, but whoever reaches them sees how much runs; 0.0.0.0
+    in a container, where the network is the fence."""
+
+    metrics_interval: Seconds = Field(5.0, ge=0.1, le=3600)
+    """Seconds between two looks at the ledger for the metrics; six short commands each."""
 
     def __init__(self, **values: Any) -> None:
         try:

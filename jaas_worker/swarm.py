@@ -208,6 +208,31 @@ class Swarm:
             return False
         return True
 
+    def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
+        try:
+            with _mapped(f"creating config {name}"):
+                return str(self._api.create_config(name, data, labels)["ID"])
+        except EngineRefused:
+            # It exists (whoever made it), or it is refused for good.
+            with _mapped(f"looking for config {name}"):
+                for item in self._api.configs(filters={"name": [name]}):
+                    if item["Spec"]["Name"] == name:
+                        return str(item["ID"])
+            raise
+
+    def configs(self, label: str) -> dict[str, dict[str, str]]:
+        with _mapped("listing configs"):
+            found = self._api.configs(filters={"label": [label]})
+            return {item["Spec"]["Name"]: item["Spec"].get("Labels") or {} for item in found}
+
+    def remove_config(self, name: str) -> bool:
+        try:
+            with _mapped(f"removing config {name}"):
+                self._api.remove_config(name)
+        except EngineNotFound:
+            return False
+        return True
+
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         with _mapped("listing secrets"):
             found = self._api.secrets(filters={"name": names})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaas_submit.names import (
     ENV_ATTEMPT,
+    ENV_INPUT,
     ENV_JOB_ID,
     LABEL_ATTEMPT,
     LABEL_JOB,
@@ -16,14 +17,27 @@ from jaas_submit.names import (
 )
 from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
 
-__all__ = ["service_request", "spec_of_service"]
+__all__ = ["ConfigFile", "service_request", "spec_of_service"]
 
 _MOST_KEPT = 16 * 1024
 """Characters of a description that go into a label; it is written to the raft log of every manager."""
 
 
+class ConfigFile(NamedTuple):
+    """A swarm config that is to be a file in the container."""
+
+    id: str
+    name: str
+    path: str
+
+
 def service_request(
-    spec: JobSpec, job_id: str, attempt: int, marks: Mapping[str, str], secret_ids: Mapping[str, str]
+    spec: JobSpec,
+    job_id: str,
+    attempt: int,
+    marks: Mapping[str, str],
+    secret_ids: Mapping[str, str],
+    config: ConfigFile | None = None,
 ) -> dict[str, Any]:
     """Return the request that creates the service of one attempt.
 
@@ -32,6 +46,7 @@ def service_request(
         job_id: the job's id.
         attempt: counted from 1.
         marks: further labels: whose job it is (LABEL_PREFIX, LABEL_LEDGER) and LABEL_SPEC_HASH.
+        config: the swarm config that holds the job's input; None where it has none.
         secret_ids: name -> id of (at least) the secrets that the description names.
 
     Raises:
@@ -62,6 +77,10 @@ def service_request(
         container["Mounts"] = [_mount(mount) for mount in spec.mounts]
     if spec.secrets:
         container["Secrets"] = [_secret(secret, secret_ids[secret.source]) for secret in spec.secrets]
+    if config is not None:
+        file = {"Name": config.path, "UID": "0", "GID": "0", "Mode": 0o444}
+        container["Configs"] = [{"ConfigID": config.id, "ConfigName": config.name, "File": file}]
+        container["Env"].append(f"{ENV_INPUT}={config.path}")
     if not spec.healthcheck:
         # A failing HEALTHCHECK of the image would make the swarm kill the job.
         container["Healthcheck"] = {"Test": ["NONE"]}
@@ -90,7 +109,7 @@ def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | 
     """
     if LABEL_SPEC not in labels:
         return None
-    own = (ENV_JOB_ID, ENV_ATTEMPT)
+    own = (ENV_JOB_ID, ENV_ATTEMPT, ENV_INPUT)
     pairs = [text.replace(_BRACES, "{{").partition("=") for text in env]
     kept = {name: value for name, _, value in pairs if name not in own}
     return JobSpec.parse({**json.loads(labels[LABEL_SPEC]), "env": kept})

@@ -23,12 +23,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.explain import Cluster
 from jaas_submit.names import LABEL_JOB
 from jaas_worker.engine import (
     ENDED_STATES,
     ContainerTimes,
     EngineEvent,
     Frame,
+    ResolvedImage,
     ServiceView,
     SwarmInfo,
     TaskView,
@@ -163,6 +165,7 @@ class FakeSwarm:
         self.away = False
         """True: no call is answered, and event streams break."""
         self.networks = {"demo"}
+        self.config_files: dict[str, tuple[str, dict[str, str], bytes]] = {}
         self.secrets: dict[str, str] = {}
         self.missing_images = {NO_SUCH_IMAGE}
         self.calls: Counter[str] = Counter()
@@ -368,6 +371,19 @@ class FakeSwarm:
             self._remove(service)
             return True
 
+    def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
+        with self._call("create_config"):
+            return self.config_files.setdefault(name, (self._id("config"), labels, data))[0]
+
+    def configs(self, label: str) -> dict[str, dict[str, str]]:
+        with self._call("configs"):
+            key, _, value = label.partition("=")
+            return {name: made[1] for name, made in self.config_files.items() if made[1].get(key) == value}
+
+    def remove_config(self, name: str) -> bool:
+        with self._call("remove_config"):
+            return self.config_files.pop(name, None) is not None
+
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         with self._call("secret_ids"):
             return {name: self.secrets[name] for name in names if name in self.secrets}
@@ -375,6 +391,14 @@ class FakeSwarm:
     def node_names(self) -> dict[str, str]:
         with self._call("node_names"):
             return {node.id: node.name for node in self.nodes.values()}
+
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
+        with self._call("resolve"):
+            return None
+
+    def cluster(self) -> Cluster:
+        with self._call("cluster"):
+            return Cluster(at=datetime.now(UTC))
 
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):
