@@ -380,6 +380,8 @@ class TaskPool(BasePool):
             except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
                 self.runner.metrics.lease_renewals.labels("failed").inc()
                 logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
+            except Exception:  # without its lease this worker would launch nothing any more
+                logger.exception("the lease could not be renewed", extra=action(Action.LEASE_NOT_RENEWED))
 
 
 def _nothing(*_: Any) -> None:
