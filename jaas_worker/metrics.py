@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, JaasError, LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import Attempt
-from jaas_submit.states import TERMINAL, JobState
+from jaas_submit.records import Attempt, LogStatus
+from jaas_submit.states import TERMINAL, Cause, JobState
 from jaas_worker.engine import Engine
 from jaas_worker.logsetup import Action, action
 
@@ -70,7 +70,15 @@ class Metrics:
         self.rounds = counter("jaas_reconciler_rounds", "Rounds of the reconciler.", "result")
         self.lease_renewals = counter("jaas_lease_renewals", "Renewals of this worker's lease.", "result")
         self.redis_away = counter("jaas_redis_unavailable_seconds", "Seconds for which Redis did not answer.")
-        # Rates of what has not happened yet must be 0, not missing.
+        # A counter that appears with its first event shows no increase: what may happen is there from the start, with 0.
+        for cause in Cause:
+            self.attempts_ended.labels(cause)
+            self.retries.labels(cause)
+            self.jobs_ended.labels(JobState.FAILED, cause)
+        self.jobs_ended.labels(JobState.SUCCEEDED, Cause.EXIT)
+        self.jobs_ended.labels(JobState.CANCELLED, Cause.CANCELLED)
+        for status in LogStatus:
+            self.logs.labels(status)
         for kind in ("taken_over", "rung_again", "removed", "restored", "forgotten"):
             self.repairs.labels(kind)
         for result in ("ok", "lost", "failed"):
@@ -163,6 +171,8 @@ class _Measured:
             return method
         seconds = self._metrics.engine_seconds.labels(name)
         errors = self._metrics.engine_errors
+        for kind in ("refused", "unavailable"):
+            errors.labels(name, kind)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             started = time.perf_counter()

@@ -15,6 +15,11 @@ missing_packages() {
         have iptables || echo iptables
     fi
     have ip || echo iproute2
+    if [ "${FOR_TESTS:-no}" = yes ]; then
+        have prometheus || echo prometheus
+        have chromium || echo chromium
+        have chromedriver || echo chromium-driver
+    fi
 }
 
 ensure_packages() {
