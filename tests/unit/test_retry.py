@@ -15,9 +15,9 @@ from jaas_submit.records import Attempt
 from jaas_submit.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec, Resources
 from jaas_submit.states import CLUSTER_CAUSES, Cause, JobState
-from jaas_worker.retry import backoff_delay, decide, failed_nodes, next_memory, spec_for_attempt
+from jaas_worker.retry import backoff_delay, decide, next_memory, spec_for_attempt
 
-NEVER_RETRIED = frozenset({Cause.CANCELLED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
+NEVER_RETRIED = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
 OWN_CAUSES = frozenset(Cause) - CLUSTER_CAUSES - NEVER_RETRIED
 MIB = 2**20
 
@@ -441,7 +441,7 @@ def test_memory_never_shrinks_and_never_grows_beyond_the_cap(
     retry = RetryPolicy(memory_factor=factor, memory_cap=cap)
     sizes = [grown(limit, retry, *[OOM] * count) or 0 for count in (times, times + 1)]
     assert limit <= sizes[0] <= sizes[1] < 2**63
-    assert cap is None or sizes[1] <= max(cap, limit)
+    assert retry.memory_cap is None or sizes[1] <= max(retry.memory_cap, limit)
 
 
 def node(name: str, **fields: Any) -> Node:
@@ -484,11 +484,6 @@ def test_failed_nodes_are_avoided_while_another_one_can_take_the_job(
     assert following.model_copy(update={"constraints": wanted}) == job
     plain = spec(constraints=wanted, reservations=needs)
     assert spec_for_attempt(plain, attempts, nodes) is plain
-
-
-def test_nodes_that_failed_are_those_that_attempts_were_on() -> None:
-    assert failed_nodes([]) == frozenset()
-    assert failed_nodes([ON_N1, NOWHERE, ON_N2, ON_N1]) == {"n1", "n2"}
 
 
 def test_the_next_attempts_description_is_valid_and_the_first_ones_is_the_jobs_own() -> None:
