@@ -6,12 +6,32 @@
 #                            +---- jaasv2 ~ node2 10.99.0.12
 #                            +---- jaasv3 ~ node3 10.99.0.13
 
-LAB=${JAAS_LAB_DIR:-/var/tmp/jaas-lab}
+# JAAS_LAB=NAME makes another lab beside it, with names and a network of its own.
+
+LAB_NAME=${JAAS_LAB:-}
+# The names of network interfaces may have 15 characters.
+case $LAB_NAME in *[!a-z0-9]* | ????????*) die -2 "JAAS_LAB must be at most 7 small letters and digits: $LAB_NAME" ;; esac
+LAB=${JAAS_LAB_DIR:-/var/tmp/jaas-lab${LAB_NAME:+-$LAB_NAME}}
 LAB_NODES="1 2 3"
-LAB_BRIDGE=jaasbr0
+LAB_PREFIX=jaas$LAB_NAME
+LAB_BRIDGE=${LAB_PREFIX}br0
+LAB_CGROUP=jaaslab$LAB_NAME
+
+# lab_net: the first three numbers of the lab's addresses.
+lab_net() {
+    if [ -n "${JAAS_LAB_NET:-}" ]; then
+        echo "$JAAS_LAB_NET"
+    elif [ -n "$LAB_NAME" ]; then
+        echo "10.98.$(($(printf %s "$LAB_NAME" | cksum | cut -d ' ' -f 1) % 256))"
+    else
+        echo 10.99.0
+    fi
+}
+
+LAB_NET=$(lab_net)
 
 node_dir() { echo "$LAB/n$1"; }
-node_ip() { echo "10.99.0.1$1"; }
+node_ip() { echo "$LAB_NET.1$1"; }
 node_host() { echo "unix://$LAB/n$1/docker.sock"; }
 on_node() { # on_node N ARGUMENTS: that node's engine, with a deadline
     local n=$1
@@ -23,9 +43,9 @@ on_node() { # on_node N ARGUMENTS: that node's engine, with a deadline
 
 lab_network() {
     if [ ! -e /sys/class/net/$LAB_BRIDGE ]; then
-        say "lab: making the bridge $LAB_BRIDGE (10.99.0.1)"
+        say "lab: making the bridge $LAB_BRIDGE ($LAB_NET.1)"
         ip link add $LAB_BRIDGE type bridge
-        ip address add 10.99.0.1/24 dev $LAB_BRIDGE
+        ip address add "$LAB_NET.1/24" dev $LAB_BRIDGE
     fi
     ip link set $LAB_BRIDGE up
     # An engine on the host drops what is forwarded, and bridged frames count as that.
@@ -34,7 +54,7 @@ lab_network() {
 }
 
 node_network() {
-    local n=$1 ns=jaas$1 veth=jaasv$1
+    local n=$1 ns=$LAB_PREFIX$1 veth=${LAB_PREFIX}v$1
     if [ ! -e "/run/netns/$ns" ]; then
         ip netns add "$ns"
         ip link delete "$veth" 2>/dev/null || true
@@ -45,7 +65,7 @@ node_network() {
         ip -n "$ns" link set eth0 up
     fi
     ip link set "$veth" up
-    ip -n "$ns" route replace default via 10.99.0.1
+    ip -n "$ns" route replace default via "$LAB_NET.1"
 }
 
 # --- a node's machine: the namespaces that its engine lives in ---
@@ -61,7 +81,7 @@ ensure_holder() {
     mkdir -p "$dir/cgroup"
     echo "nameserver 127.0.0.1" >"$dir/resolv.conf" # so that look-ups fail at once
     start_daemon "$dir/holder.pid" "$dir/holder.log" \
-        nsenter --net="/run/netns/jaas$n" unshare --mount --uts \
+        nsenter --net="/run/netns/$LAB_PREFIX$n" unshare --mount --uts \
         "$LIB/lab-node" "$dir" "node$n"
     wait_until 10 test -e "$dir/ready" || die "node$n: no namespaces: $(tail -n 3 "$dir/holder.log")"
 }
@@ -84,7 +104,7 @@ start_node() {
     start_daemon "$dir/pid" "$dir/log" \
         nsenter --target "$(cat "$dir/holder.pid")" --mount --uts --net \
         "$dockerd" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/dockerd.pid" \
-        --host "$(node_host "$n")" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "jaaslab$n"
+        --host "$(node_host "$n")" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$LAB_CGROUP$n"
 }
 
 wait_for_node() {
@@ -204,9 +224,9 @@ lab_clear() {
     for n in $LAB_NODES; do
         clear_away_engine "$(node_dir "$n")"
         stop_daemon "$(node_dir "$n")/holder.pid" || true
-        ip netns delete "jaas$n" 2>/dev/null || true
-        ip link delete "jaasv$n" 2>/dev/null || true
-        remove_cgroups "jaaslab$n"
+        ip netns delete "$LAB_PREFIX$n" 2>/dev/null || true
+        ip link delete "${LAB_PREFIX}v$n" 2>/dev/null || true
+        remove_cgroups "$LAB_CGROUP$n"
     done
     ip link delete $LAB_BRIDGE 2>/dev/null || true
     iptables -D FORWARD -i $LAB_BRIDGE -o $LAB_BRIDGE -j ACCEPT 2>/dev/null || true
@@ -223,7 +243,7 @@ lab_status() {
     printf '%-6s %-14s %-5s %-16s %s\n' NODE ENGINE LINK SWARM HOST
     for n in $LAB_NODES; do
         engine=$(running_pid "$(node_dir "$n")/pid") && engine="pid $engine" || engine="not running"
-        link=$(cat "/sys/class/net/jaasv$n/operstate" 2>/dev/null) || link="-"
+        link=$(cat "/sys/class/net/${LAB_PREFIX}v$n/operstate" 2>/dev/null) || link="-"
         printf '%-6s %-14s %-5s %-16s %s\n' "node$n" "$engine" "$link" \
             "$(swarm_state "$(node_host "$n")" || echo -)" "$(node_host "$n")"
     done
@@ -237,17 +257,18 @@ lab_env() {
     local n hosts=""
     for n in $LAB_NODES; do hosts="$hosts $(node_host "$n")"; done
     echo "export JAAS_LAB_HOSTS='${hosts# }'"
+    echo "export JAAS_LAB_NET='$LAB_NET'"
 }
 
 # --- faults ---
 
 lab_partition() {
-    ip link set "jaasv$1" down
+    ip link set "${LAB_PREFIX}v$1" down
     say "lab: node$1 is cut off from the others"
 }
 
 lab_heal() {
-    ip link set "jaasv$1" up
+    ip link set "${LAB_PREFIX}v$1" up
     say "lab: node$1 is connected again"
 }
 
