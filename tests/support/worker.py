@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaas_submit.ledger import Ledger, connect
@@ -59,14 +60,16 @@ class Installation:
         self.ledger = Ledger(connect(redis_url), prefix)
         self.swarm = Swarm(engine_host)
 
-    def worker(self, name: str = "", **settings: object) -> WorkerProcess:
+    def worker(self, name: str = "", arguments: Sequence[str] = (), **settings: object) -> WorkerProcess:
         """Return a worker that has not been started yet.
 
         Args:
             name: for its log; Celery's node name is ``NAME@host``.
+            arguments: further options of `celery worker`.
             settings: of this worker alone.
         """
-        worker = WorkerProcess(self, name or f"w{len(self.workers) + 1}", {**self.settings, **settings})
+        settings = {**self.settings, **settings}
+        worker = WorkerProcess(self, name or f"w{len(self.workers) + 1}", settings, arguments)
         self.workers.append(worker)
         return worker
 
@@ -107,12 +110,16 @@ class WorkerProcess:
         home: what it works for.
         name: its name.
         settings: its settings.
+        arguments: further options.
     """
 
-    def __init__(self, home: Installation, name: str, settings: dict[str, object]) -> None:
+    def __init__(
+        self, home: Installation, name: str, settings: dict[str, object], arguments: Sequence[str] = ()
+    ) -> None:
         self.home = home
         self.name = name
         self.settings = settings
+        self.arguments = arguments
         self._log = home.folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0  # in characters: where the log of the present start begins
@@ -149,7 +156,7 @@ class WorkerProcess:
         command = [sys.executable, "-m", "celery", "-A", "jaas_worker.app", "worker"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--loglevel=INFO", "-n", f"{self.name}@%h"],
+                [*command, "--loglevel=INFO", "-n", f"{self.name}@%h", *self.arguments],
                 cwd=self.home.folder,
                 env=self.home.environment(**self.settings),
                 stdout=log,

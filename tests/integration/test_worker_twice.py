@@ -1,0 +1,170 @@
+"""The same message twice, whatever the reason: one container, one result, and a worker that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import docker
+import pytest
+import redis
+from celery.result import AsyncResult
+from kombu import Connection
+
+from jaas_submit import Client, JobSpec, JobState
+from jaas_submit.broker import publish
+from tests.support.jobs import LONG, container_of, containers_of, ended, until
+from tests.support.wait import eventually
+from tests.support.witness import Witness
+from tests.support.worker import Installation, WorkerProcess
+
+pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
+
+# Only as many at once as one test needs, so that further messages wait in the worker, unacknowledged.
+WORKER = {"max_in_flight": 5}
+
+EXCEPTIONS_ALLOWED = ("ConnectionError",)  # the tests cut connections, and Celery shows where that hit it
+
+
+def active(client: Client, workers: int = 1) -> list[str]:
+    """Return the ids of the requests that are worked on, as Celery's `inspect active` shows them."""
+    with client.app.connection_for_write() as connection:  # a new one: a test cuts those that there are
+        answer = client.app.control.inspect(timeout=3, limit=workers, connection=connection).active() or {}
+    if len(answer) < workers:  # not yet listening again
+        return ["no answer"]
+    return sorted(request["id"] for requests in answer.values() for request in requests)
+
+
+def check_one_good_end(client: Client, witness: Witness, job_id: str) -> None:
+    result = ended(client, job_id)
+    assert result.ok, result.sentence()
+    assert len(result.attempts) == 1
+    assert len(witness.starts(job_id)) == 1
+    told = AsyncResult(job_id, app=client.app)
+    assert told.state == "SUCCESS"
+    assert told.result["attempts"][0]["container_id"] == result.attempts[0].container_id
+
+
+def test_a_second_message_while_the_job_runs(client: Client, witness: Witness, docker_api: docker.APIClient) -> None:
+    spec = witness.spec(witness.held())
+    handle = client.submit(spec)
+    until(client, handle.id, JobState.RUNNING)
+    container = container_of(docker_api, handle.id)
+    for _ in range(3):
+        publish(client.app, handle.id, spec, client.queue)
+    eventually(lambda: messages(client) == 0, LONG, "the copies to be received")
+    eventually(lambda: active(client) == [handle.id], LONG, "one request of the job")
+    assert containers_of(docker_api, handle.id) == [container]
+    witness.open()
+    check_one_good_end(client, witness, handle.id)
+    eventually(lambda: active(client) == [], LONG)
+
+
+def messages(client: Client) -> int:
+    """Return how many messages wait in the queue, or have been received and not acknowledged."""
+    queue = client.ledger.client
+    return int(queue.llen(client.queue)) + int(queue.hlen("unacked"))
+
+
+def test_a_second_message_after_the_end_changes_nothing(client: Client, witness: Witness) -> None:
+    spec = witness.spec()
+    handle = client.submit(spec)
+    check_one_good_end(client, witness, handle.id)
+    record, stored = handle.record(), AsyncResult(handle.id, app=client.app).result
+    publish(client.app, handle.id, spec, client.queue)
+    # Messages are taken in order: when a later job has ended, the copy has been dealt with.
+    check_one_good_end(client, witness, client.submit(spec).id)
+    assert handle.record() == record
+    assert AsyncResult(handle.id, app=client.app).result == stored
+    assert len(witness.starts(handle.id)) == 1
+
+
+def test_two_messages_of_a_foreign_producer_with_the_same_id(client: Client, witness: Witness) -> None:
+    spec = witness.spec(witness.held())
+    for _ in range(2):
+        client.app.send_task("jaas.run", kwargs={"spec": spec.to_wire()}, task_id="the-same", queue=client.queue)
+    eventually(lambda: client.ledger.find(["the-same"]), LONG)
+    until(client, "the-same", JobState.RUNNING)
+    eventually(lambda: messages(client) == 0, LONG, "both messages to be received")
+    witness.open()
+    check_one_good_end(client, witness, "the-same")
+    eventually(lambda: active(client) == [], LONG)
+
+
+@pytest.fixture
+def impatient(jaas: Installation) -> Iterator[Connection]:
+    """Somebody else's client of the same Redis, with the shortest possible visibility_timeout."""
+    with Connection(jaas.redis_url, transport_options={"visibility_timeout": 1}) as connection:
+        yield connection
+
+
+def test_a_foreign_client_with_a_short_visibility_timeout_puts_messages_back(
+    client: Client, witness: Witness, impatient: Connection, worker: WorkerProcess
+) -> None:
+    running = client.submit_many(witness.spec(witness.held()) for _ in range(5))
+    for handle in running:
+        until(client, handle.id, JobState.RUNNING)
+    waiting = client.submit_many(witness.spec("true") for _ in range(3))
+    eventually(lambda: client.ledger.client.hlen("unacked") == 3, LONG, "the worker to have received all messages")
+    received = worker.log.count("received")
+
+    def put_back() -> bool:
+        impatient.default_channel.qos.restore_visible(num=100, interval=1)
+        return worker.log.count("received") >= received + 3
+
+    eventually(put_back, LONG, "the messages to be put back and received again")
+    witness.open()
+    for handle in running + waiting:
+        check_one_good_end(client, witness, handle.id)
+    eventually(lambda: active(client) == [], LONG)
+    eventually(lambda: messages(client) == 0, LONG, "every message to be acknowledged")
+
+
+def test_all_connections_to_redis_are_cut_while_five_jobs_run_and_three_wait(
+    jaas: Installation, client: Client, witness: Witness, worker: WorkerProcess, docker_api: docker.APIClient
+) -> None:
+    running = client.submit_many(witness.spec(witness.held()) for _ in range(5))
+    for handle in running:
+        until(client, handle.id, JobState.RUNNING)
+    waiting = client.submit_many(witness.spec("true") for _ in range(3))
+    eventually(lambda: client.ledger.client.hlen("unacked") == 3, LONG, "the worker to have received all messages")
+    containers = [container_of(docker_api, handle.id) for handle in running]
+    pid, connected = worker.pid, worker.log.count("Connected to")
+    with redis.Redis.from_url(jaas.redis_url) as scissors:
+        for kind in ("normal", "pubsub"):
+            scissors.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    eventually(lambda: worker.log.count("Connected to") > connected, LONG, "the worker to connect again")
+    expected = sorted(handle.id for handle in running)
+    eventually(lambda: active(client) == expected, LONG, lambda: f"each job once, not {active(client)}")
+    assert [containers_of(docker_api, handle.id) for handle in running] == [[container] for container in containers]
+    witness.open()
+    for handle in running + waiting:
+        check_one_good_end(client, witness, handle.id)
+    eventually(lambda: active(client) == [], LONG)
+    eventually(lambda: messages(client) == 0, LONG, "every message to be acknowledged")
+    check_one_good_end(client, witness, client.submit(witness.spec("true")).id)
+    assert worker.alive
+    assert worker.pid == pid
+
+
+def test_each_of_two_workers_gets_a_copy(jaas: Installation, client: Client, witness: Witness) -> None:
+    spec = witness.spec(witness.held())
+    handle = client.submit(spec)
+    until(client, handle.id, JobState.RUNNING)
+    second = jaas.worker().start()
+    try:
+        for _ in range(6):
+            publish(client.app, handle.id, spec, client.queue)
+        eventually(lambda: messages(client) == 0, LONG, "the copies to be received")
+        witness.open()
+        check_one_good_end(client, witness, handle.id)
+        eventually(lambda: active(client, 2) == [], LONG)
+    finally:
+        second.stop()
+
+
+def test_the_same_job_submitted_twice_is_two_jobs(client: Client, witness: Witness) -> None:
+    spec: JobSpec = witness.spec()
+    first, second = client.submit_many([spec, spec])
+    check_one_good_end(client, witness, first.id)
+    check_one_good_end(client, witness, second.id)
+    assert len(witness.starts()) == 2
