@@ -91,11 +91,15 @@ _OPTIONS: Final = (
         "--check/--no-check", default=None, help="Whether a bad end is a FAILURE for Celery too; yes if not given."
     ),
     click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker shall pull with."),
+    click.option(
+        "--input", metavar="JSON|@FILE", help="The job's input: it finds it in the file that JAAS_INPUT names."
+    ),
+    click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
 )
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "on_node_lost", "lost_after"),
+    *("deadline", "expires", "on_node_lost", "lost_after", "output"),
 )
 """Options whose value is the field's, under the same name."""
 
@@ -159,6 +163,8 @@ def order_of(words: Sequence[str], options: Mapping[str, Any], environ: Mapping[
         _given(max_attempts=options["max_attempts"], max_cluster_retries=options["max_cluster_retries"]),
     )
     fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
+    if options["input"]:
+        fields["input"] = _input(options["input"])
     notes = []
     if options["registry"]:
         registry, note = _registry(options["registry"])
@@ -181,6 +187,18 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise click.UsageError(f'--spec: {file.name} must hold a JSON object such as {{"image": "..."}}')
     return data
+
+
+def _input(text: str) -> Any:
+    try:
+        if not text.startswith("@"):
+            return json.loads(text)
+        with open(text[1:], "rb") as file:
+            return json.loads(file.read())
+    except OSError as error:
+        raise click.UsageError(f"--input: {text[1:]}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--input: is not valid JSON ({error}); a text needs quotes of its own") from None
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -253,6 +254,19 @@ class JobSpec(Model):
                 raise ValueError(f"{_shown(name)!r} or its value is no valid Unicode; base64 can carry any bytes")
         return value
 
+    @field_validator("input")
+    @classmethod
+    def _input_is_json(cls, value: JsonValue) -> JsonValue:
+        if value is None:
+            return None
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("has a text that is no valid Unicode; base64 can carry any bytes") from None
+        except ValueError:
+            raise ValueError("has a number that JSON does not know (NaN or Infinity); use null") from None
+        return value
+
     @field_validator("constraints")
     @classmethod
     def _constraints_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -389,6 +403,8 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str]:
     parts = [str(part) for part in detail["loc"] if part != "[key]"]
     if parts[:1] == ["env"]:
         parts = [_shown(part) for part in parts]
+    elif parts[:1] == ["input"]:  # any value: pydantic tells the way it tried, type by type
+        parts = [part for part in parts if part not in {"list", "dict"}][:4]
     path = ".".join(parts)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":

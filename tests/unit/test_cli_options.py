@@ -35,7 +35,8 @@ def wire(*args: str) -> dict[str, Any]:
 A = {"image": "alpine"}
 THE_REST = (
     "--name n --label a=b --label c -u 1:2 -w /w --stop-signal SIGINT --stop-grace 3s -a r.example:5000 "
-    "--deadline 1h --expires 30m --on-node-lost retry --lost-after 90s --max-attempts 3 --max-cluster-retries 2 alpine"
+    "--deadline 1h --expires 30m --on-node-lost retry --lost-after 90s --max-attempts 3 --max-cluster-retries 2 "
+    '--input {"a":[1]} --output json alpine'
 )
 
 
@@ -119,11 +120,15 @@ THE_REST = (
                 "expires": 1800.0,
                 "on_node_lost": "retry",
                 "lost_after": 90.0,
+                "input": {"a": [1]},
+                "output": "json",
                 "retry": {"max_attempts": 3, "max_cluster_retries": 2},
             },
         ),
         (["--healthcheck", "--no-check", "alpine"], {**A, "healthcheck": True, "check": False}),
         (["--no-healthcheck", "--check", "alpine"], A),
+        (["--input", '"text"', "--output", "none", "alpine"], {**A, "input": "text"}),
+        (["--input", "null", "alpine"], A),
     ],
 )
 def test_options_become_a_description(args: list[str], expected: dict[str, Any] | None) -> None:
@@ -156,6 +161,9 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
         (["--name", "a/b", "alpine"], "name"),
         (["-c", "somewhere nice", "alpine"], "constraints"),
         (["--spec", "/does/not/exist"], "--spec"),
+        (["--input", "text", "alpine"], "--input: is not valid JSON"),
+        (["--input", "@/does/not/exist", "alpine"], "--input: /does/not/exist: No such file"),
+        (["--output", "yaml", "alpine"], "output"),
         (["--env-file", "/does/not/exist", "alpine"], "--env-file"),
     ],
 )
@@ -174,10 +182,10 @@ def test_t_is_also_the_time_that_the_queue_has() -> None:
 
 
 def test_each_field_of_a_description_has_an_option() -> None:
-    """A field that is added to JobSpec needs an option, too."""
+    """A field that is added to JobSpec needs an option, too, unless only jaas itself sets it."""
     line = "-i alpine -d cat -e A=b -n n -m /a=/b -s s -c node.role==worker --limit-cpu 1 --reserve-cpu 1 -t 1s"
     everything = wire(*line.split(), "--healthcheck", "--no-check", *THE_REST.split()[:-1], "--", "word")
-    assert {*everything, "version"} == set(JobSpec.model_fields)
+    assert {*everything, "version", "gather"} == set(JobSpec.model_fields)
 
 
 # -- --spec -----------------------------------------------------------------------------------------------------------

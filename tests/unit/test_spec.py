@@ -68,6 +68,13 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     # unknown fields, at each level
     ({"imag": "a"}, "imag", "no field of a job description"),
     ({"self": 1}, "self", "no field of a job description"),
+    ({"image": "a", "input": float("nan")}, "input", "JSON does not know"),
+    ({"image": "a", "input": [{"b": float("-inf")}]}, "input", "JSON does not know"),
+    ({"image": "a", "input": {"b": "\ud800"}}, "input", "no valid Unicode"),
+    ({"image": "a", "input": {"b": {1: 2}}}, "input.b.1", "must be a text"),
+    ({"image": "a", "input": 1, "gather": {"batch": "b", "count": 1}}, "input", "cannot go with gather"),
+    ({"image": "a", "gather": {"batch": "b"}}, "gather.count", "is required"),
+    ({"image": "a", "output": "yaml"}, "output", "json"),
     ({"cls": 1}, "cls", "no field of a job description"),
     ({"limits": {"cpu": 1}}, "limits.cpu", "no field"),
     ({"reservations": {"gpus": 1}}, "reservations.gpus", "no field"),
@@ -339,11 +346,16 @@ FULL: dict[str, Any] = {
     "on_node_lost": "retry",
     "lost_after": "2m",
     "check": False,
+    "input": {"a": [1, 2.5, "ä€😀", None, True]},
+    "output": "json",
 }
+OTHER_INPUT: dict[str, Any] = {"image": "a", "gather": {"batch": "b-1", "first": 256, "count": 44}}
+"""A job has one input, so that FULL cannot hold this one."""
 
 GOOD: list[dict[str, Any]] = [
     {"image": "a"},
     FULL,
+    OTHER_INPUT,
     {"image": "a", "env": ["A=1", "B=", "C=x=y"]},
     {"image": "a", "command": []},
     {"image": "a", "stop_grace": 0},
@@ -371,9 +383,9 @@ def test_a_good_description_survives_the_wire(fields: dict[str, Any]) -> None:
 
 
 def test_every_field_is_in_the_table_above() -> None:
-    assert FULL.keys() == JobSpec.model_fields.keys()
-    made = JobSpec.parse(FULL)
-    assert made.to_wire().keys() == JobSpec.model_fields.keys()
+    assert FULL.keys() | OTHER_INPUT.keys() == JobSpec.model_fields.keys()
+    assert JobSpec.parse(FULL).to_wire().keys() == FULL.keys()
+    assert JobSpec.parse(OTHER_INPUT).to_wire().keys() == OTHER_INPUT.keys() | {"version"}
 
 
 def test_texts_become_numbers() -> None:
@@ -397,7 +409,9 @@ def test_only_what_differs_from_the_defaults_travels() -> None:
 def test_the_digest_is_the_same_in_every_version_of_jaas() -> None:
     # A worker of another version must recognise the services of this one: these values may never change.
     assert JobSpec(image="a").digest() == "a4db6e5b124155fd"
-    assert JobSpec.parse(FULL).digest() == "46fa9f6466978ca6"
+    without = {name: value for name, value in FULL.items() if name not in {"input", "output"}}
+    assert JobSpec.parse(without).digest() == "46fa9f6466978ca6"
+    assert JobSpec.parse(FULL).digest() == "d9bbacd8d9077696"
 
 
 @pytest.mark.parametrize("other", [{"image": "b"}, {"image": "a", "env": {"A": "1"}}, {"image": "a", "command": ["x"]}])
