@@ -19,7 +19,16 @@ from jaas_submit.templates import fill
 if TYPE_CHECKING:
     from jaas_submit.client import Client, JobHandle
 
-__all__ = ["Batch", "BatchFailed", "MapReduce", "batch_id_of", "batch_job_id", "reduce_sizes"]
+__all__ = [
+    "Batch",
+    "BatchFailed",
+    "MapReduce",
+    "batch_id_of",
+    "batch_job_id",
+    "reduce_sizes",
+    "submit_map",
+    "submit_reduces",
+]
 
 _NAMESPACE: Final = uuid.UUID("b3f1c1de-31d3-4bb8-9a3c-7c0d8a0a6a51")
 _CHUNK: Final = 500

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from jaas_submit.errors import LedgerUnavailable, SpecError, TemporaryError, UnknownJob
-from jaas_submit.ledger import Claim, ClaimAction, Ledger, connect
+from jaas_submit.ledger import Claim, ClaimAction, Ledger, NewJob, connect
 from jaas_submit.records import Attempt, LogLine, Logs, LogStatus
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
@@ -61,6 +61,13 @@ def b(alive: Callable[[str], str]) -> str:
 
 def bring(ledger: Ledger, job_id: str, holder: str, state: JobState) -> None:
     """Bring a new job into a state, with this holder where the state has one."""
+    if state in {JobState.WAITING, JobState.SKIPPED}:
+        before = f"before-{job_id}"
+        ledger.create(before, SPEC, "q")
+        ledger.create_many([NewJob(job_id, SPEC, "q", after=((before, "success"),))])
+        if state is JobState.SKIPPED:
+            ledger.cancel(before, "never mind")
+        return
     ledger.create(job_id, SPEC, "q")
     if state is QUEUED:
         return
@@ -754,7 +761,7 @@ def test_lists_and_counts(ledger: Ledger, a: str) -> None:
     assert ledger.ids(limit=3) == ["j7", "j6", "j5"]
     assert ledger.ids(limit=3, offset=6) == ["j1", "j0"]
     assert ledger.ids(RUNNING) == ["j1"]
-    assert ledger.counts() == dict.fromkeys(JobState, 1)
+    assert ledger.counts() == {**dict.fromkeys(states, 1), JobState.WAITING: 0, JobState.SKIPPED: 0}
     assert [record.id for record in ledger.find(["j3", "nope", "j0"])] == ["j3", "j0"]
     assert ledger.find([]) == []
     assert ledger.ahead("j0") == 0

@@ -172,7 +172,7 @@ def test_durations_are_never_negative(started: Any, finished: Any, duration: flo
 
 @pytest.mark.parametrize("state", JobState)
 def test_a_record_knows_whether_it_has_ended(state: JobState) -> None:
-    assert record(state=state).terminal == (state.value in {"SUCCEEDED", "FAILED", "CANCELLED"})
+    assert record(state=state).terminal == (state.value in {"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"})
 
 
 def test_a_record_without_a_description() -> None:
