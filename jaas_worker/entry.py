@@ -22,6 +22,9 @@ class Delivery(Protocol):
     job_id: str
     task_id: str
 
+    def revoked(self) -> bool:
+        """Return whether Celery's revoke has named the task since its message arrived."""
+
     def description(self) -> JobSpec:
         """Return the job description in the message; raises SpecError."""
 

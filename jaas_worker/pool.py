@@ -90,6 +90,9 @@ class CeleryDelivery:
         self._outcome: Any = None
         self._was_accepted = False
 
+    def revoked(self) -> bool:
+        return self.task_id in worker_state.revoked
+
     def description(self) -> JobSpec:
         args, kwargs = self.request.args, self.request.kwargs
         if not isinstance(kwargs, dict) or "spec" not in kwargs:

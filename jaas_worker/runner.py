@@ -391,6 +391,9 @@ class Runner:
             return
         if record.cancel and entry.stop is None:
             entry.stop = StopRequest(Cause.CANCELLED, record.cancel)
+        if claim.action is ClaimAction.LAUNCH and entry.stop is None and delivery.revoked():
+            entry.stop = StopRequest(Cause.CANCELLED, "revoked through Celery")
+            ledger.cancel(entry.job_id, entry.stop.reason)
         self._set_deadlines(entry, record)
         if entry.spec is None:
             refusal = refusal or self._refusal(entry.delivery)
