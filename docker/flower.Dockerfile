@@ -1,0 +1,30 @@
+# Flower, with what it needs to show jaas jobs. Build it from the repository's root:
+#   docker build -f docker/flower.Dockerfile -t jaas-flower:0.1.0 .
+# The build arguments are those of docker/worker.Dockerfile.
+ARG BASE=python:3.11-slim-bookworm
+ARG BUILD=${BASE}
+
+FROM ${BUILD} AS build
+ARG PIP_INDEX_URL
+ARG PIP_NO_INDEX
+ARG PIP_FIND_LINKS
+COPY pyproject.toml README.md LICENSE docker/constraints.txt /src/
+COPY jaas_submit /src/jaas_submit
+COPY jaas_worker /src/jaas_worker
+RUN ["python3", "-m", "pip", "install", "--no-cache-dir", "--target", "/opt/jaas", \
+     "--constraint", "/src/constraints.txt", "/src[worker,flower]", "tzdata"]
+# An empty named volume takes over the owner of the folder that it is mounted on.
+RUN ["python3", "-c", "import os; os.mkdir('/flower'); os.chown('/flower', 65534, 65534)"]
+
+FROM ${BASE}
+LABEL org.opencontainers.image.title="Flower for jaas" org.opencontainers.image.licenses="MIT"
+COPY --from=build /opt/jaas /opt/jaas
+COPY --from=build --chown=65534:65534 /flower /data
+ENV PYTHONPATH=/opt/jaas PATH=/opt/jaas/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# It talks to Redis only, so nobody will do.
+USER 65534:65534
+WORKDIR /data
+EXPOSE 5555
+ENTRYPOINT ["python3", "-m", "celery", "-A", "jaas_worker.app", "flower"]
+# Settings and password come from outside; without this file Flower does not start.
+CMD ["--conf=/etc/jaas/flowerconfig.py"]
