@@ -1,0 +1,296 @@
+"""The documentation says what the code does: states, causes, settings, snippets, links, and the production stack."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
+from jaas_worker.failpoints import FAILPOINTS
+from jaas_worker.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def tables(page: Path) -> list[tuple[list[str], list[list[str]]]]:
+    """Return header and rows of each table of a page, without the marks of code."""
+    found: list[tuple[list[str], list[list[str]]]] = []
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if not line.startswith("|"):
+            continue
+        cells = [cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+        if number == 0 or not lines[number - 1].startswith("|"):
+            found.append((cells, []))
+        elif not set(line) <= set("|- :"):
+            found[-1][1].append(cells)
+    return found
+
+
+def rows(page: Path, header: str) -> list[list[str]]:
+    """Return the rows of all tables whose first column has this header."""
+    return [row for head, body in tables(page) if head[0] == header for row in body]
+
+
+# -- states and causes --------------------------------------------------------------------
+
+
+def test_state_machine_lists_every_transition_and_no_other() -> None:
+    listed = [(row[0], row[1]) for row in rows(DOCS / "state-machine.md", "from") if row[0] != "(new)"]
+    allowed = {(str(state), str(target)) for state, targets in TRANSITIONS.items() for target in targets}
+    assert len(listed) == len(set(listed)), "a transition is listed twice"
+    assert set(listed) == allowed
+
+
+def test_state_machine_names_the_function_of_each_transition() -> None:
+    sources = "".join(
+        path.read_text(encoding="utf-8")
+        for name in ("jaas_submit", "jaas_worker")
+        for path in (ROOT / name).glob("*.py")
+    )
+    for row in rows(DOCS / "state-machine.md", "from"):
+        for name in re.findall(r"`?(?:\w+\.)?(\w+)`", row[3]):
+            if not name.endswith("py"):
+                assert re.search(rf"(def|function|local) {name}\b|\b{name} = function", sources), (row[:2], name)
+
+
+def test_state_machine_names_terminal_states() -> None:
+    text = (DOCS / "state-machine.md").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if ": terminal." in line)
+    assert {word.strip("*, ") for word in line.partition(":")[0].split()} - {""} == {str(state) for state in TERMINAL}
+
+
+def test_state_machine_lists_every_cause_and_no_other() -> None:
+    listed = [row[0] for row in rows(DOCS / "state-machine.md", "cause")]
+    assert sorted(listed) == sorted(str(cause) for cause in Cause)
+
+
+def test_state_machine_tells_what_celery_shows_for_every_state() -> None:
+    shown = [state for row in rows(DOCS / "state-machine.md", "job") for state in row[0].split(", ")]
+    assert set(shown) == {str(state) for state in JobState}
+
+
+def test_guarantees_name_every_failpoint_of_a_step() -> None:
+    text = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+\.(?:before|after))`", text))
+    assert named == set(FAILPOINTS)
+
+
+# -- settings --------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JAAS_REDIS_URL", "JAAS_REDIS_URL_FILE", "CELERY_BROKER_URL", "JAAS_DOCKER_HOST", "DOCKER_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"JAAS_{name.upper()}", raising=False)
+
+
+def test_settings_are_all_documented_and_no_other() -> None:
+    listed = [row[0] for row in rows(DOCS / "settings.md", "variable")]
+    assert sorted(listed) == sorted(f"JAAS_{name.upper()}" for name in Settings.model_fields)
+
+
+@pytest.mark.usefixtures("no_variables")
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_settings_have_the_documented_default(name: str) -> None:
+    cells = {row[0]: row for row in rows(DOCS / "settings.md", "variable")}[f"JAAS_{name.upper()}"]
+    default = getattr(Settings(), name)
+    assert getattr(Settings(**{name: cells[1]}), name) == default
+    assert len(cells[2]) > 20, "says nothing"
+
+
+# -- snippets and links --------------------------------------------------------------------
+
+
+def snippets() -> list[Any]:
+    found = []
+    for page in PAGES:
+        blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        found += [pytest.param(block, id=f"{page_id(page)}-{n}") for n, block in enumerate(blocks, 1)]
+    return found
+
+
+@pytest.mark.parametrize("code", snippets())
+def test_python_snippets_compile_and_import_what_is_there(code: str) -> None:
+    compile(code, "snippet", "exec")
+    for line in re.findall(r"^from jaas_\w+ import .*$", code, re.MULTILINE):
+        exec(line, {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_named_files_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:jaas_submit|jaas_worker|scripts|examples|tests|docker)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_index_names_every_page() -> None:
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    for page in DOCS.glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_architecture_names_every_module() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    for package in ("jaas_submit", "jaas_worker"):
+        for module in (ROOT / package).glob("[a-z]*.py"):
+            assert module.name in text or (module.name.startswith("cli") and "cli*.py" in text), module.name
+
+
+# -- the production stack --------------------------------------------------------------------
+
+VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, Any]:
+    """stack.yml as `docker stack deploy` reads it in an empty environment."""
+    text = (ROOT / "stack.yml").read_text(encoding="utf-8")
+    assert all(default for _, default in VARIABLE.findall(text)), "a variable without a default"
+    loaded: dict[str, Any] = yaml.safe_load(VARIABLE.sub(lambda match: match[2], text))
+    return loaded
+
+
+def words(command: list[Any]) -> dict[str, str]:
+    """Return a command's options and their values."""
+    assert all(isinstance(word, str) for word in command), "YAML read a word as something else: quote it"
+    return dict(zip(command[1::2], command[2::2], strict=True))
+
+
+def test_stack_redis_keeps_jobs(stack: dict[str, Any]) -> None:
+    redis = stack["services"]["redis"]
+    options = words(redis["command"])
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    (volume,) = redis["volumes"]
+    assert volume["type"] == "volume"
+    assert volume["source"] in stack["volumes"]
+    assert volume["target"] == options["--dir"]
+    assert redis["deploy"]["replicas"] == 1
+    assert redis["deploy"]["placement"]["constraints"], "its volume is on one node"
+    assert redis["deploy"]["update_config"]["order"] == "stop-first", "two servers must not share a volume"
+    assert "ports" not in redis
+
+
+def test_stack_redis_may_use_more_memory_than_its_data(stack: dict[str, Any]) -> None:
+    redis = stack["services"]["redis"]
+    unit = {"mb": 2**20, "gb": 2**30, "m": 2**20, "g": 2**30}
+
+    def size(text: str) -> int:
+        match = re.fullmatch(r"(\d+)([a-z]+)", text.lower())
+        assert match, text
+        return int(match[1]) * unit[match[2]]
+
+    limit = size(redis["deploy"]["resources"]["limits"]["memory"])
+    assert limit >= 1.5 * size(words(redis["command"])["--maxmemory"])
+
+
+def test_stack_worker_is_on_every_manager(stack: dict[str, Any]) -> None:
+    worker = stack["services"]["worker"]
+    assert worker["deploy"]["mode"] == "global"
+    assert worker["deploy"]["placement"]["constraints"] == ["node.role == manager"]
+    assert {"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"} in worker["volumes"]
+    assert worker["environment"]["JAAS_REDIS_URL_FILE"] == "/run/secrets/jaas_redis_url"
+    assert worker["deploy"]["update_config"]["parallelism"] == 1, "the others take the jobs over"
+
+
+def test_stack_worker_variables_are_settings(stack: dict[str, Any]) -> None:
+    names = {f"JAAS_{name.upper()}" for name in Settings.model_fields} | {"JAAS_REDIS_URL_FILE"}
+    assert set(stack["services"]["worker"]["environment"]) <= names
+    values = {
+        name.removeprefix("JAAS_").lower(): value
+        for name, value in stack["services"]["worker"]["environment"].items()
+        if name != "JAAS_REDIS_URL_FILE"
+    }
+    Settings(redis_url="redis://redis", **values)
+
+
+def test_stack_worker_has_time_to_hand_over(stack: dict[str, Any]) -> None:
+    # Reconciler and tracker each may wait for one answer of the engine, one after the other.
+    longest = 2 * Settings.model_fields["engine_timeout"].default
+    assert int(stack["services"]["worker"]["stop_grace_period"].removesuffix("s")) > longest
+
+
+def test_stack_flower_asks_for_a_password(stack: dict[str, Any]) -> None:
+    flower = stack["services"]["flower"]
+    assert "jaas_flower_auth" in flower["secrets"]
+    (config,) = flower["configs"]
+    assert config["target"] in (ROOT / "docker" / "flower.Dockerfile").read_text(encoding="utf-8")
+    (port,) = flower["ports"]
+    assert port["mode"] == "host"
+
+
+@pytest.mark.parametrize("name", ["redis", "worker", "flower"])
+def test_stack_service_is_complete(stack: dict[str, Any], name: str) -> None:
+    service = stack["services"][name]
+    assert service["deploy"]["endpoint_mode"] == "dnsrr"
+    assert service["networks"] == ["jaas"]
+    assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+    assert service["deploy"]["restart_policy"]["condition"] == "any"
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    assert service["stop_grace_period"]
+    assert ":" in service["image"].rpartition("/")[2], "an image without a tag"
+    for secret in service["secrets"]:
+        assert secret in stack["secrets"]
+
+
+def test_stack_network_is_attachable(stack: dict[str, Any]) -> None:
+    assert stack["networks"]["jaas"] == {"name": "jaas", "driver": "overlay", "attachable": True}
+
+
+def test_stack_files_exist(stack: dict[str, Any]) -> None:
+    for config in stack["configs"].values():
+        assert (ROOT / config["file"]).is_file()
+
+
+def flower_settings(monkeypatch: pytest.MonkeyPatch, secret: str) -> dict[str, Any]:
+    """Read docker/flowerconfig.py as Flower does."""
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: secret)
+    code = (ROOT / "docker" / "flowerconfig.py").read_bytes()
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "flowerconfig.py", "exec"), namespace)
+    return namespace
+
+
+def test_flower_takes_its_users_from_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = flower_settings(monkeypatch, "admin:one\nguest:two\n")
+    assert namespace["basic_auth"] == ["admin:one", "guest:two"]
+    assert namespace["persistent"] is True
+
+
+@pytest.mark.parametrize("secret", ["", "\n", "admin"])
+def test_flower_does_not_start_without_a_password(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    with pytest.raises(SystemExit, match="user:password"):
+        flower_settings(monkeypatch, secret)
+
+
+@pytest.mark.parametrize("name", ["worker", "flower"])
+def test_images_are_multi_stage_with_a_base_that_can_be_named(name: str) -> None:
+    lines = (ROOT / "docker" / f"{name}.Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("FROM")] == ["FROM ${BUILD} AS build", "FROM ${BASE}"]
+    (base,) = (line for line in lines if line.startswith("ARG BASE="))
+    assert re.search(r":\d", base), "a base without a version"
+    assert any(line.startswith("USER ") for line in lines)
+
+
+def test_flower_image_does_not_run_as_root() -> None:
+    assert "USER 65534:65534" in (ROOT / "docker" / "flower.Dockerfile").read_text(encoding="utf-8")
