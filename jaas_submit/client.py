@@ -332,8 +332,8 @@ class Client:
         """Submit one job for each input.
 
         Args:
-            spec: the description; ``{item}``, ``{item.name}`` and ``{index}`` in its command, its entry point, the
-                values of its environment and its image are filled in for each input.
+            spec: the description; ``{item}``, ``{item.name}`` and ``{index}`` in its command, its entry point and the
+                values of its environment are filled in for each input.
             inputs: any JSON values, up to 100,000; read one by one and not kept.
             name: for people.
             max_parallel: how many of the jobs may be active at once; None sets no limit.

@@ -42,7 +42,7 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
 
 def uses_item(spec: JobSpec) -> bool:
     """Return whether a description has a place for the item (``{item...}``) in its words or its environment."""
-    texts = [*(spec.command or ()), *(spec.entrypoint or ()), *spec.env.values(), spec.image]
+    texts = [*(spec.command or ()), *(spec.entrypoint or ()), *spec.env.values()]
     return any(match[1] != "index" for text in texts for match in _PLACE.finditer(text))
 
 
@@ -52,7 +52,7 @@ def fill(spec: JobSpec, item: Any, index: int, batch_id: str, *, as_file: bool |
     Other braces than ``{item}``, ``{item.name}``, ``{item.0}`` and ``{index}`` are left as they are.
 
     Args:
-        spec: the description, with places for the input in ``command``, ``entrypoint``, ``image`` and ``env``.
+        spec: the description, with places for the input in ``command``, ``entrypoint`` and the values of ``env``.
         item: the input: any JSON value.
         index: which one it is, counted from 0.
         batch_id: the batch's id.
@@ -67,7 +67,6 @@ def fill(spec: JobSpec, item: Any, index: int, batch_id: str, *, as_file: bool |
         words = getattr(spec, field)
         if words is not None:
             changes[field] = [_fill_text(word, item, index, field) for word in words]
-    changes["image"] = _fill_text(spec.image, item, index, "image")
     env = {name: _fill_text(text, item, index, f"env.{name}") for name, text in spec.env.items()}
     changes["env"] = {**env, ENV_BATCH: batch_id, ENV_INDEX: str(index)}
     if as_file or (as_file is None and not uses_item(spec)):

@@ -38,7 +38,8 @@ def output_of(spec: JobSpec, logs: Logs | None) -> Output:
         if logs.status is LogStatus.TRUNCATED:
             return Output(None, f"it printed too much to return as text: {logs.reason}")
         return Output(json.dumps(stdout, ensure_ascii=False))
-    lines = [line for line in stdout.splitlines() if line.strip()]
+    # Not splitlines: JSON texts may hold other separators, such as U+2028, as they are.
+    lines = [line for line in stdout.split("\n") if line.strip()]
     for text in (lines[-1] if lines else "", stdout):
         try:
             return Output(json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False))
