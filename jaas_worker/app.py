@@ -180,7 +180,7 @@ def _not_about_jobs(record: logging.LogRecord) -> bool:
 def _on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: Any) -> None:
     """A request was revoked or had expired before it was launched: the ledger must not have it launched later."""
     if not terminated:
-        sender.app.jaas.pool.cancel(job_id_of(request.id), "expired" if expired else "revoked through Celery")
+        sender.app.jaas.pool.discarded(job_id_of(request.id), "expired" if expired else "revoked through Celery")
 
 
 def worker_main(arguments: list[str]) -> None:

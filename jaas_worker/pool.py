@@ -29,6 +29,7 @@ from celery.worker import state as worker_state
 
 from jaas_submit import broker
 from jaas_submit.errors import JaasError, JobFailed, LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.ledger import ClaimAction
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.records import JobResult
 from jaas_submit.spec import JobSpec
@@ -282,6 +283,21 @@ class TaskPool(BasePool):
         def write() -> None:
             with contextlib.suppress(UnknownJob):
                 self.runner.ledger.cancel(job_id, why)
+            self.runner.cancel(job_id, why)
+
+        self.runner.background(write)
+
+    def discarded(self, job_id: str, why: str) -> None:
+        """Cancel a job whose message Celery has discarded, with REVOKED in its result backend."""
+
+        def write() -> None:
+            ledger = self.runner.ledger
+            with contextlib.suppress(UnknownJob):
+                state, done = ledger.cancel(job_id, why)
+                # Celery has the outcome already, so that nobody has to bring it there.
+                over = done or state is JobState.CANCELLED
+                if over and ledger.claim(job_id, self.runner.holder).action is ClaimAction.REPLAY:
+                    ledger.reported(job_id, self.runner.holder)
             self.runner.cancel(job_id, why)
 
         self.runner.background(write)
