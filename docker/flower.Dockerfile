@@ -12,7 +12,7 @@ COPY pyproject.toml README.md LICENSE docker/constraints.txt /src/
 COPY jaas_submit /src/jaas_submit
 COPY jaas_worker /src/jaas_worker
 RUN ["python3", "-m", "pip", "install", "--no-cache-dir", "--target", "/opt/jaas", \
-     "--constraint", "/src/constraints.txt", "/src[worker,flower]", "tzdata"]
+     "--constraint", "/src/constraints.txt", "/src[flower]", "tzdata"]
 # An empty named volume takes over the owner of the folder that it is mounted on.
 RUN ["python3", "-c", "import os; os.mkdir('/flower'); os.chown('/flower', 65534, 65534)"]
 
@@ -25,6 +25,6 @@ ENV PYTHONPATH=/opt/jaas PATH=/opt/jaas/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTW
 USER 65534:65534
 WORKDIR /data
 EXPOSE 5555
-ENTRYPOINT ["python3", "-m", "celery", "-A", "jaas_worker.app", "flower"]
+ENTRYPOINT ["python3", "-m", "celery", "-A", "jaas_submit.flower_app", "flower"]
 # Settings and password come from outside; without this file Flower does not start.
 CMD ["--conf=/etc/jaas/flowerconfig.py"]

@@ -1,0 +1,208 @@
+"""Flower in a real browser: a running job is recognised, terminated, and seen to be revoked; nobody comes in without a
+password. JAAS_SCREENSHOTS=docs/img keeps the pictures for the documentation."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.webdriver.common.by import By
+
+from jaas_submit import Client, JobHandle, JobState
+from tests.support.jobs import run, shell, until
+from tests.support.ports import free_port
+from tests.support.real import unavailable
+from tests.support.wait import eventually
+from tests.support.worker import Installation, WorkerProcess, clean_env
+
+CONFIG = Path(__file__).parents[2] / "docker" / "flowerconfig.py"
+CHROMIUM = Path("/usr/bin/chromium")
+LOGIN = "operator:open-sesame"
+# Chromium would ask Google's hosts for this and that at every start.
+OPTIONS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+    "--window-size=1900,640",
+]
+
+
+class Flower:
+    """A Flower process."""
+
+    def __init__(self, home: Installation, folder: Path, **more: str) -> None:
+        self.port = free_port()
+        self.log = folder / "flower.log"
+        environment = clean_env(JAAS_REDIS_URL=home.redis_url, FLOWER_DB=str(folder / "flower.db"), **more)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "celery", "-A", "jaas_submit.flower_app", "flower"),
+                    *(f"--conf={CONFIG}", f"--port={self.port}", "--address=127.0.0.1"),
+                ],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def url(self, path: str, login: str = "") -> str:
+        return f"http://{login + '@' if login else ''}127.0.0.1:{self.port}{path}"
+
+    def get(self, path: str, login: str = "") -> tuple[int, str]:
+        request = urllib.request.Request(self.url(path))
+        if login:
+            request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+
+    def up(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.get("/healthcheck")[0] == 200
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("flower")
+
+
+@pytest.fixture(scope="module")
+def flower(jaas: Installation, worker: WorkerProcess, folder: Path) -> Iterator[Flower]:
+    (folder / "auth").write_text(LOGIN + "\n")
+    made = Flower(jaas, folder, JAAS_FLOWER_AUTH_FILE=str(folder / "auth"))
+    eventually(made.up, 40, made.log.read_text)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    if not CHROMIUM.exists():
+        unavailable("chromium is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(option)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    yield driver
+    driver.quit()
+
+
+def shown(browser: webdriver.Chrome, selector: str, *texts: str) -> Any:
+    """Return the element that a selector finds, when it shows all of the texts."""
+
+    def found() -> Any:
+        try:
+            element = browser.find_element(By.CSS_SELECTOR, selector)
+            return element if all(text in element.text for text in texts) else None
+        except (NoSuchElementException, StaleElementReferenceException):
+            return None
+
+    return eventually(found, 30, lambda: browser.find_element(By.TAG_NAME, "body").text)
+
+
+def reloaded(browser: webdriver.Chrome, url: str, selector: str, *texts: str) -> Any:
+    """Load a page again and again until it shows the texts: events take a moment to reach Flower."""
+
+    def found() -> Any:
+        browser.get(url)
+        try:
+            element = browser.find_element(By.CSS_SELECTOR, selector)
+            return element if all(text in element.text for text in texts) else None
+        except NoSuchElementException:
+            return None
+
+    return eventually(found, 30, lambda: browser.find_element(By.TAG_NAME, "body").text)
+
+
+def picture(browser: webdriver.Chrome, name: str) -> None:
+    if folder := os.environ.get("JAAS_SCREENSHOTS"):
+        browser.save_screenshot(str(Path(folder) / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def running(client: Client, flower: Flower) -> Iterator[JobHandle]:
+    """A job that runs, and others that have ended."""
+    run(client, shell("exit 0", name="nightly-report"))
+    run(client, shell("exit 3", name="import-2026"))
+    handle = client.submit(shell("trap exit TERM; sleep 300 & wait", name="train-model", env={"TOKEN": "swordfish"}))
+    until(client, handle.id, JobState.RUNNING)
+    yield handle
+    handle.cancel()
+    handle.wait(30, check=False)
+
+
+@pytest.mark.parametrize("path", ["/", "/tasks", "/workers", "/api/workers", "/api/tasks"])
+def test_nobody_comes_in_without_a_password(flower: Flower, path: str) -> None:
+    assert [flower.get(path)[0], flower.get(path, "operator:wrong")[0]] == [401, 401]
+    assert flower.get(path, LOGIN)[0] == 200
+
+
+def test_a_running_job_is_recognised_and_terminated(
+    flower: Flower, browser: webdriver.Chrome, running: JobHandle, client: Client
+) -> None:
+    browser.get(flower.url("/tasks", LOGIN))
+    row = "tbody tr:has(a[href$='" + running.id + "'])"
+    shown(browser, row, "STARTED", "train-model", "jaas-test", "sleep 300", "running on ")
+    shown(browser, "tbody", "FAILURE", "import-2026", "exit code 3")
+    shown(browser, "tbody", "SUCCESS", "nightly-report")
+    assert "swordfish" not in browser.page_source
+    picture(browser, "flower-tasks")
+
+    page = flower.url(f"/task/{running.id}")  # the browser remembers the login
+    reloaded(browser, page, "body", "STARTED", f"service jaas-{running.id}-1")
+    assert "swordfish" not in browser.page_source
+    picture(browser, "flower-task")
+
+    shown(browser, "#task-terminate", "Terminate").click()
+    shown(browser, ".toast", "Revoked")  # Flower's answer; leaving the page earlier would take the request back
+    reloaded(browser, page, "body", "REVOKED")
+    picture(browser, "flower-revoked")
+    result = running.wait(30, check=False)
+    assert (result.state, result.cause, result.reason) == ("CANCELLED", "cancelled", "terminated through Celery")
+    browser.get(flower.url("/tasks"))
+    shown(browser, row, "REVOKED")
+
+
+def test_metrics_are_there_for_prometheus(flower: Flower, running: JobHandle) -> None:
+    status, text = flower.get("/metrics")
+    assert status == 200
+    assert 'flower_events_total{task="jaas.run",type="task-started"' in text.replace('", ', '",')
+
+
+def test_what_flower_saw_survives_its_restart(
+    jaas: Installation, flower: Flower, running: JobHandle, folder: Path
+) -> None:
+    """SIGTERM, as the swarm sends it, saves what there is."""
+    flower.stop()
+    again = Flower(jaas, folder, FLOWER_BASIC_AUTH=LOGIN)
+    try:
+        eventually(again.up, 40, again.log.read_text)
+        assert f'"uuid": "{running.id}"' in again.get(f"/api/task/info/{running.id}", LOGIN)[1]
+    finally:
+        again.stop()
+
+
+def test_without_a_password_flower_does_not_start(jaas: Installation, tmp_path: Path) -> None:
+    open_to_all = Flower(jaas, tmp_path, JAAS_FLOWER_AUTH_FILE=str(tmp_path / "none"))
+    assert open_to_all.process.wait(30) != 0
+    assert "flower: no password" in open_to_all.log.read_text()
