@@ -449,7 +449,9 @@ class Client:
             UnknownJob: there is no record.
         """
         record = self.ledger.get(job_id)
-        number = attempt or (record.last.number if record.last else record.attempt)
+        # An end between two attempts (cancelled, deadline) has no number and no output of its own.
+        last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
+        number = attempt or last
         return self.ledger.logs(job_id, number) or _no_logs(record)
 
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
