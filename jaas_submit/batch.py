@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from jaas_submit.errors import JaasError, SpecError, WaitTimeout
-from jaas_submit.ledger import NewJob
+from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, WaitTimeout
+from jaas_submit.ledger import Ledger, NewJob
 from jaas_submit.records import BatchRecord, JobRecord, JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
@@ -25,6 +25,7 @@ __all__ = [
     "MapReduce",
     "batch_id_of",
     "batch_job_id",
+    "cancel_jobs",
     "reduce_sizes",
     "submit_map",
     "submit_reduces",
@@ -140,20 +141,25 @@ class Batch:
         deadline = None if timeout is None else time.monotonic() + timeout
         ledger = self._client.ledger
         seen = 0
-        with ledger.batch_changes(self.id) as changes:
-            while True:
-                status = self.status
-                while ids := ledger.ended_of(self.id, seen):
-                    seen += len(ids)
-                    yield from ids
-                if status.done:
-                    return
-                pause = _LOOK_AGAIN
-                if deadline is not None:
-                    pause = min(pause, deadline - time.monotonic())
-                    if pause <= 0:
-                        raise WaitTimeout(f"{status.sentence()} after {timeout:g} s; it goes on")
-                changes.next(pause)
+        while True:
+            # A lost connection ends the subscription; the list says what was missed meanwhile.
+            with ledger.batch_changes(self.id) as changes:
+                while True:
+                    status = self.status
+                    while ids := ledger.ended_of(self.id, seen):
+                        seen += len(ids)
+                        yield from ids
+                    if status.done:
+                        return
+                    pause = _LOOK_AGAIN
+                    if deadline is not None:
+                        pause = min(pause, deadline - time.monotonic())
+                        if pause <= 0:
+                            raise WaitTimeout(f"{status.sentence()} after {timeout:g} s; it goes on")
+                    try:
+                        changes.next(pause)
+                    except LedgerUnavailable:
+                        break
 
     def wait(
         self,
@@ -213,18 +219,15 @@ class Batch:
         return ", ".join(f"{count:,} x {what}" for what, count in counts.most_common()) or "no failures"
 
     def cancel(self, why: str = "cancelled by the producer") -> int:
-        """Cancel every job of the batch that has not ended; none is started any more.
+        """Cancel every job of the batch that has not ended; none is added or started any more.
+
+        It is durable: should this process die in the middle, a worker cancels the rest.
 
         Returns:
             How many jobs that were.
         """
-        self._client.ledger.mark_batch_cancelled(self.id, why)
-        open_states = [state for state in JobState if state not in _ENDED]
-        count = 0
-        for record in self.records(*open_states):
-            self._client.cancel(record.id, why)
-            count += 1
-        return count
+        self._client.ledger.cancel_batch(self.id, why)
+        return cancel_jobs(self._client.ledger, self.id)
 
     def retry_failed(self, **changes: Any) -> Batch:
         """Submit the jobs that did not succeed once more, as a new batch whose inputs keep their order.
@@ -253,7 +256,22 @@ class Batch:
         return Batch(self._client, batch_id)
 
 
-_ENDED: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
+def cancel_jobs(ledger: Ledger, batch_id: str) -> int:
+    """Cancel the open jobs of a batch that is marked as cancelled; return how many there were.
+
+    Args:
+        ledger: the records.
+        batch_id: the batch's id.
+    """
+    batch = ledger.batch(batch_id)
+    count = 0
+    for numbers in _pages(batch.size):
+        records = ledger.find([batch_job_id(batch_id, index) for index in numbers])
+        if ids := [record.id for record in records if not record.terminal]:
+            ledger.cancel_many(ids, batch.cancelled)
+            count += len(ids)
+    ledger.batch_cancelled(batch_id)
+    return count
 
 
 def _pages(count: int) -> Iterator[range]:

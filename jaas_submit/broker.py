@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import celery
 import kombu.exceptions
@@ -18,6 +18,7 @@ from jaas_submit.names import TASK_RUN
 from jaas_submit.spec import JobSpec
 
 __all__ = [
+    "TAKEN_OVER",
     "celery_app",
     "message_from_json",
     "message_of",
@@ -26,6 +27,10 @@ __all__ = [
     "publish_many",
     "task_options",
 ]
+
+TAKEN_OVER: Final = "jaas_taken_over"
+"""Header of a message that a worker makes for itself, for a job that the ledger gave it: whether the job is to run was
+decided there, and neither Celery's list of revoked tasks nor an expiry time has a say any more."""
 
 App = TypeVar("App", bound=celery.Celery)
 
@@ -159,9 +164,11 @@ def message_from_json(text: str) -> Message:
     """Return the message that ``message_to_json`` kept: same id, same callbacks, same chord; nothing to acknowledge."""
     data = json.loads(text)
     properties = data["properties"]
+    # Its start and expiry times were looked at when it was received first.
+    headers: dict[str, Any] = {**data["headers"], "expires": None, "eta": None, TAKEN_OVER: True}
     return Message(
         body=base64.b64decode(data["body"]).decode(),
-        headers=data["headers"],
+        headers=headers,
         properties=properties,
         content_type=properties.get("content_type", "application/json"),
         content_encoding=properties.get("content_encoding", "utf-8"),

@@ -12,6 +12,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:batch:ID:line     zset    ids that wait for their batch's max_parallel -> index
     P:batch:ID:ended    list    ids in the order in which they ended
     P:batches           zset    id -> created_at
+    P:cancelling        set     ids of batches that are to be cancelled and whose jobs may not all know of it
     P:after:ID          set     "id|on" of jobs that come after this one; ID may be batch:ID
     P:jobs              zset    id -> created_at: for lists
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
@@ -45,7 +46,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -208,6 +209,7 @@ class Ledger:
         self._orphans = script(scripts.ORPHANS)
         self._unheard = script(scripts.UNHEARD)
         self._close = script(scripts.HEAD + scripts.CLOSE)
+        self._cancel_batch = script(scripts.HEAD + scripts.CANCEL_BATCH)
         self._restore = script(scripts.HEAD + scripts.RESTORE)
         self._lock = script(scripts.LOCK)
         self._sweep = script(scripts.SWEEP)
@@ -487,17 +489,18 @@ class Ledger:
         """
         return [_text(item) for item in self._run_all("orphans", self._orphans, most, pause)]
 
-    def unheard(self, margin: float, pause: float, empty_queues: Iterable[str] = (), most: int = 100) -> list[str]:
+    def unheard(self, queue: str, margin: float, pause: float, most: int = 100, *, empty: bool = False) -> list[str]:
         """Return ids of QUEUED jobs whose message must have been lost.
 
         Args:
-            margin: seconds after which a message that has not arrived counts as lost, where its queue is empty or
-                messages of jobs younger by as much have arrived.
+            queue: the queue that their messages went to.
+            margin: seconds after which a message that has not arrived counts as lost, if messages of jobs younger by as
+                much have arrived, or the queue is empty.
             pause: seconds until the same job is returned again if nobody claims it.
-            empty_queues: queues in which no message waits now.
-            most: at most so many of the oldest QUEUED jobs are looked at.
+            most: at most so many; the oldest 5,000 QUEUED jobs are looked at.
+            empty: no message waits in the queue now.
         """
-        found = self._run_all("unheard", self._unheard, most, pause, margin, *empty_queues)
+        found = self._run_all("unheard", self._unheard, most, pause, margin, queue, int(empty))
         return [_text(item) for item in found]
 
     def identity(self) -> str:
@@ -522,8 +525,15 @@ class Ledger:
         return bool(self._run(self._restore, job_id, spec.to_json(), queue, attempt))
 
     def sweep(self, most: int = 1000) -> int:
-        """Remove expired records from the indexes; return how many there were among the oldest ``most``."""
-        return int(self._run_all("sweep", self._sweep, most))
+        """Remove expired records from the indexes, and batches that ended as long ago.
+
+        Args:
+            most: how many of the oldest are looked at.
+
+        Returns:
+            How many were removed.
+        """
+        return int(self._run_all("sweep", self._sweep, most, self.ttl))
 
     def lock(self, name: str, holder: str, ttl: float) -> bool:
         """Take or keep a cluster-wide duty; False when another worker has it."""
@@ -559,10 +569,44 @@ class Ledger:
         """
         self._run_all(f"batch {batch_id}", self._close, batch_id, total)
 
-    def mark_batch_cancelled(self, batch_id: str, why: str) -> None:
-        """Note that a batch is to be cancelled: no further job of it is started. Its jobs are cancelled one by one."""
+    def cancel_batch(self, batch_id: str, why: str) -> bool:
+        """Note, durably, that a batch is to be cancelled: it gets no further jobs, and none of it is started any more.
+
+        Its open jobs then have to be cancelled (``cancel_many``); should the caller die before that, a worker does it.
+
+        Returns:
+            False when it had ended already.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        answer = int(self._run_all(f"batch {batch_id}", self._cancel_batch, batch_id, why))
+        if answer == 0:
+            raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
+        return answer == 1
+
+    def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
+        """Ask for the end of some hundred jobs; see ``cancel``. Ids that are not known are passed over."""
+        attempt = Attempt(
+            number=0, state=JobState.CANCELLED, cause=Cause.CANCELLED, reason=why, finished_at=datetime.now(UTC)
+        )
+        dumped = _dump_attempts([attempt])[1:-1]
+        with _reach(f"{len(job_ids)} jobs"):
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in job_ids:
+                key = self._key("job", job_id)
+                self._cancel(keys=[key], args=[self.prefix, job_id, why, dumped, self.ttl], client=pipe)
+            pipe.execute()
+
+    def batches_to_cancel(self) -> list[str]:
+        """Return ids of cancelled batches whose jobs may not all know of it."""
+        with _reach("batches"):
+            return [_text(item) for item in self.client.smembers(self._key("cancelling"))]
+
+    def batch_cancelled(self, batch_id: str) -> None:
+        """Note that every open job of a cancelled batch has been told."""
         with _reach(f"batch {batch_id}"):
-            self.client.hset(self._key("batch", batch_id), "cancelled", why)
+            self.client.srem(self._key("cancelling"), batch_id)
 
     def batch(self, batch_id: str) -> BatchRecord:
         """Return a batch's record.

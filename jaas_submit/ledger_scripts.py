@@ -63,20 +63,22 @@ end
 -- Ends a batch whose jobs have all been submitted and have all ended. Returns its state, or nothing.
 local function close(batch)
   local name = P .. ':batch:' .. batch
-  local b = redis.call('HMGET', name, 'total', 'done', 'min_success', 'n:SUCCEEDED')
+  local b = redis.call('HMGET', name, 'total', 'done', 'min_success', 'n:SUCCEEDED', 'cancelled')
   if not b[1] or b[2] or redis.call('LLEN', name .. ':ended') < tonumber(b[1]) then return nil end
-  local needed = math.ceil(tonumber(b[1]) * tonumber(b[3] or '1') - 1e-9)
+  local needed = math.ceil(tonumber(b[1]) * tonumber(b[3] or '1') - 1e-9) + 0  -- ceil may return -0
   local good = tonumber(b[4] or '0')
   local state = good >= needed and 'SUCCEEDED' or 'FAILED'
   local why = good .. ' of ' .. b[1] .. ' jobs succeeded, ' .. needed .. ' needed'
+  if b[5] then state, why = 'CANCELLED', b[5] end
   redis.call('HSET', name, 'done', 1, 'state', state, 'ended_at', stamp, 'reason', why)
   redis.call('PUBLISH', P .. ':changes:batch:' .. batch, 'done')
   return state, why
 end
-settle = function(first, first_state)
-  local todo = {{first, first_state, 'job ' .. first .. ' is ' .. first_state}}
+-- The reason names what it all began with (root) and the nearest link, not the whole chain between them.
+settle = function(first, first_state, first_why)
+  local todo = {{first, first_state, first_why or 'job ' .. first .. ' is ' .. first_state}}
   while #todo > 0 do
-    local one, state, why = unpack(table.remove(todo))
+    local one, state, why, root = unpack(table.remove(todo))
     for _, entry in ipairs(redis.call('SMEMBERS', P .. ':after:' .. one)) do
       local other, on = string.match(entry, '^(.*)|(%a+)$')
       if redis.call('HGET', key(other), 'state') == 'WAITING' then
@@ -89,7 +91,8 @@ settle = function(first, first_state)
           shift(other, 'WAITING', 'SKIPPED', why)
           -- A worker has to tell Celery of it.
           redis.call('ZADD', P .. ':orphans', stamp, other)
-          todo[#todo + 1] = {other, 'SKIPPED', 'job ' .. other .. ' was skipped: ' .. why}
+          local first_of_all = root or why
+          todo[#todo + 1] = {other, 'SKIPPED', 'job ' .. other .. ' was skipped: ' .. first_of_all, first_of_all}
         end
       end
     end
@@ -110,7 +113,10 @@ settle = function(first, first_state)
         if redis.call('HGET', key(next), 'state') == 'WAITING' and enter(next, batch) then start(next) end
       end
       local ended, reason = close(batch)
-      if ended then todo[#todo + 1] = {'batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. reason} end
+      if ended then
+        reason = 'batch ' .. batch .. ': ' .. reason .. (root and ' (' .. root .. ')' or '')
+        todo[#todo + 1] = {'batch:' .. batch, ended, reason, root}
+      end
     end
   end
 end
@@ -178,7 +184,8 @@ for _, dependency in ipairs(found) do
     redis.call('SADD', P .. ':after:' .. dependency[1], id .. '|' .. dependency[2])
     needs = needs + 1
   elseif not satisfied(dependency[2], dependency[3]) then
-    skip = dependency[1] .. ' is ' .. dependency[3]
+    skip = (string.sub(dependency[1], 1, 6) == 'batch:' and 'batch ' .. string.sub(dependency[1], 7)
+      or 'job ' .. dependency[1]) .. ' is ' .. dependency[3]
   end
 end
 local state = 'QUEUED'
@@ -204,7 +211,23 @@ local name = P .. ':batch:' .. batch
 if redis.call('EXISTS', name) == 0 then return 0 end
 redis.call('HSETNX', name, 'total', ARGV[3])
 local ended, why = close(batch)
-if ended then settle('batch:' .. batch, ended) end
+if ended then settle('batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. why) end
+return 1
+"""
+
+# ARGV: 2 batch, 3 why. No job is added to it or started any more; its open jobs are cancelled one by one, by whoever
+# asked or, should that process die, by a worker. Returns 0 when there is none, 2 when it has ended already, else 1.
+CANCEL_BATCH: Final = """
+local batch = ARGV[2]
+local name = P .. ':batch:' .. batch
+local b = redis.call('HMGET', name, 'created_at', 'done', 'size')
+if not b[1] then return 0 end
+if b[2] then return 2 end
+redis.call('HSETNX', name, 'cancelled', ARGV[3])
+redis.call('HSETNX', name, 'total', b[3] or 0)
+redis.call('SADD', P .. ':cancelling', batch)
+local ended, why = close(batch)
+if ended then settle('batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. why) end
 return 1
 """
 
@@ -401,19 +424,17 @@ local P = ARGV[1]
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
 local most, pause, margin = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local empty = {}
-for i = 5, #ARGV do empty[ARGV[i]] = true end
+local queue, empty = ARGV[5], ARGV[6] == '1'
+local heard = tonumber(redis.call('HGET', P .. ':heard', queue) or '0')
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, most)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, 5000)) do
+  if #found >= most then break end
   local r = redis.call('HMGET', P .. ':job:' .. id, 'queue', 'created_at', 'asked_at')
   if not r[1] then
     redis.call('ZREM', P .. ':state:QUEUED', id)
-  elseif tonumber(r[3] or '0') <= now - pause then
-    local heard = tonumber(redis.call('HGET', P .. ':heard', r[1]) or '0')
-    if empty[r[1]] or tonumber(r[2]) < heard - margin then
-      redis.call('HSET', P .. ':job:' .. id, 'asked_at', string.format('%.6f', now))
-      found[#found + 1] = id
-    end
+  elseif r[1] == queue and tonumber(r[3] or '0') <= now - pause and (empty or tonumber(r[2]) < heard - margin) then
+    redis.call('HSET', P .. ':job:' .. id, 'asked_at', string.format('%.6f', now))
+    found[#found + 1] = id
   end
 end
 return found
@@ -439,9 +460,24 @@ redis.call('SET', key, ARGV[3], 'PX', math.ceil(tonumber(ARGV[4]) * 1000))
 return 1
 """
 
-# Ids in the indexes whose record has expired. ARGV: 2 how many of the oldest to look at. Returns how many were removed.
+# Ids in the indexes whose record has expired, and batches as old as that. ARGV: 2 how many of the oldest to look at,
+# 3 seconds that a batch is kept after its end. Returns how many were removed.
 SWEEP: Final = """
 local P, gone = ARGV[1], 0
+local t = redis.call('TIME')
+local limit = tonumber(t[1]) - tonumber(ARGV[3])
+for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. ':batches', '-inf', limit, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  local name = P .. ':batch:' .. batch
+  local b = redis.call('HMGET', name, 'created_at', 'ended_at', 'size')
+  -- One that was never completed (its producer died) goes too, when none of its jobs is open.
+  local idle = not b[2] and redis.call('LLEN', name .. ':ended') >= tonumber(b[3] or '0')
+  if not b[1] or idle or (b[2] and tonumber(b[2]) <= limit) then
+    redis.call('DEL', name, name .. ':line', name .. ':ended')
+    redis.call('ZREM', P .. ':batches', batch)
+    redis.call('SREM', P .. ':cancelling', batch)
+    gone = gone + 1
+  end
+end
 for _, id in ipairs(redis.call('ZRANGE', P .. ':jobs', 0, tonumber(ARGV[2]) - 1)) do
   if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
     redis.call('ZREM', P .. ':jobs', id)

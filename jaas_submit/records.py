@@ -187,7 +187,9 @@ class BatchRecord(_Model):
     name: str = ""
     created_at: datetime
     ended_at: datetime | None = None
-    state: JobState | None = Field(None, description="SUCCEEDED or FAILED (by its quorum) once it has ended")
+    state: JobState | None = Field(
+        None, description="SUCCEEDED or FAILED (by its quorum), or CANCELLED, once it has ended"
+    )
     reason: str = ""
     total: int | None = Field(None, description="how many jobs it has; None while they are being submitted")
     size: int = Field(0, description="how many jobs have been submitted")

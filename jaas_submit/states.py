@@ -63,8 +63,7 @@ TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCE
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     JobState.WAITING: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.SKIPPED}),
-    # FAILED without a launch: the worker refuses a bad description.
-    JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.CANCELLED}),
     JobState.LAUNCHING: frozenset({JobState.PENDING, JobState.BACKOFF, JobState.FAILED, JobState.CANCELLED}),
     # A short container may end before anybody saw it running.
     JobState.PENDING: frozenset(

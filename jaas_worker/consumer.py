@@ -23,7 +23,7 @@ FOREIGN_QUEUE: Final = "celery"
 """Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
 
 
-def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> None:
+def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
     """Record a message that cannot become a job as a failed job.
 
     Args:
@@ -31,32 +31,25 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> None:
         task_id: Celery's task id; empty when the message has none.
         queue: where it came from.
         reason: what is wrong with it.
+
+    Returns:
+        Whether it is a job of its own now; False when there is one of that id, which goes on.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
     """
     runner = app.jaas.pool.runner
     job_id = job_id_of(task_id) if task_id else str(uuid.uuid4())
     attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
-    try:
-        if not runner.ledger.create(job_id, None, queue, task_id):
-            logger.error(
-                "a bad message came under the id of job %s, which goes on: %s",
-                job_id,
-                reason,
-                extra=action(Action.JOB_REFUSED, job_id=job_id),
-            )
-            return
-        runner.ledger.claim(job_id, runner.holder)
-        runner.ledger.finish(job_id, runner.holder, [attempt])
-        runner.ledger.reported(job_id, runner.holder)
-        logger.error(
-            "recorded a bad message as failed job %s: %s",
-            job_id,
-            reason,
-            extra=action(Action.JOB_REFUSED, job_id=job_id),
-        )
-    except LedgerUnavailable:
-        logger.exception(
-            "a bad message could not be recorded: %s", reason, extra=action(Action.JOB_REFUSED, job_id=job_id)
-        )
+    about = action(Action.JOB_REFUSED, job_id=job_id)
+    if not runner.ledger.create(job_id, None, queue, task_id):
+        logger.error("a bad message came under the id of job %s, which goes on: %s", job_id, reason, extra=about)
+        return False
+    runner.ledger.claim(job_id, runner.holder)
+    runner.ledger.finish(job_id, runner.holder, [attempt])
+    runner.ledger.reported(job_id, runner.holder)
+    logger.error("recorded a bad message as failed job %s: %s", job_id, reason, extra=about)
+    return True
 
 
 class Consumer(CeleryConsumer):
@@ -74,6 +67,13 @@ class Consumer(CeleryConsumer):
     def on_ready(self) -> None:
         super().on_ready()
         self.pool.attach(self)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        super().on_connection_error_after_connected(exc)
+        # Where one connection is dead, others may be, too, and each would have to be found out by a time-out.
+        self.connection.transport.drop_connections()
+        for client in (self.app.backend.client, self.pool.runner.ledger.client):
+            client.connection_pool.disconnect(inuse_connections=False)
 
     def on_unknown_task(self, _body: Any, message: Any, _exc: Exception) -> None:
         name = (message.headers or {}).get("task")
@@ -108,8 +108,13 @@ class Consumer(CeleryConsumer):
         """Record the message as a failed job, then take it off the queue; its content is shown nowhere."""
         headers = message.headers if isinstance(message.headers, dict) else {}
         task_id = headers.get("id") or ""
-        record_refusal(self.app, str(task_id), self._queue_of(message), reason)
-        if task_id:
+        try:
+            recorded = record_refusal(self.app, str(task_id), self._queue_of(message), reason)
+        except LedgerUnavailable as error:
+            # Not acknowledged, so that it comes again.
+            logger.error("a bad message could not be recorded yet: %s", error)  # noqa: TRY400 (an outage, no defect)
+            return
+        if task_id and recorded:
             self.app.backend.mark_as_failure(str(task_id), JobFailed(reason))
             if self.event_dispatcher:
                 self.event_dispatcher.send("task-failed", uuid=str(task_id), exception=f"JobFailed({reason!r})")

@@ -12,6 +12,7 @@ from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
 from jaas_worker.engine import TaskView
 from jaas_worker.observe import StopRequest
+from jaas_worker.retry import Decision
 
 __all__ = ["Delivery", "Entry", "Phase"]
 
@@ -31,7 +32,7 @@ class Delivery(Protocol):
     def message(self) -> str:
         """Return the whole message as JSON, for the record of a job that has none yet."""
 
-    def accepted(self) -> None:
+    def accepted(self, *, first: bool = True) -> None:
         """The job is in the ledger with this worker as its holder: the message is not needed any more."""
 
     def running(self, node: str, service: str) -> None:
@@ -89,6 +90,8 @@ class Entry:
     """When the service was created or adopted, by the monotonic clock."""
     launched_at: float | None = None
     """When this worker created the service, in seconds since the epoch; None where another one did."""
+    ran_before: float = 0.0
+    """Seconds that the container had run when this worker took the job over, by Redis' clock."""
     running_since: float | None = None
     """When the container was first seen running, by the monotonic clock."""
     task_seen: bool = False
@@ -102,6 +105,8 @@ class Entry:
     """This worker has sent a request to create the service, whatever became of it."""
     stop: StopRequest | None = None
     stop_sent: float | None = None
+    decision: Decision | None = None
+    """Whether another attempt follows; decided once, however often the end has to be written down."""
     tries: int = 0
     """How often the present step failed in a row."""
     accepted: bool = False

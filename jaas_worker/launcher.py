@@ -10,7 +10,7 @@ from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_submit.spec import JobSpec
 from jaas_worker.engine import Engine, ServiceView
 from jaas_worker.inputs import InputFile
-from jaas_worker.translate import ConfigFile, service_request
+from jaas_worker.translate import InputPlace, service_request
 
 __all__ = ["create_or_adopt"]
 
@@ -43,12 +43,14 @@ def create_or_adopt(
     for secret in wanted:
         if secret not in secret_ids:
             raise EngineRefused(f"secret {secret} does not exist in the swarm; create it with `docker secret create`")
-    config: ConfigFile | None = None
+    place: InputPlace | None = None
     if file is not None:
-        labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
-        config = ConfigFile(engine.create_config(name, labels, file.data), name, file.path)
+        place = InputPlace(file.path, source=file.source)
+        if file.data:
+            labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
+            place = InputPlace(file.path, engine.create_config(name, labels, file.data), name)
     try:
-        created = engine.create(service_request(spec, job_id, attempt, marks, secret_ids, config), spec.registry)
+        created = engine.create(service_request(spec, job_id, attempt, marks, secret_ids, place), spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.
         found = engine.find(name)

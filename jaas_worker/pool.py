@@ -113,8 +113,9 @@ class CeleryDelivery:
         message = self.request.message
         return broker.message_to_json(message.headers, message.body, message.properties)
 
-    def accepted(self) -> None:
-        self._store_started({"hostname": self.request.hostname, "pid": self.pid})
+    def accepted(self, *, first: bool = True) -> None:
+        if first:  # a copy may come while the outcome is on its way, which STARTED must not overwrite
+            self._store_started({"hostname": self.request.hostname, "pid": self.pid})
         self.pool.on_loop(self._accept_now)
 
     def _accept_now(self) -> None:
@@ -219,6 +220,7 @@ class TaskPool(BasePool):
             self.runner.label,
             inject=self.inject,
             knows=self.runner.knows,
+            let_go=self.runner.let_go_of_unknown,
             room=self._room,
             queue_length=self._queue_length,
             metrics=parts.metrics,
@@ -293,12 +295,13 @@ class TaskPool(BasePool):
         def write() -> None:
             ledger = self.runner.ledger
             with contextlib.suppress(UnknownJob):
+                if ledger.get(job_id).state not in {JobState.WAITING, JobState.QUEUED, JobState.BACKOFF}:
+                    return  # it was a copy; the job has long been launched, and terminate is another word
                 state, done = ledger.cancel(job_id, why)
                 # Celery has the outcome already, so that nobody has to bring it there.
                 over = done or state is JobState.CANCELLED
                 if over and ledger.claim(job_id, self.runner.holder).action is ClaimAction.REPLAY:
                     ledger.reported(job_id, self.runner.holder)
-            self.runner.cancel(job_id, why)
 
         self.runner.background(write)
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from jaas_submit.errors import EngineRefused, SpecError, TemporaryError
+from jaas_submit.batch import cancel_jobs
+from jaas_submit.errors import EngineRefused, SpecError, TemporaryError, UnknownJob
 from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.engine import Engine, ServiceView
@@ -56,6 +57,7 @@ class Reconciler:
         holder: this worker.
         label: selects this installation's services.
         inject: hands a job to this worker's own pool, as if its message had arrived.
+        let_go: gives up what this worker holds by the ledger and does not know.
         knows: tells whether this worker has a job in its hands already.
         room: how many more jobs this worker would take now.
         queue_length: how many messages wait in a queue.
@@ -72,6 +74,7 @@ class Reconciler:
         *,
         inject: Callable[[str], None],
         knows: Callable[[str], bool],
+        let_go: Callable[[], list[str]],
         room: Callable[[], int],
         queue_length: Callable[[str], int],
         metrics: Metrics | None = None,
@@ -83,11 +86,13 @@ class Reconciler:
         self._label = label
         self._inject = inject
         self._knows = knows
+        self._let_go = let_go
         self._room = room
         self._queue_length = queue_length
         self._metrics = metrics or Metrics()
         self._next_sweep = 0.0
         self._next_ring = 0.0
+        self._next_own = 0.0
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._listen = threading.Thread(target=self._listen_for_orphans, name="jaas-orphans", daemon=True)
@@ -152,6 +157,7 @@ class Reconciler:
             self._next_sweep = time.monotonic() + _SWEEP_INTERVAL
             if self._ledger.lock("sweep", self._holder, 2 * _SWEEP_INTERVAL):
                 removed, restored = self._settle_services()
+                self._cancel_batches()
                 forgotten = self._ledger.sweep()
                 self._ledger.tell_cluster(self._engine.cluster())
         return Repairs(taken_over, rung_again, removed, restored, forgotten)
@@ -159,7 +165,18 @@ class Reconciler:
     def _take_over(self) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over."""
         self._ledger.reap()
+        if time.monotonic() >= self._next_own:
+            self._next_own = time.monotonic() + self._settings.lease / 3
+            self._let_go()
         return self._take(self._ledger.orphans(pause=self._settings.lease))
+
+    def _cancel_batches(self) -> None:
+        """Tell the jobs of cancelled batches of it, where the one who cancelled them died before that."""
+        for batch_id in self._ledger.batches_to_cancel():
+            try:
+                cancel_jobs(self._ledger, batch_id)
+            except UnknownJob:  # expired
+                self._ledger.batch_cancelled(batch_id)
 
     def _ring_again(self) -> list[str]:
         """Take QUEUED jobs whose message must have been lost."""
@@ -167,9 +184,8 @@ class Reconciler:
         if most <= 0:
             return []
         queue = self._settings.queue
-        empty = [queue] if self._queue_length(queue) == 0 else []
         after = self._settings.republish_after
-        return self._take(self._ledger.unheard(after, 3 * after, empty, most))
+        return self._take(self._ledger.unheard(queue, after, 3 * after, most, empty=not self._queue_length(queue)))
 
     def _take(self, job_ids: Iterable[str]) -> list[str]:
         taken = [job_id for job_id in job_ids if not self._knows(job_id)]
@@ -201,6 +217,8 @@ class Reconciler:
             left_behind = by_job.pop(record.id)
             grace = self._settings.late_launch_grace if record.late else _LEFT_FOR
             if (now - record.updated_at).total_seconds() <= grace:
+                if record.late and record.terminal:
+                    self._stop_strays(left_behind)
                 continue
             for service in left_behind:
                 # Of a job that goes on, the services of earlier attempts are left behind.
@@ -215,6 +233,14 @@ class Reconciler:
         restored = [job_id for job_id, unknown in by_job.items() if self._restore(job_id, unknown, now, removed)]
         self._remove_configs(services, now)
         return removed, restored
+
+    def _stop_strays(self, services: list[ServiceView]) -> None:
+        """Stop what a request that was carried out late has started; the service stays, for its name."""
+        for service in services:
+            task = attempt_task(self._engine.tasks_of(service.id))
+            if task is not None and not task.ended and task.desired != "shutdown":
+                logger.warning("service %s was created after its job's end; stopping it", service.name)
+                self._engine.stop(service.id)
 
     def _remove_configs(self, services: list[ServiceView], now: datetime) -> None:
         """Remove inputs whose service is gone, or was never created."""

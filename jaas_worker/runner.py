@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from jaas_submit.errors import EngineRefused, LedgerUnavailable, SpecError, TemporaryError
+from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError, TemporaryError
 from jaas_submit.explain import Node
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.names import LABEL_LEDGER, LABEL_PREFIX, LABEL_SPEC_HASH, service_name
@@ -141,13 +141,21 @@ class Runner:
             if known:
                 earlier, known.delivery = known.delivery, delivery
                 if known.accepted:
-                    delivery.accepted()
+                    delivery.accepted(first=False)
                 return earlier
             entry = Entry(delivery.job_id, delivery)
             self._entries[entry.job_id] = entry
             self._line.append((self._claim, entry))
             self._room.notify()
         return None
+
+    def let_go_of_unknown(self) -> list[str]:
+        """Give up jobs that the ledger says this worker holds, and of which it knows nothing; return their ids.
+
+        That happens when Redis comes back older than it was, or when a step was broken off for good.
+        """
+        unknown = [job_id for job_id in self.ledger.holds(self.holder) if job_id not in self._entries]
+        return [job_id for job_id in unknown if self.ledger.release(job_id, self.holder)]
 
     def knows(self, job_id: str) -> bool:
         """Return whether this worker has the job in its hands, be it only waiting."""
@@ -220,23 +228,19 @@ class Runner:
         for thread in tuple(self._finishers._threads):
             thread.join(max(deadline - time.monotonic(), 0.0))
         released = 0
-        for entry in list(self._entries.values()):
-            if entry.accepted and entry.phase is not Phase.GONE:
-                try:
+        try:
+            for entry in list(self._entries.values()):
+                if entry.accepted and entry.phase is not Phase.GONE:
                     failpoint("release.before")
                     released += self.ledger.release(entry.job_id, self.holder)
                     failpoint("release.after")
-                except LedgerUnavailable as error:
-                    logger.warning(
-                        "job %s could not be handed over, its lease will run out: %s",
-                        entry.job_id,
-                        error,
-                        extra=action(Action.LEASE_NOT_RENEWED, job_id=entry.job_id),
-                    )
-        try:
             self.ledger.drop_lease(self.holder)
-        except LedgerUnavailable:
-            logger.warning("the lease could not be given back; it will run out", extra=action(Action.LEASE_NOT_RENEWED))
+        except LedgerUnavailable as error:
+            logger.warning(
+                "not all jobs could be handed over; the lease will run out: %s",
+                error,
+                extra=action(Action.LEASE_NOT_RENEWED),
+            )
         logger.info(
             "handed over %d jobs; their containers go on",
             released,
@@ -377,8 +381,8 @@ class Runner:
         entry.image = record.image
         entry.has_config = record.spec is not None and (record.spec.input is not None or record.spec.gather is not None)
         entry.service = service_name(entry.job_id, entry.attempt)
-        if claim.action is ClaimAction.ADOPT and record.state is JobState.LAUNCHING and not entry.accepted:
-            entry.late = True
+        taken_over = claim.action is ClaimAction.ADOPT and not entry.accepted
+        entry.late = entry.late or record.late or (taken_over and record.state is JobState.LAUNCHING)
         if not entry.accepted:
             entry.accepted = True
             entry.delivery.accepted()
@@ -387,7 +391,7 @@ class Runner:
             self.metrics.claimed(record.created_at)
         if claim.action is ClaimAction.REPLAY:
             entry.phase = Phase.FINISHING
-            self._finishers.submit(self._try, partial(self._report, record=record), entry)
+            self._finishers.submit(self._try, self._report, entry)
             return
         if record.cancel and entry.stop is None:
             entry.stop = StopRequest(Cause.CANCELLED, record.cancel)
@@ -400,7 +404,7 @@ class Runner:
             self._end(entry, refused_outcome(Cause.REFUSED, refusal), None)
             return
         if record.state in {JobState.PENDING, JobState.RUNNING}:
-            self._adopt(entry)
+            self._adopt(entry, record)
         else:
             self._launch(entry)
 
@@ -429,7 +433,7 @@ class Runner:
             return str(error)
         return "the record holds a description that this version of jaas cannot read; upgrade the workers"
 
-    def _adopt(self, entry: Entry) -> None:
+    def _adopt(self, entry: Entry, record: JobRecord) -> None:
         """Go on with an attempt whose service existed when its former holder went away."""
         service = self.engine.find(entry.service)
         if service is None:
@@ -443,6 +447,12 @@ class Runner:
         )
         entry.service_id = service.id
         self._track(entry)
+        # How long it has waited or run already is Redis' to say: the clocks of node and worker may differ.
+        since = max(self.ledger.now() - record.updated_at.timestamp(), 0.0)
+        if record.state is JobState.RUNNING:
+            entry.ran_before = since
+        else:
+            entry.launched -= since
 
     def _launch(self, entry: Entry) -> None:
         spec = entry.spec
@@ -465,11 +475,15 @@ class Runner:
                 now = now.model_copy(update={"image": pinned})
             marks = {**self._marks, LABEL_SPEC_HASH: spec.digest()}
             file = input_file(spec, self.ledger)
-            entry.has_config = file is not None
+            entry.has_config = file is not None and file.data != b""
             service = create_or_adopt(self.engine, now, entry.job_id, entry.attempt, marks, file)
         except EngineRefused as error:
             self._end(entry, refused_outcome(Cause.LAUNCH, str(error)), None)
             return
+        except EngineUnavailable:
+            # The engine may carry the request out at any later time, even after the attempt has come to its end.
+            entry.late = True
+            raise
         failpoint("create.after")
         entry.service_id = service.id
         entry.launched_at = time.time()
@@ -631,7 +645,9 @@ class Runner:
         attempts = (*entry.attempts, attempt)
         if entry.spec is not None:
             left = None if entry.deadline is None else entry.deadline - time.monotonic()
-            decision = decide(entry.spec, attempts, random.random(), left)  # noqa: S311 (jitter, not a secret)
+            if entry.decision is None:
+                entry.decision = decide(entry.spec, attempts, random.random(), left)  # noqa: S311 (jitter, no secret)
+            decision = entry.decision
             attempts = (*entry.attempts, attempt.model_copy(update={"decision": decision.why}))
             if decision.retry and self._back_off(entry, attempts, logs, decision.delay):
                 return
@@ -646,7 +662,8 @@ class Runner:
         self.metrics.attempt_ended(attempts[-1], entry.launched_at, retried=False)
         self._remove_service(entry)
         failpoint("remove.after")
-        self._report(entry, self.ledger.get(entry.job_id), logs)
+        # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
+        self._try(partial(self._report, logs=logs), entry)
 
     def _back_off(self, entry: Entry, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float) -> bool:
         """Write down that another attempt follows; False when the job is to end all the same."""
@@ -684,6 +701,10 @@ class Runner:
         def remove() -> None:
             with about(entry):
                 try:
+                    # Redis may have come back older than it was: then the service is needed once more.
+                    for record in self.ledger.find([entry.job_id]):
+                        if not record.terminal and not any(a.number == entry.attempt for a in record.attempts):
+                            return
                     if entry.service_id:
                         self.engine.remove(entry.service_id)
                     if entry.has_config:
@@ -706,7 +727,8 @@ class Runner:
         else:
             remove()
 
-    def _report(self, entry: Entry, record: JobRecord, logs: Logs | None = None) -> None:
+    def _report(self, entry: Entry, logs: Logs | None = None) -> None:
+        record = self.ledger.get(entry.job_id)
         last = record.last
         if logs is None and last is not None:
             logs = self.ledger.logs(entry.job_id, last.number)
@@ -822,8 +844,7 @@ class Runner:
     def _ran_for(self, entry: Entry, now: float) -> float:
         """Return for how long the container has run, also when another worker saw it start."""
         assert entry.running_since is not None
-        seen = now - entry.running_since
-        return max(seen, time.time() - entry.started_at.timestamp()) if entry.started_at else seen
+        return now - entry.running_since + entry.ran_before
 
     @about_job
     def _remove_stuck(self, entry: Entry) -> None:

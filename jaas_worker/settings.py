@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes that a job's typed output may have, as JSON; a job that returns more fails. Outputs are kept in Redis."""
 
-    record_ttl: Seconds = Field(7 * 86400.0, ge=60, le=3650 * 86400)
+    record_ttl: Seconds = Field(7 * 86400.0, ge=7200, le=3650 * 86400)
     """Seconds that records, logs and Celery's results are kept after the end of a job."""
 
     resolve_images: bool = True

@@ -37,6 +37,9 @@ class JobRequest(Request):
         self._argsrepr, self._kwargsrepr = options["argsrepr"], options["kwargsrepr"]
         self._request_dict.update(options)
 
+    def revoked(self) -> bool:
+        return not self._request_dict.get(broker.TAKEN_OVER) and bool(super().revoked())
+
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002 (Celery's signature)
         return super().info(safe=True)
 

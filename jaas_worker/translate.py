@@ -17,18 +17,21 @@ from jaas_submit.names import (
 )
 from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
 
-__all__ = ["ConfigFile", "service_request", "spec_of_service"]
+__all__ = ["InputPlace", "service_request", "spec_of_service"]
 
 _MOST_KEPT = 16 * 1024
 """Characters of a description that go into a label; it is written to the raft log of every manager."""
 
 
-class ConfigFile(NamedTuple):
-    """A swarm config that is to be a file in the container."""
+class InputPlace(NamedTuple):
+    """Where a container finds its input: a path (or URL), and what has to be put there, if anything."""
 
-    id: str
-    name: str
     path: str
+    config_id: str = ""
+    config_name: str = ""
+    """A swarm config."""
+    source: str = ""
+    """A file on the host of every node, such as on a shared file system."""
 
 
 def service_request(
@@ -37,7 +40,7 @@ def service_request(
     attempt: int,
     marks: Mapping[str, str],
     secret_ids: Mapping[str, str],
-    config: ConfigFile | None = None,
+    place: InputPlace | None = None,
 ) -> dict[str, Any]:
     """Return the request that creates the service of one attempt.
 
@@ -46,7 +49,7 @@ def service_request(
         job_id: the job's id.
         attempt: counted from 1.
         marks: further labels: whose job it is (LABEL_PREFIX, LABEL_LEDGER) and LABEL_SPEC_HASH.
-        config: the swarm config that holds the job's input; None where it has none.
+        place: where the container finds the job's input; None where it has none.
         secret_ids: name -> id of (at least) the secrets that the description names.
 
     Raises:
@@ -77,10 +80,14 @@ def service_request(
         container["Mounts"] = [_mount(mount) for mount in spec.mounts]
     if spec.secrets:
         container["Secrets"] = [_secret(secret, secret_ids[secret.source]) for secret in spec.secrets]
-    if config is not None:
-        file = {"Name": config.path, "UID": "0", "GID": "0", "Mode": 0o444}
-        container["Configs"] = [{"ConfigID": config.id, "ConfigName": config.name, "File": file}]
-        container["Env"].append(f"{ENV_INPUT}={config.path}")
+    if place is not None:
+        container["Env"].append(_literal(f"{ENV_INPUT}={place.path}"))
+        if place.config_id:
+            file = {"Name": place.path, "UID": "0", "GID": "0", "Mode": 0o444}
+            container["Configs"] = [{"ConfigID": place.config_id, "ConfigName": place.config_name, "File": file}]
+        elif place.source:
+            mount = Mount(source=place.source, target=place.path, read_only=True)
+            container["Mounts"] = [*container.get("Mounts", ()), _mount(mount)]
     if not spec.healthcheck:
         # A failing HEALTHCHECK of the image would make the swarm kill the job.
         container["Healthcheck"] = {"Test": ["NONE"]}

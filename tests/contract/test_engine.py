@@ -353,6 +353,21 @@ def test_of_a_container_that_is_not_here_no_times_are_known(bench: Bench) -> Non
     assert bench.engine.container_times("0" * 64) is None
 
 
+# -- configs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_config_of_a_name_is_made_once_and_removed_once(bench: Bench) -> None:
+    engine, name, labels = bench.engine, f"{bench.prefix}-config", {LABEL_PREFIX: bench.prefix, LABEL_JOB: "j"}
+    made = engine.create_config(name, labels, b"\x00data")
+    assert engine.create_config(name, labels, b"\x00data") == made
+    assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {name: labels}
+    assert engine.configs(LABEL_PREFIX)[name] == labels
+    assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}x") == {}
+    assert engine.remove_config(name) is True
+    assert engine.remove_config(name) is False
+    assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {}
+
+
 # -- events ----------------------------------------------------------------------------------------------------------
 
 
@@ -394,6 +409,29 @@ def test_the_engine_says_that_it_is_a_manager(bench: Bench) -> None:
     assert bench.engine.node_names()[info.node_id] == info.node_name
     assert info.node_id not in bench.engine.down_nodes()
     require_manager(info, "here")
+
+
+def test_what_is_reserved_on_a_node_is_not_free(bench: Bench) -> None:
+    def free() -> dict[str, float]:
+        return {node.id: node.free_cpus for node in bench.engine.cluster().nodes}
+
+    before = free()
+    assert before.keys() == bench.engine.node_names().keys()
+    assert all(0 <= node.free_cpus <= node.cpus for node in bench.engine.cluster().nodes)
+    service = bench.create(WAIT, reservations={"cpus": 0.5})
+    task = bench.in_state(service, "running")
+    assert free()[task.node_id] == pytest.approx(before[task.node_id] - 0.5)
+    bench.engine.stop(service.id)
+    bench.ended(service)
+    assert free()[task.node_id] == pytest.approx(before[task.node_id])
+
+
+def test_an_image_that_no_registry_knows_is_left_as_it_is(bench: Bench) -> None:
+    pinned = "a@sha256:" + "0" * 64
+    assert bench.engine.resolve(NO_SUCH_IMAGE) is None
+    resolved = bench.engine.resolve(pinned)
+    assert resolved is not None
+    assert resolved.pinned == pinned
 
 
 def test_secrets_are_found_by_their_whole_name(bench: Bench) -> None:

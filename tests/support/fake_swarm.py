@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from jaas_submit import explain
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
-from jaas_submit.explain import Cluster
 from jaas_submit.names import LABEL_JOB
 from jaas_worker.engine import (
     ENDED_STATES,
@@ -128,6 +128,11 @@ class _Fault:
     error: Exception
     after: bool
     times: int
+
+
+def _has_label(labels: dict[str, str], label: str) -> bool:
+    key, equals, value = label.partition("=")
+    return key in labels and (not equals or labels[key] == value)
 
 
 class Gate:
@@ -377,8 +382,7 @@ class FakeSwarm:
 
     def configs(self, label: str) -> dict[str, dict[str, str]]:
         with self._call("configs"):
-            key, _, value = label.partition("=")
-            return {name: made[1] for name, made in self.config_files.items() if made[1].get(key) == value}
+            return {name: made[1] for name, made in self.config_files.items() if _has_label(made[1], label)}
 
     def remove_config(self, name: str) -> bool:
         with self._call("remove_config"):
@@ -394,11 +398,29 @@ class FakeSwarm:
 
     def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
         with self._call("resolve"):
-            return None
+            return ResolvedImage(image) if "@" in image else None
 
-    def cluster(self) -> Cluster:
+    def cluster(self) -> explain.Cluster:
         with self._call("cluster"):
-            return Cluster(at=datetime.now(UTC))
+            running = [(s, t) for s in self._services.values() for t in s.tasks if t.desired == "running" and t.node]
+            reserved: Counter[str] = Counter()
+            for service, task in running:
+                assert task.node is not None
+                reserved[task.node.id] += service.request["TaskTemplate"]["Resources"]["Reservations"].get(
+                    "NanoCPUs", 0
+                )
+            nodes = tuple(
+                explain.Node(
+                    id=node.id,
+                    hostname=node.name,
+                    role="manager",
+                    state="ready" if node.up else "down",
+                    cpus=node.cpus,
+                    free_cpus=node.cpus - reserved[node.id] / 1e9,
+                )
+                for node in self.nodes.values()
+            )
+            return explain.Cluster(at=datetime.now(UTC), nodes=nodes)
 
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):
@@ -458,12 +480,7 @@ class FakeSwarm:
         return mine[-1]
 
     def _labelled(self, label: str) -> list[_Service]:
-        key, equals, value = label.partition("=")
-        return [
-            service
-            for service in self._services.values()
-            if key in service.labels and (not equals or service.labels[key] == value)
-        ]
+        return [service for service in self._services.values() if _has_label(service.labels, label)]
 
     def _check(self, request: dict[str, Any]) -> None:
         name, template = request["Name"], request["TaskTemplate"]
