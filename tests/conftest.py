@@ -95,11 +95,13 @@ def _engine() -> str:
 
 @pytest.fixture
 def engine_host(_engine: str, prefix: str) -> Iterator[str]:
-    """DOCKER_HOST of a real swarm manager; afterwards the services labelled with this test's prefix are removed."""
+    """DOCKER_HOST of a real swarm manager; afterwards what has this test's prefix in its label is removed from it."""
     yield _engine
     engine = Swarm(_engine)
     for service in engine.services(f"{LABEL_PREFIX}={prefix}"):
         engine.remove(service.id)
+    for config in engine.configs(f"{LABEL_PREFIX}={prefix}"):
+        engine.remove_config(config)
 
 
 @pytest.fixture
