@@ -58,7 +58,7 @@ def jaas(
     _running.remove(home)
     for worker in home.workers:
         unexpected = [text for text in exceptions_in(worker.log) if not _allowed(request, text)]
-        assert not unexpected, f"{worker.name} logged exceptions: {unexpected}\n{worker.log}"
+        assert not unexpected, f"{worker.name} logged exceptions: {unexpected}\n{worker.log[-4000:]}"
     assert not left, "services were left behind"
 
 
