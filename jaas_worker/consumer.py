@@ -69,11 +69,13 @@ class Consumer(CeleryConsumer):
         self.pool.attach(self)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        super().on_connection_error_after_connected(exc)
         # Where one connection is dead, others may be, too, and each would have to be found out by a time-out.
-        self.connection.transport.drop_connections()
+        transport: Any = self.connection.transport if self.connection else None
+        if transport is not None:
+            transport.drop_connections()
         for client in (self.app.backend.client, self.pool.runner.ledger.client):
             client.connection_pool.disconnect(inuse_connections=False)
+        super().on_connection_error_after_connected(exc)
 
     def on_unknown_task(self, _body: Any, message: Any, _exc: Exception) -> None:
         name = (message.headers or {}).get("task")
@@ -112,7 +114,7 @@ class Consumer(CeleryConsumer):
             recorded = record_refusal(self.app, str(task_id), self._queue_of(message), reason)
         except LedgerUnavailable as error:
             # Not acknowledged, so that it comes again.
-            logger.error("a bad message could not be recorded yet: %s", error)  # noqa: TRY400 (an outage, no defect)
+            logger.warning("a bad message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
             return
         if task_id and recorded:
             self.app.backend.mark_as_failure(str(task_id), JobFailed(reason))

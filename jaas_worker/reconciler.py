@@ -239,7 +239,11 @@ class Reconciler:
         for service in services:
             task = attempt_task(self._engine.tasks_of(service.id))
             if task is not None and not task.ended and task.desired != "shutdown":
-                logger.warning("service %s was created after its job's end; stopping it", service.name)
+                logger.warning(
+                    "service %s was created after its job's end; stopping it",
+                    service.name,
+                    extra=action(Action.SERVICE_REMOVED, service=service.name),
+                )
                 self._engine.stop(service.id)
 
     def _remove_configs(self, services: list[ServiceView], now: datetime) -> None:

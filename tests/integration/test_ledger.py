@@ -671,41 +671,41 @@ def test_a_message_that_must_have_been_lost(
     else:
         ledger.cancel("young", "not wanted")
     # With no margin at all, any younger message that has arrived shows that the older one is lost.
-    assert ledger.unheard(0, LONG, empty) == lost
+    assert ledger.unheard("q", 0, LONG, empty="q" in empty) == lost
 
 
 def test_an_older_message_says_nothing_about_a_younger_one(ledger: Ledger, a: str) -> None:
     ledger.create("old", SPEC, "q")
     ledger.create("young", SPEC, "q")
     ledger.claim("old", a)
-    assert ledger.unheard(0, LONG) == []
+    assert ledger.unheard("q", 0, LONG) == []
 
 
 def test_a_message_of_another_queue_says_nothing(ledger: Ledger, a: str) -> None:
     ledger.create("old", SPEC, "q")
     ledger.create("young", SPEC, "other")
     ledger.claim("young", a)
-    assert ledger.unheard(0, LONG) == []
+    assert ledger.unheard("q", 0, LONG) == []
 
 
 def test_within_the_margin_nothing_counts_as_lost(ledger: Ledger, a: str) -> None:
     ledger.create("old", SPEC, "q")
     ledger.create("young", SPEC, "q")
     ledger.claim("young", a)
-    assert ledger.unheard(LONG, 0, ["q"]) == []
+    assert ledger.unheard("q", LONG, 0, empty=True) == []
 
 
 def test_a_lost_message_is_not_named_again_within_the_pause(ledger: Ledger) -> None:
     ledger.create("j", SPEC, "q")
-    assert ledger.unheard(0, 0.05, ["q"]) == ["j"]
-    assert ledger.unheard(0, LONG, ["q"]) == []
-    eventually(lambda: ledger.unheard(0, 0.05, ["q"]) == ["j"], 10, "the pause to be over")
+    assert ledger.unheard("q", 0, 0.05, empty=True) == ["j"]
+    assert ledger.unheard("q", 0, LONG, empty=True) == []
+    eventually(lambda: ledger.unheard("q", 0, 0.05, empty=True) == ["j"], 10, "the pause to be over")
 
 
 @pytest.mark.parametrize("state", [LAUNCHING, RUNNING, BACKOFF, FAILED])
 def test_only_queued_jobs_can_be_unheard_of(ledger: Ledger, a: str, state: JobState) -> None:
     bring(ledger, "j", a, state)
-    assert ledger.unheard(0, 0, ["q"]) == []
+    assert ledger.unheard("q", 0, 0, empty=True) == []
 
 
 # -- a ledger that came back older -----------------------------------------------------------------------------------

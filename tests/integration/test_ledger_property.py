@@ -357,7 +357,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def unheard(self) -> None:
-        assert set(self.ledger.unheard(0, 0, ["q"])) == self.model.in_state(QUEUED)
+        assert set(self.ledger.unheard("q", 0, 0, empty=True)) == self.model.in_state(QUEUED)
 
     # -- what must hold all the time
 
@@ -428,7 +428,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.renew("last", FOR_EVER, {})
         while self.ledger.reap(2):
             pass
-        found = {*self.ledger.orphans(0), *self.ledger.unheard(0, 0, ["q"])}
+        found = {*self.ledger.orphans(0), *self.ledger.unheard("q", 0, 0, empty=True)}
         assert found == {job_id for job_id, job in self.model.jobs.items() if not job.reported}
         for job_id in found:
             claim = self.ledger.claim(job_id, "last")
