@@ -32,6 +32,9 @@ __all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle", "default_url"
 _CHUNK: Final = 500
 """Jobs that are written in one transaction: Redis serves nobody else for some 20 ms."""
 
+_PATIENCE: Final = 60.0
+"""Seconds that ``wait`` and ``follow`` bear a Redis that does not answer, once it has answered them."""
+
 _LOOK_AGAIN: Final = 2.0
 """Seconds after which a waiting client reads the record even if no notice came: pub/sub may lose one."""
 
@@ -53,8 +56,8 @@ def default_url() -> str:
 def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
     """Return the Celery signature of a job, for chain, group and chord of your own app.
 
-    The job's record is written by the worker that receives the message. Within a chain, the result of the task before
-    it is passed on by Celery as the first argument; a job does not use it.
+    The job's record is written by the worker that receives the message. Within a chain or chord it gets
+    what the task before it returned as its input (of a job, the ``output``), unless it has an input of its own.
 
     Args:
         spec: the job's description.
@@ -65,6 +68,34 @@ def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
         kwargs={"spec": spec.to_wire()},
         options={"queue": queue, **broker.task_options(spec)},
     )
+
+
+class _Patience:
+    """How long one who waits puts up with a Redis that is away.
+
+    Args:
+        deadline: when the waiting is over anyhow, by the monotonic clock; None when never.
+    """
+
+    def __init__(self, deadline: float | None) -> None:
+        self._deadline = deadline
+        self._answered: float | None = None
+
+    def renew(self) -> None:
+        """Redis has answered."""
+        self._answered = time.monotonic()
+
+    def bear(self, error: Exception) -> float:
+        """Return the seconds to wait before the next try.
+
+        Raises:
+            LedgerUnavailable: it never answered, has not for too long, or the time is over.
+        """
+        now = time.monotonic()
+        over = self._deadline is not None and now >= self._deadline
+        if self._answered is None or now - self._answered > _PATIENCE or over:
+            raise error if isinstance(error, LedgerUnavailable) else LedgerUnavailable(str(error)) from error
+        return 1.0
 
 
 On = Literal["success", "failure", "finish"]
@@ -138,30 +169,33 @@ class JobHandle:
         Raises:
             WaitTimeout: the time is over.
             UnknownJob: there is no record.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         ledger = self._client.ledger
         seen: Change | None = None
+        patience = _Patience(deadline)
         while True:
             # A lost connection ends the subscription; the record says what was missed meanwhile.
-            with ledger.changes(self.id) as changes:
-                while True:
-                    record = ledger.get(self.id)
-                    change = Change(record.state, record.detail, record.reported)
-                    if seen is None or (change.state, change.detail) != (seen.state, seen.detail):
-                        seen = change
-                        yield change
-                    if record.terminal:
-                        return
-                    pause = _LOOK_AGAIN
-                    if deadline is not None:
-                        pause = min(pause, deadline - time.monotonic())
-                        if pause <= 0:
-                            raise WaitTimeout(f"job {self.id} is {record.state} after {timeout:g} s; it goes on")
-                    try:
+            try:
+                with ledger.changes(self.id) as changes:
+                    while True:
+                        record = ledger.get(self.id)
+                        patience.renew()
+                        change = Change(record.state, record.detail, record.reported)
+                        if seen is None or (change.state, change.detail) != (seen.state, seen.detail):
+                            seen = change
+                            yield change
+                        if record.terminal:
+                            return
+                        pause = _LOOK_AGAIN
+                        if deadline is not None:
+                            pause = min(pause, deadline - time.monotonic())
+                            if pause <= 0:
+                                raise WaitTimeout(f"job {self.id} is {record.state} after {timeout:g} s; it goes on")
                         changes.next(pause)
-                    except LedgerUnavailable:
-                        break
+            except LedgerUnavailable as error:
+                time.sleep(patience.bear(error))
 
     def result(self) -> JobResult:
         """Return the result of a job that has ended, without raising when it ended badly.
@@ -551,6 +585,7 @@ class AsyncJobHandle:
         """Yield the job's transitions as they happen; see ``JobHandle.follow``."""
         deadline = None if timeout is None else time.monotonic() + timeout
         seen: Change | None = None
+        patience = _Patience(deadline)
         while True:
             try:
                 async with self._client.redis.pubsub(ignore_subscribe_messages=True) as changes:
@@ -558,6 +593,7 @@ class AsyncJobHandle:
                     await changes.get_message(timeout=5)
                     while True:
                         record = await self.record()
+                        patience.renew()
                         change = Change(record.state, record.detail, record.reported)
                         if seen is None or (change.state, change.detail) != (seen.state, seen.detail):
                             seen = change
@@ -570,9 +606,8 @@ class AsyncJobHandle:
                             if pause <= 0:
                                 raise WaitTimeout(f"job {self.id} is {record.state} after {timeout:g} s; it goes on")
                         await changes.get_message(timeout=pause)
-            except redis.ConnectionError:
-                # The record says what was missed; reading it raises if Redis is still away.
-                await self.record()
+            except (redis.RedisError, LedgerUnavailable) as error:
+                await asyncio.sleep(patience.bear(error))
 
     async def result(self) -> JobResult:
         """Return the result of a job that has ended; see ``JobHandle.result``."""

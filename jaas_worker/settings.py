@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     woken early by the engine's own events. With a slow engine the pause grows to five times what a look takes."""
 
     idle_interval: Seconds = Field(2.0, gt=0, le=60)
-    """Seconds between two looks while nothing is expected to change soon (nothing starts, nothing ended lately)."""
+    """Seconds between two looks for what is overdue while no job is in flight."""
 
     state_interval: Seconds = Field(1.0, gt=0, le=600)
     """Seconds between two looks at all tasks (pending, and why; running, and where). The pause grows to twenty times

@@ -74,7 +74,11 @@ class Installation:
         return worker
 
     def environment(self, **settings: object) -> dict[str, str]:
-        """Return the environment of a program that belongs to this installation."""
+        """Return the environment of a program that belongs to this installation.
+
+        Args:
+            settings: ``lease`` is JAAS_LEASE; a name in capitals, such as DOCKER_CONFIG, is a variable as it is.
+        """
         # For people: `exceptions_in` and failing tests' reports read tracebacks as Python prints them.
         wanted = {
             "log_format": "console",
