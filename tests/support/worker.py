@@ -87,7 +87,7 @@ class Installation:
             "redis_url": self.redis_url,
             **settings,
         }
-        named = {f"JAAS_{name.upper()}": str(value) for name, value in wanted.items()}
+        named = {name if name.isupper() else f"JAAS_{name.upper()}": str(value) for name, value in wanted.items()}
         return clean_env(DOCKER_HOST=self.engine_host, **named)
 
     def services(self) -> list[str]:
