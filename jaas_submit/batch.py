@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, WaitTimeout
@@ -344,9 +345,9 @@ def submit_map(
 
     def made() -> Iterator[NewJob]:
         for index, item in enumerate(inputs):
-            filled = fill(spec, item, index, batch_id, as_file=as_file)
-            each = ((batch_job_id(after_each[0], index), after_each[1]),) if after_each else ()
             job_id = batch_job_id(batch_id, index)
+            filled = fill(spec, item, index, batch_id, as_file=as_file, keep=partial(client._kept, job_id))
+            each = ((batch_job_id(after_each[0], index), after_each[1]),) if after_each else ()
             yield NewJob(job_id, filled, client.queue, batch=batch_id, index=index, after=after + each)
 
     total = client.submit_records(made())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import time
 import uuid
@@ -26,6 +27,7 @@ from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE, TASK_RUN
 from jaas_submit.records import BatchRecord, CapturedOutput, JobRecord, JobResult, Logs, LogStatus
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
+from jaas_submit.store import Store
 
 __all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle", "default_url", "job"]
 
@@ -231,6 +233,7 @@ class Client:
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys; the workers must use the same.
         app: your own Celery app, if its broker and result backend shall be used for the messages.
+        store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
 
     Nothing is connected until the first call. Safe to share between threads; make one for each process.
     """
@@ -242,8 +245,11 @@ class Client:
         queue: str = DEFAULT_QUEUE,
         prefix: str = DEFAULT_PREFIX,
         app: celery.Celery | None = None,
+        store: str | None = None,
     ) -> None:
         self.url = url or default_url()
+        where = os.environ.get("JAAS_STORE_URL") if store is None else store
+        self.store = Store(where, prefix) if where else None
         self.queue = queue
         self.ledger = Ledger(connect(self.url), prefix)
         self.app = app or broker.celery_app(self.url)
@@ -270,6 +276,7 @@ class Client:
         key_ttl: float = KEY_TTL,
         after: Sequence[Dependency] = (),
         on: On = "success",
+        input: Any = None,  # the field's name in the description
     ) -> JobHandle:
         """Enqueue a job: write its record, then publish its message.
 
@@ -283,16 +290,37 @@ class Client:
             after: jobs and batches that this one comes after (handles, batches or ids of jobs).
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way). Else
                 it is SKIPPED, with the reason. A batch succeeds by its quorum.
+            input: the job's input, in place of the description's; a large one goes into the store, where there is one.
 
         Raises:
             LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known.
         """
         if key is not None and not key.strip():
             raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
-        return self._submit(spec, key=key or "", key_ttl=key_ttl, after=_dependencies(after, on))
-
-    def _submit(self, spec: JobSpec, **more: Any) -> JobHandle:
         job_id = str(uuid.uuid4())
+        if input is not None:
+            spec = JobSpec.parse({**spec.to_wire(), "input": self._kept(job_id, input)})
+        return self._submit(spec, job_id, key=key or "", key_ttl=key_ttl, after=_dependencies(after, on))
+
+    def _kept(self, job_id: str, value: Any) -> Any:
+        """Return an input, or a reference to it where it is large and there is a store."""
+        return value if self.store is None else self.store.keep(job_id, "input.json", value)
+
+    def fetch(self, value: Any) -> Any:
+        """Return an output; one that stands for a value in the store (``{"$ref": ...}``) is read from there.
+
+        Args:
+            value: what ``result.output`` holds.
+
+        Raises:
+            JaasError: it is not there any more: it goes with the job's record.
+            StoreUnavailable: the store does not answer.
+        """
+        # Only what lies in our own store: what a container prints must not make us read anything else.
+        return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
+
+    def _submit(self, spec: JobSpec, job_id: str = "", **more: Any) -> JobHandle:
+        job_id = job_id or str(uuid.uuid4())
         made = self.ledger.create_many([NewJob(job_id, spec, self.queue, **more)])[0]
         # Its own id although it is not new: the first reply was lost, and the record is ours.
         if made.job_id == job_id and made.state is JobState.QUEUED:

@@ -8,6 +8,7 @@
     │   └── JobCancelled     the job was cancelled
     ├── TemporaryError       try again: nothing is known to be wrong with the request itself
     │   ├── LedgerUnavailable   Redis did not answer, or refused the write
+    │   ├── StoreUnavailable    the store of large values (JAAS_STORE_URL) cannot be reached
     │   └── EngineUnavailable   the engine's API did not answer, or the swarm has no leader
     └── PermanentError       the same request will fail again
         ├── EngineRefused       the engine says no: bad mount, unknown network, ...
@@ -35,6 +36,7 @@ __all__ = [
     "NotAManager",
     "PermanentError",
     "SpecError",
+    "StoreUnavailable",
     "TemporaryError",
     "UnknownJob",
     "WaitTimeout",
@@ -96,6 +98,10 @@ class TemporaryError(JaasError):
 
 class LedgerUnavailable(TemporaryError):
     """Redis did not answer or refused the write."""
+
+
+class StoreUnavailable(TemporaryError):
+    """The store of large values did not answer or refused."""
 
 
 class EngineUnavailable(TemporaryError):

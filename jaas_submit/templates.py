@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from jaas_submit.errors import SpecError
@@ -46,7 +47,15 @@ def uses_item(spec: JobSpec) -> bool:
     return any(match[1] != "index" for text in texts for match in _PLACE.finditer(text))
 
 
-def fill(spec: JobSpec, item: Any, index: int, batch_id: str, *, as_file: bool | None = None) -> JobSpec:
+def fill(
+    spec: JobSpec,
+    item: Any,
+    index: int,
+    batch_id: str,
+    *,
+    as_file: bool | None = None,
+    keep: Callable[[Any], Any] = lambda item: item,
+) -> JobSpec:
     """Return the description for one input.
 
     Other braces than ``{item}``, ``{item.name}``, ``{item.0}`` and ``{index}`` are left as they are.
@@ -58,6 +67,7 @@ def fill(spec: JobSpec, item: Any, index: int, batch_id: str, *, as_file: bool |
         batch_id: the batch's id.
         as_file: True hands the item over as the file /run/jaas/input.json, False does not; None does where the
             description has no place for it.
+        keep: returns what stands for an item that is too large for a description.
 
     Raises:
         SpecError: the input has no such part, or the description is not valid with it.
@@ -70,5 +80,5 @@ def fill(spec: JobSpec, item: Any, index: int, batch_id: str, *, as_file: bool |
     env = {name: _fill_text(text, item, index, f"env.{name}") for name, text in spec.env.items()}
     changes["env"] = {**env, ENV_BATCH: batch_id, ENV_INDEX: str(index)}
     if as_file or (as_file is None and not uses_item(spec)):
-        changes["input"] = item
+        changes["input"] = keep(item)
     return JobSpec.parse({**spec.to_wire(), **changes})

@@ -25,6 +25,7 @@ from jaas_submit import broker
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger, connect
 from jaas_submit.names import TASK_RUN, job_id_of
+from jaas_submit.store import Store
 from jaas_worker import logsetup, tasks
 from jaas_worker.engine import Engine, SwarmInfo
 from jaas_worker.metrics import Metrics, Monitor, measured
@@ -67,7 +68,8 @@ class Parts:
         require_manager(self.info, self.settings.docker_host)
         ledger = Ledger(connect(self.settings.redis_url), self.settings.prefix, self.settings.record_ttl)
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics)
+        store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
+        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
         """Begin to show this worker's figures; return what ends it.

@@ -1,43 +1,53 @@
-"""The file that a container finds its input in: a swarm config, which reaches it on any node."""
+"""What a container finds its input in: a swarm config, which reaches it on any node, or a file of the store."""
 
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.batch import batch_job_id
 from jaas_submit.errors import EngineRefused
 from jaas_submit.ledger import Ledger
+from jaas_submit.records import JobRecord
 from jaas_submit.spec import GATHER_FILE, INPUT_FILE, JobSpec
+from jaas_submit.store import Store
 from jaas_worker.outputs import reduce_lines
 
-__all__ = ["NOTHING", "InputFile", "input_file"]
+__all__ = ["CONFIG_LIMIT", "NOTHING", "InputFile", "input_file"]
 
-
-NOTHING = "/dev/null"
+NOTHING: Final = "/dev/null"
 """Stands for an input without a line: the swarm takes no empty file."""
+
+CONFIG_LIMIT: Final = 1000 * 1024 - 1
+"""Bytes that a swarm config may have. Source: moby/swarmkit, manager/controlapi/config.go (less than 1,000 KiB)."""
 
 
 class InputFile(NamedTuple):
     """Where a container finds its input, and what has to be put there, if anything: NOTHING is there already."""
 
     path: str
+    """A path, or the URL of a file in a store that is no file system."""
     data: bytes = b""
     """The contents, for a swarm config."""
     source: str = ""
     """A file on the host of every node, for a bind mount."""
 
 
-def input_file(spec: JobSpec, ledger: Ledger) -> InputFile | None:
-    """Return the file that holds a job's input; None when it has none.
+def input_file(spec: JobSpec, ledger: Ledger, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
+    """Return where a job finds its input; None when it has none.
 
     Args:
         spec: the job's description.
         ledger: where the outputs are that a reduce job gets.
+        store: where large values are; None where there is no such place.
+        job_id: the job's id.
+        attempt: counted from 1.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
-        EngineRefused: outputs that are to be gathered have expired.
+        StoreUnavailable: the store does not answer.
+        EngineRefused: it is too large, or outputs that are to be gathered have expired.
     """
     if spec.gather is not None:
         numbers = range(spec.gather.first, spec.gather.first + spec.gather.count)
@@ -45,7 +55,41 @@ def input_file(spec: JobSpec, ledger: Ledger) -> InputFile | None:
         if len(records) < len(numbers):
             missing = len(numbers) - len(records)
             raise EngineRefused(f"{missing:,} of the {len(numbers):,} records to be gathered have expired")
-        return InputFile(GATHER_FILE if records else NOTHING, reduce_lines(records).encode())
-    if spec.input is not None:
-        return InputFile(INPUT_FILE, json.dumps(spec.input, ensure_ascii=False).encode())
-    return None
+        return _gathered(records, store, job_id, attempt) if records else InputFile(NOTHING)
+    if spec.input is None:
+        return None
+    if store is not None and isinstance(spec.input, dict) and store.holds(spec.input):
+        return _stored(store, spec.input, INPUT_FILE)
+    return InputFile(INPUT_FILE, json.dumps(spec.input, ensure_ascii=False).encode())
+
+
+def _stored(store: Store, reference: dict[str, Any], path: str) -> InputFile:
+    return InputFile(path, source=store.path(reference)) if store.is_local else InputFile(reference["$ref"])
+
+
+def _gathered(records: Iterable[JobRecord], store: Store | None, job_id: str, attempt: int) -> InputFile:
+    def resolve(value: Any) -> Any:
+        if store is not None and store.holds(value):
+            return json.loads(store.read(value))
+        return value
+
+    lines = reduce_lines(records, resolve)
+    kept: list[bytes] = []
+    size = 0
+    for line in lines:
+        kept.append(line)
+        size += len(line)
+        if size <= CONFIG_LIMIT:
+            continue
+        if store is None:
+            raise EngineRefused(
+                f"what it is to read has more than {CONFIG_LIMIT:,} bytes, the most that a swarm config may have; "
+                "set JAAS_STORE_URL, or lower fan_in"
+            )
+
+        def all_lines() -> Iterable[bytes]:
+            yield from kept
+            yield from lines
+
+        return _stored(store, store.write(job_id, f"input-{attempt}.jsonl", all_lines()), GATHER_FILE)
+    return InputFile(GATHER_FILE, b"".join(kept))

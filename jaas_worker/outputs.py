@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from jaas_submit.records import JobRecord, Logs, LogStatus, Outcome
@@ -45,14 +45,17 @@ def output_of(spec: JobSpec, logs: Logs | None) -> Output:
             return Output(json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False))
         except (ValueError, RecursionError):
             continue
-    return Output(None, "the last line of its standard output is not JSON")
+    cut = f" ({logs.reason})" if logs.status is LogStatus.TRUNCATED else ""
+    return Output(None, f"the last line of its standard output is not JSON{cut}")
 
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def with_output(spec: JobSpec, outcome: Outcome, logs: Logs | None, limit: int) -> tuple[Outcome, str | None]:
+def with_output(
+    spec: JobSpec, outcome: Outcome, logs: Logs | None, limit: int, keep: Callable[[str], str] | None = None
+) -> tuple[Outcome, str | None]:
     """Return the outcome, turned into a failure where the declared output is missing, and the output as JSON.
 
     Args:
@@ -60,22 +63,27 @@ def with_output(spec: JobSpec, outcome: Outcome, logs: Logs | None, limit: int) 
         outcome: how the container ended.
         logs: what it printed.
         limit: bytes that an output may have.
+        keep: puts a larger one elsewhere, and returns what stands for it; None where there is no such place.
     """
     if outcome.state is not JobState.SUCCEEDED:
         return outcome, None
     text, problem = output_of(spec, logs)
     if text is not None and len(text.encode()) > limit:
+        if keep is not None:
+            return outcome, keep(text)
         problem = f"its output has {len(text.encode()):,} bytes, more than the {limit:,} allowed (JAAS_OUTPUT_LIMIT)"
     if problem:
         return outcome.model_copy(update={"state": JobState.FAILED, "cause": Cause.OUTPUT, "reason": problem}), None
     return outcome, text
 
 
-def reduce_lines(records: Iterable[JobRecord]) -> str:
-    """Return what a reduce job reads: one JSON object a line with index, state and output of each job.
+def reduce_lines(records: Iterable[JobRecord], resolve: Callable[[Any], Any] = lambda value: value) -> Iterator[bytes]:
+    """Yield what a reduce job reads: one JSON object a line with index, state and output of each job.
 
     Args:
         records: the jobs, in the order of their index.
+        resolve: gets what a reference stands for.
     """
-    rows = ({"index": record.index, "state": record.state, "output": record.output} for record in records)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    for record in records:
+        row = {"index": record.index, "state": record.state, "output": resolve(record.output)}
+        yield json.dumps(row, ensure_ascii=False).encode() + b"\n"

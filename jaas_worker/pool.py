@@ -225,6 +225,7 @@ class TaskPool(BasePool):
             queue_length=self._queue_length,
             metrics=parts.metrics,
         )
+            store=self.runner.store,
         self.consumer: Any = None
 
     @staticmethod

@@ -14,6 +14,7 @@ from jaas_submit.batch import cancel_jobs
 from jaas_submit.errors import EngineRefused, SpecError, TemporaryError, UnknownJob
 from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB
+from jaas_submit.store import Store
 from jaas_worker.engine import Engine, ServiceView
 from jaas_worker.logsetup import Action, action
 from jaas_worker.metrics import Metrics
@@ -63,6 +64,7 @@ class Reconciler:
         queue_length: how many messages wait in a queue.
         metrics: where repairs are counted.
     """
+        store: where large values are, whose files go with the records; None where there is no such place.
 
     def __init__(
         self,
@@ -80,7 +82,9 @@ class Reconciler:
         metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
+        store: Store | None = None,
         self._ledger = ledger
+        self._store = store
         self._engine = engine
         self._holder = holder
         self._label = label
@@ -161,6 +165,8 @@ class Reconciler:
                 forgotten = self._ledger.sweep()
                 self._ledger.tell_cluster(self._engine.cluster())
         return Repairs(taken_over, rung_again, removed, restored, forgotten)
+                if self._store is not None:  # first its files: the index is what names them
+                    self._store.remove(self._ledger.expired())
 
     def _take_over(self) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over."""

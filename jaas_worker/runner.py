@@ -30,6 +30,7 @@ from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, L
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, ResolvedImage, TaskView
+from jaas_submit.store import Store
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.failpoints import failpoint
 from jaas_worker.inputs import input_file
@@ -78,15 +79,23 @@ class Runner:
         holder: name of this worker process in the ledger; no other process has ever had it.
         metrics: where this worker counts.
 
+        store: where large values go; None where there is no such place.
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, engine: Engine, holder: str, metrics: Metrics | None = None
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        engine: Engine,
+        holder: str,
+        metrics: Metrics | None = None,
+        store: Store | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics or Metrics()
+        self.store = store
         self.ledger = ledger
         self.engine = engine
         self.holder = holder
@@ -474,7 +483,7 @@ class Runner:
             if pinned:
                 now = now.model_copy(update={"image": pinned})
             marks = {**self._marks, LABEL_SPEC_HASH: spec.digest()}
-            file = input_file(spec, self.ledger)
+            file = input_file(spec, self.ledger, self.store, entry.job_id, entry.attempt)
             entry.has_config = file is not None and file.data != b""
             service = create_or_adopt(self.engine, now, entry.job_id, entry.attempt, marks, file)
         except EngineRefused as error:
@@ -634,7 +643,8 @@ class Runner:
         launched = bool(entry.service_id)
         output: str | None = None
         if entry.spec is not None:
-            outcome, output = with_output(entry.spec, outcome, logs, self.settings.output_limit)
+            keep = partial(self._keep_output, entry) if self.store else None
+            outcome, output = with_output(entry.spec, outcome, logs, self.settings.output_limit, keep)
         attempt = Attempt(
             number=entry.attempt if entry.asked or launched else 0,
             service=entry.service if launched else None,
@@ -689,6 +699,10 @@ class Runner:
         # Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
         delivery = entry.delivery
         delivery.retrying(why, delay)
+    def _keep_output(self, entry: Entry, text: str) -> str:
+        assert self.store is not None
+        return json.dumps(self.store.write(entry.job_id, f"output-{entry.attempt}.json", [text.encode()]))
+
         self._forget(entry)
         delivery.done()
         return True

@@ -90,7 +90,14 @@ class Settings(BaseSettings):
     """Characters of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
-    """Bytes that a job's typed output may have, as JSON; a job that returns more fails. Outputs are kept in Redis."""
+    """Bytes of JSON that a job may return into Redis. A larger output goes to JAAS_STORE_URL; where that is empty, the
+    job fails. What a job returns is read from its log, so that JAAS_LOG_LIMIT is a limit, too."""
+
+    store_url: str = Field("", repr=False)
+    """Where values go that are too large for Redis (outputs over JAAS_OUTPUT_LIMIT) or for a swarm config (what a
+    reduce job reads): ``file:///srv/jaas`` on a file system that all nodes, workers and producers share,
+    ``s3://bucket/jaas``, or any other URL of fsspec. They are removed when the job's record expires. Empty: there is no
+    such place, and larger values are refused. Needs jaas[store]."""
 
     record_ttl: Seconds = Field(7 * 86400.0, ge=7200, le=3650 * 86400)
     """Seconds that records, logs and Celery's results are kept after the end of a job."""

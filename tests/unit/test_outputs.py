@@ -137,11 +137,11 @@ def test_a_reduce_job_reads_a_line_for_each_job() -> None:
         record(1, JobState.FAILED),
         record(2, JobState.SUCCEEDED, "two\nlines"),
     ]
-    lines = reduce_lines(records)
+    lines = b"".join(reduce_lines(records)).decode()
     assert lines.endswith("\n")
     assert [json.loads(line) for line in lines.split("\n")[:-1]] == [
         {"index": 0, "state": "SUCCEEDED", "output": {"words": {"ä": 1}}},
         {"index": 1, "state": "FAILED", "output": None},
         {"index": 2, "state": "SUCCEEDED", "output": "two\nlines"},
     ]
-    assert reduce_lines([]) == ""
+    assert list(reduce_lines([])) == []
