@@ -25,7 +25,6 @@ from jaas_submit import broker
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger, connect
 from jaas_submit.names import TASK_RUN, job_id_of
-from jaas_submit.store import Store
 from jaas_worker import logsetup, tasks
 from jaas_worker.engine import Engine, SwarmInfo
 from jaas_worker.metrics import Metrics, Monitor, measured
@@ -39,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 _PREFETCH = 32
 """Messages that a worker may have received and not claimed yet."""
+
+_REDIS_TIMEOUT = 5.0
+"""Seconds to wait for an answer of Redis; three of them must fit into a lease (15 seconds by default)."""
 
 
 class WorkerApp(celery.Celery):
@@ -66,10 +68,13 @@ class Parts:
         """
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
-        ledger = Ledger(connect(self.settings.redis_url), self.settings.prefix, self.settings.record_ttl)
+        ledger = Ledger(
+            connect(self.settings.redis_url, socket_timeout=_REDIS_TIMEOUT),
+            self.settings.prefix,
+            self.settings.record_ttl,
+        )
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
-        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
+        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics)
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
         """Begin to show this worker's figures; return what ends it.
@@ -146,8 +151,14 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         task_routes={TASK_RUN: {"queue": settings.queue}},
         result_expires=int(settings.record_ttl),
         broker_transport="jaas_worker.transport:Transport" if settings.redis_url.startswith("redis") else None,
+        # Each thread has its own connection to the results; a dead one must not hold it up for long.
+        redis_socket_timeout=_REDIS_TIMEOUT,
         broker_connection_retry=True,
         broker_connection_max_retries=None,
+        broker_transport_options={
+            **app.conf.broker_transport_options,
+            **jaas_worker.transport.options(settings.prefix),
+        },
         # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
         broker_channel_error_retry=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -1,47 +1,238 @@
-"""kombu's Redis transport, which survives a queue entry that is no message.
+"""kombu's Redis transport, made fit for jobs: it loses no message, knows a dead connection, and survives garbage.
 
-The stock transport raises in the middle of the event loop when an entry is not JSON, or not a message: the worker ends,
-and the entry is lost. Measured with kombu 5.7.0: `LPUSH jaas garbage` ends a Celery worker with JSONDecodeError.
+Three things that the stock transport of kombu 5.7.0 does not do, each measured:
+
+* It takes a message off its queue with BRPOP and notes it as unacknowledged in a second round trip. A worker that is
+  killed in between, or whose connection is half-open, takes the message along (7 of 130 in a fault campaign of eight
+  minutes). Here a script moves it, in one step; what waits for messages takes none off.
+* On a half-open connection it finds one dead connection after the other, each after up to a minute: 131 to 184
+  seconds until messages arrive again. Here the first one is noticed after 6 to 11 seconds, and all are dropped.
+* An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. Here it is
+  recorded.
 """
 
 from __future__ import annotations
 
 import logging
+import select
+import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar
+from queue import Empty
+from time import monotonic
+from typing import Any, ClassVar, Final
 
-from kombu.transport import redis
+import redis.exceptions
+from kombu.transport import redis as stock
+from kombu.transport import virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Channel", "Transport"]
+__all__ = ["Channel", "Transport", "options"]
 
 logger = logging.getLogger(__name__)
 
 
-class Channel(redis.Channel):
-    """Reports entries that are no JSON."""
+def options(prefix: str) -> dict[str, Any]:
+    """Return the transport options of a worker, on top of those that producers have.
 
+    Args:
+        prefix: of this installation's keys.
+    """
+    return {
+        # Of our own: the stock ones are shared by all Celery clients of a Redis, and the shortest visibility_timeout
+        # among them counts for all.
+        "unacked_key": f"{prefix}:unacked",
+        "unacked_index_key": f"{prefix}:unacked_index",
+        "unacked_mutex_key": f"{prefix}:unacked_mutex",
+        # A message that a worker has received and not claimed is delivered again after so many seconds, should that
+        # worker be gone. Harmless where it is not: the ledger knows a job whose message comes twice.
+        "visibility_timeout": 60,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "unacked_restore_limit": 1000,
+        # Redis answers a waiting worker every second; without an answer for so much longer the connection is dead.
+        "health_check_interval": 5,
+        "socket_timeout": 5,
+    }
+
+
+# KEYS: 1 index and 2 hash of what is unacknowledged (in kombu's form), 3... the lists to take from, in this order.
+# ARGV: for each list, whether its messages will be acknowledged.
+# The entry is copied as it is, for a decoded and encoded one may differ (empty lists, large numbers).
+_FETCH: Final = """
+local t = redis.call('TIME')
+for i = 3, #KEYS do
+  local item = redis.call('LINDEX', KEYS[i], -1)
+  if item then
+    local ok, message = pcall(cjson.decode, item)
+    local properties = ok and type(message) == 'table' and message.properties
+    local tag = type(properties) == 'table' and properties.delivery_tag
+    local info = type(properties) == 'table' and properties.delivery_info
+    if ARGV[i - 2] == '1' and type(tag) == 'string' and type(info) == 'table' then
+      local exchange, key = cjson.encode(info.exchange or ''), cjson.encode(info.routing_key or '')
+      redis.call('HSET', KEYS[2], tag, '[' .. item .. ', ' .. exchange .. ', ' .. key .. ']')
+      redis.call('ZADD', KEYS[1], tonumber(t[1]) + tonumber(t[2]) / 1000000, tag)
+    end
+    redis.call('RPOP', KEYS[i])
+    return {KEYS[i], item}
+  end
+end
+return nil
+"""
+
+_alive: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+
+class QoS(stock.QoS):
+    """Does not note down again what the fetching script has noted already."""
+
+    channel: Any
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        if delivery_tag == self.channel.fetched:
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
+
+
+class Channel(stock.Channel):
+    """Fetches messages without a moment in which they are nowhere, and reports entries that are no JSON.
+
+    It does by turns what the stock channel does with BRPOP: it waits until the first queue holds something (BLMOVE of
+    the last entry to where it is), and then fetches from all queues until they are empty.
+    """
+
+    QoS = QoS
+    # What kombu's stubs leave out.
     connection: Any
+    connection_errors: Any
+    _queue_cycle: Any
+    _q_for_pri: Any
+    _flush_brpop_reauth: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.fetched: str | None = None
+        """Delivery tag of the message that is being delivered."""
+        self._pool: Any = None
+        self._async_pool: Any = None
+        self._unacknowledged: set[str] = set()
+        self._next = "fetch"
+        self._sent = ""
+        super().__init__(*args, **kwargs)
+        _alive.add(self)
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        seconds = self.brpop_timeout if timeout is None else timeout
+        lists = [(self._q_for_pri(queue, step), queue) for step in self.priority_steps for queue in queues]
+        keys = [self.unacked_index_key, self.unacked_key, *(key for key, _ in lists)]
+        noted = [int(queue not in self._unacknowledged) for _, queue in lists]
+        bell = self._q_for_pri(next(iter(self.active_queues)), 0)
+        self._sent, self._next = self._next, "fetch"
+        commands: dict[str, list[Any]] = {
+            "fetch": ["EVAL", _FETCH, len(keys), *keys, *noted],
+            "wait": ["BLMOVE", bell, bell, "RIGHT", "RIGHT", seconds],
+            # Redis refuses the other two: a second of waiting for what never comes.
+            "pause": ["BLPOP", f"{self.unacked_key}:nothing", seconds],
+        }
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        self.client.connection.send_command(*commands[self._sent])
 
     def _brpop_read(self, **options: Any) -> Any:
+        found = None
         try:
-            return super()._brpop_read(**options)  # type: ignore[misc] # not in the stubs
+            try:
+                found = self.client.parse_response(self.client.connection, "EVAL", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()
+                raise
+            except self.ResponseError as error:  # full, read-only, loading
+                logger.warning("Redis refuses to hand out messages for now: %s", error)
+                self._next = "pause"
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        if self._sent == "fetch" and found:
+            return self._hand_on(*found)
+        if self._sent == "fetch" and self._next != "pause":
+            self._next = "wait"
+        raise Empty
+
+    def _hand_on(self, key: bytes, item: bytes) -> bool:
+        queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
+        self._queue_cycle.rotate(queue)
+        try:
+            message = loads(bytes_to_str(item))
         except UnicodeDecodeError as error:
             self.connection.poisoned("?", len(error.object), "it is not UTF-8 text")
+            return True
         except ValueError as error:
             self.connection.poisoned("?", len(getattr(error, "doc", "")), f"it is not JSON ({error})")
+            return True
+        properties = message.get("properties") if isinstance(message, dict) else None
+        self.fetched = properties.get("delivery_tag") if isinstance(properties, dict) else None
+        try:
+            self.connection._deliver(message, queue)
+        finally:
+            self.fetched = None
         return True
 
 
-class Transport(redis.Transport):
+class Poller(stock.MultiChannelPoller):
+    """Breaks the connection off as soon as Redis is silent for longer than it can be."""
+
+    _channels: Any
+
+    def maybe_check_brpop_health(self) -> None:
+        for channel in self._channels:
+            sent, interval = channel._brpop_sent_at, channel.health_check_interval
+            if not channel._in_poll or sent is None or not interval:
+                continue
+            silent = monotonic() - sent
+            if silent > channel.brpop_timeout + interval and not _readable(channel._in_poll):
+                # Not only this one is dead, most likely: the consumer begins anew, with new connections only.
+                raise redis.exceptions.ConnectionError(f"Redis has been silent for {silent:.0f} s")
+
+
+def _readable(connection: Any) -> bool:
+    """Return whether an answer is there already, which the event loop has not come to yet."""
+    sock = getattr(connection, "_sock", None)
+    if sock is None:
+        return True
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+class Transport(stock.Transport):
     """Reports entries that are no messages."""
 
     Channel = Channel
 
-    sinks: ClassVar[list[Callable[[str, str], None]]] = []
+    sinks: ClassVar[list[Callable[[str, str], object]]] = []
     """Who records an entry: called with queue and reason. Of the class, because Celery makes the instances; among the
     transport's options they would break `inspect stats`, which sends those as JSON."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
+
+    @staticmethod
+    def drop_connections() -> None:
+        """Close all connections of all transports that nobody is using: one was dead, so the others may be, too."""
+        for channel in list(_alive):
+            for pool in (channel._pool, channel._async_pool):
+                if pool is not None:
+                    pool.disconnect(inuse_connections=False)
 
     def _deliver(self, message: Any, queue: str | None) -> None:
         channel = self.channels[0] if self.channels else None
