@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Callable
@@ -177,10 +178,33 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
     return app
 
+    signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
 
 def _version() -> str:
     try:
         return metadata.version("jaas")
+def _watch_shutdown(patience: float, **_: Any) -> None:
+    """End the process when its shutdown hangs.
+
+    Measured with Celery 5.7.0: with a Redis that does not answer (half-open connection, removed network), the event
+    loop publishes its heartbeat again and again and never looks at the signal. Ending here is what SIGKILL is: the
+    containers go on, and the jobs are taken over when the lease has run out.
+    """
+
+    def end() -> None:
+        logger.error(
+            "the shutdown has not come to its end within %g s; ending without handing over, the lease will run out",
+            patience,
+            extra=logsetup.action(logsetup.Action.WORKER_GAVE_UP),
+        )
+        logging.shutdown()
+        os._exit(1)
+
+    timer = threading.Timer(patience, end)
+    timer.daemon = True
+    timer.start()
+
+
     except metadata.PackageNotFoundError:  # run from a source tree
         return "unknown"
 

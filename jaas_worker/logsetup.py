@@ -47,6 +47,7 @@ class Action(StrEnum):
     JOB_RUNNING = "job.running"  # its container runs
     JOB_ENDED = "job.ended"  # its outcome is in the ledger and with Celery
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows
+    JOB_OVERDUE = "job.overdue"  # nobody has started it in the time it had
     JOB_REFUSED = "job.refused"  # a message that cannot become a job
     JOB_ADOPTED = "job.adopted"  # its former worker went away; this one goes on
     JOB_TAKEN_AWAY = "job.taken_away"  # another worker has it by now
@@ -67,6 +68,7 @@ class Action(StrEnum):
     RECONCILE_TOOK = "reconcile.took"  # jobs that nobody held
     RECONCILE_FAILED = "reconcile.failed"  # a round did not work; the next one may
     QUEUE_FOREIGN = "queue.foreign"  # somebody else's tasks in Celery's default queue
+    WORKER_GAVE_UP = "worker.gave_up"  # its shutdown hung, most likely for want of Redis
     METRICS_ON = "metrics.on"  # where Prometheus finds this worker
     METRICS_OFF = "metrics.off"  # the port is taken; jobs run all the same
     WORKER_HANDED_OVER = "worker.handed_over"  # shutdown: the jobs go on without this worker

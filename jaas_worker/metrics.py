@@ -70,7 +70,7 @@ class Metrics:
         self.rounds = counter("jaas_reconciler_rounds", "Rounds of the reconciler.", "result")
         self.lease_renewals = counter("jaas_lease_renewals", "Renewals of this worker's lease.", "result")
         self.redis_away = counter("jaas_redis_unavailable_seconds", "Seconds for which Redis did not answer.")
-        # A counter that appears with its first event shows no increase: what may happen is there from the start, with 0.
+        # A counter that appears with its first event shows no increase: what may happen is there from the start.
         for cause in Cause:
             self.attempts_ended.labels(cause)
             self.retries.labels(cause)
