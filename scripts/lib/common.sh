@@ -10,7 +10,7 @@ set -euo pipefail
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 STATE=${JAAS_STATE_DIR:-/var/tmp/jaas}
-VENV=$REPO/.venv
+VENV=${JAAS_VENV:-$REPO/.venv}
 # shellcheck disable=SC2034  # read by the scripts that source this file
 readonly REPO STATE VENV
 

@@ -104,7 +104,7 @@ start_node() {
     start_daemon "$dir/pid" "$dir/log" \
         nsenter --target "$(cat "$dir/holder.pid")" --mount --uts --net \
         "$dockerd" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/dockerd.pid" \
-        --host "$(node_host "$n")" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$LAB_CGROUP$n"
+        --host "$(node_host "$n")" --host unix:///run/docker.sock --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$LAB_CGROUP$n"
 }
 
 wait_for_node() {

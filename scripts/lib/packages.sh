@@ -16,6 +16,7 @@ missing_packages() {
     fi
     have ip || echo iproute2
     if [ "${FOR_TESTS:-no}" = yes ]; then
+        have redis-server || echo redis-server
         have docker-registry || echo docker-registry
         have prometheus || echo prometheus
         have chromium || echo chromium
