@@ -26,6 +26,7 @@ from jaas_submit import broker
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger, connect
 from jaas_submit.names import TASK_RUN, job_id_of
+from jaas_submit.store import Store
 from jaas_worker import logsetup, tasks
 from jaas_worker.engine import Engine, SwarmInfo
 from jaas_worker.metrics import Metrics, Monitor, measured
@@ -75,7 +76,8 @@ class Parts:
             self.settings.record_ttl,
         )
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics)
+        store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
+        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
         """Begin to show this worker's figures; return what ends it.
@@ -162,6 +164,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         },
         # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
         broker_channel_error_retry=True,
+        worker_enable_prefetch_count_reduction=False,  # it would count jobs that need no message any more
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
@@ -175,14 +178,11 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
     logsetup.install(settings.log_format)
+    signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
     return app
 
-    signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
 
-def _version() -> str:
-    try:
-        return metadata.version("jaas")
 def _watch_shutdown(patience: float, **_: Any) -> None:
     """End the process when its shutdown hangs.
 
@@ -205,6 +205,9 @@ def _watch_shutdown(patience: float, **_: Any) -> None:
     timer.start()
 
 
+def _version() -> str:
+    try:
+        return metadata.version("jaas")
     except metadata.PackageNotFoundError:  # run from a source tree
         return "unknown"
 
