@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -234,7 +234,8 @@ class Batch:
         """Submit the jobs that did not succeed once more, as a new batch whose inputs keep their order.
 
         Args:
-            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``.
+            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``; of ``env`` only the
+                variables given. JAAS_BATCH_ID and JAAS_INDEX still name the input: of which batch, and which one.
 
         Raises:
             SpecError: the batch has not ended, or a change is not valid.
@@ -243,7 +244,14 @@ class Batch:
         if not status.done:
             raise SpecError(f"batch {self.id} has not ended; its failed jobs can be retried when it has")
         failed = [record for record in self.failed if record.spec is not None]
-        jobs = ((JobSpec.parse({**r.spec.to_wire(), **changes}) if r.spec else None, r.id) for r in failed)
+
+        def changed(spec: JobSpec) -> JobSpec:
+            wire = spec.to_wire()
+            if isinstance(env := changes.get("env"), Mapping):
+                return JobSpec.parse({**wire, **changes, "env": {**wire.get("env", {}), **env}})
+            return JobSpec.parse({**wire, **changes})
+
+        jobs = ((changed(r.spec) if r.spec else None, r.id) for r in failed)
         batch_id = batch_id_of(None, "")
         self._client.ledger.create_batch(
             batch_id, name=status.name, max_parallel=status.max_parallel, min_success=status.min_success
