@@ -18,7 +18,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
     P:held:HOLDER       set     ids that this worker process holds
     P:due               zset    ids in state BACKOFF -> time at which the next attempt is due
-    P:deadlines         zset    ids in state QUEUED -> time at which they expire
+    P:deadlines         zset    ids in state QUEUED or WAITING -> time at which they are over without having started
     P:key:KEY           string  idempotency key -> id, with a time to live
     P:holders           zset    holder -> time at which its lease runs out
     P:orphans           zset    ids whose holder is gone -> time from which somebody has to take them over
@@ -207,6 +207,7 @@ class Ledger:
         self._renew = script(scripts.RENEW)
         self._reap = script(scripts.REAP)
         self._orphans = script(scripts.ORPHANS)
+        self._overdue = script(scripts.HEAD + scripts.OVERDUE)
         self._unheard = script(scripts.UNHEARD)
         self._close = script(scripts.HEAD + scripts.CLOSE)
         self._cancel_batch = script(scripts.HEAD + scripts.CANCEL_BATCH)
@@ -488,6 +489,33 @@ class Ledger:
             most: at most so many.
         """
         return [_text(item) for item in self._run_all("orphans", self._orphans, most, pause)]
+
+    def end_overdue(self, most: int = 100) -> list[str]:
+        """End jobs that nobody has started in the time they had (``expires``, ``deadline``); return their ids.
+
+        Args:
+            most: at most so many.
+        """
+        now = self.now()
+        with _reach("deadlines"):
+            ids = [_text(i) for i in self.client.zrangebyscore(self._key("deadlines"), "-inf", now, 0, most)]
+        ended = []
+        for record in self.find(ids) if ids else ():
+            over = record.spec.too_late(now - record.created_at.timestamp(), started=False) if record.spec else None
+            if over is None:
+                continue
+            cause, why = over
+            attempt = Attempt(
+                number=0,
+                state=JobState.FAILED,
+                cause=cause,
+                reason=why,
+                finished_at=datetime.fromtimestamp(now, UTC),
+                decision=f"never retried after cause {cause}",
+            )
+            if self._run(self._overdue, record.id, _dump_attempts([attempt])[1:-1], why, self.ttl):
+                ended.append(record.id)
+        return ended
 
     def unheard(self, queue: str, margin: float, pause: float, most: int = 100, *, empty: bool = False) -> list[str]:
         """Return ids of QUEUED jobs whose message must have been lost.

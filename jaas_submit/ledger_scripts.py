@@ -348,6 +348,20 @@ redis.call('PUBLISH', P .. ':cancels', id)
 return {0, state, r[2]}
 """
 
+# ARGV: 3 as JSON its only attempt, 4 why, 5 ttl. Ends a job that nobody has started in the time it had. Returns 1 when
+# this call ended it.
+OVERDUE: Final = """
+redis.call('ZREM', P .. ':deadlines', id)
+local r = redis.call('HMGET', job, 'state', 'holder')
+if (r[1] ~= 'QUEUED' and r[1] ~= 'WAITING') or r[2] ~= '' then return 0 end
+redis.call('HSET', job, 'attempts', '[' .. ARGV[3] .. ']', 'detail', ARGV[4])
+-- A worker has to tell Celery of it.
+redis.call('ZADD', P .. ':orphans', stamp, id)
+move(r[1], 'FAILED', ARGV[4])
+redis.call('EXPIRE', job, ARGV[5])
+return 1
+"""
+
 # ARGV: 3 holder. The holder gives the job up (shutdown): whoever receives its message next goes on with it.
 RELEASE: Final = """
 if redis.call('HGET', job, 'holder') ~= ARGV[3] then return 0 end
@@ -393,17 +407,15 @@ end
 return taken
 """
 
-# ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, jobs whose next attempt is due, and jobs
-# that nobody has claimed in the time they have. Each is not returned again before the pause is over.
+# ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, and jobs whose next attempt is due. Each is
+# not returned again before the pause is over.
 ORPHANS: Final = """
 local P = ARGV[1]
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
-for _, set in ipairs({':due', ':deadlines'}) do
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set, '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
-    redis.call('ZREM', P .. set, id)
-    if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
-  end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':due', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  redis.call('ZREM', P .. ':due', id)
+  if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
 end
 local ids = redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
 for _, id in ipairs(ids) do

@@ -32,6 +32,7 @@ from jaas_submit.fields import (
     parse_size,
 )
 from jaas_submit.retry_policy import RetryPolicy
+from jaas_submit.states import Cause
 
 __all__ = [
     "GATHER_FILE",
@@ -350,6 +351,19 @@ class JobSpec(Model):
     def to_json(self) -> str:
         """Return the description as JSON text."""
         return self.model_dump_json(exclude_defaults=True)
+
+    def too_late(self, age: float, *, started: bool) -> tuple[Cause, str] | None:
+        """Return why the job has to end by now; None while it may go on.
+
+        Args:
+            age: seconds since its submission.
+            started: whether an attempt was launched in time, so that ``expires`` does not matter any more.
+        """
+        if not started and self.expires is not None and age > self.expires:
+            return Cause.EXPIRED, f"not started within expires ({self.expires:g} s)"
+        if self.deadline is not None and age > self.deadline:
+            return Cause.DEADLINE, f"not ended within deadline ({self.deadline:g} s)"
+        return None
 
     def digest(self) -> str:
         """Return a hash of the description; a service carries it in a label, so that it can be recognised."""

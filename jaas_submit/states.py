@@ -26,7 +26,7 @@ class JobState(StrEnum):
     BACKOFF = "BACKOFF"
     # The holder, when the container ended with exit code 0.
     SUCCEEDED = "SUCCEEDED"
-    # The holder, when the job ended in any other way, or could not start.
+    # The holder, when the job ended in any other way, or could not start; a worker, when its time was over before that.
     FAILED = "FAILED"
     # The producer's side for a job that nobody holds, else the holder.
     CANCELLED = "CANCELLED"
@@ -62,8 +62,9 @@ CLUSTER_CAUSES: Final = frozenset({Cause.NODE_LOST, Cause.PREEMPTED, Cause.REMOV
 TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
-    JobState.WAITING: frozenset({JobState.QUEUED, JobState.CANCELLED, JobState.SKIPPED}),
-    JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.CANCELLED}),
+    # FAILED without a launch: its time was over before anybody started it.
+    JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED}),
+    JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.FAILED, JobState.CANCELLED}),
     JobState.LAUNCHING: frozenset({JobState.PENDING, JobState.BACKOFF, JobState.FAILED, JobState.CANCELLED}),
     # A short container may end before anybody saw it running.
     JobState.PENDING: frozenset(

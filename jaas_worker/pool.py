@@ -220,6 +220,7 @@ class TaskPool(BasePool):
             self.runner.label,
             inject=self.inject,
             knows=self.runner.knows,
+            have_ended=self.runner.have_ended,
             let_go=self.runner.let_go_of_unknown,
             room=self._room,
             queue_length=self._queue_length,

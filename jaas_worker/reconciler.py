@@ -60,6 +60,7 @@ class Reconciler:
         inject: hands a job to this worker's own pool, as if its message had arrived.
         let_go: gives up what this worker holds by the ledger and does not know.
         knows: tells whether this worker has a job in its hands already.
+        have_ended: is told of jobs whose end is written down, so that no place in the swarm is kept for them.
         room: how many more jobs this worker would take now.
         queue_length: how many messages wait in a queue.
         metrics: where repairs are counted.
@@ -76,6 +77,7 @@ class Reconciler:
         *,
         inject: Callable[[str], None],
         knows: Callable[[str], bool],
+        have_ended: Callable[[list[str]], None],
         let_go: Callable[[], list[str]],
         room: Callable[[], int],
         queue_length: Callable[[str], int],
@@ -90,6 +92,7 @@ class Reconciler:
         self._label = label
         self._inject = inject
         self._knows = knows
+        self._have_ended = have_ended
         self._let_go = let_go
         self._room = room
         self._queue_length = queue_length
@@ -174,7 +177,12 @@ class Reconciler:
         if time.monotonic() >= self._next_own:
             self._next_own = time.monotonic() + self._settings.lease / 3
             self._let_go()
-        return self._take(self._ledger.orphans(pause=self._settings.lease))
+        for job_id in self._ledger.end_overdue():
+            logger.info("job %s: not started in time", job_id, extra=action(Action.JOB_OVERDUE, job_id=job_id))
+        found = self._ledger.orphans(pause=self._settings.lease)
+        if found:
+            self._have_ended([record.id for record in self._ledger.find(found) if record.terminal])
+        return self._take(found)
 
     def _cancel_batches(self) -> None:
         """Tell the jobs of cancelled batches of it, where the one who cancelled them died before that."""

@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -107,6 +107,7 @@ class Runner:
         self._entries: dict[str, Entry] = {}
         self._line: deque[tuple[Step, Entry]] = deque()
         self._starting: set[str] = set()
+        self._ended: set[str] = set()
         self._in_flight = 0
         self._closing = False
         self._lease_until = 0.0
@@ -155,8 +156,32 @@ class Runner:
             entry = Entry(delivery.job_id, delivery)
             self._entries[entry.job_id] = entry
             self._line.append((self._claim, entry))
+            if entry.job_id in self._ended:
+                self._ended.discard(entry.job_id)
+                self._pass_the_line(entry)
             self._room.notify()
         return None
+
+    def have_ended(self, job_ids: Iterable[str]) -> None:
+        """Learn of jobs that need no place in the swarm: their end is written down, Celery only has to hear of it.
+
+        Args:
+            job_ids: those jobs; their messages may be here already, or come in a moment.
+        """
+        with self._room:
+            for job_id in job_ids:
+                entry = self._entries.get(job_id)
+                if entry is None:
+                    self._ended.add(job_id)
+                elif entry.phase is Phase.WAITING:
+                    self._pass_the_line(entry)
+            self._room.notify_all()
+
+    def _pass_the_line(self, entry: Entry) -> None:
+        self._line.remove((self._claim, entry))
+        entry.phase = Phase.LAUNCHING
+        self._in_flight += 1
+        self._line.appendleft((self._claim, entry))
 
     def let_go_of_unknown(self) -> list[str]:
         """Give up jobs that the ledger says this worker holds, and of which it knows nothing; return their ids.
@@ -429,10 +454,8 @@ class Runner:
         if entry.stop is not None:
             return
         launching_first = record.attempt <= 1 and record.state is JobState.LAUNCHING and not entry.asked
-        if spec.expires is not None and age > spec.expires and launching_first:
-            entry.stop = StopRequest(Cause.EXPIRED, f"not started within expires ({spec.expires:g} s)")
-        elif spec.deadline is not None and age > spec.deadline:
-            entry.stop = StopRequest(Cause.DEADLINE, f"not ended within deadline ({spec.deadline:g} s)")
+        if over := spec.too_late(age, started=not launching_first):
+            entry.stop = StopRequest(*over)
 
     @staticmethod
     def _refusal(delivery: Delivery) -> str:

@@ -640,14 +640,30 @@ def test_an_orphan_whose_record_is_gone_is_forgotten(ledger: Ledger, a: str) -> 
 
 
 @pytest.mark.parametrize("field", ["expires", "deadline"])
-def test_a_job_that_nobody_claims_in_its_time_is_offered(ledger: Ledger, a: str, field: str) -> None:
+def test_a_job_that_nobody_claims_in_its_time_is_over(ledger: Ledger, a: str, field: str) -> None:
     ledger.create("late", JobSpec(image="a", **{field: 0.05}), "q")
     ledger.create("in-time", JobSpec(image="a", **{field: LONG}), "q")
     ledger.create("claimed", JobSpec(image="a", **{field: 0.05}), "q")
     ledger.claim("claimed", a)
-    eventually(lambda: ledger.orphans(LONG) == ["late"], 10, "its time to be over")
-    assert ledger.orphans(LONG) == []
-    assert ledger.claim("late", a).action is ClaimAction.LAUNCH
+    eventually(lambda: ledger.end_overdue() == ["late"], 10, "its time to be over")
+    assert ledger.end_overdue() == []
+    late = ledger.get("late")
+    assert (late.state, late.holder, late.reported) == (FAILED, "", False)
+    assert [(x.number, x.cause) for x in late.attempts] == [(0, "expired" if field == "expires" else "deadline")]
+    assert ledger.get("in-time").state is QUEUED
+    assert ledger.get("claimed").state is LAUNCHING
+    # Somebody has to tell Celery of it.
+    assert ledger.orphans(LONG) == ["late"]
+    assert ledger.claim("late", a).action is ClaimAction.REPLAY
+
+
+def test_a_job_that_waits_for_others_is_over_in_time_and_those_after_it_are_skipped(ledger: Ledger) -> None:
+    ledger.create("first", JobSpec(image="a"), "q")
+    ledger.create_many([NewJob("second", JobSpec(image="a", deadline=0.05), "q", after=(("first", "success"),))])
+    ledger.create_many([NewJob("third", JobSpec(image="a"), "q", after=(("second", "success"),))])
+    assert ledger.get("second").state is JobState.WAITING
+    eventually(lambda: ledger.end_overdue() == ["second"], 10, "its time to be over")
+    assert [ledger.get(i).state for i in ("first", "second", "third")] == [QUEUED, FAILED, JobState.SKIPPED]
 
 
 # Which queues are empty; whether a younger job was heard of; which jobs' messages count as lost.
