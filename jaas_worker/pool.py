@@ -225,8 +225,8 @@ class TaskPool(BasePool):
             room=self._room,
             queue_length=self._queue_length,
             metrics=parts.metrics,
-        )
             store=self.runner.store,
+        )
         self.consumer: Any = None
 
     @staticmethod

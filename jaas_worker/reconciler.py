@@ -64,8 +64,8 @@ class Reconciler:
         room: how many more jobs this worker would take now.
         queue_length: how many messages wait in a queue.
         metrics: where repairs are counted.
-    """
         store: where large values are, whose files go with the records; None where there is no such place.
+    """
 
     def __init__(
         self,
@@ -82,11 +82,11 @@ class Reconciler:
         room: Callable[[], int],
         queue_length: Callable[[str], int],
         metrics: Metrics | None = None,
-    ) -> None:
-        self._settings = settings
         store: Store | None = None,
-        self._ledger = ledger
+    ) -> None:
         self._store = store
+        self._settings = settings
+        self._ledger = ledger
         self._engine = engine
         self._holder = holder
         self._label = label
@@ -165,11 +165,11 @@ class Reconciler:
             if self._ledger.lock("sweep", self._holder, 2 * _SWEEP_INTERVAL):
                 removed, restored = self._settle_services()
                 self._cancel_batches()
+                if self._store is not None:  # first its files: the index is what names them
+                    self._store.remove(self._ledger.expired())
                 forgotten = self._ledger.sweep()
                 self._ledger.tell_cluster(self._engine.cluster())
         return Repairs(taken_over, rung_again, removed, restored, forgotten)
-                if self._store is not None:  # first its files: the index is what names them
-                    self._store.remove(self._ledger.expired())
 
     def _take_over(self) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over."""
