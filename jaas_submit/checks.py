@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
+import urllib.error
+import urllib.request
+from collections import defaultdict
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -13,9 +18,13 @@ from jaas_submit.client import Client
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.states import JobState
 
-__all__ = ["Check", "Verdict", "redis_checks"]
+__all__ = ["Check", "Verdict", "flower_checks", "redis_checks"]
 
 _CLOCK_TOLERANCE: Final = 2.0
+_FLOWER: Final = "http://127.0.0.1:5555"
+_PATIENCE: Final = 5.0
+_SAMPLE: Final = 500
+"""Unacknowledged messages that are looked at."""
 _NEARLY_FULL: Final = 0.9
 
 
@@ -52,7 +61,16 @@ def redis_checks(client: Client) -> list[Check]:
         fix = "start Redis, or name the right one with --redis or JAAS_REDIS_URL"
         return [Check("redis", Verdict.FAIL, str(error), fix)]
     try:
-        return [*_server(client), _clock(clock), _workers(client), _queue(client)]
+        workers = client.ledger.workers()
+        return [
+            *_server(client),
+            _clock(clock),
+            _workers(workers),
+            *_versions(workers),
+            *_worker_clocks(workers),
+            _queue(client),
+            *_other_consumers(client),
+        ]
     except (LedgerUnavailable, redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
         fix = "see to it that the Redis stays up and lets this user run INFO, PUBLISH and EVALSHA"
         return [Check("redis", Verdict.FAIL, f"went away, or refuses a command: {error}", fix)]
@@ -101,13 +119,87 @@ def _clock(ahead: float) -> Check:
     return Check("clock", Verdict.WARN, detail, fix)
 
 
-def _workers(client: Client) -> Check:
-    workers = client.ledger.workers()
+def _workers(workers: list[dict[str, Any]]) -> Check:
     if not workers:
         fix = "start one with `jaas worker` on a swarm manager (same Redis, same prefix); jobs wait until then"
         return Check("workers", Verdict.WARN, "none is alive", fix)
     jobs = sum(int(worker["jobs"]) for worker in workers)
     return Check("workers", Verdict.OK, f"{len(workers)} alive, with {jobs} jobs in their hands")
+
+
+def _versions(workers: list[dict[str, Any]]) -> list[Check]:
+    """Return whether all workers are of one version; nothing where there is none to compare."""
+    by_version: dict[str, list[str]] = defaultdict(list)
+    for worker in workers:
+        by_version[str(worker.get("version", "unknown"))].append(str(worker.get("node") or worker["holder"]))
+    if not workers:
+        return []
+    if len(by_version) == 1:
+        return [Check("versions", Verdict.OK, f"all workers are jaas {next(iter(by_version))}")]
+    found = "; ".join(f"{version} on {', '.join(sorted(nodes))}" for version, nodes in sorted(by_version.items()))
+    fix = "fine while an update is under way; else finish it: jobs that only the newer version can read wait for that"
+    return [Check("versions", Verdict.WARN, found, fix)]
+
+
+def _worker_clocks(workers: list[dict[str, Any]]) -> list[Check]:
+    """Return the workers whose clock differs from Redis', as they measured it themselves."""
+    wrong = [
+        f"{worker.get('node') or worker['holder']}: {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
+        for worker in workers
+        if abs(ahead := float(worker.get("clock_ahead", 0.0))) > _CLOCK_TOLERANCE
+    ]
+    fix = "synchronise these nodes' clocks (NTP); jobs run all the same, but the times shown do not fit together"
+    return [Check("workers' clocks", Verdict.WARN, "; ".join(wrong), fix)] if wrong else []
+
+
+def _other_consumers(client: Client) -> list[Check]:
+    """Return whether a Celery worker that is not jaas' takes messages from the queue.
+
+    kombu notes a message that was received and not acknowledged in the hash "unacked", which all Celery clients of a
+    Redis database share, and the shortest visibility_timeout among them counts for all; jaas' workers have one of
+    their own.
+    """
+    answer: Any = client.ledger.client.hscan("unacked", count=_SAMPLE)
+    noted: dict[bytes, bytes] = answer[1]
+    taken = 0
+    for entry in noted.values():
+        with contextlib.suppress(ValueError, TypeError, IndexError):
+            taken += json.loads(entry)[2] == client.queue
+    if not taken:
+        return []
+    fix = f"stop the Celery worker that consumes {client.queue!r} and is no `jaas worker`; its visibility_timeout rules"
+    return [Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are with somebody else", fix)]
+
+
+def flower_checks(url: str | None) -> list[Check]:
+    """Return whether Flower asks for a password.
+
+    Args:
+        url: where it is; None looks at its usual port on this host, and says nothing when nobody answers there.
+    """
+    where = (url or _FLOWER).rstrip("/")
+    if not where.startswith(("http://", "https://")):
+        return [Check("flower", Verdict.FAIL, f"{where} is no URL", "set JAAS_FLOWER_URL to http://HOST:PORT")]
+    try:
+        # Its own page first: whatever else listens on that port is not ours to judge.
+        with urllib.request.urlopen(f"{where}/api/workers", timeout=_PATIENCE) as answer:  # noqa: S310 (http, see above)
+            is_flower = answer.headers.get("Content-Type", "").startswith("application/json")
+    except urllib.error.HTTPError as error:
+        protected = error.code in {401, 403}
+        detail = f"{where} asks for a password" if protected else f"{where} answers with status {error.code}"
+        if not url and not protected:
+            return []
+        return [Check("flower", Verdict.OK if protected else Verdict.WARN, detail)]
+    except OSError as error:
+        return (
+            [Check("flower", Verdict.WARN, f"{where} does not answer ({error})", "see `docker service ps`")]
+            if url
+            else []
+        )
+    if not is_flower:
+        return []
+    fix = "start it with docker/flowerconfig.py, or with --basic_auth: whoever reaches it can cancel and submit jobs"
+    return [Check("flower", Verdict.FAIL, f"{where} is open to everybody", fix)]
 
 
 def _queue(client: Client) -> Check:

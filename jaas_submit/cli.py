@@ -351,19 +351,19 @@ def doctor(where: Where, no_engine: bool, as_json: bool, quiet: bool) -> int:
 
     Quiet: only what is not well.
     """
-    from jaas_submit.checks import Check, Verdict, redis_checks
+    from jaas_submit.checks import Check, Verdict, flower_checks, redis_checks
 
     with where.client() as client:
-        checks = redis_checks(client)
-    if no_engine:
-        checks.append(Check("engine", Verdict.SKIP, "not looked at (--no-engine)"))
-    else:
-        try:
-            from jaas_worker.doctor import engine_checks
+        checks = redis_checks(client) + flower_checks(os.environ.get("JAAS_FLOWER_URL"))
+        if no_engine:
+            checks.append(Check("engine", Verdict.SKIP, "not looked at (--no-engine)"))
+        else:
+            try:
+                from jaas_worker.doctor import engine_checks
 
-            checks += engine_checks()
-        except ImportError as error:
-            checks.append(Check("engine", Verdict.SKIP, f"{_missing_packages(error)}; producers need neither"))
+                checks += engine_checks(ledger=client.ledger)
+            except ImportError as error:
+                checks.append(Check("engine", Verdict.SKIP, f"{_missing_packages(error)}; producers need neither"))
     failed = any(check.verdict is Verdict.FAIL for check in checks)
     if as_json:
         render.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})

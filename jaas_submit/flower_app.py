@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import celery
+
 from jaas_submit import broker
 from jaas_submit.client import default_url
 from jaas_submit.errors import JaasError
@@ -19,7 +21,7 @@ def __getattr__(name: str) -> Any:
     """Make ``app`` on first use: importing the module must not need a setting."""
     if name in {"app", "celery"}:
         try:
-            made = broker.celery_app(default_url())
+            made: celery.Celery = broker.celery_app(default_url())
         except JaasError as error:
             sys.exit(f"jaas: {error}")
         globals()["app"] = made

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable
@@ -122,7 +123,8 @@ class Parts:
 
     def about(self, runner: Runner) -> dict[str, Any]:
         """Return what the worker says about itself in the ledger."""
-        return {**self.about_worker(), **runner.stats()}
+        ahead = time.time() - runner.ledger.now()
+        return {**self.about_worker(), "clock_ahead": round(ahead, 1), **runner.stats()}
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> WorkerApp:

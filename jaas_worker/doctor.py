@@ -2,37 +2,79 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from jaas_submit.checks import Check, Verdict
-from jaas_submit.errors import EngineRefused, EngineUnavailable, SpecError
-from jaas_worker.engine import Engine, SwarmInfo
+from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
+from jaas_submit.ledger import Ledger
+from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_PREFIX
+from jaas_worker.engine import Engine, ServiceView, SwarmInfo
+from jaas_worker.observe import parse_time
 from jaas_worker.settings import Settings
 from jaas_worker.swarm import Swarm
 
 __all__ = ["engine_checks"]
 
 _PATIENCE: Final = 5.0
+_STRAY_AFTER: Final = 60.0
+"""Seconds that the reconciler has to see to a service."""
+
 _LEAST_API: Final = (1, 41)
 """Docker 20.10's: the oldest engine that the tests run on."""
 
 
-def engine_checks(engine: Engine | None = None) -> list[Check]:
+def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) -> list[Check]:
     """Return what is to be said about the engine that a worker on this machine would use.
 
     Args:
         engine: the engine to ask; None takes the one that the settings name.
+        ledger: whose jobs its services should be; None does not look for strays.
     """
     try:
         settings = Settings()
     except SpecError as error:
         return [Check("settings", Verdict.FAIL, str(error), "correct this environment variable")]
+    engine = engine or Swarm(settings.docker_host, _PATIENCE)
     try:
-        info = (engine or Swarm(settings.docker_host, _PATIENCE)).info()
+        info = engine.info()
     except (EngineUnavailable, EngineRefused) as error:
         fix = "start Docker, point DOCKER_HOST at a swarm manager, or use --no-engine where no worker shall run"
         return [Check("engine", Verdict.FAIL, f"{settings.docker_host}: {error}", fix)]
-    return [_version(info), *_swarm(info)]
+    checks = [_version(info), *_swarm(info)]
+    if ledger is not None and info.manager:
+        # What cannot be asked now has a line of its own already.
+        with contextlib.suppress(EngineUnavailable, EngineRefused, LedgerUnavailable):
+            checks.append(_strays(engine, ledger))
+    return checks
+
+
+def _strays(engine: Engine, ledger: Ledger) -> Check:
+    """Look for services of jobs that nobody looks after: of a ledger that is gone, or of no job that is known."""
+    services = engine.services(f"{LABEL_PREFIX}={ledger.prefix}")
+    own = ledger.identity()
+    foreign = [service.name for service in services if service.labels.get(LABEL_LEDGER) != own]
+    jobs = {s.labels.get(LABEL_JOB, ""): s for s in services if s.labels.get(LABEL_LEDGER) == own}
+    known = {record.id for record in ledger.find(list(jobs))} if jobs else set()
+    unknown = [service.name for job, service in jobs.items() if job not in known and _old(service, ledger.now())]
+    if not foreign and not unknown:
+        return Check("services", Verdict.OK, f"{len(services)} of jobs, none astray")
+    parts = []
+    if foreign:
+        parts.append(f"{len(foreign)} of another ledger with the same prefix ({_some(foreign)})")
+    if unknown:
+        parts.append(f"{len(unknown)} of jobs that Redis does not know ({_some(unknown)})")
+    fix = "see what they run (`docker service ps NAME`), then `docker service rm NAME`; workers leave them alone"
+    return Check("services", Verdict.WARN, "; ".join(parts), fix)
+
+
+def _old(service: ServiceView, now: float) -> bool:
+    created = parse_time(service.created_at)
+    return created is not None and now - created.timestamp() > _STRAY_AFTER
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _version(info: SwarmInfo) -> Check:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import click.testing
 import pytest
 import redis
 
-from jaas_submit import Client
-from jaas_submit.checks import Check, Verdict, redis_checks
+from jaas_submit import Client, checks
+from jaas_submit.checks import Check, Verdict, flower_checks, redis_checks
 from jaas_submit.cli import cli
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_worker.doctor import engine_checks
-from jaas_worker.engine import SwarmInfo
+from jaas_worker.engine import ServiceView, SwarmInfo
 from tests.support.fake_swarm import FakeSwarm
+from tests.support.ports import free_port
 from tests.support.redis_server import OwnRedis
 
 
@@ -201,3 +205,129 @@ def test_a_producer_without_the_workers_packages(redis_url: str, monkeypatch: py
     check = json.loads(done.stdout)["checks"][-1]
     assert check["verdict"] == "skip"
     assert "pip install 'jaas[worker]'" in check["detail"]
+
+
+# -- workers --------------------------------------------------------------------
+
+
+def test_workers_of_one_version(client: Client) -> None:
+    for holder in ("a", "b"):
+        client.ledger.renew(holder, 60, {"version": "1.2"})
+    assert by_name(redis_checks(client))["versions"] == Check("versions", Verdict.OK, "all workers are jaas 1.2")
+
+
+def test_workers_of_different_versions(client: Client) -> None:
+    client.ledger.renew("a", 60, {"version": "1.2", "node": "n1"})
+    client.ledger.renew("b", 60, {"version": "1.3", "node": "n2"})
+    client.ledger.renew("c", 60, {})  # from before workers told it
+    found = by_name(redis_checks(client))["versions"]
+    assert (found.verdict, found.detail) == ("warn", "1.2 on n1; 1.3 on n2; unknown on c")
+
+
+def test_a_workers_clock_that_differs(client: Client) -> None:
+    client.ledger.renew("a", 60, {"node": "n1", "clock_ahead": -61.2})
+    client.ledger.renew("b", 60, {"node": "n2", "clock_ahead": 0.3})
+    found = by_name(redis_checks(client))["workers' clocks"]
+    assert (found.verdict, found.detail) == ("warn", "n1: 61.2 s behind")
+
+
+def test_a_celery_worker_that_is_not_ours_takes_our_messages(own_redis: Callable[..., OwnRedis]) -> None:
+    """Its visibility time-out would rule, as kombu's bookkeeping is shared by all clients of a Redis database."""
+    with Client(own_redis().url, queue="jobs") as client:
+        mapping = {"t1": json.dumps([{}, "", "jobs"]), "t2": json.dumps([{}, "", "theirs"]), "t3": "garbage"}
+        client.ledger.client.hset("unacked", mapping=mapping)
+        found = by_name(redis_checks(client))["other consumers"]
+        assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are with somebody else")
+        client.ledger.client.hdel("unacked", "t1")
+        assert "other consumers" not in by_name(redis_checks(client))
+
+
+# -- Flower --------------------------------------------------------------------
+
+
+@pytest.fixture
+def answers() -> Iterator[Callable[[int, str], str]]:
+    """Start a web server that answers everything in one way; return its URL."""
+    servers: list[HTTPServer] = []
+
+    def start(status: int, content_type: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        servers.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "verdict", "detail"),
+    [
+        (200, "application/json; charset=UTF-8", "FAIL", "is open to everybody"),
+        (401, "text/html", "ok", "asks for a password"),
+        (500, "text/html", "warn", "answers with status 500"),
+    ],
+)
+def test_flower(answers: Callable[[int, str], str], status: int, content_type: str, verdict: str, detail: str) -> None:
+    (found,) = flower_checks(answers(status, content_type))
+    assert found.verdict == verdict
+    assert detail in found.detail
+
+
+def test_what_is_no_flower_is_not_judged(answers: Callable[[int, str], str]) -> None:
+    assert flower_checks(answers(200, "text/html")) == []
+
+
+def test_a_flower_that_should_be_there_and_is_not() -> None:
+    (found,) = flower_checks(f"http://127.0.0.1:{free_port()}")
+    assert found.verdict == "warn"
+
+
+def test_a_flower_nobody_spoke_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_FLOWER", f"http://127.0.0.1:{free_port()}")
+    assert flower_checks(None) == []
+
+
+def test_a_flower_that_is_no_url() -> None:
+    assert flower_checks("file:///etc/passwd")[0].verdict == "FAIL"
+
+
+# -- services --------------------------------------------------------------------
+
+
+def stray(job_id: str, ledger_id: str, created: str = "2020-01-01T00:00:00Z") -> ServiceView:
+    labels = {"jaas.prefix": "p", "jaas.ledger": ledger_id, "jaas.job": job_id}
+    return ServiceView(f"id-{job_id}", f"jaas-{job_id}-1", labels, created)
+
+
+def services_check(client: Client, monkeypatch: pytest.MonkeyPatch, views: list[ServiceView]) -> Check:
+    fake = FakeSwarm()
+    monkeypatch.setattr(fake, "services", lambda _label: views)
+    return by_name(engine_checks(fake, client.ledger))["services"]
+
+
+def test_no_service_is_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.ledger.create("a", None, client.queue)
+    own = client.ledger.identity()
+    young = datetime.now(UTC).isoformat()
+    views = [stray("a", own), stray("being-made", own, young)]
+    assert services_check(client, monkeypatch, views) == Check("services", Verdict.OK, "2 of jobs, none astray")
+
+
+def test_services_that_are_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = [stray("b", "another"), stray("c", client.ledger.identity())]
+    found = services_check(client, monkeypatch, views)
+    assert found.verdict == "warn"
+    assert "1 of another ledger with the same prefix (jaas-b-1)" in found.detail
+    assert "1 of jobs that Redis does not know (jaas-c-1)" in found.detail
