@@ -552,6 +552,15 @@ class Ledger:
         """
         return bool(self._run(self._restore, job_id, spec.to_json(), queue, attempt))
 
+    def expired(self, most: int = 1000) -> list[str]:
+        """Return the ids of those of the oldest ``most`` jobs whose record has expired: ``sweep`` will forget them."""
+        with _reach("sweep"):
+            ids = [_text(item) for item in self.client.zrange(self._key("jobs"), 0, most - 1)]
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.exists(self._key("job", job_id))
+            return [job_id for job_id, there in zip(ids, pipe.execute(), strict=True) if not there]
+
     def sweep(self, most: int = 1000) -> int:
         """Remove expired records from the indexes, and batches that ended as long ago.
 
@@ -580,15 +589,6 @@ class Ledger:
             False when there was one already; it is left as it is.
         """
         key = self._key("batch", batch_id)
-    def expired(self, most: int = 1000) -> list[str]:
-        """Return the ids of those of the oldest ``most`` jobs whose record has expired: ``sweep`` will forget them."""
-        with _reach("sweep"):
-            ids = [_text(item) for item in self.client.zrange(self._key("jobs"), 0, most - 1)]
-            pipe = self.client.pipeline(transaction=False)
-            for job_id in ids:
-                pipe.exists(self._key("job", job_id))
-            return [job_id for job_id, there in zip(ids, pipe.execute(), strict=True) if not there]
-
         with _reach(f"batch {batch_id}"):
             pipe = self.client.pipeline()
             pipe.hsetnx(key, "created_at", repr(self.now()))

@@ -48,7 +48,6 @@ class Action(StrEnum):
     JOB_ENDED = "job.ended"  # its outcome is in the ledger and with Celery
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows
     JOB_OVERDUE = "job.overdue"  # nobody has started it in the time it had
-    JOB_OVERDUE = "job.overdue"  # nobody has started it in the time it had
     JOB_REFUSED = "job.refused"  # a message that cannot become a job
     JOB_ADOPTED = "job.adopted"  # its former worker went away; this one goes on
     JOB_TAKEN_AWAY = "job.taken_away"  # another worker has it by now

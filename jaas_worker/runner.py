@@ -12,6 +12,7 @@ told in docs/guarantees.md. The order within a step is what makes it safe:
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import random
 import threading
@@ -29,8 +30,8 @@ from jaas_submit.names import LABEL_LEDGER, LABEL_PREFIX, LABEL_SPEC_HASH, servi
 from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, Logs, LogStatus, Outcome
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
-from jaas_worker.engine import Engine, ResolvedImage, TaskView
 from jaas_submit.store import Store
+from jaas_worker.engine import Engine, ResolvedImage, TaskView
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.failpoints import failpoint
 from jaas_worker.inputs import input_file
@@ -78,8 +79,8 @@ class Runner:
         engine: the swarm.
         holder: name of this worker process in the ledger; no other process has ever had it.
         metrics: where this worker counts.
-
         store: where large values go; None where there is no such place.
+
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
@@ -94,8 +95,8 @@ class Runner:
         store: Store | None = None,
     ) -> None:
         self.settings = settings
-        self.metrics = metrics or Metrics()
         self.store = store
+        self.metrics = metrics or Metrics()
         self.ledger = ledger
         self.engine = engine
         self.holder = holder
@@ -698,6 +699,10 @@ class Runner:
         # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
         self._try(partial(self._report, logs=logs), entry)
 
+    def _keep_output(self, entry: Entry, text: str) -> str:
+        assert self.store is not None
+        return json.dumps(self.store.write(entry.job_id, f"output-{entry.attempt}.json", [text.encode()]))
+
     def _back_off(self, entry: Entry, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float) -> bool:
         """Write down that another attempt follows; False when the job is to end all the same."""
         last = attempts[-1]
@@ -722,10 +727,6 @@ class Runner:
         # Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
         delivery = entry.delivery
         delivery.retrying(why, delay)
-    def _keep_output(self, entry: Entry, text: str) -> str:
-        assert self.store is not None
-        return json.dumps(self.store.write(entry.job_id, f"output-{entry.attempt}.json", [text.encode()]))
-
         self._forget(entry)
         delivery.done()
         return True
