@@ -25,7 +25,7 @@ from tests.faults.baseline import NaiveChannel
 from tests.faults.checker import Report, check, table
 from tests.faults.faults import FAULTS, LANES, Bench, Planned, schedule
 from tests.faults.history import History, now, read
-from tests.faults.lab import Lab
+from tests.faults.lab import NODES, Lab
 from tests.faults.processes import JAAS_WORKER, NAIVE_WORKER, Worker
 from tests.faults.proxies import EngineProxy, ProxyLoop, RedisProxy
 from tests.faults.recorder import Recorder
@@ -65,6 +65,7 @@ class Campaign:
         self.history = History(folder / "history.jsonl")
         self.recorder = Recorder(folder / "recorder")
         self._stopped = threading.Event()
+        self._over = threading.Event()
         hosts = os.environ.get("JAAS_LAB_HOSTS", "").split()
         if len(hosts) != 3:
             sys.exit("faults: JAAS_LAB_HOSTS must name three engines; run scripts/faults")
@@ -72,7 +73,7 @@ class Campaign:
         self.loop = ProxyLoop()
         server = OwnRedis(folder / "redis", appendfsync=options.fsync)
         server.port = _PORTS[mode]
-        self.bench = Bench(lab, server, [], [], [], self._stopped.wait)
+        self.bench = Bench(lab, server, [], [], [], self.prefix)
         program = JAAS_WORKER if mode == "jaas" else NAIVE_WORKER
         for number in range(3):
             proxy = RedisProxy(self.loop, server.port, server.port + 1 + number)
@@ -117,6 +118,7 @@ class Campaign:
             for worker in self.bench.workers:
                 worker.start()
             self._wait_for(self._all_listen, 60, "the workers to listen")
+            threading.Thread(target=self._watch_swarm, name="swarm", daemon=True).start()
             self._faults(plan)
             self._settle()
             self._collect()
@@ -167,6 +169,17 @@ class Campaign:
             for lane in lanes:
                 lane.join()
         self.traffic.stop()
+
+    def _watch_swarm(self) -> None:
+        """Note for each node from when to when its manager is of use: a swarm takes its time after a fault."""
+        known: dict[int, bool] = {}
+        while not self._over.wait(1.0):
+            for node in NODES:
+                asked = now()
+                answers = self.bench.lab.answers(node)
+                if known.get(node) != answers:
+                    known[node] = answers
+                    self.history.add("manager", t=asked, node=node, answers=answers)
 
     def _lane(self, plan: list[Planned], started: float) -> None:
         """Inject a lane's faults one after the other; one that took longer moves those behind it."""
@@ -324,6 +337,7 @@ class Campaign:
 
     def _close(self) -> None:
         self._stopped.set()
+        self._over.set()
         for worker in self.bench.workers:
             worker.close()
         self.bench.redis.stop()

@@ -189,10 +189,26 @@ class _Checker:
                 end = event["t"]
             self.faults.append(_Fault(number, event["kind"], event["t"], end, node, event["excuses"]))
             self.report.faults[event["kind"]] += 1
+        self._no_manager()
         self.report.jobs = sum(job.ack is not None for job in self.jobs.values())
         floods = sum(job.kind == "flood" and bool(job.starts) for job in self.jobs.values())
         if floods:
             self.report.faults["log_flood"] = floods
+
+    def _no_manager(self) -> None:
+        """Add the times in which no manager answered, whatever the cause, to the faults that excuse waiting."""
+        answers: dict[int, bool] = {}
+        since: float | None = None
+        for event in self.events:
+            if event["e"] != "manager":
+                continue
+            answers[event["node"]] = event["answers"]
+            if any(answers.values()):
+                if since is not None:
+                    self.faults.append(_Fault(0, "no_manager", since, event["t"], "", True))
+                since = None
+            elif since is None:
+                since = event["t"]
 
     def _service(self, event: Event) -> None:
         if not event["kept"]:

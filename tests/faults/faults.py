@@ -11,7 +11,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -35,8 +34,7 @@ class Bench:
     workers: list[Worker]
     redis_proxies: list[RedisProxy]
     engine_proxies: list[EngineProxy]
-    wait: Callable[[float], None] = time.sleep
-    """Waits for so many seconds, or until the campaign is stopped."""
+    prefix: str = ""
 
     def client(self) -> redis.Redis:
         """Return a connection to Redis past all proxies."""
@@ -220,9 +218,14 @@ class ShortVisibility(Fault):
 
     def draw(self) -> None:
         self.parameters["seconds"] = self._time(5, 20)
+        # Those of all Celery clients of a Redis; those of the workers, which a well-meaning operator may have named.
+        self.parameters["keys"] = self.rng.choice(["stock", "workers"])
 
     def inject(self, bench: Bench) -> dict[str, Any]:
-        options = {"visibility_timeout": 1, "unacked_restore_limit": None}
+        options: dict[str, Any] = {"visibility_timeout": 1, "unacked_restore_limit": None}
+        if self.parameters["keys"] == "workers":
+            names = ("unacked", "unacked_index", "unacked_mutex")
+            options |= {f"{name}_key": f"{bench.prefix}:{name}" for name in names}
         restored = 0
         deadline = time.monotonic() + self.seconds
         while time.monotonic() < deadline:

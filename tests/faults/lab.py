@@ -9,7 +9,7 @@ from typing import Any
 
 import docker
 
-__all__ = ["Lab"]
+__all__ = ["NODES", "Lab"]
 
 REPO = Path(__file__).resolve().parents[2]
 NODES = (1, 2, 3)
@@ -101,6 +101,18 @@ class Lab:
                 ):
                     return False
         except Exception:  # noqa: BLE001 (not whole, whatever it is)
+            return False
+        return True
+
+    def answers(self, node: int) -> bool:
+        """Return whether a node's manager answers what only a swarm with a leader can."""
+        try:
+            api = self._api(node, 3)
+            try:
+                api.nodes()
+            finally:
+                api.close()
+        except Exception:  # noqa: BLE001 (it does not, whatever it is)
             return False
         return True
 

@@ -140,14 +140,14 @@ class RedisProxy(_Proxy):
     Args:
         loop: runs it.
         target: port of the Redis on this machine.
-        port: where it listens.
+        port: where it listens; 0 takes a free one.
     """
 
     def __init__(self, loop: ProxyLoop, target: int, port: int) -> None:
         super().__init__(loop)
-        self.port = port
         self._target = target
         self._server = loop.run(asyncio.start_server(self._serve, "127.0.0.1", port))
+        self.port: int = self._server.sockets[0].getsockname()[1]
 
     @property
     def url(self) -> str:
