@@ -96,6 +96,17 @@ class QoS(stock.QoS):
         else:
             super().append(message, delivery_tag)
 
+    def restore_unacked(self, client: Any = None) -> Any:
+        """Put back what was received and not acknowledged, if there still is a connection to do it by.
+
+        The stock one ends the worker with AttributeError where Redis went away under it. What is not put back here comes
+        back by the visibility time-out; the ledger knows the jobs, and does not wait for that.
+        """
+        transport = self.channel.connection
+        if transport is None or transport.client is None:
+            return []
+        return super().restore_unacked(client)
+
 
 class Channel(stock.Channel):
     """Fetches messages without a moment in which they are nowhere, and reports entries that are no JSON.
