@@ -167,7 +167,7 @@ class Channel(stock.Channel):
                 self.client.connection.disconnect()
                 raise
             except self.ResponseError as error:  # full, read-only, loading
-                logger.warning("Redis refuses to hand out messages for now: %s", error)
+                logger.warning("Redis refuses to hand out messages for now: %s", error, extra=action(Action.REDIS_AWAY))
                 self._next = "pause"
         finally:
             self._in_poll = None

@@ -1,0 +1,62 @@
+"""Workers and records of different versions side by side, as in the middle of an update."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import celery
+import pytest
+
+from jaas_submit import Client, JobState
+from jaas_submit.names import TASK_RUN
+from tests.support.jobs import LONG, run, shell
+from tests.support.wait import eventually
+from tests.support.worker import Installation, WorkerProcess
+
+NEWER: list[tuple[str, dict[str, Any], str]] = [
+    ("a newer version", {"version": 99}, "version"),
+    ("a field of a newer version", {"gpus": 2}, "gpus"),
+]
+
+
+def submit_wire(client: Client, foreign: celery.Celery, wire: dict[str, Any]) -> str:
+    """Do what a newer producer does: write a record that this version cannot read, then its message."""
+    job_id = client.submit(shell("exit 0")).id
+    client.ledger.client.hset(f"{client.ledger.prefix}:job:{job_id}", "spec", json.dumps(wire))
+    client.app.control.purge()
+    foreign.send_task(TASK_RUN, kwargs={"spec": wire}, task_id=job_id, queue=client.queue)
+    return job_id
+
+
+@pytest.mark.parametrize(("changes", "named"), [case[1:] for case in NEWER], ids=[case[0] for case in NEWER])
+def test_a_newer_description_is_refused_with_the_reason(
+    jaas: Installation, client: Client, foreign: celery.Celery, changes: dict[str, Any], named: str
+) -> None:
+    for worker in jaas.workers:
+        worker.stop()
+    job_id = submit_wire(client, foreign, {**shell("exit 0").to_wire(), **changes})
+    jaas.worker().start()
+    result = client.handle(job_id).wait(LONG, check=False)
+    assert (result.state, result.cause) == ("FAILED", "refused")
+    assert named in result.reason
+    assert result.attempts[-1].number == 0, "nothing was launched"
+
+
+def test_fields_of_a_newer_record_are_kept(jaas: Installation, client: Client) -> None:
+    for worker in jaas.workers:
+        worker.stop()
+    handle = client.submit(shell("exit 0"))
+    key = f"{client.ledger.prefix}:job:{handle.id}"
+    client.ledger.client.hset(key, "invented_later", "kept")
+    jaas.worker().start()
+    assert handle.wait(LONG).ok
+    assert client.ledger.client.hget(key, "invented_later") == b"kept"
+
+
+def test_two_workers_of_which_one_tells_no_version(jaas: Installation, client: Client, worker: WorkerProcess) -> None:
+    """What an older worker says of itself lacks what newer ones add; nobody stumbles over that."""
+    client.ledger.renew("an-old-one", 60, {"host": "h", "pid": 1})
+    assert run(client, shell("exit 0")).state is JobState.SUCCEEDED
+    eventually(lambda: {"version"} <= {key for w in client.ledger.workers() for key in w}, LONG)
+    client.ledger.drop_lease("an-old-one")

@@ -1,0 +1,51 @@
+"""docs/operations.md and deploy/monitoring say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jaas_worker.logsetup import Action
+from jaas_worker.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+MONITORING = ROOT / "deploy" / "monitoring"
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+RULES = [rule for group in yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+DASHBOARD = json.loads((MONITORING / "grafana-dashboard.json").read_text())
+
+
+def first_cells() -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE))
+
+
+def test_every_alert_says_what_to_do() -> None:
+    assert {cell for cell in first_cells() if cell.startswith("Jaas")} == {rule["alert"] for rule in RULES}
+
+
+def test_every_action_is_listed() -> None:
+    assert {cell for cell in first_cells() if not cell.startswith("Jaas")} == {str(action) for action in Action}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(Jaas\w+)`", PAGE))))
+def test_alerts_that_are_spoken_of_exist(name: str) -> None:
+    assert name in {rule["alert"] for rule in RULES}
+
+
+def test_dashboard_panels_have_a_place_and_a_title_of_their_own() -> None:
+    places = [tuple(panel["gridPos"].values()) for panel in DASHBOARD["panels"]]
+    titles = [panel["title"] for panel in DASHBOARD["panels"]]
+    assert len(set(places)) == len(places)
+    assert len(set(titles)) == len(titles)
+    assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in DASHBOARD["panels"])
+
+
+def test_each_figure_is_shown_or_watched() -> None:
+    """What nobody looks at need not be counted."""
+    exposed = {metric.name for metric in Metrics().registry.collect() if metric.name.startswith("jaas_")}
+    looked_at = (MONITORING / "alerts.yml").read_text() + json.dumps(DASHBOARD)
+    assert {name for name in exposed if name not in looked_at} == set()
