@@ -115,33 +115,41 @@ class Batch:
         """Records of the jobs that did not succeed (failed, cancelled or skipped)."""
         return list(self.records(JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED))
 
-    def results(self, *, ordered: bool = False, timeout: float | None = None) -> Iterator[JobResult]:
+    def results(
+        self,
+        *,
+        ordered: bool = False,
+        timeout: float | None = None,
+        offset: int = 0,
+        tick: Callable[[], None] | None = None,
+    ) -> Iterator[JobResult]:
         """Yield the results of the batch's jobs, good and bad, until all have ended.
 
         Args:
             ordered: True yields them in the order of the inputs, False as they arrive.
             timeout: seconds to wait in all; None waits for ever.
+            offset: how many to pass over, in the order in which they arrive: what was seen before.
+            tick: called about every two seconds at least while it waits, such as to show how the batch stands.
 
         Raises:
             WaitTimeout: the time is over; the batch goes on.
         """
         if not ordered:
-            for job_id in self._ended(timeout):
+            for job_id in self._ended(timeout, offset, tick):
                 yield self._client.result(job_id)
             return
         held: dict[int, JobResult] = {}
         wanted = 0
-        for job_id in self._ended(timeout):
+        for job_id in self._ended(timeout, 0, tick):
             result = self._client.result(job_id)
             held[result.index or 0] = result
             while wanted in held:
                 yield held.pop(wanted)
                 wanted += 1
 
-    def _ended(self, timeout: float | None) -> Iterator[str]:
+    def _ended(self, timeout: float | None, seen: int = 0, tick: Callable[[], None] | None = None) -> Iterator[str]:
         deadline = None if timeout is None else time.monotonic() + timeout
         ledger = self._client.ledger
-        seen = 0
         while True:
             # A lost connection ends the subscription; the list says what was missed meanwhile.
             with ledger.batch_changes(self.id) as changes:
@@ -152,6 +160,8 @@ class Batch:
                         yield from ids
                     if status.done:
                         return
+                    if tick is not None:
+                        tick()
                     pause = _LOOK_AGAIN
                     if deadline is not None:
                         pause = min(pause, deadline - time.monotonic())

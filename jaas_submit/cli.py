@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from jaas_submit import cli_render as render
+from jaas_submit.cli_batch import batch, map_
 from jaas_submit.cli_follow import cancelled, exit_code_of, follow, interrupted
 from jaas_submit.cli_frame import (
     EXIT_CODES,
@@ -301,6 +302,10 @@ def schema(result: bool) -> None:
     from jaas_submit.schema import job_schema, result_schema
 
     render.print_json(result_schema() if result else job_schema(), indent=2)
+
+
+cli.add_command(map_)
+cli.add_command(batch)
 
 
 # -- operators --------------------------------------------------------------------------------------------------------
