@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -234,6 +239,69 @@ def test_a_chord_hands_all_outputs_to_a_job(client: Client) -> None:
     assert sorted(chord(parts, body).apply_async().get(timeout=LONG)["output"]) == [1, 2, 3]
     results = group(parts).apply_async().get(timeout=LONG)
     assert [result["output"] for result in results] == [1, 2, 3]
+
+
+# -- from a shell ----------------------------------------------------------------------------------------------------
+
+JAAS = [sys.executable, "-m", "jaas_submit.cli"]
+
+
+def test_map_and_reduce_from_a_shell(jaas: Installation) -> None:
+    done = subprocess.run(
+        [
+            *(*JAAS, "map", "--inputs", "-", "--format", "jsonl", "--min-success", "0.5", "--output", "json"),
+            *("--reduce-image", "jaas-test", "--reduce-command", f"sh -c {shlex.quote(SUM)}", "jaas-test"),
+            *("--", "sh", "-c", "exit_code={item.code}; echo {item.n}; exit $exit_code"),
+        ],
+        input="".join(json.dumps({"n": n, "code": int(n == 2)}) + "\n" for n in (1, 2, 3)),
+        env=jaas.environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *maps, final = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted((one["index"], one["state"], one["output"]) for one in maps) == [
+        (0, "SUCCEEDED", 1),
+        (1, "FAILED", None),
+        (2, "SUCCEEDED", 3),
+    ]
+    assert final["output"] == 4
+    assert "failed with exit code 1" in done.stderr
+
+
+def test_ctrl_c_leaves_a_batch_that_another_process_follows(jaas: Installation, witness: Witness) -> None:
+    mount = f"{witness.folder}=/witness"
+    command = ["--", "sh", "-c", f"{witness.spec().command[2]}; {witness.held()}; echo {{item}}"]  # type: ignore[index]
+    first = subprocess.Popen(
+        [*JAAS, "map", "--inputs", "-", "-m", mount, "--output", "json", "jaas-test", *command],
+        env=jaas.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdin is not None
+    first.stdin.write("1\n2\n")
+    first.stdin.close()
+    first.stdin = None
+    eventually(lambda: len(witness.starts()) == 2, LONG, "both containers")
+    first.send_signal(signal.SIGINT)
+    out, err = first.communicate(timeout=30)
+    assert (first.returncode, out) == (130, "")
+    (batch_id,) = re.findall(r"`jaas batch watch (\S+)`", err)
+    second = subprocess.Popen(
+        [*JAAS, "batch", "watch", batch_id], env=jaas.environment(), stderr=subprocess.PIPE, text=True
+    )
+    witness.open()
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert err.splitlines()[-1] == "jaas: 2 of 2 ended, 2 succeeded"
+    done = subprocess.run(
+        [*JAAS, "batch", "results", batch_id], env=jaas.environment(), stdout=subprocess.PIPE, check=True
+    )
+    assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == [1, 2]
 
 
 # -- crashes ---------------------------------------------------------------------------------------------------------
