@@ -99,7 +99,7 @@ class QoS(stock.QoS):
     def restore_unacked(self, client: Any = None) -> Any:
         """Put back what was received and not acknowledged, if there still is a connection to do it by.
 
-        The stock one ends the worker with AttributeError where Redis went away under it. What is not put back here comes
+        The stock one ends the worker with AttributeError where Redis went away under it. What is not put back comes
         back by the visibility time-out; the ledger knows the jobs, and does not wait for that.
         """
         transport = self.channel.connection
