@@ -1,0 +1,185 @@
+"""Batches and dependencies in any order of calls: after each, every job is where the rules say that it must be."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from jaas_submit import BatchRecord, JobRecord, JobSpec, JobState
+from jaas_submit.batch import batch_job_id, cancel_jobs
+from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.records import Attempt
+from jaas_submit.states import TERMINAL, Cause
+
+SPEC = JobSpec(image="a")
+HOLDER = "w"
+WAITING, QUEUED, SUCCEEDED, FAILED = JobState.WAITING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED
+CANCELLED, SKIPPED = JobState.CANCELLED, JobState.SKIPPED
+
+
+@dataclass
+class ModelBatch:
+    id: str
+    most: int
+    quorum: float
+    jobs: list[str]
+    closed: bool = False
+    cancelled: bool = False
+
+
+def meets(on: str, state: JobState | None) -> bool | None:
+    """Whether an end is the one that was asked for; None while there is none."""
+    if state is None or state not in TERMINAL:
+        return None
+    return on == "finish" or (on == "success") == (state is SUCCEEDED)
+
+
+class Machine(RuleBasedStateMachine):
+    ledger: Ledger
+    """Set by the test."""
+    numbers = itertools.count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mine = Ledger(self.ledger.client, f"{self.ledger.prefix}-{next(self.numbers)}")
+        self.mine.renew(HOLDER, 3600, {})
+        self.batches: list[ModelBatch] = []
+        self.after: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.by_hand: set[str] = set()
+
+    # -- what producers and workers do -------------------------------------------------------------------------------
+
+    @rule(most=st.integers(0, 3), quorum=st.sampled_from([0.0, 0.5, 1.0]))
+    def begin_batch(self, most: int, quorum: float) -> None:
+        batch_id = f"00000000-0000-0000-0000-{len(self.batches):012}"
+        self.mine.create_batch(batch_id, max_parallel=most, min_success=quorum)
+        self.batches.append(ModelBatch(batch_id, most, quorum, []))
+
+    @rule(data=st.data(), on=st.sampled_from(["success", "failure", "finish"]))
+    def submit(self, data: st.DataObject, on: str) -> None:
+        takes = [batch for batch in self.batches if not batch.closed]
+        batch = data.draw(st.sampled_from([None, *takes]), "batch")
+        known = [*self.after, *(f"batch:{one.id}" for one in self.batches if one is not batch)]
+        after = (
+            tuple((one, on) for one in data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True)))
+            if known
+            else ()
+        )
+        if batch is None:
+            job = NewJob(f"j{len(self.after)}", SPEC, "q", after=after)
+        else:
+            index = len(batch.jobs)
+            job = NewJob(batch_job_id(batch.id, index), SPEC, "q", batch=batch.id, index=index, after=after)
+            batch.jobs.append(job.job_id)
+        made, again = self.mine.create_many([job])[0], self.mine.create_many([job])[0]
+        assert (made.new, again.new, made.state) == (True, False, again.state)
+        self.after[job.job_id] = after
+
+    @precondition(lambda self: self.mine.ids(QUEUED, 1))
+    @rule(data=st.data(), state=st.sampled_from([SUCCEEDED, SUCCEEDED, FAILED, CANCELLED]))
+    def end(self, data: st.DataObject, state: JobState) -> None:
+        self.run(data.draw(st.sampled_from(sorted(self.mine.ids(QUEUED, 1000)))), state)
+
+    def run(self, job_id: str, state: JobState) -> None:
+        assert self.mine.claim(job_id, HOLDER).action is ClaimAction.LAUNCH
+        assert self.mine.move(job_id, HOLDER, JobState.PENDING)
+        assert self.mine.finish(job_id, HOLDER, [Attempt(number=1, state=state, cause=Cause.EXIT)])
+
+    @precondition(lambda self: self.after)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.after)))
+        if self.mine.get(job_id).state not in TERMINAL:
+            self.by_hand.add(job_id)
+        self.mine.cancel(job_id, "by hand")
+
+    @precondition(lambda self: any(not batch.closed for batch in self.batches))
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        batch = data.draw(st.sampled_from([batch for batch in self.batches if not batch.closed]))
+        self.mine.close_batch(batch.id, len(batch.jobs))
+        batch.closed = True
+
+    @precondition(lambda self: self.batches)
+    @rule(data=st.data(), dies=st.booleans())
+    def cancel_batch(self, data: st.DataObject, dies: bool) -> None:
+        batch = data.draw(st.sampled_from(self.batches))
+        if self.mine.cancel_batch(batch.id, "by hand"):
+            batch.cancelled = batch.closed = True
+            open_jobs = {one.id for one in self.mine.find(batch.jobs) if one.state not in TERMINAL}
+            if not dies:
+                self.by_hand |= open_jobs
+                cancel_jobs(self.mine, batch.id)
+
+    # -- what must be true ---------------------------------------------------------------------------------------------
+
+    def end_of(self, name: str) -> JobState | None:
+        if name.startswith("batch:"):
+            return self.mine.batch(name.removeprefix("batch:")).state
+        return self.mine.get(name).state
+
+    @invariant()
+    def every_job_is_where_it_must_be(self) -> None:
+        records = {record.id: record for record in self.mine.find(list(self.after))}
+        rows = {batch.id: self.mine.batch(batch.id) for batch in self.batches}
+        for batch in self.batches:
+            self.check_batch(batch, rows[batch.id], [records[one] for one in batch.jobs])
+        for job_id, record in records.items():
+            self.check_job(record, [meets(on, self.end_of(name)) for name, on in self.after[job_id]])
+
+    def check_job(self, record: JobRecord, met: list[bool | None]) -> None:
+        if record.state is SKIPPED:
+            assert False in met, record
+        elif record.state is CANCELLED:
+            assert record.id in self.by_hand or all(met), record
+        elif record.state is WAITING:
+            assert False not in met, record
+            batch = next((one for one in self.batches if record.id in one.jobs), None)
+            if all(met):  # then it stands in line
+                assert batch is not None, record
+                active = self.active(self.mine.find(batch.jobs))
+                assert batch.cancelled or (batch.most and active >= batch.most), record
+        else:
+            assert all(met), record
+
+    @staticmethod
+    def active(records: list[JobRecord]) -> int:
+        return sum(record.state not in {*TERMINAL, WAITING} for record in records)
+
+    def check_batch(self, batch: ModelBatch, row: BatchRecord, records: list[JobRecord]) -> None:
+        counts = Counter(record.state for record in records)
+        assert (row.size, row.counts) == (len(records), dict(counts))
+        assert not batch.most or self.active(records) <= batch.most
+        ended = sum(counts[state] for state in TERMINAL)
+        told = self.mine.ended_of(batch.id, 0, 10_000)
+        assert sorted(told) == sorted(record.id for record in records if record.terminal)
+        assert row.done == (batch.closed and ended == len(records))
+        if row.done:
+            good = counts[SUCCEEDED] >= math.ceil(len(records) * batch.quorum)
+            assert row.state is (CANCELLED if batch.cancelled else SUCCEEDED if good else FAILED)
+
+    def teardown(self) -> None:
+        """Whatever was done: a worker that does its duty brings everything to its end."""
+        for batch in self.batches:
+            self.mine.close_batch(batch.id, len(batch.jobs))
+            batch.closed = True
+        for batch_id in self.mine.batches_to_cancel():
+            cancel_jobs(self.mine, batch_id)
+        while ready := self.mine.ids(QUEUED, 1000):
+            self.run(ready[-1], SUCCEEDED)
+        assert {record.state for record in self.mine.find(list(self.after))} <= TERMINAL
+        assert all(self.mine.batch(batch.id).done for batch in self.batches)
+        assert not list(self.mine.client.scan_iter(f"{self.mine.prefix}:after:*", count=1000))
+
+
+def test_any_order_of_calls(ledger: Ledger) -> None:
+    Machine.ledger = ledger
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
+    )
