@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, get_args
 
@@ -28,6 +29,7 @@ from jaas_submit.records import BatchRecord, CapturedOutput, JobRecord, JobResul
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_submit.store import Store
+from jaas_submit.tracing import producing
 
 __all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle", "default_url", "job"]
 
@@ -321,13 +323,15 @@ class Client:
 
     def _submit(self, spec: JobSpec, job_id: str = "", **more: Any) -> JobHandle:
         job_id = job_id or str(uuid.uuid4())
-        made = self.ledger.create_many([NewJob(job_id, spec, self.queue, **more)])[0]
-        # Its own id although it is not new: the first reply was lost, and the record is ours.
-        if made.job_id == job_id and made.state is JobState.QUEUED:
-            # The record is the job; should the message not get through, a worker takes the record up without it.
-            with contextlib.suppress(LedgerUnavailable):
-                broker.publish(self.app, job_id, spec, self.queue)
-        return JobHandle(self, made.job_id)
+        with producing("jaas.submit", jaas_job_id=job_id) as traceparent:
+            new = NewJob(job_id, spec, self.queue, traceparent=traceparent, **more)
+            made = self.ledger.create_many([new])[0]
+            # Its own id although it is not new: the first reply was lost, and the record is ours.
+            if made.job_id == job_id and made.state is JobState.QUEUED:
+                # The record is the job; should the message not get through, a worker takes the record up without it.
+                with contextlib.suppress(LedgerUnavailable):
+                    broker.publish(self.app, job_id, spec, self.queue)
+        return JobHandle(self, made.job_id, existing=made.job_id != job_id)
 
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
         """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.
@@ -341,14 +345,16 @@ class Client:
         count = 0
         rest = iter(jobs)
         while chunk := list(itertools.islice(rest, _CHUNK)):
-            made = self.ledger.create_many(chunk)
-            ready = [
-                (job.job_id, job.spec)
-                for job, answer in zip(chunk, made, strict=True)
-                if answer.new and answer.state is JobState.QUEUED and job.spec
-            ]
-            with contextlib.suppress(LedgerUnavailable):
-                broker.publish_many(self.app, ready, self.queue)
+            with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
+                chunk = [replace(job, traceparent=traceparent) for job in chunk] if traceparent else chunk
+                made = self.ledger.create_many(chunk)
+                ready = [
+                    (job.job_id, job.spec)
+                    for job, answer in zip(chunk, made, strict=True)
+                    if answer.new and answer.state is JobState.QUEUED and job.spec
+                ]
+                with contextlib.suppress(LedgerUnavailable):
+                    broker.publish_many(self.app, ready, self.queue)
             count += len(chunk)
         return count
 

@@ -64,6 +64,7 @@ from jaas_submit.names import DEFAULT_PREFIX
 from jaas_submit.records import Attempt, BatchRecord, JobRecord, Logs
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
+from jaas_submit.tracing import TRACEPARENT
 
 __all__ = [
     "KEY_TTL",
@@ -122,6 +123,7 @@ class NewJob:
     index: int = 0
     after: tuple[tuple[str, str], ...] = ()
     """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
+    traceparent: str = ""
 
 
 class Created(NamedTuple):
@@ -835,9 +837,8 @@ class Subscription:
 def _create_arguments(job: NewJob) -> list[str | float]:
     spec = job.spec
     latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
-    options: dict[str, object] = {
-        "fields": {name: value for name, value in (("key", job.key), ("replay_of", job.replay_of)) if value}
-    }
+    named = (("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
+    options: dict[str, object] = {"fields": {name: value for name, value in named if value}}
     if job.batch:
         options |= {"batch": job.batch, "index": job.index}
     if job.after:
@@ -886,6 +887,7 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
 
 
 def _parse_batch(batch_id: str, row: Mapping[Any, Any]) -> BatchRecord:
+        traceparent=fields.get(TRACEPARENT, ""),
     fields = {_text(k): _text(v) for k, v in row.items()}
     counts = {JobState(name[2:]): int(value) for name, value in fields.items() if name.startswith("n:") and int(value)}
     return BatchRecord(

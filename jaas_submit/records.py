@@ -161,6 +161,7 @@ class JobRecord(_Model):
     output: Any = Field(None, description="typed output, where the description declares one")
     due_at: datetime | None = Field(None, description="when the next attempt is due, in state BACKOFF")
     key: str = Field("", description="idempotency key it was submitted with")
+    traceparent: str = Field("", description="the trace that it was submitted in (W3C Trace Context)")
     replay_of: str = Field("", description="id of the job that this one repeats")
     replayed_by: str = Field("", description="id of the latest job that repeats this one")
 

@@ -22,6 +22,8 @@ class Delivery(Protocol):
 
     job_id: str
     task_id: str
+    traceparent: str
+    """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
 
     def revoked(self) -> bool:
         """Return whether Celery's revoke has named the task since its message arrived."""
@@ -88,6 +90,11 @@ class Entry:
     """When the node was first seen to be down, by the monotonic clock."""
     launched: float = 0.0
     """When the service was created or adopted, by the monotonic clock."""
+    traceparent: str = ""
+    """The trace that the job was submitted in."""
+    queued_at: float | None = None
+    claimed_at: float | None = None
+    """When it was submitted and when this worker claimed it as a new job, in seconds since the epoch."""
     launched_at: float | None = None
     """When this worker created the service, in seconds since the epoch; None where another one did."""
     ran_before: float = 0.0

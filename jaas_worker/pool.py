@@ -34,6 +34,7 @@ from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.records import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
+from jaas_submit.tracing import TRACEPARENT
 from jaas_worker.logsetup import Action, action
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.runner import Runner
@@ -83,6 +84,7 @@ class CeleryDelivery:
         self.request = callbacks["accept_callback"].__self__
         self.task_id: str = self.request.id
         self.job_id = job_id_of(self.task_id)
+        self.traceparent = str((self.request.message.headers or {}).get(TRACEPARENT) or "")
         self.pid = next(pool.pids)
         self._target = target
         self._args = args

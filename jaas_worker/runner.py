@@ -52,6 +52,7 @@ from jaas_worker.observe import (
 from jaas_worker.outputs import with_output
 from jaas_worker.retry import decide, spec_for_attempt
 from jaas_worker.settings import Settings
+from jaas_worker.tracing import ENV_TRACEPARENT, AttemptTimes, make_tracer
 from jaas_worker.tracker import Tracker
 
 __all__ = ["Runner"]
@@ -97,6 +98,7 @@ class Runner:
         self.settings = settings
         self.store = store
         self.metrics = metrics or Metrics()
+        self.tracer = make_tracer(settings.traces)
         self.ledger = ledger
         self.engine = engine
         self.holder = holder
@@ -276,6 +278,7 @@ class Runner:
                 error,
                 extra=action(Action.LEASE_NOT_RENEWED),
             )
+        self.tracer.close()
         logger.info(
             "handed over %d jobs; their containers go on",
             released,
@@ -422,8 +425,10 @@ class Runner:
             entry.accepted = True
             entry.delivery.accepted()
             failpoint("accept.after")
+        entry.traceparent = record.traceparent or delivery.traceparent
         if claim.action is ClaimAction.LAUNCH and record.attempt <= 1:
             self.metrics.claimed(record.created_at)
+            entry.queued_at, entry.claimed_at = record.created_at.timestamp(), time.time()
         if claim.action is ClaimAction.REPLAY:
             entry.phase = Phase.FINISHING
             self._finishers.submit(self._try, self._report, entry)
@@ -506,6 +511,9 @@ class Runner:
             pinned = self._pin_image(entry, spec)
             if pinned:
                 now = now.model_copy(update={"image": pinned})
+            traceparent = self.tracer.for_container(entry.traceparent, entry.job_id, entry.attempt)
+            if traceparent:
+                now = now.model_copy(update={"env": {ENV_TRACEPARENT: traceparent, **now.env}})
             marks = {**self._marks, LABEL_SPEC_HASH: spec.digest()}
             file = input_file(spec, self.ledger, self.store, entry.job_id, entry.attempt)
             entry.has_config = file is not None and file.data != b""
@@ -693,11 +701,20 @@ class Runner:
             self._drop(entry)
             return
         failpoint("finish.after")
-        self.metrics.attempt_ended(attempts[-1], entry.launched_at, retried=False)
+        self._tell_end(entry, attempts[-1], retried=False)
         self._remove_service(entry)
         failpoint("remove.after")
         # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
         self._try(partial(self._report, logs=logs), entry)
+
+    def _tell_end(self, entry: Entry, attempt: Attempt, *, retried: bool) -> None:
+        """Count and trace an attempt whose end is in the ledger."""
+        self.metrics.attempt_ended(attempt, entry.launched_at, retried=retried)
+        times = AttemptTimes(entry.queued_at, entry.claimed_at, entry.launched_at, time.time())
+        try:
+            self.tracer.attempt_ended(entry.traceparent, entry.job_id, attempt, times)
+        except Exception:  # what is shown of a job must never change what becomes of it
+            logger.exception("job %s: its trace could not be made", entry.job_id, extra=action(Action.STEP_FAILED))
 
     def _keep_output(self, entry: Entry, text: str) -> str:
         assert self.store is not None
@@ -719,7 +736,7 @@ class Runner:
             )
             self._drop(entry)
             return True
-        self.metrics.attempt_ended(last, entry.launched_at, retried=True)
+        self._tell_end(entry, last, retried=True)
         self._remove_service(entry)
         logger.info(
             "job %s: %s", entry.job_id, why, extra=action(Action.JOB_RETRYING, cause=last.cause, delay=round(delay, 1))

@@ -142,6 +142,10 @@ class Settings(BaseSettings):
     metrics_interval: Seconds = Field(5.0, ge=0.1, le=3600)
     """Seconds between two looks at the ledger for the metrics; six short commands each."""
 
+    traces: bool = False
+    """Send OpenTelemetry traces of all attempts by OTLP over HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT and its kin
+    say. Needs jaas[otel]. Without it a job's container is still told its producer's trace."""
+
     shutdown_timeout: Seconds = Field(60.0, ge=1, le=3600)
     """Seconds that a shutdown may take. Handing over takes a moment; one that hangs because Redis does not answer is
     ended without it. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
