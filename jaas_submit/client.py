@@ -331,7 +331,7 @@ class Client:
                 # The record is the job; should the message not get through, a worker takes the record up without it.
                 with contextlib.suppress(LedgerUnavailable):
                     broker.publish(self.app, job_id, spec, self.queue)
-        return JobHandle(self, made.job_id, existing=made.job_id != job_id)
+        return JobHandle(self, made.job_id)
 
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
         """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.

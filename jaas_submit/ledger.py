@@ -878,6 +878,7 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         image=fields.get("image", ""),
         note=fields.get("note", ""),
         key=fields.get("key", ""),
+        traceparent=fields.get(TRACEPARENT, ""),
         batch=fields.get("batch", ""),
         index=int(fields["index"]) if fields.get("index") else None,
         output=json.loads(fields["output"]) if fields.get("output") else None,
@@ -887,7 +888,6 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
 
 
 def _parse_batch(batch_id: str, row: Mapping[Any, Any]) -> BatchRecord:
-        traceparent=fields.get(TRACEPARENT, ""),
     fields = {_text(k): _text(v) for k, v in row.items()}
     counts = {JobState(name[2:]): int(value) for name, value in fields.items() if name.startswith("n:") and int(value)}
     return BatchRecord(
