@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from jaas_submit import cli_render as render
 from jaas_submit.cli_batch import batch, map_
-from jaas_submit.cli_follow import cancelled, exit_code_of, follow, interrupted
+from jaas_submit.cli_follow import exit_code_of, follow, interrupted
 from jaas_submit.cli_frame import (
     EXIT_CODES,
     EXIT_JAAS,
@@ -28,15 +27,15 @@ from jaas_submit.cli_frame import (
     version_option,
     where_options,
 )
-from jaas_submit.cli_options import job_options, order_of, split_label
+from jaas_submit.cli_manage import EXIT_NO, cancel, explain, list_, replay
+from jaas_submit.cli_options import Order, job_options, order_of
 from jaas_submit.errors import JaasError
 from jaas_submit.goflags import GoCommand
 from jaas_submit.names import service_name
 from jaas_submit.states import JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client
-    from jaas_submit.records import JobRecord
+    from jaas_submit.client import Client, JobHandle
 
 __all__ = ["cli", "main"]
 
@@ -60,9 +59,16 @@ def cli(ctx: click.Context) -> None:
 
 # -- producers --------------------------------------------------------------------------------------------------------
 
+_key_option = click.option("--key", metavar="KEY", help="Idempotency key: if a job with it is known, take that one.")
+_dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Check the description and say on which nodes it would fit; enqueue nothing."
+)
+
 
 @cli.command(cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)
 @job_options
+@_key_option
+@_dry_run_option
 @click.option("-l", "--show-logs/--no-show-logs", default=True, help="Print the container's output (default).")
 @click.option(
     "-r",
@@ -77,6 +83,8 @@ def run(
     where: Where,
     /,
     words: tuple[str, ...],
+    key: str | None,
+    dry_run: bool,
     show_logs: bool,
     remove: bool,
     verbose: bool,
@@ -103,15 +111,20 @@ def run(
     progress = render.Progress(quiet)
     for note in order.notes:
         progress.warn(note)
+    if dry_run:
+        return _dry_run(where, order, progress, as_json)
     if not remove:
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
     with where.client() as client:
-        job_id = client.submit(order.spec).id
-        progress.say(f"job {job_id} is in queue {client.queue}")
+        handle = client.submit(order.spec, key=key)
+        job_id = handle.id
+        progress.say(_said_of(handle, client))
+        # What somebody else has submitted with this key is not ours to give up.
+        patience = None if handle.existing else order.queue_timeout
         try:
             if verbose:
-                _explain(progress, client, job_id)
-            given_up = follow(client, job_id, progress, queue_timeout=order.queue_timeout)
+                _describe(progress, client, job_id)
+            given_up = follow(client, job_id, progress, queue_timeout=patience)
             result = client.result(job_id)
             code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
             if as_json:
@@ -126,9 +139,20 @@ def run(
 
 @cli.command(cls=GoCommand, context_settings={"allow_interspersed_args": False})
 @job_options
+@_key_option
+@_dry_run_option
 @output_options
 @click.pass_obj
-def submit(where: Where, /, words: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
+def submit(
+    where: Where,
+    /,
+    words: tuple[str, ...],
+    key: str | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
     """Enqueue a job and print its id; do not wait for it.
 
     The options are those of `jaas run`; -t sets --pending-timeout and --run-timeout here.
@@ -137,13 +161,17 @@ def submit(where: Where, /, words: tuple[str, ...], as_json: bool, quiet: bool, 
     progress = render.Progress(quiet)
     for note in order.notes:
         progress.warn(note)
+    if dry_run:
+        return _dry_run(where, order, progress, as_json)
     with where.client() as client:
-        job_id = client.submit(order.spec).id
+        handle = client.submit(order.spec, key=key)
         if as_json:
-            render.print_json({"id": job_id, "queue": client.queue, "state": JobState.QUEUED})
+            more = {"state": handle.state, "existing": True} if handle.existing else {"state": JobState.QUEUED}
+            render.print_json({"id": handle.id, "queue": client.queue, **more})
         else:
-            click.echo(job_id)
-            progress.say(f"in queue {client.queue}; `jaas wait {job_id}` follows it")
+            click.echo(handle.id)
+            progress.say(f"{_said_of(handle, client)}; `jaas wait {handle.id}` follows it")
+    return 0
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -250,51 +278,6 @@ def logs(
     return EXIT_JAAS if captured.status is LogStatus.UNAVAILABLE else 0
 
 
-@cli.command("list")
-@click.option(
-    "--state", type=click.Choice([str(state) for state in JobState], case_sensitive=False), help="Only these."
-)
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
-@click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only jobs with this label; may be repeated.")
-@output_options
-@click.pass_obj
-def list_(where: Where, state: str | None, limit: int, label: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """List jobs, youngest first. Quiet: ids only."""
-    wanted = [(*split_label(text), "=" in text) for text in label]
-    with where.client() as client:
-        records = list(_matching(client, JobState(state) if state else None, limit, wanted))
-        now = client.ledger.now()
-    if as_json:
-        for record in records:
-            render.print_json(render.record_json(record))
-    elif quiet:
-        for record in records:
-            click.echo(record.id)
-    elif records:
-        render.print_table(render.LIST_HEADERS, [render.list_row(record, now) for record in records])
-    else:
-        render.Progress(quiet).say("no such jobs")
-
-
-@cli.command()
-@job_ids_argument
-@click.option("--reason", default="cancelled with `jaas cancel`", show_default=True, help="Kept with the job.")
-@output_options
-@click.pass_obj
-def cancel(where: Where, job_ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
-    """Ask for the end of jobs, durably: it is carried out even when no worker is up now."""
-    with where.client() as client:
-
-        def end(job_id: str) -> None:
-            before = client.cancel(job_id, reason)
-            if as_json:
-                render.print_json({"id": job_id, "state_before": before})
-            elif not quiet:
-                click.echo(f"{job_id}: {cancelled(before)}")
-
-        return for_each(job_ids, end)
-
-
 @cli.command()
 @click.option("--result", is_flag=True, help="That of a job's result instead.")
 def schema(result: bool) -> None:
@@ -304,8 +287,8 @@ def schema(result: bool) -> None:
     render.print_json(result_schema() if result else job_schema(), indent=2)
 
 
-cli.add_command(map_)
-cli.add_command(batch)
+for _command in (list_, explain, cancel, replay, map_, batch):
+    cli.add_command(_command)
 
 
 # -- operators --------------------------------------------------------------------------------------------------------
@@ -413,7 +396,30 @@ def _print_output(client: Client, job_id: str, progress: render.Progress) -> Non
         progress.say(note)
 
 
-def _explain(progress: render.Progress, client: Client, job_id: str) -> None:
+def _said_of(handle: JobHandle, client: Client) -> str:
+    if handle.existing:
+        return f"job {handle.id} with this key is there already: {handle.state.lower()}"
+    return f"job {handle.id} is in queue {client.queue}"
+
+
+def _dry_run(where: Where, order: Order, progress: render.Progress, as_json: bool) -> int:
+    """Say on which nodes the job would fit; exit code 1 where it fits on none of them now."""
+    with where.client() as client:
+        fits = client.placement(order.spec)
+    good = [fit for fit in fits if fit.fits]
+    if as_json:
+        nodes = [fit.model_dump(mode="json") for fit in fits]
+        render.print_json({"fits": bool(good) if fits else None, "nodes": nodes, "spec": render.spec_json(order.spec)})
+    elif fits:
+        render.print_table(render.FIT_HEADERS, [render.fit_row(fit) for fit in fits])
+    where_to = (
+        f"it fits on {len(good)} of {len(fits)} nodes" if fits else "no worker has told of any node in the last hour"
+    )
+    progress.say(f"the description is valid; {where_to}; nothing was enqueued")
+    return EXIT_NO if fits and not good else 0
+
+
+def _describe(progress: render.Progress, client: Client, job_id: str) -> None:
     record = client.ledger.get(job_id)
     progress.say(f"{client!r}, service {service_name(job_id, 1)}")
     for name, value in (render.record_json(record)["spec"] or {}).items():
@@ -427,22 +433,6 @@ def _seconds(text: str | None) -> float | None:
         return None if text is None else parse_duration(text)
     except ValueError as error:
         raise click.UsageError(f"--timeout: {error}") from None
-
-
-def _matching(
-    client: Client, state: JobState | None, limit: int, labels: Sequence[tuple[str, str, bool]]
-) -> Iterator[JobRecord]:
-    """Yield up to ``limit`` jobs with all of the labels, page by page."""
-    page, offset, found = max(limit, 100), 0, 0
-    while ids := client.ledger.ids(state, page, offset):
-        offset += page
-        for record in client.ledger.find(ids):
-            has = record.spec.labels if record.spec else {}
-            if all(name in has and (not exact or has[name] == value) for name, value, exact in labels):
-                yield record
-                found += 1
-                if found == limit:
-                    return
 
 
 def main() -> NoReturn:

@@ -74,6 +74,10 @@ _OPTIONS: Final = (
     click.option("--expires", metavar="TIME", help="From now until it is not started any more."),
     click.option("--max-attempts", type=click.IntRange(1), help="Attempts that may fail by the job's own fault."),
     click.option("--max-cluster-retries", type=click.IntRange(0), help="Further ones after the cluster's faults."),
+    click.option(
+        "--backoff", metavar="TIME|KEY=VALUE,...", help="Pause before the next attempt: 10s; kind=constant,delay=1m."
+    ),
+    click.option("--retry-policy", metavar="JSON|FILE", help="The whole retry policy, with rules, in JSON."),
     click.option("--on-node-lost", metavar="wait|retry|fail", help="What to do when its node is down."),
     click.option("--lost-after", metavar="TIME", help="How long the node must have been down for that."),
     click.option("--limit-memory", metavar="SIZE", help="Most memory, such as 512M."),
@@ -157,10 +161,16 @@ def order_of(words: Sequence[str], options: Mapping[str, Any], environ: Mapping[
     _extend(fields, "secrets", [_secret(text) for text in options["secret"]])
     for kind, short in (("limits", "limit"), ("reservations", "reserve")):
         _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
+    if options["retry_policy"]:
+        fields["retry"] = _retry_policy(options["retry_policy"])
     _merge(
         fields,
         "retry",
-        _given(max_attempts=options["max_attempts"], max_cluster_retries=options["max_cluster_retries"]),
+        _given(
+            max_attempts=options["max_attempts"],
+            max_cluster_retries=options["max_cluster_retries"],
+            backoff=_backoff(options["backoff"]) if options["backoff"] else None,
+        ),
     )
     fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
     if options["input"]:
@@ -199,6 +209,31 @@ def _input(text: str) -> Any:
         raise click.UsageError(f"--input: {text[1:]}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"--input: is not valid JSON ({error}); a text needs quotes of its own") from None
+
+
+def _retry_policy(text: str) -> dict[str, Any]:
+    """Return the policy that a JSON object holds, or a file with one."""
+    where = "--retry-policy"
+    try:
+        if not text.lstrip().startswith("{"):
+            where = f"--retry-policy: {text}"
+            with open(text, encoding="utf-8") as file:
+                text = file.read()
+        policy = json.loads(text)
+    except OSError as error:
+        raise click.UsageError(f"{where}: {error.strerror}; give a JSON object, or a file that holds one") from None
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{where} is not valid JSON: {error}") from None
+    if not isinstance(policy, dict):
+        raise click.UsageError(f'{where} must hold a JSON object such as {{"max_attempts": 3}}')
+    return policy
+
+
+_BACKOFF_KEYS: Final = {key: key for key in ("kind", "delay", "factor", "cap", "jitter")}
+
+
+def _backoff(text: str) -> dict[str, str]:
+    return _pairs("--backoff", text, _BACKOFF_KEYS) if "=" in text else {"delay": text}
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -15,19 +15,27 @@ import click
 from jaas_submit.states import Cause, JobState
 
 if TYPE_CHECKING:
+    from jaas_submit.explain import NodeFit
     from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs
+    from jaas_submit.spec import JobSpec
 
 __all__ = [
+    "DEAD_HEADERS",
+    "FIT_HEADERS",
     "LIST_HEADERS",
     "Progress",
+    "dead_row",
     "duration",
+    "fit_row",
     "list_row",
     "logs_note",
     "print_details",
     "print_json",
+    "print_lines",
     "print_logs",
     "print_table",
     "record_json",
+    "spec_json",
     "status_rows",
 ]
 
@@ -45,6 +53,8 @@ _COLOURS: Final[dict[str, str]] = {
 
 _WIDEST_JOB: Final = 60
 LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "JOB", "WHY")
+DEAD_HEADERS: Final = ("ID", "CAUSE", "EXIT", "ATTEMPTS", "GAVE UP", "NODE", "REPLAYED", "JOB", "WHY")
+FIT_HEADERS: Final = ("NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT")
 
 
 class Progress:
@@ -134,6 +144,12 @@ def _print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """Print sentences, one a line."""
+    for line in lines:
+        click.echo(_clean(line))
+
+
 def print_details(rows: Iterable[tuple[str, str]], *, blank_before: bool) -> None:
     """Print names and values, one a line; what is empty is left out."""
     if blank_before:
@@ -154,7 +170,6 @@ def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
     ran = end.duration if end else None
     if record.state is JobState.RUNNING and record.started_at:
         ran = max(now - record.started_at.timestamp(), 0)
-    label = record.label
     return (
         record.id,
         record.state,
@@ -162,9 +177,40 @@ def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
         duration(now - record.created_at.timestamp(), coarse=True),
         "-" if ran is None else duration(ran),
         record.node or "-",
-        label if len(label) <= _WIDEST_JOB else label[: _WIDEST_JOB - 3] + "...",
+        _short(record.label),
         _why(record),
     )
+
+
+def dead_row(record: JobRecord, now: float) -> tuple[str, ...]:
+    """Return the cells of a job that gave up, under ``DEAD_HEADERS``.
+
+    Args:
+        record: the job.
+        now: Redis' clock, in seconds since the epoch.
+    """
+    last = record.last
+    return (
+        record.id,
+        str(last.cause) if last else "-",
+        _exit_code(last) or "-",
+        str(sum(attempt.number > 0 for attempt in record.attempts)),
+        f"{duration(now - record.updated_at.timestamp(), coarse=True)} ago",
+        record.node or "-",
+        "yes" if record.replayed_by else "-",
+        _short(record.label),
+        last.reason if last else "",
+    )
+
+
+def fit_row(fit: NodeFit) -> tuple[str, ...]:
+    """Return the cells of a node under ``FIT_HEADERS``."""
+    free = f"{fit.free_memory / 2**20:,.0f} MiB"
+    return (fit.hostname, "yes" if fit.fits else "no", f"{fit.free_cpus:g}", free, "; ".join(fit.reasons))
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _WIDEST_JOB else label[: _WIDEST_JOB - 3] + "..."
 
 
 def _why(record: JobRecord) -> str:
@@ -230,10 +276,20 @@ def record_json(record: JobRecord, *, show_env: bool = False) -> dict[str, Any]:
         show_env: whether the values of variables are shown; they often are secrets.
     """
     data = record.model_dump(mode="json", exclude={"spec"})
-    spec = record.spec.to_wire() if record.spec else None
-    if spec and "env" in spec and not show_env:
-        spec["env"] = dict.fromkeys(spec["env"], "***")
-    return {**data, "spec": spec}
+    return {**data, "spec": spec_json(record.spec, show_env=show_env) if record.spec else None}
+
+
+def spec_json(spec: JobSpec, *, show_env: bool = False) -> dict[str, Any]:
+    """Return a description as a JSON object.
+
+    Args:
+        spec: the description.
+        show_env: whether the values of variables are shown; they often are secrets.
+    """
+    fields = spec.to_wire()
+    if "env" in fields and not show_env:
+        fields["env"] = dict.fromkeys(fields["env"], "***")
+    return fields
 
 
 def print_logs(lines: Iterable[LogLine], *, timestamps: bool = False) -> None:

@@ -120,10 +120,12 @@ class JobHandle:
     Args:
         client: whose connections it uses.
         job_id: the job's id, which is Celery's task id too.
+        existing: whether ``submit`` found a job with its key and enqueued nothing.
     """
 
-    def __init__(self, client: Client, job_id: str) -> None:
+    def __init__(self, client: Client, job_id: str, *, existing: bool = False) -> None:
         self.id = job_id
+        self.existing = existing
         self._client = client
 
     def __repr__(self) -> str:
@@ -331,7 +333,7 @@ class Client:
                 # The record is the job; should the message not get through, a worker takes the record up without it.
                 with contextlib.suppress(LedgerUnavailable):
                     broker.publish(self.app, job_id, spec, self.queue)
-        return JobHandle(self, made.job_id)
+        return JobHandle(self, made.job_id, existing=made.job_id != job_id)
 
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
         """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.
@@ -363,7 +365,8 @@ class Client:
 
         Args:
             job_id: the job that gave up (or succeeded).
-            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``.
+            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``; of objects (``env``,
+                ``limits``, ``retry``, ...) only the entries that are named.
 
         Raises:
             UnknownJob: there is no record.
@@ -374,8 +377,7 @@ class Client:
             raise SpecError(f"job {job_id} is {record.state}; only a job that has ended can be replayed")
         if record.spec is None:
             raise SpecError(f"job {job_id} had no valid description, so that there is nothing to replay")
-        spec = JobSpec.parse({**record.spec.to_wire(), **changes}) if changes else record.spec
-        return self._submit(spec, replay_of=job_id)
+        return self._submit(record.spec.changed(changes), replay_of=job_id)
 
     def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
         """Submit several different jobs; return their handles in the same order. For one job per input see ``map``."""
@@ -579,7 +581,7 @@ class Client:
         """
         found: list[JobRecord] = []
         for record in self._scan(state):
-            if labels and not (record.spec and labels.items() <= record.spec.labels.items()):
+            if not _has_labels(record, labels):
                 continue
             if cause and not (record.last and record.last.cause is cause):
                 continue
@@ -588,10 +590,26 @@ class Client:
                 break
         return found
 
+    def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
+        """Return the records of all jobs that have not ended.
+
+        Args:
+            labels: only jobs whose description has all these labels.
+        """
+        found: list[JobRecord] = []
+        ids = self.ledger.active()
+        for start in range(0, len(ids), _CHUNK):
+            records = self.ledger.find(ids[start : start + _CHUNK])
+            found += [record for record in records if not record.terminal and _has_labels(record, labels)]
+        return found
+
     def _scan(self, state: JobState | None, page: int = 500) -> Iterator[JobRecord]:
         offset = 0
+        seen: set[str] = set()
         while ids := self.ledger.ids(state, page, offset):
-            yield from self.ledger.find(ids)
+            # While we read, younger jobs push the others down the list.
+            yield from self.ledger.find([job_id for job_id in ids if job_id not in seen])
+            seen.update(ids)
             offset += len(ids)
 
 
@@ -730,6 +748,10 @@ class AsyncClient:
         """Return on which nodes a job would fit; see ``Client.placement``."""
         return await asyncio.to_thread(self.sync.placement, spec)
 
+    async def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
+        """Return the records of all jobs that have not ended; see ``Client.active``."""
+        return await asyncio.to_thread(self.sync.active, labels)
+
     async def history(
         self,
         state: JobState | None = None,
@@ -748,6 +770,10 @@ def _result(record: JobRecord, logs: Logs | None) -> JobResult:
         stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
     )
     return JobResult.of(record, output)
+
+
+def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
+    return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())
 
 
 def _no_logs(record: JobRecord) -> Logs:

@@ -271,7 +271,8 @@ def _where_it_is(record: JobRecord, ahead: int, workers: int, now: datetime) -> 
         case JobState.WAITING:
             said.append(f"For {since} it has waited for the jobs that it comes after, or for a place in its batch.")
         case JobState.QUEUED:
-            said.append(f"It has been queued for {since}; {_count(ahead, 'job')} submitted earlier still in the queue.")
+            others = f"{_count(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
+            said.append(f"It has been queued for {since}; {others}.")
             said.append(_who_takes_it(record, ahead, workers))
         case JobState.LAUNCHING:
             said.append(f"Worker {record.holder or '(none now)'} is creating its service, for {since} now.")

@@ -731,6 +731,15 @@ class Ledger:
         with _reach("jobs"):
             return [_text(item) for item in self.client.zrevrange(key, offset, offset + limit - 1)]
 
+    def active(self) -> list[str]:
+        """Return the ids of all jobs that have not ended, as they were at one moment, youngest first in each state."""
+        with _reach("jobs"):
+            pipe = self.client.pipeline()  # one transaction: no job moves on from one state to the next in between
+            for state in JobState:
+                if state not in TERMINAL:
+                    pipe.zrevrange(self._key("state", state), 0, -1)
+            return [_text(job_id) for ids in pipe.execute() for job_id in ids]
+
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs there are in each state."""
         with _reach("counts"):

@@ -344,6 +344,24 @@ class JobSpec(Model):
             raise SpecError("the description's field names must be texts")
         return cls(**data)
 
+    def changed(self, changes: Mapping[str, Any]) -> JobSpec:
+        """Return the description with some fields replaced; of objects only the entries that are named.
+
+        Args:
+            changes: such as ``{"image": "app:2", "limits": {"memory": "2G"}, "env": {"LEVEL": "3"}}``.
+
+        Raises:
+            SpecError: a change is not valid.
+        """
+        fields = self.to_wire()
+        for name, value in changes.items():
+            old = fields.get(name)
+            if isinstance(old, dict) and isinstance(value, Mapping) and name not in {"input", "gather"}:
+                fields[name] = {**old, **value}
+            else:
+                fields[name] = value
+        return JobSpec.parse(fields)
+
     def to_wire(self) -> dict[str, Any]:
         """Return the plain JSON object that goes into the message: only what differs from the defaults, and version."""
         return {"version": self.version, **self.model_dump(mode="json", exclude_defaults=True)}

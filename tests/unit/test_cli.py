@@ -6,9 +6,7 @@ import json
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,6 @@ from jaas_submit import (
     LogLine,
     Logs,
     LogStatus,
-    broker,
     cli_follow,
 )
 from jaas_submit.cli import cli
@@ -36,99 +33,7 @@ from jaas_submit.client import JobHandle
 from jaas_submit.errors import NotAManager
 from jaas_submit.ledger import Ledger
 from jaas_submit.schema import result_schema
-
-START = datetime(2026, 11, 23, 12, tzinfo=UTC)
-HOLDER = "worker-1"
-OUTPUT = (
-    LogLine("2026-11-23T12:00:00.1Z", "stdout", "one\n"),
-    LogLine("2026-11-23T12:00:00.2Z", "stderr", "two\n"),
-    LogLine("2026-11-23T12:00:00.3Z", "stdout", "three\n"),
-)
-
-
-def ended(cause: Cause = Cause.EXIT, code: int | None = 0, reason: str = "", number: int = 1) -> Attempt:
-    """Return an attempt that ended so."""
-    state = JobState.FAILED
-    if cause is Cause.CANCELLED:
-        state = JobState.CANCELLED
-    elif code == 0:
-        state = JobState.SUCCEEDED
-    return Attempt(
-        number=number,
-        state=state,
-        cause=cause,
-        exit_code=code,
-        reason=reason,
-        node="node1",
-        service="jaas-x-1",
-        container_id="c1",
-        started_at=START,
-        finished_at=START + timedelta(seconds=1.5),
-    )
-
-
-class Stage:
-    """Plays the worker's part in the ledger, and runs the command line."""
-
-    def __init__(self, ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ledger = ledger
-        self.environ = {
-            "JAAS_REDIS_URL": url,
-            "JAAS_PREFIX": ledger.prefix,
-            "JAAS_QUEUE": ledger.prefix,
-            "JAAS_REDIS_URL_FILE": None,
-            "NO_COLOR": None,
-        }
-        self.script: Callable[[str], None] | None = None
-        self.threads: list[threading.Thread] = []
-        monkeypatch.setattr(broker, "publish", self._published)
-
-    def _published(self, _app: object, job_id: str, *_: object, **__: object) -> None:
-        if self.script:
-            thread = threading.Thread(target=self.script, args=(job_id,), name=f"play {job_id}")
-            self.threads.append(thread)
-            thread.start()
-
-    def jaas(self, *args: str, stdin: str | None = None) -> click.testing.Result:
-        result = click.testing.CliRunner().invoke(
-            cli, list(args), input=stdin, env=self.environ, prog_name="jaas", catch_exceptions=False
-        )
-        for thread in self.threads:
-            thread.join(10)
-        return result
-
-    def play(self, end: Attempt, lines: Sequence[LogLine] = OUTPUT, status: LogStatus = LogStatus.COMPLETE) -> None:
-        """Have the next job launched, run and ended."""
-
-        def act(job_id: str) -> None:
-            self.launch(job_id)
-            logs = None if end.number == 0 else Logs(tuple(lines), status, "" if status == "complete" else "no more")
-            assert self.ledger.finish(job_id, HOLDER, [end], logs)
-
-        self.script = act
-
-    def launch(self, job_id: str) -> None:
-        """Take a job through the states, up to its running container."""
-        self.ledger.renew(HOLDER, 60, {})
-        assert self.ledger.claim(job_id, HOLDER).action == "launch"
-        assert self.ledger.move(job_id, HOLDER, JobState.PENDING, detail="no suitable node (1 node not available)")
-        assert self.ledger.move(job_id, HOLDER, JobState.RUNNING, node="node1", started_at=START.timestamp())
-
-    def add(self, spec: JobSpec | None = None, end: Attempt | None = None, logs: Logs | None = None) -> str:
-        """Return the id of a job that is there already."""
-        spec = spec or JobSpec(image="alpine", command=["echo", "hi"])
-        job_id = f"job-{len(self.ledger.ids(limit=1000)) + 1}"
-        self.ledger.create(job_id, spec, self.ledger.prefix)
-        if end:
-            self.launch(job_id)
-            assert self.ledger.finish(job_id, HOLDER, [end], logs or Logs(OUTPUT))
-        return job_id
-
-
-@pytest.fixture
-def stage(ledger: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    return Stage(ledger, redis_url, monkeypatch)
-
+from tests.support.stage import HOLDER, Stage, ended
 
 # -- run --------------------------------------------------------------------------------------------------------------
 

@@ -56,11 +56,11 @@ QUEUED, PENDING, RUNNING, BACKOFF = JobState.QUEUED, JobState.PENDING, JobState.
 @pytest.mark.parametrize(
     ("ahead", "workers", "first", "second"),
     [
-        (0, 0, "0 jobs submitted earlier", "No worker is up: start one"),
-        (7, 0, "7 jobs submitted earlier", "No worker is up: start one"),
-        (1, 1, "1 job submitted earlier", "1 worker is up and taking jobs in order, as JAAS_MAX_IN_FLIGHT"),
-        (7, 3, "7 jobs submitted earlier", "3 workers are up and taking jobs in order, as JAAS_MAX_IN_FLIGHT"),
-        (0, 3, "0 jobs submitted earlier", "the next one in queue 'jaas'; see that one consumes that queue"),
+        (0, 0, "0 jobs submitted earlier are still", "No worker is up: start one"),
+        (7, 0, "7 jobs submitted earlier are still", "No worker is up: start one"),
+        (1, 1, "1 job submitted earlier is still", "1 worker is up and taking jobs in order, as JAAS_MAX_IN_FLIGHT"),
+        (7, 3, "7 jobs submitted earlier are still", "3 workers are up and taking jobs in order, as"),
+        (0, 3, "0 jobs submitted earlier are still", "the next one in queue 'jaas'; see that one consumes that queue"),
     ],
 )
 def test_a_queued_job_is_told_its_place_and_who_would_take_it(
