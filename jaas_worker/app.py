@@ -158,6 +158,9 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         broker_transport="jaas_worker.transport:Transport" if settings.redis_url.startswith("redis") else None,
         # Each thread has its own connection to the results; a dead one must not hold it up for long.
         redis_socket_timeout=_REDIS_TIMEOUT,
+        # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for
+        # longer than this (80 seconds), and with it the rest of the workflow.
+        task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
         broker_connection_retry=True,
         broker_connection_max_retries=None,
         broker_transport_options={

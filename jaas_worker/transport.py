@@ -96,6 +96,13 @@ class QoS(stock.QoS):
         else:
             super().append(message, delivery_tag)
 
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        try:
+            super().restore_unacked_once(stderr)
+        except Exception as error:  # noqa: BLE001 (the stock one stumbles over its own closed connection, too)
+            # With Redis away nothing can be given back, and nothing needs to be: it is noted there, and comes again.
+            logger.debug("messages could not be given back now: %r", error)
+
     def restore_unacked(self, client: Any = None) -> Any:
         """Put back what was received and not acknowledged, if there still is a connection to do it by.
 
