@@ -91,7 +91,8 @@ def test_a_dead_letter_is_replayed_with_changes_and_linked_both_ways(client: Cli
     assert same.record().spec == original.spec
     spec = changed.record().spec
     assert spec is not None
-    assert (spec.env, spec.limits, spec.labels) == ({"LUCK": "good"}, Resources(memory="64M"), labels)
+    assert spec.env == {"LUCK": "good", "OTHER": "kept"}
+    assert (spec.limits, spec.labels) == (Resources(memory="64M"), labels)
     assert f"It was replayed as job {changed.id}." in client.explain(dead.id).sentences
     assert f"It is a replay of job {dead.id}." in client.explain(changed.id).sentences
     first, *later = [line.split()[0] for line in witness.starts()]

@@ -1,4 +1,4 @@
-"""`expires` and `deadline` of jobs that wait in the queue: nobody starts them late, also where nobody could for long."""
+"""`expires` and `deadline` of jobs that wait in the queue: none is started late, and none waits on for a free place."""
 
 from __future__ import annotations
 
