@@ -29,7 +29,7 @@ from kombu.utils.json import loads
 
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Channel", "Transport", "options"]
+__all__ = ["Channel", "Poller", "QoS", "Transport", "options"]
 
 logger = logging.getLogger(__name__)
 
