@@ -9,9 +9,10 @@ from typing import Any, Final
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from jaas_submit.errors import JobFailed, LedgerUnavailable
-from jaas_submit.names import job_id_of
+from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.records import Attempt
 from jaas_submit.states import Cause
+from jaas_worker.envelope import DEFECT, is_task_id, task_defect, task_name
 from jaas_worker.logsetup import Action, action
 from jaas_worker.observe import refused_outcome
 
@@ -52,6 +53,21 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
     return True
 
 
+def _decoded(message: Any) -> tuple[Any, str]:
+    """Return a message's decoded body, and what is wrong with it; None where it cannot be decoded."""
+    if wrong := message.headers.get(DEFECT):
+        return None, str(wrong)
+    try:
+        return message.payload, ""
+    except Exception as error:  # noqa: BLE001 (kombu maps most, and not all, of what a decoder may raise)
+        return None, f"the message cannot be decoded: {_why(error)}"
+
+
+def _why(error: Exception) -> str:
+    # Decoders tell the position; what a look-up failed for is part of the message.
+    return "its encoding is not known here" if isinstance(error, LookupError) else str(error)[:200]
+
+
 class Consumer(CeleryConsumer):
     """Consumes the jobs' queue, and the default one as long as nobody else uses it."""
 
@@ -77,20 +93,47 @@ class Consumer(CeleryConsumer):
             client.connection_pool.disconnect(inuse_connections=False)
         super().on_connection_error_after_connected(exc)
 
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def receive(message: Any) -> None:
+            payload, wrong = _decoded(message)
+            name = task_name(message.headers, payload)
+            if name != TASK_RUN and self._queue_of(message) == FOREIGN_QUEUE:
+                self._leave_to_others(message, name)
+                return
+            if not wrong and name is None:
+                wrong = "the message has no task name: it was not sent by Celery"
+            if not wrong and (defect := task_defect(message.headers, payload)):
+                wrong = f"the message is not valid: {defect}"
+            if wrong:
+                self._refuse(message, wrong)
+                return
+            try:
+                handle(message)
+            except Exception as error:
+                # A KeyError counts as a connection error with kombu's Redis transport; in here it is none.
+                if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):
+                    raise
+                logger.exception("a message could not be handled", extra=action(Action.JOB_REFUSED))
+                self._refuse(message, f"the message could not be handled ({type(error).__name__})")
+
+        return receive
+
+    def _leave_to_others(self, message: Any, name: object) -> None:
+        message.requeue()
+        logger.warning(
+            "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
+            "send jaas.run with queue=%r",
+            FOREIGN_QUEUE,
+            name,
+            self.app.jaas.settings.queue,
+            extra=action(Action.QUEUE_FOREIGN),
+        )
+        self.cancel_task_queue(FOREIGN_QUEUE)
+
     def on_unknown_task(self, _body: Any, message: Any, _exc: Exception) -> None:
-        name = (message.headers or {}).get("task")
-        if self._queue_of(message) == FOREIGN_QUEUE:
-            message.requeue()
-            logger.warning(
-                "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
-                "send jaas.run with queue=%r",
-                FOREIGN_QUEUE,
-                name,
-                self.app.jaas.settings.queue,
-                extra=action(Action.QUEUE_FOREIGN),
-            )
-            self.cancel_task_queue(FOREIGN_QUEUE)
-            return
+        name = task_name(message.headers, _decoded(message)[0])
         self._refuse(message, f"{name!r} is no task of jaas; send jaas.run")
 
     def on_unknown_message(self, _body: Any, message: Any) -> None:
@@ -100,7 +143,7 @@ class Consumer(CeleryConsumer):
         self._refuse(message, f"the message is not valid: {exc}")
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        self._refuse(message, f"the message cannot be decoded: {exc}")
+        self._refuse(message, f"the message cannot be decoded: {_why(exc)}")
 
     @staticmethod
     def _queue_of(message: Any) -> str:
@@ -108,16 +151,17 @@ class Consumer(CeleryConsumer):
 
     def _refuse(self, message: Any, reason: str) -> None:
         """Record the message as a failed job, then take it off the queue; its content is shown nowhere."""
-        headers = message.headers if isinstance(message.headers, dict) else {}
-        task_id = headers.get("id") or ""
+        payload, _ = _decoded(message)
+        fields = {**payload, **message.headers} if isinstance(payload, dict) else message.headers
+        task_id = fields["id"] if is_task_id(fields.get("id")) else ""
         try:
-            recorded = record_refusal(self.app, str(task_id), self._queue_of(message), reason)
+            recorded = record_refusal(self.app, task_id, self._queue_of(message), reason)
         except LedgerUnavailable as error:
             # Not acknowledged, so that it comes again.
             logger.warning("a bad message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
             return
         if task_id and recorded:
-            self.app.backend.mark_as_failure(str(task_id), JobFailed(reason))
+            self.app.backend.mark_as_failure(task_id, JobFailed(reason))
             if self.event_dispatcher:
-                self.event_dispatcher.send("task-failed", uuid=str(task_id), exception=f"JobFailed({reason!r})")
+                self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"JobFailed({reason!r})")
         message.ack_log_error(logger, self.connection_errors)

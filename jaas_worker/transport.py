@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import select
+import uuid
 import weakref
 from collections.abc import Callable
 from queue import Empty
@@ -27,6 +28,7 @@ from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
+from jaas_worker.envelope import DEFECT, entry_defect, is_task_id
 from jaas_worker.logsetup import Action, action
 
 __all__ = ["Channel", "Poller", "QoS", "Transport", "options"]
@@ -190,11 +192,8 @@ class Channel(stock.Channel):
         self._queue_cycle.rotate(queue)
         try:
             message = loads(bytes_to_str(item))
-        except UnicodeDecodeError as error:
-            self.connection.poisoned("?", len(error.object), "it is not UTF-8 text")
-            return True
-        except ValueError as error:
-            self.connection.poisoned("?", len(getattr(error, "doc", "")), f"it is not JSON ({error})")
+        except (ValueError, RecursionError) as error:
+            self.connection.poisoned(queue, len(item), f"it is not JSON ({error})")
             return True
         properties = message.get("properties") if isinstance(message, dict) else None
         self.fetched = properties.get("delivery_tag") if isinstance(properties, dict) else None
@@ -231,6 +230,31 @@ def _readable(connection: Any) -> bool:
     return bool(poller.poll(0))
 
 
+def _stand_in(entry: Any, queue: str, wrong: str) -> dict[str, Any]:
+    """Return what is handed on instead of an entry that kombu cannot make a message of.
+
+    It has the entry's delivery tag, by which the entry is acknowledged, and its task id, under which it is recorded;
+    empty for an entry that has neither.
+    """
+    headers, properties = (entry.get(name) if isinstance(entry, dict) else None for name in ("headers", "properties"))
+    headers = headers if isinstance(headers, dict) else {}
+    properties = properties if isinstance(properties, dict) else {}
+    tag, where = properties.get("delivery_tag"), properties.get("delivery_info")
+    if not (is_task_id(tag) or is_task_id(headers.get("id"))):
+        return {}
+    kept = {name: headers[name] for name in ("id", "task") if is_task_id(headers.get(name))}
+    return {
+        "headers": {**kept, DEFECT: f"the queue entry is no message of Celery: {wrong}"},
+        "body": "",
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "properties": {
+            "delivery_tag": tag if is_task_id(tag) else str(uuid.uuid4()),
+            "delivery_info": where if isinstance(where, dict) else {"exchange": "", "routing_key": queue},
+        },
+    }
+
+
 class Transport(stock.Transport):
     """Reports entries that are no messages."""
 
@@ -253,14 +277,23 @@ class Transport(stock.Transport):
                     pool.disconnect(inuse_connections=False)
 
     def _deliver(self, message: Any, queue: str | None) -> None:
-        channel = self.channels[0] if self.channels else None
-        if channel is not None:
-            try:
+        wrong = self._defect(message)
+        if not wrong:
+            super()._deliver(message, queue)
+        elif stand_in := _stand_in(message, queue or "?", wrong):
+            super()._deliver(stand_in, queue)
+        else:
+            self.poisoned(queue or "?", len(str(message)), f"it is no message of Celery: {wrong}")
+
+    def _defect(self, message: Any) -> str:
+        if wrong := entry_defect(message):
+            return wrong
+        try:
+            for channel in (self.channels or [])[:1]:
                 channel.Message(message, channel=channel)
-            except Exception as error:  # noqa: BLE001 (whatever is wrong with it, it is no message)
-                self.poisoned(queue or "?", len(str(message)), f"it is no message of Celery ({error!r})")
-                return
-        super()._deliver(message, queue)
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with it, it is no message)
+            return type(error).__name__
+        return ""
 
     def poisoned(self, queue: str, size: int, reason: str) -> None:
         """Hand a bad entry to whoever records it. Its content is not shown: it may be a job's, cut in half."""
