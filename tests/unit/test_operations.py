@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,13 @@ def test_each_figure_is_shown_or_watched() -> None:
     exposed = {metric.name for metric in Metrics().registry.collect() if metric.name.startswith("jaas_")}
     looked_at = (MONITORING / "alerts.yml").read_text() + json.dumps(DASHBOARD)
     assert {name for name in exposed if name not in looked_at} == set()
+
+
+@pytest.mark.parametrize("extra", ["", "cli", "worker", "flower"])
+def test_what_the_images_install_has_an_exact_version(extra: str) -> None:
+    """A package that the constraints do not name is whatever the day brings, and missing where there is no registry."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    pinned = set(re.findall(r"^([\w.-]+)==", (ROOT / "docker" / "constraints.txt").read_text(), re.MULTILINE))
+    names = {re.split(r"[\[<>=~! ]", text)[0] for text in wanted if not text.startswith("jaas[")}
+    assert names - pinned == set()
