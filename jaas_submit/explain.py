@@ -187,6 +187,9 @@ def _ago(then: datetime, now: datetime) -> str:
     return _span((now - then).total_seconds())
 
 
+_KILLED: Final = 137
+"""Exit code of a process that was killed with SIGKILL: by the kernel for its memory, or by somebody."""
+
 _CAUSES: Final[dict[Cause, tuple[str, str]]] = {
     Cause.EXIT: ("its process ended by itself", ""),
     Cause.OOM: (
@@ -309,6 +312,10 @@ def _how_it_ended(record: JobRecord) -> list[str]:
         return [f"It succeeded{where} with exit code 0."]
     verb = {JobState.CANCELLED: "was cancelled", JobState.SKIPPED: "was skipped"}.get(record.state, "failed")
     words, advice = _CAUSES[last.cause]
+    if last.cause is Cause.EXIT and last.exit_code == _KILLED:
+        advice = (
+            "137 is a SIGKILL; it may have run out of memory, which an engine does not always tell: raise limits.memory"
+        )
     code = f", exit code {last.exit_code}" if last.exit_code is not None else ""
     said = [f"It {verb}{where}: {words} (cause {last.cause}{code}{'; ' + last.reason if last.reason else ''})."]
     if not any(attempt.container_id or attempt.started_at for attempt in record.attempts):

@@ -42,6 +42,7 @@ from jaas_worker.logsetup import Action, about, about_job, action
 from jaas_worker.metrics import Metrics
 from jaas_worker.observe import (
     StopRequest,
+    attempt_task,
     gone_outcome,
     lost_outcome,
     outcome_of,
@@ -876,11 +877,22 @@ class Runner:
                 self._stop(
                     entry, StopRequest(Cause.RUN_TIMEOUT, f"ran longer than run_timeout ({spec.run_timeout:g} s)")
                 )
-        elif spec.pending_timeout is not None and now - entry.launched > spec.pending_timeout:
-            why = f": {entry.detail}" if entry.detail else ""
-            reason = f"no running container within pending_timeout ({spec.pending_timeout:g} s){why}"
-            unplaced = entry.detail.startswith("no suitable node")
-            self._stop(entry, StopRequest(Cause.UNSCHEDULABLE if unplaced else Cause.PENDING_TIMEOUT, reason))
+        elif spec.pending_timeout is not None and now - entry.launched > spec.pending_timeout and entry.stop is None:
+            self._finishers.submit(self._stop_pending, entry)
+
+    @about_job
+    def _stop_pending(self, entry: Entry) -> None:
+        """End an attempt that has waited for too long, with what the swarm says of it now, and not when last seen."""
+        spec, detail = entry.spec, entry.detail
+        assert spec is not None
+        with contextlib.suppress(TemporaryError, EngineRefused):
+            task = attempt_task(self.engine.tasks_of(entry.service_id))
+            if task is not None and (task.ended or task.state == "running"):
+                return  # just now: the tracker will see it
+            detail = (waiting_reason(task) if task is not None else "") or detail
+        reason = f"no running container within pending_timeout ({spec.pending_timeout:g} s){detail and ': ' + detail}"
+        unplaced = detail.startswith("no suitable node")
+        self._stop(entry, StopRequest(Cause.UNSCHEDULABLE if unplaced else Cause.PENDING_TIMEOUT, reason))
 
     def _check_lost(self, entry: Entry, now: float) -> None:
         """Act on a job whose node is down, as its policy says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +27,7 @@ class SlowRegistry:
         self._over = threading.Event()
         config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [_digest(b"x")]}}
         self._config = json.dumps(config).encode()
-        self._layer = _digest(b"a layer that never comes")
+        self._layer = _digest(uuid.uuid4().bytes)  # engines download a layer once for all who pull it
         self._manifest = json.dumps(
             {
                 "schemaVersion": 2,

@@ -255,6 +255,15 @@ def test_each_cause_is_explained_in_words_with_what_may_help(cause: Cause) -> No
     assert all(text.startswith("What may help: ") and advice in text for text in helps)
 
 
+def test_a_kill_may_have_been_for_memory_also_where_the_engine_does_not_say_so() -> None:
+    def helps(cause: Cause, code: int) -> str:
+        return said(record(JobState.FAILED, attempt(cause=cause, exit_code=code, container_id="c")))[-1]
+
+    assert "it may have run out of memory" in helps(Cause.EXIT, 137)
+    assert "it may have run out of memory" not in helps(Cause.EXIT, 136)
+    assert "it may have run out of memory" not in helps(Cause.RUN_TIMEOUT, 137)
+
+
 def test_a_success_is_said_shortly_also_when_it_came_late() -> None:
     end = attempt(2, state=JobState.SUCCEEDED, exit_code=0, node="n2", container_id="c2")
     assert said(record(JobState.SUCCEEDED, end)) == ["It succeeded on n2 with exit code 0."]
