@@ -73,7 +73,11 @@ def test_a_job_that_waits_in_the_worker(
     assert all(ended(client, other).ok for other in others)
     check_cancelled(client, docker_api, handle.id, "while it waits")
     assert witness.starts(handle.id) == []
-    eventually(lambda: client.ledger.client.hlen("unacked") == 0, LONG, "its message to be acknowledged")
+    eventually(
+        lambda: client.ledger.client.hlen(f"{client.ledger.prefix}:unacked") == 0,
+        LONG,
+        "its message to be acknowledged",
+    )
 
 
 @pytest.mark.usefixtures("worker")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import docker
 import pytest
 import redis
@@ -59,10 +57,14 @@ def test_a_second_message_while_the_job_runs(client: Client, witness: Witness, d
     eventually(lambda: active(client) == [], LONG)
 
 
+def unacknowledged(client: Client) -> int:
+    """Return how many messages the workers have received and not acknowledged."""
+    return int(client.ledger.client.hlen(f"{client.ledger.prefix}:unacked"))
+
+
 def messages(client: Client) -> int:
     """Return how many messages wait in the queue, or have been received and not acknowledged."""
-    queue = client.ledger.client
-    return int(queue.llen(client.queue)) + int(queue.hlen("unacked"))
+    return int(client.ledger.client.llen(client.queue)) + unacknowledged(client)
 
 
 def test_a_second_message_after_the_end_changes_nothing(client: Client, witness: Witness) -> None:
@@ -90,33 +92,55 @@ def test_two_messages_of_a_foreign_producer_with_the_same_id(client: Client, wit
     eventually(lambda: active(client) == [], LONG)
 
 
-@pytest.fixture
-def impatient(jaas: Installation) -> Iterator[Connection]:
-    """Somebody else's client of the same Redis, with the shortest possible visibility_timeout."""
-    with Connection(jaas.redis_url, transport_options={"visibility_timeout": 1}) as connection:
-        yield connection
+def put_back_by(connection: Connection) -> None:
+    """Do what a client does now and then: put messages back that are older than its visibility_timeout."""
+    connection.default_channel.qos.restore_visible(num=100, interval=1)
 
 
-def test_a_foreign_client_with_a_short_visibility_timeout_puts_messages_back(
-    client: Client, witness: Witness, impatient: Connection, worker: WorkerProcess
+def test_a_foreign_client_with_a_short_visibility_timeout_does_not_reach_our_messages(
+    jaas: Installation, client: Client, witness: Witness, worker: WorkerProcess
 ) -> None:
+    running, waiting = occupy(client, witness)
+    received = worker.log.count("received")
+    with Connection(jaas.redis_url, transport_options={"visibility_timeout": 0}) as impatient:
+        for _ in range(5):
+            put_back_by(impatient)
+    assert unacknowledged(client) == 3
+    assert client.ledger.client.llen(client.queue) == 0
+    witness.open()
+    for job_id in running + waiting:
+        check_one_good_end(client, witness, job_id)
+    assert worker.log.count("received") == received
+
+
+def test_messages_that_are_put_back_while_the_worker_has_them(
+    jaas: Installation, client: Client, witness: Witness, worker: WorkerProcess
+) -> None:
+    running, waiting = occupy(client, witness)
+    received = worker.log.count("received")
+    ours = {f"unacked{name}_key": f"{client.ledger.prefix}:unacked{name}" for name in ("", "_index", "_mutex")}
+
+    def put_back() -> bool:
+        put_back_by(impatient)
+        return worker.log.count("received") >= received + 3
+
+    with Connection(jaas.redis_url, transport_options={"visibility_timeout": 1, **ours}) as impatient:
+        eventually(put_back, LONG, "the messages to be put back and received again")
+    witness.open()
+    for job_id in running + waiting:
+        check_one_good_end(client, witness, job_id)
+    eventually(lambda: active(client) == [], LONG)
+    eventually(lambda: messages(client) == 0, LONG, "every message to be acknowledged")
+
+
+def occupy(client: Client, witness: Witness) -> tuple[list[str], list[str]]:
+    """Give the worker five jobs that run and three more, which wait in it; return the ids of both."""
     running = client.submit_many(witness.spec(witness.held()) for _ in range(5))
     for handle in running:
         until(client, handle.id, JobState.RUNNING)
     waiting = client.submit_many(witness.spec("true") for _ in range(3))
-    eventually(lambda: client.ledger.client.hlen("unacked") == 3, LONG, "the worker to have received all messages")
-    received = worker.log.count("received")
-
-    def put_back() -> bool:
-        impatient.default_channel.qos.restore_visible(num=100, interval=1)
-        return worker.log.count("received") >= received + 3
-
-    eventually(put_back, LONG, "the messages to be put back and received again")
-    witness.open()
-    for handle in running + waiting:
-        check_one_good_end(client, witness, handle.id)
-    eventually(lambda: active(client) == [], LONG)
-    eventually(lambda: messages(client) == 0, LONG, "every message to be acknowledged")
+    eventually(lambda: unacknowledged(client) == 3, LONG, "the worker to have received all messages")
+    return [handle.id for handle in running], [handle.id for handle in waiting]
 
 
 def test_all_connections_to_redis_are_cut_while_five_jobs_run_and_three_wait(
@@ -126,7 +150,7 @@ def test_all_connections_to_redis_are_cut_while_five_jobs_run_and_three_wait(
     for handle in running:
         until(client, handle.id, JobState.RUNNING)
     waiting = client.submit_many(witness.spec("true") for _ in range(3))
-    eventually(lambda: client.ledger.client.hlen("unacked") == 3, LONG, "the worker to have received all messages")
+    eventually(lambda: unacknowledged(client) == 3, LONG, "the worker to have received all messages")
     containers = [container_of(docker_api, handle.id) for handle in running]
     pid, connected = worker.pid, worker.log.count("Connected to")
     with redis.Redis.from_url(jaas.redis_url) as scissors:
