@@ -143,6 +143,13 @@ class Channel(stock.Channel):
         super().__init__(*args, **kwargs)
         _alive.add(self)
 
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        if self.connection is None or self.connection.client is None:
+            # The stock channel raises AttributeError when a message is acknowledged after its connection was closed,
+            # and the worker ends of it.
+            raise redis.exceptions.ConnectionError("the channel is closed")
+        return super()._connparams(asynchronous)  # type: ignore[misc] # not in the stubs
+
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
