@@ -23,9 +23,13 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 
+import redis
+from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool, apply_target
-from celery.exceptions import Retry
+from celery.exceptions import BackendError, Retry
+from celery.states import READY_STATES
 from celery.worker import state as worker_state
+from kombu.exceptions import OperationalError
 
 from jaas_submit import broker
 from jaas_submit.errors import JaasError, JobFailed, LedgerUnavailable, SpecError, UnknownJob
@@ -43,6 +47,9 @@ from jaas_worker.settings import Settings
 __all__ = ["CeleryDelivery", "RetryNotice", "TaskPool", "current_result"]
 
 logger = logging.getLogger(__name__)
+
+_FOR_NOW = (redis.RedisError, OperationalError, BackendError, OSError)
+"""Errors of storing a result that are worth another try: Redis is away, or refuses."""
 
 
 class RetryNotice(NamedTuple):
@@ -132,24 +139,57 @@ class CeleryDelivery:
         self.pool.on_loop(partial(self.request.send_event, "task-started", result=text))
 
     def _store_started(self, meta: dict[str, Any]) -> None:
-        # What people see while it runs; the outcome is in the ledger, so that losing this does no harm.
+        # What people see while it runs; the outcome is in the ledger, so that losing this does no harm. Writing it late
+        # does: a worker that was suspended right here would put it over the outcome that its successor has stored.
         with contextlib.suppress(Exception):
-            self.request.task.backend.store_result(self.task_id, meta, "STARTED", request=self.request._context)
+            backend: Any = self.request.task.backend
+            key = backend.get_key_for_task(self.task_id)
+            started = backend._get_result_meta(meta, "STARTED", None, self.request._context)
+            started["task_id"] = self.task_id
+            with backend.client.pipeline() as pipe:
+                pipe.watch(key)
+                known = pipe.get(key)
+                if known and backend.decode(known)["status"] in READY_STATES:
+                    return
+                pipe.multi()
+                pipe.set(key, backend.encode(started), ex=backend.expires)
+                pipe.execute()  # WatchError where the outcome came in between
 
     def report(self, result: JobResult) -> bool:
         if result.state in {JobState.CANCELLED, JobState.SKIPPED}:
             return self.pool.wait_on_loop(partial(self._revoke, result))
-        failed, value = self._run_body(result)
-        if failed and not isinstance(_exception(value), JobFailed):
+        try:
+            failed, value = self._run_body(result)
+            error = _exception(value)
+        except Exception as raised:  # noqa: BLE001 (whatever Celery met when it called what follows the job)
+            failed, value, error = 1, None, raised
+        if failed and not isinstance(error, JobFailed):
             logger.warning(
                 "job %s: Celery could not store its result: %r",
                 self.job_id,
-                _exception(value),
+                error,
                 extra=action(Action.RESULT_NOT_STORED),
             )
-            return False
+            if isinstance(error, _FOR_NOW):
+                return False
+            # What is to follow the job cannot be called, now or ever; its outcome must reach Celery all the same.
+            failed, value = self._store_alone(result)
         self._outcome = (failed, value if failed else result.sentence(), result.duration or 0.0)
         return True
+
+    def _store_alone(self, result: JobResult) -> tuple[int, Any]:
+        """Store the outcome and call nothing that follows it, but count it where it is a part of a chord."""
+        backend, context = self.request.task.backend, self.request._context
+        spec = self.request.kwargs.get("spec") if isinstance(self.request.kwargs, dict) else None
+        check = spec.get("check", True) if isinstance(spec, dict) else True
+        if result.ok or not check:
+            backend.mark_as_done(self.task_id, result.to_wire(), request=context)
+            return 0, result.sentence()
+        try:
+            raise JobFailed(result.sentence())  # noqa: TRY301 (what Celery is told wants a traceback)
+        except JobFailed as failure:
+            backend.mark_as_failure(self.task_id, failure, request=context, call_errbacks=False)
+            return 1, ExceptionInfo()
 
     def retrying(self, why: str, delay: float) -> bool:
         failed, value = self._run_body(RetryNotice(why, delay))

@@ -66,6 +66,9 @@ _MOST_SURPRISES = 5
 _LOST_AFTER = 60.0
 """Seconds a node must be down before on_node_lost retry or fail acts, unless the job says otherwise."""
 
+_KILLED = 137
+"""Exit code of a process that was killed with SIGKILL."""
+
 _HAND_OVER_PATIENCE = 3.0
 """Seconds that a shutdown waits for calls to the engine that are under way."""
 
@@ -658,6 +661,9 @@ class Runner:
     def _finish(self, entry: Entry, task: TaskView) -> None:
         times = self.engine.container_times(task.container_id) if task.container_id else None
         outcome = outcome_of(task, self._node_name(task.node_id), entry.started_at, times, entry.stop)
+        if outcome.cause is Cause.EXIT and outcome.exit_code == _KILLED and entry.spec and entry.spec.limits.memory:
+            # Docker 20.10 does not always say so, and never of other nodes: SIGKILL under a memory limit is the sign.
+            outcome = outcome.model_copy(update={"cause": Cause.OOM})
         settings = self.settings
         logs = read_logs(self.engine, entry.service_id, task.container_id, settings.log_limit, settings.log_timeout)
         self._write_end(entry, outcome, logs)

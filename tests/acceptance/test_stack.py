@@ -149,7 +149,9 @@ def test_workers_are_updated_and_no_job_notices(stack: Stack, lab: LabNodes, tmp
     stack.deploy(JAAS_WORKER_IMAGE=NEW_IMAGE)
 
     def updated() -> bool:
-        state = lab.docker("service", "inspect", "--format", "{{.UpdateStatus.State}}", f"{STACK}_worker")
+        state = lab.docker(
+            "service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", f"{STACK}_worker"
+        )
         assert "rollback" not in state
         return state == "completed" and stack.on_nodes("node1", "node2", "node3")
 

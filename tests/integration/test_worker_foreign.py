@@ -24,7 +24,11 @@ from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation
 
-EXCEPTIONS_ALLOWED = ("ChordError",)  # Celery's worker shows where it noticed that a part of a chord has failed
+EXCEPTIONS_ALLOWED = (
+    "ChordError",  # Celery's worker shows where it noticed that a part of a chord has failed
+    "not supported between instances of 'str' and 'int'",  # a callback with a nonsensical countdown
+    "JobFailed: job ",  # the failure during whose handling that was met
+)
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
 
@@ -134,6 +138,23 @@ def test_callbacks_of_a_job_are_called(
     assert good.children[0].get(timeout=LONG) == 0
     bad.get(timeout=LONG, propagate=False)
     eventually(lambda: "theirs.failed" in theirs.log, LONG, "the errback to be called")
+
+
+@pytest.mark.parametrize("code", [0, 4])
+def test_what_follows_a_job_and_cannot_be_called_does_not_keep_its_result_back(
+    foreign: celery.Celery, run_job: Any, client: Client, witness: Witness, code: int
+) -> None:
+    wrong = their_task(foreign, "exit_code").set(countdown="soon")
+    sent = run_job(witness.spec(f"exit {code}")).apply_async(link=wrong, link_error=wrong)
+    result = ended(client_when_known(client, sent.id), sent.id)
+    assert result.exit_code == code
+    told = AsyncResult(sent.id, app=foreign)
+    assert told.state == ("FAILURE" if code else "SUCCESS")
+    if code:
+        assert str(told.result) == result.sentence()
+    else:
+        assert told.result["job_id"] == sent.id
+    assert len(witness.starts()) == 1
 
 
 # -- canvas ---------------------------------------------------------------------------------------------------------
