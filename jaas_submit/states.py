@@ -38,7 +38,7 @@ class Cause(StrEnum):
     """Why an attempt ended."""
 
     EXIT = "exit"  # the container's process ended by itself; the exit code says how
-    OOM = "oom"  # the kernel killed it for its memory
+    OOM = "oom"  # the kernel killed it for its memory, by what the engine says, or by 137 under a memory limit
     IMAGE = "image"  # the image is missing or may not be pulled
     UNSCHEDULABLE = "unschedulable"  # no node can take it
     LAUNCH = "launch"  # the container could not be started: command not found, bad mount, unknown network
