@@ -14,8 +14,19 @@ __all__ = ["TheirWorker", "run_their_code"]
 
 _APP = """
 import os
+import sys
 
 import celery
+
+
+class NotInstalled:
+    # The virtual environment has our packages; their machine has not.
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("jaas_submit", "jaas_worker"):
+            raise ModuleNotFoundError(name)
+
+
+sys.meta_path.insert(0, NotInstalled())
 
 app = celery.Celery("theirs", broker=os.environ["THEIR_REDIS"], backend=os.environ["THEIR_REDIS"])
 
@@ -42,7 +53,6 @@ def failed(*args):
 
 
 def _their_env(redis_url: str, folder: Path) -> dict[str, str]:
-    # No PYTHONPATH to our code: it cannot be imported.
     return clean_env(THEIR_REDIS=redis_url, PYTHONPATH=str(folder))
 
 
@@ -89,11 +99,8 @@ class TheirWorker:
 def run_their_code(redis_url: str, folder: Path, code: str) -> str:
     """Run a piece of Python that has ``app``, and not our packages; return what it prints."""
     (folder / "theirs.py").write_text(_APP)
-    program = (
-        f"from theirs import app\nimport importlib.util\nassert not importlib.util.find_spec('jaas_submit')\n{code}"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", f"from theirs import app\n{code}"],
         cwd=folder,
         env={**os.environ, **_their_env(redis_url, folder)},
         capture_output=True,
