@@ -56,7 +56,7 @@ def test_state_machine_names_the_function_of_each_transition() -> None:
     sources = "".join(
         path.read_text(encoding="utf-8")
         for name in ("jaas_submit", "jaas_worker")
-        for path in (ROOT / name).glob("*.py")
+        for path in (ROOT / name).rglob("*.py")
     )
     for row in rows(DOCS / "state-machine.md", "from"):
         for name in re.findall(r"`?(?:\w+\.)?(\w+)`", row[3]):
@@ -152,7 +152,7 @@ def test_index_names_every_page() -> None:
 def test_architecture_names_every_module() -> None:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     for package in ("jaas_submit", "jaas_worker"):
-        for module in (ROOT / package).glob("[a-z]*.py"):
+        for module in (ROOT / package).rglob("[a-z]*.py"):
             assert module.name in text or (module.name.startswith("cli") and "cli*.py" in text), module.name
 
 

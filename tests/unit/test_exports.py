@@ -17,7 +17,7 @@ MODULES = [
     for package in (jaas_submit, jaas_worker)
     for name in (
         package.__name__,
-        *(f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)),
+        *(module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")),
     )
 ]
 

@@ -179,7 +179,7 @@ def test_what_json_does_not_know_becomes_text(log: Log) -> None:
 def test_each_line_of_ours_that_matters_has_an_action() -> None:
     """Whoever writes a new warning must say which action it is."""
     missing = []
-    for path in Path(jaas_worker.__file__).parent.glob("*.py"):
+    for path in Path(jaas_worker.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="logger"), attr=level)) if level != "debug":
@@ -189,5 +189,5 @@ def test_each_line_of_ours_that_matters_has_an_action() -> None:
 
 
 def test_each_action_is_used() -> None:
-    text = "".join(path.read_text() for path in Path(jaas_worker.__file__).parent.glob("*.py"))
+    text = "".join(path.read_text() for path in Path(jaas_worker.__file__).parent.rglob("*.py"))
     assert [name for name in Action.__members__ if f"Action.{name}" not in text] == []

@@ -1,0 +1,107 @@
+"""The ledger's batches."""
+
+from __future__ import annotations
+
+from jaas_submit.errors import UnknownJob
+from jaas_submit.ledger.base import Base
+from jaas_submit.ledger.connection import Subscription, as_text, reach
+from jaas_submit.ledger.lua_batches import CANCEL_BATCH, CLOSE
+from jaas_submit.ledger.rows import parse_batch
+from jaas_submit.records import BatchRecord
+
+__all__ = ["BatchPart"]
+
+
+class BatchPart(Base):
+    """What is done with batches as a whole; their jobs are jobs like any other."""
+
+    def create_batch(self, batch_id: str, **fields: str | float) -> bool:
+        """Write the record of a batch, before its jobs are.
+
+        Args:
+            batch_id: the batch's id.
+            fields: name, max_parallel (0: no limit), min_success (part of the jobs that must succeed), ...
+
+        Returns:
+            False when there was one already; it is left as it is.
+        """
+        key = self._key("batch", batch_id)
+        with reach(f"batch {batch_id}"):
+            pipe = self.client.pipeline()
+            pipe.hsetnx(key, "created_at", repr(self.now()))
+            for name, value in fields.items():
+                pipe.hsetnx(key, name, value)
+            pipe.zadd(self._key("batches"), {batch_id: self.now()}, nx=True)
+            return bool(pipe.execute()[0])
+
+    def close_batch(self, batch_id: str, total: int) -> None:
+        """Note that all jobs of a batch have been submitted; it ends when the last of them has.
+
+        Args:
+            batch_id: the batch's id.
+            total: how many there are.
+        """
+        self._run_all(f"batch {batch_id}", CLOSE, batch_id, total)
+
+    def cancel_batch(self, batch_id: str, why: str) -> bool:
+        """Note, durably, that a batch is to be cancelled: it gets no further jobs, and none of it is started any more.
+
+        Its open jobs then have to be cancelled (``cancel_many``); should the caller die before that, a worker does it.
+
+        Returns:
+            False when it had ended already.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        answer = int(self._run_all(f"batch {batch_id}", CANCEL_BATCH, batch_id, why))
+        if answer == 0:
+            raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
+        return answer == 1
+
+    def batches_to_cancel(self) -> list[str]:
+        """Return ids of cancelled batches whose jobs may not all know of it."""
+        with reach("batches"):
+            return [as_text(item) for item in self.client.smembers(self._key("cancelling"))]
+
+    def batch_cancelled(self, batch_id: str) -> None:
+        """Note that every open job of a cancelled batch has been told."""
+        with reach(f"batch {batch_id}"):
+            self.client.srem(self._key("cancelling"), batch_id)
+
+    def batch(self, batch_id: str) -> BatchRecord:
+        """Return a batch's record.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        with reach(f"batch {batch_id}"):
+            row = self.client.hgetall(self._key("batch", batch_id))
+        if not row:
+            raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
+        return parse_batch(batch_id, row)
+
+    def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first."""
+        with reach("batches"):
+            ids = [as_text(item) for item in self.client.zrevrange(self._key("batches"), 0, limit - 1)]
+            pipe = self.client.pipeline(transaction=False)
+            for batch_id in ids:
+                pipe.hgetall(self._key("batch", batch_id))
+            return [parse_batch(i, row) for i, row in zip(ids, pipe.execute(), strict=True) if row]
+
+    def ended_of(self, batch_id: str, offset: int = 0, limit: int = 500) -> list[str]:
+        """Return ids of a batch's jobs that have ended, in the order in which they did.
+
+        Args:
+            batch_id: the batch's id.
+            offset: how many to pass over.
+            limit: at most so many.
+        """
+        with reach(f"batch {batch_id}"):
+            found = self.client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
+        return [as_text(item) for item in found]
+
+    def batch_changes(self, batch_id: str) -> Subscription:
+        """Return a subscription to the ends of a batch's jobs; use it in a ``with`` statement."""
+        return Subscription(self.client, self._key("changes", "batch", batch_id))

@@ -1,0 +1,87 @@
+"""The connection to Redis: how it is made, what its errors mean, and subscriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from jaas_submit.errors import LedgerUnavailable, SpecError
+
+__all__ = ["Subscription", "as_text", "connect", "reach"]
+
+
+def connect(url: str, **options: Any) -> redis.Redis:
+    """Return a Redis client that reconnects, and that gives up on an answer after 10 seconds.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        options: further arguments of ``redis.Redis.from_url``.
+
+    Raises:
+        SpecError: the URL is of no such form.
+    """
+    settings: dict[str, Any] = {
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        # Scripts are idempotent (compare-and-set), so that repeating one after a lost reply is safe.
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+    }
+    try:
+        client: redis.Redis = redis.Redis.from_url(url, **{**settings, **options})
+    except ValueError as error:
+        raise SpecError(f"Redis URL: {error}") from None
+    return client
+
+
+@contextmanager
+def reach(what: str) -> Iterator[None]:
+    """Map Redis' errors to ours."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+        raise LedgerUnavailable(f"{what}: Redis does not answer ({error})") from error
+    except redis.ResponseError as error:
+        # OOM, READONLY, MISCONF, NOREPLICAS, LOADING: the server refuses for now.
+        # A pipeline's error quotes the command, which may hold a description.
+        said = str(error).rpartition("caused error: ")[2]
+        raise LedgerUnavailable(f"{what}: Redis refuses ({said})") from error
+
+
+class Subscription:
+    """A pub/sub subscription. Read the record after ``__enter__``: what was published before it is not seen."""
+
+    def __init__(self, client: redis.Redis, channel: str) -> None:
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+        self._channel = channel
+
+    def __enter__(self) -> Subscription:
+        with reach("subscription"):
+            self._pubsub.subscribe(self._channel)
+            # The confirmation must have arrived, else a change right now would be missed.
+            self._pubsub.get_message(timeout=5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pubsub.close()
+
+    def next(self, timeout: float) -> str | None:
+        """Return the next message, or None when there is none within the time.
+
+        Args:
+            timeout: seconds.
+        """
+        with reach("subscription"):
+            message = self._pubsub.get_message(timeout=max(timeout, 0.001))
+        return as_text(message["data"]) if message else None
+
+
+def as_text(value: object) -> str:
+    """Return what Redis holds as text."""
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,230 @@
+"""The Lua scripts that change one job: every transition is one of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["BACK_OFF", "CANCEL", "CLAIM", "CREATE", "MOVE", "OVERDUE", "RELEASE", "REPORTED", "RESTORE"]
+
+# ARGV: 3 spec, 4 queue, 5 task_id, 6 message, 7 key, 8 seconds the key holds, 9 seconds until it has to be looked at
+# if nobody has claimed it (0: never), 10 as JSON: fields, batch, index, after: {{id or "batch:ID", on}, ...}.
+# Returns {1, id, state} when the record is new, {0, id of the job that is there already by id or key, its state},
+# {2, what} when a job or batch it is to come after is not known, {3} when its batch has been cancelled or closed.
+CREATE: Final = """
+if redis.call('EXISTS', job) == 1 then return {0, id, redis.call('HGET', job, 'state')} end
+if ARGV[7] ~= '' then
+  local known = redis.call('GET', P .. ':key:' .. ARGV[7])
+  if known and redis.call('EXISTS', key(known)) == 1 then return {0, known, redis.call('HGET', key(known), 'state')} end
+end
+local o = cjson.decode(ARGV[10])
+if o.batch then
+  local b = redis.call('HMGET', P .. ':batch:' .. o.batch, 'created_at', 'cancelled', 'total')
+  if not b[1] then return {2, 'batch:' .. o.batch} end
+  if b[2] or b[3] then return {3} end
+end
+local found = {}
+for _, dependency in ipairs(o.after or {}) do
+  local on = dependency[1]
+  local state
+  if string.sub(on, 1, 6) == 'batch:' then
+    local b = redis.call('HMGET', P .. ':' .. on, 'created_at', 'state')
+    if not b[1] then return {2, on} end
+    state = b[2]
+  else
+    state = redis.call('HGET', key(on), 'state')
+    if not state then return {2, on} end
+    if not ENDED[state] then state = nil end
+  end
+  found[#found + 1] = {on, dependency[2], state}
+end
+if ARGV[7] ~= '' then redis.call('SET', P .. ':key:' .. ARGV[7], id, 'EX', ARGV[8]) end
+for field, value in pairs(o.fields or {}) do
+  redis.call('HSET', job, field, value)
+  if field == 'replay_of' and redis.call('EXISTS', key(value)) == 1 then
+    redis.call('HSET', key(value), 'replayed_by', id)
+  end
+end
+if tonumber(ARGV[9]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id) end
+redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', ARGV[5], 'message', ARGV[6], 'holder', '',
+  'attempt', 0, 'attempts', '[]', 'created_at', stamp)
+redis.call('ZADD', P .. ':jobs', stamp, id)
+if o.batch then
+  redis.call('HSET', job, 'batch', o.batch, 'index', o.index)
+  redis.call('HINCRBY', P .. ':batch:' .. o.batch, 'size', 1)
+end
+local needs, skip = 0, nil
+for _, dependency in ipairs(found) do
+  if not dependency[3] then
+    redis.call('SADD', P .. ':after:' .. dependency[1], id .. '|' .. dependency[2])
+    needs = needs + 1
+  elseif not satisfied(dependency[2], dependency[3]) then
+    skip = (string.sub(dependency[1], 1, 6) == 'batch:' and 'batch ' .. string.sub(dependency[1], 7)
+      or 'job ' .. dependency[1]) .. ' is ' .. dependency[3]
+  end
+end
+local state = 'QUEUED'
+if skip then
+  state = 'SKIPPED'
+  redis.call('HSET', job, 'detail', skip, 'attempts', cjson.encode({
+    {number = 0, state = 'SKIPPED', cause = 'skipped', reason = skip}}))
+  redis.call('ZADD', P .. ':orphans', stamp, id)
+elseif needs > 0 then
+  redis.call('HSET', job, 'needs', needs)
+  state = 'WAITING'
+elseif o.batch and not enter(id, o.batch) then
+  state = 'WAITING'
+end
+move(nil, state)
+return {1, id, state}
+"""
+
+# ARGV: 3 holder. Returns {action, state of the record before the claim}.
+CLAIM: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'queue', 'created_at', 'reported')
+local state, owner = r[1], r[2]
+if not state then return {'unknown', ''} end
+local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
+if tonumber(r[4]) > heard then redis.call('HSET', P .. ':heard', r[3], r[4]) end
+local terminal = ENDED[state]
+if terminal and r[5] == '1' then return {'done', state} end
+if state == 'BACKOFF' then
+  local due = redis.call('ZSCORE', P .. ':due', id)
+  if due and tonumber(due) > now then return {'early', state} end
+end
+if owner ~= '' and owner ~= ARGV[3] then
+  local lease = redis.call('ZSCORE', P .. ':holders', owner)
+  if lease and tonumber(lease) > now then return {'held', state} end
+  redis.call('SREM', P .. ':held:' .. owner, id)
+end
+-- A holder without a lease (it ran out just now) must still be found by the next reap.
+redis.call('ZADD', P .. ':holders', 'NX', now, ARGV[3])
+hold(ARGV[3])
+if terminal then return {'replay', state} end
+if state == 'QUEUED' then
+  redis.call('HSET', job, 'attempt', 1)
+  redis.call('ZREM', P .. ':deadlines', id)
+  move('QUEUED', 'LAUNCHING')
+  return {'launch', state}
+end
+if state == 'BACKOFF' then
+  redis.call('HINCRBY', job, 'attempt', 1)
+  redis.call('HDEL', job, 'node', 'started_at', 'due_at')
+  redis.call('ZREM', P .. ':due', id)
+  move('BACKOFF', 'LAUNCHING')
+  return {'launch', state}
+end
+if state == 'WAITING' then
+  -- A message cannot start what waits for others.
+  unhold(ARGV[3])
+  return {'early', state}
+end
+return {'adopt', state}
+"""
+
+# ARGV: 3 holder, 4 from states (comma-separated), 5 to, 6 detail, 7 log key, 8 log, 9 ttl, then field, value, ...
+# Returns {1, state} when done, {0, state, holder} when the record is not as expected.
+MOVE: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder')
+if not r[1] then return {0, '', ''} end
+if r[2] ~= ARGV[3] or not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then
+  return {0, r[1], r[2]}
+end
+for i = 10, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
+if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
+if r[1] ~= ARGV[5] then
+  move(r[1], ARGV[5], ARGV[6])
+else
+  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = r[1], detail = ARGV[6]}))
+end
+return {1, ARGV[5], r[2]}
+"""
+
+# ARGV: 3 holder, 4 from states, 5 delay in seconds, 6 detail, 7 log key, 8 log, 9 ttl, 10 attempts.
+# The attempt ended, and another follows after the delay; nobody holds the job until then.
+# Returns {1} when done, {2, why} when the job is to be cancelled instead, {0} when the record is not as expected.
+BACK_OFF: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel', 'attempts')
+if r[1] == 'BACKOFF' and r[4] == ARGV[10] then return {1} end
+if not r[1] or r[2] ~= ARGV[3] then return {0} end
+if not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then return {0} end
+if r[3] and r[3] ~= '' then return {2, r[3]} end
+local due = string.format('%.6f', now + tonumber(ARGV[5]))
+redis.call('HSET', job, 'attempts', ARGV[10], 'detail', ARGV[6], 'due_at', due)
+if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
+unhold(ARGV[3])
+redis.call('ZADD', P .. ':due', due, id)
+move(r[1], 'BACKOFF', ARGV[6])
+return {1}
+"""
+
+# ARGV: 3 holder, 4 ttl. The record's outcome has reached Celery's result backend: nobody has to look after it any more.
+REPORTED: Final = """
+if redis.call('EXISTS', job) == 0 then return 0 end
+local owner = redis.call('HGET', job, 'holder')
+if owner ~= ARGV[3] then return 0 end
+redis.call('HSET', job, 'reported', 1)
+unhold(owner)
+redis.call('EXPIRE', job, ARGV[4])
+redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = redis.call('HGET', job, 'state'),
+  detail = '', reported = true}))
+return 1
+"""
+
+# ARGV: 3 why, 4 as JSON the last attempt of a job that nobody holds, 5 ttl.
+# Returns {1 when this call ended the job, state before, holder}.
+CANCEL: Final = """
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel')
+local state = r[1]
+if not state then return {0, '', ''} end
+if ENDED[state] then return {0, state, r[2]} end
+if not r[3] or r[3] == '' then redis.call('HSET', job, 'cancel', ARGV[3]) end
+if state == 'QUEUED' or state == 'BACKOFF' or state == 'WAITING' then
+  local before = redis.call('HGET', job, 'attempts')
+  local after = '[' .. ARGV[4] .. ']'
+  if before and before ~= '[]' then after = string.sub(before, 1, -2) .. ', ' .. ARGV[4] .. ']' end
+  redis.call('HSET', job, 'attempts', after, 'detail', ARGV[3])
+  redis.call('ZREM', P .. ':due', id)
+  redis.call('ZREM', P .. ':deadlines', id)
+  -- A worker has to bring the outcome to Celery (a chord waits for it), and there may be no message to make it do so.
+  redis.call('ZADD', P .. ':orphans', stamp, id)
+  move(state, 'CANCELLED', ARGV[3])
+  redis.call('EXPIRE', job, ARGV[5])
+  return {1, state, r[2]}
+end
+redis.call('PUBLISH', P .. ':cancels', id)
+return {0, state, r[2]}
+"""
+
+# ARGV: 3 as JSON its only attempt, 4 why, 5 ttl. Ends a job that nobody has started in the time it had. Returns 1 when
+# this call ended it.
+OVERDUE: Final = """
+redis.call('ZREM', P .. ':deadlines', id)
+local r = redis.call('HMGET', job, 'state', 'holder')
+if (r[1] ~= 'QUEUED' and r[1] ~= 'WAITING') or r[2] ~= '' then return 0 end
+redis.call('HSET', job, 'attempts', '[' .. ARGV[3] .. ']', 'detail', ARGV[4])
+-- A worker has to tell Celery of it.
+redis.call('ZADD', P .. ':orphans', stamp, id)
+move(r[1], 'FAILED', ARGV[4])
+redis.call('EXPIRE', job, ARGV[5])
+return 1
+"""
+
+# ARGV: 3 holder. The holder gives the job up (shutdown): whoever receives its message next goes on with it.
+RELEASE: Final = """
+if redis.call('HGET', job, 'holder') ~= ARGV[3] then return 0 end
+unhold(ARGV[3])
+redis.call('ZADD', P .. ':orphans', stamp, id)
+redis.call('PUBLISH', P .. ':orphaned', id)
+return 1
+"""
+
+# ARGV: 3 spec, 4 queue, 5 attempt. A record that Redis has lost is made again for a service that exists.
+RESTORE: Final = """
+if redis.call('EXISTS', job) == 1 then return 0 end
+redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', id, 'message', '', 'holder', '',
+  'attempt', ARGV[5], 'attempts', '[]', 'created_at', stamp, 'restored', 1)
+redis.call('ZADD', P .. ':jobs', stamp, id)
+redis.call('ZADD', P .. ':orphans', stamp, id)
+move(nil, 'PENDING', 'the record was lost and made again from the service')
+return 1
+"""

@@ -1,0 +1,116 @@
+"""The Lua scripts that look after all jobs: leases, orphans, lost messages, duties, expired records."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["LOCK", "ORPHANS", "REAP", "RENEW", "SWEEP", "UNHEARD"]
+
+# ARGV: 2 holder, 3 ttl, 4 info. Returns 1 when the lease was still there (or is the first), 0 when it had run out.
+RENEW: Final = """
+local old = tonumber(redis.call('ZSCORE', P .. ':holders', ARGV[2]) or '0')
+redis.call('ZADD', P .. ':holders', now + tonumber(ARGV[3]), ARGV[2])
+redis.call('SET', P .. ':info:' .. ARGV[2], ARGV[4], 'PX', math.ceil(tonumber(ARGV[3]) * 1000))
+if old <= now and redis.call('EXISTS', P .. ':seen:' .. ARGV[2]) == 1 then return 0 end
+redis.call('SET', P .. ':seen:' .. ARGV[2], 1, 'EX', 86400)
+return 1
+"""
+
+# ARGV: 2 most jobs a call. Takes every job from holders whose lease has run out. Returns the ids.
+REAP: Final = """
+local taken = {}
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. ':holders', '-inf', now)) do
+  local ids = redis.call('SRANDMEMBER', P .. ':held:' .. holder, tonumber(ARGV[2]) - #taken)
+  for _, id in ipairs(ids) do
+    local job = P .. ':job:' .. id
+    if redis.call('HGET', job, 'holder') == holder then
+      redis.call('HSET', job, 'holder', '')
+      redis.call('ZADD', P .. ':orphans', now, id)
+      taken[#taken + 1] = id
+    end
+    redis.call('SREM', P .. ':held:' .. holder, id)
+  end
+  if redis.call('SCARD', P .. ':held:' .. holder) == 0 then redis.call('ZREM', P .. ':holders', holder) end
+  if #taken >= tonumber(ARGV[2]) then break end
+end
+return taken
+"""
+
+# ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, and jobs whose next attempt is due. Each is
+# not returned again before the pause is over.
+ORPHANS: Final = """
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':due', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  redis.call('ZREM', P .. ':due', id)
+  if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
+end
+local ids = redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
+for _, id in ipairs(ids) do
+  if redis.call('EXISTS', P .. ':job:' .. id) == 1 then
+    redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[3]), id)
+  else
+    redis.call('ZREM', P .. ':orphans', id)
+  end
+end
+return ids
+"""
+
+# ARGV: 2 most, 3 pause in seconds, 4 margin in seconds, 5 queue, 6 whether no message waits in it (1 or 0). Returns
+# QUEUED records whose message must have been lost: it is older than the margin and its queue is empty, or the message
+# of a record that is younger by the margin has arrived already (queues are first in, first out).
+UNHEARD: Final = """
+local most, pause, margin = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local queue, empty = ARGV[5], ARGV[6] == '1'
+local heard = tonumber(redis.call('HGET', P .. ':heard', queue) or '0')
+local found = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, 5000)) do
+  if #found >= most then break end
+  local r = redis.call('HMGET', P .. ':job:' .. id, 'queue', 'created_at', 'asked_at')
+  if not r[1] then
+    redis.call('ZREM', P .. ':state:QUEUED', id)
+  elseif r[1] == queue and tonumber(r[3] or '0') <= now - pause and (empty or tonumber(r[2]) < heard - margin) then
+    redis.call('HSET', P .. ':job:' .. id, 'asked_at', string.format('%.6f', now))
+    found[#found + 1] = id
+  end
+end
+return found
+"""
+
+# ARGV: 2 name, 3 holder, 4 ttl. Returns 1 when the holder has the duty now.
+LOCK: Final = """
+local lock = P .. ':lock:' .. ARGV[2]
+local owner = redis.call('GET', lock)
+if owner and owner ~= ARGV[3] then return 0 end
+redis.call('SET', lock, ARGV[3], 'PX', math.ceil(tonumber(ARGV[4]) * 1000))
+return 1
+"""
+
+# Ids in the indexes whose record has expired, and batches as old as that. ARGV: 2 how many of the oldest to look at,
+# 3 seconds that a batch is kept after its end. Returns how many were removed.
+SWEEP: Final = """
+local gone = 0
+local limit = tonumber(t[1]) - tonumber(ARGV[3])
+for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. ':batches', '-inf', limit, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  local name = P .. ':batch:' .. batch
+  local b = redis.call('HMGET', name, 'created_at', 'ended_at', 'size')
+  -- One that was never completed (its producer died) goes too, when none of its jobs is open.
+  local idle = not b[2] and redis.call('LLEN', name .. ':ended') >= tonumber(b[3] or '0')
+  if not b[1] or idle or (b[2] and tonumber(b[2]) <= limit) then
+    redis.call('DEL', name, name .. ':line', name .. ':ended')
+    redis.call('ZREM', P .. ':batches', batch)
+    redis.call('SREM', P .. ':cancelling', batch)
+    gone = gone + 1
+  end
+end
+for _, id in ipairs(redis.call('ZRANGE', P .. ':jobs', 0, tonumber(ARGV[2]) - 1)) do
+  if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
+    redis.call('ZREM', P .. ':jobs', id)
+    for _, state in ipairs({'WAITING', 'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED',
+      'CANCELLED', 'SKIPPED'}) do
+      redis.call('ZREM', P .. ':state:' .. state, id)
+    end
+    redis.call('ZREM', P .. ':orphans', id)
+    gone = gone + 1
+  end
+end
+return gone
+"""

@@ -1,0 +1,135 @@
+"""The ledger, as everybody reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jaas_submit.errors import UnknownJob
+from jaas_submit.explain import Cluster
+from jaas_submit.ledger.base import Base
+from jaas_submit.ledger.connection import Subscription, as_text, reach
+from jaas_submit.ledger.rows import parse_record
+from jaas_submit.records import JobRecord, Logs
+from jaas_submit.states import TERMINAL, JobState
+
+__all__ = ["Change", "ReaderPart"]
+
+
+class Change(NamedTuple):
+    """One notice from the changes channel."""
+
+    state: JobState
+    detail: str
+    reported: bool
+
+
+class ReaderPart(Base):
+    """What is known of jobs and workers."""
+
+    def get(self, job_id: str) -> JobRecord:
+        """Return a job's record.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        found = self.find([job_id])
+        if not found:
+            raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+        return found[0]
+
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Return the records of those of the jobs that have one, in the order given."""
+        with reach("records"):
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hgetall(self._key("job", job_id))
+            rows = pipe.execute()
+        return [parse_record(i, row) for i, row in zip(job_ids, rows, strict=True) if row]
+
+    def logs(self, job_id: str, attempt: int) -> Logs | None:
+        """Return the captured output of an attempt; None where none is kept."""
+        with reach(f"job {job_id}"):
+            data = self.client.get(self._key("log", job_id, attempt))
+        return Logs.unpack(data) if isinstance(data, bytes) else None
+
+    def ids(self, state: JobState | None = None, limit: int = 100, offset: int = 0) -> list[str]:
+        """Return ids of jobs, youngest first.
+
+        Args:
+            state: only jobs in this state (ordered by when they came into it).
+            limit: at most so many.
+            offset: how many to pass over first.
+        """
+        key = self._key("state", state) if state else self._key("jobs")
+        with reach("jobs"):
+            return [as_text(item) for item in self.client.zrevrange(key, offset, offset + limit - 1)]
+
+    def active(self) -> list[str]:
+        """Return the ids of all jobs that have not ended, as they were at one moment, youngest first in each state."""
+        with reach("jobs"):
+            pipe = self.client.pipeline()  # one transaction: no job moves on from one state to the next in between
+            for state in JobState:
+                if state not in TERMINAL:
+                    pipe.zrevrange(self._key("state", state), 0, -1)
+            return [as_text(job_id) for ids in pipe.execute() for job_id in ids]
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs there are in each state."""
+        with reach("counts"):
+            pipe = self.client.pipeline(transaction=False)
+            for state in JobState:
+                pipe.zcard(self._key("state", state))
+            return dict(zip(JobState, pipe.execute(), strict=True))
+
+    def standing(self) -> dict[JobState, tuple[int, float]]:
+        """Return for each state how many jobs are in it, and for how many seconds the oldest of them has been."""
+        with reach("counts"):
+            pipe = self.client.pipeline(transaction=False)
+            pipe.time()
+            for state in JobState:
+                pipe.zcard(self._key("state", state))
+                pipe.zrange(self._key("state", state), 0, 0, withscores=True)
+            (seconds, micros), *answers = pipe.execute()
+        now = seconds + micros / 1e6
+        pairs = zip(JobState, answers[::2], answers[1::2], strict=True)
+        return {state: (count, max(now - oldest[0][1], 0.0) if oldest else 0.0) for state, count, oldest in pairs}
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return what each live worker says about itself, with the number of jobs it holds."""
+        with reach("workers"):
+            seconds, micros = self.client.time()
+            holders = [
+                as_text(h) for h in self.client.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
+            ]
+            pipe = self.client.pipeline(transaction=False)
+            for holder in holders:
+                pipe.get(self._key("info", holder))
+                pipe.scard(self._key("held", holder))
+            answers = pipe.execute()
+        return [
+            {"holder": holder, "jobs": answers[2 * i + 1], **json.loads(answers[2 * i] or "{}")}
+            for i, holder in enumerate(holders)
+        ]
+
+    def cluster(self) -> Cluster | None:
+        """Return what a worker saw last of the swarm's nodes; None when none has told anything for an hour."""
+        with reach("nodes"):
+            text = self.client.get(self._key("cluster"))
+        return Cluster.model_validate_json(text) if isinstance(text, bytes) else None
+
+    def ahead(self, job_id: str) -> int:
+        """Return how many QUEUED jobs were submitted before this one."""
+        with reach("queue"):
+            rank = self.client.zrank(self._key("state", JobState.QUEUED), job_id)
+        return rank if isinstance(rank, int) else 0
+
+    def changes(self, job_id: str) -> Subscription:
+        """Return a subscription to the transitions of one job; use it in a ``with`` statement."""
+        return Subscription(self.client, self._key("changes", job_id))
+
+    @property
+    def changes_channel(self) -> str:
+        """Prefix of the channels on which transitions are published, for asynchronous clients."""
+        return self._key("changes", "")

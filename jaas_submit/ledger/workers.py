@@ -1,0 +1,171 @@
+"""The ledger, as the worker that holds a job uses it: from the claim to the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from jaas_submit.ledger.base import Base
+from jaas_submit.ledger.connection import Subscription, as_text, reach
+from jaas_submit.ledger.lua_jobs import BACK_OFF, CLAIM, MOVE, RELEASE, REPORTED
+from jaas_submit.ledger.rows import dump_attempts
+from jaas_submit.records import Attempt, Logs
+from jaas_submit.states import TERMINAL, TRANSITIONS, JobState
+
+__all__ = ["Claim", "ClaimAction", "WorkerPart"]
+
+
+class ClaimAction(StrEnum):
+    """What the worker that received a message has to do."""
+
+    LAUNCH = "launch"  # the job is new: create attempt 1
+    ADOPT = "adopt"  # its holder is gone: go on with the attempt that is under way
+    REPLAY = "replay"  # it has ended, and the result may still have to reach Celery
+    DONE = "done"  # it has ended, and Celery has the result: this message is a copy
+    HELD = "held"  # another live worker has it: this message is a copy
+    EARLY = "early"  # its next attempt is not due yet: this message is a copy
+    UNKNOWN = "unknown"  # there is no record
+
+
+class Claim(NamedTuple):
+    """Answer to a claim: what to do, and the state the record was in."""
+
+    action: ClaimAction
+    state: str
+
+
+class WorkerPart(Base):
+    """What a worker does with the jobs that it holds."""
+
+    def claim(self, job_id: str, holder: str) -> Claim:
+        """Become the holder of a job whose message arrived, unless a live worker is.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker process; its lease must be live (``renew``).
+        """
+        action, state = self._run(CLAIM, job_id, holder)
+        return Claim(ClaimAction(as_text(action)), as_text(state))
+
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: object) -> bool:
+        """Move a job that this worker holds to another state (or update fields within its state).
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            to: a state that is not terminal.
+            detail: what the swarm says, for people.
+            fields: further fields of the record, such as ``node``.
+
+        Returns:
+            False when the record has another holder or is in a state that does not lead there: the caller drops it.
+        """
+        return self._moved(job_id, holder, to, detail, fields)
+
+    def finish(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None = None,
+        output: str | None = None,
+    ) -> bool:
+        """Write the outcome of a job that this worker holds: state, attempts and logs in one step.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            attempts: all attempts; the last one decides the state.
+            logs: captured output of the last attempt; None where no container ran.
+            output: the job's typed output as JSON; None when it has none.
+
+        Returns:
+            False when the record has another holder or has ended already: the caller drops it.
+        """
+        last = attempts[-1]
+        fields: dict[str, object] = {"attempts": dump_attempts(attempts), "detail": last.reason}
+        if last.node:
+            fields["node"] = last.node
+        if last.started_at:
+            fields["started_at"] = last.started_at.timestamp()
+        if output is not None:
+            fields["output"] = output
+        return self._moved(job_id, holder, last.state, last.reason, fields, logs, last.number)
+
+    def back_off(
+        self, job_id: str, holder: str, attempts: Sequence[Attempt], logs: Logs | None, delay: float, detail: str
+    ) -> tuple[bool, str]:
+        """Write the end of an attempt down, and that another follows; this worker lets go of the job.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            attempts: all attempts so far.
+            logs: captured output of the last one; None where no container ran.
+            delay: seconds until the next attempt.
+            detail: for people.
+
+        Returns:
+            Whether it was done, and else why the job is to be cancelled instead (empty when the record has another
+            holder or state: the caller drops it).
+        """
+        sources = ",".join(state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets)
+        log_key = self._key("log", job_id, attempts[-1].number) if logs is not None else ""
+        packed = logs.pack() if logs is not None else b""
+        dumped = dump_attempts(attempts)
+        answer = self._run(BACK_OFF, job_id, holder, sources, delay, detail, log_key, packed, self.ttl, dumped)
+        return answer[0] == 1, as_text(answer[1]) if answer[0] == 2 else ""
+
+    def _moved(
+        self,
+        job_id: str,
+        holder: str,
+        to: JobState,
+        detail: str,
+        fields: dict[str, object],
+        logs: Logs | None = None,
+        attempt: int = 0,
+    ) -> bool:
+        sources = [state for state, targets in TRANSITIONS.items() if to in targets or (state is to not in TERMINAL)]
+        fields = {"detail": detail, **fields}
+        pairs = [item for pair in fields.items() for item in pair]
+        log_key = self._key("log", job_id, attempt) if logs is not None else ""
+        packed = logs.pack() if logs is not None else b""
+        done, *answer = self._run(
+            MOVE, job_id, holder, ",".join(sources), str(to), detail, log_key, packed, self.ttl, *pairs
+        )
+        if not done and to in TERMINAL:
+            # The reply to our own finish may have been lost and the script sent again: only the holder writes this.
+            return as_text(answer[0]) == to and as_text(answer[1]) == holder
+        return bool(done)
+
+    def reported(self, job_id: str, holder: str) -> bool:
+        """Note that the outcome has reached Celery; the holder lets go of the job, and the record starts to expire."""
+        return bool(self._run(REPORTED, job_id, holder, self.ttl))
+
+    def release(self, job_id: str, holder: str) -> bool:
+        """Give a job up without an outcome, for another worker to go on with it."""
+        return bool(self._run(RELEASE, job_id, holder))
+
+    def message(self, job_id: str) -> str:
+        """Return the foreign Celery message of a job as JSON, empty where it can be made from the record."""
+        with reach(f"job {job_id}"):
+            return as_text(self.client.hget(self._key("job", job_id), "message") or "")
+
+    def holds(self, holder: str) -> set[str]:
+        """Return the ids of the jobs that this worker holds."""
+        with reach("held jobs"):
+            return {as_text(item) for item in self.client.smembers(self._key("held", holder))}
+
+    def cancels_among(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return id and reason of those jobs that are to be cancelled."""
+        with reach("cancellations"):
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hget(self._key("job", job_id), "cancel")
+            return {i: as_text(why) for i, why in zip(job_ids, pipe.execute(), strict=True) if why}
+
+    def cancellations(self) -> Subscription:
+        """Return a subscription to the ids of jobs that are to be cancelled."""
+        return Subscription(self.client, self._key("cancels"))
