@@ -63,14 +63,13 @@ class Tracker:
         engine: the swarm.
         label: selects this installation's services.
         settings: intervals.
-        listener: is told what was seen.
     """
 
-    def __init__(self, engine: Engine, label: str, settings: Settings, listener: Listener) -> None:
+    def __init__(self, engine: Engine, label: str, settings: Settings) -> None:
         self._engine = engine
         self._label = label
         self._settings = settings
-        self._listener = listener
+        self._listener: Listener
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._look: set[str] = set()  # services to be looked at one by one, because an event named them
@@ -81,8 +80,13 @@ class Tracker:
             threading.Thread(target=self._follow_events, name="jaas-events", daemon=True),
         ]
 
-    def start(self) -> None:
-        """Start the threads."""
+    def start(self, listener: Listener) -> None:
+        """Start the threads.
+
+        Args:
+            listener: is told what was seen.
+        """
+        self._listener = listener
         for thread in self._threads:
             thread.start()
 

@@ -1,0 +1,194 @@
+"""Ends attempts before their time: cancellations, time-outs, deadlines, nodes that stay away."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from functools import partial
+
+from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.records import Logs, LogStatus
+from jaas_submit.states import Cause
+from jaas_worker.context import Context
+from jaas_worker.entry import Entry, Phase
+from jaas_worker.failpoints import failpoint
+from jaas_worker.finishing import Finishing
+from jaas_worker.inflight import InFlight
+from jaas_worker.logsetup import Action, about_job, action
+from jaas_worker.observe import StopRequest, attempt_task, lost_outcome, waiting_reason
+
+__all__ = ["Stopping"]
+
+logger = logging.getLogger(__name__)
+
+_LOST_AFTER = 60.0
+"""Seconds a node must be down before on_node_lost retry or fail acts, unless the job says otherwise."""
+
+
+class Stopping:
+    """Stops containers, and sees to it that they come to their end.
+
+    Args:
+        context: the worker.
+        flight: its jobs.
+        finishing: ends what does not end by itself.
+    """
+
+    def __init__(self, context: Context, flight: InFlight, finishing: Finishing) -> None:
+        self._context = context
+        self._flight = flight
+        self._finishing = finishing
+        self._listen = threading.Thread(target=self._listen_for_cancels, name="jaas-cancels", daemon=True)
+        self._next_cancel_check = 0.0
+
+    def start(self) -> None:
+        """Begin to listen for cancellations."""
+        self._listen.start()
+
+    def cancel(self, job_id: str, why: str) -> None:
+        """Have a job of this worker stopped; the ledger's record says so already.
+
+        Args:
+            job_id: the job's id; unknown ones are ignored.
+            why: the reason.
+        """
+        entry = self._flight.entries.get(job_id)
+        if entry:
+            self.stop(entry, StopRequest(Cause.CANCELLED, why))
+
+    def stop(self, entry: Entry, request: StopRequest) -> None:
+        """Have an attempt end before its time, once.
+
+        Args:
+            entry: the job.
+            request: why; it becomes the attempt's cause and reason.
+        """
+        with self._flight.lock:
+            if entry.stop is not None or entry.phase in {Phase.FINISHING, Phase.GONE}:
+                return
+            entry.stop = request
+            tracked = entry.phase is Phase.TRACKED
+        # An entry that is being launched is stopped by its launch step; a waiting one by its claim.
+        if tracked:
+            self._flight.submit(self.send_stop, entry)
+
+    @about_job
+    def send_stop(self, entry: Entry) -> None:
+        """Ask the swarm to stop the container; asked again until the request arrives."""
+        failpoint("stop.before")
+        try:
+            self._context.engine.stop(entry.service_id)
+            failpoint("stop.after")
+        except (TemporaryError, EngineRefused) as error:
+            logger.warning(
+                "job %s: its container could not be stopped yet: %s",
+                entry.job_id,
+                error,
+                extra=action(Action.JOB_STOP_FAILED),
+            )
+            self._flight.call_later(1.0, lambda: self._resend_stop(entry))
+            return
+        entry.stop_sent = time.monotonic()
+
+    def _resend_stop(self, entry: Entry) -> None:
+        if entry.phase is Phase.TRACKED:
+            self._flight.submit(self.send_stop, entry)
+
+    def tick(self) -> None:
+        """Look for jobs that wait or run for too long, and for stops that do not come to their end."""
+        now = time.monotonic()
+        if now >= self._next_cancel_check:
+            self._next_cancel_check = now + 10.0
+            self._check_cancels()
+        for entry in list(self._flight.entries.values()):
+            if entry.phase is Phase.TRACKED:
+                self._check_times(entry, now)
+
+    @about_job
+    def _check_times(self, entry: Entry, now: float) -> None:
+        spec = entry.spec
+        assert spec is not None
+        if entry.stop_sent is not None:
+            if now - entry.stop_sent > spec.stop_grace + self._context.settings.stop_timeout:
+                logger.warning(
+                    "job %s: its container did not stop in time; removing the service",
+                    entry.job_id,
+                    extra=action(Action.JOB_STOP_FAILED),
+                )
+                entry.stop_sent = now
+                self._flight.submit(self._remove_stuck, entry)
+        elif entry.deadline is not None and now > entry.deadline:
+            self.stop(entry, StopRequest(Cause.DEADLINE, f"not ended within deadline ({spec.deadline:g} s)"))
+        elif entry.lost is not None:
+            self._check_lost(entry, now)
+        elif entry.running_since is not None:
+            if spec.run_timeout is not None and self._ran_for(entry, now) > spec.run_timeout:
+                self.stop(
+                    entry, StopRequest(Cause.RUN_TIMEOUT, f"ran longer than run_timeout ({spec.run_timeout:g} s)")
+                )
+        elif spec.pending_timeout is not None and now - entry.launched > spec.pending_timeout and entry.stop is None:
+            self._flight.submit(self._stop_pending, entry)
+
+    @about_job
+    def _stop_pending(self, entry: Entry) -> None:
+        """End an attempt that has waited for too long, with what the swarm says of it now, and not when last seen."""
+        spec, detail = entry.spec, entry.detail
+        assert spec is not None
+        with contextlib.suppress(TemporaryError, EngineRefused):
+            task = attempt_task(self._context.engine.tasks_of(entry.service_id))
+            if task is not None and (task.ended or task.state == "running"):
+                return  # just now: the tracker will see it
+            detail = (waiting_reason(task) if task is not None else "") or detail
+        reason = f"no running container within pending_timeout ({spec.pending_timeout:g} s){detail and ': ' + detail}"
+        unplaced = detail.startswith("no suitable node")
+        self.stop(entry, StopRequest(Cause.UNSCHEDULABLE if unplaced else Cause.PENDING_TIMEOUT, reason))
+
+    def _check_lost(self, entry: Entry, now: float) -> None:
+        """Act on a job whose node is down, as its policy says."""
+        spec, task = entry.spec, entry.lost
+        assert spec is not None
+        assert task is not None
+        assert entry.lost_since is not None
+        lost_for = now - entry.lost_since
+        patience = spec.lost_after or (None if spec.on_node_lost == "wait" else _LOST_AFTER)
+        if patience is not None and lost_for > patience:
+            outcome = lost_outcome(task, entry.node, entry.started_at, lost_for)
+            logs = Logs(status=LogStatus.UNAVAILABLE, reason="the node is down")
+            self._flight.finish_by(entry, partial(self._finishing.write_end, outcome=outcome, logs=logs))
+
+    def _ran_for(self, entry: Entry, now: float) -> float:
+        """Return for how long the container has run, also when another worker saw it start."""
+        assert entry.running_since is not None
+        return now - entry.running_since + entry.ran_before
+
+    @about_job
+    def _remove_stuck(self, entry: Entry) -> None:
+        try:
+            self._context.engine.remove(entry.service_id)
+        except (TemporaryError, EngineRefused) as error:
+            logger.warning("job %s: %s", entry.job_id, error, extra=action(Action.SERVICE_LEFT))
+
+    def _check_cancels(self) -> None:
+        """Find cancellations whose notice did not get through."""
+        ids = [entry.job_id for entry in list(self._flight.entries.values()) if entry.phase is not Phase.WAITING]
+        try:
+            for job_id, why in self._context.ledger.cancels_among(ids).items() if ids else ():
+                self.cancel(job_id, why)
+        except LedgerUnavailable as error:
+            logger.debug("cancellations: %s", error)
+
+    def _listen_for_cancels(self) -> None:
+        while not self._flight.closing:
+            try:
+                with self._context.ledger.cancellations() as notices:
+                    while not self._flight.closing:
+                        job_id = notices.next(1.0)
+                        if job_id and job_id in self._flight.entries:
+                            why = self._context.ledger.cancels_among([job_id]).get(job_id, "cancelled")
+                            self.cancel(job_id, why)
+            except LedgerUnavailable as error:
+                logger.debug("cancellations: %s", error)
+                self._next_cancel_check = 0.0
+                time.sleep(1.0)

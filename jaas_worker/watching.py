@@ -1,0 +1,102 @@
+"""What the tracker sees of a job's task, brought into the ledger; it begins the job's end when the task has ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from jaas_submit.states import JobState
+from jaas_worker.context import Context
+from jaas_worker.engine import TaskView
+from jaas_worker.entry import Entry, Phase
+from jaas_worker.failpoints import failpoint
+from jaas_worker.finishing import Finishing
+from jaas_worker.inflight import InFlight
+from jaas_worker.logsetup import Action, about_job, action
+from jaas_worker.observe import parse_time, waiting_reason
+from jaas_worker.stopping import Stopping
+
+__all__ = ["Watching"]
+
+logger = logging.getLogger(__name__)
+
+
+class Watching:
+    """The tracker's listener.
+
+    Args:
+        context: the worker.
+        flight: its jobs.
+        finishing: writes ends down.
+        stopping: looks at what is overdue.
+    """
+
+    def __init__(self, context: Context, flight: InFlight, finishing: Finishing, stopping: Stopping) -> None:
+        self._context = context
+        self._flight = flight
+        self._finishing = finishing
+        self.tick = stopping.tick
+
+    def task_waiting(self, entry: Entry, task: TaskView, *, starting: bool) -> None:
+        """Note why the task waits; one that no node can take does not count as starting."""
+        if not starting:
+            self._flight.started(entry)
+        detail = waiting_reason(task)
+        if detail and detail != entry.detail and entry.phase is Phase.TRACKED:
+            self._note(entry, entry.state, detail=detail)
+            entry.detail = detail
+
+    def task_running(self, entry: Entry, task: TaskView) -> None:
+        """Note that the container runs, and where."""
+        self._flight.started(entry)
+        if entry.lost is not None:  # its node is back
+            entry.lost = entry.lost_since = None
+            self._note(entry, entry.state, detail="")
+            entry.detail = ""
+        if entry.running_since is not None or entry.phase is not Phase.TRACKED:
+            return
+        entry.started_at = parse_time(task.timestamp)
+        entry.node = self._context.node_name(task.node_id)
+        started = entry.started_at.timestamp() if entry.started_at else ""
+        failpoint("running.before")
+        self._note(entry, JobState.RUNNING, node=entry.node or "", started_at=started)
+        failpoint("running.after")
+        entry.running_since = time.monotonic()
+        entry.state = JobState.RUNNING
+        logger.info(
+            "job %s: running on %s",
+            entry.job_id,
+            entry.node or "?",
+            extra=action(Action.JOB_RUNNING, node=entry.node, service=entry.service),
+        )
+        entry.delivery.running(entry.node or "?", entry.service)
+
+    def task_ended(self, entry: Entry, task: TaskView) -> None:
+        """Begin to write the end down."""
+        if self._flight.finish_by(entry, partial(self._finishing.finish, task=task)):
+            self._flight.started(entry)
+
+    @about_job
+    def service_gone(self, entry: Entry) -> None:
+        """Somebody removed the service, or a stop that took too long did."""
+        self._finishing.gone(entry)
+
+    def _note(self, entry: Entry, state: JobState, **fields: Any) -> None:
+        """Write an observation down; one that cannot be written now is seen again in the next round."""
+        if not self._context.ledger.move(entry.job_id, self._context.holder, state, **fields):
+            self._flight.taken_away(entry)
+
+    def node_lost(self, entry: Entry, task: TaskView) -> None:
+        """Note that nothing is known of the container until its node is back."""
+        self._flight.started(entry)
+        if entry.lost is None and entry.phase is Phase.TRACKED:
+            if task.node_id not in self._context.engine.down_nodes():
+                return  # being stopped by the swarm: a drain, or somebody's update
+            node = self._context.node_name(task.node_id) or task.node_id
+            detail = f"node {node} is down: whether the container still runs is unknown"
+            logger.warning("job %s: %s", entry.job_id, detail, extra=action(Action.JOB_NODE_LOST, node=node))
+            self._note(entry, entry.state, detail=detail)
+            entry.detail, entry.node, entry.lost_since = detail, node, time.monotonic()
+            entry.lost = task
