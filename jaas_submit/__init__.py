@@ -4,8 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaas_submit.async_client import AsyncClient, AsyncJobHandle
     from jaas_submit.batch import Batch, BatchFailed, MapReduce
-    from jaas_submit.client import AsyncClient, AsyncJobHandle, Client, JobHandle, job
+    from jaas_submit.broker import job
+    from jaas_submit.client import Client
     from jaas_submit.errors import (
         JaasError,
         JobCancelled,
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from jaas_submit.explain import Explanation, NodeFit
+    from jaas_submit.handle import JobHandle
     from jaas_submit.records import Attempt, BatchRecord, JobRecord, JobResult, LogLine, Logs, LogStatus
     from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
@@ -57,7 +60,10 @@ __all__ = [
     "job",
 ]
 
-_MODULES = ("states", "errors", "retry_policy", "spec", "explain", "records", "batch", "client")
+_MODULES = (
+    *("states", "errors", "retry_policy", "spec", "explain", "records"),
+    *("batch", "handle", "broker", "client", "async_client"),
+)
 """Where the public names are, the cheap ones first."""
 
 

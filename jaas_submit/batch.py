@@ -18,7 +18,8 @@ from jaas_submit.states import JobState
 from jaas_submit.templates import fill
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client, JobHandle
+    from jaas_submit.client import Client
+    from jaas_submit.handle import JobHandle
 
 __all__ = [
     "Batch",

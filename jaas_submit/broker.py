@@ -1,25 +1,31 @@
-"""Publishing a job's Celery message: the doorbell of a record that is in the ledger already."""
+"""A job's Celery message, the doorbell of its record: where it goes, how it is published, kept and made again."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import celery
 import kombu.exceptions
 import redis
+from celery.canvas import Signature
 from kombu.message import Message
 from kombu.serialization import prepare_accept_content
 
-from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.names import TASK_RUN
+from jaas_submit.errors import LedgerUnavailable, SpecError
+from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
 from jaas_submit.spec import JobSpec
 
 __all__ = [
     "TAKEN_OVER",
     "celery_app",
+    "default_url",
+    "job",
+    "mark_revoked",
     "message_from_json",
     "message_of",
     "message_to_json",
@@ -33,6 +39,20 @@ TAKEN_OVER: Final = "jaas_taken_over"
 decided there, and neither Celery's list of revoked tasks nor an expiry time has a say any more."""
 
 App = TypeVar("App", bound=celery.Celery)
+
+
+def default_url() -> str:
+    """Return the Redis URL that is used when none is given: JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
+
+    JAAS_REDIS_URL_FILE names a file with the URL, for passwords kept as a swarm secret.
+    """
+    if path := os.environ.get("JAAS_REDIS_URL_FILE"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read().strip()
+        except OSError as error:
+            raise SpecError(f"JAAS_REDIS_URL_FILE: {error}") from error
+    return os.environ.get("JAAS_REDIS_URL") or os.environ.get("CELERY_BROKER_URL") or "redis://127.0.0.1:6379/0"
 
 
 def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = celery.Celery) -> App:  # type: ignore[assignment] # mypy has no defaults for bound type variables
@@ -63,6 +83,23 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
 def task_options(spec: JobSpec) -> dict[str, Any]:
     """Return the message options that say what operators see of a job, with no value of its environment in it."""
     return {"argsrepr": "()", "kwargsrepr": f"({spec.summary()})"}
+
+
+def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
+    """Return the Celery signature of a job, for chain, group and chord of your own app.
+
+    The job's record is written by the worker that receives the message. Within a chain or chord it gets
+    what the task before it returned as its input (of a job, the ``output``), unless it has an input of its own.
+
+    Args:
+        spec: the job's description.
+        queue: Celery queue of the jaas workers.
+    """
+    return Signature(
+        TASK_RUN,
+        kwargs={"spec": spec.to_wire()},
+        options={"queue": queue, **task_options(spec)},
+    )
 
 
 def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None:
@@ -118,6 +155,12 @@ def publish_many(app: celery.Celery, jobs: Sequence[tuple[str, JobSpec]], queue:
                 client.lpush(queue, *packed)
     except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
         raise LedgerUnavailable(f"{len(jobs)} messages could not be published ({error})") from error
+
+
+def mark_revoked(app: celery.Celery, task_id: str, why: str) -> None:
+    """Tell those who wait for Celery's result of a job that it was cancelled; left to the worker when Redis is away."""
+    with contextlib.suppress(redis.RedisError, OSError):
+        app.backend.mark_as_revoked(task_id, reason=why, store_result=True)
 
 
 def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:

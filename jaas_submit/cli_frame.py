@@ -142,7 +142,7 @@ def output_options(command: F) -> F:
 
 def complete_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the youngest jobs' ids for the TAB key; nothing when Redis is slow or away."""
-    from jaas_submit.client import default_url
+    from jaas_submit.broker import default_url
     from jaas_submit.ledger import Ledger, connect
 
     where = ctx.find_object(Where) or Where()

@@ -1,232 +1,29 @@
-"""The producer's library: ``Client`` and ``AsyncClient``, with the same verbs, and ``job`` for Celery canvas."""
+"""``Client``: what a producer can do. ``AsyncClient`` has the same verbs for asyncio."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
 import json
 import os
-import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, Final, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import celery
-import redis
-import redis.asyncio
-from celery.canvas import Signature
 
-from jaas_submit import broker
+from jaas_submit import broker, reading
 from jaas_submit.batch import Batch, MapReduce, batch_id_of, submit_map, submit_reduces
-from jaas_submit.errors import LedgerUnavailable, SpecError, WaitTimeout
-from jaas_submit.explain import Explanation, NodeFit, explain, placement
-from jaas_submit.ledger import KEY_TTL, Change, Ledger, NewJob, connect
-from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE, TASK_RUN
-from jaas_submit.records import BatchRecord, CapturedOutput, JobRecord, JobResult, Logs, LogStatus
+from jaas_submit.errors import SpecError
+from jaas_submit.explain import Explanation, NodeFit, placement
+from jaas_submit.handle import JobHandle
+from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
+from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_submit.store import Store
-from jaas_submit.tracing import producing
+from jaas_submit.submission import Dependency, On, dependencies, enqueue, enqueue_many
 
-__all__ = ["AsyncClient", "AsyncJobHandle", "Client", "JobHandle", "default_url", "job"]
-
-_CHUNK: Final = 500
-"""Jobs that are written in one transaction: Redis serves nobody else for some 20 ms."""
-
-_PATIENCE: Final = 60.0
-"""Seconds that ``wait`` and ``follow`` bear a Redis that does not answer, once it has answered them."""
-
-_LOOK_AGAIN: Final = 2.0
-"""Seconds after which a waiting client reads the record even if no notice came: pub/sub may lose one."""
-
-
-def default_url() -> str:
-    """Return the Redis URL that is used when none is given: JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
-
-    JAAS_REDIS_URL_FILE names a file with the URL, for passwords kept as a swarm secret.
-    """
-    if path := os.environ.get("JAAS_REDIS_URL_FILE"):
-        try:
-            with open(path, encoding="utf-8") as file:
-                return file.read().strip()
-        except OSError as error:
-            raise SpecError(f"JAAS_REDIS_URL_FILE: {error}") from error
-    return os.environ.get("JAAS_REDIS_URL") or os.environ.get("CELERY_BROKER_URL") or "redis://127.0.0.1:6379/0"
-
-
-def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
-    """Return the Celery signature of a job, for chain, group and chord of your own app.
-
-    The job's record is written by the worker that receives the message. Within a chain or chord it gets
-    what the task before it returned as its input (of a job, the ``output``), unless it has an input of its own.
-
-    Args:
-        spec: the job's description.
-        queue: Celery queue of the jaas workers.
-    """
-    return Signature(
-        TASK_RUN,
-        kwargs={"spec": spec.to_wire()},
-        options={"queue": queue, **broker.task_options(spec)},
-    )
-
-
-class _Patience:
-    """How long one who waits puts up with a Redis that is away.
-
-    Args:
-        deadline: when the waiting is over anyhow, by the monotonic clock; None when never.
-    """
-
-    def __init__(self, deadline: float | None) -> None:
-        self._deadline = deadline
-        self._answered: float | None = None
-
-    def renew(self) -> None:
-        """Redis has answered."""
-        self._answered = time.monotonic()
-
-    def bear(self, error: Exception) -> float:
-        """Return the seconds to wait before the next try.
-
-        Raises:
-            LedgerUnavailable: it never answered, has not for too long, or the time is over.
-        """
-        now = time.monotonic()
-        over = self._deadline is not None and now >= self._deadline
-        if self._answered is None or now - self._answered > _PATIENCE or over:
-            raise error if isinstance(error, LedgerUnavailable) else LedgerUnavailable(str(error)) from error
-        return 1.0
-
-
-On = Literal["success", "failure", "finish"]
-"""How a job or batch must have ended for what comes after it to run."""
-
-
-def _dependencies(after: Sequence[Dependency], on: On) -> tuple[tuple[str, str], ...]:
-    if on not in get_args(On):
-        raise SpecError(f"on: must be success, failure or finish, not {on!r}", field="on")
-    if isinstance(after, str | JobHandle | Batch):
-        raise SpecError("after: give a list, such as [handle]", field="after")
-    return tuple((f"batch:{one.id}" if isinstance(one, Batch) else getattr(one, "id", str(one)), on) for one in after)
-
-
-class JobHandle:
-    """A submitted job.
-
-    Args:
-        client: whose connections it uses.
-        job_id: the job's id, which is Celery's task id too.
-        existing: whether ``submit`` found a job with its key and enqueued nothing.
-    """
-
-    def __init__(self, client: Client, job_id: str, *, existing: bool = False) -> None:
-        self.id = job_id
-        self.existing = existing
-        self._client = client
-
-    def __repr__(self) -> str:
-        return f"JobHandle({self.id!r})"
-
-    def record(self) -> JobRecord:
-        """Return what the ledger knows of the job now.
-
-        Raises:
-            UnknownJob: its record has expired.
-        """
-        return self._client.ledger.get(self.id)
-
-    @property
-    def state(self) -> JobState:
-        """The job's state now."""
-        return self.record().state
-
-    def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
-        """Wait for the end of the job and return its result.
-
-        Args:
-            timeout: seconds to wait; None waits for ever. The job goes on when the time is over.
-            check: True raises when the job ended badly, False never does; None takes the description's ``check``
-                (True by default).
-
-        Raises:
-            JobFailed: the job ended badly; ``.result`` is the whole result.
-            JobCancelled: the job was cancelled.
-            WaitTimeout: the time is over.
-            UnknownJob: the record has expired.
-        """
-        for _ in self.follow(timeout):
-            pass
-        result = self._client.result(self.id)
-        if check is None:
-            spec = self.record().spec
-            check = spec.check if spec else True
-        return result.check() if check else result
-
-    def follow(self, timeout: float | None = None) -> Iterator[Change]:
-        """Yield the job's transitions as they happen, from its present state on, and end with its terminal one.
-
-        Args:
-            timeout: seconds to wait in all; None waits for ever.
-
-        Raises:
-            WaitTimeout: the time is over.
-            UnknownJob: there is no record.
-            LedgerUnavailable: Redis did not answer at all, or not for a minute.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        ledger = self._client.ledger
-        seen: Change | None = None
-        patience = _Patience(deadline)
-        while True:
-            # A lost connection ends the subscription; the record says what was missed meanwhile.
-            try:
-                with ledger.changes(self.id) as changes:
-                    while True:
-                        record = ledger.get(self.id)
-                        patience.renew()
-                        change = Change(record.state, record.detail, record.reported)
-                        if seen is None or (change.state, change.detail) != (seen.state, seen.detail):
-                            seen = change
-                            yield change
-                        if record.terminal:
-                            return
-                        pause = _LOOK_AGAIN
-                        if deadline is not None:
-                            pause = min(pause, deadline - time.monotonic())
-                            if pause <= 0:
-                                raise WaitTimeout(f"job {self.id} is {record.state} after {timeout:g} s; it goes on")
-                        changes.next(pause)
-            except LedgerUnavailable as error:
-                time.sleep(patience.bear(error))
-
-    def result(self) -> JobResult:
-        """Return the result of a job that has ended, without raising when it ended badly.
-
-        Raises:
-            ValueError: it has not ended yet.
-            UnknownJob: there is no record.
-        """
-        return self._client.result(self.id)
-
-    def logs(self, attempt: int | None = None) -> Logs:
-        """Return the captured output, with time and stream of each line.
-
-        Args:
-            attempt: which attempt, counted from 1; None means the last one.
-        """
-        return self._client.logs(self.id, attempt)
-
-    def cancel(self, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of the job; see ``Client.cancel``."""
-        return self._client.cancel(self.id, why)
-
-
-Dependency = JobHandle | Batch | str
-"""What a job may come after: a handle, a batch, or a job's id."""
+__all__ = ["Client"]
 
 
 class Client:
@@ -251,7 +48,7 @@ class Client:
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
-        self.url = url or default_url()
+        self.url = url or broker.default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
         self.store = Store(where, prefix) if where else None
         self.queue = queue
@@ -304,7 +101,7 @@ class Client:
         job_id = str(uuid.uuid4())
         if input is not None:
             spec = JobSpec.parse({**spec.to_wire(), "input": self._kept(job_id, input)})
-        return self._submit(spec, job_id, key=key or "", key_ttl=key_ttl, after=_dependencies(after, on))
+        return self._submit(spec, job_id, key=key or "", key_ttl=key_ttl, after=dependencies(after, on))
 
     def _kept(self, job_id: str, value: Any) -> Any:
         """Return an input, or a reference to it where it is large and there is a store."""
@@ -325,14 +122,7 @@ class Client:
 
     def _submit(self, spec: JobSpec, job_id: str = "", **more: Any) -> JobHandle:
         job_id = job_id or str(uuid.uuid4())
-        with producing("jaas.submit", jaas_job_id=job_id) as traceparent:
-            new = NewJob(job_id, spec, self.queue, traceparent=traceparent, **more)
-            made = self.ledger.create_many([new])[0]
-            # Its own id although it is not new: the first reply was lost, and the record is ours.
-            if made.job_id == job_id and made.state is JobState.QUEUED:
-                # The record is the job; should the message not get through, a worker takes the record up without it.
-                with contextlib.suppress(LedgerUnavailable):
-                    broker.publish(self.app, job_id, spec, self.queue)
+        made = enqueue(self.ledger, self.app, NewJob(job_id, spec, self.queue, **more))
         return JobHandle(self, made.job_id, existing=made.job_id != job_id)
 
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
@@ -344,21 +134,7 @@ class Client:
         Returns:
             How many there were.
         """
-        count = 0
-        rest = iter(jobs)
-        while chunk := list(itertools.islice(rest, _CHUNK)):
-            with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
-                chunk = [replace(job, traceparent=traceparent) for job in chunk] if traceparent else chunk
-                made = self.ledger.create_many(chunk)
-                ready = [
-                    (job.job_id, job.spec)
-                    for job, answer in zip(chunk, made, strict=True)
-                    if answer.new and answer.state is JobState.QUEUED and job.spec
-                ]
-                with contextlib.suppress(LedgerUnavailable):
-                    broker.publish_many(self.app, ready, self.queue)
-            count += len(chunk)
-        return count
+        return enqueue_many(self.ledger, self.app, self.queue, jobs)
 
     def replay(self, job_id: str, **changes: Any) -> JobHandle:
         """Submit the description of a job that has ended once more, linked to the original.
@@ -428,7 +204,7 @@ class Client:
             inputs,
             batch_id=batch_id,
             fields=fields,
-            after=_dependencies(after, on),
+            after=dependencies(after, on),
             after_each=each,
             as_file=as_file,
         )
@@ -503,10 +279,7 @@ class Client:
             ValueError: it has not ended yet.
             UnknownJob: there is no record.
         """
-        record = self.ledger.get(job_id)
-        last = record.last
-        logs = self.ledger.logs(job_id, last.number) if last else None
-        return _result(record, logs)
+        return reading.result(self.ledger, job_id)
 
     def logs(self, job_id: str, attempt: int | None = None) -> Logs:
         """Return the captured output of a job.
@@ -518,11 +291,7 @@ class Client:
         Raises:
             UnknownJob: there is no record.
         """
-        record = self.ledger.get(job_id)
-        # An end between two attempts (cancelled, deadline) has no number and no output of its own.
-        last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
-        number = attempt or last
-        return self.ledger.logs(job_id, number) or _no_logs(record)
+        return reading.logs(self.ledger, job_id, attempt)
 
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Ask for the end of a job, durably: it is carried out even when no worker is up now.
@@ -542,9 +311,7 @@ class Client:
         if done:
             # For those who wait for Celery's result. Should this process die before it, the worker that receives the
             # message does the same.
-            record = self.ledger.get(job_id)
-            with contextlib.suppress(redis.RedisError, OSError):
-                self.app.backend.mark_as_revoked(record.task_id, reason=why, store_result=True)
+            broker.mark_revoked(self.app, self.ledger.get(job_id).task_id, why)
         return state
 
     def explain(self, job_id: str) -> Explanation:
@@ -553,10 +320,7 @@ class Client:
         Raises:
             UnknownJob: there is no record.
         """
-        record = self.ledger.get(job_id)
-        ahead = self.ledger.ahead(job_id) if record.state is JobState.QUEUED else 0
-        now = datetime.fromtimestamp(self.ledger.now(), UTC)
-        return explain(record, self.ledger.cluster(), ahead, len(self.ledger.workers()), now)
+        return reading.explanation(self.ledger, job_id)
 
     def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit, before it is submitted; empty when no worker has told of any node."""
@@ -579,16 +343,7 @@ class Client:
             labels: only jobs whose description has all these labels.
             cause: only jobs whose last attempt ended by this cause.
         """
-        found: list[JobRecord] = []
-        for record in self._scan(state):
-            if not _has_labels(record, labels):
-                continue
-            if cause and not (record.last and record.last.cause is cause):
-                continue
-            found.append(record)
-            if len(found) >= limit:
-                break
-        return found
+        return reading.history(self.ledger, state, limit, labels, cause)
 
     def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended.
@@ -596,194 +351,7 @@ class Client:
         Args:
             labels: only jobs whose description has all these labels.
         """
-        found: list[JobRecord] = []
-        ids = self.ledger.active()
-        for start in range(0, len(ids), _CHUNK):
-            records = self.ledger.find(ids[start : start + _CHUNK])
-            found += [record for record in records if not record.terminal and _has_labels(record, labels)]
-        return found
-
-    def _scan(self, state: JobState | None, page: int = 500) -> Iterator[JobRecord]:
-        offset = 0
-        seen: set[str] = set()
-        while ids := self.ledger.ids(state, page, offset):
-            # While we read, younger jobs push the others down the list.
-            yield from self.ledger.find([job_id for job_id in ids if job_id not in seen])
-            seen.update(ids)
-            offset += len(ids)
-
-
-class AsyncJobHandle:
-    """A submitted job, for asyncio; the verbs of ``JobHandle``."""
-
-    def __init__(self, client: AsyncClient, job_id: str) -> None:
-        self.id = job_id
-        self._client = client
-
-    def __repr__(self) -> str:
-        return f"AsyncJobHandle({self.id!r})"
-
-    async def record(self) -> JobRecord:
-        """Return what the ledger knows of the job now."""
-        return await asyncio.to_thread(self._client.sync.ledger.get, self.id)
-
-    async def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
-        """Wait for the end of the job; see ``JobHandle.wait``. No thread is held while it waits."""
-        async for _ in self.follow(timeout):
-            pass
-        return await asyncio.to_thread(self._client.sync.wait, self.id, 0.0, check=check)
-
-    async def follow(self, timeout: float | None = None) -> AsyncIterator[Change]:
-        """Yield the job's transitions as they happen; see ``JobHandle.follow``."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        seen: Change | None = None
-        patience = _Patience(deadline)
-        while True:
-            try:
-                async with self._client.redis.pubsub(ignore_subscribe_messages=True) as changes:
-                    await changes.subscribe(self._client.sync.ledger.changes_channel + self.id)
-                    await changes.get_message(timeout=5)
-                    while True:
-                        record = await self.record()
-                        patience.renew()
-                        change = Change(record.state, record.detail, record.reported)
-                        if seen is None or (change.state, change.detail) != (seen.state, seen.detail):
-                            seen = change
-                            yield change
-                        if record.terminal:
-                            return
-                        pause = _LOOK_AGAIN
-                        if deadline is not None:
-                            pause = min(pause, deadline - time.monotonic())
-                            if pause <= 0:
-                                raise WaitTimeout(f"job {self.id} is {record.state} after {timeout:g} s; it goes on")
-                        await changes.get_message(timeout=pause)
-            except (redis.RedisError, LedgerUnavailable) as error:
-                await asyncio.sleep(patience.bear(error))
-
-    async def result(self) -> JobResult:
-        """Return the result of a job that has ended; see ``JobHandle.result``."""
-        return await asyncio.to_thread(self._client.sync.result, self.id)
-
-    async def logs(self, attempt: int | None = None) -> Logs:
-        """Return the captured output; see ``JobHandle.logs``."""
-        return await asyncio.to_thread(self._client.sync.logs, self.id, attempt)
-
-    async def cancel(self, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of the job; see ``Client.cancel``."""
-        return await asyncio.to_thread(self._client.sync.cancel, self.id, why)
-
-
-class AsyncClient:
-    """``Client`` for asyncio, with the same verbs and arguments."""
-
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        queue: str = DEFAULT_QUEUE,
-        prefix: str = DEFAULT_PREFIX,
-        app: celery.Celery | None = None,
-    ) -> None:
-        self.sync = Client(url, queue=queue, prefix=prefix, app=app)
-        self.redis = redis.asyncio.Redis.from_url(self.sync.url)
-
-    def __repr__(self) -> str:
-        return f"Async{self.sync!r}"
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections; the client may not be used again."""
-        await self.redis.aclose()
-        await asyncio.to_thread(self.sync.close)
-
-    async def submit(self, spec: JobSpec, **options: Any) -> AsyncJobHandle:
-        """Enqueue a job; see ``Client.submit`` for the options."""
-        handle = await asyncio.to_thread(self.sync.submit, spec, **options)
-        return AsyncJobHandle(self, handle.id)
-
-    async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
-        """Submit the description of a job that has ended once more; see ``Client.replay``."""
-        handle = await asyncio.to_thread(self.sync.replay, job_id, **changes)
-        return AsyncJobHandle(self, handle.id)
-
-    async def submit_many(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
-        """Submit several different jobs; see ``Client.submit_many``."""
-        return [AsyncJobHandle(self, h.id) for h in await asyncio.to_thread(self.sync.submit_many, specs)]
-
-    async def map(self, spec: JobSpec, inputs: Iterable[Any], **options: Any) -> Batch:
-        """Submit one job for each input; see ``Client.map``. The batch's own methods block."""
-        return await asyncio.to_thread(self.sync.map, spec, inputs, **options)
-
-    def handle(self, job_id: str) -> AsyncJobHandle:
-        """Return a handle on a job that was submitted earlier, here or elsewhere."""
-        return AsyncJobHandle(self, job_id)
-
-    async def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
-        """Wait for a job by its id; see ``JobHandle.wait``."""
-        return await self.handle(job_id).wait(timeout, check=check)
-
-    async def result(self, job_id: str) -> JobResult:
-        """Return the result of a job that has ended; see ``Client.result``."""
-        return await asyncio.to_thread(self.sync.result, job_id)
-
-    async def logs(self, job_id: str, attempt: int | None = None) -> Logs:
-        """Return the captured output of a job; see ``Client.logs``."""
-        return await asyncio.to_thread(self.sync.logs, job_id, attempt)
-
-    async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of a job; see ``Client.cancel``."""
-        return await asyncio.to_thread(self.sync.cancel, job_id, why)
-
-    async def explain(self, job_id: str) -> Explanation:
-        """Return why a job waits, or why it ended; see ``Client.explain``."""
-        return await asyncio.to_thread(self.sync.explain, job_id)
-
-    async def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
-        """Return on which nodes a job would fit; see ``Client.placement``."""
-        return await asyncio.to_thread(self.sync.placement, spec)
-
-    async def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
-        """Return the records of all jobs that have not ended; see ``Client.active``."""
-        return await asyncio.to_thread(self.sync.active, labels)
-
-    async def history(
-        self,
-        state: JobState | None = None,
-        limit: int = 100,
-        *,
-        labels: Mapping[str, str] | None = None,
-        cause: Cause | None = None,
-    ) -> list[JobRecord]:
-        """Return records, youngest first; see ``Client.history``."""
-        return await asyncio.to_thread(self.sync.history, state, limit, labels=labels, cause=cause)
-
-
-def _result(record: JobRecord, logs: Logs | None) -> JobResult:
-    captured = logs or _no_logs(record)
-    output = CapturedOutput(
-        stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
-    )
-    return JobResult.of(record, output)
-
-
-def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
-    return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())
-
-
-def _no_logs(record: JobRecord) -> Logs:
-    if not record.terminal:
-        return Logs(
-            status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"
-        )
-    if record.last and record.last.container_id is None:
-        return Logs(reason="no container ran, so there is no output")
-    return Logs(status=LogStatus.UNAVAILABLE, reason="the output has expired")
+        return reading.active(self.ledger, labels)
 
 
 def _without_password(url: str) -> str:

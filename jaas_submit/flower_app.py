@@ -11,7 +11,6 @@ from typing import Any
 import celery
 
 from jaas_submit import broker
-from jaas_submit.client import default_url
 from jaas_submit.errors import JaasError
 
 __all__: list[str] = []
@@ -21,7 +20,7 @@ def __getattr__(name: str) -> Any:
     """Make ``app`` on first use: importing the module must not need a setting."""
     if name in {"app", "celery"}:
         try:
-            made: celery.Celery = broker.celery_app(default_url())
+            made: celery.Celery = broker.celery_app(broker.default_url())
         except JaasError as error:
             sys.exit(f"jaas: {error}")
         globals()["app"] = made

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jaas_submit.client import default_url
+from jaas_submit.broker import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.spec import parse_duration, parse_size

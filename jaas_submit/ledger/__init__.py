@@ -49,7 +49,7 @@ Rules that keep it right:
 from __future__ import annotations
 
 from jaas_submit.ledger.batches import BatchPart
-from jaas_submit.ledger.connection import Subscription, connect
+from jaas_submit.ledger.connection import AsyncSubscription, Subscription, connect, connect_async
 from jaas_submit.ledger.producers import KEY_TTL, Created, NewJob, ProducerPart
 from jaas_submit.ledger.readers import Change, ReaderPart
 from jaas_submit.ledger.rows import parse_record
@@ -58,6 +58,7 @@ from jaas_submit.ledger.workers import Claim, ClaimAction, WorkerPart
 
 __all__ = [
     "KEY_TTL",
+    "AsyncSubscription",
     "Change",
     "Claim",
     "ClaimAction",
@@ -66,6 +67,7 @@ __all__ = [
     "NewJob",
     "Subscription",
     "connect",
+    "connect_async",
     "parse_record",
 ]
 

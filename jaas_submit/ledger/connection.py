@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+import redis.asyncio
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from jaas_submit.errors import LedgerUnavailable, SpecError
 
-__all__ = ["Subscription", "as_text", "connect", "reach"]
+__all__ = ["AsyncSubscription", "Subscription", "as_text", "connect", "connect_async", "reach"]
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
@@ -37,6 +38,16 @@ def connect(url: str, **options: Any) -> redis.Redis:
         client: redis.Redis = redis.Redis.from_url(url, **{**settings, **options})
     except ValueError as error:
         raise SpecError(f"Redis URL: {error}") from None
+    return client
+
+
+def connect_async(url: str) -> redis.asyncio.Redis:
+    """Return a Redis client for asyncio, for subscriptions.
+
+    Args:
+        url: as for ``connect``.
+    """
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)
     return client
 
 
@@ -79,6 +90,39 @@ class Subscription:
         """
         with reach("subscription"):
             message = self._pubsub.get_message(timeout=max(timeout, 0.001))
+        return as_text(message["data"]) if message else None
+
+
+class AsyncSubscription:
+    """``Subscription`` for asyncio.
+
+    Args:
+        client: as ``connect_async`` makes it.
+        channel: the channel's name.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, channel: str) -> None:
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        self._channel = channel
+
+    async def __aenter__(self) -> AsyncSubscription:
+        with reach("subscription"):
+            await self._pubsub.subscribe(self._channel)
+            await self._pubsub.get_message(timeout=5)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with reach("subscription"):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+
+    async def next(self, timeout: float) -> str | None:
+        """Return the next message, or None when there is none within the time.
+
+        Args:
+            timeout: seconds.
+        """
+        with reach("subscription"):
+            message = await self._pubsub.get_message(timeout=timeout)
         return as_text(message["data"]) if message else None
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import celery
 
-from jaas_submit.client import Client, job
+from jaas_submit import Client, job
 from jaas_submit.errors import JaasError
 from jaas_submit.retry_policy import Backoff, RetryPolicy
 from jaas_submit.spec import JobSpec, Mount

@@ -15,8 +15,7 @@ from celery.canvas import Signature
 from celery.exceptions import ChordError
 from celery.result import AsyncResult
 
-from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.client import job
+from jaas_submit import Client, JobSpec, JobState, job
 from jaas_submit.schema import result_schema
 from tests.support.jobs import LONG, ended
 from tests.support.theirs import TheirWorker, run_their_code

@@ -29,8 +29,8 @@ from jaas_submit import (
     cli_follow,
 )
 from jaas_submit.cli import cli
-from jaas_submit.client import JobHandle
 from jaas_submit.errors import NotAManager
+from jaas_submit.handle import JobHandle
 from jaas_submit.ledger import Ledger
 from jaas_submit.schema import result_schema
 from tests.support.stage import HOLDER, Stage, ended

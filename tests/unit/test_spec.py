@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaas_submit import job
 from jaas_submit.broker import task_options
-from jaas_submit.client import job
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.spec import (
     MAX_SPEC_BYTES,

@@ -1,0 +1,95 @@
+"""What clients are told about jobs, read from the ledger: results, output, lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from jaas_submit.explain import Explanation, explain
+from jaas_submit.ledger import Ledger
+from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
+from jaas_submit.states import Cause, JobState
+
+__all__ = ["active", "explanation", "history", "logs", "result"]
+
+_PAGE: Final = 500
+"""Records that are read at once."""
+
+
+def result(ledger: Ledger, job_id: str) -> JobResult:
+    """See ``Client.result``."""
+    record = ledger.get(job_id)
+    last = record.last
+    captured = (ledger.logs(job_id, last.number) if last else None) or _no_logs(record)
+    output = CapturedOutput(
+        stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
+    )
+    return JobResult.of(record, output)
+
+
+def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
+    """See ``Client.logs``."""
+    record = ledger.get(job_id)
+    # An end between two attempts (cancelled, deadline) has no number and no output of its own.
+    last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
+    number = attempt or last
+    return ledger.logs(job_id, number) or _no_logs(record)
+
+
+def _no_logs(record: JobRecord) -> Logs:
+    if not record.terminal:
+        return Logs(
+            status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"
+        )
+    if record.last and record.last.container_id is None:
+        return Logs(reason="no container ran, so there is no output")
+    return Logs(status=LogStatus.UNAVAILABLE, reason="the output has expired")
+
+
+def explanation(ledger: Ledger, job_id: str) -> Explanation:
+    """See ``Client.explain``."""
+    record = ledger.get(job_id)
+    ahead = ledger.ahead(job_id) if record.state is JobState.QUEUED else 0
+    now = datetime.fromtimestamp(ledger.now(), UTC)
+    return explain(record, ledger.cluster(), ahead, len(ledger.workers()), now)
+
+
+def history(
+    ledger: Ledger, state: JobState | None, limit: int, labels: Mapping[str, str] | None, cause: Cause | None
+) -> list[JobRecord]:
+    """See ``Client.history``."""
+    found: list[JobRecord] = []
+    for record in _scan(ledger, state):
+        if not _has_labels(record, labels):
+            continue
+        if cause and not (record.last and record.last.cause is cause):
+            continue
+        found.append(record)
+        if len(found) >= limit:
+            break
+    return found
+
+
+def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
+    """See ``Client.active``."""
+    found: list[JobRecord] = []
+    ids = ledger.active()
+    for start in range(0, len(ids), _PAGE):
+        records = ledger.find(ids[start : start + _PAGE])
+        found += [record for record in records if not record.terminal and _has_labels(record, labels)]
+    return found
+
+
+def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
+    offset = 0
+    seen: set[str] = set()
+    while ids := ledger.ids(state, _PAGE, offset):
+        # While we read, younger jobs push the others down the list.
+        yield from ledger.find([job_id for job_id in ids if job_id not in seen])
+        seen.update(ids)
+        offset += len(ids)
+
+
+def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
+    return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())

@@ -1,0 +1,86 @@
+"""Enqueueing: first the record, then the message. And what a job may come after."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final, Literal, get_args
+
+import celery
+
+from jaas_submit import broker
+from jaas_submit.batch import Batch
+from jaas_submit.errors import LedgerUnavailable, SpecError
+from jaas_submit.handle import JobHandle
+from jaas_submit.ledger import Created, Ledger, NewJob
+from jaas_submit.states import JobState
+from jaas_submit.tracing import producing
+
+__all__ = ["Dependency", "On", "dependencies", "enqueue", "enqueue_many"]
+
+_CHUNK: Final = 500
+"""Jobs that are written in one transaction: Redis serves nobody else for some 20 ms."""
+
+Dependency = JobHandle | Batch | str
+"""What a job may come after: a handle, a batch, or a job's id."""
+
+On = Literal["success", "failure", "finish"]
+"""How a job or batch must have ended for what comes after it to run."""
+
+
+def dependencies(after: Sequence[Dependency], on: On) -> tuple[tuple[str, str], ...]:
+    """Return what the ledger is told of a job's dependencies: id (or ``batch:ID``) and on what, for each.
+
+    Raises:
+        SpecError: one of the two is nothing of the kind.
+    """
+    if on not in get_args(On):
+        raise SpecError(f"on: must be success, failure or finish, not {on!r}", field="on")
+    if isinstance(after, str | JobHandle | Batch):
+        raise SpecError("after: give a list, such as [handle]", field="after")
+    return tuple((f"batch:{one.id}" if isinstance(one, Batch) else getattr(one, "id", str(one)), on) for one in after)
+
+
+def enqueue(ledger: Ledger, app: celery.Celery, job: NewJob) -> Created:
+    """Write a job's record, then publish its message.
+
+    Args:
+        ledger: the records.
+        app: publishes the message.
+        job: what is written.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        LedgerUnavailable: Redis did not take the record. A message that it did not take is no error.
+    """
+    with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
+        made = ledger.create_many([replace(job, traceparent=traceparent)])[0]
+        # Its own id although it is not new: the first reply was lost, and the record is ours.
+        if made.job_id == job.job_id and made.state is JobState.QUEUED and job.spec:
+            # The record is the job; should the message not get through, a worker takes the record up without it.
+            with contextlib.suppress(LedgerUnavailable):
+                broker.publish(app, job.job_id, job.spec, job.queue)
+    return made
+
+
+def enqueue_many(ledger: Ledger, app: celery.Celery, queue: str, jobs: Iterable[NewJob]) -> int:
+    """Write many records and publish their messages, in chunks; see ``Client.submit_records``."""
+    count = 0
+    rest = iter(jobs)
+    while chunk := list(itertools.islice(rest, _CHUNK)):
+        with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
+            chunk = [replace(job, traceparent=traceparent) for job in chunk] if traceparent else chunk
+            made = ledger.create_many(chunk)
+            ready = [
+                (job.job_id, job.spec)
+                for job, answer in zip(chunk, made, strict=True)
+                if answer.new and answer.state is JobState.QUEUED and job.spec
+            ]
+            with contextlib.suppress(LedgerUnavailable):
+                broker.publish_many(app, ready, queue)
+        count += len(chunk)
+    return count
