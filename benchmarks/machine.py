@@ -1,0 +1,117 @@
+"""The machine's facts, and what processes use of it, from /proc."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import redis
+
+from benchmarks.harness import Options
+
+__all__ = ["Usage", "descendants", "facts", "find_daemon", "usage"]
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_REPO = Path(__file__).resolve().parents[1]
+
+
+def facts(options: Options) -> dict[str, str]:
+    """Return what a reader of the figures has to know of the machine."""
+    meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    api = docker.APIClient(base_url=options.engine, version="auto")
+    try:
+        engine = api.version()["Version"]
+        nodes = len(api.nodes())
+    finally:
+        api.close()
+    with redis.Redis.from_url(options.redis_url) as client:
+        server = client.info("server")["redis_version"]
+    commit = subprocess.run(
+        ["git", "-C", str(_REPO), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    version = importlib.metadata.version
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "commit": commit.stdout.strip() or "unknown",
+        "processor": f"{os.cpu_count()} x {cpus[0].partition(':')[2].strip() if cpus else platform.machine()}",
+        "memory": f"{int(meminfo['MemTotal'].split()[0]) / 2**20:.0f} GiB",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+        "engine": f"Docker {engine}, {nodes} node{'s' if nodes > 1 else ''}",
+        "Redis": server,
+        "Celery, kombu": f"{version('celery')}, {version('kombu')}",
+        "load at the start": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What some processes have used and use now."""
+
+    cpu: float
+    """Seconds of processor time, user and system, since they started."""
+    memory: int
+    """Bytes of resident memory that are not shared with others (RssAnon)."""
+    threads: int
+    files: int
+    """Open file descriptors."""
+
+
+def usage(*pids: int) -> Usage:
+    """Return what processes use, in sum; one that has ended counts as nothing.
+
+    Source of the fields: proc(5), /proc/PID/stat (14 utime, 15 stime) and /proc/PID/status.
+    """
+    cpu, memory, threads, files = 0.0, 0, 0, 0
+    for pid in pids:
+        folder = Path("/proc") / str(pid)
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+            files += len(list((folder / "fd").iterdir()))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        cpu += (int(fields[11]) + int(fields[12])) / _TICKS
+        memory += int(status.get("RssAnon", "0").split()[0]) * 1024
+        threads += int(status.get("Threads", "0"))
+    return Usage(cpu, memory, threads, files)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            children.setdefault(parent, []).append(int(folder.name))
+    found = [pid]
+    for one in found:  # grows while it is walked
+        found += children.get(one, [])
+    return found
+
+
+def find_daemon(socket: str) -> int | None:
+    """Return the process id of the dockerd that listens on a unix socket of this machine; None where it is not seen.
+
+    Args:
+        socket: as in DOCKER_HOST, ``unix:///path``.
+    """
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if words[0].rpartition("/")[2] == "dockerd" and socket in words:
+                return int(folder.name)
+    return None
