@@ -15,7 +15,7 @@ import itertools
 import queue
 import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,6 +77,7 @@ class _Container:
 @dataclass
 class _Task:
     id: str
+    service_id: str
     created_at: str
     timestamp: str
     desired: str = "running"
@@ -87,10 +88,10 @@ class _Task:
     container: _Container | None = None
     exit_code: int | None = None
 
-    def view(self, service_id: str) -> TaskView:
+    def view(self) -> TaskView:
         return TaskView(
             id=self.id,
-            service_id=service_id,
+            service_id=self.service_id,
             created_at=self.created_at,
             desired=self.desired,
             state=self.state,
@@ -135,6 +136,13 @@ def _has_label(labels: dict[str, str], label: str) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
+def _forms(labels: dict[str, str]) -> Iterator[str]:
+    """Yield what a filter may say to find these labels: ``key`` and ``key=value`` of each."""
+    for key, value in labels.items():
+        yield key
+        yield f"{key}={value}"
+
+
 class Gate:
     """Holds calls of one method until ``open``; ``reached`` is set when one has arrived."""
 
@@ -177,10 +185,17 @@ class FakeSwarm:
         """How often each method was called."""
         self.requests: list[dict[str, Any]] = []
         """Bodies of the requests that created a service."""
+        self.keep_history = True
+        """False: neither the bodies nor the starts are kept, where there are very many."""
         self.starts: list[str] = []
         """Names of the services whose container was started, in order: two of one name are a duplicate start."""
         self._lock = threading.RLock()
         self._services: dict[str, _Service] = {}
+        # Indexes, so that a hundred thousand services cost no more to look one up than ten do.
+        self._by_name: dict[str, _Service] = {}
+        self._by_label: defaultdict[str, dict[str, _Service]] = defaultdict(dict)
+        self._ending: dict[str, _Service] = {}
+        self._containers: dict[str, _Task] = {}
         self._numbers = itertools.count(1)
         self._last_time = datetime.fromtimestamp(0, UTC)
         self._faults: dict[str, list[_Fault]] = {}
@@ -241,7 +256,7 @@ class FakeSwarm:
         """Return the first task of a job's newest service."""
         with self._lock:
             service = self._of(job)
-            return service.tasks[0].view(service.id)
+            return service.tasks[0].view()
 
     def running(self) -> list[str]:
         """Return the names of the services whose container runs now."""
@@ -291,7 +306,7 @@ class FakeSwarm:
             for service in self._services.values():
                 for task in service.tasks:
                     if task.node is node:
-                        task.desired = "shutdown"
+                        self._want_end(task)
 
     def node_returns(self, name: str) -> None:
         """Let a lost node come back; the test then says with ``exit`` how its containers have ended."""
@@ -322,9 +337,10 @@ class FakeSwarm:
                 return None
             self._check(request)
             service = _Service(self._id("service"), request, self._time())
-            self._services[service.id] = service
-            self.requests.append(request)
-            service.tasks.append(task := self._new_task())
+            self._add(service)
+            if self.keep_history:
+                self.requests.append(request)
+            service.tasks.append(task := self._new_task(service))
             self._schedule(service, task)
             return service.view()
 
@@ -339,16 +355,18 @@ class FakeSwarm:
 
     def ended_tasks(self, label: str) -> list[TaskView]:
         with self._call("ended_tasks"):
-            return [task.view(s.id) for s in self._labelled(label) for task in s.tasks if task.desired == "shutdown"]
+            mine = self._by_label.get(label, {})
+            ending = [service for id_, service in self._ending.items() if id_ in mine]
+            return [task.view() for s in ending for task in s.tasks if task.desired == "shutdown"]
 
     def all_tasks(self, label: str) -> list[TaskView]:
         with self._call("all_tasks"):
-            return [task.view(s.id) for s in self._labelled(label) for task in s.tasks]
+            return [task.view() for s in self._labelled(label) for task in s.tasks]
 
     def tasks_of(self, service_id: str) -> list[TaskView]:
         with self._call("tasks_of"):
             service = self._services.get(service_id)
-            return [task.view(service_id) for task in service.tasks] if service else []
+            return [task.view() for task in service.tasks] if service else []
 
     def stop(self, service_id: str) -> bool:
         with self._call("stop"):
@@ -358,8 +376,8 @@ class FakeSwarm:
             task = service.tasks[0]
             if task.desired == "shutdown":  # it has ended, or was asked before
                 return True
-            task.desired = "shutdown"
-            service.tasks.append(waiting := self._new_task())
+            self._want_end(task)
+            service.tasks.append(waiting := self._new_task(service))
             self._wait_for_node(waiting, "scheduling constraints not satisfied")
             if task.state != "running":
                 task.error = ""
@@ -428,14 +446,13 @@ class FakeSwarm:
 
     def container_times(self, container_id: str) -> ContainerTimes | None:
         with self._call("container_times"):
-            for service in self._services.values():
-                for task in service.tasks:
-                    if task.container and task.container.id == container_id and self._is_here(task):
-                        container = task.container
-                        return ContainerTimes(
-                            container.started_at, container.finished_at, container.oom_killed, container.exit_code
-                        )
-            return None
+            task = self._containers.get(container_id)
+            container = task.container if task and self._is_here(task) else None
+            if container is None:
+                return None
+            return ContainerTimes(
+                container.started_at, container.finished_at, container.oom_killed, container.exit_code
+            )
 
     def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
         with self._call("logs"):
@@ -461,6 +478,37 @@ class FakeSwarm:
             self._listeners.remove(listener)
         raise EngineUnavailable("following events: the engine closed the stream")
 
+    # -- for who shows it in another way (tests/support/engine_http.py) ----------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._services)
+
+    def every_task(self) -> list[TaskView]:
+        """Return the tasks of all services."""
+        with self._lock:
+            return [task.view() for service in self._services.values() for task in service.tasks]
+
+    def by_id(self, service_id: str) -> ServiceView | None:
+        """Return a service by its id."""
+        with self._lock:
+            service = self._services.get(service_id)
+            return service.view() if service else None
+
+    def template(self, service_id: str) -> dict[str, Any]:
+        """Return the task template that a service was created with; empty when it is gone."""
+        service = self._services.get(service_id)
+        return dict(service.request["TaskTemplate"]) if service else {}
+
+    def version(self, service_id: str) -> int:
+        """Return a number that changes with each update of a service."""
+        service = self._services.get(service_id)
+        return len(service.tasks) if service else 0
+
+    def service_of(self, container_id: str) -> str:
+        """Return the id of a container's service, empty when there is no such container on the engine that answers."""
+        task = self._containers.get(container_id)
+        return task.service_id if task and self._is_here(task) else ""
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _id(self, kind: str) -> str:
@@ -471,8 +519,13 @@ class FakeSwarm:
         self._last_time = max(datetime.now(UTC), self._last_time + timedelta(microseconds=1))
         return self._last_time.strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
+    def _add(self, service: _Service) -> None:
+        self._services[service.id] = self._by_name[service.name] = service
+        for label in _forms(service.labels):
+            self._by_label[label][service.id] = service
+
     def _named(self, name: str) -> _Service | None:
-        return next((service for service in self._services.values() if service.name == name), None)
+        return self._by_name.get(name)
 
     def _of(self, job: str) -> _Service:
         mine = [s for s in self._services.values() if job in {s.id, s.name, s.labels.get(LABEL_JOB)}]
@@ -480,7 +533,7 @@ class FakeSwarm:
         return mine[-1]
 
     def _labelled(self, label: str) -> list[_Service]:
-        return [service for service in self._services.values() if _has_label(service.labels, label)]
+        return list(self._by_label.get(label, {}).values())
 
     def _check(self, request: dict[str, Any]) -> None:
         name, template = request["Name"], request["TaskTemplate"]
@@ -499,14 +552,19 @@ class FakeSwarm:
         if wrong:
             raise EngineRefused(f"creating service {name}: {wrong}")
 
-    def _new_task(self) -> _Task:
-        return _Task(self._id("task"), self._time(), self._time())
+    def _new_task(self, service: _Service) -> _Task:
+        return _Task(self._id("task"), service.id, self._time(), self._time())
+
+    def _want_end(self, task: _Task) -> None:
+        task.desired = "shutdown"
+        if service := self._services.get(task.service_id):
+            self._ending[service.id] = service
 
     def _state(self, task: _Task, state: str) -> None:
         task.state = state
         task.timestamp = self._time()
         if state in ENDED_STATES:
-            task.desired = "shutdown"
+            self._want_end(task)
 
     def _wait_for_node(self, task: _Task, why: str) -> None:
         task.error = f"no suitable node ({why} on {len(self.nodes)} node{'s' * (len(self.nodes) > 1)})"
@@ -523,7 +581,7 @@ class FakeSwarm:
         if not fitting:
             self._wait_for_node(task, "scheduling constraints not satisfied")
             return
-        task.node = next((node for node in fitting if node.cpus >= cpus), None)
+        task.node = self._choose([node for node in fitting if node.cpus >= cpus])
         if task.node is None:
             self._wait_for_node(task, "insufficient resources")
             return
@@ -536,11 +594,15 @@ class FakeSwarm:
         elif self.auto_start:
             self._start(service, task)
 
+    def _choose(self, fitting: list[Node]) -> Node | None:
+        return fitting[0] if fitting else None
+
     def _start(self, service: _Service, task: _Task) -> None:
         container = service.request["TaskTemplate"]["ContainerSpec"]
         words = [*container.get("Command", []), *container.get("Args", [])]
         program = PROGRAMS.get(words[2], _DRIVEN) if words[:2] == ["sh", "-c"] and len(words) == 3 else _DRIVEN
         task.container = _Container(self._id("container"), program)
+        self._containers[task.container.id] = task
         task.error = ""
         if words[:1] == [NO_SUCH_PROGRAM]:
             task.message, task.exit_code = "starting", 127
@@ -550,7 +612,8 @@ class FakeSwarm:
         task.message = "started"
         self._state(task, "running")
         task.container.started_at = self._time()
-        self.starts.append(service.name)
+        if self.keep_history:
+            self.starts.append(service.name)
         self._tell("start", service, task)
         for stream, data in program.output:
             self._print(task.container, stream, data)
@@ -588,9 +651,18 @@ class FakeSwarm:
     def _remove(self, service: _Service) -> None:
         task = service.tasks[0]
         if task.state == "running":
-            task.desired = "shutdown"
+            self._want_end(task)
             self._terminate(service, task)
         del self._services[service.id]
+        del self._by_name[service.name]
+        self._ending.pop(service.id, None)
+        for label in _forms(service.labels):
+            self._by_label[label].pop(service.id, None)
+            if not self._by_label[label]:
+                del self._by_label[label]
+        for one in service.tasks:
+            if one.container:
+                self._containers.pop(one.container.id, None)
         for listener in self._listeners:
             listener.put(EngineEvent("remove", service.id))
 
