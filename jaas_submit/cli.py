@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from jaas_submit import cli_render as render
-from jaas_submit.cli_batch import batch, map_
+from jaas_submit.cli_batch import batch
 from jaas_submit.cli_follow import exit_code_of, follow, interrupted
 from jaas_submit.cli_frame import (
     EXIT_CODES,
@@ -28,6 +28,7 @@ from jaas_submit.cli_frame import (
     where_options,
 )
 from jaas_submit.cli_manage import EXIT_NO, cancel, explain, list_, replay
+from jaas_submit.cli_map import map_
 from jaas_submit.cli_options import Order, job_options, order_of
 from jaas_submit.errors import JaasError
 from jaas_submit.goflags import GoCommand

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import from_json
 
 from jaas_submit.errors import SpecError
 from jaas_submit.fields import (
@@ -32,6 +32,7 @@ from jaas_submit.fields import (
     parse_size,
 )
 from jaas_submit.retry_policy import RetryPolicy
+from jaas_submit.spec_errors import kind_of, shown_name, spec_error
 from jaas_submit.states import Cause
 
 __all__ = [
@@ -52,7 +53,6 @@ SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
 """Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
 
-_NAMED = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
 INPUT_FILE: Final = "/run/jaas/input.json"
 GATHER_FILE: Final = "/run/jaas/input.jsonl"
 """Where a container finds its input; JAAS_INPUT names the file."""
@@ -126,11 +126,6 @@ def _env_map(value: object) -> object:
         name, _, text = item.partition("=")
         pairs[name] = text
     return pairs
-
-
-def _shown(name: str) -> str:
-    """Return what an error text may show of a variable's name: nothing behind a '=', which was meant as a value."""
-    return name.partition("=")[0][:40]
 
 
 def _is_unicode(text: str) -> bool:
@@ -248,11 +243,13 @@ class JobSpec(Model):
     def _env_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
             if not _ENV_NAME.match(name):
-                raise ValueError(f"{_shown(name)!r} is no variable name; use NAME=value with no blanks or '=' in NAME")
+                raise ValueError(
+                    f"{shown_name(name)!r} is no variable name; use NAME=value with no blanks or '=' in NAME"
+                )
             if "\x00" in text:
                 raise ValueError(f"the value of {name[:40]} has a NUL character, which no process can be given")
             if not (_is_unicode(name) and _is_unicode(text)):
-                raise ValueError(f"{_shown(name)!r} or its value is no valid Unicode; base64 can carry any bytes")
+                raise ValueError(f"{shown_name(name)!r} or its value is no valid Unicode; base64 can carry any bytes")
         return value
 
     @field_validator("input")
@@ -305,7 +302,7 @@ class JobSpec(Model):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise _spec_error(error) from None
+            raise spec_error(error) from None
         size = len(self.to_json().encode())
         if size > MAX_SPEC_BYTES:
             field = self._largest_field()
@@ -339,7 +336,7 @@ class JobSpec(Model):
             except ValueError as error:
                 raise SpecError(f"the description is not valid JSON: {error}") from None
         if not isinstance(data, Mapping):
-            raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {_kind(data)}')
+            raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {kind_of(data)}')
         if not all(isinstance(name, str) for name in data):
             raise SpecError("the description's field names must be texts")
         return cls(**data)
@@ -401,61 +398,3 @@ class JobSpec(Model):
         return f"JobSpec({self.summary()!r})"
 
     __str__ = __repr__
-
-
-def _kind(value: object) -> str:
-    names: dict[type, str] = {
-        list: "a list",
-        tuple: "a list",
-        str: "a text",
-        int: "a number",
-        float: "a number",
-        bool: "a truth value",
-    }
-    return "nothing" if value is None else names.get(type(value), f"a {type(value).__name__}")
-
-
-_FIXES: Final[dict[str, str]] = {
-    "extra_forbidden": "is no field of a job description; check the spelling (`jaas schema` lists them)",
-    "missing": "is required",
-    "string_type": "must be a text",
-    "string_too_short": "must not be empty",
-    "dict_type": "must be an object of names and values",
-    "model_type": "must be an object of names and values",
-    "tuple_type": "must be a list",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "float_parsing": "must be a number",
-    "int_parsing": "must be a whole number",
-}
-
-
-def _sentence(detail: ErrorDetails) -> tuple[str, str]:
-    """Return the field's path and what is wrong with it, in words that name the fix."""
-    parts = [str(part) for part in detail["loc"] if part != "[key]"]
-    if parts[:1] == ["env"]:
-        parts = [_shown(part) for part in parts]
-    elif parts[:1] == ["input"]:  # any value: pydantic tells the way it tried, type by type
-        parts = [part for part in parts if part not in {"list", "dict"}][:4]
-    path = ".".join(parts)
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "value_error":
-        text = str(context["error"])
-        if named := _NAMED.match(text):  # a check of several fields names its field itself
-            path, text = ".".join(filter(None, [path, named[1]])), text[named.end() :]
-    elif kind in _FIXES:
-        text = _FIXES[kind]
-    elif kind == "literal_error" and path == "version":
-        text = f"this jaas reads version {SPEC_VERSION} only; leave it out or upgrade the workers"
-    elif kind == "string_pattern_mismatch":
-        text = f"has characters that are not allowed here; it must match {context['pattern']}"
-    else:
-        text = detail["msg"][0].lower() + detail["msg"][1:]
-    return path, text
-
-
-def _spec_error(error: ValidationError) -> SpecError:
-    details = error.errors(include_input=False, include_url=False)
-    path, text = _sentence(details[0])
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return SpecError(f"{path}: {text}{more}" if path else f"{text}{more}", field=path)

@@ -12,7 +12,7 @@ import pytest
 
 from jaas_submit import BatchRecord, JobState, broker
 from jaas_submit.cli import cli
-from jaas_submit.cli_batch import standing_line
+from jaas_submit.cli_batch_follow import standing_line
 from jaas_submit.cli_batchfile import read_batch_file, read_inputs
 from jaas_submit.ledger import Ledger
 from jaas_submit.records import Attempt, LogLine, Logs
@@ -214,7 +214,7 @@ def test_ctrl_c_leaves_the_batch_where_there_is_no_terminal(stage: Stage, monkey
     ("answer", "state"), [("c", JobState.CANCELLED), ("l", JobState.QUEUED), ("", JobState.QUEUED)]
 )
 def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch, answer: str, state: JobState) -> None:
-    from jaas_submit import cli_batch
+    from jaas_submit import cli_batch_follow
     from jaas_submit.batch import Batch
 
     class Terminal:
@@ -226,7 +226,7 @@ def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch
         stdin = stderr = Terminal
 
     def interrupted(*_: object, **__: object) -> None:
-        monkeypatch.setattr(cli_batch, "sys", Sys)
+        monkeypatch.setattr(cli_batch_follow, "sys", Sys)
         raise KeyboardInterrupt
 
     stage.idle = True
