@@ -217,6 +217,8 @@ _CAUSES: Final[dict[Cause, tuple[str, str]]] = {
 }
 """Each cause in plain words, and what helps against it."""
 
+_NEWER: Final = ("for a cause that only a newer version of jaas knows", "upgrade jaas here")
+
 
 def explain(
     record: JobRecord, cluster: Cluster | None, ahead: int, workers: int, now: datetime | None = None
@@ -289,6 +291,8 @@ def _where_it_is(record: JobRecord, ahead: int, workers: int, now: datetime) -> 
             wait = (due - now).total_seconds()
             when = f"in {_span(wait)}" if wait > 0 else "now"
             said.append(f"It waits for its next attempt, which is due {when} ({due:%Y-%m-%d %H:%M:%S} UTC).")
+        case _:
+            said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
     if record.detail and record.state is not JobState.BACKOFF:  # there it is what is said of the attempt
         said.append(f"What the swarm says: {_clause(record.detail)}.")
     return said
@@ -310,8 +314,9 @@ def _how_it_ended(record: JobRecord) -> list[str]:
     where = f" on {last.node}" if last.node else ""
     if record.state is JobState.SUCCEEDED:
         return [f"It succeeded{where} with exit code 0."]
-    verb = {JobState.CANCELLED: "was cancelled", JobState.SKIPPED: "was skipped"}.get(record.state, "failed")
-    words, advice = _CAUSES[last.cause]
+    verbs = {JobState.CANCELLED: "was cancelled", JobState.SKIPPED: "was skipped", JobState.FAILED: "failed"}
+    verb = verbs.get(record.state, f"ended as {record.state}")
+    words, advice = _CAUSES.get(last.cause, _NEWER)
     if last.cause is Cause.EXIT and last.exit_code == _KILLED:
         advice = (
             "137 is a SIGKILL; it may have run out of memory, which an engine does not always tell: raise limits.memory"
@@ -330,7 +335,8 @@ def _how_it_ended(record: JobRecord) -> list[str]:
 def _attempt(attempt: Attempt) -> str:
     code = f" with exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
     where = f" on {attempt.node}" if attempt.node else ""
-    why = f"{_CAUSES[attempt.cause][0]} (cause {attempt.cause}{'; ' + attempt.reason if attempt.reason else ''})"
+    words, _ = _CAUSES.get(attempt.cause, _NEWER)
+    why = f"{words} (cause {attempt.cause}{'; ' + attempt.reason if attempt.reason else ''})"
     decided = f" What followed was decided so: {_clause(attempt.decision)}." if attempt.decision else ""
     return f"Attempt {attempt.number} ended{where}{code}: {why}.{decided}"
 

@@ -7,13 +7,14 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple
+from functools import partial
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jaas_submit.errors import JobCancelled, JobFailed
 from jaas_submit.spec import JobSpec
-from jaas_submit.states import Cause, JobState, is_terminal
+from jaas_submit.states import Cause, JobState, is_known, is_terminal, read_as
 
 __all__ = [
     "RESULT_VERSION",
@@ -41,6 +42,12 @@ class LogStatus(StrEnum):
     COMPLETE = "complete"  # every byte
     TRUNCATED = "truncated"  # more than the cap: head and tail were kept, the cut is marked
     UNAVAILABLE = "unavailable"  # the engine did not hand it out in time; what is there may be nothing
+
+
+# Records and results may have been written by a newer version, whose words are taken as they are.
+StoredState = Annotated[JobState, BeforeValidator(partial(read_as, JobState))]
+StoredCause = Annotated[Cause, BeforeValidator(partial(read_as, Cause))]
+StoredLogStatus = Annotated[LogStatus, BeforeValidator(partial(read_as, LogStatus))]
 
 
 class LogLine(NamedTuple):
@@ -95,7 +102,7 @@ class Logs:
     def unpack(cls, data: bytes) -> Logs:
         """Return what ``pack`` packed."""
         raw = json.loads(zlib.decompress(data))
-        return cls(tuple(LogLine(*line) for line in raw["lines"]), LogStatus(raw["status"]), raw["reason"])
+        return cls(tuple(LogLine(*line[:3]) for line in raw["lines"]), read_as(LogStatus, raw["status"]), raw["reason"])
 
     def __str__(self) -> str:
         return self.text
@@ -104,8 +111,8 @@ class Logs:
 class Outcome(_Model):
     """How one attempt ended."""
 
-    state: JobState
-    cause: Cause
+    state: StoredState
+    cause: StoredCause
     reason: str = Field("", description="what the engine or jaas says about it, in one line")
     exit_code: int | None = None
     node: str | None = Field(None, description="host name of the node")
@@ -128,7 +135,7 @@ class Attempt(Outcome):
 
     number: int = Field(ge=0, description="counted from 1; 0 where nothing was launched")
     service: str | None = None
-    log_status: LogStatus = LogStatus.COMPLETE
+    log_status: StoredLogStatus = LogStatus.COMPLETE
     image: str | None = Field(None, description="what was run, with the digest where a registry told it")
     decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
 
@@ -137,9 +144,10 @@ class JobRecord(_Model):
     """What the ledger knows of a job now."""
 
     id: str
-    state: JobState
+    state: StoredState
     queue: str
     spec: JobSpec | None = Field(None, description="None where the message held no valid description")
+    newer: bool = Field(False, description="it has a description that only a newer version of jaas can read")
     task_id: str = Field(
         "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"
     )
@@ -167,8 +175,11 @@ class JobRecord(_Model):
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended for good."""
-        return is_terminal(self.state)
+        """Whether the job has ended for good.
+
+        Of a state that only a newer version knows this is told by Celery having been given the result.
+        """
+        return is_terminal(self.state) or self.reported
 
     @property
     def last(self) -> Attempt | None:
@@ -178,7 +189,9 @@ class JobRecord(_Model):
     @property
     def label(self) -> str:
         """One line for people."""
-        return self.spec.summary() if self.spec else "(no valid description)"
+        if self.spec:
+            return self.spec.summary()
+        return "(described by a newer version of jaas)" if self.newer else "(no valid description)"
 
 
 class BatchRecord(_Model):
@@ -188,13 +201,13 @@ class BatchRecord(_Model):
     name: str = ""
     created_at: datetime
     ended_at: datetime | None = None
-    state: JobState | None = Field(
+    state: StoredState | None = Field(
         None, description="SUCCEEDED or FAILED (by its quorum), or CANCELLED, once it has ended"
     )
     reason: str = ""
     total: int | None = Field(None, description="how many jobs it has; None while they are being submitted")
     size: int = Field(0, description="how many jobs have been submitted")
-    counts: dict[JobState, int] = Field(default_factory=dict)
+    counts: dict[StoredState, int] = Field(default_factory=dict)
     max_parallel: int = Field(0, description="how many may be active at once; 0 means no limit")
     min_success: float = Field(1.0, description="part of the jobs that must succeed")
     cancelled: str = ""
@@ -224,7 +237,7 @@ class CapturedOutput(_Model):
 
     stdout: str = ""
     stderr: str = ""
-    status: LogStatus = LogStatus.COMPLETE
+    status: StoredLogStatus = LogStatus.COMPLETE
     reason: str = ""
 
     def __str__(self) -> str:
@@ -252,8 +265,8 @@ class JobResult(_Model):
 
     version: Literal[1] = RESULT_VERSION
     job_id: str
-    state: JobState
-    cause: Cause
+    state: StoredState
+    cause: StoredCause
     exit_code: int | None = None
     reason: str = ""
     node: str | None = None
@@ -326,6 +339,8 @@ class JobResult(_Model):
             what = "was cancelled"
         elif self.state is JobState.SKIPPED:
             what = "was skipped"
+        elif not is_known(self.state):
+            what = f"ended as {self.state}, which only a newer version of jaas knows"
         elif self.exit_code is not None:
             what = f"failed with exit code {self.exit_code}"
         else:

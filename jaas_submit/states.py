@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
-__all__ = ["CLUSTER_CAUSES", "TERMINAL", "TRANSITIONS", "Cause", "JobState", "is_terminal"]
+__all__ = ["CLUSTER_CAUSES", "TERMINAL", "TRANSITIONS", "Cause", "JobState", "is_known", "is_terminal", "read_as"]
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class JobState(StrEnum):
@@ -83,3 +85,26 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
 def is_terminal(state: JobState) -> bool:
     """Return whether a job in this state has ended for good."""
     return state in TERMINAL
+
+
+def read_as(kind: type[E], text: str) -> E:
+    """Return the member of an enumeration that a stored text names.
+
+    A text that this version does not know was written by a newer one, in the middle of an update: it becomes a value
+    that is equal to no member and shows as that text. What users write is checked strictly, elsewhere.
+
+    Args:
+        kind: the enumeration.
+        text: its value, as it is stored.
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        stranger = str.__new__(kind, text)
+        stranger._name_ = stranger._value_ = text
+        return stranger
+
+
+def is_known(value: StrEnum) -> bool:
+    """Return whether this version knows a value that ``read_as`` returned."""
+    return value.name in type(value).__members__

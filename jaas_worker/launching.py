@@ -36,6 +36,9 @@ __all__ = ["Launching"]
 
 logger = logging.getLogger(__name__)
 
+_NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.NEWER, ClaimAction.UNKNOWN})
+"""Answers to a claim after which there is nothing to do for a message."""
+
 
 class Launching:
     """Claims jobs and brings their services into being.
@@ -75,10 +78,13 @@ class Launching:
                 spec, refusal = None, str(error)
             ledger.create(entry.job_id, spec, self._context.settings.queue, delivery.task_id, delivery.message())
             claim = ledger.claim(entry.job_id, self._context.holder)
-        if claim.action in {ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.UNKNOWN}:
+        if claim.action in _NOT_OURS:
             self._flight.drop(entry)
             return
         record = ledger.get(entry.job_id)
+        if record.newer and claim.action is not ClaimAction.REPLAY and claim.state != JobState.QUEUED:
+            self._leave(entry)
+            return
         entry.spec, entry.state, entry.attempt = record.spec, record.state, max(record.attempt, 1)
         entry.attempts, entry.detail, entry.node, entry.started_at = (
             record.attempts,
@@ -117,6 +123,19 @@ class Launching:
             self._adopt(entry, record)
         else:
             self._launch(entry)
+
+    def _leave(self, entry: Entry) -> None:
+        """Leave a job under way to a worker of the newer version that described it: refusing it would end a container.
+
+        Nobody looks for it until a lease is over, so that such a worker gets at it, and not this one again and again.
+        """
+        self._context.ledger.release(entry.job_id, self._context.holder, self._context.settings.lease)
+        logger.warning(
+            "job %s: left to a worker of the newer version that described it",
+            entry.job_id,
+            extra=action(Action.JOB_LEFT),
+        )
+        self._flight.drop(entry)
 
     def _set_deadlines(self, entry: Entry, record: JobRecord) -> None:
         """Work the job's deadlines out; one that is over before the launch is dealt with like a cancellation."""

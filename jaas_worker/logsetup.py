@@ -51,6 +51,7 @@ class Action(StrEnum):
     JOB_REFUSED = "job.refused"  # a message that cannot become a job
     JOB_ADOPTED = "job.adopted"  # its former worker went away; this one goes on
     JOB_TAKEN_AWAY = "job.taken_away"  # another worker has it by now
+    JOB_LEFT = "job.left"  # only a newer version can read its description
     JOB_NODE_LOST = "job.node_lost"  # the node it runs on is down
     JOB_STOP_FAILED = "job.stop_failed"  # its container could not be stopped, or not in time
     JOB_RESTORED = "job.restored"  # Redis had lost its record
@@ -92,6 +93,9 @@ _PASSWORD: Final = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@]+@", re.IG
 _CELERY_TASK: Final = re.compile(re.escape(TASK_RUN) + r"\[([^\]\s]+)\]")
 """How Celery's own lines name a task."""
 
+_SERVICE: Final = re.compile(r"-([0-9]+)\Z")
+"""The end of a service's name: which attempt."""
+
 _INSTALL_UID: Final = "jaas-logs"
 
 
@@ -128,9 +132,14 @@ def _add_job(_logger: Any, _method: str, event: EventDict) -> EventDict:
     subject = _subject.get()
     if subject is not None:
         event.setdefault("job_id", subject.job_id)
-        event.setdefault("attempt", subject.attempt)
+        if event["job_id"] == subject.job_id:
+            event.setdefault("attempt", subject.attempt)
     elif "job_id" not in event and (match := _CELERY_TASK.search(str(event.get("event", "")))):
         event["job_id"] = job_id_of(match[1])
+    if "job_id" in event and "attempt" not in event:
+        # Nobody holds the job here: the service says which attempt it is, and before there is one, nothing does.
+        match = _SERVICE.search(str(event.get("service", "")))
+        event["attempt"] = int(match[1]) if match else 0
     return event
 
 

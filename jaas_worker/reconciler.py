@@ -256,7 +256,9 @@ class Reconciler:
                 logger.warning(
                     "service %s was created after its job's end; stopping it",
                     service.name,
-                    extra=action(Action.SERVICE_REMOVED, service=service.name),
+                    extra=action(
+                        Action.SERVICE_REMOVED, job_id=service.labels.get(LABEL_JOB, ""), service=service.name
+                    ),
                 )
                 self._engine.stop(service.id)
 

@@ -31,9 +31,10 @@ for _, dependency in ipairs(o.after or {}) do
     if not b[1] then return {2, on} end
     state = b[2]
   else
-    state = redis.call('HGET', key(on), 'state')
+    local r = redis.call('HMGET', key(on), 'state', 'reported')
+    state = r[1]
     if not state then return {2, on} end
-    if not ENDED[state] then state = nil end
+    if not ENDED[state] and r[2] ~= '1' then state = nil end
   end
   found[#found + 1] = {on, dependency[2], state}
 end
@@ -86,7 +87,8 @@ if not state then return {'unknown', ''} end
 local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
 if tonumber(r[4]) > heard then redis.call('HSET', P .. ':heard', r[3], r[4]) end
 local terminal = ENDED[state]
-if terminal and r[5] == '1' then return {'done', state} end
+if r[5] == '1' then return {'done', state} end
+if not terminal and not OPEN[state] then return {'newer', state} end
 if state == 'BACKOFF' then
   local due = redis.call('ZSCORE', P .. ':due', id)
   if due and tonumber(due) > now then return {'early', state} end
@@ -173,10 +175,10 @@ return 1
 # ARGV: 3 why, 4 as JSON the last attempt of a job that nobody holds, 5 ttl.
 # Returns {1 when this call ended the job, state before, holder}.
 CANCEL: Final = """
-local r = redis.call('HMGET', job, 'state', 'holder', 'cancel')
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel', 'reported')
 local state = r[1]
 if not state then return {0, '', ''} end
-if ENDED[state] then return {0, state, r[2]} end
+if ENDED[state] or r[4] == '1' then return {0, state, r[2]} end
 if not r[3] or r[3] == '' then redis.call('HSET', job, 'cancel', ARGV[3]) end
 if state == 'QUEUED' or state == 'BACKOFF' or state == 'WAITING' then
   local before = redis.call('HGET', job, 'attempts')
@@ -209,12 +211,12 @@ redis.call('EXPIRE', job, ARGV[5])
 return 1
 """
 
-# ARGV: 3 holder. The holder gives the job up (shutdown): whoever receives its message next goes on with it.
+# ARGV: 3 holder, 4 seconds for which nobody looks for it. The holder gives the job up, for another to go on with it.
 RELEASE: Final = """
 if redis.call('HGET', job, 'holder') ~= ARGV[3] then return 0 end
 unhold(ARGV[3])
-redis.call('ZADD', P .. ':orphans', stamp, id)
-redis.call('PUBLISH', P .. ':orphaned', id)
+redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[4]), id)
+if tonumber(ARGV[4]) == 0 then redis.call('PUBLISH', P .. ':orphaned', id) end
 return 1
 """
 

@@ -14,7 +14,10 @@ local job = KEYS[1]
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
 local stamp = string.format('%.6f', now)
+-- A state in neither list was written by a newer version, in the middle of an update: its job is left alone. It has
+-- ended when it is "reported", as every job is that Celery has been told the result of.
 local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1, SKIPPED = 1}
+local OPEN = {WAITING = 1, QUEUED = 1, LAUNCHING = 1, PENDING = 1, RUNNING = 1, BACKOFF = 1}
 local settle
 local function key(one) return P .. ':job:' .. one end
 -- Moves any job; one that ends settles its batch and those that depend on it.

@@ -37,21 +37,26 @@ return taken
 """
 
 # ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, and jobs whose next attempt is due. Each is
-# not returned again before the pause is over.
+# not returned again before the pause is over. One in a state of a newer version is left to a worker of that version,
+# which has to get at it within a second.
 ORPHANS: Final = """
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':due', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
   redis.call('ZREM', P .. ':due', id)
   if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
 end
-local ids = redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))
-for _, id in ipairs(ids) do
-  if redis.call('EXISTS', P .. ':job:' .. id) == 1 then
-    redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[3]), id)
-  else
+local found = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  local state = redis.call('HGET', key(id), 'state')
+  if not state then
     redis.call('ZREM', P .. ':orphans', id)
+  elseif ENDED[state] or OPEN[state] then
+    redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[3]), id)
+    found[#found + 1] = id
+  else
+    redis.call('ZADD', P .. ':orphans', now + 1, id)
   end
 end
-return ids
+return found
 """
 
 # ARGV: 2 most, 3 pause in seconds, 4 margin in seconds, 5 queue, 6 whether no message waits in it (1 or 0). Returns

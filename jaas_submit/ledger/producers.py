@@ -13,7 +13,7 @@ from jaas_submit.ledger.connection import as_text, reach
 from jaas_submit.ledger.lua_jobs import CANCEL, CREATE
 from jaas_submit.ledger.rows import cancelled
 from jaas_submit.spec import JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.states import JobState, read_as
 from jaas_submit.tracing import TRACEPARENT
 
 __all__ = ["KEY_TTL", "Created", "NewJob", "ProducerPart"]
@@ -131,7 +131,7 @@ class ProducerPart(Base):
                 raise UnknownJob(f"after: {what} is not known; its record may have expired")
             if code == 3:
                 raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
-            made.append(Created(code == 1, as_text(rest[0]), JobState(as_text(rest[1]))))
+            made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
         return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
@@ -146,7 +146,7 @@ class ProducerPart(Base):
         done, state, _ = self._run(CANCEL, job_id, why, cancelled(why), self.ttl)
         if not state:
             raise UnknownJob(f"no job {job_id} is known; its record may have expired")
-        return JobState(as_text(state)), bool(done)
+        return read_as(JobState, as_text(state)), bool(done)
 
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Ask for the end of some hundred jobs; see ``cancel``. Ids that are not known are passed over."""

@@ -11,7 +11,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.ledger.connection import as_text
 from jaas_submit.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.spec import JobSpec
-from jaas_submit.states import Cause, JobState
+from jaas_submit.states import Cause, JobState, read_as
 from jaas_submit.tracing import TRACEPARENT
 
 __all__ = ["cancelled", "dump_attempts", "parse_batch", "parse_record"]
@@ -20,17 +20,18 @@ __all__ = ["cancelled", "dump_attempts", "parse_batch", "parse_record"]
 def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
     """Return the record that a hash holds."""
     fields = {as_text(k): as_text(v) for k, v in row.items()}
-    spec: JobSpec | None = None
+    spec, newer = None, False
     if fields.get("spec"):
         try:
             spec = JobSpec.parse(fields["spec"])
-        except SpecError:  # written by a newer version; the job can be listed all the same
-            spec = None
+        except SpecError:  # the job can be listed all the same
+            newer = True
     return JobRecord(
         id=job_id,
-        state=JobState(fields["state"]),
+        state=read_as(JobState, fields["state"]),
         queue=fields.get("queue", ""),
         spec=spec,
+        newer=newer,
         task_id=fields.get("task_id", job_id),
         attempt=int(fields.get("attempt", 0)),
         holder=fields.get("holder", ""),
@@ -59,17 +60,17 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
 def parse_batch(batch_id: str, row: Mapping[Any, Any]) -> BatchRecord:
     """Return the batch that a hash holds."""
     fields = {as_text(k): as_text(v) for k, v in row.items()}
-    counts = {JobState(name[2:]): int(value) for name, value in fields.items() if name.startswith("n:") and int(value)}
+    numbers = {name[2:]: int(value) for name, value in fields.items() if name.startswith("n:")}
     return BatchRecord(
         id=batch_id,
         name=fields.get("name", ""),
         created_at=_time(fields["created_at"]),
         ended_at=_time(fields["ended_at"]) if fields.get("ended_at") else None,
-        state=JobState(fields["state"]) if fields.get("state") else None,
+        state=read_as(JobState, fields["state"]) if fields.get("state") else None,
         reason=fields.get("reason", ""),
         total=int(fields["total"]) if "total" in fields else None,
         size=int(fields.get("size", 0)),
-        counts=counts,
+        counts={read_as(JobState, name): number for name, number in numbers.items() if number},
         max_parallel=int(float(fields.get("max_parallel", 0))),
         min_success=float(fields.get("min_success", 1)),
         cancelled=fields.get("cancelled", ""),

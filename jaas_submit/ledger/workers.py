@@ -25,6 +25,7 @@ class ClaimAction(StrEnum):
     DONE = "done"  # it has ended, and Celery has the result: this message is a copy
     HELD = "held"  # another live worker has it: this message is a copy
     EARLY = "early"  # its next attempt is not due yet: this message is a copy
+    NEWER = "newer"  # it is in a state that only a newer version knows: not this worker's business
     UNKNOWN = "unknown"  # there is no record
 
 
@@ -144,9 +145,15 @@ class WorkerPart(Base):
         """Note that the outcome has reached Celery; the holder lets go of the job, and the record starts to expire."""
         return bool(self._run(REPORTED, job_id, holder, self.ttl))
 
-    def release(self, job_id: str, holder: str) -> bool:
-        """Give a job up without an outcome, for another worker to go on with it."""
-        return bool(self._run(RELEASE, job_id, holder))
+    def release(self, job_id: str, holder: str, pause: float = 0.0) -> bool:
+        """Give a job up without an outcome, for another worker to go on with it.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            pause: seconds for which no worker looks for it.
+        """
+        return bool(self._run(RELEASE, job_id, holder, pause))
 
     def message(self, job_id: str) -> str:
         """Return the foreign Celery message of a job as JSON, empty where it can be made from the record."""

@@ -9,10 +9,14 @@ import celery
 import pytest
 
 from jaas_submit import Client, JobState
+from jaas_submit.broker import publish
 from jaas_submit.names import TASK_RUN
-from tests.support.jobs import LONG, run, shell
+from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.wait import eventually
+from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
+
+WORKER = {"lease": "3s"}
 
 NEWER: list[tuple[str, dict[str, Any], str]] = [
     ("a newer version", {"version": 99}, "version"),
@@ -52,6 +56,47 @@ def test_fields_of_a_newer_record_are_kept(jaas: Installation, client: Client) -
     jaas.worker().start()
     assert handle.wait(LONG).ok
     assert client.ledger.client.hget(key, "invented_later") == b"kept"
+
+
+def test_a_job_under_way_with_a_newer_description_is_left_to_a_newer_worker(
+    jaas: Installation, client: Client, witness: Witness
+) -> None:
+    """Back to the old version: what the newer one has launched must not be ended for that."""
+    for worker in jaas.workers:
+        worker.stop()
+    newer = jaas.worker().start()
+    handle = client.submit(witness.spec(witness.held()))
+    until(client, handle.id, JobState.RUNNING)
+    key = f"{client.ledger.prefix}:job:{handle.id}"
+    readable = client.ledger.client.hget(key, "spec")
+    client.ledger.client.hset(key, "spec", json.dumps({**json.loads(readable), "gpus": 2}))
+    newer.stop()
+    older = jaas.worker().start()
+    told = f"job {handle.id}: left to a worker of the newer version that described it"
+    eventually(lambda: told in older.log, LONG, lambda: older.log)
+    assert (handle.state, handle.record().newer) == (JobState.RUNNING, True)
+    client.ledger.client.hset(key, "spec", readable)  # as a newer worker reads it
+    witness.open()
+    assert ended(client, handle.id).ok
+    assert len(witness.starts()) == 1
+
+
+def test_a_state_of_a_newer_version_is_left_alone(jaas: Installation, client: Client, worker: WorkerProcess) -> None:
+    if not worker.alive:
+        worker.start()
+    handle = client.submit(shell("exit 0"))
+    assert ended(client, handle.id).ok
+    key, orphans = f"{client.ledger.prefix}:job:{handle.id}", f"{client.ledger.prefix}:orphans"
+    client.ledger.client.hset(key, mapping={"state": "PAUSED", "reported": 0, "holder": ""})
+    before = client.ledger.client.hgetall(key)
+    since = client.ledger.now()
+    client.ledger.client.zadd(orphans, {handle.id: 0})
+    publish(client.app, handle.id, shell("exit 0"), client.queue)
+    # The reconciler has seen it when it is to be looked for later; the message, when that of a later job has come.
+    eventually(lambda: (client.ledger.client.zscore(orphans, handle.id) or 0) > since, LONG)
+    assert run(client, shell("exit 0")).ok
+    assert client.ledger.client.hgetall(key) == before
+    client.ledger.client.zrem(orphans, handle.id)
 
 
 def test_two_workers_of_which_one_tells_no_version(jaas: Installation, client: Client, worker: WorkerProcess) -> None:

@@ -171,7 +171,7 @@ class WorkerProcess:
     def start(self) -> WorkerProcess:
         """Start it (again) and wait until it takes jobs and obeys Celery's remote control."""
         self.launch()
-        eventually(self._ready, 60, lambda: f"{self.name} to be ready; its log:\n{self.log}")
+        eventually(self._ready, 120, lambda: f"{self.name} to be ready; its log:\n{self.log}")
         return self
 
     def _ready(self) -> bool:

@@ -120,6 +120,12 @@ def test_an_id_given_with_the_line_wins(log: Log) -> None:
 def test_celerys_own_lines_about_a_job_have_its_id(log: Log, message: str, job_id: str | None) -> None:
     log.logger.info("%s", message)
     assert log.line.get("job_id") == job_id
+    assert log.line.get("attempt") == (None if job_id is None else 0)
+
+
+def test_a_line_about_a_service_that_nobody_holds_says_which_attempt_it_is(log: Log) -> None:
+    log.logger.info("x", extra=action(Action.SERVICE_REMOVED, job_id="j-1", service="jaas-j-1-12"))
+    assert (log.line["job_id"], log.line["attempt"]) == ("j-1", 12)
 
 
 def test_celerys_data_is_left_out(log: Log) -> None:
