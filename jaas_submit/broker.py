@@ -17,10 +17,14 @@ from kombu.message import Message
 from kombu.serialization import prepare_accept_content
 
 from jaas_submit.errors import LedgerUnavailable, SpecError
+from jaas_submit.ledger import NewJob
 from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
+from jaas_submit.records import JobRecord
 from jaas_submit.spec import JobSpec
 
 __all__ = [
+    "BATCH",
+    "INDEX",
     "TAKEN_OVER",
     "celery_app",
     "default_url",
@@ -37,6 +41,12 @@ __all__ = [
 TAKEN_OVER: Final = "jaas_taken_over"
 """Header of a message that a worker makes for itself, for a job that the ledger gave it: whether the job is to run was
 decided there, and neither Celery's list of revoked tasks nor an expiry time has a say any more."""
+
+BATCH: Final = "jaas_batch"
+"""Header of the message of a batch's job: the batch's id. For people who look at Flower; the record is what counts."""
+
+INDEX: Final = "jaas_index"
+"""Header beside it: which of its batch's inputs the job is for, counted from 0."""
 
 App = TypeVar("App", bound=celery.Celery)
 
@@ -80,9 +90,16 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
     return app
 
 
-def task_options(spec: JobSpec) -> dict[str, Any]:
-    """Return the message options that say what operators see of a job, with no value of its environment in it."""
-    return {"argsrepr": "()", "kwargsrepr": f"({spec.summary()})"}
+def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> dict[str, Any]:
+    """Return the message options that say what operators see of a job, with no value of its environment in it.
+
+    Args:
+        spec: the description.
+        batch: id of the batch it belongs to.
+        index: which of the batch's inputs it is for.
+    """
+    of_batch = f"; batch {batch}, index {index}" if batch else ""
+    return {"argsrepr": "()", "kwargsrepr": f"({spec.summary()}{of_batch})"}
 
 
 def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
@@ -120,33 +137,37 @@ def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None
         raise LedgerUnavailable(f"job {task_id}: the message could not be published ({error})") from error
 
 
-def publish_many(app: celery.Celery, jobs: Sequence[tuple[str, JobSpec]], queue: str) -> None:
+def publish_many(app: celery.Celery, jobs: Sequence[NewJob], queue: str) -> None:
     """Publish the messages of many jobs over one connection.
 
     Args:
         app: as ``celery_app`` makes it, or the user's own.
-        jobs: task id and description of each.
+        jobs: whose records are in the ledger; those without a description are passed over.
         queue: Celery queue.
 
     Raises:
         LedgerUnavailable: Redis did not take them all. The records stay; workers take them up later.
     """
-    if not jobs:
+    described = [(job, job.spec) for job in jobs if job.spec is not None]
+    if not described:
         return
     # One message is made in Celery's own way, and the others in its likeness: ids, description and what people see.
-    model = app.amqp.create_task_message(jobs[0][0], TASK_RUN, (), {"spec": {}}, **task_options(jobs[0][1]))
+    model = app.amqp.create_task_message(
+        described[0][0].job_id, TASK_RUN, (), {"spec": {}}, **task_options(described[0][1])
+    )
     _, _, embed = model.body
     try:
         with app.producer_or_acquire() as producer:
             channel = producer.channel
             packed = []
-            for task_id, spec in jobs:
+            for job, spec in described:
+                shown = {**task_options(spec, job.batch, job.index), **_batch_headers(job.batch, job.index)}
                 message = channel.prepare_message(
                     json.dumps([[], {"spec": spec.to_wire()}, embed]),
                     content_type="application/json",
                     content_encoding="utf-8",
-                    headers={**model.headers, "id": task_id, "root_id": task_id, **task_options(spec)},
-                    properties={**model.properties, "correlation_id": task_id, "delivery_mode": 2},
+                    headers={**model.headers, "id": job.job_id, "root_id": job.job_id, **shown},
+                    properties={**model.properties, "correlation_id": job.job_id, "delivery_mode": 2},
                 )
                 # What kombu's virtual transports add on publishing (kombu.transport.virtual.base.Channel).
                 channel._inplace_augment_message(message, "", queue)
@@ -154,7 +175,11 @@ def publish_many(app: celery.Celery, jobs: Sequence[tuple[str, JobSpec]], queue:
             with channel.conn_or_acquire() as client:
                 client.lpush(queue, *packed)
     except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
-        raise LedgerUnavailable(f"{len(jobs)} messages could not be published ({error})") from error
+        raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
+
+
+def _batch_headers(batch: str, index: int | None) -> dict[str, Any]:
+    return {BATCH: batch, INDEX: index} if batch else {}
 
 
 def mark_revoked(app: celery.Celery, task_id: str, why: str) -> None:
@@ -189,18 +214,19 @@ def _is_plain(value: object) -> bool:
     return True
 
 
-def message_of(app: celery.Celery, job_id: str, spec: JobSpec | None) -> str:
+def message_of(app: celery.Celery, record: JobRecord) -> str:
     """Return, in ``message_to_json``'s form, the message that ``publish`` sends for a job.
 
     Args:
         app: the Celery app.
-        job_id: the job's id, which is the task's too.
-        spec: the description; None where the record holds none that this version can read.
+        record: the job's; its description may be None, where this version cannot read what it holds.
     """
+    spec = record.spec
     wire = spec.to_wire() if spec else None
-    options = task_options(spec) if spec else {}
-    made = app.amqp.create_task_message(job_id, TASK_RUN, (), {"spec": wire}, **options)
-    return message_to_json(made.headers, json.dumps(made.body), made.properties)
+    options = task_options(spec, record.batch, record.index) if spec else {}
+    made = app.amqp.create_task_message(record.task_id, TASK_RUN, (), {"spec": wire}, **options)
+    headers = {**made.headers, **_batch_headers(record.batch, record.index)}
+    return message_to_json(headers, json.dumps(made.body), made.properties)
 
 
 def message_from_json(text: str) -> Message:

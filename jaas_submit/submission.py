@@ -76,9 +76,7 @@ def enqueue_many(ledger: Ledger, app: celery.Celery, queue: str, jobs: Iterable[
             chunk = [replace(job, traceparent=traceparent) for job in chunk] if traceparent else chunk
             made = ledger.create_many(chunk)
             ready = [
-                (job.job_id, job.spec)
-                for job, answer in zip(chunk, made, strict=True)
-                if answer.new and answer.state is JobState.QUEUED and job.spec
+                job for job, answer in zip(chunk, made, strict=True) if answer.new and answer.state is JobState.QUEUED
             ]
             with contextlib.suppress(LedgerUnavailable):
                 broker.publish_many(app, ready, queue)

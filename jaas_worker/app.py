@@ -21,6 +21,7 @@ from celery import signals
 from celery.exceptions import SecurityWarning
 
 import jaas_worker.consumer
+import jaas_worker.control  # registers its commands
 import jaas_worker.pool
 import jaas_worker.transport
 from jaas_submit import broker

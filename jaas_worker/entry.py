@@ -37,8 +37,8 @@ class Delivery(Protocol):
     def accepted(self, *, first: bool = True) -> None:
         """The job is in the ledger with this worker as its holder: the message is not needed any more."""
 
-    def running(self, node: str, service: str) -> None:
-        """The container runs."""
+    def running(self, node: str, attempt: int, service: str) -> None:
+        """The container of an attempt runs on a node."""
 
     def report(self, result: JobResult) -> bool:
         """Hand the result to Celery; return whether it arrived there (else the caller repeats it)."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
@@ -50,6 +51,10 @@ logger = logging.getLogger(__name__)
 
 _FOR_NOW = (redis.RedisError, OperationalError, BackendError, OSError)
 """Errors of storing a result that are worth another try: Redis is away, or refuses."""
+
+
+_WAITS = frozenset({JobState.WAITING, JobState.QUEUED, JobState.BACKOFF})
+"""States of a job that nobody holds."""
 
 
 class RetryNotice(NamedTuple):
@@ -132,10 +137,11 @@ class CeleryDelivery:
             self._was_accepted = True
             self._accept(self.pid, time.monotonic())
 
-    def running(self, node: str, service: str) -> None:
-        self._store_started({"hostname": self.request.hostname, "pid": self.pid, "node": node, "service": service})
+    def running(self, node: str, attempt: int, service: str) -> None:
+        where = {"node": node, "attempt": attempt, "service": service}
+        self._store_started({"hostname": self.request.hostname, "pid": self.pid, **where})
         # Flower shows a started task's "result": the event may be sent again with a newer one.
-        text = f"running on {node}, service {service}"
+        text = f"running on {node}, attempt {attempt}, service {service}"
         self.pool.on_loop(partial(self.request.send_event, "task-started", result=text))
 
     def _store_started(self, meta: dict[str, Any]) -> None:
@@ -211,7 +217,8 @@ class CeleryDelivery:
         self._accept_now()
         if not request._already_revoked:
             request._announce_revoked("terminated", True, "SIGTERM", False)
-        logger.debug("job %s: %s", self.job_id, result.reason)
+        # The event once more, for Flower to show why, which attempt and where.
+        request.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False, result=result.sentence())
 
     def done(self) -> None:
         if self._outcome is not None:
@@ -333,13 +340,23 @@ class TaskPool(BasePool):
 
         self.runner.background(write)
 
+    def withdraw(self, job_id: str, why: str) -> None:
+        """Cancel a job durably, if it waits; one that is being launched or runs is left alone."""
+
+        def write() -> None:
+            with contextlib.suppress(UnknownJob):  # its message has not arrived: Celery remembers the id for that
+                if self.runner.ledger.get(job_id).state in _WAITS:
+                    self.runner.ledger.cancel(job_id, why)
+
+        self.runner.background(write)
+
     def discarded(self, job_id: str, why: str) -> None:
         """Cancel a job whose message Celery has discarded, with REVOKED in its result backend."""
 
         def write() -> None:
             ledger = self.runner.ledger
             with contextlib.suppress(UnknownJob):
-                if ledger.get(job_id).state not in {JobState.WAITING, JobState.QUEUED, JobState.BACKOFF}:
+                if ledger.get(job_id).state not in _WAITS:
                     return  # it was a copy; the job has long been launched, and terminate is another word
                 state, done = ledger.cancel(job_id, why)
                 # Celery has the outcome already, so that nobody has to bring it there.
@@ -418,7 +435,7 @@ class TaskPool(BasePool):
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without the way through the queue."""
         record = self.runner.ledger.get(job_id)
-        text = self.runner.ledger.message(job_id) or broker.message_of(self.app, record.task_id, record.spec)
+        text = self.runner.ledger.message(job_id) or broker.message_of(self.app, record)
         self.on_loop(partial(self._inject_now, text))
 
     def _inject_now(self, text: str) -> None:
@@ -440,14 +457,17 @@ class TaskPool(BasePool):
 
     def _keep_lease(self) -> None:
         settings = self.settings
-        while not self._stopped.wait(settings.lease / 3):
+        while not self._stopped.is_set():
             try:
                 self.runner.renew_lease(self.app.jaas.about(self.runner))
+                if settings.lease_file:
+                    Path(settings.lease_file).touch()
             except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
                 self.runner.metrics.lease_renewals.labels("failed").inc()
                 logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
             except Exception:  # without its lease this worker would launch nothing any more
                 logger.exception("the lease could not be renewed", extra=action(Action.LEASE_NOT_RENEWED))
+            self._stopped.wait(settings.lease / 3)
 
 
 def _nothing(*_: Any) -> None:

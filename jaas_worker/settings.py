@@ -110,6 +110,10 @@ class Settings(BaseSettings):
     lease: Seconds = Field(15.0, ge=1, le=3600)
     """Seconds after which a silent worker's jobs are given to others; renewed three times as often."""
 
+    lease_file: str = ""
+    """File that is touched whenever the lease has been renewed: a health check needs to look at its age only. Empty:
+    none."""
+
     reconcile_interval: Seconds = Field(0.5, gt=0, le=3600)
     """Seconds between two rounds of the reconciler, which takes over jobs without a holder and starts due retries."""
 

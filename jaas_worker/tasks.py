@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import celery
 from celery.exceptions import Retry
@@ -18,6 +19,8 @@ from jaas_worker.pool import RetryNotice, current_result
 
 __all__ = ["JobRequest", "register"]
 
+_BATCH_ID: Final = re.compile(r"[0-9a-f-]{36}\Z")
+
 
 class JobRequest(Request):
     """A request that never shows the values of a job's environment: not in events, logs or `inspect`."""
@@ -31,11 +34,18 @@ class JobRequest(Request):
         super().__init__(*args, **kwargs)
         spec = self._kwargs.get("spec") if isinstance(self._kwargs, dict) else None
         try:
-            options = broker.task_options(JobSpec.parse(spec))
+            options = broker.task_options(JobSpec.parse(spec), *self._batch())
         except SpecError:
             options = {"argsrepr": "(...)", "kwargsrepr": "(not a valid job description)"}
         self._argsrepr, self._kwargsrepr = options["argsrepr"], options["kwargsrepr"]
         self._request_dict.update(options)
+
+    def _batch(self) -> tuple[str, int | None]:
+        """Return the batch that the message names, and the job's index in it; whoever sent it may have written any."""
+        batch, index = self._request_dict.get(broker.BATCH), self._request_dict.get(broker.INDEX)
+        if not isinstance(batch, str) or not _BATCH_ID.match(batch):
+            return "", None
+        return batch, index if isinstance(index, int) else None
 
     def revoked(self) -> bool:
         return not self._request_dict.get(broker.TAKEN_OVER) and bool(super().revoked())

@@ -71,7 +71,7 @@ class Watching:
             entry.node or "?",
             extra=action(Action.JOB_RUNNING, node=entry.node, service=entry.service),
         )
-        entry.delivery.running(entry.node or "?", entry.service)
+        entry.delivery.running(entry.node or "?", entry.attempt, entry.service)
 
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """Begin to write the end down."""

@@ -89,7 +89,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flower(jaas: Installation, worker: WorkerProcess, folder: Path) -> Iterator[Flower]:
     (folder / "auth").write_text(LOGIN + "\n")
     made = Flower(jaas, folder, JAAS_FLOWER_AUTH_FILE=str(folder / "auth"))
-    eventually(made.up, 40, made.log.read_text)
+    eventually(made.up, 120, made.log.read_text)
     yield made
     made.stop()
 
@@ -142,7 +142,7 @@ def picture(browser: webdriver.Chrome, name: str) -> None:
 @pytest.fixture(scope="module")
 def running(client: Client, flower: Flower) -> Iterator[JobHandle]:
     """A job that runs, and others that have ended."""
-    run(client, shell("exit 0", name="nightly-report"))
+    client.map(shell("exit 0", name="nightly-report"), ["one input"]).wait(60)
     run(client, shell("exit 3", name="import-2026"))
     handle = client.submit(shell("trap exit TERM; sleep 300 & wait", name="train-model", env={"TOKEN": "swordfish"}))
     until(client, handle.id, JobState.RUNNING)
@@ -162,9 +162,9 @@ def test_a_running_job_is_recognised_and_terminated(
 ) -> None:
     browser.get(flower.url("/tasks", LOGIN))
     row = "tbody tr:has(a[href$='" + running.id + "'])"
-    shown(browser, row, "STARTED", "train-model", "jaas-test", "sleep 300", "running on ")
+    shown(browser, row, "STARTED", "train-model", "jaas-test", "sleep 300", "running on ", "attempt 1")
     shown(browser, "tbody", "FAILURE", "import-2026", "exit code 3")
-    shown(browser, "tbody", "SUCCESS", "nightly-report")
+    shown(browser, "tbody", "SUCCESS", "nightly-report", "batch ", "index 0")
     assert "swordfish" not in browser.page_source
     picture(browser, "flower-tasks")
 
@@ -175,7 +175,7 @@ def test_a_running_job_is_recognised_and_terminated(
 
     shown(browser, "#task-terminate", "Terminate").click()
     shown(browser, ".toast", "Revoked")  # Flower's answer; leaving the page earlier would take the request back
-    reloaded(browser, page, "body", "REVOKED")
+    reloaded(browser, page, "body", "REVOKED", "was cancelled (cause: cancelled; terminated through Celery), attempt 1")
     picture(browser, "flower-revoked")
     result = running.wait(30, check=False)
     assert (result.state, result.cause, result.reason) == ("CANCELLED", "cancelled", "terminated through Celery")
@@ -196,7 +196,7 @@ def test_what_flower_saw_survives_its_restart(
     flower.stop()
     again = Flower(jaas, folder, FLOWER_BASIC_AUTH=LOGIN)
     try:
-        eventually(again.up, 40, again.log.read_text)
+        eventually(again.up, 120, again.log.read_text)
         assert f'"uuid": "{running.id}"' in again.get(f"/api/task/info/{running.id}", LOGIN)[1]
     finally:
         again.stop()

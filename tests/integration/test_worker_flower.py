@@ -14,7 +14,8 @@ import docker
 import pytest
 from celery.result import AsyncResult
 
-from jaas_submit import Cause, Client, JobState
+from jaas_submit import Cause, Client, JobResult, JobState
+from jaas_submit.retry_policy import Backoff, RetryPolicy
 from tests.support.jobs import LONG, containers_of, ended, until
 from tests.support.ports import free_port
 from tests.support.wait import eventually
@@ -48,7 +49,7 @@ class Flower:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        eventually(self._sees_a_worker, 60, lambda: f"Flower to see the worker: {self.log}")
+        eventually(self._sees_a_worker, 120, lambda: f"Flower to see the worker: {self.log}")
 
     @property
     def log(self) -> str:
@@ -86,6 +87,11 @@ class Flower:
         assert isinstance(told, dict)
         return told
 
+    def tells_how_it_ended(self, job_id: str, state: str, result: JobResult) -> None:
+        """Wait until a job is shown in a state with the sentence about its end."""
+        eventually(lambda: self.task(job_id).get("result") == result.sentence(), LONG, lambda: f"{self.task(job_id)}")
+        assert self.task(job_id)["state"] == state
+
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(20)
@@ -105,7 +111,7 @@ def test_a_running_job_is_started_and_says_where_it_runs(flower: Flower, client:
     handle = client.submit(spec)
     until(client, handle.id, JobState.RUNNING)
     node = handle.record().node
-    running = f"running on {node}, service jaas-{handle.id}-1"
+    running = f"running on {node}, attempt 1, service jaas-{handle.id}-1"
     eventually(lambda: flower.task(handle.id).get("result") == running, LONG, lambda: f"{flower.task(handle.id)}")
     shown = flower.task(handle.id)
     assert (shown["state"], shown["name"]) == ("STARTED", "jaas.run")
@@ -145,7 +151,7 @@ def test_flowers_terminate_stops_the_container(
     result = ended(client, handle.id)
     assert (result.state, result.cause) == (JobState.CANCELLED, Cause.CANCELLED)
     assert AsyncResult(handle.id, app=client.app).state == "REVOKED"
-    flower.shows(handle.id, "REVOKED")
+    flower.tells_how_it_ended(handle.id, "REVOKED", result)
     assert containers_of(docker_api, handle.id) == []
     assert len(witness.starts()) == 1
 
@@ -154,15 +160,29 @@ def test_a_job_cancelled_by_its_producer_is_shown_as_revoked(flower: Flower, cli
     handle = client.submit(witness.spec(witness.held()))
     until(client, handle.id, JobState.RUNNING)
     handle.cancel()
-    flower.shows(handle.id, "REVOKED")
+    flower.tells_how_it_ended(handle.id, "REVOKED", ended(client, handle.id))
+
+
+def test_flowers_revoke_ends_a_job_that_waits_for_its_next_attempt(
+    flower: Flower, client: Client, witness: Witness
+) -> None:
+    tomorrow = RetryPolicy(max_attempts=2, backoff=Backoff(kind="constant", delay=86400, jitter="none"))
+    handle = client.submit(witness.spec("exit 4", retry=tomorrow))
+    assert "attempt 1 ended (exit code 4" in flower.shows(handle.id, "RETRY")["exception"]
+    flower.ask("POST", f"/api/task/revoke/{handle.id}")
+    result = ended(client, handle.id)
+    assert (result.state, result.reason) == (JobState.CANCELLED, "revoked through Celery")
+    flower.tells_how_it_ended(handle.id, "REVOKED", result)
+    assert len(witness.starts()) == 1
 
 
 def test_the_jobs_that_run_are_listed_with_their_worker(
     flower: Flower, client: Client, witness: Witness, worker: WorkerProcess
 ) -> None:
-    handles = client.submit_many(witness.spec(witness.held()) for _ in range(3))
-    for handle in handles:
-        flower.shows(handle.id, "STARTED")
+    batch = client.map(witness.spec(witness.held()), ["a", "b", "c"])
+    handles = [batch.job(index) for index in range(3)]
+    for index, handle in enumerate(handles):
+        assert f"batch {batch.id}, index {index}" in flower.shows(handle.id, "STARTED")["kwargs"]
     listed = flower.ask("GET", "/api/tasks?state=STARTED")
     assert set(listed) == {handle.id for handle in handles}
     assert {task["worker"].partition("@")[0] for task in listed.values()} == {worker.name}
