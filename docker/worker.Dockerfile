@@ -3,6 +3,7 @@
 #
 # BASE   any image with Python 3.11 or newer; name it with its digest where builds must be repeatable
 # BUILD  where pip installs; an image with the same Python, and pip
+# EXTRAS worker,otel for traces (JAAS_TRACES); worker,store for a store of large values (JAAS_STORE_URL)
 # PIP_*  reach pip as its settings: a mirror, or PIP_NO_INDEX=1 and PIP_FIND_LINKS=/folder/of/BUILD without a network
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILD=${BASE}
@@ -11,12 +12,13 @@ FROM ${BUILD} AS build
 ARG PIP_INDEX_URL
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
-COPY pyproject.toml README.md LICENSE docker/constraints.txt /src/
+ARG EXTRAS=worker
+COPY pyproject.toml README.md LICENSE docker/constraints.txt docker/requirements.txt /src/
 COPY jaas_submit /src/jaas_submit
 COPY jaas_worker /src/jaas_worker
-# Without a shell, so that a BASE needs none. tzdata: a small BASE has no time zones, and kombu wants to know UTC.
+# Without a shell, so that a BASE needs none.
 RUN ["python3", "-m", "pip", "install", "--no-cache-dir", "--target", "/opt/jaas", \
-     "--constraint", "/src/constraints.txt", "/src[worker]", "tzdata"]
+     "--constraint", "/src/constraints.txt", "--requirement", "/src/requirements.txt"]
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="jaas worker" org.opencontainers.image.licenses="MIT"

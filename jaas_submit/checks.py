@@ -94,8 +94,8 @@ def _role(info: dict[str, Any], server: str) -> Check:
 def _append_only(info: dict[str, Any]) -> Check:
     if info.get("aof_enabled"):
         return Check("append-only file", Verdict.OK, "on")
-    fix = "start Redis with `--appendonly yes`, else jobs of the last minutes are lost when it is restarted"
-    return Check("append-only file", Verdict.WARN, "off", fix)
+    fix = "start Redis with `--appendonly yes`: without it jobs get lost when it is restarted"
+    return Check("append-only file", Verdict.FAIL, "off", fix)
 
 
 def _memory(info: dict[str, Any]) -> Check:
@@ -137,7 +137,7 @@ def _versions(workers: list[dict[str, Any]]) -> list[Check]:
     if len(by_version) == 1:
         return [Check("versions", Verdict.OK, f"all workers are jaas {next(iter(by_version))}")]
     found = "; ".join(f"{version} on {', '.join(sorted(nodes))}" for version, nodes in sorted(by_version.items()))
-    fix = "fine while an update is under way; else finish it: jobs that only the newer version can read wait for that"
+    fix = "fine while an update is under way; else finish it: the older ones refuse what only the newer ones can read"
     return [Check("versions", Verdict.WARN, found, fix)]
 
 
@@ -167,7 +167,10 @@ def _other_consumers(client: Client) -> list[Check]:
             taken += json.loads(entry)[2] == client.queue
     if not taken:
         return []
-    fix = f"stop the Celery worker that consumes {client.queue!r} and is no `jaas worker`; its visibility_timeout rules"
+    fix = (
+        f"stop the Celery worker that consumes {client.queue!r} and is no `jaas worker`: it discards jobs, and its "
+        "visibility_timeout counts for what it holds"
+    )
     return [Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are with somebody else", fix)]
 
 
@@ -185,17 +188,13 @@ def flower_checks(url: str | None) -> list[Check]:
         with urllib.request.urlopen(f"{where}/api/workers", timeout=_PATIENCE) as answer:  # noqa: S310 (http, see above)
             is_flower = answer.headers.get("Content-Type", "").startswith("application/json")
     except urllib.error.HTTPError as error:
-        protected = error.code in {401, 403}
-        detail = f"{where} asks for a password" if protected else f"{where} answers with status {error.code}"
-        if not url and not protected:
-            return []
-        return [Check("flower", Verdict.OK if protected else Verdict.WARN, detail)]
+        if error.code in {401, 403}:
+            return [Check("flower", Verdict.OK, f"{where} asks for a password")]
+        fix = "see Flower's log, and whether JAAS_FLOWER_URL is its own address"
+        return [Check("flower", Verdict.WARN, f"{where} answers with status {error.code}", fix)] if url else []
     except OSError as error:
-        return (
-            [Check("flower", Verdict.WARN, f"{where} does not answer ({error})", "see `docker service ps`")]
-            if url
-            else []
-        )
+        fix = "see `docker service ps jaas_flower`, or correct JAAS_FLOWER_URL"
+        return [Check("flower", Verdict.WARN, f"{where} does not answer ({error})", fix)] if url else []
     if not is_flower:
         return []
     fix = "start it with docker/flowerconfig.py, or with --basic_auth: whoever reaches it can cancel and submit jobs"

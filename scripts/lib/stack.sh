@@ -7,7 +7,8 @@ STACK_IMAGES="jaas-redis:lab jaas-worker:lab jaas-flower:lab"
 # ensure_stack_images: on the one-node engine.
 ensure_stack_images() {
     local sources
-    sources=$(cd "$REPO" && cat docker/*.Dockerfile docker/constraints.txt pyproject.toml jaas_submit/*.py jaas_worker/*.py)
+    sources=$(cd "$REPO" && cat docker/*.Dockerfile docker/*.txt pyproject.toml &&
+        find jaas_submit jaas_worker -name '*.py' -print0 | sort -z | xargs -0 cat)
     make_image jaas-redis:lab make_redis_image "$(declare -f make_redis_image copy_busybox make_users)" \
         "$(type -P redis-server)"
     make_image jaas-build:lab make_build_image "$(declare -f make_build_image pip_download)" "$REPO/docker/constraints.txt" \

@@ -49,7 +49,7 @@ class LabNodes:
 def _lab(name: str, *words: str) -> str:
     environment = clean_env(JAAS_LAB=name, **{n: v for n, v in os.environ.items() if n == "DOCKER_HOST"})
     done = subprocess.run(
-        [REPO / "scripts" / "lab", *words], env=environment, capture_output=True, text=True, timeout=170, check=False
+        [REPO / "scripts" / "lab", *words], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

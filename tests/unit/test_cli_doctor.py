@@ -50,7 +50,7 @@ def test_a_redis_in_order(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("info", "name", "verdict", "detail", "fix"),
     [
-        ({"aof_enabled": 0}, "append-only file", "warn", "off", "--appendonly yes"),
+        ({"aof_enabled": 0}, "append-only file", "FAIL", "off", "--appendonly yes"),
         ({"maxmemory_policy": "allkeys-lru", "maxmemory": 2**30}, "memory", "FAIL", "allkeys-lru", "noeviction"),
         ({"maxmemory_policy": "volatile-ttl", "maxmemory": 0}, "memory", "warn", "volatile-ttl", "noeviction"),
         ({"maxmemory": 10 * 2**20, "used_memory": 9.5 * 2**20}, "memory", "warn", "9.5 MiB used of 10.0", "raise"),

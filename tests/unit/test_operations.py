@@ -52,7 +52,7 @@ def test_each_figure_is_shown_or_watched() -> None:
     assert {name for name in exposed if name not in looked_at} == set()
 
 
-@pytest.mark.parametrize("extra", ["", "cli", "worker", "flower"])
+@pytest.mark.parametrize("extra", ["", "cli", "worker", "flower", "otel", "store"])
 def test_what_the_images_install_has_an_exact_version(extra: str) -> None:
     """A package that the constraints do not name is whatever the day brings, and missing where there is no registry."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
