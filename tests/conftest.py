@@ -24,8 +24,11 @@ hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        # Where tests run side by side (scripts/test), a module's tests stay together: they share its servers.
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
         names = getattr(item, "fixturenames", ())
         if "engine_host" in names:
             item.add_marker("engine")
