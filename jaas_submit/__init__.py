@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaas_submit.async_batch import AsyncBatch, AsyncMapReduce
     from jaas_submit.async_client import AsyncClient, AsyncJobHandle
     from jaas_submit.batch import Batch, BatchFailed, MapReduce
     from jaas_submit.broker import job
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from jaas_submit.states import Cause, JobState
 
 __all__ = [
+    "AsyncBatch",
     "AsyncClient",
     "AsyncJobHandle",
+    "AsyncMapReduce",
     "Attempt",
     "Backoff",
     "Batch",
@@ -62,7 +65,7 @@ __all__ = [
 
 _MODULES = (
     *("states", "errors", "retry_policy", "spec", "explain", "records"),
-    *("batch", "handle", "broker", "client", "async_client"),
+    *("batch", "handle", "broker", "client", "async_batch", "async_client"),
 )
 """Where the public names are, the cheap ones first."""
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import celery
 
-from jaas_submit.batch import Batch
+from jaas_submit.async_batch import AsyncBatch, AsyncMapReduce
 from jaas_submit.client import Client
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.explain import Explanation, NodeFit
-from jaas_submit.ledger import AsyncSubscription, Change, connect_async
+from jaas_submit.ledger import AsyncSubscription, Change, NewJob, connect_async
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.records import JobRecord, JobResult, Logs
+from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_submit.waiting import Watch
@@ -23,10 +23,17 @@ __all__ = ["AsyncClient", "AsyncJobHandle"]
 
 
 class AsyncJobHandle:
-    """A submitted job, for asyncio; the verbs of ``JobHandle``."""
+    """A submitted job, for asyncio; the verbs of ``JobHandle``.
 
-    def __init__(self, client: AsyncClient, job_id: str) -> None:
+    Args:
+        client: whose connections it uses.
+        job_id: the job's id, which is Celery's task id too.
+        existing: whether ``submit`` found a job with its key and enqueued nothing.
+    """
+
+    def __init__(self, client: AsyncClient, job_id: str, *, existing: bool = False) -> None:
         self.id = job_id
+        self.existing = existing
         self._client = client
 
     def __repr__(self) -> str:
@@ -35,6 +42,10 @@ class AsyncJobHandle:
     async def record(self) -> JobRecord:
         """Return what the ledger knows of the job now."""
         return await asyncio.to_thread(self._client.sync.ledger.get, self.id)
+
+    async def state(self) -> JobState:
+        """Return the job's state now."""
+        return (await self.record()).state
 
     async def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
         """Wait for the end of the job; see ``JobHandle.wait``. No thread is held while it waits."""
@@ -82,8 +93,9 @@ class AsyncClient:
         queue: str = DEFAULT_QUEUE,
         prefix: str = DEFAULT_PREFIX,
         app: celery.Celery | None = None,
+        store: str | None = None,
     ) -> None:
-        self.sync = Client(url, queue=queue, prefix=prefix, app=app)
+        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store)
         self.redis = connect_async(self.sync.url)
 
     def __repr__(self) -> str:
@@ -102,8 +114,8 @@ class AsyncClient:
 
     async def submit(self, spec: JobSpec, **options: Any) -> AsyncJobHandle:
         """Enqueue a job; see ``Client.submit`` for the options."""
-        handle = await asyncio.to_thread(self.sync.submit, spec, **options)
-        return AsyncJobHandle(self, handle.id)
+        handle = await asyncio.to_thread(self.sync.submit, spec, **_of_sync(options))
+        return AsyncJobHandle(self, handle.id, existing=handle.existing)
 
     async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
         """Submit the description of a job that has ended once more; see ``Client.replay``."""
@@ -114,9 +126,33 @@ class AsyncClient:
         """Submit several different jobs; see ``Client.submit_many``."""
         return [AsyncJobHandle(self, h.id) for h in await asyncio.to_thread(self.sync.submit_many, specs)]
 
-    async def map(self, spec: JobSpec, inputs: Iterable[Any], **options: Any) -> Batch:
-        """Submit one job for each input; see ``Client.map``. The batch's own methods block."""
-        return await asyncio.to_thread(self.sync.map, spec, inputs, **options)
+    async def submit_records(self, jobs: Iterable[NewJob]) -> int:
+        """Enqueue many jobs in bulk; see ``Client.submit_records``."""
+        return await asyncio.to_thread(self.sync.submit_records, jobs)
+
+    async def map(self, spec: JobSpec, inputs: Iterable[Any], **options: Any) -> AsyncBatch:
+        """Submit one job for each input; see ``Client.map`` for the options."""
+        batch = await asyncio.to_thread(self.sync.map, spec, inputs, **_of_sync(options))
+        return AsyncBatch(self, batch.id)
+
+    async def map_reduce(
+        self, map_spec: JobSpec, inputs: Iterable[Any], reduce_spec: JobSpec, **options: Any
+    ) -> AsyncMapReduce:
+        """Submit map jobs, and reduce jobs over their outputs; see ``Client.map_reduce`` for the options."""
+        submitted = await asyncio.to_thread(self.sync.map_reduce, map_spec, inputs, reduce_spec, **options)
+        return AsyncMapReduce(self, submitted)
+
+    def batch(self, batch_id: str) -> AsyncBatch:
+        """Return a batch that was submitted earlier, here or elsewhere."""
+        return AsyncBatch(self, batch_id)
+
+    async def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first."""
+        return await asyncio.to_thread(self.sync.batches, limit)
+
+    async def fetch(self, value: Any) -> Any:
+        """Return an output, from the store where it stands for a value there; see ``Client.fetch``."""
+        return await asyncio.to_thread(self.sync.fetch, value)
 
     def handle(self, job_id: str) -> AsyncJobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere."""
@@ -160,3 +196,16 @@ class AsyncClient:
     ) -> list[JobRecord]:
         """Return records, youngest first; see ``Client.history``."""
         return await asyncio.to_thread(self.sync.history, state, limit, labels=labels, cause=cause)
+
+
+def _of_sync(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options in which batches that a job comes after are what ``Client`` knows."""
+
+    def known(value: Any) -> Any:
+        return value.sync if isinstance(value, AsyncBatch) else value
+
+    # A list stays a list, and what is no list stays that: Client says what is wrong with it.
+    return {
+        name: [known(one) for one in value] if isinstance(value, list | tuple) else known(value)
+        for name, value in options.items()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -17,7 +18,7 @@ import pytest
 from celery import chain, chord, group
 from celery.result import AsyncResult
 
-from jaas_submit import Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, job
+from jaas_submit import AsyncClient, Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, job
 from jaas_submit.names import LABEL_PREFIX
 from jaas_submit.spec import MAX_SPEC_BYTES
 from jaas_worker.swarm import Swarm
@@ -335,3 +336,29 @@ def test_a_worker_killed_five_times_during_a_map_reduce(
     jaas.remove_services()
     for name in jaas.swarm.configs(f"{LABEL_PREFIX}={jaas.prefix}"):
         jaas.swarm.remove_config(name)
+
+
+# -- asyncio ---------------------------------------------------------------------------------------------------------
+
+
+def test_batches_for_asyncio_have_the_same_verbs(jaas: Installation) -> None:
+    async def talk() -> None:
+        async with AsyncClient(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as client:
+            work = await client.map_reduce(shell("echo {item}", output="json"), [1, 2, 3], shell(SUM, output="json"))
+            assert [r.output async for r in work.maps.results(ordered=True, timeout=LONG)] == [1, 2, 3]
+            assert (await work.wait(LONG)).output == 6
+            assert {work.maps.id, work.levels[0].id} <= {batch.id for batch in await client.batches()}
+
+            batch = await client.map(shell("exit {item}"), [0, 4], after=[work.levels[0]])
+            assert sorted([r.exit_code async for r in batch.results(timeout=LONG)]) == [0, 4]
+            with pytest.raises(BatchFailed, match="1 x exit code 4"):
+                await client.batch(batch.id).wait(LONG)
+            assert [record.index for record in await batch.failed()] == [1]
+            assert [record.index async for record in batch.records()] == [0, 1]
+
+            again = await batch.retry_failed(command=["true"])
+            counted: list[int] = []
+            status = await again.wait(LONG, progress=lambda record: counted.append(record.ended))
+            assert (status.state, counted[-1]) == (JobState.SUCCEEDED, 1)
+
+    asyncio.run(talk())

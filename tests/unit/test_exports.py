@@ -84,3 +84,19 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         jaas_submit.no_such_name  # noqa: B018
     assert set(jaas_submit.__all__) <= set(dir(jaas_submit))
+
+
+@pytest.mark.parametrize(
+    ("sync", "asynchronous"),
+    [
+        (jaas_submit.Client, jaas_submit.AsyncClient),
+        (jaas_submit.JobHandle, jaas_submit.AsyncJobHandle),
+        (jaas_submit.Batch, jaas_submit.AsyncBatch),
+        (jaas_submit.MapReduce, jaas_submit.AsyncMapReduce),
+    ],
+)
+def test_both_clients_have_the_same_verbs(sync: type, asynchronous: type) -> None:
+    def verbs(of: type) -> set[str]:
+        return {name for name in dir(of) if not name.startswith("_")}
+
+    assert verbs(sync) - verbs(asynchronous) == set()
