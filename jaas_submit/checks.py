@@ -68,6 +68,7 @@ def redis_checks(client: Client) -> list[Check]:
             _workers(workers),
             *_versions(workers),
             *_worker_clocks(workers),
+            *_engines_away(workers),
             _queue(client),
             *_other_consumers(client),
         ]
@@ -150,6 +151,15 @@ def _worker_clocks(workers: list[dict[str, Any]]) -> list[Check]:
     ]
     fix = "synchronise these nodes' clocks (NTP); jobs run all the same, but the times shown do not fit together"
     return [Check("workers' clocks", Verdict.WARN, "; ".join(wrong), fix)] if wrong else []
+
+
+def _engines_away(workers: list[dict[str, Any]]) -> list[Check]:
+    """Return the workers that take no new jobs because their engine does not answer, or has no leader."""
+    away = [
+        f"{worker.get('node') or worker['holder']}: {why}" for worker in workers if (why := worker.get("engine_away"))
+    ]
+    fix = "see `docker node ls` there; new jobs go to the other workers, and what these have in their hands waits"
+    return [Check("workers' engines", Verdict.WARN, "; ".join(away), fix)] if away else []
 
 
 def _other_consumers(client: Client) -> list[Check]:

@@ -125,7 +125,8 @@ class Parts:
     def about(self, runner: Runner) -> dict[str, Any]:
         """Return what the worker says about itself in the ledger."""
         ahead = time.time() - runner.ledger.now()
-        return {**self.about_worker(), "clock_ahead": round(ahead, 1), **runner.stats()}
+        away = self.pool.watch.away if self.pool else ""
+        return {**self.about_worker(), "clock_ahead": round(ahead, 1), "engine_away": away, **runner.stats()}
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> WorkerApp:

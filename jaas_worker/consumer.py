@@ -15,6 +15,7 @@ from jaas_submit.states import Cause
 from jaas_worker.envelope import DEFECT, is_task_id, task_defect, task_name
 from jaas_worker.logsetup import Action, action
 from jaas_worker.observe import refused_outcome
+from jaas_worker.transport import QoS
 
 __all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
 
@@ -83,6 +84,15 @@ class Consumer(CeleryConsumer):
     def on_ready(self) -> None:
         super().on_ready()
         self.pool.attach(self)
+
+    @staticmethod
+    def hold(yes: bool) -> None:
+        """Take no messages off the queues, or take them again; may be called from any thread.
+
+        Args:
+            yes: whether messages are left where they are.
+        """
+        QoS.held = yes
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         # Where one connection is dead, others may be, too, and each would have to be found out by a time-out.

@@ -42,6 +42,8 @@ def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) ->
         fix = "start Docker, point DOCKER_HOST at a swarm manager, or use --no-engine where no worker shall run"
         return [Check("engine", Verdict.FAIL, f"{settings.docker_host}: {error}", fix)]
     checks = [_version(info), *_swarm(info)]
+    if info.manager and info.state == "active":
+        checks.append(_leader(engine))
     if ledger is not None and info.manager:
         # What cannot be asked now has a line of its own already.
         with contextlib.suppress(EngineUnavailable, EngineRefused, LedgerUnavailable):
@@ -82,6 +84,16 @@ def _version(info: SwarmInfo) -> Check:
     if tuple(int(part) for part in info.api_version.split(".") if part.isdigit()) < _LEAST_API:
         return Check("engine", Verdict.FAIL, detail, "upgrade to Docker 20.10 (API 1.41) or newer")
     return Check("engine", Verdict.OK, detail)
+
+
+def _leader(engine: Engine) -> Check:
+    """Ask what a manager knows from the swarm's leader only."""
+    try:
+        down = engine.down_nodes()
+    except (EngineUnavailable, EngineRefused) as error:
+        fix = "bring managers back until more than half of them are up; till then workers take no new jobs"
+        return Check("leader", Verdict.FAIL, str(error), fix)
+    return Check("leader", Verdict.OK, f"there is one; {len(down)} nodes are down")
 
 
 def _swarm(info: SwarmInfo) -> list[Check]:

@@ -171,6 +171,12 @@ class Engine(Protocol):
     def down_nodes(self) -> set[str]:
         """Return the ids of the nodes that the swarm has lost sight of."""
 
+    def node_back_at(self, node_id: str) -> str:
+        """Return when what the swarm knows of a node last changed (RFC 3339), as it does when its engine joins anew.
+
+        Empty when there is no such node.
+        """
+
     def container_times(self, container_id: str) -> ContainerTimes | None:
         """Return a container's times; None when it did not run on this engine."""
 

@@ -49,6 +49,9 @@ class Delivery(Protocol):
     def done(self) -> None:
         """The result is reported, and the ledger knows it."""
 
+    def returned(self) -> None:
+        """The message goes back to its queue, for another worker: this one takes no new jobs for now."""
+
     def dropped(self) -> None:
         """Nothing is to be done for this message: another worker has the job, or it was reported long ago."""
 

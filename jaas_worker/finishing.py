@@ -22,7 +22,7 @@ from jaas_worker.failpoints import failpoint
 from jaas_worker.inflight import InFlight
 from jaas_worker.logs import read_logs
 from jaas_worker.logsetup import Action, about, action
-from jaas_worker.observe import gone_outcome, outcome_of, refused_outcome
+from jaas_worker.observe import asks_for_engine, gone_outcome, outcome_of, refused_outcome
 from jaas_worker.outputs import with_output
 from jaas_worker.retry import decide
 from jaas_worker.tracing import AttemptTimes
@@ -54,15 +54,15 @@ class Finishing:
             entry: the job.
             task: the attempt's task, which has ended.
         """
-        times = self._context.engine.container_times(task.container_id) if task.container_id else None
-        outcome = outcome_of(task, self._context.node_name(task.node_id), entry.started_at, times, entry.stop)
+        engine = self._context.engine
+        times = engine.container_times(task.container_id) if task.container_id else None
+        back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
+        outcome = outcome_of(task, self._context.node_name(task.node_id), entry.started_at, times, entry.stop, back)
         if outcome.cause is Cause.EXIT and outcome.exit_code == _KILLED and entry.spec and entry.spec.limits.memory:
             # Docker 20.10 does not always say so, and never of other nodes: SIGKILL under a memory limit is the sign.
             outcome = outcome.model_copy(update={"cause": Cause.OOM})
         settings = self._context.settings
-        logs = read_logs(
-            self._context.engine, entry.service_id, task.container_id, settings.log_limit, settings.log_timeout
-        )
+        logs = read_logs(engine, entry.service_id, task.container_id, settings.log_limit, settings.log_timeout)
         self.write_end(entry, outcome, logs)
 
     def gone(self, entry: Entry) -> None:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from jaas_submit.errors import LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_worker.context import Context
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.later import Later
@@ -48,6 +48,8 @@ class InFlight:
         self._room = threading.Condition(self.lock)
         self.entries: dict[str, Entry] = {}
         self.closing = False
+        self.held = False
+        """No new job is begun with."""
         self._line: deque[tuple[Step, Entry]] = deque()
         self._starting: set[str] = set()
         self._ended: set[str] = set()
@@ -131,6 +133,9 @@ class InFlight:
                 if known.accepted:
                     delivery.accepted(first=False)
                 return earlier
+            if self.held and delivery.job_id not in self._ended:
+                delivery.returned()
+                return None
             entry = Entry(delivery.job_id, delivery)
             self.entries[entry.job_id] = entry
             self._line.append((self._first_step, entry))
@@ -160,6 +165,22 @@ class InFlight:
         entry.phase = Phase.LAUNCHING
         self._in_flight += 1
         self._line.appendleft((self._first_step, entry))
+
+    def hold(self, yes: bool) -> None:
+        """Begin with no new job and give back those that wait, for other workers; or go on.
+
+        Args:
+            yes: whether new jobs are held off.
+        """
+        with self._room:
+            self.held = yes
+            waiting = [item for item in self._line if item[1].phase is Phase.WAITING] if yes else []
+            for item in waiting:
+                self._line.remove(item)
+                self.forget(item[1])
+            self._room.notify_all()
+        for _, entry in waiting:
+            entry.delivery.returned()
 
     def knows(self, job_id: str) -> bool:
         """Return whether this worker has the job in its hands, be it only waiting."""
@@ -208,6 +229,9 @@ class InFlight:
         except TemporaryError as error:
             entry.tries += 1
             self._context.metrics.step_repeated(error)
+            if self.held and entry.phase is Phase.LAUNCHING and isinstance(error, EngineUnavailable):
+                self._pass_on(entry)
+                return
             delay = min(0.2 * 2 ** min(entry.tries, 10), 10.0)
             logger.warning(
                 "job %s: %s; trying again in %.1f s", entry.job_id, error, delay, extra=action(Action.STEP_REPEATED)
@@ -223,6 +247,16 @@ class InFlight:
                 self._on_defect(entry, error)
             else:
                 self._give_up(entry)
+
+    def _pass_on(self, entry: Entry) -> None:
+        """Leave a job that cannot be launched from here to other workers, as at a shutdown."""
+        self.forget(entry)
+        try:
+            self._context.ledger.release(entry.job_id, self._context.holder)
+        except LedgerUnavailable as error:
+            # The ledger says that it is ours, and we know nothing of it: the reconciler lets go of such jobs.
+            logger.warning("job %s: %s", entry.job_id, error, extra=action(Action.STEP_REPEATED))
+        entry.delivery.dropped()
 
     def _give_up(self, entry: Entry) -> None:
         """Let somebody else (or this worker, in a while) bring the result to Celery."""

@@ -65,7 +65,8 @@ class Action(StrEnum):
     LEASE_LOST = "lease.lost"  # others may have taken this worker's jobs over
     LEASE_NOT_RENEWED = "lease.not_renewed"  # Redis did not answer
     REDIS_AWAY = "redis.away"  # the worker waits for Redis
-    ENGINE_AWAY = "engine.away"  # the worker cannot see its jobs for now
+    ENGINE_AWAY = "engine.away"  # the worker cannot see its jobs for now, or takes no new ones
+    ENGINE_BACK = "engine.back"  # it takes new jobs again
     RECONCILE_TOOK = "reconcile.took"  # jobs that nobody held
     RECONCILE_FAILED = "reconcile.failed"  # a round did not work; the next one may
     QUEUE_FOREIGN = "queue.foreign"  # somebody else's tasks in Celery's default queue

@@ -69,6 +69,12 @@ class Metrics:
         self.repairs = counter("jaas_repairs", "What the reconciler put right.", "kind")
         self.rounds = counter("jaas_reconciler_rounds", "Rounds of the reconciler.", "result")
         self.lease_renewals = counter("jaas_lease_renewals", "Renewals of this worker's lease.", "result")
+        self.engine_up = prometheus.Gauge(
+            "jaas_engine_up",
+            "Whether the engine answers and has a leader; else no jobs are taken.",
+            registry=registry,
+        )
+        self.engine_up.set(1)
         self.redis_away = counter("jaas_redis_unavailable_seconds", "Seconds for which Redis did not answer.")
         # A counter that appears with its first event shows no increase: what may happen is there from the start.
         for cause in Cause:

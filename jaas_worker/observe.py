@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 from jaas_submit.records import Outcome
 from jaas_submit.states import Cause, JobState
@@ -16,6 +16,7 @@ from jaas_worker.engine import ContainerTimes, TaskView
 
 __all__ = [
     "StopRequest",
+    "asks_for_engine",
     "attempt_task",
     "gone_outcome",
     "lost_outcome",
@@ -28,8 +29,30 @@ __all__ = [
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
-_ENGINE = ("connection error: desc",)  # the engine lost its containerd
+_ENGINE = (
+    "connection error: desc",  # the engine lost its containerd
+    # It was killed between a container's creation and the note of it, and finds what it is about to make.
+    "starting container failed: id already in use",
+)
+_MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
+
+_NOT_KNOWN: Final = 255
+"""Exit code that a restarted engine gives a container that ended while it was dead, where it finds no other. Source:
+moby, daemon/daemon.go, ``restore``; seen on Docker 20.10."""
+
+_BY_RESTART: Final = {
+    _NOT_KNOWN: "its engine was restarted meanwhile and does not know how it ended; it says {said}",
+    # Without live-restore an engine that starts ends whatever still runs of its former life.
+    137: "its engine was restarted and killed it: {said}",
+    143: "its engine was restarted and stopped it: {said}",
+}
+_REPORTED_LATE: Final = timedelta(seconds=2)
+"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted does so once it is in the
+swarm again, 7 to 18 s after the end that it noted."""
+_BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
+"""A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
+the node and of the swarm's leader may differ a little."""
 
 
 _TAKEN_AWAY = {
@@ -78,6 +101,7 @@ def outcome_of(
     started_at: datetime | None,
     times: ContainerTimes | None,
     stop: StopRequest | None,
+    node_back: str = "",
 ) -> Outcome:
     """Return how an attempt ended.
 
@@ -87,6 +111,7 @@ def outcome_of(
         started_at: when the container was first seen running; None when nobody saw it.
         times: the container's own times, where this engine ran it.
         stop: set when jaas had it stopped.
+        node_back: when the swarm last heard of the task's node anew (RFC 3339); asked for by ``asks_for_engine``.
     """
     finished = parse_time(task.timestamp)
     if times is not None:
@@ -96,6 +121,8 @@ def outcome_of(
         # The engine notes a start after the fact: a container of a few milliseconds "ended" before it "started".
         started_at = min(started_at, finished)
     state, cause, reason = _verdict(task, times, stop)
+    if cause is Cause.EXIT and asks_for_engine(task) and _engine_restarted(task, started_at, times, node_back):
+        cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
     exit_code = _exit_code(task, cause)
     if exit_code is not None and times is not None and times.exit_code is not None:
         exit_code = times.exit_code
@@ -111,6 +138,28 @@ def outcome_of(
         started_at=started_at if task.container_id else None,
         finished_at=finished,
     )
+
+
+def asks_for_engine(task: TaskView) -> bool:
+    """Return whether a task's exit code may be the doing of an engine that was restarted, and not the job's own."""
+    return task.state == "failed" and task.exit_code in _BY_RESTART and task.error.startswith("task: non-zero exit")
+
+
+def _engine_restarted(
+    task: TaskView, started_at: datetime | None, times: ContainerTimes | None, node_back: str
+) -> bool:
+    """Return whether the end was reported by an engine that had just come back.
+
+    Nothing says so outright. An engine that was merely cut off reports late, too, but notes when it saw the end. Where
+    its container cannot be asked (another node's), an end seconds before the node was back may be taken wrongly.
+    """
+    reported, back = parse_time(task.timestamp), parse_time(node_back)
+    if reported is None or back is None or (started_at is not None and back <= started_at):
+        return False
+    finished = parse_time(times.finished_at) if times is not None else None
+    if finished is not None and reported - finished < _REPORTED_LATE:
+        return False
+    return reported - _AFTER_BACK <= back <= reported + _BEFORE_BACK
 
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:
@@ -133,7 +182,7 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
         return Cause.OOM
     if any(text in said for text in _IMAGE):
         return Cause.IMAGE
-    if any(text in said for text in _ENGINE):
+    if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said):
         return Cause.ENGINE
     # "task: non-zero exit (N)" and nothing else means that the process itself ended so.
     if task.exit_code and said.startswith("task: non-zero exit"):
@@ -145,7 +194,7 @@ def _exit_code(task: TaskView, cause: Cause) -> int | None:
     """Return the exit code: the container's own, else 127 or 126 as docker has them for a program that cannot start."""
     if task.state == "complete":
         return 0
-    if task.exit_code is not None and task.exit_code > 0 and cause is not Cause.ENGINE:
+    if task.exit_code is not None and task.exit_code > 0 and (cause is not Cause.ENGINE or _killed_by_restart(task)):
         return task.exit_code
     if cause is Cause.LAUNCH:
         said = task.error.lower()
@@ -156,6 +205,10 @@ def _exit_code(task: TaskView, cause: Cause) -> int | None:
     if task.container_id and task.state in {"failed", "shutdown"} and task.exit_code == 0 and cause is not Cause.LAUNCH:
         return 0
     return None
+
+
+def _killed_by_restart(task: TaskView) -> bool:
+    return asks_for_engine(task) and task.exit_code != _NOT_KNOWN
 
 
 def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:

@@ -44,6 +44,7 @@ from jaas_worker.logsetup import Action, action
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
+from jaas_worker.watch import EngineWatch
 
 __all__ = ["CeleryDelivery", "RetryNotice", "TaskPool", "current_result"]
 
@@ -170,18 +171,21 @@ class CeleryDelivery:
         except Exception as raised:  # noqa: BLE001 (whatever Celery met when it called what follows the job)
             failed, value, error = 1, None, raised
         if failed and not isinstance(error, JobFailed):
-            logger.warning(
-                "job %s: Celery could not store its result: %r",
-                self.job_id,
-                error,
-                extra=action(Action.RESULT_NOT_STORED),
-            )
+            self._not_stored(error)
             if isinstance(error, _FOR_NOW):
                 return False
-            # What is to follow the job cannot be called, now or ever; its outcome must reach Celery all the same.
-            failed, value = self._store_alone(result)
+            try:
+                # What is to follow the job cannot be called, now or ever; its outcome must reach Celery all the same.
+                failed, value = self._store_alone(result)
+            except _FOR_NOW as raised:
+                self._not_stored(raised)
+                return False
         self._outcome = (failed, value if failed else result.sentence(), result.duration or 0.0)
         return True
+
+    def _not_stored(self, error: BaseException | None) -> None:
+        what = "job %s: Celery could not store its result: %r"
+        logger.warning(what, self.job_id, error, extra=action(Action.RESULT_NOT_STORED))
 
     def _store_alone(self, result: JobResult) -> tuple[int, Any]:
         """Store the outcome and call nothing that follows it, but count it where it is a part of a chord."""
@@ -198,7 +202,13 @@ class CeleryDelivery:
             return 1, ExceptionInfo()
 
     def retrying(self, why: str, delay: float) -> bool:
-        failed, value = self._run_body(RetryNotice(why, delay))
+        try:
+            failed, value = self._run_body(RetryNotice(why, delay))
+        except _FOR_NOW as error:
+            # Not repeated: the next attempt is in the ledger, and Celery hears of that one.
+            self._not_stored(error)
+            self.dropped()
+            return False
         self._outcome = (failed, value, 0.0)
         return isinstance(_exception(value), Retry)
 
@@ -223,6 +233,17 @@ class CeleryDelivery:
     def done(self) -> None:
         if self._outcome is not None:
             self.pool.on_loop(partial(self._callback, self._outcome))
+
+    def returned(self) -> None:
+        self.pool.on_loop(self._give_back)
+
+    def _give_back(self) -> None:
+        request = self.request
+        if not request.acknowledged:
+            # Not `Request.reject`, whose event would have Flower show the job as rejected.
+            request.acknowledged = True
+            request.on_reject(logger, request.connection_errors, True)
+        worker_state.task_ready(request)
 
     def dropped(self) -> None:
         self.pool.on_loop(self.release)
@@ -261,6 +282,7 @@ class TaskPool(BasePool):
         self._has_loop = False
         self._stopped = threading.Event()
         self._lease = threading.Thread(target=self._keep_lease, name="jaas-lease", daemon=True)
+        self.watch = EngineWatch(self.runner.engine, self.settings.idle_interval, self._engine_changed)
         self.reconciler = Reconciler(
             self.settings,
             self.runner.ledger,
@@ -272,6 +294,7 @@ class TaskPool(BasePool):
             have_ended=self.runner.have_ended,
             let_go=self.runner.let_go_of_unknown,
             room=self._room,
+            away=lambda: bool(self.watch.away),
             queue_length=self._queue_length,
             metrics=parts.metrics,
             store=self.runner.store,
@@ -304,6 +327,7 @@ class TaskPool(BasePool):
         first = self.consumer is None
         self.consumer = consumer
         if first:
+            self.watch.start()
             self.reconciler.start()
 
     def on_apply(self, target: Any, args: Any = None, kwargs: Any = None, **callbacks: Any) -> None:
@@ -370,6 +394,7 @@ class TaskPool(BasePool):
         """Hand the jobs over: the containers go on, another worker follows them."""
         self._stopped.set()
         self._stop_monitor()
+        self.watch.close()
         if self.consumer is not None:
             self.reconciler.close()
         self._threads.shutdown(wait=True)
@@ -407,6 +432,8 @@ class TaskPool(BasePool):
             try:
                 call()
                 worked = True
+            except _FOR_NOW as error:
+                logger.warning("Celery could not be told: %r", error, extra=action(Action.RESULT_NOT_STORED))
             finally:
                 finished.set()
 
@@ -443,8 +470,17 @@ class TaskPool(BasePool):
         strategy = self.consumer.strategies[TASK_RUN]
         strategy(message, None, _nothing, _nothing, ())
 
+    def _engine_changed(self, away: bool) -> None:
+        """Take no messages while the engine is away, and leave to others what has come and was not begun with."""
+        self.runner.metrics.engine_up.set(not away)
+        self.consumer.hold(away)
+        self.runner.hold(away)
+        self._wake()
+
     def _room(self) -> int:
         """Return how many further messages this worker would like to have."""
+        if self.watch.away:
+            return 0
         return int(self.limit) - self.runner.stats()["waiting"]
 
     def _queue_length(self, queue: str) -> int:

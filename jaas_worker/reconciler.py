@@ -62,6 +62,7 @@ class Reconciler:
         knows: tells whether this worker has a job in its hands already.
         have_ended: is told of jobs whose end is written down, so that no place in the swarm is kept for them.
         room: how many more jobs this worker would take now.
+        away: whether this worker's engine is of no use now, so that jobs which need it are left to others.
         queue_length: how many messages wait in a queue.
         metrics: where repairs are counted.
         store: where large values are, whose files go with the records; None where there is no such place.
@@ -80,6 +81,7 @@ class Reconciler:
         have_ended: Callable[[list[str]], None],
         let_go: Callable[[], list[str]],
         room: Callable[[], int],
+        away: Callable[[], bool],
         queue_length: Callable[[str], int],
         metrics: Metrics | None = None,
         store: Store | None = None,
@@ -95,6 +97,7 @@ class Reconciler:
         self._have_ended = have_ended
         self._let_go = let_go
         self._room = room
+        self._away = away
         self._queue_length = queue_length
         self._metrics = metrics or Metrics()
         self._next_sweep = 0.0
@@ -179,9 +182,13 @@ class Reconciler:
             self._let_go()
         for job_id in self._ledger.end_overdue():
             logger.info("job %s: not started in time", job_id, extra=action(Action.JOB_OVERDUE, job_id=job_id))
-        found = self._ledger.orphans(pause=self._settings.lease)
+        # Without an engine this worker is of use only to jobs that have ended, of which Celery has to hear.
+        away = self._away()
+        found = self._ledger.orphans(pause=0.0 if away else self._settings.lease)
         if found:
-            self._have_ended([record.id for record in self._ledger.find(found) if record.terminal])
+            ended = [record.id for record in self._ledger.find(found) if record.terminal]
+            self._have_ended(ended)
+            found = ended if away else found
         return self._take(found)
 
     def _cancel_batches(self) -> None:

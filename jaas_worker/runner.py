@@ -87,6 +87,7 @@ class Runner:
         self._on_defect = finishing.defect
         self.take = self._flight.take
         self.have_ended = self._flight.have_ended
+        self.hold = self._flight.hold
         self.knows = self._flight.knows
         self.stats = self._flight.stats
         self.cancel = self._stopping.cancel

@@ -79,7 +79,8 @@ class Swarm:
     def _api(self) -> Any:  # the stubs leave most of APIClient's methods untyped
         client = getattr(self._local, "client", None)
         if client is None:
-            client = docker.APIClient(base_url=self.host, version="auto", timeout=int(max(self.timeout, 1)))
+            with _mapped("asking the engine"):  # for its version
+                client = docker.APIClient(base_url=self.host, version="auto", timeout=int(max(self.timeout, 1)))
             self._local.client = client
         return client
 
@@ -257,6 +258,13 @@ class Swarm:
     def down_nodes(self) -> set[str]:
         with _mapped("listing nodes"):
             return {node["ID"] for node in self._api.nodes() if node["Status"]["State"] in {"down", "unknown"}}
+
+    def node_back_at(self, node_id: str) -> str:
+        try:
+            with _mapped("inspecting a node"):
+                return str(self._api.inspect_node(node_id)["UpdatedAt"])
+        except EngineNotFound:
+            return ""
 
     def container_times(self, container_id: str) -> ContainerTimes | None:
         try:

@@ -91,6 +91,11 @@ class QoS(stock.QoS):
     """Does not note down again what the fetching script has noted already."""
 
     channel: Any
+    held: ClassVar[bool] = False
+    """No messages are taken off the queues; of the class, because Celery makes new instances with each connection."""
+
+    def can_consume(self) -> bool:
+        return not self.held and bool(super().can_consume())
 
     def append(self, message: Any, delivery_tag: Any) -> None:
         if delivery_tag == self.channel.fetched:

@@ -419,6 +419,8 @@ def test_the_engine_says_that_it_is_a_manager(bench: Bench) -> None:
     assert (info.state, info.manager, info.error) == ("active", True, "")
     assert bench.engine.node_names()[info.node_id] == info.node_name
     assert info.node_id not in bench.engine.down_nodes()
+    assert parse_time(bench.engine.node_back_at(info.node_id))
+    assert bench.engine.node_back_at("0" * 25) == ""
     require_manager(info, "here")
 
 

@@ -8,6 +8,7 @@ Words:
 * wrong outcome: what is recorded (ledger, Celery) is not what the recorder saw, and no fault explains it.
 * excused: the fault itself ended the container (its engine was killed, its node was lost or drained) and the outcome
   says so.
+* made up: the container ended while its engine was dead, and the restarted engine said 255 of it. Counted apart.
 * wait: the time from the submission to the container's start, or from the container's end to the recorded outcome; the
   longer one counts. Recovery is what is left of it without the times in which a fault lasted during which jaas can only
   wait (Redis down, an engine away, a node cut off). The moment of a worker's death or suspension excuses nothing.
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ from tests.faults.history import Event
 from tests.faults.recorder import FIRST_CODE
 
 __all__ = ["Finding", "Report", "check", "table"]
+
+_MADE_UP: Final = 255
+"""What an engine says of a container that ended while the engine itself was dead: it cannot know the exit code."""
 
 _KILLED: Final = {137, 143, 0, None}
 """Exit codes of a container that its engine, or the swarm, killed; 0 and None where the engine did not see it."""
@@ -92,6 +96,7 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     excused: int = 0
+    made_up: int = 0
     recovery: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -307,6 +312,13 @@ class _Checker:
             return ""
         if cause == "exit" and code in stops and told in {code, None}:
             return self._output_problem(job, record)
+        if (
+            cause == "exit"
+            and code == _MADE_UP
+            and self._node_fault(job, record["node"], {"engine_kill", "leader_kill"})
+        ):
+            self.report.made_up += 1
+            return ""
         if self._node_fault(job, record["node"]) and (
             cause in _SWARM_CAUSES or (cause == "exit" and code in _KILLED and not set(stops) - _KILLED)
         ):
@@ -321,12 +333,12 @@ class _Checker:
             return ""
         return f"its output is said to be complete, but it is {record['output']!r} instead of {wanted!r}"
 
-    def _node_fault(self, job: _Job, node: str | None) -> bool:
+    def _node_fault(self, job: _Job, node: str | None, kinds: Collection[str] = _NODE_FAULTS) -> bool:
         """Whether a fault of the job's node explains that its container ended."""
         begin = min((start["t"] for start in job.starts), default=job.ack or 0.0)
         end = job.record["updated"] if job.record else self.end
         return any(
-            fault.kind in _NODE_FAULTS
+            fault.kind in kinds
             and (not node or not fault.node or fault.node == node)
             and fault.start <= end
             and fault.end + _AFTERMATH >= begin
@@ -442,6 +454,7 @@ def table(reports: Sequence[Report]) -> str:
         rows.append((name, [report.count(kind) for report in reports]))
     rows += [
         ("outcomes that a node's fault explains", [report.excused for report in reports]),
+        ("exit codes that a restarted engine made up (255)", [report.made_up for report in reports]),
         ("workers that ended by themselves", [report.worker_ends for report in reports]),
         ("recovery p50", [_percentile(report.recovery, 0.5) for report in reports]),
         ("recovery p99", [_percentile(report.recovery, 0.99) for report in reports]),

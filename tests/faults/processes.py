@@ -33,12 +33,9 @@ class Worker:
         env: its environment, on top of ours.
         folder: for its log.
         history: is told of starts and ends.
-        faketime: libfaketime's shared object, for ``clock``; None where there is none.
     """
 
-    def __init__(
-        self, name: str, program: str, env: dict[str, str], folder: Path, history: History, faketime: Path | None
-    ) -> None:
+    def __init__(self, name: str, program: str, env: dict[str, str], folder: Path, history: History) -> None:
         self.name = name
         self.clock = 0.0
         """Seconds by which its clock is ahead, from its next start on."""
@@ -46,7 +43,6 @@ class Worker:
         self._env = env
         self._log = folder / f"{name}.log"
         self._history = history
-        self._faketime = faketime
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._expected = False
@@ -61,15 +57,10 @@ class Worker:
 
     def _spawn(self) -> None:
         env = {**os.environ, **self._env, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"}
-        if self.clock and self._faketime:
-            env |= {
-                "LD_PRELOAD": str(self._faketime),
-                "FAKETIME": f"{self.clock:+.0f}s",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
+        clock = f"from tests.faults.clock import shift; shift({self.clock!r}); " if self.clock else ""
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", self._program],
+                [sys.executable, "-c", clock + self._program],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

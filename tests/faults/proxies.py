@@ -42,6 +42,14 @@ class ProxyLoop:
 
     def close(self) -> None:
         """Stop the loop; connections end with it."""
+
+        async def end() -> None:
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+
+        self.run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 

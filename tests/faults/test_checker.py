@@ -136,6 +136,13 @@ def test_a_fault_of_its_node_explains_a_killed_container(events: list[Event], ex
     assert (kinds(report), report.excused) == (expected, 0 if expected else 1)
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("engine_kill", []), ("drain", ["wrong"])])
+def test_an_exit_code_that_a_restarted_engine_made_up_is_counted_apart(kind: str, expected: list[str]) -> None:
+    report = check([*history(**failed(255)), *fault(kind, 2.5, 4.0, node=1)])
+
+    assert (kinds(report), report.made_up) == (expected, 0 if expected else 1)
+
+
 def test_recovery_leaves_out_what_one_can_only_wait_for() -> None:
     late = history(stop={"t": 10.0}, record={"updated": 40.0})
 

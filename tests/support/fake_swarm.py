@@ -52,6 +52,7 @@ class Node:
     name: str
     cpus: float = 8
     up: bool = True
+    back_at: str = "2026-11-23T00:00:00Z"
     attributes: dict[str, str] = field(default_factory=dict)
 
     def meets(self, constraint: str) -> bool:
@@ -443,6 +444,10 @@ class FakeSwarm:
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):
             return {node.id for node in self.nodes.values() if not node.up}
+
+    def node_back_at(self, node_id: str) -> str:
+        with self._call("node_back_at"):
+            return next((node.back_at for node in self.nodes.values() if node.id == node_id), "")
 
     def container_times(self, container_id: str) -> ContainerTimes | None:
         with self._call("container_times"):

@@ -126,6 +126,13 @@ class Engine(FakeSwarm):
         return self.said
 
 
+class Leaderless(Engine):
+    """A manager that has lost the others."""
+
+    def down_nodes(self) -> set[str]:
+        raise EngineUnavailable("listing nodes: rpc error: code = Unknown desc = The swarm does not have a leader.")
+
+
 class DeadEngine(FakeSwarm):
     def info(self) -> SwarmInfo:
         raise EngineUnavailable("asking the engine: the engine does not answer")
@@ -134,12 +141,18 @@ class DeadEngine(FakeSwarm):
 @pytest.mark.parametrize(
     ("engine", "verdicts", "detail", "fix"),
     [
-        (Engine(), "engine ok, swarm ok, manager ok", "Docker 20.10.24, API 1.41", ""),
-        (Engine(api_version="1.52"), "engine ok, swarm ok, manager ok", "API 1.52", ""),
-        (Engine(api_version="1.39"), "engine FAIL, swarm ok, manager ok", "API 1.39", "upgrade to Docker 20.10"),
+        (Engine(), "engine ok, swarm ok, manager ok, leader ok", "Docker 20.10.24, API 1.41", ""),
+        (Engine(api_version="1.52"), "engine ok, swarm ok, manager ok, leader ok", "API 1.52", ""),
+        (
+            Engine(api_version="1.39"),
+            "engine FAIL, swarm ok, manager ok, leader ok",
+            "API 1.39",
+            "upgrade to Docker 20.10",
+        ),
         (Engine(state="inactive", manager=False), "engine ok, swarm FAIL", "no swarm: inactive", "docker swarm init"),
         (Engine(state="error", error="no quorum"), "engine ok, swarm FAIL", "error (no quorum)", "docker swarm init"),
         (Engine(manager=False), "engine ok, swarm ok, manager FAIL", "vm is a swarm worker", "docker node promote vm"),
+        (Leaderless(), "engine ok, swarm ok, manager ok, leader FAIL", "not have a leader", "more than half"),
         (DeadEngine(), "engine FAIL", "does not answer", "--no-engine"),
     ],
 )
@@ -208,6 +221,13 @@ def test_a_producer_without_the_workers_packages(redis_url: str, monkeypatch: py
 
 
 # -- workers --------------------------------------------------------------------
+
+
+def test_workers_whose_engine_is_away(client: Client) -> None:
+    client.ledger.renew("a", 60, {"node": "n1", "engine_away": "listing nodes: no leader"})
+    client.ledger.renew("b", 60, {"node": "n2", "engine_away": ""})
+    check = by_name(redis_checks(client))["workers' engines"]
+    assert (check.verdict, check.detail) == (Verdict.WARN, "n1: listing nodes: no leader")
 
 
 def test_workers_of_one_version(client: Client) -> None:

@@ -13,6 +13,7 @@ from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import ENDED_STATES, ContainerTimes, TaskView
 from jaas_worker.observe import (
     StopRequest,
+    asks_for_engine,
     attempt_task,
     gone_outcome,
     outcome_of,
@@ -41,6 +42,8 @@ NO_MOUNT = 'invalid mount config for type "bind": bind source path does not exis
 NO_USER = "starting container failed: unable to find user x: no matching entries in passwd file"
 NO_IMAGE = "No such image: x:1"
 DENIED = "pull access denied for x, repository does not exist or may require 'docker login'"
+EXISTS = f"starting container failed: task {'0f' * 32}: already exists"
+IN_USE = "starting container failed: id already in use"
 UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
 
 BOX = "container-1"
@@ -95,6 +98,9 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("failed", exit_code=0, error=NOT_ALLOWED), None, None, FAILED, Cause.LAUNCH, 126),
     (task("failed", exit_code=128, error=NO_USER), NEVER, None, FAILED, Cause.LAUNCH, 128),
     (task("failed", None, None, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
+    # failed: its engine was killed just before, and finds a container that it has made and not noted
+    (task("failed", exit_code=128, error=EXISTS), NEVER, None, FAILED, Cause.ENGINE, None),
+    (task("failed", exit_code=128, error=IN_USE), None, None, FAILED, Cause.ENGINE, None),
     # rejected: there is no container
     (task("rejected", None, 0, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
     (task("rejected", None, 0, DENIED), None, None, FAILED, Cause.IMAGE, None),
@@ -146,6 +152,62 @@ def test_the_outcome(
         assert outcome.reason == stop.reason
     elif seen.error:
         assert outcome.reason == seen.error
+
+
+def times_until(finished: str) -> ContainerTimes:
+    return ContainerTimes("2026-11-23T12:00:00Z", finished, oom_killed=False)
+
+
+SOON_AFTER, MOMENTS_BEFORE = "2026-11-23T12:28:40Z", "2026-11-23T12:28:36.1Z"
+LONG_BEFORE, MUCH_LATER = "2026-11-23T12:00:00Z", "2026-11-23T12:28:50Z"
+ENGINE, EXIT = Cause.ENGINE, Cause.EXIT
+
+
+# The task reported its end at STAMP. Its exit code; when the container ended, where its engine can be asked; when the
+# node was back; cause and exit code of the outcome. The cases are those of an engine killed beneath its containers.
+@pytest.mark.parametrize(
+    ("code", "finished", "back", "cause", "exit_code"),
+    [
+        # nothing happened to the engine
+        (255, MOMENTS_BEFORE, LONG_BEFORE, EXIT, 255),
+        (255, None, LONG_BEFORE, EXIT, 255),
+        (137, None, LONG_BEFORE, EXIT, 137),
+        (255, None, "", EXIT, 255),  # a node that has been removed
+        # it was restarted
+        (255, "2026-11-23T12:28:20Z", SOON_AFTER, ENGINE, None),
+        (255, None, SOON_AFTER, ENGINE, None),
+        (255, None, MOMENTS_BEFORE, ENGINE, None),  # by clocks that are not the same
+        (137, "2026-11-23T12:28:28Z", SOON_AFTER, ENGINE, 137),
+        (143, None, SOON_AFTER, ENGINE, 143),
+        (3, "2026-11-23T12:28:20Z", SOON_AFTER, EXIT, 3),  # it has kept the true one
+        # its node was cut off, and the container ended by itself meanwhile
+        (255, MOMENTS_BEFORE, SOON_AFTER, EXIT, 255),
+        (137, MOMENTS_BEFORE, SOON_AFTER, EXIT, 137),
+        (255, None, MUCH_LATER, EXIT, 255),
+    ],
+)
+def test_an_exit_code_that_an_engine_made_up_is_not_the_jobs(
+    code: int, finished: str | None, back: str, cause: Cause, exit_code: int | None
+) -> None:
+    seen = non_zero(code)
+    assert asks_for_engine(seen) == (code != 3)
+
+    outcome = outcome_of(seen, "node", None, times_until(finished) if finished else None, None, back)
+
+    assert (outcome.state, outcome.cause, outcome.exit_code) == (FAILED, cause, exit_code)
+    assert f"task: non-zero exit ({code})" in outcome.reason
+    assert ("restarted" in outcome.reason) == (cause is ENGINE)
+
+
+def test_what_jaas_stopped_or_ran_out_of_memory_is_no_fault_of_a_restarted_engine() -> None:
+    memory = times_until("2026-11-23T12:28:20Z")._replace(oom_killed=True)
+    assert outcome_of(non_zero(137), None, None, None, CANCEL, SOON_AFTER).cause is Cause.CANCELLED
+    assert outcome_of(non_zero(137), None, None, memory, None, SOON_AFTER).cause is Cause.OOM
+
+
+def test_a_container_that_started_after_its_engine_was_back_ended_by_itself() -> None:
+    started = datetime(2026, 11, 23, 12, 28, 36, tzinfo=UTC)
+    assert outcome_of(non_zero(137), None, started, None, None, "2026-11-23T12:28:35Z").cause is EXIT
 
 
 def test_every_ended_state_is_in_the_table() -> None:
