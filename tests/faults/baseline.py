@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 import celery
 import docker
 import docker.types
+import redis
 from celery import states
 
 __all__ = ["LABEL", "TASK", "NaiveChannel", "create_app", "worker_main"]
@@ -89,6 +90,8 @@ class NaiveChannel:
 
     def __init__(self, url: str, queue: str, prefix: str, recorder: Any) -> None:
         self.app = create_app(url, queue)
+        self._redis = redis.Redis.from_url(url, socket_timeout=5)
+        self._queue = queue
         self.app.conf.broker_transport_options |= {"socket_connect_timeout": 5, "socket_timeout": 10}
         self._prefix = prefix
         self._recorder = recorder
@@ -121,6 +124,13 @@ class NaiveChannel:
         """Revoke a task."""
         self.app.control.revoke(job_id, terminate=True)
         return "asked"
+
+    def waiting(self) -> int:
+        """Return how many messages wait in the queue; 0 while nobody can tell."""
+        try:
+            return int(cast("int", self._redis.llen(self._queue)))
+        except redis.RedisError:
+            return 0
 
     def result(self, job_id: str) -> dict[str, Any]:
         """Return a task's state in the result backend, and its exit code."""

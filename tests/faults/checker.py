@@ -8,6 +8,7 @@ Words:
 * wrong outcome: what is recorded (ledger, Celery) is not what the recorder saw, and no fault explains it.
 * excused: the fault itself ended the container (its engine was killed, its node was lost or drained) and the outcome
   says so.
+* not injected: a fault that failed itself, as when no manager could tell who leads; it may have done some of its harm.
 * made up: the container ended while its engine was dead, and the restarted engine said 255 of it. Counted apart.
 * wait: the time from the submission to the container's start, or from the container's end to the recorded outcome; the
   longer one counts. Recovery is what is left of it without the times in which a fault lasted during which jaas can only
@@ -93,6 +94,7 @@ class Report:
     minutes: float
     jobs: int = 0
     refused: int = 0
+    not_injected: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     excused: int = 0
@@ -193,7 +195,10 @@ class _Checker:
             if event["kind"] in {"worker_kill", "worker_term", "half_open", "client_kill", "create_lost"}:
                 end = event["t"]
             self.faults.append(_Fault(number, event["kind"], event["t"], end, node, event["excuses"]))
-            self.report.faults[event["kind"]] += 1
+            if number in found:
+                self.report.faults[event["kind"]] += 1
+            else:
+                self.report.not_injected += 1
         self._no_manager()
         self.report.jobs = sum(job.ack is not None for job in self.jobs.values())
         floods = sum(job.kind == "flood" and bool(job.starts) for job in self.jobs.values())
@@ -291,7 +296,8 @@ class _Checker:
             stops = [stop["code"] for stop in job.stops if stop["attempt"] == item["number"]]
             if item["cause"] == "exit" and item["code"] in stops and item["code"] == FIRST_CODE:
                 continue
-            if item["cause"] in _SWARM_CAUSES | {"exit"} and self._node_fault(job, item["node"]):
+            nothing_ran = item["cause"] == "engine" and not any(s["attempt"] == item["number"] for s in job.starts)
+            if nothing_ran or (item["cause"] in _SWARM_CAUSES | {"exit"} and self._node_fault(job, item["node"])):
                 self.report.excused += 1
                 continue
             return f"attempt {item}; the recorder has {stops}"
@@ -432,6 +438,14 @@ def _percentile(values: Sequence[float], share: float) -> str:
     return f"{ordered[min(int(share * len(ordered)), len(ordered) - 1)]:.1f} s"
 
 
+def _rate(report: Report, kind: str) -> str:
+    """Return how many findings of a kind there are, and, where there are any, for how many jobs and faults."""
+    found = report.count(kind)
+    if not found or not report.jobs:
+        return str(found)
+    return f"{found} ({1000 * found / report.jobs:.1f} per 1,000 jobs)"
+
+
 def table(reports: Sequence[Report]) -> str:
     """Return the reports as a Markdown table, one column each."""
     rows: list[tuple[str, list[Any]]] = [
@@ -451,8 +465,9 @@ def table(reports: Sequence[Report]) -> str:
         ("**wrong outcomes**", "wrong"),
         ("services left behind", "leftover"),
     ):
-        rows.append((name, [report.count(kind) for report in reports]))
+        rows.append((name, [_rate(report, kind) for report in reports]))
     rows += [
+        ("faults that could not be injected", [report.not_injected for report in reports]),
         ("outcomes that a node's fault explains", [report.excused for report in reports]),
         ("exit codes that a restarted engine made up (255)", [report.made_up for report in reports]),
         ("workers that ended by themselves", [report.worker_ends for report in reports]),

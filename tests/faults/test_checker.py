@@ -61,12 +61,21 @@ def fault(kind: str, start: float, end: float, **parameters: Any) -> list[Event]
     excuses = FAULTS[kind].excuses
     return [
         {"e": "inject", "t": start, "fault": 1, "kind": kind, "parameters": parameters, "excuses": excuses},
+        {"e": "injected", "t": start, "fault": 1, "known": {}},
         {"e": "heal", "t": end, "fault": 1, "kind": kind},
     ]
 
 
 def kinds(report: Report) -> list[str]:
     return [finding.kind for finding in report.findings]
+
+
+def test_a_fault_that_failed_itself_does_not_count() -> None:
+    inject, injected, heal = fault("leader_kill", 2.0, 3.0)
+
+    assert dict(check([*history(), inject, injected, heal]).faults) == {"leader_kill": 1}
+    without = check([*history(), inject, heal])
+    assert (dict(without.faults), without.not_injected) == ({}, 1)
 
 
 def test_a_job_that_ended_well_is_no_finding() -> None:

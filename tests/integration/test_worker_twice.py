@@ -126,6 +126,8 @@ def test_messages_that_are_put_back_while_the_worker_has_them(
 
     with Connection(jaas.redis_url, transport_options={"visibility_timeout": 1, **ours}) as impatient:
         eventually(put_back, LONG, "the messages to be put back and received again")
+    # Should this worker die now, another one gets them.
+    eventually(lambda: unacknowledged(client) == 3, LONG, "those that wait to be noted as unacknowledged")
     witness.open()
     for job_id in running + waiting:
         check_one_good_end(client, witness, job_id)

@@ -44,6 +44,7 @@ NO_IMAGE = "No such image: x:1"
 DENIED = "pull access denied for x, repository does not exist or may require 'docker login'"
 EXISTS = f"starting container failed: task {'0f' * 32}: already exists"
 IN_USE = "starting container failed: id already in use"
+CONFLICT = 'Conflict. The container name "/jaas-x-1.1.j5kaz" is already in use by container "cb47". You have to'
 UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
 
 BOX = "container-1"
@@ -100,6 +101,7 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("failed", None, None, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
     # failed: its engine was killed just before, and finds a container that it has made and not noted
     (task("failed", exit_code=128, error=EXISTS), NEVER, None, FAILED, Cause.ENGINE, None),
+    (task("rejected", None, error=CONFLICT), None, None, FAILED, Cause.ENGINE, None),
     (task("failed", exit_code=128, error=IN_USE), None, None, FAILED, Cause.ENGINE, None),
     # rejected: there is no container
     (task("rejected", None, 0, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
