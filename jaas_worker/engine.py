@@ -141,8 +141,8 @@ class Engine(Protocol):
     def all_tasks(self, label: str) -> list[TaskView]:
         """Return all tasks of services with this label."""
 
-    def tasks_of(self, service_id: str) -> list[TaskView]:
-        """Return the tasks of one service; empty when it is gone."""
+    def tasks_of(self, *service_ids: str) -> list[TaskView]:
+        """Return the tasks of these services; of one that is gone there are none."""
 
     def stop(self, service_id: str) -> bool:
         """Have the service's container stopped, keeping its logs and exit code; False when the service is gone."""

@@ -22,6 +22,7 @@ from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.later import Later
 from jaas_worker.logsetup import Action, about, action
 from jaas_worker.tracker import Tracker
+from jaas_worker.window import LaunchWindow
 
 __all__ = ["InFlight", "Step"]
 
@@ -52,6 +53,7 @@ class InFlight:
         """No new job is begun with."""
         self._line: deque[tuple[Step, Entry]] = deque()
         self._starting: set[str] = set()
+        self._window = LaunchWindow(context.settings.max_starting)
         self._ended: set[str] = set()
         self._in_flight = 0
         self._later = Later()
@@ -187,11 +189,12 @@ class InFlight:
         return job_id in self.entries
 
     def stats(self) -> dict[str, int]:
-        """Return how many jobs wait in this worker, are starting, and are in flight."""
+        """Return how many jobs wait in this worker, are starting, may be starting, and are in flight."""
         with self.lock:
             return {
                 "waiting": len(self.entries) - self._in_flight,
                 "starting": len(self._starting),
+                "window": self._window.size,
                 "in_flight": self._in_flight,
             }
 
@@ -200,8 +203,7 @@ class InFlight:
         # Only a new job takes a place; what is in flight already may always go on.
         if entry.phase is not Phase.WAITING:
             return True
-        settings = self._context.settings
-        return self._in_flight < settings.max_in_flight and len(self._starting) < settings.max_starting
+        return self._in_flight < self._context.settings.max_in_flight and len(self._starting) < self._window.size
 
     def _launch_loop(self) -> None:
         while True:
@@ -299,12 +301,26 @@ class InFlight:
                 del self.entries[entry.job_id]
             self._room.notify()
 
-    def started(self, entry: Entry) -> None:
-        """The entry does not count as starting any more."""
+    def started(self, entry: Entry, *, ran: bool) -> None:
+        """The entry does not count as starting any more.
+
+        Args:
+            entry: the job.
+            ran: its container has run; else it could not be started, or no node takes it.
+        """
         with self._room:
-            if entry.job_id in self._starting:
-                self._starting.discard(entry.job_id)
-                self._room.notify()
+            if entry.job_id not in self._starting:
+                return
+            if ran and entry.launched_at is not None:  # one that was taken over began long ago
+                self._window.started(time.monotonic() - entry.launched, len(self._starting))
+            self._starting.discard(entry.job_id)
+            self._room.notify_all()
+
+    def share(self, nodes: int, workers: int) -> None:
+        """Learn how many nodes and workers there are, which decides how many services this worker may be starting."""
+        with self._room:
+            self._window.share(nodes, workers)
+            self._room.notify_all()
 
     def drop(self, entry: Entry) -> None:
         """Another worker has the job, or it is over: nothing to do for this message."""

@@ -291,11 +291,13 @@ class Monitor(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield what there is now; called for each scrape."""
-        stats = self._stats()
+        stats = dict(self._stats())
+        window = stats.pop("window", 0)
         mine = GaugeMetricFamily("jaas_worker_jobs", "Jobs in this worker's hands.", labels=["phase"])
         for phase, count in stats.items():
             mine.add_metric([phase], count)
         yield mine
+        yield GaugeMetricFamily("jaas_worker_launch_window", "Services that may be starting at once.", window)
         yield GaugeMetricFamily("jaas_worker_jobs_limit", "Jobs it may have in flight.", self._limit)
         yield GaugeMetricFamily("jaas_redis_up", "Whether Redis answered at the last look.", self._redis_up)
         info = GaugeMetricFamily("jaas_worker_info", "1; its labels tell of the worker.", labels=list(self._about))

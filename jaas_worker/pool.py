@@ -503,6 +503,7 @@ class TaskPool(BasePool):
                 self.runner.renew_lease(self.app.jaas.about(self.runner))
                 if settings.lease_file:
                     Path(settings.lease_file).touch()
+                self.runner.look_around()
             except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
                 self.runner.metrics.lease_renewals.labels("failed").inc()
                 logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))

@@ -141,6 +141,16 @@ class Runner:
             )
         self._launching.lease_until = asked + self.settings.lease
 
+    def look_around(self) -> None:
+        """Learn how many nodes and workers there are.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer; what was known before holds on.
+        """
+        cluster = self.ledger.cluster()
+        nodes = [n for n in cluster.nodes if n.state == "ready" and n.availability == "active"] if cluster else []
+        self._flight.share(len(nodes), len(self.ledger.workers()))
+
     def hand_over(self) -> None:
         """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""
         self._flight.begin_to_close()

@@ -52,10 +52,11 @@ class Settings(BaseSettings):
     max_in_flight: int = Field(1000, ge=1, le=100_000)
     """Jobs that one worker may have in the swarm at once; further ones wait in Redis."""
 
-    max_starting: int = Field(10, ge=1, le=1000)
-    """Services that one worker may have between creation and a running container. Starting containers is what limits a
-    node: 10 at once finished 1.4 times as many jobs a second as 40 on 2 cores. Running ones do not count, nor those
-    that the swarm cannot place."""
+    max_starting: int = Field(0, ge=0, le=10_000)
+    """Services that one worker may have between creation and a running container, at most. Starting containers is what
+    limits a node: on 2 cores, 10 at once finished 1.4 times as many jobs a second as 40. Below this bound the worker
+    finds out by itself how many are best (``jaas_worker/window.py``); 0 means no such bound. Running ones do not count,
+    nor those that the swarm cannot place."""
 
     launch_threads: int = Field(4, ge=1, le=64)
     """Threads that create services; each waits for one answer of the engine at a time."""
@@ -67,8 +68,9 @@ class Settings(BaseSettings):
     """Threads for Celery tasks that are no container jobs, where the user's app adds some to this worker."""
 
     poll_interval: Seconds = Field(0.1, gt=0, le=60)
-    """Seconds between two looks at ended tasks while jobs are in flight. One look takes the engine 1-50 ms; it also is
-    woken early by the engine's own events. With a slow engine the pause grows to five times what a look takes."""
+    """Seconds between two looks at ended tasks while jobs are in flight; one look takes the engine 1-50 ms. For ten
+    seconds after something has happened to a job it is looked at more often: every 20 ms where there are few such jobs.
+    With a slow engine the pauses grow to five times what a look takes."""
 
     idle_interval: Seconds = Field(2.0, gt=0, le=60)
     """Seconds between two looks for what is overdue while no job is in flight."""

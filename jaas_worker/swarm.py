@@ -165,12 +165,14 @@ class Swarm:
         with _mapped("listing tasks"):
             return [_task(t) for t in self._api.tasks(filters={"label": [label]})]
 
-    def tasks_of(self, service_id: str) -> list[TaskView]:
+    def tasks_of(self, *service_ids: str) -> list[TaskView]:
         try:
-            with _mapped("listing a service's tasks"):
-                return [_task(t) for t in self._api.tasks(filters={"service": [service_id]})]
-        except EngineNotFound:  # some versions answer so for a service that is gone
-            return []
+            with _mapped("listing services' tasks"):
+                return [_task(t) for t in self._api.tasks(filters={"service": list(service_ids)})]
+        except EngineNotFound:  # one of them is gone, and the others' tasks are not told
+            if len(service_ids) == 1:
+                return []
+            return [task for service_id in service_ids for task in self.tasks_of(service_id)]
 
     def stop(self, service_id: str) -> bool:
         # Removing the service would take logs and exit code along; scaling to 0 would remove the task. An update that

@@ -42,7 +42,7 @@ class Watching:
     def task_waiting(self, entry: Entry, task: TaskView, *, starting: bool) -> None:
         """Note why the task waits; one that no node can take does not count as starting."""
         if not starting:
-            self._flight.started(entry)
+            self._flight.started(entry, ran=False)
         detail = waiting_reason(task)
         if detail and detail != entry.detail and entry.phase is Phase.TRACKED:
             self._note(entry, entry.state, detail=detail)
@@ -50,7 +50,7 @@ class Watching:
 
     def task_running(self, entry: Entry, task: TaskView) -> None:
         """Note that the container runs, and where."""
-        self._flight.started(entry)
+        self._flight.started(entry, ran=True)
         if entry.lost is not None:  # its node is back
             entry.lost = entry.lost_since = None
             self._note(entry, entry.state, detail="")
@@ -76,7 +76,7 @@ class Watching:
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """Begin to write the end down."""
         if self._flight.finish_by(entry, partial(self._finishing.finish, task=task)):
-            self._flight.started(entry)
+            self._flight.started(entry, ran=task.container_id is not None)
 
     @about_job
     def service_gone(self, entry: Entry) -> None:
@@ -90,7 +90,7 @@ class Watching:
 
     def node_lost(self, entry: Entry, task: TaskView) -> None:
         """Note that nothing is known of the container until its node is back."""
-        self._flight.started(entry)
+        self._flight.started(entry, ran=False)
         if entry.lost is None and entry.phase is Phase.TRACKED:
             if task.node_id not in self._context.engine.down_nodes():
                 return  # being stopped by the swarm: a drain, or somebody's update

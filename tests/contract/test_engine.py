@@ -286,12 +286,18 @@ def test_stopping_what_has_ended_changes_nothing_of_its_outcome(bench: Bench) ->
 def test_a_service_is_removed_once(bench: Bench) -> None:
     service = bench.create()
     bench.ended(service)
+    other = bench.create()
+    bench.ended(other)
+    assert {task.service_id for task in bench.engine.tasks_of(service.id, other.id)} == {service.id, other.id}
     assert bench.engine.remove(service.id) is True
     assert bench.engine.remove(service.id) is False
     assert bench.engine.stop(service.id) is False
     assert bench.engine.find(service.name) is None
-    assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}") == []
     assert eventually(lambda: bench.engine.tasks_of(service.id) == [], 10, "its tasks to go")
+    assert [task.service_id for task in bench.engine.tasks_of(service.id, other.id)] == [other.id]
+    assert bench.engine.remove(other.id) is True
+    assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}") == []
+    assert eventually(lambda: bench.engine.tasks_of(other.id) == [], 10, "the other's tasks to go")
     assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
 
 

@@ -364,10 +364,10 @@ class FakeSwarm:
         with self._call("all_tasks"):
             return [task.view() for s in self._labelled(label) for task in s.tasks]
 
-    def tasks_of(self, service_id: str) -> list[TaskView]:
+    def tasks_of(self, *service_ids: str) -> list[TaskView]:
         with self._call("tasks_of"):
-            service = self._services.get(service_id)
-            return [task.view() for task in service.tasks] if service else []
+            found = [self._services[service_id] for service_id in service_ids if service_id in self._services]
+            return [task.view() for service in found for task in service.tasks]
 
     def stop(self, service_id: str) -> bool:
         with self._call("stop"):
