@@ -14,6 +14,7 @@ from benchmarks.stats import percentile
 __all__ = ["PARTS", "Options", "Part", "Row", "Section", "Target", "load", "run", "say"]
 
 PARTS: dict[str, str] = {
+    "limit": "benchmarks.limit",
     "latency": "benchmarks.latency",
 }
 """Name on the command line -> module that has it, in the order in which they run."""

@@ -64,10 +64,14 @@ class Usage:
     """Open file descriptors."""
 
 
-def usage(*pids: int) -> Usage:
+def usage(*pids: int, children: bool = False) -> Usage:
     """Return what processes use, in sum; one that has ended counts as nothing.
 
-    Source of the fields: proc(5), /proc/PID/stat (14 utime, 15 stime) and /proc/PID/status.
+    Source of the fields: proc(5), /proc/PID/stat (14 utime, 15 stime, 16 cutime, 17 cstime) and /proc/PID/status.
+
+    Args:
+        pids: the processes.
+        children: count processor time of children that have ended, too.
     """
     cpu, memory, threads, files = 0.0, 0, 0, 0
     for pid in pids:
@@ -78,7 +82,7 @@ def usage(*pids: int) -> Usage:
             files += len(list((folder / "fd").iterdir()))
         except (FileNotFoundError, ProcessLookupError):
             continue
-        cpu += (int(fields[11]) + int(fields[12])) / _TICKS
+        cpu += sum(int(ticks) for ticks in fields[11 : 15 if children else 13]) / _TICKS
         memory += int(status.get("RssAnon", "0").split()[0]) * 1024
         threads += int(status.get("Threads", "0"))
     return Usage(cpu, memory, threads, files)

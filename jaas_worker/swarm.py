@@ -9,26 +9,25 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import quote
 
 import docker
 import docker.auth
 import docker.errors
 import requests
+import urllib3
 import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.explain import Cluster, Node
 from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
+from jaas_worker.engine_http import EngineAnswer, ask, demultiplex
 
 __all__ = ["Swarm", "require_manager"]
 
 _NOBODY: Final = "node.id==none"
 """A constraint that no node meets: an update with it stops the running task and starts no other."""
-
-_STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
-
 
 _REFUSED_AS_500: Final = re.compile(r"network \S+ not found|constraint expected one operator")
 """What Docker 20.10 answers with status 500 although the request itself is wrong."""
@@ -39,21 +38,22 @@ def _mapped(what: str) -> Iterator[None]:
     """Turn docker's and requests' errors into ours; ``what`` was being done."""
     try:
         yield
-    except docker.errors.NotFound as error:
-        raise EngineNotFound(f"{what}: {_said(error)}") from error
     except docker.errors.APIError as error:
-        # 4xx: the engine understood and refuses. 503 is its answer on a node that is no manager, or has no leader.
         status = error.response.status_code if error.response is not None else 500
-        said = _said(error)
-        if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
-            raise EngineRefused(f"{what}: {said}") from error
-        raise EngineUnavailable(f"{what}: {said}") from error
+        raise _refusal(what, status, str(error.explanation or error).strip()) from error
+    except EngineAnswer as error:
+        raise _refusal(what, error.status, error.said) from error
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise EngineUnavailable(f"{what}: the engine does not answer ({error})") from error
 
 
-def _said(error: docker.errors.APIError) -> str:
-    return str(error.explanation or error).strip()
+def _refusal(what: str, status: int, said: str) -> EngineRefused | EngineUnavailable:
+    if status == 404:
+        return EngineNotFound(f"{what}: {said}")
+    # 4xx: the engine understood and refuses. 503 is its answer on a node that is no manager, or has no leader.
+    if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
+        return EngineRefused(f"{what}: {said}")
+    return EngineUnavailable(f"{what}: {said}")
 
 
 class Swarm:
@@ -84,6 +84,20 @@ class Swarm:
             self._local.client = client
         return client
 
+    def _ask(self, method: str, path: str, timeout: float = 0.0, **more: Any) -> urllib3.BaseHTTPResponse:
+        """Send a request of which there are many; see ``engine_http.ask``."""
+        api = self._api
+        # docker-py's connections, without what it and `requests` do around them.
+        if api.base_url.startswith("http+docker"):
+            pool = api._custom_adapter.get_connection(api.base_url)
+        else:
+            prepared = requests.Request(method, api.base_url).prepare()
+            pool = api.get_adapter(api.base_url).get_connection_with_tls_context(prepared, api.verify, cert=api.cert)
+        return ask(pool, method, f"/v{api.api_version}/{path}", timeout or self.timeout, **more)
+
+    def _tasks(self, **filters: list[str]) -> list[TaskView]:
+        return [_task(item) for item in self._ask("GET", "tasks", query={"filters": filters}).json()]
+
     def info(self) -> SwarmInfo:
         with _mapped("asking the engine"):
             info = self._api.info()
@@ -101,18 +115,14 @@ class Swarm:
     def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:
         name = str(request["Name"])
         with _mapped(f"creating service {name}"):
-            api = self._api
-            # docker-py's create_service builds the body from its own types; ours is the API's body already.
-            response = api.post(
-                f"{api.base_url}/v{api.api_version}/services/create",
-                json=request,
-                headers=self._credentials(request["TaskTemplate"]["ContainerSpec"]["Image"], registry),
-                timeout=self.timeout,
-            )
-            if response.status_code == 409:
-                return None
-            _raise_for_status(response)
-            return ServiceView(response.json()["ID"], name, request["Labels"])
+            headers = self._credentials(request["TaskTemplate"]["ContainerSpec"]["Image"], registry)
+            try:
+                answer = self._ask("POST", "services/create", body=request, headers=headers)
+            except EngineAnswer as error:
+                if error.status == 409:
+                    return None
+                raise
+            return ServiceView(answer.json()["ID"], name, request["Labels"])
 
     def _credentials(self, image: str, registry: str | None) -> dict[str, str]:
         if registry is None:
@@ -159,16 +169,16 @@ class Swarm:
 
     def ended_tasks(self, label: str) -> list[TaskView]:
         with _mapped("listing ended tasks"):
-            return [_task(t) for t in self._api.tasks(filters={"label": [label], "desired-state": ["shutdown"]})]
+            return self._tasks(**{"label": [label], "desired-state": ["shutdown"]})
 
     def all_tasks(self, label: str) -> list[TaskView]:
         with _mapped("listing tasks"):
-            return [_task(t) for t in self._api.tasks(filters={"label": [label]})]
+            return self._tasks(label=[label])
 
     def tasks_of(self, *service_ids: str) -> list[TaskView]:
         try:
             with _mapped("listing services' tasks"):
-                return [_task(t) for t in self._api.tasks(filters={"service": list(service_ids)})]
+                return self._tasks(service=list(service_ids))
         except EngineNotFound:  # one of them is gone, and the others' tasks are not told
             if len(service_ids) == 1:
                 return []
@@ -206,7 +216,7 @@ class Swarm:
     def remove(self, service_id: str) -> bool:
         try:
             with _mapped("removing a service"):
-                self._api.remove_service(service_id)
+                self._ask("DELETE", f"services/{service_id}")
         except EngineNotFound:
             return False
         return True
@@ -271,7 +281,7 @@ class Swarm:
     def container_times(self, container_id: str) -> ContainerTimes | None:
         try:
             with _mapped("inspecting a container"):
-                state = self._api.inspect_container(container_id)["State"]
+                state = self._ask("GET", f"containers/{container_id}/json").json()["State"]
                 ended = state.get("Status") in {"exited", "dead"} and not state["StartedAt"].startswith("0001-")
                 return ContainerTimes(
                     state["StartedAt"],
@@ -284,25 +294,23 @@ class Swarm:
 
     def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
         deadline = time.monotonic() + timeout
+        service = f"services/{service_id}"
         with _mapped("reading logs"):
             # The engine that ran the container has the output at hand; the swarm-wide call needs the node's help.
-            response = self._open_logs(f"containers/{container_id}", deadline) if container_id else None
-            if response is None or response.status_code == 404:
-                response = self._open_logs(f"services/{service_id}", deadline)
-            _raise_for_status(response)
-            with response:
-                yield from _demultiplex(response, deadline)
+            try:
+                response = self._open_logs(f"containers/{container_id}" if container_id else service, deadline)
+            except EngineAnswer as error:
+                if error.status != 404 or not container_id:
+                    raise
+                response = self._open_logs(service, deadline)
+            try:
+                yield from demultiplex(response, deadline)
+            finally:
+                response.close()
 
-    def _open_logs(self, what: str, deadline: float) -> requests.Response:
-        api = self._api
-        left = max(deadline - time.monotonic(), 0.1)
-        response: requests.Response = api.get(
-            f"{api.base_url}/v{api.api_version}/{what}/logs",
-            params={"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0"},
-            stream=True,
-            timeout=(left, left),
-        )
-        return response
+    def _open_logs(self, what: str, deadline: float) -> urllib3.BaseHTTPResponse:
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0"}
+        return self._ask("GET", f"{what}/logs", max(deadline - time.monotonic(), 0.1), query=query, stream=True)
 
     def events(self) -> Iterator[EngineEvent]:
         with _mapped("following events"):
@@ -330,40 +338,6 @@ def _raise_for_status(response: requests.Response) -> None:
         response.raise_for_status()
     except requests.HTTPError as error:
         raise docker.errors.create_api_error_from_http_exception(error) from error
-
-
-def _demultiplex(response: requests.Response, deadline: float) -> Iterator[Frame]:
-    """Yield the frames of a multiplexed stream.
-
-    Each has a header of 8 bytes: stream (1 stdout, 2 stderr), three zeros, length as 32-bit big-endian number. Source:
-    Docker Engine API, "Attach to a container", section "Stream format".
-    """
-    raw = response.raw
-    while True:
-        if time.monotonic() > deadline:
-            raise EngineUnavailable("reading logs: the time allowed is over")
-        header = _read_exactly(raw, 8)
-        if not header:
-            return
-        size = int.from_bytes(header[4:], "big")
-        data = _read_exactly(raw, size)
-        if len(header) < 8 or len(data) < size:
-            raise EngineUnavailable("reading logs: the stream ended in the middle of a piece")
-        if header[0] == 3:  # an error of the engine in the middle of the stream
-            raise EngineUnavailable(f"reading logs: {data.decode(errors='replace').strip()}")
-        stream = _STREAMS.get(header[0])
-        if stream:
-            yield Frame(stream, data)
-
-
-def _read_exactly(raw: Any, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        piece = raw.read(count - len(data))
-        if not piece:
-            break
-        data += piece
-    return data
 
 
 def _task(item: dict[str, Any]) -> TaskView:

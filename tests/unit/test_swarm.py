@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import docker.errors
@@ -25,7 +24,8 @@ from jaas_submit.errors import (
     TemporaryError,
 )
 from jaas_worker.engine import Frame, SwarmInfo
-from jaas_worker.swarm import Swarm, _demultiplex, _mapped, require_manager
+from jaas_worker.engine_http import demultiplex
+from jaas_worker.swarm import Swarm, _mapped, require_manager
 
 # -- no manager ------------------------------------------------------------------------------------------------------
 
@@ -172,8 +172,8 @@ def frame(stream: int, data: bytes) -> bytes:
 
 
 def demultiplexed(body: bytes, step: int = 1000, seconds: float = 60) -> list[Frame]:
-    response: Any = SimpleNamespace(raw=Trickle(body, step))
-    return list(_demultiplex(response, time.monotonic() + seconds))
+    response: Any = Trickle(body, step)
+    return list(demultiplex(response, time.monotonic() + seconds))
 
 
 BODIES: list[tuple[bytes, list[Frame]]] = [

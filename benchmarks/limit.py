@@ -1,0 +1,151 @@
+"""Against the limit: jaas beside a bare loop over the engine's API, with the same jobs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from benchmarks.bare import SPEC
+from benchmarks.harness import Options, Row, Target, say
+from benchmarks.home import client_of, home
+from benchmarks.machine import descendants, find_daemon, usage
+from benchmarks.plots import curve
+from benchmarks.stats import interleave, ratios
+from tests.support.wait import eventually
+
+__all__ = ["PART"]
+
+_REPO = Path(__file__).resolve().parents[1]
+_PARALLEL = 10
+_AT_ONCE = (1, 2, 4, 7, 10, 14, 20, 40)
+"""Points of the curve: services that exist at once."""
+
+
+def _redis_cpu(url: str) -> float:
+    with redis.Redis.from_url(url) as client:
+        info: dict[str, Any] = client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
+def _engine_pids(options: Options) -> tuple[int, ...]:
+    daemon = find_daemon(options.engine)
+    return () if daemon is None else tuple(descendants(daemon))
+
+
+def _figures(jobs: int, seconds: float, engine: float, manager: float, server: float) -> dict[str, float]:
+    per_job = 1000 / jobs
+    return {
+        "throughput": jobs / seconds,
+        "engine": engine * per_job,
+        "manager": (engine + manager) * per_job,
+        "process": manager * per_job,
+        "redis": server * per_job,
+    }
+
+
+def _bare(options: Options, jobs: int, parallel: int) -> Mapping[str, float]:
+    say(f"bench: limit: bare loop, {jobs} jobs, {parallel} at once")
+    pids = _engine_pids(options)
+    before = usage(*pids, children=True).cpu
+    command = [sys.executable, "-m", "benchmarks.bare", options.engine, str(jobs), str(parallel)]
+    done = subprocess.run(command, cwd=_REPO, capture_output=True, text=True, check=False, timeout=3600)
+    if done.returncode:
+        raise RuntimeError(f"the bare loop failed:\n{done.stderr}")
+    found = json.loads(done.stdout)
+    return _figures(jobs, found["seconds"], usage(*pids, children=True).cpu - before, found["cpu"], 0.0)
+
+
+def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str, float]:
+    say(f"bench: limit: jaas, {jobs} jobs, {max_in_flight} in flight at most")
+    pids = _engine_pids(options)
+    with home(options, max_in_flight=max_in_flight) as (made, worker), client_of(made) as client:
+        before = usage(*pids, children=True).cpu, usage(worker.pid).cpu, _redis_cpu(options.redis_url)
+        began = time.monotonic()
+        for handle in client.submit_many([SPEC] * jobs):
+            handle.wait(3600)
+        seconds = time.monotonic() - began
+        told = eventually(lambda: [about for about in made.ledger.workers() if "window" in about], 30)
+        eventually(lambda: not made.services(), 60, "the services to be removed")
+        after = usage(*pids, children=True).cpu, usage(worker.pid).cpu, _redis_cpu(options.redis_url)
+    engine, process, server = (b - a for a, b in zip(before, after, strict=True))
+    return {**_figures(jobs, seconds, engine, process, server), "window": told[0]["window"]}
+
+
+class _Limit:
+    name = "limit"
+    title = "Against the limit: a bare loop over the engine's API"
+    caveats = (
+        "The bare loop creates, polls all of its services with one call every 0.1 s, and removes; it keeps no record, "
+        "reads no output and survives nothing.",
+        "Manager: the engine's processor time (dockerd and containerd with the children they waited for, not the "
+        "containers' shims) and the loop's or the worker's own. Redis' is a line of its own.",
+        "jaas' time ends when the producer knows the last result, the loop's when the last service is removed; the "
+        "processor time of removing counts for both.",
+    )
+
+    def run(self, options: Options) -> list[Row]:
+        jobs = options.jobs
+        bounded = interleave(
+            {
+                "bare": partial(_bare, options, jobs, _PARALLEL),
+                "jaas": partial(_jaas, options, jobs, max_in_flight=_PARALLEL),
+            },
+            options.rounds,
+        )
+        at_once = interleave(
+            {"bare": partial(_bare, options, jobs, jobs), "jaas": partial(_jaas, options, jobs)}, options.rounds
+        )
+        rows = []
+        for samples, what in ((bounded, f"{jobs} jobs, {_PARALLEL} in parallel"), (at_once, f"{jobs} jobs at once")):
+            for name in ("bare", "jaas"):
+                case = f"{name}, {what}"
+                rows += [
+                    Row.median(case, "throughput", "jobs/s", samples[name]["throughput"]),
+                    Row.median(case, "manager's processor time per job", "ms", samples[name]["manager"]),
+                    Row.median(case, "of it the engine's", "ms", samples[name]["engine"]),
+                ]
+            rows += [
+                Row.median(f"jaas, {what}", "Redis' processor time per job", "ms", samples["jaas"]["redis"]),
+                Row.median(f"jaas, {what}", "launch window at the end", "services", samples["jaas"]["window"]),
+            ]
+        rows += _ratios(bounded, f"jaas / bare, {jobs} jobs, {_PARALLEL} in parallel", 0.95)
+        rows += _ratios(at_once, f"jaas / bare, {jobs} jobs at once", 1.3)
+        return rows + self._curve(options)
+
+    @staticmethod
+    def _curve(options: Options) -> list[Row]:
+        """Return the engine's start rate against how many services exist at once, with one round for each."""
+        points = []
+        for parallel in (2, 4) if options.short else _AT_ONCE:
+            jobs = options.jobs if options.short else max(3 * parallel, min(40, options.jobs))
+            points.append((float(parallel), _bare(options, jobs, parallel)["throughput"]))
+        curve(
+            options.out / "start-rate.svg",
+            "What one engine starts",
+            "services that exist at once",
+            "jobs per second",
+            {"bare loop": points},
+        )
+        return [Row(f"bare, {parallel:.0f} at once", "throughput", "jobs/s", rate) for parallel, rate in points]
+
+
+def _ratios(samples: dict[str, dict[str, list[float]]], case: str, throughput: float) -> list[Row]:
+    bare, jaas = samples["bare"], samples["jaas"]
+    rows = [
+        Row.median(case, "throughput", "", ratios(jaas["throughput"], bare["throughput"]), Target(">=", throughput))
+    ]
+    if all(bare["manager"]):
+        found = ratios(jaas["manager"], bare["manager"])
+        rows.append(Row.median(case, "manager's processor time per job", "", found, Target("<=", 1.1)))
+    return rows
+
+
+PART = _Limit()
