@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ __all__ = [
     "StopRequest",
     "asks_for_engine",
     "attempt_task",
+    "ended_here",
     "gone_outcome",
     "lost_outcome",
     "outcome_of",
@@ -25,6 +27,9 @@ __all__ = [
     "refused_outcome",
     "waiting_reason",
 ]
+
+_SIGNALLED = 128
+"""Exit codes above are those of processes that a signal ended."""
 
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
@@ -87,6 +92,32 @@ def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
     Stopping a container leaves a second task behind that can never be placed (see ``Engine.stop``).
     """
     return min(tasks, key=lambda task: task.created_at, default=None)
+
+
+def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
+    """Return the task as the swarm will show it in a moment, when its container has ended on this very engine.
+
+    Only what has ended by itself. A task that the swarm wants to end is the swarm's to judge (it says so in ``desired``
+    before it stops the container), and so is a container that could not be started, or that somebody killed: an engine
+    that shuts down, lack of memory, a health check.
+
+    Args:
+        task: as the swarm shows it now; read after the container's end was heard of.
+        times: of its container; None when it did not run on this engine.
+    """
+    if task.desired != "running" or task.state not in {"starting", "running"}:
+        return task
+    if times is None or times.exit_code is None or times.exit_code > _SIGNALLED:
+        return task
+    code = times.exit_code
+    return replace(
+        task,
+        state="failed" if code else "complete",
+        exit_code=code,
+        timestamp=times.finished_at,
+        message="finished",
+        error=f"task: non-zero exit ({code})" if code else "",
+    )
 
 
 def waiting_reason(task: TaskView) -> str:

@@ -6,8 +6,8 @@ Four sources, from cheap to thorough:
   call. Asked very often, for their next change is near.
 * ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
 * ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
-* the engine's own events (containers of this node, removals anywhere): they only wake the others early, for the swarm
-  itself learns of a container's end up to 0.1 s after the event.
+* the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
+  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
 from jaas_worker.engine import Engine, TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.logsetup import Action, about, action
-from jaas_worker.observe import attempt_task
+from jaas_worker.observe import attempt_task, ended_here
 from jaas_worker.settings import Settings
 
 __all__ = ["Listener", "Tracker"]
@@ -84,6 +84,7 @@ class Tracker:
         self._listener: Listener
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
+        self._died: deque[str] = deque()  # services whose container has ended on this engine, by its events
         self._fresh: dict[str, float] = {}  # service -> when something happened to it, by the monotonic clock
         self._wake = threading.Event()
         self._closed = False
@@ -113,7 +114,9 @@ class Tracker:
         with self._lock:
             self._entries[entry.service_id] = entry
             self._fresh[entry.service_id] = time.monotonic()
-        self._wake.set()
+            first = len(self._entries) == 1
+        if first:  # else a round is due in a moment, and nothing can have happened before it
+            self._wake.set()
 
     def forget(self, entry: Entry) -> None:
         """Watch an entry's service no more."""
@@ -132,39 +135,51 @@ class Tracker:
     # -- the polling thread -----------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        next_ended = next_states = next_tick = 0.0
-        pause = self._settings.idle_interval
+        next_look = next_close = next_ended = next_states = next_tick = 0.0
         while not self._closed:
-            # What happens to a service that is fresh is no reason to look earlier: it is looked at in a moment anyhow.
-            time.sleep(pause) if self._fresh else self._wake.wait(pause)
+            self._wake.wait(max(next_look - time.monotonic(), 0.0))
             self._wake.clear()
             started = time.monotonic()
-            pause = self._settings.poll_interval if self._entries else self._settings.idle_interval
+            next_look = started + self._settings.idle_interval
             try:
                 if self._entries:
-                    pause = min(self._look_closely(started), pause)
+                    self._see_died()
+                    if started >= next_close:
+                        next_close = time.monotonic() + self._look_closely(started)
                     if started >= next_ended:
                         began = time.monotonic()
                         self._see_ended()
                         now = time.monotonic()
-                        next_ended = now + max(self._settings.poll_interval, 5 * (now - began)) - _CLOSE
+                        next_ended = now + max(self._settings.poll_interval, 5 * (now - began))
                     if started >= next_states:
                         self._see_all()
                         took = time.monotonic() - started
                         next_states = time.monotonic() + max(self._settings.state_interval, 20 * took)
+                    next_look = min(next_close, next_ended)
             except (TemporaryError, EngineRefused) as error:
                 # What happened to the jobs is unknown, and nothing is concluded from it.
                 logger.warning("cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_AWAY))
-                pause = 1.0
+                next_look = started + 1.0
             except Exception:  # the thread that follows every job must not end
                 logger.exception("the tracker stumbled", extra=action(Action.STEP_FAILED))
-                pause = 1.0
+                next_look = started + 1.0
             if started >= next_tick:
                 next_tick = started + 1.0
                 try:
                     self._listener.tick()
                 except Exception:  # as above
                     logger.exception("looking at what is overdue failed", extra=action(Action.STEP_FAILED))
+
+    def _see_died(self) -> None:
+        """Look at services whose container has ended on this engine, of which the swarm may not know yet."""
+        while self._died:
+            service_id = self._died.popleft()
+            entry, task = self._entries.get(service_id), attempt_task(self._engine.tasks_of(service_id))
+            if not entry or not task:
+                continue
+            if entry.stop is None and task.container_id and not task.ended:
+                task = ended_here(task, self._engine.container_times(task.container_id))
+            self._tell(entry, task)
 
     def _look_closely(self, now: float) -> float:
         """Look at the services that are fresh; return the seconds until the next look at them.
@@ -244,10 +259,15 @@ class Tracker:
                 for event in self._engine.events():
                     if self._closed:
                         return
-                    if event.service_id in self._entries:
-                        if event.kind != "remove":
-                            self._is_fresh(event.service_id)
-                        self._wake.set()
+                    if event.service_id not in self._entries:
+                        continue
+                    if event.kind == "start":  # seen in the next round, which is due in a moment
+                        self._is_fresh(event.service_id)
+                        continue
+                    if event.kind == "die":
+                        self._is_fresh(event.service_id)
+                        self._died.append(event.service_id)
+                    self._wake.set()
             except (EngineUnavailable, EngineRefused) as error:
                 logger.debug("no events from the engine: %s", error)
             except Exception:  # polling goes on without events, but they must come back

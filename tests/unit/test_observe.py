@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaas_worker.observe import (
     StopRequest,
     asks_for_engine,
     attempt_task,
+    ended_here,
     gone_outcome,
     outcome_of,
     parse_time,
@@ -337,3 +339,36 @@ def test_a_service_that_is_gone(stop: StopRequest | None, state: JobState, cause
 def test_a_job_that_was_never_created(cause: Cause, state: JobState) -> None:
     outcome = refused_outcome(cause, "because")
     assert (outcome.state, outcome.cause, outcome.reason, outcome.container_id) == (state, cause, "because", None)
+
+
+HERE = TIMES._replace(exit_code=0)
+
+
+@pytest.mark.parametrize("seen", ["starting", "running"])
+@pytest.mark.parametrize(("code", "state", "error"), [(0, "complete", ""), (4, "failed", "task: non-zero exit (4)")])
+def test_what_ended_by_itself_on_this_engine_is_what_the_swarm_will_say(
+    seen: str, code: int, state: str, error: str
+) -> None:
+    shown = ended_here(replace(task(seen), desired="running"), TIMES._replace(exit_code=code))
+    assert (shown.state, shown.exit_code, shown.error) == (state, code, error)
+    assert shown.timestamp == TIMES.finished_at
+    outcome = outcome_of(shown, "node1", None, TIMES._replace(exit_code=code), None)
+    assert (outcome.cause, outcome.exit_code) == (Cause.EXIT, code)
+
+
+@pytest.mark.parametrize(
+    ("state", "desired", "times"),
+    [
+        ("running", "running", None),  # it ran on another engine
+        ("running", "running", TIMES),  # it has not ended
+        ("running", "running", NEVER),  # it could not be started
+        ("running", "running", HERE._replace(exit_code=137)),  # killed: for its memory, its health, or with the engine
+        ("running", "running", HERE._replace(exit_code=143)),
+        ("running", "shutdown", HERE),  # the swarm stops it: a drain, an update
+        ("preparing", "running", HERE),
+        ("failed", "running", HERE),
+    ],
+)
+def test_all_else_is_the_swarms_to_judge(state: str, desired: str, times: ContainerTimes | None) -> None:
+    seen = replace(task(state), desired=desired)
+    assert ended_here(seen, times) is seen
