@@ -23,7 +23,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
 from jaas_worker.engine import Engine, TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.logsetup import Action, about, action
-from jaas_worker.observe import attempt_task, ended_here
+from jaas_worker.observe import attempt_task
 from jaas_worker.settings import Settings
 
 __all__ = ["Listener", "Tracker"]
@@ -51,6 +51,9 @@ class Listener(Protocol):
 
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """The attempt's task has ended."""
+
+    def container_died(self, entry: Entry, task: TaskView) -> None:
+        """The attempt's container has ended on this engine, and the swarm does not say so yet."""
 
     def task_running(self, entry: Entry, task: TaskView) -> None:
         """The attempt's container runs."""
@@ -177,9 +180,11 @@ class Tracker:
             entry, task = self._entries.get(service_id), attempt_task(self._engine.tasks_of(service_id))
             if not entry or not task:
                 continue
-            if entry.stop is None and task.container_id and not task.ended:
-                task = ended_here(task, self._engine.container_times(task.container_id))
-            self._tell(entry, task)
+            if task.ended or entry.stop is not None:
+                self._tell(entry, task)
+            elif task.container_id:
+                with about(entry):
+                    self._listener.container_died(entry, task)
 
     def _look_closely(self, now: float) -> float:
         """Look at the services that are fresh; return the seconds until the next look at them.

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from typing import Any
 
+from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.states import JobState
 from jaas_worker.context import Context
 from jaas_worker.engine import TaskView
@@ -15,7 +16,7 @@ from jaas_worker.failpoints import failpoint
 from jaas_worker.finishing import Finishing
 from jaas_worker.inflight import InFlight
 from jaas_worker.logsetup import Action, about_job, action
-from jaas_worker.observe import parse_time, waiting_reason
+from jaas_worker.observe import ended_here, parse_time, waiting_reason
 from jaas_worker.stopping import Stopping
 
 __all__ = ["Watching"]
@@ -72,6 +73,21 @@ class Watching:
             extra=action(Action.JOB_RUNNING, node=entry.node, service=entry.service),
         )
         entry.delivery.running(entry.node or "?", entry.attempt, entry.service)
+
+    def container_died(self, entry: Entry, task: TaskView) -> None:
+        """Ask this engine how the container ended; where that does not tell all, the swarm will in a moment."""
+        self._flight.submit(self._ask_how_it_ended, entry, task)
+
+    @about_job
+    def _ask_how_it_ended(self, entry: Entry, task: TaskView) -> None:
+        assert task.container_id is not None
+        try:
+            # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
+            ended = ended_here(task, self._context.engine.container_times(task.container_id))
+        except (TemporaryError, EngineRefused):
+            return
+        if ended.ended and entry.stop is None:
+            self.task_ended(entry, ended)
 
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """Begin to write the end down."""
