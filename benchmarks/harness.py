@@ -15,6 +15,7 @@ __all__ = ["PARTS", "Options", "Part", "Row", "Section", "Target", "load", "run"
 
 PARTS: dict[str, str] = {
     "limit": "benchmarks.limit",
+    "others": "benchmarks.others",
     "latency": "benchmarks.latency",
 }
 """Name on the command line -> module that has it, in the order in which they run."""

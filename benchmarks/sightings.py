@@ -12,7 +12,7 @@ import docker
 
 __all__ = ["Sightings"]
 
-_SERVICE = "com.docker.swarm.service.name"
+_SERVICE = "com.docker.swarm.service"
 
 
 class Sightings:
@@ -24,7 +24,7 @@ class Sightings:
 
     def __init__(self, engines: Iterable[str]) -> None:
         self.created: dict[str, float] = {}
-        """Service -> when the swarm stored it, in seconds since the epoch."""
+        """Service, by its name and by its id -> when the swarm stored it, in seconds since the epoch."""
         self.removed: dict[str, float] = {}
         """Service -> when it was removed."""
         self.started: dict[str, float] = {}
@@ -51,14 +51,15 @@ class Sightings:
         at = event["timeNano"] / 1e9
         if kind == "service" and manager:
             where = {"create": self.created, "remove": self.removed}.get(str(what))
-            name = attributes.get("name", "")
+            names = [attributes.get("name", ""), event["Actor"].get("ID", "")]
         elif kind == "container":
             where = {"start": self.started, "die": self.ended}.get(str(what))
-            name = attributes.get(_SERVICE, "")
+            names = [attributes.get(f"{_SERVICE}.name", ""), attributes.get(f"{_SERVICE}.id", "")]
         else:
             return
-        if where is not None and name:
-            where.setdefault(name, at)
+        if where is not None:
+            for name in filter(None, names):
+                where.setdefault(name, at)
 
     def close(self) -> None:
         """Follow no more."""
