@@ -24,6 +24,6 @@ db = os.environ.get("FLOWER_DB", "/data/flower")
 state_save_interval = 60_000  # milliseconds; without it the state is saved at a clean shutdown only
 max_tasks = 20_000  # in memory, 4 KB each; the ledger has all of them
 purge_offline_workers = 600  # seconds; each restart of a worker is a new worker to Flower
-# kwargs: name, image, command and batch of the job. result: where it runs and which attempt, then how it ended.
-# exception: why it failed.
-tasks_columns = "state,uuid,kwargs,result,exception,received,started,runtime,worker"
+# kwargs: name, image and command of the job. args: its batch. result: where it runs and which attempt; then how it
+# ended: exit code, cause, reason.
+tasks_columns = "state,uuid,kwargs,result,args,received,started,runtime,worker"

@@ -98,8 +98,8 @@ def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> di
         batch: id of the batch it belongs to.
         index: which of the batch's inputs it is for.
     """
-    of_batch = f"; batch {batch}, index {index}" if batch else ""
-    return {"argsrepr": "()", "kwargsrepr": f"({spec.summary()}{of_batch})"}
+    of_batch = f"index {index} of batch {batch}" if batch else ""
+    return {"argsrepr": f"({of_batch})", "kwargsrepr": f"({spec.summary()})"}
 
 
 def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:

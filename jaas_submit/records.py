@@ -330,8 +330,12 @@ class JobResult(_Model):
         """Return the plain JSON object that Celery stores."""
         return self.model_dump(mode="json")
 
-    def sentence(self) -> str:
-        """Return in one line how the job ended: exit code, cause, reason, attempt and node."""
+    def sentence(self, *, named: bool = True) -> str:
+        """Return in one line how the job ended: exit code, cause, reason, attempt and node.
+
+        Args:
+            named: begin with the job's id; False where that stands beside it already.
+        """
         last = self.attempts[-1] if self.attempts else None
         if self.ok:
             what = "succeeded with exit code 0"
@@ -345,7 +349,7 @@ class JobResult(_Model):
             what = f"failed with exit code {self.exit_code}"
         else:
             what = "failed without an exit code"
-        text = f"job {self.job_id} {what}"
+        text = f"job {self.job_id} {what}" if named else what
         if not self.ok:
             text += f" (cause: {self.cause}{'; ' + self.reason if self.reason else ''})"
         if last and last.number:

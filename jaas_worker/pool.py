@@ -163,8 +163,9 @@ class CeleryDelivery:
                 pipe.execute()  # WatchError where the outcome came in between
 
     def report(self, result: JobResult) -> bool:
+        self.request.told = result.sentence(named=False)
         if result.state in {JobState.CANCELLED, JobState.SKIPPED}:
-            return self.pool.wait_on_loop(partial(self._revoke, result))
+            return self.pool.wait_on_loop(self._revoke)
         try:
             failed, value = self._run_body(result)
             error = _exception(value)
@@ -202,6 +203,7 @@ class CeleryDelivery:
             return 1, ExceptionInfo()
 
     def retrying(self, why: str, delay: float) -> bool:
+        self.request.told = why
         try:
             failed, value = self._run_body(RetryNotice(why, delay))
         except _FOR_NOW as error:
@@ -221,14 +223,15 @@ class CeleryDelivery:
             _result.reset(token)
         return failed, value
 
-    def _revoke(self, result: JobResult) -> None:
+    def _revoke(self) -> None:
         """End in REVOKED, as Celery's own terminate does (unless that is what brought us here)."""
         request = self.request
         self._accept_now()
-        if not request._already_revoked:
+        if request._already_revoked:
+            # The event once more, for Flower to show why, which attempt and where.
+            request.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False)
+        else:
             request._announce_revoked("terminated", True, "SIGTERM", False)
-        # The event once more, for Flower to show why, which attempt and where.
-        request.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False, result=result.sentence())
 
     def done(self) -> None:
         if self._outcome is not None:

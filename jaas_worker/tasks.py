@@ -19,6 +19,9 @@ from jaas_worker.pool import RetryNotice, current_result
 
 __all__ = ["JobRequest", "register"]
 
+_ENDS: Final = frozenset({"task-succeeded", "task-failed", "task-retried", "task-revoked"})
+"""Events after which a task or its attempt is over."""
+
 _BATCH_ID: Final = re.compile(r"[0-9a-f-]{36}\Z")
 
 
@@ -29,6 +32,8 @@ class JobRequest(Request):
     _argsrepr: str
     _kwargsrepr: str
     _request_dict: dict[str, Any]
+    told: str = ""
+    """What Flower is to show as the task's result, however it ended: Celery has one for a success only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,6 +51,11 @@ class JobRequest(Request):
         if not isinstance(batch, str) or not _BATCH_ID.match(batch):
             return "", None
         return batch, index if isinstance(index, int) else None
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        if self.told and type in _ENDS:
+            fields["result"] = self.told
+        super().send_event(type, **fields)
 
     def revoked(self) -> bool:
         return not self._request_dict.get(broker.TAKEN_OVER) and bool(super().revoked())

@@ -32,7 +32,7 @@ LOGIN = "operator:open-sesame"
 OPTIONS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-    "--window-size=1900,640",
+    "--window-size=1900,860",
 ]
 
 
@@ -164,7 +164,7 @@ def test_a_running_job_is_recognised_and_terminated(
     row = "tbody tr:has(a[href$='" + running.id + "'])"
     shown(browser, row, "STARTED", "train-model", "jaas-test", "sleep 300", "running on ", "attempt 1")
     shown(browser, "tbody", "FAILURE", "import-2026", "exit code 3")
-    shown(browser, "tbody", "SUCCESS", "nightly-report", "batch ", "index 0")
+    shown(browser, "tbody", "SUCCESS", "nightly-report", "index 0 of batch ")
     assert "swordfish" not in browser.page_source
     picture(browser, "flower-tasks")
 
