@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaas_submit.records import Attempt, BatchRecord, JobRecord, JobResult, LogLine, Logs, LogStatus
     from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
+    from jaas_submit.speculation import Speculation
     from jaas_submit.states import Cause, JobState
 
 __all__ = [
@@ -58,13 +59,14 @@ __all__ = [
     "RetryRule",
     "SecretMount",
     "SpecError",
+    "Speculation",
     "UnknownJob",
     "WaitTimeout",
     "job",
 ]
 
 _MODULES = (
-    *("states", "errors", "retry_policy", "spec", "explain", "records"),
+    *("states", "errors", "retry_policy", "spec", "speculation", "explain", "records"),
     *("batch", "handle", "broker", "client", "async_batch", "async_client"),
 )
 """Where the public names are, the cheap ones first."""

@@ -106,7 +106,7 @@ class Batch:
             states: only jobs in these states; none given means all.
         """
         ledger = self._client.ledger
-        for numbers in _pages(self.status.size):
+        for numbers in _pages(self.status.span):
             for record in ledger.find([batch_job_id(self.id, index) for index in numbers]):
                 if not states or record.state in states:
                     yield record
@@ -147,6 +147,8 @@ class Batch:
             while wanted in held:
                 yield held.pop(wanted)
                 wanted += 1
+        # Where Redis has lost records there are gaps.
+        yield from (held[index] for index in sorted(held))
 
     def _ended(self, timeout: float | None, seen: int = 0, tick: Callable[[], None] | None = None) -> Iterator[str]:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -265,7 +267,11 @@ class Batch:
         jobs = ((changed(r.spec) if r.spec else None, r.id) for r in failed)
         batch_id = batch_id_of(None, "")
         self._client.ledger.create_batch(
-            batch_id, name=status.name, max_parallel=status.max_parallel, min_success=status.min_success
+            batch_id,
+            name=status.name,
+            max_parallel=status.max_parallel,
+            min_success=status.min_success,
+            speculate=status.speculate,
         )
         made = (
             NewJob(batch_job_id(batch_id, i), spec, self._client.queue, batch=batch_id, index=i, replay_of=old)
@@ -285,7 +291,7 @@ def cancel_jobs(ledger: Ledger, batch_id: str) -> int:
     """
     batch = ledger.batch(batch_id)
     count = 0
-    for numbers in _pages(batch.size):
+    for numbers in _pages(batch.span):
         records = ledger.find([batch_job_id(batch_id, index) for index in numbers])
         if ids := [record.id for record in records if not record.terminal]:
             ledger.cancel_many(ids, batch.cancelled)

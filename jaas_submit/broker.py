@@ -131,8 +131,12 @@ def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None
     Raises:
         LedgerUnavailable: Redis did not take it. The record stays; a worker publishes it later.
     """
+    message = app.amqp.create_task_message(task_id, TASK_RUN, (), {"spec": spec.to_wire()}, **task_options(spec))
     try:
-        app.send_task(TASK_RUN, kwargs={"spec": spec.to_wire()}, task_id=task_id, queue=queue, **task_options(spec))
+        with app.producer_or_acquire() as producer:
+            # send_task does the same, and has the result backend subscribe to a channel of this task besides, for ever:
+            # two more round trips, for results that are read from the ledger.
+            app.amqp.send_task_message(producer, TASK_RUN, message, queue=queue)
     except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
         raise LedgerUnavailable(f"job {task_id}: the message could not be published ({error})") from error
 

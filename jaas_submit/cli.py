@@ -281,12 +281,14 @@ def logs(
 
 
 @cli.command()
-@click.option("--result", is_flag=True, help="That of a job's result instead.")
-def schema(result: bool) -> None:
+@click.option("--result", "kind", flag_value="result", help="That of a job's result instead.")
+@click.option("--batch", "kind", flag_value="batch", help="That of a batch file (`jaas map --file`) instead.")
+def schema(kind: str | None) -> None:
     """Print the JSON Schema of a job description: what `jaas.run` takes in its `spec`."""
-    from jaas_submit.schema import job_schema, result_schema
+    from jaas_submit.schema import batch_schema, job_schema, result_schema
 
-    render.print_json(result_schema() if result else job_schema(), indent=2)
+    made = {"result": result_schema, "batch": batch_schema}.get(kind or "", job_schema)
+    render.print_json(made(), indent=2)
 
 
 for _command in (list_, explain, cancel, replay, map_, batch):

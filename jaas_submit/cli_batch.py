@@ -87,6 +87,7 @@ def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
         *((state.lower(), f"{count:,}") for state, count in record.counts.items() if count),
         ("parallel", f"at most {record.max_parallel:,}" if record.max_parallel else ""),
         ("quorum", f"{record.min_success:.0%}"),
+        ("speculation", _speculation(record)),
         ("reduces", record.reduces),
         ("created", record.created_at.isoformat(sep=" ", timespec="seconds")),
         ("ended", record.ended_at.isoformat(sep=" ", timespec="seconds") if record.ended_at else ""),
@@ -94,6 +95,16 @@ def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
     if any(record.counts.get(state) for state in (JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)):
         rows.append(("why", client.batch(record.id).reasons()))
     return rows
+
+
+def _speculation(record: BatchRecord) -> str:
+    plan = record.speculate
+    if plan is None:
+        return ""
+    return (
+        f"at {plan.factor:g} x the median, {render.duration(plan.least, coarse=True)} at least, "
+        f"once {plan.after:.0%} have ended; {record.copies:,} run twice now"
+    )
 
 
 @batch.command(epilog=MAP_CODES)

@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import click
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from jaas_submit.errors import SpecError
+from jaas_submit.speculation import Speculation, in_full
 
 if TYPE_CHECKING:
     from jaas_submit.spec import JobSpec
@@ -88,6 +89,10 @@ class BatchFile(BaseModel):
     name: str = ""
     max_parallel: int | None = Field(None, ge=1)
     min_success: float = Field(1.0, ge=0, le=1)
+    speculate: Annotated[
+        Speculation | None,
+        BeforeValidator(in_full, json_schema_input_type=Speculation | float | bool | None),
+    ] = Field(None, description="when slow jobs are started a second time: the factor alone, or an object")
     key: str | None = None
     as_file: bool | None = None
     fan_in: int = Field(256, ge=2)
@@ -131,7 +136,6 @@ def read_batch_file(path: str) -> ReadFile:
             text = stream.read()
         if path.endswith(".json"):
             json.loads(text)  # what is no JSON shall not pass for YAML
-            text = text.replace("\t", " ")  # which has no tabs; JSON's own texts cannot hold one as it is
             text = text.replace("\t", " ")  # which has no tabs; JSON's own texts cannot hold one as it is
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)

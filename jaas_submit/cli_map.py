@@ -36,6 +36,12 @@ __all__ = ["map_"]
 @click.option("--as-file/--no-as-file", default=None, help="Each input as the file that JAAS_INPUT names.")
 @click.option("--max-parallel", type=click.IntRange(1), help="So many of the jobs at once.")
 @click.option("--min-success", type=click.FloatRange(0, 1), help="Part of the jobs that must succeed; 1 if not given.")
+@click.option(
+    "--speculate",
+    type=click.FloatRange(1, min_open=True),
+    metavar="FACTOR",
+    help="Start a job that has run so many times as long as half of the others a second time; needs --idempotent.",
+)
 @click.option("--key", help="The same key once more adds only what is missing, after a crash for instance.")
 @click.option("--reduce-image", metavar="IMAGE", help="A job of this image gets all outputs, when enough are there.")
 @click.option("--reduce-command", metavar="TEXT", help="Its entry point and arguments, split as a shell does.")
@@ -110,7 +116,7 @@ def _plan(
     from jaas_submit.cli_batchfile import BatchFile, read_batch_file, read_inputs
     from jaas_submit.spec import JobSpec
 
-    own = {name: options.pop(name) for name in ("as_file", "max_parallel", "min_success", "key", "fan_in")}
+    own = {name: options.pop(name) for name in ("as_file", "max_parallel", "min_success", "speculate", "key", "fan_in")}
     reduce_image, reduce_command = options.pop("reduce_image"), options.pop("reduce_command")
     given = {name: value for name, value in own.items() if value is not None}
     if options["input"]:
@@ -119,7 +125,7 @@ def _plan(
         if words or options["image"] or reduce_image:
             raise click.UsageError("--file names the jobs already; leave the image and the words out")
         read = read_batch_file(batch_file)
-        file = read.file.model_copy(update=given)
+        file = BatchFile.model_validate({**read.file.model_dump(), **given})
         source = read_inputs(inputs, kind) if inputs else read.inputs()
         return _Plan(file, read.spec, read.reduce, source)
     if not inputs:
@@ -153,6 +159,7 @@ def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch
         "min_success": file.min_success,
         "key": plan.key,
         "as_file": file.as_file,
+        "speculate": file.speculate,
     }
     try:
         if plan.reduce is None:
@@ -161,14 +168,18 @@ def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch
     except BaseException as error:
         # What was submitted before a bad input shall not run on as half a batch, unless it can be gone on with.
         batch = client.batch(plan.batch_id(client))
-        if file.key:
+        if isinstance(error, LedgerUnavailable):
+            if file.key:
+                progress.warn("the same command, with the same key, goes on with what was submitted")
+            raise
+        try:
+            open_ = not batch.status.done
+        except UnknownJob:  # nothing had been written
+            raise error from None
+        if file.key and open_:
             progress.warn(f"batch {batch.id} is not complete; the same command, with the same key, goes on with it")
-        elif not isinstance(error, LedgerUnavailable):
-            try:
-                batch.cancel("its submission failed")
-            except UnknownJob:  # nothing had been written
-                pass
-            else:
-                progress.warn(f"batch {batch.id} is not complete and has been cancelled")
+        elif open_:
+            batch.cancel("its submission failed")
+            progress.warn(f"batch {batch.id} is not complete and has been cancelled")
         raise
     return made.maps, made.levels

@@ -78,6 +78,7 @@ _OPTIONS: Final = (
         "--backoff", metavar="TIME|KEY=VALUE,...", help="Pause before the next attempt: 10s; kind=constant,delay=1m."
     ),
     click.option("--retry-policy", metavar="JSON|FILE", help="The whole retry policy, with rules, in JSON."),
+    click.option("--idempotent/--no-idempotent", default=None, help="Running it twice at the same time does no harm."),
     click.option("--on-node-lost", metavar="wait|retry|fail", help="What to do when its node is down."),
     click.option("--lost-after", metavar="TIME", help="How long the node must have been down for that."),
     click.option("--limit-memory", metavar="SIZE", help="Most memory, such as 512M."),
@@ -103,7 +104,7 @@ _OPTIONS: Final = (
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "on_node_lost", "lost_after", "output"),
+    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output"),
 )
 """Options whose value is the field's, under the same name."""
 

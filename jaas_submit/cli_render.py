@@ -233,6 +233,8 @@ def status_rows(record: JobRecord) -> list[tuple[str, str]]:
         ("job", record.label),
         ("labels", ", ".join(f"{k}={v}" for k, v in record.spec.labels.items()) if record.spec else ""),
         ("key", record.key),
+        ("second start of", record.copy_of),
+        ("second start", record.copied_by),
         ("replay of", record.replay_of),
         ("replay", record.replayed_by),
         ("queue", record.queue),

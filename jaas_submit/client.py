@@ -19,6 +19,7 @@ from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
 from jaas_submit.spec import JobSpec
+from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState
 from jaas_submit.store import Store
 from jaas_submit.submission import Dependency, On, dependencies, enqueue, enqueue_many
@@ -171,6 +172,7 @@ class Client:
         min_success: float = 1.0,
         key: str | None = None,
         as_file: bool | None = None,
+        speculate: Speculation | float | None = None,
         after: Sequence[Dependency] = (),
         after_each: Batch | str | None = None,
         on: On = "success",
@@ -188,6 +190,9 @@ class Client:
                 what is missing, and returns the same batch.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 where the description has no place for it.
+            speculate: whether jobs that run for long are started a second time near the batch's end, such as 2.0: those
+                that have run more than twice as long as half of the others did. The first good result wins, the other
+                container is removed. Only for descriptions with ``idempotent=True``; None for never.
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch: job i comes after job i of that one.
             on: see ``submit``.
@@ -196,7 +201,7 @@ class Client:
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
-        batch_id, fields = self._new_batch(name, max_parallel, min_success, key)
+        batch_id, fields = self._new_batch(spec, name, max_parallel, min_success, key, speculate)
         each = None if after_each is None else (after_each.id if isinstance(after_each, Batch) else after_each, on)
         submit_map(
             self,
@@ -222,6 +227,7 @@ class Client:
         min_success: float = 1.0,
         key: str | None = None,
         as_file: bool | None = None,
+        speculate: Speculation | float | None = None,
     ) -> MapReduce:
         """Submit one map job for each input, and reduce jobs over their outputs.
 
@@ -239,21 +245,35 @@ class Client:
             min_success: part of the maps that must succeed.
             key: as in ``map``.
             as_file: as in ``map``.
+            speculate: as in ``map``, for the maps.
         """
         if fan_in < 2:
             raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
-        batch_id, fields = self._new_batch(name, max_parallel, min_success, key)
+        batch_id, fields = self._new_batch(map_spec, name, max_parallel, min_success, key, speculate)
         total = submit_map(self, map_spec, inputs, batch_id=batch_id, fields=fields, as_file=as_file)
         return MapReduce(Batch(self, batch_id), submit_reduces(self, reduce_spec, batch_id, total, fan_in))
 
     def _new_batch(
-        self, name: str, max_parallel: int | None, min_success: float, key: str | None
+        self,
+        spec: JobSpec,
+        name: str,
+        max_parallel: int | None,
+        min_success: float,
+        key: str | None,
+        speculate: Speculation | float | None,
     ) -> tuple[str, dict[str, Any]]:
         if max_parallel is not None and max_parallel < 1:
             raise SpecError("max_parallel: must be 1 at least; leave it out for no limit", field="max_parallel")
         if not 0 <= min_success <= 1:
             raise SpecError("min_success: must be between 0 and 1, such as 0.95", field="min_success")
-        fields = {"name": name, "max_parallel": max_parallel or 0, "min_success": min_success}
+        plan = Speculation.of(speculate)
+        if plan and not spec.idempotent:
+            raise SpecError(
+                "speculate: two containers of one job may run at once; if that does no harm, say idempotent=True in "
+                "the description",
+                field="speculate",
+            )
+        fields = {"name": name, "max_parallel": max_parallel or 0, "min_success": min_success, "speculate": plan}
         return batch_id_of(key, self.ledger.prefix), fields
 
     def batch(self, batch_id: str) -> Batch:

@@ -246,6 +246,10 @@ def explain(
     if record.state is JobState.PENDING and record.detail.startswith("no suitable node") and cluster:
         said += _nodes(fits, _ago(cluster.at, now))
     said += _limits(record, now)
+    if record.copied_by and not record.terminal:
+        said.append(f"It runs for long, so it was started a second time, as job {record.copied_by}: the first wins.")
+    if record.copy_of:
+        said.append(f"It is the second start of job {record.copy_of}, which runs for long: the first good result wins.")
     if record.replayed_by:
         said.append(f"It was replayed as job {record.replayed_by}.")
     if record.replay_of:
@@ -286,6 +290,8 @@ def _where_it_is(record: JobRecord, ahead: int, workers: int, now: datetime) -> 
         case JobState.RUNNING:
             started = record.started_at or record.updated_at
             said.append(f"Its container has run on {record.node or 'a node'} for {_ago(started, now)}.")
+        case JobState.BACKOFF if record.due_at is None and record.copied_by:
+            said.append(f"It has failed and waits for its second start, job {record.copied_by}, which may succeed.")
         case JobState.BACKOFF:
             due = record.due_at or record.updated_at
             wait = (due - now).total_seconds()
@@ -293,7 +299,8 @@ def _where_it_is(record: JobRecord, ahead: int, workers: int, now: datetime) -> 
             said.append(f"It waits for its next attempt, which is due {when} ({due:%Y-%m-%d %H:%M:%S} UTC).")
         case _:
             said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
-    if record.detail and record.state is not JobState.BACKOFF:  # there it is what is said of the attempt
+    # In BACKOFF it is what is said of the attempt, and of a job with a copy that it has one.
+    if record.detail and record.state is not JobState.BACKOFF and not record.copied_by:
         said.append(f"What the swarm says: {_clause(record.detail)}.")
     return said
 

@@ -13,6 +13,9 @@ __all__ = [
     "ENV_INPUT",
     "ENV_JOB_ID",
     "LABEL_ATTEMPT",
+    "LABEL_BATCH",
+    "LABEL_COPY_OF",
+    "LABEL_INDEX",
     "LABEL_JOB",
     "LABEL_LEDGER",
     "LABEL_PREFIX",
@@ -38,9 +41,13 @@ LABEL_SPEC_HASH: Final = "jaas.spec-hash"
 LABEL_PREFIX: Final = "jaas.prefix"
 LABEL_SPEC: Final = "jaas.spec"
 LABEL_LEDGER: Final = "jaas.ledger"
+LABEL_BATCH: Final = "jaas.batch"
+LABEL_INDEX: Final = "jaas.index"
+LABEL_COPY_OF: Final = "jaas.copy-of"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
 LABEL_SPEC the description without its environment, from which a lost record is made again, LABEL_LEDGER which ledger
-the job is in (``Ledger.identity``)."""
+the job is in (``Ledger.identity``), and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF what it is in its batch, if it is in
+one."""
 
 ENV_JOB_ID: Final = "JAAS_JOB_ID"
 ENV_ATTEMPT: Final = "JAAS_ATTEMPT"

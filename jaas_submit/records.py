@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jaas_submit.errors import JobCancelled, JobFailed
 from jaas_submit.spec import JobSpec
+from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState, is_known, is_terminal, read_as
 
 __all__ = [
@@ -170,6 +171,8 @@ class JobRecord(_Model):
     due_at: datetime | None = Field(None, description="when the next attempt is due, in state BACKOFF")
     key: str = Field("", description="idempotency key it was submitted with")
     traceparent: str = Field("", description="the trace that it was submitted in (W3C Trace Context)")
+    copy_of: str = Field("", description="id of the job that this one is a second start of: that one runs for too long")
+    copied_by: str = Field("", description="id of the job that is the second start of this one")
     replay_of: str = Field("", description="id of the job that this one repeats")
     replayed_by: str = Field("", description="id of the latest job that repeats this one")
 
@@ -207,9 +210,15 @@ class BatchRecord(_Model):
     reason: str = ""
     total: int | None = Field(None, description="how many jobs it has; None while they are being submitted")
     size: int = Field(0, description="how many jobs have been submitted")
+    span: int = Field(
+        0, description="how many inputs there may be a job for: more than jobs, where Redis has lost records"
+    )
     counts: dict[StoredState, int] = Field(default_factory=dict)
+    active: int = Field(0, description="how many count towards max_parallel now")
+    copies: int = Field(0, description="how many of its jobs run twice now")
     max_parallel: int = Field(0, description="how many may be active at once; 0 means no limit")
     min_success: float = Field(1.0, description="part of the jobs that must succeed")
+    speculate: Speculation | None = Field(None, description="when its slowest jobs are started a second time")
     cancelled: str = ""
     reduced_by: str = Field("", description="id of the batch that reduces this one's outputs")
     reduces: str = Field("", description="id of the batch whose outputs this one reduces")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from jaas_submit.records import RESULT_VERSION, JobResult
 from jaas_submit.spec import SPEC_VERSION, JobSpec
 
-__all__ = ["job_schema", "result_schema"]
+__all__ = ["batch_schema", "job_schema", "result_schema"]
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
@@ -38,6 +38,22 @@ def result_schema() -> dict[str, Any]:
         "jaas result",
         "How a job ended. A reader should pass over fields that it does not know.",
     )
+
+
+def batch_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a batch file, which `jaas map --file` reads."""
+    from jaas_submit.cli_batchfile import BatchFile
+
+    job = job_schema()
+    schema = _tidy(BatchFile.model_json_schema())
+    for name, fields in (("job", job), ("reduce", {"anyOf": [{"$ref": "#/$defs/JobSpec"}, {"type": "null"}]})):
+        told = schema["properties"][name]["description"]
+        schema["properties"][name] = {"$ref": "#/$defs/JobSpec"} if fields is job else fields
+        schema["properties"][name] = {**schema["properties"][name], "description": told}
+    parts = {key: value for key, value in job.items() if key not in {"$schema", "$id", "$defs"}}
+    schema["$defs"] = {**job["$defs"], **schema["$defs"], "JobSpec": parts}
+    schema["required"] = ["job"]
+    return _published(schema, "urn:jaas:batch:1", "jaas batch file", "Many jobs: one for each input. YAML or JSON.")
 
 
 def _published(schema: dict[str, Any], urn: str, title: str, description: str) -> dict[str, Any]:

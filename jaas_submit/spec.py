@@ -219,6 +219,10 @@ class JobSpec(Model):
         "(all of it, if only that is JSON)",
     )
     retry: RetryPolicy = RetryPolicy()
+    idempotent: bool = Field(
+        False,
+        description="true: running it twice, even at the same time, does no harm; a batch with speculation does so",
+    )
     on_node_lost: Literal["wait", "retry", "fail"] = Field(
         "wait",
         description="what to do when the node of a running container is down, and with it all knowledge of the "

@@ -24,11 +24,13 @@ class JobState(StrEnum):
     PENDING = "PENDING"
     # The holder, once the swarm reports the container as running.
     RUNNING = "RUNNING"
-    # The holder, when an attempt ended badly and the retry policy grants another; nobody holds the job until it is due.
+    # The holder, when an attempt ended badly and the retry policy grants another, or the job's copy may still succeed;
+    # nobody holds the job until then.
     BACKOFF = "BACKOFF"
-    # The holder, when the container ended with exit code 0.
+    # The holder, when the container ended with exit code 0; whoever ends the job's copy so.
     SUCCEEDED = "SUCCEEDED"
-    # The holder, when the job ended in any other way, or could not start; a worker, when its time was over before that.
+    # The holder, when the job ended in any other way, or could not start; a worker, when its time was over before that;
+    # whoever ends the job's copy, when the job itself had failed before.
     FAILED = "FAILED"
     # The producer's side for a job that nobody holds, else the holder.
     CANCELLED = "CANCELLED"
@@ -67,14 +69,17 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     # FAILED without a launch: its time was over before anybody started it.
     JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED}),
     JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.LAUNCHING: frozenset({JobState.PENDING, JobState.BACKOFF, JobState.FAILED, JobState.CANCELLED}),
+    # SUCCEEDED by its copy (speculation), which may happen in any state but the first ones.
+    JobState.LAUNCHING: frozenset(
+        {JobState.PENDING, JobState.BACKOFF, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
     # A short container may end before anybody saw it running.
     JobState.PENDING: frozenset(
         {JobState.RUNNING, JobState.BACKOFF, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.RUNNING: frozenset({JobState.BACKOFF, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
-    # Claimed by any worker when the next attempt is due.
-    JobState.BACKOFF: frozenset({JobState.LAUNCHING, JobState.CANCELLED}),
+    # Claimed by any worker when the next attempt is due. One that waits for its copy ends with it.
+    JobState.BACKOFF: frozenset({JobState.LAUNCHING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

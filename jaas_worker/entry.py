@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
@@ -81,6 +81,8 @@ class Entry:
     service_id: str = ""
     node: str | None = None
     started_at: datetime | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    """What it is in its batch, for the service's labels; empty where it is in none."""
     has_config: bool = False
     """A swarm config holds its input."""
     image: str = ""

@@ -14,7 +14,7 @@ from functools import partial
 
 from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.records import Attempt, CapturedOutput, JobResult, Logs, LogStatus, Outcome
-from jaas_submit.states import Cause
+from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
 from jaas_worker.engine import TaskView
 from jaas_worker.entry import Entry
@@ -108,6 +108,10 @@ class Finishing:
             attempts = (*entry.attempts, attempt.model_copy(update={"decision": decision.why}))
             if decision.retry and self._back_off(entry, attempts, logs, decision.delay):
                 return
+            # In a batch with speculation the first good result wins, not the first result.
+            may_have_copy = entry.spec.idempotent and entry.labels and attempt.state is JobState.FAILED
+            if may_have_copy and self._back_off(entry, attempts, logs, None):
+                return
         failpoint("finish.before")
         if not self._context.ledger.finish(entry.job_id, self._context.holder, attempts, logs, output):
             self._flight.taken_away(entry)
@@ -132,11 +136,19 @@ class Finishing:
         assert self._context.store is not None
         return json.dumps(self._context.store.write(entry.job_id, f"output-{entry.attempt}.json", [text.encode()]))
 
-    def _back_off(self, entry: Entry, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float) -> bool:
-        """Write down that another attempt follows; False when the job is to end all the same."""
+    def _back_off(self, entry: Entry, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float | None) -> bool:
+        """Write down that another attempt follows; False when the job is to end all the same.
+
+        Args:
+            entry: the job.
+            attempts: all attempts so far.
+            logs: output of the last one; None where there can be none.
+            delay: seconds until the next one; None when there is none, but the job's copy may still succeed.
+        """
         last = attempts[-1]
         ended = f"exit code {last.exit_code}" if last.exit_code is not None else f"cause {last.cause}"
-        why = f"attempt {last.number} ended ({ended}: {last.reason}); the next one in {delay:.1f} s: {last.decision}"
+        what_next = "its copy may still succeed" if delay is None else f"the next one in {delay:.1f} s"
+        why = f"attempt {last.number} ended ({ended}: {last.reason}); {what_next}: {last.decision}"
         failpoint("retry.before")
         done, cancel = self._context.ledger.back_off(entry.job_id, self._context.holder, attempts, logs, delay, why)
         failpoint("retry.after")
@@ -148,16 +160,30 @@ class Finishing:
         self._tell_end(entry, last, retried=True)
         self._remove_service(entry)
         logger.info(
-            "job %s: %s", entry.job_id, why, extra=action(Action.JOB_RETRYING, cause=last.cause, delay=round(delay, 1))
+            "job %s: %s",
+            entry.job_id,
+            why,
+            extra=action(Action.JOB_RETRYING, cause=last.cause, delay=round(delay or 0.0, 1)),
         )
         # Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
         delivery = entry.delivery
-        delivery.retrying(why, delay)
+        delivery.retrying(why, delay or 0.0)
         self._flight.forget(entry)
         delivery.done()
         return True
 
-    def _remove_service(self, entry: Entry) -> None:
+    def superseded(self, entry: Entry) -> None:
+        """Remove what still runs for a job whose copy has ended well, and report: the outcome is in the ledger."""
+        logger.info(
+            "job %s: its copy succeeded first; removing service %s",
+            entry.job_id,
+            entry.service,
+            extra=action(Action.JOB_SUPERSEDED, service=entry.service),
+        )
+        self._remove_service(entry, delay=0.0)
+        self._flight.run(self.report, entry)
+
+    def _remove_service(self, entry: Entry, delay: float | None = None) -> None:
         """Have the service of an attempt that has ended removed in a while; the reconciler removes it if we cannot."""
         if entry.late or not (entry.service_id or entry.has_config):
             return
@@ -182,8 +208,9 @@ class Finishing:
                         extra=action(Action.SERVICE_LEFT),
                     )
 
-        if self._context.settings.remove_delay > 0:
-            self._flight.call_later(self._context.settings.remove_delay, lambda: self._flight.submit(remove))
+        delay = self._context.settings.remove_delay if delay is None else delay
+        if delay > 0:
+            self._flight.call_later(delay, lambda: self._flight.submit(remove))
         else:
             remove()
 

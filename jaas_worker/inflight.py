@@ -64,15 +64,17 @@ class InFlight:
             for n in range(settings.launch_threads)
         ]
 
-    def start(self, first_step: Step, on_defect: Callable[[Entry, Exception], None]) -> None:
+    def start(self, first_step: Step, on_defect: Callable[[Entry, Exception], None], on_superseded: Step) -> None:
         """Start the threads.
 
         Args:
             first_step: what is done with every new entry when its turn comes.
             on_defect: ends a job, one of whose steps fails again and again with an error that nobody expected.
+            on_superseded: what is done with a job that this worker holds and that its copy has ended.
         """
         self._first_step = first_step
         self._on_defect = on_defect
+        self._on_superseded = on_superseded
         self._later.start()
         for thread in self._launchers:
             thread.start()
@@ -329,6 +331,27 @@ class InFlight:
         delivery.dropped()
 
     def taken_away(self, entry: Entry) -> None:
-        """The ledger names another holder: this worker was suspended, or cut off, for longer than its lease."""
+        """The ledger did not take what this worker wrote.
+
+        It names another holder: this worker was suspended, or cut off, for longer than its lease. Or the job's copy has
+        ended it (speculation).
+        """
+        if self.superseded(entry):
+            return
         logger.warning("job %s: another worker has taken it over", entry.job_id, extra=action(Action.JOB_TAKEN_AWAY))
         self.drop(entry)
+
+    def superseded(self, entry: Entry) -> bool:
+        """Go on with a job that this worker holds and that its copy has ended; False when that is not so."""
+        if not entry.labels:  # only jobs of batches have copies
+            return False
+        held = [one for one in self._context.ledger.find([entry.job_id]) if one.holder == self._context.holder]
+        if not held or not held[0].terminal:
+            return False
+        with self.lock:
+            ours = entry.phase is Phase.FINISHING
+        if ours:
+            self._on_superseded(entry)
+        else:
+            self.finish_by(entry, self._on_superseded)
+        return True

@@ -31,6 +31,7 @@ from jaas_worker.retry import spec_for_attempt
 from jaas_worker.stopping import Stopping
 from jaas_worker.tracing import ENV_TRACEPARENT
 from jaas_worker.tracker import Tracker
+from jaas_worker.translate import membership_labels
 
 __all__ = ["Launching"]
 
@@ -93,6 +94,7 @@ class Launching:
             record.started_at,
         )
         entry.image = record.image
+        entry.labels = membership_labels(record)
         entry.has_config = record.spec is not None and (record.spec.input is not None or record.spec.gather is not None)
         entry.service = service_name(entry.job_id, entry.attempt)
         taken_over = claim.action is ClaimAction.ADOPT and not entry.accepted
@@ -203,7 +205,7 @@ class Launching:
             traceparent = self._context.tracer.for_container(entry.traceparent, entry.job_id, entry.attempt)
             if traceparent:
                 now = now.model_copy(update={"env": {ENV_TRACEPARENT: traceparent, **now.env}})
-            marks = {**self._context.marks, LABEL_SPEC_HASH: spec.digest()}
+            marks = {**self._context.marks, LABEL_SPEC_HASH: spec.digest(), **entry.labels}
             file = input_file(spec, self._context.ledger, self._context.store, entry.job_id, entry.attempt)
             entry.has_config = file is not None and file.data != b""
             service = create_or_adopt(self._context.engine, now, entry.job_id, entry.attempt, marks, file)

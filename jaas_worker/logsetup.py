@@ -54,6 +54,8 @@ class Action(StrEnum):
     JOB_LEFT = "job.left"  # only a newer version can read its description
     JOB_NODE_LOST = "job.node_lost"  # the node it runs on is down
     JOB_STOP_FAILED = "job.stop_failed"  # its container could not be stopped, or not in time
+    JOB_DOUBLED = "job.doubled"  # it runs for long: its copy was written down (speculation)
+    JOB_SUPERSEDED = "job.superseded"  # its copy succeeded first: what still runs for it is removed
     JOB_RESTORED = "job.restored"  # Redis had lost its record
     IMAGE_DIFFERS = "image.differs"  # this engine has another image of that tag than the registry
     STEP_REPEATED = "step.repeated"  # something did not work now and is tried again

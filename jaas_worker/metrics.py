@@ -85,7 +85,7 @@ class Metrics:
         self.jobs_ended.labels(JobState.CANCELLED, Cause.CANCELLED)
         for status in LogStatus:
             self.logs.labels(status)
-        for kind in ("taken_over", "rung_again", "removed", "restored", "forgotten"):
+        for kind in ("taken_over", "rung_again", "removed", "restored", "forgotten", "doubled"):
             self.repairs.labels(kind)
         for result in ("ok", "lost", "failed"):
             self.lease_renewals.labels(result)

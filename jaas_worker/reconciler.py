@@ -20,7 +20,8 @@ from jaas_worker.logsetup import Action, action
 from jaas_worker.metrics import Metrics
 from jaas_worker.observe import attempt_task, parse_time
 from jaas_worker.settings import Settings
-from jaas_worker.translate import spec_of_service
+from jaas_worker.speculator import Speculator
+from jaas_worker.translate import membership_of, spec_of_service
 
 __all__ = ["Reconciler", "Repairs"]
 
@@ -28,6 +29,12 @@ logger = logging.getLogger(__name__)
 
 _SWEEP_INTERVAL = 30.0
 """Seconds between two rounds of the duties that one worker does for all."""
+
+_LOOK_FOR_SLOW = 5.0
+"""Seconds between two looks at the batches whose slowest jobs may be started a second time."""
+
+_CHUNKS = 40
+"""How many times in one round what comes after ended jobs is gone on with, by some 250 jobs each time."""
 
 _LEFT_FOR = 30.0
 """Seconds after a job's end before a service that is still there counts as left behind."""
@@ -46,6 +53,8 @@ class Repairs(NamedTuple):
     """Jobs whose record was lost and made again from their service."""
     forgotten: int
     """Expired records removed from the indexes."""
+    doubled: list[str]
+    """Jobs of batches that run for long and were started a second time (speculation)."""
 
 
 class Reconciler:
@@ -103,6 +112,8 @@ class Reconciler:
         self._next_sweep = 0.0
         self._next_ring = 0.0
         self._next_own = 0.0
+        self._next_slow = 0.0
+        self._speculator = Speculator(ledger, engine.cluster)
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._listen = threading.Thread(target=self._listen_for_orphans, name="jaas-orphans", daemon=True)
@@ -155,6 +166,7 @@ class Reconciler:
         Raises:
             TemporaryError: Redis or the engine did not answer; the next round goes on from there.
         """
+        self._settle_rest()
         taken_over = self._take_over()
         rung_again: list[str] = []
         if time.monotonic() >= self._next_ring:
@@ -172,7 +184,19 @@ class Reconciler:
                     self._store.remove(self._ledger.expired())
                 forgotten = self._ledger.sweep()
                 self._ledger.tell_cluster(self._engine.cluster())
-        return Repairs(taken_over, rung_again, removed, restored, forgotten)
+        doubled: list[str] = []
+        if time.monotonic() >= self._next_slow:
+            self._next_slow = time.monotonic() + _LOOK_FOR_SLOW
+            if self._ledger.lock("speculate", self._holder, 2 * _LOOK_FOR_SLOW):
+                doubled = self._speculator.run_once()
+        return Repairs(taken_over, rung_again, removed, restored, forgotten, doubled)
+
+    def _settle_rest(self) -> None:
+        """Start or skip what comes after jobs that have ended, where there was too much of it for one step."""
+        for _ in range(_CHUNKS):
+            if not self._ledger.settle_rest() or self._closed.is_set():
+                return
+        self._wake.set()
 
     def _take_over(self) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over."""
@@ -301,7 +325,8 @@ class Reconciler:
             )
             spec = None
         if spec is not None and number > 0:
-            if self._ledger.restore(job_id, spec, self._settings.queue, number):
+            member = membership_of(service.labels, job_id)
+            if self._ledger.restore(job_id, spec, self._settings.queue, number, **member):
                 logger.warning(
                     "job %s: Redis had lost its record; made again from service %s",
                     job_id,

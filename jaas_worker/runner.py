@@ -85,6 +85,7 @@ class Runner:
         self._launching = Launching(context, self._flight, finishing, self._stopping, self._tracker)
         self._watching = Watching(context, self._flight, finishing, self._stopping)
         self._on_defect = finishing.defect
+        self._on_superseded = finishing.superseded
         self.take = self._flight.take
         self.have_ended = self._flight.have_ended
         self.hold = self._flight.hold
@@ -98,7 +99,7 @@ class Runner:
             self.renew_lease({})
         except LedgerUnavailable as error:
             logger.warning("no lease yet: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
-        self._flight.start(self._launching.claim, self._on_defect)
+        self._flight.start(self._launching.claim, self._on_defect, self._on_superseded)
         self._tracker.start(self._watching)
         self._stopping.start()
 

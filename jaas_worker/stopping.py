@@ -170,12 +170,18 @@ class Stopping:
         except (TemporaryError, EngineRefused) as error:
             logger.warning("job %s: %s", entry.job_id, error, extra=action(Action.SERVICE_LEFT))
 
+    def _obey(self, job_id: str, why: str) -> None:
+        """Do what the record of a job asks for: stop it, or leave what its copy was faster with."""
+        entry = self._flight.entries.get(job_id)
+        if entry and not (entry.phase is Phase.TRACKED and self._flight.superseded(entry)):
+            self.stop(entry, StopRequest(Cause.CANCELLED, why))
+
     def _check_cancels(self) -> None:
         """Find cancellations whose notice did not get through."""
         ids = [entry.job_id for entry in list(self._flight.entries.values()) if entry.phase is not Phase.WAITING]
         try:
             for job_id, why in self._context.ledger.cancels_among(ids).items() if ids else ():
-                self.cancel(job_id, why)
+                self._obey(job_id, why)
         except LedgerUnavailable as error:
             logger.debug("cancellations: %s", error)
 
@@ -187,7 +193,7 @@ class Stopping:
                         job_id = notices.next(1.0)
                         if job_id and job_id in self._flight.entries:
                             why = self._context.ledger.cancels_among([job_id]).get(job_id, "cancelled")
-                            self.cancel(job_id, why)
+                            self._obey(job_id, why)
             except LedgerUnavailable as error:
                 logger.debug("cancellations: %s", error)
                 self._next_cancel_check = 0.0

@@ -6,18 +6,24 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaas_submit.batch import batch_job_id
 from jaas_submit.names import (
     ENV_ATTEMPT,
     ENV_INPUT,
     ENV_JOB_ID,
     LABEL_ATTEMPT,
+    LABEL_BATCH,
+    LABEL_COPY_OF,
+    LABEL_INDEX,
     LABEL_JOB,
     LABEL_SPEC,
     service_name,
 )
+from jaas_submit.records import JobRecord
 from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
+from jaas_submit.speculation import copy_id_of
 
-__all__ = ["InputPlace", "service_request", "spec_of_service"]
+__all__ = ["InputPlace", "membership_labels", "membership_of", "service_request", "spec_of_service"]
 
 _MOST_KEPT = 16 * 1024
 """Characters of a description that go into a label; it is written to the raft log of every manager."""
@@ -105,6 +111,29 @@ def service_request(
         # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
         "EndpointSpec": {"Mode": "dnsrr"},
     }
+
+
+def membership_labels(record: JobRecord) -> dict[str, str]:
+    """Return the labels that say what a job is in its batch; none where it is in none."""
+    if not record.batch or record.index is None:
+        return {}
+    copy = {LABEL_COPY_OF: record.copy_of} if record.copy_of else {}
+    return {LABEL_BATCH: record.batch, LABEL_INDEX: str(record.index), **copy}
+
+
+def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
+    """Return batch, index and copy_of that a service's labels tell; nothing where they do not belong to the job's id.
+
+    Args:
+        labels: the service's labels.
+        job_id: the job's id, which follows from batch and index, or from the id of the job that it is a copy of.
+    """
+    batch, index, copy_of = labels.get(LABEL_BATCH, ""), labels.get(LABEL_INDEX, ""), labels.get(LABEL_COPY_OF, "")
+    try:
+        fits = job_id == (copy_id_of(copy_of) if copy_of else batch_job_id(batch, int(index)))
+    except ValueError:
+        return {}
+    return {"batch": batch, "index": int(index), "copy_of": copy_of} if fits else {}
 
 
 def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | None:

@@ -8,14 +8,17 @@ Keys (P is the prefix, "jaas" by default)::
     P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
                                 created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
                                 reported, late, asked_at, image, note, due_at, key, replay_of, replayed_by, batch,
-                                index, active, needs, output
+                                index, active, needs, output, copy_of, copied_by, waits_for_copy
     P:log:ID:ATTEMPT    string  packed Logs of one attempt
     P:batch:ID          hash    a batch: created_at, name, size, total (once all are submitted), max_parallel, active,
-                                min_success, n:STATE (how many jobs are in it), cancelled, done, state, reason, ended_at
+                                min_success, n:STATE (how many jobs are in it), cancelled, done, state, reason,
+                                ended_at, speculate (JSON), copies (how many jobs run twice), span
     P:batch:ID:line     zset    ids that wait for their batch's max_parallel -> index
     P:batch:ID:ended    list    ids in the order in which they ended
     P:batches           zset    id -> created_at
     P:cancelling        set     ids of batches that are to be cancelled and whose jobs may not all know of it
+    P:speculating       set     ids of open batches whose slowest jobs may be started a second time
+    P:settling          list    [id or batch:ID, state, why, root] (JSON): ended, and P:after:ID is not empty yet
     P:after:ID          set     "id|on" of jobs that come after this one; ID may be batch:ID
     P:jobs              zset    id -> created_at: for lists
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
@@ -34,7 +37,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:changes:ID        channel one JSON object a transition
     P:changes:batch:ID  channel ids of a batch's jobs that ended; "done" at its end
     P:cancels           channel ids to cancel
-    P:orphaned          channel ids that may be taken over or started at once
+    P:orphaned          channel ids that may be taken over or started at once; "settling" when P:settling has something
 
 Rules that keep it right:
 
@@ -43,7 +46,8 @@ Rules that keep it right:
 * Every time is Redis' own (TIME inside the scripts): clocks of workers and producers do not matter.
 * A worker may change a record only while it is the record's holder. One that was suspended past its lease finds
   another holder there and drops the job.
-* A terminal record is never changed again, except for `reported` and its expiry.
+* A terminal record is never changed again, except for `reported` and its expiry, `replayed_by`, and the wish
+  (`cancel`) that its holder stop what still runs because a copy was faster.
 """
 
 from __future__ import annotations

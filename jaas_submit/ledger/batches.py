@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import Subscription, as_text, reach
-from jaas_submit.ledger.lua_batches import CANCEL_BATCH, CLOSE
+from jaas_submit.ledger.lua_batches import CANCEL_BATCH, CLOSE, SETTLE, SPECULATE
 from jaas_submit.ledger.rows import parse_batch
 from jaas_submit.records import BatchRecord
+from jaas_submit.spec import JobSpec
+from jaas_submit.speculation import Speculation, copy_id_of
+from jaas_submit.states import JobState
 
 __all__ = ["BatchPart"]
 
@@ -15,11 +21,12 @@ __all__ = ["BatchPart"]
 class BatchPart(Base):
     """What is done with batches as a whole; their jobs are jobs like any other."""
 
-    def create_batch(self, batch_id: str, **fields: str | float) -> bool:
+    def create_batch(self, batch_id: str, *, speculate: Speculation | None = None, **fields: str | float) -> bool:
         """Write the record of a batch, before its jobs are.
 
         Args:
             batch_id: the batch's id.
+            speculate: when its slowest jobs are started a second time; None for never.
             fields: name, max_parallel (0: no limit), min_success (part of the jobs that must succeed), ...
 
         Returns:
@@ -31,8 +38,63 @@ class BatchPart(Base):
             pipe.hsetnx(key, "created_at", repr(self.now()))
             for name, value in fields.items():
                 pipe.hsetnx(key, name, value)
+            if speculate is not None:
+                pipe.hsetnx(key, "speculate", speculate.model_dump_json())
+                pipe.sadd(self._key("speculating"), batch_id)
             pipe.zadd(self._key("batches"), {batch_id: self.now()}, nx=True)
             return bool(pipe.execute()[0])
+
+    def settle_rest(self) -> bool:
+        """Go on with what comes after jobs and batches that have ended, where there was too much of it for one script.
+
+        Returns:
+            Whether there is still more.
+        """
+        return bool(self._run_all("dependents", SETTLE))
+
+    def speculating(self) -> list[str]:
+        """Return the ids of batches that have not ended and whose slowest jobs may be started a second time."""
+        with reach("batches"):
+            return [as_text(item) for item in self.client.smembers(self._key("speculating"))]
+
+    def speculating_no_more(self, batch_id: str) -> None:
+        """Forget a batch among those: it has ended."""
+        with reach(f"batch {batch_id}"):
+            self.client.srem(self._key("speculating"), batch_id)
+
+    def running_in(self, batch_ids: Collection[str], most: int = 10_000) -> dict[str, dict[str, float]]:
+        """Return for each batch its jobs that run now and have no copy, and for how many seconds they have run.
+
+        Args:
+            batch_ids: the batches.
+            most: how many RUNNING jobs are looked at, those first that have run longest.
+        """
+        with reach("running jobs"):
+            rows: list[Any] = self.client.zrange(self._key("state", JobState.RUNNING), 0, most - 1, withscores=True)
+            pipe = self.client.pipeline(transaction=False)
+            for job_id, _ in rows:
+                pipe.hmget(self._key("job", as_text(job_id)), "batch", "copied_by", "copy_of")
+            answers = pipe.execute()
+        now = self.now()
+        found: dict[str, dict[str, float]] = {batch_id: {} for batch_id in batch_ids}
+        for (job_id, since), (batch, copied_by, copy_of) in zip(rows, answers, strict=True):
+            if batch and as_text(batch) in found and not copied_by and not copy_of:
+                found[as_text(batch)][as_text(job_id)] = now - since
+        return found
+
+    def speculate(self, job_id: str, spec: JobSpec, detail: str) -> bool:
+        """Write the record of a running job's copy, for whichever worker takes it up first.
+
+        Args:
+            job_id: the job that runs for too long.
+            spec: the copy's description.
+            detail: what to say of the job from now on, for people.
+
+        Returns:
+            False when it does not run any more, has a copy, or its batch has no room for one.
+        """
+        copy_id = copy_id_of(job_id)
+        return bool(self._run(SPECULATE, copy_id, job_id, spec.to_json(), spec.deadline or 0, detail))
 
     def close_batch(self, batch_id: str, total: int) -> None:
         """Note that all jobs of a batch have been submitted; it ends when the last of them has.

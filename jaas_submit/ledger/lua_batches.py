@@ -1,10 +1,10 @@
-"""The Lua scripts that complete or cancel a batch."""
+"""The Lua scripts for batches: completed, cancelled, a job started a second time, what comes after many."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CANCEL_BATCH", "CLOSE"]
+__all__ = ["CANCEL_BATCH", "CLOSE", "SETTLE", "SPECULATE"]
 
 # ARGV: 2 batch, 3 how many jobs it has. No more are submitted to it.
 CLOSE: Final = """
@@ -30,5 +30,40 @@ redis.call('HSETNX', name, 'total', b[3] or 0)
 redis.call('SADD', P .. ':cancelling', batch)
 local ended, why = close(batch)
 if ended then settle('batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. why) end
+return 1
+"""
+
+# Goes on with what comes after jobs and batches that have ended, where one script would have taken too long. Returns
+# whether there is still more of it.
+SETTLE: Final = """
+if redis.call('EXISTS', P .. ':settling') == 0 then return 0 end
+spread({})
+return redis.call('EXISTS', P .. ':settling')
+"""
+
+# ARGV: 3 the job that runs for too long, 4 spec of its copy, 5 seconds until it has to be looked at if nobody has
+# claimed it (0: never), 6 what to say of it. KEYS[1] and ARGV[2] are the copy's. Whoever looks for orphans first starts
+# it. Returns 1 when it is new, 0 when the job has one already, has ended meanwhile, or there is no room.
+SPECULATE: Final = """
+local one = ARGV[3]
+if redis.call('EXISTS', job) == 1 then return 0 end
+local r = redis.call('HMGET', key(one), 'state', 'batch', 'index', 'queue', 'copied_by', 'copy_of', 'cancel', 'image',
+  'traceparent')
+local batch = r[2]
+if r[1] ~= 'RUNNING' or not batch or r[5] or r[6] or (r[7] and r[7] ~= '') then return 0 end
+local name = P .. ':batch:' .. batch
+if redis.call('HEXISTS', name, 'done') == 1 or batch_room(batch) <= 0 then return 0 end
+redis.call('HSET', job, 'spec', ARGV[4], 'queue', r[4], 'task_id', id, 'message', '', 'holder', '', 'attempt', 0,
+  'attempts', '[]', 'created_at', stamp, 'batch', batch, 'index', r[3], 'copy_of', one, 'active', 1)
+if r[8] then redis.call('HSET', job, 'image', r[8]) end
+if r[9] then redis.call('HSET', job, 'traceparent', r[9]) end
+redis.call('HINCRBY', name, 'active', 1)
+redis.call('HINCRBY', name, 'copies', 1)
+if tonumber(ARGV[5]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[5]), id) end
+redis.call('ZADD', P .. ':jobs', stamp, id)
+move(nil, 'QUEUED')
+tell(id)
+redis.call('HSET', key(one), 'copied_by', id, 'detail', ARGV[6])
+redis.call('PUBLISH', P .. ':changes:' .. one, cjson.encode({id = one, state = r[1], detail = ARGV[6]}))
 return 1
 """

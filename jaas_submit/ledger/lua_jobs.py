@@ -81,7 +81,7 @@ return {1, id, state}
 
 # ARGV: 3 holder. Returns {action, state of the record before the claim}.
 CLAIM: Final = """
-local r = redis.call('HMGET', job, 'state', 'holder', 'queue', 'created_at', 'reported')
+local r = redis.call('HMGET', job, 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
 local state, owner = r[1], r[2]
 if not state then return {'unknown', ''} end
 local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
@@ -91,7 +91,7 @@ if r[5] == '1' then return {'done', state} end
 if not terminal and not OPEN[state] then return {'newer', state} end
 if state == 'BACKOFF' then
   local due = redis.call('ZSCORE', P .. ':due', id)
-  if due and tonumber(due) > now then return {'early', state} end
+  if (due and tonumber(due) > now) or r[6] then return {'early', state} end
 end
 if owner ~= '' and owner ~= ARGV[3] then
   local lease = redis.call('ZSCORE', P .. ':holders', owner)
@@ -124,12 +124,12 @@ return {'adopt', state}
 """
 
 # ARGV: 3 holder, 4 from states (comma-separated), 5 to, 6 detail, 7 log key, 8 log, 9 ttl, then field, value, ...
-# Returns {1, state} when done, {0, state, holder} when the record is not as expected.
+# Returns {1, state} when done, {0, state, holder, attempts if the job has a copy} when the record is not as expected.
 MOVE: Final = """
-local r = redis.call('HMGET', job, 'state', 'holder')
-if not r[1] then return {0, '', ''} end
+local r = redis.call('HMGET', job, 'state', 'holder', 'copied_by')
+if not r[1] then return {0, '', '', ''} end
 if r[2] ~= ARGV[3] or not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then
-  return {0, r[1], r[2]}
+  return {0, r[1], r[2], r[3] and redis.call('HGET', job, 'attempts') or ''}
 end
 for i = 10, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
 if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
@@ -142,19 +142,27 @@ return {1, ARGV[5], r[2]}
 """
 
 # ARGV: 3 holder, 4 from states, 5 delay in seconds, 6 detail, 7 log key, 8 log, 9 ttl, 10 attempts.
-# The attempt ended, and another follows after the delay; nobody holds the job until then.
-# Returns {1} when done, {2, why} when the job is to be cancelled instead, {0} when the record is not as expected.
+# The attempt ended, and another follows after the delay, or (without a delay) the job's copy may still succeed; nobody
+# holds the job until then. Returns {1} when done, {2, why} when the job is to be cancelled instead, {3} when it has no
+# copy that may succeed, {0} when the record is not as expected.
 BACK_OFF: Final = """
-local r = redis.call('HMGET', job, 'state', 'holder', 'cancel', 'attempts')
+local r = redis.call('HMGET', job, 'state', 'holder', 'cancel', 'attempts', 'copied_by')
 if r[1] == 'BACKOFF' and r[4] == ARGV[10] then return {1} end
 if not r[1] or r[2] ~= ARGV[3] then return {0} end
 if not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then return {0} end
 if r[3] and r[3] ~= '' then return {2, r[3]} end
-local due = string.format('%.6f', now + tonumber(ARGV[5]))
-redis.call('HSET', job, 'attempts', ARGV[10], 'detail', ARGV[6], 'due_at', due)
+if ARGV[5] == '' then
+  local copy = r[5] and redis.call('HGET', key(r[5]), 'state')
+  if not copy or ENDED[copy] then return {3} end
+  redis.call('HSET', job, 'waits_for_copy', 1)
+else
+  local due = string.format('%.6f', now + tonumber(ARGV[5]))
+  redis.call('HSET', job, 'due_at', due)
+  redis.call('ZADD', P .. ':due', due, id)
+end
+redis.call('HSET', job, 'attempts', ARGV[10], 'detail', ARGV[6])
 if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
 unhold(ARGV[3])
-redis.call('ZADD', P .. ':due', due, id)
 move(r[1], 'BACKOFF', ARGV[6])
 return {1}
 """
@@ -220,13 +228,47 @@ if tonumber(ARGV[4]) == 0 then redis.call('PUBLISH', P .. ':orphaned', id) end
 return 1
 """
 
-# ARGV: 3 spec, 4 queue, 5 attempt. A record that Redis has lost is made again for a service that exists.
+# ARGV: 3 spec, 4 queue, 5 attempt, 6 as JSON what its batch is: batch, index, copy_of, copy (the id that its copy would
+# have). A record that Redis has lost is made again for a service that exists.
+#
+# Where the whole ledger came back older than the job, its batch has not counted it either, or is unknown, too. Where
+# the record alone is gone, the index of its state tells as what it was counted.
 RESTORE: Final = """
 if redis.call('EXISTS', job) == 1 then return 0 end
+local o, was = cjson.decode(ARGV[6]), nil
+for _, state in ipairs({'WAITING', 'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED',
+  'CANCELLED', 'SKIPPED'}) do
+  if redis.call('ZSCORE', P .. ':state:' .. state, id) then was = state end
+end
 redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', id, 'message', '', 'holder', '',
   'attempt', ARGV[5], 'attempts', '[]', 'created_at', stamp, 'restored', 1)
+local name = P .. ':batch:' .. (o.batch or '')
+-- One whose end its batch knows is not counted twice.
+if o.batch and not (was and ENDED[was]) and redis.call('HEXISTS', name, 'done') == 0 then
+  redis.call('HSETNX', name, 'created_at', stamp)
+  redis.call('ZADD', P .. ':batches', 'NX', stamp, o.batch)
+  redis.call('HSET', job, 'batch', o.batch, 'index', o.index, 'active', 1)
+  if not was or was == 'WAITING' then redis.call('HINCRBY', name, 'active', 1) end
+  if o.copy_of then
+    redis.call('HSET', job, 'copy_of', o.copy_of)
+    if not was then redis.call('HINCRBY', name, 'copies', 1) end
+    local state = redis.call('HGET', key(o.copy_of), 'state')
+    if state and ENDED[state] then
+      redis.call('HSET', job, 'cancel', 'job ' .. o.copy_of .. ', which it is a copy of, is ' .. state)
+    elseif state then
+      redis.call('HSET', key(o.copy_of), 'copied_by', id)
+    end
+  else
+    if not was then redis.call('HINCRBY', name, 'size', 1) end
+    local span = tonumber(redis.call('HGET', name, 'span') or '0')
+    if o.index + 1 > span then redis.call('HSET', name, 'span', o.index + 1) end
+    if redis.call('HGET', key(o.copy), 'copy_of') == id then redis.call('HSET', job, 'copied_by', o.copy) end
+    local cancelled = redis.call('HGET', name, 'cancelled')
+    if cancelled then redis.call('HSET', job, 'cancel', cancelled) end
+  end
+end
 redis.call('ZADD', P .. ':jobs', stamp, id)
 redis.call('ZADD', P .. ':orphans', stamp, id)
-move(nil, 'PENDING', 'the record was lost and made again from the service')
+move(was, 'PENDING', 'the record was lost and made again from the service')
 return 1
 """

@@ -26,10 +26,10 @@ local function shift(one, from, to, detail)
   redis.call('ZADD', P .. ':state:' .. to, stamp, one)
   redis.call('HSET', key(one), 'state', to, 'updated_at', stamp)
   redis.call('PUBLISH', P .. ':changes:' .. one, cjson.encode({id = one, state = to, detail = detail or ''}))
-  local batch = redis.call('HGET', key(one), 'batch')
-  if batch then
-    if from then redis.call('HINCRBY', P .. ':batch:' .. batch, 'n:' .. from, -1) end
-    redis.call('HINCRBY', P .. ':batch:' .. batch, 'n:' .. to, 1)
+  local r = redis.call('HMGET', key(one), 'batch', 'copy_of')
+  if r[1] and not r[2] then  -- a copy is none of the batch's own jobs
+    if from then redis.call('HINCRBY', P .. ':batch:' .. r[1], 'n:' .. from, -1) end
+    redis.call('HINCRBY', P .. ':batch:' .. r[1], 'n:' .. to, 1)
   end
 end
 local function move(from, to, detail)
@@ -78,14 +78,125 @@ local function close(batch)
   if b[5] then state, why = 'CANCELLED', b[5] end
   redis.call('HSET', name, 'done', 1, 'state', state, 'ended_at', stamp, 'reason', why)
   redis.call('PUBLISH', P .. ':changes:batch:' .. batch, 'done')
+  redis.call('SREM', P .. ':speculating', batch)
   return state, why
 end
--- The reason names what it all began with (root) and the nearest link, not the whole chain between them.
-settle = function(first, first_state, first_why)
-  local todo = {{first, first_state, first_why or 'job ' .. first .. ' is ' .. first_state}}
-  while #todo > 0 do
-    local one, state, why, root = unpack(table.remove(todo))
-    for _, entry in ipairs(redis.call('SMEMBERS', P .. ':after:' .. one)) do
+-- What a job's end, or its copy's, means for the others of its batch: its place is free for the next in line.
+local function leave(one, name, batch)
+  if redis.call('HDEL', key(one), 'active') == 1 then redis.call('HINCRBY', name, 'active', -1) end
+  while batch_room(batch) > 0 do
+    local next = redis.call('ZPOPMIN', name .. ':line')[1]
+    if not next then break end
+    if redis.call('HGET', key(next), 'state') == 'WAITING' and enter(next, batch) then start(next) end
+  end
+end
+-- A worker has to bring an end to Celery that no holder has written.
+local function tell(one)
+  redis.call('ZADD', P .. ':orphans', stamp, one)
+  redis.call('PUBLISH', P .. ':orphaned', one)
+end
+-- The good end of a copy is that of the job which it is a copy of, with output and log. That job's own attempt, if one
+-- is under way, is over for the ledger; its holder has to stop the container.
+local function win(one, copy, from)
+  local r = redis.call('HMGET', key(one), 'holder', 'attempts', 'attempt', 'service', 'node')
+  local c = redis.call('HMGET', key(copy), 'attempts', 'output', 'node', 'started_at')
+  local why = 'its copy ' .. copy .. ' succeeded first'
+  local attempts, number = cjson.decode(r[2]), tonumber(r[3])
+  if from ~= 'BACKOFF' then
+    attempts[#attempts + 1] = {number = number, state = 'CANCELLED', cause = 'cancelled', reason = why,
+      service = r[4] or nil, node = r[5] and r[5] ~= '' and r[5] or nil, decision = why}
+  end
+  local theirs = cjson.decode(c[1])
+  local last = theirs[#theirs]
+  redis.call('COPY', P .. ':log:' .. copy .. ':' .. last.number, P .. ':log:' .. one .. ':' .. (number + 1), 'REPLACE')
+  last.number, last.decision = number + 1, why
+  attempts[#attempts + 1] = last
+  redis.call('HSET', key(one), 'attempts', cjson.encode(attempts), 'attempt', number + 1, 'detail', why)
+  for i, field in ipairs({'output', 'node', 'started_at'}) do
+    if c[i + 1] then redis.call('HSET', key(one), field, c[i + 1]) end
+  end
+  redis.call('HDEL', key(one), 'waits_for_copy', 'due_at')
+  redis.call('ZREM', P .. ':due', one)
+  shift(one, from, 'SUCCEEDED', why)
+  if r[1] == '' then
+    tell(one)
+  else
+    redis.call('HSET', key(one), 'cancel', why)
+    redis.call('PUBLISH', P .. ':cancels', one)
+  end
+end
+-- Returns the end of the job that an ended copy is a copy of, if it has come to its end with it.
+local function copy_ended(copy, one, state)
+  local r = redis.call('HMGET', key(one), 'state', 'waits_for_copy', 'detail')
+  if not r[1] or ENDED[r[1]] then return nil end
+  if state == 'SUCCEEDED' then
+    win(one, copy, r[1])
+    return 'SUCCEEDED'
+  end
+  if r[2] then
+    redis.call('HDEL', key(one), 'waits_for_copy')
+    shift(one, r[1], 'FAILED', r[3])
+    tell(one)
+    return 'FAILED'
+  end
+  if r[1] == 'RUNNING' then redis.call('HSET', key(one), 'detail', 'its copy ' .. copy .. ' is ' .. state) end
+end
+-- A job has ended: its copy is not needed any more. Returns whether that has ended by this.
+local function call_off(copy, one, state)
+  local r = redis.call('HMGET', key(copy), 'state', 'cancel')
+  if not r[1] or ENDED[r[1]] then return false end
+  local why = 'job ' .. one .. ', which it is a copy of, is ' .. state
+  if not r[2] or r[2] == '' then redis.call('HSET', key(copy), 'cancel', why) end
+  if r[1] ~= 'QUEUED' then
+    redis.call('PUBLISH', P .. ':cancels', copy)
+    return false
+  end
+  redis.call('HSET', key(copy), 'detail', why, 'attempts', cjson.encode({
+    {number = 0, state = 'CANCELLED', cause = 'cancelled', reason = why}}))
+  redis.call('ZREM', P .. ':deadlines', copy)
+  shift(copy, 'QUEUED', 'CANCELLED', why)
+  tell(copy)
+  return true
+end
+-- Something has ended just now: its batch, what it is a copy of and its copy learn of it. What comes after it is put
+-- on the list. The reason names what it all began with (root) and the nearest link, not the whole chain between them.
+local function over(todo, one, state, why, root)
+  if redis.call('EXISTS', P .. ':after:' .. one) == 1 then todo[#todo + 1] = {one, state, why, root} end
+  local r = redis.call('HMGET', key(one), 'batch', 'copy_of', 'copied_by')
+  local batch, name = r[1], P .. ':batch:' .. (r[1] or '')
+  if r[2] then
+    redis.call('HINCRBY', name, 'copies', -1)
+    leave(one, name, batch)
+    local ended = copy_ended(one, r[2], state)
+    if ended then over(todo, r[2], ended, 'job ' .. r[2] .. ' is ' .. ended) end
+  elseif batch then
+    redis.call('ZREM', name .. ':line', one)
+    redis.call('RPUSH', name .. ':ended', one)
+    redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
+    leave(one, name, batch)
+    local ended, reason = close(batch)
+    if ended then
+      reason = 'batch ' .. batch .. ': ' .. reason .. (root and ' (' .. root .. ')' or '')
+      over(todo, 'batch:' .. batch, ended, reason, root)
+    end
+  end
+  if r[3] and call_off(r[3], one, state) then over(todo, r[3], 'CANCELLED', 'job ' .. r[3] .. ' is CANCELLED') end
+end
+-- Starts or skips what comes after the ends on the list; no more than so many jobs in one script, or Redis would serve
+-- nobody else for seconds. What is left is kept in P:settling, for workers to go on with.
+local function spread(todo)
+  local left = 250
+  while left > 0 do
+    if #todo == 0 then
+      local kept = redis.call('RPOP', P .. ':settling')
+      if not kept then return end
+      todo[1] = cjson.decode(kept)
+    end
+    local one, state, why, root = unpack(todo[#todo])
+    local entries = redis.call('SPOP', P .. ':after:' .. one, left)
+    if #entries < left then todo[#todo] = nil end
+    left = left - #entries
+    for _, entry in ipairs(entries) do
       local other, on = string.match(entry, '^(.*)|(%a+)$')
       if redis.call('HGET', key(other), 'state') == 'WAITING' then
         if satisfied(on, state) then
@@ -97,34 +208,19 @@ settle = function(first, first_state, first_why)
           shift(other, 'WAITING', 'SKIPPED', why)
           -- A worker has to tell Celery of it.
           redis.call('ZADD', P .. ':orphans', stamp, other)
-          local first_of_all = root or why
-          todo[#todo + 1] = {other, 'SKIPPED', 'job ' .. other .. ' was skipped: ' .. first_of_all, first_of_all}
+          local first = root or why
+          over(todo, other, 'SKIPPED', 'job ' .. other .. ' was skipped: ' .. first, first)
         end
       end
     end
-    redis.call('DEL', P .. ':after:' .. one)
-    local batch = redis.call('HGET', key(one), 'batch')
-    if batch then
-      local name = P .. ':batch:' .. batch
-      if redis.call('HGET', key(one), 'active') then
-        redis.call('HDEL', key(one), 'active')
-        redis.call('HINCRBY', name, 'active', -1)
-      end
-      redis.call('ZREM', name .. ':line', one)
-      redis.call('RPUSH', name .. ':ended', one)
-      redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
-      while batch_room(batch) > 0 do
-        local next = redis.call('ZPOPMIN', name .. ':line')[1]
-        if not next then break end
-        if redis.call('HGET', key(next), 'state') == 'WAITING' and enter(next, batch) then start(next) end
-      end
-      local ended, reason = close(batch)
-      if ended then
-        reason = 'batch ' .. batch .. ': ' .. reason .. (root and ' (' .. root .. ')' or '')
-        todo[#todo + 1] = {'batch:' .. batch, ended, reason, root}
-      end
-    end
   end
+  for _, rest in ipairs(todo) do redis.call('RPUSH', P .. ':settling', cjson.encode(rest)) end
+  if #todo > 0 then redis.call('PUBLISH', P .. ':orphaned', 'settling') end
+end
+settle = function(one, state, why)
+  local todo = {}
+  over(todo, one, state, why or 'job ' .. one .. ' is ' .. state)
+  if #todo > 0 then spread(todo) end
 end
 local function hold(holder)
   redis.call('HSET', job, 'holder', holder)

@@ -100,9 +100,10 @@ for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. ':batches', '-inf', limi
   -- One that was never completed (its producer died) goes too, when none of its jobs is open.
   local idle = not b[2] and redis.call('LLEN', name .. ':ended') >= tonumber(b[3] or '0')
   if not b[1] or idle or (b[2] and tonumber(b[2]) <= limit) then
-    redis.call('DEL', name, name .. ':line', name .. ':ended')
+    redis.call('UNLINK', name, name .. ':line', name .. ':ended')
     redis.call('ZREM', P .. ':batches', batch)
     redis.call('SREM', P .. ':cancelling', batch)
+    redis.call('SREM', P .. ':speculating', batch)
     gone = gone + 1
   end
 end

@@ -116,14 +116,17 @@ class ProducerPart(Base):
             SpecError: a batch takes no more jobs.
         """
         with reach(f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"):
-            pipe = self.client.pipeline()
-            for job in jobs:
-                self._script(CREATE)(
-                    keys=[self._key("job", job.job_id)],
-                    args=[self.prefix, job.job_id, *_create_arguments(job)],
-                    client=pipe,
-                )
-            answers = pipe.execute()
+            if len(jobs) == 1:  # a pipeline would first ask Redis whether it knows the script
+                answers = [self._run(CREATE, jobs[0].job_id, *_create_arguments(jobs[0]))]
+            else:
+                pipe = self.client.pipeline()
+                for job in jobs:
+                    self._script(CREATE)(
+                        keys=[self._key("job", job.job_id)],
+                        args=[self.prefix, job.job_id, *_create_arguments(job)],
+                        client=pipe,
+                    )
+                answers = pipe.execute()
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):
             if code == 2:

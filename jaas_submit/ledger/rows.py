@@ -11,6 +11,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.ledger.connection import as_text
 from jaas_submit.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.spec import JobSpec
+from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState, read_as
 from jaas_submit.tracing import TRACEPARENT
 
@@ -52,6 +53,8 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         batch=fields.get("batch", ""),
         index=int(fields["index"]) if fields.get("index") else None,
         output=json.loads(fields["output"]) if fields.get("output") else None,
+        copy_of=fields.get("copy_of", ""),
+        copied_by=fields.get("copied_by", ""),
         replay_of=fields.get("replay_of", ""),
         replayed_by=fields.get("replayed_by", ""),
     )
@@ -71,6 +74,10 @@ def parse_batch(batch_id: str, row: Mapping[Any, Any]) -> BatchRecord:
         total=int(fields["total"]) if "total" in fields else None,
         size=int(fields.get("size", 0)),
         counts={read_as(JobState, name): number for name, number in numbers.items() if number},
+        span=max(int(fields.get("size", 0)), int(fields.get("span", 0))),
+        active=int(fields.get("active", 0)),
+        copies=int(fields.get("copies", 0)),
+        speculate=Speculation.model_validate_json(fields["speculate"]) if fields.get("speculate") else None,
         max_parallel=int(float(fields.get("max_parallel", 0))),
         min_success=float(fields.get("min_success", 1)),
         cancelled=fields.get("cancelled", ""),

@@ -15,6 +15,7 @@ from jaas_submit.ledger.readers import ReaderPart
 from jaas_submit.ledger.rows import dump_attempts
 from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
+from jaas_submit.speculation import copy_id_of
 from jaas_submit.states import JobState
 
 __all__ = ["UpkeepPart"]
@@ -107,19 +108,32 @@ class UpkeepPart(ReaderPart):
             self.client.set(key, uuid.uuid4().hex[:16], nx=True)
             return as_text(self.client.get(key))
 
-    def restore(self, job_id: str, spec: JobSpec, queue: str, attempt: int) -> bool:
+    def restore(
+        self, job_id: str, spec: JobSpec, queue: str, attempt: int, batch: str = "", index: int = 0, copy_of: str = ""
+    ) -> bool:
         """Make a record again that Redis has lost (it came back older than it was), for a service that exists.
+
+        Where the batch's record is lost, too, it is made again, without name, quorum and total: submitting with its key
+        once more completes it.
 
         Args:
             job_id: the job's id.
             spec: the description, as the service tells it.
             queue: the workers' queue.
             attempt: which attempt the service is.
+            batch: id of the batch it belongs to.
+            index: which of the batch's inputs it is for.
+            copy_of: id of the job that it is a copy of.
 
         Returns:
             False when there is a record after all.
         """
-        return bool(self._run(RESTORE, job_id, spec.to_json(), queue, attempt))
+        member: dict[str, object] = {"copy": copy_id_of(job_id)}
+        if batch:
+            member |= {"batch": batch, "index": index}
+        if copy_of:
+            member["copy_of"] = copy_of
+        return bool(self._run(RESTORE, job_id, spec.to_json(), queue, attempt, json.dumps(member)))
 
     def expired(self, most: int = 1000) -> list[str]:
         """Return the ids of those of the oldest ``most`` jobs whose record has expired: ``sweep`` will forget them."""

@@ -95,7 +95,7 @@ class WorkerPart(Base):
         return self._moved(job_id, holder, last.state, last.reason, fields, logs, last.number)
 
     def back_off(
-        self, job_id: str, holder: str, attempts: Sequence[Attempt], logs: Logs | None, delay: float, detail: str
+        self, job_id: str, holder: str, attempts: Sequence[Attempt], logs: Logs | None, delay: float | None, detail: str
     ) -> tuple[bool, str]:
         """Write the end of an attempt down, and that another follows; this worker lets go of the job.
 
@@ -104,19 +104,21 @@ class WorkerPart(Base):
             holder: this worker; the record must name it.
             attempts: all attempts so far.
             logs: captured output of the last one; None where no container ran.
-            delay: seconds until the next attempt.
+            delay: seconds until the next attempt; None when only the job's copy may still succeed (speculation).
             detail: for people.
 
         Returns:
-            Whether it was done, and else why the job is to be cancelled instead (empty when the record has another
-            holder or state: the caller drops it).
+            Whether it was done, and else why the job is to end all the same: it is to be cancelled, or has no copy.
+            Empty when the record has another holder or state: the caller drops it.
         """
         sources = ",".join(state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets)
         log_key = self._key("log", job_id, attempts[-1].number) if logs is not None else ""
         packed = logs.pack() if logs is not None else b""
         dumped = dump_attempts(attempts)
-        answer = self._run(BACK_OFF, job_id, holder, sources, delay, detail, log_key, packed, self.ttl, dumped)
-        return answer[0] == 1, as_text(answer[1]) if answer[0] == 2 else ""
+        pause = "" if delay is None else delay
+        answer = self._run(BACK_OFF, job_id, holder, sources, pause, detail, log_key, packed, self.ttl, dumped)
+        why = {2: as_text(answer[-1]), 3: "it has no copy"}.get(answer[0], "")
+        return answer[0] == 1, why
 
     def _moved(
         self,
@@ -137,8 +139,10 @@ class WorkerPart(Base):
             MOVE, job_id, holder, ",".join(sources), str(to), detail, log_key, packed, self.ttl, *pairs
         )
         if not done and to in TERMINAL:
-            # The reply to our own finish may have been lost and the script sent again: only the holder writes this.
-            return as_text(answer[0]) == to and as_text(answer[1]) == holder
+            # The reply to our own finish may have been lost and the script sent again: besides the holder only the
+            # job's copy writes an end, and that has other attempts.
+            state, owner, theirs = map(as_text, answer)
+            return (state, owner) == (to, holder) and theirs in {"", fields["attempts"]}
         return bool(done)
 
     def reported(self, job_id: str, holder: str) -> bool:

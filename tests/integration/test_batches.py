@@ -10,19 +10,21 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import celery
+import docker
 import pytest
 from celery import chain, chord, group
 from celery.result import AsyncResult
 
-from jaas_submit import AsyncClient, Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, job
-from jaas_submit.names import LABEL_PREFIX
+from jaas_submit import AsyncClient, Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, Speculation, job
+from jaas_submit.names import LABEL_PREFIX, service_name
 from jaas_submit.spec import MAX_SPEC_BYTES
 from jaas_worker.swarm import Swarm
-from tests.support.jobs import LONG, shell, until
+from tests.support.jobs import LONG, containers_of, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
@@ -195,6 +197,51 @@ def test_cancelling_a_batch_stops_its_containers_and_starts_no_more(client: Clie
     assert batch.wait(LONG, check=False).state is JobState.CANCELLED
     assert batch.status.counts == {JobState.CANCELLED: 4}
     assert len(witness.starts()) == 2
+
+
+def test_the_first_good_result_of_a_job_and_its_copy_wins(
+    client: Client, witness: Witness, worker: WorkerProcess, docker_api: docker.APIClient
+) -> None:
+    """Two maps hang. Of one the copy is faster, of the other the job itself; the worker is killed meanwhile."""
+    hangs = f"[ {{item}} -lt 2 ] || {{ {witness.held('$JAAS_JOB_ID')}; }}; echo {{item}}"
+    made = client.map_reduce(
+        witness.spec(hangs, output="json", idempotent=True),
+        range(4),
+        witness.spec(SUM, output="json"),
+        speculate=Speculation(factor=1.1, after=0.5, least=0.5, most=0.5),
+    )
+    slow, slower = made.maps.job(2), made.maps.job(3)
+    copies = eventually(
+        lambda: [ids for ids in [[one.record().copied_by for one in (slow, slower)]] if all(ids)],
+        LONG,
+        lambda: f"copies: {made.maps.status}",
+    )[0]
+    for copy_id in copies:
+        until(client, copy_id, JobState.RUNNING)
+    assert made.maps.status.copies == 2
+    worker.kill()
+    worker.start()
+    witness.open(copies[0])
+    witness.open(slower.id)
+    assert made.wait(LONG).output == 0 + 1 + 2 + 3
+
+    won, lost = client.handle(copies[0]), client.handle(copies[1])
+    record = slow.record()
+    assert [(a.number, a.state, a.cause) for a in record.attempts] == [
+        (1, JobState.CANCELLED, Cause.CANCELLED),
+        (2, JobState.SUCCEEDED, Cause.EXIT),
+    ]
+    assert record.attempts[1].service == service_name(won.id, 1)
+    assert (slow.result().output, slow.result().stdout) == (2, "2\n")
+    assert [(a.number, a.state) for a in slower.record().attempts] == [(1, JobState.SUCCEEDED)]
+    assert lost.wait(LONG, check=False).state is JobState.CANCELLED
+    assert made.maps.status.counts == {JobState.SUCCEEDED: 4}
+    eventually(lambda: not containers_of(docker_api, slow.id), 20, "the container that hangs to be gone")
+    told = AsyncResult(slow.id, app=client.app).get(timeout=LONG)
+    assert (told["state"], told["output"], told["logs"]["stdout"]) == ("SUCCEEDED", 2, "2\n")
+    started = Counter(line.split()[0] for line in witness.starts())
+    jobs = [one.id for batch in (made.maps, *made.levels) for one in batch.records()]
+    assert started == Counter([*jobs, *copies]), "each was started once, the reduce too"
 
 
 def test_dependencies_between_jobs(client: Client, witness: Witness) -> None:

@@ -15,12 +15,14 @@ from jaas_submit import BatchRecord, JobRecord, JobSpec, JobState
 from jaas_submit.batch import batch_job_id, cancel_jobs
 from jaas_submit.ledger import ClaimAction, Ledger, NewJob
 from jaas_submit.records import Attempt
+from jaas_submit.speculation import copy_id_of
 from jaas_submit.states import TERMINAL, Cause
 
 SPEC = JobSpec(image="a")
 HOLDER = "w"
 WAITING, QUEUED, SUCCEEDED, FAILED = JobState.WAITING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED
-CANCELLED, SKIPPED = JobState.CANCELLED, JobState.SKIPPED
+CANCELLED, SKIPPED, BACKOFF = JobState.CANCELLED, JobState.SKIPPED, JobState.BACKOFF
+PENDING, RUNNING = JobState.PENDING, JobState.RUNNING
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Machine(RuleBasedStateMachine):
         self.batches: list[ModelBatch] = []
         self.after: dict[str, tuple[tuple[str, str], ...]] = {}
         self.by_hand: set[str] = set()
+        self.copies: dict[str, str] = {}
+        """Copy -> the job that it is a copy of."""
 
     # -- what producers and workers do -------------------------------------------------------------------------------
 
@@ -88,13 +92,66 @@ class Machine(RuleBasedStateMachine):
 
     def run(self, job_id: str, state: JobState) -> None:
         assert self.mine.claim(job_id, HOLDER).action is ClaimAction.LAUNCH
-        assert self.mine.move(job_id, HOLDER, JobState.PENDING)
+        assert self.mine.move(job_id, HOLDER, PENDING)
         assert self.mine.finish(job_id, HOLDER, [Attempt(number=1, state=state, cause=Cause.EXIT)])
+
+    def in_flight(self) -> list[str]:
+        return sorted([*self.mine.ids(RUNNING, 1000), *self.mine.ids(PENDING, 1000)])
+
+    @precondition(lambda self: self.mine.ids(QUEUED, 1))
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.mine.ids(QUEUED, 1000))))
+        assert self.mine.claim(job_id, HOLDER).action is ClaimAction.LAUNCH
+        assert self.mine.move(job_id, HOLDER, PENDING)
+        assert self.mine.move(job_id, HOLDER, RUNNING)
+
+    @precondition(lambda self: self.in_flight())
+    @rule(data=st.data(), state=st.sampled_from([SUCCEEDED, FAILED, CANCELLED]))
+    def end_running(self, data: st.DataObject, state: JobState) -> None:
+        self.finish(data.draw(st.sampled_from(self.in_flight())), state)
+
+    def finish(self, job_id: str, state: JobState) -> None:
+        """Do what a worker does when a container ends; any call may be made twice, since its reply was lost."""
+        self.mine.claim(job_id, HOLDER)  # of one that was restored
+        attempts = [Attempt(number=1, state=state, cause=Cause.EXIT)]
+        if state is FAILED:
+            first, again = (self.mine.back_off(job_id, HOLDER, attempts, None, None, "") for _ in range(2))
+            assert first == again
+            if first[0]:
+                return
+        assert self.mine.finish(job_id, HOLDER, attempts)
+        assert self.mine.finish(job_id, HOLDER, attempts)
+
+    @precondition(lambda self: self.mine.ids(RUNNING, 1))
+    @rule(data=st.data())
+    def double(self, data: st.DataObject) -> None:
+        record = self.mine.get(data.draw(st.sampled_from(sorted(self.mine.ids(RUNNING, 1000)))))
+        batch = next((one for one in self.batches if record.id in one.jobs), None)
+        room = batch is not None and not batch.cancelled and (not batch.most or self.active(batch) < batch.most)
+        done = self.mine.speculate(record.id, SPEC, "slow")
+        assert done == (room and not record.copied_by and not record.cancel)
+        assert not self.mine.speculate(record.id, SPEC, "slow")
+        if done:
+            self.copies[copy_id_of(record.id)] = record.id
+
+    @precondition(lambda self: self.in_flight())
+    @rule(data=st.data())
+    def lose_and_restore(self, data: st.DataObject) -> None:
+        """A record is gone, and made again from its service."""
+        record = self.mine.get(data.draw(st.sampled_from(self.in_flight())))
+        self.mine.client.delete(f"{self.mine.prefix}:job:{record.id}")
+        assert self.mine.restore(record.id, SPEC, "q", 1, record.batch, record.index or 0, record.copy_of)
+        restored = self.mine.get(record.id)
+        assert (restored.state, restored.batch, restored.index, restored.copy_of, restored.copied_by) == (
+            *(PENDING, record.batch, record.index, record.copy_of, record.copied_by),
+        )
+        assert not self.mine.restore(record.id, SPEC, "q", 1)
 
     @precondition(lambda self: self.after)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(sorted(self.after)))
+        job_id = data.draw(st.sampled_from(sorted([*self.after, *self.copies])))
         if self.mine.get(job_id).state not in TERMINAL:
             self.by_hand.add(job_id)
         self.mine.cancel(job_id, "by hand")
@@ -143,19 +200,39 @@ class Machine(RuleBasedStateMachine):
             batch = next((one for one in self.batches if record.id in one.jobs), None)
             if all(met):  # then it stands in line
                 assert batch is not None, record
-                active = self.active(self.mine.find(batch.jobs))
+                active = self.active(batch)
                 assert batch.cancelled or (batch.most and active >= batch.most), record
         else:
             assert all(met), record
 
-    @staticmethod
-    def active(records: list[JobRecord]) -> int:
-        return sum(record.state not in {*TERMINAL, WAITING} for record in records)
+    def active(self, batch: ModelBatch) -> int:
+        """How many count towards its max_parallel: its jobs and their copies."""
+        copies = [copy for copy, of in self.copies.items() if of in batch.jobs]
+        return sum(one.state not in {*TERMINAL, WAITING} for one in self.mine.find([*batch.jobs, *copies]))
+
+    @invariant()
+    def a_job_and_its_copy_end_as_one(self) -> None:
+        for copy, one in zip(
+            self.mine.find(list(self.copies)), self.mine.find(list(self.copies.values())), strict=True
+        ):
+            assert (copy.copy_of, one.copied_by) == (one.id, copy.id)
+            if copy.state is SUCCEEDED:
+                assert one.terminal, (one, copy)
+            if one.terminal and not copy.terminal:  # its holder is told to stop it
+                assert copy.cancel, copy
+                assert copy.state is not QUEUED, copy
+            if one.state is BACKOFF:
+                assert not copy.terminal, (one, copy)
+
+    def open_copies(self, batch: ModelBatch) -> int:
+        copies = self.mine.find([copy for copy, of in self.copies.items() if of in batch.jobs])
+        return sum(not copy.terminal for copy in copies)
 
     def check_batch(self, batch: ModelBatch, row: BatchRecord, records: list[JobRecord]) -> None:
         counts = Counter(record.state for record in records)
         assert (row.size, row.counts) == (len(records), dict(counts))
-        assert not batch.most or self.active(records) <= batch.most
+        assert (row.active, row.copies) == (self.active(batch), self.open_copies(batch))
+        assert not batch.most or row.active <= batch.most
         ended = sum(counts[state] for state in TERMINAL)
         told = self.mine.ended_of(batch.id, 0, 10_000)
         assert sorted(told) == sorted(record.id for record in records if record.terminal)
@@ -171,9 +248,12 @@ class Machine(RuleBasedStateMachine):
             batch.closed = True
         for batch_id in self.mine.batches_to_cancel():
             cancel_jobs(self.mine, batch_id)
-        while ready := self.mine.ids(QUEUED, 1000):
-            self.run(ready[-1], SUCCEEDED)
-        assert {record.state for record in self.mine.find(list(self.after))} <= TERMINAL
+        while (ready := self.mine.ids(QUEUED, 1000)) or self.in_flight():
+            if ready:
+                self.run(ready[-1], SUCCEEDED)
+            else:
+                self.finish(self.in_flight()[-1], FAILED)
+        assert {record.state for record in self.mine.find([*self.after, *self.copies])} <= TERMINAL
         assert all(self.mine.batch(batch.id).done for batch in self.batches)
         assert not list(self.mine.client.scan_iter(f"{self.mine.prefix}:after:*", count=1000))
 

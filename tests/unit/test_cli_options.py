@@ -36,7 +36,7 @@ A = {"image": "alpine"}
 THE_REST = (
     "--name n --label a=b --label c -u 1:2 -w /w --stop-signal SIGINT --stop-grace 3s -a r.example:5000 "
     "--deadline 1h --expires 30m --on-node-lost retry --lost-after 90s --max-attempts 3 --max-cluster-retries 2 "
-    '--input {"a":[1]} --output json alpine'
+    '--idempotent --input {"a":[1]} --output json alpine'
 )
 
 
@@ -118,6 +118,7 @@ THE_REST = (
                 "registry": "r.example:5000",
                 "deadline": 3600.0,
                 "expires": 1800.0,
+                "idempotent": True,
                 "on_node_lost": "retry",
                 "lost_after": 90.0,
                 "input": {"a": [1]},

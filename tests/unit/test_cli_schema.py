@@ -12,10 +12,14 @@ import pytest
 
 from jaas_submit import JobSpec, SpecError
 from jaas_submit.cli import cli
-from jaas_submit.schema import job_schema, result_schema
+from jaas_submit.schema import batch_schema, job_schema, result_schema
 
 DOCS = Path(__file__).parents[2] / "docs" / "schema"
-PUBLISHED = [("job-1.json", ["schema"], job_schema), ("result-1.json", ["schema", "--result"], result_schema)]
+PUBLISHED = [
+    ("job-1.json", ["schema"], job_schema),
+    ("result-1.json", ["schema", "--result"], result_schema),
+    ("batch-1.json", ["schema", "--batch"], batch_schema),
+]
 VALIDATOR = jsonschema.Draft202012Validator(job_schema())
 
 VALID: list[dict[str, Any]] = [
@@ -109,3 +113,21 @@ def _vocabulary(reference: str) -> set[str]:
 
     url = f"https://json-schema.org/draft/2020-12/{reference}"
     return set(REGISTRY[url].contents["properties"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [
+        ({}, True),
+        ({"speculate": 2.5}, True),
+        ({"speculate": {"factor": 3, "least": "1m"}, "reduce": {"image": "b"}, "max_parallel": 3}, True),
+        ({"job": {"colour": "red"}}, False),
+        ({"speculate": {"faktor": 3}}, False),
+        ({"min_success": 2}, False),
+        ({"reduce": {}}, False),
+    ],
+    ids=json.dumps,
+)
+def test_the_schema_of_a_batch_file(changes: dict[str, Any], good: bool) -> None:
+    text = {"job": {"image": "a", "idempotent": True}, "inputs": [1, {"a": "b"}], **changes}
+    assert jsonschema.Draft202012Validator(batch_schema()).is_valid(text) == good
