@@ -52,7 +52,7 @@ def main(
         out=out,
         short=short,
         rounds=1 if short else rounds,
-        jobs=min(jobs, 6) if short else jobs,
+        jobs=min(jobs, 3) if short else jobs,
         lab=tuple(lab.split()),
         airflow=airflow,
         go_jaas=go_jaas,

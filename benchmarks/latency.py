@@ -53,6 +53,8 @@ def _busy(client: Client, jobs: int) -> Iterator[None]:
     """Have some jobs run for long meanwhile, so that the worker has something to look after."""
     handles = [client.submit(_job("600")) for _ in range(jobs)]
     eventually(lambda: all(handle.state == "RUNNING" for handle in handles), 120, "the long jobs to run")
+    if jobs > 1:
+        time.sleep(10.0)  # until the worker does not expect anything of them any more
     try:
         yield
     finally:
@@ -74,7 +76,7 @@ class _Latency:
     )
 
     def run(self, options: Options) -> list[Row]:
-        jobs = 3 if options.short else max(options.jobs // 5, 20)
+        jobs = 2 if options.short else max(options.jobs // 5, 20)
         rows = self._on_node(options, jobs)
         if options.lab:
             rows += self._on_each_node(options, jobs)
@@ -85,7 +87,7 @@ class _Latency:
         rows = []
         with home(options) as (made, _), client_of(made) as client, Sightings([options.engine]) as seen:
             _one(client, seen, _job("0"))  # what is done once is done now
-            for case, others in (("idle worker", 0), ("5 jobs running beside", 5)):
+            for case, others in (("idle worker", 0), ("5 jobs running beside", 1 if options.short else 5)):
                 say(f"bench: latency: {case}, {jobs} jobs")
                 with _busy(client, others):
                     found = []

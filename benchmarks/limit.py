@@ -73,7 +73,8 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
             handle.wait(3600)
         seconds = time.monotonic() - began
         told = eventually(lambda: [about for about in made.ledger.workers() if "window" in about], 30)
-        eventually(lambda: not made.services(), 60, "the services to be removed")
+        while made.services():  # looked at seldom: the engine's time for it would count as jaas'
+            time.sleep(1.0)
         after = usage(*pids, children=True).cpu, usage(worker.pid).cpu, _redis_cpu(options.redis_url)
     engine, process, server = (b - a for a, b in zip(before, after, strict=True))
     return {**_figures(jobs, seconds, engine, process, server), "window": told[0]["window"]}
@@ -124,7 +125,7 @@ class _Limit:
     def _curve(options: Options) -> list[Row]:
         """Return the engine's start rate against how many services exist at once, with one round for each."""
         points = []
-        for parallel in (2, 4) if options.short else _AT_ONCE:
+        for parallel in (2,) if options.short else _AT_ONCE:
             jobs = options.jobs if options.short else max(3 * parallel, min(40, options.jobs))
             points.append((float(parallel), _bare(options, jobs, parallel)["throughput"]))
         curve(

@@ -172,11 +172,11 @@ def _run(options: Options, name: str, engine: str, jobs: int) -> Mapping[str, fl
     return found
 
 
-def _calls(options: Options, name: str, jobs: int) -> float:
-    """Return the engine API calls of a job."""
+def _counted(options: Options, name: str, jobs: int) -> Mapping[str, float]:
+    """Run a contestant's jobs and return what they cost, and the engine API calls of each."""
     with _counting(options.engine) as proxy:
-        _run(options, name, f"unix://{proxy.path}", jobs)
-        return proxy.total / jobs
+        found = _run(options, name, f"unix://{proxy.path}", jobs)
+        return {**found, "calls": proxy.total / jobs}
 
 
 class _Others:
@@ -195,13 +195,17 @@ class _Others:
         names = ["jaas", "shell", "celery"]
         names += ["airflow"] if options.airflow else []
         names += ["go-jaas"] if options.go_jaas else []
-        contestants = {name: partial(_run, options, name, options.engine, options.jobs) for name in names}
-        samples = interleave(contestants, options.rounds)
         rows = []
+        if options.short:  # one run for both
+            contestants = {name: partial(_counted, options, name, options.jobs) for name in names}
+        else:
+            contestants = {name: partial(_run, options, name, options.engine, options.jobs) for name in names}
+        samples = interleave(contestants, options.rounds)
         for name in names:
             rows += _rows(_NAMES[name], samples[name])
-            calls = _calls(options, name, min(options.jobs, _COUNTED))
-            rows.append(Row(_NAMES[name], "engine API calls per job", "", calls))
+            if not options.short:
+                counted = _counted(options, name, min(options.jobs, _COUNTED))
+                rows.append(Row(_NAMES[name], "engine API calls per job", "", counted["calls"]))
         return rows + _compared(samples, names[1:])
 
 
@@ -213,6 +217,7 @@ def _rows(case: str, figures: Mapping[str, list[float]]) -> list[Row]:
         ("cpu", "processor time per job", "ms"),
         ("engine", "engine's processor time per job", "ms"),
         ("memory", "memory", "MiB"),
+        ("calls", "engine API calls per job", ""),
     )
     return [Row.median(case, title, unit, figures[key]) for key, title, unit in wanted if figures.get(key)]
 

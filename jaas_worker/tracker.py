@@ -39,8 +39,9 @@ _FRESH_FOR = 10.0
 _CLOSE = 0.02
 """Seconds between two close looks, at least. Each costs the engine about a millisecond."""
 
-_AT_ONCE = 50
-"""Services that a close look takes, the freshest first; where many change at once, the other looks see them as well."""
+_FEW = 4
+"""Services that a close look takes. Where more change at once the cluster is busy, and the other looks will do: a look
+at single services costs the engine the more of them there are."""
 
 _STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
 """Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
@@ -187,22 +188,21 @@ class Tracker:
                     self._listener.container_died(entry, task)
 
     def _look_closely(self, now: float) -> float:
-        """Look at the services that are fresh; return the seconds until the next look at them.
+        """Look at the services that are fresh, if they are few; return the seconds until the next look at them.
 
-        The pause grows with the number of them, and to a hundredth of the time since anything happened: who has waited
-        long for a job may learn of its end a little later.
+        The pause grows to a hundredth of the time since anything happened: who has waited long for a job may learn of
+        its end a little later.
         """
         with self._lock:
             self._fresh = {service: since for service, since in self._fresh.items() if now - since < _FRESH_FOR}
-            fresh = sorted(self._fresh, key=self._fresh.__getitem__, reverse=True)[:_AT_ONCE]
-            youngest = now - self._fresh[fresh[0]] if fresh else 0.0
-        if not fresh:
+            fresh, youngest = list(self._fresh), now - max(self._fresh.values(), default=0.0)
+        if not 0 < len(fresh) <= _FEW:
             return self._settings.poll_interval
         for service_id, tasks in _by_service(self._engine.tasks_of(*fresh)).items():
             entry, task = self._entries.get(service_id), attempt_task(tasks)
             if entry and task:
                 self._tell(entry, task)
-        return max(_CLOSE, _CLOSE * len(fresh) / 2, youngest / 100, 5 * (time.monotonic() - now))
+        return max(_CLOSE * len(fresh), youngest / 100, 5 * (time.monotonic() - now))
 
     def _see_ended(self) -> None:
         entries = self._snapshot()
@@ -271,6 +271,8 @@ class Tracker:
                         continue
                     if event.kind == "die":
                         self._is_fresh(event.service_id)
+                        if len(self._fresh) > _FEW:
+                            continue
                         self._died.append(event.service_id)
                     self._wake.set()
             except (EngineUnavailable, EngineRefused) as error:
