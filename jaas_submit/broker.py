@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import celery
@@ -18,8 +19,10 @@ from kombu.serialization import prepare_accept_content
 
 from jaas_submit.errors import LedgerUnavailable, SpecError
 from jaas_submit.ledger import NewJob
+from jaas_submit.ledger.sentinel import sentinel_options
 from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
 from jaas_submit.records import JobRecord
+from jaas_submit.redis_url import SentinelAddress, sentinel_address
 from jaas_submit.spec import JobSpec
 
 __all__ = [
@@ -69,18 +72,32 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
     """Return a Celery app that is good for publishing `jaas.run` and reading its results.
 
     Args:
-        broker: Redis URL of the queues.
+        broker: Redis URL of the queues (``jaas_submit.redis_url`` tells its forms).
         backend: Redis URL of the results; None means the same as the broker.
         kind: class of the app.
+
+    Raises:
+        SpecError: a URL is not valid.
     """
-    app = kind("jaas", broker=broker, backend=backend or broker, set_as_current=False)
+    where = _settings(broker, backend or broker)
+    app = kind("jaas", broker=where["broker_url"], backend=where["result_backend"], set_as_current=False)
+    app.loader.override_backends = {"sentinel": "jaas_submit.celery_sentinel:SentinelBackend"}
     app.conf.update(
+        # The variable CELERY_BROKER_URL goes before broker_url, but not before these.
+        broker_read_url=where["broker_url"],
+        broker_write_url=where["broker_url"],
+        result_backend_transport_options=where["result_backend_transport_options"],
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
         # A producer wants to be told within seconds that Redis is away, not to hang.
-        broker_transport_options={"socket_connect_timeout": 5, "socket_timeout": 10, "socket_keepalive": True},
+        broker_transport_options={
+            "socket_connect_timeout": 5,
+            "socket_timeout": 10,
+            "socket_keepalive": True,
+            **where["broker_transport_options"],
+        },
         task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1},
         redis_socket_timeout=30,
         redis_socket_connect_timeout=5,
@@ -88,6 +105,26 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
         redis_retry_on_timeout=True,
     )
     return app
+
+
+def _settings(broker: str, backend: str) -> dict[str, Any]:
+    queues, results = sentinel_address(broker), sentinel_address(backend)
+    if results:
+        first = results.celery_urls()[0]
+        # Celery takes the password from the first, and `celery inspect conf` would show those of the others.
+        _, *others = replace(results, username="", password="").celery_urls()
+        backend = ";".join([first, *others])
+    return {
+        "broker_url": ";".join(queues.celery_urls()) if queues else broker,
+        "broker_transport_options": _transport_options(queues),
+        "result_backend": backend,
+        "result_backend_transport_options": _transport_options(results),
+    }
+
+
+def _transport_options(address: SentinelAddress | None) -> dict[str, Any]:
+    # The names are Celery's: https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html
+    return {"master_name": address.master, "sentinel_kwargs": sentinel_options(address)} if address else {}
 
 
 def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> dict[str, Any]:

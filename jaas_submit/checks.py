@@ -82,7 +82,10 @@ def _server(client: Client) -> list[Check]:
     info: dict[str, Any] = client.ledger.client.info()
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "of unknown version")
-    return [_role(info, f"{name} {version}"), _append_only(info), _memory(info)]
+    # Where Sentinel was asked: which server it named.
+    where = getattr(client.ledger.client.connection_pool, "master_address", None)
+    server = f"{name} {version}{f' at {where[0]}:{where[1]}' if where else ''}"
+    return [_role(info, server), _append_only(info), _memory(info), *(_replication(info) if where else [])]
 
 
 def _role(info: dict[str, Any], server: str) -> Check:
@@ -90,6 +93,14 @@ def _role(info: dict[str, Any], server: str) -> Check:
         master = f"{info.get('master_host')}:{info.get('master_port')}"
         return Check("redis", Verdict.FAIL, f"{server}, a read-only replica", f"connect to its master, {master}")
     return Check("redis", Verdict.OK, server)
+
+
+def _replication(info: dict[str, Any]) -> list[Check]:
+    """Return what the master itself says of its replicas: what an isolated one takes is lost."""
+    # There when both min-replicas-to-write and min-replicas-max-lag are set.
+    good = info.get("min_slaves_good_slaves")
+    bound = "writes need none of them (min-replicas-to-write 0)" if good is None else f"for writes {good} count"
+    return [Check("replication", Verdict.OK, f"connected replicas: {info.get('connected_slaves', 0)}; {bound}")]
 
 
 def _append_only(info: dict[str, Any]) -> Check:

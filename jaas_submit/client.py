@@ -18,6 +18,7 @@ from jaas_submit.handle import JobHandle
 from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
+from jaas_submit.redis_url import masked
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState
@@ -31,7 +32,8 @@ class Client:
     """Submits jobs and follows them.
 
     Args:
-        url: Redis URL; None takes JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
+        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.redis_url``); None takes JAAS_REDIS_URL,
+            CELERY_BROKER_URL or Redis on this host.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys; the workers must use the same.
         app: your own Celery app, if its broker and result backend shall be used for the messages.
@@ -57,7 +59,7 @@ class Client:
         self.app = app or broker.celery_app(self.url)
 
     def __repr__(self) -> str:
-        return f"Client({_without_password(self.url)!r}, queue={self.queue!r})"
+        return f"Client({masked(self.url)!r}, queue={self.queue!r})"
 
     def __enter__(self) -> Client:
         return self
@@ -95,7 +97,9 @@ class Client:
             input: the job's input, in place of the description's; a large one goes into the store, where there is one.
 
         Raises:
-            LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known.
+            LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known. Or, where the
+                Redis URL has ``replicas=N``, they did not confirm it in time: then it is enqueued, unless the master is
+                lost just now.
         """
         if key is not None and not key.strip():
             raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
@@ -372,8 +376,3 @@ class Client:
             labels: only jobs whose description has all these labels.
         """
         return reading.active(self.ledger, labels)
-
-
-def _without_password(url: str) -> str:
-    head, at, tail = url.rpartition("@")
-    return f"{head.split('//')[0]}//***@{tail}" if at else url

@@ -157,7 +157,6 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         task_track_started=False,  # the pool says STARTED when it is true
         task_routes={TASK_RUN: {"queue": settings.queue}},
         result_expires=int(settings.record_ttl),
-        broker_transport="jaas_worker.transport:Transport" if settings.redis_url.startswith("redis") else None,
         # Each thread has its own connection to the results; a dead one must not hold it up for long.
         redis_socket_timeout=_REDIS_TIMEOUT,
         # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for
@@ -165,10 +164,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
         broker_connection_retry=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
-            **app.conf.broker_transport_options,
-            **jaas_worker.transport.options(settings.prefix),
-        },
+        **jaas_worker.transport.settings(settings.redis_url, app.conf.broker_transport_options, settings.prefix),
         # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
         broker_channel_error_retry=True,
         worker_enable_prefetch_count_reduction=False,  # it would count jobs that need no message any more

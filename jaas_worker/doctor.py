@@ -35,7 +35,7 @@ def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) ->
         settings = Settings()
     except SpecError as error:
         return [Check("settings", Verdict.FAIL, str(error), "correct this environment variable")]
-    engine = engine or Swarm(settings.docker_host, _PATIENCE)
+    engine = Swarm(settings.docker_host, _PATIENCE) if engine is None else engine
     try:
         info = engine.info()
     except (EngineUnavailable, EngineRefused) as error:

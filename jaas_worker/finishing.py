@@ -12,7 +12,7 @@ import random
 import time
 from functools import partial
 
-from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.records import Attempt, CapturedOutput, JobResult, Logs, LogStatus, Outcome
 from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
@@ -191,7 +191,9 @@ class Finishing:
         def remove() -> None:
             with about(entry):
                 try:
-                    # Redis may have come back older than it was: then the service is needed once more.
+                    # Redis may have come back older than it was, or may do so: then the service is needed once more.
+                    if not self._context.ledger.replicated():
+                        raise LedgerUnavailable("its outcome is not on the replicas yet")
                     for record in self._context.ledger.find([entry.job_id]):
                         if not record.terminal and not any(a.number == entry.attempt for a in record.attempts):
                             return

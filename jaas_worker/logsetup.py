@@ -67,6 +67,7 @@ class Action(StrEnum):
     LEASE_LOST = "lease.lost"  # others may have taken this worker's jobs over
     LEASE_NOT_RENEWED = "lease.not_renewed"  # Redis did not answer
     REDIS_AWAY = "redis.away"  # the worker waits for Redis
+    REDIS_MOVED = "redis.moved"  # Sentinel has made another server the master
     ENGINE_AWAY = "engine.away"  # the worker cannot see its jobs for now, or takes no new ones
     ENGINE_BACK = "engine.back"  # it takes new jobs again
     RECONCILE_TOOK = "reconcile.took"  # jobs that nobody held
@@ -90,8 +91,8 @@ def action(what: Action, **fields: object) -> dict[str, object]:
 
 _subject: ContextVar[Subject | None] = ContextVar("jaas_log_subject", default=None)
 
-_PASSWORD: Final = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@]+@", re.IGNORECASE)
-"""A URL's password, up to the last @ before a blank: passwords may hold slashes."""
+_PASSWORD: Final = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@]+(@)|(sentinel_password=)[^\s&]+", re.IGNORECASE)
+"""A URL's passwords; the first goes up to the last @ before a blank, as passwords may hold slashes."""
 
 _CELERY_TASK: Final = re.compile(re.escape(TASK_RUN) + r"\[([^\]\s]+)\]")
 """How Celery's own lines name a task."""
@@ -125,7 +126,7 @@ def about_job(method: Callable[Concatenate[O, S, P], R]) -> Callable[Concatenate
 
 def mask(text: str) -> str:
     """Return a text without the passwords of the URLs in it."""
-    return _PASSWORD.sub(r"\1***@", text)
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[3]}***{found[2] or ''}", text)
 
 
 # -- processors: each takes and returns the fields of a line --------------------------------------------------------

@@ -252,6 +252,8 @@ class Reconciler:
         that no record knows is a job that Redis has lost: its record is made again from the labels, or, where they do
         not hold enough, the service is reported and removed once it has ended.
         """
+        if not self._ledger.replicated():
+            return [], []  # an outcome that a fail-over may take back needs its service once more
         services = self._engine.services(self._label)
         by_job: dict[str, list[ServiceView]] = defaultdict(list)
         for service in services:

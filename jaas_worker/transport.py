@@ -9,6 +9,8 @@ Three things that the stock transport of kombu 5.7.0 does not do, each measured:
   seconds until messages arrive again. Here the first one is noticed after 6 to 11 seconds, and all are dropped.
 * An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. Here it is
   recorded.
+
+It speaks to one server or, over Sentinel, to the present master.
 """
 
 from __future__ import annotations
@@ -28,12 +30,44 @@ from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 
+from jaas_submit.ledger.sentinel import Finder, MasterConnection
+from jaas_submit.redis_url import SentinelAddress, sentinel_address
 from jaas_worker.envelope import DEFECT, entry_defect, is_task_id
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Channel", "Poller", "QoS", "Transport", "options"]
+__all__ = ["Channel", "Poller", "QoS", "SentinelChannel", "SentinelTransport", "Transport", "options", "settings"]
 
 logger = logging.getLogger(__name__)
+
+
+def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return Celery's settings of a worker's broker.
+
+    Args:
+        url: of Redis (``jaas_submit.redis_url``).
+        common: the transport options that producers have.
+        prefix: of this installation's keys.
+
+    Raises:
+        SpecError: the URL is not valid.
+    """
+    address = sentinel_address(url)
+    more = {**common, **options(prefix)}
+    if address is None:
+        # kombu's own transport is the only one for unix://
+        ours = "jaas_worker.transport:Transport" if url.startswith("redis") else None
+        return {"broker_transport": ours, "broker_transport_options": more}
+    # With the URLs of all Sentinels kombu would go on with the next of them after a lost connection, and with the stock
+    # transport that its scheme means. What that one is told of the Sentinels holds what cannot be sent as JSON.
+    for stocks in ("master_name", "sentinel_kwargs"):
+        more.pop(stocks, None)
+    first = address.celery_urls()[0]
+    return {
+        "broker_transport": "jaas_worker.transport:SentinelTransport",
+        "broker_transport_options": {**more, "sentinel": address},
+        "broker_read_url": first,
+        "broker_write_url": first,
+    }
 
 
 def options(prefix: str) -> dict[str, Any]:
@@ -313,3 +347,49 @@ class Transport(stock.Transport):
         logger.error("%s", text, extra=action(Action.JOB_REFUSED))
         for record in self.sinks:
             record(queue, text)
+
+
+class _Finder(Finder):
+    """Says when the master is another one."""
+
+    found: ClassVar[dict[str, tuple[str, int]]] = {}
+    """The last known one by its name. Of the class, because each channel makes an instance."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        now = super().discover_master(service_name)
+        if self.found.get(service_name, now) != now:
+            logger.warning("the master of %s is now %s:%d", service_name, *now, extra=action(Action.REDIS_MOVED))
+        self.found[service_name] = now
+        return now
+
+
+class SentinelChannel(Channel, stock.SentinelChannel):
+    """Asks Sentinel for the present master at each new connection."""
+
+    from_transport_options = (*stock.SentinelChannel.from_transport_options, "sentinel")
+
+    connection_class = MasterConnection
+
+    sentinel: SentinelAddress
+    """Which one; an option of the transport."""
+
+    _sentinel_manager: Any
+    _async_sentinel_manager: Any
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        params = self._connparams(asynchronous)
+        # Those of the URL are a Sentinel's.
+        params = {name: value for name, value in params.items() if name not in {"host", "port"}}
+        finder = _Finder(self.sentinel)
+        # The stock channel closes them.
+        if asynchronous:
+            self._async_sentinel_manager = finder
+        else:
+            self._sentinel_manager = finder
+        return finder.master(**params).connection_pool
+
+
+class SentinelTransport(Transport):
+    """``Transport`` over Sentinel."""
+
+    Channel = SentinelChannel

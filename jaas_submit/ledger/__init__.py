@@ -34,6 +34,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:cluster           string  the swarm's nodes as a worker saw them last (JSON), for an hour
     P:identity          string  this ledger's id, made once
     P:lock:NAME         string  who does a cluster-wide duty now, with a time to live
+    P:replicated        string  written to see whether replicas keep up, for a minute
     P:changes:ID        channel one JSON object a transition
     P:changes:batch:ID  channel ids of a batch's jobs that ended; "done" at its end
     P:cancels           channel ids to cancel

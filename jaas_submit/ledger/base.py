@@ -9,12 +9,17 @@ from redis.commands.core import Script
 
 from jaas_submit.ledger.connection import reach
 from jaas_submit.ledger.lua_shared import HEAD
+from jaas_submit.ledger.sentinel import replicas_asked
 from jaas_submit.names import DEFAULT_PREFIX
 
 __all__ = ["Base"]
 
 RECORD_TTL: Final = 7 * 86400
 """Seconds that a record and its logs are kept after the job has ended."""
+
+
+_REPLICAS_PATIENCE: Final = 1000
+"""Milliseconds that replicas have for telling that they have a write; usually they take one."""
 
 
 class Base:
@@ -24,6 +29,8 @@ class Base:
         self.client = client
         self.prefix = prefix
         self.ttl = int(ttl)
+        self.replicas = replicas_asked(client)
+        """How many replicas must have a submitted job, and an outcome; 0 waits for none."""
         self._scripts: dict[str, Script] = {}
 
     def __repr__(self) -> str:
@@ -45,6 +52,23 @@ class Base:
     def _run_all(self, what: str, code: str, *args: Any) -> Any:
         with reach(what):
             return self._script(code)(args=[self.prefix, *args])
+
+    def replicated(self, *keys: str) -> bool:
+        """Return whether as many replicas as the URL asks for have everything that was written until now.
+
+        Args:
+            keys: what must be there, too: a fail-over may have come between writing and asking.
+        """
+        if not self.replicas:
+            return True
+        with reach("replicas"):
+            pipe = self.client.pipeline(transaction=False)
+            # WAIT is about what its own connection has written; replicas get all writes in one order.
+            pipe.set(self._key("replicated"), 1, ex=60)
+            pipe.wait(self.replicas, _REPLICAS_PATIENCE)
+            pipe.exists(*keys or (self._key("replicated"),))
+            _, confirmed, there = pipe.execute()
+        return bool(confirmed >= self.replicas and there >= len(keys))
 
     def now(self) -> float:
         """Return Redis' clock, in seconds since the epoch."""

@@ -11,7 +11,8 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from jaas_submit.errors import LedgerUnavailable, SpecError
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.ledger.sentinel import async_client, client
 
 __all__ = ["AsyncSubscription", "Subscription", "as_text", "connect", "connect_async", "reach"]
 
@@ -20,8 +21,8 @@ def connect(url: str, **options: Any) -> redis.Redis:
     """Return a Redis client that reconnects, and that gives up on an answer after 10 seconds.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
-        options: further arguments of ``redis.Redis.from_url``.
+        url: of a server, or ``sentinel://`` (``jaas_submit.redis_url`` tells the forms).
+        options: further arguments of ``redis.Redis``.
 
     Raises:
         SpecError: the URL is of no such form.
@@ -34,11 +35,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
         # Scripts are idempotent (compare-and-set), so that repeating one after a lost reply is safe.
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
     }
-    try:
-        client: redis.Redis = redis.Redis.from_url(url, **{**settings, **options})
-    except ValueError as error:
-        raise SpecError(f"Redis URL: {error}") from None
-    return client
+    return client(url, **{**settings, **options})
 
 
 def connect_async(url: str) -> redis.asyncio.Redis:
@@ -47,8 +44,7 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     Args:
         url: as for ``connect``.
     """
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url)
-    return client
+    return async_client(url)
 
 
 @contextmanager

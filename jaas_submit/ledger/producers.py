@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from jaas_submit.errors import SpecError, UnknownJob
+from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import as_text, reach
 from jaas_submit.ledger.lua_jobs import CANCEL, CREATE
@@ -114,8 +114,11 @@ class ProducerPart(Base):
             UnknownJob: a job or batch that one of them is to come after is not known; the others are written all the
                 same.
             SpecError: a batch takes no more jobs.
+            LedgerUnavailable: also where the URL asks for replicas and they do not confirm that they have the records;
+                the master has them then.
         """
-        with reach(f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"):
+        what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+        with reach(what):
             if len(jobs) == 1:  # a pipeline would first ask Redis whether it knows the script
                 answers = [self._run(CREATE, jobs[0].job_id, *_create_arguments(jobs[0]))]
             else:
@@ -130,11 +133,13 @@ class ProducerPart(Base):
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):
             if code == 2:
-                what = as_text(rest[0]).replace("batch:", "batch ")
-                raise UnknownJob(f"after: {what} is not known; its record may have expired")
+                other = as_text(rest[0]).replace("batch:", "batch ")
+                raise UnknownJob(f"after: {other} is not known; its record may have expired")
             if code == 3:
                 raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
+        if not self.replicated(*(self._key("job", one.job_id) for one in made)):
+            raise LedgerUnavailable(f"{what}: written, but {self.replicas} replicas do not confirm that they have it")
         return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import socket
+import signal
 import subprocess
 from pathlib import Path
 
 import redis
 
+from tests.support.ports import free_port
 from tests.support.real import unavailable
 from tests.support.wait import eventually
 
@@ -26,12 +27,6 @@ def _binary() -> str:
     return str(get_binary_path())
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class OwnRedis:
     """A Redis server with an append-only file, on the loopback interface.
 
@@ -43,7 +38,7 @@ class OwnRedis:
     def __init__(self, folder: Path, **options: str) -> None:
         self.folder = folder
         self.options = options
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -54,6 +49,12 @@ class OwnRedis:
 
     def start(self) -> OwnRedis:
         """Start the server (again, with the data that it had) and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([_binary(), *self._arguments()], stdout=log, stderr=subprocess.STDOUT)
+        eventually(self._answers, 20, (self.folder / "log").read_text)
+        return self
+
+    def _arguments(self) -> list[str]:
         settings = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -64,20 +65,35 @@ class OwnRedis:
             "daemonize": "no",
             **self.options,
         }
-        arguments = [word for name, value in settings.items() for word in (f"--{name}", value)]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([_binary(), *arguments], stdout=log, stderr=subprocess.STDOUT)
-        eventually(self._answers, 20, (self.folder / "log").read_text)
-        return self
+        return [word for name, value in settings.items() for word in (f"--{name}", value)]
+
+    def client(self, timeout: float | None = 5) -> redis.Redis:
+        """Return a connection to this very server, whatever its role is.
+
+        Args:
+            timeout: seconds to wait for an answer; None waits for ever.
+        """
+        secret = self.options.get("requirepass")
+        return redis.Redis(port=self.port, password=secret, socket_timeout=timeout, decode_responses=True)
 
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "log").read_text()
-        with redis.Redis(port=self.port, socket_timeout=1) as client:
+        with self.client() as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:  # not yet listening, or loading its data
                 return False
+
+    def freeze(self) -> None:
+        """Suspend it: its connections stay, and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it with SIGKILL."""
