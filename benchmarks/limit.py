@@ -29,10 +29,12 @@ _AT_ONCE = (1, 2, 4, 7, 10, 14, 20, 40)
 """Points of the curve: services that exist at once."""
 
 
-def _redis_cpu(url: str) -> float:
+def _redis(url: str) -> tuple[float, float]:
+    """Return Redis' processor time, and how many commands it has carried out; those in scripts count."""
     with redis.Redis.from_url(url) as client:
-        info: dict[str, Any] = client.info("cpu")
-    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+        cpu: dict[str, Any] = client.info("cpu")
+        stats: dict[str, Any] = client.info("stats")
+    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"]), float(stats["total_commands_processed"])
 
 
 def _engine_pids(options: Options) -> tuple[int, ...]:
@@ -67,7 +69,7 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
     say(f"bench: limit: jaas, {jobs} jobs, {max_in_flight} in flight at most")
     pids = _engine_pids(options)
     with home(options, max_in_flight=max_in_flight) as (made, worker), client_of(made) as client:
-        before = usage(*pids, children=True).cpu, usage(worker.pid).cpu, _redis_cpu(options.redis_url)
+        before = usage(*pids, children=True).cpu, usage(worker.pid).cpu, *_redis(options.redis_url)
         began = time.monotonic()
         for handle in client.submit_many([SPEC] * jobs):
             handle.wait(3600)
@@ -75,9 +77,10 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
         told = eventually(lambda: [about for about in made.ledger.workers() if "window" in about], 30)
         while made.services():  # looked at seldom: the engine's time for it would count as jaas'
             time.sleep(1.0)
-        after = usage(*pids, children=True).cpu, usage(worker.pid).cpu, _redis_cpu(options.redis_url)
-    engine, process, server = (b - a for a, b in zip(before, after, strict=True))
-    return {**_figures(jobs, seconds, engine, process, server), "window": told[0]["window"]}
+        after = usage(*pids, children=True).cpu, usage(worker.pid).cpu, *_redis(options.redis_url)
+    engine, process, server, commands = (b - a for a, b in zip(before, after, strict=True))
+    found = _figures(jobs, seconds, engine, process, server)
+    return {**found, "commands": commands / jobs, "window": told[0]["window"]}
 
 
 class _Limit:
@@ -112,9 +115,16 @@ class _Limit:
                     Row.median(case, "throughput", "jobs/s", samples[name]["throughput"]),
                     Row.median(case, "manager's processor time per job", "ms", samples[name]["manager"]),
                     Row.median(case, "of it the engine's", "ms", samples[name]["engine"]),
+                    Row.median(
+                        case,
+                        "of it the loop's" if name == "bare" else "of it the worker's",
+                        "ms",
+                        samples[name]["process"],
+                    ),
                 ]
             rows += [
                 Row.median(f"jaas, {what}", "Redis' processor time per job", "ms", samples["jaas"]["redis"]),
+                Row.median(f"jaas, {what}", "Redis' commands per job", "", samples["jaas"]["commands"]),
                 Row.median(f"jaas, {what}", "launch window at the end", "services", samples["jaas"]["window"]),
             ]
         rows += _ratios(bounded, f"jaas / bare, {jobs} jobs, {_PARALLEL} in parallel", 0.95)
