@@ -18,8 +18,9 @@ if TYPE_CHECKING:
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain import Explanation, NodeFit
+    from jaas_submit.explain import Explanation
     from jaas_submit.handle import JobHandle
+    from jaas_submit.placement import NodeFit
     from jaas_submit.records import Attempt, BatchRecord, JobRecord, JobResult, LogLine, Logs, LogStatus
     from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
@@ -66,7 +67,7 @@ __all__ = [
 ]
 
 _MODULES = (
-    *("states", "errors", "retry_policy", "spec", "speculation", "explain", "records"),
+    *("states", "errors", "retry_policy", "spec", "speculation", "placement", "explain", "records"),
     *("batch", "handle", "broker", "client", "async_batch", "async_client"),
 )
 """Where the public names are, the cheap ones first."""

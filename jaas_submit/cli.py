@@ -413,6 +413,8 @@ def _said_of(handle: JobHandle, client: Client) -> str:
 
 def _dry_run(where: Where, order: Order, progress: render.Progress, as_json: bool) -> int:
     """Say on which nodes the job would fit; exit code 1 where it fits on none of them now."""
+    from jaas_submit.placement import what_is_lacking
+
     with where.client() as client:
         fits = client.placement(order.spec)
     good = [fit for fit in fits if fit.fits]
@@ -421,8 +423,11 @@ def _dry_run(where: Where, order: Order, progress: render.Progress, as_json: boo
         render.print_json({"fits": bool(good) if fits else None, "nodes": nodes, "spec": render.spec_json(order.spec)})
     elif fits:
         render.print_table(render.FIT_HEADERS, [render.fit_row(fit) for fit in fits])
+    lacking = what_is_lacking(fits)
     where_to = (
-        f"it fits on {len(good)} of {len(fits)} nodes" if fits else "no worker has told of any node in the last hour"
+        f"it fits on {len(good)} of {len(fits)} nodes{f' ({lacking})' if lacking else ''}"
+        if fits
+        else "no worker has told of any node in the last hour"
     )
     progress.say(f"the description is valid; {where_to}; nothing was enqueued")
     return EXIT_NO if fits and not good else 0

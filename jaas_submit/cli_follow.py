@@ -151,6 +151,6 @@ def cancelled(before: JobState) -> str:
     """
     if is_terminal(before):
         return f"had ended already: {before}"
-    if before in {JobState.QUEUED, JobState.BACKOFF}:
+    if before in {JobState.WAITING, JobState.QUEUED, JobState.BACKOFF}:
         return "cancelled"
     return f"is {before}; its container is being stopped"

@@ -26,6 +26,7 @@ _CAUSES: Final = [str(cause) for cause in Cause]
 
 _label_option = click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only jobs with this label.")
 _cause_option = click.option("--cause", type=click.Choice(_CAUSES), help="Only jobs that ended for this cause.")
+_batch_option = click.option("--batch", metavar="ID", help="Only jobs of this batch.")
 
 
 class _Wanted(NamedTuple):
@@ -33,9 +34,17 @@ class _Wanted(NamedTuple):
 
     labels: Sequence[str] = ()
     cause: str | None = None
+    batch: str | None = None
+
+    def check(self, client: Client) -> None:
+        """Raise UnknownJob where the batch is not known: an empty list would say that it has no such jobs."""
+        if self.batch is not None:
+            client.ledger.batch(self.batch)
 
     def matches(self, record: JobRecord) -> bool:
-        """Return whether a job has all the labels, with any value where none is named, and the cause."""
+        """Return whether a job has all the labels, with any value where none is named, the cause and the batch."""
+        if self.batch is not None and record.batch != self.batch:
+            return False
         has = record.spec.labels if record.spec else {}
         for text in self.labels:
             name, value = split_label(text)
@@ -70,6 +79,7 @@ def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | 
 @_cause_option
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @_label_option
+@_batch_option
 @output_options
 @click.pass_obj
 def list_(
@@ -79,6 +89,7 @@ def list_(
     cause: str | None,
     limit: int,
     label: tuple[str, ...],
+    batch: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -86,8 +97,10 @@ def list_(
     if dead and state not in {None, JobState.FAILED}:
         raise click.UsageError(f"--dead: means --state failed, so that --state {state} finds nothing; give one of them")
     wanted = JobState.FAILED if dead else JobState(state) if state else None
+    choice = _Wanted(label, cause, batch)
     with where.client() as client:
-        records = list(_find(client, wanted, _Wanted(label, cause), limit))
+        choice.check(client)
+        records = list(_find(client, wanted, choice, limit))
         now = client.ledger.now()
     if as_json:
         for record in records:
@@ -128,6 +141,7 @@ _ids_or_selection = click.argument("job_ids", nargs=-1, metavar="[ID...]", shell
 @click.command()
 @_ids_or_selection
 @_label_option
+@click.option("--batch", metavar="ID", help="All jobs of this batch, and those still to be submitted to it.")
 @click.option("--all", "everything", is_flag=True, help="All jobs that have not ended; asks first, on a terminal.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--reason", default="cancelled with `jaas cancel`", show_default=True, help="Kept with the job.")
@@ -137,6 +151,7 @@ def cancel(
     where: Where,
     job_ids: tuple[str, ...],
     label: tuple[str, ...],
+    batch: str | None,
     everything: bool,
     yes: bool,
     reason: str,
@@ -145,12 +160,19 @@ def cancel(
 ) -> int:
     """Ask for the end of jobs, durably: it is carried out even when no worker is up now.
 
-    Give ids, or choose by --label (which may be repeated; all must match), or --all.
+    Give ids, or choose by --label (which may be repeated; all must match), --batch, or --all.
     """
-    if bool(job_ids) + bool(label) + everything != 1:
-        raise click.UsageError("give ids, or --label, or --all")
+    if bool(job_ids) + bool(label) + (batch is not None) + everything != 1:
+        raise click.UsageError("give ids, or --label, or --batch, or --all")
     progress = render.Progress(quiet)
     with where.client() as client:
+        if batch is not None:
+            count = client.batch(batch).cancel(reason)
+            if as_json:
+                render.print_json({"id": batch, "jobs": count})
+            elif not quiet:
+                click.echo(f"batch {batch}: {count:,} jobs cancelled")
+            return 0
         chosen = list(job_ids)
         if not chosen:
             wanted = _Wanted(label)
@@ -212,6 +234,7 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
 @_ids_or_selection
 @_cause_option
 @_label_option
+@_batch_option
 @click.option(
     "--set",
     "settings",
@@ -226,32 +249,40 @@ def replay(
     job_ids: tuple[str, ...],
     cause: str | None,
     label: tuple[str, ...],
+    batch: str | None,
     settings: tuple[str, ...],
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Run jobs that have ended once more, linked to the originals; print the new ids.
 
-    Give ids, or choose among the dead ones (FAILED) by --cause and --label; those that have been replayed already are
-    then passed over.
+    Give ids, or choose among the dead ones (FAILED) by --cause, --label and --batch; those that have been replayed
+    already are then passed over. `jaas batch retry` makes a new batch of them instead.
 
     \b
       jaas replay --cause oom --set memory=2G
       jaas replay --label team=web --set env.API=https://...
     """
-    if bool(job_ids) == bool(cause or label):
-        raise click.UsageError("give ids, or choose with --cause and --label")
+    from jaas_submit.submission import spec_again
+
+    wanted = _Wanted(label, cause, batch)
+    if bool(job_ids) == (wanted != _Wanted()):
+        raise click.UsageError("give ids, or choose with --cause, --label and --batch")
     changes = _changes(settings)
     progress = render.Progress(quiet)
     with where.client() as client:
-        chosen = list(job_ids)
-        if not chosen:
-            found = _find(client, JobState.FAILED, _Wanted(label, cause))
-            chosen = [record.id for record in found if not record.replayed_by and record.spec]
-            chosen.reverse()  # in the order in which they gave up
+        chosen = list(dict.fromkeys(job_ids))
+        if chosen:
+            records = client.ledger.find(chosen)
+        else:
+            wanted.check(client)
+            records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
+            records.reverse()  # in the order in which they gave up
+            chosen = [record.id for record in records]
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")
-
+        for record in records:  # all of them, before the first one is enqueued
+            spec_again(record, changes)
         return for_each(tuple(chosen), _replayer(client, changes, progress, as_json))
 
 

@@ -15,7 +15,7 @@ import click
 from jaas_submit.states import Cause, JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.explain import NodeFit
+    from jaas_submit.placement import NodeFit
     from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs
     from jaas_submit.spec import JobSpec
 

@@ -13,17 +13,18 @@ import celery
 from jaas_submit import broker, reading
 from jaas_submit.batch import Batch, MapReduce, batch_id_of, submit_map, submit_reduces
 from jaas_submit.errors import SpecError
-from jaas_submit.explain import Explanation, NodeFit, placement
+from jaas_submit.explain import Explanation
 from jaas_submit.handle import JobHandle
 from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.placement import NodeFit, placement
 from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
 from jaas_submit.redis_url import masked
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState
 from jaas_submit.store import Store
-from jaas_submit.submission import Dependency, On, dependencies, enqueue, enqueue_many
+from jaas_submit.submission import Dependency, On, dependencies, enqueue, enqueue_many, spec_again
 
 __all__ = ["Client"]
 
@@ -127,7 +128,7 @@ class Client:
 
     def _submit(self, spec: JobSpec, job_id: str = "", **more: Any) -> JobHandle:
         job_id = job_id or str(uuid.uuid4())
-        made = enqueue(self.ledger, self.app, NewJob(job_id, spec, self.queue, **more))
+        made = enqueue(self.ledger, self.app, NewJob(job_id, spec, **{"queue": self.queue, **more}))
         return JobHandle(self, made.job_id, existing=made.job_id != job_id)
 
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
@@ -142,7 +143,7 @@ class Client:
         return enqueue_many(self.ledger, self.app, self.queue, jobs)
 
     def replay(self, job_id: str, **changes: Any) -> JobHandle:
-        """Submit the description of a job that has ended once more, linked to the original.
+        """Submit the description of a job that has ended once more, to the same queue, linked to the original.
 
         Args:
             job_id: the job that gave up (or succeeded).
@@ -154,11 +155,7 @@ class Client:
             SpecError: the job has not ended, its record holds no description, or a change is not valid.
         """
         record = self.ledger.get(job_id)
-        if not record.terminal:
-            raise SpecError(f"job {job_id} is {record.state}; only a job that has ended can be replayed")
-        if record.spec is None:
-            raise SpecError(f"job {job_id} had no valid description, so that there is nothing to replay")
-        return self._submit(record.spec.changed(changes), replay_of=job_id)
+        return self._submit(spec_again(record, changes), queue=record.queue, replay_of=job_id)
 
     def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
         """Submit several different jobs; return their handles in the same order. For one job per input see ``map``."""

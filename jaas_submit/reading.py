@@ -50,9 +50,8 @@ def _no_logs(record: JobRecord) -> Logs:
 def explanation(ledger: Ledger, job_id: str) -> Explanation:
     """See ``Client.explain``."""
     record = ledger.get(job_id)
-    ahead = ledger.ahead(job_id) if record.state is JobState.QUEUED else 0
     now = datetime.fromtimestamp(ledger.now(), UTC)
-    return explain(record, ledger.cluster(), ahead, len(ledger.workers()), now)
+    return explain(record, ledger.around(record), now)
 
 
 def history(

@@ -120,6 +120,7 @@ class Outcome(_Model):
     node_id: str | None = Field(None, description="swarm's id of the node")
     task_id: str | None = Field(None, description="swarm's task id")
     container_id: str | None = None
+    oom_killed: bool = Field(False, description="whether the node's engine says that it was killed for its memory")
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
@@ -165,6 +166,9 @@ class JobRecord(_Model):
     late: bool = Field(False, description="taken over in the middle of its launch")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
     note: str = Field("", description="what a worker found worth telling about the image")
+    after: tuple[tuple[str, str], ...] = Field(
+        (), description="jobs (ids) and batches (``batch:ID``) that it comes after, and on what"
+    )
     batch: str = Field("", description="id of the batch it belongs to")
     index: int | None = Field(None, description="which of its batch's inputs it is for, counted from 0")
     output: Any = Field(None, description="typed output, where the description declares one")

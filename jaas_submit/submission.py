@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import celery
 
@@ -15,10 +15,12 @@ from jaas_submit.batch import Batch
 from jaas_submit.errors import LedgerUnavailable, SpecError
 from jaas_submit.handle import JobHandle
 from jaas_submit.ledger import Created, Ledger, NewJob
+from jaas_submit.records import JobRecord
+from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
 from jaas_submit.tracing import producing
 
-__all__ = ["Dependency", "On", "dependencies", "enqueue", "enqueue_many"]
+__all__ = ["Dependency", "On", "dependencies", "enqueue", "enqueue_many", "spec_again"]
 
 _CHUNK: Final = 500
 """Jobs that are written in one transaction: Redis serves nobody else for some 20 ms."""
@@ -41,6 +43,23 @@ def dependencies(after: Sequence[Dependency], on: On) -> tuple[tuple[str, str], 
     if isinstance(after, str | JobHandle | Batch):
         raise SpecError("after: give a list, such as [handle]", field="after")
     return tuple((f"batch:{one.id}" if isinstance(one, Batch) else getattr(one, "id", str(one)), on) for one in after)
+
+
+def spec_again(record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
+    """Return the description with which a job is replayed.
+
+    Args:
+        record: the job.
+        changes: fields to be replaced; see ``Client.replay``.
+
+    Raises:
+        SpecError: the job has not ended, its record holds no description, or a change is not valid.
+    """
+    if not record.terminal:
+        raise SpecError(f"job {record.id} is {record.state}; only a job that has ended can be replayed")
+    if record.spec is None:
+        raise SpecError(f"job {record.id} had no valid description, so that there is nothing to replay")
+    return record.spec.changed(changes)
 
 
 def enqueue(ledger: Ledger, app: celery.Celery, job: NewJob) -> Created:

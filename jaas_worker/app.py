@@ -126,7 +126,8 @@ class Parts:
         """Return what the worker says about itself in the ledger."""
         ahead = time.time() - runner.ledger.now()
         away = self.pool.watch.away if self.pool else ""
-        return {**self.about_worker(), "clock_ahead": round(ahead, 1), "engine_away": away, **runner.stats()}
+        own = {"clock_ahead": round(ahead, 1), "engine_away": away, "max_in_flight": self.settings.max_in_flight}
+        return {**self.about_worker(), **own, **runner.stats()}
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> WorkerApp:

@@ -22,5 +22,5 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None
     answer = control.revoke(state, ids, terminate, signal, **more)  # type: ignore[attr-defined] # not in the stubs
     pool = state.app.jaas.pool
     for one in ids:
-        pool.withdraw(job_id_of(one), "revoked through Celery")
+        pool.withdraw(job_id_of(one), terminate=terminate)
     return answer

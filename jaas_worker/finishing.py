@@ -20,9 +20,9 @@ from jaas_worker.engine import TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.failpoints import failpoint
 from jaas_worker.inflight import InFlight
-from jaas_worker.logs import read_logs
+from jaas_worker.logs import marked, read_logs
 from jaas_worker.logsetup import Action, about, action
-from jaas_worker.observe import asks_for_engine, gone_outcome, outcome_of, refused_outcome
+from jaas_worker.observe import asks_for_engine, gone_outcome, outcome_of, refused_outcome, stop_mark
 from jaas_worker.outputs import with_output
 from jaas_worker.retry import decide
 from jaas_worker.tracing import AttemptTimes
@@ -30,9 +30,6 @@ from jaas_worker.tracing import AttemptTimes
 __all__ = ["Finishing"]
 
 logger = logging.getLogger(__name__)
-
-_KILLED = 137
-"""Exit code of a process that was killed with SIGKILL."""
 
 
 class Finishing:
@@ -54,15 +51,15 @@ class Finishing:
             entry: the job.
             task: the attempt's task, which has ended.
         """
-        engine = self._context.engine
+        engine, spec = self._context.engine, entry.spec
         times = engine.container_times(task.container_id) if task.container_id else None
         back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
-        outcome = outcome_of(task, self._context.node_name(task.node_id), entry.started_at, times, entry.stop, back)
-        if outcome.cause is Cause.EXIT and outcome.exit_code == _KILLED and entry.spec and entry.spec.limits.memory:
-            # Docker 20.10 does not always say so, and never of other nodes: SIGKILL under a memory limit is the sign.
-            outcome = outcome.model_copy(update={"cause": Cause.OOM})
+        node, limit = self._context.node_name(task.node_id), spec.limits.memory if spec else None
+        outcome = outcome_of(task, node, entry.started_at, times, entry.stop, back, limit)
         settings = self._context.settings
         logs = read_logs(engine, entry.service_id, task.container_id, settings.log_limit, settings.log_timeout)
+        if entry.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
+            logs = marked(logs, stop_mark(entry.stop, outcome, spec))
         self.write_end(entry, outcome, logs)
 
     def gone(self, entry: Entry) -> None:

@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
-from jaas_submit.explain import Node
 from jaas_submit.ledger import ClaimAction
 from jaas_submit.names import LABEL_SPEC_HASH, service_name
+from jaas_submit.placement import Node
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState

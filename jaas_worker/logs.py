@@ -6,13 +6,14 @@ import codecs
 import logging
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.records import LogLine, Logs, LogStatus
 from jaas_worker.engine import Engine, Frame
 
-__all__ = ["collect", "read_logs"]
+__all__ = ["collect", "marked", "read_logs"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,18 @@ def collect(frames: Iterable[Frame], cap: int) -> Logs:
     numbered = [pair for stream, keeper in keepers.items() for pair in keeper.lines(stream)]
     numbered.sort(key=lambda pair: pair[0])  # stable: a mark stays behind the line that it follows
     return Logs(tuple(line for _, line in numbered), status, reason)
+
+
+def marked(logs: Logs, text: str) -> Logs:
+    """Return output with a line of jaas' own behind it, on stderr.
+
+    Args:
+        logs: the output.
+        text: what to say, such as why the container was stopped.
+    """
+    before = next((line.text for line in reversed(logs.lines) if line.stream == "stderr"), "\n")
+    start = "" if before.endswith("\n") else "\n"
+    return replace(logs, lines=(*logs.lines, LogLine("", "stderr", f"{start}[... {text} ...]\n")))
 
 
 def read_logs(engine: Engine, service_id: str, container_id: str | None, cap: int, timeout: float) -> Logs:

@@ -53,6 +53,7 @@ class Action(StrEnum):
     JOB_TAKEN_AWAY = "job.taken_away"  # another worker has it by now
     JOB_LEFT = "job.left"  # only a newer version can read its description
     JOB_NODE_LOST = "job.node_lost"  # the node it runs on is down
+    JOB_STOPPING = "job.stopping"  # jaas asks for its container's end: cancelled, or a time limit is over
     JOB_STOP_FAILED = "job.stop_failed"  # its container could not be stopped, or not in time
     JOB_DOUBLED = "job.doubled"  # it runs for long: its copy was written down (speculation)
     JOB_SUPERSEDED = "job.superseded"  # its copy succeeded first: what still runs for it is removed

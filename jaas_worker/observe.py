@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from jaas_submit.records import Outcome
+from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import ContainerTimes, TaskView
 
@@ -25,6 +26,7 @@ __all__ = [
     "outcome_of",
     "parse_time",
     "refused_outcome",
+    "stop_mark",
     "waiting_reason",
 ]
 
@@ -60,6 +62,11 @@ _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
 the node and of the swarm's leader may differ a little."""
 
+_KILLED = 137
+"""Exit code of a process that was killed with SIGKILL."""
+
+_SIGKILLED = "task: non-zero exit (137)"
+"""All that is said of a process that was killed. Where the engine did it for a HEALTHCHECK, more follows."""
 
 _TAKEN_AWAY = {
     "orphaned": (Cause.NODE_LOST, "its node has been away for too long"),
@@ -134,6 +141,7 @@ def outcome_of(
     times: ContainerTimes | None,
     stop: StopRequest | None,
     node_back: str = "",
+    memory_limit: int | None = None,
 ) -> Outcome:
     """Return how an attempt ended.
 
@@ -144,6 +152,7 @@ def outcome_of(
         times: the container's own times, where this engine ran it.
         stop: set when jaas had it stopped.
         node_back: when the swarm last heard of the task's node anew (RFC 3339); asked for by ``asks_for_engine``.
+        memory_limit: the attempt's limit in bytes; None where it had none.
     """
     finished = parse_time(task.timestamp)
     if times is not None:
@@ -155,6 +164,11 @@ def outcome_of(
     state, cause, reason = _verdict(task, times, stop)
     if cause is Cause.EXIT and asks_for_engine(task) and _engine_restarted(task, started_at, times, node_back):
         cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
+    if cause is Cause.OOM:
+        reason += ": out of memory, says the engine"
+    elif cause is Cause.EXIT and memory_limit is not None and reason.lower() == _SIGKILLED:
+        # Docker 20.10 does not always tell, and never of other nodes: SIGKILL under a memory limit is the sign.
+        cause, reason = Cause.OOM, f"{reason}: SIGKILL under a memory limit"
     exit_code = _exit_code(task, cause)
     if exit_code is not None and times is not None and times.exit_code is not None:
         exit_code = times.exit_code
@@ -167,6 +181,7 @@ def outcome_of(
         node_id=task.node_id or None,
         task_id=task.id,
         container_id=task.container_id,
+        oom_killed=cause is Cause.OOM and times is not None and times.oom_killed,
         started_at=started_at if task.container_id else None,
         finished_at=finished,
     )
@@ -202,9 +217,7 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
         state = JobState.CANCELLED if stop.cause is Cause.CANCELLED else JobState.FAILED
         return state, stop.cause, stop.reason
     said = task.error or task.message
-    if task.state == "failed":
-        return JobState.FAILED, _failed_cause(task, times, said.lower()), said
-    if task.state == "rejected":
+    if task.state in {"failed", "rejected"}:
         return JobState.FAILED, _failed_cause(task, times, said.lower()), said
     return JobState.FAILED, *_TAKEN_AWAY[task.state]
 
@@ -241,6 +254,19 @@ def _exit_code(task: TaskView, cause: Cause) -> int | None:
 
 def _killed_by_restart(task: TaskView) -> bool:
     return asks_for_engine(task) and task.exit_code != _NOT_KNOWN
+
+
+def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
+    """Return what the log says of a container that jaas had stopped: why, and what it took.
+
+    Args:
+        stop: why.
+        outcome: how the attempt ended.
+        spec: the description.
+    """
+    sent = spec.stop_signal or "the stop signal"
+    killed = f", and SIGKILL after stop_grace ({spec.stop_grace:g} s)" if outcome.exit_code == _KILLED else ""
+    return f"stopped by jaas with {sent}{killed}: {stop.reason}"
 
 
 def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:

@@ -372,13 +372,22 @@ class TaskPool(BasePool):
 
         self.runner.background(write)
 
-    def withdraw(self, job_id: str, why: str) -> None:
-        """Cancel a job durably, if it waits; one that is being launched or runs is left alone."""
+    def withdraw(self, job_id: str, *, terminate: bool) -> None:
+        """Cancel a job durably, if it waits.
+
+        Args:
+            job_id: the job's id.
+            terminate: also one that is being launched or runs. Celery tells its holder; who takes a job over from a
+                holder that is gone learns of it from the ledger.
+        """
 
         def write() -> None:
+            ledger = self.runner.ledger
             with contextlib.suppress(UnknownJob):  # its message has not arrived: Celery remembers the id for that
-                if self.runner.ledger.get(job_id).state in _WAITS:
-                    self.runner.ledger.cancel(job_id, why)
+                if ledger.get(job_id).state in _WAITS:
+                    ledger.cancel(job_id, "revoked through Celery")
+                elif terminate:
+                    ledger.cancel(job_id, "terminated through Celery")
 
         self.runner.background(write)
 

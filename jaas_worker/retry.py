@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from jaas_submit.explain import Node, avoided_nodes
+from jaas_submit.placement import Node, avoided_nodes
 from jaas_submit.records import Attempt
 from jaas_submit.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec

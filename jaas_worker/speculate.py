@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from jaas_submit.explain import Cluster, placement
+from jaas_submit.placement import Cluster, placement
 from jaas_submit.records import BatchRecord, JobRecord
 from jaas_submit.retry_policy import RetryPolicy
 from jaas_submit.spec import JobSpec

@@ -91,6 +91,13 @@ class Stopping:
             self._flight.call_later(1.0, lambda: self._resend_stop(entry))
             return
         entry.stop_sent = time.monotonic()
+        if entry.stop is not None:
+            logger.info(
+                "job %s: stopping its container: %s",
+                entry.job_id,
+                entry.stop.reason,
+                extra=action(Action.JOB_STOPPING, cause=entry.stop.cause),
+            )
 
     def _resend_stop(self, entry: Entry) -> None:
         if entry.phase is Phase.TRACKED:

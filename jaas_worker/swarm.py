@@ -20,7 +20,7 @@ import urllib3
 import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
-from jaas_submit.explain import Cluster, Node
+from jaas_submit.placement import Cluster, Node
 from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
 from jaas_worker.engine_http import EngineAnswer, ask, demultiplex
 

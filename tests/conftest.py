@@ -27,9 +27,10 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # Where tests run side by side (scripts/test), a module's tests stay together: they share its servers.
-        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
         names = getattr(item, "fixturenames", ())
+        # Where tests run side by side (scripts/test), a module's tests stay together: they share its servers. So do all
+        # that use the lab.
+        item.add_marker(pytest.mark.xdist_group("lab" if "lab" in names else item.nodeid.partition("::")[0]))
         if "engine_host" in names:
             item.add_marker("engine")
         if "redis_url" in names or "own_redis" in names:

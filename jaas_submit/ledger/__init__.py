@@ -1,14 +1,15 @@
 """The ledger: every job's record in Redis. The only package that knows Redis keys and scripts.
 
 ``Ledger`` is what everybody uses. It is made of parts, one for each kind of caller: producers, workers, those who look
-after everything (upkeep), batches, readers. The scripts are in the modules ``lua_*``.
+after everything (upkeep), batches, readers, and those who ask why a job waits. The scripts are in the modules
+``lua_*``.
 
 Keys (P is the prefix, "jaas" by default)::
 
     P:job:ID            hash    the record: state, spec (JSON), queue, task_id, attempt, holder, detail, node, cancel,
                                 created_at, updated_at, started_at, attempts (JSON), message (foreign producers' only),
                                 reported, late, asked_at, image, note, due_at, key, replay_of, replayed_by, batch,
-                                index, active, needs, output, copy_of, copied_by, waits_for_copy
+                                index, active, needs, after (JSON), output, copy_of, copied_by, waits_for_copy
     P:log:ID:ATTEMPT    string  packed Logs of one attempt
     P:batch:ID          hash    a batch: created_at, name, size, total (once all are submitted), max_parallel, active,
                                 min_success, n:STATE (how many jobs are in it), cancelled, done, state, reason,
@@ -53,10 +54,10 @@ Rules that keep it right:
 
 from __future__ import annotations
 
-from jaas_submit.ledger.batches import BatchPart
+from jaas_submit.ledger.around import AroundPart
 from jaas_submit.ledger.connection import AsyncSubscription, Subscription, connect, connect_async
 from jaas_submit.ledger.producers import KEY_TTL, Created, NewJob, ProducerPart
-from jaas_submit.ledger.readers import Change, ReaderPart
+from jaas_submit.ledger.readers import Change
 from jaas_submit.ledger.rows import parse_record
 from jaas_submit.ledger.upkeep import UpkeepPart
 from jaas_submit.ledger.workers import Claim, ClaimAction, WorkerPart
@@ -77,7 +78,7 @@ __all__ = [
 ]
 
 
-class Ledger(ProducerPart, WorkerPart, UpkeepPart, BatchPart, ReaderPart):
+class Ledger(ProducerPart, WorkerPart, UpkeepPart, AroundPart):
     """All that is done with records.
 
     Args:

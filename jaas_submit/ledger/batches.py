@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from jaas_submit.errors import UnknownJob
@@ -147,10 +147,15 @@ class BatchPart(Base):
         """Return the records of batches, youngest first."""
         with reach("batches"):
             ids = [as_text(item) for item in self.client.zrevrange(self._key("batches"), 0, limit - 1)]
+        return self.find_batches(ids)
+
+    def find_batches(self, batch_ids: Sequence[str]) -> list[BatchRecord]:
+        """Return the records of those of the batches that have one, in the order given."""
+        with reach("batches"):
             pipe = self.client.pipeline(transaction=False)
-            for batch_id in ids:
+            for batch_id in batch_ids:
                 pipe.hgetall(self._key("batch", batch_id))
-            return [parse_batch(i, row) for i, row in zip(ids, pipe.execute(), strict=True) if row]
+            return [parse_batch(i, row) for i, row in zip(batch_ids, pipe.execute(), strict=True) if row]
 
     def ended_of(self, batch_id: str, offset: int = 0, limit: int = 500) -> list[str]:
         """Return ids of a batch's jobs that have ended, in the order in which they did.

@@ -170,7 +170,8 @@ class ProducerPart(Base):
 def _create_arguments(job: NewJob) -> list[str | float]:
     spec = job.spec
     latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
-    named = (("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
+    after = json.dumps(job.after) if job.after else ""
+    named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
     options: dict[str, object] = {"fields": {name: value for name, value in named if value}}
     if job.batch:
         options |= {"batch": job.batch, "index": job.index}

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaas_submit.errors import UnknownJob
-from jaas_submit.explain import Cluster
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.rows import parse_record
+from jaas_submit.placement import Cluster
 from jaas_submit.records import JobRecord, Logs
 from jaas_submit.states import TERMINAL, JobState
 
@@ -118,12 +118,6 @@ class ReaderPart(Base):
         with reach("nodes"):
             text = self.client.get(self._key("cluster"))
         return Cluster.model_validate_json(text) if isinstance(text, bytes) else None
-
-    def ahead(self, job_id: str) -> int:
-        """Return how many QUEUED jobs were submitted before this one."""
-        with reach("queue"):
-            rank = self.client.zrank(self._key("state", JobState.QUEUED), job_id)
-        return rank if isinstance(rank, int) else 0
 
     def changes(self, job_id: str) -> Subscription:
         """Return a subscription to the transitions of one job; use it in a ``with`` statement."""

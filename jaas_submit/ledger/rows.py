@@ -50,6 +50,7 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         note=fields.get("note", ""),
         key=fields.get("key", ""),
         traceparent=fields.get(TRACEPARENT, ""),
+        after=json.loads(fields.get("after") or "[]"),
         batch=fields.get("batch", ""),
         index=int(fields["index"]) if fields.get("index") else None,
         output=json.loads(fields["output"]) if fields.get("output") else None,

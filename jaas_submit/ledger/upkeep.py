@@ -7,12 +7,12 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from jaas_submit.explain import Cluster
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.lua_jobs import OVERDUE, RESTORE
 from jaas_submit.ledger.lua_upkeep import LOCK, ORPHANS, REAP, RENEW, SWEEP, UNHEARD
 from jaas_submit.ledger.readers import ReaderPart
 from jaas_submit.ledger.rows import dump_attempts
+from jaas_submit.placement import Cluster
 from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import copy_id_of

@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from jaas_submit import Client, JobHandle, JobRecord, JobState
+from jaas_submit import Cause, Client, JobHandle, JobRecord, JobState
 from jaas_submit.errors import LedgerUnavailable
 from tests.acceptance.conftest import REPO, LabNodes
 from tests.support.wait import eventually
@@ -197,6 +197,18 @@ def test_a_node_that_dies_costs_its_own_jobs_one_start_more(stack: Stack, lab: L
     eventually(lambda: stack.all_run(not_on="node3"), LONG, stack.how_it_stands)
     starts = Counter(line.split()[0] for line in stack.witness.starts())
     assert starts == {job.id: 2 if job.id in there else 1 for job in stack.jobs}
+    for record in stack.records():
+        lost = [(a.number, a.cause, a.node, a.exit_code) for a in record.attempts]
+        assert lost == ([(1, Cause.NODE_LOST, "node3", None)] if record.id in there else [])
+    told = stack.client.explain(there.pop()).sentences
+    assert told[0].startswith("Its container has run on node")
+    assert told[1].startswith(
+        "Attempt 1 ended on node3: its node went away (cause node_lost; its node has been down for "
+    )
+    assert told[1].endswith(
+        " s; the container may still run there). What followed was decided so: no rule matched; 0 of 3 "
+        "max_cluster_retries used."
+    )
 
 
 def test_workers_are_scaled_down_to_one_and_up_again(stack: Stack, lab: LabNodes) -> None:

@@ -780,15 +780,15 @@ def test_lists_and_counts(ledger: Ledger, a: str) -> None:
     assert ledger.counts() == {**dict.fromkeys(states, 1), JobState.WAITING: 0, JobState.SKIPPED: 0}
     assert [record.id for record in ledger.find(["j3", "nope", "j0"])] == ["j3", "j0"]
     assert ledger.find([]) == []
-    assert ledger.ahead("j0") == 0
+    assert ledger.ahead("j0", "q") == 0
 
 
 def test_how_many_wait_in_front(ledger: Ledger, a: str) -> None:
     for number in range(4):
         ledger.create(f"j{number}", SPEC, "q")
-    assert [ledger.ahead(f"j{number}") for number in range(4)] == [0, 1, 2, 3]
+    assert [ledger.ahead(f"j{number}", "q") for number in range(4)] == [0, 1, 2, 3]
     ledger.claim("j0", a)
-    assert ledger.ahead("j3") == 2
+    assert ledger.ahead("j3", "q") == 2
 
 
 def test_expired_records_leave_the_lists(ledger: Ledger, a: str) -> None:

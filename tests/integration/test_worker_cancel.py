@@ -10,6 +10,7 @@ from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobCancelled, JobState
 from jaas_submit.broker import publish
+from jaas_submit.retry_policy import Backoff, RetryPolicy
 from tests.support.jobs import LONG, containers_of, ended, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -87,6 +88,17 @@ def test_a_pending_job(client: Client, witness: Witness, docker_api: docker.APIC
     assert handle.cancel("while pending") is JobState.PENDING
     check_cancelled(client, docker_api, handle.id, "while pending")
     assert witness.starts() == []
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_job_that_waits_for_another(client: Client, witness: Witness, docker_api: docker.APIClient) -> None:
+    first = client.submit(witness.spec(witness.held()))
+    handle = client.submit(witness.spec(), after=[first])
+    assert handle.cancel("while it waits for another") is JobState.WAITING
+    check_cancelled(client, docker_api, handle.id, "while it waits for another")
+    witness.open()
+    assert ended(client, first.id).ok
+    assert witness.starts(handle.id) == []
 
 
 @pytest.mark.usefixtures("worker")
@@ -175,6 +187,25 @@ def test_celery_revokes_a_job_that_waits_in_the_worker(
     assert all(ended(client, other).ok for other in others)
     check_cancelled(client, docker_api, handle.id, "revoked through Celery")
     assert witness.starts(handle.id) == []
+
+
+@pytest.mark.usefixtures("worker")
+def test_celery_revokes_jobs_that_nobody_holds_at_once_and_for_good(
+    client: Client, witness: Witness, docker_api: docker.APIClient
+) -> None:
+    """Celery keeps a revoke in the memory of its workers; the ledger keeps it, whatever becomes of them."""
+    first = client.submit(witness.spec(witness.held()))
+    waits = client.submit(witness.spec(), after=[first])
+    patient = Backoff(kind="constant", delay=3600, cap=3600, jitter="none")
+    again = client.submit(witness.spec("exit 6", retry=RetryPolicy(max_attempts=2, backoff=patient)))
+    until(client, again.id, JobState.BACKOFF)
+    for handle in (waits, again):
+        AsyncResult(handle.id, app=client.app).revoke()
+        eventually(lambda: handle.state is JobState.CANCELLED, LONG, lambda: str(handle.record()))  # noqa: B023 (asked within the round)
+        check_cancelled(client, docker_api, handle.id, "revoked through Celery")
+    witness.open()
+    assert ended(client, first.id).ok
+    assert [line.split()[0] for line in witness.starts()] == [first.id, again.id]
 
 
 @pytest.mark.usefixtures("worker")

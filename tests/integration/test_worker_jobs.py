@@ -420,6 +420,8 @@ def test_run_timeout_ends_even_a_process_that_ignores_sigterm(
     assert (result.state, result.cause, result.exit_code) == (JobState.FAILED, Cause.RUN_TIMEOUT, 137)
     assert "run_timeout (1 s)" in result.reason
     assert result.stdout == "ready\nignored\n"
+    by_force = "stopped by jaas with the stop signal, and SIGKILL after stop_grace (1 s)"
+    assert result.stderr == f"[... {by_force}: ran longer than run_timeout (1 s) ...]\n"
     assert len(witness.starts()) == 1
     assert containers_of(docker_api, handle.id) == []
 

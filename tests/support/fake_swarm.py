@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jaas_submit import explain
+from jaas_submit import placement
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.names import LABEL_JOB
 from jaas_worker.engine import (
@@ -419,7 +419,7 @@ class FakeSwarm:
         with self._call("resolve"):
             return ResolvedImage(image) if "@" in image else None
 
-    def cluster(self) -> explain.Cluster:
+    def cluster(self) -> placement.Cluster:
         with self._call("cluster"):
             running = [(s, t) for s in self._services.values() for t in s.tasks if t.desired == "running" and t.node]
             reserved: Counter[str] = Counter()
@@ -429,7 +429,7 @@ class FakeSwarm:
                     "NanoCPUs", 0
                 )
             nodes = tuple(
-                explain.Node(
+                placement.Node(
                     id=node.id,
                     hostname=node.name,
                     role="manager",
@@ -439,7 +439,7 @@ class FakeSwarm:
                 )
                 for node in self.nodes.values()
             )
-            return explain.Cluster(at=datetime.now(UTC), nodes=nodes)
+            return placement.Cluster(at=datetime.now(UTC), nodes=nodes)
 
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):

@@ -12,11 +12,11 @@ import click
 import click.testing
 import pytest
 
-from jaas_submit import Cause, JobSpec, JobState, cli_manage
+from jaas_submit import Cause, Client, JobSpec, JobState, cli_manage
 from jaas_submit.cli import cli
 from jaas_submit.cli_options import order_of
-from jaas_submit.explain import Cluster, Node
 from jaas_submit.ledger import Ledger, NewJob
+from jaas_submit.placement import Cluster, Node
 from jaas_submit.states import TERMINAL
 from tests.support.stage import HOLDER, Stage, ended
 
@@ -89,6 +89,37 @@ def test_jobs_are_chosen_by_cause_label_and_state(stage: Stage, args: list[str],
     assert stage.jaas("list", "-q", *args).stdout.split() == [f"job-{number}" for number in expected.split()]
 
 
+def test_jobs_are_chosen_by_their_batch(stage: Stage) -> None:
+    stage.ledger.create_batch("b", name="", max_parallel=0, min_success=1.0)
+    jobs = [NewJob(f"b-{n}", JobSpec(image="a"), stage.ledger.prefix, batch="b", index=n) for n in range(2)]
+    stage.ledger.create_many(jobs)
+    stage.launch("b-1")
+    stage.ledger.finish("b-1", HOLDER, [ended(code=4)])
+    dead(stage)
+    assert stage.jaas("list", "-q", "--batch", "b").stdout.split() == ["b-1", "b-0"]
+    assert stage.jaas("list", "-q", "--dead", "--batch", "b").stdout.split() == ["b-1"]
+    (made,) = stage.jaas("replay", "-q", "--batch", "b").stdout.split()
+    assert stage.ledger.get(made).replay_of == "b-1"
+    assert stage.jaas("replay", "-q", "--batch", "b").stdout == ""
+
+
+@pytest.mark.parametrize("words", ["list", "replay", "cancel"])
+def test_a_batch_that_is_not_known_is_said_to_be_so(stage: Stage, words: str) -> None:
+    dead(stage)
+    result = stage.jaas(words, "--batch", "nope")
+    assert (result.exit_code, result.stdout) == (125, "")
+    assert result.stderr == "jaas: no batch nope is known; its record may have expired\n"
+
+
+def test_cancel_ends_a_whole_batch(stage: Stage) -> None:
+    with Client(stage.environ["JAAS_REDIS_URL"], queue=stage.ledger.prefix, prefix=stage.ledger.prefix) as client:
+        batch = client.map(JobSpec(image="a", command=["{item}"]), ["x", "y", "z"], max_parallel=1)
+        result = stage.jaas("cancel", "--batch", batch.id, "--reason", "enough")
+        assert (result.exit_code, result.stdout) == (0, f"batch {batch.id}: 3 jobs cancelled\n")
+        assert (batch.status.state, batch.status.reason) == (JobState.CANCELLED, "enough")
+        assert json.loads(stage.jaas("cancel", "--json", "--batch", batch.id).stdout) == {"id": batch.id, "jobs": 0}
+
+
 def test_dead_and_another_state_contradict_each_other(stage: Stage) -> None:
     result = stage.jaas("list", "--dead", "--state", "running")
     assert result.exit_code == 2
@@ -117,11 +148,51 @@ def test_explain_says_which_nodes_lack_what(stage: Stage) -> None:
     stage.ledger.claim(job_id, HOLDER)
     stage.ledger.move(job_id, HOLDER, JobState.PENDING, detail="no suitable node (insufficient resources on 1 node)")
     lines = stage.jaas("explain", job_id).stdout.splitlines()
-    assert "  n1: 2.0 GiB of memory reserved, 1.0 GiB free (4 cores and 1.0 GiB free)" in lines
+    assert "  n1: 2.0 GiB of memory wanted, 1.0 GiB free (4 cores and 1.0 GiB free)" in lines
     assert "  n2: it is down (4 cores and 8.0 GiB free)" in lines
     told = json.loads(stage.jaas("explain", "--json", job_id).stdout)
-    assert (told["job_id"], told["state"], told["sentences"]) == (job_id, "PENDING", lines)
+    assert (told["job_id"], told["state"]) == (job_id, "PENDING")
+    without_times = [re.sub(r"\d+ seconds?", "", text) for text in lines]
+    assert [re.sub(r"\d+ seconds?", "", text) for text in told["sentences"]] == without_times
     assert [(n["hostname"], n["fits"]) for n in told["nodes"]] == [("n1", False), ("n2", False)]
+
+
+def test_explain_counts_what_is_before_a_job_in_its_own_queue_and_says_which_limit_holds_it(stage: Stage) -> None:
+    spec = JobSpec(image="a")
+    for number, queue in enumerate(("q", "other", "q", "q")):
+        stage.ledger.create(f"j{number}", spec, queue)
+    full = {"queue": "q", "node": "n1", "in_flight": 7, "starting": 1, "max_in_flight": 7, "window": 3}
+    stage.ledger.renew(HOLDER, 60, full)
+    stage.ledger.renew("idle", 60, {**full, "queue": "other", "in_flight": 0})
+    told = json.loads(stage.jaas("explain", "--json", "j3").stdout)
+    assert (told["ahead"], told["limit"], [w["holder"] for w in told["workers"]]) == (2, "max_in_flight", [HOLDER])
+    assert told["sentences"][1:] == [
+        "1 worker is up, with as many jobs in flight as JAAS_MAX_IN_FLIGHT allows; one that ends makes room.",
+        "  n1: 7 of 7 jobs in flight, 1 of 3 starting",
+    ]
+    assert json.loads(stage.jaas("explain", "--json", "j1").stdout)["limit"] is None
+
+
+def test_explain_says_what_a_job_waits_for(stage: Stage) -> None:
+    prefix, spec = stage.ledger.prefix, JobSpec(image="a")
+    over, open_ = stage.add(end=ended()), stage.add()
+    stage.ledger.create_batch("b", name="", max_parallel=1, min_success=1.0)
+    stage.ledger.create_many([NewJob(f"b-{n}", spec, prefix, batch="b", index=n) for n in range(3)])
+    after = ((over, "success"), (open_, "finish"), ("batch:b", "failure"))
+    stage.ledger.create_many([NewJob("after", spec, prefix, after=after)])
+    told = json.loads(stage.jaas("explain", "--json", "after").stdout)
+    assert told["limit"] == "after"
+    assert told["sentences"][0].endswith(" it has waited for what it comes after: 2 of 3 have not ended.")
+    assert told["sentences"][1:] == [
+        f"  job {open_} is QUEUED (however it ends)",
+        "  batch b is open, with 0 of 3 jobs ended (it must fail)",
+    ]
+    told = json.loads(stage.jaas("explain", "--json", "b-2").stdout)
+    assert told["limit"] == "max_parallel"
+    assert told["sentences"][0].endswith(
+        " it has waited for a place in batch b, which may have 1 active job at once (max_parallel)."
+    )
+    assert told["sentences"][1:] == ["1 job of the batch is before it."]
 
 
 def test_explain_several_also_when_one_is_not_known(stage: Stage) -> None:
@@ -131,7 +202,7 @@ def test_explain_several_also_when_one_is_not_known(stage: Stage) -> None:
     assert result.stderr == "jaas: no job nope is known; its record may have expired\n"
     parts = result.stdout.split("\n\n")
     assert [part.splitlines()[0] for part in parts] == [f"job {first}", f"job {second}"]
-    assert "the kernel killed it for its memory (cause oom, exit code 137)" in parts[0]
+    assert "most likely for its memory, though no engine said so (cause oom, exit code 137)" in parts[0]
     assert "What may help: raise limits.memory" in parts[0]
     assert parts[1].splitlines()[1:] == ["It succeeded on node1 with exit code 0."]
 
@@ -198,12 +269,14 @@ def test_cancel_all_asks_on_a_terminal(
     assert states(stage, four)[0] == ("QUEUED" if code else "cancelled")
 
 
-@pytest.mark.parametrize("args", [[], ["job-1", "--all"], ["job-1", "--label", "a"], ["--all", "--label", "a"]])
+@pytest.mark.parametrize(
+    "args", [[], ["job-1", "--all"], ["job-1", "--label", "a"], ["--all", "--label", "a"], ["--all", "--batch", "b"]]
+)
 def test_cancel_wants_one_way_of_choosing(stage: Stage, args: list[str]) -> None:
     stage.add()
     result = stage.jaas("cancel", "--yes", *args)
     assert result.exit_code == 2
-    assert "give ids, or --label, or --all" in result.stderr
+    assert "give ids, or --label, or --batch, or --all" in result.stderr
     assert stage.ledger.get("job-1").state == "QUEUED"
 
 
@@ -303,8 +376,8 @@ def test_set_changes_what_it_names_and_nothing_else(
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        ([], "give ids, or choose with --cause and --label"),
-        (["job-1", "--cause", "oom"], "give ids, or choose with --cause and --label"),
+        ([], "give ids, or choose with --cause, --label and --batch"),
+        (["job-1", "--cause", "oom"], "give ids, or choose with --cause, --label and --batch"),
         (["--cause", "bad-luck"], "bad-luck"),
         (["--set", "memory", "job-1"], "--set: write FIELD=VALUE, such as memory=2G"),
         (["--set", "colour=red", "job-1"], "'colour' cannot be set; there are memory, cpus, image, limits.memory"),
@@ -312,7 +385,7 @@ def test_set_changes_what_it_names_and_nothing_else(
         (["--set", "command=x", "job-1"], "'command' cannot be set"),
         (["--set", "memory=lots", "job-1"], "limits.memory: "),
         (["--set", "image=UPPER", "job-1"], "image: "),
-        (["job-2"], "job job-2 is QUEUED; only a job that has ended can be replayed"),
+        (["job-1", "job-2"], "job job-2 is QUEUED; only a job that has ended can be replayed"),
     ],
 )
 def test_what_cannot_be_replayed_so_is_said_in_a_sentence(stage: Stage, args: list[str], text: str) -> None:
@@ -330,6 +403,14 @@ def test_replay_of_an_unknown_job_does_not_keep_it_from_the_others(stage: Stage)
     result = stage.jaas("replay", "-q", "nope", job_id)
     assert result.exit_code == 125
     assert stage.ledger.get(job_id).replayed_by == result.stdout.strip()
+
+
+def test_replay_takes_each_job_once_and_to_its_own_queue(stage: Stage) -> None:
+    stage.ledger.create("nightly-1", JobSpec(image="a"), "nightly")
+    stage.launch("nightly-1")
+    stage.ledger.finish("nightly-1", HOLDER, [ended(code=4)])
+    (made,) = stage.jaas("replay", "-q", "nightly-1", "nightly-1").stdout.split()
+    assert stage.ledger.get(made).queue == "nightly"
 
 
 def test_everything_that_set_takes_is_documented() -> None:
@@ -350,10 +431,13 @@ def test_a_dry_run_says_where_it_would_fit_and_enqueues_nothing(stage: Stage, co
     assert table == [
         ["NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT"],
         ["n1", "yes", "4", "8,192 MiB"],
-        ["n2", "no", "4", "1,024 MiB", "2.0 GiB of memory reserved, 1.0 GiB free"],
+        ["n2", "no", "4", "1,024 MiB", "2.0 GiB of memory wanted, 1.0 GiB free"],
         ["n3", "no", "4", "8,192 MiB", "its availability is drain"],
     ]
-    assert result.stderr == "jaas: the description is valid; it fits on 1 of 3 nodes; nothing was enqueued\n"
+    assert result.stderr == (
+        "jaas: the description is valid; it fits on 1 of 3 nodes (insufficient memory on 1 node, drained or paused on "
+        "1 node); nothing was enqueued\n"
+    )
     assert stage.ledger.ids() == []
 
 
@@ -364,7 +448,7 @@ def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
     assert json.loads(result.stdout) == {
         "fits": True,
         "nodes": [
-            {"hostname": "n1", "fits": True, "reasons": [], "free_cpus": 4.0, "free_memory": 8 * GIB},
+            {"hostname": "n1", "fits": True, "lacks": [], "reasons": [], "free_cpus": 4.0, "free_memory": 8 * GIB},
         ],
         "spec": {"version": 1, "image": "alpine", "env": {"PASSWORD": "***"}},
     }

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.explain import Cluster, Explanation, Node, NodeFit, avoided_nodes, explain, placement
-from jaas_submit.records import Attempt, JobRecord
+from jaas_submit.explain import Awaited, Explanation, Surroundings, WorkerLoad, explain
+from jaas_submit.placement import Cluster, Node, NodeFit, avoided_nodes, placement, what_is_lacking
+from jaas_submit.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.retry_policy import RetryPolicy
 from jaas_submit.spec import JobSpec, Resources
 from jaas_submit.states import TERMINAL, Cause, JobState
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+HOLDER = "host-1-x"
 GIB = 2**30
+QUEUED, PENDING, RUNNING, BACKOFF = JobState.QUEUED, JobState.PENDING, JobState.RUNNING, JobState.BACKOFF
 
 
 def node(name: str = "n1", **fields: Any) -> Node:
@@ -38,52 +41,159 @@ def record(state: JobState, *attempts: Attempt, **fields: Any) -> JobRecord:
     usual = {
         "spec": JobSpec(image="alpine"),
         "queue": "jaas",
+        "holder": HOLDER if state in {JobState.LAUNCHING, PENDING, RUNNING} else "",
         "created_at": NOW - timedelta(seconds=100),
         "updated_at": NOW - timedelta(seconds=30),
     }
     return JobRecord(id="j1", state=state, attempts=attempts, **{**usual, **fields})
 
 
-def said(job: JobRecord, *nodes: Node, ahead: int = 0, workers: int = 2) -> list[str]:
-    return list(explain(job, cluster(*nodes) if nodes else None, ahead, workers, NOW).sentences)
+def worker(number: int = 1, **fields: Any) -> WorkerLoad:
+    """Return worker 1, which holds the jobs that somebody holds, or another one."""
+    usual = {"holder": HOLDER if number == 1 else f"w{number}", "queue": "jaas", "node": f"n{number}"}
+    return WorkerLoad(**{**usual, "max_in_flight": 9, "window": 3, **fields})
+
+
+def around(*nodes: Node, workers: int | list[WorkerLoad] = 2, **fields: Any) -> Surroundings:
+    up = [worker(n + 1) for n in range(workers)] if isinstance(workers, int) else workers
+    return Surroundings(cluster=cluster(*nodes) if nodes else None, workers=tuple(up), **fields)
+
+
+def said(job: JobRecord, *nodes: Node, **fields: Any) -> list[str]:
+    return list(explain(job, around(*nodes, **fields), NOW).sentences)
 
 
 # -- a job that waits -------------------------------------------------------------------------------------------------
 
-QUEUED, PENDING, RUNNING, BACKOFF = JobState.QUEUED, JobState.PENDING, JobState.RUNNING, JobState.BACKOFF
+
+FULL, STARTING = {"in_flight": 9}, {"in_flight": 5, "starting": 3}
+NO_WORKER = "No worker is up: start one on a manager node (`jaas worker`, or the stack)."
+IN_FLIGHT = "with as many jobs in flight as JAAS_MAX_IN_FLIGHT allows; one that ends makes room."
+AT_ONCE = "starting as many containers at once as the launch window holds; one that runs makes room."
+
+# Jobs ahead; workers; the limit; all sentences but the first.
+PLACES: dict[str, tuple[int, list[WorkerLoad], str | None, list[str]]] = {
+    "no worker": (0, [], None, [NO_WORKER]),
+    "no worker, and others wait, too": (7, [], None, [NO_WORKER]),
+    "the next one": (0, [worker(), worker(2)], None, ["2 workers are up and it is the next one in queue 'jaas'."]),
+    "not the next one": (7, [worker(in_flight=8)], None, ["1 worker is up and taking jobs in order."]),
+    "workers of another queue": (
+        0,
+        [worker(queue="nightly"), worker(2, queue="nightly")],
+        None,
+        ["No worker takes queue 'jaas'; 2 workers are up, for 'nightly': start one with JAAS_QUEUE=jaas."],
+    ),
+    "one that takes it beside others": (
+        1,
+        [worker(), worker(2, queue="nightly", **FULL)],
+        None,
+        ["1 worker is up and taking jobs in order."],
+    ),
+    "full": (
+        7,
+        [worker(**FULL), worker(2, in_flight=10)],
+        "max_in_flight",
+        [
+            f"2 workers are up, {IN_FLIGHT}",
+            *("  n1: 9 of 9 jobs in flight, 0 of 3 starting", "  n2: 10 of 9 jobs in flight, 0 of 3 starting"),
+        ],
+    ),
+    "starting": (
+        0,
+        [worker(**STARTING)],
+        "max_starting",
+        [f"1 worker is up, {AT_ONCE}", "  n1: 5 of 9 jobs in flight, 3 of 3 starting"],
+    ),
+    "full and starting": (
+        1,
+        [worker(**STARTING), worker(2, **FULL)],
+        "max_starting",
+        [
+            f"2 workers are up, {AT_ONCE}",
+            *("  n1: 5 of 9 jobs in flight, 3 of 3 starting", "  n2: 9 of 9 jobs in flight, 0 of 3 starting"),
+        ],
+    ),
+    "an engine that is away": (
+        1,
+        [worker(engine_away="the engine does not answer.")],
+        "engine",
+        ["1 worker is up and takes no new jobs: the engine does not answer."],
+    ),
+    "one of two has room": (1, [worker(**FULL), worker(2)], None, ["2 workers are up and taking jobs in order."]),
+    "an older worker, which tells no limits": (
+        0,
+        [WorkerLoad(holder="w", in_flight=5)],
+        None,
+        ["1 worker is up and it is the next one in queue 'jaas'."],
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("ahead", "workers", "first", "second"),
-    [
-        (0, 0, "0 jobs submitted earlier are still", "No worker is up: start one"),
-        (7, 0, "7 jobs submitted earlier are still", "No worker is up: start one"),
-        (1, 1, "1 job submitted earlier is still", "1 worker is up and taking jobs in order, as JAAS_MAX_IN_FLIGHT"),
-        (7, 3, "7 jobs submitted earlier are still", "3 workers are up and taking jobs in order, as"),
-        (0, 3, "0 jobs submitted earlier are still", "the next one in queue 'jaas'; see that one consumes that queue"),
-    ],
-)
-def test_a_queued_job_is_told_its_place_and_who_would_take_it(
-    ahead: int, workers: int, first: str, second: str
-) -> None:
-    sentences = said(record(QUEUED), ahead=ahead, workers=workers)
-    assert sentences[0].startswith("It has been queued for 30 seconds; ")
-    assert first in sentences[0]
-    assert second in sentences[1]
-    assert len(sentences) == 2
-    assert explain(record(QUEUED), None, ahead, workers, NOW).ahead == ahead
+@pytest.mark.parametrize("name", PLACES)
+def test_a_queued_job_is_told_its_place_and_which_limit_holds_it(name: str) -> None:
+    ahead, workers, limit, expected = PLACES[name]
+    told = explain(record(QUEUED), around(ahead=ahead, workers=workers), NOW)
+    jobs = "1 job submitted earlier is" if ahead == 1 else f"{ahead} jobs submitted earlier are"
+    assert told.sentences == (f"It has been queued for 30 seconds; {jobs} still in the queue.", *expected)
+    assert (told.ahead, told.limit) == (ahead, limit)
+    assert told.workers == tuple(one for one in workers if one.queue != "nightly")
 
 
-def test_a_waiting_job_says_what_for() -> None:
+def test_many_workers_are_not_all_named() -> None:
+    sentences = said(record(QUEUED), workers=[worker(n, **FULL) for n in range(1, 15)])
+    assert [text.split(":")[0] for text in sentences[2:]] == [*(f"  n{n}" for n in range(1, 11)), "  and 4 more"]
+
+
+def test_a_job_that_comes_after_others_is_told_which_of_them_have_not_ended() -> None:
+    after = [
+        Awaited(name="job a", on="success", state="RUNNING", ended=False),
+        Awaited(name="job b", on="finish", state="SUCCEEDED", ended=True),
+        Awaited(name="batch c", on="failure", state="open, 3 of 10 jobs ended", ended=False),
+    ]
+    told = explain(record(JobState.WAITING), around(after=after), NOW)
+    assert told.sentences == (
+        "For 30 seconds it has waited for what it comes after: 2 of 3 have not ended.",
+        "  job a is RUNNING (it must succeed)",
+        "  batch c is open, 3 of 10 jobs ended (it must fail)",
+    )
+    assert told.limit == "after"
+    many = [Awaited(name=f"job {n}", on="finish", state="QUEUED", ended=False) for n in range(13)]
+    sentences = said(record(JobState.WAITING), after=many)
+    assert sentences[1] == "  job 0 is QUEUED (however it ends)"
+    assert (len(sentences), sentences[-1]) == (12, "  and 3 more")
+
+
+@pytest.mark.parametrize(("line", "before"), [(0, "0 jobs of the batch are"), (1, "1 job of the batch is")])
+def test_a_job_that_waits_for_its_batch_is_told_its_place_in_line(line: int, before: str) -> None:
+    batch = BatchRecord(id="b", created_at=NOW, max_parallel=4)
+    told = explain(record(JobState.WAITING, batch="b"), around(batch=batch, line=line), NOW)
+    assert told.sentences == (
+        "For 30 seconds it has waited for a place in batch b, which may have 4 active jobs at once (max_parallel).",
+        f"{before} before it.",
+    )
+    assert told.limit == "max_parallel"
+
+
+def test_a_waiting_job_of_an_older_record_says_what_it_may_be() -> None:
     (sentence,) = said(record(JobState.WAITING))
     assert sentence == "For 30 seconds it has waited for the jobs that it comes after, or for a place in its batch."
 
 
-def test_a_launching_job_names_its_worker() -> None:
-    assert said(record(JobState.LAUNCHING, holder="host-1-x")) == [
-        "Worker host-1-x is creating its service, for 30 seconds now."
+def test_a_launching_job_names_its_worker_and_what_a_long_launch_means() -> None:
+    assert said(record(JobState.LAUNCHING)) == ["Worker host-1-x is creating its service, for 30 seconds now."]
+    long = said(record(JobState.LAUNCHING, updated_at=NOW - timedelta(minutes=3)))
+    assert long[1:] == [
+        "That takes moments as a rule: engine or registry do not answer, and the worker's log says more."
     ]
-    assert said(record(JobState.LAUNCHING))[0].startswith("Worker (none now) is creating")
+
+
+@pytest.mark.parametrize("state", [JobState.LAUNCHING, PENDING, RUNNING])
+def test_a_job_whose_worker_is_gone_says_so(state: JobState) -> None:
+    taken_over = "another worker takes the job over in moments."
+    assert not any("gone" in text for text in said(record(state)))
+    assert any(text.endswith(taken_over) for text in said(record(state), workers=[worker(2)]))
+    assert f"Its worker is gone; what is in the swarm goes on. {NO_WORKER}" in said(record(state), workers=0)
+    assert any(text.endswith(taken_over) for text in said(record(state, holder="")))
 
 
 def test_a_pending_job_says_what_the_swarm_says_which_nodes_there_are_and_that_nothing_ends_its_wait() -> None:
@@ -101,13 +211,14 @@ def test_a_pending_job_says_what_the_swarm_says_which_nodes_there_are_and_that_n
         "Its service exists; no container has run for 30 seconds.",
         "What the swarm says: no suitable node (insufficient resources on 1 node; scheduling constraints not satisfied "
         "on 1 node).",
-        "By the nodes as they were 12 seconds ago, it fits on none of them.",
-        "  n1: 4.0 GiB of memory reserved, 2.0 GiB free; 2 cores reserved, 1 free (1 cores and 2.0 GiB free)",
+        "By the nodes as they were 12 seconds ago, it fits on none of them: insufficient memory on 1 node, "
+        "insufficient cores on 1 node, constraint not met on 1 node, not ready on 1 node.",
+        "  n1: 4.0 GiB of memory wanted, 2.0 GiB free; 2 cores wanted, 1 free (1 core and 2.0 GiB free)",
         "  n2: constraint node.labels.disk==ssd is not met (it has hdd) (4 cores and 8.0 GiB free)",
         "  n3: it is down (4 cores and 8.0 GiB free)",
         "It waits without a limit: it has neither pending_timeout nor deadline.",
     ]
-    fits = explain(job, cluster(*nodes, node("n4", labels={"disk": "SSD"})), 0, 1, NOW)
+    fits = explain(job, around(*nodes, node("n4", labels={"disk": "SSD"})), NOW)
     assert "it fits on n4." in str(fits)
     assert [(fit.hostname, fit.fits) for fit in fits.nodes] == [
         ("n1", False),
@@ -169,8 +280,10 @@ def test_a_job_between_two_attempts_says_which_rule_decided_and_when_the_next_co
         "Attempt 1 ended on n1 with exit code 75: its process ended by itself (cause exit; task: non-zero exit (75)). "
         "What followed was decided so: rule 1 (retry) matched; 1 of 3 max_attempts used.",
     ]
-    told = explain(job, None, 0, 1, NOW)
+    told = explain(job, around(), NOW)
     assert told.next_attempt_at == job.due_at
+    assert told.decision == "rule 1 (retry) matched; 1 of 3 max_attempts used"
+    assert said(job, workers=0)[1] == NO_WORKER
     assert "due now" in said(record(BACKOFF, ended, due_at=NOW - timedelta(seconds=2)))[0]
 
 
@@ -227,7 +340,7 @@ CAUSES: dict[Cause, tuple[str, str]] = {
     Cause.UNSCHEDULABLE: ("no node could take it (cause unschedulable", "change constraints or reservations"),
     Cause.LAUNCH: ("its container could not be started (cause launch", "check command, mounts, networks"),
     Cause.NODE_LOST: ("its node went away (cause node_lost", "on_node_lost"),
-    Cause.PREEMPTED: ("the swarm took it off its node (cause preempted", "max_cluster_retries"),
+    Cause.PREEMPTED: ("its node had to give it up (cause preempted", "max_cluster_retries"),
     Cause.RUN_TIMEOUT: ("it ran for too long (cause run_timeout", "raise run_timeout"),
     Cause.PENDING_TIMEOUT: ("it did not start in time (cause pending_timeout", "raise pending_timeout"),
     Cause.DEADLINE: ("its deadline came (cause deadline", "raise deadline"),
@@ -246,7 +359,16 @@ def test_each_cause_is_explained_in_words_with_what_may_help(cause: Cause) -> No
     words, advice = CAUSES[cause]
     state = {Cause.CANCELLED: JobState.CANCELLED, Cause.SKIPPED: JobState.SKIPPED}.get(cause, JobState.FAILED)
     verb = {JobState.CANCELLED: "was cancelled", JobState.SKIPPED: "was skipped", JobState.FAILED: "failed"}[state]
-    end = attempt(cause=cause, state=state, exit_code=4, reason="why", node="n1", container_id="c", decision="rule 9")
+    end = attempt(
+        cause=cause,
+        state=state,
+        exit_code=4,
+        reason="why",
+        node="n1",
+        container_id="c",
+        decision="rule 9",
+        oom_killed=True,
+    )
     first, decision, *helps = said(record(state, end))
     assert first.startswith(f"It {verb} on n1: {words}")
     assert first.endswith(", exit code 4; why).")
@@ -255,13 +377,25 @@ def test_each_cause_is_explained_in_words_with_what_may_help(cause: Cause) -> No
     assert all(text.startswith("What may help: ") and advice in text for text in helps)
 
 
-def test_a_kill_may_have_been_for_memory_also_where_the_engine_does_not_say_so() -> None:
-    def helps(cause: Cause, code: int) -> str:
-        return said(record(JobState.FAILED, attempt(cause=cause, exit_code=code, container_id="c")))[-1]
+# Cause and exit code; whether the engine said that it was for memory; the words.
+KILLS: list[tuple[Cause, int, bool, str]] = [
+    (Cause.OOM, 137, True, "the kernel killed it for its memory (cause oom, exit code 137)"),
+    (Cause.OOM, 137, False, "most likely for its memory, though no engine said so (cause oom, exit code 137)"),
+    (Cause.EXIT, 137, False, "its process was ended by SIGKILL, as its exit code says (cause exit, exit code 137)"),
+    (Cause.EXIT, 143, False, "its process was ended by SIGTERM, as its exit code says (cause exit, exit code 143)"),
+    (Cause.EXIT, 128, False, "its process ended by itself (cause exit, exit code 128)"),
+    (Cause.EXIT, 255, False, "its process ended by itself (cause exit, exit code 255)"),
+    (Cause.RUN_TIMEOUT, 137, False, "it ran for too long (cause run_timeout, exit code 137)"),
+]
 
-    assert "it may have run out of memory" in helps(Cause.EXIT, 137)
-    assert "it may have run out of memory" not in helps(Cause.EXIT, 136)
-    assert "it may have run out of memory" not in helps(Cause.RUN_TIMEOUT, 137)
+
+@pytest.mark.parametrize(("cause", "code", "confirmed", "words"), KILLS)
+def test_what_is_only_likely_is_not_said_to_be_known(cause: Cause, code: int, confirmed: bool, words: str) -> None:
+    end = attempt(cause=cause, exit_code=code, container_id="c", oom_killed=confirmed)
+    told = said(record(JobState.FAILED, end))
+    assert words in told[0]
+    assert any("137 is a SIGKILL: somebody sent it" in text for text in told) == (cause is Cause.EXIT and code == 137)
+    assert words.partition(" (")[0] in said(record(BACKOFF, end))[1]
 
 
 def test_a_success_is_said_shortly_also_when_it_came_late() -> None:
@@ -324,7 +458,7 @@ ATTEMPTS = st.builds(
 def test_every_record_is_explained_with_whole_sentences(
     state: JobState, attempts: list[Attempt], detail: str, known: bool
 ) -> None:
-    told = explain(record(state, *attempts, detail=detail), cluster(node()) if known else None, 1, 1, NOW)
+    told = explain(record(state, *attempts, detail=detail), around(*[node()] * known, ahead=1), NOW)
     assert told.sentences
     assert all(text.startswith("  ") or text.endswith((".", ").")) for text in told.sentences)
     assert "None" not in str(told)
@@ -418,12 +552,12 @@ ROOM: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"free_cpus": 0, "free_memory": 0}, ""),
     ({"cpus": 4}, {}, ""),
     ({"memory": "8G"}, {}, ""),
-    ({"cpus": 4.001}, {}, "4.001 cores reserved, 4 free"),
-    ({"memory": 8 * GIB + 1}, {}, "8.0 GiB of memory reserved, 8.0 GiB free"),
+    ({"cpus": 4.001}, {}, "4.001 cores wanted, 4 free"),
+    ({"memory": 8 * GIB + 1}, {}, "8.0 GiB of memory wanted, 8.0 GiB free"),
     ({"cpus": 0.3}, {"free_cpus": 0.1 + 0.2 - 1e-12}, ""),  # sums of such numbers are never exact
-    ({"cpus": 1}, {"free_cpus": 0.5}, "1 cores reserved, 0.5 free"),
-    ({"memory": "10M"}, {"free_memory": 1024}, "10.0 MiB of memory reserved, 1.0 KiB free"),
-    ({"memory": "10M"}, {"free_memory": -5}, "10.0 MiB of memory reserved, -5 B free"),
+    ({"cpus": 1}, {"free_cpus": 0.5}, "1 cores wanted, 0.5 free"),
+    ({"memory": "10M"}, {"free_memory": 1024}, "10.0 MiB of memory wanted, 1.0 KiB free"),
+    ({"memory": "10M"}, {"free_memory": -5}, "10.0 MiB of memory wanted, -5 B free"),
 ]
 
 
@@ -462,6 +596,12 @@ def test_each_node_has_all_its_reasons() -> None:
         spec, cluster(node("n1", state="down"), node("n2", role="manager", labels={"x": "y"}, free_cpus=9))
     )
     assert [len(one.reasons) for one in found] == [5, 1]
+    assert [one.lacks for one in found] == [("state", "constraint", "memory", "cpus"), ("memory",)]
+    assert what_is_lacking(found) == (
+        "insufficient memory on 2 nodes, insufficient cores on 1 node, constraint not met on 1 node, "
+        "not ready on 1 node"
+    )
+    assert what_is_lacking([]) == ""
     assert [one.hostname for one in found] == ["n1", "n2"]
     assert placement(spec, cluster()) == ()
 

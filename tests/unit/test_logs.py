@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.records import LogLine, Logs, LogStatus
 from jaas_worker.engine import Frame
-from jaas_worker.logs import collect, read_logs
+from jaas_worker.logs import collect, marked, read_logs
 from tests.support.fake_swarm import FakeSwarm
 
 STAMP = "2026-11-23T12:00:00.000000001Z"
@@ -250,6 +251,18 @@ def test_logs_survive_packing(lines: list[LogLine], status: LogStatus, reason: s
     assert again == logs
     assert all(isinstance(line, LogLine) for line in again.lines)
     assert again.status is status
+
+
+def test_a_line_of_our_own_comes_behind_the_containers() -> None:
+    line = partial(LogLine, STAMP)
+    mark = LogLine("", "stderr", "[... stopped ...]\n")
+    for lines, last in (
+        ((), mark),
+        ((line("stderr", "whole\n"), line("stdout", "no end")), mark),
+        ((line("stderr", "no end"), line("stdout", "whole\n")), mark._replace(text="\n" + mark.text)),
+    ):
+        logs = marked(Logs(lines, LogStatus.TRUNCATED, "why"), "stopped")
+        assert logs == Logs((*lines, last), LogStatus.TRUNCATED, "why")
 
 
 def test_packing_makes_smaller() -> None:

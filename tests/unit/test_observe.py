@@ -50,6 +50,7 @@ CONFLICT = 'Conflict. The container name "/jaas-x-1.1.j5kaz" is already in use b
 UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
 
 BOX = "container-1"
+MIB = 2**20
 
 
 def task(state: str, container: str | None = BOX, exit_code: int | None = None, error: str = "") -> TaskView:
@@ -132,6 +133,36 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
 ]
 
 
+# The task; its times; why it was stopped; its memory limit; cause, whether an engine said so, the reason's end.
+KILLS: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, int | None, Cause, bool, str]] = [
+    (non_zero(137), OOM, None, 16 * MIB, Cause.OOM, True, "exit (137): out of memory, says the engine"),
+    (non_zero(137), OOM, None, None, Cause.OOM, True, "exit (137): out of memory, says the engine"),
+    (non_zero(1), OOM, None, 16 * MIB, Cause.OOM, True, "exit (1): out of memory, says the engine"),
+    (non_zero(137), TIMES, None, 16 * MIB, Cause.OOM, False, "exit (137): SIGKILL under a memory limit"),
+    (non_zero(137), None, None, 16 * MIB, Cause.OOM, False, "exit (137): SIGKILL under a memory limit"),
+    (non_zero(137), None, None, None, Cause.EXIT, False, "exit (137)"),
+    (non_zero(136), None, None, 16 * MIB, Cause.EXIT, False, "exit (136)"),
+    (task("failed", exit_code=137, error=UNHEALTHY), None, None, 16 * MIB, Cause.EXIT, False, "unhealthy container"),
+    (task("shutdown", exit_code=137), OOM, TOO_LONG, 16 * MIB, Cause.RUN_TIMEOUT, False, "ran longer than 5 s"),
+    (task("shutdown", exit_code=137), None, None, 16 * MIB, Cause.PREEMPTED, False, "or no longer allowed)"),
+]
+
+
+@pytest.mark.parametrize(("seen", "times", "stop", "limit", "cause", "confirmed", "reason"), KILLS)
+def test_137_is_for_memory_where_an_engine_says_so_or_there_was_a_limit(
+    seen: TaskView,
+    times: ContainerTimes | None,
+    stop: StopRequest | None,
+    limit: int | None,
+    cause: Cause,
+    confirmed: bool,
+    reason: str,
+) -> None:
+    outcome = outcome_of(seen, "node", None, times, stop, memory_limit=limit)
+    assert (outcome.cause, outcome.oom_killed) == (cause, confirmed)
+    assert outcome.reason.endswith(reason)
+
+
 def _title(value: object) -> str:
     if isinstance(value, TaskView):
         return f"{value.state}-{value.exit_code}"
@@ -155,7 +186,7 @@ def test_the_outcome(
     if stop and cause is stop.cause:
         assert outcome.reason == stop.reason
     elif seen.error:
-        assert outcome.reason == seen.error
+        assert outcome.reason.startswith(seen.error)
 
 
 def times_until(finished: str) -> ContainerTimes:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import SpecError
-from jaas_submit.explain import Node
+from jaas_submit.placement import Node
 from jaas_submit.records import Attempt
 from jaas_submit.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec, Resources

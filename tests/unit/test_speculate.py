@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jaas_submit import Attempt, BatchRecord, Cause, JobRecord, JobSpec, JobState, RetryPolicy, SpecError, Speculation
-from jaas_submit.explain import Cluster, Node
+from jaas_submit.placement import Cluster, Node
 from jaas_submit.speculation import copy_id_of
 from jaas_worker.speculate import copy_spec, slow_jobs
 

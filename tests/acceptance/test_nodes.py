@@ -1,0 +1,171 @@
+"""Several nodes: what `explain` says of each, who is kept away from a node that failed, and a node that is drained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from jaas_submit import Cause, Client, JobHandle, JobState
+from jaas_submit.retry_policy import Backoff, RetryPolicy
+from jaas_submit.spec import JobSpec, Resources
+from tests.acceptance.conftest import LabNodes
+from tests.support.jobs import LONG, ended, until
+from tests.support.redis_server import OwnRedis
+from tests.support.wait import eventually
+from tests.support.witness import TEST_IMAGE, Witness
+from tests.support.worker import Installation
+
+pytestmark = [pytest.mark.lab, pytest.mark.redis, pytest.mark.timeout(300)]
+
+NODES = ("node1", "node2", "node3")
+AT_ONCE = Backoff(kind="constant", delay=0, jitter="none")
+GIB = 2**30
+FREE = GIB
+"""Bytes that are left to reserve on a full node."""
+
+SSD, FULL, FILLER = "t-disk", "t-full", "t-filler"
+
+
+@pytest.fixture(scope="module")
+def nodes(lab: LabNodes) -> Iterator[LabNodes]:
+    """Nodes 1 and 2 have a disk of the kind that is wanted, and hardly any memory that is not reserved."""
+    for node in NODES[:2]:
+        lab.docker("node", "update", "--label-add", f"{SSD}=ssd", "--label-add", f"{FULL}=yes", node)
+    memory = int(lab.docker("node", "inspect", "--format", "{{.Description.Resources.MemoryBytes}}", "self"))
+    create = ("service", "create", "--detach", "--no-resolve-image", "--name", FILLER, "--mode", "global")
+    most = ("--reserve-memory", str(memory - FREE), "--constraint", f"node.labels.{FULL}==yes")
+    lab.docker(*create, *most, TEST_IMAGE, "sleep", "3600")
+    try:
+        eventually(lambda: len(lab.docker("service", "ps", "--quiet", FILLER).split()) == 2, LONG)
+        yield lab
+    finally:
+        if FILLER in lab.docker("service", "ls", "--format", "{{.Name}}").split():
+            lab.docker("service", "rm", FILLER)
+        for node in NODES[:2]:
+            lab.docker("node", "update", "--label-rm", SSD, "--label-rm", FULL, node)
+
+
+@pytest.fixture(scope="module")
+def jaas(nodes: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation with one worker, which has seen the nodes at its start."""
+    redis = OwnRedis(tmp_path_factory.mktemp("redis")).start()
+    folder = tmp_path_factory.mktemp("workers")
+    home = Installation(redis.url, nodes.hosts[0], f"t-{uuid.uuid4().hex[:12]}", folder, remove_delay=0)
+    worker = home.worker().start()
+    eventually(home.ledger.cluster, LONG, lambda: worker.log)
+    yield home
+    home.close()
+    redis.kill()
+
+
+@pytest.fixture(scope="module")
+def client(jaas: Installation) -> Iterator[Client]:
+    with Client(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def failing(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[JobHandle, Witness]:
+    """A job that fails on each of its nodes, meanwhile."""
+    witness = Witness(tmp_path_factory.mktemp("failing"))
+    careful = RetryPolicy(max_attempts=4, avoid_failed_nodes=True, backoff=AT_ONCE)
+    return client.submit(witness.spec("exit 5", retry=careful)), witness
+
+
+def dry_run(jaas: Installation, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jaas_submit.cli", "submit", "--dry-run", "--json", *options, TEST_IMAGE]
+    return subprocess.run(command, capture_output=True, text=True, env=jaas.environment(), timeout=LONG, check=False)
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_job_that_fits_nowhere_is_told_what_each_node_lacks_until_one_has_it(
+    jaas: Installation, client: Client, nodes: LabNodes, witness: Witness
+) -> None:
+    wants = f"node.labels.{SSD}==ssd"
+    spec = witness.spec(constraints=[wants], reservations=Resources(memory=2 * GIB))
+    lacking = "insufficient memory on 2 nodes, constraint not met on 1 node"
+    before = dry_run(jaas, "-c", wants, "--reserve-memory", "2G")
+    assert (before.returncode, json.loads(before.stdout)["fits"]) == (1, False)
+    assert f"it fits on 0 of 3 nodes ({lacking}); nothing was enqueued" in before.stderr
+
+    handle = client.submit(spec)
+    eventually(lambda: handle.record().detail.startswith("no suitable node"), LONG, lambda: str(handle.record()))
+    told = client.explain(handle.id)
+    assert told.sentences[1] == (
+        "What the swarm says: no suitable node (insufficient resources on 2 nodes; scheduling constraints not "
+        "satisfied on 1 node)."
+    )
+    assert told.sentences[2].endswith(f", it fits on none of them: {lacking}.")
+    by_name = {node.hostname: node for node in told.nodes}
+    assert {name: node.lacks for name, node in by_name.items()} == {
+        "node1": ("memory",),
+        "node2": ("memory",),
+        "node3": ("constraint",),
+    }
+    assert [node.free_memory for name, node in by_name.items() if name != "node3"] == [FREE, FREE]
+    assert by_name["node3"].free_memory > 2 * GIB
+    for line in (
+        "  node1: 2.0 GiB of memory wanted, 1.0 GiB free (",
+        f"  node3: constraint {wants} is not met (it has none) (",
+    ):
+        assert any(text.startswith(line) for text in told.sentences), told
+    assert json.loads(before.stdout)["nodes"] == [node.model_dump(mode="json") for node in told.nodes]
+
+    nodes.docker("service", "rm", FILLER)
+    result = ended(client, handle.id)
+    assert (result.ok, result.node in NODES[:2]) == (True, True)
+
+
+def test_the_next_attempt_goes_elsewhere_as_long_as_there_is_an_elsewhere(
+    client: Client, failing: tuple[JobHandle, Witness]
+) -> None:
+    handle, witness = failing
+    result = ended(client, handle.id)
+    assert [(a.cause, a.exit_code) for a in result.attempts] == [(Cause.EXIT, 5)] * 4
+    assert {a.node for a in result.attempts[:3]} == set(NODES)  # the fourth had no node left to go to
+    assert len(witness.starts()) == 4
+
+
+def test_a_drain_takes_a_job_to_another_node_on_the_clusters_account(
+    client: Client, nodes: LabNodes, witness: Witness
+) -> None:
+    moves = RetryPolicy(max_cluster_retries=1, backoff=AT_ONCE)
+    handle = client.submit(witness.spec(witness.held(), retry=moves))
+    until(client, handle.id, JobState.RUNNING)
+    drained = handle.record().node
+    assert drained
+    pinned = JobSpec.parse({**witness.spec(witness.held()).to_wire(), "constraints": [f"node.hostname=={drained}"]})
+    stays = client.submit(pinned)
+    until(client, stays.id, JobState.RUNNING)
+    nodes.docker("node", "update", "--availability", "drain", drained)
+    try:
+        # Nothing is left to the job that may not be tried again ...
+        gave_up = ended(client, stays.id)
+        assert [(a.cause, a.node) for a in gave_up.attempts] == [(Cause.PREEMPTED, drained)]
+        told = client.explain(stays.id).sentences
+        assert told[0].startswith(
+            f"It failed on {drained}: its node had to give it up (cause preempted, exit code 143; "
+        )
+        assert "It is not tried again: no rule matched; 0 of 0 max_cluster_retries used." in told
+        assert "What may help: raise retry.max_cluster_retries." in told
+        # ... and one that may goes on elsewhere.
+        eventually(lambda: len(witness.starts(handle.id)) == 2, LONG, lambda: str(handle.record()))
+    finally:
+        nodes.docker("node", "update", "--availability", "active", drained)
+        witness.open()
+    result = ended(client, handle.id)
+    first, second = result.attempts
+    assert (first.cause, first.node, first.exit_code) == (Cause.PREEMPTED, drained, 143)
+    assert (second.cause, second.exit_code, second.node != drained) == (Cause.EXIT, 0, True)
+    assert client.explain(handle.id).sentences == (
+        f"It succeeded on {second.node} with exit code 0.",
+        f"Attempt 1 ended on {drained} with exit code 143: its node had to give it up (cause preempted; the swarm took "
+        "the container off its node (drained, or no longer allowed)). What followed was decided so: no rule matched; "
+        "0 of 1 max_cluster_retries used.",
+    )
+    assert [line.split()[1] for line in witness.starts(handle.id)] == ["1", "2"]
