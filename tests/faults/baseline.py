@@ -41,7 +41,7 @@ def create_app(url: str, queue: str) -> celery.Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
-        worker_concurrency=12,
+        worker_concurrency=6,
         broker_transport_options={"visibility_timeout": VISIBILITY},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

@@ -275,6 +275,7 @@ class Campaign:
         add = self.history.add
         for event in self.recorder.events():
             add(event.pop("e"), **event)
+        add("dropped", replies=sum(proxy.dropped for proxy in self.bench.engine_proxies))
         if self.mode == "jaas":
             self._collect_jaas()
         else:

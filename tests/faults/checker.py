@@ -95,6 +95,7 @@ class Report:
     jobs: int = 0
     refused: int = 0
     not_injected: int = 0
+    dropped: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     excused: int = 0
@@ -186,6 +187,8 @@ class _Checker:
                     healed[event["fault"]] = event["t"]
                 case "worker" if event["what"] == "end" and not event["expected"]:
                     self.report.worker_ends += 1
+                case "dropped":
+                    self.report.dropped = event["replies"]
                 case "service":
                     self._service(event)
         for number, event in injected.items():
@@ -467,6 +470,7 @@ def table(reports: Sequence[Report]) -> str:
     ):
         rows.append((name, [_rate(report, kind) for report in reports]))
     rows += [
+        ("replies to a service's creation that were dropped", [report.dropped for report in reports]),
         ("faults that could not be injected", [report.not_injected for report in reports]),
         ("outcomes that a node's fault explains", [report.excused for report in reports]),
         ("exit codes that a restarted engine made up (255)", [report.made_up for report in reports]),

@@ -33,9 +33,9 @@ KINDS: Final = {"plain": 60, "unchecked": 8, "foreign": 12, "chord": 6, "cancell
 """Kinds of jobs and their weights; a chord is three jobs."""
 
 
-MOST_WAITING: Final = 16
-"""No orders while so many jobs have not started: how fast a machine starts containers is not what is tested, and in a
-queue that only grows faults do not meet running jobs."""
+MOST_WAITING: Final = 12
+"""No orders while so many jobs wait for a worker: how fast a machine starts containers is not what is tested, and in a
+queue that only grows faults do not meet running jobs. Those that wait for a node that is away are not counted."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Channel(Protocol):
         """Ask for a job's end; return the state it was in."""
 
     def waiting(self) -> int:
-        """Return how many jobs have been submitted and have not started yet; 0 while nobody can tell."""
+        """Return how many jobs have been submitted and are not with the swarm yet; 0 while nobody can tell."""
 
 
 class JaasChannel:
@@ -146,7 +146,7 @@ class JaasChannel:
             counts, messages = ledger.counts(), int(cast("int", ledger.client.llen(self._queue)))
         except (JaasError, redis.RedisError):
             return 0
-        return max(counts[JobState.QUEUED], messages) + counts[JobState.LAUNCHING] + counts[JobState.PENDING]
+        return max(counts[JobState.QUEUED], messages) + counts[JobState.LAUNCHING]
 
 
 class Traffic:
