@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import docker
 import redis
 
 from benchmarks.bare import SPEC
@@ -37,6 +39,18 @@ def _redis(url: str) -> tuple[float, float]:
     return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"]), float(stats["total_commands_processed"])
 
 
+def _raft_index(engine: str) -> float:
+    """Return how many writes the raft log of the swarm has seen: the index that a new object gets."""
+    api: Any = docker.APIClient(base_url=engine, version="auto")
+    try:
+        made = api.create_config(f"bench-{uuid.uuid4().hex[:12]}", b"x")["ID"]
+        index = api.inspect_config(made)["Version"]["Index"]
+        api.remove_config(made)
+    finally:
+        api.close()
+    return float(index)
+
+
 def _engine_pids(options: Options) -> tuple[int, ...]:
     daemon = find_daemon(options.engine)
     return () if daemon is None else tuple(descendants(daemon))
@@ -56,19 +70,21 @@ def _figures(jobs: int, seconds: float, engine: float, manager: float, server: f
 def _bare(options: Options, jobs: int, parallel: int) -> Mapping[str, float]:
     say(f"bench: limit: bare loop, {jobs} jobs, {parallel} at once")
     pids = _engine_pids(options)
-    before = usage(*pids, children=True).cpu
+    before, writes = usage(*pids, children=True).cpu, _raft_index(options.engine)
     command = [sys.executable, "-m", "benchmarks.bare", options.engine, str(jobs), str(parallel)]
     done = subprocess.run(command, cwd=_REPO, capture_output=True, text=True, check=False, timeout=3600)
     if done.returncode:
         raise RuntimeError(f"the bare loop failed:\n{done.stderr}")
     found = json.loads(done.stdout)
-    return _figures(jobs, found["seconds"], usage(*pids, children=True).cpu - before, found["cpu"], 0.0)
+    figures = _figures(jobs, found["seconds"], usage(*pids, children=True).cpu - before, found["cpu"], 0.0)
+    return {**figures, "writes": (_raft_index(options.engine) - writes) / jobs}
 
 
 def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str, float]:
     say(f"bench: limit: jaas, {jobs} jobs, {max_in_flight} in flight at most")
     pids = _engine_pids(options)
     with home(options, max_in_flight=max_in_flight) as (made, worker), client_of(made) as client:
+        writes = _raft_index(options.engine)
         before = usage(*pids, children=True).cpu, usage(worker.pid).cpu, *_redis(options.redis_url)
         began = time.monotonic()
         for handle in client.submit_many([SPEC] * jobs):
@@ -78,9 +94,10 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
         while made.services():  # looked at seldom: the engine's time for it would count as jaas'
             time.sleep(1.0)
         after = usage(*pids, children=True).cpu, usage(worker.pid).cpu, *_redis(options.redis_url)
+    writes = _raft_index(options.engine) - writes
     engine, process, server, commands = (b - a for a, b in zip(before, after, strict=True))
     found = _figures(jobs, seconds, engine, process, server)
-    return {**found, "commands": commands / jobs, "window": told[0]["window"]}
+    return {**found, "commands": commands / jobs, "writes": writes / jobs, "window": told[0]["window"]}
 
 
 class _Limit:
@@ -125,6 +142,7 @@ class _Limit:
             rows += [
                 Row.median(f"jaas, {what}", "Redis' processor time per job", "ms", samples["jaas"]["redis"]),
                 Row.median(f"jaas, {what}", "Redis' commands per job", "", samples["jaas"]["commands"]),
+                Row.median(f"jaas, {what}", "raft writes per job", "", samples["jaas"]["writes"]),
                 Row.median(f"jaas, {what}", "launch window at the end", "services", samples["jaas"]["window"]),
             ]
         rows += _ratios(bounded, f"jaas / bare, {jobs} jobs, {_PARALLEL} in parallel", 0.95)
