@@ -132,8 +132,8 @@ class Engine(Protocol):
             registry: registry whose credentials go along; None means the one the image's name tells.
         """
 
-    def services(self, label: str) -> list[ServiceView]:
-        """Return all services with this label (``key`` or ``key=value``)."""
+    def services(self, label: str, prefix: str = "") -> list[ServiceView]:
+        """Return all services with this label (``key`` or ``key=value``) whose name begins like this."""
 
     def ended_tasks(self, label: str) -> list[TaskView]:
         """Return the tasks of services with this label that ended or are to end."""
@@ -153,8 +153,8 @@ class Engine(Protocol):
     def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
         """Create a swarm config unless there is one of this name; return its id."""
 
-    def configs(self, label: str) -> dict[str, dict[str, str]]:
-        """Return name -> labels of all configs with this label."""
+    def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
+        """Return name -> labels of all configs with this label whose name begins like this."""
 
     def remove_config(self, name: str) -> bool:
         """Remove a config; False when it was gone already."""

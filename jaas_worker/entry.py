@@ -24,6 +24,8 @@ class Delivery(Protocol):
     task_id: str
     traceparent: str
     """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
+    doorbell: bool
+    """The message holds no description: what is to be done is in the job's record, or nowhere."""
 
     def revoked(self) -> bool:
         """Return whether Celery's revoke has named the task since its message arrived."""
@@ -79,6 +81,8 @@ class Entry:
     state: JobState = JobState.QUEUED
     service: str = ""
     service_id: str = ""
+    label: str = ""
+    """Selects the services of the worker that asked for this one; empty where it has no such label."""
     node: str | None = None
     started_at: datetime | None = None
     labels: dict[str, str] = field(default_factory=dict)

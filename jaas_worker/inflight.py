@@ -190,6 +190,11 @@ class InFlight:
         """Return whether this worker has the job in its hands, be it only waiting."""
         return job_id in self.entries
 
+    def follows(self, job_id: str, service: str) -> bool:
+        """Return whether a service, by its name, is the one that this worker follows for a job."""
+        entry = self.entries.get(job_id)
+        return entry is not None and entry.phase is Phase.TRACKED and entry.service == service
+
     def stats(self) -> dict[str, int]:
         """Return how many jobs wait in this worker, are starting, may be starting, and are in flight."""
         with self.lock:

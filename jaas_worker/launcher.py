@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_WORKER, service_name
 from jaas_submit.spec import JobSpec
 from jaas_worker.engine import Engine, ServiceView
 from jaas_worker.inputs import InputFile
@@ -18,7 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def create_or_adopt(
-    engine: Engine, spec: JobSpec, job_id: str, attempt: int, marks: Mapping[str, str], file: InputFile | None = None
+    engine: Engine,
+    spec: JobSpec,
+    job_id: str,
+    attempt: int,
+    marks: Mapping[str, str],
+    file: InputFile | None = None,
+    worker: str = "",
 ) -> ServiceView:
     """Return the attempt's service, creating it where it does not exist yet. Idempotent.
 
@@ -32,6 +38,7 @@ def create_or_adopt(
         attempt: counted from 1.
         file: the job's input; None where it has none.
         marks: labels that tell whose job it is, and of which description (see ``service_request``).
+        worker: this worker process, for a label; a service that another worker asked for keeps the other's.
 
     Raises:
         EngineRefused: the engine will never take this description.
@@ -47,10 +54,11 @@ def create_or_adopt(
     if file is not None:
         place = InputPlace(file.path, source=file.source)
         if file.data:
-            labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
-            place = InputPlace(file.path, engine.create_config(name, labels, file.data), name)
+            of_config = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
+            place = InputPlace(file.path, engine.create_config(name, of_config, file.data), name)
     try:
-        created = engine.create(service_request(spec, job_id, attempt, marks, secret_ids, place), spec.registry)
+        labels = {**marks, LABEL_WORKER: worker} if worker else marks
+        created = engine.create(service_request(spec, job_id, attempt, labels, secret_ids, place), spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.
         found = engine.find(name)

@@ -12,13 +12,13 @@ from typing import Any
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import ClaimAction
-from jaas_submit.names import LABEL_SPEC_HASH, service_name
+from jaas_submit.names import LABEL_SPEC_HASH, LABEL_WORKER, service_name
 from jaas_submit.placement import Node
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
-from jaas_worker.engine import ResolvedImage
+from jaas_worker.engine import ResolvedImage, ServiceView
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.failpoints import failpoint
 from jaas_worker.finishing import Finishing
@@ -71,7 +71,7 @@ class Launching:
         failpoint("claim.before")
         claim = ledger.claim(entry.job_id, self._context.holder)
         failpoint("claim.after")
-        if claim.action is ClaimAction.UNKNOWN:
+        if claim.action is ClaimAction.UNKNOWN and not delivery.doorbell:
             # A foreign producer's job: its record begins here, with the message for the case that we die.
             try:
                 spec = delivery.description()
@@ -156,10 +156,11 @@ class Launching:
 
     @staticmethod
     def _refusal(delivery: Delivery) -> str:
-        try:
-            delivery.description()
-        except SpecError as error:
-            return str(error)
+        if not delivery.doorbell:
+            try:
+                delivery.description()
+            except SpecError as error:
+                return str(error)
         return "the record holds a description that this version of jaas cannot read; upgrade the workers"
 
     def _adopt(self, entry: Entry, record: JobRecord) -> None:
@@ -174,7 +175,7 @@ class Launching:
             entry.service,
             extra=action(Action.JOB_ADOPTED, service=entry.service),
         )
-        entry.service_id = service.id
+        self._note_service(entry, service)
         self._track(entry)
         # How long it has waited or run already is Redis' to say: the clocks of node and worker may differ.
         since = max(self._context.ledger.now() - record.updated_at.timestamp(), 0.0)
@@ -208,7 +209,9 @@ class Launching:
             marks = {**self._context.marks, LABEL_SPEC_HASH: spec.digest(), **entry.labels}
             file = input_file(spec, self._context.ledger, self._context.store, entry.job_id, entry.attempt)
             entry.has_config = file is not None and file.data != b""
-            service = create_or_adopt(self._context.engine, now, entry.job_id, entry.attempt, marks, file)
+            service = create_or_adopt(
+                self._context.engine, now, entry.job_id, entry.attempt, marks, file, self._context.holder
+            )
         except EngineRefused as error:
             self._finishing.end(entry, refused_outcome(Cause.LAUNCH, str(error)), None)
             return
@@ -217,7 +220,7 @@ class Launching:
             entry.late = True
             raise
         failpoint("create.after")
-        entry.service_id = service.id
+        self._note_service(entry, service)
         entry.launched_at = time.time()
         self._context.metrics.launches.inc()
         fields: dict[str, Any] = {"service": entry.service}
@@ -255,6 +258,12 @@ class Launching:
         )
         entry.image = found.pinned
         return found.pinned
+
+    @staticmethod
+    def _note_service(entry: Entry, service: ServiceView) -> None:
+        entry.service_id = service.id
+        worker = service.labels.get(LABEL_WORKER)  # whichever launched it
+        entry.label = f"{LABEL_WORKER}={worker}" if worker else ""
 
     def _track(self, entry: Entry) -> None:
         with self._flight.lock:

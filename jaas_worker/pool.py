@@ -97,7 +97,9 @@ class CeleryDelivery:
         self.request = callbacks["accept_callback"].__self__
         self.task_id: str = self.request.id
         self.job_id = job_id_of(self.task_id)
-        self.traceparent = str((self.request.message.headers or {}).get(TRACEPARENT) or "")
+        headers = self.request.message.headers or {}
+        self.traceparent = str(headers.get(TRACEPARENT) or "")
+        self.doorbell = bool(headers.get(broker.DOORBELL))
         self.pid = next(pool.pids)
         self._target = target
         self._args = args
@@ -299,6 +301,7 @@ class TaskPool(BasePool):
             self.runner.label,
             inject=self.inject,
             knows=self.runner.knows,
+            follows=self.runner.follows,
             have_ended=self.runner.have_ended,
             let_go=self.runner.let_go_of_unknown,
             room=self._room,
@@ -479,7 +482,7 @@ class TaskPool(BasePool):
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without the way through the queue."""
         record = self.runner.ledger.get(job_id)
-        text = self.runner.ledger.message(job_id) or broker.message_of(self.app, record)
+        text = self.runner.ledger.message(job_id) or broker.message_of(record)
         self.on_loop(partial(self._inject_now, text))
 
     def _inject_now(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import string
 import threading
 import time
 from collections import defaultdict
@@ -13,7 +14,8 @@ from typing import NamedTuple
 from jaas_submit.batch import cancel_jobs
 from jaas_submit.errors import EngineRefused, SpecError, TemporaryError, UnknownJob
 from jaas_submit.ledger import Ledger
-from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
+from jaas_submit.states import JobState
 from jaas_submit.store import Store
 from jaas_worker.engine import Engine, ServiceView
 from jaas_worker.logsetup import Action, action
@@ -38,6 +40,21 @@ _CHUNKS = 40
 
 _LEFT_FOR = 30.0
 """Seconds after a job's end before a service that is still there counts as left behind."""
+
+_AT_ONCE = 2000
+"""Jobs in the swarm up to which all services are listed in one call; with more of them, a part at a time."""
+
+_FIRST_CHARACTERS = string.digits + string.ascii_lowercase
+"""Of job ids. Service names begin with the id, so that these are the parts; of ids that are UUIDs, 16 equal ones."""
+
+_SWEEP_TIME = 1.0
+"""Seconds after which a round takes no further part up: it goes on there the next time."""
+
+_SWEPT_AT_ONCE = 1000
+"""Expired records that leave the indexes in one call; Redis serves nobody else for some 10 ms."""
+
+_SHARE = 50
+"""What takes the engine long is done again only after so many times as long."""
 
 
 class Repairs(NamedTuple):
@@ -69,6 +86,7 @@ class Reconciler:
         inject: hands a job to this worker's own pool, as if its message had arrived.
         let_go: gives up what this worker holds by the ledger and does not know.
         knows: tells whether this worker has a job in its hands already.
+        follows: tells whether a service (by its name) is the one that this worker follows for a job (by its id).
         have_ended: is told of jobs whose end is written down, so that no place in the swarm is kept for them.
         room: how many more jobs this worker would take now.
         away: whether this worker's engine is of no use now, so that jobs which need it are left to others.
@@ -87,6 +105,7 @@ class Reconciler:
         *,
         inject: Callable[[str], None],
         knows: Callable[[str], bool],
+        follows: Callable[[str, str], bool],
         have_ended: Callable[[list[str]], None],
         let_go: Callable[[], list[str]],
         room: Callable[[], int],
@@ -103,6 +122,7 @@ class Reconciler:
         self._label = label
         self._inject = inject
         self._knows = knows
+        self._follows = follows
         self._have_ended = have_ended
         self._let_go = let_go
         self._room = room
@@ -110,6 +130,8 @@ class Reconciler:
         self._queue_length = queue_length
         self._metrics = metrics or Metrics()
         self._next_sweep = 0.0
+        self._next_cluster = 0.0
+        self._parts: list[str] = []
         self._next_ring = 0.0
         self._next_own = 0.0
         self._next_slow = 0.0
@@ -178,12 +200,10 @@ class Reconciler:
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_INTERVAL
             if self._ledger.lock("sweep", self._holder, 2 * _SWEEP_INTERVAL):
-                removed, restored = self._settle_services()
+                removed, restored = self._settle_parts()
                 self._cancel_batches()
-                if self._store is not None:  # first its files: the index is what names them
-                    self._store.remove(self._ledger.expired())
-                forgotten = self._ledger.sweep()
-                self._ledger.tell_cluster(self._engine.cluster())
+                forgotten = self._forget_expired()
+                self._tell_cluster()
         doubled: list[str] = []
         if time.monotonic() >= self._next_slow:
             self._next_slow = time.monotonic() + _LOOK_FOR_SLOW
@@ -197,6 +217,25 @@ class Reconciler:
             if not self._ledger.settle_rest() or self._closed.is_set():
                 return
         self._wake.set()
+
+    def _forget_expired(self) -> int:
+        """Remove expired records from the indexes: as many as the time allows."""
+        forgotten = 0
+        until = time.monotonic() + _SWEEP_TIME
+        while True:
+            if self._store is not None:  # first its files: the index is what names them
+                self._store.remove(self._ledger.expired(_SWEPT_AT_ONCE))
+            gone = self._ledger.sweep(_SWEPT_AT_ONCE)
+            forgotten += gone
+            if gone < _SWEPT_AT_ONCE or time.monotonic() > until:
+                return forgotten
+
+    def _tell_cluster(self) -> None:
+        """Tell the ledger what the nodes have to offer; with very many tasks less often, since all are asked for."""
+        started = time.monotonic()
+        if started >= self._next_cluster:
+            self._ledger.tell_cluster(self._engine.cluster())
+            self._next_cluster = time.monotonic() + _SHARE * (time.monotonic() - started)
 
     def _take_over(self) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over."""
@@ -245,8 +284,28 @@ class Reconciler:
             )
         return taken
 
-    def _settle_services(self) -> tuple[list[str], list[str]]:
-        """Compare the swarm's services with the records.
+    def _settle_parts(self) -> tuple[list[str], list[str]]:
+        """Compare the swarm's services with the records: all of them, or as many parts as the time allows.
+
+        With a hundred thousand services, a list of all is 300 MB of JSON; a part of them is 1/16 of that.
+        """
+        counts = self._ledger.counts()
+        if sum(counts[state] for state in (JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING)) <= _AT_ONCE:
+            return self._settle_services("")
+        removed: list[str] = []
+        restored: list[str] = []
+        until = time.monotonic() + _SWEEP_TIME
+        for _ in _FIRST_CHARACTERS:  # none twice in a round
+            self._parts = self._parts or list(_FIRST_CHARACTERS)
+            more_removed, more_restored = self._settle_services(service_name(self._parts.pop(0), 1)[:-2])
+            removed += more_removed
+            restored += more_restored
+            if time.monotonic() > until:
+                break
+        return removed, restored
+
+    def _settle_services(self, prefix: str) -> tuple[list[str], list[str]]:
+        """Compare the swarm's services whose name begins so with the records.
 
         A service whose attempt has ended was left behind by a worker that died before it could remove it. A service
         that no record knows is a job that Redis has lost: its record is made again from the labels, or, where they do
@@ -254,22 +313,24 @@ class Reconciler:
         """
         if not self._ledger.replicated():
             return [], []  # an outcome that a fail-over may take back needs its service once more
-        services = self._engine.services(self._label)
+        services = self._engine.services(self._label, prefix)
         by_job: dict[str, list[ServiceView]] = defaultdict(list)
         for service in services:
-            by_job[service.labels.get(LABEL_JOB, "")].append(service)
-        now = datetime.fromtimestamp(self._ledger.now(), UTC)
+            job_id = service.labels.get(LABEL_JOB, "")
+            if not self._follows(job_id, service.name):
+                by_job[job_id].append(service)
+        now = self._ledger.now()
         removed: list[str] = []
-        for record in self._ledger.find(list(by_job)):
+        for record in self._ledger.outlines(list(by_job)):
             left_behind = by_job.pop(record.id)
             grace = self._settings.late_launch_grace if record.late else _LEFT_FOR
-            if (now - record.updated_at).total_seconds() <= grace:
+            if now - record.updated_at <= grace:
                 if record.late and record.terminal:
                     self._stop_strays(left_behind)
                 continue
             for service in left_behind:
                 # Of a job that goes on, the services of earlier attempts are left behind.
-                over = record.terminal or service.labels.get(LABEL_ATTEMPT) in {str(a.number) for a in record.attempts}
+                over = record.terminal or service.labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
                 if over and self._engine.remove(service.id):
                     logger.info(
                         "removed service %s, whose attempt has ended",
@@ -277,8 +338,9 @@ class Reconciler:
                         extra=action(Action.SERVICE_REMOVED, job_id=record.id, service=service.name),
                     )
                     removed.append(service.name)
-        restored = [job_id for job_id, unknown in by_job.items() if self._restore(job_id, unknown, now, removed)]
-        self._remove_configs(services, now)
+        at = datetime.fromtimestamp(now, UTC)
+        restored = [job_id for job_id, unknown in by_job.items() if self._restore(job_id, unknown, at, removed)]
+        self._remove_configs(services, prefix, now)
         return removed, restored
 
     def _stop_strays(self, services: list[ServiceView]) -> None:
@@ -295,16 +357,17 @@ class Reconciler:
                 )
                 self._engine.stop(service.id)
 
-    def _remove_configs(self, services: list[ServiceView], now: datetime) -> None:
+    def _remove_configs(self, services: list[ServiceView], prefix: str, now: float) -> None:
         """Remove inputs whose service is gone, or was never created."""
         in_use = {service.name for service in services}
-        left = {name: labels for name, labels in self._engine.configs(self._label).items() if name not in in_use}
-        records = {record.id: record for record in self._ledger.find([v.get(LABEL_JOB, "") for v in left.values()])}
+        found = self._engine.configs(self._label, prefix)
+        left = {name: labels for name, labels in found.items() if name not in in_use}
+        records = {one.id: one for one in self._ledger.outlines([v.get(LABEL_JOB, "") for v in left.values()])}
         for name, labels in left.items():
             record = records.get(labels.get(LABEL_JOB, ""))
             if record is not None:
-                over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(a.number) for a in record.attempts}
-                if not over or (now - record.updated_at).total_seconds() <= _LEFT_FOR:
+                over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
+                if not over or now - record.updated_at <= _LEFT_FOR:
                     continue
             self._engine.remove_config(name)
 

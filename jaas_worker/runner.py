@@ -90,6 +90,7 @@ class Runner:
         self.have_ended = self._flight.have_ended
         self.hold = self._flight.hold
         self.knows = self._flight.knows
+        self.follows = self._flight.follows
         self.stats = self._flight.stats
         self.cancel = self._stopping.cancel
 

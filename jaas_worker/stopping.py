@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from functools import partial
+from math import inf
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.records import Logs, LogStatus
@@ -25,6 +26,28 @@ logger = logging.getLogger(__name__)
 
 _LOST_AFTER = 60.0
 """Seconds a node must be down before on_node_lost retry or fail acts, unless the job says otherwise."""
+
+
+def _due_at(entry: Entry, stop_timeout: float) -> float:
+    """Return the moment, by the monotonic clock, before which there is nothing to check of an attempt in flight.
+
+    Args:
+        entry: the job; its phase is TRACKED.
+        stop_timeout: seconds beyond its grace that a stop may take.
+    """
+    spec = entry.spec
+    assert spec is not None
+    if entry.stop_sent is not None:
+        return entry.stop_sent + spec.stop_grace + stop_timeout
+    if entry.lost is not None:
+        return 0.0
+    at = inf if entry.deadline is None else entry.deadline
+    if entry.running_since is not None:
+        if spec.run_timeout is not None:
+            at = min(at, entry.running_since + spec.run_timeout - entry.ran_before)
+    elif spec.pending_timeout is not None:
+        at = min(at, entry.launched + spec.pending_timeout)
+    return at
 
 
 class Stopping:
@@ -109,8 +132,10 @@ class Stopping:
         if now >= self._next_cancel_check:
             self._next_cancel_check = now + 10.0
             self._check_cancels()
+        patience = self._context.settings.stop_timeout
+        # All jobs in flight, once a second: most are passed over by one comparison.
         for entry in list(self._flight.entries.values()):
-            if entry.phase is Phase.TRACKED:
+            if entry.phase is Phase.TRACKED and now > _due_at(entry, patience):
                 self._check_times(entry, now)
 
     @about_job
@@ -185,10 +210,13 @@ class Stopping:
 
     def _check_cancels(self) -> None:
         """Find cancellations whose notice did not get through."""
-        ids = [entry.job_id for entry in list(self._flight.entries.values()) if entry.phase is not Phase.WAITING]
+        ledger, holder = self._context.ledger, self._context.holder
         try:
-            for job_id, why in self._context.ledger.cancels_among(ids).items() if ids else ():
-                self._obey(job_id, why)
+            if ids := ledger.cancels_for(holder):
+                for job_id, why in ledger.cancels_among(ids).items():
+                    self._obey(job_id, why)
+                # Should this process die before that, whoever takes the jobs over reads it in their records.
+                ledger.cancels_seen(holder, ids)
         except LedgerUnavailable as error:
             logger.debug("cancellations: %s", error)
 

@@ -33,6 +33,10 @@ _REFUSED_AS_500: Final = re.compile(r"network \S+ not found|constraint expected 
 """What Docker 20.10 answers with status 500 although the request itself is wrong."""
 
 
+_NODES_AT_ONCE: Final = 25
+"""Nodes whose tasks are asked for in one call: their ids have to fit into a URL."""
+
+
 @contextmanager
 def _mapped(what: str) -> Iterator[None]:
     """Turn docker's and requests' errors into ours; ``what`` was being done."""
@@ -163,9 +167,9 @@ class Swarm:
         note = f"this engine's own image {image} is not the registry's; {digest} is used" if stale else ""
         return ResolvedImage(f"{name}@{digest}", note)
 
-    def services(self, label: str) -> list[ServiceView]:
+    def services(self, label: str, prefix: str = "") -> list[ServiceView]:
         with _mapped("listing services"):
-            return [_service(item) for item in self._api.services(filters={"label": [label]})]
+            return [_service(item) for item in self._api.services(filters=_filters(label, prefix))]
 
     def ended_tasks(self, label: str) -> list[TaskView]:
         with _mapped("listing ended tasks"):
@@ -233,9 +237,9 @@ class Swarm:
                         return str(item["ID"])
             raise
 
-    def configs(self, label: str) -> dict[str, dict[str, str]]:
+    def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         with _mapped("listing configs"):
-            found = self._api.configs(filters={"label": [label]})
+            found = self._api.configs(filters=_filters(label, prefix))
             return {item["Spec"]["Name"]: item["Spec"].get("Labels") or {} for item in found}
 
     def remove_config(self, name: str) -> bool:
@@ -258,14 +262,18 @@ class Swarm:
 
     def cluster(self) -> Cluster:
         with _mapped("listing nodes"):
+            nodes = self._api.nodes()
             cpus: dict[str, float] = defaultdict(float)
             memory: dict[str, int] = defaultdict(int)
-            for task in self._api.tasks(filters={"desired-state": ["running"]}):
-                reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
-                cpus[task.get("NodeID", "")] += reserved.get("NanoCPUs", 0) / 1e9
-                memory[task.get("NodeID", "")] += reserved.get("MemoryBytes", 0)
-            nodes = tuple(_node(node, cpus[node["ID"]], memory[node["ID"]]) for node in self._api.nodes())
-            return Cluster(at=datetime.now(UTC), nodes=nodes)
+            # By nodes: so the tasks that no node has (there may be ten thousand that wait) are not in the answers.
+            for first in range(0, len(nodes), _NODES_AT_ONCE):
+                some = [node["ID"] for node in nodes[first : first + _NODES_AT_ONCE]]
+                for task in self._api.tasks(filters={"desired-state": ["running"], "node": some}):
+                    reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
+                    cpus[task["NodeID"]] += reserved.get("NanoCPUs", 0) / 1e9
+                    memory[task["NodeID"]] += reserved.get("MemoryBytes", 0)
+            free = tuple(_node(node, cpus[node["ID"]], memory[node["ID"]]) for node in nodes)
+            return Cluster(at=datetime.now(UTC), nodes=free)
 
     def down_nodes(self) -> set[str]:
         with _mapped("listing nodes"):
@@ -338,6 +346,11 @@ def _raise_for_status(response: requests.Response) -> None:
         response.raise_for_status()
     except requests.HTTPError as error:
         raise docker.errors.create_api_error_from_http_exception(error) from error
+
+
+def _filters(label: str, prefix: str) -> dict[str, list[str]]:
+    """Return the filters of a list. Source: moby, daemon/cluster: ``name`` matches names that begin so."""
+    return {"label": [label], "name": [prefix]} if prefix else {"label": [label]}
 
 
 def _task(item: dict[str, Any]) -> TaskView:

@@ -8,6 +8,10 @@ Four sources, from cheap to thorough:
 * ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
 * the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
   the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked.
+
+A list costs the engine a look at every task there is, and this worker the reading of every task of its own: the pauses
+between lists grow with what the last one took. Lists are filtered by the label of the worker that asked for the
+service, so that no worker reads the services of others, but of those whose jobs it has taken over.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -77,7 +81,7 @@ class Tracker:
 
     Args:
         engine: the swarm.
-        label: selects this installation's services.
+        label: selects this installation's services; used for those that no worker's label is known of.
         settings: intervals.
     """
 
@@ -88,6 +92,7 @@ class Tracker:
         self._listener: Listener
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
+        self._labels: Counter[str] = Counter()  # what the lists are filtered by, and for how many entries
         self._died: deque[str] = deque()  # services whose container has ended on this engine, by its events
         self._fresh: dict[str, float] = {}  # service -> when something happened to it, by the monotonic clock
         self._wake = threading.Event()
@@ -116,6 +121,8 @@ class Tracker:
     def watch(self, entry: Entry) -> None:
         """Begin to watch an entry's service."""
         with self._lock:
+            if entry.service_id not in self._entries:
+                self._labels[entry.label or self._label] += 1
             self._entries[entry.service_id] = entry
             self._fresh[entry.service_id] = time.monotonic()
             first = len(self._entries) == 1
@@ -127,14 +134,18 @@ class Tracker:
         with self._lock:
             if self._entries.get(entry.service_id) is entry:
                 del self._entries[entry.service_id]
+                label = entry.label or self._label
+                self._labels[label] -= 1
+                if not self._labels[label]:
+                    del self._labels[label]
                 self._fresh.pop(entry.service_id, None)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _snapshot(self) -> dict[str, Entry]:
+    def _filters(self) -> list[str]:
         with self._lock:
-            return dict(self._entries)
+            return list(self._labels)
 
     # -- the polling thread -----------------------------------------------------------------------------------------
 
@@ -205,29 +216,36 @@ class Tracker:
         return max(_CLOSE * len(fresh), youngest / 100, 5 * (time.monotonic() - now))
 
     def _see_ended(self) -> None:
-        entries = self._snapshot()
-        for service_id, tasks in _by_service(self._engine.ended_tasks(self._label)).items():
-            entry = entries.get(service_id)
-            task = attempt_task(tasks)
-            if entry and task and task.ended:
-                self._tell(entry, task)
+        for label in self._filters():
+            for service_id, tasks in _by_service(self._engine.ended_tasks(label)).items():
+                entry, task = self._entries.get(service_id), attempt_task(tasks)
+                if entry and task and task.ended:
+                    self._tell(entry, task)
 
     def _see_all(self) -> None:
-        entries = self._snapshot()
+        with self._lock:
+            entries = dict(self._entries)
         now = time.monotonic()
-        seen = _by_service(self._engine.all_tasks(self._label))
-        for service_id, entry in entries.items():
-            task = attempt_task(seen.get(service_id, ()))
-            if task:
-                entry.missing_since = None
-                self._tell(entry, task)
-            elif entry.missing_since is None:
-                entry.missing_since = now
-            elif now - entry.missing_since > _MISSING_FOR:
-                # A service that had its task and has it no more was scaled to nothing; a new one gets its task soon.
-                if entry.task_seen or self._engine.find(entry.service) is None:
-                    self._listener.service_gone(entry)
-                entry.missing_since = now
+        missing = set(entries)
+        for label in {entry.label or self._label for entry in entries.values()}:
+            for service_id, tasks in _by_service(self._engine.all_tasks(label)).items():
+                entry, task = entries.get(service_id), attempt_task(tasks)
+                if entry and task:
+                    missing.discard(service_id)
+                    entry.missing_since = None
+                    self._tell(entry, task)
+        for service_id in missing:
+            self._miss(entries[service_id], now)
+
+    def _miss(self, entry: Entry, now: float) -> None:
+        """A service is not in the list."""
+        if entry.missing_since is None:
+            entry.missing_since = now
+        elif now - entry.missing_since > _MISSING_FOR:
+            # A service that had its task and has it no more was scaled to nothing; a new one gets its task soon.
+            if entry.task_seen or self._engine.find(entry.service) is None:
+                self._listener.service_gone(entry)
+            entry.missing_since = now
 
     def _tell(self, entry: Entry, task: TaskView) -> None:
         with about(entry):

@@ -24,6 +24,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:jobs              zset    id -> created_at: for lists
     P:state:STATE       zset    id -> since: for counts, lists and stale QUEUED records
     P:held:HOLDER       set     ids that this worker process holds
+    P:stop:HOLDER       set     those of them that are to be cancelled, until the holder knows of it
     P:due               zset    ids in state BACKOFF -> time at which the next attempt is due
     P:deadlines         zset    ids in state QUEUED or WAITING -> time at which they are over without having started
     P:key:KEY           string  idempotency key -> id, with a time to live
@@ -57,7 +58,7 @@ from __future__ import annotations
 from jaas_submit.ledger.around import AroundPart
 from jaas_submit.ledger.connection import AsyncSubscription, Subscription, connect, connect_async
 from jaas_submit.ledger.producers import KEY_TTL, Created, NewJob, ProducerPart
-from jaas_submit.ledger.readers import Change
+from jaas_submit.ledger.readers import Change, Outline
 from jaas_submit.ledger.rows import parse_record
 from jaas_submit.ledger.upkeep import UpkeepPart
 from jaas_submit.ledger.workers import Claim, ClaimAction, WorkerPart
@@ -71,6 +72,7 @@ __all__ = [
     "Created",
     "Ledger",
     "NewJob",
+    "Outline",
     "Subscription",
     "connect",
     "connect_async",

@@ -32,6 +32,15 @@ local function shift(one, from, to, detail)
     redis.call('HINCRBY', P .. ':batch:' .. r[1], 'n:' .. to, 1)
   end
 end
+-- Tells a job's holder that it is to be cancelled: at once, and for good in a set that the holder looks at.
+local function call_back(one)
+  local holder = redis.call('HGET', key(one), 'holder')
+  if holder and holder ~= '' then
+    redis.call('SADD', P .. ':stop:' .. holder, one)
+    redis.call('EXPIRE', P .. ':stop:' .. holder, 86400)
+  end
+  redis.call('PUBLISH', P .. ':cancels', one)
+end
 local function move(from, to, detail)
   shift(id, from, to, detail)
   if ENDED[to] then settle(id, to) end
@@ -122,7 +131,7 @@ local function win(one, copy, from)
     tell(one)
   else
     redis.call('HSET', key(one), 'cancel', why)
-    redis.call('PUBLISH', P .. ':cancels', one)
+    call_back(one)
   end
 end
 -- Returns the end of the job that an ended copy is a copy of, if it has come to its end with it.
@@ -148,7 +157,7 @@ local function call_off(copy, one, state)
   local why = 'job ' .. one .. ', which it is a copy of, is ' .. state
   if not r[2] or r[2] == '' then redis.call('HSET', key(copy), 'cancel', why) end
   if r[1] ~= 'QUEUED' then
-    redis.call('PUBLISH', P .. ':cancels', copy)
+    call_back(copy)
     return false
   end
   redis.call('HSET', key(copy), 'detail', why, 'attempts', cjson.encode({

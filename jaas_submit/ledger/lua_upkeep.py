@@ -107,16 +107,21 @@ for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. ':batches', '-inf', limi
     gone = gone + 1
   end
 end
-for _, id in ipairs(redis.call('ZRANGE', P .. ':jobs', 0, tonumber(ARGV[2]) - 1)) do
-  if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
-    redis.call('ZREM', P .. ':jobs', id)
-    for _, state in ipairs({'WAITING', 'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED',
-      'CANCELLED', 'SKIPPED'}) do
-      redis.call('ZREM', P .. ':state:' .. state, id)
+local states = {'WAITING', 'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED', 'CANCELLED',
+  'SKIPPED'}
+local function forget(index)
+  for _, id in ipairs(redis.call('ZRANGE', index, 0, tonumber(ARGV[2]) - 1)) do
+    if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
+      redis.call('ZREM', P .. ':jobs', id)
+      for _, state in ipairs(states) do redis.call('ZREM', P .. ':state:' .. state, id) end
+      redis.call('ZREM', P .. ':orphans', id)
+      gone = gone + 1
     end
-    redis.call('ZREM', P .. ':orphans', id)
-    gone = gone + 1
   end
 end
+-- Those that ended first expire first: old jobs that have not ended do not stand before them.
+for state in pairs(ENDED) do forget(P .. ':state:' .. state) end
+-- A record may be gone in any state: Redis came back older than it was.
+forget(P .. ':jobs')
 return gone
 """

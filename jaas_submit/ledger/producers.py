@@ -172,11 +172,14 @@ def _create_arguments(job: NewJob) -> list[str | float]:
     latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
     after = json.dumps(job.after) if job.after else ""
     named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
-    options: dict[str, object] = {"fields": {name: value for name, value in named if value}}
+    options: dict[str, object] = {}
+    if fields := {name: value for name, value in named if value}:
+        options["fields"] = fields
     if job.batch:
         options |= {"batch": job.batch, "index": job.index}
     if job.after:
         options["after"] = job.after
     text = spec.to_json() if spec else ""
     ttl = max(int(job.key_ttl), 1)
-    return [text, job.queue, job.task_id or job.job_id, job.message, job.key, ttl, latest, json.dumps(options)]
+    rare = json.dumps(options) if options else ""
+    return [text, job.queue, job.task_id or job.job_id, job.message, job.key, ttl, latest, rare]

@@ -12,9 +12,9 @@ from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.rows import parse_record
 from jaas_submit.placement import Cluster
 from jaas_submit.records import JobRecord, Logs
-from jaas_submit.states import TERMINAL, JobState
+from jaas_submit.states import TERMINAL, JobState, is_terminal, read_as
 
-__all__ = ["Change", "ReaderPart"]
+__all__ = ["Change", "Outline", "ReaderPart"]
 
 
 class Change(NamedTuple):
@@ -23,6 +23,25 @@ class Change(NamedTuple):
     state: JobState
     detail: str
     reported: bool
+
+
+class Outline(NamedTuple):
+    """What those need of a record who look at very many."""
+
+    id: str
+    state: JobState
+    updated_at: float
+    """By Redis' clock, in seconds since the epoch."""
+    late: bool
+    ended: frozenset[int]
+    """Numbers of the attempts that have ended."""
+    reported: bool
+    """Celery has the result."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended; of a state that only a newer version knows, its report tells."""
+        return is_terminal(self.state) or self.reported
 
 
 class ReaderPart(Base):
@@ -47,6 +66,26 @@ class ReaderPart(Base):
                 pipe.hgetall(self._key("job", job_id))
             rows = pipe.execute()
         return [parse_record(i, row) for i, row in zip(job_ids, rows, strict=True) if row]
+
+    def outlines(self, job_ids: Sequence[str]) -> list[Outline]:
+        """Return the outlines of those of the jobs that have a record: a tenth of the work of ``find``."""
+        with reach("records"):
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hmget(self._key("job", job_id), "state", "updated_at", "late", "attempts", "reported")
+            rows = pipe.execute()
+        return [
+            Outline(
+                job_id,
+                read_as(JobState, as_text(state)),
+                float(updated_at),
+                late == b"1",
+                frozenset(attempt["number"] for attempt in json.loads(attempts or b"[]")),
+                reported == b"1",
+            )
+            for job_id, (state, updated_at, late, attempts, reported) in zip(job_ids, rows, strict=True)
+            if state
+        ]
 
     def logs(self, job_id: str, attempt: int) -> Logs | None:
         """Return the captured output of an attempt; None where none is kept."""

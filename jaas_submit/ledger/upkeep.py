@@ -16,7 +16,7 @@ from jaas_submit.placement import Cluster
 from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import copy_id_of
-from jaas_submit.states import JobState
+from jaas_submit.states import TERMINAL, JobState
 
 __all__ = ["UpkeepPart"]
 
@@ -136,10 +136,16 @@ class UpkeepPart(ReaderPart):
         return bool(self._run(RESTORE, job_id, spec.to_json(), queue, attempt, json.dumps(member)))
 
     def expired(self, most: int = 1000) -> list[str]:
-        """Return the ids of those of the oldest ``most`` jobs whose record has expired: ``sweep`` will forget them."""
+        """Return the ids of jobs whose record has expired: ``sweep`` will forget them.
+
+        Args:
+            most: how many of the oldest are looked at: of all, and of those in each state that is an end.
+        """
         with reach("sweep"):
-            ids = [as_text(item) for item in self.client.zrange(self._key("jobs"), 0, most - 1)]
             pipe = self.client.pipeline(transaction=False)
+            for key in (self._key("jobs"), *(self._key("state", state) for state in sorted(TERMINAL))):
+                pipe.zrange(key, 0, most - 1)
+            ids = list({as_text(item): None for found in pipe.execute() for item in found})
             for job_id in ids:
                 pipe.exists(self._key("job", job_id))
             return [job_id for job_id, there in zip(ids, pipe.execute(), strict=True) if not there]
@@ -148,7 +154,7 @@ class UpkeepPart(ReaderPart):
         """Remove expired records from the indexes, and batches that ended as long ago.
 
         Args:
-            most: how many of the oldest are looked at.
+            most: how many of the oldest are looked at: of all, and of those in each state that is an end.
 
         Returns:
             How many were removed.

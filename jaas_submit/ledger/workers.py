@@ -169,6 +169,16 @@ class WorkerPart(Base):
         with reach("held jobs"):
             return {as_text(item) for item in self.client.smembers(self._key("held", holder))}
 
+    def cancels_for(self, holder: str) -> list[str]:
+        """Return ids of jobs that were to be cancelled while this worker held them, until they are ``cancels_seen``."""
+        with reach("cancellations"):
+            return [as_text(item) for item in self.client.smembers(self._key("stop", holder))]
+
+    def cancels_seen(self, holder: str, job_ids: Sequence[str]) -> None:
+        """Note that this worker knows of the cancellations of these jobs."""
+        with reach("cancellations"):
+            self.client.srem(self._key("stop", holder), *job_ids)
+
     def cancels_among(self, job_ids: Sequence[str]) -> dict[str, str]:
         """Return id and reason of those jobs that are to be cancelled."""
         with reach("cancellations"):

@@ -143,6 +143,9 @@ def test_the_labels_are_kept(bench: Bench) -> None:
     assert service.id in {any_of_ours.id for any_of_ours in bench.engine.services(LABEL_JOB)}
     assert set(service.labels) >= {LABEL_JOB, LABEL_ATTEMPT, LABEL_SPEC_HASH, LABEL_PREFIX}
     assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}x") == []
+    mine = f"{LABEL_PREFIX}={bench.prefix}"
+    assert [found.id for found in bench.engine.services(mine, service.name[:7])] == [service.id]
+    assert bench.engine.services(mine, f"{service.name}0") == []
 
 
 @pytest.mark.parametrize(
@@ -378,6 +381,8 @@ def test_a_config_of_a_name_is_made_once_and_removed_once(bench: Bench) -> None:
     assert engine.create_config(name, labels, b"\x00data") == made
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {name: labels}
     assert engine.configs(LABEL_PREFIX)[name] == labels
+    assert engine.configs(LABEL_PREFIX, bench.prefix) == {name: labels}
+    assert engine.configs(LABEL_PREFIX, f"{name}0") == {}
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}x") == {}
     assert engine.remove_config(name) is True
     assert engine.remove_config(name) is False

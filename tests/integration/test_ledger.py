@@ -802,6 +802,38 @@ def test_expired_records_leave_the_lists(ledger: Ledger, a: str) -> None:
     assert {state: count for state, count in ledger.counts().items() if count} == {RUNNING: 1}
 
 
+def test_old_jobs_that_go_on_do_not_keep_expired_ones_in_the_lists(ledger: Ledger, a: str) -> None:
+    for number in range(3):
+        bring(ledger, f"old{number}", a, RUNNING)
+        bring(ledger, f"gone{number}", a, SUCCEEDED)
+        ledger.client.delete(f"{ledger.prefix}:job:gone{number}")
+    assert sorted(ledger.expired(2)) == ["gone0", "gone1"]
+    assert [ledger.sweep(2) for _ in range(3)] == [2, 1, 0]
+    assert sorted(ledger.ids()) == ["old0", "old1", "old2"]
+
+
+def test_outlines(ledger: Ledger, a: str) -> None:
+    bring(ledger, "j", a, RUNNING)
+    ledger.create("new", SPEC, "q")
+    ledger.back_off("j", a, [attempt(FAILED)], None, 0, "again")
+    of_job, of_new = ledger.outlines(["j", "nope", "new"])
+    assert (of_job.id, of_job.state, of_job.terminal, of_job.late, of_job.ended) == ("j", BACKOFF, False, False, {1})
+    assert (of_new.id, of_new.state, of_new.ended) == ("new", QUEUED, frozenset())
+    assert of_job.updated_at == ledger.get("j").updated_at.timestamp()
+
+
+def test_a_holder_finds_what_it_is_to_cancel_until_it_has_seen_it(ledger: Ledger, a: str) -> None:
+    for job_id in ("j", "k"):
+        bring(ledger, job_id, a, RUNNING)
+    ledger.create("waits", SPEC, "q")
+    for job_id in ("j", "k", "waits"):
+        ledger.cancel(job_id, "enough")
+    assert sorted(ledger.cancels_for(a)) == ["j", "k"]  # the one that nobody held is over
+    ledger.cancels_seen(a, ["j"])
+    assert ledger.cancels_for(a) == ["k"]
+    assert ledger.cancels_for("another") == []
+
+
 def test_sweeping_in_batches(ledger: Ledger) -> None:
     for number in range(5):
         ledger.create(f"j{number}", SPEC, "q")

@@ -465,6 +465,7 @@ def test_a_worker_goes_on_where_a_cancelling_client_died(client: Client, ledger:
         "label",
         inject=lambda job_id: None,
         knows=lambda job_id: True,
+        follows=lambda job_id, service: False,
         have_ended=lambda job_ids: None,
         let_go=list,
         room=lambda: 0,

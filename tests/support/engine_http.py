@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ from tests.support.fake_swarm import FakeSwarm
 __all__ = ["Latency", "make_server", "serving"]
 
 API_VERSION = "1.41"
+
+# What it says of a client that goes away in the middle of an answer is of no interest.
+logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
 
 Latency = Callable[[str], float]
 """Takes the engine's method (as in jaas_worker.engine.Engine) and returns the seconds before its answer."""
@@ -145,6 +149,9 @@ class _Handler(RequestHandler):
             raise HTTPError(400, "one label is understood here")
         return labels[0]
 
+    def prefix(self) -> str:
+        return "".join(self.filters.get("name", []))
+
     def say(self, what: Any, status: int = 200) -> None:
         self.set_status(status)
         # tornado itself refuses lists
@@ -188,19 +195,28 @@ class _Nodes(_Handler):
         )
 
 
+class _Node(_Handler):
+    async def get(self, node: str) -> None:
+        back_at = await self.call("node_back_at", node)
+        if not back_at:
+            raise HTTPError(404, f"node {node} not found")
+        self.say({"ID": node, "UpdatedAt": back_at})
+
+
 class _Tasks(_Handler):
     async def get(self) -> None:
         filters = self.filters
         if services := filters.get("service"):
-            found = [task for service in services for task in await self.call("tasks_of", service)]
+            for service in services:
+                if self.engine.by_id(service) is None:
+                    raise HTTPError(404, f"service {service} not found")
+            found = await self.call("tasks_of", *services)
         elif filters.get("desired-state") == ["shutdown"]:
             found = await self.call("ended_tasks", self.label())
-        elif "label" in filters:
-            found = await self.call("all_tasks", self.label())
+        elif "node" in filters:
+            found = await self.call("tasks_on", set(filters["node"]))
         else:
-            found = await self.call("every_task")
-        if nodes := filters.get("node"):
-            found = [task for task in found if task.node_id in nodes]
+            found = await self.call("all_tasks", self.label())
         if wanted := filters.get("desired-state"):
             found = [task for task in found if task.desired in wanted]
         self.say(self.shown.tasks(found))
@@ -208,7 +224,8 @@ class _Tasks(_Handler):
 
 class _Services(_Handler):
     async def get(self) -> None:
-        self.say([self.shown.service(view) for view in await self.call("services", self.label())])
+        views = await self.call("services", self.label(), self.prefix())
+        self.say([self.shown.service(view) for view in views])
 
     async def post(self) -> None:
         request = json.loads(self.request.body)
@@ -246,7 +263,7 @@ class _Configs(_Handler):
     async def get(self) -> None:
         filters, found = self.filters, self.engine.config_files
         if "label" in filters:
-            names = list(await self.call("configs", self.label()))
+            names = list(await self.call("configs", self.label(), self.prefix()))
         else:
             names = [name for name in found if any(name.startswith(one) for one in filters["name"])]
         self.say([{"ID": found[n][0], "Spec": {"Name": n, "Labels": found[n][1]}} for n in names])
@@ -378,6 +395,7 @@ def make_server(engine: FakeSwarm, latency: Latency = lambda _method: 0.0) -> HT
         ("/version", _Version),
         ("/info", _Info),
         ("/nodes", _Nodes),
+        ("/nodes/([^/]+)", _Node),
         ("/tasks", _Tasks),
         ("/services", _Services),
         ("/services/create", _Services),

@@ -350,9 +350,9 @@ class FakeSwarm:
             service = self._named(name)
             return service.view() if service else None
 
-    def services(self, label: str) -> list[ServiceView]:
+    def services(self, label: str, prefix: str = "") -> list[ServiceView]:
         with self._call("services"):
-            return [service.view() for service in self._labelled(label)]
+            return [service.view() for service in self._labelled(label) if service.name.startswith(prefix)]
 
     def ended_tasks(self, label: str) -> list[TaskView]:
         with self._call("ended_tasks"):
@@ -399,9 +399,10 @@ class FakeSwarm:
         with self._call("create_config"):
             return self.config_files.setdefault(name, (self._id("config"), labels, data))[0]
 
-    def configs(self, label: str) -> dict[str, dict[str, str]]:
+    def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         with self._call("configs"):
-            return {name: made[1] for name, made in self.config_files.items() if _has_label(made[1], label)}
+            found = {name: made[1] for name, made in self.config_files.items() if _has_label(made[1], label)}
+            return {name: labels for name, labels in found.items() if name.startswith(prefix)}
 
     def remove_config(self, name: str) -> bool:
         with self._call("remove_config"):
@@ -488,10 +489,11 @@ class FakeSwarm:
     def __len__(self) -> int:
         return len(self._services)
 
-    def every_task(self) -> list[TaskView]:
-        """Return the tasks of all services."""
+    def tasks_on(self, nodes: set[str]) -> list[TaskView]:
+        """Return the tasks that these nodes have, by the nodes' ids."""
         with self._lock:
-            return [task.view() for service in self._services.values() for task in service.tasks]
+            tasks = (task for service in self._services.values() for task in service.tasks)
+            return [task.view() for task in tasks if task.node and task.node.id in nodes]
 
     def by_id(self, service_id: str) -> ServiceView | None:
         """Return a service by its id."""

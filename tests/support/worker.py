@@ -56,6 +56,8 @@ class Installation:
         self.prefix = self.queue = prefix
         self.folder = folder
         self.settings = settings
+        self.app = "jaas_worker.app"
+        """What Celery loads (``-A``)."""
         self.workers: list[WorkerProcess] = []
         self.ledger = Ledger(connect(redis_url), prefix)
         self.swarm = Swarm(engine_host)
@@ -157,7 +159,7 @@ class WorkerProcess:
         """Start it (again) without waiting for anything."""
         assert not self.alive
         self._log_start = len(self.log)
-        command = [sys.executable, "-m", "celery", "-A", "jaas_worker.app", "worker"]
+        command = [sys.executable, "-m", "celery", "-A", self.home.app, "worker"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--loglevel=INFO", "-n", f"{self.name}@%h", *self.arguments],

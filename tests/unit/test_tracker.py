@@ -1,0 +1,113 @@
+"""The tracker against the engine in memory: which lists it asks for."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from jaas_submit.names import LABEL_LEDGER, LABEL_WORKER
+from jaas_submit.spec import JobSpec
+from jaas_worker.engine import TaskView
+from jaas_worker.entry import Entry
+from jaas_worker.launcher import create_or_adopt
+from jaas_worker.settings import Settings
+from jaas_worker.tracker import Tracker
+from tests.support.fake_swarm import FakeSwarm
+from tests.support.wait import eventually
+
+ALL = f"{LABEL_LEDGER}=x"
+
+
+class Heard:
+    """A listener that keeps what it is told, and signals it."""
+
+    def __init__(self) -> None:
+        self.tracker: Tracker
+        self.told: list[tuple[str, str]] = []
+        self._changed = threading.Condition()
+
+    def _tell(self, what: str, entry: Entry) -> None:
+        with self._changed:
+            if (what, entry.job_id) not in self.told:
+                self.told.append((what, entry.job_id))
+                self._changed.notify_all()
+
+    def wait_for(self, what: str, job_id: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: (what, job_id) in self.told, 20), self.told
+
+    def task_ended(self, entry: Entry, task: TaskView) -> None:
+        self.tracker.forget(entry)
+        self._tell("ended", entry)
+
+    def container_died(self, entry: Entry, task: TaskView) -> None:
+        self._tell("died", entry)
+
+    def task_running(self, entry: Entry, task: TaskView) -> None:
+        self._tell("running", entry)
+
+    def task_waiting(self, entry: Entry, task: TaskView, *, starting: bool) -> None:
+        self._tell("starting" if starting else "waiting", entry)
+
+    def node_lost(self, entry: Entry, task: TaskView) -> None:
+        self._tell("lost", entry)
+
+    def service_gone(self, entry: Entry) -> None:
+        self.tracker.forget(entry)
+        self._tell("gone", entry)
+
+    def tick(self) -> None:
+        """Nothing is overdue here."""
+
+
+class Stage:
+    """A tracker, and an engine whose lists are asked as rarely as the settings say."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.engine = FakeSwarm()
+        self.heard = Heard()
+        self.tracker = Tracker(self.engine, ALL, Settings(redis_url="redis://unused", **settings))
+        self.heard.tracker = self.tracker
+        self.tracker.start(self.heard)
+        # Events that come before the stream is open are not heard.
+        eventually(lambda: self.engine.calls["events"], 20, "the tracker to follow events")
+
+    def launch(self, job_id: str, worker: str = "me") -> Entry:
+        marks = {LABEL_LEDGER: "x"}
+        service = create_or_adopt(self.engine, JobSpec(image="x"), job_id, 1, marks, worker=worker)
+        entry = Entry(job_id, None, service=service.name, service_id=service.id)  # type: ignore[arg-type] # no message here
+        entry.label = f"{LABEL_WORKER}={worker}" if worker else ""
+        self.tracker.watch(entry)
+        return entry
+
+
+def test_only_what_a_worker_launched_is_listed_and_what_it_took_over() -> None:
+    stage = Stage(poll_interval=0.01, state_interval=0.01)
+    stage.launch("mine")
+    for number in range(5):  # nobody watches them here
+        create_or_adopt(stage.engine, JobSpec(image="x"), f"other{number}", 1, {LABEL_LEDGER: "x"}, worker="other")
+    asked: list[str] = []
+    listed = stage.engine.all_tasks
+    stage.engine.all_tasks = lambda label: asked.append(label) or listed(label)  # type: ignore[method-assign,func-returns-value]
+    eventually(lambda: asked, 20, "a list")
+    assert set(asked) == {f"{LABEL_WORKER}=me"}
+    taken_over = stage.launch("theirs", worker="dead")
+    eventually(lambda: f"{LABEL_WORKER}=dead" in asked, 20, "a list of what was taken over")
+    stage.launch("old", worker="")  # by a version that had no such label
+    eventually(lambda: ALL in asked, 20, "a list of all")
+    stage.tracker.forget(taken_over)
+    asked.clear()
+    eventually(lambda: len(asked) > 6, 20, "more lists")
+    assert f"{LABEL_WORKER}=dead" not in asked[2:]
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_a_service_that_is_gone() -> None:
+    stage = Stage(poll_interval=0.01, state_interval=0.01)
+    stage.launch("j")
+    stage.heard.wait_for("running", "j")
+    stage.engine.remove_outside("j")
+    stage.heard.wait_for("gone", "j")
+    stage.tracker.close()
+    stage.engine.close()
