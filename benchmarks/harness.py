@@ -17,6 +17,10 @@ PARTS: dict[str, str] = {
     "limit": "benchmarks.limit",
     "others": "benchmarks.others",
     "latency": "benchmarks.latency",
+    "inflight": "benchmarks.inflight",
+    "fleet": "benchmarks.fleet",
+    "submission": "benchmarks.submission",
+    "soak": "benchmarks.soak",
 }
 """Name on the command line -> module that has it, in the order in which they run."""
 
