@@ -9,6 +9,7 @@ Words:
 * excused: the fault itself ended the container (its engine was killed, its node was lost or drained) and the outcome
   says so.
 * not injected: a fault that failed itself, as when no manager could tell who leads; it may have done some of its harm.
+* started again: the same container, by its own engine, which was killed before it had noted the start. Counted apart.
 * made up: the container ended while its engine was dead, and the restarted engine said 255 of it. Counted apart.
 * wait: the time from the submission to the container's start, or from the container's end to the recorded outcome; the
   longer one counts. Recovery is what is left of it without the times in which a fault lasted during which jaas can only
@@ -100,6 +101,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     excused: int = 0
     made_up: int = 0
+    started_again: int = 0
     recovery: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -240,6 +242,8 @@ class _Checker:
             if len({start["container"] for start in starts}) > 1:
                 text = ", ".join(f"{start['container']} at {start['t']}" for start in starts)
                 self._find("duplicate", job.id, f"attempt {attempt}: {text}")
+            elif len(starts) > 1:
+                self._started_again(job, attempt, starts)
         if self.run["mode"] != "jaas":
             self._runs_overlap(job, [(start, start) for start in job.starts])
             return
@@ -248,6 +252,14 @@ class _Checker:
             ends = [self._end_of(job, start) for start in by_attempt[number]]
             if any(end is None or end > began for end in ends):
                 self._find("overlap", job.id, f"attempt {later} began at {began}, attempt {number} ended at {ends}")
+
+    def _started_again(self, job: _Job, attempt: int, starts: Sequence[Event]) -> None:
+        """One container was started twice: what an engine does that was killed before it had noted the start."""
+        if self._node_fault(job, None, {"engine_kill", "leader_kill"}):
+            self.report.started_again += 1
+        else:
+            times = [start["t"] for start in starts]
+            self._find("duplicate", job.id, f"attempt {attempt}: {starts[0]['container']} at {times}")
 
     def _runs_overlap(self, job: _Job, runs: Sequence[tuple[Event, Event]]) -> None:
         """Of a system without attempts: two containers of one job at the same time."""
@@ -384,7 +396,9 @@ class _Checker:
             return
         if code == told and code in stops:
             return
-        if not stops - _KILLED and self._node_fault(job, None):
+        # The container ran to its end, or there never was one, and the task failed of an answer that it did not get.
+        own_doing = code is None and (told in stops or not job.starts)
+        if not own_doing and not stops - _KILLED and self._node_fault(job, None):
             self.report.excused += 1
             return
         self._find("wrong", job.id, f"told {told}, the recorder has {sorted(stops)}, Celery {result['status']} {code}")
@@ -474,6 +488,7 @@ def table(reports: Sequence[Report]) -> str:
         ("faults that could not be injected", [report.not_injected for report in reports]),
         ("outcomes that a node's fault explains", [report.excused for report in reports]),
         ("exit codes that a restarted engine made up (255)", [report.made_up for report in reports]),
+        ("containers that a restarted engine started again", [report.started_again for report in reports]),
         ("workers that ended by themselves", [report.worker_ends for report in reports]),
         ("recovery p50", [_percentile(report.recovery, 0.5) for report in reports]),
         ("recovery p99", [_percentile(report.recovery, 0.99) for report in reports]),

@@ -152,6 +152,15 @@ def test_an_exit_code_that_a_restarted_engine_made_up_is_counted_apart(kind: str
     assert (kinds(report), report.made_up) == (expected, 0 if expected else 1)
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("engine_kill", []), ("drain", ["duplicate"])])
+def test_a_container_that_its_restarted_engine_started_again_is_counted_apart(kind: str, expected: list[str]) -> None:
+    again = {"e": "start", "t": 3.5, "id": JOB, "attempt": 1, "container": "c1", "code": 0}
+
+    report = check([*history(), again, *fault(kind, 2.5, 4.0, node=1)])
+
+    assert (kinds(report), report.started_again) == (expected, 0 if expected else 1)
+
+
 def test_recovery_leaves_out_what_one_can_only_wait_for() -> None:
     late = history(stop={"t": 10.0}, record={"updated": 40.0})
 
