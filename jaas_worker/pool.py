@@ -505,11 +505,14 @@ class TaskPool(BasePool):
 
     def _queue_length(self, queue: str) -> int:
         """Return how many messages wait in a queue; one in which none waits does not exist for kombu."""
-        with self.app.connection_for_read() as connection, connection.channel() as channel:
-            try:
-                return int(channel.queue_declare(queue, passive=True).message_count)
-            except connection.channel_errors:
-                return 0
+        try:
+            with self.app.connection_for_read() as connection, connection.channel() as channel:
+                try:
+                    return int(channel.queue_declare(queue, passive=True).message_count)
+                except connection.channel_errors:
+                    return 0
+        except _FOR_NOW as error:
+            raise LedgerUnavailable(f"queue {queue}: Redis does not answer ({error})") from error
 
     def _keep_lease(self) -> None:
         settings = self.settings

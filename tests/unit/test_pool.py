@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import celery
 import pytest
 import redis
 from celery.worker import state as worker_state
 
+from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.records import JobResult
 from jaas_submit.states import Cause, JobState
-from jaas_worker.pool import CeleryDelivery
+from jaas_worker.pool import CeleryDelivery, TaskPool
 
 FULL = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
 AWAY = redis.exceptions.ConnectionError("Connection closed by server.")
@@ -86,3 +88,10 @@ def test_a_result_that_celery_cannot_store_now_is_handed_over_again(
     delivery: Callable[..., CeleryDelivery], first: Exception, error: Exception
 ) -> None:
     assert delivery(traced=first, stored=error).report(RESULT) is False
+
+
+def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
+    pool: Any = SimpleNamespace(app=celery.Celery(broker="redis://127.0.0.1:1", set_as_current=False))
+
+    with pytest.raises(LedgerUnavailable, match="queue jobs: Redis does not answer"):
+        TaskPool._queue_length(pool, "jobs")
