@@ -2,7 +2,8 @@
 
 Words:
 
-* lost: the submission was acknowledged, and no outcome is recorded when everything has been quiet for long.
+* lost: the submission was acknowledged, and no outcome is recorded when everything has been quiet for long, though by
+  the recorder no container of it still runs.
 * duplicate start: two containers started for the same attempt of a job.
 * overlap: attempt k+1 started before attempt k had ended.
 * wrong outcome: what is recorded (ledger, Celery) is not what the recorder saw, and no fault explains it.
@@ -36,7 +37,7 @@ _MADE_UP: Final = 255
 _KILLED: Final = {137, 143, 0, None}
 """Exit codes of a container that its engine, or the swarm, killed; 0 and None where the engine did not see it."""
 
-_NODE_FAULTS: Final = {"partition_8", "partition_60", "engine_kill", "leader_kill", "drain"}
+_NODE_FAULTS: Final = {"partition_8", "partition_60", "engine_kill", "leader_kill", "drain", "manager_away"}
 _SWARM_CAUSES: Final = {"node_lost", "preempted", "removed_outside", "engine", "launch", "unschedulable"}
 
 _SHORTLY: Final = 45.0
@@ -102,6 +103,7 @@ class Report:
     excused: int = 0
     made_up: int = 0
     started_again: int = 0
+    still_running: int = 0
     recovery: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -211,12 +213,21 @@ class _Checker:
             self.report.faults["log_flood"] = floods
 
     def _no_manager(self) -> None:
-        """Add the times in which no manager answered, whatever the cause, to the faults that excuse waiting."""
+        """Add the times in which no manager answered, whatever the cause, to the faults that excuse waiting.
+
+        And those in which one did not, to the faults of its node.
+        """
         answers: dict[int, bool] = {}
+        away: dict[int, float] = {}
         since: float | None = None
         for event in self.events:
             if event["e"] != "manager":
                 continue
+            if not event["answers"]:
+                away.setdefault(event["node"], event["t"])
+            elif (gone := away.pop(event["node"], None)) is not None:
+                # A swarm that changes its leader, whatever the cause, may count a node as lost that was never touched.
+                self.faults.append(_Fault(0, "manager_away", gone, event["t"], f"node{event['node']}", False))
             answers[event["node"]] = event["answers"]
             if any(answers.values()):
                 if since is not None:
@@ -277,7 +288,9 @@ class _Checker:
     def _jaas(self, job: _Job) -> None:
         record = job.record
         if job.ack is not None and (record is None or not record["terminal"]):
-            if not self._never_due(job):
+            if record is not None and record["state"] == "RUNNING" and job.starts and not job.stops:
+                self.report.still_running += 1
+            elif not self._never_due(job):
                 state = record["state"] if record else "nowhere in the ledger"
                 self._find("lost", job.id, f"{job.kind}: {state}")
             return
@@ -356,7 +369,7 @@ class _Checker:
 
     def _node_fault(self, job: _Job, node: str | None, kinds: Collection[str] = _NODE_FAULTS) -> bool:
         """Whether a fault of the job's node explains that its container ended."""
-        begin = min((start["t"] for start in job.starts), default=job.ack or 0.0)
+        begin = min([start["t"] for start in job.starts] + ([job.ack] if job.ack else []), default=0.0)
         end = job.record["updated"] if job.record else self.end
         return any(
             fault.kind in kinds
@@ -489,6 +502,7 @@ def table(reports: Sequence[Report]) -> str:
         ("outcomes that a node's fault explains", [report.excused for report in reports]),
         ("exit codes that a restarted engine made up (255)", [report.made_up for report in reports]),
         ("containers that a restarted engine started again", [report.started_again for report in reports]),
+        ("jobs whose container still ran when the campaign was over", [report.still_running for report in reports]),
         ("workers that ended by themselves", [report.worker_ends for report in reports]),
         ("recovery p50", [_percentile(report.recovery, 0.5) for report in reports]),
         ("recovery p99", [_percentile(report.recovery, 0.99) for report in reports]),

@@ -161,6 +161,33 @@ def test_a_container_that_its_restarted_engine_started_again_is_counted_apart(ki
     assert (kinds(report), report.started_again) == (expected, 0 if expected else 1)
 
 
+def test_a_manager_that_was_away_explains_what_the_swarm_did_to_its_node() -> None:
+    events = history(**failed(0, "preempted"))
+    away = [{"e": "manager", "t": t, "node": 1, "answers": answers} for t, answers in ((2.5, False), (3.0, True))]
+    others = [{**event, "node": 2} for event in away]
+
+    assert (kinds(check([*events, *away])), kinds(check([*events, *others]))) == ([], ["wrong"])
+
+
+def test_a_fault_before_the_first_start_explains_an_attempt_that_never_started() -> None:
+    lost = {"number": 1, "cause": "preempted", "code": None, "node": "node1", "reason": ""}
+    second = {"number": 2, "cause": "exit", "code": 0, "node": "node2", "reason": ""}
+    late = {"t": 90.0, "attempt": 2}
+    record = {"attempt": 2, "attempts": [lost, second], "updated": 95.0}
+
+    report = check([*history(start=late, stop={**late, "t": 92.0}, record=record), *fault("drain", 2.0, 4.0, node=1)])
+
+    assert (kinds(report), report.excused) == ([], 1)
+
+
+def test_a_job_whose_container_still_runs_is_not_lost() -> None:
+    open_record = {"record": {"state": "RUNNING", "terminal": False}}
+
+    running = check(history(**open_record, stop=None))
+    assert (kinds(running), running.still_running) == ([], 1)
+    assert kinds(check(history(**open_record))) == ["lost"]
+
+
 def test_recovery_leaves_out_what_one_can_only_wait_for() -> None:
     late = history(stop={"t": 10.0}, record={"updated": 40.0})
 
