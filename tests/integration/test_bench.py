@@ -15,7 +15,7 @@ from tests.support.worker import clean_env
 _ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("part", ["limit", "others", "latency"])
+@pytest.mark.parametrize("part", ["limit", "others", "latency", "inflight", "fleet", "submission", "soak"])
 def test_the_short_form_works(part: str, engine_host: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", part, "--short", "--out", str(tmp_path)],

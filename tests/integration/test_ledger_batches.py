@@ -469,6 +469,7 @@ def test_a_worker_goes_on_where_a_cancelling_client_died(client: Client, ledger:
         have_ended=lambda job_ids: None,
         let_go=list,
         room=lambda: 0,
+        away=lambda: False,
         queue_length=lambda queue: 1,
     )
     reconciler.run_once()
