@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from benchmarks.home import client_of, home
 from benchmarks.machine import descendants, find_daemon, usage
 from benchmarks.plots import curve
 from benchmarks.stats import interleave, ratios
+from jaas_submit.names import LABEL_PREFIX
+from jaas_worker.swarm import Swarm
 from tests.support.wait import eventually
 
 __all__ = ["PART"]
@@ -100,6 +102,31 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
     return {**found, "commands": commands / jobs, "writes": writes / jobs, "window": told[0]["window"]}
 
 
+def _calls(options: Options) -> list[Row]:
+    """Return what a look at ended tasks costs its caller: through docker-py, and as jaas does it."""
+    swarm = Swarm(options.engine)
+    api: Any = docker.APIClient(base_url=options.engine, version="auto")
+    filters = {"label": [LABEL_PREFIX], "desired-state": ["shutdown"]}
+    ways = {"docker-py": lambda: api.tasks(filters=filters), "jaas": lambda: swarm.ended_tasks(LABEL_PREFIX)}
+    count = 10 if options.short else 200
+
+    def cost(call: Callable[[], object]) -> Mapping[str, float]:
+        call()  # the connection is made
+        began = time.process_time()
+        for _ in range(count):
+            call()
+        return {"cpu": 1000 * (time.process_time() - began) / count}
+
+    samples = interleave({name: partial(cost, call) for name, call in ways.items()}, max(options.rounds, 3), say)
+    api.close()
+    what = "processor time of a look at ended tasks"
+    rows = [Row.median(name, what, "ms", samples[name]["cpu"]) for name in ways]
+    return [
+        *rows,
+        Row.median("docker-py / jaas", what, "", ratios(samples["docker-py"]["cpu"], samples["jaas"]["cpu"])),
+    ]
+
+
 class _Limit:
     name = "limit"
     title = "Against the limit: a bare loop over the engine's API"
@@ -120,9 +147,10 @@ class _Limit:
                 "jaas": partial(_jaas, options, jobs, max_in_flight=_PARALLEL),
             },
             options.rounds,
+            say,
         )
         at_once = interleave(
-            {"bare": partial(_bare, options, jobs, jobs), "jaas": partial(_jaas, options, jobs)}, options.rounds
+            {"bare": partial(_bare, options, jobs, jobs), "jaas": partial(_jaas, options, jobs)}, options.rounds, say
         )
         rows = []
         for samples, what in ((bounded, f"{jobs} jobs, {_PARALLEL} in parallel"), (at_once, f"{jobs} jobs at once")):
@@ -147,7 +175,7 @@ class _Limit:
             ]
         rows += _ratios(bounded, f"jaas / bare, {jobs} jobs, {_PARALLEL} in parallel", 0.95)
         rows += _ratios(at_once, f"jaas / bare, {jobs} jobs at once", 1.3)
-        return rows + self._curve(options)
+        return rows + self._curve(options) + _calls(options)
 
     @staticmethod
     def _curve(options: Options) -> list[Row]:

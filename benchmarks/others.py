@@ -200,7 +200,7 @@ class _Others:
             contestants = {name: partial(_counted, options, name, options.jobs) for name in names}
         else:
             contestants = {name: partial(_run, options, name, options.engine, options.jobs) for name in names}
-        samples = interleave(contestants, options.rounds)
+        samples = interleave(contestants, options.rounds, say)
         for name in names:
             rows += _rows(_NAMES[name], samples[name])
             if not options.short:

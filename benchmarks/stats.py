@@ -51,12 +51,15 @@ def turns(names: Sequence[str], round_number: int) -> list[str]:
     return [*names[first:], *names[:first]]
 
 
-def interleave(contestants: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int) -> Samples:
+def interleave(
+    contestants: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int, tell: Callable[[str], None] = print
+) -> Samples:
     """Measure all contestants in turns.
 
     Args:
         contestants: name -> a measurement, which returns figure -> value.
         rounds: how often each is measured.
+        tell: is told what came of each measurement.
 
     Returns:
         The values, one for each round.
@@ -64,6 +67,8 @@ def interleave(contestants: Mapping[str, Callable[[], Mapping[str, float]]], rou
     samples: Samples = {name: defaultdict(list) for name in contestants}
     for number in range(rounds):
         for name in turns(list(contestants), number):
-            for figure, value in contestants[name]().items():
+            measured = contestants[name]()
+            tell(f"{name}: " + ", ".join(f"{figure} {value:.4g}" for figure, value in measured.items()))
+            for figure, value in measured.items():
                 samples[name][figure].append(value)
     return {name: dict(figures) for name, figures in samples.items()}
