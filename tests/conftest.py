@@ -6,10 +6,12 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from hypothesis import settings as hypothesis_settings
+from xdist.scheduler import LoadScopeScheduling
 
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger, connect
@@ -24,13 +26,22 @@ hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+class _ByServers(LoadScopeScheduling):
+    """Where tests run side by side (scripts/test), those that share servers stay in one process, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        # Not --dist=loadgroup: with pytest 9.2 the group's name does not get into the test's id, and all are spread.
+        return "the acceptance tests' lab" if module.startswith("tests/acceptance/") else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByServers:
+    return _ByServers(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = getattr(item, "fixturenames", ())
-        # Where tests run side by side (scripts/test), a module's tests stay together: they share its servers. So do all
-        # that use the lab.
-        item.add_marker(pytest.mark.xdist_group("lab" if "lab" in names else item.nodeid.partition("::")[0]))
         if "engine_host" in names:
             item.add_marker("engine")
         if "redis_url" in names or "own_redis" in names:
