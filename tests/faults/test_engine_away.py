@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,8 @@ def proxy(tmp_path: Path) -> Iterator[EngineProxy]:
 
 
 @pytest.fixture
-def home(own_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
-    """An installation with a Redis of its own."""
+def home(own_redis: Callable[..., OwnRedis], proxy: EngineProxy, tmp_path: Path) -> Iterator[Installation]:
+    """An installation with a Redis of its own; its workers end before the proxy does."""
     server = own_redis()
     made = Installation(server.url, required_env("DOCKER_HOST"), f"t-away-{server.port}", tmp_path, lease="2s")
     yield made
