@@ -7,7 +7,8 @@ from typing import Final
 __all__ = ["BACK_OFF", "CANCEL", "CLAIM", "CREATE", "MOVE", "OVERDUE", "RELEASE", "REPORTED", "RESTORE"]
 
 # ARGV: 3 spec, 4 queue, 5 task_id, 6 message, 7 key, 8 seconds the key holds, 9 seconds until it has to be looked at
-# if nobody has claimed it (0: never), 10 as JSON, or empty: fields, batch, index, after: {{id or "batch:ID", on}, ...}.
+# if nobody has claimed it (0: never), 10 as JSON, or empty: fields, batch, index, after: {{id or "batch:ID", on}, ...},
+# nth: its place in the transaction.
 # Returns {1, id, state} when the record is new, {0, id of the job that is there already by id or key, its state},
 # {2, what} when a job or batch it is to come after is not known, {3} when its batch has been cancelled or closed.
 CREATE: Final = """
@@ -17,6 +18,8 @@ if ARGV[7] ~= '' then
   if known and redis.call('EXISTS', key(known)) == 1 then return {0, known, redis.call('HGET', key(known), 'state')} end
 end
 local o = ARGV[10] ~= '' and cjson.decode(ARGV[10]) or {}
+-- Since Redis 7.2 the clock stands still within a transaction: a microsecond apart, its jobs keep their order.
+stamp = string.format('%.6f', now + (o.nth or 0) / 1000000)
 if o.batch then
   local b = redis.call('HMGET', P .. ':batch:' .. o.batch, 'created_at', 'cancelled', 'total')
   if not b[1] then return {2, 'batch:' .. o.batch} end

@@ -123,10 +123,10 @@ class ProducerPart(Base):
                 answers = [self._run(CREATE, jobs[0].job_id, *_create_arguments(jobs[0]))]
             else:
                 pipe = self.client.pipeline()
-                for job in jobs:
+                for nth, job in enumerate(jobs):
                     self._script(CREATE)(
                         keys=[self._key("job", job.job_id)],
-                        args=[self.prefix, job.job_id, *_create_arguments(job)],
+                        args=[self.prefix, job.job_id, *_create_arguments(job, nth)],
                         client=pipe,
                     )
                 answers = pipe.execute()
@@ -167,7 +167,7 @@ class ProducerPart(Base):
             pipe.execute()
 
 
-def _create_arguments(job: NewJob) -> list[str | float]:
+def _create_arguments(job: NewJob, nth: int = 0) -> list[str | float]:
     spec = job.spec
     latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
     after = json.dumps(job.after) if job.after else ""
@@ -179,6 +179,8 @@ def _create_arguments(job: NewJob) -> list[str | float]:
         options |= {"batch": job.batch, "index": job.index}
     if job.after:
         options["after"] = job.after
+    if nth:
+        options["nth"] = nth
     text = spec.to_json() if spec else ""
     ttl = max(int(job.key_ttl), 1)
     rare = json.dumps(options) if options else ""
