@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ from tests.support.witness import Witness
 # Tests of a shared machine: how long an example takes says nothing, and a failing one must be printed for replay.
 hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
+
+
+def pytest_configure() -> None:
+    # Started in the background of a script, a process ignores Ctrl-C, and so would the programs that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _ByServers(LoadScopeScheduling):
