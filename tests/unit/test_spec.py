@@ -349,7 +349,7 @@ FULL: dict[str, Any] = {
     "input": {"a": [1, 2.5, "ä€😀", None, True]},
     "output": "json",
 }
-OTHER_INPUT: dict[str, Any] = {"image": "a", "gather": {"batch": "b-1", "first": 256, "count": 44}}
+OTHER_INPUT: dict[str, Any] = {"idempotent": True, "image": "a", "gather": {"batch": "b-1", "first": 256, "count": 44}}
 """A job has one input, so that FULL cannot hold this one."""
 
 GOOD: list[dict[str, Any]] = [
