@@ -150,6 +150,7 @@ class JobRecord(_Model):
     queue: str
     spec: JobSpec | None = Field(None, description="None where the message held no valid description")
     newer: bool = Field(False, description="it has a description that only a newer version of jaas can read")
+    unreadable: str = Field("", description="what this version cannot read in that description")
     task_id: str = Field(
         "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"
     )

@@ -144,6 +144,12 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     """
     settings = settings or Settings()
     app = broker.celery_app(settings.redis_url, kind=WorkerApp)
+    results = "jaas_worker.results:Results"
+    app.loader.override_backends = {
+        "redis": results,
+        "rediss": results,
+        "sentinel": "jaas_worker.results:SentinelResults",
+    }
     app.jaas = Parts(settings, engine or Swarm(settings.docker_host, settings.engine_timeout))
     app.conf.update(
         worker_pool="jaas_worker.pool:TaskPool",

@@ -26,6 +26,8 @@ FAILPOINTS: Final = (
     "finish.after",
     "remove.after",
     "report.before",
+    "chord.before",
+    "chord.after",
     "report.after",
     "reported.after",
     "retry.before",

@@ -118,7 +118,7 @@ class Launching:
             ledger.cancel(entry.job_id, entry.stop.reason)
         self._set_deadlines(entry, record)
         if entry.spec is None:
-            refusal = refusal or self._refusal(entry.delivery)
+            refusal = refusal or self._refusal(entry.delivery, record)
             self._finishing.end(entry, refused_outcome(Cause.REFUSED, refusal), None)
             return
         if record.state in {JobState.PENDING, JobState.RUNNING}:
@@ -155,13 +155,14 @@ class Launching:
             entry.stop = StopRequest(*over)
 
     @staticmethod
-    def _refusal(delivery: Delivery) -> str:
-        if not delivery.doorbell:
-            try:
-                delivery.description()
-            except SpecError as error:
-                return str(error)
-        return "the record holds a description that this version of jaas cannot read; upgrade the workers"
+    def _refusal(delivery: Delivery, record: JobRecord) -> str:
+        if record.unreadable:
+            return f"{record.unreadable} (or upgrade the workers, where a newer version of jaas described it)"
+        try:
+            delivery.description()
+        except SpecError as error:
+            return str(error)
+        return "its description is missing; submit it once more"
 
     def _adopt(self, entry: Entry, record: JobRecord) -> None:
         """Go on with an attempt whose service existed when its former holder went away."""

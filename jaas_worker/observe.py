@@ -219,7 +219,9 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
     said = task.error or task.message
     if task.state in {"failed", "rejected"}:
         return JobState.FAILED, _failed_cause(task, times, said.lower()), said
-    return JobState.FAILED, *_TAKEN_AWAY[task.state]
+    # The node stops a container of a removed service before the swarm forgets the task: for a moment it looks drained.
+    removed = task.state == "shutdown" and task.desired == "remove"
+    return JobState.FAILED, *_TAKEN_AWAY["remove" if removed else task.state]
 
 
 def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Cause:

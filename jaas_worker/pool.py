@@ -24,13 +24,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import redis
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool, apply_target
-from celery.exceptions import BackendError, Retry
+from celery.exceptions import Retry
 from celery.states import READY_STATES
 from celery.worker import state as worker_state
-from kombu.exceptions import OperationalError
 
 from jaas_submit import broker
 from jaas_submit.errors import JaasError, JobFailed, LedgerUnavailable, SpecError, UnknownJob
@@ -42,6 +40,7 @@ from jaas_submit.states import JobState
 from jaas_submit.tracing import TRACEPARENT
 from jaas_worker.logsetup import Action, action
 from jaas_worker.reconciler import Reconciler
+from jaas_worker.results import FOR_NOW
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 from jaas_worker.watch import EngineWatch
@@ -49,10 +48,6 @@ from jaas_worker.watch import EngineWatch
 __all__ = ["CeleryDelivery", "RetryNotice", "TaskPool", "current_result"]
 
 logger = logging.getLogger(__name__)
-
-_FOR_NOW = (redis.RedisError, OperationalError, BackendError, OSError)
-"""Errors of storing a result that are worth another try: Redis is away, or refuses."""
-
 
 _WAITS = frozenset({JobState.WAITING, JobState.QUEUED, JobState.BACKOFF})
 """States of a job that nobody holds."""
@@ -175,12 +170,12 @@ class CeleryDelivery:
             failed, value, error = 1, None, raised
         if failed and not isinstance(error, JobFailed):
             self._not_stored(error)
-            if isinstance(error, _FOR_NOW):
+            if isinstance(error, FOR_NOW):
                 return False
             try:
                 # What is to follow the job cannot be called, now or ever; its outcome must reach Celery all the same.
                 failed, value = self._store_alone(result)
-            except _FOR_NOW as raised:
+            except FOR_NOW as raised:
                 self._not_stored(raised)
                 return False
         self._outcome = (failed, value if failed else result.sentence(), result.duration or 0.0)
@@ -208,7 +203,7 @@ class CeleryDelivery:
         self.request.told = why
         try:
             failed, value = self._run_body(RetryNotice(why, delay))
-        except _FOR_NOW as error:
+        except FOR_NOW as error:
             # Not repeated: the next attempt is in the ledger, and Celery hears of that one.
             self._not_stored(error)
             self.dropped()
@@ -452,7 +447,7 @@ class TaskPool(BasePool):
             try:
                 call()
                 worked = True
-            except _FOR_NOW as error:
+            except FOR_NOW as error:
                 logger.warning("Celery could not be told: %r", error, extra=action(Action.RESULT_NOT_STORED))
             finally:
                 finished.set()
@@ -511,7 +506,7 @@ class TaskPool(BasePool):
                     return int(channel.queue_declare(queue, passive=True).message_count)
                 except connection.channel_errors:
                     return 0
-        except _FOR_NOW as error:
+        except FOR_NOW as error:
             raise LedgerUnavailable(f"queue {queue}: Redis does not answer ({error})") from error
 
     def _keep_lease(self) -> None:

@@ -21,18 +21,19 @@ __all__ = ["cancelled", "dump_attempts", "parse_batch", "parse_record"]
 def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
     """Return the record that a hash holds."""
     fields = {as_text(k): as_text(v) for k, v in row.items()}
-    spec, newer = None, False
+    spec, unreadable = None, ""
     if fields.get("spec"):
         try:
             spec = JobSpec.parse(fields["spec"])
-        except SpecError:  # the job can be listed all the same
-            newer = True
+        except SpecError as error:  # the job can be listed all the same
+            unreadable = str(error)
     return JobRecord(
         id=job_id,
         state=read_as(JobState, fields["state"]),
         queue=fields.get("queue", ""),
         spec=spec,
-        newer=newer,
+        newer=bool(unreadable),
+        unreadable=unreadable,
         task_id=fields.get("task_id", job_id),
         attempt=int(fields.get("attempt", 0)),
         holder=fields.get("holder", ""),

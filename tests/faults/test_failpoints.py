@@ -5,6 +5,7 @@ The scenarios run beside each other, a few at a time, before the first test look
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import celery
 import pytest
 import redis
 
 from jaas_submit import Cause, Client, JobRecord, JobState
+from jaas_submit import job as signature
 from jaas_submit.spec import JobSpec
 from jaas_worker.failpoints import FAILPOINTS
 from tests.support.redis_server import OwnRedis
@@ -45,6 +48,8 @@ class Seen:
     starts: list[str]
     celery_state: str
     output: str
+    bodies: list[str]
+    """Starts of the body of the chord that the job was a part of."""
     log: str
 
 
@@ -70,12 +75,23 @@ class Scenario:
         if self.kind == "retry":
             retry = {"max_attempts": 2, "backoff": {"kind": "constant", "delay": 0, "jitter": "none"}}
             return self.witness.spec(f'[ "$JAAS_ATTEMPT" = 2 ] || exit 7; {end}', retry=retry)
-        return self.witness.spec(end)
+        return self.witness.spec(end, check=self.kind != "chord")
+
+    def send_chord(self) -> str:
+        """Send a chord whose last part is the job, and return the job's id."""
+        ids = [f"{name}-{self.home.prefix}" for name in ("first", "last", "body")]
+        specs = [self.witness.spec(), self.spec(), self.witness.spec()]
+        *header, body = [
+            signature(spec, queue=self.home.queue).set(task_id=job_id) for job_id, spec in zip(ids, specs, strict=True)
+        ]
+        celery.chord(header, body, app=self.client.app).apply_async()
+        self.client.app.AsyncResult(ids[0]).get(timeout=60)
+        return ids[1]
 
     def play(self) -> Seen:
         """Play it to its end."""
         doomed = self.home.worker("doomed", failpoint=self.label).launch()
-        job = self.client.submit(self.spec())
+        job = self.client.handle(self.send_chord()) if self.kind == "chord" else self.client.submit(self.spec())
         if self.kind in {"stop", "release"}:
             eventually(lambda: job.state is JobState.RUNNING, 60, lambda: f"the job to run:\n{doomed.log}")
             if self.kind == "stop":
@@ -93,12 +109,15 @@ class Scenario:
             return record.terminal and record.reported
 
         eventually(ended, 60, lambda: f"the job to end: {job.record()!r}\n{doomed.log}\n{successor.log}")
+        if self.kind == "chord":
+            self.client.app.AsyncResult(f"body-{self.home.prefix}").get(timeout=60)
         seen = Seen(
             doomed.stop(),
             job.record(),
             self.witness.starts(job.id),
             str(self.client.app.backend.get_task_meta(job.id)["status"]),
             job.logs().stdout,
+            self.witness.starts("body-"),
             f"{doomed.log}\n{successor.log}",
         )
         successor.stop()
@@ -123,6 +142,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, _engine: str) -> Iterator[d
     for home in homes:
         with suppress(redis.RedisError):
             home.close()
+    gc.collect()  # Celery's results unsubscribe when they are collected
     server.kill()
 
 
@@ -139,6 +159,8 @@ def test_a_worker_that_dies_at_a_failpoint_costs_nothing(played: dict[str, Futur
     if kind == "stop":
         assert (seen.record.state, last.cause) == (JobState.CANCELLED, Cause.CANCELLED), seen.log
         assert seen.celery_state == "REVOKED", seen.log
+    elif kind == "chord":
+        assert (seen.celery_state, seen.output, len(seen.bodies)) == ("SUCCESS", "hello\n", 1), seen.log
     else:
         assert (seen.record.state, last.cause, last.exit_code) == (JobState.FAILED, Cause.EXIT, 4), seen.log
         assert (seen.celery_state, seen.output) == ("FAILURE", "hello\n"), seen.log

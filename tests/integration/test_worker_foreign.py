@@ -203,6 +203,15 @@ def test_a_chord_of_five_jobs_whose_callback_is_a_job(run_job: Any, witness: Wit
     assert len(witness.starts()) == 6
 
 
+def test_a_chord_with_groups_among_its_parts(run_job: Any, witness: Witness) -> None:
+    def says(n: int) -> Signature[Any]:
+        return run_job(witness.spec(f"echo {n}", output="json"))
+
+    sent = chord([says(0), chain(says(5), group(says(1), says(2)))])(run_job(witness.spec("cat /run/jaas/input.json")))
+    assert json.loads(sent.get(timeout=LONG)["logs"]["stdout"]) == [0, [1, 2]]
+    assert len(witness.starts()) == 5
+
+
 def test_a_chord_with_a_job_that_fails_says_which(
     foreign: celery.Celery, theirs: TheirWorker, run_job: Any, witness: Witness
 ) -> None:

@@ -128,7 +128,9 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("orphaned", exit_code=-1), None, None, FAILED, Cause.NODE_LOST, None),
     (task("orphaned", None), None, None, FAILED, Cause.NODE_LOST, None),
     (task("orphaned", exit_code=-1), None, CANCEL, FAILED, Cause.NODE_LOST, None),  # nobody knows that it stopped
-    # remove
+    # remove; also where it is seen after its node has stopped the container and before the swarm forgets the task
+    (replace(task("shutdown", exit_code=143), desired="remove"), None, None, FAILED, Cause.REMOVED_OUTSIDE, 143),
+    (replace(task("orphaned", None), desired="remove"), None, None, FAILED, Cause.NODE_LOST, None),
     (task("remove", exit_code=-1), None, None, FAILED, Cause.REMOVED_OUTSIDE, None),
 ]
 

@@ -1,0 +1,141 @@
+"""Celery's Redis result backend, with a chord that loses its body to nothing.
+
+Where the last part of a chord returns, Celery 5.7 takes a claim, collects the parts, publishes the body and cleans up.
+Three things lose the body there for good: the reply to the claim is lost (what is repeated finds the claim taken, by
+itself); the worker dies with the claim in its hands (it is valid for minutes, and who reports the part again meanwhile
+is told that all is well); Redis does not answer, or is full, before the body is published (the chord is given up).
+
+Here the claim bears the part's task id, so that whoever reports the part again goes on with it, and an error that
+passes leaves the part unreported: the ledger has it reported again. The body may be published twice, as with Celery
+when a claim runs out; a body that is a job has its id, and runs once.
+
+Keys and their meaning are Celery's (celery/backends/redis.py, 5.7: ``.j`` parts by index, ``.d`` those counted, ``.s``
+size, ``.t`` what came on top, ``.c`` the claim), so that parts of one chord may run on Celery workers of others.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis
+from celery import states
+from celery.backends import redis as stock
+from celery.canvas import maybe_signature
+from celery.exceptions import BackendError, ChordError
+from celery.result import GroupResult, allow_join_result
+from kombu.exceptions import OperationalError
+
+from jaas_submit.celery_sentinel import SentinelBackend as OurSentinelBackend
+from jaas_worker.failpoints import failpoint
+
+__all__ = ["FOR_NOW", "Results", "SentinelResults"]
+
+FOR_NOW: Final = (redis.RedisError, OperationalError, BackendError, OSError)
+"""Errors of storing a result or publishing what follows it that are worth another try: Redis is away, or refuses."""
+
+_CLAIM: Final = 60
+"""Seconds for which nobody else publishes the body."""
+
+_DONE: Final = 600
+"""Seconds for which a chord is remembered as settled, for parts that are reported again."""
+
+_PART: Final = """
+local parts, counted, size, more, claim = unpack(KEYS)
+local member, part, index, who, seconds, life = unpack(ARGV)
+if redis.call('GET', claim) == 'done' then return 0 end
+if redis.call('SADD', counted, member) == 1 then redis.call('ZADD', parts, index, part) end
+if tonumber(life) > 0 then
+  for _, key in ipairs({parts, counted, size, more}) do redis.call('EXPIRE', key, life) end
+end
+local due = redis.call('GET', size)
+if not due or redis.call('ZCARD', parts) ~= tonumber(due) + tonumber(redis.call('GET', more) or 0) then return 0 end
+if redis.call('SET', claim, who, 'NX', 'EX', seconds) then return 1 end
+return redis.call('GET', claim) == who and 1 or 0
+"""
+"""Count a part; 1 when it is the one that has to settle the chord."""
+
+
+class _Chords(stock.RedisBackend):
+    """The fan-in of both backends below."""
+
+    app: Any  # these two are missing in celery-types
+    chord_expires: int | None
+
+    def on_chord_part_return(
+        self,
+        request: Any,
+        state: str,
+        result: Any,
+        propagate: bool | None = None,  # noqa: ARG002 (Celery's signature)
+        **_: Any,
+    ) -> None:
+        """Count a part of a chord and, when it was the last one, publish the body or fail it.
+
+        Args:
+            request: Celery's context of the part.
+            state: its state.
+            result: what it returned or raised.
+
+        Raises:
+            redis.RedisError, OperationalError: Redis is away or refuses; to be called once more.
+        """
+        group, task_id = request.group, request.id
+        if not group or not task_id:
+            return
+        index = "+inf" if request.group_index is None else request.group_index
+        parts, counted, size, more, claim = (self._chord_key(group, name) for name in "jdstc")
+        part = self.encode([1, task_id, state, self.encode_result(result, state)])
+        arguments = [f"{task_id}:{index}", part, index, task_id, _CLAIM, int(self.chord_expires or 0)]
+        if not self.client.eval(_PART, 5, parts, counted, size, more, claim, *arguments):
+            return
+        failpoint("chord.before")
+        self._settle(maybe_signature(request.chord, app=self.app), group, parts)
+        failpoint("chord.after")
+        with self.client.pipeline() as pipe:
+            pipe.delete(parts, counted, size, more)
+            pipe.set(claim, "done", ex=_DONE)
+            pipe.execute()
+
+    def _chord_key(self, group: str, name: str) -> Any:
+        return self.get_key_for_group(group, f".{name}")
+
+    def _settle(self, body: Any, group: str, parts: Any) -> None:
+        try:
+            body.delay(self._values(group, parts))
+        except FOR_NOW:
+            raise
+        except Exception as error:  # noqa: BLE001 (a part's failure, or whatever keeps the body from being published)
+            failure = error if isinstance(error, ChordError) else ChordError(f"Callback error: {error!r}")
+            self.chord_error_from_stack(body, failure)
+
+    def _values(self, group: str, parts: Any) -> list[Any]:
+        """Return what the parts returned, in order.
+
+        Raises:
+            ChordError: one of them failed.
+        """
+        nested: Any = GroupResult.restore(group, backend=self, app=self.app)
+        if nested is None:
+            return [self._value(*self.decode(part)[1:]) for part in self.client.zrange(parts, 0, -1)]
+        # Celery keeps it where groups are among the parts, whose values are lists.
+        for part in nested.results:
+            if part.failed():
+                raise ChordError(f"Dependency {part.id} failed")
+        nested.on_ready()
+        with allow_join_result():
+            values: list[Any] = nested.join_native(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
+        return values
+
+    def _value(self, task_id: str, state: str, value: Any) -> Any:
+        if state not in states.PROPAGATE_STATES:
+            return value
+        error: Any = self.exception_to_python(value)
+        raise ChordError(f"Dependency {task_id} raised {error!r}") from error
+
+
+class Results(_Chords):
+    """The results of `jaas.run` in one Redis."""
+
+
+class SentinelResults(_Chords, OurSentinelBackend):
+    """The results of `jaas.run` in a Redis that Sentinel watches."""
