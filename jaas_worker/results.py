@@ -61,6 +61,12 @@ class _Chords(stock.RedisBackend):
     app: Any  # these two are missing in celery-types
     chord_expires: int | None
 
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Subscribe to no result of what the worker publishes: nobody here waits for one.
+
+        Celery would, and go on for 20 s to end a subscription when Redis is away.
+        """
+
     def on_chord_part_return(
         self,
         request: Any,

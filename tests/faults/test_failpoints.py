@@ -5,7 +5,6 @@ The scenarios run beside each other, a few at a time, before the first test look
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -14,15 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import celery
 import pytest
 import redis
 
 from jaas_submit import Cause, Client, JobRecord, JobState
-from jaas_submit import job as signature
 from jaas_submit.spec import JobSpec
 from jaas_worker.failpoints import FAILPOINTS
 from tests.support.redis_server import OwnRedis
+from tests.support.theirs import run_their_code
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation
@@ -80,11 +78,14 @@ class Scenario:
     def send_chord(self) -> str:
         """Send a chord whose last part is the job, and return the job's id."""
         ids = [f"{name}-{self.home.prefix}" for name in ("first", "last", "body")]
-        specs = [self.witness.spec(), self.spec(), self.witness.spec()]
-        *header, body = [
-            signature(spec, queue=self.home.queue).set(task_id=job_id) for job_id, spec in zip(ids, specs, strict=True)
-        ]
-        celery.chord(header, body, app=self.client.app).apply_async()
+        specs = [spec.to_wire() for spec in (self.witness.spec(), self.spec(), self.witness.spec())]
+        code = (
+            "from celery import chord\n"
+            f"parts = [app.signature('jaas.run', kwargs={{'spec': spec}}, queue={self.home.queue!r}, task_id=job_id)\n"
+            f"    for job_id, spec in zip({ids!r}, {specs!r})]\n"
+            "chord(parts[:2])(parts[2])\n"
+        )
+        run_their_code(self.home.redis_url, self.home.folder, code)
         self.client.app.AsyncResult(ids[0]).get(timeout=60)
         return ids[1]
 
@@ -142,7 +143,6 @@ def played(tmp_path_factory: pytest.TempPathFactory, _engine: str) -> Iterator[d
     for home in homes:
         with suppress(redis.RedisError):
             home.close()
-    gc.collect()  # Celery's results unsubscribe when they are collected
     server.kill()
 
 
