@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -29,8 +29,8 @@ from jaas_submit.cli_frame import (
 )
 from jaas_submit.cli_manage import EXIT_NO, cancel, explain, list_, replay
 from jaas_submit.cli_map import map_
+from jaas_submit.cli_operate import completion, doctor, worker
 from jaas_submit.cli_options import Order, job_options, order_of
-from jaas_submit.errors import JaasError
 from jaas_submit.goflags import GoCommand
 from jaas_submit.names import service_name
 from jaas_submit.states import JobState
@@ -291,108 +291,8 @@ def schema(kind: str | None) -> None:
     render.print_json(made(), indent=2)
 
 
-for _command in (list_, explain, cancel, replay, map_, batch):
+for _command in (list_, explain, cancel, replay, map_, batch, worker, doctor, completion):
     cli.add_command(_command)
-
-
-# -- operators --------------------------------------------------------------------------------------------------------
-
-
-@cli.command()
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
-)
-@click.option("--name", help="Node name for Celery, such as jaas@%h.")
-@click.option(
-    "--max-in-flight", type=click.IntRange(1, 100_000), help="Jobs in the swarm at once (JAAS_MAX_IN_FLIGHT)."
-)
-@where_options()
-@click.argument("celery_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY ARGUMENTS]")
-@click.pass_obj
-def worker(
-    where: Where, log_level: str, name: str | None, max_in_flight: int | None, celery_arguments: tuple[str, ...]
-) -> None:
-    """Start a worker: on a swarm manager, with the packages of jaas[worker].
-
-    Everything else is set by JAAS_... variables; what follows -- goes to `celery worker`.
-    """
-    # Settings are read from the environment, also by whatever the worker starts.
-    if where.redis:
-        os.environ.pop("JAAS_REDIS_URL_FILE", None)
-    for variable, value in (
-        ("JAAS_REDIS_URL", where.redis),
-        ("JAAS_QUEUE", where.queue),
-        ("JAAS_PREFIX", where.prefix),
-        ("JAAS_MAX_IN_FLIGHT", max_in_flight),
-    ):
-        if value:
-            os.environ[variable] = str(value)
-    try:
-        from jaas_worker.app import worker_main
-    except ImportError as error:
-        raise _missing_packages(error) from error
-    worker_main([f"--loglevel={log_level.upper()}", *([f"--hostname={name}"] if name else []), *celery_arguments])
-
-
-@cli.command()
-@click.option("--no-engine", is_flag=True, help="Do not look at the engine: no worker shall run on this machine.")
-@output_options
-@click.pass_obj
-def doctor(where: Where, no_engine: bool, as_json: bool, quiet: bool) -> int:
-    """Check Redis, clock, workers, engine and swarm, and say what to do. Exit code 1 when a check fails.
-
-    Quiet: only what is not well.
-    """
-    from jaas_submit.checks import Check, Verdict, flower_checks, redis_checks
-    from jaas_submit.sentinel_checks import sentinel_checks
-
-    with where.client() as client:
-        checks = [
-            *sentinel_checks(client.url),
-            *redis_checks(client),
-            *flower_checks(os.environ.get("JAAS_FLOWER_URL")),
-        ]
-        if no_engine:
-            checks.append(Check("engine", Verdict.SKIP, "not looked at (--no-engine)"))
-        else:
-            try:
-                from jaas_worker.doctor import engine_checks
-
-                checks += engine_checks(ledger=client.ledger)
-            except ImportError as error:
-                checks.append(Check("engine", Verdict.SKIP, f"{_missing_packages(error)}; producers need neither"))
-    failed = any(check.verdict is Verdict.FAIL for check in checks)
-    if as_json:
-        render.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
-    else:
-        shown = [check for check in checks if not quiet or check.verdict in {Verdict.WARN, Verdict.FAIL}]
-        if shown:
-            rows = [(c.name, str(c.verdict), c.detail, c.fix) for c in shown]
-            render.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
-    return int(failed)
-
-
-def _missing_packages(error: ImportError) -> JaasError:
-    return JaasError(f"the worker's packages are not installed ({error}): pip install 'jaas[worker]'")
-
-
-_INSTALL: Final = {
-    "bash": 'eval "$(jaas completion bash)"   # in ~/.bashrc',
-    "zsh": 'eval "$(jaas completion zsh)"   # in ~/.zshrc, after compinit',
-    "fish": "jaas completion fish > ~/.config/fish/completions/jaas.fish",
-}
-
-
-@cli.command()
-@click.argument("shell", type=click.Choice(list(_INSTALL)))
-def completion(shell: str) -> None:
-    """Print the completion script of a shell; its first line says how to install it."""
-    from click.shell_completion import get_completion_class
-
-    kind = get_completion_class(shell)
-    assert kind is not None, f"click knows no {shell}"
-    script = kind(cli, {}, "jaas", "_JAAS_COMPLETE").source()
-    click.echo(f"# To install: {_INSTALL[shell]}\n{script.strip()}")
 
 
 # -- shared by the commands -------------------------------------------------------------------------------------------

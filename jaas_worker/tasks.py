@@ -15,7 +15,7 @@ from jaas_submit.errors import JobCancelled, JobFailed, SpecError
 from jaas_submit.names import TASK_RUN
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
-from jaas_worker.pool import RetryNotice, current_result
+from jaas_worker.delivery import RetryNotice, current_result
 
 __all__ = ["JobRequest", "register"]
 

@@ -27,6 +27,13 @@ class ProxyLoop:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
+        self._servers: list[asyncio.AbstractServer] = []
+
+    def serve(self, server: Coroutine[Any, Any, asyncio.Server]) -> asyncio.Server:
+        """Start a server, which ends with the loop."""
+        started = self.run(server)
+        self._servers.append(started)
+        return started
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and return its result."""
@@ -44,6 +51,8 @@ class ProxyLoop:
         """Stop the loop; connections end with it."""
 
         async def end() -> None:
+            for server in self._servers:
+                server.close()
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 for task in others:
                     task.cancel()
@@ -154,7 +163,7 @@ class RedisProxy(_Proxy):
     def __init__(self, loop: ProxyLoop, target: int, port: int) -> None:
         super().__init__(loop)
         self._target = target
-        self._server = loop.run(asyncio.start_server(self._serve, "127.0.0.1", port))
+        self._server = loop.serve(asyncio.start_server(self._serve, "127.0.0.1", port))
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     @property
@@ -197,7 +206,7 @@ class EngineProxy(_Proxy):
         """Answers to service creations that were dropped so far."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        self._server = loop.run(asyncio.start_unix_server(self._serve, path))
+        self._server = loop.serve(asyncio.start_unix_server(self._serve, path))
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_unix_connection(self._target)

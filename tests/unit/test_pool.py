@@ -15,7 +15,8 @@ from celery.worker import state as worker_state
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.records import JobResult
 from jaas_submit.states import Cause, JobState
-from jaas_worker.pool import CeleryDelivery, TaskPool
+from jaas_worker.delivery import CeleryDelivery
+from jaas_worker.pool import TaskPool
 
 FULL = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
 AWAY = redis.exceptions.ConnectionError("Connection closed by server.")
@@ -53,9 +54,9 @@ def delivery(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CeleryDelivery]:
     monkeypatch.setattr(worker_state, "task_ready", lambda _: None)
 
     def make(traced: Exception, stored: Exception) -> CeleryDelivery:
-        pool: Any = SimpleNamespace(pids=iter([1]), on_loop=lambda call: call())
+        loop: Any = SimpleNamespace(on_loop=lambda call: call())
         callbacks = {"callback": raising(AssertionError("told")), "accept_callback": Request(raising(stored)).accept}
-        return CeleryDelivery(pool, raising(traced), (), callbacks)
+        return CeleryDelivery(loop, 1, raising(traced), (), callbacks)
 
     return make
 
