@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 import celery
 import kombu.exceptions
@@ -177,6 +178,12 @@ def _doorbell(task_id: str, spec: JobSpec | None, batch: str, index: int | None)
     return headers, json.dumps([[], _doorbell_kwargs(spec), {}])
 
 
+_NOT_TAKEN: Final = (kombu.exceptions.OperationalError, redis.RedisError, OSError)
+
+_clients: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""Of each of kombu's channels the client that it has made: making one takes longer than a message."""
+
+
 def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None:
     """Publish the message of a job whose record is in the ledger.
 
@@ -189,14 +196,9 @@ def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None
     Raises:
         LedgerUnavailable: Redis did not take it. The record stays; a worker publishes it later.
     """
-    message = app.amqp.create_task_message(task_id, TASK_RUN, (), _doorbell_kwargs(spec), **task_options(spec))
-    message.headers[DOORBELL] = True
     try:
-        with app.producer_or_acquire() as producer:
-            # send_task does the same, and has the result backend subscribe to a channel of this task besides, for ever:
-            # two more round trips, for results that are read from the ledger.
-            app.amqp.send_task_message(producer, TASK_RUN, message, queue=queue)
-    except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
+        _push(app, queue, [(task_id, *_doorbell(task_id, spec, "", None))])
+    except _NOT_TAKEN as error:
         raise LedgerUnavailable(f"job {task_id}: the message could not be published ({error})") from error
 
 
@@ -215,25 +217,38 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob], queue: str) -> None
     if not described:
         return
     try:
-        with app.producer_or_acquire() as producer:
-            channel = producer.channel
-            packed = []
-            for job, spec in described:
-                headers, body = _doorbell(job.job_id, spec, job.batch, job.index)
-                message = channel.prepare_message(
-                    body,
-                    content_type="application/json",
-                    content_encoding="utf-8",
-                    headers=headers,
-                    properties={"correlation_id": job.job_id, "delivery_mode": 2},
-                )
-                # What kombu's virtual transports add on publishing (kombu.transport.virtual.base.Channel).
-                channel._inplace_augment_message(message, "", queue)
-                packed.append(json.dumps(message, separators=(",", ":")))
-            with channel.conn_or_acquire() as client:
-                client.lpush(queue, *packed)
-    except (kombu.exceptions.OperationalError, redis.RedisError, OSError) as error:
+        _push(app, queue, [(job.job_id, *_doorbell(job.job_id, spec, job.batch, job.index)) for job, spec in described])
+    except _NOT_TAKEN as error:
         raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
+
+
+def _push(app: celery.Celery, queue: str, messages: Sequence[tuple[str, dict[str, Any], str]]) -> None:
+    """Put messages (task id, headers, body) into a queue with one command.
+
+    Celery's ``send_task`` takes more than twice the time: it declares the queue, makes a Redis client for each message,
+    and has the result backend subscribe to a channel of each task, for ever.
+    """
+    with app.producer_or_acquire() as producer:
+
+        def push() -> None:
+            channel = producer.channel
+            client = _clients.get(channel)
+            if client is None:
+                with channel.conn_or_acquire() as client:
+                    _clients[channel] = client
+            client.lpush(queue, *(_packed(channel, queue, *message) for message in messages))
+
+        producer.connection.ensure(producer, push, **app.conf.task_publish_retry_policy)()
+
+
+def _packed(channel: Any, queue: str, task_id: str, headers: dict[str, Any], body: str) -> str:
+    properties = {"correlation_id": task_id, "delivery_mode": 2}
+    message = channel.prepare_message(
+        body, content_type="application/json", content_encoding="utf-8", headers=headers, properties=properties
+    )
+    # What kombu's virtual transports add on publishing (kombu.transport.virtual.base.Channel).
+    channel._inplace_augment_message(message, "", queue)
+    return json.dumps(message, separators=(",", ":"))
 
 
 def _batch_headers(batch: str, index: int | None) -> dict[str, Any]:
