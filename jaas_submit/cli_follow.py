@@ -153,4 +153,4 @@ def cancelled(before: JobState) -> str:
         return f"had ended already: {before}"
     if before in {JobState.WAITING, JobState.QUEUED, JobState.BACKOFF}:
         return "cancelled"
-    return f"is {before}; its container is being stopped"
+    return f"is {before}; its worker stops the container"

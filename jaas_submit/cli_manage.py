@@ -135,6 +135,8 @@ def explain(where: Where, job_ids: tuple[str, ...], as_json: bool, quiet: bool) 
         return for_each(job_ids, tell)
 
 
+_IN_THE_SWARM: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
+
 _ids_or_selection = click.argument("job_ids", nargs=-1, metavar="[ID...]", shell_complete=complete_ids)
 
 
@@ -184,14 +186,23 @@ def cancel(
             progress.warn("nothing was cancelled")
             return EXIT_NO
 
+        in_the_swarm = 0
+
         def end(job_id: str) -> None:
+            nonlocal in_the_swarm
             before = client.cancel(job_id, reason)
+            in_the_swarm += before in _IN_THE_SWARM
             if as_json:
                 render.print_json({"id": job_id, "state_before": before})
             elif not quiet:
                 click.echo(f"{job_id}: {cancelled(before)}")
 
-        return for_each(tuple(chosen), end)
+        code = for_each(tuple(chosen), end)
+        if in_the_swarm and not client.ledger.workers():
+            progress.warn(
+                "no worker is alive: containers run on until one is, and stops them; `jaas worker` starts one"
+            )
+        return code
 
 
 def _agreed(question: str) -> bool:

@@ -99,7 +99,7 @@ def test_cancelled_by_another(shell: Shell, client: Client) -> None:
     job_id = shell("submit", "-q", TEST_IMAGE, "sh", "-c", UNTIL_STOPPED).stdout.strip()
     eventually(lambda: client.handle(job_id).state == "RUNNING", 30)
     cancelled = shell("cancel", "--reason", "enough of it", job_id)
-    assert cancelled.stdout == f"{job_id}: is RUNNING; its container is being stopped\n"
+    assert cancelled.stdout == f"{job_id}: is RUNNING; its worker stops the container\n"
     done = shell("wait", job_id)
     assert done.returncode == 125
     assert "was cancelled (cause: cancelled; enough of it)" in done.stdout
@@ -208,7 +208,7 @@ def test_a_second_ctrl_c_on_a_terminal_cancels_the_job(shell: Shell, client: Cli
     process.send_signal(signal.SIGINT)
     _read_until(mine, "press Ctrl-C again")
     process.send_signal(signal.SIGINT)
-    shown = _read_until(mine, "its container is being stopped")
+    shown = _read_until(mine, "its worker stops the container")
     assert "Traceback" not in shown
     assert process.wait(30) == 130
     os.close(mine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import celery
 import docker
@@ -18,6 +19,7 @@ from jaas_submit.records import Attempt, JobResult
 from jaas_submit.redis_url import sentinel_address
 from jaas_submit.sentinel_checks import sentinel_checks
 from tests.support.jobs import LONG, containers_of, ended, until
+from tests.support.redis_server import OwnRedis
 from tests.support.sentinel_group import MASTER, Group
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -181,15 +183,42 @@ def test_submit_waits_for_replicas_where_the_url_asks_for_it(group: Group, prefi
         first = client.submit(spec)
         with group.replica.client() as copy:
             assert Ledger(copy, prefix).get(first.id).state is JobState.QUEUED
-        group.replica.freeze()
-        try:
+        with frozen(group.replica):
             with pytest.raises(LedgerUnavailable, match="1 replicas do not confirm"):
                 client.submit(spec)
             assert not client.ledger.replicated()
-        finally:
-            group.replica.thaw()
         eventually(client.ledger.replicated, LONG)
         assert client.ledger.counts()[JobState.QUEUED] == 2  # it was written, as the error says
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("no_service_left")
+def test_a_service_stays_until_the_replicas_have_its_outcome(
+    jaas: Installation, group: Group, client: Client, witness: Witness
+) -> None:
+    """A fail-over may take the outcome back; then whoever adopts the job needs the service."""
+    worker = jaas.worker(redis_url=f"{group.url}&replicas=1", arguments=["--without-mingle"]).start()
+    handle = client.submit(witness.spec(witness.held()))
+    until(client, handle.id, JobState.RUNNING)
+    replica = group.replica
+    with frozen(replica):
+        witness.open()
+        assert ended(client, handle.id).ok
+        eventually(lambda: "left to the reconciler: its outcome is not on the replicas yet" in worker.log, LONG)
+        assert jaas.swarm.find(f"jaas-{handle.id}-1") is not None
+        assert group.master is not replica, "freezing a replica fails nothing over"
+    eventually(lambda: jaas.swarm.find(f"jaas-{handle.id}-1") is None, LONG, "the reconciler to remove the service")
+    worker.stop()
+
+
+@contextmanager
+def frozen(server: OwnRedis) -> Iterator[None]:
+    server.freeze()
+    try:
+        yield
+    finally:
+        server.thaw()
 
 
 def refusal(url: str) -> str:

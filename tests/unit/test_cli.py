@@ -411,13 +411,24 @@ def test_cancel(stage: Stage) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "job-1: cancelled",
-        "job-2: is RUNNING; its container is being stopped",
+        "job-2: is RUNNING; its worker stops the container",
         "job-3: had ended already: SUCCEEDED",
     ]
     assert stage.ledger.get(queued).state == "CANCELLED"
     assert stage.ledger.get(running).cancel == "enough"
     assert json.loads(stage.jaas("cancel", "--json", done).stdout) == {"id": done, "state_before": "SUCCEEDED"}
     assert stage.jaas("cancel", "-q", done).output == ""
+
+
+def test_cancel_says_that_a_container_runs_on_without_a_worker(stage: Stage) -> None:
+    running = stage.add()
+    stage.launch(running)
+    assert stage.jaas("cancel", running).stderr == ""
+    stage.ledger.drop_lease(HOLDER)
+    said = stage.jaas("cancel", running).stderr
+    assert (
+        said == "jaas: no worker is alive: containers run on until one is, and stops them; `jaas worker` starts one\n"
+    )
 
 
 # -- what all commands share ------------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ def test_cancel_by_label(stage: Stage, four: list[str]) -> None:
     assert result.exit_code == 0
     assert sorted(result.stdout.splitlines()) == [
         f"{four[0]}: cancelled",
-        f"{four[1]}: is RUNNING; its container is being stopped",
+        f"{four[1]}: is RUNNING; its worker stops the container",
     ]
     assert states(stage, four) == ["cancelled", "cancelled", "QUEUED", "FAILED"]
     assert stage.ledger.get(four[1]).cancel == "enough"
