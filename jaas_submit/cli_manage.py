@@ -199,9 +199,7 @@ def cancel(
 
         code = for_each(tuple(chosen), end)
         if in_the_swarm and not client.ledger.workers():
-            progress.warn(
-                "no worker is alive: containers run on until one is, and stops them; `jaas worker` starts one"
-            )
+            progress.warn("no worker is alive: containers run on until one is back and stops them")
         return code
 
 

@@ -426,9 +426,7 @@ def test_cancel_says_that_a_container_runs_on_without_a_worker(stage: Stage) -> 
     assert stage.jaas("cancel", running).stderr == ""
     stage.ledger.drop_lease(HOLDER)
     said = stage.jaas("cancel", running).stderr
-    assert (
-        said == "jaas: no worker is alive: containers run on until one is, and stops them; `jaas worker` starts one\n"
-    )
+    assert said == "jaas: no worker is alive: containers run on until one is back and stops them\n"
 
 
 # -- what all commands share ------------------------------------------------------------------------------------------
