@@ -112,21 +112,24 @@ class AsyncBatch:
         timeout: float | None = None,
         *,
         check: bool = True,
-        progress: Callable[[BatchRecord], None] | None = None,
+        progress: bool | Callable[[BatchRecord], None] = False,
     ) -> BatchRecord:
         """Wait until all jobs of the batch have ended; see ``Batch.wait``.
 
         Args:
             timeout: seconds to wait; None waits for ever.
             check: raise when fewer jobs succeeded than the quorum asks for.
-            progress: called with the batch's record whenever a job has ended.
+            progress: a function is called with the batch's record whenever a job has ended; True draws a progress bar
+                on standard error (needs rich), and occupies a thread.
 
         Raises:
             BatchFailed: the quorum was missed; the text counts the causes.
             WaitTimeout: the time is over; the batch goes on.
         """
+        if progress is True:
+            return await asyncio.to_thread(self.sync.wait, timeout, check=check, progress=True)
         async for _ in self._ended(timeout):
-            if progress is not None:
+            if callable(progress):
                 progress(await self.status())
         return await asyncio.to_thread(self.sync.wait, check=check)
 

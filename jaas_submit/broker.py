@@ -61,9 +61,13 @@ App = TypeVar("App", bound=celery.Celery)
 
 
 def default_url() -> str:
-    """Return the Redis URL that is used when none is given: JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
+    """Return the Redis URL that is used when none is given.
 
-    JAAS_REDIS_URL_FILE names a file with the URL, for passwords kept as a swarm secret.
+    That is the one in the file that JAAS_REDIS_URL_FILE names (a swarm secret, say), else JAAS_REDIS_URL, else
+    CELERY_BROKER_URL, else Redis on this host.
+
+    Raises:
+        SpecError: the file cannot be read.
     """
     if path := os.environ.get("JAAS_REDIS_URL_FILE"):
         try:

@@ -31,6 +31,7 @@ from jaas_submit.cli_manage import EXIT_NO, cancel, explain, list_, replay
 from jaas_submit.cli_map import map_
 from jaas_submit.cli_operate import completion, doctor, worker
 from jaas_submit.cli_options import Order, job_options, order_of
+from jaas_submit.errors import UnknownJob
 from jaas_submit.goflags import GoCommand
 from jaas_submit.names import service_name
 from jaas_submit.states import JobState
@@ -168,7 +169,7 @@ def submit(
     with where.client() as client:
         handle = client.submit(order.spec, key=key)
         if as_json:
-            more = {"state": handle.state, "existing": True} if handle.existing else {"state": JobState.QUEUED}
+            more = {"state": _state_of(handle), "existing": True} if handle.existing else {"state": JobState.QUEUED}
             render.print_json({"id": handle.id, "queue": client.queue, **more})
         else:
             click.echo(handle.id)
@@ -187,7 +188,8 @@ def wait(where: Where, job_ids: tuple[str, ...], timeout: str | None, as_json: b
     begin = time.monotonic()
     codes = []
     with where.client() as client:
-        for job_id in job_ids:
+
+        def one(job_id: str) -> None:
             progress = render.Progress(quiet)
             if len(job_ids) > 1:
                 progress.say(f"job {job_id}")
@@ -199,7 +201,9 @@ def wait(where: Where, job_ids: tuple[str, ...], timeout: str | None, as_json: b
                 render.print_json(result.to_wire())
             elif not quiet:
                 click.echo(result.sentence())
-    return next((code for code in codes if code), 0)
+
+        unknown = for_each(job_ids, one)
+    return next((code for code in codes if code), unknown)
 
 
 @cli.command()
@@ -307,8 +311,15 @@ def _print_output(client: Client, job_id: str, progress: render.Progress) -> Non
 
 def _said_of(handle: JobHandle, client: Client) -> str:
     if handle.existing:
-        return f"job {handle.id} with this key is there already: {handle.state.lower()}"
+        return f"job {handle.id} with this key is there already: {_state_of(handle).lower()}"
     return f"job {handle.id} is in queue {client.queue}"
+
+
+def _state_of(handle: JobHandle) -> str:
+    try:
+        return handle.state
+    except UnknownJob:  # its key holds for longer than its record
+        return "EXPIRED"
 
 
 def _dry_run(where: Where, order: Order, progress: render.Progress, as_json: bool) -> int:

@@ -20,7 +20,7 @@ __all__ = ["batch"]
 
 @click.group()
 def batch() -> None:
-    """See to batches: list, status, watch, results, retry, cancel."""
+    """Look after batches: list, status, watch, results, retry, cancel."""
 
 
 _ids = click.argument("batch_ids", nargs=-1, required=True, metavar="ID...")

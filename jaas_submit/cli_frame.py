@@ -116,7 +116,7 @@ def where_options(*, environment: bool = False) -> Callable[[F], F]:
         for name, text in (
             ("prefix", "First part of the keys in Redis (env JAAS_PREFIX; default jaas)."),
             ("queue", "Celery queue of the workers (env JAAS_QUEUE; default jaas)."),
-            ("redis", "Redis URL (env JAAS_REDIS_URL, JAAS_REDIS_URL_FILE, CELERY_BROKER_URL; default this host)."),
+            ("redis", "Redis URL (env JAAS_REDIS_URL_FILE, JAAS_REDIS_URL, CELERY_BROKER_URL; default this host)."),
         ):
             # The environment is asked once, before the command's name, so that it never beats an option given there.
             variable = f"JAAS_{name.upper()}" if environment and name != "redis" else None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from jaas_submit.cli_batch_follow import MAP_CODES, BatchProgress, follow, interrupted
 from jaas_submit.cli_frame import Where, output_options
@@ -124,6 +125,11 @@ def _plan(
     if batch_file:
         if words or options["image"] or reduce_image:
             raise click.UsageError("--file names the jobs already; leave the image and the words out")
+        context = click.get_current_context()
+        for name in ("reduce_command", *options):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                option = next(p.opts[0] for p in context.command.params if p.name == name)
+                raise click.UsageError(f"{option}: with --file, what describes the jobs is written in the file")
         read = read_batch_file(batch_file)
         file = BatchFile.model_validate({**read.file.model_dump(), **given})
         source = read_inputs(inputs, kind) if inputs else read.inputs()

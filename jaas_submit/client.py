@@ -33,12 +33,14 @@ class Client:
     """Submits jobs and follows them.
 
     Args:
-        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.redis_url``); None takes JAAS_REDIS_URL,
-            CELERY_BROKER_URL or Redis on this host.
+        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.redis_url``); None takes what
+            JAAS_REDIS_URL_FILE names, JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys; the workers must use the same.
         app: your own Celery app, if its broker and result backend shall be used for the messages.
         store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
+
+    Every call may raise LedgerUnavailable: Redis does not answer.
 
     Nothing is connected until the first call. Safe to share between threads; make one for each process.
     """
@@ -89,15 +91,18 @@ class Client:
 
         Args:
             spec: the description.
-            key: idempotency key, such as ``payroll-2026-11``: as long as a job with this key is known, its handle is
-                returned and nothing is enqueued, whatever the description.
-            key_ttl: seconds for which the key leads to the job (7 days by default).
+            key: idempotency key, such as ``payroll-2026-11``: where a job was submitted with this key, its handle
+                is returned and nothing is enqueued, whatever the description.
+            key_ttl: seconds for which the key leads to the job (7 days by default), even if its record expires before.
             after: jobs and batches that this one comes after (handles, batches or ids of jobs).
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way). Else
                 it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, where there is one.
 
         Raises:
+            SpecError: ``key``, ``on``, ``after`` or ``input`` is not valid.
+            UnknownJob: ``after`` names a job or batch that is not known.
+            StoreUnavailable: a large input could not be stored.
             LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known. Or, where the
                 Redis URL has ``replicas=N``, they did not confirm it in time: then it is enqueued, unless the master is
                 lost just now.
@@ -117,7 +122,7 @@ class Client:
         """Return an output; one that stands for a value in the store (``{"$ref": ...}``) is read from there.
 
         Args:
-            value: what ``result.output`` holds.
+            value: what ``result.output`` holds. A reference to another store, or without a store, is returned as it is.
 
         Raises:
             JaasError: it is not there any more: it goes with the job's record.

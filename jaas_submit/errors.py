@@ -89,7 +89,7 @@ class JobFailed(JaasError):
 
 
 class JobCancelled(JobFailed):
-    """The job was cancelled before it ended by itself."""
+    """The job was cancelled before it ended by itself, or skipped because of what it was to come after."""
 
 
 class TemporaryError(JaasError):

@@ -128,7 +128,7 @@ _CAUSES: Final[dict[Cause, tuple[str, str]]] = {
     Cause.REMOVED_OUTSIDE: ("somebody else removed its service", "raise retry.max_cluster_retries"),
     Cause.SKIPPED: ("what it had to come after ended otherwise than was asked for", ""),
     Cause.OUTPUT: ("what it printed is not the output that it declares", "see `jaas logs`"),
-    Cause.REFUSED: ("its description is not valid, or a policy forbids it", "correct the description"),
+    Cause.REFUSED: ("its description is not valid", "correct the description"),
     Cause.ENGINE: ("the engine failed", "raise retry.max_cluster_retries; see the engine's own log"),
 }
 """Each cause in plain words, and what helps against it."""

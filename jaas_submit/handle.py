@@ -58,7 +58,7 @@ class JobHandle:
 
         Raises:
             JobFailed: the job ended badly; ``.result`` is the whole result.
-            JobCancelled: the job was cancelled.
+            JobCancelled: the job was cancelled, or skipped because of what it was to come after.
             WaitTimeout: the time is over.
             UnknownJob: the record has expired.
         """

@@ -63,12 +63,12 @@ class Cluster(_Model):
 class NodeFit(_Model):
     """Whether a job fits on a node, and if not, why not."""
 
-    hostname: str
-    fits: bool
+    hostname: str = Field(description="the node's host name")
+    fits: bool = Field(description="whether the job could start there now")
     lacks: tuple[Lack, ...] = Field((), description="what keeps the job away from it, each kind once")
     reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
-    free_cpus: float
-    free_memory: int
+    free_cpus: float = Field(description="cores that no reservation takes")
+    free_memory: int = Field(description="bytes that no reservation takes")
 
 
 _CONSTRAINT: Final = re.compile(r"\s*([\w.-]+)\s*(==|!=)\s*(.*?)\s*\Z")

@@ -136,8 +136,8 @@ class Attempt(Outcome):
     """One service that ran (or tried to run) the job."""
 
     number: int = Field(ge=0, description="counted from 1; 0 where nothing was launched")
-    service: str | None = None
-    log_status: StoredLogStatus = LogStatus.COMPLETE
+    service: str | None = Field(None, description="name of its swarm service; null where none was created")
+    log_status: StoredLogStatus = Field(LogStatus.COMPLETE, description="whether all of its output was kept")
     image: str | None = Field(None, description="what was run, with the digest where a registry told it")
     decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
 
@@ -145,25 +145,25 @@ class Attempt(Outcome):
 class JobRecord(_Model):
     """What the ledger knows of a job now."""
 
-    id: str
-    state: StoredState
-    queue: str
+    id: str = Field(description="the job's id")
+    state: StoredState = Field(description="where it is now")
+    queue: str = Field(description="Celery queue that its message went to")
     spec: JobSpec | None = Field(None, description="None where the message held no valid description")
     newer: bool = Field(False, description="it has a description that only a newer version of jaas can read")
     unreadable: str = Field("", description="what this version cannot read in that description")
     task_id: str = Field(
         "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"
     )
-    attempt: int = 0
-    holder: str = ""
+    attempt: int = Field(0, description="number of the present or last attempt, counted from 1; 0 before the first")
+    holder: str = Field("", description="the worker that looks after it; empty where none does")
     detail: str = Field("", description="what the swarm said last, such as why the task is pending")
-    node: str | None = None
+    node: str | None = Field(None, description="host name of the node where the present attempt is")
     cancel: str = Field("", description="why it is to be cancelled; empty when it is not")
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None = None
-    attempts: tuple[Attempt, ...] = ()
-    reported: bool = False
+    created_at: datetime = Field(description="when it was submitted, by Redis' clock")
+    updated_at: datetime = Field(description="when its state changed last, by Redis' clock")
+    started_at: datetime | None = Field(None, description="when the present attempt's container started")
+    attempts: tuple[Attempt, ...] = Field((), description="those that have ended, the first one first")
+    reported: bool = Field(False, description="Celery has its result, so that no worker has to look after it any more")
     late: bool = Field(False, description="taken over in the middle of its launch")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
     note: str = Field("", description="what a worker found worth telling about the image")
@@ -278,22 +278,22 @@ class JobResult(_Model):
     """How a job ended: the object that Celery stores and that ``wait`` returns."""
 
     version: Literal[1] = RESULT_VERSION
-    job_id: str
-    state: StoredState
-    cause: StoredCause
-    exit_code: int | None = None
-    reason: str = ""
-    node: str | None = None
-    image: str | None = None
-    attempts: tuple[Attempt, ...] = ()
-    queued_at: datetime
+    job_id: str = Field(description="the job's id")
+    state: StoredState = Field(description="how it ended")
+    cause: StoredCause = Field(description="why the last attempt ended")
+    exit_code: int | None = Field(None, description="of the last attempt's container; null where none ended")
+    reason: str = Field("", description="the cause in words, as the swarm or jaas gave it")
+    node: str | None = Field(None, description="host name of the last attempt's node")
+    image: str | None = Field(None, description="the image as described, without the digest")
+    attempts: tuple[Attempt, ...] = Field((), description="all attempts, the first one first")
+    queued_at: datetime = Field(description="when it was submitted, by Redis' clock")
     started_at: datetime | None = Field(None, description="when the container started, by its node's clock")
     finished_at: datetime | None = Field(None, description="when the container ended, by its node's clock")
     duration: float | None = Field(None, description="seconds the container ran")
     output: Any = Field(None, description="what the job returned, where the description declares an output")
-    batch: str = ""
+    batch: str = Field("", description="id of the batch it belongs to")
     index: int | None = Field(None, description="which of its batch's inputs it was for, counted from 0")
-    logs: CapturedOutput = CapturedOutput()
+    logs: CapturedOutput = Field(CapturedOutput(), description="the last attempt's output, capped")
 
     @classmethod
     def of(cls, record: JobRecord, logs: CapturedOutput) -> JobResult:
@@ -376,7 +376,7 @@ class JobResult(_Model):
         """Return the result itself when the job ended well.
 
         Raises:
-            JobCancelled: it was cancelled.
+            JobCancelled: it was cancelled, or skipped because of what it was to come after.
             JobFailed: it ended badly; the text has the exit code and the last lines of output.
         """
         if self.ok:

@@ -173,20 +173,26 @@ class JobSpec(Model):
     """
 
     version: Literal[1] = Field(1, description="version of this format")
-    image: str = Field(min_length=1, max_length=512)
+    image: str = Field(min_length=1, max_length=512, description="what is run, such as alpine:3.20")
     entrypoint: Words | None = Field(None, description="replaces the image's ENTRYPOINT")
     command: Words | None = Field(None, description="replaces the image's CMD: the arguments of the entry point")
-    env: Annotated[dict[str, str], BeforeValidator(_env_map)] = Field(default_factory=dict, repr=False, max_length=4096)
-    networks: Annotated[tuple[Name, ...], BeforeValidator(_list_of_names)] = Field((), max_length=64)
-    mounts: tuple[Mount, ...] = Field((), max_length=256)
-    secrets: Annotated[tuple[SecretMount, ...], BeforeValidator(_secret_list)] = Field((), max_length=256)
+    env: Annotated[dict[str, str], BeforeValidator(_env_map)] = Field(
+        default_factory=dict, repr=False, max_length=4096, description="environment variables; values are never shown"
+    )
+    networks: Annotated[tuple[Name, ...], BeforeValidator(_list_of_names)] = Field(
+        (), max_length=64, description="overlay networks to attach to"
+    )
+    mounts: tuple[Mount, ...] = Field((), max_length=256, description="host folders, volumes and tmpfs")
+    secrets: Annotated[tuple[SecretMount, ...], BeforeValidator(_secret_list)] = Field(
+        (), max_length=256, description="swarm secrets, by name"
+    )
     constraints: Annotated[tuple[Text, ...], BeforeValidator(_list_of_names)] = Field(
         (), max_length=64, description="placement, such as node.labels.disk==ssd"
     )
-    limits: Resources = Resources()
-    reservations: Resources = Resources()
+    limits: Resources = Field(Resources(), description="what the container may use at most")
+    reservations: Resources = Field(Resources(), description="what must be free on its node")
     user: Text | None = Field(None, description="user[:group] inside the container")
-    workdir: AbsolutePath | None = None
+    workdir: AbsolutePath | None = Field(None, description="replaces the image's WORKDIR")
     name: Name | None = Field(None, description="for people: shown in lists and in Flower")
     labels: dict[Name, Annotated[str, StringConstraints(max_length=256)]] = Field(
         default_factory=dict, max_length=32, description="for finding the job again"
@@ -195,7 +201,9 @@ class JobSpec(Model):
     registry: Text | None = Field(
         None, description="registry whose credentials, kept on the worker's side, are used to pull the image"
     )
-    stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+]{1,12}$")] | None = None
+    stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+]{1,12}$")] | None = Field(
+        None, description="replaces the image's STOPSIGNAL, such as SIGINT"
+    )
     stop_grace: Duration = Field(10.0, le=86400, description="seconds between the stop signal and SIGKILL")
     pending_timeout: PositiveDuration | None = Field(
         None, description="seconds the job may wait for a running container"
@@ -218,7 +226,7 @@ class JobSpec(Model):
         description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
         "(all of it, if only that is JSON)",
     )
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = Field(RetryPolicy(), description="when it is attempted again")
     idempotent: bool = Field(
         False,
         description="true: running it twice, even at the same time, does no harm; a batch with speculation does so",

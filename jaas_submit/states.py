@@ -56,7 +56,7 @@ class Cause(StrEnum):
     REMOVED_OUTSIDE = "removed_outside"  # somebody else removed its service
     SKIPPED = "skipped"  # a job or batch that it had to come after ended otherwise than was asked for
     OUTPUT = "output"  # the container ended well, but what it printed is not the output that was declared
-    REFUSED = "refused"  # the description is not valid, or a policy forbids it
+    REFUSED = "refused"  # the description is not valid
     ENGINE = "engine"  # the engine reported a failure of its own
 
 

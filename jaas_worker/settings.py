@@ -157,6 +157,8 @@ class Settings(BaseSettings):
     ended without it. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
 
     def __init__(self, **values: Any) -> None:
+        if "redis_url" not in values:  # what the environment says of it, for producers as for workers
+            values["redis_url"] = default_url()
         try:
             super().__init__(**values)
         except ValidationError as error:

@@ -15,7 +15,8 @@ CREATE: Final = """
 if redis.call('EXISTS', job) == 1 then return {0, id, redis.call('HGET', job, 'state')} end
 if ARGV[7] ~= '' then
   local known = redis.call('GET', P .. ':key:' .. ARGV[7])
-  if known and redis.call('EXISTS', key(known)) == 1 then return {0, known, redis.call('HGET', key(known), 'state')} end
+  -- A key holds for as long as was said, also when its job's record has expired.
+  if known then return {0, known, redis.call('HGET', key(known), 'state') or ''} end
 end
 local o = ARGV[10] ~= '' and cjson.decode(ARGV[10]) or {}
 -- Since Redis 7.2 the clock stands still within a transaction: a microsecond apart, its jobs keep their order.

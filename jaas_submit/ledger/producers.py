@@ -48,7 +48,7 @@ class Created(NamedTuple):
     """False: there is a job with this id or key already."""
     job_id: str
     state: JobState
-    """QUEUED: its message has to be published. WAITING and SKIPPED: not."""
+    """QUEUED: its message has to be published. WAITING and SKIPPED: not. Empty: a known key's record has expired."""
 
 
 class ProducerPart(Base):
@@ -88,7 +88,7 @@ class ProducerPart(Base):
             spec: the description.
             queue: the queue that its message goes to.
             key: idempotency key; empty means none.
-            key_ttl: seconds for which the key leads to this job (as long as its record exists).
+            key_ttl: seconds for which the key leads to this job.
             task_id: see ``create``.
             message: see ``create``.
             replay_of: id of the job that this one repeats.

@@ -15,7 +15,7 @@ from tests.support.worker import clean_env
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
 
 ITEMS = int(os.environ.get("JAAS_TEST_ITEMS", "20000"))
-"""CI takes fewer, to save minutes; the bound is the same. docs/batches.md has the figures of 100,000."""
+"""CI takes fewer, to save minutes; the bound is the same. Set it to 100000 for the full size."""
 
 PRODUCER = """
 import resource, sys

@@ -333,6 +333,19 @@ def test_options_win_over_the_file(stage: Stage, write: Callable[..., str]) -> N
     assert stage.ledger.batches()[-1].max_parallel == 1
 
 
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [(("-e", "A=1"), "-e: with --file"), (("--limit-memory", "1G"), "--limit-memory"), (("--reduce-command", "x"), "--reduce-c")],
+)
+def test_what_describes_the_jobs_is_not_given_twice(
+    stage: Stage, write: Callable[..., str], option: tuple[str, str], named: str
+) -> None:
+    result = stage.jaas("map", "--file", write(GOOD), *option)
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert "is written in the file" in result.stderr
+
+
 def test_inputs_may_be_beside_the_file_and_it_may_be_json(write: Callable[..., str]) -> None:
     write('{"n": 1}\n', "in.jsonl")
     read = read_batch_file(write('{"job": {"image": "a"},\n\t"inputs_file": "in.jsonl"}', "batch.json"))

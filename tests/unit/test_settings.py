@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jaas_submit.broker import default_url
 from jaas_submit.errors import SpecError
 from jaas_worker.settings import Settings
 
@@ -85,6 +86,9 @@ def test_the_url_may_be_kept_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / "url").write_text("redis://:hunter2@h:1/0\n")
     monkeypatch.setenv("JAAS_REDIS_URL_FILE", str(tmp_path / "url"))
     assert Settings().redis_url == "redis://:hunter2@h:1/0"
+    monkeypatch.setenv("JAAS_REDIS_URL", "redis://other:1/0")
+    assert Settings().redis_url == default_url() == "redis://:hunter2@h:1/0", "producers and workers take the same"
+    assert Settings(redis_url="redis://given:1/0").redis_url == "redis://given:1/0"
     monkeypatch.setenv("JAAS_REDIS_URL_FILE", str(tmp_path / "no-such-file"))
     with pytest.raises(SpecError, match=r"JAAS_REDIS_URL_FILE: .*no-such-file"):
         Settings()
