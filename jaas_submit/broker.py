@@ -236,6 +236,11 @@ def _push(app: celery.Celery, queue: str, messages: Sequence[tuple[str, dict[str
 
         def push() -> None:
             channel = producer.channel
+            if not hasattr(channel, "conn_or_acquire"):  # an app of the user's own whose broker is not Redis
+                for task_id, headers, body in messages:
+                    kinds = {"content_type": "application/json", "content_encoding": "utf-8"}
+                    producer.publish(body, routing_key=queue, headers=headers, correlation_id=task_id, **kinds)
+                return
             client = _clients.get(channel)
             if client is None:
                 with channel.conn_or_acquire() as client:

@@ -195,13 +195,16 @@ class CeleryDelivery:
         self.request.told = why
         try:
             failed, value = self._run_body(RetryNotice(why, delay))
-        except FOR_NOW as error:
+            error = _exception(value)
+        except FOR_NOW as raised:
+            failed, value, error = 1, None, raised
+        if not isinstance(error, Retry):
             # Not repeated: the next attempt is in the ledger, and Celery hears of that one.
             self._not_stored(error)
             self.dropped()
             return False
         self._outcome = (failed, value, 0.0)
-        return isinstance(_exception(value), Retry)
+        return True
 
     def _run_body(self, what: JobResult | RetryNotice) -> tuple[int, Any]:
         """Have Celery trace the task body, which turns ``what`` into a result, a failure or a retry."""

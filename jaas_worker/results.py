@@ -1,4 +1,4 @@
-"""Celery's Redis result backend, with a chord that loses its body to nothing.
+"""Celery's Redis result backend, with a chord that loses its body to nothing, and outcomes that are the job's own.
 
 Where the last part of a chord returns, Celery 5.7 takes a claim, collects the parts, publishes the body and cleans up.
 Three things lose the body there for good: the reply to the claim is lost (what is repeated finds the claim taken, by
@@ -9,16 +9,22 @@ Here the claim bears the part's task id, so that whoever reports the part again 
 passes leaves the part unreported: the ledger has it reported again. The body may be published twice, as with Celery
 when a claim runs out; a body that is a job has its id, and runs once.
 
+Two more habits of Celery are wrong for a job that is reported again until that has worked. An error of storing an
+outcome is traced as the task's failure, and that may be stored where the outcome was not. And of a chain that fails,
+the last element, a part of a chord, is counted only the first time, which may be the time that failed.
+
 Keys and their meaning are Celery's (celery/backends/redis.py, 5.7: ``.j`` parts by index, ``.d`` those counted, ``.s``
 size, ``.t`` what came on top, ``.c`` the claim), so that parts of one chord may run on Celery workers of others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import redis
 from celery import states
+from celery.app.task import Context
 from celery.backends import redis as stock
 from celery.canvas import maybe_signature
 from celery.exceptions import BackendError, ChordError
@@ -26,6 +32,8 @@ from celery.result import GroupResult, allow_join_result
 from kombu.exceptions import OperationalError
 
 from jaas_submit.celery_sentinel import SentinelBackend as OurSentinelBackend
+from jaas_submit.errors import JobFailed
+from jaas_submit.names import TASK_RUN
 from jaas_worker.failpoints import failpoint
 
 __all__ = ["FOR_NOW", "Results", "SentinelResults"]
@@ -40,13 +48,14 @@ _DONE: Final = 600
 """Seconds for which a chord is remembered as settled, for parts that are reported again."""
 
 _PART: Final = """
-local parts, counted, size, more, claim = unpack(KEYS)
-local member, part, index, who, seconds, life = unpack(ARGV)
+local parts, counted, size, more, claim, nested = unpack(KEYS)
+local member, part, index, who, seconds, life, nested_life = unpack(ARGV)
 if redis.call('GET', claim) == 'done' then return 0 end
 if redis.call('SADD', counted, member) == 1 then redis.call('ZADD', parts, index, part) end
 if tonumber(life) > 0 then
   for _, key in ipairs({parts, counted, size, more}) do redis.call('EXPIRE', key, life) end
 end
+if tonumber(nested_life) > 0 then redis.call('EXPIRE', nested, nested_life) end
 local due = redis.call('GET', size)
 if not due or redis.call('ZCARD', parts) ~= tonumber(due) + tonumber(redis.call('GET', more) or 0) then return 0 end
 if redis.call('SET', claim, who, 'NX', 'EX', seconds) then return 1 end
@@ -58,7 +67,8 @@ return redis.call('GET', claim) == who and 1 or 0
 class _Chords(stock.RedisBackend):
     """The fan-in of both backends below."""
 
-    app: Any  # these two are missing in celery-types
+    app: Any  # these are missing in celery-types
+    expires: int | None
     chord_expires: int | None
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
@@ -89,10 +99,13 @@ class _Chords(stock.RedisBackend):
         if not group or not task_id:
             return
         index = "+inf" if request.group_index is None else request.group_index
-        parts, counted, size, more, claim = (self._chord_key(group, name) for name in "jdstc")
+        parts, counted, size, more, claim = (self.get_key_for_group(group, f".{name}") for name in "jdstc")
         part = self.encode([1, task_id, state, self.encode_result(result, state)])
-        arguments = [f"{task_id}:{index}", part, index, task_id, _CLAIM, int(self.chord_expires or 0)]
-        if not self.client.eval(_PART, 5, parts, counted, size, more, claim, *arguments):
+        life = int(self.chord_expires or 0)
+        nested_life = max(life, int(self.expires)) if life and self.expires else 0
+        keys = [parts, counted, size, more, claim, self.get_key_for_group(group)]
+        arguments = [f"{task_id}:{index}", part, index, task_id, _CLAIM, life, nested_life]
+        if not self.client.eval(_PART, len(keys), *keys, *arguments):
             return
         failpoint("chord.before")
         self._settle(maybe_signature(request.chord, app=self.app), group, parts)
@@ -102,8 +115,37 @@ class _Chords(stock.RedisBackend):
             pipe.set(claim, "done", ex=_DONE)
             pipe.execute()
 
-    def _chord_key(self, group: str, name: str) -> Any:
-        return self.get_key_for_group(group, f".{name}")
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: Any,
+        traceback: Any = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Store a job's failure, and what it sets off; anything else that is traced as one is raised.
+
+        Args:
+            task_id: the task.
+            exc: what it raised.
+            traceback: where.
+            request: Celery's context of the task.
+            store_result: whether the failure is kept.
+            call_errbacks: whether its errbacks are called.
+            state: what is stored.
+        """
+        if getattr(request, "task", None) == TASK_RUN and not isinstance(exc, JobFailed):
+            raise exc
+        super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
+
+    def _fail_chain(self, chain: Any, exc: Any, *args: Any, state: str = states.FAILURE, **more: Any) -> None:
+        # First the parts of chords among what is left of the chain, and then its states: Celery passes over a part
+        # whose state it has stored already.
+        for part in _parts_among(chain):
+            self.on_chord_part_return(part, state, exc)
+        super()._fail_chain(chain, exc, *args, state=state, **more)  # type: ignore[misc] # missing in celery-types
 
     def _settle(self, body: Any, group: str, parts: Any) -> None:
         try:
@@ -137,6 +179,19 @@ class _Chords(stock.RedisBackend):
             return value
         error: Any = self.exception_to_python(value)
         raise ChordError(f"Dependency {task_id} raised {error!r}") from error
+
+
+def _parts_among(chain: Any) -> Iterator[Context]:
+    """Return what is a part of a chord among the elements of a chain, and the bodies of chords in it."""
+    left = list(chain) if isinstance(chain, list | tuple) else []
+    while left:
+        element: Any = Context(left.pop())
+        element.update(element.options)
+        element.id, element.group = element.options.get("task_id"), element.options.get("group_id")
+        if "chord" in element.options:
+            yield element
+        if getattr(element, "subtask_type", None) == "chord" and (body := (element.kwargs or {}).get("body")):
+            left.append(body)
 
 
 class Results(_Chords):

@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
+from celery.app.task import Context
+from celery.app.trace import trace_task_ret
 from redis.connection import AbstractConnection
 
 from jaas_submit import JobSpec, job
 from jaas_submit.ledger import connect
+from jaas_submit.names import TASK_RUN
+from jaas_submit.records import JobResult
+from jaas_submit.states import Cause, JobState
 from jaas_worker.app import WorkerApp, create_app
-from jaas_worker.results import FOR_NOW, Results
+from jaas_worker.delivery import CeleryDelivery
+from jaas_worker.results import Results
 from jaas_worker.settings import Settings
 from tests.support.redis_server import OwnRedis
 
 pytestmark = pytest.mark.redis
 
 SPEC = JobSpec(image="jaas-test:latest")
+NOW = datetime.now(UTC)
 TRIES = 40
 """More than any fault below lasts."""
 
@@ -80,57 +89,100 @@ def decoded(message: dict[str, Any]) -> Any:
     return json.loads(b64decode(message["body"]))
 
 
-def begun(app: WorkerApp) -> list[SimpleNamespace]:
-    """Begin a chord as Celery's `apply_async` does; return the contexts of its parts."""
+class Message:
+    """A received message of a job, as a delivery sees Celery's request.
+
+    Args:
+        app: of the worker.
+        job_id: of the job.
+        options: of the message's body: ``chord``, ``chain``.
+        headers: further ones.
+    """
+
+    message = SimpleNamespace(headers={})
+    args = ()
+
+    def __init__(self, app: WorkerApp, job_id: str, options: dict[str, Any], **headers: Any) -> None:
+        self.id = job_id
+        self.kwargs = {"spec": SPEC.to_wire()}
+        self.task = app.tasks[TASK_RUN]
+        self.headers = {"id": job_id, "task": TASK_RUN, **headers}
+        self._context = Context({**self.headers, **options})
+        body = json.dumps([self.args, self.kwargs, options])
+        target = (TASK_RUN, job_id, self.headers, body, "application/json", "utf-8")
+        loop: Any = SimpleNamespace(on_loop=lambda call: call())
+        callbacks = {"callback": None, "accept_callback": self.accept}
+        self.delivery = CeleryDelivery(loop, 1, partial(trace_task_ret, app=app), target, callbacks)
+
+    def accept(self) -> None:
+        """Celery's callback."""
+
+    def reported(self, exit_code: int) -> None:
+        """Report the job as the ledger has it done: again and again, as long as Redis is the trouble."""
+        state = JobState.FAILED if exit_code else JobState.SUCCEEDED
+        result = JobResult(job_id=self.id, state=state, cause=Cause.EXIT, exit_code=exit_code, queued_at=NOW)
+        for _ in range(TRIES):
+            if self.delivery.report(result):
+                return
+        raise AssertionError("never reported")
+
+
+def begun(app: WorkerApp, *, chained: bool) -> list[Message]:
+    """Begin a chord as Celery's `apply_async` does; return its parts. The last one may have a job before it."""
     body = job(SPEC, queue=app.jaas.settings.queue).set(task_id="the-body")
     app.backend.set_chord_size("the-chord", 3)
-    known = {"group": "the-chord", "chord": dict(body)}
-    return [SimpleNamespace(id=f"part-{n}", group_index=n, **known) for n in range(3)]
+    whole = {"chord": dict(body)}
+    parts = [Message(app, f"part-{n}", whole, group="the-chord", group_index=n) for n in range(3)]
+    if chained:
+        last = job(SPEC).set(task_id="part-2", group_id="the-chord", group_index=2, **whole)
+        parts[-1] = Message(app, "before-it", {"chain": [dict(last)]})
+    return parts
 
 
-def reported(app: WorkerApp, part: SimpleNamespace, state: str, value: Any) -> None:
-    """Report a part as the ledger has it done: again and again, as long as Redis is the trouble."""
-    for _ in range(TRIES):
-        try:
-            app.backend.store_result(part.id, value, state)
-            app.backend.on_chord_part_return(part, state, value)
-        except FOR_NOW:
-            continue
-        return
-    raise AssertionError("never reported")
+CASES = [
+    pytest.param(0, False, id="all parts well"),
+    pytest.param(4, False, id="a part that failed"),
+    pytest.param(4, True, id="a chain that failed"),
+]
 
 
-@pytest.mark.parametrize("ok", [True, False], ids=["all parts well", "a part that failed"])
+@pytest.mark.parametrize(("exit_code", "chained"), CASES)
 @pytest.mark.parametrize("many", [1, 5])
 @pytest.mark.parametrize("after", [True, False], ids=["reply lost", "command lost"])
 def test_no_lost_command_or_reply_costs_the_body(
-    app: WorkerApp, prefix: str, after: bool, many: int, ok: bool, monkeypatch: pytest.MonkeyPatch
+    app: WorkerApp,
+    prefix: str,
+    after: bool,
+    many: int,
+    exit_code: int,
+    chained: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert isinstance(app.backend, Results)
     first = 1
     while True:
-        *parts, last = begun(app)
-        for n, part in enumerate(parts):
-            reported(app, part, "SUCCESS", {"n": n})
+        *parts, last = begun(app, chained=chained)
+        for part in parts:
+            part.reported(0)
         fault = Fault(first, many, after)
         with monkeypatch.context() as patch:
             fault.install(patch)
-            if ok:
-                reported(app, last, "SUCCESS", {"n": 2})
-            else:
-                reported(app, last, "FAILURE", RuntimeError("exit code 4"))
+            last.reported(exit_code)
         bodies = messages(app, prefix)
         outcome = app.backend.get_task_meta("the-body")
-        if ok:
+        if exit_code == 0:
             assert {message["headers"]["id"] for message in bodies} == {"the-body"}, first
-            assert decoded(bodies[0])[0] == [[{"n": 0}, {"n": 1}, {"n": 2}]]
+            (values,) = decoded(bodies[0])[0]
+            assert [value["job_id"] for value in values] == ["part-0", "part-1", "part-2"]
             assert outcome["status"] == "PENDING"
         else:
             assert bodies == []
-            assert outcome["status"] == "FAILURE"
-            assert f"Dependency {last.id} raised RuntimeError('exit code 4')" in str(outcome["result"])
+            assert outcome["status"] == "FAILURE", first
+            assert "Dependency part-2 raised" in str(outcome["result"])
+            assert "exit code 4" in str(outcome["result"]), "the job's own failure, and not that of Redis"
+        assert app.backend.get_task_meta(last.id)["status"] == ("FAILURE" if exit_code else "SUCCESS")
         for part in (*parts, last):  # once settled it is settled, whoever comes again
-            reported(app, part, "SUCCESS", {"n": 0})
+            part.reported(exit_code)
         assert len(messages(app, prefix)) == len(bodies)
         with connect(app.jaas.settings.redis_url) as client:
             client.flushdb()
@@ -138,3 +190,22 @@ def test_no_lost_command_or_reply_costs_the_body(
             break
         first += 1
     assert first > 5, "commands of the fan-in were struck"
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_an_error_of_storing_the_outcome_is_not_the_outcome(
+    app: WorkerApp, chained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full Redis may refuse the result, and take a small failure a moment later."""
+    *_, last = begun(app, chained=chained)
+    with monkeypatch.context() as patch:
+        patch.setattr(app.backend, "mark_as_done", refused)
+        result = JobResult(job_id=last.id, state=JobState.SUCCEEDED, cause=Cause.EXIT, exit_code=0, queued_at=NOW)
+        assert last.delivery.report(result) is False
+    assert app.backend.get_task_meta(last.id)["status"] == "PENDING"
+    last.reported(0)
+    assert app.backend.get_task_meta(last.id)["status"] == "SUCCESS"
+
+
+def refused(*_: Any, **__: Any) -> None:
+    raise redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")

@@ -335,7 +335,11 @@ def test_options_win_over_the_file(stage: Stage, write: Callable[..., str]) -> N
 
 @pytest.mark.parametrize(
     ("option", "named"),
-    [(("-e", "A=1"), "-e: with --file"), (("--limit-memory", "1G"), "--limit-memory"), (("--reduce-command", "x"), "--reduce-c")],
+    [
+        (("-e", "A=1"), "-e: with --file"),
+        (("--limit-memory", "1G"), "--limit-memory"),
+        (("--reduce-command", "x"), "--reduce-c"),
+    ],
 )
 def test_what_describes_the_jobs_is_not_given_twice(
     stage: Stage, write: Callable[..., str], option: tuple[str, str], named: str
