@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import celery
+import kombu.exceptions
+import redis
 
 from jaas_submit.ledger import connect
 from jaas_submit.redis_url import sentinel_address
@@ -51,9 +53,18 @@ def make_app(url: str, *, ours: bool) -> celery.Celery:
 
 
 def send(url: str, number: int) -> None:
-    """Send a message as a foreign producer does."""
+    """Send a message as a foreign producer does, until it is sent: some Sentinel may still name the silent master."""
     with make_app(url, ours=False) as app:
-        app.send_task("seen", (number,))
+        app.conf.broker_transport_options = {**app.conf.broker_transport_options, "socket_timeout": 2}
+
+        def sent() -> bool:
+            try:
+                app.send_task("seen", (number,), retry=False)
+            except (kombu.exceptions.OperationalError, redis.RedisError, OSError):
+                return False
+            return True
+
+        eventually(sent, 60, "the message to be sent")
 
 
 def measure(folder: Path, *, ours: bool, kill: bool) -> tuple[float, float | None]:
