@@ -165,8 +165,7 @@ class Finishing:
         # Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
         delivery = entry.delivery
         delivery.retrying(why, delay or 0.0)
-        self._flight.forget(entry)
-        delivery.done()
+        self._flight.told(entry, delivery)
         return True
 
     def superseded(self, entry: Entry) -> None:
@@ -226,7 +225,8 @@ class Finishing:
             logs = self._context.ledger.logs(entry.job_id, last.number)
         result = JobResult.of(record, CapturedOutput.of(logs or Logs(), self._context.settings.result_log_limit))
         failpoint("report.before")
-        if not entry.delivery.report(result):
+        delivery = entry.delivery
+        if not delivery.report(result):
             raise TemporaryError("the result did not reach Celery")
         failpoint("report.after")
         self._context.ledger.reported(entry.job_id, self._context.holder)
@@ -243,9 +243,7 @@ class Finishing:
                 duration=result.duration,
             ),
         )
-        delivery = entry.delivery
-        self._flight.forget(entry)
-        delivery.done()
+        self._flight.told(entry, delivery)
 
     def defect(self, entry: Entry, error: Exception) -> None:
         """End a job that meets a defect of jaas again and again."""

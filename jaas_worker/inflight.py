@@ -272,6 +272,7 @@ class InFlight:
         self.forget(entry)
         with contextlib.suppress(LedgerUnavailable):
             self._context.ledger.release(entry.job_id, self._context.holder)
+        entry.delivery.dropped()
 
     def _again(self, step: Step, entry: Entry) -> None:
         if self.closing or entry.phase is Phase.GONE:
@@ -331,9 +332,20 @@ class InFlight:
 
     def drop(self, entry: Entry) -> None:
         """Another worker has the job, or it is over: nothing to do for this message."""
-        delivery = entry.delivery
         self.forget(entry)
-        delivery.dropped()
+        entry.delivery.dropped()
+
+    def told(self, entry: Entry, delivery: Delivery) -> None:
+        """Celery has been told how a job ended: forget it.
+
+        Args:
+            entry: the job.
+            delivery: the message through which Celery was told. A copy may have taken its place meanwhile.
+        """
+        self.forget(entry)
+        delivery.done()
+        if entry.delivery is not delivery:
+            entry.delivery.dropped()
 
     def taken_away(self, entry: Entry) -> None:
         """The ledger did not take what this worker wrote.

@@ -16,6 +16,7 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.records import JobResult
 from jaas_submit.states import Cause, JobState
 from jaas_worker.delivery import CeleryDelivery
+from jaas_worker.inflight import InFlight
 from jaas_worker.pool import TaskPool
 
 FULL = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
@@ -96,3 +97,20 @@ def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
 
     with pytest.raises(LedgerUnavailable, match="queue jobs: Redis does not answer"):
         TaskPool._queue_length(pool, "jobs")
+
+
+def test_a_copy_that_came_while_celery_was_told_is_dropped() -> None:
+    calls: list[str] = []
+    first, copy = (
+        SimpleNamespace(
+            done=lambda name=name: calls.append(f"{name} done"),
+            dropped=lambda name=name: calls.append(f"{name} dropped"),
+        )
+        for name in ("first", "copy")
+    )
+    flight: Any = SimpleNamespace(forget=lambda _: calls.append("forgotten"))
+    entry: Any = SimpleNamespace(delivery=copy)
+
+    InFlight.told(flight, entry, first)  # type: ignore[arg-type] # stands in for a delivery
+
+    assert calls == ["forgotten", "first done", "copy dropped"]
