@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,16 +102,15 @@ def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
 
 def test_a_copy_that_came_while_celery_was_told_is_dropped() -> None:
     calls: list[str] = []
-    first, copy = (
-        SimpleNamespace(
-            done=lambda name=name: calls.append(f"{name} done"),
-            dropped=lambda name=name: calls.append(f"{name} dropped"),
-        )
-        for name in ("first", "copy")
-    )
+
+    def delivery(name: str) -> Any:
+        done, dropped = partial(calls.append, f"{name} done"), partial(calls.append, f"{name} dropped")
+        return SimpleNamespace(done=done, dropped=dropped)
+
+    first, copy = delivery("first"), delivery("copy")
     flight: Any = SimpleNamespace(forget=lambda _: calls.append("forgotten"))
     entry: Any = SimpleNamespace(delivery=copy)
 
-    InFlight.told(flight, entry, first)  # type: ignore[arg-type] # stands in for a delivery
+    InFlight.told(flight, entry, first)
 
     assert calls == ["forgotten", "first done", "copy dropped"]
