@@ -6,83 +6,93 @@ from typing import Final
 
 __all__ = ["BACK_OFF", "CANCEL", "CLAIM", "CREATE", "MOVE", "OVERDUE", "RELEASE", "REPORTED", "RESTORE"]
 
-# ARGV: 3 spec, 4 queue, 5 task_id, 6 message, 7 key, 8 seconds the key holds, 9 seconds until it has to be looked at
-# if nobody has claimed it (0: never), 10 as JSON, or empty: fields, batch, index, after: {{id or "batch:ID", on}, ...},
-# nth: its place in the transaction.
-# Returns {1, id, state} when the record is new, {0, id of the job that is there already by id or key, its state},
-# {2, what} when a job or batch it is to come after is not known, {3} when its batch has been cancelled or closed.
+# ARGV, after the prefix and for each of any number of jobs: id, spec, queue, task_id, message, key, seconds the key
+# holds, seconds until it has to be looked at if nobody has claimed it (0: never), as JSON or empty: fields, batch,
+# index, after: {{id or "batch:ID", on}, ...}, nth: its place among these jobs.
+# Returns for each {1, id, state} when the record is new, {0, id of the job that is there already by id or key, its
+# state}, {2, what} when a job or batch it is to come after is not known, {3} when its batch is cancelled or closed.
+# One run for all of them: a script for each made submission in bulk 2.5 times as slow.
 CREATE: Final = """
-if redis.call('EXISTS', job) == 1 then return {0, id, redis.call('HGET', job, 'state')} end
-if ARGV[7] ~= '' then
-  local known = redis.call('GET', P .. ':key:' .. ARGV[7])
-  -- A key holds for as long as was said, also when its job's record has expired.
-  if known then return {0, known, redis.call('HGET', key(known), 'state') or ''} end
-end
-local o = ARGV[10] ~= '' and cjson.decode(ARGV[10]) or {}
--- Since Redis 7.2 the clock stands still within a transaction: a microsecond apart, its jobs keep their order.
-stamp = string.format('%.6f', now + (o.nth or 0) / 1000000)
-if o.batch then
-  local b = redis.call('HMGET', P .. ':batch:' .. o.batch, 'created_at', 'cancelled', 'total')
-  if not b[1] then return {2, 'batch:' .. o.batch} end
-  if b[2] or b[3] then return {3} end
-end
-local found = {}
-for _, dependency in ipairs(o.after or {}) do
-  local on = dependency[1]
-  local state
-  if string.sub(on, 1, 6) == 'batch:' then
-    local b = redis.call('HMGET', P .. ':' .. on, 'created_at', 'state')
-    if not b[1] then return {2, on} end
-    state = b[2]
-  else
-    local r = redis.call('HMGET', key(on), 'state', 'reported')
-    state = r[1]
-    if not state then return {2, on} end
-    if not ENDED[state] and r[2] ~= '1' then state = nil end
+local function create(spec, queue, task, message, named, held, look, rare)
+  if redis.call('EXISTS', job) == 1 then return {0, id, redis.call('HGET', job, 'state')} end
+  if named ~= '' then
+    local known = redis.call('GET', P .. ':key:' .. named)
+    -- A key holds for as long as was said, also when its job's record has expired.
+    if known then return {0, known, redis.call('HGET', key(known), 'state') or ''} end
   end
-  found[#found + 1] = {on, dependency[2], state}
-end
-if ARGV[7] ~= '' then redis.call('SET', P .. ':key:' .. ARGV[7], id, 'EX', ARGV[8]) end
-for field, value in pairs(o.fields or {}) do
-  redis.call('HSET', job, field, value)
-  if field == 'replay_of' and redis.call('EXISTS', key(value)) == 1 then
-    redis.call('HSET', key(value), 'replayed_by', id)
+  local o = rare ~= '' and cjson.decode(rare) or {}
+  -- Since Redis 7.2 the clock stands still within a transaction: a microsecond apart, its jobs keep their order.
+  stamp = string.format('%.6f', now + (o.nth or 0) / 1000000)
+  if o.batch then
+    local b = redis.call('HMGET', P .. ':batch:' .. o.batch, 'created_at', 'cancelled', 'total')
+    if not b[1] then return {2, 'batch:' .. o.batch} end
+    if b[2] or b[3] then return {3} end
   end
-end
-if tonumber(ARGV[9]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id) end
--- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
-redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'holder', '', 'created_at', stamp)
-if ARGV[5] ~= id then redis.call('HSET', job, 'task_id', ARGV[5]) end
-if ARGV[6] ~= '' then redis.call('HSET', job, 'message', ARGV[6]) end
-redis.call('ZADD', P .. ':jobs', stamp, id)
-if o.batch then
-  redis.call('HSET', job, 'batch', o.batch, 'index', o.index)
-  redis.call('HINCRBY', P .. ':batch:' .. o.batch, 'size', 1)
-end
-local needs, skip = 0, nil
-for _, dependency in ipairs(found) do
-  if not dependency[3] then
-    redis.call('SADD', P .. ':after:' .. dependency[1], id .. '|' .. dependency[2])
-    needs = needs + 1
-  elseif not satisfied(dependency[2], dependency[3]) then
-    skip = (string.sub(dependency[1], 1, 6) == 'batch:' and 'batch ' .. string.sub(dependency[1], 7)
-      or 'job ' .. dependency[1]) .. ' is ' .. dependency[3]
+  local found = {}
+  for _, dependency in ipairs(o.after or {}) do
+    local on = dependency[1]
+    local state
+    if string.sub(on, 1, 6) == 'batch:' then
+      local b = redis.call('HMGET', P .. ':' .. on, 'created_at', 'state')
+      if not b[1] then return {2, on} end
+      state = b[2]
+    else
+      local r = redis.call('HMGET', key(on), 'state', 'reported')
+      state = r[1]
+      if not state then return {2, on} end
+      if not ENDED[state] and r[2] ~= '1' then state = nil end
+    end
+    found[#found + 1] = {on, dependency[2], state}
   end
+  if named ~= '' then redis.call('SET', P .. ':key:' .. named, id, 'EX', held) end
+  for field, value in pairs(o.fields or {}) do
+    redis.call('HSET', job, field, value)
+    if field == 'replay_of' and redis.call('EXISTS', key(value)) == 1 then
+      redis.call('HSET', key(value), 'replayed_by', id)
+    end
+  end
+  if tonumber(look) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(look), id) end
+  -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
+  redis.call('HSET', job, 'spec', spec, 'queue', queue, 'holder', '', 'created_at', stamp)
+  if task ~= id then redis.call('HSET', job, 'task_id', task) end
+  if message ~= '' then redis.call('HSET', job, 'message', message) end
+  redis.call('ZADD', P .. ':jobs', stamp, id)
+  if o.batch then
+    redis.call('HSET', job, 'batch', o.batch, 'index', o.index)
+    redis.call('HINCRBY', P .. ':batch:' .. o.batch, 'size', 1)
+  end
+  local needs, skip = 0, nil
+  for _, dependency in ipairs(found) do
+    if not dependency[3] then
+      redis.call('SADD', P .. ':after:' .. dependency[1], id .. '|' .. dependency[2])
+      needs = needs + 1
+    elseif not satisfied(dependency[2], dependency[3]) then
+      skip = (string.sub(dependency[1], 1, 6) == 'batch:' and 'batch ' .. string.sub(dependency[1], 7)
+        or 'job ' .. dependency[1]) .. ' is ' .. dependency[3]
+    end
+  end
+  local state = 'QUEUED'
+  if skip then
+    state = 'SKIPPED'
+    redis.call('HSET', job, 'detail', skip, 'attempts', cjson.encode({
+      {number = 0, state = 'SKIPPED', cause = 'skipped', reason = skip}}))
+    redis.call('ZADD', P .. ':orphans', stamp, id)
+  elseif needs > 0 then
+    redis.call('HSET', job, 'needs', needs)
+    state = 'WAITING'
+  elseif o.batch and not enter(id, o.batch) then
+    state = 'WAITING'
+  end
+  move(nil, state)
+  return {1, id, state}
 end
-local state = 'QUEUED'
-if skip then
-  state = 'SKIPPED'
-  redis.call('HSET', job, 'detail', skip, 'attempts', cjson.encode({
-    {number = 0, state = 'SKIPPED', cause = 'skipped', reason = skip}}))
-  redis.call('ZADD', P .. ':orphans', stamp, id)
-elseif needs > 0 then
-  redis.call('HSET', job, 'needs', needs)
-  state = 'WAITING'
-elseif o.batch and not enter(id, o.batch) then
-  state = 'WAITING'
+local answers = {}
+for at = 2, #ARGV, 9 do
+  id = ARGV[at]
+  job = key(id)
+  answers[#answers + 1] = create(unpack(ARGV, at + 1, at + 8))
 end
-move(nil, state)
-return {1, id, state}
+return answers
 """
 
 # ARGV: 3 holder. Returns {action, state of the record before the claim}.

@@ -118,18 +118,8 @@ class ProducerPart(Base):
                 the master has them then.
         """
         what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
-        with reach(what):
-            if len(jobs) == 1:  # a pipeline would first ask Redis whether it knows the script
-                answers = [self._run(CREATE, jobs[0].job_id, *_create_arguments(jobs[0]))]
-            else:
-                pipe = self.client.pipeline()
-                for nth, job in enumerate(jobs):
-                    self._script(CREATE)(
-                        keys=[self._key("job", job.job_id)],
-                        args=[self.prefix, job.job_id, *_create_arguments(job, nth)],
-                        client=pipe,
-                    )
-                answers = pipe.execute()
+        arguments = (part for nth, job in enumerate(jobs) for part in (job.job_id, *_create_arguments(job, nth)))
+        answers = self._run_all(what, CREATE, *arguments)
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):
             if code == 2:
