@@ -11,7 +11,7 @@ from math import inf
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.records import Logs, LogStatus
-from jaas_submit.states import Cause
+from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
 from jaas_worker.entry import Entry, Phase
 from jaas_worker.failpoints import failpoint
@@ -153,14 +153,16 @@ class Stopping:
                 self._flight.submit(self._remove_stuck, entry)
         elif entry.deadline is not None and now > entry.deadline:
             self.stop(entry, StopRequest(Cause.DEADLINE, f"not ended within deadline ({spec.deadline:g} s)"))
+        elif spec.run_timeout is not None and self._ran_for(entry, now) > spec.run_timeout:
+            self.stop(entry, StopRequest(Cause.RUN_TIMEOUT, f"ran longer than run_timeout ({spec.run_timeout:g} s)"))
         elif entry.lost is not None:
             self._check_lost(entry, now)
-        elif entry.running_since is not None:
-            if spec.run_timeout is not None and self._ran_for(entry, now) > spec.run_timeout:
-                self.stop(
-                    entry, StopRequest(Cause.RUN_TIMEOUT, f"ran longer than run_timeout ({spec.run_timeout:g} s)")
-                )
-        elif spec.pending_timeout is not None and now - entry.launched > spec.pending_timeout and entry.stop is None:
+        elif (
+            spec.pending_timeout is not None
+            and entry.running_since is None
+            and now - entry.launched > spec.pending_timeout
+            and entry.stop is None
+        ):
             self._flight.submit(self._stop_pending, entry)
 
     @about_job
@@ -191,9 +193,13 @@ class Stopping:
             self._flight.finish_by(entry, partial(self._finishing.write_end, outcome=outcome, logs=logs))
 
     def _ran_for(self, entry: Entry, now: float) -> float:
-        """Return for how long the container has run, also when another worker saw it start."""
-        assert entry.running_since is not None
-        return now - entry.running_since + entry.ran_before
+        """Return for how many seconds the container has run, also when another worker saw it start; 0 before that."""
+        if entry.running_since is not None:
+            return now - entry.running_since + entry.ran_before
+        if entry.lost is not None and entry.state is JobState.RUNNING:
+            # Taken over while its node was down: the swarm shows a task that is to end, and none that runs.
+            return now - entry.launched + entry.ran_before
+        return 0.0
 
     @about_job
     def _remove_stuck(self, entry: Entry) -> None:
