@@ -335,16 +335,20 @@ class Reconciler:
         now = self._ledger.now()
         removed: list[str] = []
         for record in self._ledger.outlines(list(by_job)):
-            left_behind = by_job.pop(record.id)
+            # Of a job that goes on, the services of earlier attempts are left behind.
+            attempts = {str(number) for number in record.ended}
+            left_behind = [
+                service
+                for service in by_job.pop(record.id)
+                if record.terminal or service.labels.get(LABEL_ATTEMPT) in attempts
+            ]
             grace = self._settings.late_launch_grace if record.late else _LEFT_FOR
             if now - record.updated_at <= grace:
-                if record.late and record.terminal:
+                if record.late:
                     self._stop_strays(left_behind)
                 continue
             for service in left_behind:
-                # Of a job that goes on, the services of earlier attempts are left behind.
-                over = record.terminal or service.labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
-                if over and _unless_refused(record.id, service.name, partial(self._engine.remove, service.id)):
+                if _unless_refused(record.id, service.name, partial(self._engine.remove, service.id)):
                     logger.info(
                         "removed service %s, whose attempt has ended",
                         service.name,
@@ -370,7 +374,7 @@ class Reconciler:
         if task is None or task.ended or task.desired == "shutdown":
             return False
         logger.warning(
-            "service %s was created after its job's end; stopping it",
+            "service %s was created after its attempt's end; stopping it",
             service.name,
             extra=action(Action.SERVICE_REMOVED, job_id=service.labels.get(LABEL_JOB, ""), service=service.name),
         )

@@ -12,6 +12,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_submit.spec import JobSpec
+from jaas_submit.states import Cause
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.settings import Settings
@@ -133,3 +134,30 @@ def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
     assert actions.count("service.left") == 2
     worker.reconciler._next_sweep = 0.0
     assert worker.reconciler.run_once().removed == [first]
+
+
+# -- services that appear late ----------------------------------------------------------------------------------------
+
+
+def appears(worker: Worker, job_id: str) -> None:
+    """Have the engine carry the request for attempt 1 out."""
+    create_or_adopt(worker.engine, SPEC, job_id, 1, {LABEL_LEDGER: "x", LABEL_SPEC_HASH: SPEC.digest()})
+    assert worker.engine.running() == [service_name(job_id, 1)]
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["the job has ended", "another attempt follows"])
+def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
+    ledger: Ledger, worker: Worker, goes_on: bool
+) -> None:
+    ledger.renew("worker-a", 60, {})
+    ledger.create("j", SPEC, "q")
+    ledger.claim("j", "worker-a")
+    end = [ended(Cause.LAUNCH, None, "refused")]
+    if goes_on:
+        assert ledger.back_off("j", "worker-a", end, None, 3600.0, "refused", late=True) == (True, "")
+    else:
+        assert ledger.finish("j", "worker-a", end, late=True)
+    appears(worker, "j")
+    assert worker.reconciler.run_once().removed == []
+    assert worker.engine.running() == []
+    assert worker.engine.find(service_name("j", 1)), "its name is needed: who sleeps longer must not start it again"

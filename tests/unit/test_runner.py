@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from jaas_submit.errors import UnknownJob
+from jaas_submit.errors import EngineRefused, UnknownJob
 from jaas_submit.ledger import Ledger
 from jaas_submit.records import JobRecord, JobResult
+from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.runner import Runner
@@ -141,3 +142,34 @@ def test_run_timeout_counts_for_who_takes_the_job_over_while_its_node_is_down(wo
     record = second.wait_for("j", JobState.FAILED)
     assert record.last is not None
     assert record.last.cause is Cause.RUN_TIMEOUT
+
+
+# -- services that appear late ----------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_job_whose_create_call_was_not_answered_says_that_a_service_may_follow(
+    worker: Worker, engine: FakeSwarm
+) -> None:
+    engine.fail("create", times=100)
+    delivery = worker.submit("j")
+    eventually(lambda: engine.calls["create"], PATIENCE, "the request")
+    worker.ledger.cancel("j", "enough")
+    worker.runner.cancel("j", "enough")
+    assert worker.wait_for("j", JobState.CANCELLED).late
+    eventually(lambda: delivery.results, PATIENCE, "the result")
+
+
+def test_so_does_the_end_of_an_attempt_that_is_followed_by_another(worker: Worker, engine: FakeSwarm) -> None:
+    engine.fail("create")
+    engine.fail("create", error=EngineRefused("create: no such network (test)"))
+    again = RetryRule(action="retry", causes=(Cause.LAUNCH,))
+    backoff = Backoff(kind="constant", delay=3600, cap=3600, jitter="none")
+    worker.submit("j", retry=RetryPolicy(max_attempts=2, rules=(again,), backoff=backoff))
+    assert worker.wait_for("j", JobState.BACKOFF).late
+
+
+def test_an_end_in_good_order_says_nothing_of_the_kind(worker: Worker, engine: FakeSwarm) -> None:
+    worker.submit("j")
+    worker.wait_for("j", JobState.RUNNING)
+    engine.exit("j")
+    assert not worker.wait_for("j", JobState.SUCCEEDED).late
