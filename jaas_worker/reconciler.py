@@ -175,8 +175,11 @@ class Reconciler:
                     while not self._closed.is_set():
                         if notices.next(1.0):
                             self._wake.set()
-            except TemporaryError:
-                self._closed.wait(1.0)
+            except TemporaryError as error:
+                logger.debug("notices of jobs to be taken up: %s", error)
+            except Exception:  # the thread that makes a job's start quick must not end
+                logger.exception("listening for jobs to be taken up failed", extra=action(Action.STEP_FAILED))
+            self._closed.wait(1.0)
 
     def _count(self, repairs: Repairs) -> None:
         for kind, done in repairs._asdict().items():

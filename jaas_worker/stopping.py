@@ -64,11 +64,16 @@ class Stopping:
         self._flight = flight
         self._finishing = finishing
         self._listen = threading.Thread(target=self._listen_for_cancels, name="jaas-cancels", daemon=True)
+        self._closed = threading.Event()
         self._next_cancel_check = 0.0
 
     def start(self) -> None:
         """Begin to listen for cancellations."""
         self._listen.start()
+
+    def close(self) -> None:
+        """Listen no longer; the thread ends within a second and is not waited for."""
+        self._closed.set()
 
     def cancel(self, job_id: str, why: str) -> None:
         """Have a job of this worker stopped; the ledger's record says so already.
@@ -227,15 +232,17 @@ class Stopping:
             logger.debug("cancellations: %s", error)
 
     def _listen_for_cancels(self) -> None:
-        while not self._flight.closing:
+        while not self._closed.is_set():
             try:
                 with self._context.ledger.cancellations() as notices:
-                    while not self._flight.closing:
+                    while not self._closed.is_set():
                         job_id = notices.next(1.0)
                         if job_id and job_id in self._flight.entries:
                             why = self._context.ledger.cancels_among([job_id]).get(job_id, "cancelled")
                             self._obey(job_id, why)
             except LedgerUnavailable as error:
                 logger.debug("cancellations: %s", error)
-                self._next_cancel_check = 0.0
-                time.sleep(1.0)
+            except Exception:  # the thread that makes a cancellation quick must not end
+                logger.exception("listening for cancellations failed", extra=action(Action.STEP_FAILED))
+            self._next_cancel_check = 0.0  # what was missed meanwhile is in the ledger
+            self._closed.wait(1.0)

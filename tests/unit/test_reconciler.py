@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import Ledger
+from jaas_submit.ledger import Ledger, Subscription
 from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause
@@ -21,6 +22,7 @@ from tests.support.stage import Stage, ended
 
 LABEL = f"{LABEL_LEDGER}=x"
 SPEC = JobSpec(image="a")
+PATIENCE = 30.0
 
 
 @dataclass
@@ -161,3 +163,28 @@ def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
     assert worker.reconciler.run_once().removed == []
     assert worker.engine.running() == []
     assert worker.engine.find(service_name("j", 1)), "its name is needed: who sleeps longer must not start it again"
+
+
+# -- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_listening_for_orphans_survives_an_error_that_nobody_expected(
+    ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen, listening = ledger.new_orphans, threading.Event()
+
+    def stumble() -> Subscription:
+        monkeypatch.setattr(ledger, "new_orphans", listen_again)
+        raise ValueError("stumbled (test)")
+
+    def listen_again() -> Subscription:
+        listening.set()
+        return listen()
+
+    monkeypatch.setattr(ledger, "new_orphans", stumble)
+    worker.reconciler.start()
+    assert listening.wait(PATIENCE)
+    worker.reconciler.close()
+    worker.reconciler._listen.join(PATIENCE)  # it reads from the connection that the fixture closes
+    (said,) = [record for record in caplog.records if record.exc_info]
+    assert getattr(said, "action", "") == "step.failed"

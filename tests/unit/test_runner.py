@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from jaas_submit.errors import EngineRefused, UnknownJob
-from jaas_submit.ledger import Ledger
+from jaas_submit.ledger import Ledger, Subscription
 from jaas_submit.records import JobRecord, JobResult
 from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
@@ -173,3 +174,26 @@ def test_an_end_in_good_order_says_nothing_of_the_kind(worker: Worker, engine: F
     worker.wait_for("j", JobState.RUNNING)
     engine.exit("j")
     assert not worker.wait_for("j", JobState.SUCCEEDED).late
+
+
+# -- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_listening_for_cancellations_survives_an_error_that_nobody_expected(
+    ledger: Ledger, workers: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen, listening = ledger.cancellations, threading.Event()
+
+    def stumble() -> Subscription:
+        monkeypatch.setattr(ledger, "cancellations", listen_again)
+        raise ValueError("stumbled (test)")
+
+    def listen_again() -> Subscription:
+        listening.set()
+        return listen()
+
+    monkeypatch.setattr(ledger, "cancellations", stumble)
+    workers("worker-a")
+    assert listening.wait(PATIENCE)
+    (said,) = [record for record in caplog.records if record.exc_info]
+    assert getattr(said, "action", "") == "step.failed"
