@@ -164,7 +164,7 @@ class JobRecord(_Model):
     started_at: datetime | None = Field(None, description="when the present attempt's container started")
     attempts: tuple[Attempt, ...] = Field((), description="those that have ended, the first one first")
     reported: bool = Field(False, description="Celery has its result, so that no worker has to look after it any more")
-    late: bool = Field(False, description="taken over in the middle of its launch")
+    late: bool = Field(False, description="a request for an attempt's service may have been carried out late")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
     note: str = Field("", description="what a worker found worth telling about the image")
     after: tuple[tuple[str, str], ...] = Field(

@@ -116,7 +116,7 @@ class Entry:
     """When the swarm first showed no task of the service, by the monotonic clock."""
     detail: str = ""
     late: bool = False
-    """Taken over in the middle of its launch: the former holder may yet send its request."""
+    """The service may appear at any later time: its request was not answered, or a former holder may yet send it."""
     asked: bool = False
     """This worker has sent a request to create the service, whatever became of it."""
     stop: StopRequest | None = None

@@ -110,7 +110,8 @@ class Finishing:
             if may_have_copy and self._back_off(entry, attempts, logs, None):
                 return
         failpoint("finish.before")
-        if not self._context.ledger.finish(entry.job_id, self._context.holder, attempts, logs, output):
+        ledger, holder = self._context.ledger, self._context.holder
+        if not ledger.finish(entry.job_id, holder, attempts, logs, output, late=entry.late):
             self._flight.taken_away(entry)
             return
         failpoint("finish.after")
@@ -147,7 +148,9 @@ class Finishing:
         what_next = "its copy may still succeed" if delay is None else f"the next one in {delay:.1f} s"
         why = f"attempt {last.number} ended ({ended}: {last.reason}); {what_next}: {last.decision}"
         failpoint("retry.before")
-        done, cancel = self._context.ledger.back_off(entry.job_id, self._context.holder, attempts, logs, delay, why)
+        done, cancel = self._context.ledger.back_off(
+            entry.job_id, self._context.holder, attempts, logs, delay, why, late=entry.late
+        )
         failpoint("retry.after")
         if not done and cancel:
             return False

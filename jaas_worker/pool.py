@@ -67,7 +67,6 @@ class TaskPool(BasePool):
         self._due: deque[Callable[[], None]] = deque()
         self._stop_monitor: Callable[[], None] = lambda: None
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._has_loop = False
         self._stopped = threading.Event()
         self._lease = threading.Thread(target=self._keep_lease, name="jaas-lease", daemon=True)
         self.watch = EngineWatch(self.runner.engine, self.settings.idle_interval, self._engine_changed)
@@ -196,8 +195,7 @@ class TaskPool(BasePool):
         if self.consumer is not None:
             self.reconciler.close()
         self._threads.shutdown(wait=True)
-        self._has_loop = False  # the event loop has ended; what is still due is done here
-        self._drain()
+        self._drain()  # the event loop has ended; what is still due is done here
         self.runner.hand_over()
         self._drain()
 
@@ -206,7 +204,6 @@ class TaskPool(BasePool):
 
     def register_with_event_loop(self, loop: Any) -> None:
         loop.add_reader(self._wake_fd, self._on_wake)
-        self._has_loop = True
         self._wake()
 
     def _get_info(self) -> dict[str, Any]:

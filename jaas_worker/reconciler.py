@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from jaas_submit.batch import cancel_jobs
@@ -174,8 +175,11 @@ class Reconciler:
                     while not self._closed.is_set():
                         if notices.next(1.0):
                             self._wake.set()
-            except TemporaryError:
-                self._closed.wait(1.0)
+            except TemporaryError as error:
+                logger.debug("notices of jobs to be taken up: %s", error)
+            except Exception:  # the thread that makes a job's start quick must not end
+                logger.exception("listening for jobs to be taken up failed", extra=action(Action.STEP_FAILED))
+            self._closed.wait(1.0)
 
     def _count(self, repairs: Repairs) -> None:
         for kind, done in repairs._asdict().items():
@@ -199,17 +203,29 @@ class Reconciler:
         forgotten = 0
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_INTERVAL
-            if self._ledger.lock("sweep", self._holder, 2 * _SWEEP_INTERVAL):
-                removed, restored = self._settle_parts()
+            if self._has_duty("sweep", 2 * _SWEEP_INTERVAL):
+                # What needs no engine comes first: nothing that the engine does may keep it from being done.
                 self._cancel_batches()
                 forgotten = self._forget_expired()
+                removed, restored = self._settle_parts()
                 self._tell_cluster()
         doubled: list[str] = []
         if time.monotonic() >= self._next_slow:
             self._next_slow = time.monotonic() + _LOOK_FOR_SLOW
-            if self._ledger.lock("speculate", self._holder, 2 * _LOOK_FOR_SLOW):
+            if self._has_duty("speculate", 2 * _LOOK_FOR_SLOW):
                 doubled = self._speculator.run_once()
         return Repairs(taken_over, rung_again, removed, restored, forgotten, doubled)
+
+    def _has_duty(self, name: str, ttl: float) -> bool:
+        """Take or keep a cluster-wide duty that needs the engine; False when another worker has it.
+
+        A worker whose engine is away takes none, and gives up the one that it has by not renewing it.
+
+        Args:
+            name: the duty.
+            ttl: seconds after which another worker may take it, unless this one has renewed it.
+        """
+        return not self._away() and self._ledger.lock(name, self._holder, ttl)
 
     def _settle_rest(self) -> None:
         """Start or skip what comes after jobs that have ended, where there was too much of it for one step."""
@@ -322,16 +338,20 @@ class Reconciler:
         now = self._ledger.now()
         removed: list[str] = []
         for record in self._ledger.outlines(list(by_job)):
-            left_behind = by_job.pop(record.id)
+            # Of a job that goes on, the services of earlier attempts are left behind.
+            attempts = {str(number) for number in record.ended}
+            left_behind = [
+                service
+                for service in by_job.pop(record.id)
+                if record.terminal or service.labels.get(LABEL_ATTEMPT) in attempts
+            ]
             grace = self._settings.late_launch_grace if record.late else _LEFT_FOR
             if now - record.updated_at <= grace:
-                if record.late and record.terminal:
+                if record.late:
                     self._stop_strays(left_behind)
                 continue
             for service in left_behind:
-                # Of a job that goes on, the services of earlier attempts are left behind.
-                over = record.terminal or service.labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
-                if over and self._engine.remove(service.id):
+                if _unless_refused(record.id, service.name, partial(self._engine.remove, service.id)):
                     logger.info(
                         "removed service %s, whose attempt has ended",
                         service.name,
@@ -339,23 +359,29 @@ class Reconciler:
                     )
                     removed.append(service.name)
         at = datetime.fromtimestamp(now, UTC)
-        restored = [job_id for job_id, unknown in by_job.items() if self._restore(job_id, unknown, at, removed)]
+        restored = [
+            job_id
+            for job_id, unknown in by_job.items()
+            if _unless_refused(job_id, unknown[0].name, partial(self._restore, job_id, unknown, at, removed))
+        ]
         self._remove_configs(services, prefix, now)
         return removed, restored
 
     def _stop_strays(self, services: list[ServiceView]) -> None:
         """Stop what a request that was carried out late has started; the service stays, for its name."""
         for service in services:
-            task = attempt_task(self._engine.tasks_of(service.id))
-            if task is not None and not task.ended and task.desired != "shutdown":
-                logger.warning(
-                    "service %s was created after its job's end; stopping it",
-                    service.name,
-                    extra=action(
-                        Action.SERVICE_REMOVED, job_id=service.labels.get(LABEL_JOB, ""), service=service.name
-                    ),
-                )
-                self._engine.stop(service.id)
+            _unless_refused(service.labels.get(LABEL_JOB, ""), service.name, partial(self._stop_stray, service))
+
+    def _stop_stray(self, service: ServiceView) -> bool:
+        task = attempt_task(self._engine.tasks_of(service.id))
+        if task is None or task.ended or task.desired == "shutdown":
+            return False
+        logger.warning(
+            "service %s was created after its attempt's end; stopping it",
+            service.name,
+            extra=action(Action.SERVICE_REMOVED, job_id=service.labels.get(LABEL_JOB, ""), service=service.name),
+        )
+        return self._engine.stop(service.id)
 
     def _remove_configs(self, services: list[ServiceView], prefix: str, now: float) -> None:
         """Remove inputs whose service is gone, or was never created."""
@@ -369,7 +395,7 @@ class Reconciler:
                 over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
                 if not over or now - record.updated_at <= _LEFT_FOR:
                     continue
-            self._engine.remove_config(name)
+            _unless_refused(labels.get(LABEL_JOB, ""), name, partial(self._engine.remove_config, name))
 
     def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
         """Make the record of a job again from its youngest service."""
@@ -411,4 +437,30 @@ class Reconciler:
             )
             if self._engine.remove(service.id):
                 removed.append(service.name)
+        return False
+
+
+def _unless_refused(job_id: str, service: str, call: Callable[[], bool]) -> bool:
+    """Do something about one service, or config; what the engine refuses must not keep the others from their turn.
+
+    Args:
+        job_id: the job it belongs to.
+        service: the name of the service, which is also its config's.
+        call: does it; returns whether something was done.
+
+    Returns:
+        What the call returned; False when the engine refused.
+
+    Raises:
+        EngineUnavailable: the engine does not answer, and would not for the others either.
+    """
+    try:
+        return call()
+    except EngineRefused as error:
+        logger.warning(
+            "service %s is left to the next round: %s",
+            service,
+            error,
+            extra=action(Action.SERVICE_LEFT, job_id=job_id, service=service),
+        )
         return False

@@ -156,6 +156,7 @@ class Runner:
     def hand_over(self) -> None:
         """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""
         self._flight.begin_to_close()
+        self._stopping.close()
         self._tracker.close()
         # What is being written down right now shall be done, but the next worker must not wait for a hanging call.
         self._flight.close(_HAND_OVER_PATIENCE)

@@ -11,7 +11,7 @@ from math import inf
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.records import Logs, LogStatus
-from jaas_submit.states import Cause
+from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
 from jaas_worker.entry import Entry, Phase
 from jaas_worker.failpoints import failpoint
@@ -64,11 +64,16 @@ class Stopping:
         self._flight = flight
         self._finishing = finishing
         self._listen = threading.Thread(target=self._listen_for_cancels, name="jaas-cancels", daemon=True)
+        self._closed = threading.Event()
         self._next_cancel_check = 0.0
 
     def start(self) -> None:
         """Begin to listen for cancellations."""
         self._listen.start()
+
+    def close(self) -> None:
+        """Listen no longer; the thread ends within a second and is not waited for."""
+        self._closed.set()
 
     def cancel(self, job_id: str, why: str) -> None:
         """Have a job of this worker stopped; the ledger's record says so already.
@@ -153,14 +158,16 @@ class Stopping:
                 self._flight.submit(self._remove_stuck, entry)
         elif entry.deadline is not None and now > entry.deadline:
             self.stop(entry, StopRequest(Cause.DEADLINE, f"not ended within deadline ({spec.deadline:g} s)"))
+        elif spec.run_timeout is not None and self._ran_for(entry, now) > spec.run_timeout:
+            self.stop(entry, StopRequest(Cause.RUN_TIMEOUT, f"ran longer than run_timeout ({spec.run_timeout:g} s)"))
         elif entry.lost is not None:
             self._check_lost(entry, now)
-        elif entry.running_since is not None:
-            if spec.run_timeout is not None and self._ran_for(entry, now) > spec.run_timeout:
-                self.stop(
-                    entry, StopRequest(Cause.RUN_TIMEOUT, f"ran longer than run_timeout ({spec.run_timeout:g} s)")
-                )
-        elif spec.pending_timeout is not None and now - entry.launched > spec.pending_timeout and entry.stop is None:
+        elif (
+            spec.pending_timeout is not None
+            and entry.running_since is None
+            and now - entry.launched > spec.pending_timeout
+            and entry.stop is None
+        ):
             self._flight.submit(self._stop_pending, entry)
 
     @about_job
@@ -191,9 +198,13 @@ class Stopping:
             self._flight.finish_by(entry, partial(self._finishing.write_end, outcome=outcome, logs=logs))
 
     def _ran_for(self, entry: Entry, now: float) -> float:
-        """Return for how long the container has run, also when another worker saw it start."""
-        assert entry.running_since is not None
-        return now - entry.running_since + entry.ran_before
+        """Return for how many seconds the container has run, also when another worker saw it start; 0 before that."""
+        if entry.running_since is not None:
+            return now - entry.running_since + entry.ran_before
+        if entry.lost is not None and entry.state is JobState.RUNNING:
+            # Taken over while its node was down: the swarm shows a task that is to end, and none that runs.
+            return now - entry.launched + entry.ran_before
+        return 0.0
 
     @about_job
     def _remove_stuck(self, entry: Entry) -> None:
@@ -221,15 +232,17 @@ class Stopping:
             logger.debug("cancellations: %s", error)
 
     def _listen_for_cancels(self) -> None:
-        while not self._flight.closing:
+        while not self._closed.is_set():
             try:
                 with self._context.ledger.cancellations() as notices:
-                    while not self._flight.closing:
+                    while not self._closed.is_set():
                         job_id = notices.next(1.0)
                         if job_id and job_id in self._flight.entries:
                             why = self._context.ledger.cancels_among([job_id]).get(job_id, "cancelled")
                             self._obey(job_id, why)
             except LedgerUnavailable as error:
                 logger.debug("cancellations: %s", error)
-                self._next_cancel_check = 0.0
-                time.sleep(1.0)
+            except Exception:  # the thread that makes a cancellation quick must not end
+                logger.exception("listening for cancellations failed", extra=action(Action.STEP_FAILED))
+            self._next_cancel_check = 0.0  # what was missed meanwhile is in the ledger
+            self._closed.wait(1.0)

@@ -74,7 +74,6 @@ class Swarm:
         self.host = host
         self.timeout = timeout
         self._local = threading.local()
-        self._nodes: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"Swarm({self.host!r})"

@@ -255,7 +255,8 @@ class Tracker:
         entry.task_seen = True
         if task.ended:
             self._listener.task_ended(entry, task)
-        elif task.desired == "shutdown" and entry.stop is None:
+        elif task.desired == "shutdown" and (entry.stop is None or entry.lost is not None):
+            # One that is being stopped is lost all the same if it was before: "running" is what was seen last.
             self._listener.node_lost(entry, task)
         elif task.state == "running":
             if entry.running_since is None:

@@ -158,7 +158,8 @@ end
 return {1, ARGV[5], r[2]}
 """
 
-# ARGV: 3 holder, 4 from states, 5 delay in seconds, 6 detail, 7 log key, 8 log, 9 ttl, 10 attempts.
+# ARGV: 3 holder, 4 from states, 5 delay in seconds, 6 detail, 7 log key, 8 log, 9 ttl, 10 attempts, 11 whether the
+# attempt's service may yet appear (1 or 0).
 # The attempt ended, and another follows after the delay, or (without a delay) the job's copy may still succeed; nobody
 # holds the job until then. Returns {1} when done, {2, why} when the job is to be cancelled instead, {3} when it has no
 # copy that may succeed, {0} when the record is not as expected.
@@ -178,6 +179,7 @@ else
   redis.call('ZADD', P .. ':due', due, id)
 end
 redis.call('HSET', job, 'attempts', ARGV[10], 'detail', ARGV[6])
+if ARGV[11] == '1' then redis.call('HSET', job, 'late', 1) end
 if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
 unhold(ARGV[3])
 move(r[1], 'BACKOFF', ARGV[6])

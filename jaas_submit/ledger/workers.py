@@ -71,6 +71,8 @@ class WorkerPart(Base):
         attempts: Sequence[Attempt],
         logs: Logs | None = None,
         output: str | None = None,
+        *,
+        late: bool = False,
     ) -> bool:
         """Write the outcome of a job that this worker holds: state, attempts and logs in one step.
 
@@ -80,6 +82,7 @@ class WorkerPart(Base):
             attempts: all attempts; the last one decides the state.
             logs: captured output of the last attempt; None where no container ran.
             output: the job's typed output as JSON; None when it has none.
+            late: the attempt's service may yet appear, as a request for it may still be on its way.
 
         Returns:
             False when the record has another holder or has ended already: the caller drops it.
@@ -92,10 +95,20 @@ class WorkerPart(Base):
             fields["started_at"] = last.started_at.timestamp()
         if output is not None:
             fields["output"] = output
+        if late:
+            fields["late"] = 1
         return self._moved(job_id, holder, last.state, last.reason, fields, logs, last.number)
 
     def back_off(
-        self, job_id: str, holder: str, attempts: Sequence[Attempt], logs: Logs | None, delay: float | None, detail: str
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None,
+        delay: float | None,
+        detail: str,
+        *,
+        late: bool = False,
     ) -> tuple[bool, str]:
         """Write the end of an attempt down, and that another follows; this worker lets go of the job.
 
@@ -106,6 +119,7 @@ class WorkerPart(Base):
             logs: captured output of the last one; None where no container ran.
             delay: seconds until the next attempt; None when only the job's copy may still succeed (speculation).
             detail: for people.
+            late: the attempt's service may yet appear, as a request for it may still be on its way.
 
         Returns:
             Whether it was done, and else why the job is to end all the same: it is to be cancelled, or has no copy.
@@ -116,7 +130,9 @@ class WorkerPart(Base):
         packed = logs.pack() if logs is not None else b""
         dumped = dump_attempts(attempts)
         pause = "" if delay is None else delay
-        answer = self._run(BACK_OFF, job_id, holder, sources, pause, detail, log_key, packed, self.ttl, dumped)
+        answer = self._run(
+            BACK_OFF, job_id, holder, sources, pause, detail, log_key, packed, self.ttl, dumped, int(late)
+        )
         why = {2: as_text(answer[-1]), 3: "it has no copy"}.get(answer[0], "")
         return answer[0] == 1, why
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from jaas_submit.names import LABEL_LEDGER, LABEL_WORKER
 from jaas_submit.spec import JobSpec
+from jaas_submit.states import Cause
 from jaas_worker.engine import TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.launcher import create_or_adopt
+from jaas_worker.observe import StopRequest
 from jaas_worker.settings import Settings
 from jaas_worker.tracker import Tracker
 from tests.support.fake_swarm import FakeSwarm
@@ -109,5 +111,21 @@ def test_a_service_that_is_gone() -> None:
     stage.heard.wait_for("running", "j")
     stage.engine.remove_outside("j")
     stage.heard.wait_for("gone", "j")
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_a_job_that_is_stopped_on_a_lost_node_does_not_run_again() -> None:
+    """What the swarm shows of it is what it saw last; that its node is back would be news."""
+    stage = Stage(poll_interval=0.01, state_interval=0.01)
+    entry = stage.launch("j")
+    stage.heard.wait_for("running", "j")
+    stage.tracker.forget(entry)
+    stage.engine.lose_node("node1")
+    stage.heard.told.clear()
+    entry.lost, entry.stop = stage.engine.job("j"), StopRequest(Cause.CANCELLED, "enough")
+    stage.tracker.watch(entry)
+    stage.heard.wait_for("lost", "j")
+    assert stage.heard.told == [("lost", "j")]
     stage.tracker.close()
     stage.engine.close()

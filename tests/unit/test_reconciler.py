@@ -1,0 +1,190 @@
+"""Single rounds of the reconciler, on a real ledger and against the engine in memory."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.ledger import Ledger, Subscription
+from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import Cause
+from jaas_worker.launcher import create_or_adopt
+from jaas_worker.reconciler import Reconciler
+from jaas_worker.settings import Settings
+from tests.support.fake_swarm import FakeSwarm
+from tests.support.stage import Stage, ended
+
+LABEL = f"{LABEL_LEDGER}=x"
+SPEC = JobSpec(image="a")
+PATIENCE = 30.0
+
+
+@dataclass
+class Worker:
+    """What a reconciler sees of its worker, and the reconciler."""
+
+    ledger: Ledger
+    engine: FakeSwarm
+    name: str
+    away: bool = False
+    room: int = 100
+    taken: list[str] = field(default_factory=list)
+
+    @functools.cached_property
+    def reconciler(self) -> Reconciler:
+        return Reconciler(
+            Settings(redis_url="redis://unused"),
+            self.ledger,
+            self.engine,
+            self.name,
+            LABEL,
+            inject=self.taken.append,
+            knows=lambda job_id: job_id in self.taken,
+            follows=lambda job_id, service: False,
+            have_ended=lambda job_ids: None,
+            let_go=list,
+            room=lambda: self.room,
+            away=lambda: self.away,
+            queue_length=lambda queue: 1,
+        )
+
+
+@pytest.fixture
+def worker(ledger: Ledger) -> Worker:
+    return Worker(ledger, FakeSwarm(), "worker-a")
+
+
+@pytest.fixture
+def other(ledger: Ledger) -> Worker:
+    return Worker(ledger, FakeSwarm(), "worker-b")
+
+
+def left_behind(stage: Stage, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch, jobs: int) -> list[str]:
+    """Make jobs that ended long ago and whose services are still there; return the services' names."""
+    ids = [stage.add(SPEC, ended()) for _ in range(jobs)]
+    for job_id in ids:
+        create_or_adopt(engine, SPEC, job_id, 1, {LABEL_LEDGER: "x", LABEL_SPEC_HASH: SPEC.digest()})
+    later = stage.ledger.now() + 3600
+    monkeypatch.setattr(stage.ledger, "now", lambda: later)
+    return [service_name(job_id, 1) for job_id in ids]
+
+
+# -- the duties that one worker has for all ---------------------------------------------------------------------------
+
+
+def owner(ledger: Ledger, duty: str) -> Any:
+    return ledger.client.get(f"{ledger.prefix}:lock:{duty}")
+
+
+def test_a_worker_without_an_engine_leaves_the_duties_to_others(ledger: Ledger, worker: Worker, other: Worker) -> None:
+    worker.away = worker.engine.away = True
+    worker.reconciler.run_once()
+    assert owner(ledger, "sweep") is None
+    assert owner(ledger, "speculate") is None
+    other.reconciler.run_once()
+    assert owner(ledger, "sweep") == owner(ledger, "speculate") == b"worker-b"
+
+
+def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
+    ledger: Ledger, worker: Worker, other: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.reconciler.run_once()
+    assert owner(ledger, "sweep") == b"worker-a"
+    worker.away = worker.engine.away = True
+    worker.reconciler._next_sweep = worker.reconciler._next_slow = 0.0
+    renewed: list[str] = []
+    monkeypatch.setattr(ledger, "lock", lambda name, holder, ttl: bool(renewed.append(holder)))
+    worker.reconciler.run_once()
+    assert renewed == [], "it would keep the duty for ever"
+    other.reconciler.run_once()
+    assert renewed == ["worker-b", "worker-b"]
+
+
+def test_what_needs_no_engine_is_done_though_the_engine_fails(ledger: Ledger, worker: Worker) -> None:
+    ledger.create_batch("b", max_parallel=1)
+    assert ledger.cancel_batch("b", "enough")
+    ledger.create("expired", SPEC, "q")
+    ledger.client.delete(f"{ledger.prefix}:job:expired")
+    worker.engine.away = True  # and the worker has not noticed yet
+    with pytest.raises(EngineUnavailable):
+        worker.reconciler.run_once()
+    assert ledger.batches_to_cancel() == []
+    assert ledger.ids() == []
+
+
+def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
+    stage: Stage, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *rest = left_behind(stage, worker.engine, monkeypatch, 3)
+    for name in (first, *rest):
+        worker.engine.create_config(name, {LABEL_LEDGER: "x", LABEL_JOB: name}, b"input")
+    worker.engine.create_config("jaas-unknown-1", {LABEL_LEDGER: "x", LABEL_JOB: "unknown"}, b"input")
+    worker.engine.create_config("jaas-unknown-2", {LABEL_LEDGER: "x", LABEL_JOB: "unknown"}, b"input")
+    worker.engine.fail("remove", error=EngineRefused("remove: not now (test)"))
+    worker.engine.fail("remove_config", error=EngineRefused("remove: in use (test)"))
+    repairs = worker.reconciler.run_once()
+    assert repairs.removed == rest
+    assert "jaas-unknown-1" in worker.engine.config_files
+    assert "jaas-unknown-2" not in worker.engine.config_files
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert actions.count("service.left") == 2
+    worker.reconciler._next_sweep = 0.0
+    assert worker.reconciler.run_once().removed == [first]
+
+
+# -- services that appear late ----------------------------------------------------------------------------------------
+
+
+def appears(worker: Worker, job_id: str) -> None:
+    """Have the engine carry the request for attempt 1 out."""
+    create_or_adopt(worker.engine, SPEC, job_id, 1, {LABEL_LEDGER: "x", LABEL_SPEC_HASH: SPEC.digest()})
+    assert worker.engine.running() == [service_name(job_id, 1)]
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["the job has ended", "another attempt follows"])
+def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
+    ledger: Ledger, worker: Worker, goes_on: bool
+) -> None:
+    ledger.renew("worker-a", 60, {})
+    ledger.create("j", SPEC, "q")
+    ledger.claim("j", "worker-a")
+    end = [ended(Cause.LAUNCH, None, "refused")]
+    if goes_on:
+        assert ledger.back_off("j", "worker-a", end, None, 3600.0, "refused", late=True) == (True, "")
+    else:
+        assert ledger.finish("j", "worker-a", end, late=True)
+    appears(worker, "j")
+    assert worker.reconciler.run_once().removed == []
+    assert worker.engine.running() == []
+    assert worker.engine.find(service_name("j", 1)), "its name is needed: who sleeps longer must not start it again"
+
+
+# -- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_listening_for_orphans_survives_an_error_that_nobody_expected(
+    ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen, listening = ledger.new_orphans, threading.Event()
+
+    def stumble() -> Subscription:
+        monkeypatch.setattr(ledger, "new_orphans", listen_again)
+        raise ValueError("stumbled (test)")
+
+    def listen_again() -> Subscription:
+        listening.set()
+        return listen()
+
+    monkeypatch.setattr(ledger, "new_orphans", stumble)
+    worker.reconciler.start()
+    assert listening.wait(PATIENCE)
+    worker.reconciler.close()
+    worker.reconciler._listen.join(PATIENCE)  # it reads from the connection that the fixture closes
+    (said,) = [record for record in caplog.records if record.exc_info]
+    assert getattr(said, "action", "") == "step.failed"

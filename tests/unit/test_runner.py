@@ -1,0 +1,199 @@
+"""A job's life in one worker, without Celery: the runner on a real ledger and against the engine in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jaas_submit.errors import EngineRefused, UnknownJob
+from jaas_submit.ledger import Ledger, Subscription
+from jaas_submit.records import JobRecord, JobResult
+from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import Cause, JobState
+from jaas_worker.runner import Runner
+from jaas_worker.settings import Settings
+from tests.support.fake_swarm import FakeSwarm
+from tests.support.wait import eventually
+
+PATIENCE = 30.0
+
+
+class StubDelivery:
+    """A doorbell, and a Celery that takes every result."""
+
+    traceparent = ""
+    doorbell = True
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = self.task_id = job_id
+        self.results: list[JobResult] = []
+
+    def revoked(self) -> bool:
+        return False
+
+    def description(self) -> JobSpec:
+        raise AssertionError("it is in the record")
+
+    def message(self) -> str:
+        return ""
+
+    def accepted(self, *, first: bool = True) -> None: ...
+
+    def running(self, node: str, attempt: int, service: str) -> None: ...
+
+    def report(self, result: JobResult) -> bool:
+        self.results.append(result)
+        return True
+
+    def retrying(self, why: str, delay: float) -> bool:
+        return True
+
+    def done(self) -> None: ...
+
+    def returned(self) -> None: ...
+
+    def dropped(self) -> None: ...
+
+
+class Worker:
+    """A runner whose looks at the swarm follow each other quickly."""
+
+    def __init__(self, ledger: Ledger, engine: FakeSwarm, name: str, **settings: Any) -> None:
+        self.ledger = ledger
+        self.engine = engine
+        quick = {"poll_interval": 0.02, "state_interval": 0.05, "idle_interval": 0.05, "stop_timeout": 1, "lease": 60}
+        self.runner = Runner(Settings(redis_url="redis://unused", **{**quick, **settings}), ledger, engine, name)
+        self.runner.start()
+
+    def take(self, job_id: str) -> StubDelivery:
+        """Ring the doorbell of a job."""
+        delivery = StubDelivery(job_id)
+        self.runner.take(delivery)
+        return delivery
+
+    def submit(self, job_id: str, **fields: Any) -> StubDelivery:
+        self.ledger.create(job_id, JobSpec(image="a", **fields), "q")
+        return self.take(job_id)
+
+    def wait_for(self, job_id: str, state: JobState) -> JobRecord:
+        def there() -> JobRecord | None:
+            with contextlib.suppress(UnknownJob):
+                record = self.ledger.get(job_id)
+                return record if record.state is state else None
+            return None
+
+        return eventually(there, PATIENCE, lambda: f"{job_id} {state}; it is {self.ledger.find([job_id])}")
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeSwarm]:
+    made = FakeSwarm(("node1", "node2"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def workers(ledger: Ledger, engine: FakeSwarm) -> Iterator[Any]:
+    made: list[Worker] = []
+
+    def make(name: str, **settings: Any) -> Worker:
+        made.append(Worker(ledger, engine, name, **settings))
+        return made[-1]
+
+    yield make
+    engine.away = False
+    for worker in made:
+        worker.runner.hand_over()
+        worker.runner._stopping._listen.join(PATIENCE)  # it reads from the connection that the fixture closes
+
+
+@pytest.fixture
+def worker(workers: Any) -> Worker:
+    made: Worker = workers("worker-a")
+    return made
+
+
+# -- time limits on a lost node ---------------------------------------------------------------------------------------
+
+
+def test_run_timeout_counts_while_the_node_is_down(worker: Worker, engine: FakeSwarm) -> None:
+    worker.submit("j", run_timeout=2, stop_grace=0)
+    worker.wait_for("j", JobState.RUNNING)
+    engine.lose_node("node1")
+    eventually(lambda: "is down" in worker.ledger.get("j").detail, PATIENCE, "the node to be seen as lost")
+    record = worker.wait_for("j", JobState.FAILED)
+    assert record.last is not None
+    assert record.last.cause is Cause.RUN_TIMEOUT
+    assert "ran longer than run_timeout (2 s)" in record.last.reason
+
+
+def test_run_timeout_counts_for_who_takes_the_job_over_while_its_node_is_down(workers: Any, engine: FakeSwarm) -> None:
+    first = workers("worker-a")
+    first.submit("j", run_timeout=3, stop_grace=0)
+    first.wait_for("j", JobState.RUNNING)
+    engine.lose_node("node1")
+    first.runner.hand_over()
+    second = workers("worker-b")
+    second.take("j")
+    record = second.wait_for("j", JobState.FAILED)
+    assert record.last is not None
+    assert record.last.cause is Cause.RUN_TIMEOUT
+
+
+# -- services that appear late ----------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_job_whose_create_call_was_not_answered_says_that_a_service_may_follow(
+    worker: Worker, engine: FakeSwarm
+) -> None:
+    engine.fail("create", times=100)
+    delivery = worker.submit("j")
+    eventually(lambda: engine.calls["create"], PATIENCE, "the request")
+    worker.ledger.cancel("j", "enough")
+    worker.runner.cancel("j", "enough")
+    assert worker.wait_for("j", JobState.CANCELLED).late
+    eventually(lambda: delivery.results, PATIENCE, "the result")
+
+
+def test_so_does_the_end_of_an_attempt_that_is_followed_by_another(worker: Worker, engine: FakeSwarm) -> None:
+    engine.fail("create")
+    engine.fail("create", error=EngineRefused("create: no such network (test)"))
+    again = RetryRule(action="retry", causes=(Cause.LAUNCH,))
+    backoff = Backoff(kind="constant", delay=3600, cap=3600, jitter="none")
+    worker.submit("j", retry=RetryPolicy(max_attempts=2, rules=(again,), backoff=backoff))
+    assert worker.wait_for("j", JobState.BACKOFF).late
+
+
+def test_an_end_in_good_order_says_nothing_of_the_kind(worker: Worker, engine: FakeSwarm) -> None:
+    worker.submit("j")
+    worker.wait_for("j", JobState.RUNNING)
+    engine.exit("j")
+    assert not worker.wait_for("j", JobState.SUCCEEDED).late
+
+
+# -- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_listening_for_cancellations_survives_an_error_that_nobody_expected(
+    ledger: Ledger, workers: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen, listening = ledger.cancellations, threading.Event()
+
+    def stumble() -> Subscription:
+        monkeypatch.setattr(ledger, "cancellations", listen_again)
+        raise ValueError("stumbled (test)")
+
+    def listen_again() -> Subscription:
+        listening.set()
+        return listen()
+
+    monkeypatch.setattr(ledger, "cancellations", stumble)
+    workers("worker-a")
+    assert listening.wait(PATIENCE)
+    (said,) = [record for record in caplog.records if record.exc_info]
+    assert getattr(said, "action", "") == "step.failed"
