@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 _NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.NEWER, ClaimAction.UNKNOWN})
 """Answers to a claim after which there is nothing to do for a message."""
 
+_MOST_IMAGES = 1000
+"""Answers of registries that are kept before those that hold no longer are dropped."""
+
 
 class Launching:
     """Claims jobs and brings their services into being.
@@ -248,7 +251,7 @@ class Launching:
         until, found = self._images.get((spec.image, spec.registry), (0.0, None))
         if time.monotonic() >= until:
             found = self._context.engine.resolve(spec.image, spec.registry)
-            self._images[spec.image, spec.registry] = (time.monotonic() + (10.0 if found else 60.0), found)
+            self._keep_image(spec, found)
         if found is None:
             return ""
         if found.note:
@@ -259,6 +262,14 @@ class Launching:
         )
         entry.image = found.pinned
         return found.pinned
+
+    def _keep_image(self, spec: JobSpec, found: ResolvedImage | None) -> None:
+        now = time.monotonic()
+        if len(self._images) >= _MOST_IMAGES:
+            for key, (until, _) in list(self._images.items()):  # several threads launch
+                if until <= now:
+                    self._images.pop(key, None)
+        self._images[spec.image, spec.registry] = (now + (10.0 if found else 60.0), found)
 
     @staticmethod
     def _note_service(entry: Entry, service: ServiceView) -> None:

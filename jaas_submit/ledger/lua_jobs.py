@@ -49,7 +49,6 @@ for field, value in pairs(o.fields or {}) do
     redis.call('HSET', key(value), 'replayed_by', id)
   end
 end
-if tonumber(ARGV[9]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id) end
 -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
 redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'holder', '', 'created_at', stamp)
 if ARGV[5] ~= id then redis.call('HSET', job, 'task_id', ARGV[5]) end
@@ -80,6 +79,9 @@ elseif needs > 0 then
   state = 'WAITING'
 elseif o.batch and not enter(id, o.batch) then
   state = 'WAITING'
+end
+if not skip and tonumber(ARGV[9]) > 0 then
+  redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[9]), id)
 end
 move(nil, state)
 return {1, id, state}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["LOCK", "ORPHANS", "REAP", "RENEW", "SWEEP", "UNHEARD"]
+__all__ = ["LOCK", "ORPHANS", "OVER_TIME", "REAP", "RENEW", "SWEEP", "UNHEARD"]
 
 # ARGV: 2 holder, 3 ttl, 4 info. Returns 1 when the lease was still there (or is the first), 0 when it had run out.
 RENEW: Final = """
@@ -54,6 +54,20 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'L
     found[#found + 1] = id
   else
     redis.call('ZADD', P .. ':orphans', now + 1, id)
+  end
+end
+return found
+"""
+
+# ARGV: 2 most. Returns ids of jobs that are over without having started. One whose record is gone is forgotten, as it
+# would stand before all others for ever.
+OVER_TIME: Final = """
+local found = {}
+for _, one in ipairs(redis.call('ZRANGEBYSCORE', P .. ':deadlines', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  if redis.call('EXISTS', key(one)) == 1 then
+    found[#found + 1] = one
+  else
+    redis.call('ZREM', P .. ':deadlines', one)
   end
 end
 return found
@@ -115,6 +129,7 @@ local function forget(index)
       redis.call('ZREM', P .. ':jobs', id)
       for _, state in ipairs(states) do redis.call('ZREM', P .. ':state:' .. state, id) end
       redis.call('ZREM', P .. ':orphans', id)
+      redis.call('ZREM', P .. ':deadlines', id)
       gone = gone + 1
     end
   end

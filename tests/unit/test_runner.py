@@ -197,3 +197,16 @@ def test_listening_for_cancellations_survives_an_error_that_nobody_expected(
     assert listening.wait(PATIENCE)
     (said,) = [record for record in caplog.records if record.exc_info]
     assert getattr(said, "action", "") == "step.failed"
+
+
+# -- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_answers_of_registries_are_not_kept_for_ever(worker: Worker, engine: FakeSwarm) -> None:
+    images = worker.runner._launching._images
+    for number in range(1000):
+        images[f"old:{number}", None] = (0.0, None)
+    worker.submit("j")
+    worker.wait_for("j", JobState.RUNNING)
+    assert engine.calls["resolve"] == 1
+    assert list(images) == [("a", None)]
