@@ -9,7 +9,16 @@ from typing import Any
 
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.lua_jobs import OVERDUE, RESTORE
-from jaas_submit.ledger.lua_upkeep import LOCK, ORPHANS, OVER_TIME, REAP, RENEW, SWEEP, UNHEARD
+from jaas_submit.ledger.lua_upkeep import (
+    LOCK,
+    ORPHANS,
+    OVER_TIME,
+    REAP,
+    RELEASED,
+    RENEW,
+    SWEEP,
+    UNHEARD,
+)
 from jaas_submit.ledger.readers import ReaderPart
 from jaas_submit.ledger.rows import dump_attempts
 from jaas_submit.placement import Cluster
@@ -55,6 +64,15 @@ class UpkeepPart(ReaderPart):
             most: at most so many.
         """
         return [as_text(item) for item in self._run_all("orphans", ORPHANS, most, pause)]
+
+    def released(self, pause: float, most: int = 100) -> list[str]:
+        """Return ids of QUEUED jobs of which no message tells: what they came after has ended, or they are copies.
+
+        Args:
+            pause: seconds until the same job is returned again if nobody claims it.
+            most: at most so many; the others wait here for workers that have room.
+        """
+        return [as_text(item) for item in self._run_all("released jobs", RELEASED, most, pause)]
 
     def new_orphans(self) -> Subscription:
         """Return a subscription to the ids of jobs that may be taken over or started right now."""

@@ -101,7 +101,7 @@ def test_a_copy_that_nobody_has_started_is_cancelled_at_once(client: Client, led
     start(ledger, job.id)
     assert ledger.speculate(job.id, SPEC, "slow")
     copy_id = copy_id_of(job.id)
-    assert copy_id in ledger.orphans(0)
+    assert copy_id in ledger.released(0)
     assert ledger.finish(job.id, OLD, [attempt(FAILED)])
     record = ledger.get(copy_id)
     assert (record.state, record.last and record.last.cause) == (CANCELLED, Cause.CANCELLED)
