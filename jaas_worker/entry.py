@@ -97,6 +97,8 @@ class Entry:
     """The attempt's task while its node is down, and with it all knowledge of the container."""
     lost_since: float | None = None
     """When the node was first seen to be down, by the monotonic clock."""
+    held_at: float = 0.0
+    """When this worker last asked the ledger and was told that it holds the job, by the monotonic clock."""
     launched: float = 0.0
     """When the service was created or adopted, by the monotonic clock."""
     traceparent: str = ""

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
-from jaas_submit.ledger import ClaimAction
+from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.names import LABEL_SPEC_HASH, LABEL_WORKER, service_name
 from jaas_submit.placement import Node
 from jaas_submit.records import JobRecord
@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 _NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.NEWER, ClaimAction.UNKNOWN})
 """Answers to a claim after which there is nothing to do for a message."""
+
+_MOST_IMAGES = 1000
+"""Answers of registries that are kept before those that hold no longer are dropped."""
 
 
 class Launching:
@@ -69,7 +72,7 @@ class Launching:
         ledger, delivery = self._context.ledger, entry.delivery
         refusal = ""
         failpoint("claim.before")
-        claim = ledger.claim(entry.job_id, self._context.holder)
+        claim = self._ask_for(entry)
         failpoint("claim.after")
         if claim.action is ClaimAction.UNKNOWN and not delivery.doorbell:
             # A foreign producer's job: its record begins here, with the message for the case that we die.
@@ -78,7 +81,7 @@ class Launching:
             except SpecError as error:
                 spec, refusal = None, str(error)
             ledger.create(entry.job_id, spec, self._context.settings.queue, delivery.task_id, delivery.message())
-            claim = ledger.claim(entry.job_id, self._context.holder)
+            claim = self._ask_for(entry)
         if claim.action in _NOT_OURS:
             self._flight.drop(entry)
             return
@@ -125,6 +128,10 @@ class Launching:
             self._adopt(entry, record)
         else:
             self._launch(entry)
+
+    def _ask_for(self, entry: Entry) -> Claim:
+        entry.held_at = time.monotonic()  # before the question: the answer may be read after a long suspension
+        return self._context.ledger.claim(entry.job_id, self._context.holder)
 
     def _leave(self, entry: Entry) -> None:
         """Leave a job under way to a worker of the newer version that described it: refusing it would end a container.
@@ -202,6 +209,9 @@ class Launching:
         try:
             now = spec_for_attempt(spec, entry.attempts, self._nodes_there_are(entry, spec))
             pinned = self._pin_image(entry, spec)
+            if pinned is None:
+                self._flight.taken_away(entry)
+                return
             if pinned:
                 now = now.model_copy(update={"image": pinned})
             traceparent = self._context.tracer.for_container(entry.traceparent, entry.job_id, entry.attempt)
@@ -210,6 +220,9 @@ class Launching:
             marks = {**self._context.marks, LABEL_SPEC_HASH: spec.digest(), **entry.labels}
             file = input_file(spec, self._context.ledger, self._context.store, entry.job_id, entry.attempt)
             entry.has_config = file is not None and file.data != b""
+            if not self._still_ours(entry):
+                self._flight.taken_away(entry)
+                return
             service = create_or_adopt(
                 self._context.engine, now, entry.job_id, entry.attempt, marks, file, self._context.holder
             )
@@ -241,24 +254,53 @@ class Launching:
         )
         self._track(entry)
 
-    def _pin_image(self, entry: Entry, spec: JobSpec) -> str:
-        """Return the image with the digest that all attempts of this job use; empty where no registry tells one."""
+    def _still_ours(self, entry: Entry) -> bool:
+        """Return whether the ledger has named this worker as the job's holder less than a lease ago.
+
+        Since the claim this worker may have been suspended for so long that its lease ran out and another worker took
+        the job over; that the lease has been renewed after that says nothing of the job.
+
+        Raises:
+            LedgerUnavailable: the lease has run out, or Redis does not answer.
+        """
+        now = time.monotonic()
+        if now >= self.lease_until:
+            raise LedgerUnavailable("the lease has run out")
+        if now - entry.held_at < self._context.settings.lease:
+            return True
+        entry.held_at = now
+        return self._context.ledger.move(entry.job_id, self._context.holder, JobState.LAUNCHING)
+
+    def _pin_image(self, entry: Entry, spec: JobSpec) -> str | None:
+        """Return the image with the digest that all attempts of this job use.
+
+        Returns:
+            Empty where no registry tells one; None when the job is not this worker's any more.
+        """
         if entry.image or entry.attempt > 1 or not self._context.settings.resolve_images:
             return entry.image
         until, found = self._images.get((spec.image, spec.registry), (0.0, None))
         if time.monotonic() >= until:
             found = self._context.engine.resolve(spec.image, spec.registry)
-            self._images[spec.image, spec.registry] = (time.monotonic() + (10.0 if found else 60.0), found)
+            self._keep_image(spec, found)
         if found is None:
             return ""
         if found.note:
             logger.warning("job %s: %s", entry.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
         # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
-        self._context.ledger.move(
-            entry.job_id, self._context.holder, JobState.LAUNCHING, note=found.note, image=found.pinned
-        )
+        ledger, holder = self._context.ledger, self._context.holder
+        if not ledger.move(entry.job_id, holder, JobState.LAUNCHING, note=found.note, image=found.pinned):
+            return None
         entry.image = found.pinned
         return found.pinned
+
+    def _keep_image(self, spec: JobSpec, found: ResolvedImage | None) -> None:
+        now = time.monotonic()
+        if len(self._images) >= _MOST_IMAGES:
+            for key, (until, _) in list(self._images.items()):  # several threads launch
+                if until <= now:
+                    self._images.pop(key, None)
+        self._images[spec.image, spec.registry] = (now + (10.0 if found else 60.0), found)
 
     @staticmethod
     def _note_service(entry: Entry, service: ServiceView) -> None:

@@ -54,6 +54,9 @@ _SWEEP_TIME = 1.0
 _SWEPT_AT_ONCE = 1000
 """Expired records that leave the indexes in one call; Redis serves nobody else for some 10 ms."""
 
+_RELEASED_AT_ONCE = 500
+"""Jobs that nobody has begun with, and that come without a message, which a round takes at most."""
+
 _SHARE = 50
 """What takes the engine long is done again only after so many times as long."""
 
@@ -62,7 +65,7 @@ class Repairs(NamedTuple):
     """What one round did."""
 
     taken_over: list[str]
-    """Jobs whose holder was gone."""
+    """Jobs whose holder was gone, and QUEUED ones that came after others."""
     rung_again: list[str]
     """QUEUED jobs whose message was lost."""
     removed: list[str]
@@ -254,7 +257,7 @@ class Reconciler:
             self._next_cluster = time.monotonic() + _SHARE * (time.monotonic() - started)
 
     def _take_over(self) -> list[str]:
-        """Go on with jobs whose holder's lease has run out, or who were handed over."""
+        """Go on with jobs whose holder's lease has run out, or who were handed over, or that came after others."""
         self._ledger.reap()
         if time.monotonic() >= self._next_own:
             self._next_own = time.monotonic() + self._settings.lease / 3
@@ -268,6 +271,10 @@ class Reconciler:
             ended = [record.id for record in self._ledger.find(found) if record.terminal]
             self._have_ended(ended)
             found = ended if away else found
+        # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
+        most = min(self._room(), _RELEASED_AT_ONCE)
+        if most > 0 and not away:
+            found += self._ledger.released(self._settings.lease, most)
         return self._take(found)
 
     def _cancel_batches(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -44,6 +45,7 @@ class Speculator:
         """
         ids = self._ledger.speculating()
         running = self._ledger.running_in(ids) if ids else {}
+        cluster = functools.cache(self._cluster)  # the engine is asked for every task there is: once a round, if at all
         doubled: list[str] = []
         for batch_id in ids:
             try:
@@ -53,10 +55,10 @@ class Speculator:
                 continue
             # Most rounds come to nothing: they shall not read what the jobs that ended have printed.
             if batch.speculate and any(ran > batch.speculate.least for ran in running[batch_id].values()):
-                doubled += self._double(batch, running[batch_id])
+                doubled += self._double(batch, running[batch_id], cluster)
         return doubled
 
-    def _double(self, batch: BatchRecord, running: dict[str, float]) -> list[str]:
+    def _double(self, batch: BatchRecord, running: dict[str, float], cluster: Callable[[], Cluster]) -> list[str]:
         sample = self._ledger.find(self._ledger.ended_of(batch.id, max(batch.ended - _SAMPLE, 0), _SAMPLE))
         durations = [
             record.last.duration
@@ -65,10 +67,10 @@ class Speculator:
         ]
         slow = slow_jobs(batch, running, durations, batch.copies, batch.active)
         records = self._ledger.find(slow) if slow else []
-        return [record.id for record in records if self._start(record, running[record.id])]
+        return [record.id for record in records if self._start(record, running[record.id], cluster)]
 
-    def _start(self, record: JobRecord, ran: float) -> bool:
-        spec = copy_spec(record, self._cluster(), self._ledger.now() - record.created_at.timestamp())
+    def _start(self, record: JobRecord, ran: float, cluster: Callable[[], Cluster]) -> bool:
+        spec = copy_spec(record, cluster(), self._ledger.now() - record.created_at.timestamp())
         copy_id = copy_id_of(record.id)
         detail = f"runs for long ({ran:.0f} s): started a second time, as job {copy_id}"
         if spec is None or not self._ledger.speculate(record.id, spec, detail):

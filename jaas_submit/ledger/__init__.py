@@ -30,6 +30,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:key:KEY           string  idempotency key -> id, with a time to live
     P:holders           zset    holder -> time at which its lease runs out
     P:orphans           zset    ids whose holder is gone -> time from which somebody has to take them over
+    P:released          zset    QUEUED ids of which no message tells -> time from which somebody with room takes them
     P:heard             hash    queue -> created_at of the youngest record whose message arrived
     P:info:HOLDER       string  what a worker says about itself (JSON), with the lease's time to live
     P:seen:HOLDER       string  that this worker process had a lease before, for a day

@@ -42,7 +42,7 @@ return redis.call('EXISTS', P .. ':settling')
 """
 
 # ARGV: 3 the job that runs for too long, 4 spec of its copy, 5 seconds until it has to be looked at if nobody has
-# claimed it (0: never), 6 what to say of it. KEYS[1] and ARGV[2] are the copy's. Whoever looks for orphans first starts
+# claimed it (0: never), 6 what to say of it. KEYS[1] and ARGV[2] are the copy's. Who looks first and has room starts
 # it. Returns 1 when it is new, 0 when the job has one already, has ended meanwhile, or there is no room.
 SPECULATE: Final = """
 local one = ARGV[3]
@@ -62,7 +62,7 @@ redis.call('HINCRBY', name, 'copies', 1)
 if tonumber(ARGV[5]) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(ARGV[5]), id) end
 redis.call('ZADD', P .. ':jobs', stamp, id)
 move(nil, 'QUEUED')
-tell(id)
+offer(id)
 redis.call('HSET', key(one), 'copied_by', id, 'detail', ARGV[6])
 redis.call('PUBLISH', P .. ':changes:' .. one, cjson.encode({id = one, state = r[1], detail = ARGV[6]}))
 return 1

@@ -51,7 +51,6 @@ local function create(spec, queue, task, message, named, held, look, rare)
       redis.call('HSET', key(value), 'replayed_by', id)
     end
   end
-  if tonumber(look) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(look), id) end
   -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
   redis.call('HSET', job, 'spec', spec, 'queue', queue, 'holder', '', 'created_at', stamp)
   if task ~= id then redis.call('HSET', job, 'task_id', task) end
@@ -83,6 +82,7 @@ local function create(spec, queue, task, message, named, held, look, rare)
   elseif o.batch and not enter(id, o.batch) then
     state = 'WAITING'
   end
+  if not skip and tonumber(look) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(look), id) end
   move(nil, state)
   return {1, id, state}
 end

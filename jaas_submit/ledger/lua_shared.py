@@ -23,6 +23,7 @@ local function key(one) return P .. ':job:' .. one end
 -- Moves any job; one that ends settles its batch and those that depend on it.
 local function shift(one, from, to, detail)
   if from then redis.call('ZREM', P .. ':state:' .. from, one) end
+  if from == 'QUEUED' then redis.call('ZREM', P .. ':released', one) end
   redis.call('ZADD', P .. ':state:' .. to, stamp, one)
   redis.call('HSET', key(one), 'state', to, 'updated_at', stamp)
   redis.call('PUBLISH', P .. ':changes:' .. one, cjson.encode({id = one, state = to, detail = detail or ''}))
@@ -45,11 +46,14 @@ local function move(from, to, detail)
   shift(id, from, to, detail)
   if ENDED[to] then settle(id, to) end
 end
--- A job that waited may be started now: by whoever looks for orphans first, without a message.
+-- A QUEUED job of which no message tells may be started now: by whoever looks first and has room for it.
+local function offer(one)
+  redis.call('ZADD', P .. ':released', stamp, one)
+  redis.call('PUBLISH', P .. ':orphaned', one)
+end
 local function start(one)
   shift(one, 'WAITING', 'QUEUED')
-  redis.call('ZADD', P .. ':orphans', stamp, one)
-  redis.call('PUBLISH', P .. ':orphaned', one)
+  offer(one)
 end
 local function batch_room(batch)
   local b = redis.call('HMGET', P .. ':batch:' .. batch, 'max_parallel', 'active', 'cancelled')

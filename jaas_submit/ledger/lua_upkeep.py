@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["LOCK", "ORPHANS", "REAP", "RENEW", "SWEEP", "UNHEARD"]
+__all__ = ["LOCK", "ORPHANS", "OVER_TIME", "REAP", "RELEASED", "RENEW", "SWEEP", "UNHEARD"]
 
 # ARGV: 2 holder, 3 ttl, 4 info. Returns 1 when the lease was still there (or is the first), 0 when it had run out.
 RENEW: Final = """
@@ -38,22 +38,65 @@ return taken
 
 # ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, and jobs whose next attempt is due. Each is
 # not returned again before the pause is over. One in a state of a newer version is left to a worker of that version,
-# which has to get at it within a second.
+# which has to get at it within a second. One that is QUEUED was put here by an older version, which has no P:released:
+# very many of them may stand before the others.
 ORPHANS: Final = """
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':due', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+local most, pause = tonumber(ARGV[2]), tonumber(ARGV[3])
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':due', '-inf', now, 'LIMIT', 0, most)) do
   redis.call('ZREM', P .. ':due', id)
   if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
 end
+local found, seen = {}, {}
+for _ = 1, 50 do
+  local moved = false
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, most)) do
+    local state = not seen[id] and #found < most and redis.call('HGET', key(id), 'state')
+    if seen[id] or #found >= most then
+      -- With no pause it stands here again.
+    elseif not state then
+      redis.call('ZREM', P .. ':orphans', id)
+    elseif state == 'QUEUED' then
+      redis.call('ZREM', P .. ':orphans', id)
+      redis.call('ZADD', P .. ':released', 'NX', now, id)
+      moved = true
+    elseif ENDED[state] or OPEN[state] then
+      redis.call('ZADD', P .. ':orphans', now + pause, id)
+      found[#found + 1] = id
+    else
+      redis.call('ZADD', P .. ':orphans', now + 1, id)
+    end
+    seen[id] = true
+  end
+  if not moved then break end
+end
+return found
+"""
+
+# ARGV: 2 most, 3 pause in seconds. Returns QUEUED jobs of which no message tells; none again before the pause is over.
+RELEASED: Final = """
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':released', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
   local state = redis.call('HGET', key(id), 'state')
-  if not state then
-    redis.call('ZREM', P .. ':orphans', id)
-  elseif ENDED[state] or OPEN[state] then
-    redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[3]), id)
+  if state == 'QUEUED' then
+    redis.call('ZADD', P .. ':released', now + tonumber(ARGV[3]), id)
     found[#found + 1] = id
   else
-    redis.call('ZADD', P .. ':orphans', now + 1, id)
+    -- Expired, or claimed or ended by a worker of an older version, which does not know this set.
+    redis.call('ZREM', P .. ':released', id)
+  end
+end
+return found
+"""
+
+# ARGV: 2 most. Returns ids of jobs that are over without having started. One whose record is gone is forgotten, as it
+# would stand before all others for ever.
+OVER_TIME: Final = """
+local found = {}
+for _, one in ipairs(redis.call('ZRANGEBYSCORE', P .. ':deadlines', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  if redis.call('EXISTS', key(one)) == 1 then
+    found[#found + 1] = one
+  else
+    redis.call('ZREM', P .. ':deadlines', one)
   end
 end
 return found
@@ -115,6 +158,8 @@ local function forget(index)
       redis.call('ZREM', P .. ':jobs', id)
       for _, state in ipairs(states) do redis.call('ZREM', P .. ':state:' .. state, id) end
       redis.call('ZREM', P .. ':orphans', id)
+      redis.call('ZREM', P .. ':released', id)
+      redis.call('ZREM', P .. ':deadlines', id)
       gone = gone + 1
     end
   end

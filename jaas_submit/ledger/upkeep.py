@@ -9,7 +9,16 @@ from typing import Any
 
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.lua_jobs import OVERDUE, RESTORE
-from jaas_submit.ledger.lua_upkeep import LOCK, ORPHANS, REAP, RENEW, SWEEP, UNHEARD
+from jaas_submit.ledger.lua_upkeep import (
+    LOCK,
+    ORPHANS,
+    OVER_TIME,
+    REAP,
+    RELEASED,
+    RENEW,
+    SWEEP,
+    UNHEARD,
+)
 from jaas_submit.ledger.readers import ReaderPart
 from jaas_submit.ledger.rows import dump_attempts
 from jaas_submit.placement import Cluster
@@ -56,6 +65,15 @@ class UpkeepPart(ReaderPart):
         """
         return [as_text(item) for item in self._run_all("orphans", ORPHANS, most, pause)]
 
+    def released(self, pause: float, most: int = 100) -> list[str]:
+        """Return ids of QUEUED jobs of which no message tells: what they came after has ended, or they are copies.
+
+        Args:
+            pause: seconds until the same job is returned again if nobody claims it.
+            most: at most so many; the others wait here for workers that have room.
+        """
+        return [as_text(item) for item in self._run_all("released jobs", RELEASED, most, pause)]
+
     def new_orphans(self) -> Subscription:
         """Return a subscription to the ids of jobs that may be taken over or started right now."""
         return Subscription(self.client, self._key("orphaned"))
@@ -66,13 +84,15 @@ class UpkeepPart(ReaderPart):
         Args:
             most: at most so many.
         """
+        ids = [as_text(item) for item in self._run_all("deadlines", OVER_TIME, most)]
         now = self.now()
-        with reach("deadlines"):
-            ids = [as_text(i) for i in self.client.zrangebyscore(self._key("deadlines"), "-inf", now, 0, most)]
         ended = []
         for record in self.find(ids) if ids else ():
-            over = record.spec.too_late(now - record.created_at.timestamp(), started=False) if record.spec else None
-            if over is None:
+            if record.spec is None:
+                self._look_later(record.id, now + 1)
+                continue
+            over = record.spec.too_late(now - record.created_at.timestamp(), started=False)
+            if over is None:  # of many jobs made in one transaction, each is a microsecond younger than the one before
                 continue
             cause, why = over
             attempt = Attempt(
@@ -86,6 +106,11 @@ class UpkeepPart(ReaderPart):
             if self._run(OVERDUE, record.id, dump_attempts([attempt])[1:-1], why, self.ttl):
                 ended.append(record.id)
         return ended
+
+    def _look_later(self, job_id: str, at: float) -> None:
+        """Have a job that this version cannot read stand behind the others; a newer version reads it meanwhile."""
+        with reach(f"job {job_id}"):
+            self.client.zadd(self._key("deadlines"), {job_id: at}, xx=True)
 
     def unheard(self, queue: str, margin: float, pause: float, most: int = 100, *, empty: bool = False) -> list[str]:
         """Return ids of QUEUED jobs whose message must have been lost.

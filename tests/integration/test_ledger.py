@@ -659,6 +659,28 @@ def test_a_job_that_nobody_claims_in_its_time_is_over(ledger: Ledger, a: str, fi
     assert ledger.claim("late", a).action is ClaimAction.REPLAY
 
 
+def test_jobs_that_nobody_can_end_do_not_stand_before_those_whose_time_is_over(ledger: Ledger) -> None:
+    """Records that Redis has lost, and records of a newer version."""
+    for number in range(3):
+        ledger.create(f"lost-{number}", JobSpec(image="a", expires=0.05), "q")
+        ledger.client.delete(f"{ledger.prefix}:job:lost-{number}")
+        ledger.create(f"newer-{number}", JobSpec(image="a", expires=0.05), "q")
+        ledger.client.hset(f"{ledger.prefix}:job:newer-{number}", "spec", '{"v": 99}')
+    ledger.create("late", JobSpec(image="a", expires=0.05), "q")
+    ended: list[str] = []
+    eventually(lambda: ended.extend(ledger.end_overdue(most=2)) or ended, 10, "its turn")
+    assert ended == ["late"]
+    left = {item.decode() for item in ledger.client.zrange(f"{ledger.prefix}:deadlines", 0, -1)}
+    assert left == {f"newer-{number}" for number in range(3)}
+
+
+def test_a_job_that_is_skipped_at_once_has_no_deadline(ledger: Ledger, a: str) -> None:
+    bring(ledger, "first", a, FAILED)
+    ledger.create_many([NewJob("second", JobSpec(image="a", deadline=LONG), "q", after=(("first", "success"),))])
+    assert ledger.get("second").state is JobState.SKIPPED
+    assert not ledger.client.exists(f"{ledger.prefix}:deadlines")
+
+
 def test_a_job_that_waits_for_others_is_over_in_time_and_those_after_it_are_skipped(ledger: Ledger) -> None:
     ledger.create("first", JobSpec(image="a"), "q")
     ledger.create_many([NewJob("second", JobSpec(image="a", deadline=0.05), "q", after=(("first", "success"),))])

@@ -144,7 +144,8 @@ def test_what_may_start_is_announced(client: Client, ledger: Ledger) -> None:
         end(ledger, "first")
         assert notices.next(10) == "second"
         assert '"QUEUED"' in (changes.next(10) or "")
-    assert ledger.orphans(0) == ["second"]
+    assert ledger.released(0) == ["second"]
+    assert ledger.orphans(0) == []
 
 
 def test_ids_that_are_not_known_are_refused(client: Client, ledger: Ledger) -> None:

@@ -101,7 +101,7 @@ def test_a_copy_that_nobody_has_started_is_cancelled_at_once(client: Client, led
     start(ledger, job.id)
     assert ledger.speculate(job.id, SPEC, "slow")
     copy_id = copy_id_of(job.id)
-    assert copy_id in ledger.orphans(0)
+    assert copy_id in ledger.released(0)
     assert ledger.finish(job.id, OLD, [attempt(FAILED)])
     record = ledger.get(copy_id)
     assert (record.state, record.last and record.last.cause) == (CANCELLED, Cause.CANCELLED)
@@ -133,7 +133,8 @@ def test_without_a_copy_a_job_that_failed_has_failed(client: Client, ledger: Led
 
 
 def test_the_duty_doubles_what_is_slow_and_nothing_else(client: Client, ledger: Ledger) -> None:
-    duty = Speculator(ledger, FakeSwarm().cluster)
+    engine = FakeSwarm()
+    duty = Speculator(ledger, engine.cluster)
     batch = client.map(SPEC, range(4), speculate=PLAN)
     other = client.map(SPEC, range(4))
     for one in (batch, other):
@@ -144,7 +145,9 @@ def test_the_duty_doubles_what_is_slow_and_nothing_else(client: Client, ledger: 
     assert ledger.finish(batch.job(1).id, OLD, [attempt(SUCCEEDED)])
     assert ledger.finish(other.job(1).id, OLD, [attempt(SUCCEEDED)])
     assert sorted(duty.run_once()) == sorted([batch.job(2).id, batch.job(3).id])
+    assert engine.calls["cluster"] == 1, "it lists every task there is"
     assert duty.run_once() == []
+    assert engine.calls["cluster"] == 1
     copy = ledger.get(copy_id_of(batch.job(2).id))
     assert (copy.batch, copy.index, copy.copy_of, copy.state) == (batch.id, 2, batch.job(2).id, JobState.QUEUED)
     assert "started a second time" in batch.job(2).record().detail

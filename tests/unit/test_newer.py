@@ -90,7 +90,8 @@ def test_no_worker_takes_it_and_nothing_in_its_record_changes(stage: Stage) -> N
     before = ledger.client.hgetall(key)
     ordinary = stage.add()
     ledger.client.zadd(f"{ledger.prefix}:orphans", {ordinary: 0})
-    assert ledger.orphans(pause=60) == [ordinary]
+    assert ledger.orphans(pause=60) == []
+    assert ledger.released(pause=60) == [ordinary]
     assert ledger.claim(job_id, HOLDER).action is ClaimAction.NEWER
     assert not ledger.move(job_id, HOLDER, JobState.RUNNING)
     assert ledger.client.hgetall(key) == before

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import Ledger, Subscription
+from jaas_submit.ledger import ClaimAction, Ledger, NewJob, Subscription
 from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_submit.spec import JobSpec
-from jaas_submit.states import Cause
+from jaas_submit.states import Cause, JobState
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.settings import Settings
@@ -188,3 +188,84 @@ def test_listening_for_orphans_survives_an_error_that_nobody_expected(
     worker.reconciler._listen.join(PATIENCE)  # it reads from the connection that the fixture closes
     (said,) = [record for record in caplog.records if record.exc_info]
     assert getattr(said, "action", "") == "step.failed"
+
+
+# -- jobs that nobody has begun with ----------------------------------------------------------------------------------
+
+
+def release(ledger: Ledger, jobs: int) -> list[str]:
+    """Make jobs that came after one that has ended; return their ids."""
+    ledger.renew("dead", 60, {})
+    ledger.create("first", SPEC, "q")
+    ids = [f"after-{number}" for number in range(jobs)]
+    ledger.create_many([NewJob(job_id, SPEC, "q", after=(("first", "finish"),)) for job_id in ids])
+    assert ledger.claim("first", "dead").action is ClaimAction.LAUNCH
+    assert ledger.finish("first", "dead", [ended()])
+    assert ledger.reported("first", "dead")
+    assert {ledger.get(job_id).state for job_id in ids} == {JobState.QUEUED}
+    return ids
+
+
+def lose_a_worker(ledger: Ledger) -> None:
+    """Leave a job behind whose container runs."""
+    ledger.create("running", SPEC, "q")
+    ledger.claim("running", "dead")
+    assert ledger.move("running", "dead", JobState.PENDING)
+    ledger.drop_lease("dead")
+
+
+def test_a_worker_takes_as_many_released_jobs_as_it_has_room_for(ledger: Ledger, worker: Worker, other: Worker) -> None:
+    ids = release(ledger, 10)
+    lose_a_worker(ledger)
+    worker.room = 3
+    worker.reconciler.run_once()
+    assert worker.taken[0] == "running", "it is behind them in time, but does not wait for room"
+    assert len(worker.taken) == 4
+    assert set(worker.taken) - {"running"} <= set(ids)
+    worker.room = 0
+    worker.reconciler.run_once()
+    assert len(worker.taken) == 4
+    other.reconciler.run_once()
+    assert set(worker.taken) & set(other.taken) == set()
+    assert {*worker.taken, *other.taken} == {*ids, "running"}
+
+
+def test_a_worker_without_room_takes_over_all_the_same(ledger: Ledger, worker: Worker) -> None:
+    release(ledger, 10)
+    lose_a_worker(ledger)
+    worker.room = 0
+    worker.reconciler.run_once()
+    assert worker.taken == ["running"]
+
+
+def test_a_worker_without_an_engine_leaves_released_jobs_to_others(ledger: Ledger, worker: Worker) -> None:
+    release(ledger, 3)
+    worker.away = worker.engine.away = True
+    worker.reconciler.run_once()
+    assert worker.taken == []
+
+
+def test_released_jobs_that_an_older_version_put_among_the_orphans_do_not_stand_before_them(
+    ledger: Ledger, worker: Worker
+) -> None:
+    redis, prefix = ledger.client, ledger.prefix
+    ids = release(ledger, 250)
+    redis.rename(f"{prefix}:released", f"{prefix}:orphans")
+    lose_a_worker(ledger)
+    worker.room = 3
+    worker.reconciler.run_once()
+    assert worker.taken[0] == "running"
+    assert len(worker.taken) == 4
+    assert redis.zcard(f"{prefix}:released") == len(ids)
+
+
+def test_a_released_job_that_is_claimed_or_ends_is_not_offered_any_more(ledger: Ledger) -> None:
+    claimed, cancelled, by_older = release(ledger, 3)
+    assert ledger.claim(claimed, "dead").action is ClaimAction.LAUNCH
+    ledger.cancel(cancelled, "enough")
+    assert ledger.client.zcard(f"{ledger.prefix}:released") == 1
+    assert ledger.claim(by_older, "dead").action is ClaimAction.LAUNCH
+    ledger.client.zadd(f"{ledger.prefix}:released", {by_older: 0})  # an older version does not know the set
+    assert ledger.released(0) == []
+    assert not ledger.client.exists(f"{ledger.prefix}:released")
+    assert ledger.orphans(0) == [cancelled]

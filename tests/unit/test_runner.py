@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jaas_submit.errors import EngineRefused, UnknownJob
-from jaas_submit.ledger import Ledger, Subscription
+from jaas_submit.ledger import ClaimAction, Ledger, Subscription
 from jaas_submit.records import JobRecord, JobResult
 from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
@@ -32,6 +32,7 @@ class StubDelivery:
     def __init__(self, job_id: str) -> None:
         self.job_id = self.task_id = job_id
         self.results: list[JobResult] = []
+        self.is_dropped = threading.Event()
 
     def revoked(self) -> bool:
         return False
@@ -57,7 +58,8 @@ class StubDelivery:
 
     def returned(self) -> None: ...
 
-    def dropped(self) -> None: ...
+    def dropped(self) -> None:
+        self.is_dropped.set()
 
 
 class Worker:
@@ -197,3 +199,47 @@ def test_listening_for_cancellations_survives_an_error_that_nobody_expected(
     assert listening.wait(PATIENCE)
     (said,) = [record for record in caplog.records if record.exc_info]
     assert getattr(said, "action", "") == "step.failed"
+
+
+# -- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_answers_of_registries_are_not_kept_for_ever(worker: Worker, engine: FakeSwarm) -> None:
+    images = worker.runner._launching._images
+    for number in range(1000):
+        images[f"old:{number}", None] = (0.0, None)
+    worker.submit("j")
+    worker.wait_for("j", JobState.RUNNING)
+    assert engine.calls["resolve"] == 1
+    assert list(images) == [("a", None)]
+
+
+# -- suspended between the claim and the launch -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("image", ["a", "a@sha256:" + 64 * "0"], ids=["any image", "an image with a digest"])
+def test_who_was_suspended_after_its_claim_and_has_lost_the_job_creates_nothing(
+    worker: Worker, engine: FakeSwarm, ledger: Ledger, image: str
+) -> None:
+    gate = engine.hold("resolve")
+    ledger.create("j", JobSpec(image=image), "q")
+    delivery = worker.take("j")
+    assert gate.reached.wait(PATIENCE)
+    ledger.drop_lease("worker-a")
+    ledger.renew("worker-b", 60, {})
+    assert ledger.claim("j", "worker-b").action is ClaimAction.ADOPT
+    worker.runner.renew_lease({})  # as it does when it is awake again, and may do first
+    worker.runner._flight.entries["j"].held_at -= 60.0
+    gate.open()
+    assert delivery.is_dropped.wait(PATIENCE)
+    assert engine.calls["create"] == 0
+    assert ledger.get("j").holder == "worker-b"
+
+
+def test_who_was_suspended_and_still_holds_the_job_goes_on(worker: Worker, engine: FakeSwarm) -> None:
+    gate = engine.hold("resolve")
+    worker.submit("j")
+    assert gate.reached.wait(PATIENCE)
+    worker.runner._flight.entries["j"].held_at -= 60.0
+    gate.open()
+    worker.wait_for("j", JobState.RUNNING)
