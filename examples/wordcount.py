@@ -13,7 +13,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaas_submit import BatchFailed, BatchRecord, Client, JobSpec
+from jaas_submit import BatchFailed, BatchRecord, Client, JobSpec, RetryPolicy
+
+AGAIN = RetryPolicy(max_cluster_retries=3)
+"""Counting twice does no harm: a job that its node or engine failed is run again."""
 
 MAP = r"""
 import collections, json, os, re
@@ -49,9 +52,9 @@ def count_words(client: Client, texts: Iterator[str], image: str, fan_in: int) -
         print(f"\r{status.ended} of {status.total} maps have ended", end="", file=sys.stderr)
 
     job = client.map_reduce(
-        JobSpec(image=image, command=["python3", "-c", MAP], output="json", name="count"),
+        JobSpec(image=image, command=["python3", "-c", MAP], output="json", name="count", retry=AGAIN),
         texts,
-        JobSpec(image=image, command=["python3", "-c", REDUCE], output="json", name="add"),
+        JobSpec(image=image, command=["python3", "-c", REDUCE], output="json", name="add", retry=AGAIN),
         fan_in=fan_in,
         name="words",
     )

@@ -40,6 +40,7 @@ _ENGINE = (
     "connection error: desc",  # the engine lost its containerd
     # It was killed between a container's creation and the note of it, and finds what it is about to make.
     "starting container failed: id already in use",
+    "starting container failed: unable to remount dir as readonly",  # its mount of configs and secrets was busy
     'conflict. the container name "/',
 )
 _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")

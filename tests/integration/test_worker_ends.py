@@ -67,7 +67,7 @@ def check_failed_everywhere(client: Client, result: JobResult, api: docker.APICl
     [
         pytest.param(_kill, Cause.EXIT, 137, id="docker kill"),
         pytest.param(_stop, Cause.EXIT, 143, id="docker stop"),
-        pytest.param(_remove_service, Cause.REMOVED_OUTSIDE, None, id="docker service rm"),
+        pytest.param(_remove_service, Cause.REMOVED_OUTSIDE, 143, id="docker service rm"),
         pytest.param(_forbid_the_node, Cause.PREEMPTED, 143, id="docker service update --constraint-add"),
         pytest.param(_force_update, Cause.PREEMPTED, 143, id="docker service update --force"),
     ],
@@ -88,8 +88,12 @@ def test_a_running_job_that_somebody_else_ends(
     result = ended(client, handle.id)
     assert result.cause is cause, result.sentence()
     check_failed_everywhere(client, result, docker_api)
-    assert result.exit_code == exit_code
-    assert result.stdout == ("" if cause is Cause.REMOVED_OUTSIDE else "before\n")
+    # Whether the container's end is seen before the swarm forgets a removed service's task is chance.
+    if cause is Cause.REMOVED_OUTSIDE and result.exit_code is None:
+        assert result.stdout == ""
+    else:
+        assert result.exit_code == exit_code
+        assert cause is Cause.REMOVED_OUTSIDE or result.stdout == "before\n"
 
 
 def test_a_running_job_whose_service_somebody_scales_to_nothing(

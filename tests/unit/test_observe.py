@@ -46,6 +46,10 @@ NO_IMAGE = "No such image: x:1"
 DENIED = "pull access denied for x, repository does not exist or may require 'docker login'"
 EXISTS = f"starting container failed: task {'0f' * 32}: already exists"
 IN_USE = "starting container failed: id already in use"
+MOUNT_BUSY = (
+    "starting container failed: unable to remount dir as readonly: mount tmpfs:/var/lib/docker/containers/24a8/mounts"
+    "/secrets, flags: 0x21, data: uid=0,gid=0: device or resource busy"
+)
 CONFLICT = 'Conflict. The container name "/jaas-x-1.1.j5kaz" is already in use by container "cb47". You have to'
 UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
 
@@ -106,6 +110,7 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("failed", exit_code=128, error=EXISTS), NEVER, None, FAILED, Cause.ENGINE, None),
     (task("rejected", None, error=CONFLICT), None, None, FAILED, Cause.ENGINE, None),
     (task("failed", exit_code=128, error=IN_USE), None, None, FAILED, Cause.ENGINE, None),
+    (task("failed", exit_code=128, error=MOUNT_BUSY), None, None, FAILED, Cause.ENGINE, None),
     # rejected: there is no container
     (task("rejected", None, 0, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
     (task("rejected", None, 0, DENIED), None, None, FAILED, Cause.IMAGE, None),
