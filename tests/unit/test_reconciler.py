@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import threading
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob, Subscription
+from jaas_submit.ledger import ClaimAction, Ledger, NewJob
 from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
@@ -19,6 +18,7 @@ from jaas_worker.reconciler import Reconciler
 from jaas_worker.settings import Settings
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.stage import Stage, ended
+from tests.support.stumble import stumbling
 
 LABEL = f"{LABEL_LEDGER}=x"
 SPEC = JobSpec(image="a")
@@ -171,17 +171,7 @@ def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
 def test_listening_for_orphans_survives_an_error_that_nobody_expected(
     ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listen, listening = ledger.new_orphans, threading.Event()
-
-    def stumble() -> Subscription:
-        monkeypatch.setattr(ledger, "new_orphans", listen_again)
-        raise ValueError("stumbled (test)")
-
-    def listen_again() -> Subscription:
-        listening.set()
-        return listen()
-
-    monkeypatch.setattr(ledger, "new_orphans", stumble)
+    listening = stumbling(monkeypatch, ledger, "new_orphans")
     worker.reconciler.start()
     assert listening.wait(PATIENCE)
     worker.reconciler.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jaas_submit.errors import EngineRefused, UnknownJob
-from jaas_submit.ledger import ClaimAction, Ledger, Subscription
+from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.records import JobRecord, JobResult
 from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
@@ -18,6 +18,7 @@ from jaas_submit.states import Cause, JobState
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 from tests.support.fake_swarm import FakeSwarm
+from tests.support.stumble import stumbling
 from tests.support.wait import eventually
 
 PATIENCE = 30.0
@@ -184,17 +185,7 @@ def test_an_end_in_good_order_says_nothing_of_the_kind(worker: Worker, engine: F
 def test_listening_for_cancellations_survives_an_error_that_nobody_expected(
     ledger: Ledger, workers: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listen, listening = ledger.cancellations, threading.Event()
-
-    def stumble() -> Subscription:
-        monkeypatch.setattr(ledger, "cancellations", listen_again)
-        raise ValueError("stumbled (test)")
-
-    def listen_again() -> Subscription:
-        listening.set()
-        return listen()
-
-    monkeypatch.setattr(ledger, "cancellations", stumble)
+    listening = stumbling(monkeypatch, ledger, "cancellations")
     workers("worker-a")
     assert listening.wait(PATIENCE)
     (said,) = [record for record in caplog.records if record.exc_info]

@@ -1,0 +1,37 @@
+"""A ledger whose subscription fails once, in a way that nobody expects."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from jaas_submit.ledger import Ledger, Subscription
+
+__all__ = ["stumbling"]
+
+
+def stumbling(patch: pytest.MonkeyPatch, ledger: Ledger, name: str) -> threading.Event:
+    """Have the next call of a ledger's method fail, and the ones after it work.
+
+    Args:
+        patch: undoes it.
+        ledger: whose method.
+        name: of the method, which subscribes to something.
+
+    Returns:
+        Set when the method has been called again.
+    """
+    listen, again = getattr(ledger, name), threading.Event()
+
+    def stumble() -> Subscription:
+        patch.setattr(ledger, name, listen_again)
+        raise ValueError("stumbled (test)")
+
+    def listen_again() -> Subscription:
+        again.set()
+        subscription: Subscription = listen()
+        return subscription
+
+    patch.setattr(ledger, name, stumble)
+    return again
