@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from typing import Any
 
@@ -215,6 +215,7 @@ def _watch_shutdown(patience: float, **_: Any) -> None:
     timer.start()
 
 
+@cache  # installed packages are searched for it
 def _version() -> str:
     try:
         return metadata.version("jaas")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 import uuid
 from typing import Any, Final
 
@@ -23,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 FOREIGN_QUEUE: Final = "celery"
 """Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
+
+_EVENTS_TOGETHER: Final = 0.2
+"""Seconds for which events are collected: Flower sees them so much later. Each publication costs as much as a step of
+a job's life."""
 
 
 def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
@@ -75,15 +81,30 @@ class Consumer(CeleryConsumer):
     app: Any
     pool: Any
     event_dispatcher: Any
+    hub: Any
+    _flush_events: Any
     connection_errors: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app.jaas.pool = self.pool
+        self._next_flush = 0.0
 
     def on_ready(self) -> None:
         super().on_ready()
         self.pool.attach(self)
+
+    def on_send_event_buffered(self) -> None:  # type: ignore[override] # celery-types is wrong about what it returns
+        """Publish events in groups; Celery would publish those of each turn of its event loop, nearly one by one."""
+        now = time.monotonic()
+        if self.hub and now >= self._next_flush:
+            self._next_flush = now + _EVENTS_TOGETHER
+            self.hub.call_later(_EVENTS_TOGETHER, self._flush_events)
+
+    def shutdown(self) -> None:
+        with contextlib.suppress(*self.connection_errors):
+            self._flush_events()
+        super().shutdown()
 
     @staticmethod
     def hold(yes: bool) -> None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 
 from billiard.einfo import ExceptionInfo
 from celery.exceptions import Retry
-from celery.states import READY_STATES
 from celery.worker import state as worker_state
 
 from jaas_submit import broker
@@ -138,18 +137,7 @@ class CeleryDelivery:
         # What people see while it runs; the outcome is in the ledger, so that losing this does no harm. Writing it late
         # does: a worker that was suspended right here would put it over the outcome that its successor has stored.
         with contextlib.suppress(Exception):
-            backend: Any = self.request.task.backend
-            key = backend.get_key_for_task(self.task_id)
-            started = backend._get_result_meta(meta, "STARTED", None, self.request._context)
-            started["task_id"] = self.task_id
-            with backend.client.pipeline() as pipe:
-                pipe.watch(key)
-                known = pipe.get(key)
-                if known and backend.decode(known)["status"] in READY_STATES:
-                    return
-                pipe.multi()
-                pipe.set(key, backend.encode(started), ex=backend.expires)
-                pipe.execute()  # WatchError where the outcome came in between
+            self.request.task.backend.store_started(self.task_id, meta, self.request._context)
 
     def report(self, result: JobResult) -> bool:
         self.request.told = result.sentence(named=False)

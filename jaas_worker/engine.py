@@ -24,8 +24,7 @@ ENDED_STATES = frozenset({"complete", "failed", "shutdown", "rejected", "orphane
 """Task states from which none returns. Source: moby/swarmkit, api/types.proto, TaskState."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskView:
+class TaskView(NamedTuple):
     """One task as ``GET /tasks`` shows it."""
 
     id: str

@@ -193,8 +193,8 @@ class Finishing:
                     # Redis may have come back older than it was, or may do so: then the service is needed once more.
                     if not self._context.ledger.replicated():
                         raise LedgerUnavailable("its outcome is not on the replicas yet")
-                    for record in self._context.ledger.find([entry.job_id]):
-                        if not record.terminal and not any(a.number == entry.attempt for a in record.attempts):
+                    for job in self._context.ledger.outlines([entry.job_id]):
+                        if not job.terminal and entry.attempt not in job.ended:
                             return
                     if entry.service_id:
                         self._context.engine.remove(entry.service_id)

@@ -39,8 +39,10 @@ class Later:
     def call(self, delay: float, what: Callable[[], None]) -> None:
         """Call ``what`` in ``delay`` seconds."""
         with self._changed:
-            heapq.heappush(self._heap, (time.monotonic() + delay, next(self._numbers), what))
-            self._changed.notify()
+            item = (time.monotonic() + delay, next(self._numbers), what)
+            heapq.heappush(self._heap, item)
+            if self._heap[0] is item:  # else the thread wakes up early enough
+                self._changed.notify()
 
     def _loop(self) -> None:
         while True:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -118,8 +117,7 @@ def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
     if times is None or times.exit_code is None or times.exit_code > _SIGNALLED:
         return task
     code = times.exit_code
-    return replace(
-        task,
+    return task._replace(
         state="failed" if code else "complete",
         exit_code=code,
         timestamp=times.finished_at,

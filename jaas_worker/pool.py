@@ -281,9 +281,9 @@ class TaskPool(BasePool):
     def _queue_length(self, queue: str) -> int:
         """Return how many messages wait in a queue; one in which none waits does not exist for kombu."""
         try:
-            with self.app.connection_for_read() as connection, connection.channel() as channel:
+            with self.app.connection_or_acquire() as connection:  # of a pool: a new one for each question is dear
                 try:
-                    return int(channel.queue_declare(queue, passive=True).message_count)
+                    return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
                 except connection.channel_errors:
                     return 0
         except FOR_NOW as error:

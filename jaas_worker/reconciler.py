@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from jaas_submit.batch import cancel_jobs
 from jaas_submit.errors import EngineRefused, SpecError, TemporaryError, UnknownJob
-from jaas_submit.ledger import Ledger
+from jaas_submit.ledger import Due, Ledger
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_submit.states import JobState
 from jaas_submit.store import Store
@@ -195,8 +195,11 @@ class Reconciler:
         Raises:
             TemporaryError: Redis or the engine did not answer; the next round goes on from there.
         """
-        self._settle_rest()
-        taken_over = self._take_over()
+        due = self._ledger.due()
+        if due.settle_rest:
+            self._settle_rest()
+            due = due._replace(orphans=True, released=True)  # by this
+        taken_over = self._take_over(due)
         rung_again: list[str] = []
         if time.monotonic() >= self._next_ring:
             self._next_ring = time.monotonic() + self._settings.republish_after / 4
@@ -256,24 +259,27 @@ class Reconciler:
             self._ledger.tell_cluster(self._engine.cluster())
             self._next_cluster = time.monotonic() + _SHARE * (time.monotonic() - started)
 
-    def _take_over(self) -> list[str]:
+    def _take_over(self, due: Due) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over, or that came after others."""
-        self._ledger.reap()
+        if due.reap:
+            self._ledger.reap()
         if time.monotonic() >= self._next_own:
             self._next_own = time.monotonic() + self._settings.lease / 3
             self._let_go()
-        for job_id in self._ledger.end_overdue():
+        for job_id in self._ledger.end_overdue() if due.end_overdue else ():
             logger.info("job %s: not started in time", job_id, extra=action(Action.JOB_OVERDUE, job_id=job_id))
         # Without an engine this worker is of use only to jobs that have ended, of which Celery has to hear.
         away = self._away()
-        found = self._ledger.orphans(pause=0.0 if away else self._settings.lease)
+        found: list[str] = []
+        if due.orphans or due.reap or due.end_overdue:
+            found = self._ledger.orphans(pause=0.0 if away else self._settings.lease)
         if found:
             ended = [record.id for record in self._ledger.find(found) if record.terminal]
             self._have_ended(ended)
             found = ended if away else found
         # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
         most = min(self._room(), _RELEASED_AT_ONCE)
-        if most > 0 and not away:
+        if due.released and most > 0 and not away:
             found += self._ledger.released(self._settings.lease, most)
         return self._take(found)
 

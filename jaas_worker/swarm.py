@@ -15,13 +15,15 @@ from urllib.parse import quote
 import docker
 import docker.auth
 import docker.errors
+import pydantic
 import requests
 import urllib3
 import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
-from jaas_submit.placement import Cluster, Node
+from jaas_submit.placement import Cluster
 from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
+from jaas_worker.engine_answers import node_of, service_in, services_in, tasks_in, times_in
 from jaas_worker.engine_http import EngineAnswer, ask, demultiplex
 
 __all__ = ["Swarm", "require_manager"]
@@ -49,6 +51,9 @@ def _mapped(what: str) -> Iterator[None]:
         raise _refusal(what, error.status, error.said) from error
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise EngineUnavailable(f"{what}: the engine does not answer ({error})") from error
+    except pydantic.ValidationError as error:  # its text would show what was answered
+        problem = "its answer is not what Docker's API says"
+        raise EngineUnavailable(f"{what}: {problem} ({error.error_count()} errors)") from None
 
 
 def _refusal(what: str, status: int, said: str) -> EngineRefused | EngineUnavailable:
@@ -99,7 +104,7 @@ class Swarm:
         return ask(pool, method, f"/v{api.api_version}/{path}", timeout or self.timeout, **more)
 
     def _tasks(self, **filters: list[str]) -> list[TaskView]:
-        return [_task(item) for item in self._ask("GET", "tasks", query={"filters": filters}).json()]
+        return tasks_in(self._ask("GET", "tasks", query={"filters": filters}).data)
 
     def info(self) -> SwarmInfo:
         with _mapped("asking the engine"):
@@ -136,7 +141,7 @@ class Swarm:
     def find(self, name: str) -> ServiceView | None:
         try:
             with _mapped(f"looking for service {name}"):
-                return _service(self._api.inspect_service(name))
+                return service_in(self._ask("GET", f"services/{quote(name)}").data)
         except EngineNotFound:
             return None
 
@@ -168,7 +173,7 @@ class Swarm:
 
     def services(self, label: str, prefix: str = "") -> list[ServiceView]:
         with _mapped("listing services"):
-            return [_service(item) for item in self._api.services(filters=_filters(label, prefix))]
+            return services_in(self._ask("GET", "services", query={"filters": _filters(label, prefix)}).data)
 
     def ended_tasks(self, label: str) -> list[TaskView]:
         with _mapped("listing ended tasks"):
@@ -271,7 +276,7 @@ class Swarm:
                     reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
                     cpus[task["NodeID"]] += reserved.get("NanoCPUs", 0) / 1e9
                     memory[task["NodeID"]] += reserved.get("MemoryBytes", 0)
-            free = tuple(_node(node, cpus[node["ID"]], memory[node["ID"]]) for node in nodes)
+            free = tuple(node_of(node, cpus[node["ID"]], memory[node["ID"]]) for node in nodes)
             return Cluster(at=datetime.now(UTC), nodes=free)
 
     def down_nodes(self) -> set[str]:
@@ -288,14 +293,7 @@ class Swarm:
     def container_times(self, container_id: str) -> ContainerTimes | None:
         try:
             with _mapped("inspecting a container"):
-                state = self._ask("GET", f"containers/{container_id}/json").json()["State"]
-                ended = state.get("Status") in {"exited", "dead"} and not state["StartedAt"].startswith("0001-")
-                return ContainerTimes(
-                    state["StartedAt"],
-                    state["FinishedAt"],
-                    bool(state.get("OOMKilled")),
-                    state.get("ExitCode") if ended else None,
-                )
+                return times_in(self._ask("GET", f"containers/{container_id}/json").data)
         except EngineNotFound:
             return None
 
@@ -350,52 +348,6 @@ def _raise_for_status(response: requests.Response) -> None:
 def _filters(label: str, prefix: str) -> dict[str, list[str]]:
     """Return the filters of a list. Source: moby, daemon/cluster: ``name`` matches names that begin so."""
     return {"label": [label], "name": [prefix]} if prefix else {"label": [label]}
-
-
-def _task(item: dict[str, Any]) -> TaskView:
-    status = item.get("Status", {})
-    container = status.get("ContainerStatus") or {}
-    return TaskView(
-        id=item["ID"],
-        service_id=item.get("ServiceID", ""),
-        created_at=item.get("CreatedAt", ""),
-        desired=item.get("DesiredState", ""),
-        state=status.get("State", "new"),
-        node_id=item.get("NodeID", ""),
-        message=status.get("Message", ""),
-        error=status.get("Err", ""),
-        timestamp=status.get("Timestamp", ""),
-        container_id=container.get("ContainerID") or None,
-        exit_code=container.get("ExitCode"),
-    )
-
-
-def _node(item: dict[str, Any], cpus: float, memory: int) -> Node:
-    spec, description = item["Spec"], item["Description"]
-    has = description.get("Resources", {})
-    all_cpus, all_memory = has.get("NanoCPUs", 0) / 1e9, has.get("MemoryBytes", 0)
-    return Node(
-        id=item["ID"],
-        hostname=description["Hostname"],
-        role=spec.get("Role", "worker"),
-        availability=spec.get("Availability", "active"),
-        state=item["Status"]["State"],
-        os=description.get("Platform", {}).get("OS", ""),
-        arch=description.get("Platform", {}).get("Architecture", ""),
-        address=item["Status"].get("Addr", ""),
-        labels=spec.get("Labels") or {},
-        engine_labels=description.get("Engine", {}).get("Labels") or {},
-        cpus=all_cpus,
-        memory=all_memory,
-        free_cpus=all_cpus - cpus,
-        free_memory=all_memory - memory,
-    )
-
-
-def _service(item: dict[str, Any]) -> ServiceView:
-    spec = item["Spec"]
-    env = spec.get("TaskTemplate", {}).get("ContainerSpec", {}).get("Env") or ()
-    return ServiceView(item["ID"], spec["Name"], spec.get("Labels") or {}, item.get("CreatedAt", ""), tuple(env))
 
 
 def require_manager(info: SwarmInfo, host: str) -> None:

@@ -78,6 +78,8 @@ def register(app: celery.Celery) -> None:
         ignore_result=False,
         max_retries=0,
         throws=(JobFailed,),
+        # Celery makes a text of what the task returns for a log line and an event that say something else here.
+        resultrepr_maxsize=16,
     )
     def run(task: Any, *_: Any, **__: Any) -> Any:
         result = current_result()

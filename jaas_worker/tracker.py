@@ -47,6 +47,12 @@ _FEW = 4
 """Services that a close look takes. Where more change at once the cluster is busy, and the other looks will do: a look
 at single services costs the engine the more of them there are."""
 
+_DEAR = 0.05
+"""Seconds from which on a list of all tasks counts as dear, and comes ever more rarely."""
+
+_SOME = 25
+"""Services that a close look takes while lists are dear: those that may be starting, or else no other could start."""
+
 _STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
 """Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
 
@@ -95,6 +101,7 @@ class Tracker:
         self._labels: Counter[str] = Counter()  # what the lists are filtered by, and for how many entries
         self._died: deque[str] = deque()  # services whose container has ended on this engine, by its events
         self._fresh: dict[str, float] = {}  # service -> when something happened to it, by the monotonic clock
+        self._listed_in = 0.0  # seconds that the last list of all tasks took
         self._wake = threading.Event()
         self._closed = False
         self._threads = [
@@ -168,8 +175,8 @@ class Tracker:
                         next_ended = now + max(self._settings.poll_interval, 5 * (now - began))
                     if started >= next_states:
                         self._see_all()
-                        took = time.monotonic() - started
-                        next_states = time.monotonic() + max(self._settings.state_interval, 20 * took)
+                        self._listed_in = time.monotonic() - started
+                        next_states = time.monotonic() + max(self._settings.state_interval, 20 * self._listed_in)
                     next_look = min(next_close, next_ended)
             except (TemporaryError, EngineRefused) as error:
                 # What happened to the jobs is unknown, and nothing is concluded from it.
@@ -199,7 +206,7 @@ class Tracker:
                     self._listener.container_died(entry, task)
 
     def _look_closely(self, now: float) -> float:
-        """Look at the services that are fresh, if they are few; return the seconds until the next look at them.
+        """Look at services that are fresh, if they are few or lists are dear; return the seconds until the next look.
 
         The pause grows to a hundredth of the time since anything happened: who has waited long for a job may learn of
         its end a little later.
@@ -207,7 +214,11 @@ class Tracker:
         with self._lock:
             self._fresh = {service: since for service, since in self._fresh.items() if now - since < _FRESH_FOR}
             fresh, youngest = list(self._fresh), now - max(self._fresh.values(), default=0.0)
-        if not 0 < len(fresh) <= _FEW:
+            if len(fresh) > _FEW and self._listed_in > _DEAR:
+                fresh = [one for one in fresh if self._entries[one].running_since is None][:_SOME]
+            elif len(fresh) > _FEW:
+                fresh = []
+        if not fresh:
             return self._settings.poll_interval
         for service_id, tasks in _by_service(self._engine.tasks_of(*fresh)).items():
             entry, task = self._entries.get(service_id), attempt_task(tasks)

@@ -176,6 +176,7 @@ class Channel(stock.Channel):
         """Delivery tag of the message that is being delivered."""
         self._pool: Any = None
         self._async_pool: Any = None
+        self._publisher: Any = None
         self._unacknowledged: set[str] = set()
         self._next = "fetch"
         self._sent = ""
@@ -188,6 +189,15 @@ class Channel(stock.Channel):
             # and the worker ends of it.
             raise redis.exceptions.ConnectionError("the channel is closed")
         return super()._connparams(asynchronous)  # type: ignore[misc] # not in the stubs
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Return a client of the channel's pool: the same as before, since making one takes longer than a message."""
+        if asynchronous:  # the channel keeps those itself
+            return super()._create_client(asynchronous)  # type: ignore[misc] # not in the stubs
+        pool = self.pool
+        if self._publisher is None or self._publisher.connection_pool is not pool:
+            self._publisher = super()._create_client()  # type: ignore[misc] # as above
+        return self._publisher
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)

@@ -61,7 +61,7 @@ from jaas_submit.ledger.connection import AsyncSubscription, Subscription, conne
 from jaas_submit.ledger.producers import KEY_TTL, Created, NewJob, ProducerPart
 from jaas_submit.ledger.readers import Change, Outline
 from jaas_submit.ledger.rows import parse_record
-from jaas_submit.ledger.upkeep import UpkeepPart
+from jaas_submit.ledger.upkeep import Due, UpkeepPart
 from jaas_submit.ledger.workers import Claim, ClaimAction, WorkerPart
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "Claim",
     "ClaimAction",
     "Created",
+    "Due",
     "Ledger",
     "NewJob",
     "Outline",

@@ -61,10 +61,13 @@ class ReaderPart(Base):
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
         """Return the records of those of the jobs that have one, in the order given."""
         with reach("records"):
-            pipe = self.client.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipe.hgetall(self._key("job", job_id))
-            rows = pipe.execute()
+            if len(job_ids) == 1:  # by far the most frequent, and a pipeline costs its caller three times as much
+                rows: list[Any] = [self.client.hgetall(self._key("job", job_ids[0]))]
+            else:
+                pipe = self.client.pipeline(transaction=False)
+                for job_id in job_ids:
+                    pipe.hgetall(self._key("job", job_id))
+                rows = pipe.execute()
         return [parse_record(i, row) for i, row in zip(job_ids, rows, strict=True) if row]
 
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]:

@@ -14,9 +14,10 @@ import pytest
 import redis
 from celery.app.task import Context
 from celery.app.trace import trace_task_ret
+from celery.states import EXCEPTION_STATES
 from redis.connection import AbstractConnection
 
-from jaas_submit import JobSpec, job
+from jaas_submit import JobFailed, JobSpec, job
 from jaas_submit.ledger import connect
 from jaas_submit.names import TASK_RUN
 from jaas_submit.records import JobResult
@@ -205,6 +206,48 @@ def test_an_error_of_storing_the_outcome_is_not_the_outcome(
     assert app.backend.get_task_meta(last.id)["status"] == "PENDING"
     last.reported(0)
     assert app.backend.get_task_meta(last.id)["status"] == "SUCCESS"
+
+
+STORED = [
+    # what is stored already, whether STARTED and whether a failure take its place
+    ("PENDING", True, True),
+    ("STARTED", True, True),
+    ("RETRY", True, True),
+    ("FAILURE", False, True),
+    ("REVOKED", False, True),
+    ("SUCCESS", False, False),
+]
+
+
+@pytest.mark.parametrize(("state", "starts", "fails"), STORED)
+def test_what_a_worker_says_too_late_does_not_replace_an_outcome(
+    app: WorkerApp, state: str, starts: bool, fails: bool
+) -> None:
+    """One that was suspended goes on where it was, after its successor has stored the end."""
+    backend = app.backend
+
+    def stored() -> str:
+        return str(backend.get_task_meta("late", cache=False)["status"])
+
+    if state != "PENDING":  # which is nothing stored
+        backend.store_result("late", JobFailed("x") if state in EXCEPTION_STATES else {}, state)
+    backend.store_started("late", {"pid": 1}, Context())
+    assert stored() == ("STARTED" if starts else state)
+    backend.store_result("late", JobFailed("y"), "FAILURE")
+    assert stored() == ("FAILURE" if fails else state)
+    assert 0 < backend.client.ttl(backend.get_key_for_task("late")) <= app.conf.result_expires
+
+
+def test_who_waits_for_a_result_is_told_of_the_outcome_alone(app: WorkerApp) -> None:
+    backend = app.backend
+    with backend.client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.subscribe(backend.get_key_for_task("heard"))
+        pubsub.get_message(timeout=5)
+        backend.store_started("heard", {"pid": 1}, Context())
+        backend.store_result("heard", {"exit_code": 0}, "SUCCESS")
+        told = pubsub.get_message(timeout=5)
+    assert told is not None
+    assert json.loads(told["data"])["status"] == "SUCCESS"
 
 
 def refused(*_: Any, **__: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from jaas_submit.errors import LedgerUnavailable, SpecError, TemporaryError, UnknownJob
-from jaas_submit.ledger import Claim, ClaimAction, Ledger, NewJob, connect
+from jaas_submit.ledger import Claim, ClaimAction, Due, Ledger, NewJob, connect
 from jaas_submit.records import Attempt, LogLine, Logs, LogStatus
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
@@ -617,6 +617,18 @@ def test_what_workers_say_of_themselves(ledger: Ledger, a: str) -> None:
 # -- orphans and lost messages ---------------------------------------------------------------------------------------
 
 
+def test_in_a_quiet_ledger_nothing_is_due(ledger: Ledger, a: str) -> None:
+    bring(ledger, "j", a, RUNNING)
+    ledger.create("in-time", JobSpec(image="a", deadline=LONG), "q")
+    assert ledger.due() == Due(False, False, False, False, False)
+    crash(ledger, a)
+    assert ledger.due().reap
+    assert ledger.reap() == ["j"]
+    assert ledger.due() == Due(False, False, False, True, False)
+    assert ledger.orphans(LONG) == ["j"]
+    assert ledger.due() == Due(False, False, False, False, False)
+
+
 def test_an_orphan_is_not_offered_twice_within_the_pause(ledger: Ledger, a: str) -> None:
     bring(ledger, "j", a, RUNNING)
     ledger.release("j", a)
@@ -647,7 +659,8 @@ def test_a_job_that_nobody_claims_in_its_time_is_over(ledger: Ledger, a: str, fi
     ledger.create("in-time", JobSpec(image="a", **{field: LONG}), "q")
     ledger.create("claimed", JobSpec(image="a", **{field: 0.05}), "q")
     ledger.claim("claimed", a)
-    eventually(lambda: ledger.end_overdue() == ["late"], 10, "its time to be over")
+    eventually(lambda: ledger.due().end_overdue, 10, "its time to be over")
+    eventually(lambda: ledger.end_overdue() == ["late"], 10, "as above")
     assert ledger.end_overdue() == []
     late = ledger.get("late")
     assert (late.state, late.holder, late.reported) == (FAILED, "", False)

@@ -144,6 +144,7 @@ def test_what_may_start_is_announced(client: Client, ledger: Ledger) -> None:
         end(ledger, "first")
         assert notices.next(10) == "second"
         assert '"QUEUED"' in (changes.next(10) or "")
+    assert ledger.due().released
     assert ledger.released(0) == ["second"]
     assert ledger.orphans(0) == []
 

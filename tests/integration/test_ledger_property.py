@@ -345,6 +345,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 3))
     def reap(self, most: int) -> None:
         reapable = self.model.reapable()
+        assert self.ledger.due().reap or not reapable
         taken = self.ledger.reap(most)
         assert set(taken) <= reapable
         assert len(taken) == len(set(taken)) == min(most, len(reapable))
@@ -353,6 +354,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def orphans(self) -> None:
+        assert self.ledger.due().orphans or not self.model.orphans()
         assert set(self.ledger.orphans(0)) == self.model.orphans()
 
     @rule()

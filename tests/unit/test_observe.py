@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -134,8 +133,8 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("orphaned", None), None, None, FAILED, Cause.NODE_LOST, None),
     (task("orphaned", exit_code=-1), None, CANCEL, FAILED, Cause.NODE_LOST, None),  # nobody knows that it stopped
     # remove; also where it is seen after its node has stopped the container and before the swarm forgets the task
-    (replace(task("shutdown", exit_code=143), desired="remove"), None, None, FAILED, Cause.REMOVED_OUTSIDE, 143),
-    (replace(task("orphaned", None), desired="remove"), None, None, FAILED, Cause.NODE_LOST, None),
+    (task("shutdown", exit_code=143)._replace(desired="remove"), None, None, FAILED, Cause.REMOVED_OUTSIDE, 143),
+    (task("orphaned", None)._replace(desired="remove"), None, None, FAILED, Cause.NODE_LOST, None),
     (task("remove", exit_code=-1), None, None, FAILED, Cause.REMOVED_OUTSIDE, None),
 ]
 
@@ -387,7 +386,7 @@ HERE = TIMES._replace(exit_code=0)
 def test_what_ended_by_itself_on_this_engine_is_what_the_swarm_will_say(
     seen: str, code: int, state: str, error: str
 ) -> None:
-    shown = ended_here(replace(task(seen), desired="running"), TIMES._replace(exit_code=code))
+    shown = ended_here(task(seen)._replace(desired="running"), TIMES._replace(exit_code=code))
     assert (shown.state, shown.exit_code, shown.error) == (state, code, error)
     assert shown.timestamp == TIMES.finished_at
     outcome = outcome_of(shown, "node1", None, TIMES._replace(exit_code=code), None)
@@ -408,5 +407,5 @@ def test_what_ended_by_itself_on_this_engine_is_what_the_swarm_will_say(
     ],
 )
 def test_all_else_is_the_swarms_to_judge(state: str, desired: str, times: ContainerTimes | None) -> None:
-    seen = replace(task(state), desired=desired)
+    seen = task(state)._replace(desired=desired)
     assert ended_here(seen, times) is seen

@@ -23,7 +23,8 @@ from jaas_submit.errors import (
     PermanentError,
     TemporaryError,
 )
-from jaas_worker.engine import Frame, SwarmInfo
+from jaas_worker.engine import Frame, ServiceView, SwarmInfo, TaskView
+from jaas_worker.engine_answers import services_in, tasks_in, times_in
 from jaas_worker.engine_http import demultiplex
 from jaas_worker.swarm import Swarm, _mapped, require_manager
 
@@ -102,6 +103,71 @@ def test_every_call_gives_up_on_an_engine_that_hangs(deaf_engine: str) -> None:
 
 def test_what_it_says_of_itself_has_no_secrets() -> None:
     assert repr(Swarm("unix:///x.sock")) == "Swarm('unix:///x.sock')"
+
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+
+TASKS = [
+    (b"null", []),
+    (b"[]", []),
+    (b'[{"ID": "t"}]', [TaskView("t", "", "", "", "new")]),
+    (b'[{"ID": "t", "Status": {"State": "new", "ContainerStatus": null}}]', [TaskView("t", "", "", "", "new")]),
+    (
+        b'[{"ID": "t", "Version": {"Index": 1}, "CreatedAt": "c", "Labels": null, "Spec": {"X": [1, null]}, '
+        b'"ServiceID": "s", "NodeID": "n", "DesiredState": "shutdown", "Status": {"Timestamp": "at", "State": "failed",'
+        b' "Message": "m", "Err": "e", "ContainerStatus": {"ContainerID": "k", "PID": 0, "ExitCode": 4}}}]',
+        [TaskView("t", "s", "c", "shutdown", "failed", "n", "m", "e", "at", "k", 4)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "tasks"), TASKS)
+def test_tasks_are_read(answer: bytes, tasks: list[TaskView]) -> None:
+    assert tasks_in(answer) == tasks
+
+
+SERVICES = [
+    (b"null", []),
+    (b'[{"ID": "s", "Spec": {"Name": "a"}}]', [ServiceView("s", "a")]),
+    (b'[{"ID": "s", "Spec": {"Name": "a", "Labels": null, "TaskTemplate": {}}}]', [ServiceView("s", "a")]),
+    (
+        b'[{"ID": "s", "CreatedAt": "c", "Spec": {"Name": "a", "Labels": {"x": "1"}, "Mode": {}, "TaskTemplate": '
+        b'{"ContainerSpec": {"Image": "i", "Env": ["A=1", "B"]}}}}]',
+        [ServiceView("s", "a", {"x": "1"}, "c", ("A=1", "B"))],
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "services"), SERVICES)
+def test_services_are_read(answer: bytes, services: list[ServiceView]) -> None:
+    assert services_in(answer) == services
+
+
+TIMES = [
+    (b'{"State": {"Status": "exited", "StartedAt": "b", "FinishedAt": "e", "ExitCode": 3}}', ("b", "e", False, 3)),
+    (b'{"State": {"Status": "running", "StartedAt": "b", "FinishedAt": "0", "ExitCode": 0}}', ("b", "0", False, None)),
+    (b'{"State": {"Status": "exited", "StartedAt": "0001-", "FinishedAt": "e"}}', ("0001-", "e", False, None)),
+    (
+        b'{"Id": "k", "State": {"Status": "dead", "StartedAt": "b", "FinishedAt": "e", "OOMKilled": true,'
+        b' "ExitCode": 137}}',
+        ("b", "e", True, 137),
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "times"), TIMES)
+def test_a_containers_times_are_read(answer: bytes, times: tuple[Any, ...]) -> None:
+    assert times_in(answer) == times
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b'{"message": "hello"}', b'[{"ID": 1}]', b"[null]"])
+def test_an_answer_that_is_none_counts_as_no_answer(answer: bytes) -> None:
+    """Something else answers in the engine's place, or cuts the answer off: to be asked again."""
+    with (
+        pytest.raises(EngineUnavailable, match=r"^listing: its answer is not what Docker's API says"),
+        _mapped("listing"),
+    ):
+        tasks_in(answer)
 
 
 # -- errors of docker's library --------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import pytest
+
 from jaas_submit.names import LABEL_LEDGER, LABEL_WORKER
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause
@@ -74,9 +76,10 @@ class Stage:
         # Events that come before the stream is open are not heard.
         eventually(lambda: self.engine.calls["events"], 20, "the tracker to follow events")
 
-    def launch(self, job_id: str, worker: str = "me") -> Entry:
+    def launch(self, job_id: str, worker: str = "me", constraints: tuple[str, ...] = ()) -> Entry:
         marks = {LABEL_LEDGER: "x"}
-        service = create_or_adopt(self.engine, JobSpec(image="x"), job_id, 1, marks, worker=worker)
+        spec = JobSpec(image="x", constraints=constraints)
+        service = create_or_adopt(self.engine, spec, job_id, 1, marks, worker=worker)
         entry = Entry(job_id, None, service=service.name, service_id=service.id)  # type: ignore[arg-type] # no message here
         entry.label = f"{LABEL_WORKER}={worker}" if worker else ""
         self.tracker.watch(entry)
@@ -111,6 +114,20 @@ def test_a_service_that_is_gone() -> None:
     stage.heard.wait_for("running", "j")
     stage.engine.remove_outside("j")
     stage.heard.wait_for("gone", "j")
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_while_lists_are_dear_what_may_be_starting_is_looked_at_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or else a full launch window would wait for the next list, and ten thousand jobs for a thousand of them."""
+    monkeypatch.setattr("jaas_worker.tracker._DEAR", -1.0)
+    stage = Stage(poll_interval=0.01, state_interval=600)
+    for number in range(60):
+        stage.launch(f"j{number}", constraints=("node.labels.gpu==yes",))
+    for number in range(60):
+        stage.heard.wait_for("waiting", f"j{number}")
+    assert stage.engine.calls["all_tasks"] <= 1
+    assert stage.engine.calls["tasks_of"] < 60, "several are looked at in one call"
     stage.tracker.close()
     stage.engine.close()
 
