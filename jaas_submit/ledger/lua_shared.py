@@ -128,6 +128,8 @@ local function win(one, copy, from)
   for i, field in ipairs({'output', 'node', 'started_at'}) do
     if c[i + 1] then redis.call('HSET', key(one), field, c[i + 1]) end
   end
+  -- Its holder may be about to ask for the attempt's service, which then appears after the end.
+  if from == 'LAUNCHING' then redis.call('HSET', key(one), 'late', 1) end
   redis.call('HDEL', key(one), 'waits_for_copy', 'due_at')
   redis.call('ZREM', P .. ':due', one)
   shift(one, from, 'SUCCEEDED', why)

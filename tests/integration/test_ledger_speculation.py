@@ -84,6 +84,18 @@ def test_the_copy_s_good_end_is_the_job_s(client: Client, ledger: Ledger, batch:
     assert job.record().attempts == record.attempts
 
 
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_service_that_may_yet_appear_when_the_copy_wins(ledger: Ledger, batch: Batch, launched: bool) -> None:
+    """The reconciler keeps the name of such a service, and stops what a late request starts under it."""
+    job, copy_id = batch.job(0), copy_id_of(batch.job(0).id)
+    assert ledger.back_off(job.id, OLD, [attempt(FAILED)], None, 0, "once more")[0]
+    assert ledger.claim(job.id, OLD).action is ClaimAction.LAUNCH
+    if launched:
+        assert ledger.move(job.id, OLD, JobState.PENDING, service=service_name(job.id, 2))
+    assert ledger.finish(copy_id, NEW, [attempt(SUCCEEDED, job_id=copy_id)], None, "7")
+    assert (job.record().state, job.record().late) == (SUCCEEDED, not launched)
+
+
 def test_the_job_s_own_end_calls_its_copy_off(client: Client, ledger: Ledger, batch: Batch) -> None:
     job, copy = batch.job(0), client.handle(copy_id_of(batch.job(0).id))
     with ledger.cancellations() as told:
