@@ -164,6 +164,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         task_track_started=False,  # the pool says STARTED when it is true
         task_routes={TASK_RUN: {"queue": settings.queue}},
         result_expires=int(settings.record_ttl),
+        result_compression=None,  # a script looks at what is stored
         # Each thread has its own connection to the results; a dead one must not hold it up for long.
         redis_socket_timeout=_REDIS_TIMEOUT,
         # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for

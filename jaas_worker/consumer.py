@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 import uuid
@@ -101,9 +100,16 @@ class Consumer(CeleryConsumer):
             self._next_flush = now + _EVENTS_TOGETHER
             self.hub.call_later(_EVENTS_TOGETHER, self._flush_events)
 
+    def _flush_groups(self) -> None:
+        if self.event_dispatcher:
+            self.event_dispatcher.flush(errors=False)
+
+    def stop(self) -> None:
+        self._flush_groups()  # before the word that this worker is offline
+        super().stop()
+
     def shutdown(self) -> None:
-        with contextlib.suppress(*self.connection_errors):
-            self._flush_events()
+        self._flush_groups()  # what the pool had to tell when it stopped
         super().shutdown()
 
     @staticmethod
@@ -120,9 +126,23 @@ class Consumer(CeleryConsumer):
         transport: Any = self.connection.transport if self.connection else None
         if transport is not None:
             transport.drop_connections()
+        self._keep_events()
         for client in (self.app.backend.client, self.pool.runner.ledger.client):
             client.connection_pool.disconnect(inuse_connections=False)
         super().on_connection_error_after_connected(exc)
+
+    def _keep_events(self) -> None:
+        """Have events that were not published yet published by the next dispatcher, which takes over this one's list.
+
+        They stand in groups, which Celery does not hand over (celery/worker/consumer/events.py, 5.7).
+        """
+        dispatcher = self.event_dispatcher
+        if dispatcher is None:
+            return
+        for group, events in dispatcher._group_buffer.items():
+            if events:
+                dispatcher._outbound_buffer.append((list(events), f"{group}.multi"))
+                events.clear()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         handle = super().create_task_handler(*args, **kwargs)

@@ -9,7 +9,7 @@ Source of the fields: Docker Engine API 1.41, "Service", "Task", "ContainerInspe
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Required
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.11
@@ -34,7 +34,7 @@ class _Status(TypedDict, total=False):
 
 
 class _Task(TypedDict, total=False):
-    ID: str
+    ID: Required[str]
     ServiceID: str
     CreatedAt: str
     DesiredState: str
@@ -51,21 +51,21 @@ class _TaskTemplate(TypedDict, total=False):
 
 
 class _ServiceSpec(TypedDict, total=False):
-    Name: str
+    Name: Required[str]
     Labels: dict[str, str] | None
     TaskTemplate: _TaskTemplate
 
 
 class _Service(TypedDict, total=False):
-    ID: str
+    ID: Required[str]
     CreatedAt: str
-    Spec: _ServiceSpec
+    Spec: Required[_ServiceSpec]
 
 
 class _State(TypedDict, total=False):
     Status: str
-    StartedAt: str
-    FinishedAt: str
+    StartedAt: Required[str]
+    FinishedAt: Required[str]
     OOMKilled: bool
     ExitCode: int
 

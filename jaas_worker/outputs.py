@@ -38,13 +38,21 @@ def output_of(spec: JobSpec, logs: Logs | None) -> Output:
         if logs.status is LogStatus.TRUNCATED:
             return Output(None, f"it printed too much to return as text: {logs.reason}")
         return Output(json.dumps(stdout, ensure_ascii=False))
+    return _json_in(stdout, logs)
+
+
+def _json_in(stdout: str, logs: Logs) -> Output:
     # Not splitlines: JSON texts may hold other separators, such as U+2028, as they are.
     lines = [line for line in stdout.split("\n") if line.strip()]
     for text in (lines[-1] if lines else "", stdout):
         try:
-            return Output(json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False))
+            found = json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False)
+            found.encode()
+        except UnicodeEncodeError:  # JSON may name them, and no text can hold them
+            return Output(None, "its output holds half a character, such as \\ud83d without the other half")
         except (ValueError, RecursionError):
             continue
+        return Output(found)
     cut = f" ({logs.reason})" if logs.status is LogStatus.TRUNCATED else ""
     return Output(None, f"the last line of its standard output is not JSON{cut}")
 

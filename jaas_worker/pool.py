@@ -37,6 +37,7 @@ from jaas_worker.reconciler import Reconciler
 from jaas_worker.results import FOR_NOW
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
+from jaas_worker.transport import lists_of
 from jaas_worker.watch import EngineWatch
 
 __all__ = ["TaskPool"]
@@ -279,15 +280,7 @@ class TaskPool(BasePool):
         return int(self.limit) - self.runner.stats()["waiting"]
 
     def _queue_length(self, queue: str) -> int:
-        """Return how many messages wait in a queue; one in which none waits does not exist for kombu."""
-        try:
-            with self.app.connection_or_acquire() as connection:  # of a pool: a new one for each question is dear
-                try:
-                    return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
-                except connection.channel_errors:
-                    return 0
-        except FOR_NOW as error:
-            raise LedgerUnavailable(f"queue {queue}: Redis does not answer ({error})") from error
+        return self.runner.ledger.messages(lists_of(queue))
 
     def _keep_lease(self) -> None:
         settings = self.settings

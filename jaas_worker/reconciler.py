@@ -265,7 +265,8 @@ class Reconciler:
             self._ledger.reap()
         if time.monotonic() >= self._next_own:
             self._next_own = time.monotonic() + self._settings.lease / 3
-            self._let_go()
+            if self._let_go():
+                due = due._replace(orphans=True)
         for job_id in self._ledger.end_overdue() if due.end_overdue else ():
             logger.info("job %s: not started in time", job_id, extra=action(Action.JOB_OVERDUE, job_id=job_id))
         # Without an engine this worker is of use only to jobs that have ended, of which Celery has to hear.
@@ -279,7 +280,7 @@ class Reconciler:
             found = ended if away else found
         # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
         most = min(self._room(), _RELEASED_AT_ONCE)
-        if due.released and most > 0 and not away:
+        if (due.released or due.end_overdue or found) and most > 0 and not away:
             found += self._ledger.released(self._settings.lease, most)
         return self._take(found)
 

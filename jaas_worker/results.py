@@ -67,10 +67,10 @@ return redis.call('GET', claim) == who and 1 or 0
 _STORE: Final = """
 local key, value, seconds, loud = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local known = redis.call('GET', key)
-if known then
-  local status = cjson.decode(known).status
-  for i = 4, #ARGV do if status == ARGV[i] then return end end
-end
+-- What is no JSON was stored by somebody else's worker, which was told to revoke the task and compresses results.
+local ok, meta = pcall(cjson.decode, known or '')
+local status = ok and type(meta) == 'table' and meta.status
+for i = 4, #ARGV do if status == ARGV[i] then return end end
 if seconds > 0 then redis.call('SET', key, value, 'EX', seconds) else redis.call('SET', key, value) end
 if loud == '1' then redis.call('PUBLISH', key, value) end
 """
@@ -83,6 +83,7 @@ class _Chords(stock.RedisBackend):
     app: Any  # these are missing in celery-types
     expires: int | None
     chord_expires: int | None
+    failure_expires: int | None
     _get_result_meta: Any
     _MAX_STR_VALUE_SIZE: int
 
@@ -97,24 +98,23 @@ class _Chords(stock.RedisBackend):
         Raises:
             redis.RedisError: Redis is away or refuses.
         """
-        value = self._encoded(task_id, meta, states.STARTED, None, request)
-        self._store(task_id, value, 0, states.READY_STATES)
+        self._store(task_id, meta, states.STARTED, None, request, loud=0, stay=states.READY_STATES)
 
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
-        value = self._encoded(task_id, result, state, traceback, request)
-        self.ensure(self._store, (task_id, value, 1, (states.SUCCESS,)))
+        # Not repeated here, for half a minute and maybe on the event loop: who reports it tries again (FOR_NOW).
+        self._store(task_id, result, state, traceback, request, loud=1, stay=(states.SUCCESS,))
         return result
 
-    def _encoded(self, task_id: str, result: Any, state: str, traceback: Any, request: Any) -> Any:
+    def _store(
+        self, task_id: str, result: Any, state: str, traceback: Any, request: Any, *, loud: int, stay: Iterable[str]
+    ) -> None:
         value = self.encode({**self._get_result_meta(result, state, traceback, request), "task_id": task_id})
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError(f"task {task_id}: its result has more than {self._MAX_STR_VALUE_SIZE:,} characters")
-        return value
-
-    def _store(self, task_id: str, value: Any, loud: int, stay: Iterable[str]) -> None:
-        self.client.eval(_STORE, 1, self.get_key_for_task(task_id), value, self.expires or 0, loud, *stay)
+        seconds = self.failure_expires if state == states.FAILURE else self.expires
+        self.client.eval(_STORE, 1, self.get_key_for_task(task_id), value, seconds or 0, loud, *stay)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to no result of what the worker publishes: nobody here waits for one.

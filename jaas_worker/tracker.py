@@ -174,8 +174,9 @@ class Tracker:
                         now = time.monotonic()
                         next_ended = now + max(self._settings.poll_interval, 5 * (now - began))
                     if started >= next_states:
+                        began = time.monotonic()
                         self._see_all()
-                        self._listed_in = time.monotonic() - started
+                        self._listed_in = time.monotonic() - began
                         next_states = time.monotonic() + max(self._settings.state_interval, 20 * self._listed_in)
                     next_look = min(next_close, next_ended)
             except (TemporaryError, EngineRefused) as error:
@@ -216,6 +217,7 @@ class Tracker:
             fresh, youngest = list(self._fresh), now - max(self._fresh.values(), default=0.0)
             if len(fresh) > _FEW and self._listed_in > _DEAR:
                 fresh = [one for one in fresh if self._entries[one].running_since is None][:_SOME]
+                self._fresh.update({one: self._fresh.pop(one) for one in fresh})  # the others come first the next time
             elif len(fresh) > _FEW:
                 fresh = []
         if not fresh:

@@ -35,7 +35,17 @@ from jaas_submit.redis_url import SentinelAddress, sentinel_address
 from jaas_worker.envelope import DEFECT, entry_defect, is_task_id
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Channel", "Poller", "QoS", "SentinelChannel", "SentinelTransport", "Transport", "options", "settings"]
+__all__ = [
+    "Channel",
+    "Poller",
+    "QoS",
+    "SentinelChannel",
+    "SentinelTransport",
+    "Transport",
+    "lists_of",
+    "options",
+    "settings",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +102,12 @@ def options(prefix: str) -> dict[str, Any]:
         "health_check_interval": 5,
         "socket_timeout": 5,
     }
+
+
+def lists_of(queue: str) -> list[str]:
+    """Return the names of the Redis lists that a queue is made of: one for each priority, as kombu names them."""
+    steps = stock.PRIORITY_STEPS
+    return [f"{queue}{stock.Channel.sep}{step}" if step else queue for step in steps]
 
 
 # KEYS: 1 index and 2 hash of what is unacknowledged (in kombu's form), 3... the lists to take from, in this order.

@@ -138,6 +138,18 @@ class ReaderPart(Base):
         pairs = zip(JobState, answers[::2], answers[1::2], strict=True)
         return {state: (count, max(now - oldest[0][1], 0.0) if oldest else 0.0) for state, count, oldest in pairs}
 
+    def messages(self, lists: Sequence[str]) -> int:
+        """Return how many messages wait in a queue.
+
+        Args:
+            lists: the names of Redis' lists that the queue is made of, one for each priority.
+        """
+        with reach("queue"):
+            pipe = self.client.pipeline(transaction=False)
+            for name in lists:
+                pipe.llen(name)
+            return sum(pipe.execute())
+
     def workers(self) -> list[dict[str, Any]]:
         """Return what each live worker says about itself, with the number of jobs it holds."""
         with reach("workers"):

@@ -68,6 +68,12 @@ def test_what_is_no_json_is_a_problem(stdout: str) -> None:
     assert returned("json", printed(stdout)) == "the last line of its standard output is not JSON"
 
 
+@pytest.mark.parametrize("stdout", ['"\\ud83d"\n', '{"\\udc00": 1}', '[\n"\\ud83d"\n]'])
+def test_half_a_character_is_a_problem(stdout: str) -> None:
+    assert returned("json", printed(stdout)).startswith("its output holds half a character")
+    assert returned("json", printed('"\\ud83d\\ude00"')) == "😀"
+
+
 def test_a_job_without_an_output_returns_nothing_whatever_it_prints() -> None:
     for logs in (None, printed("1"), printed("1", status=LogStatus.UNAVAILABLE)):
         assert output_of(JobSpec(image="a"), logs) == (None, "")

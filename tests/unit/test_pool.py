@@ -8,12 +8,12 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import celery
 import pytest
 import redis
 from celery.worker import state as worker_state
 
 from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.ledger import Ledger, connect
 from jaas_submit.records import JobResult
 from jaas_submit.states import Cause, JobState
 from jaas_worker.delivery import CeleryDelivery
@@ -94,9 +94,9 @@ def test_a_result_that_celery_cannot_store_now_is_handed_over_again(
 
 
 def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
-    pool: Any = SimpleNamespace(app=celery.Celery(broker="redis://127.0.0.1:1", set_as_current=False))
+    pool: Any = SimpleNamespace(runner=SimpleNamespace(ledger=Ledger(connect("redis://127.0.0.1:1"))))
 
-    with pytest.raises(LedgerUnavailable, match="queue jobs: Redis does not answer"):
+    with pytest.raises(LedgerUnavailable, match="queue: Redis does not answer"):
         TaskPool._queue_length(pool, "jobs")
 
 
