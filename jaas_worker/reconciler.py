@@ -42,8 +42,8 @@ _CHUNKS = 40
 _LEFT_FOR = 30.0
 """Seconds after a job's end before a service that is still there counts as left behind."""
 
-_AT_ONCE = 2000
-"""Jobs in the swarm up to which all services are listed in one call; with more of them, a part at a time."""
+_AT_ONCE = 500
+"""Jobs in the swarm up to which all services, of 5 KB at most, are listed in one call; with more, a part at a time."""
 
 _FIRST_CHARACTERS = string.digits + string.ascii_lowercase
 """Of job ids. Service names begin with the id, so that these are the parts; of ids that are UUIDs, 16 equal ones."""

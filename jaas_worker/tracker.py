@@ -47,6 +47,10 @@ _FEW = 4
 """Services that a close look takes. Where more change at once the cluster is busy, and the other looks will do: a look
 at single services costs the engine the more of them there are."""
 
+_LIST_SHARE = 40
+"""A list of all tasks comes after so many times as long as the last one took: ten thousand tasks take half a second, of
+the engine's time and of this worker's."""
+
 _DEAR = 0.05
 """Seconds from which on a list of all tasks counts as dear, and comes ever more rarely."""
 
@@ -177,7 +181,9 @@ class Tracker:
                         began = time.monotonic()
                         self._see_all()
                         self._listed_in = time.monotonic() - began
-                        next_states = time.monotonic() + max(self._settings.state_interval, 20 * self._listed_in)
+                        next_states = time.monotonic() + max(
+                            self._settings.state_interval, _LIST_SHARE * self._listed_in
+                        )
                     next_look = min(next_close, next_ended)
             except (TemporaryError, EngineRefused) as error:
                 # What happened to the jobs is unknown, and nothing is concluded from it.
