@@ -33,7 +33,9 @@ docker service rm "$name" >/dev/null
 """A job in shell: create, poll each half second, read the output, remove."""
 
 AIRFLOW = r"""
-import sys, time, logging, multiprocessing
+import os, sys, time, logging, multiprocessing
+results = os.fdopen(os.dup(1), "w")
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the operator logs to standard output, whatever logging is told
 from airflow.providers.docker.operators.docker_swarm import DockerSwarmOperator
 logging.disable(logging.CRITICAL)
 
@@ -44,7 +46,7 @@ def run(number):
         auto_remove="success", enable_logging=False, mount_tmp_dir=False, container_name=name,
     )
     operator.execute({})
-    print(operator.service["ID"], time.time(), flush=True)
+    print(operator.service["ID"], time.time(), file=results, flush=True)
 
 engine, jobs, parallel, image, prefix = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
 if __name__ == "__main__":
