@@ -21,8 +21,13 @@ from benchmarks.home import client_of, home
 from benchmarks.machine import descendants, find_daemon, usage
 from benchmarks.plots import curve
 from benchmarks.stats import interleave, ratios
+from jaas_submit import JobSpec
 from jaas_submit.names import LABEL_PREFIX
+from jaas_worker.engine_answers import tasks_in
+from jaas_worker.launcher import create_or_adopt
 from jaas_worker.swarm import Swarm
+from tests.support.engine_http import serving
+from tests.support.fake_swarm import FakeSwarm
 from tests.support.wait import eventually
 
 __all__ = ["PART"]
@@ -102,13 +107,8 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
     return {**found, "commands": commands / jobs, "writes": writes / jobs, "window": told[0]["window"]}
 
 
-def _calls(options: Options) -> list[Row]:
-    """Return what a look at ended tasks costs its caller: through docker-py, and as jaas does it."""
-    swarm = Swarm(options.engine)
-    api: Any = docker.APIClient(base_url=options.engine, version="auto")
-    filters = {"label": [LABEL_PREFIX], "desired-state": ["shutdown"]}
-    ways = {"docker-py": lambda: api.tasks(filters=filters), "jaas": lambda: swarm.ended_tasks(LABEL_PREFIX)}
-    count = 10 if options.short else 200
+def _costs(options: Options, what: str, count: int, ways: Mapping[str, Callable[[], object]]) -> list[Row]:
+    """Return the processor time that two ways of doing the same take."""
 
     def cost(call: Callable[[], object]) -> Mapping[str, float]:
         call()  # the connection is made
@@ -118,13 +118,37 @@ def _calls(options: Options) -> list[Row]:
         return {"cpu": 1000 * (time.process_time() - began) / count}
 
     samples = interleave({name: partial(cost, call) for name, call in ways.items()}, max(options.rounds, 3), say)
-    api.close()
-    what = "processor time of a look at ended tasks"
-    rows = [Row.median(name, what, "ms", samples[name]["cpu"]) for name in ways]
+    one, other = ways
     return [
-        *rows,
-        Row.median("docker-py / jaas", what, "", ratios(samples["docker-py"]["cpu"], samples["jaas"]["cpu"])),
+        *(Row.median(name, what, "ms", samples[name]["cpu"]) for name in ways),
+        Row.median(f"{one} / {other}", what, "", ratios(samples[one]["cpu"], samples[other]["cpu"])),
     ]
+
+
+def _reading(options: Options) -> list[Row]:
+    """Return what it costs to read a list of a thousand pending tasks."""
+    spec = JobSpec(image=SPEC.image, command=SPEC.command, constraints=("node.labels.bench==nowhere",))
+    engine = FakeSwarm()
+    for number in range(10 if options.short else 1000):
+        create_or_adopt(engine, spec, f"job{number}", 1, {LABEL_PREFIX: "bench"})
+    with serving(engine, str(options.out / "reading.sock")) as host:
+        api: Any = docker.APIClient(base_url=host, version="auto")
+        answer = json.dumps(api.tasks(filters={"label": [f"{LABEL_PREFIX}=bench"]})).encode()
+        api.close()
+    engine.close()
+    ways = {"json.loads": lambda: json.loads(answer), "jaas": lambda: tasks_in(answer)}
+    return _costs(options, "processor time of reading 1,000 tasks", 5, ways)
+
+
+def _calls(options: Options) -> list[Row]:
+    """Return what a look at ended tasks costs its caller: through docker-py, and as jaas does it."""
+    swarm = Swarm(options.engine)
+    api: Any = docker.APIClient(base_url=options.engine, version="auto")
+    filters = {"label": [LABEL_PREFIX], "desired-state": ["shutdown"]}
+    ways = {"docker-py": lambda: api.tasks(filters=filters), "jaas": lambda: swarm.ended_tasks(LABEL_PREFIX)}
+    rows = _costs(options, "processor time of a look at ended tasks", 10 if options.short else 200, ways)
+    api.close()
+    return rows
 
 
 class _Limit:
@@ -175,7 +199,7 @@ class _Limit:
             ]
         rows += _ratios(bounded, f"jaas / bare, {jobs} jobs, {_PARALLEL} in parallel", 0.95)
         rows += _ratios(at_once, f"jaas / bare, {jobs} jobs at once", 1.3)
-        return rows + self._curve(options) + _calls(options)
+        return rows + self._curve(options) + _calls(options) + _reading(options)
 
     @staticmethod
     def _curve(options: Options) -> list[Row]:
