@@ -194,6 +194,7 @@ class FakeSwarm:
         self._services: dict[str, _Service] = {}
         # Indexes, so that a hundred thousand services cost no more to look one up than ten do.
         self._by_name: dict[str, _Service] = {}
+        self._reserving: dict[str, _Service] = {}  # a hundred thousand others need not be looked at for the nodes
         self._by_label: defaultdict[str, dict[str, _Service]] = defaultdict(dict)
         self._ending: dict[str, _Service] = {}
         self._containers: dict[str, _Task] = {}
@@ -422,7 +423,8 @@ class FakeSwarm:
 
     def cluster(self) -> placement.Cluster:
         with self._call("cluster"):
-            running = [(s, t) for s in self._services.values() for t in s.tasks if t.desired == "running" and t.node]
+            reserving = self._reserving.values()
+            running = [(s, t) for s in reserving for t in s.tasks if t.desired == "running" and t.node]
             reserved: Counter[str] = Counter()
             for service, task in running:
                 assert task.node is not None
@@ -528,6 +530,8 @@ class FakeSwarm:
 
     def _add(self, service: _Service) -> None:
         self._services[service.id] = self._by_name[service.name] = service
+        if service.request["TaskTemplate"]["Resources"]["Reservations"]:
+            self._reserving[service.id] = service
         for label in _forms(service.labels):
             self._by_label[label][service.id] = service
 
@@ -661,6 +665,7 @@ class FakeSwarm:
             self._want_end(task)
             self._terminate(service, task)
         del self._services[service.id]
+        self._reserving.pop(service.id, None)
         del self._by_name[service.name]
         self._ending.pop(service.id, None)
         for label in _forms(service.labels):
