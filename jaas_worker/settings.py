@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     """Seconds between two looks for what is overdue while no job is in flight."""
 
     state_interval: Seconds = Field(1.0, gt=0, le=600)
-    """Seconds between two looks at all tasks (pending, and why; running, and where). The pause grows to twenty times
+    """Seconds between two looks at all tasks (pending, and why; running, and where). The pause grows to forty times
     what a look takes, so that ten thousand jobs in flight do not load the engine."""
 
     engine_timeout: Seconds = Field(15.0, gt=0, le=600)

@@ -44,7 +44,7 @@ class UpkeepPart(ReaderPart):
     """What keeps the ledger right while workers come and go."""
 
     def due(self) -> Due:
-        """Return what there is to do: mostly nothing, which one look tells for a fifth of what all the calls cost."""
+        """Return what there is to do: mostly nothing, which one round trip tells instead of five."""
         with reach("upkeep"):
             pipe = self.client.pipeline(transaction=False)
             pipe.time()
