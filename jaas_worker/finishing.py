@@ -16,7 +16,7 @@ from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.records import Attempt, CapturedOutput, JobResult, Logs, LogStatus, Outcome
 from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
-from jaas_worker.engine import TaskView
+from jaas_worker.engine import ContainerTimes, TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.failpoints import failpoint
 from jaas_worker.inflight import InFlight
@@ -44,15 +44,17 @@ class Finishing:
         self._context = context
         self._flight = flight
 
-    def finish(self, entry: Entry, task: TaskView) -> None:
+    def finish(self, entry: Entry, task: TaskView, times: ContainerTimes | None = None) -> None:
         """End an attempt as its task did.
 
         Args:
             entry: the job.
             task: the attempt's task, which has ended.
+            times: of its container; the engine is asked for them where they are not at hand.
         """
         engine, spec = self._context.engine, entry.spec
-        times = engine.container_times(task.container_id) if task.container_id else None
+        if times is None and task.container_id:
+            times = engine.container_times(task.container_id)
         back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
         node, limit = self._context.node_name(task.node_id), spec.limits.memory if spec else None
         outcome = outcome_of(task, node, entry.started_at, times, entry.stop, back, limit)

@@ -78,6 +78,10 @@ class InFlight:
         self._later.start()
         for thread in self._launchers:
             thread.start()
+        # All at once, not as work comes: whoever counts a worker's threads over days wants to see none added.
+        together = threading.Barrier(self._context.settings.finish_threads)
+        for _ in range(self._context.settings.finish_threads):
+            self._finishers.submit(together.wait)
 
     def close(self, patience: float) -> None:
         """Begin no further step.

@@ -150,8 +150,10 @@ class Runner:
             LedgerUnavailable: Redis does not answer; what was known before holds on.
         """
         cluster = self.ledger.cluster()
-        nodes = [n for n in cluster.nodes if n.state == "ready" and n.availability == "active"] if cluster else []
-        self._flight.share(len(nodes), len(self.ledger.workers()))
+        known = cluster.nodes if cluster else ()
+        takers = [node for node in known if node.state == "ready" and node.availability == "active"]
+        self._tracker.nodes_are(node.id for node in known)
+        self._flight.share(len(takers), len(self.ledger.workers()))
 
     def hand_over(self) -> None:
         """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""

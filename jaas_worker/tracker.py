@@ -7,7 +7,8 @@ Four sources, from cheap to thorough:
 * ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
 * ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
 * the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
-  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked.
+  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked. In a swarm of one node these
+  events tell of every container's end, and ended tasks need no look of their own.
 
 A list costs the engine a look at every task there is, and this worker the reading of every task of its own: the pauses
 between lists grow with what the last one took. Lists are filtered by the label of the worker that asked for the
@@ -20,7 +21,7 @@ import logging
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
@@ -50,6 +51,10 @@ at single services costs the engine the more of them there are."""
 _LIST_SHARE = 40
 """A list of all tasks comes after so many times as long as the last one took: ten thousand tasks take half a second, of
 the engine's time and of this worker's."""
+
+_ENDED_SHARE = 10
+"""A look at ended tasks comes after so many times as long as the last one took: an engine that is busy with starting
+containers is not asked so often."""
 
 _DEAR = 0.05
 """Seconds from which on a list of all tasks counts as dear, and comes ever more rarely."""
@@ -106,6 +111,8 @@ class Tracker:
         self._died: deque[str] = deque()  # services whose container has ended on this engine, by its events
         self._fresh: dict[str, float] = {}  # service -> when something happened to it, by the monotonic clock
         self._listed_in = 0.0  # seconds that the last list of all tasks took
+        self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
+        self._own_node = ""  # whose events are followed; empty while none are
         self._wake = threading.Event()
         self._closed = False
         self._threads = [
@@ -151,6 +158,18 @@ class Tracker:
                     del self._labels[label]
                 self._fresh.pop(entry.service_id, None)
 
+    def nodes_are(self, nodes: Iterable[str]) -> None:
+        """Learn which nodes the swarm has.
+
+        Args:
+            nodes: their ids, whatever their state: containers run on while their node takes no new ones.
+        """
+        self._nodes = frozenset(nodes)
+
+    def _alone(self) -> bool:
+        """Return whether every container's end is among the events that are followed."""
+        return bool(self._own_node) and self._nodes == {self._own_node}
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -161,7 +180,7 @@ class Tracker:
     # -- the polling thread -----------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        next_look = next_close = next_ended = next_states = next_tick = 0.0
+        next_look = next_close = looked = took = next_states = next_tick = 0.0  # looked at ended tasks, which took
         while not self._closed:
             self._wake.wait(max(next_look - time.monotonic(), 0.0))
             self._wake.clear()
@@ -172,19 +191,14 @@ class Tracker:
                     self._see_died()
                     if started >= next_close:
                         next_close = time.monotonic() + self._look_closely(started)
-                    if started >= next_ended:
-                        began = time.monotonic()
-                        self._see_ended()
-                        now = time.monotonic()
-                        next_ended = now + max(self._settings.poll_interval, 5 * (now - began))
                     if started >= next_states:
-                        began = time.monotonic()
-                        self._see_all()
-                        self._listed_in = time.monotonic() - began
-                        next_states = time.monotonic() + max(
-                            self._settings.state_interval, _LIST_SHARE * self._listed_in
-                        )
-                    next_look = min(next_close, next_ended)
+                        self._listed_in = _seconds(self._see_all)
+                        looked = time.monotonic()  # the ended ones are in that list
+                        next_states = looked + max(self._settings.state_interval, _LIST_SHARE * self._listed_in)
+                    elif started >= looked + self._ended_pause(took):
+                        took = _seconds(self._see_ended)
+                        looked = time.monotonic()
+                    next_look = min(next_close, looked + self._ended_pause(took), next_states)
             except (TemporaryError, EngineRefused) as error:
                 # What happened to the jobs is unknown, and nothing is concluded from it.
                 logger.warning("cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_AWAY))
@@ -199,11 +213,18 @@ class Tracker:
                 except Exception:  # as above
                     logger.exception("looking at what is overdue failed", extra=action(Action.STEP_FAILED))
 
+    def _ended_pause(self, took: float) -> float:
+        """Return the seconds until the next look at ended tasks, the last of which took so many."""
+        least = self._settings.state_interval if self._alone() else self._settings.poll_interval
+        return max(least, _ENDED_SHARE * took)
+
     def _see_died(self) -> None:
         """Look at services whose container has ended on this engine, of which the swarm may not know yet."""
-        while self._died:
-            service_id = self._died.popleft()
-            entry, task = self._entries.get(service_id), attempt_task(self._engine.tasks_of(service_id))
+        died = [self._died.popleft() for _ in range(min(len(self._died), _SOME))]
+        if not died:
+            return
+        for service_id, tasks in _by_service(self._engine.tasks_of(*died)).items():
+            entry, task = self._entries.get(service_id), attempt_task(tasks)
             if not entry or not task:
                 continue
             if task.ended or entry.stop is not None:
@@ -299,7 +320,9 @@ class Tracker:
     def _follow_events(self) -> None:
         while not self._closed:
             try:
+                own_node = self._engine.info().node_id
                 for event in self._engine.events():
+                    self._own_node = own_node
                     if self._closed:
                         return
                     if event.service_id not in self._entries:
@@ -309,7 +332,7 @@ class Tracker:
                         continue
                     if event.kind == "die":
                         self._is_fresh(event.service_id)
-                        if len(self._fresh) > _FEW:
+                        if len(self._fresh) > _FEW and not self._alone():
                             continue
                         self._died.append(event.service_id)
                     self._wake.set()
@@ -317,8 +340,16 @@ class Tracker:
                 logger.debug("no events from the engine: %s", error)
             except Exception:  # polling goes on without events, but they must come back
                 logger.exception("following the engine's events failed", extra=action(Action.STEP_FAILED))
+            self._own_node = ""
             if not self._closed:
                 time.sleep(1.0)
+
+
+def _seconds(call: Callable[[], None]) -> float:
+    """Make a call and return how long it took."""
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
 
 
 def _by_service(tasks: Iterable[TaskView]) -> dict[str, list[TaskView]]:

@@ -10,7 +10,7 @@ from typing import Any
 from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.states import JobState
 from jaas_worker.context import Context
-from jaas_worker.engine import TaskView
+from jaas_worker.engine import ContainerTimes, TaskView
 from jaas_worker.entry import Entry, Phase
 from jaas_worker.failpoints import failpoint
 from jaas_worker.finishing import Finishing
@@ -83,15 +83,22 @@ class Watching:
         assert task.container_id is not None
         try:
             # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
-            ended = ended_here(task, self._context.engine.container_times(task.container_id))
+            times = self._context.engine.container_times(task.container_id)
         except (TemporaryError, EngineRefused):
             return
+        ended = ended_here(task, times)
         if ended.ended and entry.stop is None:
-            self.task_ended(entry, ended)
+            self.task_ended(entry, ended, times)
 
-    def task_ended(self, entry: Entry, task: TaskView) -> None:
-        """Begin to write the end down."""
-        if self._flight.finish_by(entry, partial(self._finishing.finish, task=task)):
+    def task_ended(self, entry: Entry, task: TaskView, times: ContainerTimes | None = None) -> None:
+        """Begin to write the end down.
+
+        Args:
+            entry: the job.
+            task: its task, which has ended.
+            times: of its container, where they are at hand.
+        """
+        if self._flight.finish_by(entry, partial(self._finishing.finish, task=task, times=times)):
             self._flight.started(entry, ran=task.container_id is not None)
 
     @about_job

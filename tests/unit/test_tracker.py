@@ -159,3 +159,36 @@ def test_a_job_that_is_stopped_on_a_lost_node_does_not_run_again() -> None:
     assert stage.heard.told == [("lost", "j")]
     stage.tracker.close()
     stage.engine.close()
+
+
+def test_in_a_swarm_of_one_node_its_events_tell_of_ends() -> None:
+    stage = Stage(poll_interval=0.01, state_interval=600)
+    jobs = [f"j{number}" for number in range(20)]
+    for job in jobs:
+        stage.launch(job)
+    stage.tracker.nodes_are([stage.engine.info().node_id])
+    eventually(stage.tracker._alone, 20, "an event, which shows that they come")
+    before = stage.engine.calls["ended_tasks"]
+    for job in jobs[:10]:
+        stage.engine.exit(job)
+        stage.heard.wait_for("ended", job)
+    assert stage.engine.calls["ended_tasks"] - before <= 1, "one may have been under way"
+    stage.engine.fail("events", times=1000)
+    stage.engine.break_events()
+    for job in jobs[10:]:  # by looking, as there are no events
+        stage.engine.exit(job)
+        stage.heard.wait_for("ended", job)
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_where_there_are_other_nodes_ended_tasks_are_looked_at() -> None:
+    stage = Stage(poll_interval=0.01, state_interval=600)
+    own = stage.engine.info().node_id
+    for nodes in ([own, "another"], ["another"], []):
+        stage.tracker.nodes_are(nodes)
+        before = stage.engine.calls["ended_tasks"]
+        stage.launch(f"with-{len(nodes)}-{own in nodes}")
+        eventually(lambda before=before: stage.engine.calls["ended_tasks"] > before + 5, 20, "looks at ended tasks")
+    stage.tracker.close()
+    stage.engine.close()
