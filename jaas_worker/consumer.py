@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FOREIGN_QUEUE: Final = "celery"
 """Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
 
-_EVENTS_TOGETHER: Final = 0.2
+_EVENTS_TOGETHER: Final = 0.5
 """Seconds for which events are collected: Flower sees them so much later. Each publication costs as much as a step of
 a job's life."""
 

@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.1
 from jaas_submit.placement import Node
 from jaas_worker.engine import ContainerTimes, ServiceView, TaskView
 
-__all__ = ["node_of", "service_in", "services_in", "tasks_in", "times_in"]
+__all__ = ["node_of", "nodes_in", "service_in", "services_in", "tasks_in", "times_in"]
 
 
 class _ContainerStatus(TypedDict, total=False):
@@ -74,10 +74,18 @@ class _Container(TypedDict):
     State: _State
 
 
+class _Node(TypedDict):
+    ID: str
+    Spec: dict[str, Any]
+    Description: dict[str, Any]
+    Status: dict[str, Any]
+
+
 _TASKS: Final = TypeAdapter(list[_Task] | None)
 _SERVICES: Final = TypeAdapter(list[_Service] | None)
 _SERVICE: Final = TypeAdapter(_Service)
 _CONTAINER: Final = TypeAdapter(_Container)
+_NODES: Final = TypeAdapter(list[_Node])
 
 
 def tasks_in(answer: bytes) -> list[TaskView]:
@@ -132,7 +140,12 @@ def times_in(answer: bytes) -> ContainerTimes:
     )
 
 
-def node_of(item: dict[str, Any], cpus: float, memory: int) -> Node:
+def nodes_in(answer: bytes) -> list[_Node]:
+    """Return the nodes in the answer to ``GET /nodes``."""
+    return _NODES.validate_json(answer)
+
+
+def node_of(item: _Node, cpus: float, memory: int) -> Node:
     """Return a node as ``GET /nodes`` shows it.
 
     Args:
