@@ -123,6 +123,8 @@ class Entry:
     """This worker has sent a request to create the service, whatever became of it."""
     stop: StopRequest | None = None
     stop_sent: float | None = None
+    check_at: float = 0.0
+    """Before this moment, by the monotonic clock, no time-out of it is over; 0 when one of its times has changed."""
     decision: Decision | None = None
     """Whether another attempt follows; decided once, however often the end has to be written down."""
     tries: int = 0

@@ -28,6 +28,9 @@ __all__ = ["InFlight", "Step"]
 
 logger = logging.getLogger(__name__)
 
+_TOGETHER = 10.0
+"""Seconds for which the finishing threads wait for each other, should one of them not start."""
+
 _MOST_SURPRISES = 5
 """How often a step may fail with an error that nobody expected before the job is failed with it."""
 
@@ -45,6 +48,7 @@ class InFlight:
     def __init__(self, context: Context, tracker: Tracker) -> None:
         self._context = context
         self._tracker = tracker
+        self.look_soon = tracker.look_soon
         self.lock = threading.RLock()
         self._room = threading.Condition(self.lock)
         self.entries: dict[str, Entry] = {}
@@ -81,7 +85,7 @@ class InFlight:
         # All at once, not as work comes: whoever counts a worker's threads over days wants to see none added.
         together = threading.Barrier(self._context.settings.finish_threads)
         for _ in range(self._context.settings.finish_threads):
-            self._finishers.submit(together.wait)
+            self._finishers.submit(together.wait, _TOGETHER)
 
     def close(self, patience: float) -> None:
         """Begin no further step.

@@ -191,6 +191,7 @@ class Launching:
             entry.ran_before = since
         else:
             entry.launched -= since
+        entry.check_at = 0.0
 
     def _launch(self, entry: Entry) -> None:
         spec = entry.spec

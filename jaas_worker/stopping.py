@@ -28,6 +28,10 @@ _LOST_AFTER = 60.0
 """Seconds a node must be down before on_node_lost retry or fail acts, unless the job says otherwise."""
 
 
+_LOOK_AFTER = 5.0
+"""Seconds after which the times of a job in flight are compared once more."""
+
+
 def _due_at(entry: Entry, stop_timeout: float) -> float:
     """Return the moment, by the monotonic clock, before which there is nothing to check of an attempt in flight.
 
@@ -119,6 +123,8 @@ class Stopping:
             self._flight.call_later(1.0, lambda: self._resend_stop(entry))
             return
         entry.stop_sent = time.monotonic()
+        entry.check_at = 0.0
+        self._flight.look_soon()
         if entry.stop is not None:
             logger.info(
                 "job %s: stopping its container: %s",
@@ -140,8 +146,12 @@ class Stopping:
         patience = self._context.settings.stop_timeout
         # All jobs in flight, once a second: most are passed over by one comparison.
         for entry in list(self._flight.entries.values()):
-            if entry.phase is Phase.TRACKED and now > _due_at(entry, patience):
-                self._check_times(entry, now)
+            if now > entry.check_at and entry.phase is Phase.TRACKED:
+                due = _due_at(entry, patience)
+                # Another thread may change its times right now, and this would undo its 0: hence the bound.
+                entry.check_at = min(due, now + _LOOK_AFTER)
+                if now > due:
+                    self._check_times(entry, now)
 
     @about_job
     def _check_times(self, entry: Entry, now: float) -> None:

@@ -262,7 +262,9 @@ class Swarm:
 
     def node_names(self) -> dict[str, str]:
         with _mapped("listing nodes"):
-            return {node["ID"]: node["Description"]["Hostname"] for node in nodes_in(self._ask("GET", "nodes").data)}
+            return {
+                node["ID"]: node["Description"].get("Hostname", "") for node in nodes_in(self._ask("GET", "nodes").data)
+            }
 
     def cluster(self) -> Cluster:
         with _mapped("listing nodes"):

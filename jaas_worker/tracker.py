@@ -8,7 +8,7 @@ Four sources, from cheap to thorough:
 * ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
 * the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
   the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked. In a swarm of one node these
-  events tell of every container's end, and ended tasks need no look of their own.
+  events tell of every container's end, and ended tasks are looked at rarely.
 
 A list costs the engine a look at every task there is, and this worker the reading of every task of its own: the pauses
 between lists grow with what the last one took. Lists are filtered by the label of the worker that asked for the
@@ -55,6 +55,19 @@ the engine's time and of this worker's."""
 _ENDED_SHARE = 10
 """A look at ended tasks comes after so many times as long as the last one took: an engine that is busy with starting
 containers is not asked so often."""
+
+_ENDED_PAUSE = 10.0
+"""Seconds after which it comes at the latest: an engine that was slow once may not be any more."""
+
+_BY_EVENTS = 1.0
+"""Seconds between looks at ended tasks where the engine's events tell of the ends, for those that have none: tasks that
+the swarm gave up before they had a container."""
+
+_AGAIN = 1.0
+"""Seconds until the next round after one that failed."""
+
+_UNSETTLED = 2.0
+"""Seconds for which ended tasks are looked at all the same, after something that only the swarm can tell the end of."""
 
 _DEAR = 0.05
 """Seconds from which on a list of all tasks counts as dear, and comes ever more rarely."""
@@ -113,6 +126,7 @@ class Tracker:
         self._listed_in = 0.0  # seconds that the last list of all tasks took
         self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
         self._own_node = ""  # whose events are followed; empty while none are
+        self._unsettled_until = 0.0
         self._wake = threading.Event()
         self._closed = False
         self._threads = [
@@ -166,6 +180,10 @@ class Tracker:
         """
         self._nodes = frozenset(nodes)
 
+    def look_soon(self) -> None:
+        """Learn that an end is near of which only the swarm will tell."""
+        self._unsettled_until = time.monotonic() + _UNSETTLED
+
     def _alone(self) -> bool:
         """Return whether every container's end is among the events that are followed."""
         return bool(self._own_node) and self._nodes == {self._own_node}
@@ -192,6 +210,8 @@ class Tracker:
                     if started >= next_close:
                         next_close = time.monotonic() + self._look_closely(started)
                     if started >= next_states:
+                        # If it fails, the next round looks at ended tasks first.
+                        next_states = started + _AGAIN + self._settings.state_interval
                         self._listed_in = _seconds(self._see_all)
                         looked = time.monotonic()  # the ended ones are in that list
                         next_states = looked + max(self._settings.state_interval, _LIST_SHARE * self._listed_in)
@@ -202,10 +222,10 @@ class Tracker:
             except (TemporaryError, EngineRefused) as error:
                 # What happened to the jobs is unknown, and nothing is concluded from it.
                 logger.warning("cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_AWAY))
-                next_look = started + 1.0
+                next_look = started + _AGAIN
             except Exception:  # the thread that follows every job must not end
                 logger.exception("the tracker stumbled", extra=action(Action.STEP_FAILED))
-                next_look = started + 1.0
+                next_look = started + _AGAIN
             if started >= next_tick:
                 next_tick = started + 1.0
                 try:
@@ -215,23 +235,30 @@ class Tracker:
 
     def _ended_pause(self, took: float) -> float:
         """Return the seconds until the next look at ended tasks, the last of which took so many."""
-        least = self._settings.state_interval if self._alone() else self._settings.poll_interval
-        return max(least, _ENDED_SHARE * took)
+        by_events = self._alone() and time.monotonic() >= self._unsettled_until
+        least = max(self._settings.poll_interval, _BY_EVENTS if by_events else 0.0)
+        return max(least, min(_ENDED_SHARE * took, _ENDED_PAUSE))
 
     def _see_died(self) -> None:
         """Look at services whose container has ended on this engine, of which the swarm may not know yet."""
         died = [self._died.popleft() for _ in range(min(len(self._died), _SOME))]
-        if not died:
+        if self._died:
+            self._wake.set()
+        tracked = [service_id for service_id in died if service_id in self._entries]
+        if not tracked:
             return
-        for service_id, tasks in _by_service(self._engine.tasks_of(*died)).items():
+        for service_id, tasks in _by_service(self._engine.tasks_of(*tracked)).items():
             entry, task = self._entries.get(service_id), attempt_task(tasks)
             if not entry or not task:
                 continue
-            if task.ended or entry.stop is not None:
+            if task.ended:
                 self._tell(entry, task)
-            elif task.container_id:
+            elif entry.stop is None and task.container_id:
                 with about(entry):
                     self._listener.container_died(entry, task)
+            else:
+                self.look_soon()
+                self._tell(entry, task)
 
     def _look_closely(self, now: float) -> float:
         """Look at services that are fresh, if they are few or lists are dear; return the seconds until the next look.

@@ -54,6 +54,7 @@ class Watching:
         self._flight.started(entry, ran=True)
         if entry.lost is not None:  # its node is back
             entry.lost = entry.lost_since = None
+            entry.check_at = 0.0
             self._note(entry, entry.state, detail="")
             entry.detail = ""
         if entry.running_since is not None or entry.phase is not Phase.TRACKED:
@@ -65,6 +66,7 @@ class Watching:
         self._note(entry, JobState.RUNNING, node=entry.node or "", started_at=started)
         failpoint("running.after")
         entry.running_since = time.monotonic()
+        entry.check_at = 0.0
         entry.state = JobState.RUNNING
         logger.info(
             "job %s: running on %s",
@@ -85,10 +87,12 @@ class Watching:
             # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
             times = self._context.engine.container_times(task.container_id)
         except (TemporaryError, EngineRefused):
-            return
+            times = None
         ended = ended_here(task, times)
         if ended.ended and entry.stop is None:
             self.task_ended(entry, ended, times)
+        else:
+            self._flight.look_soon()
 
     def task_ended(self, entry: Entry, task: TaskView, times: ContainerTimes | None = None) -> None:
         """Begin to write the end down.
@@ -123,3 +127,4 @@ class Watching:
             self._note(entry, entry.state, detail=detail)
             entry.detail, entry.node, entry.lost_since = detail, node, time.monotonic()
             entry.lost = task
+            entry.check_at = 0.0

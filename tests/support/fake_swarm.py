@@ -285,6 +285,12 @@ class FakeSwarm:
                 self._print(task.container, stream, data)
             self._exited(service, task, code)
 
+    def die(self, job: str) -> None:
+        """Let the engine tell that a job's container is dead, of which the swarm has not heard yet."""
+        with self._lock:
+            service = self._of(job)
+            self._tell("die", service, service.tasks[0])
+
     def set_task(self, job: str, state: str, *, error: str = "", exit_code: int | None = None) -> None:
         """Put a job's task into any state, as the swarm does for reasons of its own, such as ``rejected``."""
         with self._lock:

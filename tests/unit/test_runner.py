@@ -121,6 +121,40 @@ def worker(workers: Any) -> Worker:
     return made
 
 
+@pytest.fixture(autouse=True)
+def _no_second_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes a job's times says so, and does not leave it to the look that comes all the same."""
+    monkeypatch.setattr("jaas_worker.stopping._LOOK_AFTER", 3600.0)
+
+
+# -- time limits ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", [{"run_timeout": 0.1}, {"run_timeout": 0.1, "pending_timeout": 3600}])
+def test_a_job_that_was_compared_while_it_was_pending(fields: Any, worker: Worker, engine: FakeSwarm) -> None:
+    engine.auto_start = False
+    worker.submit("j", stop_grace=0, **fields)
+    worker.wait_for("j", JobState.PENDING)
+    entry = worker.runner._flight.entries["j"]
+    eventually(lambda: entry.check_at, PATIENCE, "a comparison")
+    engine.start("j")
+    record = worker.wait_for("j", JobState.FAILED)
+    assert record.last is not None
+    assert record.last.cause is Cause.RUN_TIMEOUT
+
+
+def test_a_stop_that_takes_too_long_after_the_job_was_compared(worker: Worker, engine: FakeSwarm) -> None:
+    worker.submit("j", stop_grace=0)
+    worker.wait_for("j", JobState.RUNNING)
+    entry = worker.runner._flight.entries["j"]
+    eventually(lambda: entry.check_at, PATIENCE, "a comparison")
+    engine.stop = lambda service_id: True  # type: ignore[method-assign] # the container pays no heed
+    worker.ledger.cancel("j", "enough")
+    worker.runner.cancel("j", "enough")
+    record = worker.wait_for("j", JobState.CANCELLED)
+    assert engine.find(record.attempts[0].service or "") is None
+
+
 # -- time limits on a lost node ---------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,9 @@ from jaas_submit.errors import (
     PermanentError,
     TemporaryError,
 )
+from jaas_submit.placement import Node
 from jaas_worker.engine import Frame, ServiceView, SwarmInfo, TaskView
-from jaas_worker.engine_answers import services_in, tasks_in, times_in
+from jaas_worker.engine_answers import node_of, nodes_in, services_in, tasks_in, times_in
 from jaas_worker.engine_http import demultiplex
 from jaas_worker.swarm import Swarm, _mapped, require_manager
 
@@ -158,6 +159,25 @@ TIMES = [
 @pytest.mark.parametrize(("answer", "times"), TIMES)
 def test_a_containers_times_are_read(answer: bytes, times: tuple[Any, ...]) -> None:
     assert times_in(answer) == times
+
+
+NODES = [
+    (b"null", []),
+    (
+        b'[{"ID": "n", "Spec": {}, "Description": {"Hostname": "a"}, "Status": {"State": "ready"}}]',
+        [Node(id="n", hostname="a", free_cpus=-1.0, free_memory=-5)],
+    ),
+    # It has never said anything of itself.
+    (
+        b'[{"ID": "n", "Spec": {"Role": "manager"}, "Description": {}, "Status": {"State": "unknown"}}]',
+        [Node(id="n", hostname="", role="manager", state="unknown", free_cpus=-1.0, free_memory=-5)],
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "nodes"), NODES)
+def test_nodes_are_read(answer: bytes, nodes: list[Node]) -> None:
+    assert [node_of(item, 1.0, 5) for item in nodes_in(answer)] == nodes
 
 
 @pytest.mark.parametrize("answer", [b"", b"<html>", b'{"message": "hello"}', b'[{"ID": 1}]', b"[null]"])

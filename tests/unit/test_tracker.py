@@ -161,13 +161,20 @@ def test_a_job_that_is_stopped_on_a_lost_node_does_not_run_again() -> None:
     stage.engine.close()
 
 
-def test_in_a_swarm_of_one_node_its_events_tell_of_ends() -> None:
+def alone(monkeypatch: pytest.MonkeyPatch, jobs: list[str]) -> Stage:
+    """Return a stage with one node, whose events are known to be followed, and so many jobs that none is looked at."""
+    monkeypatch.setattr("jaas_worker.tracker._BY_EVENTS", 600.0)
     stage = Stage(poll_interval=0.01, state_interval=600)
-    jobs = [f"j{number}" for number in range(20)]
     for job in jobs:
         stage.launch(job)
     stage.tracker.nodes_are([stage.engine.info().node_id])
     eventually(stage.tracker._alone, 20, "an event, which shows that they come")
+    return stage
+
+
+def test_in_a_swarm_of_one_node_its_events_tell_of_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [f"j{number}" for number in range(20)]
+    stage = alone(monkeypatch, jobs)
     before = stage.engine.calls["ended_tasks"]
     for job in jobs[:10]:
         stage.engine.exit(job)
@@ -182,13 +189,55 @@ def test_in_a_swarm_of_one_node_its_events_tell_of_ends() -> None:
     stage.engine.close()
 
 
-def test_where_there_are_other_nodes_ended_tasks_are_looked_at() -> None:
-    stage = Stage(poll_interval=0.01, state_interval=600)
+def test_more_deaths_at_once_than_one_look_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [f"j{number}" for number in range(60)]
+    stage = alone(monkeypatch, jobs)
+    gate = stage.engine.hold("tasks_of")
+    for job in jobs:
+        stage.engine.exit(job)
+    gate.open()
+    for job in jobs:
+        stage.heard.wait_for("ended", job)
+    assert stage.engine.calls["tasks_of"] < 60, "several are looked at in one call"
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_the_swarm_is_asked_for_the_end_of_what_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's end says that the task's is near, and not how the swarm will judge it."""
+    jobs = [f"j{number}" for number in range(8)]
+    stage = alone(monkeypatch, jobs)
+    entry = stage.launch("stopped")
+    entry.stop = StopRequest(Cause.CANCELLED, "enough")
+    before = stage.engine.calls["ended_tasks"]
+    stage.engine.die("stopped")
+    eventually(lambda: stage.engine.calls["ended_tasks"] > before + 5, 20, "looks at ended tasks")
+    stage.engine.set_task("stopped", "shutdown")
+    stage.heard.wait_for("ended", "stopped")
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = alone(monkeypatch, ["first"])
     own = stage.engine.info().node_id
     for nodes in ([own, "another"], ["another"], []):
         stage.tracker.nodes_are(nodes)
         before = stage.engine.calls["ended_tasks"]
-        stage.launch(f"with-{len(nodes)}-{own in nodes}")
         eventually(lambda before=before: stage.engine.calls["ended_tasks"] > before + 5, 20, "looks at ended tasks")
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_a_list_that_fails_keeps_no_end_back() -> None:
+    stage = Stage(start=False, poll_interval=0.01, state_interval=0.01)
+    jobs = [f"j{number}" for number in range(8)]  # more than are looked at closely
+    for job in jobs:
+        stage.launch(job)
+        stage.engine.exit(job)
+    stage.engine.fail("all_tasks", times=1000)
+    stage.start()
+    for job in jobs:
+        stage.heard.wait_for("ended", job)
     stage.tracker.close()
     stage.engine.close()
