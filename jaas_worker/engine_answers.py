@@ -84,6 +84,8 @@ class _Node(TypedDict):
     Status: dict[str, Any]
 
 
+_COLLECTS: Final = gc.isenabled()
+
 _TASKS: Final = TypeAdapter(list[_Task] | None)
 _SERVICES: Final = TypeAdapter(list[_Service] | None)
 _SERVICE: Final = TypeAdapter(_Service)
@@ -98,12 +100,11 @@ def _no_collection() -> Iterator[None]:
     What a long list is made of has it go through all that the worker knows of its jobs in flight, and none of it is
     garbage: with ten thousand of them that took longer than reading the list.
     """
-    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:  # else another thread turns it on again
+        if _COLLECTS:  # another thread may be reading a list, too, which the collector then only makes slower
             gc.enable()
 
 

@@ -1,7 +1,7 @@
 """Requests to a Docker engine without the layers of `requests`, which cost the worker more than the engine's answer.
 
 Measured: a call through docker-py takes 2 ms of the worker's processor time, the same one straight on docker-py's own
-urllib3 connections 0.3 ms. There are about five for each job, and ten or more a second while jobs are in flight.
+urllib3 connections 0.3 ms. There are about five for each job, and up to ten more a second while jobs are in flight.
 """
 
 from __future__ import annotations

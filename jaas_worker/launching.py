@@ -311,8 +311,8 @@ class Launching:
 
     def _track(self, entry: Entry) -> None:
         with self._flight.lock:
-            entry.phase = Phase.TRACKED
             entry.launched = time.monotonic()
+            entry.phase = Phase.TRACKED
         self._tracker.watch(entry)
         if entry.stop:
             self._stopping.send_stop(entry)

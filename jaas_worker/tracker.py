@@ -73,7 +73,8 @@ _DEAR = 0.05
 """Seconds from which on a list of all tasks counts as dear, and comes ever more rarely."""
 
 _SOME = 25
-"""Services that a close look takes while lists are dear: those that may be starting, or else no other could start."""
+"""Services that a close look takes while lists are dear: those that may be starting, or else no other could start. Also
+those whose containers' deaths are looked into at once."""
 
 _STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
 """Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
@@ -199,6 +200,7 @@ class Tracker:
 
     def _loop(self) -> None:
         next_look = next_close = looked = took = next_states = next_tick = 0.0  # looked at ended tasks, which took
+        list_failed = False
         while not self._closed:
             self._wake.wait(max(next_look - time.monotonic(), 0.0))
             self._wake.clear()
@@ -209,13 +211,15 @@ class Tracker:
                     self._see_died()
                     if started >= next_close:
                         next_close = time.monotonic() + self._look_closely(started)
-                    if started >= next_states:
-                        # If it fails, the next round looks at ended tasks first.
-                        next_states = started + _AGAIN + self._settings.state_interval
+                    if started >= next_states and not list_failed:
+                        list_failed = True
                         self._listed_in = _seconds(self._see_all)
+                        list_failed = False
                         looked = time.monotonic()  # the ended ones are in that list
+                        took = min(took, self._listed_in)
                         next_states = looked + max(self._settings.state_interval, _LIST_SHARE * self._listed_in)
-                    elif started >= looked + self._ended_pause(took):
+                    elif list_failed or started >= looked + self._ended_pause(took):
+                        list_failed = False  # the next round tries again
                         took = _seconds(self._see_ended)
                         looked = time.monotonic()
                     next_look = min(next_close, looked + self._ended_pause(took), next_states)
@@ -242,8 +246,6 @@ class Tracker:
     def _see_died(self) -> None:
         """Look at services whose container has ended on this engine, of which the swarm may not know yet."""
         died = [self._died.popleft() for _ in range(min(len(self._died), _SOME))]
-        if self._died:
-            self._wake.set()
         tracked = [service_id for service_id in died if service_id in self._entries]
         if not tracked:
             return
@@ -259,6 +261,8 @@ class Tracker:
             else:
                 self.look_soon()
                 self._tell(entry, task)
+        if self._died:
+            self._wake.set()
 
     def _look_closely(self, now: float) -> float:
         """Look at services that are fresh, if they are few or lists are dear; return the seconds until the next look.

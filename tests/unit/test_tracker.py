@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from jaas_submit.names import LABEL_LEDGER, LABEL_WORKER
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause
+from jaas_worker import tracker
 from jaas_worker.engine import TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.launcher import create_or_adopt
@@ -205,6 +207,7 @@ def test_more_deaths_at_once_than_one_look_takes(monkeypatch: pytest.MonkeyPatch
 
 def test_the_swarm_is_asked_for_the_end_of_what_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container's end says that the task's is near, and not how the swarm will judge it."""
+    monkeypatch.setattr("jaas_worker.tracker._UNSETTLED", 600.0)
     jobs = [f"j{number}" for number in range(8)]
     stage = alone(monkeypatch, jobs)
     entry = stage.launch("stopped")
@@ -229,15 +232,37 @@ def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pyte
     stage.engine.close()
 
 
-def test_a_list_that_fails_keeps_no_end_back() -> None:
+def test_a_list_that_fails_keeps_no_end_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaas_worker.tracker._AGAIN", 0.0)  # as where it takes longer to fail than the pause after it
     stage = Stage(start=False, poll_interval=0.01, state_interval=0.01)
     jobs = [f"j{number}" for number in range(8)]  # more than are looked at closely
     for job in jobs:
         stage.launch(job)
         stage.engine.exit(job)
-    stage.engine.fail("all_tasks", times=1000)
+    stage.engine.fail("all_tasks", times=10**9)
     stage.start()
     for job in jobs:
         stage.heard.wait_for("ended", job)
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_after_one_slow_look_at_ended_tasks_they_are_looked_at_as_often_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    really = tracker._seconds
+    slow = iter([0.5])
+
+    def seconds(call: Callable[[], None]) -> float:
+        took = really(call)
+        return next(slow, took) if call.__name__ == "_see_ended" else took
+
+    monkeypatch.setattr(tracker, "_seconds", seconds)
+    stage = Stage(start=False, poll_interval=0.01, state_interval=0.1)
+    for number in range(8):  # more than are looked at closely
+        stage.launch(f"j{number}")
+    stage.start()
+    eventually(lambda: stage.engine.calls["ended_tasks"] > 40, 20, "looks at ended tasks")
+    assert stage.engine.calls["all_tasks"] < 40, "they come between the lists"
     stage.tracker.close()
     stage.engine.close()
