@@ -20,7 +20,7 @@ from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.1
 from jaas_submit.placement import Node
 from jaas_worker.engine import ContainerTimes, ServiceView, TaskView
 
-__all__ = ["node_of", "nodes_in", "service_in", "services_in", "tasks_in", "times_in"]
+__all__ = ["NodeItem", "node_of", "nodes_in", "service_in", "services_in", "tasks_in", "times_in"]
 
 
 class _ContainerStatus(TypedDict, total=False):
@@ -77,7 +77,9 @@ class _Container(TypedDict):
     State: _State
 
 
-class _Node(TypedDict):
+class NodeItem(TypedDict):
+    """What jaas needs of a node in ``GET /nodes``."""
+
     ID: str
     Spec: dict[str, Any]
     Description: dict[str, Any]
@@ -90,7 +92,7 @@ _TASKS: Final = TypeAdapter(list[_Task] | None)
 _SERVICES: Final = TypeAdapter(list[_Service] | None)
 _SERVICE: Final = TypeAdapter(_Service)
 _CONTAINER: Final = TypeAdapter(_Container)
-_NODES: Final = TypeAdapter(list[_Node] | None)
+_NODES: Final = TypeAdapter(list[NodeItem] | None)
 
 
 @contextmanager
@@ -162,12 +164,12 @@ def times_in(answer: bytes) -> ContainerTimes:
     )
 
 
-def nodes_in(answer: bytes) -> list[_Node]:
+def nodes_in(answer: bytes) -> list[NodeItem]:
     """Return the nodes in the answer to ``GET /nodes``."""
     return _NODES.validate_json(answer) or []
 
 
-def node_of(item: _Node, cpus: float, memory: int) -> Node:
+def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
     """Return a node as ``GET /nodes`` shows it.
 
     Args:

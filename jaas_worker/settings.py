@@ -71,8 +71,7 @@ class Settings(BaseSettings):
     """Seconds between two looks at ended tasks while jobs are in flight; one look takes the engine 1-50 ms. For ten
     seconds after something has happened to a job it is looked at more often: every 20 ms where there are few such jobs.
     With a slow or busy engine the pauses grow to ten times what a look takes. In a swarm of one node its engine's
-    events tell of the ends, and ended tasks are looked at once a second, unless
-    something is being stopped."""
+    events tell of the ends, and ended tasks are looked at once a second, unless something is being stopped."""
 
     idle_interval: Seconds = Field(2.0, gt=0, le=60)
     """Seconds between two looks for what is overdue while no job is in flight."""

@@ -23,7 +23,7 @@ import urllib3.exceptions
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.placement import Cluster
 from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
-from jaas_worker.engine_answers import node_of, nodes_in, service_in, services_in, tasks_in, times_in
+from jaas_worker.engine_answers import NodeItem, node_of, nodes_in, service_in, services_in, tasks_in, times_in
 from jaas_worker.engine_http import EngineAnswer, ask, demultiplex
 
 __all__ = ["Swarm", "require_manager"]
@@ -105,6 +105,9 @@ class Swarm:
 
     def _tasks(self, **filters: list[str]) -> list[TaskView]:
         return tasks_in(self._ask("GET", "tasks", query={"filters": filters}).data)
+
+    def _nodes(self) -> list[NodeItem]:
+        return nodes_in(self._ask("GET", "nodes").data)
 
     def info(self) -> SwarmInfo:
         with _mapped("asking the engine"):
@@ -262,13 +265,11 @@ class Swarm:
 
     def node_names(self) -> dict[str, str]:
         with _mapped("listing nodes"):
-            return {
-                node["ID"]: node["Description"].get("Hostname", "") for node in nodes_in(self._ask("GET", "nodes").data)
-            }
+            return {node["ID"]: node["Description"].get("Hostname", "") for node in self._nodes()}
 
     def cluster(self) -> Cluster:
         with _mapped("listing nodes"):
-            nodes = nodes_in(self._ask("GET", "nodes").data)
+            nodes = self._nodes()
             cpus: dict[str, float] = defaultdict(float)
             memory: dict[str, int] = defaultdict(int)
             # By nodes: so the tasks that no node has (there may be ten thousand that wait) are not in the answers.
@@ -283,11 +284,7 @@ class Swarm:
 
     def down_nodes(self) -> set[str]:
         with _mapped("listing nodes"):
-            return {
-                node["ID"]
-                for node in nodes_in(self._ask("GET", "nodes").data)
-                if node["Status"]["State"] in {"down", "unknown"}
-            }
+            return {node["ID"] for node in self._nodes() if node["Status"]["State"] in {"down", "unknown"}}
 
     def node_back_at(self, node_id: str) -> str:
         try:

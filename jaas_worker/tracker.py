@@ -247,9 +247,7 @@ class Tracker:
         """Look at services whose container has ended on this engine, of which the swarm may not know yet."""
         died = [self._died.popleft() for _ in range(min(len(self._died), _SOME))]
         tracked = [service_id for service_id in died if service_id in self._entries]
-        if not tracked:
-            return
-        for service_id, tasks in _by_service(self._engine.tasks_of(*tracked)).items():
+        for service_id, tasks in _by_service(self._engine.tasks_of(*tracked) if tracked else ()).items():
             entry, task = self._entries.get(service_id), attempt_task(tasks)
             if not entry or not task:
                 continue
