@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import docker
 
@@ -79,7 +79,8 @@ class _Latency:
         jobs = 2 if options.short else max(options.jobs // 5, 20)
         rows = self._on_node(options, jobs)
         if options.lab:
-            rows += self._on_each_node(options, jobs)
+            rows += self._on_each_node(options, jobs, "one worker", options.lab[:1])
+            rows += self._on_each_node(options, jobs, "a worker on each", options.lab)
         return rows
 
     @staticmethod
@@ -98,22 +99,25 @@ class _Latency:
         return rows
 
     @staticmethod
-    def _on_each_node(options: Options, jobs: int) -> list[Row]:
+    def _on_each_node(options: Options, jobs: int, workers: str, engines: Sequence[str]) -> list[Row]:
         rows = []
         api = docker.APIClient(base_url=options.lab[0], version="auto")
         nodes = sorted(node["Description"]["Hostname"] for node in api.nodes())
         api.close()
-        with home(options, options.lab[0]) as (made, _), client_of(made) as client, Sightings(options.lab) as seen:
+        with home(options, engines[0]) as (made, _), client_of(made) as client, Sightings(options.lab) as seen:
+            for engine in engines[1:]:
+                made.worker(DOCKER_HOST=engine).start()
             found: dict[str, list[tuple[float, float, float]]] = {node: [] for node in nodes}
             for node in nodes:
                 _one(client, seen, _job("0", node))
-            say(f"bench: latency: three nodes, {jobs} jobs on each")
+            say(f"bench: latency: three nodes, {workers}: {jobs} jobs on each")
             for _ in range(jobs):
                 for node in nodes:
                     time.sleep(0.1 if options.short else _PAUSE)
                     found[node].append(_one(client, seen, _job("0.3", node)))
         for node in nodes:
-            rows += _rows(f"three nodes, job on {node}" + (" (the worker's)" if node == nodes[0] else ""), found[node])
+            own = " (the worker's)" if len(engines) == 1 and node == nodes[0] else ""
+            rows += _rows(f"three nodes, {workers}: job on {node}{own}", found[node])
         return rows
 
 

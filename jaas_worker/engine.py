@@ -92,6 +92,13 @@ class EngineEvent(NamedTuple):
     kind: Literal["start", "die", "remove"]
     service_id: str
     task_id: str = ""
+    job_id: str = ""
+    """Which job the container says it belongs to; empty where it is no job of jaas."""
+    container_id: str = ""
+    exit_code: int | None = None
+    """Of a container that has ended."""
+    at: str = ""
+    """When it started or ended (RFC 3339)."""
 
 
 class ResolvedImage(NamedTuple):

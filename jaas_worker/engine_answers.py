@@ -12,15 +12,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, Final, Required
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.11
 
+from jaas_submit.names import LABEL_JOB
 from jaas_submit.placement import Node
-from jaas_worker.engine import ContainerTimes, ServiceView, TaskView
+from jaas_worker.engine import ContainerTimes, EngineEvent, ServiceView, TaskView
 
-__all__ = ["NodeItem", "node_of", "nodes_in", "service_in", "services_in", "tasks_in", "times_in"]
+__all__ = ["NodeItem", "event_in", "node_of", "nodes_in", "service_in", "services_in", "tasks_in", "times_in"]
 
 
 class _ContainerStatus(TypedDict, total=False):
@@ -195,4 +197,28 @@ def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
         memory=all_memory,
         free_cpus=all_cpus - cpus,
         free_memory=all_memory - memory,
+    )
+
+
+def event_in(item: dict[str, Any]) -> EngineEvent | None:
+    """Return an event as jaas sees it; None for one that is of no interest.
+
+    Args:
+        item: one object of ``GET /events``.
+    """
+    kind, actor = item.get("Action"), item.get("Actor", {})
+    attributes = actor.get("Attributes", {})
+    if item.get("Type") == "service":
+        return EngineEvent("remove", actor.get("ID", "")) if kind == "remove" else None
+    service = attributes.get("com.docker.swarm.service.id")
+    if not service or kind not in {"start", "die"}:
+        return None
+    return EngineEvent(
+        kind,
+        service,
+        attributes.get("com.docker.swarm.task.id", ""),
+        attributes.get(LABEL_JOB, ""),
+        actor.get("ID", ""),
+        int(attributes["exitCode"]) if kind == "die" else None,
+        datetime.fromtimestamp(item["timeNano"] / 1e9, UTC).isoformat(),
     )

@@ -44,13 +44,16 @@ class Finishing:
         self._context = context
         self._flight = flight
 
-    def finish(self, entry: Entry, task: TaskView, times: ContainerTimes | None = None) -> None:
+    def finish(
+        self, entry: Entry, task: TaskView, times: ContainerTimes | None = None, logs: Logs | None = None
+    ) -> None:
         """End an attempt as its task did.
 
         Args:
             entry: the job.
             task: the attempt's task, which has ended.
             times: of its container; the engine is asked for them where they are not at hand.
+            logs: its output; read where it is not at hand.
         """
         engine, spec = self._context.engine, entry.spec
         if times is None and task.container_id:
@@ -59,7 +62,8 @@ class Finishing:
         node, limit = self._context.node_name(task.node_id), spec.limits.memory if spec else None
         outcome = outcome_of(task, node, entry.started_at, times, entry.stop, back, limit)
         settings = self._context.settings
-        logs = read_logs(engine, entry.service_id, task.container_id, settings.log_limit, settings.log_timeout)
+        if logs is None:
+            logs = read_logs(engine, entry.service_id, task.container_id, settings.log_limit, settings.log_timeout)
         if entry.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
             logs = marked(logs, stop_mark(entry.stop, outcome, spec))
         self.write_end(entry, outcome, logs)

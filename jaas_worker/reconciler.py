@@ -14,6 +14,7 @@ from jaas_submit.ledger import Due, Ledger
 from jaas_submit.store import Store
 from jaas_worker.engine import Engine
 from jaas_worker.left_services import LeftServices
+from jaas_worker.listening import listen
 from jaas_worker.logsetup import Action, action
 from jaas_worker.metrics import Metrics
 from jaas_worker.settings import Settings
@@ -154,17 +155,7 @@ class Reconciler:
 
     def _listen_for_orphans(self) -> None:
         """Begin a round early when a job may be started or taken over at once."""
-        while not self._closed.is_set():
-            try:
-                with self._ledger.new_orphans() as notices:
-                    while not self._closed.is_set():
-                        if notices.next(1.0):
-                            self._wake.set()
-            except TemporaryError as error:
-                logger.debug("notices of jobs to be taken up: %s", error)
-            except Exception:  # the thread that makes a job's start quick must not end
-                logger.exception("listening for jobs to be taken up failed", extra=action(Action.STEP_FAILED))
-            self._closed.wait(1.0)
+        listen("jobs to be taken up", self._ledger.new_orphans, lambda _: self._wake.set(), self._closed)
 
     def _count(self, repairs: Repairs) -> None:
         for kind, done in repairs._asdict().items():

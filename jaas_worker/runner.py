@@ -31,6 +31,7 @@ from jaas_worker.inflight import InFlight
 from jaas_worker.launching import Launching
 from jaas_worker.logsetup import Action, action
 from jaas_worker.metrics import Metrics
+from jaas_worker.neighbours import Neighbours
 from jaas_worker.settings import Settings
 from jaas_worker.stopping import Stopping
 from jaas_worker.tracing import make_tracer
@@ -83,7 +84,8 @@ class Runner:
         finishing = Finishing(context, self._flight)
         self._stopping = Stopping(context, self._flight, finishing)
         self._launching = Launching(context, self._flight, finishing, self._stopping, self._tracker)
-        self._watching = Watching(context, self._flight, finishing, self._stopping)
+        self._neighbours = Neighbours(context, self._flight, self._tracker)
+        self._watching = Watching(context, self._flight, finishing, self._stopping, self._neighbours)
         self._on_defect = finishing.defect
         self._on_superseded = finishing.superseded
         self.take = self._flight.take
@@ -103,6 +105,7 @@ class Runner:
         self._flight.start(self._launching.claim, self._on_defect, self._on_superseded)
         self._tracker.start(self._watching)
         self._stopping.start()
+        self._neighbours.start()
 
     def let_go_of_unknown(self) -> list[str]:
         """Give up jobs that the ledger says this worker holds, and of which it knows nothing; return their ids.
@@ -159,6 +162,7 @@ class Runner:
         """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""
         self._flight.begin_to_close()
         self._stopping.close()
+        self._neighbours.close()
         self._tracker.close()
         # What is being written down right now shall be done, but the next worker must not wait for a hanging call.
         self._flight.close(_HAND_OVER_PATIENCE)

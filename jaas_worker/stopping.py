@@ -17,6 +17,7 @@ from jaas_worker.entry import Entry, Phase
 from jaas_worker.failpoints import failpoint
 from jaas_worker.finishing import Finishing
 from jaas_worker.inflight import InFlight
+from jaas_worker.listening import listen
 from jaas_worker.logsetup import Action, about_job, action
 from jaas_worker.observe import StopRequest, attempt_task, lost_outcome, waiting_reason
 
@@ -242,17 +243,12 @@ class Stopping:
             logger.debug("cancellations: %s", error)
 
     def _listen_for_cancels(self) -> None:
-        while not self._closed.is_set():
-            try:
-                with self._context.ledger.cancellations() as notices:
-                    while not self._closed.is_set():
-                        job_id = notices.next(1.0)
-                        if job_id and job_id in self._flight.entries:
-                            why = self._context.ledger.cancels_among([job_id]).get(job_id, "cancelled")
-                            self._obey(job_id, why)
-            except LedgerUnavailable as error:
-                logger.debug("cancellations: %s", error)
-            except Exception:  # the thread that makes a cancellation quick must not end
-                logger.exception("listening for cancellations failed", extra=action(Action.STEP_FAILED))
-            self._next_cancel_check = 0.0  # what was missed meanwhile is in the ledger
-            self._closed.wait(1.0)
+        ledger = self._context.ledger
+        listen("cancellations", ledger.cancellations, self._cancelled, self._closed, self._look_soon)
+
+    def _cancelled(self, job_id: str) -> None:
+        if job_id in self._flight.entries:
+            self._obey(job_id, self._context.ledger.cancels_among([job_id]).get(job_id, "cancelled"))
+
+    def _look_soon(self) -> None:
+        self._next_cancel_check = 0.0  # what was missed meanwhile is in the ledger

@@ -23,7 +23,16 @@ import urllib3.exceptions
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.placement import Cluster
 from jaas_worker.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
-from jaas_worker.engine_answers import NodeItem, node_of, nodes_in, service_in, services_in, tasks_in, times_in
+from jaas_worker.engine_answers import (
+    NodeItem,
+    event_in,
+    node_of,
+    nodes_in,
+    service_in,
+    services_in,
+    tasks_in,
+    times_in,
+)
 from jaas_worker.engine_http import EngineAnswer, ask, demultiplex
 
 __all__ = ["Swarm", "require_manager"]
@@ -326,16 +335,9 @@ class Swarm:
             api = docker.APIClient(base_url=self.host, version="auto", timeout=int(max(self.timeout, 1)))
             try:
                 filters = {"type": ["container", "service"], "event": ["start", "die", "remove"]}
-                for event in api.events(decode=True, filters=filters):
-                    actor = event.get("Actor", {})
-                    attributes = actor.get("Attributes", {})
-                    if event.get("Type") == "service":
-                        if event.get("Action") == "remove":
-                            yield EngineEvent("remove", actor.get("ID", ""))
-                    elif service := attributes.get("com.docker.swarm.service.id"):
-                        kind = event.get("Action")
-                        if kind in {"start", "die"}:
-                            yield EngineEvent(kind, service, attributes.get("com.docker.swarm.task.id", ""))
+                for item in api.events(decode=True, filters=filters):
+                    if event := event_in(item):
+                        yield event
             finally:
                 api.close()
         raise EngineUnavailable("following events: the engine closed the stream")

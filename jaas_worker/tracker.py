@@ -7,8 +7,9 @@ Four sources, from cheap to thorough:
 * ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
 * ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
 * the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
-  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked. In a swarm of one node these
-  events tell of every container's end, and ended tasks are looked at rarely.
+  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked, and on other nodes the worker
+  there asks its engine and tells (``neighbours.py``). In a swarm of one node these events tell of every container's
+  end, and ended tasks are looked at rarely.
 
 A list costs the engine a look at every task there is, and this worker the reading of every task of its own: the pauses
 between lists grow with what the last one took. Lists are filtered by the label of the worker that asked for the
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
-from jaas_worker.engine import Engine, TaskView
+from jaas_worker.engine import Engine, EngineEvent, TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.logsetup import Action, about, action
 from jaas_worker.observe import attempt_task
@@ -86,8 +87,17 @@ class Listener(Protocol):
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """The attempt's task has ended."""
 
-    def container_died(self, entry: Entry, task: TaskView) -> None:
-        """The attempt's container has ended on this engine, and the swarm does not say so yet."""
+    def container_died(self, entry: Entry, task: TaskView, told: EngineEvent | None) -> None:
+        """The attempt's container has ended, and the swarm does not say so yet.
+
+        Args:
+            entry: the job.
+            task: as the swarm shows it.
+            told: the end, as the worker on its node has told it; None: it ran on this engine.
+        """
+
+    def died_here(self, event: EngineEvent) -> None:
+        """A container that none of the entries knows has ended on this engine."""
 
     def task_running(self, entry: Entry, task: TaskView) -> None:
         """The attempt's container runs."""
@@ -122,7 +132,8 @@ class Tracker:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._labels: Counter[str] = Counter()  # what the lists are filtered by, and for how many entries
-        self._died: deque[str] = deque()  # services whose container has ended on this engine, by its events
+        self._died: deque[str] = deque()  # services whose container has ended, by the events of the engine it ran on
+        self._told: dict[str, EngineEvent] = {}  # of those on other engines: what the worker there tells
         self._fresh: dict[str, float] = {}  # service -> when something happened to it, by the monotonic clock
         self._listed_in = 0.0  # seconds that the last list of all tasks took
         self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
@@ -172,6 +183,7 @@ class Tracker:
                 if not self._labels[label]:
                     del self._labels[label]
                 self._fresh.pop(entry.service_id, None)
+                self._told.pop(entry.service_id, None)
 
     def nodes_are(self, nodes: Iterable[str]) -> None:
         """Learn which nodes the swarm has.
@@ -184,6 +196,19 @@ class Tracker:
     def look_soon(self) -> None:
         """Learn that an end is near of which only the swarm will tell."""
         self._unsettled_until = time.monotonic() + _UNSETTLED
+
+    def died_elsewhere(self, event: EngineEvent) -> None:
+        """Learn that a container has ended on another node.
+
+        Args:
+            event: of its engine; a service that is not watched is ignored.
+        """
+        with self._lock:
+            if event.service_id not in self._entries or len(self._fresh) > _FEW:
+                return
+            self._told[event.service_id] = event
+        self._died.append(event.service_id)
+        self._wake.set()
 
     def _alone(self) -> bool:
         """Return whether every container's end is among the events that are followed."""
@@ -244,18 +269,19 @@ class Tracker:
         return max(least, min(_ENDED_SHARE * took, _ENDED_PAUSE))
 
     def _see_died(self) -> None:
-        """Look at services whose container has ended on this engine, of which the swarm may not know yet."""
+        """Look at services whose container has ended, of which the swarm may not know yet."""
         died = [self._died.popleft() for _ in range(min(len(self._died), _SOME))]
         tracked = [service_id for service_id in died if service_id in self._entries]
         for service_id, tasks in _by_service(self._engine.tasks_of(*tracked) if tracked else ()).items():
             entry, task = self._entries.get(service_id), attempt_task(tasks)
             if not entry or not task:
                 continue
+            told = self._told.pop(service_id, None)
             if task.ended:
                 self._tell(entry, task)
-            elif entry.stop is None and task.container_id:
+            elif entry.stop is None and task.container_id and (told is None or told.container_id == task.container_id):
                 with about(entry):
-                    self._listener.container_died(entry, task)
+                    self._listener.container_died(entry, task, told)
             else:
                 self.look_soon()
                 self._tell(entry, task)
@@ -355,6 +381,8 @@ class Tracker:
                     if self._closed:
                         return
                     if event.service_id not in self._entries:
+                        if event.kind == "die" and len(self._fresh) <= _FEW:
+                            self._listener.died_here(event)
                         continue
                     if event.kind == "start":  # seen in the next round, which is due in a moment
                         self._is_fresh(event.service_id)

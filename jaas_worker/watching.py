@@ -8,20 +8,26 @@ from functools import partial
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.records import Logs, LogStatus
 from jaas_submit.states import JobState
 from jaas_worker.context import Context
-from jaas_worker.engine import ContainerTimes, TaskView
+from jaas_worker.engine import ContainerTimes, EngineEvent, TaskView
 from jaas_worker.entry import Entry, Phase
 from jaas_worker.failpoints import failpoint
 from jaas_worker.finishing import Finishing
 from jaas_worker.inflight import InFlight
+from jaas_worker.logs import collect
 from jaas_worker.logsetup import Action, about_job, action
+from jaas_worker.neighbours import Neighbours
 from jaas_worker.observe import ended_here, parse_time, waiting_reason
 from jaas_worker.stopping import Stopping
 
 __all__ = ["Watching"]
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE = 2.0
+"""Seconds for the output of a container of whose end another node's worker has told: the swarm tells of it anyway."""
 
 
 class Watching:
@@ -32,13 +38,22 @@ class Watching:
         flight: its jobs.
         finishing: writes ends down.
         stopping: looks at what is overdue.
+        neighbours: tells other workers of their containers' ends.
     """
 
-    def __init__(self, context: Context, flight: InFlight, finishing: Finishing, stopping: Stopping) -> None:
+    def __init__(
+        self,
+        context: Context,
+        flight: InFlight,
+        finishing: Finishing,
+        stopping: Stopping,
+        neighbours: Neighbours,
+    ) -> None:
         self._context = context
         self._flight = flight
         self._finishing = finishing
         self.tick = stopping.tick
+        self.died_here = neighbours.died_here
 
     def task_waiting(self, entry: Entry, task: TaskView, *, starting: bool) -> None:
         """Note why the task waits; one that no node can take does not count as starting."""
@@ -76,33 +91,61 @@ class Watching:
         )
         entry.delivery.running(entry.node or "?", entry.attempt, entry.service)
 
-    def container_died(self, entry: Entry, task: TaskView) -> None:
-        """Ask this engine how the container ended; where that does not tell all, the swarm will in a moment."""
-        self._flight.submit(self._ask_how_it_ended, entry, task)
+    def container_died(self, entry: Entry, task: TaskView, told: EngineEvent | None) -> None:
+        """Ask how the container ended; where that does not tell all, the swarm will in a moment.
+
+        Args:
+            entry: the job.
+            task: as the swarm shows it.
+            told: the end, where it ran on another engine; this one is asked where that is None.
+        """
+        # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
+        if told is None:
+            self._flight.submit(self._ask_how_it_ended, entry, task)
+        else:
+            self._flight.submit(self._was_told, entry, task, told)
 
     @about_job
     def _ask_how_it_ended(self, entry: Entry, task: TaskView) -> None:
         assert task.container_id is not None
         try:
-            # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
             times = self._context.engine.container_times(task.container_id)
         except (TemporaryError, EngineRefused):
             times = None
+        self._died(entry, ended_here(task, times), times)
+
+    @about_job
+    def _was_told(self, entry: Entry, task: TaskView, told: EngineEvent) -> None:
+        times, logs = ContainerTimes("", told.at, oom_killed=False, exit_code=told.exit_code), None
         ended = ended_here(task, times)
-        if ended.ended and entry.stop is None:
-            self.task_ended(entry, ended, times)
+        if ended.ended:
+            # If the swarm cannot reach that node now, it will tell of the end when it can, and the output is there.
+            settings = self._context.settings
+            patience = min(_PATIENCE, settings.log_timeout)
+            frames = self._context.engine.logs(entry.service_id, None, patience)
+            logs = collect(frames, settings.log_limit)
+            if logs.status is LogStatus.UNAVAILABLE:
+                return
+        self._died(entry, ended, times, logs)
+
+    def _died(self, entry: Entry, task: TaskView, times: ContainerTimes | None, logs: Logs | None = None) -> None:
+        if task.ended and entry.stop is None:
+            self.task_ended(entry, task, times, logs)
         else:
             self._flight.look_soon()
 
-    def task_ended(self, entry: Entry, task: TaskView, times: ContainerTimes | None = None) -> None:
+    def task_ended(
+        self, entry: Entry, task: TaskView, times: ContainerTimes | None = None, logs: Logs | None = None
+    ) -> None:
         """Begin to write the end down.
 
         Args:
             entry: the job.
             task: its task, which has ended.
             times: of its container, where they are at hand.
+            logs: its output, where it is at hand.
         """
-        if self._flight.finish_by(entry, partial(self._finishing.finish, task=task, times=times)):
+        if self._flight.finish_by(entry, partial(self._finishing.finish, task=task, times=times, logs=logs)):
             self._flight.started(entry, ran=task.container_id is not None)
 
     @about_job

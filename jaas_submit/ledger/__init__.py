@@ -41,6 +41,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:changes:ID        channel one JSON object a transition
     P:changes:batch:ID  channel ids of a batch's jobs that ended; "done" at its end
     P:cancels           channel ids to cancel
+    P:ends:HOLDER       channel how containers ended (JSON), from the workers on whose nodes they ran
     P:orphaned          channel ids that may be taken over or started at once; "settling" when P:settling has something
 
 Rules that keep it right:

@@ -247,6 +247,13 @@ if tonumber(ARGV[4]) == 0 then redis.call('PUBLISH', P .. ':orphaned', id) end
 return 1
 """
 
+# ARGV: 3 a message for the holder, if there is one. Returns how many heard it.
+TELL_END: Final = """
+local holder = redis.call('HGET', job, 'holder')
+if not holder or holder == '' then return 0 end
+return redis.call('PUBLISH', P .. ':ends:' .. holder, ARGV[3])
+"""
+
 # ARGV: 3 spec, 4 queue, 5 attempt, 6 as JSON what its batch is: batch, index, copy_of, copy (the id that its copy would
 # have). A record that Redis has lost is made again for a service that exists.
 #

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import Subscription, as_text, reach
-from jaas_submit.ledger.lua_jobs import BACK_OFF, CLAIM, MOVE, RELEASE, REPORTED
+from jaas_submit.ledger.lua_jobs import BACK_OFF, CLAIM, MOVE, RELEASE, REPORTED, TELL_END
 from jaas_submit.ledger.rows import dump_attempts
 from jaas_submit.records import Attempt, Logs
 from jaas_submit.states import TERMINAL, TRANSITIONS, JobState
@@ -202,6 +202,22 @@ class WorkerPart(Base):
             for job_id in job_ids:
                 pipe.hget(self._key("job", job_id), "cancel")
             return {i: as_text(why) for i, why in zip(job_ids, pipe.execute(), strict=True) if why}
+
+    def tell_end(self, job_id: str, what: str) -> bool:
+        """Tell the worker that holds a job how its container ended.
+
+        Args:
+            job_id: the job's id.
+            what: is passed on as it is.
+
+        Returns:
+            False when nobody holds the job, or nobody listens.
+        """
+        return bool(self._run(TELL_END, job_id, what))
+
+    def ends_told(self, holder: str) -> Subscription:
+        """Return a subscription to what others tell this worker of its jobs' ends."""
+        return Subscription(self.client, self._key("ends", holder))
 
     def cancellations(self) -> Subscription:
         """Return a subscription to the ids of jobs that are to be cancelled."""

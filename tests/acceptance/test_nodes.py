@@ -14,7 +14,7 @@ from jaas_submit import Cause, Client, JobHandle, JobState
 from jaas_submit.retry_policy import Backoff, RetryPolicy
 from jaas_submit.spec import JobSpec, Resources
 from tests.acceptance.conftest import LabNodes
-from tests.support.jobs import LONG, ended, until
+from tests.support.jobs import LONG, ended, shell, until
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness
@@ -129,6 +129,26 @@ def test_the_next_attempt_goes_elsewhere_as_long_as_there_is_an_elsewhere(
     assert [(a.cause, a.exit_code) for a in result.attempts] == [(Cause.EXIT, 5)] * 4
     assert {a.node for a in result.attempts[:3]} == set(NODES)  # the fourth had no node left to go to
     assert len(witness.starts()) == 4
+
+
+def test_the_worker_on_a_jobs_node_tells_the_one_that_holds_the_job_of_its_end(
+    jaas: Installation, client: Client, nodes: LabNodes
+) -> None:
+    (holder,) = (str(worker["holder"]) for worker in jaas.ledger.workers())
+    other = jaas.worker(queue=f"{jaas.queue}-none", DOCKER_HOST=nodes.hosts[1]).start()  # it takes no job
+    with jaas.ledger.ends_told(holder) as told:
+
+        def heard() -> dict[str, object] | None:  # it may not follow its engine's events yet
+            job = client.submit(shell("echo over there; exit 3", constraints=[f"node.hostname=={NODES[1]}"]))
+            result = job.wait(LONG, check=False)
+            assert (result.exit_code, result.node, result.logs.stdout) == (3, NODES[1], "over there\n")
+            event: dict[str, object] = json.loads(told.next(1.0) or "{}")
+            assert event.get("job_id", job.id) == job.id
+            assert event.get("exit_code", 3) == 3
+            return event
+
+        eventually(heard, LONG, lambda: other.log)
+    other.stop()
 
 
 def test_a_drain_takes_a_job_to_another_node_on_the_clusters_account(

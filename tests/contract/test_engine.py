@@ -7,6 +7,7 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -411,15 +412,22 @@ def test_events_tell_of_start_end_and_removal(bench: Bench) -> None:
         return any(event.service_id in probes for event in seen)
 
     eventually(connected, 30, "the stream to be open")
-    service = bench.create()
+    service = bench.create(EXIT_4)
     task = bench.ended(service)
+    times = bench.engine.container_times(task.container_id or "")
     bench.engine.remove(service.id)
-    expected = [
-        EngineEvent("start", service.id, task.id),
-        EngineEvent("die", service.id, task.id),
-        EngineEvent("remove", service.id),
-    ]
-    eventually(lambda: [e for e in seen if e.service_id == service.id] == expected, 20, lambda: f"{expected} in {seen}")
+    names = (service.id, task.id, service.labels[LABEL_JOB], task.container_id or "")
+    expected = [EngineEvent("start", *names), EngineEvent("die", *names, 4), EngineEvent("remove", service.id)]
+
+    def without_times() -> list[EngineEvent]:
+        return [event._replace(at="") for event in seen if event.service_id == service.id]
+
+    eventually(lambda: without_times() == expected, 20, lambda: f"{expected} in {seen}")
+    died = next(event for event in seen if event.service_id == service.id and event.kind == "die")
+    told, noted = parse_time(died.at), parse_time(times.finished_at if times else "")
+    assert told is not None
+    assert noted is not None
+    assert abs(told - noted) < timedelta(seconds=10)
 
 
 # -- the swarm itself ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.names import LABEL_JOB
 from jaas_worker.engine import EngineEvent, ServiceView, TaskView
 from tests.support.fake_swarm import FakeSwarm
 
@@ -373,8 +375,16 @@ class _Events(_Handler):
 def _event(event: EngineEvent) -> dict[str, Any]:
     if event.kind == "remove":
         return {"Type": "service", "Action": "remove", "Actor": {"ID": event.service_id, "Attributes": {}}}
-    attributes = {"com.docker.swarm.service.id": event.service_id, "com.docker.swarm.task.id": event.task_id}
-    return {"Type": "container", "Action": event.kind, "Actor": {"ID": "", "Attributes": attributes}}
+    attributes = {
+        "com.docker.swarm.service.id": event.service_id,
+        LABEL_JOB: event.job_id,
+        "com.docker.swarm.task.id": event.task_id,
+    }
+    if event.exit_code is not None:
+        attributes["exitCode"] = str(event.exit_code)
+    actor = {"ID": event.container_id, "Attributes": attributes}
+    at = datetime.fromisoformat(event.at).timestamp()
+    return {"Type": "container", "Action": event.kind, "Actor": actor, "timeNano": int(1e9 * at)}
 
 
 class _Unknown(_Handler):

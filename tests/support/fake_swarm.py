@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from jaas_submit import placement
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
@@ -686,5 +686,10 @@ class FakeSwarm:
 
     def _tell(self, kind: str, service: _Service, task: _Task) -> None:
         if self._is_here(task):
+            container = task.container.id if task.container else ""
+            what: Literal["start", "die"] = "start" if kind == "start" else "die"
+            code = task.exit_code or 0 if what == "die" else None
+            job_id = service.labels.get(LABEL_JOB, "")
+            event = EngineEvent(what, service.id, task.id, job_id, container, code, self._time())
             for listener in self._listeners:
-                listener.put(EngineEvent("start" if kind == "start" else "die", service.id, task.id))
+                listener.put(event)

@@ -22,13 +22,12 @@ def stumbling(patch: pytest.MonkeyPatch, ledger: Ledger, name: str) -> threading
     Returns:
         Set when the method has been called again.
     """
-    listen, again = getattr(ledger, name), threading.Event()
+    listen, stumbled, again = getattr(ledger, name), threading.Event(), threading.Event()
 
     def stumble() -> Subscription:
-        patch.setattr(ledger, name, listen_again)
-        raise ValueError("stumbled (test)")
-
-    def listen_again() -> Subscription:
+        if not stumbled.is_set():
+            stumbled.set()
+            raise ValueError("stumbled (test)")
         again.set()
         subscription: Subscription = listen()
         return subscription

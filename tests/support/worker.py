@@ -90,7 +90,7 @@ class Installation:
             **settings,
         }
         named = {name if name.isupper() else f"JAAS_{name.upper()}": str(value) for name, value in wanted.items()}
-        return clean_env(DOCKER_HOST=self.engine_host, **named)
+        return clean_env(**{"DOCKER_HOST": self.engine_host, **named})
 
     def services(self) -> list[str]:
         """Return the names of the services that exist now."""

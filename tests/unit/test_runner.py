@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from jaas_submit.errors import EngineRefused, UnknownJob
+from jaas_submit.errors import EngineRefused, EngineUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.records import JobRecord, JobResult
 from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
+from jaas_worker.engine import EngineEvent, Frame
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 from tests.support.fake_swarm import FakeSwarm
@@ -112,7 +115,9 @@ def workers(ledger: Ledger, engine: FakeSwarm) -> Iterator[Any]:
     engine.away = False
     for worker in made:
         worker.runner.hand_over()
-        worker.runner._stopping._listen.join(PATIENCE)  # it reads from the connection that the fixture closes
+        # They read from the connection that the fixture closes.
+        worker.runner._stopping._listen.join(PATIENCE)
+        worker.runner._neighbours._thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -180,6 +185,79 @@ def test_run_timeout_counts_for_who_takes_the_job_over_while_its_node_is_down(wo
     record = second.wait_for("j", JobState.FAILED)
     assert record.last is not None
     assert record.last.cause is Cause.RUN_TIMEOUT
+
+
+# -- ends on other nodes, of which the worker there tells --------------------------------------------------------------
+
+
+def end_of(engine: FakeSwarm, worker: Worker, job_id: str, code: int) -> EngineEvent:
+    """Return what the engine of a job's node says when the container has ended there."""
+    entry = worker.runner._flight.entries[job_id]
+    task = engine.tasks_of(entry.service_id)[0]
+    return EngineEvent("die", entry.service_id, task.id, job_id, task.container_id or "", code, "2026-11-26T12:00:00Z")
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, JobState.SUCCEEDED), (3, JobState.FAILED)])
+def test_the_worker_on_the_node_tells_the_holder_and_the_swarm_need_not(
+    code: int, state: JobState, workers: Any, engine: FakeSwarm
+) -> None:
+    holder, other = workers("worker-a"), workers("worker-b")
+    delivery = holder.submit("j", constraints=("node.hostname==node2",))
+    holder.wait_for("j", JobState.RUNNING)
+    event = end_of(engine, holder, "j", code)
+
+    def told() -> bool:  # the holder may not listen yet; a message that nobody hears is lost
+        other.runner._neighbours.died_here(event)
+        return holder.ledger.get("j").state is state
+
+    eventually(told, PATIENCE, "the holder to end the job")
+    record = holder.ledger.get("j")
+    assert record.last is not None
+    assert (record.last.exit_code, record.last.node) == (code, "node2")
+    assert record.last.finished_at == datetime(2026, 11, 26, 12, tzinfo=UTC)
+    eventually(lambda: delivery.results, PATIENCE, "a report")
+
+
+def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(workers: Any, engine: FakeSwarm) -> None:
+    """The swarm cannot reach that node: it tells of the end when it can, and then the output is there."""
+    holder, other = workers("worker-a"), workers("worker-b")
+    holder.submit("j", constraints=("node.hostname==node2",))
+    holder.wait_for("j", JobState.RUNNING)
+    event, really, asked = end_of(engine, holder, "j", 0), engine.logs, threading.Event()
+
+    def unreachable(*_: object) -> Iterator[Frame]:
+        asked.set()
+        raise EngineUnavailable("reading logs: the time allowed is over")
+        yield
+
+    engine.logs = unreachable  # type: ignore[method-assign]
+
+    def told() -> bool:
+        other.runner._neighbours.died_here(event)
+        return asked.is_set()
+
+    eventually(told, PATIENCE, "the output to be asked for")
+    other.runner.hand_over()  # nothing more is told
+    assert holder.ledger.get("j").state is JobState.RUNNING
+    engine.logs = really  # type: ignore[method-assign]
+    engine.exit("j", stdout=b"at last\n")
+    holder.wait_for("j", JobState.SUCCEEDED)
+    logs = holder.ledger.logs("j", 1)
+    assert logs is not None
+    assert logs.stdout == "at last\n"
+
+
+def test_what_is_told_of_a_job_that_nobody_holds_is_of_no_consequence(worker: Worker, engine: FakeSwarm) -> None:
+    ledger = worker.ledger
+    ledger.create("waits", JobSpec(image="a"), "q")
+    assert not ledger.tell_end("unknown", "x")
+    assert not ledger.tell_end("waits", "x")
+    worker.submit("j")
+    worker.wait_for("j", JobState.RUNNING)
+    with ledger.ends_told(worker.runner.holder) as told:
+        assert ledger.tell_end("j", json.dumps({"a newer": "version's"}))
+        assert told.next(PATIENCE) == '{"a newer": "version\'s"}'
+    eventually(lambda: ledger.tell_end("j", "{}"), PATIENCE, "the worker to listen again")
 
 
 # -- services that appear late ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from jaas_submit.names import LABEL_LEDGER, LABEL_WORKER
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause
 from jaas_worker import tracker
-from jaas_worker.engine import TaskView
+from jaas_worker.engine import EngineEvent, TaskView
 from jaas_worker.entry import Entry
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.observe import StopRequest
@@ -30,6 +30,7 @@ class Heard:
     def __init__(self) -> None:
         self.tracker: Tracker
         self.told: list[tuple[str, str]] = []
+        self.others: list[str] = []
         self._changed = threading.Condition()
 
     def _tell(self, what: str, entry: Entry) -> None:
@@ -46,8 +47,11 @@ class Heard:
         self.tracker.forget(entry)
         self._tell("ended", entry)
 
-    def container_died(self, entry: Entry, task: TaskView) -> None:
-        self._tell("died", entry)
+    def container_died(self, entry: Entry, task: TaskView, told: EngineEvent | None) -> None:
+        self._tell(f"died there: {told.exit_code}" if told else "died", entry)
+
+    def died_here(self, event: EngineEvent) -> None:
+        self.others.append(event.job_id)
 
     def task_running(self, entry: Entry, task: TaskView) -> None:
         self._tell("running", entry)
@@ -228,6 +232,50 @@ def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pyte
         stage.tracker.nodes_are(nodes)
         before = stage.engine.calls["ended_tasks"]
         eventually(lambda before=before: stage.engine.calls["ended_tasks"] > before + 5, 20, "looks at ended tasks")
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def died(entry: Entry, container_id: str, code: int = 0) -> EngineEvent:
+    return EngineEvent("die", entry.service_id, "a-task", entry.job_id, container_id, code, "2026-11-26T12:00:00Z")
+
+
+def test_an_end_that_the_worker_on_its_node_tells_is_passed_on_with_what_it_tells() -> None:
+    stage = Stage(poll_interval=60, state_interval=0.01)
+    entry = stage.launch("j")
+    stage.heard.wait_for("running", "j")
+    container = stage.engine.tasks_of(entry.service_id)[0].container_id or ""
+    stage.tracker.died_elsewhere(died(entry, "of another attempt", 5))
+    stage.tracker.died_elsewhere(died(Entry("unknown", entry.delivery, service_id="unknown"), container, 6))
+    stage.tracker.died_elsewhere(died(entry, container, 7))
+    stage.heard.wait_for("died there: 7", "j")
+    stage.tracker.close()  # all that was told has been looked at
+    assert not {"died", "died there: 5", "died there: 6", "ended"} & {what for what, _ in stage.heard.told}
+    stage.engine.close()
+
+
+def test_where_much_happens_it_is_left_to_the_swarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(poll_interval=0.01, state_interval=0.01)
+    entries = [stage.launch(f"j{number}") for number in range(8)]
+    for entry in entries:
+        stage.heard.wait_for("running", entry.job_id)
+    stage.tracker.died_elsewhere(died(entries[0], stage.engine.tasks_of(entries[0].service_id)[0].container_id or ""))
+    monkeypatch.setattr("jaas_worker.tracker._FRESH_FOR", 0.0)
+    eventually(lambda: not stage.tracker._fresh, 20, "nothing to be new any more")
+    last = entries[-1]
+    stage.tracker.died_elsewhere(died(last, stage.engine.tasks_of(last.service_id)[0].container_id or ""))
+    stage.heard.wait_for("died there: 0", last.job_id)
+    assert ("died there: 0", entries[0].job_id) not in stage.heard.told
+    stage.tracker.close()
+    stage.engine.close()
+
+
+def test_the_end_of_a_container_that_nobody_here_watches_is_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(poll_interval=60, state_interval=600)
+    entry = stage.launch("theirs")
+    stage.tracker.forget(entry)
+    stage.engine.exit("theirs")
+    eventually(lambda: stage.heard.others == ["theirs"], 20, "the end to be passed on")
     stage.tracker.close()
     stage.engine.close()
 

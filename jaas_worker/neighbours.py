@@ -1,0 +1,78 @@
+"""Ends of containers, passed on between workers: the engine that ran one knows of it before the swarm does.
+
+The swarm hands what its nodes report to the managers in batches, ten a second (moby/swarmkit, manager/dispatcher,
+``maxBatchInterval``). So a worker that hears of the end of a container whose job another worker holds tells that one
+what its engine says. Nothing depends on it: what gets lost here, the other worker learns from the swarm.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+
+from jaas_submit.errors import TemporaryError
+from jaas_worker.context import Context
+from jaas_worker.engine import EngineEvent
+from jaas_worker.inflight import InFlight
+from jaas_worker.listening import listen
+from jaas_worker.tracker import Tracker
+
+__all__ = ["Neighbours"]
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 2
+"""Ends that are passed on at the same time. Where there are more the cluster is busy, and the swarm's word will do."""
+
+
+class Neighbours:
+    """This worker's part in it: it tells, and it is told.
+
+    Args:
+        context: the worker.
+        flight: its threads.
+        tracker: learns what this worker is told.
+    """
+
+    def __init__(self, context: Context, flight: InFlight, tracker: Tracker) -> None:
+        self._context = context
+        self._flight = flight
+        self._tracker = tracker
+        self._telling = threading.Semaphore(_AT_ONCE)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="jaas-neighbours", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no longer; the thread ends within a second and is not waited for."""
+        self._closed.set()
+
+    def died_here(self, event: EngineEvent) -> None:
+        """Have the worker that holds the job told, if there is one; returns at once.
+
+        Args:
+            event: the end of a container of which this worker does not know.
+        """
+        if event.job_id and self._telling.acquire(blocking=False):
+            self._flight.submit(self._tell, event)
+
+    def _tell(self, event: EngineEvent) -> None:
+        try:
+            self._context.ledger.tell_end(event.job_id, json.dumps(event._asdict()))
+        except TemporaryError as error:
+            logger.debug("job %s: its end could not be passed on: %s", event.job_id, error)
+        finally:
+            self._telling.release()
+
+    def _listen(self) -> None:
+        ledger, holder = self._context.ledger, self._context.holder
+        listen("ends", lambda: ledger.ends_told(holder), self._told, self._closed)
+
+    def _told(self, text: str) -> None:
+        found = json.loads(text)
+        event = EngineEvent(**{name: found[name] for name in EngineEvent._fields})
+        self._tracker.died_elsewhere(event)
