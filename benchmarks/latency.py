@@ -71,8 +71,8 @@ class _Latency:
         "One job at a time, which sleeps for a moment and prints one line; 1.5 s between two of them.",
         "A service counts as created when the engine's event says so, a container as ended when its engine does; "
         "all clocks are one machine's.",
-        "The swarm itself passes a task's end on in batches, ten a second: 50 ms of the median and 100 ms of the "
-        "worst case are its own, on every node.",
+        "The swarm itself passes a task's end on in batches, ten a second: where no worker is on the job's node, 50 ms "
+        "of the median and 100 ms of the worst case are its own.",
     )
 
     def run(self, options: Options) -> list[Row]:

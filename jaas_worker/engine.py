@@ -77,7 +77,7 @@ class Frame(NamedTuple):
 
 
 class ContainerTimes(NamedTuple):
-    """When a container on this very engine started and ended (RFC 3339), whether for lack of memory, and how."""
+    """When a container started and ended (RFC 3339), whether for lack of memory, and how, as its engine says."""
 
     started_at: str
     finished_at: str
@@ -87,7 +87,7 @@ class ContainerTimes(NamedTuple):
 
 
 class EngineEvent(NamedTuple):
-    """A container's start or end on this engine, or a service's removal anywhere in the swarm."""
+    """A container's start or end on an engine, or a service's removal anywhere in the swarm, as the engine tells it."""
 
     kind: Literal["start", "die", "remove"]
     service_id: str
@@ -96,9 +96,9 @@ class EngineEvent(NamedTuple):
     """Which job the container says it belongs to; empty where it is no job of jaas."""
     container_id: str = ""
     exit_code: int | None = None
-    """Of a container that has ended."""
+    """Of a container that has ended; its output is complete then."""
     at: str = ""
-    """When it started or ended (RFC 3339)."""
+    """When the engine told it (RFC 3339)."""
 
 
 class ResolvedImage(NamedTuple):

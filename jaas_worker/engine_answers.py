@@ -213,12 +213,13 @@ def event_in(item: dict[str, Any]) -> EngineEvent | None:
     service = attributes.get("com.docker.swarm.service.id")
     if not service or kind not in {"start", "die"}:
         return None
+    code, at = attributes.get("exitCode", ""), item.get("timeNano")
     return EngineEvent(
         kind,
         service,
         attributes.get("com.docker.swarm.task.id", ""),
         attributes.get(LABEL_JOB, ""),
         actor.get("ID", ""),
-        int(attributes["exitCode"]) if kind == "die" else None,
-        datetime.fromtimestamp(item["timeNano"] / 1e9, UTC).isoformat(),
+        int(code) if kind == "die" and code.isdecimal() else None,
+        datetime.fromtimestamp(at / 1e9, UTC).isoformat() if at else "",
     )

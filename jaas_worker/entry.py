@@ -85,6 +85,8 @@ class Entry:
     """Selects the services of the worker that asked for this one; empty where it has no such label."""
     node: str | None = None
     started_at: datetime | None = None
+    began: str = ""
+    """When the container started, by an event of this worker's engine (RFC 3339); empty where none has told."""
     labels: dict[str, str] = field(default_factory=dict)
     """What it is in its batch, for the service's labels; empty where it is in none."""
     has_config: bool = False

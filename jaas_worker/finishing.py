@@ -13,7 +13,7 @@ import time
 from functools import partial
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
-from jaas_submit.records import Attempt, CapturedOutput, JobResult, Logs, LogStatus, Outcome
+from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, Logs, LogStatus, Outcome
 from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
 from jaas_worker.engine import ContainerTimes, TaskView
@@ -117,7 +117,8 @@ class Finishing:
                 return
         failpoint("finish.before")
         ledger, holder = self._context.ledger, self._context.holder
-        if not ledger.finish(entry.job_id, holder, attempts, logs, output, late=entry.late):
+        record = ledger.finish(entry.job_id, holder, attempts, logs, output, late=entry.late)
+        if record is None:
             self._flight.taken_away(entry)
             return
         failpoint("finish.after")
@@ -125,7 +126,7 @@ class Finishing:
         self._remove_service(entry)
         failpoint("remove.after")
         # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
-        self._flight.run(partial(self.report, logs=logs), entry)
+        self._flight.run(partial(self.report, record=record, logs=logs), entry)
 
     def _tell_end(self, entry: Entry, attempt: Attempt, *, retried: bool) -> None:
         """Count and trace an attempt whose end is in the ledger."""
@@ -221,14 +222,15 @@ class Finishing:
         else:
             remove()
 
-    def report(self, entry: Entry, logs: Logs | None = None) -> None:
+    def report(self, entry: Entry, record: JobRecord | None = None, logs: Logs | None = None) -> None:
         """Bring the result of a job that has ended to Celery.
 
         Args:
             entry: the job.
+            record: its record after its end, which nothing changes any more, where it is at hand.
             logs: the last attempt's output, where it is at hand.
         """
-        record = self._context.ledger.get(entry.job_id)
+        record = record or self._context.ledger.get(entry.job_id)
         last = record.last
         if logs is None and last is not None:
             logs = self._context.ledger.logs(entry.job_id, last.number)

@@ -85,7 +85,7 @@ class Launching:
         if claim.action in _NOT_OURS:
             self._flight.drop(entry)
             return
-        record = ledger.get(entry.job_id)
+        record = claim.record or ledger.get(entry.job_id)
         if record.newer and claim.action is not ClaimAction.REPLAY and claim.state != JobState.QUEUED:
             self._leave(entry)
             return

@@ -32,11 +32,12 @@ def listen(
         subscribe: makes the subscription, anew after each outage.
         hear: is called with each message.
         closed: set when there is nothing more to hear.
-        missed: is called after an outage: there may have been messages.
+        missed: is called when the subscription stands, also after an outage: there may have been messages before.
     """
     while not closed.is_set():
         try:
             with subscribe() as notices:
+                missed()
                 while not closed.is_set():
                     if notice := notices.next(_AGAIN):
                         hear(notice)
@@ -44,5 +45,4 @@ def listen(
             logger.debug("listening for %s: %s", what, error)
         except Exception:  # whatever it was, the next one may be heard
             logger.exception("listening for %s failed", what, extra=action(Action.STEP_FAILED))
-        missed()
         closed.wait(_AGAIN)

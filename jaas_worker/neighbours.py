@@ -1,8 +1,8 @@
 """Ends of containers, passed on between workers: the engine that ran one knows of it before the swarm does.
 
 The swarm hands what its nodes report to the managers in batches, ten a second (moby/swarmkit, manager/dispatcher,
-``maxBatchInterval``). So a worker that hears of the end of a container whose job another worker holds tells that one
-what its engine says. Nothing depends on it: what gets lost here, the other worker learns from the swarm.
+``maxBatchInterval``). So a worker that hears of the end of a container whose job another worker holds passes the event
+on to that one. Nothing depends on it: what gets lost here, the other worker learns from the swarm.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import json
 import logging
 import threading
 
+from pydantic import TypeAdapter
+
 from jaas_submit.errors import TemporaryError
 from jaas_worker.context import Context
 from jaas_worker.engine import EngineEvent
 from jaas_worker.inflight import InFlight
 from jaas_worker.listening import listen
+from jaas_worker.observe import parse_time
 from jaas_worker.tracker import Tracker
 
 __all__ = ["Neighbours"]
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 2
-"""Ends that are passed on at the same time. Where there are more the cluster is busy, and the swarm's word will do."""
+_EVENT = TypeAdapter(EngineEvent)
 
 
 class Neighbours:
@@ -39,7 +41,9 @@ class Neighbours:
         self._context = context
         self._flight = flight
         self._tracker = tracker
-        self._telling = threading.Semaphore(_AT_ONCE)
+        # One at a time: where there are more the cluster is busy, and the swarm's word will do. Redis may let this one
+        # wait, and a worker with a single thread needs that for its own jobs.
+        self._telling = threading.Semaphore(1 if context.settings.finish_threads > 1 else 0)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="jaas-neighbours", daemon=True)
 
@@ -57,7 +61,7 @@ class Neighbours:
         Args:
             event: the end of a container of which this worker does not know.
         """
-        if event.job_id and self._telling.acquire(blocking=False):
+        if event.job_id and event.exit_code is not None and self._telling.acquire(blocking=False):
             self._flight.submit(self._tell, event)
 
     def _tell(self, event: EngineEvent) -> None:
@@ -73,6 +77,11 @@ class Neighbours:
         listen("ends", lambda: ledger.ends_told(holder), self._told, self._closed)
 
     def _told(self, text: str) -> None:
-        found = json.loads(text)
-        event = EngineEvent(**{name: found[name] for name in EngineEvent._fields})
+        try:
+            found = json.loads(text)
+            event = _EVENT.validate_python({name: found[name] for name in EngineEvent._fields})
+            parse_time(event.at)
+        except (ValueError, TypeError, KeyError) as error:  # another version's
+            logger.debug("what was told of an end cannot be read: %s", type(error).__name__)
+            return
         self._tracker.died_elsewhere(event)

@@ -102,15 +102,15 @@ def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
 
 
 def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
-    """Return the task as the swarm will show it in a moment, when its container has ended on this very engine.
+    """Return the task as the swarm will show it in a moment, when its engine says that its container has ended.
 
     Only what has ended by itself. A task that the swarm wants to end is the swarm's to judge (it says so in ``desired``
     before it stops the container), and so is a container that could not be started, or that somebody killed: an engine
-    that shuts down, lack of memory, a health check.
+    that shuts down, or lack of memory. One with a health check is the swarm's as well, but that is the caller's to say.
 
     Args:
         task: as the swarm shows it now; read after the container's end was heard of.
-        times: of its container; None when it did not run on this engine.
+        times: of its container; None when they are not known.
     """
     if task.desired != "running" or task.state not in {"starting", "running"}:
         return task
@@ -148,7 +148,7 @@ def outcome_of(
         task: its task, in an ended state.
         node: host name of the task's node, where known.
         started_at: when the container was first seen running; None when nobody saw it.
-        times: the container's own times, where this engine ran it.
+        times: the container's own times, where its engine has told them.
         stop: set when jaas had it stopped.
         node_back: when the swarm last heard of the task's node anew (RFC 3339); asked for by ``asks_for_engine``.
         memory_limit: the attempt's limit in bytes; None where it had none.

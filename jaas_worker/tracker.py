@@ -7,9 +7,9 @@ Four sources, from cheap to thorough:
 * ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
 * ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
 * the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
-  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked, and on other nodes the worker
-  there asks its engine and tells (``neighbours.py``). In a swarm of one node these events tell of every container's
-  end, and ended tasks are looked at rarely.
+  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked, and the worker on another node
+  passes its engine's event on (``neighbours.py``). In a swarm of one node these events tell of every container's end,
+  and ended tasks are looked at rarely.
 
 A list costs the engine a look at every task there is, and this worker the reading of every task of its own: the pauses
 between lists grow with what the last one took. Lists are filtered by the label of the worker that asked for the
@@ -23,7 +23,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
 from jaas_worker.engine import Engine, EngineEvent, TaskView
@@ -87,13 +87,14 @@ class Listener(Protocol):
     def task_ended(self, entry: Entry, task: TaskView) -> None:
         """The attempt's task has ended."""
 
-    def container_died(self, entry: Entry, task: TaskView, told: EngineEvent | None) -> None:
+    def container_died(self, entry: Entry, task: TaskView, event: EngineEvent, *, here: bool) -> None:
         """The attempt's container has ended, and the swarm does not say so yet.
 
         Args:
             entry: the job.
             task: as the swarm shows it.
-            told: the end, as the worker on its node has told it; None: it ran on this engine.
+            event: the end, as the container's engine tells it.
+            here: it ran on this engine; else the worker on its node has passed the event on.
         """
 
     def died_here(self, event: EngineEvent) -> None:
@@ -115,6 +116,11 @@ class Listener(Protocol):
         """About once a second: look at what is overdue."""
 
 
+class _Death(NamedTuple):
+    event: EngineEvent
+    here: bool
+
+
 class Tracker:
     """Watches the services of the entries given to it.
 
@@ -132,12 +138,12 @@ class Tracker:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._labels: Counter[str] = Counter()  # what the lists are filtered by, and for how many entries
-        self._died: deque[str] = deque()  # services whose container has ended, by the events of the engine it ran on
-        self._told: dict[str, EngineEvent] = {}  # of those on other engines: what the worker there tells
+        self._died: deque[_Death] = deque()  # what is to be looked at
         self._fresh: dict[str, float] = {}  # service -> when something happened to it, by the monotonic clock
         self._listed_in = 0.0  # seconds that the last list of all tasks took
         self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
-        self._own_node = ""  # whose events are followed; empty while none are
+        self._node_id = ""  # this engine's
+        self._own_node = ""  # the same while its events are followed, else empty
         self._unsettled_until = 0.0
         self._wake = threading.Event()
         self._closed = False
@@ -183,7 +189,6 @@ class Tracker:
                 if not self._labels[label]:
                     del self._labels[label]
                 self._fresh.pop(entry.service_id, None)
-                self._told.pop(entry.service_id, None)
 
     def nodes_are(self, nodes: Iterable[str]) -> None:
         """Learn which nodes the swarm has.
@@ -203,12 +208,9 @@ class Tracker:
         Args:
             event: of its engine; a service that is not watched is ignored.
         """
-        with self._lock:
-            if event.service_id not in self._entries or len(self._fresh) > _FEW:
-                return
-            self._told[event.service_id] = event
-        self._died.append(event.service_id)
-        self._wake.set()
+        if event.service_id in self._entries and len(self._fresh) <= _FEW:
+            self._died.append(_Death(event, here=False))
+            self._wake.set()
 
     def _alone(self) -> bool:
         """Return whether every container's end is among the events that are followed."""
@@ -270,18 +272,22 @@ class Tracker:
 
     def _see_died(self) -> None:
         """Look at services whose container has ended, of which the swarm may not know yet."""
-        died = [self._died.popleft() for _ in range(min(len(self._died), _SOME))]
+        deaths = [self._died.popleft() for _ in range(min(len(self._died), _SOME))]
+        died = {death.event.service_id: death for death in deaths}
         tracked = [service_id for service_id in died if service_id in self._entries]
         for service_id, tasks in _by_service(self._engine.tasks_of(*tracked) if tracked else ()).items():
             entry, task = self._entries.get(service_id), attempt_task(tasks)
             if not entry or not task:
                 continue
-            told = self._told.pop(service_id, None)
+            event, here = died[service_id]
+            here = here or task.node_id == self._node_id  # where several workers share an engine
             if task.ended:
                 self._tell(entry, task)
-            elif entry.stop is None and task.container_id and (told is None or told.container_id == task.container_id):
+            elif entry.stop is None and task.container_id == event.container_id and (here or task.state == "running"):
+                # Of a task that is not shown as running yet the swarm hands out no output: none, and no error. Source:
+                # moby/swarmkit, manager/logbroker/subscription.go, match.
                 with about(entry):
-                    self._listener.container_died(entry, task, told)
+                    self._listener.container_died(entry, task, event, here=here)
             else:
                 self.look_soon()
                 self._tell(entry, task)
@@ -375,23 +381,25 @@ class Tracker:
     def _follow_events(self) -> None:
         while not self._closed:
             try:
-                own_node = self._engine.info().node_id
+                self._node_id = self._engine.info().node_id
                 for event in self._engine.events():
-                    self._own_node = own_node
+                    self._own_node = self._node_id
                     if self._closed:
                         return
-                    if event.service_id not in self._entries:
+                    entry = self._entries.get(event.service_id)
+                    if entry is None:
                         if event.kind == "die" and len(self._fresh) <= _FEW:
                             self._listener.died_here(event)
                         continue
                     if event.kind == "start":  # seen in the next round, which is due in a moment
+                        entry.began = event.at
                         self._is_fresh(event.service_id)
                         continue
                     if event.kind == "die":
                         self._is_fresh(event.service_id)
                         if len(self._fresh) > _FEW and not self._alone():
                             continue
-                        self._died.append(event.service_id)
+                        self._died.append(_Death(event, here=True))
                     self._wake.set()
             except (EngineUnavailable, EngineRefused) as error:
                 logger.debug("no events from the engine: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from functools import partial
 from typing import Any
@@ -52,6 +53,8 @@ class Watching:
         self._context = context
         self._flight = flight
         self._finishing = finishing
+        # A node that cannot be reached just now must not keep all threads waiting for its containers' output.
+        self._reading = threading.Semaphore(max(context.settings.finish_threads // 4, 1))
         self.tick = stopping.tick
         self.died_here = neighbours.died_here
 
@@ -91,19 +94,26 @@ class Watching:
         )
         entry.delivery.running(entry.node or "?", entry.attempt, entry.service)
 
-    def container_died(self, entry: Entry, task: TaskView, told: EngineEvent | None) -> None:
-        """Ask how the container ended; where that does not tell all, the swarm will in a moment.
+    def container_died(self, entry: Entry, task: TaskView, event: EngineEvent, *, here: bool) -> None:
+        """Begin to write the end down, or leave it to the swarm where that has to judge it.
 
         Args:
             entry: the job.
             task: as the swarm shows it.
-            told: the end, where it ran on another engine; this one is asked where that is None.
+            event: the end, as the container's engine tells it.
+            here: it ran on this engine.
         """
-        # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
-        if told is None:
-            self._flight.submit(self._ask_how_it_ended, entry, task)
+        if entry.spec is None or entry.spec.healthcheck:
+            self._flight.look_soon()  # the swarm may have stopped it for its health
+        elif not here:
+            if self._reading.acquire(blocking=False):  # else the swarm's word will do
+                self._flight.submit(self._was_told, entry, task, event)
+        elif event.exit_code == 0 and entry.began:  # else only the engine knows whether there was too little memory
+            times = ContainerTimes(entry.began, event.at, oom_killed=False, exit_code=0)
+            self._died(entry, ended_here(task, times), times)
         else:
-            self._flight.submit(self._was_told, entry, task, told)
+            # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
+            self._flight.submit(self._ask_how_it_ended, entry, task)
 
     @about_job
     def _ask_how_it_ended(self, entry: Entry, task: TaskView) -> None:
@@ -116,7 +126,14 @@ class Watching:
 
     @about_job
     def _was_told(self, entry: Entry, task: TaskView, told: EngineEvent) -> None:
-        times, logs = ContainerTimes("", told.at, oom_killed=False, exit_code=told.exit_code), None
+        try:
+            if entry.phase is Phase.TRACKED and entry.stop is None:
+                self._believe(entry, task, told)
+        finally:
+            self._reading.release()
+
+    def _believe(self, entry: Entry, task: TaskView, told: EngineEvent) -> None:
+        times, logs = ContainerTimes(task.timestamp, told.at, oom_killed=False, exit_code=told.exit_code), None
         ended = ended_here(task, times)
         if ended.ended:
             # If the swarm cannot reach that node now, it will tell of the end when it can, and the output is there.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BACK_OFF", "CANCEL", "CLAIM", "CREATE", "MOVE", "OVERDUE", "RELEASE", "REPORTED", "RESTORE"]
+__all__ = ["BACK_OFF", "CANCEL", "CLAIM", "CREATE", "MOVE", "OVERDUE", "RELEASE", "REPORTED", "RESTORE", "TELL_END"]
 
 # ARGV, after the prefix and for each of any number of jobs: id, spec, queue, task_id, message, key, seconds the key
 # holds, seconds until it has to be looked at if nobody has claimed it (0: never), as JSON or empty: fields, batch,
@@ -95,7 +95,7 @@ end
 return answers
 """
 
-# ARGV: 3 holder. Returns {action, state of the record before the claim}.
+# ARGV: 3 holder. Returns {action, state of the record before the claim, the record where the holder has the job now}.
 CLAIM: Final = """
 local r = redis.call('HMGET', job, 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
 local state, owner = r[1], r[2]
@@ -117,36 +117,38 @@ end
 -- A holder without a lease (it ran out just now) must still be found by the next reap.
 redis.call('ZADD', P .. ':holders', 'NX', now, ARGV[3])
 hold(ARGV[3])
-if terminal then return {'replay', state} end
+if terminal then return {'replay', state, redis.call('HGETALL', job)} end
 if state == 'QUEUED' then
   redis.call('HSET', job, 'attempt', 1)
   redis.call('HSETNX', job, 'attempts', '[]')
   redis.call('ZREM', P .. ':deadlines', id)
   move('QUEUED', 'LAUNCHING')
-  return {'launch', state}
+  return {'launch', state, redis.call('HGETALL', job)}
 end
 if state == 'BACKOFF' then
   redis.call('HINCRBY', job, 'attempt', 1)
   redis.call('HDEL', job, 'node', 'started_at', 'due_at')
   redis.call('ZREM', P .. ':due', id)
   move('BACKOFF', 'LAUNCHING')
-  return {'launch', state}
+  return {'launch', state, redis.call('HGETALL', job)}
 end
 if state == 'WAITING' then
   -- A message cannot start what waits for others.
   unhold(ARGV[3])
   return {'early', state}
 end
-return {'adopt', state}
+return {'adopt', state, redis.call('HGETALL', job)}
 """
 
 # ARGV: 3 holder, 4 from states (comma-separated), 5 to, 6 detail, 7 log key, 8 log, 9 ttl, then field, value, ...
-# Returns {1, state} when done, {0, state, holder, attempts if the job has a copy} when the record is not as expected.
+# Returns {1, the record if it has ended} when done, {0, state, holder, attempts if the job has a copy, the record if it
+# is in that state with that holder} when it is not as expected.
 MOVE: Final = """
 local r = redis.call('HMGET', job, 'state', 'holder', 'copied_by')
 if not r[1] then return {0, '', '', ''} end
 if r[2] ~= ARGV[3] or not string.find(',' .. ARGV[4] .. ',', ',' .. r[1] .. ',', 1, true) then
-  return {0, r[1], r[2], r[3] and redis.call('HGET', job, 'attempts') or ''}
+  local same = r[1] == ARGV[5] and r[2] == ARGV[3]
+  return {0, r[1], r[2], r[3] and redis.call('HGET', job, 'attempts') or '', same and redis.call('HGETALL', job) or nil}
 end
 for i = 10, #ARGV, 2 do redis.call('HSET', job, ARGV[i], ARGV[i + 1]) end
 if ARGV[7] ~= '' then redis.call('SET', ARGV[7], ARGV[8], 'EX', ARGV[9]) end
@@ -155,7 +157,7 @@ if r[1] ~= ARGV[5] then
 else
   redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = r[1], detail = ARGV[6]}))
 end
-return {1, ARGV[5], r[2]}
+return {1, ENDED[ARGV[5]] and redis.call('HGETALL', job) or nil}
 """
 
 # ARGV: 3 holder, 4 from states, 5 delay in seconds, 6 detail, 7 log key, 8 log, 9 ttl, 10 attempts, 11 whether the

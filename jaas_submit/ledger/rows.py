@@ -15,7 +15,7 @@ from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState, read_as
 from jaas_submit.tracing import TRACEPARENT
 
-__all__ = ["cancelled", "dump_attempts", "parse_batch", "parse_record"]
+__all__ = ["cancelled", "dump_attempts", "parse_batch", "parse_record", "parse_row"]
 
 
 def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
@@ -60,6 +60,11 @@ def parse_record(job_id: str, row: dict[bytes, bytes]) -> JobRecord:
         replay_of=fields.get("replay_of", ""),
         replayed_by=fields.get("replayed_by", ""),
     )
+
+
+def parse_row(job_id: str, row: Sequence[bytes]) -> JobRecord:
+    """Return the record that a hash holds, as a script returns one: names and values in turns."""
+    return parse_record(job_id, dict(zip(row[::2], row[1::2], strict=True)))
 
 
 def parse_batch(batch_id: str, row: Mapping[Any, Any]) -> BatchRecord:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any
 
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.lua_jobs import BACK_OFF, CLAIM, MOVE, RELEASE, REPORTED, TELL_END
-from jaas_submit.ledger.rows import dump_attempts
-from jaas_submit.records import Attempt, Logs
+from jaas_submit.ledger.rows import dump_attempts, parse_row
+from jaas_submit.records import Attempt, JobRecord, Logs
 from jaas_submit.states import TERMINAL, TRANSITIONS, JobState
 
 __all__ = ["Claim", "ClaimAction", "WorkerPart"]
@@ -29,11 +30,16 @@ class ClaimAction(StrEnum):
     UNKNOWN = "unknown"  # there is no record
 
 
-class Claim(NamedTuple):
-    """Answer to a claim: what to do, and the state the record was in."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Answer to a claim."""
 
     action: ClaimAction
+    """What to do."""
     state: str
+    """The record's, before the claim."""
+    record: JobRecord | None = field(default=None, compare=False, repr=False)
+    """After the claim, where the worker has the job now."""
 
 
 class WorkerPart(Base):
@@ -46,8 +52,8 @@ class WorkerPart(Base):
             job_id: the job's id.
             holder: this worker process; its lease must be live (``renew``).
         """
-        action, state = self._run(CLAIM, job_id, holder)
-        return Claim(ClaimAction(as_text(action)), as_text(state))
+        action, state, *row = self._run(CLAIM, job_id, holder)
+        return Claim(ClaimAction(as_text(action)), as_text(state), parse_row(job_id, row[0]) if row else None)
 
     def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: object) -> bool:
         """Move a job that this worker holds to another state (or update fields within its state).
@@ -62,7 +68,7 @@ class WorkerPart(Base):
         Returns:
             False when the record has another holder or is in a state that does not lead there: the caller drops it.
         """
-        return self._moved(job_id, holder, to, detail, fields)
+        return bool(self._move(job_id, holder, to, detail, fields)[0])
 
     def finish(
         self,
@@ -73,7 +79,7 @@ class WorkerPart(Base):
         output: str | None = None,
         *,
         late: bool = False,
-    ) -> bool:
+    ) -> JobRecord | None:
         """Write the outcome of a job that this worker holds: state, attempts and logs in one step.
 
         Args:
@@ -85,7 +91,7 @@ class WorkerPart(Base):
             late: the attempt's service may yet appear, as a request for it may still be on its way.
 
         Returns:
-            False when the record has another holder or has ended already: the caller drops it.
+            The record as it is now; None when it has another holder or has ended already: the caller drops it.
         """
         last = attempts[-1]
         fields: dict[str, object] = {"attempts": dump_attempts(attempts), "detail": last.reason}
@@ -97,7 +103,14 @@ class WorkerPart(Base):
             fields["output"] = output
         if late:
             fields["late"] = 1
-        return self._moved(job_id, holder, last.state, last.reason, fields, logs, last.number)
+        done, *answer = self._move(job_id, holder, last.state, last.reason, fields, logs, last.number)
+        if not done:
+            # The reply to our own call may have been lost and the script sent again: besides the holder only the job's
+            # copy writes an end, and that has other attempts.
+            state, owner, theirs = map(as_text, answer[:3])
+            if (state, owner) != (last.state, holder) or theirs not in {"", fields["attempts"]}:
+                return None
+        return parse_row(job_id, answer[-1])
 
     def back_off(
         self,
@@ -136,7 +149,7 @@ class WorkerPart(Base):
         why = {2: as_text(answer[-1]), 3: "it has no copy"}.get(answer[0], "")
         return answer[0] == 1, why
 
-    def _moved(
+    def _move(
         self,
         job_id: str,
         holder: str,
@@ -145,21 +158,17 @@ class WorkerPart(Base):
         fields: dict[str, object],
         logs: Logs | None = None,
         attempt: int = 0,
-    ) -> bool:
+    ) -> list[Any]:
+        """Return the answer of the script: whether it was done, and what else it has to say."""
         sources = [state for state, targets in TRANSITIONS.items() if to in targets or (state is to not in TERMINAL)]
         fields = {"detail": detail, **fields}
         pairs = [item for pair in fields.items() for item in pair]
         log_key = self._key("log", job_id, attempt) if logs is not None else ""
         packed = logs.pack() if logs is not None else b""
-        done, *answer = self._run(
+        answer: list[Any] = self._run(
             MOVE, job_id, holder, ",".join(sources), str(to), detail, log_key, packed, self.ttl, *pairs
         )
-        if not done and to in TERMINAL:
-            # The reply to our own finish may have been lost and the script sent again: besides the holder only the
-            # job's copy writes an end, and that has other attempts.
-            state, owner, theirs = map(as_text, answer)
-            return (state, owner) == (to, holder) and theirs in {"", fields["attempts"]}
-        return bool(done)
+        return answer
 
     def reported(self, job_id: str, holder: str) -> bool:
         """Note that the outcome has reached Celery; the holder lets go of the job, and the record starts to expire."""

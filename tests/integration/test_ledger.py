@@ -310,7 +310,7 @@ def test_a_move_is_allowed_as_the_transitions_say(ledger: Ledger, a: str, state:
 def test_a_job_ends_as_the_transitions_say(ledger: Ledger, a: str, state: JobState, outcome: JobState) -> None:
     bring(ledger, "j", a, state)
     allowed = outcome in TRANSITIONS[state]
-    assert ledger.finish("j", a, [attempt(outcome)]) is allowed
+    assert bool(ledger.finish("j", a, [attempt(outcome)])) is allowed
     assert ledger.get("j").state is (outcome if allowed else state)
 
 
@@ -330,7 +330,7 @@ def test_a_worker_that_lost_a_job_cannot_write_to_it(ledger: Ledger, a: str, b: 
     crash(ledger, a)
     ledger.claim("j", b)
     before = ledger.get("j")
-    assert write(ledger, a) is False
+    assert not write(ledger, a)
     assert ledger.get("j") == before
     assert ledger.logs("j", 1) is None
     assert ledger.orphans(0) == []
@@ -341,7 +341,7 @@ def test_nor_can_one_after_the_job_was_given_up(ledger: Ledger, a: str, write: A
     bring(ledger, "j", a, PENDING)
     ledger.release("j", a)
     before = ledger.get("j")
-    assert write(ledger, a) is False
+    assert not write(ledger, a)
     assert ledger.get("j") == before
 
 

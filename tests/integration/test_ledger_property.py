@@ -29,6 +29,8 @@ from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
 
 JOBS = ["j0", "j1", "j2"]
 WORKERS = ["w0", "w1", "w2"]
+HELD_THEN = {ClaimAction.LAUNCH, ClaimAction.ADOPT, ClaimAction.REPLAY}
+"""Answers to a claim after which the worker has the job."""
 SPEC = JobSpec(image="a")
 FOR_EVER = 3600.0
 """Seconds that no example lives to see the end of."""
@@ -256,10 +258,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(job_id=jobs, name=workers, lost_reply=lost_reply)
     def claim(self, job_id: str, name: str, lost_reply: bool) -> None:
         worker = self.worker(name, job_id)
-        action, _ = self.both(
-            lost_reply, "claim", job_id, worker, real=lambda: tuple(self.ledger.claim(job_id, worker))
-        )
-        if action in {ClaimAction.LAUNCH, ClaimAction.ADOPT, ClaimAction.REPLAY}:
+
+        def claim() -> tuple[ClaimAction, str]:
+            answer = self.ledger.claim(job_id, worker)
+            assert answer.record is None or answer.record == self.ledger.get(job_id)
+            assert (answer.record is None) == (answer.action not in HELD_THEN)
+            return answer.action, answer.state
+
+        action, _ = self.both(lost_reply, "claim", job_id, worker, real=claim)
+        if action in HELD_THEN:
             # Nobody else may be at it who has been alive all the time.
             assert self.granted.get(job_id) in {None, worker}
             if worker in self.model.live:
@@ -279,9 +286,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, job_id: str, name: str, outcome: JobState, lost_reply: bool) -> None:
         worker = self.worker(name, job_id)
         attempts = self.model.jobs.get(job_id, Job()).attempt_ended(outcome)
-        self.both(
-            lost_reply, "finish", job_id, worker, attempts, real=lambda: self.ledger.finish(job_id, worker, attempts)
-        )
+
+        def finish() -> bool:
+            record = self.ledger.finish(job_id, worker, attempts)
+            assert record is None or record == self.ledger.get(job_id)
+            return record is not None
+
+        self.both(lost_reply, "finish", job_id, worker, attempts, real=finish)
 
     @rule(job_id=jobs, name=workers, due=st.booleans(), lost_reply=lost_reply)
     def back_off(self, job_id: str, name: str, due: bool, lost_reply: bool) -> None:
@@ -436,7 +447,7 @@ class LedgerMachine(RuleBasedStateMachine):
             claim = self.ledger.claim(job_id, "last")
             record = self.ledger.get(job_id)
             attempts = (*record.attempts, Attempt(number=record.attempt, state=FAILED, cause=Cause.EXIT))
-            assert claim.action in {ClaimAction.LAUNCH, ClaimAction.ADOPT, ClaimAction.REPLAY}
+            assert claim.action in HELD_THEN
             assert (claim.action is ClaimAction.REPLAY) or self.ledger.finish(job_id, "last", attempts)
             assert self.ledger.reported(job_id, "last")
         for record in self.ledger.find(JOBS):

@@ -89,6 +89,11 @@ class _Task:
     container: _Container | None = None
     exit_code: int | None = None
 
+    @property
+    def runs_or_ran(self) -> bool:
+        """Whether the swarm hands its output out (moby/swarmkit, manager/logbroker/subscription.go, match)."""
+        return self.state == "running" or self.state in ENDED_STATES
+
     def view(self) -> TaskView:
         return TaskView(
             id=self.id,
@@ -477,7 +482,8 @@ class FakeSwarm:
             for task in service.tasks:
                 if task.node and not task.node.up:
                     raise EngineUnavailable("reading logs: the time allowed is over")
-                if task.container and container_id in {None, task.container.id}:
+                asked = container_id is None and task.runs_or_ran
+                if task.container and (asked or container_id == task.container.id):
                     frames += task.container.frames
         yield from frames
 

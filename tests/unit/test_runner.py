@@ -197,33 +197,36 @@ def end_of(engine: FakeSwarm, worker: Worker, job_id: str, code: int) -> EngineE
     return EngineEvent("die", entry.service_id, task.id, job_id, task.container_id or "", code, "2026-11-26T12:00:00Z")
 
 
+def pass_on(workers: Any, holder: Worker, event: EngineEvent) -> None:
+    """Have another worker tell the holder of an end, as soon as the holder listens."""
+    ledger = holder.ledger
+    channel = f"{ledger.prefix}:ends:{holder.runner.holder}"
+    eventually(lambda: dict(ledger.client.pubsub_numsub(channel))[channel.encode()], PATIENCE, "the holder to listen")
+    workers("worker-b").runner._neighbours.died_here(event)
+
+
 @pytest.mark.parametrize(("code", "state"), [(0, JobState.SUCCEEDED), (3, JobState.FAILED)])
 def test_the_worker_on_the_node_tells_the_holder_and_the_swarm_need_not(
-    code: int, state: JobState, workers: Any, engine: FakeSwarm
+    code: int, state: JobState, worker: Worker, workers: Any, engine: FakeSwarm
 ) -> None:
-    holder, other = workers("worker-a"), workers("worker-b")
-    delivery = holder.submit("j", constraints=("node.hostname==node2",))
-    holder.wait_for("j", JobState.RUNNING)
-    event = end_of(engine, holder, "j", code)
-
-    def told() -> bool:  # the holder may not listen yet; a message that nobody hears is lost
-        other.runner._neighbours.died_here(event)
-        return holder.ledger.get("j").state is state
-
-    eventually(told, PATIENCE, "the holder to end the job")
-    record = holder.ledger.get("j")
+    delivery = worker.submit("j", constraints=("node.hostname==node2",))
+    worker.wait_for("j", JobState.RUNNING)
+    pass_on(workers, worker, end_of(engine, worker, "j", code))
+    record = worker.wait_for("j", state)
     assert record.last is not None
     assert (record.last.exit_code, record.last.node) == (code, "node2")
+    assert record.last.started_at is not None
     assert record.last.finished_at == datetime(2026, 11, 26, 12, tzinfo=UTC)
     eventually(lambda: delivery.results, PATIENCE, "a report")
 
 
-def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(workers: Any, engine: FakeSwarm) -> None:
+def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(
+    worker: Worker, workers: Any, engine: FakeSwarm
+) -> None:
     """The swarm cannot reach that node: it tells of the end when it can, and then the output is there."""
-    holder, other = workers("worker-a"), workers("worker-b")
-    holder.submit("j", constraints=("node.hostname==node2",))
-    holder.wait_for("j", JobState.RUNNING)
-    event, really, asked = end_of(engine, holder, "j", 0), engine.logs, threading.Event()
+    worker.submit("j", constraints=("node.hostname==node2",))
+    worker.wait_for("j", JobState.RUNNING)
+    really, asked = engine.logs, threading.Event()
 
     def unreachable(*_: object) -> Iterator[Frame]:
         asked.set()
@@ -231,33 +234,60 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(workers: An
         yield
 
     engine.logs = unreachable  # type: ignore[method-assign]
-
-    def told() -> bool:
-        other.runner._neighbours.died_here(event)
-        return asked.is_set()
-
-    eventually(told, PATIENCE, "the output to be asked for")
-    other.runner.hand_over()  # nothing more is told
-    assert holder.ledger.get("j").state is JobState.RUNNING
+    pass_on(workers, worker, end_of(engine, worker, "j", 0))
+    assert asked.wait(PATIENCE)
+    reading = worker.runner._watching._reading
+    eventually(lambda: reading.acquire(blocking=False), PATIENCE, "the attempt to be over")
+    reading.release()
+    assert worker.ledger.get("j").state is JobState.RUNNING
     engine.logs = really  # type: ignore[method-assign]
     engine.exit("j", stdout=b"at last\n")
-    holder.wait_for("j", JobState.SUCCEEDED)
-    logs = holder.ledger.logs("j", 1)
+    worker.wait_for("j", JobState.SUCCEEDED)
+    logs = worker.ledger.logs("j", 1)
     assert logs is not None
     assert logs.stdout == "at last\n"
 
 
-def test_what_is_told_of_a_job_that_nobody_holds_is_of_no_consequence(worker: Worker, engine: FakeSwarm) -> None:
-    ledger = worker.ledger
-    ledger.create("waits", JobSpec(image="a"), "q")
-    assert not ledger.tell_end("unknown", "x")
-    assert not ledger.tell_end("waits", "x")
-    worker.submit("j")
+@pytest.mark.parametrize("changed", [{"exit_code": 137}, {"exit_code": 0, "job_id": "unknown"}])
+def test_what_only_the_swarm_can_judge_and_what_nobody_holds(
+    changed: Any, worker: Worker, workers: Any, engine: FakeSwarm
+) -> None:
+    worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
-    with ledger.ends_told(worker.runner.holder) as told:
-        assert ledger.tell_end("j", json.dumps({"a newer": "version's"}))
-        assert told.next(PATIENCE) == '{"a newer": "version\'s"}'
-    eventually(lambda: ledger.tell_end("j", "{}"), PATIENCE, "the worker to listen again")
+    pass_on(workers, worker, end_of(engine, worker, "j", 0)._replace(**changed))
+    engine.exit("j", 5)
+    record = worker.wait_for("j", JobState.FAILED)
+    assert record.last is not None
+    assert record.last.exit_code == 5
+
+
+@pytest.mark.parametrize("spoilt", [{}, {"at": "soon"}, {"exit_code": "none"}, {"at": None}, []])
+def test_what_another_version_tells_is_passed_over(
+    spoilt: Any, worker: Worker, workers: Any, engine: FakeSwarm, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.submit("j", constraints=("node.hostname==node2",))
+    worker.wait_for("j", JobState.RUNNING)
+    event = end_of(engine, worker, "j", 0)
+    told = worker.ledger.ends_told(worker.runner.holder)
+    with told:
+        worker.ledger.tell_end("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
+        assert told.next(PATIENCE)
+    pass_on(workers, worker, event)
+    worker.wait_for("j", JobState.SUCCEEDED)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_container_with_a_health_check_is_the_swarms_to_judge(
+    worker: Worker, workers: Any, engine: FakeSwarm
+) -> None:
+    worker.submit("j", healthcheck=True)
+    worker.wait_for("j", JobState.RUNNING)
+    engine.die("j")
+    eventually(lambda: worker.runner._tracker._unsettled_until, PATIENCE, "the end to be left to the swarm")
+    engine.set_task("j", "failed", error="task: non-zero exit (1): dockerexec: unhealthy container", exit_code=1)
+    record = worker.wait_for("j", JobState.FAILED)
+    assert record.last is not None
+    assert "unhealthy" in record.last.reason
 
 
 # -- services that appear late ----------------------------------------------------------------------------------------

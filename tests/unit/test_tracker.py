@@ -47,8 +47,8 @@ class Heard:
         self.tracker.forget(entry)
         self._tell("ended", entry)
 
-    def container_died(self, entry: Entry, task: TaskView, told: EngineEvent | None) -> None:
-        self._tell(f"died there: {told.exit_code}" if told else "died", entry)
+    def container_died(self, entry: Entry, task: TaskView, event: EngineEvent, *, here: bool) -> None:
+        self._tell("died" if here else f"died there: {event.exit_code}", entry)
 
     def died_here(self, event: EngineEvent) -> None:
         self.others.append(event.job_id)
@@ -236,41 +236,63 @@ def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pyte
     stage.engine.close()
 
 
-def died(entry: Entry, container_id: str, code: int = 0) -> EngineEvent:
-    return EngineEvent("die", entry.service_id, "a-task", entry.job_id, container_id, code, "2026-11-26T12:00:00Z")
+# -- what the workers on other nodes tell -----------------------------------------------------------------------------
+
+
+class Told:
+    """A tracker whose thread does not run, with a job that runs on another node."""
+
+    def __init__(self) -> None:
+        self.stage = Stage(start=False)
+        self.stage.engine = FakeSwarm(("node1", "node2"))
+        self.tracker = self.stage.tracker
+        self.tracker._engine = self.stage.engine
+        self.tracker._listener = self.stage.heard
+        self.tracker._node_id = self.stage.engine.info().node_id
+        self.entry = self.stage.launch("j", constraints=("node.hostname==node2",))
+        (self.task,) = self.stage.engine.tasks_of(self.entry.service_id)
+
+    def tell(self, code: int, **fields: Any) -> set[str]:
+        """Tell of the job's end; return what the listener has heard by then."""
+        names = (self.entry.service_id, self.task.id, "j", self.task.container_id or "")
+        event = EngineEvent("die", *names, code, "2026-11-26T12:00:00Z")
+        self.tracker.died_elsewhere(event._replace(**fields))
+        self.tracker._see_died()
+        return {what for what, _ in self.stage.heard.told}
 
 
 def test_an_end_that_the_worker_on_its_node_tells_is_passed_on_with_what_it_tells() -> None:
-    stage = Stage(poll_interval=60, state_interval=0.01)
-    entry = stage.launch("j")
-    stage.heard.wait_for("running", "j")
-    container = stage.engine.tasks_of(entry.service_id)[0].container_id or ""
-    stage.tracker.died_elsewhere(died(entry, "of another attempt", 5))
-    stage.tracker.died_elsewhere(died(Entry("unknown", entry.delivery, service_id="unknown"), container, 6))
-    stage.tracker.died_elsewhere(died(entry, container, 7))
-    stage.heard.wait_for("died there: 7", "j")
-    stage.tracker.close()  # all that was told has been looked at
-    assert not {"died", "died there: 5", "died there: 6", "ended"} & {what for what, _ in stage.heard.told}
-    stage.engine.close()
+    told = Told()
+    assert told.tell(7) == {"died there: 7"}
 
 
-def test_where_much_happens_it_is_left_to_the_swarm(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(poll_interval=0.01, state_interval=0.01)
-    entries = [stage.launch(f"j{number}") for number in range(8)]
-    for entry in entries:
-        stage.heard.wait_for("running", entry.job_id)
-    stage.tracker.died_elsewhere(died(entries[0], stage.engine.tasks_of(entries[0].service_id)[0].container_id or ""))
-    monkeypatch.setattr("jaas_worker.tracker._FRESH_FOR", 0.0)
-    eventually(lambda: not stage.tracker._fresh, 20, "nothing to be new any more")
-    last = entries[-1]
-    stage.tracker.died_elsewhere(died(last, stage.engine.tasks_of(last.service_id)[0].container_id or ""))
-    stage.heard.wait_for("died there: 0", last.job_id)
-    assert ("died there: 0", entries[0].job_id) not in stage.heard.told
-    stage.tracker.close()
-    stage.engine.close()
+def test_an_end_of_another_container_is_not() -> None:
+    told = Told()
+    assert "died there: 0" not in told.tell(0, container_id="of another attempt")
+    assert "died there: 0" not in told.tell(0, service_id="unknown")
 
 
-def test_the_end_of_a_container_that_nobody_here_watches_is_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("state", ["starting", "ready"])
+def test_nor_is_one_of_a_task_whose_output_the_swarm_does_not_hand_out_yet(state: str) -> None:
+    told = Told()
+    told.stage.engine.set_task("j", state)
+    assert told.tell(0) == {"starting"}
+
+
+def test_where_several_workers_share_an_engine_it_is_asked_itself() -> None:
+    told = Told()
+    told.tracker._node_id = told.task.node_id
+    assert told.tell(0) == {"died"}
+
+
+def test_where_much_happens_it_is_left_to_the_swarm() -> None:
+    told = Told()
+    for number in range(8):
+        told.stage.launch(f"j{number}")
+    assert told.tell(0) == set()
+
+
+def test_the_end_of_a_container_that_nobody_here_watches_is_for_others() -> None:
     stage = Stage(poll_interval=60, state_interval=600)
     entry = stage.launch("theirs")
     stage.tracker.forget(entry)
