@@ -18,7 +18,7 @@ import redis
 from benchmarks.bare import SPEC
 from benchmarks.harness import Options, Row, Target, say
 from benchmarks.home import client_of, home
-from benchmarks.machine import descendants, find_daemon, usage
+from benchmarks.machine import busy, descendants, find_daemon, usage
 from benchmarks.plots import curve
 from benchmarks.stats import interleave, ratios
 from jaas_submit import JobSpec
@@ -77,14 +77,20 @@ def _figures(jobs: int, seconds: float, engine: float, manager: float, server: f
 def _bare(options: Options, jobs: int, parallel: int) -> Mapping[str, float]:
     say(f"bench: limit: bare loop, {jobs} jobs, {parallel} at once")
     pids = _engine_pids(options)
-    before, writes = usage(*pids, children=True).cpu, _raft_index(options.engine)
+    before, writes, machine = usage(*pids, children=True).cpu, _raft_index(options.engine), busy()
     command = [sys.executable, "-m", "benchmarks.bare", options.engine, str(jobs), str(parallel)]
     done = subprocess.run(command, cwd=_REPO, capture_output=True, text=True, check=False, timeout=3600)
     if done.returncode:
         raise RuntimeError(f"the bare loop failed:\n{done.stderr}")
     found = json.loads(done.stdout)
     figures = _figures(jobs, found["seconds"], usage(*pids, children=True).cpu - before, found["cpu"], 0.0)
-    return {**figures, "writes": (_raft_index(options.engine) - writes) / jobs}
+    return {**figures, **_machine(machine, jobs), "writes": (_raft_index(options.engine) - writes) / jobs}
+
+
+def _machine(before: tuple[float, float], jobs: int) -> dict[str, float]:
+    """Return what part of the machine was in use since then, in percent, and its processor time for each job."""
+    worked, everything = (now - then for now, then in zip(busy(), before, strict=True))
+    return {"busy": 100 * worked / everything, "machine": 1000 * worked / jobs}
 
 
 def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str, float]:
@@ -93,10 +99,10 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
     with home(options, max_in_flight=max_in_flight) as (made, worker), client_of(made) as client:
         writes = _raft_index(options.engine)
         before = usage(*pids, children=True).cpu, usage(worker.pid).cpu, *_redis(options.redis_url)
-        began = time.monotonic()
+        began, machine = time.monotonic(), busy()
         for handle in client.submit_many([SPEC] * jobs):
             handle.wait(3600)
-        seconds = time.monotonic() - began
+        seconds, whole = time.monotonic() - began, _machine(machine, jobs)
         told = eventually(lambda: [about for about in made.ledger.workers() if "window" in about], 30)
         while made.services():  # looked at seldom: the engine's time for it would count as jaas'
             time.sleep(1.0)
@@ -104,7 +110,7 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
     writes = _raft_index(options.engine) - writes
     engine, process, server, commands = (b - a for a, b in zip(before, after, strict=True))
     found = _figures(jobs, seconds, engine, process, server)
-    return {**found, "commands": commands / jobs, "writes": writes / jobs, "window": told[0]["window"]}
+    return {**found, **whole, "commands": commands / jobs, "writes": writes / jobs, "window": told[0]["window"]}
 
 
 def _costs(options: Options, what: str, count: int, ways: Mapping[str, Callable[[], object]]) -> list[Row]:
@@ -190,6 +196,8 @@ class _Limit:
                         "ms",
                         samples[name]["process"],
                     ),
+                    Row.median(case, "the whole machine's processor time per job", "ms", samples[name]["machine"]),
+                    Row.median(case, "processors in use", "%", samples[name]["busy"]),
                 ]
             rows += [
                 Row.median(f"jaas, {what}", "Redis' processor time per job", "ms", samples["jaas"]["redis"]),

@@ -15,7 +15,7 @@ import redis
 
 from benchmarks.harness import Options
 
-__all__ = ["Usage", "descendants", "facts", "find_daemon", "usage"]
+__all__ = ["Usage", "busy", "descendants", "facts", "find_daemon", "usage"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _REPO = Path(__file__).resolve().parents[1]
@@ -86,6 +86,17 @@ def usage(*pids: int, children: bool = False) -> Usage:
         memory += int(status.get("RssAnon", "0").split()[0]) * 1024
         threads += int(status.get("Threads", "0"))
     return Usage(cpu, memory, threads, files)
+
+
+def busy() -> tuple[float, float]:
+    """Return for how many seconds the machine's processors have worked since it started, and how many there were.
+
+    Source of the fields: proc(5), /proc/stat (1 user, 2 nice, 3 system, 4 idle, 5 iowait, 6 irq, 7 softirq, 8 steal).
+    """
+    with Path("/proc/stat").open() as file:
+        ticks = [int(field) for field in file.readline().split()[1:9]]
+    everything = sum(ticks)
+    return (everything - ticks[3] - ticks[4]) / _TICKS, everything / _TICKS
 
 
 def descendants(pid: int) -> list[int]:

@@ -126,7 +126,12 @@ class Finishing:
         self._remove_service(entry)
         failpoint("remove.after")
         # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
-        self._flight.run(partial(self.report, record=record, logs=logs), entry)
+        at_hand = [record]  # good for one try: until the next one Redis may have come back older
+
+        def report(entry: Entry) -> None:
+            self.report(entry, at_hand.pop() if at_hand else None, logs)
+
+        self._flight.run(report, entry)
 
     def _tell_end(self, entry: Entry, attempt: Attempt, *, retried: bool) -> None:
         """Count and trace an attempt whose end is in the ledger."""
@@ -227,7 +232,7 @@ class Finishing:
 
         Args:
             entry: the job.
-            record: its record after its end, which nothing changes any more, where it is at hand.
+            record: its record after its end, where it is at hand.
             logs: the last attempt's output, where it is at hand.
         """
         record = record or self._context.ledger.get(entry.job_id)

@@ -32,7 +32,7 @@ def listen(
         subscribe: makes the subscription, anew after each outage.
         hear: is called with each message.
         closed: set when there is nothing more to hear.
-        missed: is called when the subscription stands, also after an outage: there may have been messages before.
+        missed: is called when the subscription stands, also after one that broke: there may have been messages before.
     """
     while not closed.is_set():
         try:

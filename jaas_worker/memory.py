@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
+from collections.abc import Callable
 from typing import Final
 
 __all__ = ["give_back", "keep_little"]
@@ -16,6 +18,11 @@ _LARGE: Final = 128 * 1024
 """Bytes, with which glibc begins as well."""
 
 
+@functools.cache
+def _libc(name: str) -> Callable[..., int] | None:
+    return getattr(ctypes.CDLL(None), name, None)
+
+
 def keep_little() -> bool:
     """Have large blocks go back to the operating system as soon as they are free, and the free end of a heap as well.
 
@@ -23,10 +30,11 @@ def keep_little() -> bool:
     thousand jobs in flight are such blocks, of some megabytes, which are needed for a moment every few seconds.
 
     Returns:
-        False where that is not to be had, or where the environment says what is wanted.
+        False where that is not to be had, or where the environment says what is wanted (mallopt(3)).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
+    mallopt = _libc("mallopt")
+    said = "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"
+    if mallopt is None or any(name in os.environ for name in said):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE) and mallopt(_M_TRIM_THRESHOLD, _LARGE))
 
@@ -37,5 +45,5 @@ def give_back() -> bool:
     Returns:
         False where there was none, or where that is not to be had. Source: malloc_trim(3).
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = _libc("malloc_trim")
     return bool(trim and trim(0))

@@ -18,6 +18,7 @@ from jaas_worker.context import Context
 from jaas_worker.engine import EngineEvent
 from jaas_worker.inflight import InFlight
 from jaas_worker.listening import listen
+from jaas_worker.logsetup import Action, action
 from jaas_worker.observe import parse_time
 from jaas_worker.tracker import Tracker
 
@@ -69,6 +70,8 @@ class Neighbours:
             self._context.ledger.tell_end(event.job_id, json.dumps(event._asdict()))
         except TemporaryError as error:
             logger.debug("job %s: its end could not be passed on: %s", event.job_id, error)
+        except Exception:  # nobody waits for it
+            logger.exception("job %s: its end could not be passed on", event.job_id, extra=action(Action.STEP_FAILED))
         finally:
             self._telling.release()
 
@@ -80,8 +83,10 @@ class Neighbours:
         try:
             found = json.loads(text)
             event = _EVENT.validate_python({name: found[name] for name in EngineEvent._fields})
-            parse_time(event.at)
-        except (ValueError, TypeError, KeyError) as error:  # another version's
-            logger.debug("what was told of an end cannot be read: %s", type(error).__name__)
-            return
-        self._tracker.died_elsewhere(event)
+            understood = event.kind == "die" and parse_time(event.at) is not None
+        except (ValueError, TypeError, KeyError, OverflowError):
+            understood = False
+        if understood:
+            self._tracker.died_elsewhere(event)
+        else:
+            logger.debug("what was told of an end cannot be read: another version has told it")

@@ -54,7 +54,8 @@ class Watching:
         self._flight = flight
         self._finishing = finishing
         # A node that cannot be reached just now must not keep all threads waiting for its containers' output.
-        self._reading = threading.Semaphore(max(context.settings.finish_threads // 4, 1))
+        threads = context.settings.finish_threads
+        self._reading = threading.Semaphore(threads // 4 or int(threads > 1))
         self.tick = stopping.tick
         self.died_here = neighbours.died_here
 
@@ -108,7 +109,7 @@ class Watching:
         elif not here:
             if self._reading.acquire(blocking=False):  # else the swarm's word will do
                 self._flight.submit(self._was_told, entry, task, event)
-        elif event.exit_code == 0 and entry.began:  # else only the engine knows whether there was too little memory
+        elif event.exit_code == 0 and entry.began and event.at:  # of others the engine knows whether memory ran out
             times = ContainerTimes(entry.began, event.at, oom_killed=False, exit_code=0)
             self._died(entry, ended_here(task, times), times)
         else:
@@ -129,6 +130,8 @@ class Watching:
         try:
             if entry.phase is Phase.TRACKED and entry.stop is None:
                 self._believe(entry, task, told)
+        except Exception:  # the swarm will tell as well
+            logger.exception("job %s: what was told of its end", entry.job_id, extra=action(Action.STEP_FAILED))
         finally:
             self._reading.release()
 

@@ -189,10 +189,11 @@ return {1}
 """
 
 # ARGV: 3 holder, 4 ttl. The record's outcome has reached Celery's result backend: nobody has to look after it any more.
+# Not so where Redis has come back older than that outcome.
 REPORTED: Final = """
-if redis.call('EXISTS', job) == 0 then return 0 end
-local owner = redis.call('HGET', job, 'holder')
-if owner ~= ARGV[3] then return 0 end
+local r = redis.call('HMGET', job, 'state', 'holder')
+local owner = r[2]
+if not r[1] or OPEN[r[1]] or owner ~= ARGV[3] then return 0 end
 redis.call('HSET', job, 'reported', 1)
 unhold(owner)
 redis.call('EXPIRE', job, ARGV[4])

@@ -143,8 +143,11 @@ def test_the_worker_on_a_jobs_node_tells_the_one_that_holds_the_job_of_its_end(
             job = client.submit(shell("sleep 0.3; echo over there; exit 3", constraints=[on_node2]))
             result = job.wait(LONG, check=False)
             assert (result.exit_code, result.node, result.logs.stdout) == (3, NODES[1], "over there\n")
-            event = json.loads(told.next(1.0) or "{}")
-            return bool(event) and (event["job_id"], event["exit_code"]) == (job.id, 3)
+            while text := told.next(1.0):
+                event = json.loads(text)
+                if event["job_id"] == job.id:
+                    return bool(event["exit_code"] == 3)
+            return False
 
         eventually(heard, LONG, lambda: other.log)
     # However short they are: what the swarm does not show as running yet has no output for the holder.

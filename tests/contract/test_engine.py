@@ -302,7 +302,8 @@ def test_a_service_is_removed_once(bench: Bench) -> None:
     assert bench.engine.remove(other.id) is True
     assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}") == []
     assert eventually(lambda: bench.engine.tasks_of(other.id) == [], 10, "the other's tasks to go")
-    assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
+    # The swarm forgets the service first, and then its task.
+    eventually(lambda: bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == [], 10, "the ended tasks to go")
 
 
 def test_a_name_is_free_again_after_the_removal(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.harness import PARTS, Row, Section, Target, load
-from benchmarks.machine import descendants, usage
+from benchmarks.machine import busy, descendants, usage
 from benchmarks.stats import interleave, percentile, ratios, turns
 from benchmarks.table import as_json, as_markdown, number
 
@@ -111,6 +111,13 @@ def test_every_part_can_be_loaded() -> None:
         assert part.name == name
         assert part.title
         assert all(caveat.endswith(".") for caveat in part.caveats)
+
+
+def test_how_busy_the_machine_is() -> None:
+    before = busy()
+    sum(range(3_000_000))
+    worked, everything = (after - then for after, then in zip(busy(), before, strict=True))
+    assert 0 < worked <= everything
 
 
 def test_usage_of_this_process() -> None:

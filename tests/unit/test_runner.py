@@ -18,6 +18,7 @@ from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import EngineEvent, Frame
+from jaas_worker.entry import Entry
 from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 from tests.support.fake_swarm import FakeSwarm
@@ -201,7 +202,7 @@ def pass_on(workers: Any, holder: Worker, event: EngineEvent) -> None:
     """Have another worker tell the holder of an end, as soon as the holder listens."""
     ledger = holder.ledger
     channel = f"{ledger.prefix}:ends:{holder.runner.holder}"
-    eventually(lambda: dict(ledger.client.pubsub_numsub(channel))[channel.encode()], PATIENCE, "the holder to listen")
+    eventually(lambda: ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the holder to listen")
     workers("worker-b").runner._neighbours.died_here(event)
 
 
@@ -248,46 +249,108 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(
     assert logs.stdout == "at last\n"
 
 
-@pytest.mark.parametrize("changed", [{"exit_code": 137}, {"exit_code": 0, "job_id": "unknown"}])
-def test_what_only_the_swarm_can_judge_and_what_nobody_holds(
-    changed: Any, worker: Worker, workers: Any, engine: FakeSwarm
-) -> None:
+def test_what_only_the_swarm_can_judge_is_left_to_it(worker: Worker, workers: Any, engine: FakeSwarm) -> None:
     worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
-    pass_on(workers, worker, end_of(engine, worker, "j", 0)._replace(**changed))
+    pass_on(workers, worker, end_of(engine, worker, "j", 137))
+    eventually(lambda: worker.runner._tracker._unsettled_until, PATIENCE, "the end to be left to the swarm")
     engine.exit("j", 5)
     record = worker.wait_for("j", JobState.FAILED)
     assert record.last is not None
     assert record.last.exit_code == 5
 
 
-@pytest.mark.parametrize("spoilt", [{}, {"at": "soon"}, {"exit_code": "none"}, {"at": None}, []])
+def test_of_a_job_that_nobody_holds_nobody_is_told(ledger: Ledger) -> None:
+    ledger.create("waits", JobSpec(image="a"), "q")
+    assert not ledger.tell_end("unknown", "x")
+    assert not ledger.tell_end("waits", "x")
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{}, {"at": "soon"}, {"at": ""}, {"exit_code": "none"}, {"at": None}, {"kind": "start"}, []]
+)
 def test_what_another_version_tells_is_passed_over(
     spoilt: Any, worker: Worker, workers: Any, engine: FakeSwarm, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
     event = end_of(engine, worker, "j", 0)
-    told = worker.ledger.ends_told(worker.runner.holder)
-    with told:
-        worker.ledger.tell_end("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
-        assert told.next(PATIENCE)
+    channel = f"{worker.ledger.prefix}:ends:{worker.runner.holder}"
+    eventually(lambda: worker.ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the worker to listen")
+    assert worker.ledger.tell_end("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
     pass_on(workers, worker, event)
     worker.wait_for("j", JobState.SUCCEEDED)
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_a_container_with_a_health_check_is_the_swarms_to_judge(
-    worker: Worker, workers: Any, engine: FakeSwarm
-) -> None:
-    worker.submit("j", healthcheck=True)
+# -- ends on the worker's own node ------------------------------------------------------------------------------------
+
+
+def running(worker: Worker, engine: FakeSwarm, **fields: Any) -> Entry:
+    """Return a job whose container's start the worker has heard of."""
+    engine.auto_start = False
+    worker.submit("j", **fields)
+    worker.wait_for("j", JobState.PENDING)
+    eventually(lambda: engine.calls["events"], PATIENCE, "the worker to follow events")
+    engine.start("j")
     worker.wait_for("j", JobState.RUNNING)
-    engine.die("j")
-    eventually(lambda: worker.runner._tracker._unsettled_until, PATIENCE, "the end to be left to the swarm")
+    entry = worker.runner._flight.entries["j"]
+    eventually(lambda: entry.began, PATIENCE, "the start to be heard of")
+    return entry
+
+
+def test_a_container_that_ended_well_need_not_be_inspected(worker: Worker, engine: FakeSwarm) -> None:
+    entry = running(worker, engine)
+    event = end_of(engine, worker, "j", 0)
+    worker.runner._watching.container_died(entry, engine.tasks_of(entry.service_id)[0], event, here=True)
+    record = worker.wait_for("j", JobState.SUCCEEDED)
+    assert engine.calls["container_times"] == 0
+    assert record.last is not None
+    assert record.last.finished_at == datetime(2026, 11, 26, 12, tzinfo=UTC)
+    assert record.last.started_at == min(datetime.fromisoformat(entry.began), record.last.finished_at)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_container_with_a_health_check_is_the_swarms_to_judge(here: bool, worker: Worker, engine: FakeSwarm) -> None:
+    entry = running(worker, engine, healthcheck=True)
+    event = end_of(engine, worker, "j", 0)
+    worker.runner._watching.container_died(entry, engine.tasks_of(entry.service_id)[0], event, here=here)
+    assert worker.runner._tracker._unsettled_until
     engine.set_task("j", "failed", error="task: non-zero exit (1): dockerexec: unhealthy container", exit_code=1)
     record = worker.wait_for("j", JobState.FAILED)
     assert record.last is not None
     assert "unhealthy" in record.last.reason
+
+
+# -- what Redis may have forgotten ------------------------------------------------------------------------------------
+
+
+def test_an_end_that_redis_has_forgotten_before_it_was_reported_is_written_again(
+    worker: Worker, engine: FakeSwarm
+) -> None:
+    delivery = worker.submit("j")
+    worker.wait_for("j", JobState.RUNNING)
+    key, client = f"{worker.ledger.prefix}:job:j", worker.ledger.client
+    before = client.hgetall(key)
+    tried: list[JobResult] = []
+
+    def report(result: JobResult) -> bool:
+        tried.append(result)
+        client.delete(key)
+        client.hset(key, mapping=before)  # it has come back as it was while the job ran
+        return False
+
+    delivery.report = report  # type: ignore[method-assign]
+    engine.exit("j")
+    eventually(lambda: tried, PATIENCE, "a report")
+    record = worker.ledger.get("j")
+    assert record.state is JobState.RUNNING
+    assert not worker.ledger.reported("j", worker.runner.holder)
+    assert not worker.ledger.get("j").reported
+    eventually(
+        lambda: not worker.ledger.get("j").holder, PATIENCE, "the worker to let go of it, for who goes on with it"
+    )
+    assert len(tried) == 1, "what is not true any more was not told once more"
 
 
 # -- services that appear late ----------------------------------------------------------------------------------------
