@@ -167,7 +167,7 @@ def test_what_a_frozen_master_accepts_when_it_wakes_up_changes_nothing(group: Gr
                 assert not ledger.finish(job_id, "w1", [outcome(1, "too late")])
             finally:
                 old.thaw()
-            assert late.result(LONG) is True, "the former master accepts it: it does not know yet"
+            assert late.result(LONG), "the former master accepts it: it does not know yet"
         eventually(group.complete, LONG, "the former master to follow the new one")
         assert stale.get(job_id).detail == ledger.get(job_id).detail == "of the worker that took over"
 
