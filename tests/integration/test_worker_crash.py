@@ -154,7 +154,7 @@ def test_a_message_that_was_taken_by_a_worker_that_died_at_once_is_not_needed(
     assert jaas.ledger.client.rpop(jaas.queue) is not None
     assert jaas.ledger.client.llen(jaas.queue) == 0
     hire()
-    assert handle.wait(LONG).ok
+    assert ended(client, handle.id).ok
     assert len(witness.starts()) == 1
 
 
@@ -170,7 +170,7 @@ def test_messages_lost_from_the_middle_of_a_queue_are_not_needed(
     for handle in handles:
         until(client, handle.id, JobState.RUNNING)
     witness.open()
-    assert all(handle.wait(LONG).ok for handle in handles)
+    assert all(ended(client, handle.id).ok for handle in handles)
     assert sorted(start.split()[0] for start in witness.starts()) == sorted(handle.id for handle in handles)
 
 
