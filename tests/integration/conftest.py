@@ -53,13 +53,19 @@ def jaas(
     )
     _running.append(home)
     yield home
-    left = home.services()
-    home.close()
-    _running.remove(home)
+    try:
+        _none_left(home)
+    finally:
+        home.close()
+        _running.remove(home)
     for worker in home.workers:
         unexpected = [text for text in exceptions_in(worker.log) if not _allowed(request, text)]
         assert not unexpected, f"{worker.name} logged exceptions: {unexpected}\n{worker.log[-4000:]}"
-    assert not left, "services were left behind"
+
+
+def _none_left(home: Installation) -> None:
+    """Wait for the removal of the services of jobs that have just ended."""
+    eventually(lambda: not home.services(), 15, lambda: f"services are still there: {home.services()}")
 
 
 def _allowed(request: pytest.FixtureRequest, exception: str) -> bool:
@@ -100,6 +106,6 @@ def no_service_left(jaas: Installation) -> Iterator[None]:
     """After the test no service of this installation exists."""
     yield
     try:
-        eventually(lambda: not jaas.services(), 15, lambda: f"services are still there: {jaas.services()}")
+        _none_left(jaas)
     finally:
         jaas.remove_services()

