@@ -57,7 +57,7 @@ class _Submission:
 
     @staticmethod
     def _rates(options: Options) -> list[Row]:
-        bulk, single = (50, 5) if options.short else (50_000, 5_000)
+        bulk, single = (50, 1) if options.short else (50_000, 2_000)
         made = _installation(options)
         with client_of(made) as client:
             client.submit_many(_many(_SMALL, 100))
@@ -83,11 +83,13 @@ class _Submission:
                         target=Target("<=", 1500) if spec is _SMALL else None,
                     ),
                 ]
-            started = time.perf_counter()
-            for _ in range(single):
-                client.submit(_SMALL)
-            rate = single / (time.perf_counter() - started)
-            rows.append(Row("small description", "one by one", "jobs/s", rate, target=Target(">=", 1000)))
+            rates = []
+            for _ in range(5):
+                started = time.perf_counter()
+                for _ in range(single):
+                    client.submit(_SMALL)
+                rates.append(single / (time.perf_counter() - started))
+            rows.append(Row.median("small description", "one by one", "jobs/s", rates, Target(">=", 1000)))
         _forget(made)
         return rows
 

@@ -77,7 +77,7 @@ def enqueue(ledger: Ledger, app: celery.Celery, job: NewJob) -> Created:
         LedgerUnavailable: Redis did not take the record. A message that it did not take is no error.
     """
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
-        made = ledger.create_many([replace(job, traceparent=traceparent)])[0]
+        made = ledger.create_many([replace(job, traceparent=traceparent) if traceparent else job])[0]
         # Its own id although it is not new: the first reply was lost, and the record is ours.
         if made.job_id == job.job_id and made.state is JobState.QUEUED and job.spec:
             # The record is the job; should the message not get through, a worker takes the record up without it.
