@@ -5,7 +5,12 @@ Each part is a module with an object ``PART`` (see ``harness.Part``), named in `
 * ``limit``: against the engine's own limit, a bare loop over its API
 * ``others``: against what people use instead
 * ``latency``: from submit to the service, and from the container's end to ``wait()``
+* ``inflight``: a thousand and ten thousand jobs in flight on a real engine
+* ``fleet``: a hundred thousand over ten workers on a simulated one
+* ``submission``: how quickly one process enqueues, and what a million jobs that wait cost
+* ``soak``: whether anything grows over 20,000 jobs
 
-All of them measure several contestants in turns, round after round, and compare within a round: the machine's other
-work then hits all of them alike. Figures are medians over the rounds.
+``limit`` and ``others`` measure several contestants in turns, round after round, and compare within a round: the
+machine's other work then hits all of them alike, and figures are medians over the rounds. The other parts compare jaas
+with a bound, or with itself when idle, within one run.
 """

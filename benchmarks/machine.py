@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,11 @@ import redis
 
 from benchmarks.harness import Options
 
-__all__ = ["Usage", "busy", "descendants", "facts", "find_daemon", "usage"]
+__all__ = ["Usage", "busy", "descendants", "engine_pids", "facts", "find_daemon", "usage"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _REPO = Path(__file__).resolve().parents[1]
+_USUAL = ("unix:///var/run/docker.sock", "unix:///run/docker.sock")
 
 
 def facts(options: Options) -> dict[str, str]:
@@ -121,12 +123,37 @@ def find_daemon(socket: str) -> int | None:
     Args:
         socket: as in DOCKER_HOST, ``unix:///path``.
     """
+    for pid, words in _running("dockerd"):
+        # A packaged engine is given its socket by systemd (``-H fd://``), or takes the usual one.
+        named = any(word.startswith(("unix://", "tcp://")) for word in words)
+        if socket in words or (socket in _USUAL and not named):
+            return pid
+    return None
+
+
+def engine_pids(socket: str) -> tuple[int, ...]:
+    """Return the processes of an engine: dockerd, containerd and all below them; none where dockerd is not seen.
+
+    Args:
+        socket: as in DOCKER_HOST, ``unix:///path``.
+    """
+    daemon = find_daemon(socket)
+    if daemon is None:
+        return ()
+    found = descendants(daemon)
+    words = next((words for pid, words in _running("dockerd") if pid == daemon), [])
+    if any(word.startswith("--containerd") for word in words):  # one that systemd runs, not dockerd
+        found += [one for pid, _ in _running("containerd") for one in descendants(pid) if one not in found]
+    return tuple(found)
+
+
+def _running(program: str) -> Iterator[tuple[int, list[str]]]:
+    """Return id and command line of each process that runs a program."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if words[0].rpartition("/")[2] == "dockerd" and socket in words:
-                return int(folder.name)
-    return None
+            if words[0].rpartition("/")[2] == program:
+                yield int(folder.name), words

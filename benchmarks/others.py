@@ -20,7 +20,7 @@ from benchmarks.bare import SPEC
 from benchmarks.contestants import AIRFLOW
 from benchmarks.harness import Options, Row, say
 from benchmarks.home import home
-from benchmarks.machine import descendants, find_daemon, usage
+from benchmarks.machine import descendants, engine_pids, usage
 from benchmarks.sightings import Sightings
 from benchmarks.stats import Samples, interleave, percentile, ratios
 from tests.faults.proxies import EngineProxy, ProxyLoop
@@ -137,11 +137,10 @@ def _run(options: Options, name: str, engine: str, jobs: int) -> Mapping[str, fl
     first = [sys.executable, "-m", "benchmarks.contestants", name]
     if name == "airflow":
         first = [str(options.airflow), "-c", AIRFLOW]
-    daemon = find_daemon(options.engine)
-    engine_pids = descendants(daemon) if daemon else []
+    of_engine = engine_pids(options.engine)
     out = options.out / f"{name}.out"
     with Sightings([options.engine]) as seen, _beside(options, name, engine) as (more, pids):
-        before = usage(*engine_pids, children=True).cpu, usage(*(p for top in pids for p in descendants(top))).cpu
+        before = usage(*of_engine, children=True).cpu, usage(*(p for top in pids for p in descendants(top))).cpu
         began = time.time()
         with out.open("wb") as stream:
             process = subprocess.Popen(
@@ -157,19 +156,20 @@ def _run(options: Options, name: str, engine: str, jobs: int) -> Mapping[str, fl
         peak.close()
         if process.returncode:
             raise RuntimeError(f"{name} failed with exit code {process.returncode}; its output is in {out}")
-        after = usage(*engine_pids, children=True).cpu, usage(*(p for top in pids for p in descendants(top))).cpu
+        after = usage(*of_engine, children=True).cpu, usage(*(p for top in pids for p in descendants(top))).cpu
         told = [line.split() for line in out.read_text().splitlines() if line]
-        late = [1000 * (float(at) - seen.ended[service]) for service, at in told if service in seen.ended]
         assert len(told) == jobs, f"{name} told of {len(told)} jobs instead of {jobs}"
-    found = {
+        services = {service for service, _ in told}
+        eventually(lambda: services <= seen.ended.keys(), 30, f"the ends of all of {name}'s containers to be seen")
+        late = [1000 * (float(at) - seen.ended[service]) for service, at in told]
+    return {
         "seconds": seconds,
         "cpu": 1000 * (used.ru_utime + used.ru_stime + after[1] - before[1]) / jobs,
         "engine": 1000 * (after[0] - before[0]) / jobs,
         "memory": peak.bytes / 2**20,
+        "p50": percentile(late, 50),
+        "p95": percentile(late, 95),
     }
-    if late:
-        found |= {"p50": percentile(late, 50), "p95": percentile(late, 95)}
-    return found
 
 
 def _counted(options: Options, name: str, jobs: int) -> Mapping[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,8 @@ class _Feeder:
 
 @contextlib.contextmanager
 def _worker(options: Options, name: str, engine: str) -> Iterator[tuple[Installation, WorkerProcess]]:
-    made = Installation(options.redis_url, engine, f"soak-{name}", options.out, **{TTL: _RECORDS_KEPT})
+    prefix = f"soak-{name}-{uuid.uuid4().hex[:8]}"  # another run on the same engine must not remove its services
+    made = Installation(options.redis_url, engine, prefix, options.out, **{TTL: _RECORDS_KEPT})
     made.app = "benchmarks.brief_records"
     try:
         yield made, made.worker(f"soak-{name}").start()

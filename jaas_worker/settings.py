@@ -54,9 +54,9 @@ class Settings(BaseSettings):
 
     max_starting: int = Field(0, ge=0, le=10_000)
     """Services that one worker may have between creation and a running container, at most. Starting containers is what
-    limits a node: on 2 cores, 10 at once finished 1.4 times as many jobs a second as 40. Below this bound the worker
-    finds out by itself how many are best (``jaas_worker/window.py``); 0 means no such bound. Running ones do not count,
-    nor those that the swarm cannot place."""
+    limits a node: on 2 cores, 10 at once finished up to 1.4 times as many jobs a second as 40. Below this bound the
+    worker finds out by itself how many are best (``jaas_worker/window.py``); 0 means no such bound. Running ones do not
+    count, nor those that the swarm cannot place."""
 
     launch_threads: int = Field(4, ge=1, le=64)
     """Threads that create services; each waits for one answer of the engine at a time."""

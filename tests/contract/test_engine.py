@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.simulator import Model, SimulatedSwarm
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
 from jaas_submit.spec import JobSpec
@@ -30,6 +31,14 @@ from tests.support.witness import TEST_IMAGE
 
 NOWHERE = ("node.labels.jaas-test==nowhere",)
 
+SPEAK_UP, SLEEP = Program("echo simulated"), Program("exec sleep 3600", exit_code=None)
+"""What the simulated engine of the benchmarks can run."""
+
+ENGINES = ["fake", "http", pytest.param("swarm", marks=pytest.mark.engine)]
+
+simulated_too = pytest.mark.parametrize("bench", [*ENGINES, "simulated"], indirect=True)
+"""For tests that the simulated engine of the benchmarks passes as well: its containers only sleep, or end well."""
+
 
 class Bench:
     """One engine, and what the tests do with it."""
@@ -37,6 +46,7 @@ class Bench:
     def __init__(self, engine: Engine, prefix: str) -> None:
         self.engine = engine
         self.prefix = prefix
+        self.ends_by_itself = EXIT_4
 
     def request(self, program: Program = TRUE, **fields: Any) -> dict[str, Any]:
         spec = JobSpec(**{"image": TEST_IMAGE, "command": program.command, "stop_grace": 1, **fields})
@@ -89,11 +99,22 @@ def over_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
         yield Swarm(host)
 
 
-@pytest.fixture(params=["fake", "http", pytest.param("swarm", marks=pytest.mark.engine)])
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    """The simulated engine of the benchmarks, with its latencies."""
+    engine = SimulatedSwarm(1, Model(start=0.1, starts=100))
+    with serving(engine, str(tmp_path_factory.mktemp("engine") / "sock"), engine.latency) as host:
+        yield Swarm(host)
+    engine.close()
+
+
+@pytest.fixture(params=ENGINES)
 def bench(request: pytest.FixtureRequest, prefix: str) -> Iterator[Bench]:
-    names = {"http": "over_http", "swarm": "swarm"}
+    names = {"http": "over_http", "swarm": "swarm", "simulated": "simulated"}
     engine = FakeSwarm() if request.param == "fake" else request.getfixturevalue(names[request.param])
     made = Bench(engine, prefix)
+    if request.param == "simulated":
+        made.ends_by_itself = TRUE
     yield made
     made.remove_secrets()
 
@@ -101,6 +122,7 @@ def bench(request: pytest.FixtureRequest, prefix: str) -> Iterator[Bench]:
 # -- creating and finding --------------------------------------------------------------------------------------------
 
 
+@simulated_too
 def test_a_name_can_be_created_only_once(bench: Bench) -> None:
     request = bench.request()
     first = bench.engine.create(request)
@@ -111,6 +133,7 @@ def test_a_name_can_be_created_only_once(bench: Bench) -> None:
     assert (found.id, found.name, found.labels) == (first.id, first.name, first.labels)
 
 
+@simulated_too
 def test_of_many_that_create_a_name_at_once_one_succeeds(bench: Bench) -> None:
     request = bench.request()
     answers: list[ServiceView | None] = []
@@ -123,6 +146,7 @@ def test_of_many_that_create_a_name_at_once_one_succeeds(bench: Bench) -> None:
     assert len([answer for answer in answers if answer is not None]) == 1
 
 
+@simulated_too
 def test_create_or_adopt_returns_the_same_service_each_time(bench: Bench) -> None:
     spec = JobSpec(image=TEST_IMAGE, command=TRUE.command)
     job_id = str(uuid.uuid4())
@@ -131,10 +155,12 @@ def test_create_or_adopt_returns_the_same_service_each_time(bench: Bench) -> Non
     assert len({service.id for service in services}) == 1
 
 
+@simulated_too
 def test_a_name_that_nobody_has_is_not_found(bench: Bench) -> None:
     assert bench.engine.find("jaas-nobody-has-this-1") is None
 
 
+@simulated_too
 def test_the_labels_are_kept(bench: Bench) -> None:
     service = bench.create(env={"A": "1"})
     (listed,) = bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}")
@@ -149,6 +175,7 @@ def test_the_labels_are_kept(bench: Bench) -> None:
     assert bench.engine.services(mine, f"{service.name}0") == []
 
 
+@simulated_too
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -222,6 +249,7 @@ def test_the_outcome_that_jaas_reads_from_it(
     assert outcome.finished_at is not None
 
 
+@simulated_too
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -235,6 +263,31 @@ def test_a_task_that_no_node_can_take_is_pending_and_says_why(bench: Bench, fiel
     assert re.fullmatch(reason, waiting_reason(task))
     assert task.container_id is None
     assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
+
+
+@pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)
+def test_what_the_simulated_engine_runs_ends_as_on_a_real_one(bench: Bench) -> None:
+    service = bench.create(SPEAK_UP)
+    task = bench.ended(service)
+    assert (task.state, task.exit_code, task.error) == ("complete", 0, "")
+    assert bench.engine.node_names()[task.node_id] == bench.engine.info().node_name
+    assert collect(bench.engine.logs(service.id, task.container_id, 10), 10_000).stdout == "simulated\n"
+    times = bench.engine.container_times(task.container_id or "")
+    assert times is not None
+    began, over = parse_time(times.started_at), parse_time(times.finished_at)
+    assert began is not None
+    assert over is not None
+    assert began <= over
+
+
+@pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)
+def test_what_sleeps_runs_until_it_is_removed(bench: Bench) -> None:
+    service, label = bench.create(SLEEP), f"{LABEL_PREFIX}={bench.prefix}"
+    task = bench.in_state(service, "running")
+    assert bench.engine.ended_tasks(label) == []
+    assert [(t.id, t.state) for t in bench.engine.all_tasks(label)] == [(task.id, "running")]
+    assert bench.engine.remove(service.id) is True
+    eventually(lambda: bench.engine.all_tasks(label) == [], 20, "its task to go")
 
 
 # -- stopping and removing -------------------------------------------------------------------------------------------
@@ -287,6 +340,7 @@ def test_stopping_what_has_ended_changes_nothing_of_its_outcome(bench: Bench) ->
     assert (task.id, task.state, task.exit_code) == (ended.id, "failed", 4)
 
 
+@simulated_too
 def test_a_service_is_removed_once(bench: Bench) -> None:
     service = bench.create()
     bench.ended(service)
@@ -306,6 +360,7 @@ def test_a_service_is_removed_once(bench: Bench) -> None:
     eventually(lambda: bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == [], 10, "the ended tasks to go")
 
 
+@simulated_too
 def test_a_name_is_free_again_after_the_removal(bench: Bench) -> None:
     request = bench.request()
     first = bench.engine.create(request)
@@ -370,6 +425,7 @@ def test_the_output_of_a_removed_service_is_gone(bench: Bench) -> None:
     assert eventually(gone, 20, "the container to go")
 
 
+@simulated_too
 def test_of_a_container_that_is_not_here_no_times_are_known(bench: Bench) -> None:
     assert bench.engine.container_times("0" * 64) is None
 
@@ -377,6 +433,7 @@ def test_of_a_container_that_is_not_here_no_times_are_known(bench: Bench) -> Non
 # -- configs ---------------------------------------------------------------------------------------------------------
 
 
+@simulated_too
 def test_a_config_of_a_name_is_made_once_and_removed_once(bench: Bench) -> None:
     engine, name, labels = bench.engine, f"{bench.prefix}-config", {LABEL_PREFIX: bench.prefix, LABEL_JOB: "j"}
     made = engine.create_config(name, labels, b"\x00data")
@@ -394,6 +451,7 @@ def test_a_config_of_a_name_is_made_once_and_removed_once(bench: Bench) -> None:
 # -- events ----------------------------------------------------------------------------------------------------------
 
 
+@simulated_too
 def test_events_tell_of_start_end_and_removal(bench: Bench) -> None:
     seen: list[EngineEvent] = []
 
@@ -413,12 +471,16 @@ def test_events_tell_of_start_end_and_removal(bench: Bench) -> None:
         return any(event.service_id in probes for event in seen)
 
     eventually(connected, 30, "the stream to be open")
-    service = bench.create(EXIT_4)
+    service = bench.create(bench.ends_by_itself)
     task = bench.ended(service)
     times = bench.engine.container_times(task.container_id or "")
     bench.engine.remove(service.id)
     names = (service.id, task.id, service.labels[LABEL_JOB], task.container_id or "")
-    expected = [EngineEvent("start", *names), EngineEvent("die", *names, 4), EngineEvent("remove", service.id)]
+    expected = [
+        EngineEvent("start", *names),
+        EngineEvent("die", *names, bench.ends_by_itself.exit_code),
+        EngineEvent("remove", service.id),
+    ]
 
     def without_times() -> list[EngineEvent]:
         return [event._replace(at="") for event in seen if event.service_id == service.id]
@@ -434,6 +496,7 @@ def test_events_tell_of_start_end_and_removal(bench: Bench) -> None:
 # -- the swarm itself ------------------------------------------------------------------------------------------------
 
 
+@simulated_too
 def test_the_engine_says_that_it_is_a_manager(bench: Bench) -> None:
     info = bench.engine.info()
     assert (info.state, info.manager, info.error) == ("active", True, "")

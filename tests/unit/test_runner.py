@@ -323,6 +323,23 @@ def test_a_container_with_a_health_check_is_the_swarms_to_judge(here: bool, work
     assert "unhealthy" in record.last.reason
 
 
+# -- how many may be starting -----------------------------------------------------------------------------------------
+
+
+def test_who_starts_counts_against_the_launch_window_and_who_runs_does_not(workers: Any, engine: FakeSwarm) -> None:
+    engine.auto_start = False
+    worker: Worker = workers("narrow", max_starting=1)
+    jobs = [f"j{number}" for number in range(4)]
+    for job_id in jobs:
+        worker.submit(job_id)
+    for number, job_id in enumerate(jobs):
+        worker.wait_for(job_id, JobState.PENDING)
+        assert engine.calls["create"] == number + 1, "the next one waits until this one runs"
+        assert worker.runner.stats()["starting"] == 1
+        engine.start(job_id)
+        worker.wait_for(job_id, JobState.RUNNING)
+
+
 # -- what Redis may have forgotten ------------------------------------------------------------------------------------
 
 
