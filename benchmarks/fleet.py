@@ -33,7 +33,7 @@ class _Fleet:
             workers = [first, *(made.worker(f"{made.prefix}-{number}") for number in range(2, count + 1))]
             for worker in workers[1:]:
                 worker.start()
-            found = measure(made, workers, levels, 1 if options.short else 20, 0.5 if options.short else 60, engine)
+            found = measure(made, workers, levels, 1 if options.short else 20, 0.5 if options.short else 60, [engine])
         draw(options.out / "fleet.svg", f"{count} workers, a simulated engine", found)
         return rows_of("simulated engine", found, count)
 

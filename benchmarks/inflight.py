@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.harness import Options, Row, Target, say
 from benchmarks.home import client_of, home
-from benchmarks.machine import find_daemon, usage
+from benchmarks.machine import engine_pids, usage
 from benchmarks.plots import curve
 from benchmarks.stats import percentile
 from jaas_submit import Client, JobSpec
@@ -72,7 +72,12 @@ def _trickle(client: Client, count: int) -> tuple[float, ...]:
 
 
 def measure(
-    made: Installation, workers: Sequence[WorkerProcess], levels: Sequence[int], trickle: int, quiet: float, engine: int
+    made: Installation,
+    workers: Sequence[WorkerProcess],
+    levels: Sequence[int],
+    trickle: int,
+    quiet: float,
+    engine: Sequence[int],
 ) -> list[Level]:
     """Bring an installation to each level of jobs in flight, and look at it there.
 
@@ -82,7 +87,7 @@ def measure(
         levels: numbers of jobs in flight, ascending.
         trickle: real jobs at each level.
         quiet: seconds to watch while nothing changes.
-        engine: process id of the engine.
+        engine: process ids of the engine.
     """
     found: list[Level] = []
     pids = [worker.pid for worker in workers]
@@ -102,10 +107,10 @@ def measure(
                 )
             took = time.monotonic() - started
             time.sleep(min(quiet, 5.0))  # the way up leaves some work behind
-            before, engine_before, redis_before = usage(*pids), usage(engine), redis.info()
+            before, engine_before, redis_before = usage(*pids), usage(*engine), redis.info()
             began = time.monotonic()
             time.sleep(quiet)
-            after, engine_after, redis_after = usage(*pids), usage(engine), redis.info()
+            after, engine_after, redis_after = usage(*pids), usage(*engine), redis.info()
             watched = time.monotonic() - began
             commands = redis_after["total_commands_processed"] - redis_before["total_commands_processed"]
             found.append(
@@ -191,10 +196,10 @@ class _InFlight:
     def run(self, options: Options) -> list[Row]:
         """Measure one worker on the real engine."""
         levels = (0, 5, 10) if options.short else _LEVELS
-        daemon = find_daemon(options.engine) or 0
+        engine = engine_pids(options.engine)
         with home(options, max_in_flight=max(levels) + 100) as (made, worker):
             found = measure(
-                made, [worker], levels, 1 if options.short else 20, 0.5 if options.short else _QUIET, daemon
+                made, [worker], levels, 1 if options.short else 20, 0.5 if options.short else _QUIET, engine
             )
         draw(options.out / "inflight.svg", "One worker, a real engine", found)
         return rows_of("real engine", found, 1)

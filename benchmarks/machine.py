@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -81,9 +82,10 @@ def usage(*pids: int, children: bool = False) -> Usage:
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
-            files += len(list((folder / "fd").iterdir()))
         except (FileNotFoundError, ProcessLookupError):
             continue
+        with contextlib.suppress(OSError):  # it has just ended, or is another user's
+            files += len(list((folder / "fd").iterdir()))
         cpu += sum(int(ticks) for ticks in fields[11 : 15 if children else 13]) / _TICKS
         memory += int(status.get("RssAnon", "0").split()[0]) * 1024
         threads += int(status.get("Threads", "0"))
@@ -124,9 +126,9 @@ def find_daemon(socket: str) -> int | None:
         socket: as in DOCKER_HOST, ``unix:///path``.
     """
     for pid, words in _running("dockerd"):
+        hosts = [word.removeprefix("--host=") for word in words if "://" in word and "--containerd" not in word]
         # A packaged engine is given its socket by systemd (``-H fd://``), or takes the usual one.
-        named = any(word.startswith(("unix://", "tcp://")) for word in words)
-        if socket in words or (socket in _USUAL and not named):
+        if socket in hosts or (socket in _USUAL and not any(host.startswith(("unix:", "tcp:")) for host in hosts)):
             return pid
     return None
 
@@ -142,8 +144,9 @@ def engine_pids(socket: str) -> tuple[int, ...]:
         return ()
     found = descendants(daemon)
     words = next((words for pid, words in _running("dockerd") if pid == daemon), [])
-    if any(word.startswith("--containerd") for word in words):  # one that systemd runs, not dockerd
-        found += [one for pid, _ in _running("containerd") for one in descendants(pid) if one not in found]
+    if any(word.partition("=")[0] == "--containerd" for word in words):  # one that systemd runs, not a dockerd
+        others = {one for pid, _ in _running("dockerd") for one in descendants(pid)}
+        found += [one for pid, _ in _running("containerd") if pid not in others for one in descendants(pid)]
     return tuple(found)
 
 

@@ -139,7 +139,10 @@ def _run(options: Options, name: str, engine: str, jobs: int) -> Mapping[str, fl
         first = [str(options.airflow), "-c", AIRFLOW]
     of_engine = engine_pids(options.engine)
     out = options.out / f"{name}.out"
-    with Sightings([options.engine]) as seen, _beside(options, name, engine) as (more, pids):
+    with (
+        Sightings(dict.fromkeys([options.engine, *options.lab])) as seen,
+        _beside(options, name, engine) as (more, pids),
+    ):
         before = usage(*of_engine, children=True).cpu, usage(*(p for top in pids for p in descendants(top))).cpu
         began = time.time()
         with out.open("wb") as stream:
@@ -160,7 +163,7 @@ def _run(options: Options, name: str, engine: str, jobs: int) -> Mapping[str, fl
         told = [line.split() for line in out.read_text().splitlines() if line]
         assert len(told) == jobs, f"{name} told of {len(told)} jobs instead of {jobs}"
         services = {service for service, _ in told}
-        eventually(lambda: services <= seen.ended.keys(), 30, f"the ends of all of {name}'s containers to be seen")
+        eventually(lambda: services <= seen.ended.keys(), 30, lambda: f"ends of {services - seen.ended.keys()}")
         late = [1000 * (float(at) - seen.ended[service]) for service, at in told]
     return {
         "seconds": seconds,

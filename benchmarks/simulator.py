@@ -44,7 +44,7 @@ _LISTS = frozenset({"all_tasks", "ended_tasks", "services", "tasks_on"})
 
 @dataclass(frozen=True)
 class Model:
-    """How long things take, in seconds; about what Docker 20.10 takes on 2 cores (docs/performance.md)."""
+    """How long things take, in seconds; about what Docker 20.10 takes on 2 cores."""
 
     start: float = 0.5
     """From a service's creation to its running container, on a node that does nothing else."""

@@ -15,7 +15,7 @@ from benchmarks.home import client_of
 from benchmarks.machine import usage
 from benchmarks.simulator import simulator
 from benchmarks.stats import ratios
-from jaas_submit import Client, JobSpec
+from jaas_submit import Client, JobHandle, JobSpec
 from jaas_submit.states import JobState
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
@@ -24,6 +24,9 @@ from tests.support.worker import Installation
 __all__ = ["PART"]
 
 _WAITING = 1_000_000
+_ROOM = 2
+"""Jobs in flight: one that the worker before has left behind must not keep the first one waiting."""
+
 _SMALL = JobSpec(image=TEST_IMAGE, command=["true"])
 _LARGER = JobSpec(
     image="registry.example/team/import:1.4",
@@ -103,8 +106,9 @@ class _Submission:
             host, _ = stack.enter_context(simulator(options.out, nodes=3))
             queues = []
             for count in (0, waiting):
-                made = _installation(options, max_in_flight=1)
+                made = _installation(options, max_in_flight=_ROOM)
                 made.engine_host = host
+                stack.callback(made.close)
                 client = stack.enter_context(client_of(made))
                 say(f"bench: submission: {count:,} jobs wait")
                 queue = _Queue(made, client, f"{count:,} jobs wait")
@@ -134,7 +138,7 @@ class _Queue:
     """A queue beside which a worker is started, several times.
 
     Args:
-        made: the installation; its workers take one job at a time.
+        made: the installation.
         client: of it.
         case: for the table.
     """
@@ -147,19 +151,20 @@ class _Queue:
         self.done: list[float] = []
 
     def start(self) -> None:
-        """Start a worker, note when it takes jobs and when it has done one, and stop it."""
-        before = self._succeeded()
-        if not self.client.ledger.counts()[JobState.QUEUED]:
-            self.client.submit(_SMALL)
+        """Start a worker, note when it takes jobs and when it has done the first in the queue, and stop it."""
+        first = self._submit_first(_SMALL)
         began = time.monotonic()
         worker = self.made.worker(f"{self.made.prefix}-{len(self.ready)}").start()
         self.ready.append(time.monotonic() - began)
-        eventually(lambda: self._succeeded() > before, 600, "a job to be done")
+        first.wait(600)
         self.done.append(time.monotonic() - began)
         worker.stop()
 
-    def _succeeded(self) -> int:
-        return self.client.ledger.counts()[JobState.SUCCEEDED]
+    def _submit_first(self, spec: JobSpec) -> JobHandle:
+        """Submit a job whose message is taken before all others: it is the queue's last entry."""
+        handle = self.client.submit(spec)
+        self.client.ledger.client.lmove(self.made.queue, self.made.queue, "LEFT", "RIGHT")
+        return handle
 
     def idle(self, server: redis.Redis, quiet: float) -> list[Row]:
         """Watch a worker that has no room for more jobs.
@@ -168,11 +173,9 @@ class _Queue:
             server: the Redis.
             quiet: seconds to watch for.
         """
-        asleep = self.client.submit(JobSpec(image=TEST_IMAGE, command=["sleep", "3600"]))
-        # The queue's next message is its last entry: this job's comes first.
-        self.client.ledger.client.lmove(self.made.queue, self.made.queue, "LEFT", "RIGHT")
+        asleep = [self._submit_first(JobSpec(image=TEST_IMAGE, command=["sleep", "3600"])) for _ in range(_ROOM)]
         worker = self.made.worker(f"{self.made.prefix}-idle").start()
-        eventually(lambda: asleep.state is JobState.RUNNING, 120, "the job that lasts to run")
+        eventually(lambda: all(one.state is JobState.RUNNING for one in asleep), 120, "the jobs that last to run")
         cpu, before, began = usage(worker.pid).cpu, server.info("cpu"), time.monotonic()
         time.sleep(quiet)
         watched = time.monotonic() - began

@@ -114,7 +114,7 @@ def bench(request: pytest.FixtureRequest, prefix: str) -> Iterator[Bench]:
     engine = FakeSwarm() if request.param == "fake" else request.getfixturevalue(names[request.param])
     made = Bench(engine, prefix)
     if request.param == "simulated":
-        made.ends_by_itself = TRUE
+        made.ends_by_itself = SPEAK_UP
     yield made
     made.remove_secrets()
 
@@ -278,6 +278,13 @@ def test_what_the_simulated_engine_runs_ends_as_on_a_real_one(bench: Bench) -> N
     assert began is not None
     assert over is not None
     assert began <= over
+
+
+@pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)
+def test_what_sleeps_for_a_while_runs_and_then_ends(bench: Bench) -> None:
+    service = bench.create(Program("sleep 2"))
+    assert not bench.in_state(service, "running").ended
+    assert (bench.ended(service).state, bench.ended(service).exit_code) == ("complete", 0)
 
 
 @pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)

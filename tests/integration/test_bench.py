@@ -1,4 +1,4 @@
-"""The benchmarks work: each part's short form runs to its end and reports figures. Which figures is no matter."""
+"""The benchmarks work: each part's short form runs to its end and reports its figures. What they are is no matter."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ FIGURES = {
     "submission": {
         "in bulk",
         "one by one",
-        "Redis' memory per job",
         "worker's start until the first job is done",
         "first job done, as a multiple of an empty queue's",
     },
