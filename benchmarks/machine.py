@@ -17,7 +17,7 @@ import redis
 
 from benchmarks.harness import Options
 
-__all__ = ["Usage", "busy", "descendants", "engine_pids", "facts", "find_daemon", "usage"]
+__all__ = ["Usage", "busy", "descendants", "engine_pids", "facts", "usage"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _REPO = Path(__file__).resolve().parents[1]
@@ -119,35 +119,23 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def find_daemon(socket: str) -> int | None:
-    """Return the process id of the dockerd that listens on a unix socket of this machine; None where it is not seen.
-
-    Args:
-        socket: as in DOCKER_HOST, ``unix:///path``.
-    """
-    for pid, words in _running("dockerd"):
-        hosts = [word.removeprefix("--host=") for word in words if "://" in word and "--containerd" not in word]
-        # A packaged engine is given its socket by systemd (``-H fd://``), or takes the usual one.
-        if socket in hosts or (socket in _USUAL and not any(host.startswith(("unix:", "tcp:")) for host in hosts)):
-            return pid
-    return None
-
-
 def engine_pids(socket: str) -> tuple[int, ...]:
     """Return the processes of an engine: dockerd, containerd and all below them; none where dockerd is not seen.
 
     Args:
-        socket: as in DOCKER_HOST, ``unix:///path``.
+        socket: as in DOCKER_HOST, ``unix:///path``; of this machine.
     """
-    daemon = find_daemon(socket)
-    if daemon is None:
-        return ()
-    found = descendants(daemon)
-    words = next((words for pid, words in _running("dockerd") if pid == daemon), [])
-    if any(word.partition("=")[0] == "--containerd" for word in words):  # one that systemd runs, not a dockerd
-        others = {one for pid, _ in _running("dockerd") for one in descendants(pid)}
-        found += [one for pid, _ in _running("containerd") if pid not in others for one in descendants(pid)]
-    return tuple(found)
+    daemons = list(_running("dockerd"))
+    for daemon, words in daemons:
+        hosts = [word.removeprefix("--host=") for word in words if "://" in word]
+        # A packaged engine is given its socket by systemd (``-H fd://``), or takes the usual one.
+        if socket in hosts or (socket in _USUAL and not any(host.startswith(("unix:", "tcp:")) for host in hosts)):
+            found = descendants(daemon)
+            if any(word.partition("=")[0] == "--containerd" for word in words):  # one that systemd runs, not a dockerd
+                others = {one for pid, _ in daemons for one in descendants(pid)}
+                found += [one for pid, _ in _running("containerd") if pid not in others for one in descendants(pid)]
+            return tuple(found)
+    return ()
 
 
 def _running(program: str) -> Iterator[tuple[int, list[str]]]:

@@ -34,10 +34,14 @@ NOWHERE = ("node.labels.jaas-test==nowhere",)
 SPEAK_UP, SLEEP = Program("echo simulated"), Program("exec sleep 3600", exit_code=None)
 """What the simulated engine of the benchmarks can run."""
 
-ENGINES = ["fake", "http", pytest.param("swarm", marks=pytest.mark.engine)]
+REAL = pytest.param("swarm", marks=pytest.mark.engine)
+ENGINES = ["fake", "http", REAL]
 
 simulated_too = pytest.mark.parametrize("bench", [*ENGINES, "simulated"], indirect=True)
 """For tests that the simulated engine of the benchmarks passes as well: its containers only sleep, or end well."""
+
+simulated_and_real = pytest.mark.parametrize("bench", ["simulated", REAL], indirect=True)
+"""For tests of what it runs."""
 
 
 class Bench:
@@ -265,7 +269,7 @@ def test_a_task_that_no_node_can_take_is_pending_and_says_why(bench: Bench, fiel
     assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
 
 
-@pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)
+@simulated_and_real
 def test_what_the_simulated_engine_runs_ends_as_on_a_real_one(bench: Bench) -> None:
     service = bench.create(SPEAK_UP)
     task = bench.ended(service)
@@ -281,14 +285,15 @@ def test_what_the_simulated_engine_runs_ends_as_on_a_real_one(bench: Bench) -> N
     assert abs(over - began) < timedelta(seconds=10)
 
 
-@pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)
+@simulated_and_real
 def test_what_sleeps_for_a_while_runs_and_then_ends(bench: Bench) -> None:
     service = bench.create(Program("sleep 2"))
     assert not bench.in_state(service, "running").ended
-    assert (bench.ended(service).state, bench.ended(service).exit_code) == ("complete", 0)
+    task = bench.ended(service)
+    assert (task.state, task.exit_code) == ("complete", 0)
 
 
-@pytest.mark.parametrize("bench", ["simulated", pytest.param("swarm", marks=pytest.mark.engine)], indirect=True)
+@simulated_and_real
 def test_what_sleeps_runs_until_it_is_removed(bench: Bench) -> None:
     service, label = bench.create(SLEEP), f"{LABEL_PREFIX}={bench.prefix}"
     task = bench.in_state(service, "running")
