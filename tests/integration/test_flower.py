@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from jaas_submit import Client, JobHandle, JobState
 from tests.support.jobs import run, shell, until
@@ -107,31 +108,36 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver.quit()
 
 
+def element(browser: webdriver.Chrome, selector: str, *texts: str) -> Any:
+    """Return the element that a selector finds if it shows all of the texts now, else None."""
+    try:
+        found = browser.find_element(By.CSS_SELECTOR, selector)
+        return found if all(text in found.text for text in texts) else None
+    except (NoSuchElementException, StaleElementReferenceException):
+        return None
+
+
+def page_text(browser: webdriver.Chrome) -> str:
+    return browser.find_element(By.TAG_NAME, "body").text
+
+
 def shown(browser: webdriver.Chrome, selector: str, *texts: str) -> Any:
-    """Return the element that a selector finds, when it shows all of the texts."""
-
-    def found() -> Any:
-        try:
-            element = browser.find_element(By.CSS_SELECTOR, selector)
-            return element if all(text in element.text for text in texts) else None
-        except (NoSuchElementException, StaleElementReferenceException):
-            return None
-
-    return eventually(found, 30, lambda: browser.find_element(By.TAG_NAME, "body").text)
+    """Wait until the page that is open shows the texts."""
+    return eventually(lambda: element(browser, selector, *texts), 30, lambda: page_text(browser))
 
 
 def reloaded(browser: webdriver.Chrome, url: str, selector: str, *texts: str) -> Any:
-    """Load a page again and again until it shows the texts: events take a moment to reach Flower."""
+    """Load a page again and again until it shows the texts: events take a moment to reach Flower, and its pages ask
+    for their tables once."""
 
     def found() -> Any:
         browser.get(url)
         try:
-            element = browser.find_element(By.CSS_SELECTOR, selector)
-            return element if all(text in element.text for text in texts) else None
-        except NoSuchElementException:
+            return WebDriverWait(browser, 3, 0.1).until(lambda _: element(browser, selector, *texts))
+        except TimeoutException:
             return None
 
-    return eventually(found, 30, lambda: browser.find_element(By.TAG_NAME, "body").text)
+    return eventually(found, 60, lambda: page_text(browser))
 
 
 def picture(browser: webdriver.Chrome, name: str) -> None:
@@ -160,9 +166,9 @@ def test_nobody_comes_in_without_a_password(flower: Flower, path: str) -> None:
 def test_a_running_job_is_recognised_and_terminated(
     flower: Flower, browser: webdriver.Chrome, running: JobHandle, client: Client
 ) -> None:
-    browser.get(flower.url("/tasks", LOGIN))
+    tasks = flower.url("/tasks", LOGIN)
     row = "tbody tr:has(a[href$='" + running.id + "'])"
-    shown(browser, row, "STARTED", "train-model", "jaas-test", "sleep 300", "running on ", "attempt 1")
+    reloaded(browser, tasks, row, "STARTED", "train-model", "jaas-test", "sleep 300", "running on ", "attempt 1")
     shown(browser, "tbody", "FAILURE", "import-2026", "exit code 3")
     shown(browser, "tbody", "SUCCESS", "nightly-report", "index 0 of batch ")
     assert "swordfish" not in browser.page_source
@@ -179,8 +185,7 @@ def test_a_running_job_is_recognised_and_terminated(
     picture(browser, "flower-revoked")
     result = running.wait(30, check=False)
     assert (result.state, result.cause, result.reason) == ("CANCELLED", "cancelled", "terminated through Celery")
-    browser.get(flower.url("/tasks"))
-    shown(browser, row, "REVOKED")
+    reloaded(browser, flower.url("/tasks"), row, "REVOKED")
 
 
 def test_metrics_are_there_for_prometheus(flower: Flower, running: JobHandle) -> None:
