@@ -20,6 +20,7 @@ from jaas_submit import Client, JobSpec
 from jaas_submit.names import service_name
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
+from tests.support.worker import listener
 
 __all__ = ["PART"]
 
@@ -71,15 +72,17 @@ class _Latency:
         "One job at a time, which sleeps for a moment and prints one line; 1.5 s between two of them.",
         "A service counts as created when the engine's event says so, a container as ended when its engine does; "
         "all clocks are one machine's.",
-        "The swarm itself passes a task's end on in batches, ten a second: where no worker is on the job's node, 50 ms "
-        "of the median and 100 ms of the worst case are its own.",
+        "The swarm itself passes a task's end on in batches, ten a second: where neither worker nor listener is on the "
+        "job's node, 50 ms of the median and 100 ms of the worst case are its own.",
     )
 
     def run(self, options: Options) -> list[Row]:
         jobs = 2 if options.short else max(options.jobs // 5, 20)
         rows = self._on_node(options, jobs)
         if options.lab:
-            rows += self._on_each_node(options, jobs, "one worker", options.lab[:1])
+            first, *others = options.lab
+            rows += self._on_each_node(options, jobs, "one worker", [first])
+            rows += self._on_each_node(options, jobs, "one worker and two listeners", [first], others)
             rows += self._on_each_node(options, jobs, "a worker on each", options.lab)
         return rows
 
@@ -99,14 +102,21 @@ class _Latency:
         return rows
 
     @staticmethod
-    def _on_each_node(options: Options, jobs: int, workers: str, engines: Sequence[str]) -> list[Row]:
+    def _on_each_node(
+        options: Options, jobs: int, workers: str, engines: Sequence[str], listening: Sequence[str] = ()
+    ) -> list[Row]:
         rows = []
         api = docker.APIClient(base_url=options.lab[0], version="auto")
         nodes = sorted(node["Description"]["Hostname"] for node in api.nodes())
         api.close()
-        with home(options, engines[0]) as (made, _), client_of(made) as client, Sightings(options.lab) as seen:
+        with contextlib.ExitStack() as stack:
+            made, _ = stack.enter_context(home(options, engines[0]))
+            client = stack.enter_context(client_of(made))
+            seen = stack.enter_context(Sightings(options.lab))
             for engine in engines[1:]:
                 made.worker(DOCKER_HOST=engine).start()
+            for engine in listening:
+                stack.enter_context(listener(made, engine))
             found: dict[str, list[tuple[float, float, float]]] = {node: [] for node in nodes}
             for node in nodes:
                 _one(client, seen, _job("0", node))

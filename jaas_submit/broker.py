@@ -6,10 +6,10 @@ import base64
 import contextlib
 import json
 import os
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
-from weakref import WeakKeyDictionary
 
 import celery
 import kombu.exceptions
@@ -38,6 +38,7 @@ __all__ = [
     "message_from_json",
     "message_of",
     "message_to_json",
+    "packed",
     "publish",
     "publish_many",
     "task_options",
@@ -182,10 +183,38 @@ def _doorbell(task_id: str, spec: JobSpec | None, batch: str, index: int | None)
     return headers, json.dumps([[], _doorbell_kwargs(spec), {}])
 
 
-_NOT_TAKEN: Final = (kombu.exceptions.OperationalError, redis.RedisError, OSError)
+def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int | None = None) -> str:
+    """Return the message of a job whose record is in the ledger, as kombu's Redis transport has it in its lists.
 
-_clients: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-"""Of each of kombu's channels the client that it has made: making one takes longer than a message."""
+    Source of the form: ``kombu.transport.virtual.base.Channel``, whose own steps take a connected channel.
+
+    Args:
+        task_id: Celery's task id.
+        spec: the description.
+        queue: Celery queue.
+        batch: id of the batch it belongs to.
+        index: which of the batch's inputs it is for.
+    """
+    headers, body = _doorbell(task_id, spec, batch, index)
+    properties = {
+        "correlation_id": task_id,
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": queue},
+        "priority": 0,
+        "body_encoding": "base64",
+        "delivery_tag": str(uuid.uuid4()),
+    }
+    message = {
+        "body": base64.b64encode(body.encode()).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": headers,
+        "properties": properties,
+    }
+    return json.dumps(message, separators=(",", ":"))
+
+
+_NOT_TAKEN: Final = (kombu.exceptions.OperationalError, redis.RedisError, OSError)
 
 
 def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None:
@@ -200,64 +229,38 @@ def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None
     Raises:
         LedgerUnavailable: Redis did not take it. The record stays; a worker publishes it later.
     """
-    try:
-        _push(app, queue, [(task_id, *_doorbell(task_id, spec, "", None))])
-    except _NOT_TAKEN as error:
-        raise LedgerUnavailable(f"job {task_id}: the message could not be published ({error})") from error
+    publish_many(app, [NewJob(task_id, spec, queue)])
 
 
-def publish_many(app: celery.Celery, jobs: Sequence[NewJob], queue: str) -> None:
+def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
     """Publish the messages of many jobs over one connection.
 
     Args:
         app: as ``celery_app`` makes it, or the user's own.
         jobs: whose records are in the ledger; those without a description are passed over.
-        queue: Celery queue.
 
     Raises:
-        LedgerUnavailable: Redis did not take them all. The records stay; workers take them up later.
+        LedgerUnavailable: the broker did not take them all. The records stay; workers take them up later.
     """
     described = [(job, job.spec) for job in jobs if job.spec is not None]
     if not described:
         return
     try:
-        _push(app, queue, [(job.job_id, *_doorbell(job.job_id, spec, job.batch, job.index)) for job, spec in described])
+        with app.producer_or_acquire() as producer:
+            for job, spec in described:
+                headers, body = _doorbell(job.job_id, spec, job.batch, job.index)
+                producer.publish(
+                    body,
+                    routing_key=job.queue,
+                    headers=headers,
+                    correlation_id=job.job_id,
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    retry=True,
+                    retry_policy=app.conf.task_publish_retry_policy,
+                )
     except _NOT_TAKEN as error:
         raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
-
-
-def _push(app: celery.Celery, queue: str, messages: Sequence[tuple[str, dict[str, Any], str]]) -> None:
-    """Put messages (task id, headers, body) into a queue with one command.
-
-    Celery's ``send_task`` takes more than twice the time: it declares the queue, makes a Redis client for each message,
-    and has the result backend subscribe to a channel of each task, for ever.
-    """
-    with app.producer_or_acquire() as producer:
-
-        def push() -> None:
-            channel = producer.channel
-            if not hasattr(channel, "conn_or_acquire"):  # an app of the user's own whose broker is not Redis
-                for task_id, headers, body in messages:
-                    kinds = {"content_type": "application/json", "content_encoding": "utf-8"}
-                    producer.publish(body, routing_key=queue, headers=headers, correlation_id=task_id, **kinds)
-                return
-            client = _clients.get(channel)
-            if client is None:
-                with channel.conn_or_acquire() as client:
-                    _clients[channel] = client
-            client.lpush(queue, *(_packed(channel, queue, *message) for message in messages))
-
-        producer.connection.ensure(producer, push, **app.conf.task_publish_retry_policy)()
-
-
-def _packed(channel: Any, queue: str, task_id: str, headers: dict[str, Any], body: str) -> str:
-    properties = {"correlation_id": task_id, "delivery_mode": 2}
-    message = channel.prepare_message(
-        body, content_type="application/json", content_encoding="utf-8", headers=headers, properties=properties
-    )
-    # What kombu's virtual transports add on publishing (kombu.transport.virtual.base.Channel).
-    channel._inplace_augment_message(message, "", queue)
-    return json.dumps(message, separators=(",", ":"))
 
 
 def _batch_headers(batch: str, index: int | None) -> dict[str, Any]:

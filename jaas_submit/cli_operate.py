@@ -1,4 +1,4 @@
-"""The operator's commands of `jaas`: worker, doctor, completion."""
+"""The operator's commands of `jaas`: worker, listen, doctor, completion."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from jaas_submit import cli_render as render
 from jaas_submit.cli_frame import Where, output_options, where_options
 from jaas_submit.errors import JaasError
 
-__all__ = ["completion", "doctor", "worker"]
+__all__ = ["completion", "doctor", "listen", "worker"]
+
+_log_level = click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
+)
 
 
 @click.command()
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
-)
+@_log_level
 @click.option("--name", help="Node name for Celery, such as jaas@%h.")
 @click.option(
     "--max-in-flight", type=click.IntRange(1, 100_000), help="Jobs in the swarm at once (JAAS_MAX_IN_FLIGHT)."
@@ -32,22 +34,37 @@ def worker(
 
     Everything else is set by JAAS_... variables; what follows -- goes to `celery worker`.
     """
-    # Settings are read from the environment, also by whatever the worker starts.
-    if where.redis:
-        os.environ.pop("JAAS_REDIS_URL_FILE", None)
-    for variable, value in (
-        ("JAAS_REDIS_URL", where.redis),
-        ("JAAS_QUEUE", where.queue),
-        ("JAAS_PREFIX", where.prefix),
-        ("JAAS_MAX_IN_FLIGHT", max_in_flight),
-    ):
-        if value:
-            os.environ[variable] = str(value)
+    _set(where, JAAS_MAX_IN_FLIGHT=max_in_flight)
     try:
         from jaas_worker.app import worker_main
     except ImportError as error:
         raise _missing_packages(error) from error
     worker_main([f"--loglevel={log_level.upper()}", *([f"--hostname={name}"] if name else []), *celery_arguments])
+
+
+@click.command()
+@_log_level
+@where_options()
+@click.pass_obj
+def listen(where: Where, log_level: str) -> None:
+    """Tell workers of containers' ends: on nodes without a worker, with the packages of jaas[worker].
+
+    Jobs on such a node end without it too, and some 50 ms later.
+    """
+    _set(where)
+    try:
+        from jaas_worker.listener import listener_main
+    except ImportError as error:
+        raise _missing_packages(error) from error
+    listener_main(log_level.upper())
+
+
+def _set(where: Where, **more: object) -> None:
+    # Settings are read from the environment, also by whatever the worker starts.
+    if where.redis:
+        os.environ.pop("JAAS_REDIS_URL_FILE", None)
+    given = {"JAAS_REDIS_URL": where.redis, "JAAS_QUEUE": where.queue, "JAAS_PREFIX": where.prefix, **more}
+    os.environ.update({variable: str(value) for variable, value in given.items() if value})
 
 
 @click.command()

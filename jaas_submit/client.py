@@ -60,6 +60,7 @@ class Client:
         self.queue = queue
         self.ledger = Ledger(connect(self.url), prefix)
         self.app = app or broker.celery_app(self.url)
+        self._publisher = app
 
     def __repr__(self) -> str:
         return f"Client({masked(self.url)!r}, queue={self.queue!r})"
@@ -85,7 +86,7 @@ class Client:
         on: On = "success",
         input: Any = None,  # the field's name in the description
     ) -> JobHandle:
-        """Enqueue a job: write its record, then publish its message.
+        """Enqueue a job: write its record and its message.
 
         When this returns, the job is in the ledger and will run, even if the message should get lost.
 
@@ -133,7 +134,7 @@ class Client:
 
     def _submit(self, spec: JobSpec, job_id: str = "", **more: Any) -> JobHandle:
         job_id = job_id or str(uuid.uuid4())
-        made = enqueue(self.ledger, self.app, NewJob(job_id, spec, **{"queue": self.queue, **more}))
+        made = enqueue(self.ledger, self._publisher, NewJob(job_id, spec, **{"queue": self.queue, **more}))
         return JobHandle(self, made.job_id, existing=made.job_id != job_id)
 
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
@@ -145,7 +146,7 @@ class Client:
         Returns:
             How many there were.
         """
-        return enqueue_many(self.ledger, self.app, self.queue, jobs)
+        return enqueue_many(self.ledger, self._publisher, jobs)
 
     def replay(self, job_id: str, **changes: Any) -> JobHandle:
         """Submit the description of a job that has ended once more, to the same queue, linked to the original.

@@ -2,7 +2,7 @@
 
 Two forms::
 
-    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]      one server; also rediss:// (TLS) and unix://
+    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]      one server; also rediss:// (TLS)
     sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB]?master=NAME
         [&sentinel_username=USER][&sentinel_password=PASSWORD][&replicas=N]
 
@@ -27,6 +27,8 @@ _PORT: Final = 26379
 _PARAMETERS: Final = ("master", "sentinel_username", "sentinel_password", "replicas")
 
 _EXAMPLE: Final = "sentinel://host1:26379,host2:26379,host3:26379/0?master=mymaster"
+
+_SINGLE: Final = "redis://host:6379/0"
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def sentinel_address(url: str) -> SentinelAddress | None:
         SpecError: it is of no such form. The text holds no part of the URL that may be a password.
     """
     scheme = url.partition("://")[0].lower()
-    if scheme in {"redis", "rediss", "unix"}:
+    if scheme in {"redis", "rediss"}:
+        _check_single(url)
         return None
     if scheme != "sentinel":
-        raise SpecError(f"Redis URL: must begin with redis://, rediss://, unix:// or sentinel://, such as {_EXAMPLE}")
+        raise SpecError(f"Redis URL: must begin with redis://, rediss:// or sentinel://, such as {_EXAMPLE}")
     if ";" in url:
         raise SpecError(f"Redis URL: write one sentinel:// URL, with commas between the Sentinels, such as {_EXAMPLE}")
     rest, _, query = url[len("sentinel://") :].partition("?")
@@ -99,6 +102,16 @@ def sentinel_address(url: str) -> SentinelAddress | None:
         sentinel_password=options.get("sentinel_password", ""),
         replicas=int(options.get("replicas", 0)),
     )
+
+
+def _check_single(url: str) -> None:
+    # redis-py and kombu read these two differently; records and messages belong into one database.
+    rest, _, query = url.partition("://")[2].partition("?")
+    db = rest.rpartition("@")[2].partition("/")[2]
+    if db and not re.fullmatch(r"[0-9]{1,4}", db):
+        raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_SINGLE}")
+    if any(name in {"db", "virtual_host"} for name, _ in parse_qsl(query, keep_blank_values=True)):
+        raise SpecError(f"Redis URL: write the number of the database behind a /, as in {_SINGLE}")
 
 
 def _options(query: str) -> dict[str, str]:

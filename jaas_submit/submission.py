@@ -1,4 +1,4 @@
-"""Enqueueing: first the record, then the message. And what a job may come after."""
+"""Enqueueing: the record and the message. And what a job may come after."""
 
 from __future__ import annotations
 
@@ -62,42 +62,51 @@ def spec_again(record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
     return record.spec.changed(changes)
 
 
-def enqueue(ledger: Ledger, app: celery.Celery, job: NewJob) -> Created:
-    """Write a job's record, then publish its message.
+def enqueue(ledger: Ledger, app: celery.Celery | None, job: NewJob) -> Created:
+    """Write a job's record and its message.
 
     Args:
         ledger: the records.
-        app: publishes the message.
+        app: publishes the message when the record is there; None puts it into a queue of the ledger's own Redis, in one
+            step with the record.
         job: what is written.
 
     Returns:
         What became of it.
 
     Raises:
-        LedgerUnavailable: Redis did not take the record. A message that it did not take is no error.
+        LedgerUnavailable: Redis did not take the record. A message that an app did not take is no error.
     """
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
-        made = ledger.create_many([replace(job, traceparent=traceparent) if traceparent else job])[0]
+        made = ledger.create_many([_complete(job, traceparent, app)])[0]
         # Its own id although it is not new: the first reply was lost, and the record is ours.
-        if made.job_id == job.job_id and made.state is JobState.QUEUED and job.spec:
-            # The record is the job; should the message not get through, a worker takes the record up without it.
-            with contextlib.suppress(LedgerUnavailable):
-                broker.publish(app, job.job_id, job.spec, job.queue)
+        if app is not None and made.job_id == job.job_id and made.state is JobState.QUEUED:
+            _publish(app, [job])
     return made
 
 
-def enqueue_many(ledger: Ledger, app: celery.Celery, queue: str, jobs: Iterable[NewJob]) -> int:
-    """Write many records and publish their messages, in chunks; see ``Client.submit_records``."""
+def enqueue_many(ledger: Ledger, app: celery.Celery | None, jobs: Iterable[NewJob]) -> int:
+    """Write many records and their messages, in chunks; see ``Client.submit_records``."""
     count = 0
     rest = iter(jobs)
     while chunk := list(itertools.islice(rest, _CHUNK)):
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
-            chunk = [replace(job, traceparent=traceparent) for job in chunk] if traceparent else chunk
-            made = ledger.create_many(chunk)
-            ready = [
-                job for job, answer in zip(chunk, made, strict=True) if answer.new and answer.state is JobState.QUEUED
-            ]
-            with contextlib.suppress(LedgerUnavailable):
-                broker.publish_many(app, ready, queue)
+            made = ledger.create_many([_complete(job, traceparent, app) for job in chunk])
+            if app is not None:
+                answers = zip(chunk, made, strict=True)
+                _publish(app, [job for job, answer in answers if answer.new and answer.state is JobState.QUEUED])
         count += len(chunk)
     return count
+
+
+def _complete(job: NewJob, traceparent: str, app: celery.Celery | None) -> NewJob:
+    doorbell = ""
+    if app is None and job.spec is not None:
+        doorbell = broker.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
+    return replace(job, traceparent=traceparent, doorbell=doorbell)
+
+
+def _publish(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
+    # The record is the job; should the message not get through, a worker takes the record up without it.
+    with contextlib.suppress(LedgerUnavailable):
+        broker.publish_many(app, jobs)

@@ -23,7 +23,7 @@ from structlog.typing import EventDict
 
 from jaas_submit.names import TASK_RUN, job_id_of
 
-__all__ = ["Action", "LogFormat", "Subject", "about", "about_job", "action", "formatter", "install", "mask"]
+__all__ = ["Action", "LogFormat", "Subject", "about", "about_job", "action", "formatter", "install", "mask", "set_up"]
 
 LogFormat = Literal["auto", "json", "console"]
 
@@ -71,6 +71,7 @@ class Action(StrEnum):
     REDIS_MOVED = "redis.moved"  # Sentinel has made another server the master
     ENGINE_AWAY = "engine.away"  # the worker cannot see its jobs for now, or takes no new ones
     ENGINE_BACK = "engine.back"  # it takes new jobs again
+    LISTENER_ON = "listener.on"  # a node without a worker: the ends of its containers are passed on
     RECONCILE_TOOK = "reconcile.took"  # jobs that nobody held
     RECONCILE_FAILED = "reconcile.failed"  # a round did not work; the next one may
     QUEUE_FOREIGN = "queue.foreign"  # somebody else's tasks in Celery's default queue
@@ -208,28 +209,39 @@ def formatter(kind: Literal["json", "console"], *, colours: bool = False) -> log
     )
 
 
+def set_up(wanted: LogFormat, level: int | str, file: str | None = None) -> None:
+    """Set up logging in this process.
+
+    Args:
+        wanted: auto is console on a terminal and JSON elsewhere.
+        level: the least that is shown.
+        file: what is appended to; None means standard error.
+    """
+    stream: IO[str] = open(file, "a", encoding="utf-8") if file else sys.stderr  # noqa: SIM115 (for good)
+    terminal = stream.isatty()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        formatter("console" if wanted == "console" or (wanted == "auto" and terminal) else "json", colours=terminal)
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
 def install(wanted: LogFormat) -> None:
     """Have Celery set up logging in this process our way: `jaas worker` and `celery -A jaas_worker.app worker` alike.
 
     Args:
-        wanted: auto is console on a terminal and JSON elsewhere.
+        wanted: see ``set_up``.
     """
 
-    def set_up(loglevel: int, logfile: str | None = None, **_: Any) -> None:
-        stream: IO[str] = open(logfile, "a", encoding="utf-8") if logfile else sys.stderr  # noqa: SIM115 (for good)
-        terminal = stream.isatty()
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(
-            formatter("console" if wanted == "console" or (wanted == "auto" and terminal) else "json", colours=terminal)
-        )
-        root = logging.getLogger()
-        root.handlers[:] = [handler]
-        root.setLevel(loglevel)
+    def begin(loglevel: int, logfile: str | None = None, **_: Any) -> None:
+        set_up(wanted, loglevel, logfile)
 
     def no_banner(instance: Any = None, **_: Any) -> None:
         # Celery prints its banner on standard output: nothing that reads JSON lines can use it.
         if wanted == "json" or (wanted == "auto" and not sys.stderr.isatty()):
             instance.quiet = True
 
-    signals.setup_logging.connect(set_up, weak=False, dispatch_uid=_INSTALL_UID)
+    signals.setup_logging.connect(begin, weak=False, dispatch_uid=_INSTALL_UID)
     signals.celeryd_after_setup.connect(no_banner, weak=False, dispatch_uid=_INSTALL_UID)

@@ -14,6 +14,7 @@ import threading
 from pydantic import TypeAdapter
 
 from jaas_submit.errors import TemporaryError
+from jaas_submit.ledger import Ledger
 from jaas_worker.context import Context
 from jaas_worker.engine import EngineEvent
 from jaas_worker.inflight import InFlight
@@ -22,11 +23,24 @@ from jaas_worker.logsetup import Action, action
 from jaas_worker.observe import parse_time
 from jaas_worker.tracker import Tracker
 
-__all__ = ["Neighbours"]
+__all__ = ["Neighbours", "pass_on"]
 
 logger = logging.getLogger(__name__)
 
 _EVENT = TypeAdapter(EngineEvent)
+
+
+def pass_on(ledger: Ledger, event: EngineEvent) -> None:
+    """Tell the worker that holds a job of its container's end, if there is one that can be told now.
+
+    Args:
+        ledger: knows who holds the job.
+        event: the end.
+    """
+    try:
+        ledger.tell_end(event.job_id, json.dumps(event._asdict()))
+    except TemporaryError as error:
+        logger.debug("job %s: its end could not be passed on: %s", event.job_id, error)
 
 
 class Neighbours:
@@ -67,9 +81,7 @@ class Neighbours:
 
     def _tell(self, event: EngineEvent) -> None:
         try:
-            self._context.ledger.tell_end(event.job_id, json.dumps(event._asdict()))
-        except TemporaryError as error:
-            logger.debug("job %s: its end could not be passed on: %s", event.job_id, error)
+            pass_on(self._context.ledger, event)
         except Exception:  # nobody waits for it
             logger.exception("job %s: its end could not be passed on", event.job_id, extra=action(Action.STEP_FAILED))
         finally:

@@ -64,9 +64,7 @@ def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
     address = sentinel_address(url)
     more = {**common, **options(prefix)}
     if address is None:
-        # kombu's own transport is the only one for unix://
-        ours = "jaas_worker.transport:Transport" if url.startswith("redis") else None
-        return {"broker_transport": ours, "broker_transport_options": more}
+        return {"broker_transport": "jaas_worker.transport:Transport", "broker_transport_options": more}
     # With the URLs of all Sentinels kombu would go on with the next of them after a lost connection, and with the stock
     # transport that its scheme means. What that one is told of the Sentinels holds what cannot be sent as JSON.
     for stocks in ("master_name", "sentinel_kwargs"):

@@ -8,12 +8,13 @@ __all__ = ["BACK_OFF", "CANCEL", "CLAIM", "CREATE", "MOVE", "OVERDUE", "RELEASE"
 
 # ARGV, after the prefix and for each of any number of jobs: id, spec, queue, task_id, message, key, seconds the key
 # holds, seconds until it has to be looked at if nobody has claimed it (0: never), as JSON or empty: fields, batch,
-# index, after: {{id or "batch:ID", on}, ...}, nth: its place among these jobs.
+# index, after: {{id or "batch:ID", on}, ...}, nth: its place among these jobs; the Celery message that is put into the
+# queue with the record (empty: somebody else does it).
 # Returns for each {1, id, state} when the record is new, {0, id of the job that is there already by id or key, its
 # state}, {2, what} when a job or batch it is to come after is not known, {3} when its batch is cancelled or closed.
 # One run for all of them: a script for each made submission in bulk 2.5 times as slow.
 CREATE: Final = """
-local function create(spec, queue, task, message, named, held, look, rare)
+local function create(spec, queue, task, message, named, held, look, rare, doorbell)
   if redis.call('EXISTS', job) == 1 then return {0, id, redis.call('HGET', job, 'state')} end
   if named ~= '' then
     local known = redis.call('GET', P .. ':key:' .. named)
@@ -84,13 +85,14 @@ local function create(spec, queue, task, message, named, held, look, rare)
   end
   if not skip and tonumber(look) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(look), id) end
   move(nil, state)
+  if doorbell ~= '' and state == 'QUEUED' then redis.call('LPUSH', queue, doorbell) end
   return {1, id, state}
 end
 local answers = {}
-for at = 2, #ARGV, 9 do
+for at = 2, #ARGV, 10 do
   id = ARGV[at]
   job = key(id)
-  answers[#answers + 1] = create(unpack(ARGV, at + 1, at + 8))
+  answers[#answers + 1] = create(unpack(ARGV, at + 1, at + 9))
 end
 return answers
 """

@@ -39,6 +39,9 @@ class NewJob:
     after: tuple[tuple[str, str], ...] = ()
     """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
     traceparent: str = ""
+    doorbell: str = ""
+    """The Celery message, as its queue in the ledger's own Redis holds it, which is written together with the record.
+    Empty where it goes elsewhere."""
 
 
 class Created(NamedTuple):
@@ -48,7 +51,8 @@ class Created(NamedTuple):
     """False: there is a job with this id or key already."""
     job_id: str
     state: JobState
-    """QUEUED: its message has to be published. WAITING and SKIPPED: not. Empty: a known key's record has expired."""
+    """QUEUED: its message has to be published, unless it had a ``doorbell``. WAITING and SKIPPED: not. Empty: a known
+    key's record has expired."""
 
 
 class ProducerPart(Base):
@@ -102,7 +106,7 @@ class ProducerPart(Base):
         return None if made.new else made.job_id
 
     def create_many(self, jobs: Sequence[NewJob]) -> list[Created]:
-        """Write the records of new jobs, all of them in one transaction.
+        """Write the records of new jobs, and those messages that go with them, all of them in one transaction.
 
         Args:
             jobs: at most some hundreds: Redis serves nobody else meanwhile.
@@ -174,4 +178,4 @@ def _create_arguments(job: NewJob, nth: int = 0) -> list[str | float]:
     text = spec.to_json() if spec else ""
     ttl = max(int(job.key_ttl), 1)
     rare = json.dumps(options) if options else ""
-    return [text, job.queue, job.task_id or job.job_id, job.message, job.key, ttl, latest, rare]
+    return [text, job.queue, job.task_id or job.job_id, job.message, job.key, ttl, latest, rare, job.doorbell]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -18,7 +20,7 @@ from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness
-from tests.support.worker import Installation
+from tests.support.worker import Installation, listener
 
 pytestmark = [pytest.mark.lab, pytest.mark.redis, pytest.mark.timeout(300)]
 
@@ -131,13 +133,33 @@ def test_the_next_attempt_goes_elsewhere_as_long_as_there_is_an_elsewhere(
     assert len(witness.starts()) == 4
 
 
-def test_the_worker_on_a_jobs_node_tells_the_one_that_holds_the_job_of_its_end(
-    jaas: Installation, client: Client, nodes: LabNodes
+@contextlib.contextmanager
+def no_worker_but_a_listener(jaas: Installation, host: str) -> Iterator[Callable[[], str]]:
+    with listener(jaas, host, log_format="json") as log:
+        yield log
+    lines = [json.loads(line) for line in log().splitlines()]
+    assert [(line["action"], line["node"]) for line in lines] == [("listener.on", NODES[1])]
+
+
+@contextlib.contextmanager
+def a_worker_that_takes_no_job(jaas: Installation, host: str) -> Iterator[Callable[[], str]]:
+    worker = jaas.worker(queue=f"{jaas.queue}-none", DOCKER_HOST=host).start()
+    try:
+        yield lambda: worker.log
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize("there", [a_worker_that_takes_no_job, no_worker_but_a_listener])
+def test_who_is_on_a_jobs_node_tells_the_worker_that_holds_the_job_of_its_end(
+    there: Callable[[Installation, str], AbstractContextManager[Callable[[], str]]],
+    jaas: Installation,
+    client: Client,
+    nodes: LabNodes,
 ) -> None:
     on_node2 = f"node.hostname=={NODES[1]}"
     (holder,) = (str(worker["holder"]) for worker in jaas.ledger.workers())
-    other = jaas.worker(queue=f"{jaas.queue}-none", DOCKER_HOST=nodes.hosts[1]).start()  # it takes no job
-    with jaas.ledger.ends_told(holder) as told:
+    with there(jaas, nodes.hosts[1]) as log, jaas.ledger.ends_told(holder) as told:
 
         def heard() -> bool:  # it may not follow its engine's events yet
             job = client.submit(shell("sleep 0.3; echo over there; exit 3", constraints=[on_node2]))
@@ -149,11 +171,10 @@ def test_the_worker_on_a_jobs_node_tells_the_one_that_holds_the_job_of_its_end(
                     return bool(event["exit_code"] == 3)
             return False
 
-        eventually(heard, LONG, lambda: other.log)
-    # However short they are: what the swarm does not show as running yet has no output for the holder.
-    for _ in range(10):
-        assert run(client, shell("echo quick", constraints=[on_node2])).logs.stdout == "quick\n"
-    other.stop()
+        eventually(heard, LONG, log)
+        # However short they are: what the swarm does not show as running yet has no output for the holder.
+        for _ in range(10):
+            assert run(client, shell("echo quick", constraints=[on_node2])).logs.stdout == "quick\n"
 
 
 def test_a_drain_takes_a_job_to_another_node_on_the_clusters_account(

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import click.testing
 import pytest
 
-from jaas_submit import Attempt, Cause, JobSpec, JobState, LogLine, Logs, LogStatus, broker
+from jaas_submit import Attempt, Cause, JobSpec, JobState, LogLine, Logs, LogStatus
 from jaas_submit.cli import cli
-from jaas_submit.ledger import Ledger
+from jaas_submit.ledger import Created, Ledger, NewJob
 
 __all__ = ["HOLDER", "OUTPUT", "START", "Stage", "ended"]
 
@@ -45,6 +45,25 @@ def ended(cause: Cause = Cause.EXIT, code: int | None = 0, reason: str = "", num
     )
 
 
+def on_submit(monkeypatch: pytest.MonkeyPatch, act: Callable[[list[str]], None]) -> None:
+    """Call a function with the ids of jobs whose messages have just been put into their queue.
+
+    Args:
+        monkeypatch: undoes it.
+        act: the function.
+    """
+    create_many = Ledger.create_many
+
+    def creating(ledger: Ledger, jobs: Sequence[NewJob]) -> list[Created]:
+        made = create_many(ledger, jobs)
+        told = zip(jobs, made, strict=True)
+        if ids := [job.job_id for job, one in told if job.doorbell and one.new and one.state is JobState.QUEUED]:
+            act(ids)
+        return made
+
+    monkeypatch.setattr(Ledger, "create_many", creating)
+
+
 class Stage:
     """Plays the worker's part in the ledger, and runs the command line."""
 
@@ -59,11 +78,11 @@ class Stage:
         }
         self.script: Callable[[str], None] | None = None
         self.threads: list[threading.Thread] = []
-        monkeypatch.setattr(broker, "publish", self._published)
+        on_submit(monkeypatch, self._submitted)
 
-    def _published(self, _app: object, job_id: str, *_: object, **__: object) -> None:
+    def _submitted(self, ids: list[str]) -> None:
         if self.script:
-            thread = threading.Thread(target=self.script, args=(job_id,), name=f"play {job_id}")
+            thread = threading.Thread(target=self.script, args=(ids[0],), name=f"play {ids[0]}")
             self.threads.append(thread)
             thread.start()
 

@@ -1,13 +1,15 @@
-"""A real worker process, which a test may kill, freeze and start again."""
+"""A real worker process, which a test may kill, freeze and start again; and a listener."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from jaas_submit.ledger import Ledger, connect
@@ -15,7 +17,7 @@ from jaas_submit.names import LABEL_PREFIX
 from jaas_worker.swarm import Swarm
 from tests.support.wait import eventually
 
-__all__ = ["Installation", "WorkerProcess", "clean_env", "exceptions_in"]
+__all__ = ["Installation", "WorkerProcess", "clean_env", "exceptions_in", "listener"]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -206,3 +208,29 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self.kill()
         return self._process.wait()
+
+
+@contextlib.contextmanager
+def listener(home: Installation, host: str, **settings: object) -> Iterator[Callable[[], str]]:
+    """Run `jaas listen` on an engine; yield what returns its log, as soon as it has found the engine.
+
+    Args:
+        home: what it belongs to.
+        host: DOCKER_HOST of the engine.
+        settings: see ``Installation.environment``.
+    """
+    file = home.folder / f"listener-{uuid.uuid4().hex[:8]}.log"
+    with file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jaas_submit.cli", "listen"],
+            cwd=home.folder,
+            env=home.environment(DOCKER_HOST=host, **settings),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        eventually(lambda: "passing on" in file.read_text(), 60, file.read_text)
+        yield file.read_text
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -10,13 +10,14 @@ from typing import Any
 import click.testing
 import pytest
 
-from jaas_submit import BatchRecord, JobState, broker
+from jaas_submit import BatchRecord, JobState
 from jaas_submit.cli import cli
 from jaas_submit.cli_batch_follow import standing_line
 from jaas_submit.cli_batchfile import read_batch_file, read_inputs
 from jaas_submit.ledger import Ledger
 from jaas_submit.records import Attempt, LogLine, Logs
 from jaas_submit.states import Cause
+from tests.support.stage import on_submit
 
 HOLDER = "w"
 
@@ -35,9 +36,9 @@ class Stage:
         }
         self.idle = False
         ledger.renew(HOLDER, 3600, {})
-        monkeypatch.setattr(broker, "publish_many", self._published)
+        on_submit(monkeypatch, self._submitted)
 
-    def _published(self, *_: object, **__: object) -> None:
+    def _submitted(self, _: list[str]) -> None:
         while not self.idle and (ids := self.ledger.ids(JobState.QUEUED, 1000)):
             for job_id in reversed(ids):
                 self.run(job_id)

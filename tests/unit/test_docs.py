@@ -161,13 +161,17 @@ def test_architecture_names_every_module() -> None:
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
-@pytest.fixture(scope="module")
-def stack() -> dict[str, Any]:
-    """stack.yml as `docker stack deploy` reads it in an empty environment."""
-    text = (ROOT / "stack.yml").read_text(encoding="utf-8")
+def stack_file(name: str) -> dict[str, Any]:
+    """Return a file as `docker stack deploy` reads it in an empty environment."""
+    text = (ROOT / name).read_text(encoding="utf-8")
     assert all(default for _, default in VARIABLE.findall(text)), "a variable without a default"
     loaded: dict[str, Any] = yaml.safe_load(VARIABLE.sub(lambda match: match[2], text))
     return loaded
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, Any]:
+    return stack_file("stack.yml")
 
 
 def words(command: list[Any]) -> dict[str, str]:
@@ -251,6 +255,17 @@ def test_stack_service_is_complete(stack: dict[str, Any], name: str) -> None:
     assert ":" in service["image"].rpartition("/")[2], "an image without a tag"
     for secret in service["secrets"]:
         assert secret in stack["secrets"]
+
+
+def test_a_listener_is_where_no_worker_is_and_reaches_the_same(stack: dict[str, Any]) -> None:
+    worker = stack["services"]["worker"]
+    (listener,) = stack_file("docker/stack.listener.yml")["services"].values()
+    same = ("image", "user", "init", "read_only", "secrets", "volumes", "networks", "logging")
+    assert {name: listener[name] for name in same} == {name: worker[name] for name in same}
+    assert listener["deploy"]["mode"] == "global"
+    assert listener["deploy"]["placement"]["constraints"] == ["node.role == worker"]
+    assert listener["environment"].items() <= worker["environment"].items()
+    assert listener["command"] == ["listen"]
 
 
 def test_stack_network_is_attachable(stack: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def test_everything_that_it_may_say() -> None:
     assert sentinel_address("sentinel://s1?master=m") == SentinelAddress((("s1", 26379),), "m")
 
 
-@pytest.mark.parametrize("url", ["redis://h", "rediss://:p@h:1/2", "unix:///run/redis.sock"])
+@pytest.mark.parametrize("url", ["redis://h", "redis://:p/q@h", "redis://h/", "rediss://:p@h:1/2?ssl_cert_reqs=none"])
 def test_a_single_server(url: str) -> None:
     assert sentinel_address(url) is None
 
@@ -38,7 +38,12 @@ def test_a_single_server(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("h:6379", "must begin with redis://, rediss://, unix:// or sentinel://"),
+        ("h:6379", "must begin with redis://, rediss:// or sentinel://"),
+        ("unix:///run/redis.sock", "must begin with"),  # Celery has no such transport
+        ("redis://:secret@h/a", "what follows the / must be the number of a database, as in redis://"),
+        ("redis://:secret@h/1/secret", "what follows the / must be"),
+        ("rediss://:secret@h?db=3", "write the number of the database behind a /"),
+        ("redis://:secret@h/1?virtual_host=3", "write the number of the database behind a /"),
         ("amqp://h", "must begin with"),
         ("sentinel://s1/0", "append ?master=NAME"),
         ("sentinel://s1/0?master=", "append ?master=NAME"),
