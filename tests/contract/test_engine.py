@@ -263,7 +263,7 @@ def test_the_outcome_that_jaas_reads_from_it(
 )
 def test_a_task_that_no_node_can_take_is_pending_and_says_why(bench: Bench, fields: Any, reason: str) -> None:
     service = bench.create(**fields)
-    task = eventually(lambda: (t := bench.in_state(service, "pending")).error and t, 10, "a reason")
+    task = eventually(lambda: (t := bench.in_state(service, "pending")).error and t, 30, "a reason")
     assert re.fullmatch(reason, waiting_reason(task))
     assert task.container_id is None
     assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
@@ -287,7 +287,7 @@ def test_what_the_simulated_engine_runs_ends_as_on_a_real_one(bench: Bench) -> N
 
 @simulated_and_real
 def test_what_sleeps_for_a_while_runs_and_then_ends(bench: Bench) -> None:
-    service = bench.create(Program("sleep 2"))
+    service = bench.create(Program("sleep 5"))
     assert not bench.in_state(service, "running").ended
     task = bench.ended(service)
     assert (task.state, task.exit_code) == ("complete", 0)
@@ -364,13 +364,13 @@ def test_a_service_is_removed_once(bench: Bench) -> None:
     assert bench.engine.remove(service.id) is False
     assert bench.engine.stop(service.id) is False
     assert bench.engine.find(service.name) is None
-    assert eventually(lambda: bench.engine.tasks_of(service.id) == [], 10, "its tasks to go")
+    assert eventually(lambda: bench.engine.tasks_of(service.id) == [], 30, "its tasks to go")
     assert [task.service_id for task in bench.engine.tasks_of(service.id, other.id)] == [other.id]
     assert bench.engine.remove(other.id) is True
     assert bench.engine.services(f"{LABEL_PREFIX}={bench.prefix}") == []
-    assert eventually(lambda: bench.engine.tasks_of(other.id) == [], 10, "the other's tasks to go")
+    assert eventually(lambda: bench.engine.tasks_of(other.id) == [], 30, "the other's tasks to go")
     # The swarm forgets the service first, and then its task.
-    eventually(lambda: bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == [], 10, "the ended tasks to go")
+    eventually(lambda: bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == [], 30, "the ended tasks to go")
 
 
 @simulated_too

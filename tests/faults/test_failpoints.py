@@ -25,7 +25,10 @@ from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation
 
-pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.timeout(900)]
+
+PATIENCE = 180.0
+"""Seconds to wait for what happens within ten where little else does."""
 
 AT_ONCE = 5
 """Scenarios beside each other: each has a worker, whose start takes a second of a processor."""
@@ -94,14 +97,14 @@ class Scenario:
         doomed = self.home.worker("doomed", failpoint=self.label).launch()
         job = self.client.handle(self.send_chord()) if self.kind == "chord" else self.client.submit(self.spec())
         if self.kind in {"stop", "release"}:
-            eventually(lambda: job.state is JobState.RUNNING, 60, lambda: f"the job to run:\n{doomed.log}")
+            eventually(lambda: job.state is JobState.RUNNING, PATIENCE, lambda: f"the job to run:\n{doomed.log}")
             if self.kind == "stop":
                 job.cancel("by the test")
             else:
                 os.kill(doomed.pid, signal.SIGTERM)
         elif self.kind not in BEFORE_THE_END:
             self.witness.open()
-        eventually(lambda: not doomed.alive, 60, lambda: f"the worker to die at {self.label}:\n{doomed.log}")
+        eventually(lambda: not doomed.alive, PATIENCE, lambda: f"the worker to die at {self.label}:\n{doomed.log}")
         successor = self.home.worker("successor").launch()
         self.witness.open()
 
@@ -109,7 +112,7 @@ class Scenario:
             record = job.record()
             return record.terminal and record.reported
 
-        eventually(ended, 60, lambda: f"the job to end: {job.record()!r}\n{doomed.log}\n{successor.log}")
+        eventually(ended, PATIENCE, lambda: f"the job to end: {job.record()!r}\n{doomed.log}\n{successor.log}")
         if self.kind == "chord":
             self.client.app.AsyncResult(f"body-{self.home.prefix}").get(timeout=60)
         seen = Seen(

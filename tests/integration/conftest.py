@@ -65,7 +65,7 @@ def jaas(
 
 def _none_left(home: Installation) -> None:
     """Wait for the removal of the services of jobs that have just ended."""
-    eventually(lambda: not home.services(), 15, lambda: f"services are still there: {home.services()}")
+    eventually(lambda: not home.services(), 45, lambda: f"services are still there: {home.services()}")
 
 
 def _allowed(request: pytest.FixtureRequest, exception: str) -> bool:

@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.usefixtures("worker", "no_service_left"),
 ]
 
-WORKER = {"lease": "2s", "reconcile_interval": "200ms", "republish_after": "2s"}
+WORKER = {"lease": "4s", "reconcile_interval": "200ms", "republish_after": "2s"}
 
 SUM = 'awk -F \'"output": \' \'{ sub(/}$/, "", $2); sum += $2 } END { print sum + 0 }\' "$JAAS_INPUT"'
 """Adds up the outputs that a reduce job reads; that of a job that failed is null, which awk takes for 0."""
@@ -319,7 +319,9 @@ def test_map_and_reduce_from_a_shell(jaas: Installation) -> None:
     assert "failed with exit code 1" in done.stderr
 
 
-def test_ctrl_c_leaves_a_batch_that_another_process_follows(jaas: Installation, witness: Witness) -> None:
+def test_ctrl_c_leaves_a_batch_that_another_process_follows(
+    jaas: Installation, client: Client, witness: Witness
+) -> None:
     mount = f"{witness.folder}=/witness"
     command = ["--", "sh", "-c", f"{witness.spec().command[2]}; {witness.held()}; echo {{item}}"]  # type: ignore[index]
     first = subprocess.Popen(
@@ -335,6 +337,7 @@ def test_ctrl_c_leaves_a_batch_that_another_process_follows(jaas: Installation, 
     first.stdin.close()
     first.stdin = None
     eventually(lambda: len(witness.starts()) == 2, LONG, "both containers")
+    eventually(lambda: client.batches()[0].total == 2, LONG, "all inputs to be submitted")
     first.send_signal(signal.SIGINT)
     out, err = first.communicate(timeout=30)
     assert (first.returncode, out) == (130, "")

@@ -17,7 +17,7 @@ from tests.support.worker import Installation
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis]
 
-WORKER = {"lease": "2s", "reconcile_interval": "0.2"}
+WORKER = {"lease": "4s", "reconcile_interval": "0.2"}
 
 
 @pytest.mark.parametrize(("failpoint", "starts"), [("create.before", 0), ("create.after", 1)])

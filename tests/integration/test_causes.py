@@ -19,7 +19,7 @@ from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec, Mount, Resources
 from jaas_worker.swarm import Swarm
 from jaas_worker.translate import service_request
-from tests.support.jobs import LONG, containers_of, docker_cli, ended, until
+from tests.support.jobs import LONG, containers_of, docker_cli, ended, label_node, until
 from tests.support.slow_registry import SlowRegistry
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -122,16 +122,16 @@ def test_pending_timeout_ends_a_preparation_that_takes_too_long(
     client: Client, submitted: dict[str, JobHandle]
 ) -> None:
     with SlowRegistry() as registry:
-        handle = client.submit(JobSpec(image=registry.image, pending_timeout=12))
+        handle = client.submit(JobSpec(image=registry.image, pending_timeout=20))
         assert registry.asked_for_a_layer.wait(LONG), "the engine never began to pull"
         eventually(lambda: handle.record().detail == "preparing", LONG, lambda: str(handle.record()))
         told = client.explain(handle.id).sentences
         assert told[0].startswith("Its service exists; no container has run for ")
         assert told[1] == "What the swarm says: preparing."
-        assert told[2].startswith("Its pending_timeout (12 seconds) ")
+        assert told[2].startswith("Its pending_timeout (20 seconds) ")
         result = ended(client, handle.id)
     assert (result.state, result.cause, result.exit_code) == (JobState.FAILED, Cause.PENDING_TIMEOUT, None)
-    assert result.reason == "no running container within pending_timeout (12 s): preparing"
+    assert result.reason == "no running container within pending_timeout (20 s): preparing"
     assert "have the image on the nodes before" in str(client.explain(handle.id))
 
 
@@ -383,25 +383,9 @@ CONSTRAINTS = [
 def label(docker_api: docker.APIClient) -> Iterator[str]:
     """A label of the node with the value "Red.1"."""
     name = f"t-{uuid.uuid4().hex[:8]}"
-    _label_node(docker_api, name, "Red.1")
+    label_node(docker_api, name, "Red.1")
     yield name
-    _label_node(docker_api, name, None)
-
-
-def _label_node(api: docker.APIClient, name: str, value: str | None) -> None:
-    def done() -> bool:
-        node = api.inspect_node(api.info()["Swarm"]["NodeID"])
-        labels = {**(node["Spec"].get("Labels") or {}), name: value}
-        spec = {**node["Spec"], "Labels": {key: text for key, text in labels.items() if text is not None}}
-        try:
-            api.update_node(node["ID"], node["Version"]["Index"], spec)
-        except docker.errors.APIError as error:
-            if "out of sequence" not in str(error):  # else somebody else changed the node meanwhile
-                raise
-            return False
-        return True
-
-    eventually(done, 20)
+    label_node(docker_api, name, None)
 
 
 def test_what_we_say_of_a_node_is_what_the_swarm_does(swarm: Swarm, prefix: str, label: str) -> None:

@@ -78,7 +78,8 @@ class Worker:
             self.consumer.event_dispatcher.send("task-started", uuid=one)
 
 
-def test_events_go_out_together_when_their_time_is_over(app: WorkerApp) -> None:
+def test_events_go_out_together_when_their_time_is_over(app: WorkerApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaas_worker.consumer._EVENTS_TOGETHER", 600.0)
     worker = Worker(app)
     worker.send("a", "b")
     assert len(worker.timers.due) == 1

@@ -17,7 +17,7 @@ from tests.support.worker import Installation, WorkerProcess
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("no_service_left")]
 
-WORKER = {"remove_delay": "0.1", "lease": "2s"}
+WORKER = {"remove_delay": "0.1", "lease": "4s"}
 AT_ONCE = Backoff(kind="constant", delay=0, jitter="none")
 IN_AN_HOUR = Backoff(kind="constant", delay=3600, cap=3600, jitter="none")
 
@@ -137,7 +137,7 @@ def test_a_job_between_two_attempts_is_cancelled_while_no_worker_lives(
 def test_an_attempt_that_comes_due_while_no_worker_lives_is_made_by_the_next_one(
     jaas: Installation, client: Client, witness: Witness, worker: WorkerProcess
 ) -> None:
-    soon = RetryPolicy(max_attempts=2, backoff=Backoff(kind="constant", delay=8, jitter="none"))
+    soon = RetryPolicy(max_attempts=2, backoff=Backoff(kind="constant", delay=12, jitter="none"))
     handle = client.submit(witness.spec('[ "$JAAS_ATTEMPT" = 2 ] || exit 6', retry=soon))
     until(client, handle.id, JobState.BACKOFF)
     eventually(lambda: not jaas.services(), LONG)

@@ -23,7 +23,7 @@ MANY = 1000
 WITH_CONTAINER = 10
 """So many of them run a container in each attempt; the engine refuses the others at once."""
 
-SOON = 30.0
+SOON = 60.0
 """Seconds until some of them are due: time enough for all first attempts, and to kill worker and Redis."""
 
 
@@ -31,8 +31,8 @@ SOON = 30.0
 def home(
     own_redis: Callable[..., OwnRedis], engine_host: str, prefix: str, tmp_path: Path
 ) -> Iterator[tuple[Installation, OwnRedis]]:
-    server = own_redis()
-    made = Installation(server.url, engine_host, prefix, tmp_path, lease="2s", remove_delay="0.1")
+    server = own_redis(appendfsync="always")  # what is compared was written just before the kill
+    made = Installation(server.url, engine_host, prefix, tmp_path, lease="4s", remove_delay="0.1")
     yield made, server
     made.close()
 

@@ -52,7 +52,7 @@ def test_twenty_who_submit_with_one_key_at_once_get_one_job(jaas: Installation, 
 def test_a_key_leads_to_its_job_for_as_long_as_was_said(jaas: Installation, client: Client, witness: Witness) -> None:
     async def submit() -> str:
         async with AsyncClient(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as other:
-            return (await other.submit(witness.spec(), key="short", key_ttl=5)).id
+            return (await other.submit(witness.spec(), key="short", key_ttl=9)).id
 
     first = asyncio.run(submit())
     assert client.submit(witness.spec(), key="short").id == first

@@ -11,14 +11,14 @@ from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobSpec, JobState, LogStatus
 from jaas_submit.records import JobResult
-from tests.support.jobs import LONG, container_of, containers_of, docker_cli, ended, until
+from tests.support.jobs import LONG, container_of, containers_of, ended, label_node, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("no_service_left")]
 
-WORKER = {"lease": "2s", "reconcile_interval": "200ms", "republish_after": "1s"}
+WORKER = {"lease": "4s", "reconcile_interval": "200ms", "republish_after": "1s"}
 
 Hire = Callable[[], WorkerProcess]
 
@@ -104,34 +104,19 @@ def test_a_second_worker_takes_over_the_jobs_of_a_killed_one(
         check_ran_once(client, witness, ended(client, handle.id), container)
 
 
-class NodeLabel:
-    """A label of this test alone, for the engine's own node."""
-
-    def __init__(self, host: str) -> None:
-        self.host = host
-        self.node = docker_cli(host, "info", "--format", "{{.Swarm.NodeID}}")
-        self.name = f"t-{uuid.uuid4().hex[:8]}"
-
-    def put(self) -> None:
-        docker_cli(self.host, "node", "update", "--label-add", f"{self.name}=yes", self.node)
-
-    def take_off(self) -> None:
-        if self.name in docker_cli(self.host, "node", "inspect", self.node, "--format", "{{json .Spec.Labels}}"):
-            docker_cli(self.host, "node", "update", "--label-rm", self.name, self.node)
-
-
 @pytest.fixture
-def node_label(_engine: str) -> Iterator[NodeLabel]:
-    label = NodeLabel(_engine)
-    yield label
-    label.take_off()
+def node_label(docker_api: docker.APIClient) -> Iterator[str]:
+    """The name of a label of this test alone, which no node has until the test gives it to one."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    yield name
+    label_node(docker_api, name, None)
 
 
 def test_a_worker_is_killed_while_a_job_is_pending(
-    client: Client, witness: Witness, hire: Hire, docker_api: docker.APIClient, node_label: NodeLabel
+    client: Client, witness: Witness, hire: Hire, docker_api: docker.APIClient, node_label: str
 ) -> None:
     worker = hire()
-    spec = talks(witness).model_copy(update={"constraints": (f"node.labels.{node_label.name}==yes",)})
+    spec = talks(witness).model_copy(update={"constraints": (f"node.labels.{node_label}==yes",)})
     handle = client.submit(spec)
     eventually(lambda: "no suitable node" in handle.record().detail, LONG, "the job to be pending")
     worker.kill()
@@ -139,7 +124,7 @@ def test_a_worker_is_killed_while_a_job_is_pending(
     eventually(lambda: handle.record().holder == worker.holder, LONG, "the worker to take over its former job")
     assert handle.state is JobState.PENDING
     assert "no suitable node" in handle.record().detail
-    node_label.put()
+    label_node(docker_api, node_label, "yes")
     until(client, handle.id, JobState.RUNNING)
     container = container_of(docker_api, handle.id)
     witness.open()

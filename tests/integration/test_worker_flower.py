@@ -59,7 +59,7 @@ class Flower:
         assert self._process.poll() is None, self.log
         try:
             return bool(self.ask("GET", "/api/workers"))
-        except urllib.error.URLError:  # not listening yet
+        except OSError:  # not listening yet, or busy with its start
             return False
 
     def ask(self, method: str, path: str) -> Any:
@@ -95,7 +95,7 @@ class Flower:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 @pytest.fixture(scope="module")

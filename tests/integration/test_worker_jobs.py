@@ -58,7 +58,7 @@ def test_a_job_runs_once_and_its_output_times_and_node_come_back(
 
 
 def test_the_log_has_time_and_stream_of_each_line_in_order(client: Client) -> None:
-    handle = client.submit(shell("for i in 1 2 3; do echo out $i; sleep 0.5; echo err $i >&2; sleep 0.5; done"))
+    handle = client.submit(shell("for i in 1 2 3; do echo out $i; sleep 1; echo err $i >&2; sleep 1; done"))
     handle.wait(LONG)
     logs = handle.logs()
     expected = [(stream, f"{word} {i}\n") for i in (1, 2, 3) for stream, word in (("stdout", "out"), ("stderr", "err"))]
@@ -245,7 +245,7 @@ def network(docker_api: docker.APIClient) -> Iterator[str]:
             return False
         return True
 
-    eventually(removed, 30, f"network {name} to be removed")
+    eventually(removed, 60, f"network {name} to be removed")
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def web(docker_api: docker.APIClient, network: str) -> Iterator[str]:
     serve = "mkdir /tmp/www; echo 'hello from the network' > /tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www"
     made = docker_api.create_service(
         docker.types.TaskTemplate(
-            docker.types.ContainerSpec(TEST_IMAGE, command=["sh", "-c", serve]),
+            docker.types.ContainerSpec(TEST_IMAGE, command=["sh", "-c", serve], stop_signal="SIGKILL"),
             networks=[{"Target": network}],
         ),
         name=name,
@@ -415,13 +415,13 @@ def test_run_timeout_ends_even_a_process_that_ignores_sigterm(
     client: Client, witness: Witness, docker_api: docker.APIClient
 ) -> None:
     stubborn = "trap 'echo ignored' TERM; echo ready; while :; do sleep 0.1; done"
-    handle = client.submit(witness.spec(stubborn, run_timeout=1, stop_grace=1))
+    handle = client.submit(witness.spec(stubborn, run_timeout=2, stop_grace=3))
     result = handle.wait(LONG, check=False)
     assert (result.state, result.cause, result.exit_code) == (JobState.FAILED, Cause.RUN_TIMEOUT, 137)
-    assert "run_timeout (1 s)" in result.reason
+    assert "run_timeout (2 s)" in result.reason
     assert result.stdout == "ready\nignored\n"
-    by_force = "stopped by jaas with the stop signal, and SIGKILL after stop_grace (1 s)"
-    assert result.stderr == f"[... {by_force}: ran longer than run_timeout (1 s) ...]\n"
+    by_force = "stopped by jaas with the stop signal, and SIGKILL after stop_grace (3 s)"
+    assert result.stderr == f"[... {by_force}: ran longer than run_timeout (2 s) ...]\n"
     assert len(witness.starts()) == 1
     assert containers_of(docker_api, handle.id) == []
 

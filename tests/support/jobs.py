@@ -13,7 +13,7 @@ from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import clean_env
 
-__all__ = ["LONG", "container_of", "containers_of", "docker_cli", "ended", "run", "shell", "until"]
+__all__ = ["LONG", "container_of", "containers_of", "docker_cli", "ended", "label_node", "run", "shell", "until"]
 
 LONG = 60.0
 """Seconds to wait for something that takes one or two: only a failure waits so long."""
@@ -42,7 +42,7 @@ def until(client: Client, job_id: str, *states: JobState) -> None:
 def ended(client: Client, job_id: str) -> JobResult:
     """Return how a job ended, when Celery knows it too and nobody has to look after the job any more."""
     result = client.handle(job_id).wait(LONG, check=False)
-    eventually(lambda: client.ledger.get(job_id).reported, 20, f"job {job_id} to be reported to Celery")
+    eventually(lambda: client.ledger.get(job_id).reported, LONG, f"job {job_id} to be reported to Celery")
     return result
 
 
@@ -69,3 +69,21 @@ def docker_cli(host: str, *words: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def label_node(api: docker.APIClient, name: str, value: str | None) -> None:
+    """Give the engine's own node a label; None takes it away."""
+
+    def done() -> bool:
+        node = api.inspect_node(api.info()["Swarm"]["NodeID"])
+        labels = {**(node["Spec"].get("Labels") or {}), name: value}
+        spec = {**node["Spec"], "Labels": {key: text for key, text in labels.items() if text is not None}}
+        try:
+            api.update_node(node["ID"], node["Version"]["Index"], spec)
+        except docker.errors.APIError as error:
+            if "out of sequence" not in str(error):  # else somebody else changed the node meanwhile
+                raise
+            return False
+        return True
+
+    eventually(done, 30, "the node to be labelled")

@@ -14,6 +14,8 @@ TEST_IMAGE = "jaas-test:latest"
 
 _INSIDE = "/witness"
 
+_TRAP = "trap 'exit 143' TERM"
+
 
 class Witness:
     """Jobs that append a line to a file on the host when they start.
@@ -43,12 +45,14 @@ class Witness:
             fields: further fields of the description.
         """
         note = f'echo "$JAAS_JOB_ID $JAAS_ATTEMPT $HOSTNAME" >> {_INSIDE}/starts'
+        if _TRAP in then:  # whoever has seen the start may send the signal
+            note = f"{_TRAP}; {note}"
         mounts = (self.mount, *fields.pop("mounts", ()))
         return JobSpec(**{"image": TEST_IMAGE, "command": ["sh", "-c", f"{note}; {then}"], "mounts": mounts, **fields})
 
     def held(self, gate: str = "go") -> str:
         """Return shell text that waits until the test calls ``open(gate)``; SIGTERM ends it with code 143."""
-        return f"trap 'exit 143' TERM; until [ -e {_INSIDE}/{gate} ]; do sleep 0.05; done"
+        return f"{_TRAP}; until [ -e {_INSIDE}/{gate} ]; do sleep 0.05; done"
 
     def open(self, gate: str = "go") -> None:
         """Let the jobs go on that wait at a gate."""

@@ -84,8 +84,9 @@ def test_messages_are_counted(client: Client) -> None:
 
 @pytest.mark.parametrize(("offset", "verdict"), [(0.5, "ok"), (-1.5, "ok"), (2.5, "warn"), (-60.0, "warn")])
 def test_clocks_that_differ(client: Client, monkeypatch: pytest.MonkeyPatch, offset: float, verdict: str) -> None:
-    now = time.time
-    monkeypatch.setattr(Ledger, "now", lambda _: now() + offset)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(Ledger, "now", lambda _: now + offset)
     check = by_name(redis_checks(client))["clock"]
     assert check.verdict == verdict
     assert f"{abs(offset):.1f} s {'ahead' if offset > 0 else 'behind'}" in check.detail

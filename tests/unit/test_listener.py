@@ -39,6 +39,7 @@ def engine() -> Iterator[FakeSwarm]:
 def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[EngineEvent], None]]:
     """Have a listener hear an event; somebody holds job "j"."""
     monkeypatch.setattr("jaas_worker.listener._AGAIN", 0.01)
+    monkeypatch.setattr("jaas_worker.listener._STALE", 600.0)
     ledger.create("j", JobSpec(image="a"), "q")
     ledger.renew(HOLDER, 60, {})
     ledger.claim("j", HOLDER)

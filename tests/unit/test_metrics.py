@@ -70,7 +70,7 @@ def test_an_attempt_that_never_ran(metrics: Metrics) -> None:
 
 
 def test_a_clock_ahead_makes_no_negative_time(metrics: Metrics) -> None:
-    ahead = NOW + timedelta(hours=1)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
     metrics.attempt_ended(attempt(finished_at=ahead), ahead.timestamp(), retried=False)
     metrics.claimed(ahead)
     sums = ("jaas_completion_seconds_sum", "jaas_launch_seconds_sum", "jaas_queue_wait_seconds_sum")

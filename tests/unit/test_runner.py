@@ -165,19 +165,19 @@ def test_a_stop_that_takes_too_long_after_the_job_was_compared(worker: Worker, e
 
 
 def test_run_timeout_counts_while_the_node_is_down(worker: Worker, engine: FakeSwarm) -> None:
-    worker.submit("j", run_timeout=2, stop_grace=0)
+    worker.submit("j", run_timeout=5, stop_grace=0)
     worker.wait_for("j", JobState.RUNNING)
     engine.lose_node("node1")
     eventually(lambda: "is down" in worker.ledger.get("j").detail, PATIENCE, "the node to be seen as lost")
     record = worker.wait_for("j", JobState.FAILED)
     assert record.last is not None
     assert record.last.cause is Cause.RUN_TIMEOUT
-    assert "ran longer than run_timeout (2 s)" in record.last.reason
+    assert "ran longer than run_timeout (5 s)" in record.last.reason
 
 
 def test_run_timeout_counts_for_who_takes_the_job_over_while_its_node_is_down(workers: Any, engine: FakeSwarm) -> None:
     first = workers("worker-a")
-    first.submit("j", run_timeout=3, stop_grace=0)
+    first.submit("j", run_timeout=6, stop_grace=0)
     first.wait_for("j", JobState.RUNNING)
     engine.lose_node("node1")
     first.runner.hand_over()
