@@ -49,7 +49,7 @@ def worker(
 def listen(where: Where, log_level: str) -> None:
     """Tell workers of containers' ends: on nodes without a worker, with the packages of jaas[worker].
 
-    Jobs on such a node end without it too, and some 50 ms later.
+    Jobs on such a node end without it too, and some 70 ms later.
     """
     _set(where)
     try:
