@@ -39,7 +39,6 @@ __all__ = [
     "message_of",
     "message_to_json",
     "packed",
-    "publish",
     "publish_many",
     "task_options",
 ]
@@ -76,7 +75,8 @@ def default_url() -> str:
                 return file.read().strip()
         except OSError as error:
             raise SpecError(f"JAAS_REDIS_URL_FILE: {error}") from error
-    return os.environ.get("JAAS_REDIS_URL") or os.environ.get("CELERY_BROKER_URL") or "redis://127.0.0.1:6379/0"
+    given = os.environ.get("JAAS_REDIS_URL") or os.environ.get("CELERY_BROKER_URL") or "redis://127.0.0.1:6379/0"
+    return given.strip()
 
 
 def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = celery.Celery) -> App:  # type: ignore[assignment] # mypy has no defaults for bound type variables
@@ -217,21 +217,6 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
 _NOT_TAKEN: Final = (kombu.exceptions.OperationalError, redis.RedisError, OSError)
 
 
-def publish(app: celery.Celery, task_id: str, spec: JobSpec, queue: str) -> None:
-    """Publish the message of a job whose record is in the ledger.
-
-    Args:
-        app: as ``celery_app`` makes it, or the user's own.
-        task_id: Celery's task id.
-        spec: the description.
-        queue: Celery queue.
-
-    Raises:
-        LedgerUnavailable: Redis did not take it. The record stays; a worker publishes it later.
-    """
-    publish_many(app, [NewJob(task_id, spec, queue)])
-
-
 def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
     """Publish the messages of many jobs over one connection.
 
@@ -246,7 +231,8 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
     if not described:
         return
     try:
-        with app.producer_or_acquire() as producer:
+        # The batch is one round trip, where the broker is Redis.
+        with app.producer_or_acquire() as producer, producer.batch():
             for job, spec in described:
                 headers, body = _doorbell(job.job_id, spec, job.batch, job.index)
                 producer.publish(
@@ -300,7 +286,7 @@ def _is_plain(value: object) -> bool:
 
 
 def message_of(record: JobRecord) -> str:
-    """Return, in ``message_to_json``'s form, the message that ``publish_many`` sends for a job.
+    """Return, in ``message_to_json``'s form, the message that a producer sends for a job.
 
     Args:
         record: the job's; its description may be None, where this version cannot read what it holds.

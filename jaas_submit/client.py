@@ -140,6 +140,8 @@ class Client:
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
         """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.
 
+        With an app of your own, the messages of a chunk follow it.
+
         Args:
             jobs: read one by one; those that are there already are left alone.
 

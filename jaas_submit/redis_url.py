@@ -78,6 +78,8 @@ def sentinel_address(url: str) -> SentinelAddress | None:
         SpecError: it is of no such form. The text holds no part of the URL that may be a password.
     """
     scheme = url.partition("://")[0].lower()
+    if ";" in url and scheme in {"redis", "rediss"}:
+        raise SpecError(f"Redis URL: write one URL; of several servers that fail over, with Sentinel: {_EXAMPLE}")
     if scheme in {"redis", "rediss"}:
         _check_single(url)
         return None
@@ -105,13 +107,17 @@ def sentinel_address(url: str) -> SentinelAddress | None:
 
 
 def _check_single(url: str) -> None:
-    # redis-py and kombu read these two differently; records and messages belong into one database.
-    rest, _, query = url.partition("://")[2].partition("?")
-    db = rest.rpartition("@")[2].partition("/")[2]
+    # What redis-py and kombu read differently, or one of them not at all: records and messages belong together.
+    login, _, rest = url.partition("://")[2].rpartition("@")
+    if re.search(r"[/?#]", login):
+        raise SpecError("Redis URL: in a password, write / as %2F, ? as %3F and # as %23")
+    where, _, query = rest.partition("?")
+    db = where.partition("/")[2]
     if db and not re.fullmatch(r"[0-9]{1,4}", db):
         raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_SINGLE}")
-    if any(name in {"db", "virtual_host"} for name, _ in parse_qsl(query, keep_blank_values=True)):
-        raise SpecError(f"Redis URL: write the number of the database behind a /, as in {_SINGLE}")
+    # Not quoted: where a ? was not written as %3F it is a password.
+    if not all(name.startswith("ssl_") for name, _ in parse_qsl(query, keep_blank_values=True)):
+        raise SpecError(f"Redis URL: takes no parameters but those of TLS (ssl_...), and the database as in {_SINGLE}")
 
 
 def _options(query: str) -> dict[str, str]:

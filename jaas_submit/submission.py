@@ -103,7 +103,7 @@ def _complete(job: NewJob, traceparent: str, app: celery.Celery | None) -> NewJo
     doorbell = ""
     if app is None and job.spec is not None:
         doorbell = broker.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
-    return replace(job, traceparent=traceparent, doorbell=doorbell)
+    return replace(job, traceparent=traceparent or job.traceparent, doorbell=doorbell)
 
 
 def _publish(app: celery.Celery, jobs: Sequence[NewJob]) -> None:

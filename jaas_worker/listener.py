@@ -7,11 +7,10 @@ needs no manager, and starts nothing. Nothing depends on it; what it does not te
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Final
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger, connect
 from jaas_worker import logsetup
 from jaas_worker.engine import Engine, EngineEvent
@@ -43,36 +42,42 @@ class Listener:
     def __init__(self, ledger: Ledger, engine: Engine) -> None:
         self._ledger = ledger
         self._engine = engine
-        self._closed = threading.Event()
-        self._away = False
+        self._away: set[Action] = set()
+        """Whose outage has been told of."""
 
     def run(self) -> None:
-        """Listen until ``close``; outages of engine and Redis are waited for."""
-        while not self._closed.is_set():
+        """Listen for ever; outages of engine and Redis are waited for."""
+        node = ""
+        while True:
             try:
-                node = self._engine.info().node_name
-                logger.info("passing on containers' ends on %s", node, extra=action(Action.LISTENER_ON, node=node))
-                self._away = False
+                info = self._engine.info()
+                if info.node_name != node:
+                    node = info.node_name
+                    logger.info("passing on containers' ends on %s", node, extra=action(Action.LISTENER_ON, node=node))
                 for event in self._engine.events():
-                    if self._closed.is_set():
-                        return
+                    self._away.discard(Action.ENGINE_AWAY)
                     self._hear(event)
             except (EngineUnavailable, EngineRefused) as error:
-                if not self._away:
-                    logger.warning("waiting for the engine: %s", error, extra=action(Action.ENGINE_AWAY))
-                self._away = True
-            self._closed.wait(_AGAIN)
-
-    def close(self) -> None:
-        """Have ``run`` return at the next event."""
-        self._closed.set()
+                self._warn(Action.ENGINE_AWAY, error)
+            time.sleep(_AGAIN)
 
     def _hear(self, event: EngineEvent) -> None:
         at = parse_time(event.at)
         if event.kind != "die" or not event.job_id or event.exit_code is None or at is None:
             return
-        if time.time() - at.timestamp() < _STALE:  # while Redis did not answer, events have piled up
+        if time.time() - at.timestamp() > _STALE:  # while Redis did not answer, events have piled up
+            return
+        try:
             pass_on(self._ledger, event)
+            self._away.discard(Action.REDIS_AWAY)
+        except TemporaryError as error:
+            self._warn(Action.REDIS_AWAY, error)
+
+    def _warn(self, what: Action, error: Exception) -> None:
+        """Say once for each outage that there is one."""
+        if what not in self._away:
+            logger.warning("ends are not passed on for now: %s", error, extra=action(what))
+        self._away.add(what)
 
 
 def listener_main(level: str) -> None:

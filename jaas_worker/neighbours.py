@@ -1,4 +1,4 @@
-"""Ends of containers, passed on between workers: the engine that ran one knows of it before the swarm does.
+"""Ends of containers, passed on to the workers that hold the jobs: engines know of them before the swarm does.
 
 The swarm hands what its nodes report to the managers in batches, ten a second (moby/swarmkit, manager/dispatcher,
 ``maxBatchInterval``). So a worker that hears of the end of a container whose job another worker holds passes the event
@@ -31,16 +31,16 @@ _EVENT = TypeAdapter(EngineEvent)
 
 
 def pass_on(ledger: Ledger, event: EngineEvent) -> None:
-    """Tell the worker that holds a job of its container's end, if there is one that can be told now.
+    """Tell the worker that holds a job of its container's end, if there is one.
 
     Args:
         ledger: knows who holds the job.
         event: the end.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
     """
-    try:
-        ledger.tell_end(event.job_id, json.dumps(event._asdict()))
-    except TemporaryError as error:
-        logger.debug("job %s: its end could not be passed on: %s", event.job_id, error)
+    ledger.tell_end(event.job_id, json.dumps(event._asdict()))
 
 
 class Neighbours:
@@ -82,6 +82,8 @@ class Neighbours:
     def _tell(self, event: EngineEvent) -> None:
         try:
             pass_on(self._context.ledger, event)
+        except TemporaryError as error:
+            logger.debug("job %s: its end could not be passed on: %s", event.job_id, error)
         except Exception:  # nobody waits for it
             logger.exception("job %s: its end could not be passed on", event.job_id, extra=action(Action.STEP_FAILED))
         finally:

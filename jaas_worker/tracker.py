@@ -7,9 +7,9 @@ Four sources, from cheap to thorough:
 * ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
 * ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
 * the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
-  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked, and the worker on another node
-  passes its engine's event on (``neighbours.py``). In a swarm of one node these events tell of every container's end,
-  and ended tasks are looked at rarely.
+  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked, and who listens on another
+  node passes its engine's event on (``neighbours.py``, ``listener.py``). In a swarm of one node these events tell of
+  every container's end, and ended tasks are looked at rarely.
 
 A list costs the engine a look at every task there is, and this worker the reading of every task of its own: the pauses
 between lists grow with what the last one took. Lists are filtered by the label of the worker that asked for the
@@ -94,7 +94,7 @@ class Listener(Protocol):
             entry: the job.
             task: as the swarm shows it.
             event: the end, as the container's engine tells it.
-            here: it ran on this engine; else the worker on its node has passed the event on.
+            here: it ran on this engine; else who listens on its node has passed the event on.
         """
 
     def died_here(self, event: EngineEvent) -> None:

@@ -85,7 +85,8 @@ local function create(spec, queue, task, message, named, held, look, rare, doorb
   end
   if not skip and tonumber(look) > 0 then redis.call('ZADD', P .. ':deadlines', now + tonumber(look), id) end
   move(nil, state)
-  if doorbell ~= '' and state == 'QUEUED' then redis.call('LPUSH', queue, doorbell) end
+  -- The record is the job: where Redis refuses the message (a user who may not write there), workers miss it.
+  if doorbell ~= '' and state == 'QUEUED' then redis.pcall('LPUSH', queue, doorbell) end
   return {1, id, state}
 end
 local answers = {}

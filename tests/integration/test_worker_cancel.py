@@ -9,7 +9,8 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobCancelled, JobState
-from jaas_submit.broker import publish
+from jaas_submit.broker import publish_many
+from jaas_submit.ledger import NewJob
 from jaas_submit.retry_policy import Backoff, RetryPolicy
 from tests.support.jobs import LONG, containers_of, ended, shell, until
 from tests.support.wait import eventually
@@ -231,7 +232,7 @@ def test_celery_revokes_a_job_of_ours_before_its_message_arrives(
     task_id, spec = str(uuid.uuid4()), witness.spec()
     client.ledger.create(task_id, spec, client.queue)
     assert client.app.control.revoke(task_id, reply=True, timeout=20, limit=1)
-    publish(client.app, task_id, spec, client.queue)
+    publish_many(client.app, [NewJob(task_id, spec, client.queue)])
     check_cancelled(client, docker_api, task_id, "revoked through Celery")
     assert witness.starts(task_id) == []
 

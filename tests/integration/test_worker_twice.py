@@ -9,7 +9,8 @@ from celery.result import AsyncResult
 from kombu import Connection
 
 from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.broker import publish
+from jaas_submit.broker import publish_many
+from jaas_submit.ledger import NewJob
 from tests.support.jobs import LONG, container_of, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -48,7 +49,7 @@ def test_a_second_message_while_the_job_runs(client: Client, witness: Witness, d
     until(client, handle.id, JobState.RUNNING)
     container = container_of(docker_api, handle.id)
     for _ in range(3):
-        publish(client.app, handle.id, spec, client.queue)
+        publish_many(client.app, [NewJob(handle.id, spec, client.queue)])
     eventually(lambda: messages(client) == 0, LONG, "the copies to be received")
     eventually(lambda: active(client) == [handle.id], LONG, "one request of the job")
     assert containers_of(docker_api, handle.id) == [container]
@@ -72,7 +73,7 @@ def test_a_second_message_after_the_end_changes_nothing(client: Client, witness:
     handle = client.submit(spec)
     check_one_good_end(client, witness, handle.id)
     record, stored = handle.record(), AsyncResult(handle.id, app=client.app).result
-    publish(client.app, handle.id, spec, client.queue)
+    publish_many(client.app, [NewJob(handle.id, spec, client.queue)])
     # Messages are taken in order: when a later job has ended, the copy has been dealt with.
     check_one_good_end(client, witness, client.submit(spec).id)
     assert handle.record() == record
@@ -181,7 +182,7 @@ def test_each_of_two_workers_gets_a_copy(jaas: Installation, client: Client, wit
     second = jaas.worker().start()
     try:
         for _ in range(6):
-            publish(client.app, handle.id, spec, client.queue)
+            publish_many(client.app, [NewJob(handle.id, spec, client.queue)])
         eventually(lambda: messages(client) == 0, LONG, "the copies to be received")
         witness.open()
         check_one_good_end(client, witness, handle.id)

@@ -9,7 +9,8 @@ import celery
 import pytest
 
 from jaas_submit import Client, JobState
-from jaas_submit.broker import publish
+from jaas_submit.broker import publish_many
+from jaas_submit.ledger import NewJob
 from jaas_submit.names import TASK_RUN
 from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.wait import eventually
@@ -91,7 +92,7 @@ def test_a_state_of_a_newer_version_is_left_alone(jaas: Installation, client: Cl
     before = client.ledger.client.hgetall(key)
     since = client.ledger.now()
     client.ledger.client.zadd(orphans, {handle.id: 0})
-    publish(client.app, handle.id, shell("exit 0"), client.queue)
+    publish_many(client.app, [NewJob(handle.id, shell("exit 0"), client.queue)])
     # The reconciler has seen it when it is to be looked for later; the message, when that of a later job has come.
     eventually(lambda: (client.ledger.client.zscore(orphans, handle.id) or 0) > since, LONG)
     assert run(client, shell("exit 0")).ok

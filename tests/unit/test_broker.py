@@ -59,6 +59,21 @@ def test_what_may_run_has_a_message_in_its_queue(ledger: Ledger, redis_url: str,
     assert queued(ledger, ledger.prefix) == [first.id, *(one.id for one in many), last.id]
 
 
+def test_a_record_that_is_written_again_after_a_lost_reply_brings_no_second_message(ledger: Ledger) -> None:
+    job = NewJob("j", SPEC, ledger.prefix, doorbell=packed("j", SPEC, ledger.prefix))
+    first, again = ledger.create_many([job])[0], ledger.create_many([job])[0]
+    assert (first.new, again.new, again.job_id, again.state) == (True, False, "j", JobState.QUEUED)
+    assert queued(ledger, ledger.prefix) == ["j"]
+
+
+def test_a_message_that_redis_refuses_is_no_error(ledger: Ledger, redis_url: str) -> None:
+    """The record is the job; workers find those whose message never came."""
+    ledger.client.set(ledger.prefix, "not a list")
+    with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix) as client:
+        handles = client.submit_many([SPEC, SPEC])
+    assert [handle.id for handle in handles] == sorted(ledger.ids(JobState.QUEUED), key=[h.id for h in handles].index)
+
+
 def test_a_job_that_is_refused_keeps_no_message_of_the_others_back(ledger: Ledger, redis_url: str) -> None:
     queue = ledger.prefix
     jobs = [NewJob("a", SPEC, queue), NewJob("b", SPEC, queue, after=(("nobody", "finish"),)), NewJob("c", SPEC, queue)]

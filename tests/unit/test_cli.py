@@ -33,6 +33,7 @@ from jaas_submit.errors import NotAManager
 from jaas_submit.handle import JobHandle
 from jaas_submit.ledger import Ledger
 from jaas_submit.schema import result_schema
+from tests.support.ports import free_port
 from tests.support.stage import HOLDER, Stage, ended
 
 # -- run --------------------------------------------------------------------------------------------------------------
@@ -574,9 +575,22 @@ def test_worker_on_an_engine_that_is_no_manager(monkeypatch: pytest.MonkeyPatch)
     assert result.stderr == "jaas: the engine at unix:///x is not in a swarm: run `docker swarm init` there\n"
 
 
-def test_worker_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jaas_worker.app", None)
-    result = click.testing.CliRunner().invoke(cli, ["worker"], prog_name="jaas")
+def test_a_listener_without_redis_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaas_worker.logsetup.set_up", lambda *_: None)
+    for name in ("JAAS_REDIS_URL", "JAAS_REDIS_URL_FILE"):
+        monkeypatch.setenv(name, "x")  # is put back after the test
+    line = f"--redis redis://127.0.0.1:{free_port()} listen"
+    result = click.testing.CliRunner().invoke(cli, line.split(), prog_name="jaas")
+    assert result.exit_code == 125
+    assert result.stderr.startswith("jaas: clock: Redis does not answer")
+
+
+@pytest.mark.parametrize(("command", "module"), [("worker", "jaas_worker.app"), ("listen", "jaas_worker.listener")])
+def test_without_the_workers_packages_it_says_what_to_install(
+    command: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = click.testing.CliRunner().invoke(cli, [command], prog_name="jaas")
     assert result.exit_code == 125
     assert "pip install 'jaas[worker]'" in result.stderr
 

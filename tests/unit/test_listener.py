@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -13,7 +14,7 @@ import pytest
 from jaas_submit.errors import EngineUnavailable, LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.spec import JobSpec
-from jaas_worker.engine import EngineEvent
+from jaas_worker.engine import EngineEvent, SwarmInfo
 from jaas_worker.listener import Listener
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.wait import eventually
@@ -44,7 +45,12 @@ def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> 
     ledger.renew(HOLDER, 60, {})
     ledger.claim("j", HOLDER)
     listener = Listener(ledger, engine)
-    thread = threading.Thread(target=listener.run)
+
+    def listen() -> None:
+        with contextlib.suppress(SystemExit):
+            listener.run()
+
+    thread = threading.Thread(target=listen)
     thread.start()
 
     def hear(event: EngineEvent) -> None:
@@ -53,8 +59,13 @@ def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> 
             one.put(event)
 
     yield hear
-    listener.close()
-    hear(end(job_id=""))
+
+    def over() -> SwarmInfo:
+        raise SystemExit
+
+    monkeypatch.setattr(engine, "info", over)
+    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
+    engine._listeners[0].put(None)
     thread.join(PATIENCE)
     assert not thread.is_alive()
 
@@ -104,21 +115,44 @@ def test_an_engine_that_was_away_is_listened_to_again(
         before.put(None)
         eventually(lambda: [one for one in engine._listeners if one is not before], PATIENCE, "it to listen anew")
         assert heard(ledger, tell) == []
-    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1, "an outage is told once"
+    assert actions(caplog) == ["engine.away"], "an outage is told once"
 
 
-def test_a_redis_that_is_away_ends_nothing(
-    ledger: Ledger, tell: Callable[[EngineEvent], None], monkeypatch: pytest.MonkeyPatch
+def test_an_engine_without_events_is_told_of_once(
+    ledger: Ledger, engine: FakeSwarm, tell: Callable[[EngineEvent], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    really, failed = Ledger.tell_end, threading.Event()
+    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
+    (before,) = engine._listeners
+    engine.fail("events", times=5, error=EngineUnavailable("no such path (test)"))
+    with caplog.at_level(logging.INFO):
+        before.put(None)
+        eventually(lambda: [one for one in engine._listeners if one is not before], PATIENCE, "it to listen anew")
+    assert actions(caplog) == ["engine.away"]
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what a listener has logged meanwhile."""
+    return [getattr(record, "action", "") for record in caplog.records if record.name == "jaas_worker.listener"]
+
+
+def test_a_redis_that_is_away_ends_nothing_and_is_told_of_once(
+    ledger: Ledger,
+    tell: Callable[[EngineEvent], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    really, asked, failed = Ledger.tell_end, [], threading.Event()
 
     def refuse(*_: object) -> bool:
-        failed.set()
-        monkeypatch.setattr(Ledger, "tell_end", really)
+        asked.append(1)
+        if len(asked) == 2:
+            monkeypatch.setattr(Ledger, "tell_end", really)
+            failed.set()
         raise LedgerUnavailable("no answer (test)")
 
     monkeypatch.setattr(Ledger, "tell_end", refuse)
     tell(end())
+    tell(end())
     assert failed.wait(PATIENCE)
     assert heard(ledger, tell) == []
+    assert actions(caplog) == ["redis.away"]

@@ -30,7 +30,7 @@ def test_everything_that_it_may_say() -> None:
     assert sentinel_address("sentinel://s1?master=m") == SentinelAddress((("s1", 26379),), "m")
 
 
-@pytest.mark.parametrize("url", ["redis://h", "redis://:p/q@h", "redis://h/", "rediss://:p@h:1/2?ssl_cert_reqs=none"])
+@pytest.mark.parametrize("url", ["redis://h", "redis://:p%2Fq@h", "redis://h/", "rediss://:p@h:1/2?ssl_cert_reqs=none"])
 def test_a_single_server(url: str) -> None:
     assert sentinel_address(url) is None
 
@@ -42,8 +42,14 @@ def test_a_single_server(url: str) -> None:
         ("unix:///run/redis.sock", "must begin with"),  # Celery has no such transport
         ("redis://:secret@h/a", "what follows the / must be the number of a database, as in redis://"),
         ("redis://:secret@h/1/secret", "what follows the / must be"),
-        ("rediss://:secret@h?db=3", "write the number of the database behind a /"),
-        ("redis://:secret@h/1?virtual_host=3", "write the number of the database behind a /"),
+        ("rediss://:secret@h?db=3", "takes no parameters but those of TLS (ssl_...), and the database as in redis://"),
+        ("redis://:secret@h/1?virtual_host=3", "takes no parameters but"),
+        ("redis://h/1?password=secret", "takes no parameters but"),
+        ("redis://h?secret@x", "write / as %2F, ? as %3F and # as %23"),
+        ("redis://:a/secret@h/1", "write / as %2F"),
+        ("redis://:a#secret@h/1", "write / as %2F"),
+        ("redis://:secret@a:6379/5;redis://:secret@b:6379/5", "write one URL; of several servers"),
+        ("redis://a;redis://b", "write one URL"),
         ("amqp://h", "must begin with"),
         ("sentinel://s1/0", "append ?master=NAME"),
         ("sentinel://s1/0?master=", "append ?master=NAME"),
