@@ -46,7 +46,7 @@ class Witness:
         """
         note = f'echo "$JAAS_JOB_ID $JAAS_ATTEMPT $HOSTNAME" >> {_INSIDE}/starts'
         if _TRAP in then:  # whoever has seen the start may send the signal
-            note = f"{_TRAP}; {note}"
+            note, then = f"{_TRAP}; {note}", then.replace(f"{_TRAP}; ", "")
         mounts = (self.mount, *fields.pop("mounts", ()))
         return JobSpec(**{"image": TEST_IMAGE, "command": ["sh", "-c", f"{note}; {then}"], "mounts": mounts, **fields})
 
