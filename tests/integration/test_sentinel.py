@@ -23,7 +23,7 @@ from tests.support.redis_server import OwnRedis
 from tests.support.sentinel_group import MASTER, Group
 from tests.support.wait import eventually
 from tests.support.witness import Witness
-from tests.support.worker import Installation
+from tests.support.worker import CONNECTION_LOST, Installation
 
 pytestmark = [pytest.mark.redis]
 
@@ -31,8 +31,7 @@ WORKER = {"lease": "5s", "reconcile_interval": "200ms", "max_in_flight": 2}
 
 # Celery shows with a traceback where the loss of the master hit it.
 EXCEPTIONS_ALLOWED = (
-    "redis.exceptions.",
-    "ConnectionRefusedError",
+    *CONNECTION_LOST,
     # Celery closes what it has not opened, and goes on.
     "'NoneType' object has no attribute 'connection_errors'",
 )

@@ -14,14 +14,14 @@ from jaas_submit.ledger import NewJob
 from tests.support.jobs import LONG, container_of, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
-from tests.support.worker import Installation, WorkerProcess
+from tests.support.worker import CONNECTION_LOST, Installation, WorkerProcess
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
 
 # Only as many at once as one test needs, so that further messages wait in the worker, unacknowledged.
 WORKER = {"max_in_flight": 5}
 
-EXCEPTIONS_ALLOWED = ("ConnectionError",)  # the tests cut connections, and Celery shows where that hit it
+EXCEPTIONS_ALLOWED = CONNECTION_LOST  # the tests cut connections, and Celery shows where that hit it
 
 
 def active(client: Client, workers: int = 1) -> list[str]:

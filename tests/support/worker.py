@@ -17,12 +17,16 @@ from jaas_submit.names import LABEL_PREFIX
 from jaas_worker.swarm import Swarm
 from tests.support.wait import eventually
 
-__all__ = ["Installation", "WorkerProcess", "clean_env", "exceptions_in", "listener"]
+__all__ = ["CONNECTION_LOST", "Installation", "WorkerProcess", "clean_env", "exceptions_in", "listener"]
 
 _ROOT = Path(__file__).parents[2]
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
 _EXCEPTION = re.compile(r"^([\w.]+(?:Error|Exception|Exit|Interrupt|Down|Lost|Failed|Unavailable|Refused)\b.*)$")
+
+
+CONNECTION_LOST = ("redis.exceptions.", "ConnectionRefusedError", "ConnectionResetError", "BrokenPipeError")
+"""Parts of what a worker logs whose Redis goes away, the causes of an exception counted: which of them is chance."""
 
 
 def clean_env(**more: str) -> dict[str, str]:
