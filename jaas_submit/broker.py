@@ -214,7 +214,7 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
     return json.dumps(message, separators=(",", ":"))
 
 
-_NOT_TAKEN: Final = (kombu.exceptions.OperationalError, redis.RedisError, OSError)
+_NOT_TAKEN: Final = (kombu.exceptions.KombuError, redis.RedisError, OSError)
 
 
 def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
@@ -230,21 +230,22 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
     described = [(job, job.spec) for job in jobs if job.spec is not None]
     if not described:
         return
+
+    def send(producer: Any) -> None:
+        policy = app.conf.task_publish_retry_policy
+        kinds = {"content_type": "application/json", "content_encoding": "utf-8", "retry": True, "retry_policy": policy}
+        for job, spec in described:
+            headers, body = _doorbell(job.job_id, spec, job.batch, job.index)
+            producer.publish(body, routing_key=job.queue, headers=headers, correlation_id=job.job_id, **kinds)
+
     try:
-        # The batch is one round trip, where the broker is Redis.
-        with app.producer_or_acquire() as producer, producer.batch():
-            for job, spec in described:
-                headers, body = _doorbell(job.job_id, spec, job.batch, job.index)
-                producer.publish(
-                    body,
-                    routing_key=job.queue,
-                    headers=headers,
-                    correlation_id=job.job_id,
-                    content_type="application/json",
-                    content_encoding="utf-8",
-                    retry=True,
-                    retry_policy=app.conf.task_publish_retry_policy,
-                )
+        with app.producer_or_acquire() as producer:
+            try:
+                with producer.batch():  # one round trip, where the broker is Redis
+                    send(producer)
+            except kombu.exceptions.BatchPublishError:  # type: ignore[attr-defined] # not in the stubs
+                # Over a connection that had broken, say. A message that comes twice finds its record and does no harm.
+                send(producer)
     except _NOT_TAKEN as error:
         raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
 

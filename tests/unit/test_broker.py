@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+import redis
 from kombu import Connection
 from kombu.transport.virtual import Channel
 
@@ -14,6 +16,11 @@ from jaas_submit.ledger import Ledger, NewJob
 from tests.support.ports import free_port
 
 SPEC = JobSpec(image="a", command=["echo", "hé"], check=False)
+
+
+BOTH_WAYS = pytest.mark.parametrize(
+    "own", [False, True], ids=["in one step with the record", "through the app of the user"]
+)
 
 
 def test_a_message_has_the_form_that_kombu_gives_it() -> None:
@@ -43,7 +50,7 @@ def queued(ledger: Ledger, queue: str) -> list[str]:
     return [json.loads(text)["headers"]["id"] for text in reversed(ledger.client.lrange(queue, 0, -1))]
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["in one step with the record", "through the app of the user"])
+@BOTH_WAYS
 def test_what_may_run_has_a_message_in_its_queue(ledger: Ledger, redis_url: str, own: bool) -> None:
     app = celery_app(redis_url) if own else None
     with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, app=app) as client:
@@ -66,10 +73,12 @@ def test_a_record_that_is_written_again_after_a_lost_reply_brings_no_second_mess
     assert queued(ledger, ledger.prefix) == ["j"]
 
 
-def test_a_message_that_redis_refuses_is_no_error(ledger: Ledger, redis_url: str) -> None:
+@BOTH_WAYS
+def test_a_message_that_redis_refuses_is_no_error(ledger: Ledger, redis_url: str, own: bool) -> None:
     """The record is the job; workers find those whose message never came."""
     ledger.client.set(ledger.prefix, "not a list")
-    with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix) as client:
+    app = celery_app(redis_url) if own else None
+    with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, app=app) as client:
         handles = client.submit_many([SPEC, SPEC])
     assert [handle.id for handle in handles] == sorted(ledger.ids(JobState.QUEUED), key=[h.id for h in handles].index)
 
@@ -88,3 +97,20 @@ def test_a_broker_that_does_not_answer_is_no_error(ledger: Ledger, redis_url: st
     with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, app=app) as client:
         assert client.submit(SPEC).state is JobState.QUEUED
     assert not ledger.client.exists(ledger.prefix)
+
+
+def test_a_connection_of_the_users_app_that_breaks_costs_no_message(
+    ledger: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, broken = redis.client.Pipeline.execute, []
+
+    def execute(pipeline: redis.client.Pipeline, *more: Any) -> Any:
+        broken.append(len(pipeline.command_stack))
+        monkeypatch.setattr(redis.client.Pipeline, "execute", really)
+        raise redis.ConnectionError("reset (test)")
+
+    with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, app=celery_app(redis_url)) as client:
+        monkeypatch.setattr(redis.client.Pipeline, "execute", execute)
+        handles = client.submit_many([SPEC, SPEC])
+    assert broken == [2], "both messages in one go"
+    assert queued(ledger, ledger.prefix) == [one.id for one in handles]
