@@ -78,15 +78,13 @@ def sentinel_address(url: str) -> SentinelAddress | None:
         SpecError: it is of no such form. The text holds no part of the URL that may be a password.
     """
     scheme = url.partition("://")[0].lower()
-    if ";" in url and scheme in {"redis", "rediss"}:
-        raise SpecError(f"Redis URL: write one URL; of several servers that fail over, with Sentinel: {_EXAMPLE}")
+    if ";" in url:
+        raise SpecError(f"Redis URL: write one URL; where servers fail over, with commas between Sentinels: {_EXAMPLE}")
     if scheme in {"redis", "rediss"}:
         _check_single(url)
         return None
     if scheme != "sentinel":
         raise SpecError(f"Redis URL: must begin with redis://, rediss:// or sentinel://, such as {_EXAMPLE}")
-    if ";" in url:
-        raise SpecError(f"Redis URL: write one sentinel:// URL, with commas between the Sentinels, such as {_EXAMPLE}")
     rest, _, query = url[len("sentinel://") :].partition("?")
     login, _, rest = rest.rpartition("@")
     hosts, _, db = rest.partition("/")

@@ -55,7 +55,7 @@ class Listener:
                     node = info.node_name
                     logger.info("passing on containers' ends on %s", node, extra=action(Action.LISTENER_ON, node=node))
                 for event in self._engine.events():
-                    self._away.discard(Action.ENGINE_AWAY)
+                    self._back(Action.ENGINE_AWAY)
                     self._hear(event)
             except (EngineUnavailable, EngineRefused) as error:
                 self._warn(Action.ENGINE_AWAY, error)
@@ -69,7 +69,7 @@ class Listener:
             return
         try:
             pass_on(self._ledger, event)
-            self._away.discard(Action.REDIS_AWAY)
+            self._back(Action.REDIS_AWAY)
         except TemporaryError as error:
             self._warn(Action.REDIS_AWAY, error)
 
@@ -78,6 +78,11 @@ class Listener:
         if what not in self._away:
             logger.warning("ends are not passed on for now: %s", error, extra=action(what))
         self._away.add(what)
+
+    def _back(self, what: Action) -> None:
+        if what in self._away:
+            logger.info("ends are passed on again", extra=action(Action.LISTENER_ON))
+        self._away.discard(what)
 
 
 def listener_main(level: str) -> None:

@@ -108,6 +108,7 @@ def test_the_holder_is_told_of_ends_of_jobs(
 def test_an_engine_that_was_away_is_listened_to_again(
     ledger: Ledger, engine: FakeSwarm, tell: Callable[[EngineEvent], None], caplog: pytest.LogCaptureFixture
 ) -> None:
+    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
     with caplog.at_level(logging.INFO):
         assert heard(ledger, tell) == []
         (before,) = engine._listeners
@@ -115,7 +116,7 @@ def test_an_engine_that_was_away_is_listened_to_again(
         before.put(None)
         eventually(lambda: [one for one in engine._listeners if one is not before], PATIENCE, "it to listen anew")
         assert heard(ledger, tell) == []
-    assert actions(caplog) == ["engine.away"], "an outage is told once"
+    assert actions(caplog) == ["engine.away", "listener.on"], "an outage is told once"
 
 
 def test_an_engine_without_events_is_told_of_once(
@@ -137,6 +138,7 @@ def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_a_redis_that_is_away_ends_nothing_and_is_told_of_once(
     ledger: Ledger,
+    engine: FakeSwarm,
     tell: Callable[[EngineEvent], None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -151,8 +153,10 @@ def test_a_redis_that_is_away_ends_nothing_and_is_told_of_once(
         raise LedgerUnavailable("no answer (test)")
 
     monkeypatch.setattr(Ledger, "tell_end", refuse)
-    tell(end())
-    tell(end())
-    assert failed.wait(PATIENCE)
-    assert heard(ledger, tell) == []
-    assert actions(caplog) == ["redis.away"]
+    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
+    with caplog.at_level(logging.INFO):
+        tell(end())
+        tell(end())
+        assert failed.wait(PATIENCE)
+        assert heard(ledger, tell) == []
+        eventually(lambda: actions(caplog) == ["redis.away", "listener.on"], PATIENCE, lambda: actions(caplog))
