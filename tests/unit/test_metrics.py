@@ -16,7 +16,8 @@ from jaas_submit.ledger import Ledger, connect
 from jaas_submit.records import Attempt, LogStatus
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, Frame
-from jaas_worker.metrics import Metrics, Monitor, measured
+from jaas_worker.measured import measured
+from jaas_worker.metrics import Metrics, Monitor
 
 
 @pytest.fixture
