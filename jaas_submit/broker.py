@@ -9,7 +9,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import celery
 import kombu.exceptions
@@ -19,12 +19,14 @@ from kombu.message import Message
 from kombu.serialization import prepare_accept_content
 
 from jaas_submit.errors import LedgerUnavailable, SpecError
-from jaas_submit.ledger import NewJob
 from jaas_submit.ledger.sentinel import sentinel_options
 from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
 from jaas_submit.records import JobRecord
 from jaas_submit.redis_url import SentinelAddress, sentinel_address
 from jaas_submit.spec import JobSpec
+
+if TYPE_CHECKING:
+    from jaas_submit.ledger import NewJob
 
 __all__ = [
     "BATCH",

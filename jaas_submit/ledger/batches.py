@@ -6,13 +6,14 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from jaas_submit.errors import UnknownJob
+from jaas_submit.ids import copy_id_of
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.lua_batches import CANCEL_BATCH, CLOSE, SETTLE, SPECULATE
 from jaas_submit.ledger.rows import parse_batch
 from jaas_submit.records import BatchRecord
 from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation, copy_id_of
+from jaas_submit.speculation import Speculation
 from jaas_submit.states import JobState
 
 __all__ = ["BatchPart"]

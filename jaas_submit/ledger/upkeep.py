@@ -7,6 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from jaas_submit.ids import copy_id_of
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.lua_jobs import OVERDUE, RESTORE
 from jaas_submit.ledger.lua_upkeep import (
@@ -24,7 +25,6 @@ from jaas_submit.ledger.rows import dump_attempts
 from jaas_submit.placement import Cluster
 from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import copy_id_of
 from jaas_submit.states import TERMINAL, JobState
 
 __all__ = ["Due", "UpkeepPart"]
