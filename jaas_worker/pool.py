@@ -33,7 +33,6 @@ from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.states import JobState
 from jaas_worker.delivery import CeleryDelivery
 from jaas_worker.logsetup import Action, action
-from jaas_worker.memory import keep_little
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.results import FOR_NOW
 from jaas_worker.runner import Runner
@@ -108,7 +107,6 @@ class TaskPool(BasePool):
     # -- Celery's side ----------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
-        keep_little()
         self.runner.start()
         self._lease.start()
         self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))

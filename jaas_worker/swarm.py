@@ -34,7 +34,6 @@ from jaas_worker.engine_answers import (
     times_in,
 )
 from jaas_worker.engine_http import EngineAnswer, ask, demultiplex
-from jaas_worker.memory import give_back
 
 __all__ = ["Swarm", "require_manager"]
 
@@ -43,10 +42,6 @@ _NOBODY: Final = "node.id==none"
 
 _REFUSED_AS_500: Final = re.compile(r"network \S+ not found|constraint expected one operator")
 """What Docker 20.10 answers with status 500 although the request itself is wrong."""
-
-
-_LONG: Final = 2**20
-"""Bytes of a list that is called long: a few hundred tasks."""
 
 _NODES_AT_ONCE: Final = 25
 """Nodes whose tasks are asked for in one call: their ids have to fit into a URL."""
@@ -118,11 +113,7 @@ class Swarm:
 
     def _tasks(self, **filters: list[str]) -> list[TaskView]:
         answer = self._ask("GET", "tasks", query={"filters": filters}).data
-        tasks, size = tasks_in(answer), len(answer)
-        del answer
-        if size > _LONG:  # reading it took some megabytes, which are needed for a moment every few seconds
-            give_back()
-        return tasks
+        return tasks_in(answer)
 
     def _nodes(self) -> list[NodeItem]:
         return nodes_in(self._ask("GET", "nodes").data)
