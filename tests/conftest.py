@@ -7,7 +7,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
@@ -17,12 +17,10 @@ from xdist.scheduler import LoadScopeScheduling
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger, connect
 from jaas_submit.names import LABEL_PREFIX
+from jaas_worker.swarm import Swarm, require_manager
 from tests.support.real import required_env, unavailable
 from tests.support.redis_server import OwnRedis
 from tests.support.witness import Witness
-
-if TYPE_CHECKING:
-    from jaas_worker.swarm import Swarm
 
 # Tests of a shared machine: how long an example takes says nothing, and a failing one must be printed for replay.
 hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
@@ -109,8 +107,6 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[..., OwnRedis]]:
 
 @pytest.fixture(scope="session")
 def _engine() -> str:
-    from jaas_worker.swarm import Swarm, require_manager  # scripts/oldest installs no worker
-
     host = required_env("DOCKER_HOST")
     try:
         require_manager(Swarm(host).info(), host)
@@ -122,8 +118,6 @@ def _engine() -> str:
 @pytest.fixture
 def engine_host(_engine: str, prefix: str) -> Iterator[str]:
     """DOCKER_HOST of a real swarm manager; afterwards what has this test's prefix in its label is removed from it."""
-    from jaas_worker.swarm import Swarm
-
     yield _engine
     engine = Swarm(_engine)
     for service in engine.services(f"{LABEL_PREFIX}={prefix}"):
@@ -135,8 +129,6 @@ def engine_host(_engine: str, prefix: str) -> Iterator[str]:
 @pytest.fixture
 def swarm(engine_host: str) -> Swarm:
     """The real swarm."""
-    from jaas_worker.swarm import Swarm
-
     return Swarm(engine_host)
 
 
