@@ -26,14 +26,13 @@ from typing import Any
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state as worker_state
 
-from jaas_submit import broker
 from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.states import JobState
+from jaas_worker import kept_messages
 from jaas_worker.delivery import CeleryDelivery
 from jaas_worker.logsetup import Action, action
-from jaas_worker.memory import keep_little
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.results import FOR_NOW
 from jaas_worker.runner import Runner
@@ -108,7 +107,6 @@ class TaskPool(BasePool):
     # -- Celery's side ----------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
-        keep_little()
         self.runner.start()
         self._lease.start()
         self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))
@@ -260,11 +258,11 @@ class TaskPool(BasePool):
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without the way through the queue."""
         record = self.runner.ledger.get(job_id)
-        text = self.runner.ledger.message(job_id) or broker.message_of(record)
+        text = self.runner.ledger.message(job_id) or kept_messages.message_of(record)
         self.on_loop(partial(self._inject_now, text))
 
     def _inject_now(self, text: str) -> None:
-        message = broker.message_from_json(text)
+        message = kept_messages.message_from_json(text)
         strategy = self.consumer.strategies[TASK_RUN]
         strategy(message, None, _nothing, _nothing, ())
 
