@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from jaas_submit.bounds import whole
 from jaas_submit.errors import EngineRefused, SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
@@ -157,7 +158,7 @@ class LeftServices:
 
     def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
         """Make the record of a job again from its youngest service."""
-        attempts = [(int(s.labels.get(LABEL_ATTEMPT, "0") or 0), s) for s in services]
+        attempts = [(_attempt_of(service), service) for service in services]
         number, service = max(attempts, key=lambda pair: pair[0])
         created = parse_time(service.created_at)
         # A record is always older than its service, so that a moment's grace only is for clocks that differ.
@@ -196,6 +197,14 @@ class LeftServices:
             if self._engine.remove(service.id):
                 removed.append(service.name)
         return False
+
+
+def _attempt_of(service: ServiceView) -> int:
+    """Return which attempt a service is; 0 where its label, which anybody may have set, does not tell."""
+    try:
+        return whole(service.labels.get(LABEL_ATTEMPT, ""))
+    except ValueError:
+        return 0
 
 
 def _unless_refused(job_id: str, service: str, call: Callable[[], bool]) -> bool:
