@@ -59,6 +59,7 @@ def _strays(engine: Engine, ledger: Ledger) -> Check:
     foreign = [service.name for service in services if service.labels.get(LABEL_LEDGER) != own]
     jobs = {s.labels.get(LABEL_JOB, ""): s for s in services if s.labels.get(LABEL_LEDGER) == own}
     known = {record.id for record in ledger.find(list(jobs))} if jobs else set()
+    known |= {name.removeprefix("job ") for name in ledger.unreadable}
     unknown = [service.name for job, service in jobs.items() if job not in known and _old(service, ledger.now())]
     if not foreign and not unknown:
         return Check("services", Verdict.OK, f"{len(services)} of jobs, none astray")

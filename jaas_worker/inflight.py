@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError, UnreadableRecord
 from jaas_worker.context import Context
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.later import Later
@@ -254,6 +254,10 @@ class InFlight:
                 "job %s: %s; trying again in %.1f s", entry.job_id, error, delay, extra=action(Action.STEP_REPEATED)
             )
             self.call_later(delay, partial(self._again, step, entry))
+        except UnreadableRecord as error:
+            # There is no record to write to: whoever repairs it finds the job among those that nobody holds.
+            logger.error("%s; left alone", error, extra=action(Action.RECORD_UNREADABLE))  # noqa: TRY400 (no defect)
+            self.drop(entry)
         except Exception as error:  # a defect in one job's handling must not take the worker down
             entry.tries += 1
             self._context.metrics.step_repeated(error)

@@ -96,7 +96,10 @@ class LeftServices:
                 by_job[job_id].append(service)
         now = self._ledger.now()
         removed: list[str] = []
-        for record in self._ledger.outlines(list(by_job)):
+        outlines = self._ledger.outlines(list(by_job))
+        for job_id in [one for one in by_job if f"job {one}" in self._ledger.unreadable]:
+            del by_job[job_id]  # there is a record, whatever it says
+        for record in outlines:
             # Of a job that goes on, the services of earlier attempts are left behind.
             attempts = {str(number) for number in record.ended}
             left_behind = [
@@ -149,6 +152,8 @@ class LeftServices:
         left = {name: labels for name, labels in found.items() if name not in in_use}
         records = {one.id: one for one in self._ledger.outlines([v.get(LABEL_JOB, "") for v in left.values()])}
         for name, labels in left.items():
+            if f"job {labels.get(LABEL_JOB)}" in self._ledger.unreadable:
+                continue
             record = records.get(labels.get(LABEL_JOB, ""))
             if record is not None:
                 over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}

@@ -65,6 +65,7 @@ class Action(StrEnum):
     SERVICE_REMOVED = "service.removed"  # the reconciler removed a service that was left behind
     SERVICE_LEFT = "service.left"  # a service could not be removed; the reconciler will
     SERVICE_UNKNOWN = "service.unknown"  # a service of which no record knows
+    RECORD_UNREADABLE = "record.unreadable"  # what Redis holds of a job, batch or worker is not what it should be
     LEASE_LOST = "lease.lost"  # others may have taken this worker's jobs over
     LEASE_NOT_RENEWED = "lease.not_renewed"  # Redis did not answer
     REDIS_AWAY = "redis.away"  # the worker waits for Redis

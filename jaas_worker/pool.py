@@ -27,7 +27,7 @@ from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state as worker_state
 
 from jaas_submit import broker
-from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob
+from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.states import JobState
@@ -149,7 +149,7 @@ class TaskPool(BasePool):
         """Cancel a job durably; the ledger's notice makes its holder stop the container."""
 
         def write() -> None:
-            with contextlib.suppress(UnknownJob):
+            with contextlib.suppress(UnknownJob, UnreadableRecord):
                 self.runner.ledger.cancel(job_id, why)
             self.runner.cancel(job_id, why)
 
@@ -166,7 +166,9 @@ class TaskPool(BasePool):
 
         def write() -> None:
             ledger = self.runner.ledger
-            with contextlib.suppress(UnknownJob):  # its message has not arrived: Celery remembers the id for that
+            with contextlib.suppress(
+                UnknownJob, UnreadableRecord
+            ):  # its message has not arrived: Celery remembers the id for that
                 if ledger.get(job_id).state in _WAITS:
                     ledger.cancel(job_id, "revoked through Celery")
                 elif terminate:
@@ -179,7 +181,7 @@ class TaskPool(BasePool):
 
         def write() -> None:
             ledger = self.runner.ledger
-            with contextlib.suppress(UnknownJob):
+            with contextlib.suppress(UnknownJob, UnreadableRecord):
                 if ledger.get(job_id).state not in _WAITS:
                     return  # it was a copy; the job has long been launched, and terminate is another word
                 state, done = ledger.cancel(job_id, why)
@@ -260,11 +262,14 @@ class TaskPool(BasePool):
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without the way through the queue."""
         record = self.runner.ledger.get(job_id)
-        text = self.runner.ledger.message(job_id) or broker.message_of(record)
-        self.on_loop(partial(self._inject_now, text))
+        text = self.runner.ledger.message(job_id)
+        try:
+            message = broker.message_from_json(text or broker.message_of(record))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UnreadableRecord(f"job {job_id}: the message in its record cannot be read: {error}") from error
+        self.on_loop(partial(self._inject_now, message))
 
-    def _inject_now(self, text: str) -> None:
-        message = broker.message_from_json(text)
+    def _inject_now(self, message: Any) -> None:
         strategy = self.consumer.strategies[TASK_RUN]
         strategy(message, None, _nothing, _nothing, ())
 
