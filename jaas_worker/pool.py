@@ -83,7 +83,7 @@ class TaskPool(BasePool):
             follows=self.runner.follows,
             have_ended=self.runner.have_ended,
             let_go=self.runner.let_go_of_unknown,
-            room=self._room,
+            room=self.room,
             away=lambda: bool(self.watch.away),
             queue_length=self._queue_length,
             metrics=parts.metrics,
@@ -280,7 +280,7 @@ class TaskPool(BasePool):
         self.runner.hold(away)
         self._wake()
 
-    def _room(self) -> int:
+    def room(self) -> int:
         """Return how many further messages this worker would like to have."""
         if self.watch.away:
             return 0

@@ -106,6 +106,7 @@ local state, owner = r[1], r[2]
 if not state then return {'unknown', ''} end
 local heard, made = num(hash(P .. ':heard', r[3] or '')[1]), num(r[4])
 if made > heard and made <= now + 60 then redis.pcall('HSET', P .. ':heard', r[3], r[4]) end
+if r[3] then redis.pcall('HSET', P .. ':claimed', r[3], stamp) end
 local terminal = ENDED[state]
 if r[5] == '1' then return {'done', state} end
 if not terminal and not OPEN[state] then return {'newer', state} end

@@ -229,9 +229,9 @@ class ReaderPart(Base):
         """Return what each live worker says about itself, with the number of jobs it holds."""
         with reach("workers"):
             seconds, micros = self.client.time()
-            holders = [
-                as_text(h) for h in self.client.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
-            ]
+            live = self.client.pipeline(transaction=False)
+            live.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
+            holders = [as_text(holder) for holder in self._sound(live, "holders")[0] or ()]
             pipe = self.client.pipeline(transaction=False)
             for holder in holders:
                 pipe.get(self._key("info", holder))
