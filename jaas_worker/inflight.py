@@ -255,9 +255,7 @@ class InFlight:
             )
             self.call_later(delay, partial(self._again, step, entry))
         except UnreadableRecord as error:
-            # There is no record to write to: whoever repairs it finds the job among those that nobody holds.
-            logger.error("%s; left alone", error, extra=action(Action.RECORD_UNREADABLE))  # noqa: TRY400 (no defect)
-            self.drop(entry)
+            self.abandon(entry, error)
         except Exception as error:  # a defect in one job's handling must not take the worker down
             entry.tries += 1
             self._context.metrics.step_repeated(error)
@@ -346,6 +344,16 @@ class InFlight:
         """Another worker has the job, or it is over: nothing to do for this message."""
         self.forget(entry)
         entry.delivery.dropped()
+
+    def abandon(self, entry: Entry, error: UnreadableRecord) -> None:
+        """Leave a job alone, of which there is no record to write to any more; its container runs on.
+
+        Args:
+            entry: the job.
+            error: what is wrong with the record.
+        """
+        logger.error("%s; the job is left alone", error, extra=action(Action.RECORD_UNREADABLE))
+        self.drop(entry)
 
     def told(self, entry: Entry, delivery: Delivery) -> None:
         """Celery has been told how a job ended: forget it.

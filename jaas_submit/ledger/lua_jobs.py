@@ -260,7 +260,7 @@ return 1
 
 # ARGV: 3 a message for the holder, if there is one. Returns how many heard it.
 TELL_END: Final = """
-local holder = redis.call('HGET', job, 'holder')
+local holder = hash(job, 'holder')[1]
 if not holder or holder == '' then return 0 end
 return redis.call('PUBLISH', P .. ':ends:' .. holder, ARGV[3])
 """
