@@ -59,7 +59,7 @@ def _claims(client: Client, second_look: float) -> list[Check]:
         return []
     messages, room = messages_in(client), _room(client)
     since = client.ledger.claimed(client.queue)
-    idle = f"for {client.ledger.now() - since:,.0f} s" if since else "ever"
+    idle = f"for {(client.ledger.now() - since) / 60:,.0f} min" if since else "ever"
     detail = f"{client.queue}: {messages} messages wait, workers have room for {room}, and nothing was claimed {idle}"
     fix = (
         "see the workers' log, and start one of them again; if that does not help, look at the message that comes next "

@@ -86,7 +86,7 @@ def waiting(client: Client, claimed: float | None, **info: Any) -> None:
         client.ledger.client.hset(f"{client.ledger.prefix}:claimed", client.queue, client.ledger.now() - claimed)
 
 
-@pytest.mark.parametrize(("claimed", "words"), [(300.0, "claimed for 300 s"), (None, "claimed ever")])
+@pytest.mark.parametrize(("claimed", "words"), [(300.0, "claimed for 5 min"), (None, "claimed ever")])
 def test_messages_that_nobody_takes(client: Client, claimed: float | None, words: str) -> None:
     waiting(client, claimed, room=7)
     check = look(client)["claims"]
