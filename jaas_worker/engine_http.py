@@ -34,7 +34,7 @@ __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
 _API_VERSION: Final = "1.41"
 """What docker-py is told, so that it does not ask for the version itself."""
 
-_REFUSED_AS_500: Final = re.compile(r"network \S+ not found|constraint expected one operator")
+_REFUSED_AS_500: Final = re.compile(r"network \S{1,255} not found|constraint expected one operator")
 """What Docker 20.10 answers with status 500 although the request itself is wrong."""
 
 _STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
