@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaas_submit.async_batch import AsyncBatch, AsyncMapReduce
     from jaas_submit.async_client import AsyncClient, AsyncJobHandle
-    from jaas_submit.batch import Batch, BatchFailed, MapReduce
+    from jaas_submit.batch import Batch, MapReduce
     from jaas_submit.broker import job
     from jaas_submit.client import Client
     from jaas_submit.errors import (
+        BatchFailed,
         JaasError,
         JobCancelled,
         JobFailed,
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     )
     from jaas_submit.explain import Explanation
     from jaas_submit.handle import JobHandle
+    from jaas_submit.logs import LogLine, Logs, LogStatus
     from jaas_submit.placement import NodeFit
-    from jaas_submit.records import Attempt, BatchRecord, JobRecord, JobResult, LogLine, Logs, LogStatus
+    from jaas_submit.records import Attempt, BatchRecord, JobRecord
+    from jaas_submit.result import JobResult
     from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
     from jaas_submit.speculation import Speculation
@@ -67,7 +70,7 @@ __all__ = [
 ]
 
 _MODULES = (
-    *("states", "errors", "retry_policy", "spec", "speculation", "placement", "explain", "records"),
+    *("states", "errors", "retry_policy", "spec", "speculation", "placement", "explain", "logs", "records", "result"),
     *("batch", "handle", "broker", "client", "async_batch", "async_client"),
 )
 """Where the public names are, the cheap ones first."""

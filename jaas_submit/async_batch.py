@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from jaas_submit.batch import Batch, MapReduce
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.ledger import AsyncSubscription
-from jaas_submit.records import BatchRecord, JobRecord, JobResult
+from jaas_submit.records import BatchRecord, JobRecord
+from jaas_submit.result import JobResult
 from jaas_submit.states import JobState
 
 if TYPE_CHECKING:

@@ -13,9 +13,11 @@ from jaas_submit.client import Client
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.explain import Explanation
 from jaas_submit.ledger import AsyncSubscription, Change, NewJob, connect_async
+from jaas_submit.logs import Logs
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit
-from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
+from jaas_submit.records import BatchRecord, JobRecord
+from jaas_submit.result import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_submit.waiting import Watch

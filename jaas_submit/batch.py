@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, WaitTimeout
+from jaas_submit.errors import BatchFailed, LedgerUnavailable, SpecError, WaitTimeout
 from jaas_submit.ledger import Ledger, NewJob
-from jaas_submit.records import BatchRecord, JobRecord, JobResult
+from jaas_submit.records import BatchRecord, JobRecord
+from jaas_submit.result import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
 from jaas_submit.templates import fill
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
-    "BatchFailed",
     "MapReduce",
     "batch_id_of",
     "batch_job_id",
@@ -36,19 +36,6 @@ __all__ = [
 _NAMESPACE: Final = uuid.UUID("b3f1c1de-31d3-4bb8-9a3c-7c0d8a0a6a51")
 _CHUNK: Final = 500
 _LOOK_AGAIN: Final = 2.0
-
-
-class BatchFailed(JaasError):
-    """Fewer jobs of a batch succeeded than its quorum asks for.
-
-    Args:
-        message: how many, and why the others failed.
-        record: the batch.
-    """
-
-    def __init__(self, message: str, record: BatchRecord) -> None:
-        super().__init__(message)
-        self.record = record
 
 
 def batch_id_of(key: str | None, prefix: str) -> str:

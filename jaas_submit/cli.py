@@ -254,7 +254,7 @@ def logs(
 
     It is stored when the container has ended. Exit code 125 says that none can be had.
     """
-    from jaas_submit.records import LogStatus
+    from jaas_submit.logs import LogStatus
 
     progress = render.Progress(quiet)
     with where.client() as client:

@@ -17,7 +17,8 @@ from jaas_submit.states import JobState
 if TYPE_CHECKING:
     from jaas_submit.batch import Batch
     from jaas_submit.client import Client
-    from jaas_submit.records import BatchRecord, JobResult
+    from jaas_submit.records import BatchRecord
+    from jaas_submit.result import JobResult
 
 __all__ = [
     "EXIT_QUORUM",

@@ -13,7 +13,7 @@ from jaas_submit.states import Cause, JobState, is_terminal
 
 if TYPE_CHECKING:
     from jaas_submit.client import Client
-    from jaas_submit.records import JobResult
+    from jaas_submit.result import JobResult
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 

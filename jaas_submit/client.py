@@ -16,10 +16,12 @@ from jaas_submit.errors import SpecError
 from jaas_submit.explain import Explanation
 from jaas_submit.handle import JobHandle
 from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
+from jaas_submit.logs import Logs
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit, placement
-from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
+from jaas_submit.records import BatchRecord, JobRecord
 from jaas_submit.redis_url import masked
+from jaas_submit.result import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Change
-from jaas_submit.records import JobRecord, JobResult, Logs
+from jaas_submit.logs import Logs
+from jaas_submit.records import JobRecord
+from jaas_submit.result import JobResult
 from jaas_submit.states import JobState
 from jaas_submit.waiting import Watch
 

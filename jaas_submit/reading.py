@@ -8,7 +8,9 @@ from typing import Final
 
 from jaas_submit.explain import Explanation, explain
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
+from jaas_submit.logs import Logs, LogStatus
+from jaas_submit.records import JobRecord
+from jaas_submit.result import CapturedOutput, JobResult
 from jaas_submit.states import Cause, JobState
 
 __all__ = ["active", "explanation", "history", "logs", "result"]

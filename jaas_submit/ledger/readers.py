@@ -10,8 +10,9 @@ from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.rows import parse_record
+from jaas_submit.logs import Logs
 from jaas_submit.placement import Cluster
-from jaas_submit.records import JobRecord, Logs
+from jaas_submit.records import JobRecord
 from jaas_submit.states import TERMINAL, JobState, is_terminal, read_as
 
 __all__ = ["Change", "Outline", "ReaderPart"]

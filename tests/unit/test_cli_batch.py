@@ -15,7 +15,8 @@ from jaas_submit.cli import cli
 from jaas_submit.cli_batch_follow import standing_line
 from jaas_submit.cli_batchfile import read_batch_file, read_inputs
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import Attempt, LogLine, Logs
+from jaas_submit.logs import LogLine, Logs
+from jaas_submit.records import Attempt
 from jaas_submit.states import Cause
 from tests.support.stage import on_submit
 
