@@ -4,11 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaas_submit.async_batch import AsyncBatch, AsyncMapReduce
-    from jaas_submit.async_client import AsyncClient, AsyncJobHandle
-    from jaas_submit.batch import Batch, MapReduce
     from jaas_submit.broker import job
-    from jaas_submit.client import Client
+    from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
+    from jaas_submit.client.async_client import AsyncClient
+    from jaas_submit.client.async_job_handle import AsyncJobHandle
+    from jaas_submit.client.batch import Batch
+    from jaas_submit.client.client import Client
+    from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
         BatchFailed,
         JaasError,
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from jaas_submit.explain import Explanation
-    from jaas_submit.handle import JobHandle
     from jaas_submit.logs import LogLine, Logs, LogStatus
     from jaas_submit.placement import NodeFit
     from jaas_submit.records import Attempt, BatchRecord, JobRecord
@@ -71,7 +73,8 @@ __all__ = [
 
 _MODULES = (
     *("states", "errors", "retry_policy", "spec", "speculation", "placement", "explain", "logs", "records", "result"),
-    *("batch", "handle", "broker", "client", "async_batch", "async_client"),
+    *("broker", "client.job_handle", "client.batch", "client.map_reduce", "client.client"),
+    *("client.async_job_handle", "client.async_batch", "client.async_client"),
 )
 """Where the public names are, the cheap ones first."""
 

@@ -37,8 +37,8 @@ from jaas_submit.names import service_name
 from jaas_submit.states import JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client
-    from jaas_submit.handle import JobHandle
+    from jaas_submit.client.client import Client
+    from jaas_submit.client.job_handle import JobHandle
 
 __all__ = ["cli", "main"]
 

@@ -16,9 +16,9 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.goflags import GoCommand
 
 if TYPE_CHECKING:
-    from jaas_submit.batch import Batch
     from jaas_submit.cli_batchfile import BatchFile
-    from jaas_submit.client import Client
+    from jaas_submit.client.batch import Batch
+    from jaas_submit.client.client import Client
     from jaas_submit.spec import JobSpec
 
 __all__ = ["map_"]
@@ -101,7 +101,7 @@ class _Plan:
         self.key = file.key or f"map-{uuid.uuid4()}"
 
     def batch_id(self, client: Client) -> str:
-        from jaas_submit.batch import batch_id_of
+        from jaas_submit.names import batch_id_of
 
         return batch_id_of(self.key, client.ledger.prefix)
 

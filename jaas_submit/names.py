@@ -23,6 +23,9 @@ __all__ = [
     "LABEL_SPEC_HASH",
     "LABEL_WORKER",
     "TASK_RUN",
+    "TRACEPARENT",
+    "batch_id_of",
+    "batch_job_id",
     "job_id_of",
     "service_name",
 ]
@@ -58,9 +61,13 @@ ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
 ENV_INPUT: Final = "JAAS_INPUT"
 """Environment variable that names the file with a job's input, where it has one."""
 
+TRACEPARENT: Final = "traceparent"
+"""Name of a record's field, and of the Celery header of foreign producers. Source: W3C Trace Context, section 3.2."""
+
 # A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
 _PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
 _NAMESPACE = uuid.UUID("6f9cf9b2-55a6-4e0e-9a5f-0d1f3c2b7a11")
+_BATCHES = uuid.UUID("b3f1c1de-31d3-4bb8-9a3c-7c0d8a0a6a51")
 
 
 def job_id_of(task_id: str) -> str:
@@ -85,3 +92,23 @@ def service_name(job_id: str, attempt: int) -> str:
         attempt: counted from 1.
     """
     return f"jaas-{job_id}-{attempt}"
+
+
+def batch_id_of(key: str | None, prefix: str) -> str:
+    """Return the id of a new batch: always the same one for the same key.
+
+    Args:
+        key: idempotency key; None or empty makes an id that is new each time.
+        prefix: first part of the ledger's Redis keys: two installations may use the same key.
+    """
+    return str(uuid.uuid5(_BATCHES, f"{prefix}:{key}")) if key else str(uuid.uuid4())
+
+
+def batch_job_id(batch_id: str, index: int) -> str:
+    """Return the id of a batch's job; it follows from the index, so that submitting twice adds nothing.
+
+    Args:
+        batch_id: the batch's id, a UUID.
+        index: which of the batch's inputs the job is for, counted from 0.
+    """
+    return str(uuid.uuid5(uuid.UUID(batch_id), str(index)))

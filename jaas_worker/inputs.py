@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from jaas_submit.batch import batch_job_id
 from jaas_submit.errors import EngineRefused
 from jaas_submit.ledger import Ledger
+from jaas_submit.names import batch_job_id
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.store import Store

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from jaas_submit.batch import cancel_jobs
 from jaas_submit.errors import EngineRefused, TemporaryError, UnknownJob
 from jaas_submit.ledger import Due, Ledger
+from jaas_submit.ledger.batch_cancellation import cancel_jobs
 from jaas_submit.store import Store
 from jaas_worker.engine import Engine
 from jaas_worker.left_services import LeftServices

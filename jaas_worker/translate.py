@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaas_submit.batch import batch_job_id
 from jaas_submit.names import (
     ENV_ATTEMPT,
     ENV_INPUT,
@@ -17,6 +16,7 @@ from jaas_submit.names import (
     LABEL_INDEX,
     LABEL_JOB,
     LABEL_SPEC,
+    batch_job_id,
     service_name,
 )
 from jaas_submit.records import JobRecord

@@ -12,9 +12,9 @@ from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import as_text, reach
 from jaas_submit.ledger.lua_jobs import CANCEL, CREATE
 from jaas_submit.ledger.rows import cancelled
+from jaas_submit.names import TRACEPARENT
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState, read_as
-from jaas_submit.tracing import TRACEPARENT
 
 __all__ = ["KEY_TTL", "Created", "NewJob", "ProducerPart"]
 

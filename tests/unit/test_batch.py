@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.batch import batch_id_of, batch_job_id, reduce_sizes
-from jaas_submit.names import job_id_of
+from jaas_submit.client.map_reduce import reduce_sizes
+from jaas_submit.names import batch_id_of, batch_job_id, job_id_of
 
 
 @pytest.mark.parametrize(

@@ -199,14 +199,14 @@ def test_a_bad_input_cancels_what_was_submitted_before_it(stage: Stage) -> None:
 
 
 def test_ctrl_c_leaves_the_batch_where_there_is_no_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jaas_submit.batch import Batch
+    from jaas_submit.client.session import Session
 
     stage.idle = True
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Batch, "results", interrupted)
+    monkeypatch.setattr(Session, "run", interrupted)
     result = stage.jaas("map", "--inputs", "-", "alpine", stdin="1\n")
     assert result.exit_code == 130
     (record,) = stage.ledger.batches()
@@ -219,7 +219,7 @@ def test_ctrl_c_leaves_the_batch_where_there_is_no_terminal(stage: Stage, monkey
 )
 def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch, answer: str, state: JobState) -> None:
     from jaas_submit import cli_batch_follow
-    from jaas_submit.batch import Batch
+    from jaas_submit.client.session import Session
 
     class Terminal:
         @staticmethod
@@ -234,7 +234,7 @@ def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     stage.idle = True
-    monkeypatch.setattr(Batch, "results", interrupted)
+    monkeypatch.setattr(Session, "run", interrupted)
     monkeypatch.setattr(click, "prompt", lambda text, default, err: answer or default)
     path = Path(__file__)
     result = stage.jaas("map", "--key", answer + "k", "--inputs", str(path), "--format", "lines", "alpine")
