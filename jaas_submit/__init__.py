@@ -19,16 +19,18 @@ if TYPE_CHECKING:
         JobFailed,
         LedgerUnavailable,
         SpecError,
+        StoreUnavailable,
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain import Explanation
+    from jaas_submit.explain import Explanation, WorkerLoad
+    from jaas_submit.ledger import Change, NewJob
     from jaas_submit.logs import LogLine, Logs, LogStatus
     from jaas_submit.placement import NodeFit
     from jaas_submit.records import Attempt, BatchRecord, JobRecord
-    from jaas_submit.result import JobResult
+    from jaas_submit.result import CapturedOutput, JobResult
     from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
-    from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
+    from jaas_submit.spec import Gather, JobSpec, Mount, Resources, SecretMount
     from jaas_submit.speculation import Speculation
     from jaas_submit.states import Cause, JobState
 
@@ -42,9 +44,12 @@ __all__ = [
     "Batch",
     "BatchFailed",
     "BatchRecord",
+    "CapturedOutput",
     "Cause",
+    "Change",
     "Client",
     "Explanation",
+    "Gather",
     "JaasError",
     "JobCancelled",
     "JobFailed",
@@ -59,6 +64,7 @@ __all__ = [
     "Logs",
     "MapReduce",
     "Mount",
+    "NewJob",
     "NodeFit",
     "Resources",
     "RetryPolicy",
@@ -66,14 +72,16 @@ __all__ = [
     "SecretMount",
     "SpecError",
     "Speculation",
+    "StoreUnavailable",
     "UnknownJob",
     "WaitTimeout",
+    "WorkerLoad",
     "job",
 ]
 
 _MODULES = (
     *("states", "errors", "retry_policy", "spec", "speculation", "placement", "explain", "logs", "records", "result"),
-    *("broker", "client.job_handle", "client.batch", "client.map_reduce", "client.client"),
+    *("ledger", "broker", "client.job_handle", "client.batch", "client.map_reduce", "client.client"),
     *("client.async_job_handle", "client.async_batch", "client.async_client"),
 )
 """Where the public names are, the cheap ones first."""

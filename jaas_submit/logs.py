@@ -67,7 +67,11 @@ class Logs:
         return "".join(line.text for line in self.lines)
 
     def tail(self, count: int) -> str:
-        """Return the last ``count`` lines of both streams."""
+        """Return the last lines of both streams.
+
+        Args:
+            count: how many at most.
+        """
         lines = self.text.splitlines(keepends=True)
         return "".join(lines[max(len(lines) - count, 0) :])
 
