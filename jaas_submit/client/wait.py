@@ -101,12 +101,12 @@ class Outage:
 
     def __init__(self, begins: Callable[[], None] | None = None) -> None:
         self.answered = False
-        """Whether Redis has ever answered."""
+        """Whether Redis has ever answered. That it answers one question does not end an outage: see ``over``."""
         self._begins = begins
         self._since: float | None = None
 
     def over(self) -> None:
-        """Note that Redis has answered."""
+        """Note that Redis has answered all that was asked, or that something was found."""
         self.answered, self._since = True, None
 
     def bear(self, error: LedgerUnavailable) -> float:
@@ -216,7 +216,7 @@ def job_result(
 
     def look() -> Generator[Read | Found[JobResult], Any, str | None]:
         record: JobRecord = yield Read(lambda: ledger.get(job_id))
-        outage.over()
+        outage.answered = True
         if not record.terminal:
             return f"job {job_id} is {record.state}"
         result: JobResult = yield Read(lambda: queries.result_of(ledger, record))
@@ -252,7 +252,7 @@ def batch_records(
         def look() -> Generator[Read | Found[BatchRecord], Any, str | None]:
             nonlocal seen
             status: BatchRecord = yield Read(lambda: ledger.batch(batch_id))
-            outage.over()
+            outage.answered = True
             if seen != status.ended or status.done:
                 seen = status.ended
                 yield Found(status)

@@ -239,6 +239,20 @@ def test_one_value_that_cannot_be_read_is_not_tried_for_ever(clock: Clock) -> No
     assert refused[-1] - refused[0] == wait.REDIS_OUTAGE_TIMEOUT_S + 1
 
 
+def test_output_that_cannot_be_read_is_not_tried_for_ever(clock: Clock) -> None:
+    tried: list[float] = []
+
+    class OddBooks(Books):
+        def logs(self, job_id: str, attempt: int) -> None:
+            clock.now += 1
+            tried.append(clock.now)
+            raise LedgerUnavailable("WRONGTYPE")
+
+    with pytest.raises(LedgerUnavailable, match="WRONGTYPE"):
+        play(wait.job_result(OddBooks([SUCCEEDED] * 100).ledger, "j"))
+    assert tried[-1] - tried[0] == wait.REDIS_OUTAGE_TIMEOUT_S + 1
+
+
 def test_an_outage_at_the_end_of_the_time_is_told_as_such(clock: Clock) -> None:
     steps = wait.job_records(Books([QUEUED]).ledger, "j", 10)
 
