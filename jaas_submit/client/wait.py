@@ -162,7 +162,7 @@ def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) ->
 
 
 def _job(job_id: str, look: _Look[T], ledger: Ledger, timeout: float | None, outage: Outage | None) -> Steps[T]:
-    return _watch(ledger.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
+    yield from _watch(ledger.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
 
 
 def job_records(
@@ -327,4 +327,4 @@ def batch_results(
             progress(status)
         return status.sentence()
 
-    return _watch(f"{ledger.changes_channel}batch:{batch_id}", look, _Deadline(timeout), bearing)
+    yield from _watch(f"{ledger.changes_channel}batch:{batch_id}", look, _Deadline(timeout), bearing)

@@ -7,6 +7,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
@@ -171,3 +173,14 @@ def classes_in(of: type) -> set[type]:
 def flat(hint: Any) -> set[type]:
     parts = {kind for one in get_args(hint) for kind in (flat(one) if not isinstance(one, list) else ())}
     return parts | ({hint} if inspect.isclass(hint) else set())
+
+
+def test_a_producer_loads_nothing_that_it_did_not_ask_for() -> None:
+    wanted = "import sys; from jaas_submit import Client; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", wanted], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "jaas_submit.client.client" in loaded
+    assert (
+        loaded & {"jaas_submit.client.async_client", "jaas_submit.cli", "jaas_worker", "rich", "fsspec", "docker"}
+        == set()
+    )

@@ -140,6 +140,19 @@ def test_how_long_a_notice_is_waited_for(timeout: float | None, listens: float) 
     assert taken[1] == Listen(listens)
 
 
+@pytest.mark.parametrize("kind", ["job", "result", "batch", "results"])
+def test_the_time_runs_from_the_first_step_on(clock: Clock, kind: str) -> None:
+    ledger = Books([QUEUED, SUCCEEDED], ends=[0]).ledger
+    steps: Steps[Any] = {
+        "job": lambda: wait.job_records(ledger, "j", 1),
+        "result": lambda: wait.job_result(ledger, "j", 1),
+        "batch": lambda: wait.batch_records(ledger, [BATCH], 1),
+        "results": lambda: wait.batch_results(ledger, BATCH, timeout=1),
+    }[kind]()
+    clock.now += 3600
+    assert play(steps)[1]
+
+
 @pytest.mark.parametrize("timeout", [0.0, -1.0])
 def test_a_job_is_looked_at_once_when_there_is_no_time(timeout: float) -> None:
     steps = wait.job_result(Books([QUEUED]).ledger, "j", timeout)
