@@ -54,6 +54,10 @@ class Session:
         # Only what lies in our own store: what a container prints must not make us read anything else.
         return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
 
+    def subscribe(self, channel: str) -> Subscription:
+        """Return a subscription to a channel, not yet begun."""
+        return Subscription(self.ledger.client, channel)
+
     def run(self, steps: Steps[T]) -> Iterator[T]:
         """Carry out steps in this thread; yield what they find."""
         go_on: Callable[[], Any] = partial(next, steps)
@@ -64,7 +68,7 @@ class Session:
                     match step:
                         case Subscribe(channel):
                             subscription.close()
-                            changes = subscription.enter_context(Subscription(self.ledger.client, channel))
+                            changes = subscription.enter_context(self.subscribe(channel))
                         case Read(call):
                             answer = call()
                         case Listen(seconds):
