@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import kombu.exceptions
 import redis
 
-from jaas_submit.client import Client
+from jaas_submit.client.client import Client
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.states import JobState
 

@@ -37,8 +37,8 @@ from jaas_submit.names import service_name
 from jaas_submit.states import JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client
-    from jaas_submit.handle import JobHandle
+    from jaas_submit.client.client import Client
+    from jaas_submit.client.job_handle import JobHandle
 
 __all__ = ["cli", "main"]
 
@@ -254,7 +254,7 @@ def logs(
 
     It is stored when the container has ended. Exit code 125 says that none can be had.
     """
-    from jaas_submit.records import LogStatus
+    from jaas_submit.logs import LogStatus
 
     progress = render.Progress(quiet)
     with where.client() as client:

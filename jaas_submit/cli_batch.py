@@ -12,7 +12,7 @@ from jaas_submit.cli_frame import EXIT_INTERRUPTED, Where, for_each, name_unread
 from jaas_submit.states import JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client
+    from jaas_submit.client.client import Client
     from jaas_submit.records import BatchRecord
 
 __all__ = ["batch"]
@@ -118,7 +118,7 @@ def watch(where: Where, batch_id: str, as_json: bool, quiet: bool) -> int:
     with where.client() as client:
         followed = client.batch(batch_id)
         try:
-            for _ in results_of(followed, progress):
+            for _ in results_of(client, followed, progress):
                 pass
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED

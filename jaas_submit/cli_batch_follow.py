@@ -15,9 +15,10 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.states import JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.batch import Batch
-    from jaas_submit.client import Client
-    from jaas_submit.records import BatchRecord, JobResult
+    from jaas_submit.client.batch import Batch
+    from jaas_submit.client.client import Client
+    from jaas_submit.records import BatchRecord
+    from jaas_submit.result import JobResult
 
 __all__ = [
     "EXIT_QUORUM",
@@ -33,8 +34,6 @@ __all__ = [
 
 EXIT_QUORUM: Final = 1
 _MOST_FAILURES: Final = 10
-_PATIENCE: Final = 120.0
-_PAUSE: Final = 2.0
 
 MAP_CODES: Final = """\b
 Exit codes:
@@ -100,11 +99,11 @@ def standing_line(status: BatchRecord, ended: int, seconds: float) -> str:
 def follow(client: Client, batches: list[Batch], progress: BatchProgress, *, as_json: bool) -> int:
     """Print results as they arrive, until the last batch has ended; return the exit code."""
     maps, *levels = batches
-    for result in results_of(maps, progress):
+    for result in results_of(client, maps, progress):
         print_result(client, result, as_json=as_json)
     code = conclude(maps, progress)
     for number, level in enumerate(levels, 1):
-        for result in results_of(level, progress):
+        for result in results_of(client, level, progress):
             if number == len(levels):
                 print_result(client, result, as_json=as_json)
         code = code or conclude(level, progress)
@@ -121,28 +120,22 @@ def conclude(batch: Batch, progress: BatchProgress) -> int:
     return EXIT_QUORUM
 
 
-def results_of(batch: Batch, progress: BatchProgress, seen: int = 0) -> Iterator[JobResult]:
+def results_of(client: Client, batch: Batch, progress: BatchProgress) -> Iterator[JobResult]:
     """Yield a batch's results as they arrive, also past a Redis that is away for a while; show how it stands."""
-    away_since: float | None = None
-    ticks = 0
-    while True:
-        try:
-            for result in batch.results(offset=seen, tick=lambda: progress.standing(batch.status)):
-                away_since, seen, ticks = None, seen + 1, ticks + 1
-                if not result.ok:
-                    progress.failure(result)
-                yield result
-        except LedgerUnavailable as error:
-            if away_since is None:
-                if not ticks:
-                    raise
-                away_since = time.monotonic()
-                progress.say("Redis does not answer; the jobs go on; trying again")
-            elif time.monotonic() - away_since > _PATIENCE:
-                raise LedgerUnavailable(f"{error}; the jobs go on: `jaas batch watch {batch.id}`") from error
-            time.sleep(_PAUSE)
-        else:
-            return
+    from jaas_submit.client.wait import Outage, batch_results
+
+    outage = Outage(lambda: progress.say("Redis does not answer; the jobs go on; trying again"))
+    try:
+        for result in client.session.run(
+            batch_results(client.ledger, batch.id, progress=progress.standing, outage=outage)
+        ):
+            if not result.ok:
+                progress.failure(result)
+            yield result
+    except LedgerUnavailable as error:
+        if not outage.answered:
+            raise
+        raise LedgerUnavailable(f"{error}; the jobs go on: `jaas batch watch {batch.id}`") from error
 
 
 def print_result(client: Client, result: JobResult, *, as_json: bool) -> None:

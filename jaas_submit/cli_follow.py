@@ -12,8 +12,9 @@ from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.states import Cause, JobState, is_terminal
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client
-    from jaas_submit.records import JobResult
+    from jaas_submit.client.client import Client
+    from jaas_submit.client.wait import Outage
+    from jaas_submit.result import JobResult
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 
@@ -25,14 +26,8 @@ _OUT_OF_TIME: Final = frozenset(
 _HINT_AFTER: Final = 3.0
 """Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
 
-_PATIENCE: Final = 60.0
-"""Seconds for which following a job outlasts a Redis that does not answer, such as during its restart."""
-
 _SECOND_CTRL_C: Final = 3.0
 """Seconds within which a second Ctrl-C cancels the job."""
-
-_PAUSE: Final = 1.0
-"""Seconds between two attempts to reach a Redis that is away."""
 
 
 def exit_code_of(result: JobResult) -> int:
@@ -79,39 +74,45 @@ def follow(
     Raises:
         WaitTimeout: ``timeout`` is over.
         UnknownJob: there is no such job.
-        LedgerUnavailable: Redis does not answer for longer than we have patience.
+        LedgerUnavailable: Redis did not answer at all, or not for a minute.
     """
-    handle = client.handle(job_id)
+    from jaas_submit.client.wait import Outage, job_records
+
     begin = time.monotonic()
     looks = sorted(seconds for seconds in {_HINT_AFTER, timeout, queue_timeout} if seconds is not None)
-    given_up = False
-    answered, away_since = False, None
+    outage = Outage(lambda: progress.say("Redis does not answer; the job goes on; trying again"))
+    given_up, state = False, None
     while True:
+        pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
         try:
-            pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
+            for record in client.session.run(job_records(client.ledger, job_id, pause, outage)):
+                state = record.state
+                progress.change(record)
+        except WaitTimeout:
+            if looks[0] == timeout:
+                raise WaitTimeout(f"job {job_id} is {state} after {timeout:g} s; it goes on") from None
             try:
-                for _ in handle.follow(pause):
-                    answered, away_since = True, None
-                    progress.change(handle.record())
-            except WaitTimeout:
-                state = handle.state
-                if looks[0] == timeout and not is_terminal(state):
-                    raise WaitTimeout(f"job {job_id} is {state} after {timeout:g} s; it goes on") from None
                 if state is JobState.QUEUED:
                     given_up |= _still_queued(client, job_id, progress, looks[0] == queue_timeout)
-                del looks[0]
+            except LedgerUnavailable as error:
+                time.sleep(_borne(outage, error, job_id))
             else:
-                return given_up
+                del looks[0]
         except LedgerUnavailable as error:
-            if not answered:
-                raise
-            if away_since is None:
-                away_since = time.monotonic()
-                progress.say("Redis does not answer; the job goes on; trying again")
-            elif time.monotonic() - away_since > _PATIENCE:
-                text = f"{error}; the job goes on, and `jaas wait {job_id}` follows it again"
-                raise LedgerUnavailable(text) from error
-            time.sleep(_PAUSE)
+            # The time until the next look may be over; Redis may be away for longer.
+            time.sleep(_borne(outage, error, job_id))
+        else:
+            return given_up
+
+
+def _borne(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
+    try:
+        return outage.bear(error)
+    except LedgerUnavailable:
+        if not outage.answered:
+            raise
+        text = f"{error}; the job goes on, and `jaas wait {job_id}` follows it again"
+        raise LedgerUnavailable(text) from error
 
 
 def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -> bool:

@@ -16,7 +16,7 @@ from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJ
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client
+    from jaas_submit.client.client import Client
 
 __all__ = [
     "EXIT_CODES",
@@ -69,7 +69,7 @@ class Where:
 
     def client(self) -> Client:
         """Return a client; nothing is connected yet."""
-        from jaas_submit.client import Client
+        from jaas_submit.client.client import Client
 
         return Client(self.redis, queue=self.queue or DEFAULT_QUEUE, prefix=self.prefix or DEFAULT_PREFIX)
 

@@ -15,7 +15,7 @@ from jaas_submit.cli_options import split_label
 from jaas_submit.states import Cause, JobState
 
 if TYPE_CHECKING:
-    from jaas_submit.client import Client
+    from jaas_submit.client.client import Client
     from jaas_submit.records import JobRecord
 
 __all__ = ["cancel", "explain", "list_", "replay"]
@@ -273,7 +273,7 @@ def replay(
       jaas replay --cause oom --set memory=2G
       jaas replay --label team=web --set env.API=https://...
     """
-    from jaas_submit.submission import spec_again
+    from jaas_submit.client.replay import spec_again
 
     wanted = _Wanted(label, cause, batch)
     if bool(job_ids) == (wanted != _Wanted()):

@@ -16,9 +16,9 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.goflags import GoCommand
 
 if TYPE_CHECKING:
-    from jaas_submit.batch import Batch
     from jaas_submit.cli_batchfile import BatchFile
-    from jaas_submit.client import Client
+    from jaas_submit.client.batch import Batch
+    from jaas_submit.client.client import Client
     from jaas_submit.spec import JobSpec
 
 __all__ = ["map_"]

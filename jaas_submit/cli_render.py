@@ -15,8 +15,10 @@ import click
 from jaas_submit.states import Cause, JobState
 
 if TYPE_CHECKING:
+    from jaas_submit.logs import LogLine, Logs
     from jaas_submit.placement import NodeFit
-    from jaas_submit.records import Attempt, JobRecord, JobResult, LogLine, Logs
+    from jaas_submit.records import Attempt, JobRecord
+    from jaas_submit.result import JobResult
     from jaas_submit.spec import JobSpec
 
 __all__ = [

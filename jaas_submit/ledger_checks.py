@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from jaas_submit.bounds import shown
 from jaas_submit.checks import Check, Verdict, messages_in
-from jaas_submit.client import Client
+from jaas_submit.client.client import Client
 from jaas_submit.errors import LedgerUnavailable
 
 __all__ = ["ledger_checks"]

@@ -1,139 +1,33 @@
-"""What the ledger stores and what users get back: attempts, logs, records and results."""
+"""PURE: what the ledger stores of jobs and batches: attempts and records."""
 
 from __future__ import annotations
 
-import json
-import zlib
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from jaas_submit.bounds import shown
-from jaas_submit.errors import JobCancelled, JobFailed
+from jaas_submit.logs import LogStatus, StoredLogStatus
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
-from jaas_submit.states import Cause, JobState, is_known, is_terminal, read_as
+from jaas_submit.states import Cause, JobState, is_terminal, read_as
 
-__all__ = [
-    "RESULT_VERSION",
-    "Attempt",
-    "BatchRecord",
-    "CapturedOutput",
-    "JobRecord",
-    "JobResult",
-    "LogLine",
-    "LogStatus",
-    "Logs",
-    "Outcome",
-]
-
-RESULT_VERSION: Final = 1
+__all__ = ["Attempt", "BatchRecord", "JobRecord", "Outcome", "StoredCause", "StoredModel", "StoredState"]
 
 
-class _Model(BaseModel):
+class StoredModel(BaseModel):
+    """What is read from Redis or from a Celery result. Fields that a newer version added are passed over."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class LogStatus(StrEnum):
-    """How much of a container's output was kept."""
-
-    COMPLETE = "complete"  # every byte
-    TRUNCATED = "truncated"  # more than the cap: head and tail were kept, the cut is marked
-    UNAVAILABLE = "unavailable"  # the engine did not hand it out in time; what is there may be nothing
 
 
 # Records and results may have been written by a newer version, whose words are taken as they are.
 StoredState = Annotated[JobState, BeforeValidator(partial(read_as, JobState))]
 StoredCause = Annotated[Cause, BeforeValidator(partial(read_as, Cause))]
-StoredLogStatus = Annotated[LogStatus, BeforeValidator(partial(read_as, LogStatus))]
 
 
-_MOST_UNPACKED: Final = 256 * 1024 * 1024
-"""Bytes of a log: JAAS_LOG_LIMIT is 64 MiB at most, and JSON writes some characters as six."""
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("a text is missing")
-    return value
-
-
-class LogLine(NamedTuple):
-    """A piece of output, usually one line with its line end."""
-
-    time: str
-    """When the engine read it: RFC 3339 with nanoseconds, by the node's clock; empty for a mark of jaas."""
-    stream: Literal["stdout", "stderr"]
-    text: str
-
-
-@dataclass(frozen=True)
-class Logs:
-    """The captured output of one attempt.
-
-    Args:
-        lines: pieces in the order in which the engine handed them out.
-        status: whether that is all there was.
-        reason: why it is not all, for people; empty when complete.
-    """
-
-    lines: tuple[LogLine, ...] = ()
-    status: LogStatus = LogStatus.COMPLETE
-    reason: str = ""
-
-    @property
-    def stdout(self) -> str:
-        """Standard output as one text."""
-        return "".join(line.text for line in self.lines if line.stream == "stdout")
-
-    @property
-    def stderr(self) -> str:
-        """Standard error as one text."""
-        return "".join(line.text for line in self.lines if line.stream == "stderr")
-
-    @property
-    def text(self) -> str:
-        """Both streams as one text, in order."""
-        return "".join(line.text for line in self.lines)
-
-    def tail(self, count: int) -> str:
-        """Return the last ``count`` lines of both streams."""
-        lines = self.text.splitlines(keepends=True)
-        return "".join(lines[max(len(lines) - count, 0) :])
-
-    def pack(self) -> bytes:
-        """Return the compressed form that the ledger stores."""
-        data = {"status": self.status, "reason": self.reason, "lines": self.lines}
-        return zlib.compress(json.dumps(data, ensure_ascii=False).encode("utf-8", "surrogatepass"), 1)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Logs:
-        """Return what ``pack`` packed.
-
-        Args:
-            data: the packed form.
-
-        Raises:
-            ValueError: it is none, or has more than 256 MiB.
-        """
-        try:
-            unpacker = zlib.decompressobj()
-            text = unpacker.decompress(data, _MOST_UNPACKED)
-            raw = json.loads(text if unpacker.eof else b"")  # else it is cut off, or too large
-            lines = tuple(LogLine(_text(time), stream, _text(piece)) for time, stream, piece, *_ in raw["lines"])
-            return cls(lines, read_as(LogStatus, _text(raw["status"])), _text(raw["reason"]))
-        except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"it is no log of jaas: {shown(str(error))}") from None
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class Outcome(_Model):
+class Outcome(StoredModel):
     """How one attempt ended."""
 
     state: StoredState
@@ -166,7 +60,7 @@ class Attempt(Outcome):
     decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
 
 
-class JobRecord(_Model):
+class JobRecord(StoredModel):
     """What the ledger knows of a job now."""
 
     id: str = Field(description="the job's id")
@@ -226,7 +120,7 @@ class JobRecord(_Model):
         return "(described by a newer version of jaas)" if self.newer else "(no valid description)"
 
 
-class BatchRecord(_Model):
+class BatchRecord(StoredModel):
     """What the ledger knows of a batch now."""
 
     id: str
@@ -268,146 +162,3 @@ class BatchRecord(_Model):
         parts = ", ".join(f"{count:,} {state.lower()}" for state, count in self.counts.items())
         how = f"{self.state.lower()}: {self.reason}" if self.state else f"{self.ended:,} of {total:,} jobs ended"
         return f"batch {self.id} {how}" + (f" ({parts})" if parts else "")
-
-
-class CapturedOutput(_Model):
-    """Output as it stands in the Celery result: text only, with a smaller cap than the ledger's."""
-
-    stdout: str = ""
-    stderr: str = ""
-    status: StoredLogStatus = LogStatus.COMPLETE
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return self.stdout + self.stderr
-
-    @classmethod
-    def of(cls, logs: Logs, cap: int) -> CapturedOutput:
-        """Return the output cut to ``cap`` characters a stream (head and tail kept, the cut marked)."""
-        out, err = _cut(logs.stdout, cap), _cut(logs.stderr, cap)
-        cut = out != logs.stdout or err != logs.stderr
-        status = LogStatus.TRUNCATED if cut and logs.status is LogStatus.COMPLETE else logs.status
-        reason = logs.reason or (f"cut to {cap:,} characters a stream; `jaas logs` has more" if cut else "")
-        return cls(stdout=out, stderr=err, status=status, reason=reason)
-
-
-def _cut(text: str, cap: int) -> str:
-    if len(text) <= cap:
-        return text
-    half = cap // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut by jaas ...]\n{text[len(text) - half :]}"
-
-
-class JobResult(_Model):
-    """How a job ended: the object that Celery stores and that ``wait`` returns."""
-
-    version: Literal[1] = RESULT_VERSION
-    job_id: str = Field(description="the job's id")
-    state: StoredState = Field(description="how it ended")
-    cause: StoredCause = Field(description="why the last attempt ended")
-    exit_code: int | None = Field(None, description="of the last attempt's container; null where none ended")
-    reason: str = Field("", description="the cause in words, as the swarm or jaas gave it")
-    node: str | None = Field(None, description="host name of the last attempt's node")
-    image: str | None = Field(None, description="the image as described, without the digest")
-    attempts: tuple[Attempt, ...] = Field((), description="all attempts, the first one first")
-    queued_at: datetime = Field(description="when it was submitted, by Redis' clock")
-    started_at: datetime | None = Field(None, description="when the container started, by its node's clock")
-    finished_at: datetime | None = Field(None, description="when the container ended, by its node's clock")
-    duration: float | None = Field(None, description="seconds the container ran")
-    output: Any = Field(None, description="what the job returned, where the description declares an output")
-    batch: str = Field("", description="id of the batch it belongs to")
-    index: int | None = Field(None, description="which of its batch's inputs it was for, counted from 0")
-    logs: CapturedOutput = Field(CapturedOutput(), description="the last attempt's output, capped")
-
-    @classmethod
-    def of(cls, record: JobRecord, logs: CapturedOutput) -> JobResult:
-        """Return the result of a record that has ended.
-
-        Args:
-            record: a record in a terminal state.
-            logs: the captured output of its last attempt.
-        """
-        last = record.last
-        if not record.terminal or last is None:
-            raise ValueError(f"job {record.id} has not ended: it is {record.state}")
-        return cls(
-            job_id=record.id,
-            state=record.state,
-            cause=last.cause,
-            exit_code=last.exit_code,
-            reason=last.reason,
-            node=last.node,
-            image=record.spec.image if record.spec else None,
-            attempts=record.attempts,
-            queued_at=record.created_at,
-            started_at=last.started_at,
-            finished_at=last.finished_at,
-            duration=last.duration,
-            output=record.output,
-            batch=record.batch,
-            index=record.index,
-            logs=logs,
-        )
-
-    @property
-    def ok(self) -> bool:
-        """Whether the job ended well."""
-        return self.state is JobState.SUCCEEDED
-
-    @property
-    def stdout(self) -> str:
-        """Captured standard output."""
-        return self.logs.stdout
-
-    @property
-    def stderr(self) -> str:
-        """Captured standard error."""
-        return self.logs.stderr
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the plain JSON object that Celery stores."""
-        return self.model_dump(mode="json")
-
-    def sentence(self, *, named: bool = True) -> str:
-        """Return in one line how the job ended: exit code, cause, reason, attempt and node.
-
-        Args:
-            named: begin with the job's id; False where that stands beside it already.
-        """
-        last = self.attempts[-1] if self.attempts else None
-        if self.ok:
-            what = "succeeded with exit code 0"
-        elif self.state is JobState.CANCELLED:
-            what = "was cancelled"
-        elif self.state is JobState.SKIPPED:
-            what = "was skipped"
-        elif not is_known(self.state):
-            what = f"ended as {self.state}, which only a newer version of jaas knows"
-        elif self.exit_code is not None:
-            what = f"failed with exit code {self.exit_code}"
-        else:
-            what = "failed without an exit code"
-        text = f"job {self.job_id} {what}" if named else what
-        if not self.ok:
-            text += f" (cause: {self.cause}{'; ' + self.reason if self.reason else ''})"
-        if last and last.number:
-            text += f", attempt {last.number}"
-        if self.node:
-            text += f" on {self.node}"
-        return text
-
-    def check(self) -> JobResult:
-        """Return the result itself when the job ended well.
-
-        Raises:
-            JobCancelled: it was cancelled, or skipped because of what it was to come after.
-            JobFailed: it ended badly; the text has the exit code and the last lines of output.
-        """
-        if self.ok:
-            return self
-        text = self.sentence()
-        tail = "".join((self.logs.stdout + self.logs.stderr).splitlines(keepends=True)[-10:]).rstrip()
-        if tail:
-            text += f"; last output:\n{tail}"
-        kind = JobCancelled if self.state in {JobState.CANCELLED, JobState.SKIPPED} else JobFailed
-        raise kind(text, result=self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from jaas_submit.records import RESULT_VERSION, JobResult
+from jaas_submit.result import RESULT_VERSION, JobResult
 from jaas_submit.spec import SPEC_VERSION, JobSpec
 
 __all__ = ["batch_schema", "job_schema", "result_schema"]

@@ -20,7 +20,7 @@ from celery.worker import state as worker_state
 from jaas_submit import broker
 from jaas_submit.errors import JobFailed, SpecError
 from jaas_submit.names import TASK_RUN, TRACEPARENT, job_id_of
-from jaas_submit.records import JobResult
+from jaas_submit.result import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
 from jaas_worker import kept_messages

@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
 
-from jaas_submit.records import Attempt, JobResult
+from jaas_submit.records import Attempt
+from jaas_submit.result import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
 from jaas_worker.engine import TaskView

@@ -13,7 +13,9 @@ import time
 from functools import partial
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
-from jaas_submit.records import Attempt, CapturedOutput, JobRecord, JobResult, Logs, LogStatus, Outcome
+from jaas_submit.logs import Logs, LogStatus
+from jaas_submit.records import Attempt, JobRecord, Outcome
+from jaas_submit.result import CapturedOutput, JobResult
 from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
 from jaas_worker.engine import ContainerTimes, TaskView

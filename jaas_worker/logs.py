@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.records import LogLine, Logs, LogStatus
+from jaas_submit.logs import LogLine, Logs, LogStatus
 from jaas_worker.engine import Engine, Frame
 
 __all__ = ["collect", "marked", "read_logs"]

@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 
 from jaas_submit.errors import EngineUnavailable, JaasError, LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import Attempt, LogStatus
+from jaas_submit.logs import LogStatus
+from jaas_submit.records import Attempt
 from jaas_submit.states import TERMINAL, Cause, JobState
 from jaas_worker.logsetup import Action, action
 

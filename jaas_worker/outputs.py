@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from jaas_submit.records import JobRecord, Logs, LogStatus, Outcome
+from jaas_submit.logs import Logs, LogStatus
+from jaas_submit.records import JobRecord, Outcome
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 

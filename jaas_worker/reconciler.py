@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from jaas_submit.batch import cancel_jobs
 from jaas_submit.errors import EngineRefused, TemporaryError, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import Due, Ledger
+from jaas_submit.ledger.batch_cancellation import cancel_jobs
 from jaas_submit.store import Store
 from jaas_worker.engine import Engine
 from jaas_worker.left_services import LeftServices

@@ -10,7 +10,7 @@ from functools import partial
 from math import inf
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
-from jaas_submit.records import Logs, LogStatus
+from jaas_submit.logs import Logs, LogStatus
 from jaas_submit.states import Cause, JobState
 from jaas_worker.context import Context
 from jaas_worker.entry import Entry, Phase

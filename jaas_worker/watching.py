@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, TemporaryError, UnreadableRecord
-from jaas_submit.records import Logs, LogStatus
+from jaas_submit.logs import Logs, LogStatus
 from jaas_submit.states import JobState
 from jaas_worker.context import Context
 from jaas_worker.engine import ContainerTimes, EngineEvent, TaskView

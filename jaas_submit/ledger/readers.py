@@ -14,8 +14,9 @@ from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Base
 from jaas_submit.ledger.connection import Subscription, answers, as_text, reach, wrong_type
 from jaas_submit.ledger.rows import parse_record, reading
+from jaas_submit.logs import Logs, LogStatus
 from jaas_submit.placement import Cluster
-from jaas_submit.records import JobRecord, Logs, LogStatus
+from jaas_submit.records import JobRecord
 from jaas_submit.states import TERMINAL, JobState, is_terminal, read_as
 
 __all__ = ["Change", "Outline", "ReaderPart"]

@@ -12,7 +12,8 @@ from jaas_submit.ledger.base import SET_ASIDE, Base
 from jaas_submit.ledger.connection import Subscription, answers, as_text, reach
 from jaas_submit.ledger.lua_jobs import BACK_OFF, CLAIM, MOVE, RELEASE, REPORTED, TELL_END
 from jaas_submit.ledger.rows import dump_attempts, parse_row
-from jaas_submit.records import Attempt, JobRecord, Logs
+from jaas_submit.logs import Logs
+from jaas_submit.records import Attempt, JobRecord
 from jaas_submit.states import TERMINAL, TRANSITIONS, JobState
 
 __all__ = ["Claim", "ClaimAction", "WorkerPart"]

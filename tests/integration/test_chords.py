@@ -20,7 +20,7 @@ from redis.connection import AbstractConnection
 from jaas_submit import JobFailed, JobSpec, job
 from jaas_submit.ledger import connect
 from jaas_submit.names import TASK_RUN
-from jaas_submit.records import JobResult
+from jaas_submit.result import JobResult
 from jaas_submit.states import Cause, JobState
 from jaas_worker.app import WorkerApp, create_app
 from jaas_worker.delivery import CeleryDelivery

@@ -13,7 +13,8 @@ import redis
 
 from jaas_submit.errors import LedgerUnavailable, SpecError, TemporaryError, UnknownJob
 from jaas_submit.ledger import Claim, ClaimAction, Due, Ledger, NewJob, connect
-from jaas_submit.records import Attempt, LogLine, Logs, LogStatus
+from jaas_submit.logs import LogLine, Logs, LogStatus
+from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
 from tests.support.redis_server import OwnRedis

@@ -19,6 +19,7 @@ from jaas_submit.states import Cause
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.settings import Settings
 from tests.support.fake_swarm import FakeSwarm
+from tests.support.twins import TWINS, client_of
 from tests.support.wait import eventually
 
 SPEC = JobSpec(image="a", command=["{item}"])
@@ -29,10 +30,10 @@ WAITING, QUEUED, SUCCEEDED, FAILED = JobState.WAITING, JobState.QUEUED, JobState
 CANCELLED, SKIPPED = JobState.CANCELLED, JobState.SKIPPED
 
 
-@pytest.fixture
-def client(redis_url: str, prefix: str, ledger: Ledger) -> Iterator[Client]:
+@pytest.fixture(params=TWINS)
+def client(request: pytest.FixtureRequest, redis_url: str, prefix: str, ledger: Ledger) -> Iterator[Client]:
     ledger.renew(HOLDER, 3600, {})
-    with Client(redis_url, queue=prefix, prefix=prefix) as made:
+    with client_of(request.param, redis_url, queue=prefix, prefix=prefix) as made:
         yield made
 
 

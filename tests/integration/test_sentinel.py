@@ -15,8 +15,9 @@ from celery.result import AsyncResult
 from jaas_submit import AsyncClient, Cause, Client, JobHandle, JobSpec, JobState, LedgerUnavailable
 from jaas_submit.checks import Check, Verdict, redis_checks
 from jaas_submit.ledger import ClaimAction, Ledger, connect
-from jaas_submit.records import Attempt, JobResult
+from jaas_submit.records import Attempt
 from jaas_submit.redis_url import sentinel_address
+from jaas_submit.result import JobResult
 from jaas_submit.sentinel_checks import sentinel_checks
 from tests.support.jobs import LONG, containers_of, ended, until
 from tests.support.redis_server import OwnRedis

@@ -19,6 +19,7 @@ import redis
 from jaas_submit import (
     Attempt,
     Cause,
+    JobRecord,
     JobResult,
     JobSpec,
     JobState,
@@ -29,12 +30,15 @@ from jaas_submit import (
     cli_follow,
 )
 from jaas_submit.cli import cli
+from jaas_submit.client import wait
+from jaas_submit.client.session import Session
+from jaas_submit.client.wait import Steps
 from jaas_submit.errors import NotAManager
-from jaas_submit.handle import JobHandle
-from jaas_submit.ledger import Ledger
+from jaas_submit.ledger import Ledger, Subscription
 from jaas_submit.schema import result_schema
 from tests.support.ports import free_port
 from tests.support.stage import HOLDER, Stage, ended
+from tests.support.wait import eventually
 
 # -- run --------------------------------------------------------------------------------------------------------------
 
@@ -63,15 +67,15 @@ def test_run_shows_each_state_as_it_comes(stage: Stage, monkeypatch: pytest.Monk
             lambda job_id: stage.ledger.finish(job_id, HOLDER, [ended()], Logs()),
         ]
     )
-    follow = JobHandle.follow
+    run = Session.run
 
-    def stepwise(handle: JobHandle, timeout: float | None = None) -> Iterator[Any]:
-        for change in follow(handle, timeout):
-            yield change
+    def stepwise(session: Session, steps: Steps[JobRecord]) -> Iterator[JobRecord]:
+        for record in run(session, steps):
+            yield record
             if move := next(moves, None):
-                move(handle.id)
+                move(record.id)
 
-    monkeypatch.setattr(JobHandle, "follow", stepwise)
+    monkeypatch.setattr(Session, "run", stepwise)
     shown = re.findall(r"^jaas: +[\d.]+ s  (.*)$", stage.jaas("run", "alpine").stderr, re.MULTILINE)
     assert shown == ["queued", "launching", "pending: no suitable node", "pending: preparing", "running on node1"]
 
@@ -182,7 +186,7 @@ def test_run_says_when_no_worker_is_alive(stage: Stage, monkeypatch: pytest.Monk
 
 
 def test_ctrl_c_leaves_the_job_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JobHandle, "follow", _interrupt)
+    monkeypatch.setattr(Session, "run", _interrupt)
     result = stage.jaas("run", "alpine")
     job_id = stage.ledger.ids()[0]
     assert result.exit_code == 130
@@ -191,7 +195,7 @@ def test_ctrl_c_leaves_the_job_alone(stage: Stage, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_second_ctrl_c_cancels_the_job(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JobHandle, "follow", _interrupt)
+    monkeypatch.setattr(Session, "run", _interrupt)
     monkeypatch.setattr("jaas_submit.cli_follow.time.sleep", _interrupt)
     monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda *_: True, raising=False)
     result = stage.jaas("run", "alpine")
@@ -205,17 +209,24 @@ def _interrupt(*_: object) -> None:
 
 
 def test_following_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_follow, "_PAUSE", 0.0)
+    monkeypatch.setattr(wait, "_RETRY_PAUSE_S", 0.0)
     stage.play(ended())
-    follow, failures = JobHandle.follow, [LedgerUnavailable("gone")] * 3
+    play = stage.script
+    assert play is not None
+    listen, failures = Subscription.next, [LedgerUnavailable("gone")] * 3
 
-    def shaky(handle: JobHandle, timeout: float | None = None) -> Iterator[Any]:
-        for change in follow(handle, timeout):
-            yield change
-            if failures:
-                raise failures.pop()
+    def play_later(job_id: str) -> None:
+        eventually(lambda: not failures)
+        play(job_id)
 
-    monkeypatch.setattr(JobHandle, "follow", shaky)
+    def shaky(subscription: Subscription, timeout: float) -> str | None:
+        if failures:
+            raise failures.pop()
+        return listen(subscription, timeout)
+
+    stage.script = play_later
+
+    monkeypatch.setattr(Subscription, "next", shaky)
     result = stage.jaas("run", "alpine")
     assert result.exit_code == 0
     assert not failures
@@ -225,17 +236,17 @@ def test_following_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pyte
 def test_following_gives_up_in_the_end_and_says_that_the_job_goes_on(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_follow, "_PAUSE", 0.0)
-    monkeypatch.setattr(cli_follow, "_PATIENCE", 0.05)
-    follow = JobHandle.follow
-    first = iter([True])
+    monkeypatch.setattr(wait, "_RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(wait, "REDIS_OUTAGE_TIMEOUT_S", 0.05)
 
-    def broken(handle: JobHandle, timeout: float | None = None) -> Iterator[Any]:
-        if next(first, False):
-            yield next(follow(handle, timeout))
+    def broken(_: Subscription, timeout: float) -> str | None:
+        def enter(_: Subscription) -> Subscription:
+            raise LedgerUnavailable("gone")
+
+        monkeypatch.setattr(Subscription, "__enter__", enter)
         raise LedgerUnavailable("gone")
 
-    monkeypatch.setattr(JobHandle, "follow", broken)
+    monkeypatch.setattr(Subscription, "next", broken)
     result = stage.jaas("run", "alpine")
     assert result.exit_code == 125
     assert f"the job goes on, and `jaas wait {stage.ledger.ids()[0]}` follows it again" in result.stderr

@@ -10,12 +10,13 @@ from typing import Any
 import click.testing
 import pytest
 
-from jaas_submit import BatchRecord, JobState
+from jaas_submit import BatchRecord, JobState, LedgerUnavailable
 from jaas_submit.cli import cli
 from jaas_submit.cli_batch_follow import standing_line
 from jaas_submit.cli_batchfile import read_batch_file, read_inputs
-from jaas_submit.ledger import Ledger
-from jaas_submit.records import Attempt, LogLine, Logs
+from jaas_submit.ledger import Ledger, Subscription
+from jaas_submit.logs import LogLine, Logs
+from jaas_submit.records import Attempt
 from jaas_submit.states import Cause
 from tests.support.stage import on_submit
 
@@ -198,14 +199,14 @@ def test_a_bad_input_cancels_what_was_submitted_before_it(stage: Stage) -> None:
 
 
 def test_ctrl_c_leaves_the_batch_where_there_is_no_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jaas_submit.batch import Batch
+    from jaas_submit.client.session import Session
 
     stage.idle = True
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Batch, "results", interrupted)
+    monkeypatch.setattr(Session, "run", interrupted)
     result = stage.jaas("map", "--inputs", "-", "alpine", stdin="1\n")
     assert result.exit_code == 130
     (record,) = stage.ledger.batches()
@@ -218,7 +219,7 @@ def test_ctrl_c_leaves_the_batch_where_there_is_no_terminal(stage: Stage, monkey
 )
 def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch, answer: str, state: JobState) -> None:
     from jaas_submit import cli_batch_follow
-    from jaas_submit.batch import Batch
+    from jaas_submit.client.session import Session
 
     class Terminal:
         @staticmethod
@@ -233,13 +234,50 @@ def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     stage.idle = True
-    monkeypatch.setattr(Batch, "results", interrupted)
+    monkeypatch.setattr(Session, "run", interrupted)
     monkeypatch.setattr(click, "prompt", lambda text, default, err: answer or default)
     path = Path(__file__)
     result = stage.jaas("map", "--key", answer + "k", "--inputs", str(path), "--format", "lines", "alpine")
     assert result.exit_code == 130
     (record,) = stage.ledger.batches()
     assert set(record.counts) == {state}
+
+
+def test_following_a_batch_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaas_submit.client.wait._RETRY_PAUSE_S", 0.0)
+    stage.idle = True
+    failures = [LedgerUnavailable("gone")] * 3
+
+    def shaky(_: Subscription, timeout: float) -> str | None:
+        if failures:
+            raise failures.pop()
+        stage.idle = False
+        stage._submitted([])
+        return None
+
+    monkeypatch.setattr(Subscription, "next", shaky)
+    result = stage.jaas("map", "--inputs", "-", "alpine", "--", "echo", "{item}", stdin="1\n2\n")
+    assert result.exit_code == 0, result.stderr
+    assert [line["state"] for line in lines(result)] == ["SUCCEEDED"] * 2
+    assert result.stderr.count("Redis does not answer; the jobs go on") == 3  # one outage after another
+
+
+def test_a_redis_that_stays_away_ends_the_following_of_a_batch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaas_submit.client.wait._RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("jaas_submit.client.wait.REDIS_OUTAGE_TIMEOUT_S", 0.05)
+    stage.idle = True
+
+    def broken(_: Subscription, timeout: float) -> str | None:
+        monkeypatch.setattr(Ledger, "batch", broken_read)
+        raise LedgerUnavailable("gone")
+
+    def broken_read(_: Ledger, batch_id: str) -> BatchRecord:
+        raise LedgerUnavailable("gone")
+
+    monkeypatch.setattr(Subscription, "next", broken)
+    result = stage.jaas("map", "--inputs", "-", "alpine", stdin="1\n")
+    assert result.exit_code == 125
+    assert "gone; the jobs go on: `jaas batch watch " in result.stderr
 
 
 # -- inputs -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.records import LogLine, Logs, LogStatus
+from jaas_submit.logs import LogLine, Logs, LogStatus
 from jaas_worker.engine import Frame
 from jaas_worker.logs import collect, marked, read_logs
 from tests.support.fake_swarm import FakeSwarm

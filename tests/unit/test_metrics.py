@@ -12,7 +12,8 @@ import pytest
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import Attempt, LogStatus
+from jaas_submit.logs import LogStatus
+from jaas_submit.records import Attempt
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, Frame
 from jaas_worker.measured import measured

@@ -10,7 +10,8 @@ import pytest
 from jaas_submit import Client, JobSpec, JobState
 from jaas_submit.errors import JobFailed, WaitTimeout
 from jaas_submit.ledger import ClaimAction
-from jaas_submit.records import JobResult, Logs, LogStatus
+from jaas_submit.logs import Logs, LogStatus
+from jaas_submit.result import JobResult
 from jaas_submit.retry_policy import RetryRule
 from jaas_submit.states import TERMINAL, Cause, is_known, read_as
 from tests.support.stage import HOLDER, Stage

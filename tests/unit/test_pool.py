@@ -14,7 +14,7 @@ from celery.worker import state as worker_state
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger, connect
-from jaas_submit.records import JobResult
+from jaas_submit.result import JobResult
 from jaas_submit.states import Cause, JobState
 from jaas_worker.delivery import CeleryDelivery
 from jaas_worker.inflight import InFlight

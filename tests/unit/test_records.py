@@ -11,17 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import JobCancelled, JobFailed
-from jaas_submit.records import (
-    RESULT_VERSION,
-    Attempt,
-    CapturedOutput,
-    JobRecord,
-    JobResult,
-    LogLine,
-    Logs,
-    LogStatus,
-    Outcome,
-)
+from jaas_submit.logs import LogLine, Logs, LogStatus
+from jaas_submit.records import Attempt, JobRecord, Outcome
+from jaas_submit.result import RESULT_VERSION, CapturedOutput, JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 

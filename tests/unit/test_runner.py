@@ -13,7 +13,8 @@ import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
-from jaas_submit.records import JobRecord, JobResult
+from jaas_submit.records import JobRecord
+from jaas_submit.result import JobResult
 from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState

@@ -11,9 +11,9 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from jaas_submit.client.tracing import producing
 from jaas_submit.records import Attempt
 from jaas_submit.states import Cause, JobState
-from jaas_submit.tracing import producing
 from jaas_worker.tracing import AttemptTimes, NoTracer, Tracer, make_tracer
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -129,7 +129,7 @@ def test_nothing_is_imported_where_nobody_traces(before: str) -> None:
     code = (
         f"import sys; {before}\n"
         "import jaas_submit, jaas_worker.app\n"
-        "from jaas_submit.tracing import producing\n"
+        "from jaas_submit.client.tracing import producing\n"
         "from jaas_worker.tracing import make_tracer\n"
         "make_tracer(False)\n"
         "with producing('x') as told: assert told == ''\n"

@@ -1,17 +1,24 @@
-"""What clients are told about jobs, read from the ledger: results, output, lists."""
+"""What producers are told of jobs and batches, read from the ledger: results, output, lists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from jaas_submit.explain import Explanation, explain
+from jaas_submit.ids import batch_job_id
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
+from jaas_submit.logs import Logs, LogStatus
+from jaas_submit.records import JobRecord
+from jaas_submit.result import CapturedOutput, JobResult
 from jaas_submit.states import Cause, JobState
 
-__all__ = ["active", "explanation", "history", "logs", "result"]
+__all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
+
+UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
+"""States in which a job of a batch has ended without doing what it was there for."""
 
 _PAGE: Final = 500
 """Records that are read at once."""
@@ -19,9 +26,22 @@ _PAGE: Final = 500
 
 def result(ledger: Ledger, job_id: str) -> JobResult:
     """See ``Client.result``."""
-    record = ledger.get(job_id)
+    return result_of(ledger, ledger.get(job_id))
+
+
+def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
+    """Return the result of a job that has ended, with the output of its last attempt.
+
+    Args:
+        ledger: where the output is.
+        record: the job's.
+
+    Raises:
+        ValueError: it has not ended.
+        LedgerUnavailable: Redis does not answer.
+    """
     last = record.last
-    captured = (ledger.logs(job_id, last.number) if last else None) or _no_logs(record)
+    captured = (ledger.logs(record.id, last.number) if last else None) or _no_logs(record)
     output = CapturedOutput(
         stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
     )
@@ -78,6 +98,26 @@ def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
         records = ledger.find(ids[start : start + _PAGE])
         found += [record for record in records if not record.terminal and _has_labels(record, labels)]
     return found
+
+
+def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ()) -> Iterator[JobRecord]:
+    """See ``Batch.records``."""
+    span = ledger.batch(batch_id).span
+    for first in range(0, span, _PAGE):
+        numbers = range(first, min(first + _PAGE, span))
+        for record in ledger.find([batch_job_id(batch_id, index) for index in numbers]):
+            if not states or record.state in states:
+                yield record
+
+
+def reasons(ledger: Ledger, batch_id: str) -> str:
+    """See ``Batch.reasons``."""
+    counts: Counter[str] = Counter()
+    for record in batch_jobs(ledger, batch_id, UNSUCCESSFUL):
+        last = record.last
+        code = last.exit_code if last else None
+        counts[f"exit code {code}" if code else str(last.cause if last else record.state.lower())] += 1
+    return ", ".join(f"{count:,} x {what}" for what, count in counts.most_common()) or "no failures"
 
 
 def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,22 +9,28 @@ from typing import Any
 
 import celery
 
-from jaas_submit import broker, reading
-from jaas_submit.batch import Batch, MapReduce, submit_map, submit_reduces
+from jaas_submit import broker
+from jaas_submit.client import queries
+from jaas_submit.client.batch import Batch, BatchReference
+from jaas_submit.client.dependencies import Dependency, On, dependencies
+from jaas_submit.client.enqueue import enqueue, enqueue_many
+from jaas_submit.client.job_handle import JobHandle
+from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submit_reduces
+from jaas_submit.client.replay import replay_job
+from jaas_submit.client.session import Session
 from jaas_submit.errors import SpecError
 from jaas_submit.explain import Explanation
-from jaas_submit.handle import JobHandle
-from jaas_submit.ids import batch_id_of
 from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
+from jaas_submit.logs import Logs
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit, placement
-from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
+from jaas_submit.records import BatchRecord, JobRecord
 from jaas_submit.redis_url import masked
+from jaas_submit.result import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState
 from jaas_submit.store import Store
-from jaas_submit.submission import Dependency, On, dependencies, enqueue, enqueue_many, spec_again
 
 __all__ = ["Client"]
 
@@ -40,6 +45,9 @@ class Client:
         prefix: first part of the ledger's Redis keys; the workers must use the same.
         app: your own Celery app, if its broker and result backend shall be used for the messages.
         store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
+
+    Raises:
+        SpecError: a URL is not valid, or the packages that the store's needs are not installed.
 
     Every call may raise LedgerUnavailable: Redis does not answer.
 
@@ -61,7 +69,8 @@ class Client:
         self.queue = queue
         self.ledger = Ledger(connect(self.url), prefix)
         self.app = app or broker.celery_app(self.url)
-        self._publisher = app
+        self.session = Session(self.ledger, queue, self.store, self.app, publisher=app)
+        """What handles and batches are made of."""
 
     def __repr__(self) -> str:
         return f"Client({masked(self.url)!r}, queue={self.queue!r})"
@@ -113,12 +122,10 @@ class Client:
             raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
         job_id = str(uuid.uuid4())
         if input is not None:
-            spec = JobSpec.parse({**spec.to_wire(), "input": self._kept(job_id, input)})
-        return self._submit(spec, job_id, key=key or "", key_ttl=key_ttl, after=dependencies(after, on))
-
-    def _kept(self, job_id: str, value: Any) -> Any:
-        """Return an input, or a reference to it where it is large and there is a store."""
-        return value if self.store is None else self.store.keep(job_id, "input.json", value)
+            spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
+        new = NewJob(job_id, spec, self.queue, key=key or "", key_ttl=key_ttl, after=dependencies(after, on))
+        made = enqueue(self.session, new)
+        return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
 
     def fetch(self, value: Any) -> Any:
         """Return an output; one that stands for a value in the store (``{"$ref": ...}``) is read from there.
@@ -130,13 +137,7 @@ class Client:
             JaasError: it is not there any more: it goes with the job's record.
             StoreUnavailable: the store does not answer.
         """
-        # Only what lies in our own store: what a container prints must not make us read anything else.
-        return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
-
-    def _submit(self, spec: JobSpec, job_id: str = "", **more: Any) -> JobHandle:
-        job_id = job_id or str(uuid.uuid4())
-        made = enqueue(self.ledger, self._publisher, NewJob(job_id, spec, **{"queue": self.queue, **more}))
-        return JobHandle(self, made.job_id, existing=made.job_id != job_id)
+        return self.session.fetch(value)
 
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
         """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.
@@ -148,8 +149,13 @@ class Client:
 
         Returns:
             How many there were.
+
+        Raises:
+            UnknownJob: what one of them is to come after is not known.
+            SpecError: a batch takes no more jobs.
+            LedgerUnavailable: Redis did not take a chunk; those before it are enqueued.
         """
-        return enqueue_many(self.ledger, self._publisher, jobs)
+        return enqueue_many(self.session, jobs)
 
     def replay(self, job_id: str, **changes: Any) -> JobHandle:
         """Submit the description of a job that has ended once more, to the same queue, linked to the original.
@@ -163,14 +169,17 @@ class Client:
             UnknownJob: there is no record.
             SpecError: the job has not ended, its record holds no description, or a change is not valid.
         """
-        record = self.ledger.get(job_id)
-        return self._submit(spec_again(record, changes), queue=record.queue, replay_of=job_id)
+        return JobHandle(self.session, replay_job(self.session, job_id, changes))
 
     def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
-        """Submit several different jobs; return their handles in the same order. For one job per input see ``map``."""
+        """Submit several different jobs; return their handles in the same order. For one job per input see ``map``.
+
+        Args:
+            specs: their descriptions, read one by one.
+        """
         jobs = [NewJob(str(uuid.uuid4()), spec, self.queue) for spec in specs]
         self.submit_records(jobs)
-        return [JobHandle(self, job.job_id) for job in jobs]
+        return [JobHandle(self.session, job.job_id) for job in jobs]
 
     def map(
         self,
@@ -184,7 +193,7 @@ class Client:
         as_file: bool | None = None,
         speculate: Speculation | float | None = None,
         after: Sequence[Dependency] = (),
-        after_each: Batch | str | None = None,
+        after_each: BatchReference | str | None = None,
         on: On = "success",
     ) -> Batch:
         """Submit one job for each input.
@@ -204,26 +213,20 @@ class Client:
                 that have run more than twice as long as half of the others did. The first good result wins, the other
                 container is removed. Only for descriptions with ``idempotent=True``; None for never.
             after: jobs and batches that all of them come after; see ``submit``.
-            after_each: a batch: job i comes after job i of that one.
+            after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
 
         Raises:
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
-        batch_id, fields = self._new_batch(spec, name, max_parallel, min_success, key, speculate)
-        each = None if after_each is None else (after_each.id if isinstance(after_each, Batch) else after_each, on)
-        submit_map(
-            self,
-            spec,
-            inputs,
-            batch_id=batch_id,
-            fields=fields,
-            after=dependencies(after, on),
-            after_each=each,
-            as_file=as_file,
-        )
-        return Batch(self, batch_id)
+        new = NewBatch(name, max_parallel, min_success, key, speculate)
+        pairs = dependencies(after, on)
+        each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
+        # The description must be good before anything is written.
+        batch_id = new.create(self.session, spec)
+        submit_map(self.session, batch_id, spec, inputs, after=pairs, after_each=each, as_file=as_file)
+        return Batch(self.session, batch_id)
 
     def map_reduce(
         self,
@@ -256,104 +259,74 @@ class Client:
             key: as in ``map``.
             as_file: as in ``map``.
             speculate: as in ``map``, for the maps.
+
+        Raises:
+            SpecError: an argument is not valid, or a description with its input; see ``map``.
         """
         if fan_in < 2:
             raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
-        batch_id, fields = self._new_batch(map_spec, name, max_parallel, min_success, key, speculate)
-        total = submit_map(self, map_spec, inputs, batch_id=batch_id, fields=fields, as_file=as_file)
-        return MapReduce(Batch(self, batch_id), submit_reduces(self, reduce_spec, batch_id, total, fan_in))
-
-    def _new_batch(
-        self,
-        spec: JobSpec,
-        name: str,
-        max_parallel: int | None,
-        min_success: float,
-        key: str | None,
-        speculate: Speculation | float | None,
-    ) -> tuple[str, dict[str, Any]]:
-        if max_parallel is not None and max_parallel < 1:
-            raise SpecError("max_parallel: must be 1 at least; leave it out for no limit", field="max_parallel")
-        if not 0 <= min_success <= 1:
-            raise SpecError("min_success: must be between 0 and 1, such as 0.95", field="min_success")
-        plan = Speculation.of(speculate)
-        if plan and not spec.idempotent:
-            raise SpecError(
-                "speculate: two containers of one job may run at once; if that does no harm, say idempotent=True in "
-                "the description",
-                field="speculate",
-            )
-        fields = {"name": name, "max_parallel": max_parallel or 0, "min_success": min_success, "speculate": plan}
-        return batch_id_of(key, self.ledger.prefix), fields
+        batch_id = NewBatch(name, max_parallel, min_success, key, speculate).create(self.session, map_spec)
+        total = submit_map(self.session, batch_id, map_spec, inputs, as_file=as_file)
+        levels = submit_reduces(self.session, reduce_spec, batch_id, total, fan_in)
+        return MapReduce(self.session, Batch(self.session, batch_id), levels)
 
     def batch(self, batch_id: str) -> Batch:
-        """Return a batch that was submitted earlier, here or elsewhere."""
-        return Batch(self, batch_id)
+        """Return a batch that was submitted earlier, here or elsewhere. Redis is not asked whether it is known.
+
+        Args:
+            batch_id: the batch's id.
+        """
+        return Batch(self.session, batch_id)
 
     def batches(self, limit: int = 100) -> list[BatchRecord]:
-        """Return the records of batches, youngest first."""
+        """Return the records of batches, youngest first.
+
+        Args:
+            limit: at most so many.
+        """
         return self.ledger.batches(limit)
 
     def handle(self, job_id: str) -> JobHandle:
-        """Return a handle on a job that was submitted earlier, here or elsewhere."""
-        return JobHandle(self, job_id)
+        """Return a handle on a job that was submitted earlier, here or elsewhere. Redis is not asked about it.
+
+        Args:
+            job_id: the job's id.
+        """
+        return JobHandle(self.session, job_id)
 
     def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
         """Wait for a job by its id; see ``JobHandle.wait``."""
         return self.handle(job_id).wait(timeout, check=check)
 
     def result(self, job_id: str) -> JobResult:
-        """Return the result of a job that has ended.
-
-        Raises:
-            ValueError: it has not ended yet.
-            UnknownJob: there is no record.
-        """
-        return reading.result(self.ledger, job_id)
+        """Return the result of a job that has ended; see ``JobHandle.result``."""
+        return self.handle(job_id).result()
 
     def logs(self, job_id: str, attempt: int | None = None) -> Logs:
-        """Return the captured output of a job.
-
-        Args:
-            job_id: the job's id.
-            attempt: which attempt, counted from 1; None means the last one.
-
-        Raises:
-            UnknownJob: there is no record.
-        """
-        return reading.logs(self.ledger, job_id, attempt)
+        """Return the captured output of a job; see ``JobHandle.logs``."""
+        return self.handle(job_id).logs(attempt)
 
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of a job, durably: it is carried out even when no worker is up now.
-
-        Args:
-            job_id: the job's id.
-            why: the reason, kept in the record.
-
-        Returns:
-            The state the job was in. One that had not been launched is CANCELLED at once; of one that had ended
-            already nothing changes.
-
-        Raises:
-            UnknownJob: there is no record.
-        """
-        state, done = self.ledger.cancel(job_id, why)
-        if done:
-            # For those who wait for Celery's result. Should this process die before it, the worker that receives the
-            # message does the same.
-            broker.mark_revoked(self.app, self.ledger.get(job_id).task_id, why)
-        return state
+        """Ask for the end of a job, durably; see ``JobHandle.cancel``."""
+        return self.handle(job_id).cancel(why)
 
     def explain(self, job_id: str) -> Explanation:
         """Return why a job waits, or why it ended, in plain words.
 
+        Args:
+            job_id: the job's id.
+
         Raises:
-            UnknownJob: there is no record.
+            UnknownJob: there is no record, or it has expired.
         """
-        return reading.explanation(self.ledger, job_id)
+        return queries.explanation(self.ledger, job_id)
 
     def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
-        """Return on which nodes a job would fit, before it is submitted; empty when no worker has told of any node."""
+        """Return on which nodes a job would fit, before it is submitted; empty when no worker has told of any node.
+
+        Args:
+            spec: the job's description.
+        """
         cluster = self.ledger.cluster()
         return placement(spec, cluster) if cluster else ()
 
@@ -373,7 +346,7 @@ class Client:
             labels: only jobs whose description has all these labels.
             cause: only jobs whose last attempt ended by this cause.
         """
-        return reading.history(self.ledger, state, limit, labels, cause)
+        return queries.history(self.ledger, state, limit, labels, cause)
 
     def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended.
@@ -381,4 +354,4 @@ class Client:
         Args:
             labels: only jobs whose description has all these labels.
         """
-        return reading.active(self.ledger, labels)
+        return queries.active(self.ledger, labels)
