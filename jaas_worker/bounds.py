@@ -40,7 +40,8 @@ def read_json(data: bytes, most: int = MAX_ENTRY_BYTES, *, typed: bool = False) 
     Args:
         data: the text, in UTF-8.
         most: bytes that it may have.
-        typed: whether kombu will make values of what it has marked with ``__type__``.
+        typed: whether it is a body, which kombu will make values of where ``__type__`` says so. A number
+            that is not finite is left to the check of the description, which names the field.
 
     Raises:
         ValueError: it is larger, nested deeper than ``MAX_DEPTH``, or no JSON; a number is not finite, or has more than
@@ -54,8 +55,8 @@ def read_json(data: bytes, most: int = MAX_ENTRY_BYTES, *, typed: bool = False) 
         return json.loads(
             data.decode(),
             parse_int=_whole_number,
-            parse_float=_finite_number,
-            parse_constant=_no_number,
+            parse_float=None if typed else _finite_number,
+            parse_constant=None if typed else _no_number,
             object_hook=_typed_value if typed else None,
         )
     except ValueError as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer.control import Control
 
 from jaas_submit.errors import JobFailed, LedgerUnavailable
 from jaas_submit.names import TASK_RUN, job_id_of
@@ -76,6 +77,10 @@ def _why(error: Exception) -> str:
     return "its encoding is not known here" if isinstance(error, LookupError) else str(error)[:200]
 
 
+def _nothing() -> None:
+    """There is nothing to begin anew."""
+
+
 class Consumer(CeleryConsumer):
     """Consumes the jobs' queue, and the default one as long as nobody else uses it."""
 
@@ -92,6 +97,10 @@ class Consumer(CeleryConsumer):
         super().__init__(*args, **kwargs)
         self.app.jaas.pool = self.pool
         QoS.worker = self.pool.runner.holder
+        for step in self.steps:
+            if isinstance(step, Control):
+                # Celery would subscribe anew after a command that failed, and miss those that follow it.
+                step.box.reset = _nothing  # type: ignore[attr-defined] # not in the stubs
         self._next_flush = 0.0
 
     def on_ready(self) -> None:

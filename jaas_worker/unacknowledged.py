@@ -62,7 +62,7 @@ for i = 4, #KEYS do
     local ended = 0
     if ARGV[i + 2] == '1' then
       if redis.call('EXISTS', KEYS[3]) == 1 then
-        ended = tonumber(redis.call('HGET', KEYS[3], redis.sha1hex(item)) or 0) or 0
+        ended = tonumber(redis.pcall('HGET', KEYS[3], redis.sha1hex(item)) or 0) or 0
       end
       redis.call('HSET', KEYS[2], ARGV[1], table.concat({now, ARGV[2], KEYS[i], item}, '\\n'))
       redis.call('ZADD', KEYS[1], now, ARGV[1])
@@ -75,15 +75,16 @@ return refused
 """
 )
 
-# KEYS: 1 index and 2 hash of the notes, 3 list for a note that cannot be read, 4 hash of workers ended, 5 leases.
+# KEYS: 1 index and 2 hash of the notes, 3 list for a note that cannot be read (empty: it stays), 4 hash of workers
+# ended, 5 leases.
 # Returns whether it is back on its list; where Redis takes nothing, it stays noted and is tried again later.
 _GIVE_BACK_ONE: Final = """
 local function give_back(tag, push)
   local note = redis.call('HGET', KEYS[2], tag)
   if note then
     local _, _, list, item = read_note(note)
-    local done = redis.pcall(push, list or KEYS[3], item or note)
-    if type(done) == 'table' then
+    local to = list or KEYS[3]
+    if to == '' or type(redis.pcall(push, to, item or note)) == 'table' then
       redis.call('ZADD', KEYS[1], 'XX', now, tag)
       return false
     end
@@ -108,6 +109,9 @@ _SWEEP: Final = (
     + """
 for i = 5, #ARGV do redis.call('ZADD', KEYS[1], 'XX', now, ARGV[i]) end
 local one_has = false
+if redis.call('TYPE', KEYS[4]).ok ~= 'hash' or redis.call('HLEN', KEYS[4]) >= tonumber(ARGV[4]) then
+  redis.call('DEL', KEYS[4])
+end
 local latest = '(' .. string.format('%.6f', tonumber(now) - tonumber(ARGV[1]))
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', latest, 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 for i = 1, #due, 2 do
@@ -115,14 +119,13 @@ for i = 1, #due, 2 do
   local fetched, worker, _, item = read_note(redis.call('HGET', KEYS[2], tag) or '')
   local blamed, before = false, 0
   if fetched and worker ~= '' and seen == fetched then
-    local lease = redis.call('ZSCORE', KEYS[5], worker)
-    blamed = not (lease and tonumber(lease) > tonumber(now))
+    local lease = tonumber(redis.pcall('ZSCORE', KEYS[5], worker) or 0)
+    blamed = lease ~= nil and lease <= tonumber(now)
   end
   local digest = blamed and redis.sha1hex(item)
   if blamed then before = tonumber(redis.call('HGET', KEYS[4], digest) or 0) or 0 end
   if not (before > 0 and one_has) and give_back(tag, 'RPUSH') and blamed then
     one_has = one_has or before > 0
-    if before == 0 and redis.call('HLEN', KEYS[4]) >= tonumber(ARGV[4]) then redis.call('DEL', KEYS[4]) end
     redis.call('HSET', KEYS[4], digest, before + 1)
     redis.call('EXPIRE', KEYS[4], ARGV[3])
   end
@@ -203,8 +206,6 @@ class QoS(stock.QoS):
 
     def restore_visible(self, start: int = 0, num: int = 1000, interval: int = 1) -> None:  # noqa: ARG002 (kombu's)
         """Say which messages this worker still has, and give back those of which nobody has said it for a while."""
-        if not self.channel.main_queue:
-            return
         mine = [tag for tag in list(self._delivered) if tag not in self._dirty]
         try:
             self._run(_SWEEP, self.visibility_timeout, num or 1000, _COUNTS_KEPT, _MOST_COUNTS, *mine)
@@ -214,7 +215,6 @@ class QoS(stock.QoS):
 
     def _run(self, script: str, *arguments: Any, client: Any = None) -> None:
         channel = self.channel
-        unreadable = channel.main_queue or f"{self.unacked_key}:unreadable"
-        keys = [self.unacked_index_key, self.unacked_key, unreadable, channel.ended_key, channel.leases_key]
+        keys = [self.unacked_index_key, self.unacked_key, channel.main_queue, channel.ended_key, channel.leases_key]
         with channel.conn_or_acquire(client) as redis:
             redis.eval(script, len(keys), *keys, *arguments)
