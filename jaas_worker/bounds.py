@@ -97,9 +97,10 @@ def _typed_value(found: dict[str, Any]) -> dict[str, Any]:
     """Refuse a decimal number whose digits, written out, would fill the memory: ``1e999999999``."""
     if str(found.get("__type__")).lower() == "decimal":
         try:
-            size = abs(Decimal(found.get("__value__")).adjusted())  # type: ignore[arg-type] # whatever was sent
+            number = Decimal(found.get("__value__"))  # type: ignore[arg-type] # whatever was sent
+            size = abs(number.adjusted()) if number.is_finite() else math.inf
         except (ArithmeticError, TypeError, ValueError):
-            size = _MAX_DIGITS + 1
+            size = math.inf
         if size > _MAX_DIGITS:
             raise ValueError("a decimal number is too large")
     return found

@@ -89,6 +89,7 @@ class Consumer(CeleryConsumer):
     event_dispatcher: Any
     hub: Any
     _flush_events: Any
+    steps: list[Any]
     connection_errors: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
