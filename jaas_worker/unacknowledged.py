@@ -27,7 +27,7 @@ _MOST_COUNTS: Final = 10_000
 """Messages of which that is known at most."""
 
 _PART_BYTES: Final = 64 * 1024
-"""What is kept of an entry that is too large."""
+"""What is read of an entry that is too large: its end, where Celery writes the headers."""
 
 # A note: when it was fetched, by which worker, and from which list, a line each; then the entry.
 _NOTES: Final = """
@@ -44,7 +44,7 @@ local now = string.format('%.6f', tonumber(t[1]) + tonumber(t[2]) / 1000000)
 """
 
 # KEYS: 1 index and 2 hash of the notes, 3 hash of workers ended by an entry's digest, 4... the lists, in this order.
-# ARGV: 1 tag, 2 worker, 3 largest entry, 4 what is kept of a larger one, 5 its first word,
+# ARGV: 1 tag, 2 worker, 3 largest entry, 4 how much of the end of a larger one is returned, 5 its first word,
 # 6... for each list, whether its messages will be acknowledged.
 # Returns list, entry, and how many workers it has ended.
 FETCH: Final = (
@@ -56,9 +56,6 @@ for i = 4, #KEYS do
   if type(item) == 'table' then
     refused = refused or item
   elseif item then
-    if #item > tonumber(ARGV[3]) then
-      item = ARGV[5] .. ' ' .. #item .. '\\n' .. string.sub(item, -tonumber(ARGV[4]))
-    end
     local ended = 0
     if ARGV[i + 2] == '1' then
       if redis.call('EXISTS', KEYS[3]) == 1 then
@@ -68,6 +65,9 @@ for i = 4, #KEYS do
       redis.call('ZADD', KEYS[1], now, ARGV[1])
     end
     redis.call('RPOP', KEYS[i])
+    if #item > tonumber(ARGV[3]) then
+      item = ARGV[5] .. ' ' .. #item .. '\\n' .. string.sub(item, -tonumber(ARGV[4]))
+    end
     return {KEYS[i], item, ended}
   end
 end

@@ -204,6 +204,8 @@ def test_whatever_is_on_a_queue_is_delivered_noted_and_comes_again(
 
     assert DEFECT in first.got[0].headers
     assert (first.got[1].payload, client.hlen(f"{PREFIX}:unacked")) == ({"n": 1}, 2)
+    noted = redis.Redis(port=server.port).hget(f"{PREFIX}:unacked", first.got[0].delivery_tag)
+    assert noted.split(b"\n", 3)[3] == HOSTILE[name]
     first.vanish()
     second = Side(server.url, queue, visibility_timeout=0)
     eventually(lambda: restored(second) == 2, 20)
