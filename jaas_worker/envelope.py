@@ -231,7 +231,8 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
     wrong = f"refused: it ended {ended} workers" if ended >= MAX_DELIVERIES else ""
     if cut := _CUT.match(item):
         about = _headers_in_part(item)
-        wrong = wrong or f"the queue entry has {int(cut[1]):,} bytes, of which at most {MAX_ENTRY_BYTES:,} are taken"
+        size = f"the queue entry has {int(cut[1]):,} bytes, of which at most {MAX_ENTRY_BYTES:,} are taken"
+        wrong = wrong or f"{size}; pass large data by a mount, a secret or a URL"
     elif ended <= MAX_DELIVERIES:  # else it may have been its id that did it
         try:
             entry = read_json(item)
