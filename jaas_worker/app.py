@@ -184,7 +184,6 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
     )
-    jaas_worker.transport.Transport.sinks[:] = [partial(jaas_worker.consumer.record_refusal, app, "")]
     queues = [settings.queue]
     if settings.take_default_queue:
         queues.append(jaas_worker.consumer.FOREIGN_QUEUE)
@@ -264,7 +263,13 @@ def worker_main(arguments: list[str]) -> None:
     Ledger(connect(parts.settings.redis_url), parts.settings.prefix).now()
     # Celery warns of running as root because of pickle, which is not accepted here; the engine's socket needs root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    workers: list[Any] = []
+    signals.worker_init.connect(lambda sender, **_: workers.append(sender), weak=False)
     app.worker_main(["worker", *arguments])
+    # Celery keeps it to itself here: a worker that an error has ended would look like one that was told to stop.
+    code = next((worker.exitcode for worker in workers), None)
+    if isinstance(code, int) and code:
+        sys.exit(code)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer.control import Control
 
 from jaas_submit.errors import JobFailed, LedgerUnavailable
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.records import Attempt
 from jaas_submit.states import Cause
+from jaas_worker.bounds import plain_text
 from jaas_worker.envelope import DEFECT, is_task_id, task_defect, task_name
 from jaas_worker.logsetup import Action, action
 from jaas_worker.observe import refused_outcome
-from jaas_worker.transport import QoS
+from jaas_worker.unacknowledged import QoS
 
 __all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
 
@@ -74,6 +77,10 @@ def _why(error: Exception) -> str:
     return "its encoding is not known here" if isinstance(error, LookupError) else str(error)[:200]
 
 
+def _nothing() -> None:
+    """There is nothing to begin anew."""
+
+
 class Consumer(CeleryConsumer):
     """Consumes the jobs' queue, and the default one as long as nobody else uses it."""
 
@@ -82,11 +89,19 @@ class Consumer(CeleryConsumer):
     event_dispatcher: Any
     hub: Any
     _flush_events: Any
+    steps: list[Any]
     connection_errors: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Each heartbeat of each worker would be read by all others, for elections that nobody holds here.
+        kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), "without_gossip": True}
         super().__init__(*args, **kwargs)
         self.app.jaas.pool = self.pool
+        QoS.worker = self.pool.runner.holder
+        for step in self.steps:
+            if isinstance(step, Control):
+                # Celery would subscribe anew after a command that failed, and miss those that follow it.
+                step.box.reset = _nothing  # type: ignore[attr-defined] # not in the stubs
         self._next_flush = 0.0
 
     def on_ready(self) -> None:
@@ -148,20 +163,8 @@ class Consumer(CeleryConsumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def receive(message: Any) -> None:
-            payload, wrong = _decoded(message)
-            name = task_name(message.headers, payload)
-            if name != TASK_RUN and self._queue_of(message) == FOREIGN_QUEUE:
-                self._leave_to_others(message, name)
-                return
-            if not wrong and name is None:
-                wrong = "the message has no task name: it was not sent by Celery"
-            if not wrong and (defect := task_defect(message.headers, payload)):
-                wrong = f"the message is not valid: {defect}"
-            if wrong:
-                self._refuse(message, wrong)
-                return
             try:
-                handle(message)
+                self._receive(message, handle)
             except Exception as error:
                 # A KeyError counts as a connection error with kombu's Redis transport; in here it is none.
                 if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):
@@ -171,13 +174,28 @@ class Consumer(CeleryConsumer):
 
         return receive
 
+    def _receive(self, message: Any, handle: Callable[[Any], None]) -> None:
+        payload, wrong = _decoded(message)
+        name = task_name(message.headers, payload)
+        if name != TASK_RUN and self._queue_of(message) == FOREIGN_QUEUE:
+            self._leave_to_others(message, name)
+            return
+        if not wrong and name is None:
+            wrong = "the message has no task name: it was not sent by Celery"
+        if not wrong and (defect := task_defect(message.headers, payload)):
+            wrong = f"the message is not valid: {defect}"
+        if wrong:
+            self._refuse(message, wrong)
+        else:
+            handle(message)
+
     def _leave_to_others(self, message: Any, name: object) -> None:
         message.requeue()
         logger.warning(
             "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
             "send jaas.run with queue=%r",
             FOREIGN_QUEUE,
-            name,
+            plain_text(name, 200),
             self.app.jaas.settings.queue,
             extra=action(Action.QUEUE_FOREIGN),
         )
@@ -205,14 +223,42 @@ class Consumer(CeleryConsumer):
         payload, _ = _decoded(message)
         fields = {**payload, **message.headers} if isinstance(payload, dict) else message.headers
         task_id = fields["id"] if is_task_id(fields.get("id")) else ""
+        reason = plain_text(reason)
         try:
-            recorded = record_refusal(self.app, task_id, self._queue_of(message), reason)
+            recorded = self._record(task_id, self._queue_of(message), reason)
         except LedgerUnavailable as error:
-            # Not acknowledged, so that it comes again.
             logger.warning("a bad message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
+            message.channel.qos.leave(message.delivery_tag)  # so that it comes again
             return
         if task_id and recorded:
-            self.app.backend.mark_as_failure(task_id, JobFailed(reason))
-            if self.event_dispatcher:
-                self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"JobFailed({reason!r})")
+            self._tell_celery(task_id, reason)
         message.ack_log_error(logger, self.connection_errors)
+
+    def _record(self, task_id: str, queue: str, reason: str) -> bool:
+        """Record a refusal, under an id of its own if it cannot be done under the message's; return whether under that.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        try:
+            return record_refusal(self.app, task_id, queue, reason)
+        except LedgerUnavailable:
+            raise
+        except Exception:  # what was sent must not end the worker, whatever it does to the record of it
+            logger.exception("a bad message could not be recorded under its id", extra=action(Action.JOB_REFUSED))
+        try:
+            record_refusal(self.app, "", self.app.jaas.settings.queue, "a message could not be read")
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            logger.exception("a bad message is lost: it could not be recorded", extra=action(Action.JOB_REFUSED))
+        return False
+
+    def _tell_celery(self, task_id: str, reason: str) -> None:
+        try:
+            self.app.backend.mark_as_failure(task_id, JobFailed(reason))
+        except Exception:  # the record stands
+            about = action(Action.RESULT_NOT_STORED, job_id=job_id_of(task_id))
+            logger.exception("Celery could not be told of a bad message", extra=about)
+        if self.event_dispatcher:
+            self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"JobFailed({reason!r})")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import kombu.matcher
 from celery.worker import control
 
 from jaas_submit.names import job_id_of
 
 __all__ = ["revoke"]
+
+# A pattern for workers' names is sent along with a command; as a regular expression it may take for ever.
+kombu.matcher.unregister("pcre")
 
 
 @control.control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")

@@ -238,10 +238,5 @@ class CeleryDelivery:
 
     def replaces(self, earlier: CeleryDelivery) -> None:
         """Take the place of an earlier message of the same task; on the event loop's thread."""
-        tag = self.request.message.delivery_tag
-        if tag is not None and tag == earlier.request.message.delivery_tag and not self._was_accepted:
-            # The very same message: kombu puts it back with the tag that it had. To acknowledge the earlier one would
-            # be to acknowledge this one, and a job that has no record yet would be lost with this worker.
-            earlier.request.acknowledged = True
         earlier.release()
         worker_state.task_reserved(self.request)

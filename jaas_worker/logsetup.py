@@ -49,6 +49,7 @@ class Action(StrEnum):
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows
     JOB_OVERDUE = "job.overdue"  # nobody has started it in the time it had
     JOB_REFUSED = "job.refused"  # a message that cannot become a job
+    BROADCAST_DROPPED = "broadcast.dropped"  # what was published for all workers and cannot be read
     JOB_ADOPTED = "job.adopted"  # its former worker went away; this one goes on
     JOB_TAKEN_AWAY = "job.taken_away"  # another worker has it by now
     JOB_LEFT = "job.left"  # only a newer version can read its description

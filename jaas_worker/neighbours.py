@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from typing import Final
 
 from pydantic import TypeAdapter
 
 from jaas_submit.errors import TemporaryError
 from jaas_submit.ledger import Ledger
+from jaas_worker.bounds import read_json
 from jaas_worker.context import Context
 from jaas_worker.engine import EngineEvent
 from jaas_worker.inflight import InFlight
@@ -28,6 +30,9 @@ __all__ = ["Neighbours", "pass_on"]
 logger = logging.getLogger(__name__)
 
 _EVENT = TypeAdapter(EngineEvent)
+
+_LARGEST_NOTICE: Final = 64 * 1024
+"""Bytes of what is told of an end."""
 
 
 def pass_on(ledger: Ledger, event: EngineEvent) -> None:
@@ -95,7 +100,7 @@ class Neighbours:
 
     def _told(self, text: str) -> None:
         try:
-            found = json.loads(text)
+            found = read_json(text.encode(), _LARGEST_NOTICE)
             event = _EVENT.validate_python({name: found[name] for name in EngineEvent._fields})
             understood = event.kind == "die" and parse_time(event.at) is not None
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):

@@ -7,8 +7,9 @@ Three things that the stock transport of kombu 5.7.0 does not do, each measured:
   minutes). Here a script moves it, in one step; what waits for messages takes none off.
 * On a half-open connection it finds one dead connection after the other, each after up to a minute: 131 to 184
   seconds until messages arrive again. Here the first one is noticed after 6 to 11 seconds, and all are dropped.
-* An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. Here it is
-  recorded.
+* An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. So does what
+  is published on a channel of Celery's. Here an entry becomes a message that says what is wrong with it, and the
+  consumer records it; a bad broadcast is logged and dropped.
 
 It speaks to one server or, over Sentinel, to the present master.
 """
@@ -19,21 +20,20 @@ import logging
 import select
 import uuid
 import weakref
-from collections.abc import Callable
 from queue import Empty
 from time import monotonic
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import redis.exceptions
 from kombu.transport import redis as stock
-from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
 
 from jaas_submit.ledger.sentinel import Finder, MasterConnection
 from jaas_submit.redis_url import SentinelAddress, sentinel_address
-from jaas_worker.envelope import DEFECT, entry_defect, is_task_id
+from jaas_worker.bounds import plain_text
+from jaas_worker.envelope import DEFECT, broadcast_message, queue_message
 from jaas_worker.logsetup import Action, action
+from jaas_worker.unacknowledged import FETCH, QoS, fetch_arguments
 
 __all__ = [
     "Channel",
@@ -90,6 +90,8 @@ def options(prefix: str) -> dict[str, Any]:
         "unacked_key": f"{prefix}:unacked",
         "unacked_index_key": f"{prefix}:unacked_index",
         "unacked_mutex_key": f"{prefix}:unacked_mutex",
+        "ended_key": f"{prefix}:unacked_ended",
+        "leases_key": f"{prefix}:holders",
         # A message that a worker has received and not claimed is delivered again after so many seconds, should that
         # worker be gone. Harmless where it is not: the ledger knows a job whose message comes twice.
         "visibility_timeout": 60,
@@ -108,86 +110,35 @@ def lists_of(queue: str) -> list[str]:
     return [f"{queue}{stock.Channel.sep}{step}" if step else queue for step in steps]
 
 
-# KEYS: 1 index and 2 hash of what is unacknowledged (in kombu's form), 3... the lists to take from, in this order.
-# ARGV: for each list, whether its messages will be acknowledged.
-# The entry is copied as it is, for a decoded and encoded one may differ (empty lists, large numbers).
-_FETCH: Final = """
-local t = redis.call('TIME')
-for i = 3, #KEYS do
-  local item = redis.call('LINDEX', KEYS[i], -1)
-  if item then
-    local ok, message = pcall(cjson.decode, item)
-    local properties = ok and type(message) == 'table' and message.properties
-    local tag = type(properties) == 'table' and properties.delivery_tag
-    local info = type(properties) == 'table' and properties.delivery_info
-    if ARGV[i - 2] == '1' and type(tag) == 'string' and type(info) == 'table' then
-      local exchange, key = cjson.encode(info.exchange or ''), cjson.encode(info.routing_key or '')
-      redis.call('HSET', KEYS[2], tag, '[' .. item .. ', ' .. exchange .. ', ' .. key .. ']')
-      redis.call('ZADD', KEYS[1], tonumber(t[1]) + tonumber(t[2]) / 1000000, tag)
-    end
-    redis.call('RPOP', KEYS[i])
-    return {KEYS[i], item}
-  end
-end
-return nil
-"""
-
 _alive: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 
-class QoS(stock.QoS):
-    """Does not note down again what the fetching script has noted already."""
-
-    channel: Any
-    held: ClassVar[bool] = False
-    """No messages are taken off the queues; of the class, because Celery makes new instances with each connection."""
-
-    def can_consume(self) -> bool:
-        return not self.held and bool(super().can_consume())
-
-    def append(self, message: Any, delivery_tag: Any) -> None:
-        if delivery_tag == self.channel.fetched:
-            virtual.QoS.append(self, message, delivery_tag)
-        else:
-            super().append(message, delivery_tag)
-
-    def restore_unacked_once(self, stderr: Any = None) -> None:
-        try:
-            super().restore_unacked_once(stderr)
-        except Exception as error:  # noqa: BLE001 (the stock one stumbles over its own closed connection, too)
-            # With Redis away nothing can be given back, and nothing needs to be: it is noted there, and comes again.
-            logger.debug("messages could not be given back now: %r", error)
-
-    def restore_unacked(self, client: Any = None) -> Any:
-        """Put back what was received and not acknowledged, if there still is a connection to do it by.
-
-        The stock one ends the worker with AttributeError where Redis went away under it. What is not put back comes
-        back by the visibility time-out; the ledger knows the jobs, and does not wait for that.
-        """
-        transport = self.channel.connection
-        if transport is None or transport.client is None:
-            return []
-        return super().restore_unacked(client)
-
-
 class Channel(stock.Channel):
-    """Fetches messages without a moment in which they are nowhere, and reports entries that are no JSON.
+    """Fetches messages without a moment in which they are nowhere, and lets nothing that arrives end the worker.
 
     It does by turns what the stock channel does with BRPOP: it waits until the first queue holds something (BLMOVE of
     the last entry to where it is), and then fetches from all queues until they are empty.
     """
 
     QoS = QoS
+    from_transport_options = (*stock.Channel.from_transport_options, "ended_key", "leases_key")
+
+    ended_key = "unacked_ended"
+    """How many workers a message has ended; an option of the transport, as the next one."""
+
+    leases_key = "holders"
+
     # What kombu's stubs leave out.
     connection: Any
     connection_errors: Any
     _queue_cycle: Any
     _q_for_pri: Any
     _flush_brpop_reauth: Any
+    _handle_message: Any
+    _fanout_to_queue: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.fetched: str | None = None
-        """Delivery tag of the message that is being delivered."""
+        self._tag = ""
         self._pool: Any = None
         self._async_pool: Any = None
         self._publisher: Any = None
@@ -217,18 +168,25 @@ class Channel(stock.Channel):
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
+    def _size(self, queue: str) -> int:
+        try:
+            return int(super()._size(queue))
+        except self.ResponseError:  # one of its lists is none; the others can be read
+            return 0
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
         seconds = self.brpop_timeout if timeout is None else timeout
         lists = [(self._q_for_pri(queue, step), queue) for step in self.priority_steps for queue in queues]
-        keys = [self.unacked_index_key, self.unacked_key, *(key for key, _ in lists)]
+        self._tag = str(uuid.uuid4())
+        keys = [self.unacked_index_key, self.unacked_key, self.ended_key, *(key for key, _ in lists)]
         noted = [int(queue not in self._unacknowledged) for _, queue in lists]
         bell = self._q_for_pri(next(iter(self.active_queues)), 0)
         self._sent, self._next = self._next, "fetch"
         commands: dict[str, list[Any]] = {
-            "fetch": ["EVAL", _FETCH, len(keys), *keys, *noted],
+            "fetch": ["EVAL", FETCH, len(keys), *keys, *fetch_arguments(self._tag, self.QoS.worker), *noted],
             "wait": ["BLMOVE", bell, bell, "RIGHT", "RIGHT", seconds],
             # Redis refuses the other two: a second of waiting for what never comes.
             "pause": ["BLPOP", f"{self.unacked_key}:nothing", seconds],
@@ -257,27 +215,72 @@ class Channel(stock.Channel):
             self._next = "wait"
         raise Empty
 
-    def _hand_on(self, key: bytes, item: bytes) -> bool:
+    def _hand_on(self, key: bytes, item: bytes, ended: int) -> bool:
         queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
+        message = queue_message(item, queue, self._tag, ended)
+        if queue in self._unacknowledged:  # answers to Celery's own questions
+            if DEFECT in message["headers"]:
+                self._drop(queue, message["headers"][DEFECT])
+            else:
+                self._deliver_broadcast(message, queue)
+        else:
+            self.connection._deliver(message, queue)
+        return True
+
+    def _receive_one(self, c: Any) -> Any:
         try:
-            message = loads(bytes_to_str(item))
-        except (ValueError, RecursionError) as error:
-            self.connection.poisoned(queue, len(item), f"it is not JSON ({error})")
+            response = c.parse_response()
+        except self.connection_errors:
+            self._in_listen = None
+            raise
+        if not isinstance(response, list | tuple):
+            return None
+        payload = self._handle_message(c, response)
+        if not bytes_to_str(payload["type"]).endswith("message") or not payload["data"]:
+            return None
+        channel = payload["channel"].decode(errors="replace")
+        exchange = (channel.partition(".")[2] if channel.startswith("/") else channel).partition("/")[0]
+        try:
+            message = broadcast_message(payload["data"])
+            queue = self._fanout_to_queue[exchange]
+        except (ValueError, KeyError) as error:
+            self._drop(channel, error)
             return True
-        properties = message.get("properties") if isinstance(message, dict) else None
-        self.fetched = properties.get("delivery_tag") if isinstance(properties, dict) else None
+        self._deliver_broadcast(message, queue)
+        return True
+
+    def _deliver_broadcast(self, message: dict[str, Any], queue: str) -> None:
+        """Deliver what needs no acknowledgement; whatever its content does to the code that reads it."""
         try:
             self.connection._deliver(message, queue)
-        finally:
-            self.fetched = None
-        return True
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001 (nobody waits for it)
+            self._drop(queue, f"it could not be handled ({type(error).__name__})")
+
+    @staticmethod
+    def _drop(where: str, why: object) -> None:
+        about = action(Action.BROADCAST_DROPPED)
+        logger.warning("dropped what came on %s: %s", plain_text(where, 200), plain_text(why), extra=about)
+
+    @property
+    def main_queue(self) -> str:
+        """The first queue whose messages are acknowledged; empty when there is none."""
+        return next((queue for queue in self.active_queues if queue not in self._unacknowledged), "")
 
 
 class Poller(stock.MultiChannelPoller):
     """Breaks the connection off as soon as Redis is silent for longer than it can be."""
 
     _channels: Any
+
+    def maybe_restore_messages(self) -> None:
+        for channel in list(self._channels):
+            try:
+                channel.qos.restore_visible(num=channel.unacked_restore_limit)
+            except channel.connection_errors as error:  # the reading of messages finds that out, too
+                logger.debug("messages of workers that are gone were not looked for: %s", error)
 
     def maybe_check_brpop_health(self) -> None:
         for channel in self._channels:
@@ -300,39 +303,10 @@ def _readable(connection: Any) -> bool:
     return bool(poller.poll(0))
 
 
-def _stand_in(entry: Any, queue: str, wrong: str) -> dict[str, Any]:
-    """Return what is handed on instead of an entry that kombu cannot make a message of.
-
-    It has the entry's delivery tag, by which the entry is acknowledged, and its task id, under which it is recorded;
-    empty for an entry that has neither.
-    """
-    headers, properties = (entry.get(name) if isinstance(entry, dict) else None for name in ("headers", "properties"))
-    headers = headers if isinstance(headers, dict) else {}
-    properties = properties if isinstance(properties, dict) else {}
-    tag, where = properties.get("delivery_tag"), properties.get("delivery_info")
-    if not (is_task_id(tag) or is_task_id(headers.get("id"))):
-        return {}
-    kept = {name: headers[name] for name in ("id", "task") if is_task_id(headers.get(name))}
-    return {
-        "headers": {**kept, DEFECT: f"the queue entry is no message of Celery: {wrong}"},
-        "body": "",
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "properties": {
-            "delivery_tag": tag if is_task_id(tag) else str(uuid.uuid4()),
-            "delivery_info": where if isinstance(where, dict) else {"exchange": "", "routing_key": queue},
-        },
-    }
-
-
 class Transport(stock.Transport):
-    """Reports entries that are no messages."""
+    """Makes such channels, and a poller that looks after them."""
 
     Channel = Channel
-
-    sinks: ClassVar[list[Callable[[str, str], object]]] = []
-    """Who records an entry: called with queue and reason. Of the class, because Celery makes the instances; among the
-    transport's options they would break `inspect stats`, which sends those as JSON."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -345,32 +319,6 @@ class Transport(stock.Transport):
             for pool in (channel._pool, channel._async_pool):
                 if pool is not None:
                     pool.disconnect(inuse_connections=False)
-
-    def _deliver(self, message: Any, queue: str | None) -> None:
-        wrong = self._defect(message)
-        if not wrong:
-            super()._deliver(message, queue)
-        elif stand_in := _stand_in(message, queue or "?", wrong):
-            super()._deliver(stand_in, queue)
-        else:
-            self.poisoned(queue or "?", len(str(message)), f"it is no message of Celery: {wrong}")
-
-    def _defect(self, message: Any) -> str:
-        if wrong := entry_defect(message):
-            return wrong
-        try:
-            for channel in (self.channels or [])[:1]:
-                channel.Message(message, channel=channel)
-        except Exception as error:  # noqa: BLE001 (whatever is wrong with it, it is no message)
-            return type(error).__name__
-        return ""
-
-    def poisoned(self, queue: str, size: int, reason: str) -> None:
-        """Hand a bad entry to whoever records it. Its content is not shown: it may be a job's, cut in half."""
-        text = f"a queue entry of {size:,} characters could not be read: {reason}"
-        logger.error("%s", text, extra=action(Action.JOB_REFUSED))
-        for record in self.sinks:
-            record(queue, text)
 
 
 class _Finder(Finder):
@@ -390,7 +338,11 @@ class _Finder(Finder):
 class SentinelChannel(Channel, stock.SentinelChannel):
     """Asks Sentinel for the present master at each new connection."""
 
-    from_transport_options = (*stock.SentinelChannel.from_transport_options, "sentinel")
+    from_transport_options = (
+        *Channel.from_transport_options,
+        *stock.SentinelChannel.from_transport_options,
+        "sentinel",
+    )
 
     connection_class = MasterConnection
 

@@ -96,7 +96,7 @@ class Subscription:
         """
         with reach("subscription"):
             message = self._pubsub.get_message(timeout=max(timeout, 0.001))
-        return as_text(message["data"]) if message else None
+        return _notice(message["data"]) if message else None
 
 
 class AsyncSubscription:
@@ -129,7 +129,12 @@ class AsyncSubscription:
         """
         with reach("subscription"):
             message = await self._pubsub.get_message(timeout=timeout)
-        return as_text(message["data"]) if message else None
+        return _notice(message["data"]) if message else None
+
+
+def _notice(data: bytes) -> str:
+    """Return what was published, by whomever: what is no text must not end the listening."""
+    return data.decode(errors="replace")
 
 
 def answers(pipe: Any) -> list[Any]:
