@@ -16,7 +16,8 @@ from jaas_submit.cli import cli
 from jaas_submit.errors import LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction, Ledger, NewJob
 from jaas_submit.ledger.base import UNREADABLE
-from jaas_submit.records import Attempt, Logs, LogStatus
+from jaas_submit.logs import Logs, LogStatus
+from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState
