@@ -1,0 +1,93 @@
+"""A pytest plugin for Celery's own integration tests: which pool their worker has, and which of them do not apply.
+
+JAAS_SUITE=jaas gives their worker our pool, transport and result backend, over an engine in memory; JAAS_SUITE=threads
+gives it Celery's own thread pool. The consumer is Celery's in both: ours refuses tasks that are not ours.
+JAAS_SUITE_RESULTS names the file that the outcome of each test is written to.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.app.trace import setup_worker_optimizations
+from celery.contrib.testing import worker as testing_worker
+from celery.utils.nodenames import anon_nodename
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+import jaas_worker.transport
+from jaas_worker.app import Parts
+from jaas_worker.consumer import Consumer
+from jaas_worker.settings import Settings
+from tests.celery_suite.outcomes import not_applicable
+from tests.support.fake_swarm import FakeSwarm
+
+__all__ = ["SuiteConsumer"]
+
+_start_worker = testing_worker.start_worker
+_TIMEOUT_S = 60
+_THREADS = 4
+"""Tasks that run at once in either pool."""
+
+
+class SuiteConsumer(Consumer):
+    """Our consumer, which takes the tasks of their suite as Celery's takes them."""
+
+    create_task_handler = CeleryConsumer.create_task_handler
+    on_unknown_task = CeleryConsumer.on_unknown_task
+    on_unknown_message = CeleryConsumer.on_unknown_message
+    on_invalid_task = CeleryConsumer.on_invalid_task
+    on_decode_error = CeleryConsumer.on_decode_error
+
+
+def _prepare(app: Any) -> dict[str, Any]:
+    """Make a worker's app out of theirs; return what else the worker is started with."""
+    url = os.environ["TEST_BROKER"]
+    settings = Settings(redis_url=url, prefix=f"suite-{uuid.uuid4().hex[:8]}", queue="celery", task_threads=_THREADS)
+    app.jaas = Parts(settings, FakeSwarm())
+    app.loader.override_backends = {"redis": "jaas_worker.results:Results"}
+    app.conf.update(**jaas_worker.transport.settings(url, {}, settings.prefix))
+    return {"pool": "jaas_worker.pool:TaskPool", "consumer_cls": SuiteConsumer}
+
+
+def _start(app: Any, **options: Any) -> Any:
+    more = _prepare(app) if os.environ["JAAS_SUITE"] == "jaas" else {"pool": "threads"}
+    hostname = anon_nodename()
+    # A worker's process does this at its start, and a forked process of its pool. In their suite only the latter is one.
+    setup_worker_optimizations(app, hostname)
+    return _start_worker(app, **{**options, "hostname": hostname, "concurrency": _THREADS, **more})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "flaky: repeated by Celery's CI")
+    testing_worker.start_worker = _start
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = not_applicable()
+    left_out = [
+        item
+        for item in items
+        # What has nothing to do with the suite's worker says nothing about ours.
+        if "celery_session_worker" not in getattr(item, "fixturenames", ())
+        or item.nodeid.split("[")[0] in reasons
+        or item.nodeid in reasons
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+    for item in items:  # theirs is five minutes
+        item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "timeout"]
+        item.add_marker(pytest.mark.timeout(_TIMEOUT_S, func_only=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    if report.when == "call" or report.outcome != "passed":
+        with Path(os.environ["JAAS_SUITE_RESULTS"]).open("a") as file:
+            file.write(f"{report.outcome}\t{item.nodeid}\n")
+    return report
