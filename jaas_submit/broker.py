@@ -18,7 +18,7 @@ import redis
 from jaas_submit.errors import LedgerUnavailable, SpecError
 from jaas_submit.ledger.sentinel import sentinel_options
 from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
-from jaas_submit.redis_url import SentinelAddress, sentinel_address
+from jaas_submit.redis_url import SentinelAddress, sentinel_address, server_url
 from jaas_submit.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ def _settings(broker: str, backend: str) -> dict[str, Any]:
         _, *others = replace(results, username="", password="").celery_urls()
         backend = ";".join([first, *others])
     return {
-        "broker_url": ";".join(queues.celery_urls()) if queues else broker,
+        "broker_url": ";".join(queues.celery_urls()) if queues else server_url(broker),
         "broker_transport_options": _transport_options(queues),
-        "result_backend": backend,
+        "result_backend": backend if results else server_url(backend),
         "result_backend_transport_options": _transport_options(results),
     }
 
