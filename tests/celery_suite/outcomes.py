@@ -12,7 +12,7 @@ def not_applicable() -> dict[str, str]:
     """Return the tests that are not run, each with the reason; not_applicable.txt has their list."""
     lines = (Path(__file__).parent / "not_applicable.txt").read_text().splitlines()
     pairs = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
-    return {name: reason for name, reason in pairs}
+    return dict(pairs)
 
 
 def outcomes(file: Path) -> dict[str, str]:

@@ -57,7 +57,7 @@ def _prepare(app: Any) -> dict[str, Any]:
 def _start(app: Any, **options: Any) -> Any:
     more = _prepare(app) if os.environ["JAAS_SUITE"] == "jaas" else {"pool": "threads"}
     hostname = anon_nodename()
-    # A worker's process does this at its start, and a forked process of its pool. In their suite only the latter is one.
+    # A worker's process does this at its start, and so does a process of a pool; in their suite nobody else would.
     setup_worker_optimizations(app, hostname)
     return _start_worker(app, **{**options, "hostname": hostname, "concurrency": _THREADS, **more})
 

@@ -62,8 +62,7 @@ def test_with_the_certificate_of_who_signed_it(place: str, certificate: tuple[Pa
 
 
 @pytest.mark.parametrize("query", ["", "?ssl_cert_reqs=CERT_REQUIRED"])
-def test_a_certificate_that_nobody_has_signed_is_refused_where_it_is_to_be_looked_at(
-    place: str, query: str, prefix: str
-) -> None:
-    with Client(f"rediss://{place}/0{query}", prefix=prefix) as client, pytest.raises(LedgerUnavailable, match="certif"):
+def test_a_certificate_that_nobody_has_signed_is_refused(place: str, query: str, prefix: str) -> None:
+    url = f"rediss://{place}/0{query}"
+    with Client(url, prefix=prefix) as client, pytest.raises(LedgerUnavailable, match="certif"):
         client.submit(JobSpec(image="alpine"))
