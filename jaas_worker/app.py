@@ -162,11 +162,12 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         task_send_sent_event=True,
-        task_default_queue=settings.queue,
+        # What follows a job in the canvas of somebody else's app goes where that app's own worker would put it.
+        task_default_queue=jaas_worker.consumer.FOREIGN_QUEUE,
         task_create_missing_queues=True,
         task_acks_late=False,
         task_track_started=False,  # the pool says STARTED when it is true
-        task_routes={TASK_RUN: {"queue": settings.queue}},
+        task_routes=(partial(_route, settings.queue),),
         result_expires=int(settings.record_ttl),
         result_compression=None,  # a script looks at what is stored
         # Each thread has its own connection to the results; a dead one must not hold it up for long.
@@ -196,6 +197,18 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     signals.worker_ready.connect(_freeze_startup_objects)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
     return app
+
+
+def _route(queue: str, name: str, *_: Any, task: Any = None, **__: Any) -> dict[str, str] | None:
+    """Route jobs, and what the user's own code has added to this worker, to this worker's queue.
+
+    Args:
+        queue: this worker's.
+        name: the task that is published.
+        task: it itself, where this worker has it.
+    """
+    ours = name == TASK_RUN or (task is not None and not name.startswith("celery."))
+    return {"queue": queue} if ours else None
 
 
 def _freeze_startup_objects(**_: Any) -> None:

@@ -134,6 +134,8 @@ class CeleryDelivery:
         self.loop.on_loop(partial(self.request.send_event, "task-started", result=text))
 
     def _store_started(self, meta: dict[str, Any]) -> None:
+        if self.request.ignore_result:
+            return  # nothing would ever take its place
         # What people see while it runs; the outcome is in the ledger, so that losing this does no harm. Writing it late
         # does: a worker that was suspended right here would put it over the outcome that its successor has stored.
         with contextlib.suppress(Exception):

@@ -23,6 +23,7 @@ Keys and their meaning are Celery's (``.j`` parts by index, ``.d`` those counted
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from kombu.exceptions import OperationalError
 from jaas_submit.celery_sentinel import SentinelBackend as OurSentinelBackend
 from jaas_submit.errors import JobFailed
 from jaas_submit.names import TASK_RUN
+from jaas_worker.envelope import UUID_ID
 from jaas_worker.failpoints import failpoint
 
 __all__ = ["FOR_NOW", "Results", "SentinelResults"]
@@ -105,7 +107,8 @@ class _Chords(stock.RedisBackend):
     def _store(
         self, task_id: str, result: Any, state: str, traceback: Any, request: Any, *, loud: int, stay: Iterable[str]
     ) -> None:
-        value = self.encode({**self._get_result_meta(result, state, traceback, request), "task_id": task_id})
+        named = uuid.UUID(task_id) if request is not None and request.get(UUID_ID) else task_id
+        value = self.encode({**self._get_result_meta(result, state, traceback, request), "task_id": named})
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError(f"task {task_id}: its result has more than {self._MAX_STR_VALUE_SIZE:,} characters")
         seconds = self.failure_expires if state == states.FAILURE else self.expires
@@ -151,7 +154,18 @@ class _Chords(stock.RedisBackend):
         if not claimed and not self._chord_claim_extend_script(keys=[claim, size], args=[task_id, _CLAIM]):
             return
         failpoint("chord.before")
-        self._settle(maybe_signature(request.chord, app=self.app), group, parts)
+        body = maybe_signature(request.chord, app=self.app)
+        try:
+            values = self._values(group, parts)
+        except FOR_NOW:
+            raise
+        except Exception as error:  # noqa: BLE001 (a part's failure, or whatever keeps its result from being read)
+            self.chord_error_from_stack(body, _chord_error("Join error", error))
+            failpoint("chord.after")
+            # As with Celery: without its size the chord is settled, and what its parts have returned can be looked up.
+            self.client.delete(size)
+            return
+        self._publish(body, values)
         failpoint("chord.after")
         self._chord_cleanup_script(keys=[claim, parts, more, size, counted], args=[task_id, _DONE])
 
@@ -181,20 +195,20 @@ class _Chords(stock.RedisBackend):
         super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
     def _fail_chain(self, chain: Any, exc: Any, *args: Any, state: str = states.FAILURE, **more: Any) -> None:
-        # First the parts of chords among what is left of the chain, and then its states: Celery passes over a part
-        # whose state it has stored already.
+        # First the states: who waits for the body of a chord looks for a failure among what it came from, once it is
+        # there, and shall always find the same. Then the parts once more: Celery passes over one whose state was stored
+        # already, maybe in a try that failed before the part was counted.
+        super()._fail_chain(chain, exc, *args, state=state, **more)  # type: ignore[misc] # missing in celery-types
         for part in _parts_among(chain):
             self.on_chord_part_return(part, state, exc)
-        super()._fail_chain(chain, exc, *args, state=state, **more)  # type: ignore[misc] # missing in celery-types
 
-    def _settle(self, body: Any, group: str, parts: Any) -> None:
+    def _publish(self, body: Any, values: list[Any]) -> None:
         try:
-            body.delay(self._values(group, parts))
+            body.delay(values)
         except FOR_NOW:
             raise
-        except Exception as error:  # noqa: BLE001 (a part's failure, or whatever keeps the body from being published)
-            failure = error if isinstance(error, ChordError) else ChordError(f"Callback error: {error!r}")
-            self.chord_error_from_stack(body, failure)
+        except Exception as error:  # noqa: BLE001 (whatever keeps the body from being published)
+            self.chord_error_from_stack(body, _chord_error("Callback error", error))
 
     def _values(self, group: str, parts: Any) -> list[Any]:
         """Return what the parts returned, in order.
@@ -213,6 +227,10 @@ class _Chords(stock.RedisBackend):
         with allow_join_result():
             values: list[Any] = nested.join_native(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
         return values
+
+
+def _chord_error(what: str, error: Exception) -> ChordError:
+    return error if isinstance(error, ChordError) else ChordError(f"{what}: {error!r}")
 
 
 def _parts_among(chain: Any) -> Iterator[Context]:

@@ -73,6 +73,7 @@ def register(app: celery.Celery) -> None:
     @app.task(
         name=TASK_RUN,
         bind=True,
+        shared=False,  # else every app of this process would have it
         # The ledger remembers the job from the moment of its claim, so that the message is acknowledged then: no
         # visibility time-out, and no second start after a dropped connection.
         acks_late=False,
