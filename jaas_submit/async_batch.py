@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from jaas_submit.batch import Batch, MapReduce
+from jaas_submit.connection import AsyncSubscription
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
-from jaas_submit.ledger import AsyncSubscription
 from jaas_submit.records import BatchRecord, JobRecord, JobResult
 from jaas_submit.states import JobState
 
@@ -40,7 +40,7 @@ class AsyncBatch:
 
     async def status(self) -> BatchRecord:
         """Return how the batch stands now: counts per state, total, and its end."""
-        return await asyncio.to_thread(self._client.sync.ledger.batch, self.id)
+        return await asyncio.to_thread(self._client.sync.ledger.batches.get, self.id)
 
     def job(self, index: int) -> AsyncJobHandle:
         """Return a handle on the job for one input, counted from 0."""
@@ -90,10 +90,12 @@ class AsyncBatch:
         ledger = self._client.sync.ledger
         while True:
             # A lost connection ends the subscription; the list says what was missed meanwhile.
-            async with AsyncSubscription(self._client.redis, f"{ledger.changes_channel}batch:{self.id}") as changes:
+            async with AsyncSubscription(
+                self._client.redis, f"{ledger.queries.changes_channel}batch:{self.id}"
+            ) as changes:
                 while True:
                     status = await self.status()
-                    while ids := await asyncio.to_thread(ledger.ended_of, self.id, seen):
+                    while ids := await asyncio.to_thread(ledger.batches.ended_jobs, self.id, seen):
                         seen += len(ids)
                         for job_id in ids:
                             yield job_id

@@ -10,9 +10,10 @@ import celery
 
 from jaas_submit.async_batch import AsyncBatch, AsyncMapReduce
 from jaas_submit.client import Client
+from jaas_submit.connection import AsyncSubscription, connect_async
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.explain import Explanation
-from jaas_submit.ledger import AsyncSubscription, Change, NewJob, connect_async
+from jaas_submit.ledger import Change, NewJob
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit
 from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
@@ -42,7 +43,7 @@ class AsyncJobHandle:
 
     async def record(self) -> JobRecord:
         """Return what the ledger knows of the job now."""
-        return await asyncio.to_thread(self._client.sync.ledger.get, self.id)
+        return await asyncio.to_thread(self._client.sync.ledger.queries.get, self.id)
 
     async def state(self) -> JobState:
         """Return the job's state now."""
@@ -56,7 +57,7 @@ class AsyncJobHandle:
 
     async def follow(self, timeout: float | None = None) -> AsyncIterator[Change]:
         """Yield the job's transitions as they happen; see ``JobHandle.follow``."""
-        channel = self._client.sync.ledger.changes_channel + self.id
+        channel = self._client.sync.ledger.queries.changes_channel + self.id
         watch = Watch(timeout)
         while True:
             try:

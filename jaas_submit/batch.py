@@ -93,7 +93,7 @@ class Batch:
     @property
     def status(self) -> BatchRecord:
         """How the batch stands now: counts per state, total, and its end."""
-        return self._client.ledger.batch(self.id)
+        return self._client.ledger.batches.get(self.id)
 
     def job(self, index: int) -> JobHandle:
         """Return a handle on the job for one input, counted from 0."""
@@ -107,7 +107,7 @@ class Batch:
         """
         ledger = self._client.ledger
         for numbers in _pages(self.status.span):
-            for record in ledger.find([batch_job_id(self.id, index) for index in numbers]):
+            for record in ledger.queries.find([batch_job_id(self.id, index) for index in numbers]):
                 if not states or record.state in states:
                     yield record
 
@@ -155,10 +155,10 @@ class Batch:
         ledger = self._client.ledger
         while True:
             # A lost connection ends the subscription; the list says what was missed meanwhile.
-            with ledger.batch_changes(self.id) as changes:
+            with ledger.batches.changes(self.id) as changes:
                 while True:
                     status = self.status
-                    while ids := ledger.ended_of(self.id, seen):
+                    while ids := ledger.batches.ended_jobs(self.id, seen):
                         seen += len(ids)
                         yield from ids
                     if status.done:
@@ -240,7 +240,7 @@ class Batch:
         Returns:
             How many jobs that were.
         """
-        self._client.ledger.cancel_batch(self.id, why)
+        self._client.ledger.batches.cancel(self.id, why)
         return cancel_jobs(self._client.ledger, self.id)
 
     def retry_failed(self, **changes: Any) -> Batch:
@@ -266,7 +266,7 @@ class Batch:
 
         jobs = ((changed(r.spec) if r.spec else None, r.id) for r in failed)
         batch_id = batch_id_of(None, "")
-        self._client.ledger.create_batch(
+        self._client.ledger.batches.create(
             batch_id,
             name=status.name,
             max_parallel=status.max_parallel,
@@ -278,7 +278,7 @@ class Batch:
             for i, (spec, old) in enumerate(jobs)
         )
         self._client.submit_records(made)
-        self._client.ledger.close_batch(batch_id, len(failed))
+        self._client.ledger.batches.close(batch_id, len(failed))
         return Batch(self._client, batch_id)
 
 
@@ -289,14 +289,14 @@ def cancel_jobs(ledger: Ledger, batch_id: str) -> int:
         ledger: the records.
         batch_id: the batch's id.
     """
-    batch = ledger.batch(batch_id)
+    batch = ledger.batches.get(batch_id)
     count = 0
     for numbers in _pages(batch.span):
-        records = ledger.find([batch_job_id(batch_id, index) for index in numbers])
+        records = ledger.queries.find([batch_job_id(batch_id, index) for index in numbers])
         if ids := [record.id for record in records if not record.terminal]:
-            ledger.cancel_many(ids, batch.cancelled)
+            ledger.submission.cancel_many(ids, batch.cancelled)
             count += len(ids)
-    ledger.batch_cancelled(batch_id)
+    ledger.batches.cancellation_done(batch_id)
     return count
 
 
@@ -366,7 +366,7 @@ def submit_map(
         as_file: see ``templates.fill``.
     """
     # The description must be good before anything is written.
-    client.ledger.create_batch(batch_id, **fields)
+    client.ledger.batches.create(batch_id, **fields)
 
     def made() -> Iterator[NewJob]:
         for index, item in enumerate(inputs):
@@ -376,7 +376,7 @@ def submit_map(
             yield NewJob(job_id, filled, client.queue, batch=batch_id, index=index, after=after + each)
 
     total = client.submit_records(made())
-    client.ledger.close_batch(batch_id, total)
+    client.ledger.batches.close(batch_id, total)
     return total
 
 
@@ -386,7 +386,7 @@ def submit_reduces(client: Client, spec: JobSpec, maps_id: str, total: int, fan_
     source, outputs = maps_id, total
     for number, size in enumerate(reduce_sizes(total, fan_in)):
         batch_id = str(uuid.uuid5(uuid.UUID(maps_id), f"reduce-{number}"))
-        client.ledger.create_batch(batch_id, name=f"reduce {number + 1}", reduces=source)
+        client.ledger.batches.create(batch_id, name=f"reduce {number + 1}", reduces=source)
         jobs = [
             NewJob(
                 batch_job_id(batch_id, index),
@@ -408,7 +408,7 @@ def submit_reduces(client: Client, spec: JobSpec, maps_id: str, total: int, fan_
             for index in range(size)
         ]
         client.submit_records(jobs)
-        client.ledger.close_batch(batch_id, size)
+        client.ledger.batches.close(batch_id, size)
         levels.append(Batch(client, batch_id))
         source, outputs = batch_id, size
     return levels

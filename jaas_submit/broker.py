@@ -1,4 +1,4 @@
-"""A job's Celery message, the doorbell of its record: where it goes, how it is published, kept and made again."""
+"""A job's Celery message, which wakes a worker: where it goes, how it is published, kept and made again."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from celery.canvas import Signature
 from kombu.message import Message
 from kombu.serialization import prepare_accept_content
 
+from jaas_submit.connection.sentinel import sentinel_options
+from jaas_submit.connection.url import SentinelAddress, sentinel_address
 from jaas_submit.errors import LedgerUnavailable, SpecError
 from jaas_submit.ledger import NewJob
-from jaas_submit.ledger.sentinel import sentinel_options
 from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
 from jaas_submit.records import JobRecord
-from jaas_submit.redis_url import SentinelAddress, sentinel_address
 from jaas_submit.spec import JobSpec
 
 __all__ = [
     "BATCH",
-    "DOORBELL",
     "INDEX",
     "TAKEN_OVER",
+    "WAKEUP",
     "celery_app",
     "default_url",
     "job",
@@ -47,7 +47,7 @@ TAKEN_OVER: Final = "jaas_taken_over"
 """Header of a message that a worker makes for itself, for a job that the ledger gave it: whether the job is to run was
 decided there, and neither Celery's list of revoked tasks nor an expiry time has a say any more."""
 
-DOORBELL: Final = "jaas_doorbell"
+WAKEUP: Final = "jaas_wakeup"
 """Header of a message that says only that there is a job: what it is to do is in its record, and nowhere else. Without
 the record (expired, or lost) there is nothing to run."""
 
@@ -83,7 +83,7 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
     """Return a Celery app that is good for publishing `jaas.run` and reading its results.
 
     Args:
-        broker: Redis URL of the queues (``jaas_submit.redis_url`` tells its forms).
+        broker: Redis URL of the queues (``jaas_submit.connection.url`` tells its forms).
         backend: Redis URL of the results; None means the same as the broker.
         kind: class of the app.
 
@@ -167,20 +167,20 @@ def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
     )
 
 
-def _doorbell_kwargs(spec: JobSpec | None) -> dict[str, Any]:
+def _wakeup_kwargs(spec: JobSpec | None) -> dict[str, Any]:
     # The task's body has to know whether a bad end is a failure in Celery's eyes.
     return {} if spec is None or spec.check else {"spec": {"check": False}}
 
 
-def _doorbell(task_id: str, spec: JobSpec | None, batch: str, index: int | None) -> tuple[dict[str, Any], str]:
+def _wakeup(task_id: str, spec: JobSpec | None, batch: str, index: int | None) -> tuple[dict[str, Any], str]:
     """Return headers and body of a message; what Celery has a default for is left out.
 
     A million of them wait in Redis at times, and a message in Celery's own way, with the description, has twice the
     size of the record. Source of the fields: Celery's "Message Protocol", version 2.
     """
     shown = {**task_options(spec, batch, index), **_batch_headers(batch, index)} if spec else {}
-    headers = {"lang": "py", "task": TASK_RUN, "id": task_id, DOORBELL: True, **shown}
-    return headers, json.dumps([[], _doorbell_kwargs(spec), {}])
+    headers = {"lang": "py", "task": TASK_RUN, "id": task_id, WAKEUP: True, **shown}
+    return headers, json.dumps([[], _wakeup_kwargs(spec), {}])
 
 
 def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int | None = None) -> str:
@@ -195,7 +195,7 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
         batch: id of the batch it belongs to.
         index: which of the batch's inputs it is for.
     """
-    headers, body = _doorbell(task_id, spec, batch, index)
+    headers, body = _wakeup(task_id, spec, batch, index)
     properties = {
         "correlation_id": task_id,
         "delivery_mode": 2,
@@ -235,7 +235,7 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
         policy = app.conf.task_publish_retry_policy
         kinds = {"content_type": "application/json", "content_encoding": "utf-8", "retry": True, "retry_policy": policy}
         for job, spec in described:
-            headers, body = _doorbell(job.job_id, spec, job.batch, job.index)
+            headers, body = _wakeup(job.job_id, spec, job.batch, job.index)
             producer.publish(body, routing_key=job.queue, headers=headers, correlation_id=job.job_id, **kinds)
 
     try:
@@ -292,7 +292,7 @@ def message_of(record: JobRecord) -> str:
     Args:
         record: the job's; its description may be None, where this version cannot read what it holds.
     """
-    headers, body = _doorbell(record.task_id, record.spec, record.batch, record.index)
+    headers, body = _wakeup(record.task_id, record.spec, record.batch, record.index)
     return message_to_json(headers, body, {"correlation_id": record.task_id})
 
 

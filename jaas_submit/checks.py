@@ -61,7 +61,7 @@ def redis_checks(client: Client) -> list[Check]:
         fix = "start Redis, or name the right one with --redis or JAAS_REDIS_URL"
         return [Check("redis", Verdict.FAIL, str(error), fix)]
     try:
-        workers = client.ledger.workers()
+        workers = client.ledger.queries.workers()
         return [
             *_server(client),
             _clock(clock),
@@ -223,7 +223,7 @@ def flower_checks(url: str | None) -> list[Check]:
 
 
 def _queue(client: Client) -> Check:
-    queued = client.ledger.counts()[JobState.QUEUED]
+    queued = client.ledger.queries.counts()[JobState.QUEUED]
     with client.app.connection_for_read() as connection:
         try:
             channel: Any = connection.default_channel  # celery-types know AMQP's channel only

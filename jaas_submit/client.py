@@ -12,14 +12,15 @@ import celery
 
 from jaas_submit import broker, reading
 from jaas_submit.batch import Batch, MapReduce, batch_id_of, submit_map, submit_reduces
+from jaas_submit.connection import connect
+from jaas_submit.connection.url import masked
 from jaas_submit.errors import SpecError
 from jaas_submit.explain import Explanation
 from jaas_submit.handle import JobHandle
-from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
+from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit, placement
 from jaas_submit.records import BatchRecord, JobRecord, JobResult, Logs
-from jaas_submit.redis_url import masked
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
 from jaas_submit.states import Cause, JobState
@@ -33,7 +34,7 @@ class Client:
     """Submits jobs and follows them.
 
     Args:
-        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.redis_url``); None takes what
+        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None takes what
             JAAS_REDIS_URL_FILE names, JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys; the workers must use the same.
@@ -162,7 +163,7 @@ class Client:
             UnknownJob: there is no record.
             SpecError: the job has not ended, its record holds no description, or a change is not valid.
         """
-        record = self.ledger.get(job_id)
+        record = self.ledger.queries.get(job_id)
         return self._submit(spec_again(record, changes), queue=record.queue, replay_of=job_id)
 
     def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
@@ -291,7 +292,7 @@ class Client:
 
     def batches(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first."""
-        return self.ledger.batches(limit)
+        return self.ledger.batches.recent(limit)
 
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere."""
@@ -336,11 +337,11 @@ class Client:
         Raises:
             UnknownJob: there is no record.
         """
-        state, done = self.ledger.cancel(job_id, why)
+        state, done = self.ledger.submission.cancel(job_id, why)
         if done:
             # For those who wait for Celery's result. Should this process die before it, the worker that receives the
             # message does the same.
-            broker.mark_revoked(self.app, self.ledger.get(job_id).task_id, why)
+            broker.mark_revoked(self.app, self.ledger.queries.get(job_id).task_id, why)
         return state
 
     def explain(self, job_id: str) -> Explanation:
@@ -353,7 +354,7 @@ class Client:
 
     def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit, before it is submitted; empty when no worker has told of any node."""
-        cluster = self.ledger.cluster()
+        cluster = self.ledger.queries.cluster()
         return placement(spec, cluster) if cluster else ()
 
     def history(

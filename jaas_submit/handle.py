@@ -41,7 +41,7 @@ class JobHandle:
         Raises:
             UnknownJob: its record has expired.
         """
-        return self._client.ledger.get(self.id)
+        return self._client.ledger.queries.get(self.id)
 
     @property
     def state(self) -> JobState:
@@ -86,9 +86,9 @@ class JobHandle:
         while True:
             # A lost connection ends the subscription; the record says what was missed meanwhile.
             try:
-                with ledger.changes(self.id) as changes:
+                with ledger.queries.changes(self.id) as changes:
                     while True:
-                        record = ledger.get(self.id)
+                        record = ledger.queries.get(self.id)
                         if change := watch.news(record):
                             yield change
                         if record.terminal:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from jaas_submit.explain import Explanation, explain
+from jaas_submit.explain_context import explain_context
 from jaas_submit.ledger import Ledger
 from jaas_submit.records import CapturedOutput, JobRecord, JobResult, Logs, LogStatus
 from jaas_submit.states import Cause, JobState
@@ -19,9 +20,9 @@ _PAGE: Final = 500
 
 def result(ledger: Ledger, job_id: str) -> JobResult:
     """See ``Client.result``."""
-    record = ledger.get(job_id)
+    record = ledger.queries.get(job_id)
     last = record.last
-    captured = (ledger.logs(job_id, last.number) if last else None) or _no_logs(record)
+    captured = (ledger.queries.logs(job_id, last.number) if last else None) or _no_logs(record)
     output = CapturedOutput(
         stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
     )
@@ -30,11 +31,11 @@ def result(ledger: Ledger, job_id: str) -> JobResult:
 
 def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     """See ``Client.logs``."""
-    record = ledger.get(job_id)
+    record = ledger.queries.get(job_id)
     # An end between two attempts (cancelled, deadline) has no number and no output of its own.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.logs(job_id, number) or _no_logs(record)
+    return ledger.queries.logs(job_id, number) or _no_logs(record)
 
 
 def _no_logs(record: JobRecord) -> Logs:
@@ -49,9 +50,9 @@ def _no_logs(record: JobRecord) -> Logs:
 
 def explanation(ledger: Ledger, job_id: str) -> Explanation:
     """See ``Client.explain``."""
-    record = ledger.get(job_id)
+    record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
-    return explain(record, ledger.around(record), now)
+    return explain(record, explain_context(ledger, record), now)
 
 
 def history(
@@ -73,9 +74,9 @@ def history(
 def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
     """See ``Client.active``."""
     found: list[JobRecord] = []
-    ids = ledger.active()
+    ids = ledger.queries.active()
     for start in range(0, len(ids), _PAGE):
-        records = ledger.find(ids[start : start + _PAGE])
+        records = ledger.queries.find(ids[start : start + _PAGE])
         found += [record for record in records if not record.terminal and _has_labels(record, labels)]
     return found
 
@@ -83,9 +84,9 @@ def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
 def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
     offset = 0
     seen: set[str] = set()
-    while ids := ledger.ids(state, _PAGE, offset):
+    while ids := ledger.queries.ids(state, _PAGE, offset):
         # While we read, younger jobs push the others down the list.
-        yield from ledger.find([job_id for job_id in ids if job_id not in seen])
+        yield from ledger.queries.find([job_id for job_id in ids if job_id not in seen])
         seen.update(ids)
         offset += len(ids)
 

@@ -78,7 +78,7 @@ def enqueue(ledger: Ledger, app: celery.Celery | None, job: NewJob) -> Created:
         LedgerUnavailable: Redis did not take the record. A message that an app did not take is no error.
     """
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
-        made = ledger.create_many([_complete(job, traceparent, app)])[0]
+        made = ledger.submission.create_many([_complete(job, traceparent, app)])[0]
         # Its own id although it is not new: the first reply was lost, and the record is ours.
         if app is not None and made.job_id == job.job_id and made.state is JobState.QUEUED:
             _publish(app, [job])
@@ -91,7 +91,7 @@ def enqueue_many(ledger: Ledger, app: celery.Celery | None, jobs: Iterable[NewJo
     rest = iter(jobs)
     while chunk := list(itertools.islice(rest, _CHUNK)):
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
-            made = ledger.create_many([_complete(job, traceparent, app) for job in chunk])
+            made = ledger.submission.create_many([_complete(job, traceparent, app) for job in chunk])
             if app is not None:
                 answers = zip(chunk, made, strict=True)
                 _publish(app, [job for job, answer in answers if answer.new and answer.state is JobState.QUEUED])
@@ -100,10 +100,10 @@ def enqueue_many(ledger: Ledger, app: celery.Celery | None, jobs: Iterable[NewJo
 
 
 def _complete(job: NewJob, traceparent: str, app: celery.Celery | None) -> NewJob:
-    doorbell = ""
+    wakeup = ""
     if app is None and job.spec is not None:
-        doorbell = broker.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
-    return replace(job, traceparent=traceparent or job.traceparent, doorbell=doorbell)
+        wakeup = broker.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
+    return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup)
 
 
 def _publish(app: celery.Celery, jobs: Sequence[NewJob]) -> None:

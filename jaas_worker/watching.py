@@ -175,7 +175,7 @@ class Watching:
 
     def _note(self, entry: Entry, state: JobState, **fields: Any) -> None:
         """Write an observation down; one that cannot be written now is seen again in the next round."""
-        if not self._context.ledger.move(entry.job_id, self._context.holder, state, **fields):
+        if not self._context.ledger.ownership.move(entry.job_id, self._context.holder, state, **fields):
             self._flight.taken_away(entry)
 
     def node_lost(self, entry: Entry, task: TaskView) -> None:

@@ -11,8 +11,9 @@ from typing import Any, cast
 
 import pytest
 
+from jaas_submit.connection import connect
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.ledger import Ledger
 from jaas_submit.records import Attempt, LogStatus
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, Frame
@@ -153,7 +154,11 @@ def test_endless_events_are_not_timed(metrics: Metrics, engine: Any) -> None:
 class _Ledger:
     away = False
 
-    def standing(self) -> dict[JobState, tuple[int, float]]:
+    @property
+    def queries(self) -> _Ledger:
+        return self
+
+    def counts_and_ages(self) -> dict[JobState, tuple[int, float]]:
         if self.away:
             raise LedgerUnavailable("Redis does not answer")
         return dict.fromkeys(JobState, (3, 7.5))
@@ -231,8 +236,8 @@ def test_no_port_means_no_endpoint(metrics: Metrics) -> None:
 def test_standing_in_a_real_ledger(redis_url: str, prefix: str) -> None:
     with connect(redis_url) as client:
         ledger = Ledger(client, prefix)
-        ledger.create("a-job", None, "q", "a-job")
-        standing = ledger.standing()
+        ledger.submission.create("a-job", None, "q", "a-job")
+        standing = ledger.queries.counts_and_ages()
     count, age = standing[JobState.QUEUED]
     assert count == 1
     assert 0 <= age < time.time()

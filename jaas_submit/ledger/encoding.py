@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from jaas_submit.connection.connection import as_text
 from jaas_submit.errors import SpecError
-from jaas_submit.ledger.connection import as_text
 from jaas_submit.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation

@@ -1,0 +1,21 @@
+-- Cancels a batch: no job is added to it or started any more. Its open jobs are cancelled one by one, by whoever asked
+-- or, should that process die, by a worker.
+--
+-- Arguments:
+--   batch
+--   why
+-- Answer: 1 when done, 0 when there is no such batch, 2 when it has ended already.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local batch = args.batch
+local b = redis.call('HMGET', batch_key(batch), 'created_at', 'done', 'size')
+if not b[1] then return 0 end
+if b[2] then return 2 end
+redis.call('HSETNX', batch_key(batch), 'cancelled', args.why)
+redis.call('HSETNX', batch_key(batch), 'total', b[3] or 0)
+redis.call('SADD', P .. ':cancelling', batch)
+local ended, why = end_batch(batch)
+if ended then process_end('batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. why) end
+return 1

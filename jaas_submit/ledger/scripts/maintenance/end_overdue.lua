@@ -1,0 +1,23 @@
+-- Ends a job that nobody has started in the time it had.
+--
+-- Arguments:
+--   id
+--   attempt  as JSON, its only attempt
+--   why
+--   ttl      seconds for which the record is kept
+-- Answer: 1 when this call ended it.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local id = args.id
+redis.call('ZREM', P .. ':deadlines', id)
+local r = redis.call('HMGET', job_key(id), 'state', 'holder')
+local state = r[1]
+if (state ~= 'QUEUED' and state ~= 'WAITING') or r[2] ~= '' then return 0 end
+redis.call('HSET', job_key(id), 'attempts', '[' .. args.attempt .. ']', 'detail', args.why)
+-- A worker has to tell Celery of it.
+redis.call('ZADD', P .. ':unowned', stamp, id)
+move(id, state, 'FAILED', args.why)
+redis.call('EXPIRE', job_key(id), args.ttl)
+return 1

@@ -1,0 +1,21 @@
+-- Returns QUEUED jobs that no message announces.
+--
+-- Arguments:
+--   most   how many at most
+--   pause  seconds until the same job is returned again
+-- Answer: the ids.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local found = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':ready', '-inf', now, 'LIMIT', 0, args.most)) do
+  if redis.call('HGET', job_key(id), 'state') == 'QUEUED' then
+    redis.call('ZADD', P .. ':ready', now + args.pause, id)
+    found[#found + 1] = id
+  else
+    -- Expired, or claimed or ended by a worker of an older version, which does not know this set.
+    redis.call('ZREM', P .. ':ready', id)
+  end
+end
+return found

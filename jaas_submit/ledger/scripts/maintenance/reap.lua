@@ -1,0 +1,24 @@
+-- Takes the jobs from worker processes whose lease has run out.
+--
+-- Arguments:
+--   most  how many jobs at most
+-- Answer: the ids of the jobs.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local taken = {}
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. ':holders', '-inf', now)) do
+  local ids = redis.call('SRANDMEMBER', P .. ':held:' .. holder, args.most - #taken)
+  for _, id in ipairs(ids) do
+    if redis.call('HGET', job_key(id), 'holder') == holder then
+      redis.call('HSET', job_key(id), 'holder', '')
+      redis.call('ZADD', P .. ':unowned', now, id)
+      taken[#taken + 1] = id
+    end
+    redis.call('SREM', P .. ':held:' .. holder, id)
+  end
+  if redis.call('SCARD', P .. ':held:' .. holder) == 0 then redis.call('ZREM', P .. ':holders', holder) end
+  if #taken >= args.most then break end
+end
+return taken

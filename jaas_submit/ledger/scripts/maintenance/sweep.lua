@@ -1,0 +1,45 @@
+-- Removes ids from the indexes whose record has expired, and batches as old as that.
+--
+-- Arguments:
+--   most  how many of the oldest to look at: of batches, of all jobs, and of those in each state that is an end
+--   ttl   seconds that a batch is kept after its end
+-- Answer: how many were removed.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local gone = 0
+local limit = math.floor(now) - args.ttl
+for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. ':batches', '-inf', limit, 'LIMIT', 0, args.most)) do
+  local b = redis.call('HMGET', batch_key(batch), 'created_at', 'ended_at', 'size')
+  -- One that was never completed (its producer died) goes too, when none of its jobs is open.
+  local idle = not b[2] and redis.call('LLEN', batch_key(batch) .. ':ended') >= tonumber(b[3] or '0')
+  if not b[1] or idle or (b[2] and tonumber(b[2]) <= limit) then
+    redis.call('UNLINK', batch_key(batch))
+    redis.call('UNLINK', batch_key(batch) .. ':waiting')
+    redis.call('UNLINK', batch_key(batch) .. ':ended')
+    redis.call('ZREM', P .. ':batches', batch)
+    redis.call('SREM', P .. ':cancelling', batch)
+    redis.call('SREM', P .. ':speculating', batch)
+    gone = gone + 1
+  end
+end
+
+local function forget_expired(ids)
+  for _, id in ipairs(ids) do
+    if redis.call('EXISTS', job_key(id)) == 0 then
+      redis.call('ZREM', P .. ':jobs', id)
+      for _, state in ipairs(STATES) do redis.call('ZREM', P .. ':state:' .. state, id) end
+      redis.call('ZREM', P .. ':unowned', id)
+      redis.call('ZREM', P .. ':ready', id)
+      redis.call('ZREM', P .. ':deadlines', id)
+      gone = gone + 1
+    end
+  end
+end
+
+-- Those that ended first expire first: old jobs that have not ended do not stand before them.
+for state in pairs(ENDED) do forget_expired(redis.call('ZRANGE', P .. ':state:' .. state, 0, args.most - 1)) end
+-- A record may be gone in any state: Redis came back older than it was.
+forget_expired(redis.call('ZRANGE', P .. ':jobs', 0, args.most - 1))
+return gone

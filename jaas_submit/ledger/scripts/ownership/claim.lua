@@ -1,0 +1,51 @@
+-- Makes a worker process the holder of a job whose message arrived, unless a live one is.
+--
+-- Arguments:
+--   id
+--   holder  the worker process
+-- Answer: {action, state of the record before the claim, the record where the holder has the job now}.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local id, holder = args.id, args.holder
+local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
+local state, owner = r[1], r[2]
+if not state then return {'unknown', ''} end
+local newest = tonumber(redis.call('HGET', P .. ':newest_received', r[3]) or '0')
+if tonumber(r[4]) > newest then redis.call('HSET', P .. ':newest_received', r[3], r[4]) end
+if r[5] == '1' then return {'done', state} end
+if not ENDED[state] and not OPEN[state] then return {'newer', state} end
+if state == 'BACKOFF' then
+  local due = redis.call('ZSCORE', P .. ':due', id)
+  if (due and tonumber(due) > now) or r[6] then return {'early', state} end
+end
+if owner ~= '' and owner ~= holder then
+  local lease = redis.call('ZSCORE', P .. ':holders', owner)
+  if lease and tonumber(lease) > now then return {'held', state} end
+  redis.call('SREM', P .. ':held:' .. owner, id)
+end
+-- A holder without a lease (it ran out just now) must still be found by the next reap.
+redis.call('ZADD', P .. ':holders', 'NX', now, holder)
+set_holder(id, holder)
+if ENDED[state] then return {'replay', state, redis.call('HGETALL', job_key(id))} end
+if state == 'QUEUED' then
+  redis.call('HSET', job_key(id), 'attempt', 1)
+  redis.call('HSETNX', job_key(id), 'attempts', '[]')
+  redis.call('ZREM', P .. ':deadlines', id)
+  move(id, 'QUEUED', 'LAUNCHING')
+  return {'launch', state, redis.call('HGETALL', job_key(id))}
+end
+if state == 'BACKOFF' then
+  redis.call('HINCRBY', job_key(id), 'attempt', 1)
+  redis.call('HDEL', job_key(id), 'node', 'started_at', 'due_at')
+  redis.call('ZREM', P .. ':due', id)
+  move(id, 'BACKOFF', 'LAUNCHING')
+  return {'launch', state, redis.call('HGETALL', job_key(id))}
+end
+if state == 'WAITING' then
+  -- A message cannot start what waits for others.
+  clear_holder(id, holder)
+  return {'early', state}
+end
+return {'adopt', state, redis.call('HGETALL', job_key(id))}

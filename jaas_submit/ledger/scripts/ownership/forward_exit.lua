@@ -1,0 +1,14 @@
+-- Tells the worker process that holds a job how its container ended.
+--
+-- Arguments:
+--   id
+-- Texts:
+--   2  the message for the holder
+-- Answer: how many heard it; 0 when nobody holds the job.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local holder = redis.call('HGET', job_key(args.id), 'holder')
+if not holder or holder == '' then return 0 end
+return redis.call('PUBLISH', P .. ':exits:' .. holder, ARGV[2])

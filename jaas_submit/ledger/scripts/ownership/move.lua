@@ -1,0 +1,41 @@
+-- Moves a job that a worker process holds to another state, or changes fields within its state.
+--
+-- Arguments:
+--   id
+--   holder   the worker process; the record must name it
+--   from     the states that lead there
+--   to       the new state
+--   detail   for people
+--   fields   further fields of the record, with texts as values
+--   attempt  number of the attempt that the log is of
+--   ttl      seconds for which the log is kept
+-- Texts:
+--   2  the packed log of the attempt; empty without one
+--   3  all attempts as JSON; empty where they stay as they are
+--   4  the job's output as JSON; empty without one
+-- Answer: {1, the record if it has ended} when done, {0, state, holder, attempts if the job has a copy, the record if
+--   it is in that state with that holder} when it is not as expected.
+-- Reads:
+-- Writes:
+-- Publishes:
+
+local id, to = args.id, args.to
+local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'copied_by')
+local state, owner = r[1], r[2]
+if not state then return {0, '', '', ''} end
+if owner ~= args.holder or not contains(args.from, state) then
+  local same = state == to and owner == args.holder
+  return {0, state, owner, r[3] and redis.call('HGET', job_key(id), 'attempts') or '',
+    same and redis.call('HGETALL', job_key(id)) or nil}
+end
+redis.call('HSET', job_key(id), 'detail', args.detail)
+for field, value in pairs(args.fields) do redis.call('HSET', job_key(id), field, value) end
+if ARGV[2] ~= '' then redis.call('SET', P .. ':log:' .. id .. ':' .. args.attempt, ARGV[2], 'EX', args.ttl) end
+if ARGV[3] ~= '' then redis.call('HSET', job_key(id), 'attempts', ARGV[3]) end
+if ARGV[4] ~= '' then redis.call('HSET', job_key(id), 'output', ARGV[4]) end
+if state ~= to then
+  move(id, state, to, args.detail)
+else
+  publish_change(id, state, args.detail)
+end
+return {1, ENDED[to] and redis.call('HGETALL', job_key(id)) or nil}
