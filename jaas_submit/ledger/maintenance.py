@@ -1,4 +1,4 @@
-"""The ledger, as those use it who look after all jobs: leases, orphans, what is overdue, lost or expired."""
+"""The ledger, as those use it who look after all jobs: leases, and jobs that nobody holds, that are overdue, lost or expired."""
 
 from __future__ import annotations
 

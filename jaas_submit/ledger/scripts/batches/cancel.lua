@@ -5,9 +5,10 @@
 --   batch
 --   why
 -- Answer: 1 when done, 0 when there is no such batch, 2 when it has ended already.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:cancelling P:deadlines P:due P:job:ID
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local batch = args.batch
 local b = redis.call('HMGET', batch_key(batch), 'created_at', 'done', 'size')

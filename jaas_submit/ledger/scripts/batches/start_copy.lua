@@ -8,9 +8,10 @@
 -- Texts:
 --   2  the copy's description
 -- Answer: 1 when it is new, 0 when the job has one already, has ended meanwhile, or its batch has no room.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:log:ID:ATTEMPT
+--   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local id, copy_of = args.id, args.copy_of
 if redis.call('EXISTS', job_key(id)) == 1 then return 0 end

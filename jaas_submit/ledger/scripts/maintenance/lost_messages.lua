@@ -10,9 +10,9 @@
 --   queue   the queue that their messages went to
 --   empty   true: no message waits in the queue
 -- Answer: the ids.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:job:ID P:newest_received P:state:STATE
+-- Writes: P:job:ID P:state:STATE
+-- Publishes: nothing
 
 local newest = tonumber(redis.call('HGET', P .. ':newest_received', args.queue) or '0')
 local oldest = redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - args.margin, 'LIMIT', 0, 5000)

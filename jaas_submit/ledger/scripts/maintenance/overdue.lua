@@ -4,9 +4,9 @@
 -- Arguments:
 --   most  how many at most
 -- Answer: the ids.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:deadlines P:job:ID
+-- Writes: P:deadlines
+-- Publishes: nothing
 
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':deadlines', '-inf', now, 'LIMIT', 0, args.most)) do

@@ -4,9 +4,9 @@
 --   most   how many at most
 --   pause  seconds until the same job is returned again
 -- Answer: the ids.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:job:ID P:ready
+-- Writes: P:ready
+-- Publishes: nothing
 
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':ready', '-inf', now, 'LIMIT', 0, args.most)) do

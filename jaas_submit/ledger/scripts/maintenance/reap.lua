@@ -3,9 +3,9 @@
 -- Arguments:
 --   most  how many jobs at most
 -- Answer: the ids of the jobs.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:held:HOLDER P:holders P:job:ID
+-- Writes: P:held:HOLDER P:job:ID P:unowned
+-- Publishes: nothing
 
 local taken = {}
 for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. ':holders', '-inf', now)) do

@@ -2,9 +2,10 @@
 --
 -- Arguments: none.
 -- Answer: 1 when there is still more of it, else 0.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT P:pending_dependents
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT
+--   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 if redis.call('EXISTS', P .. ':pending_dependents') == 0 then return 0 end
 release_dependents({})

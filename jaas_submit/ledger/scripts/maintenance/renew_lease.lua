@@ -5,9 +5,9 @@
 --   ttl     seconds until the lease runs out
 --   info    what the worker says about itself, as JSON
 -- Answer: 1 when the lease was still there or is the first, 0 when it had run out.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:holders P:seen:HOLDER
+-- Writes: P:holders P:info:HOLDER P:seen:HOLDER
+-- Publishes: nothing
 
 local holder = args.holder
 local old = tonumber(redis.call('ZSCORE', P .. ':holders', holder) or '0')

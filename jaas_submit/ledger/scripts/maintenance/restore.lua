@@ -13,9 +13,10 @@
 -- Texts:
 --   2  its description
 -- Answer: 1 when done, 0 when there is a record after all.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT P:state:STATE
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:batches P:deadlines P:due P:job:ID P:jobs
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local id, batch, copy_of = args.id, args.batch, args.copy_of
 

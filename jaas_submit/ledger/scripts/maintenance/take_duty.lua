@@ -5,9 +5,9 @@
 --   holder  the worker process
 --   ttl     seconds until another may have it
 -- Answer: 1 when this worker process has the duty now.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:lock:NAME
+-- Writes: P:lock:NAME
+-- Publishes: nothing
 
 local owner = redis.call('GET', P .. ':lock:' .. args.name)
 if owner and owner ~= args.holder then return 0 end

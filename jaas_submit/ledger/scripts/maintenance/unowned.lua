@@ -7,9 +7,9 @@
 --   most   how many at most
 --   pause  seconds until the same job is returned again
 -- Answer: the ids.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:due P:job:ID P:unowned
+-- Writes: P:due P:ready P:unowned
+-- Publishes: nothing
 
 local most, pause = args.most, args.pause
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':due', '-inf', now, 'LIMIT', 0, most)) do

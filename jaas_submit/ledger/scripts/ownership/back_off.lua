@@ -15,9 +15,10 @@
 --   3  all attempts as JSON
 -- Answer: {1} when done, {2, why} when the job is to be cancelled instead, {3} when it has no copy that may succeed,
 --   {0} when the record is not as expected.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:held:HOLDER P:job:ID
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local id = args.id
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'cancel', 'attempts', 'copied_by')

@@ -4,9 +4,10 @@
 --   id
 --   holder  the worker process
 -- Answer: {action, state of the record before the claim, the record where the holder has the job now}.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:due P:holders P:job:ID P:log:ID:ATTEMPT P:newest_received
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:held:HOLDER P:holders P:job:ID
+--   P:log:ID:ATTEMPT P:newest_received P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local id, holder = args.id, args.holder
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')

@@ -5,9 +5,9 @@
 -- Texts:
 --   2  the message for the holder
 -- Answer: how many heard it; 0 when nobody holds the job.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:job:ID
+-- Writes: nothing
+-- Publishes: P:exits:HOLDER
 
 local holder = redis.call('HGET', job_key(args.id), 'holder')
 if not holder or holder == '' then return 0 end

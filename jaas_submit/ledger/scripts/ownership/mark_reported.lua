@@ -6,9 +6,9 @@
 --   holder  the worker process; the record must name it
 --   ttl     seconds for which the record is kept from now on
 -- Answer: 1 when done, 0 when the record is not as expected.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:job:ID
+-- Writes: P:held:HOLDER P:job:ID P:unowned
+-- Publishes: P:changes:ID
 
 local id = args.id
 local r = redis.call('HMGET', job_key(id), 'state', 'holder')

@@ -5,9 +5,9 @@
 --   holder  the worker process; the record must name it
 --   pause   seconds for which nobody looks for the job
 -- Answer: 1 when done, 0 when the record is not as expected.
--- Reads:
--- Writes:
--- Publishes:
+-- Reads: P:job:ID
+-- Writes: P:held:HOLDER P:job:ID P:unowned
+-- Publishes: P:available
 
 local id = args.id
 if redis.call('HGET', job_key(id), 'holder') ~= args.holder then return 0 end
