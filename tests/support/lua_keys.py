@@ -66,12 +66,15 @@ class Touched:
     writes: set[str] = field(default_factory=set)
     publishes: set[str] = field(default_factory=set)
     types: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    fields: set[str] = field(default_factory=set)
+    """Those of hashes that it writes and names."""
 
     def add(self, other: Touched) -> None:
         """Add what another piece does."""
         self.reads |= other.reads
         self.writes |= other.writes
         self.publishes |= other.publishes
+        self.fields |= other.fields
         for key, types in other.types.items():
             self.types[key] |= types
 
@@ -112,7 +115,7 @@ def touched_by(name: str) -> Touched:
 
 def _code(name: str) -> str:
     text = (SCRIPTS / f"{name}.lua").read_text()
-    return re.sub(r"--.*", "", text)
+    return re.sub(r",\n\s*", ", ", re.sub(r"--.*", "", text))
 
 
 def _functions(text: str) -> tuple[dict[str, str], str]:
@@ -144,6 +147,8 @@ def _touched(text: str) -> Touched:
             touched.reads.add(key)
         else:
             touched.writes.add(key)
+            named = arguments[1::2] if command == "HSET" else arguments[1:2] if command in {"HSETNX", "HINCRBY"} else []
+            touched.fields |= {one.strip("'") for one in named if re.fullmatch(r"'\w+'", one)}
             if WRITES[command]:
                 touched.types[key].add(WRITES[command])
     return touched
