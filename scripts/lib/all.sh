@@ -36,6 +36,14 @@ set_up() {
     unlock
 }
 
+# set_up_python: what tests need that touch neither engine nor Redis.
+set_up_python() {
+    make_folder "$STATE" JAAS_STATE_DIR
+    lock "$STATE"
+    ensure_venv
+    unlock
+}
+
 # tear_down gently|everything: stops the demo's programs, and then the engine and Redis
 # that we started; "gently" leaves these if somebody else is using them.
 tear_down() {
