@@ -29,11 +29,16 @@ if owner ~= args.holder or not contains(args.from, state) then
   return {0, state, owner, r[3] and redis.call('HGET', job_key(id), 'attempts') or '',
     same and redis.call('HGETALL', job_key(id)) or nil}
 end
-redis.call('HSET', job_key(id), 'detail', args.detail)
-for field, value in pairs(args.fields) do redis.call('HSET', job_key(id), field, value) end
+local values = {'detail', args.detail}
+local function add(field, value)
+  values[#values + 1] = field
+  values[#values + 1] = value
+end
+for field, value in pairs(args.fields) do add(field, value) end
+if ARGV[3] ~= '' then add('attempts', ARGV[3]) end
+if ARGV[4] ~= '' then add('output', ARGV[4]) end
+redis.call('HSET', job_key(id), unpack(values))
 if ARGV[2] ~= '' then redis.call('SET', P .. ':log:' .. id .. ':' .. args.attempt, ARGV[2], 'EX', args.ttl) end
-if ARGV[3] ~= '' then redis.call('HSET', job_key(id), 'attempts', ARGV[3]) end
-if ARGV[4] ~= '' then redis.call('HSET', job_key(id), 'output', ARGV[4]) end
 if state ~= to then
   move(id, state, to, args.detail)
 else
