@@ -125,7 +125,7 @@ class Reconciler:
         self._speculator = Speculator(ledger, engine.cluster)
         self._closed = threading.Event()
         self._wake = threading.Event()
-        self._listen = threading.Thread(target=self._listen_for_orphans, name="jaas-orphans", daemon=True)
+        self._listen = threading.Thread(target=self._listen_for_available, name="jaas-available", daemon=True)
         self._thread = threading.Thread(target=self._loop, name="jaas-reconciler", daemon=True)
 
     def start(self) -> None:
@@ -153,7 +153,7 @@ class Reconciler:
             self._wake.wait(self._settings.reconcile_interval)
             self._wake.clear()
 
-    def _listen_for_orphans(self) -> None:
+    def _listen_for_available(self) -> None:
         """Begin a round early when a job may be started or taken over at once."""
         listen("jobs to be taken up", self._ledger.maintenance.available, lambda _: self._wake.set(), self._closed)
 

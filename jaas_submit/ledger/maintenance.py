@@ -1,4 +1,4 @@
-"""The ledger, as those use it who look after all jobs: leases, and jobs that nobody holds, that are overdue, lost or expired."""
+"""The ledger, as those use it who look after all jobs: leases; jobs that are unowned, overdue, lost or expired."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Maintenance(Part):
 
     def due(self) -> Due:
         """Return what there is to do: mostly nothing, which one round trip tells instead of five."""
-        with redis_errors("upkeep"):
+        with redis_errors("maintenance"):
             pipe = self._client.pipeline(transaction=False)
             pipe.time()
             pipe.exists(self._key("pending_dependents"))

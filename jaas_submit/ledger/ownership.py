@@ -64,7 +64,7 @@ class Ownership(Part):
         action, state, *row = self._base.run_for(job_id, "ownership/claim", holder=holder)
         return Claim(ClaimAction(as_text(action)), as_text(state), parse_row(job_id, row[0]) if row else None)
 
-    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: object) -> bool:
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: str | float) -> bool:
         """Move a job that this worker holds to another state (or update fields within its state).
 
         Args:
@@ -103,7 +103,7 @@ class Ownership(Part):
             The record as it is now; None when it has another holder or has ended already: the caller drops it.
         """
         last = attempts[-1]
-        fields: dict[str, object] = {}
+        fields: dict[str, str | float] = {}
         if last.node:
             fields["node"] = last.node
         if last.started_at:
@@ -154,7 +154,7 @@ class Ownership(Part):
             _packed(logs),
             dump_attempts(attempts),
             holder=holder,
-            **{"from": [state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets]},
+            sources=[state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets],
             pause=delay,
             detail=detail,
             attempt=attempts[-1].number,
@@ -170,7 +170,7 @@ class Ownership(Part):
         holder: str,
         to: JobState,
         detail: str,
-        fields: dict[str, object],
+        fields: dict[str, str | float],
         ended: _Ended | None = None,
     ) -> list[Any]:
         """Return the answer of the script: whether it was done, and what else it has to say."""
@@ -183,10 +183,10 @@ class Ownership(Part):
             end.attempts,
             end.output,
             holder=holder,
-            **{"from": sources},
+            sources=sources,
             to=to,
             detail=detail,
-            # Texts: as a number of Lua a time would lose its last digits.
+            # As texts: a time that is a number of Lua's would lose its last digits.
             fields={name: str(value) for name, value in fields.items()},
             attempt=end.number,
             ttl=self._base.ttl,

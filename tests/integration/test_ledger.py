@@ -184,6 +184,36 @@ def test_what_is_not_there(ledger: Ledger, a: str) -> None:
     assert ledger.client.keys(f"{ledger.prefix}:job:*") == []
 
 
+ODD = ['"', "\\", "\x00\x1f", "\u00e9\u2028\U0001f600", "", "[]", "{}", "null", "1e400", "0", "%s|batch:x"]
+
+
+@pytest.mark.parametrize("text", ODD, ids=ascii)
+def test_texts_arrive_as_they_are(ledger: Ledger, a: str, text: str) -> None:
+    """Arguments pass through JSON and Lua, which have their own ideas of numbers, of nothing and of empty lists."""
+    assert ledger.submission.create("foreign", None, "q", "a task", text)
+    assert ledger.ownership.foreign_message("foreign") == text
+    bring(ledger, "j", a, PENDING)
+    assert ledger.ownership.move("j", a, RUNNING, detail=text, node=text, started_at=1764490000.123457)
+    record = ledger.queries.get("j")
+    assert (record.detail, record.node or "") == (text, text)
+    assert record.started_at is not None
+    assert record.started_at.timestamp() == 1764490000.123457
+    ended = attempt(FAILED, reason=text)
+    done = ledger.ownership.finish("j", a, [ended], LOGS, output=json.dumps(text))
+    assert done is not None
+    assert (done.attempts, done.output, done.detail) == ((ended,), text, text)
+    ledger.submission.create("k", SPEC, "q")
+    ledger.submission.cancel("k", text)
+    assert ledger.queries.get("k").detail == text
+
+
+def test_a_number_that_json_does_not_know_is_refused(ledger: Ledger, a: str) -> None:
+    bring(ledger, "j", a, RUNNING)
+    with pytest.raises(ValueError, match="JSON"):
+        ledger.ownership.release("j", a, float("inf"))
+    assert ledger.queries.get("j").holder == a
+
+
 # -- claiming --------------------------------------------------------------------------------------------------------
 
 # The state; who holds it, a live worker, a dead one, or nobody; what a claim by another worker answers.
@@ -618,7 +648,7 @@ def test_what_workers_say_of_themselves(ledger: Ledger, a: str) -> None:
     assert [worker["holder"] for worker in ledger.queries.workers()] == [a]
 
 
-# -- orphans and lost messages ---------------------------------------------------------------------------------------
+# -- unowned jobs and lost messages ---------------------------------------------------------------------------------
 
 
 def test_in_a_quiet_ledger_nothing_is_due(ledger: Ledger, a: str) -> None:
@@ -633,7 +663,7 @@ def test_in_a_quiet_ledger_nothing_is_due(ledger: Ledger, a: str) -> None:
     assert ledger.maintenance.due() == Due(False, False, False, False, False)
 
 
-def test_an_orphan_is_not_offered_twice_within_the_pause(ledger: Ledger, a: str) -> None:
+def test_an_unowned_job_is_not_offered_twice_within_the_pause(ledger: Ledger, a: str) -> None:
     bring(ledger, "j", a, RUNNING)
     ledger.ownership.release("j", a)
     assert ledger.maintenance.unowned(0.05) == ["j"]
@@ -641,7 +671,7 @@ def test_an_orphan_is_not_offered_twice_within_the_pause(ledger: Ledger, a: str)
     assert ledger.maintenance.unowned(LONG) == []
 
 
-def test_orphans_in_batches(ledger: Ledger, a: str) -> None:
+def test_unowned_jobs_in_batches(ledger: Ledger, a: str) -> None:
     for number in range(5):
         bring(ledger, f"j{number}", a, RUNNING)
         ledger.ownership.release(f"j{number}", a)
@@ -649,7 +679,7 @@ def test_orphans_in_batches(ledger: Ledger, a: str) -> None:
     assert ledger.maintenance.unowned(LONG, most=3) == ["j3", "j4"]
 
 
-def test_an_orphan_whose_record_is_gone_is_forgotten(ledger: Ledger, a: str) -> None:
+def test_an_unowned_job_whose_record_is_gone_is_forgotten(ledger: Ledger, a: str) -> None:
     bring(ledger, "j", a, RUNNING)
     ledger.ownership.release("j", a)
     ledger.client.delete(f"{ledger.prefix}:job:j")
@@ -711,8 +741,8 @@ def test_a_job_that_waits_for_others_is_over_in_time_and_those_after_it_are_skip
     assert [ledger.queries.get(i).state for i in ("first", "second", "third")] == [QUEUED, FAILED, JobState.SKIPPED]
 
 
-# Which queues are empty; whether a younger job was heard of; which jobs' messages count as lost.
-UNHEARD: list[tuple[list[str], bool, list[str]]] = [
+# Which queues are empty; whether a younger job's message was received; which jobs' messages count as lost.
+LOST_MESSAGES: list[tuple[list[str], bool, list[str]]] = [
     ([], False, []),
     (["other"], False, []),
     (["q"], False, ["old"]),
@@ -721,13 +751,13 @@ UNHEARD: list[tuple[list[str], bool, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("empty", "heard", "lost"), UNHEARD)
+@pytest.mark.parametrize(("empty", "received", "lost"), LOST_MESSAGES)
 def test_a_message_that_must_have_been_lost(
-    ledger: Ledger, a: str, empty: list[str], heard: bool, lost: list[str]
+    ledger: Ledger, a: str, empty: list[str], received: bool, lost: list[str]
 ) -> None:
     ledger.submission.create("old", SPEC, "q")
     ledger.submission.create("young", SPEC, "q")
-    if heard:
+    if received:
         ledger.ownership.claim("young", a)
     else:
         ledger.submission.cancel("young", "not wanted")
@@ -764,7 +794,7 @@ def test_a_lost_message_is_not_named_again_within_the_pause(ledger: Ledger) -> N
 
 
 @pytest.mark.parametrize("state", [LAUNCHING, RUNNING, BACKOFF, FAILED])
-def test_only_queued_jobs_can_be_unheard_of(ledger: Ledger, a: str, state: JobState) -> None:
+def test_only_messages_of_queued_jobs_can_be_lost(ledger: Ledger, a: str, state: JobState) -> None:
     bring(ledger, "j", a, state)
     assert ledger.maintenance.lost_messages("q", 0, 0, empty=True) == []
 

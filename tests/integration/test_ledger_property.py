@@ -49,7 +49,7 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     cancel: str = ""
     due: bool = True
-    orphan: bool = False
+    unowned: bool = False
     reported: bool = False
 
     def attempt_ended(self, state: JobState) -> tuple[Attempt, ...]:
@@ -83,7 +83,7 @@ class Model:
             return ClaimAction.EARLY, before
         if job.holder not in {"", worker} and job.holder in self.live:
             return ClaimAction.HELD, before
-        job.holder, job.orphan = worker, False
+        job.holder, job.unowned = worker, False
         if before in TERMINAL:
             return ClaimAction.REPLAY, before
         if before in {QUEUED, BACKOFF}:
@@ -124,21 +124,21 @@ class Model:
             return False, ""
         if job.cancel:
             return False, job.cancel
-        job.state, job.attempts, job.due, job.holder, job.orphan = BACKOFF, attempts, due, "", False
+        job.state, job.attempts, job.due, job.holder, job.unowned = BACKOFF, attempts, due, "", False
         return True, ""
 
     def reported(self, job_id: str, worker: str) -> bool:
         job = self.jobs.get(job_id)
         if job is None or job.holder != worker:
             return False
-        job.reported, job.holder, job.orphan = True, "", False
+        job.reported, job.holder, job.unowned = True, "", False
         return True
 
     def release(self, job_id: str, worker: str) -> bool:
         job = self.jobs.get(job_id)
         if job is None or job.holder != worker:
             return False
-        job.holder, job.orphan = "", True
+        job.holder, job.unowned = "", True
         return True
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool] | None:
@@ -152,7 +152,7 @@ class Model:
         if before not in {QUEUED, BACKOFF}:
             return before, False
         job.attempts = (*job.attempts, Attempt(number=0, state=CANCELLED, cause=Cause.CANCELLED, reason=why))
-        job.state, job.orphan = CANCELLED, True
+        job.state, job.unowned = CANCELLED, True
         return before, True
 
     def renew(self, worker: str) -> bool:
@@ -168,12 +168,12 @@ class Model:
         return {job_id for job_id, job in self.jobs.items() if job.holder and job.holder not in self.live}
 
     def reaped(self, job_id: str) -> None:
-        self.jobs[job_id].holder, self.jobs[job_id].orphan = "", True
+        self.jobs[job_id].holder, self.jobs[job_id].unowned = "", True
 
-    def orphans(self) -> set[str]:
+    def unowned(self) -> set[str]:
         for job in self.jobs.values():
-            job.orphan = job.orphan or (job.state is BACKOFF and job.due)
-        return {job_id for job_id, job in self.jobs.items() if job.orphan}
+            job.unowned = job.unowned or (job.state is BACKOFF and job.due)
+        return {job_id for job_id, job in self.jobs.items() if job.unowned}
 
     def in_state(self, *states: JobState) -> set[str]:
         return {job_id for job_id, job in self.jobs.items() if job.state in states}
@@ -366,12 +366,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.model.reaped(job_id)
 
     @rule()
-    def orphans(self) -> None:
-        assert self.ledger.maintenance.due().unowned or not self.model.orphans()
-        assert set(self.ledger.maintenance.unowned(0)) == self.model.orphans()
+    def unowned(self) -> None:
+        assert self.ledger.maintenance.due().unowned or not self.model.unowned()
+        assert set(self.ledger.maintenance.unowned(0)) == self.model.unowned()
 
     @rule()
-    def unheard(self) -> None:
+    def lost_messages(self) -> None:
         assert set(self.ledger.maintenance.lost_messages("q", 0, 0, empty=True)) == self.model.in_state(QUEUED)
 
     # -- what must hold all the time
@@ -426,9 +426,9 @@ class LedgerMachine(RuleBasedStateMachine):
         """Each job that is not done with is in a live worker's hands, or where a worker will come to look for it."""
         within_reach = self.model.reapable()  # by the next reap
         within_reach |= {job_id for job_id, job in self.model.jobs.items() if job.holder in self.model.live}
-        within_reach |= self.model.in_state(QUEUED)  # by its message, or by unheard
+        within_reach |= self.model.in_state(QUEUED)  # by its message, or by lost_messages
         within_reach |= self.model.in_state(BACKOFF)  # when its time has come
-        within_reach |= {job_id for job_id, job in self.model.jobs.items() if job.orphan}
+        within_reach |= {job_id for job_id, job in self.model.jobs.items() if job.unowned}
         assert within_reach >= {job_id for job_id, job in self.model.jobs.items() if not job.reported}
 
     # -- and how it ends

@@ -168,7 +168,7 @@ def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
 # -- threads ----------------------------------------------------------------------------------------------------------
 
 
-def test_listening_for_orphans_survives_an_error_that_nobody_expected(
+def test_listening_for_available_jobs_survives_an_error_that_nobody_expected(
     ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     listening = stumbling(monkeypatch, ledger.maintenance, "available")
@@ -235,7 +235,7 @@ def test_a_worker_without_an_engine_leaves_released_jobs_to_others(ledger: Ledge
     assert worker.taken == []
 
 
-def test_released_jobs_that_an_older_version_put_among_the_orphans_do_not_stand_before_them(
+def test_ready_jobs_that_an_older_version_put_among_the_unowned_do_not_stand_before_them(
     ledger: Ledger, worker: Worker
 ) -> None:
     redis, prefix = ledger.client, ledger.prefix

@@ -4,7 +4,7 @@
 -- Arguments:
 --   id
 --   holder   the worker process; the record must name it
---   from     the states that lead to BACKOFF
+--   sources  the states that lead to BACKOFF
 --   pause    seconds until the next attempt; without it only the copy may still succeed
 --   detail   for people
 --   attempt  number of the attempt that ended
@@ -24,7 +24,7 @@ local id = args.id
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'cancel', 'attempts', 'copied_by')
 local state = r[1]
 if state == 'BACKOFF' and r[4] == ARGV[3] then return {1} end
-if not state or r[2] ~= args.holder or not contains(args.from, state) then return {0} end
+if not state or r[2] ~= args.holder or not contains(args.sources, state) then return {0} end
 if r[3] and r[3] ~= '' then return {2, r[3]} end
 if not args.pause then
   local copy = r[5] and redis.call('HGET', job_key(r[5]), 'state')

@@ -3,7 +3,7 @@
 -- Arguments:
 --   id
 --   holder   the worker process; the record must name it
---   from     the states that lead there
+--   sources  the states that lead there
 --   to       the new state
 --   detail   for people
 --   fields   further fields of the record, with texts as values
@@ -24,7 +24,7 @@ local id, to = args.id, args.to
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'copied_by')
 local state, owner = r[1], r[2]
 if not state then return {0, '', '', ''} end
-if owner ~= args.holder or not contains(args.from, state) then
+if owner ~= args.holder or not contains(args.sources, state) then
   local same = state == to and owner == args.holder
   return {0, state, owner, r[3] and redis.call('HGET', job_key(id), 'attempts') or '',
     same and redis.call('HGETALL', job_key(id)) or nil}
