@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJob, WaitTimeout
+from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJob, UnreadableRecord, WaitTimeout
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "complete_ids",
     "for_each",
     "job_ids_argument",
+    "name_unreadable",
     "output_options",
     "version_option",
     "where_options",
@@ -40,6 +41,9 @@ EXIT_USAGE: Final = 2
 EXIT_TIMEOUT: Final = 124
 EXIT_JAAS: Final = 125
 EXIT_INTERRUPTED: Final = 130
+
+_NAMED: Final = 5
+"""Records that cannot be read which a command names; of the others it says how many there are."""
 
 EXIT_CODES: Final = """\b
 Exit codes: the container's own; else
@@ -179,9 +183,21 @@ def for_each(job_ids: tuple[str, ...], verb: Callable[[str], None]) -> int:
     for job_id in job_ids:
         try:
             verb(job_id)
-        except UnknownJob as error:
+        except (UnknownJob, UnreadableRecord) as error:
             code = _fail(str(error), EXIT_JAAS)
     return code
+
+
+def name_unreadable(found: Mapping[str, str]) -> None:
+    """Say on standard error what a list had to leave out.
+
+    Args:
+        found: ``Ledger.unreadable``.
+    """
+    for name, why in list(found.items())[:_NAMED]:
+        click.echo(f"jaas: {name} cannot be read: {why}", err=True)
+    if len(found) > _NAMED:
+        click.echo(f"jaas: {len(found) - _NAMED} more cannot be read", err=True)
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

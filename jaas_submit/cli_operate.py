@@ -77,12 +77,14 @@ def doctor(where: Where, no_engine: bool, as_json: bool, quiet: bool) -> int:
     Quiet: only what is not well.
     """
     from jaas_submit.checks import Check, Verdict, flower_checks, redis_checks
+    from jaas_submit.ledger_checks import ledger_checks
     from jaas_submit.sentinel_checks import sentinel_checks
 
     with where.client() as client:
         checks = [
             *sentinel_checks(client.url),
             *redis_checks(client),
+            *ledger_checks(client),
             *flower_checks(os.environ.get("JAAS_FLOWER_URL")),
         ]
         if no_engine:

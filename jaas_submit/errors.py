@@ -11,6 +11,7 @@
     │   ├── StoreUnavailable    the store of large values (JAAS_STORE_URL) cannot be reached
     │   └── EngineUnavailable   the engine's API did not answer, or the swarm has no leader
     └── PermanentError       the same request will fail again
+        ├── UnreadableRecord    what Redis holds of a job or batch is no record that can be read
         ├── EngineRefused       the engine says no: bad mount, unknown network, ...
         │   └── EngineNotFound  the thing named is not there
         └── NotAManager         the engine is no swarm manager
@@ -39,6 +40,7 @@ __all__ = [
     "StoreUnavailable",
     "TemporaryError",
     "UnknownJob",
+    "UnreadableRecord",
     "WaitTimeout",
 ]
 
@@ -113,6 +115,10 @@ class EngineUnavailable(TemporaryError):
 
 class PermanentError(JaasError):
     """Trying the same again is pointless."""
+
+
+class UnreadableRecord(PermanentError):
+    """What Redis holds of a job or batch is no record: it is damaged, or something else wrote it. The others go on."""
 
 
 class EngineRefused(PermanentError):

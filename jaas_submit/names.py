@@ -74,7 +74,10 @@ def job_id_of(task_id: str) -> str:
     Returns:
         The task id itself, or a UUID derived from it (always the same one).
     """
-    return task_id if _PLAIN_ID.match(task_id) else str(uuid.uuid5(_NAMESPACE, task_id))
+    if _PLAIN_ID.match(task_id):
+        return task_id
+    # JSON can smuggle in half a surrogate pair, of which no bytes can be made.
+    return str(uuid.uuid5(_NAMESPACE, task_id.encode(errors="backslashreplace").decode()))
 
 
 def service_name(job_id: str, attempt: int) -> str:

@@ -16,11 +16,15 @@ ENV_BATCH: Final = "JAAS_BATCH_ID"
 ENV_INDEX: Final = "JAAS_INDEX"
 """Environment variables of a batch's jobs: which batch, and which of its inputs, counted from 0."""
 
-_PLACE = re.compile(r"\{(index|item(?:\.[\w-]+)*)\}")
+_PLACE = re.compile(r"\{(index|item(?:\.[\w-]++)*+)\}")
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_place_in(name: str, found: list[Any]) -> bool:
+    return len(name) <= 9 and name.isascii() and name.isdigit() and int(name) < len(found)
 
 
 def _fill_text(text: str, item: Any, index: int, field: str) -> str:
@@ -32,7 +36,7 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
         for name in path[1:]:
             if isinstance(found, dict) and name in found:
                 found = found[name]
-            elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            elif isinstance(found, list) and _is_place_in(name, found):
                 found = found[int(name)]
             else:
                 raise SpecError(f"{field}: input {index} has no {match[0]}; see its names", field=field)

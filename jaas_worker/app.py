@@ -127,7 +127,9 @@ class Parts:
         """Return what the worker says about itself in the ledger."""
         ahead = time.time() - runner.ledger.now()
         away = self.pool.watch.away if self.pool else ""
-        own = {"clock_ahead": round(ahead, 1), "engine_away": away, "max_in_flight": self.settings.max_in_flight}
+        room = max(self.pool.room(), 0) if self.pool else 0
+        most = self.settings.max_in_flight
+        own = {"clock_ahead": round(ahead, 1), "engine_away": away, "max_in_flight": most, "room": room}
         return {**self.about_worker(), **own, **runner.stats()}
 
 

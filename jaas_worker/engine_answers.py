@@ -18,6 +18,7 @@ from typing import Any, Final, Required
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.11
 
+from jaas_submit.bounds import whole
 from jaas_submit.names import LABEL_JOB
 from jaas_submit.placement import Node
 from jaas_worker.engine import ContainerTimes, EngineEvent, ServiceView, TaskView
@@ -220,6 +221,6 @@ def event_in(item: dict[str, Any]) -> EngineEvent | None:
         attributes.get("com.docker.swarm.task.id", ""),
         attributes.get(LABEL_JOB, ""),
         actor.get("ID", ""),
-        int(code) if kind == "die" and code.isdecimal() else None,
+        whole(code, 3) if kind == "die" and code.isdecimal() and len(code) <= 3 else None,
         datetime.fromtimestamp(at / 1e9, UTC).isoformat() if at else "",
     )

@@ -85,7 +85,7 @@ def _said(data: bytes) -> str:
     text = data.decode(errors="replace").strip()
     try:
         return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return text
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError, UnreadableRecord
 from jaas_worker.context import Context
 from jaas_worker.entry import Delivery, Entry, Phase
 from jaas_worker.later import Later
@@ -254,6 +254,8 @@ class InFlight:
                 "job %s: %s; trying again in %.1f s", entry.job_id, error, delay, extra=action(Action.STEP_REPEATED)
             )
             self.call_later(delay, partial(self._again, step, entry))
+        except UnreadableRecord as error:
+            self.abandon(entry, error)
         except Exception as error:  # a defect in one job's handling must not take the worker down
             entry.tries += 1
             self._context.metrics.step_repeated(error)
@@ -342,6 +344,16 @@ class InFlight:
         """Another worker has the job, or it is over: nothing to do for this message."""
         self.forget(entry)
         entry.delivery.dropped()
+
+    def abandon(self, entry: Entry, error: UnreadableRecord) -> None:
+        """Leave a job alone, of which there is no record to write to any more; its container runs on.
+
+        Args:
+            entry: the job.
+            error: what is wrong with the record.
+        """
+        logger.error("%s; the job is left alone", error, extra=action(Action.RECORD_UNREADABLE))
+        self.drop(entry)
 
     def told(self, entry: Entry, delivery: Delivery) -> None:
         """Celery has been told how a job ended: forget it.

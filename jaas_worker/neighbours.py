@@ -98,7 +98,7 @@ class Neighbours:
             found = json.loads(text)
             event = _EVENT.validate_python({name: found[name] for name in EngineEvent._fields})
             understood = event.kind == "die" and parse_time(event.at) is not None
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             understood = False
         if understood:
             self._tracker.died_elsewhere(event)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from jaas_submit.errors import UnknownJob
+from jaas_submit.errors import UnknownJob, UnreadableRecord
 from jaas_submit.ledger import Ledger
 from jaas_submit.placement import Cluster
 from jaas_submit.records import BatchRecord, JobRecord
@@ -50,7 +50,7 @@ class Speculator:
         for batch_id in ids:
             try:
                 batch = self._ledger.batches.get(batch_id)
-            except UnknownJob:  # expired
+            except (UnknownJob, UnreadableRecord):  # expired, or named in the log
                 self._ledger.batches.stop_speculating(batch_id)
                 continue
             # Most rounds come to nothing: they shall not read what the jobs that ended have printed.

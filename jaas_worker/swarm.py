@@ -41,7 +41,7 @@ __all__ = ["Swarm", "require_manager"]
 _NOBODY: Final = "node.id==none"
 """A constraint that no node meets: an update with it stops the running task and starts no other."""
 
-_REFUSED_AS_500: Final = re.compile(r"network \S+ not found|constraint expected one operator")
+_REFUSED_AS_500: Final = re.compile(r"network \S{1,255} not found|constraint expected one operator")
 """What Docker 20.10 answers with status 500 although the request itself is wrong."""
 
 

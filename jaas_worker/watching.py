@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import Any
 
-from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.errors import EngineRefused, TemporaryError, UnreadableRecord
 from jaas_submit.records import Logs, LogStatus
 from jaas_submit.states import JobState
 from jaas_worker.context import Context
@@ -175,8 +175,11 @@ class Watching:
 
     def _note(self, entry: Entry, state: JobState, **fields: Any) -> None:
         """Write an observation down; one that cannot be written now is seen again in the next round."""
-        if not self._context.ledger.ownership.move(entry.job_id, self._context.holder, state, **fields):
-            self._flight.taken_away(entry)
+        try:
+            if not self._context.ledger.ownership.move(entry.job_id, self._context.holder, state, **fields):
+                self._flight.taken_away(entry)
+        except UnreadableRecord as error:  # the other jobs must be followed all the same
+            self._flight.abandon(entry, error)
 
     def node_lost(self, entry: Entry, task: TaskView) -> None:
         """Note that nothing is known of the container until its node is back."""

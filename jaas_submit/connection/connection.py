@@ -14,7 +14,7 @@ from redis.retry import Retry
 from jaas_submit.connection.sentinel import async_client, client
 from jaas_submit.errors import LedgerUnavailable
 
-__all__ = ["as_text", "connect", "connect_async", "redis_errors"]
+__all__ = ["answers", "as_text", "connect", "connect_async", "redis_errors", "wrong_type"]
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
@@ -68,6 +68,29 @@ def redis_errors(what: str) -> Iterator[None]:
         raise LedgerUnavailable(f"{what}: Redis refuses ({said})") from error
 
 
+def answers(pipe: Any) -> list[Any]:
+    """Return the answers to a pipeline's commands; to one about a key of a wrong type the answer is the error.
+
+    Args:
+        pipe: with commands about several keys: one bad key must not keep the others from being read.
+
+    Raises:
+        redis.RedisError: Redis does not answer, or refuses for another reason.
+    """
+    return [wrong_type(one) if isinstance(one, redis.ResponseError) else one for one in pipe.execute(False)]
+
+
+def wrong_type(error: redis.ResponseError) -> redis.ResponseError:
+    """Return an error that says that a key holds another kind of value than was expected.
+
+    Raises:
+        redis.ResponseError: it says something else.
+    """
+    if "WRONGTYPE" not in str(error):
+        raise error
+    return error
+
+
 def as_text(value: object) -> str:
-    """Return what Redis holds as text."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    """Return what Redis holds as text; bytes that are none are shown as escapes."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

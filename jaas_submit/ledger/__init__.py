@@ -1,8 +1,9 @@
 """The ledger: every job's record in Redis. The only room that knows Redis keys and scripts.
 
 ``Ledger`` is what everybody uses. Each of its parts is for one kind of caller: ``submission`` for producers,
-``ownership`` for the worker that holds a job, ``maintenance`` for those who look after all jobs, ``batches``, and
-``queries`` for readers. It knows neither Celery nor Docker, nor the client that producers use.
+``ownership`` for the worker that holds a job, ``maintenance`` for those who look after all jobs, ``batches``,
+``queries`` for readers, and ``health`` for `jaas doctor`. It knows neither Celery nor Docker, nor the client that
+producers use.
 
 The Lua scripts are the files in ``scripts``. The head of each lists its arguments, its answer and every key that it may
 touch. docs/ledger.md lists all keys with their types, who writes them and when they expire.
@@ -25,6 +26,7 @@ import redis
 from jaas_submit.ledger.base import RECORD_TTL, Base
 from jaas_submit.ledger.batches import Batches
 from jaas_submit.ledger.encoding import parse_record
+from jaas_submit.ledger.health import Health
 from jaas_submit.ledger.maintenance import Due, Maintenance
 from jaas_submit.ledger.ownership import Claim, ClaimAction, Ownership
 from jaas_submit.ledger.queries import Change, Outline, Queries
@@ -69,3 +71,5 @@ class Ledger(Base):
         """Leases, and jobs that nobody holds, that are overdue, lost or expired."""
         self.batches = Batches(self)
         """Batches as a whole; their jobs are jobs like any other."""
+        self.health = Health(self, self.queries, self.batches)
+        """Whether the ledger can be read, and whether jobs are claimed."""

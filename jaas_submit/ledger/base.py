@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 import redis
 from redis.client import Pipeline
 from redis.commands.core import Script
 
-from jaas_submit.connection.connection import redis_errors
+from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.sentinel import replicas_asked
+from jaas_submit.errors import LedgerUnavailable, UnreadableRecord
 from jaas_submit.ledger.lua import source
 from jaas_submit.names import DEFAULT_PREFIX
 
-__all__ = ["RECORD_TTL", "Base", "Part"]
+__all__ = ["RECORD_TTL", "SET_ASIDE", "Base", "Part"]
 
 RECORD_TTL: Final = 7 * 86400
 """Seconds that a record and its logs are kept after the job has ended."""
@@ -24,6 +27,20 @@ _REPLICATION_TIMEOUT_MS: Final = 1000
 
 # NaN and infinity are not in JSON: Redis would refuse the whole script.
 _to_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+UNREADABLE: Final = "record.unreadable"
+"""The action of the log's line that names a record."""
+
+SET_ASIDE: Final = 3600.0
+"""Seconds for which nobody looks at a record again that could not be read."""
+
+_MOST_NAMED: Final = 500
+
+
+logger = logging.getLogger(__name__)
+logger.addHandler(logging.NullHandler())  # a program that sets no logging up says such things itself, or not at all
+
+R = TypeVar("R")
 
 
 class Base:
@@ -35,6 +52,9 @@ class Base:
         self.ttl = int(ttl)
         self.replicas = replicas_asked(client)
         """How many replicas must have a submitted job, and an outcome; 0 waits for none."""
+        self.unreadable: dict[str, str] = {}
+        """What could not be read when it was last looked at, and why: "job ID", "batch ID", "worker HOLDER" or "key
+        NAME". The latest hundreds."""
         self._scripts: dict[str, Script] = {}
 
     def __repr__(self) -> str:
@@ -60,8 +80,23 @@ class Base:
             return self._script(script)(args=[self._arguments(named), *texts])
 
     def run_for(self, job_id: str, script: str, *texts: str | bytes, **named: object) -> Any:
-        """Run a script about one job, and return its answer; see ``run``."""
-        return self.run(script, f"job {job_id}", *texts, id=job_id, **named)
+        """Run a script about one job, and return its answer; see ``run``.
+
+        Raises:
+            UnreadableRecord: the job's key holds no record.
+        """
+        try:
+            return self.run(script, f"job {job_id}", *texts, id=job_id, **named)
+        except LedgerUnavailable as error:
+            if isinstance(error.__cause__, redis.ResponseError):
+                self._check_is_record(job_id)
+            raise
+
+    def _check_is_record(self, job_id: str) -> None:
+        with redis_errors(f"job {job_id}"):
+            kind = as_text(self.client.type(self.key("job", job_id)))
+        if kind not in {"hash", "none"}:
+            raise self.cannot_read(f"job {job_id}", f"its key holds a {kind}, not a hash")
 
     def add_to(self, pipe: Pipeline, script: str, **named: object) -> None:
         """Have a pipeline run a script that takes no texts.
@@ -81,6 +116,58 @@ class Base:
 
     def _arguments(self, named: dict[str, object]) -> str:
         return _to_json({"prefix": self.prefix, **{name: value for name, value in named.items() if value is not None}})
+
+    def cannot_read(self, name: str, why: object) -> UnreadableRecord:
+        """Note, and log once, that something cannot be read; return the error that says so."""
+        text = "its key holds another kind of value" if isinstance(why, redis.ResponseError) else str(why)
+        if self.unreadable.get(name) != text:
+            while len(self.unreadable) >= _MOST_NAMED:
+                self.unreadable.pop(next(iter(self.unreadable)), None)
+            self.unreadable[name] = text
+            kind, _, job_id = name.partition(" ")
+            about = {"job_id": job_id} if kind == "job" else {}
+            logger.warning("%s cannot be read: %s", name, text, extra={"action": UNREADABLE, **about})
+        return UnreadableRecord(f"{name}: what Redis holds of it cannot be read: {text}")
+
+    def readable(
+        self, names: Sequence[str], rows: Sequence[Any], parse: Callable[[str, Any], R | None], what: str = "job"
+    ) -> Iterator[R]:
+        """Yield what can be read of several rows; those that are missing are left out, the others are noted.
+
+        Args:
+            names: the ids.
+            rows: what Redis holds of each, or the error that it answered.
+            parse: reads one, and raises UnreadableRecord.
+            what: they are of: job or batch.
+        """
+        for name, row in zip(names, rows, strict=True):
+            if isinstance(row, Exception):
+                self.cannot_read(f"{what} {name}", row)
+                continue
+            try:
+                read = parse(name, row) if row else None
+            except UnreadableRecord as error:
+                self.cannot_read(f"{what} {name}", error)
+                continue
+            self.unreadable.pop(f"{what} {name}", None)
+            if read is not None:
+                yield read
+
+    def sound(self, pipe: Any, *names: str) -> list[Any]:
+        """Return the answers to one command each about several keys; None for one of a wrong type, which is noted.
+
+        Args:
+            pipe: with the commands.
+            names: the keys' names, without the prefix; none for answers that need no key, which come first.
+        """
+        found = answers(pipe)
+        for place, name in enumerate(names, len(found) - len(names)):
+            if isinstance(found[place], Exception):
+                self.cannot_read(f"key {self.key(name)}", found[place])
+                found[place] = None
+            else:
+                self.unreadable.pop(f"key {self.key(name)}", None)
+        return found
 
     def replicated(self, *keys: str) -> bool:
         """Return whether as many replicas as the URL asks for have everything that was written until now.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from math import isfinite
 from typing import Any
 
-from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Part
@@ -66,10 +67,13 @@ class Batches(Part):
             pipe = self._client.pipeline(transaction=False)
             for job_id, _ in rows:
                 pipe.hmget(self._key("job", as_text(job_id)), "batch", "copied_by", "copy_of")
-            answers = pipe.execute()
+            read = answers(pipe)
         now = self._base.now()
         found: dict[str, dict[str, float]] = {batch_id: {} for batch_id in batch_ids}
-        for (job_id, since), (batch, copied_by, copy_of) in zip(rows, answers, strict=True):
+        for (job_id, since), row in zip(rows, read, strict=True):
+            if isinstance(row, Exception) or not isfinite(since):
+                continue  # who reads the whole record names it
+            batch, copied_by, copy_of = row
             if batch and as_text(batch) in found and not copied_by and not copy_of:
                 found[as_text(batch)][as_text(job_id)] = now - since
         return found
@@ -129,12 +133,14 @@ class Batches(Part):
 
         Raises:
             UnknownJob: there is none.
+            UnreadableRecord: there is something, which cannot be read.
         """
-        with redis_errors(f"batch {batch_id}"):
-            row = self._client.hgetall(self._key("batch", batch_id))
-        if not row:
-            raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
-        return parse_batch(batch_id, row)
+        found = self.find([batch_id])
+        if found:
+            return found[0]
+        if why := self._base.unreadable.get(f"batch {batch_id}"):
+            raise self._base.cannot_read(f"batch {batch_id}", why)
+        raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
 
     def recent(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first."""
@@ -143,12 +149,12 @@ class Batches(Part):
         return self.find(ids)
 
     def find(self, batch_ids: Sequence[str]) -> list[BatchRecord]:
-        """Return the records of those of the batches that have one, in the order given."""
+        """Return the records of those of the batches that have one, in the order given; see ``Queries.find``."""
         with redis_errors("batches"):
             pipe = self._client.pipeline(transaction=False)
             for batch_id in batch_ids:
                 pipe.hgetall(self._key("batch", batch_id))
-            return [parse_batch(i, row) for i, row in zip(batch_ids, pipe.execute(), strict=True) if row]
+            return list(self._base.readable(batch_ids, answers(pipe), parse_batch, "batch"))
 
     def ended_jobs(self, batch_id: str, offset: int = 0, limit: int = 500) -> list[str]:
         """Return ids of a batch's jobs that have ended, in the order in which they did.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from jaas_submit.connection.connection import as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
-from jaas_submit.ledger.base import Base, Part
+from jaas_submit.ledger.base import SET_ASIDE, Base, Part
 from jaas_submit.ledger.encoding import dump_attempts
 from jaas_submit.ledger.queries import Queries
 from jaas_submit.placement import Cluster
@@ -48,10 +48,11 @@ class Maintenance(Part):
         with redis_errors("maintenance"):
             pipe = self._client.pipeline(transaction=False)
             pipe.time()
-            pipe.exists(self._key("pending_dependents"))
-            for name in ("holders", "deadlines", "due", "unowned", "ready"):
+            pipe.llen(self._key("pending_dependents"))
+            names = ("holders", "deadlines", "due", "unowned", "ready")
+            for name in names:
                 pipe.zrange(self._key(name), 0, 0, withscores=True)
-            (seconds, micros), dependents, *oldest = pipe.execute()
+            (seconds, micros), dependents, *oldest = self._base.sound(pipe, "pending_dependents", *names)
         now = float(seconds) + float(micros) / 1e6
         holders, deadlines, retries, unowned, ready = (bool(one) and float(one[0][1]) <= now for one in oldest)
         return Due(bool(dependents), holders, deadlines, retries or unowned, ready)
@@ -112,7 +113,10 @@ class Maintenance(Part):
             return []
         now = self._base.now()
         ended = []
-        for record in self._queries.find(ids):
+        records = self._queries.find(ids)
+        for job_id in set(ids) - {record.id for record in records}:
+            self.set_aside(job_id)
+        for record in records:
             if record.spec is None:
                 self._look_later(record.id, now + 1)
                 continue
@@ -136,6 +140,13 @@ class Maintenance(Part):
         dumped = dump_attempts([attempt])[1:-1]
         named = {"attempt": dumped, "why": attempt.reason, "ttl": self._base.ttl}
         return bool(self._base.run_for(job_id, "maintenance/end_overdue", **named))
+
+    def set_aside(self, job_id: str) -> None:
+        """Have nobody look for an hour at a job whose record cannot be read."""
+        at = self._base.now() + SET_ASIDE
+        with redis_errors(f"job {job_id}"):
+            for name in ("unowned", "ready", "deadlines"):
+                self._client.zadd(self._key(name), {job_id: at}, xx=True)
 
     def _look_later(self, job_id: str, at: float) -> None:
         """Have a job that this version cannot read stand behind the others; a newer version reads it meanwhile."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
-from jaas_submit.ledger.base import Part
+from jaas_submit.errors import UnreadableRecord
+from jaas_submit.ledger.base import SET_ASIDE, Part
 from jaas_submit.ledger.encoding import dump_attempts, parse_row
 from jaas_submit.records import Attempt, JobRecord, Logs
 from jaas_submit.states import TERMINAL, TRANSITIONS, JobState
@@ -60,9 +61,17 @@ class Ownership(Part):
         Args:
             job_id: the job's id.
             holder: this worker process; its lease must be live (``Maintenance.renew_lease``).
+
+        Raises:
+            UnreadableRecord: what is there cannot be read. Nobody looks for it for an hour.
         """
         action, state, *row = self._base.run_for(job_id, "ownership/claim", holder=holder)
-        return Claim(ClaimAction(as_text(action)), as_text(state), parse_row(job_id, row[0]) if row else None)
+        try:
+            record = parse_row(job_id, row[0]) if row else None
+        except UnreadableRecord as error:
+            self.release(job_id, holder, SET_ASIDE)
+            raise self._base.cannot_read(f"job {job_id}", error) from None
+        return Claim(ClaimAction(as_text(action)), as_text(state), record)
 
     def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: str | float) -> bool:
         """Move a job that this worker holds to another state (or update fields within its state).
@@ -233,7 +242,8 @@ class Ownership(Part):
             pipe = self._client.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hget(self._key("job", job_id), "cancel")
-            return {i: as_text(why) for i, why in zip(job_ids, pipe.execute(), strict=True) if why}
+            found = zip(job_ids, answers(pipe), strict=True)
+            return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
 
     def forward_exit(self, job_id: str, what: str) -> bool:
         """Tell the worker that holds a job how its container ended.

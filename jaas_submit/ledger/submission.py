@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import cancelled
@@ -160,7 +160,7 @@ class Submission(Part):
             pipe = self._client.pipeline(transaction=False)
             for job_id in job_ids:
                 self._base.add_to(pipe, "submission/cancel", id=job_id, why=why, attempt=attempt, ttl=self._base.ttl)
-            pipe.execute()
+            answers(pipe)
 
 
 def _arguments(job: NewJob) -> dict[str, object]:

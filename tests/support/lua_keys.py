@@ -22,7 +22,7 @@ __all__ = ["READS", "SCRIPTS", "WRITES", "Touched", "head_of", "scripts", "touch
 SCRIPTS: Final = Path(jaas_submit.ledger.__file__).parent / "scripts"
 
 READS: Final = frozenset(
-    [
+    (
         "EXISTS",
         "GET",
         "HEXISTS",
@@ -32,10 +32,10 @@ READS: Final = frozenset(
         "LLEN",
         "SCARD",
         "SRANDMEMBER",
-        "ZRANGE",
+        "TYPE",
         "ZRANGEBYSCORE",
         "ZSCORE",
-    ]
+    )
 )
 WRITES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("HSET", "HSETNX", "HDEL", "HINCRBY"), "hash"),
@@ -50,10 +50,14 @@ WRITES: Final[Mapping[str, str]] = {
 _KEYS: Final = """
     P:job:ID P:log:ID:ATTEMPT P:batch:ID P:batch:ID:waiting P:batch:ID:ended P:batches P:cancelling P:speculating
     P:pending_dependents P:after:ID P:jobs P:state:STATE P:held:HOLDER P:stop:HOLDER P:due P:deadlines P:key:KEY
-    P:holders P:unowned P:ready P:newest_received P:info:HOLDER P:seen:HOLDER P:lock:NAME
+    P:holders P:unowned P:ready P:newest_received P:last_claim
+    P:info:HOLDER P:seen:HOLDER P:lock:NAME
     P:changes:ID P:changes:batch:ID P:cancels P:available P:exits:HOLDER QUEUE
 """
 """The keys and channels as the heads of the scripts and docs/ledger.md write them."""
+
+_READERS: Final = ("read_fields", "members_until")
+"""Shared functions that read the key that they are given."""
 
 _CALL: Final = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, (.*))?")
 
@@ -100,6 +104,8 @@ def touched_by(name: str) -> Touched:
     functions: dict[str, str] = {}
     for part in SHARED:
         functions |= _functions(_code(f"shared/{part}"))[0]
+    for reader in _READERS:
+        del functions[reader]
     own, body = _functions(_code(name))
     functions |= own
     touched, todo = Touched(), [body]
@@ -132,6 +138,9 @@ def _functions(text: str) -> tuple[dict[str, str], str]:
 
 def _touched(text: str) -> Touched:
     touched = Touched()
+    for match in re.finditer(rf"\b(?:{'|'.join(_READERS)})\((.*)", text):
+        touched.reads.add(_key(next(_split(match[1])), text))
+    touched.fields |= set(re.findall(r"\badd_to_batch\(.+?, '(\w+)',", text))
     for match in _CALL.finditer(text):
         command, arguments = match[1], list(_split(match[2] or ""))
         if command == "TIME":

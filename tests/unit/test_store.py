@@ -92,6 +92,34 @@ def test_only_references_into_the_own_store_are_followed(store: Store, tmp_path:
         assert client.fetch(good) == good
 
 
+@pytest.mark.parametrize("job_id", ["", ".", "..", "../..", "/", "a/b", "{outside}", "\ud800"])
+def test_what_is_no_job_s_id_removes_nothing(store: Store, tmp_path: Path, job_id: str) -> None:
+    """The index of jobs may hold anything that somebody has written there."""
+    (tmp_path / "outside").mkdir()
+    store.write("j", "x", [b"1"])
+    job_id = job_id.format(outside=tmp_path / "outside")
+    assert store.remove([job_id, "j"]) == 1
+    assert (tmp_path / "outside").exists()
+    assert (tmp_path / "store/p").exists()
+    with pytest.raises(SpecError, match="is no job id"):
+        store.write(job_id, "x", [b"1"])
+
+
+def deep() -> Any:
+    value: Any = 1
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [[float("nan")], ["\ud800"], [10**5000], [{1, 2}], deep()], ids=["NaN", "surrogate", "huge", "set", "deep"]
+)
+def test_a_value_that_is_no_json_is_refused(store: Store, value: Any) -> None:
+    with pytest.raises(SpecError, match="input: cannot be written as JSON"):
+        store.keep("j", "input.json", value)
+
+
 def test_a_store_that_does_not_answer_is_a_temporary_error(store: Store) -> None:
     with mock.patch.object(store._fs, "open", side_effect=OSError("no route to host")), pytest.raises(StoreUnavailable):
         store.write("j", "x", [b"1"])

@@ -15,8 +15,8 @@
 
 local id, copy_of = args.id, args.copy_of
 if redis.call('EXISTS', job_key(id)) == 1 then return 0 end
-local r = redis.call('HMGET', job_key(copy_of), 'state', 'batch', 'index', 'queue', 'copied_by', 'copy_of', 'cancel',
-  'image', 'traceparent')
+local r = read_fields(job_key(copy_of), 'state', 'batch', 'index', 'queue', 'copied_by', 'copy_of', 'cancel', 'image',
+  'traceparent')
 local batch = r[2]
 if r[1] ~= 'RUNNING' or not batch or r[5] or r[6] or (r[7] and r[7] ~= '') then return 0 end
 if redis.call('HEXISTS', batch_key(batch), 'done') == 1 or free_slots(batch) <= 0 then return 0 end

@@ -11,20 +11,20 @@
 --   empty   true: no message waits in the queue
 -- Answer: the ids.
 -- Reads: P:job:ID P:newest_received P:state:STATE
--- Writes: P:job:ID P:state:STATE
+-- Writes: P:job:ID P:state:STATE P:unowned
 -- Publishes: nothing
 
-local newest = tonumber(redis.call('HGET', P .. ':newest_received', args.queue) or '0')
-local oldest = redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - args.margin, 'LIMIT', 0, 5000)
+local newest = to_number(read_fields(P .. ':newest_received', args.queue)[1])
+local oldest = members_until(P .. ':state:QUEUED', now - args.margin, 'LIMIT', 0, 5000)
 local found = {}
 for _, id in ipairs(oldest) do
   if #found >= args.most then break end
-  local r = redis.call('HMGET', job_key(id), 'queue', 'created_at', 'republished_at')
-  local queue, created, republished = r[1], r[2], tonumber(r[3] or '0')
+  local r = read_fields(job_key(id), 'queue', 'created_at', 'republished_at')
+  local queue, created, republished = r[1], to_number(r[2]), to_number(r[3])
   if not queue then
-    redis.call('ZREM', P .. ':state:QUEUED', id)
+    if not is_no_record(id) then redis.call('ZREM', P .. ':state:QUEUED', id) end
   elseif queue == args.queue and republished <= now - args.pause
-    and (args.empty or tonumber(created) < newest - args.margin) then
+    and (args.empty or created < newest - args.margin) then
     redis.call('HSET', job_key(id), 'republished_at', stamp)
     found[#found + 1] = id
   end

@@ -5,12 +5,12 @@
 --   most  how many at most
 -- Answer: the ids.
 -- Reads: P:deadlines P:job:ID
--- Writes: P:deadlines
+-- Writes: P:deadlines P:unowned
 -- Publishes: nothing
 
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':deadlines', '-inf', now, 'LIMIT', 0, args.most)) do
-  if redis.call('EXISTS', job_key(id)) == 1 then
+for _, id in ipairs(members_until(P .. ':deadlines', now, 'LIMIT', 0, args.most)) do
+  if not is_no_record(id) and redis.call('EXISTS', job_key(id)) == 1 then
     found[#found + 1] = id
   else
     redis.call('ZREM', P .. ':deadlines', id)

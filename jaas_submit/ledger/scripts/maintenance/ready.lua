@@ -5,12 +5,12 @@
 --   pause  seconds until the same job is returned again
 -- Answer: the ids.
 -- Reads: P:job:ID P:ready
--- Writes: P:ready
+-- Writes: P:ready P:unowned
 -- Publishes: nothing
 
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':ready', '-inf', now, 'LIMIT', 0, args.most)) do
-  if redis.call('HGET', job_key(id), 'state') == 'QUEUED' then
+for _, id in ipairs(members_until(P .. ':ready', now, 'LIMIT', 0, args.most)) do
+  if not is_no_record(id) and read_fields(job_key(id), 'state')[1] == 'QUEUED' then
     redis.call('ZADD', P .. ':ready', now + args.pause, id)
     found[#found + 1] = id
   else

@@ -8,10 +8,11 @@
 -- Publishes: nothing
 
 local taken = {}
-for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. ':holders', '-inf', now)) do
-  local ids = redis.call('SRANDMEMBER', P .. ':held:' .. holder, args.most - #taken)
+for _, holder in ipairs(members_until(P .. ':holders', now)) do
+  local ids = redis.pcall('SRANDMEMBER', P .. ':held:' .. holder, args.most - #taken)
+  if ids.err then redis.call('UNLINK', P .. ':held:' .. holder) end
   for _, id in ipairs(ids) do
-    if redis.call('HGET', job_key(id), 'holder') == holder then
+    if not is_no_record(id) and redis.call('HGET', job_key(id), 'holder') == holder then
       redis.call('HSET', job_key(id), 'holder', '')
       redis.call('ZADD', P .. ':unowned', now, id)
       taken[#taken + 1] = id

@@ -7,6 +7,6 @@
 --   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
-if redis.call('EXISTS', P .. ':pending_dependents') == 0 then return 0 end
 release_dependents({})
-return redis.call('EXISTS', P .. ':pending_dependents')
+local left = redis.pcall('LLEN', P .. ':pending_dependents')
+return type(left) == 'number' and left > 0 and 1 or 0

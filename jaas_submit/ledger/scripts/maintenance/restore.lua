@@ -22,8 +22,8 @@ local id, batch, copy_of = args.id, args.batch, args.copy_of
 
 local function restore_copy(was)
   redis.call('HSET', job_key(id), 'copy_of', copy_of)
-  if not was then redis.call('HINCRBY', batch_key(batch), 'copies', 1) end
-  local state = redis.call('HGET', job_key(copy_of), 'state')
+  if not was then add_to_batch(batch, 'copies', 1) end
+  local state = read_fields(job_key(copy_of), 'state')[1]
   if state and ENDED[state] then
     redis.call('HSET', job_key(id), 'cancel', 'job ' .. copy_of .. ', which it is a copy of, is ' .. state)
   elseif state then
@@ -32,10 +32,10 @@ local function restore_copy(was)
 end
 
 local function restore_member(was)
-  if not was then redis.call('HINCRBY', batch_key(batch), 'size', 1) end
-  local span = tonumber(redis.call('HGET', batch_key(batch), 'span') or '0')
+  if not was then add_to_batch(batch, 'size', 1) end
+  local span = to_number(redis.call('HGET', batch_key(batch), 'span'))
   if args.index + 1 > span then redis.call('HSET', batch_key(batch), 'span', args.index + 1) end
-  if redis.call('HGET', job_key(args.copy), 'copy_of') == id then
+  if read_fields(job_key(args.copy), 'copy_of')[1] == id then
     redis.call('HSET', job_key(id), 'copied_by', args.copy)
   end
   local cancelled = redis.call('HGET', batch_key(batch), 'cancelled')
@@ -50,11 +50,11 @@ end
 redis.call('HSET', job_key(id), 'spec', ARGV[2], 'queue', args.queue, 'task_id', id, 'message', '', 'holder', '',
   'attempt', args.attempt, 'attempts', '[]', 'created_at', stamp, 'restored', 1)
 -- One whose end its batch knows is not counted twice.
-if batch and not (was and ENDED[was]) and redis.call('HEXISTS', batch_key(batch), 'done') == 0 then
+if batch and not (was and ENDED[was]) and redis.pcall('HEXISTS', batch_key(batch), 'done') == 0 then
   redis.call('HSETNX', batch_key(batch), 'created_at', stamp)
   redis.call('ZADD', P .. ':batches', 'NX', stamp, batch)
   redis.call('HSET', job_key(id), 'batch', batch, 'index', args.index, 'active', 1)
-  if not was or was == 'WAITING' then redis.call('HINCRBY', batch_key(batch), 'active', 1) end
+  if not was or was == 'WAITING' then add_to_batch(batch, 'active', 1) end
   if copy_of then restore_copy(was) else restore_member(was) end
 end
 redis.call('ZADD', P .. ':jobs', stamp, id)

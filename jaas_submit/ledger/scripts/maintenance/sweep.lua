@@ -11,11 +11,12 @@
 
 local gone = 0
 local limit = math.floor(now) - args.ttl
-for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. ':batches', '-inf', limit, 'LIMIT', 0, args.most)) do
-  local b = redis.call('HMGET', batch_key(batch), 'created_at', 'ended_at', 'size')
-  -- One that was never completed (its producer died) goes too, when none of its jobs is open.
-  local idle = not b[2] and redis.call('LLEN', batch_key(batch) .. ':ended') >= tonumber(b[3] or '0')
-  if not b[1] or idle or (b[2] and tonumber(b[2]) <= limit) then
+for _, batch in ipairs(members_until(P .. ':batches', limit, 'LIMIT', 0, args.most)) do
+  local b = read_fields(batch_key(batch), 'created_at', 'ended_at', 'size')
+  -- One that was never completed (its producer died) goes too, when none of its jobs is open; and what is no batch.
+  local ended = redis.pcall('LLEN', batch_key(batch) .. ':ended')
+  local idle = not b[2] and (type(ended) == 'table' or ended >= to_number(b[3]))
+  if not b[1] or idle or (b[2] and to_number(b[2]) <= limit) then
     redis.call('UNLINK', batch_key(batch))
     redis.call('UNLINK', batch_key(batch) .. ':waiting')
     redis.call('UNLINK', batch_key(batch) .. ':ended')
@@ -40,7 +41,7 @@ local function forget_expired(ids)
 end
 
 -- Those that ended first expire first: old jobs that have not ended do not stand before them.
-for state in pairs(ENDED) do forget_expired(redis.call('ZRANGE', P .. ':state:' .. state, 0, args.most - 1)) end
+for state in pairs(ENDED) do forget_expired(members_until(P .. ':state:' .. state, '+inf', 'LIMIT', 0, args.most)) end
 -- A record may be gone in any state: Redis came back older than it was.
-forget_expired(redis.call('ZRANGE', P .. ':jobs', 0, args.most - 1))
+forget_expired(members_until(P .. ':jobs', '+inf', 'LIMIT', 0, args.most))
 return gone

@@ -6,15 +6,18 @@
 -- Answer: {action, state of the record before the claim, the record where the holder has the job now}.
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:due P:holders P:job:ID P:log:ID:ATTEMPT P:newest_received
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:held:HOLDER P:holders P:job:ID
---   P:log:ID:ATTEMPT P:newest_received P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+--   P:last_claim P:log:ID:ATTEMPT P:newest_received P:pending_dependents P:ready P:speculating P:state:STATE
+--   P:stop:HOLDER P:unowned
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local id, holder = args.id, args.holder
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
 local state, owner = r[1], r[2]
 if not state then return {'unknown', ''} end
-local newest = tonumber(redis.call('HGET', P .. ':newest_received', r[3]) or '0')
-if tonumber(r[4]) > newest then redis.call('HSET', P .. ':newest_received', r[3], r[4]) end
+local queue, created = r[3], to_number(r[4])
+local newest = to_number(read_fields(P .. ':newest_received', queue or '')[1])
+if created > newest and created <= now + 60 then redis.pcall('HSET', P .. ':newest_received', queue, r[4]) end
+if queue then redis.pcall('HSET', P .. ':last_claim', queue, stamp) end
 if r[5] == '1' then return {'done', state} end
 if not ENDED[state] and not OPEN[state] then return {'newer', state} end
 if state == 'BACKOFF' then

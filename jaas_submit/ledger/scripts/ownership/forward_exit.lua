@@ -9,6 +9,6 @@
 -- Writes: nothing
 -- Publishes: P:exits:HOLDER
 
-local holder = redis.call('HGET', job_key(args.id), 'holder')
+local holder = read_fields(job_key(args.id), 'holder')[1]
 if not holder or holder == '' then return 0 end
 return redis.call('PUBLISH', P .. ':exits:' .. holder, ARGV[2])

@@ -10,7 +10,10 @@
 -- Publishes: P:available
 
 local id = args.id
-if redis.call('HGET', job_key(id), 'holder') ~= args.holder then return 0 end
+if read_fields(job_key(id), 'holder')[1] ~= args.holder then
+  redis.call('SREM', P .. ':held:' .. args.holder, id)
+  return 0
+end
 clear_holder(id, args.holder)
 redis.call('ZADD', P .. ':unowned', now + args.pause, id)
 if args.pause == 0 then redis.call('PUBLISH', P .. ':available', id) end

@@ -6,12 +6,12 @@ local function adopt_attempt_result(id, copy, from)
   local r = redis.call('HMGET', job_key(id), 'holder', 'attempts', 'attempt', 'service', 'node')
   local c = redis.call('HMGET', job_key(copy), 'attempts', 'output', 'node', 'started_at')
   local why = 'its copy ' .. copy .. ' succeeded first'
-  local attempts, number = cjson.decode(r[2]), tonumber(r[3])
+  local attempts, number = decode_list(r[2]), to_number(r[3])
   if from ~= 'BACKOFF' then
     attempts[#attempts + 1] = {number = number, state = 'CANCELLED', cause = 'cancelled', reason = why,
       service = r[4] or nil, node = r[5] and r[5] ~= '' and r[5] or nil, decision = why}
   end
-  local theirs = cjson.decode(c[1])
+  local theirs = decode_list(c[1])
   local last = theirs[#theirs]
   redis.call('COPY', P .. ':log:' .. copy .. ':' .. last.number, P .. ':log:' .. id .. ':' .. (number + 1), 'REPLACE')
   last.number, last.decision = number + 1, why
@@ -35,7 +35,7 @@ end
 
 -- Returns the end of the job that an ended copy is a copy of, if it has come to its end with it.
 local function copy_ended(copy, id, state)
-  local r = redis.call('HMGET', job_key(id), 'state', 'waits_for_copy', 'detail')
+  local r = read_fields(job_key(id), 'state', 'waits_for_copy', 'detail')
   if not r[1] or ENDED[r[1]] then return nil end
   if state == 'SUCCEEDED' then
     adopt_attempt_result(id, copy, r[1])
@@ -53,7 +53,7 @@ end
 
 -- A job has ended: its copy is not needed any more. Returns whether that has ended by this.
 local function cancel_attempt(copy, id, state)
-  local r = redis.call('HMGET', job_key(copy), 'state', 'cancel')
+  local r = read_fields(job_key(copy), 'state', 'cancel')
   if not r[1] or ENDED[r[1]] then return false end
   local why = 'job ' .. id .. ', which it is a copy of, is ' .. state
   if not r[2] or r[2] == '' then redis.call('HSET', job_key(copy), 'cancel', why) end

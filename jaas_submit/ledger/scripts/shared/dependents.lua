@@ -12,13 +12,13 @@ local function job_ended(todo, one, state, why, root)
   local r = redis.call('HMGET', job_key(one), 'batch', 'copy_of', 'copied_by')
   local batch = r[1]
   if r[2] then
-    redis.call('HINCRBY', batch_key(batch), 'copies', -1)
+    add_to_batch(batch, 'copies', -1)
     give_slot_back(one, batch)
     local ended = copy_ended(one, r[2], state)
     if ended then job_ended(todo, r[2], ended, 'job ' .. r[2] .. ' is ' .. ended) end
   elseif batch then
-    redis.call('ZREM', batch_key(batch) .. ':waiting', one)
-    redis.call('RPUSH', batch_key(batch) .. ':ended', one)
+    redis.pcall('ZREM', batch_key(batch) .. ':waiting', one)
+    redis.pcall('RPUSH', batch_key(batch) .. ':ended', one)
     redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
     give_slot_back(one, batch)
     local ended, reason = end_batch(batch)
@@ -34,7 +34,8 @@ end
 
 -- One more of a job's dependencies is met: it is queued with the last of them, if its batch has room.
 local function dependency_ended(id)
-  if redis.call('HINCRBY', job_key(id), 'needs', -1) > 0 then return end
+  local needs = redis.pcall('HINCRBY', job_key(id), 'needs', -1)
+  if type(needs) ~= 'number' or needs > 0 then return end
   local batch = redis.call('HGET', job_key(id), 'batch')
   if not batch or take_slot(id, batch) then queue_waiting(id) end
 end
@@ -45,17 +46,19 @@ local function release_dependents(todo)
   local left = 250
   while left > 0 do
     if #todo == 0 then
-      local kept = redis.call('RPOP', P .. ':pending_dependents')
-      if not kept then return end
-      todo[1] = cjson.decode(kept)
+      local kept = redis.pcall('RPOP', P .. ':pending_dependents')
+      if type(kept) ~= 'string' then return end
+      todo[1] = decode_list(kept)
     end
     local one, state, why, root = unpack(todo[#todo])
-    local entries = redis.call('SPOP', P .. ':after:' .. one, left)
+    local fine = type(one) == 'string' and type(state) == 'string' and type(why) == 'string'
+    if type(root) ~= 'string' then root = nil end
+    local entries = fine and redis.pcall('SPOP', P .. ':after:' .. one, left) or {}
     if #entries < left then todo[#todo] = nil end
-    left = left - #entries
+    left = left - 1 - #entries
     for _, entry in ipairs(entries) do
       local other, on = string.match(entry, '^(.*)|(%a+)$')
-      if redis.call('HGET', job_key(other), 'state') == 'WAITING' then
+      if other and not is_no_record(other) and read_fields(job_key(other), 'state')[1] == 'WAITING' then
         if dependency_met(on, state) then
           dependency_ended(other)
         else

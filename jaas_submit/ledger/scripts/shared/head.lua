@@ -26,6 +26,35 @@ local function contains(list, value)
   return false
 end
 
+-- What looks at many must come to its end whatever it meets: a key that holds another kind of value, or a field that is
+-- no number, is as good as missing.
+local function to_number(text) return tonumber(text or '0') or 0 end
+
+-- Returns the fields of a hash, as HMGET does.
+local function read_fields(key, ...)
+  local r = redis.pcall('HMGET', key, ...)
+  return r.err and {} or r
+end
+
+-- Returns the members of a sorted set up to a score.
+local function members_until(key, ...)
+  local r = redis.pcall('ZRANGEBYSCORE', key, '-inf', ...)
+  return r.err and {} or r
+end
+
+local function decode_list(text)
+  local ok, found = pcall(cjson.decode, text or '')
+  return ok and type(found) == 'table' and found or {}
+end
+
+-- Returns whether something stands there that is no record. It is then among the unowned jobs, where it is named.
+local function is_no_record(id)
+  local kind = redis.call('TYPE', job_key(id)).ok
+  if kind == 'hash' or kind == 'none' then return false end
+  redis.call('ZADD', P .. ':unowned', 'NX', stamp, id)
+  return true
+end
+
 -- Tells those who follow a job what has changed.
 local function publish_change(id, state, detail)
   redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = state, detail = detail or ''}))

@@ -1,5 +1,8 @@
 -- One job: its state, its holder, and who has to look at it.
 
+-- Changes one of the counts of a batch.
+local function add_to_batch(batch, field, by) redis.pcall('HINCRBY', batch_key(batch), field, by) end
+
 -- Writes a job's new state into record and indexes, and publishes it. What an end sets off is up to the caller.
 local function set_state(id, from, to, detail)
   if from then redis.call('ZREM', P .. ':state:' .. from, id) end
@@ -9,8 +12,8 @@ local function set_state(id, from, to, detail)
   publish_change(id, to, detail)
   local r = redis.call('HMGET', job_key(id), 'batch', 'copy_of')
   if r[1] and not r[2] then  -- a copy is none of the batch's own jobs
-    if from then redis.call('HINCRBY', batch_key(r[1]), 'n:' .. from, -1) end
-    redis.call('HINCRBY', batch_key(r[1]), 'n:' .. to, 1)
+    if from then add_to_batch(r[1], 'n:' .. from, -1) end
+    add_to_batch(r[1], 'n:' .. to, 1)
   end
 end
 

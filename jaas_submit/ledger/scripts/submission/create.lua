@@ -31,11 +31,11 @@ local function find_dependencies(after)
     local on = dependency[1]
     local state
     if string.sub(on, 1, 6) == 'batch:' then
-      local b = redis.call('HMGET', batch_key(string.sub(on, 7)), 'created_at', 'state')
+      local b = read_fields(batch_key(string.sub(on, 7)), 'created_at', 'state')
       if not b[1] then return nil, on end
       state = b[2]
     else
-      local r = redis.call('HMGET', job_key(on), 'state', 'reported')
+      local r = read_fields(job_key(on), 'state', 'reported')
       state = r[1]
       if not state then return nil, on end
       if not ENDED[state] and r[2] ~= '1' then state = nil end
@@ -43,11 +43,6 @@ local function find_dependencies(after)
     found[#found + 1] = {on, dependency[2], state}
   end
   return found
-end
-
-local function add_to_batch(id, job)
-  redis.call('HSET', job_key(id), 'batch', job.batch, 'index', job.index)
-  redis.call('HINCRBY', batch_key(job.batch), 'size', 1)
 end
 
 -- Returns how many ends a job has to wait for, and why it is to be skipped, if it is.
@@ -84,14 +79,14 @@ end
 local function create(job, spec, message, wakeup)
   local id = job.id
   local record = job_key(id)
-  if redis.call('EXISTS', record) == 1 then return {0, id, redis.call('HGET', record, 'state')} end
+  if redis.call('EXISTS', record) == 1 then return {0, id, read_fields(record, 'state')[1] or ''} end
   if job.key then
-    local first = redis.call('GET', P .. ':key:' .. job.key)
+    local first = redis.pcall('GET', P .. ':key:' .. job.key)
     -- A key holds for as long as was said, also when its job's record has expired.
-    if first then return {0, first, redis.call('HGET', job_key(first), 'state') or ''} end
+    if type(first) == 'string' then return {0, first, read_fields(job_key(first), 'state')[1] or ''} end
   end
   if job.batch then
-    local b = redis.call('HMGET', batch_key(job.batch), 'created_at', 'cancelled', 'total')
+    local b = read_fields(batch_key(job.batch), 'created_at', 'cancelled', 'total')
     if not b[1] then return {2, 'batch:' .. job.batch} end
     if b[2] or b[3] then return {3} end
   end
@@ -101,7 +96,7 @@ local function create(job, spec, message, wakeup)
   for field, value in pairs(job.fields or {}) do
     redis.call('HSET', record, field, value)
     if field == 'replay_of' and redis.call('EXISTS', job_key(value)) == 1 then
-      redis.call('HSET', job_key(value), 'replayed_by', id)
+      redis.pcall('HSET', job_key(value), 'replayed_by', id)
     end
   end
   -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
@@ -109,7 +104,10 @@ local function create(job, spec, message, wakeup)
   if job.task_id then redis.call('HSET', record, 'task_id', job.task_id) end
   if message ~= '' then redis.call('HSET', record, 'message', message) end
   redis.call('ZADD', P .. ':jobs', stamp, id)
-  if job.batch then add_to_batch(id, job) end
+  if job.batch then
+    redis.call('HSET', record, 'batch', job.batch, 'index', job.index)
+    add_to_batch(job.batch, 'size', 1)
+  end
   local state = first_state(id, job, found)
   move(id, nil, state)
   -- The record is the job: where Redis refuses the message (a user who may not write there), workers miss it.

@@ -1,0 +1,92 @@
+"""The ledger, as `jaas doctor` looks at it: whether it can be read, and whether jobs are taken."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import redis
+
+from jaas_submit.connection.connection import as_text, redis_errors, wrong_type
+from jaas_submit.ledger.base import Base, Part
+from jaas_submit.ledger.batches import Batches
+from jaas_submit.ledger.queries import Queries
+from jaas_submit.states import TERMINAL, JobState
+
+__all__ = ["Health"]
+
+_KINDS: Final = {
+    **dict.fromkeys(("jobs", "batches", "due", "deadlines", "holders", "unowned", "ready"), "zset"),
+    **{f"state:{state}": "zset" for state in JobState},
+    **dict.fromkeys(("newest_received", "last_claim"), "hash"),
+    **dict.fromkeys(("cancelling", "speculating"), "set"),
+    "pending_dependents": "list",
+    **dict.fromkeys(("cluster", "identity"), "string"),
+}
+"""What the ledger's own keys hold, apart from those of jobs, batches and workers."""
+
+_YOUNGEST: Final = 1000
+_OLDEST: Final = 500
+_PAGE: Final = 500
+
+
+class Health(Part):
+    """What there is to know of the ledger itself.
+
+    Args:
+        base: of the ledger that it is a part of.
+        queries: of the same ledger.
+        batches: of the same ledger.
+    """
+
+    def __init__(self, base: Base, queries: Queries, batches: Batches) -> None:
+        super().__init__(base)
+        self._queries = queries
+        self._batches = batches
+
+    def last_claim(self, queue: str) -> float:
+        """Return when a worker claimed a job of a queue last, in seconds since the epoch; 0 where none ever did."""
+        with redis_errors("claims"):
+            try:
+                found = self._client.hget(self._key("last_claim"), queue)
+            except redis.ResponseError as error:
+                wrong_type(error)
+                found = None
+        try:
+            return float(as_text(found)) if found else 0.0
+        except ValueError:
+            return 0.0
+
+    def misplaced(self) -> dict[str, str]:
+        """Return the ledger's own keys that hold another kind of value than they should: key and what it holds."""
+        with redis_errors("keys"):
+            pipe = self._client.pipeline(transaction=False)
+            for name in _KINDS:
+                pipe.type(self._key(name))
+            found = zip(_KINDS.items(), map(as_text, pipe.execute()), strict=True)
+        return {self._key(name): kind for (name, wanted), kind in found if kind not in {wanted, "none"}}
+
+    def look_through(self) -> int:
+        """Read the youngest 1,000 records and in each open state the oldest 500, batches, workers and nodes.
+
+        ``unreadable`` then says what cannot be read.
+
+        Returns:
+            How many records of jobs were looked at.
+        """
+        names = ["jobs", *(f"state:{state}" for state in JobState if state not in TERMINAL)]
+        ids: dict[str, None] = {}
+        misplaced = self.misplaced()
+        for name in names:
+            if (key := self._key(name)) not in misplaced:
+                most = _YOUNGEST if name == "jobs" else _OLDEST
+                with redis_errors("jobs"):
+                    found = self._client.zrange(key, 0, most - 1, desc=name == "jobs")
+                ids.update((as_text(job_id), None) for job_id in found)
+        wanted = list(ids)
+        for start in range(0, len(wanted), _PAGE):
+            self._queries.find(wanted[start : start + _PAGE])
+        if self._key("batches") not in misplaced:
+            self._batches.recent()
+        self._queries.workers()
+        self._queries.cluster()
+        return len(wanted)
