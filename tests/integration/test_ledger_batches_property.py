@@ -69,7 +69,9 @@ class Machine(RuleBasedStateMachine):
     def submit(self, data: st.DataObject, on: str) -> None:
         takes = [batch for batch in self.batches if not batch.closed]
         batch = data.draw(st.sampled_from([None, *takes]), "batch")
-        known = [*self.after, *(f"batch:{one.id}" for one in self.batches if one is not batch)]
+        known = [*self.after, *(f"batch:{one.id}" for one in self.batches)]
+        if batch is not None:  # else it and its batch could wait for each other for ever
+            known = [one for one in known if not self.waits_for(one, f"batch:{batch.id}")]
         after = (
             tuple((one, on) for one in data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True)))
             if known
@@ -84,6 +86,11 @@ class Machine(RuleBasedStateMachine):
         made, again = self.mine.submission.create_many([job])[0], self.mine.submission.create_many([job])[0]
         assert (made.new, again.new, made.state) == (True, False, again.state)
         self.after[job.job_id] = after
+
+    def waits_for(self, one: str, target: str) -> bool:
+        """Return whether a job or batch ends only after another one, or is that."""
+        jobs = next((batch.jobs for batch in self.batches if one == f"batch:{batch.id}"), [one])
+        return one == target or any(self.waits_for(on, target) for job in jobs for on, _ in self.after.get(job, ()))
 
     @precondition(lambda self: self.mine.queries.ids(QUEUED, 1))
     @rule(data=st.data(), state=st.sampled_from([SUCCEEDED, SUCCEEDED, FAILED, CANCELLED]))
