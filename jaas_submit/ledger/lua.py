@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -9,10 +10,10 @@ from typing import Final
 
 from jaas_submit.states import TERMINAL, JobState
 
-__all__ = ["SHARED", "source", "states"]
+__all__ = ["SHARED", "needed_by", "source", "states"]
 
 SHARED: Final = ("head", "jobs", "batches", "copies", "dependents")
-"""The files in ``scripts/shared`` that every script begins with, in this order."""
+"""The files in ``scripts/shared``, in the order in which they build on each other."""
 
 
 def states() -> str:
@@ -27,12 +28,23 @@ def states() -> str:
 
 @cache
 def source(name: str) -> str:
-    """Return the whole text of a script.
+    """Return the whole text of a script: the states, what it shares with others, and its own.
 
     Args:
         name: its path in ``scripts``, without ``.lua``: ``ownership/claim``.
     """
-    return states() + "".join(_read(part) for part in [*(f"shared/{part}" for part in SHARED), name])
+    return states() + "".join(_read(part) for part in [*needed_by(name), name])
+
+
+def needed_by(name: str) -> list[str]:
+    """Return the shared files that a script begins with: the one that its head says it needs, and those before it.
+
+    Redis runs all of that at each call, so that no script takes more than it needs.
+    """
+    needs = re.search(r"^-- Needs: shared/(\w+)$", _read(name), re.MULTILINE)
+    if needs is None:
+        raise ValueError(f"{name}.lua does not say what it needs")
+    return [f"shared/{part}" for part in SHARED[: SHARED.index(needs[1]) + 1]]
 
 
 @cache

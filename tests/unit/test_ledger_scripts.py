@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaas_submit.ledger.lua import SHARED, source, states
+from jaas_submit.ledger.lua import SHARED, needed_by, source, states
 from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
 from tests.support.lua_keys import READS, SCRIPTS, WRITES, head_of, scripts, touched_by
 from tests.unit.test_docs import DOCS, rows
@@ -90,6 +90,14 @@ def test_a_head_lists_the_keys(name: str) -> None:
     assert keys_of(name, "Reads") == touched.reads
     assert keys_of(name, "Writes") == touched.writes
     assert keys_of(name, "Publishes") == touched.publishes
+
+
+@pytest.mark.parametrize("name", scripts())
+def test_a_script_begins_with_what_it_needs_and_no_more(name: str) -> None:
+    defined = {part: re.findall(r"^local (?:function )?(\w+)", code(f"shared/{part}"), re.MULTILINE) for part in SHARED}
+    own = code(name)
+    used = [part for part, names in defined.items() if any(re.search(rf"\b{one}\b", own) for one in names)]
+    assert needed_by(name)[-1] == f"shared/{used[-1]}"
 
 
 def test_every_script_is_run_and_no_other() -> None:

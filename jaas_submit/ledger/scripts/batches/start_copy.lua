@@ -8,10 +8,10 @@
 -- Texts:
 --   2  the copy's description
 -- Answer: 1 when it is new, 0 when the job has one already, has ended meanwhile, or its batch has no room.
--- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
--- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:log:ID:ATTEMPT
---   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
--- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+-- Needs: shared/batches
+-- Reads: P:batch:ID P:job:ID
+-- Writes: P:batch:ID P:deadlines P:job:ID P:jobs P:ready P:state:STATE
+-- Publishes: P:available P:changes:ID
 
 local id, copy_of = args.id, args.copy_of
 if redis.call('EXISTS', job_key(id)) == 1 then return 0 end
@@ -28,7 +28,7 @@ redis.call('HINCRBY', batch_key(batch), 'active', 1)
 redis.call('HINCRBY', batch_key(batch), 'copies', 1)
 if args.start_within then redis.call('ZADD', P .. ':deadlines', now + args.start_within, id) end
 redis.call('ZADD', P .. ':jobs', stamp, id)
-move(id, nil, 'QUEUED')
+set_state(id, nil, 'QUEUED')
 mark_ready(id)
 redis.call('HSET', job_key(copy_of), 'copied_by', id, 'detail', args.detail)
 publish_change(copy_of, r[1], args.detail)

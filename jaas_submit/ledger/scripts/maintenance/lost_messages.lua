@@ -10,6 +10,7 @@
 --   queue   the queue that their messages went to
 --   empty   true: no message waits in the queue
 -- Answer: the ids.
+-- Needs: shared/head
 -- Reads: P:job:ID P:newest_received P:state:STATE
 -- Writes: P:job:ID P:state:STATE P:unowned
 -- Publishes: nothing

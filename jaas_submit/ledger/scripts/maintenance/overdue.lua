@@ -4,6 +4,7 @@
 -- Arguments:
 --   most  how many at most
 -- Answer: the ids.
+-- Needs: shared/head
 -- Reads: P:deadlines P:job:ID
 -- Writes: P:deadlines P:unowned
 -- Publishes: nothing

@@ -4,6 +4,7 @@
 --   most   how many at most
 --   pause  seconds until the same job is returned again
 -- Answer: the ids.
+-- Needs: shared/head
 -- Reads: P:job:ID P:ready
 -- Writes: P:ready P:unowned
 -- Publishes: nothing

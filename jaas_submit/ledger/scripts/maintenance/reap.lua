@@ -3,6 +3,7 @@
 -- Arguments:
 --   most  how many jobs at most
 -- Answer: the ids of the jobs.
+-- Needs: shared/head
 -- Reads: P:held:HOLDER P:holders P:job:ID
 -- Writes: P:held:HOLDER P:job:ID P:unowned
 -- Publishes: nothing

@@ -13,10 +13,10 @@
 -- Texts:
 --   2  its description
 -- Answer: 1 when done, 0 when there is a record after all.
--- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT P:state:STATE
--- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:batches P:deadlines P:due P:job:ID P:jobs
---   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
--- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+-- Needs: shared/jobs
+-- Reads: P:batch:ID P:job:ID P:state:STATE
+-- Writes: P:batch:ID P:batches P:job:ID P:jobs P:ready P:state:STATE P:unowned
+-- Publishes: P:changes:ID
 
 local id, batch, copy_of = args.id, args.batch, args.copy_of
 
@@ -59,5 +59,5 @@ if batch and not (was and ENDED[was]) and redis.pcall('HEXISTS', batch_key(batch
 end
 redis.call('ZADD', P .. ':jobs', stamp, id)
 redis.call('ZADD', P .. ':unowned', stamp, id)
-move(id, was, 'PENDING', 'the record was lost and made again from the service')
+set_state(id, was, 'PENDING', 'the record was lost and made again from the service')
 return 1

@@ -4,6 +4,7 @@
 --   most  how many of the oldest to look at: of batches, of all jobs, and of those in each state that is an end
 --   ttl   seconds that a batch is kept after its end
 -- Answer: how many were removed.
+-- Needs: shared/head
 -- Reads: P:batch:ID P:batch:ID:ended P:batches P:job:ID P:jobs P:state:STATE
 -- Writes: P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:batches P:cancelling P:deadlines P:jobs P:ready
 --   P:speculating P:state:STATE P:unowned

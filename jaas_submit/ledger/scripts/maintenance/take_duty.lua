@@ -5,6 +5,7 @@
 --   holder  the worker process
 --   ttl     seconds until another may have it
 -- Answer: 1 when this worker process has the duty now.
+-- Needs: shared/head
 -- Reads: P:lock:NAME
 -- Writes: P:lock:NAME
 -- Publishes: nothing

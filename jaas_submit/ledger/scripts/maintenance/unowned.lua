@@ -8,6 +8,7 @@
 --   most   how many at most
 --   pause  seconds until the same job is returned again
 -- Answer: the ids.
+-- Needs: shared/head
 -- Reads: P:due P:job:ID P:unowned
 -- Writes: P:due P:ready P:unowned
 -- Publishes: nothing

@@ -15,10 +15,10 @@
 --   3  all attempts as JSON
 -- Answer: {1} when done, {2, why} when the job is to be cancelled instead, {3} when it has no copy that may succeed,
 --   {0} when the record is not as expected.
--- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
--- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:held:HOLDER P:job:ID
---   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
--- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+-- Needs: shared/jobs
+-- Reads: P:job:ID
+-- Writes: P:batch:ID P:due P:held:HOLDER P:job:ID P:log:ID:ATTEMPT P:ready P:state:STATE P:unowned
+-- Publishes: P:changes:ID
 
 local id = args.id
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'cancel', 'attempts', 'copied_by')
@@ -39,5 +39,5 @@ redis.call('HSET', job_key(id), 'attempts', ARGV[3], 'detail', args.detail)
 if args.late then redis.call('HSET', job_key(id), 'late', 1) end
 if ARGV[2] ~= '' then redis.call('SET', P .. ':log:' .. id .. ':' .. args.attempt, ARGV[2], 'EX', args.ttl) end
 clear_holder(id, args.holder)
-move(id, state, 'BACKOFF', args.detail)
+set_state(id, state, 'BACKOFF', args.detail)
 return {1}

@@ -4,11 +4,11 @@
 --   id
 --   holder  the worker process
 -- Answer: {action, state of the record before the claim, the record where the holder has the job now}.
--- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:due P:holders P:job:ID P:log:ID:ATTEMPT P:newest_received
--- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:held:HOLDER P:holders P:job:ID
---   P:last_claim P:log:ID:ATTEMPT P:newest_received P:pending_dependents P:ready P:speculating P:state:STATE
---   P:stop:HOLDER P:unowned
--- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+-- Needs: shared/jobs
+-- Reads: P:due P:holders P:job:ID P:newest_received
+-- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:last_claim P:newest_received P:ready
+--   P:state:STATE P:unowned
+-- Publishes: P:changes:ID
 
 local id, holder = args.id, args.holder
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
@@ -37,14 +37,14 @@ if state == 'QUEUED' then
   redis.call('HSET', job_key(id), 'attempt', 1)
   redis.call('HSETNX', job_key(id), 'attempts', '[]')
   redis.call('ZREM', P .. ':deadlines', id)
-  move(id, 'QUEUED', 'LAUNCHING')
+  set_state(id, 'QUEUED', 'LAUNCHING')
   return {'launch', state, redis.call('HGETALL', job_key(id))}
 end
 if state == 'BACKOFF' then
   redis.call('HINCRBY', job_key(id), 'attempt', 1)
   redis.call('HDEL', job_key(id), 'node', 'started_at', 'due_at')
   redis.call('ZREM', P .. ':due', id)
-  move(id, 'BACKOFF', 'LAUNCHING')
+  set_state(id, 'BACKOFF', 'LAUNCHING')
   return {'launch', state, redis.call('HGETALL', job_key(id))}
 end
 if state == 'WAITING' then

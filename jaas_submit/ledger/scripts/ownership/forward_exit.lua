@@ -5,6 +5,7 @@
 -- Texts:
 --   2  the message for the holder
 -- Answer: how many heard it; 0 when nobody holds the job.
+-- Needs: shared/head
 -- Reads: P:job:ID
 -- Writes: nothing
 -- Publishes: P:exits:HOLDER

@@ -6,6 +6,7 @@
 --   holder  the worker process; the record must name it
 --   ttl     seconds for which the record is kept from now on
 -- Answer: 1 when done, 0 when the record is not as expected.
+-- Needs: shared/jobs
 -- Reads: P:job:ID
 -- Writes: P:held:HOLDER P:job:ID P:unowned
 -- Publishes: P:changes:ID

@@ -15,6 +15,7 @@
 --   4  the job's output as JSON; empty without one
 -- Answer: {1, the record if it has ended} when done, {0, state, holder, attempts if the job has a copy, the record if
 --   it is in that state with that holder} when it is not as expected.
+-- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT
 --   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned

@@ -5,6 +5,7 @@
 --   holder  the worker process; the record must name it
 --   pause   seconds for which nobody looks for the job
 -- Answer: 1 when done, 0 when the record is not as expected.
+-- Needs: shared/jobs
 -- Reads: P:job:ID
 -- Writes: P:held:HOLDER P:job:ID P:unowned
 -- Publishes: P:available

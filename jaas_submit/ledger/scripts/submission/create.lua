@@ -19,6 +19,7 @@
 -- Answer: for each job {1, id, state} when its record is new, {0, id of the job that is there already by id or key, its
 --   state}, {2, what} when a job or batch that it is to come after is not known, {3} when its batch is cancelled or
 --   closed.
+-- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:key:KEY
 --   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned QUEUE
