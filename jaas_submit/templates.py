@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from jaas_submit.errors import SpecError
-from jaas_submit.spec import JobSpec
+from jaas_submit.spec import MAX_SPEC_BYTES, JobSpec
 
 __all__ = ["ENV_BATCH", "ENV_INDEX", "fill", "uses_item"]
 
@@ -28,7 +28,10 @@ def _is_place_in(name: str, found: list[Any]) -> bool:
 
 
 def _fill_text(text: str, item: Any, index: int, field: str) -> str:
+    size = 0
+
     def value(match: re.Match[str]) -> str:
+        nonlocal size
         path = match[1].split(".")
         if path == ["index"]:
             return str(index)
@@ -40,7 +43,13 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
                 found = found[int(name)]
             else:
                 raise SpecError(f"{field}: input {index} has no {match[0]}; see its names", field=field)
-        return _text(found)
+        filled = _text(found)
+        size += len(filled)
+        if size > MAX_SPEC_BYTES:  # a long text with many places makes a very long one
+            raise SpecError(
+                f"{field}: with input {index} has more than the {MAX_SPEC_BYTES:,} bytes allowed", field=field
+            )
+        return filled
 
     return _PLACE.sub(value, text)
 
