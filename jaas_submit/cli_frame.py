@@ -29,6 +29,7 @@ __all__ = [
     "complete_ids",
     "for_each",
     "job_ids_argument",
+    "missing_packages",
     "name_unreadable",
     "output_options",
     "version_option",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+COMMANDS: Final = "jaas.commands"
+"""Group of entry points. Each is a click command under its own name; the worker's package adds its commands by it."""
 
 EXIT_USAGE: Final = 2
 EXIT_TIMEOUT: Final = 124
@@ -71,7 +75,22 @@ class Where:
 
 
 class JaasGroup(click.Group):
-    """The top of all commands: a command's number is the exit code, and an error is one sentence."""
+    """The top of all commands: a command's number is the exit code, and an error is one sentence.
+
+    Other packages add commands by entry points (``COMMANDS``). They are looked up only where a name is not known here,
+    because the search reads the metadata of every installed package.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *metadata.entry_points(group=COMMANDS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a name; None where there is none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and (found := metadata.entry_points(group=COMMANDS, name=cmd_name)):
+            command = next(iter(found)).load()
+        return command
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run the command and end the process."""
@@ -100,6 +119,15 @@ class JaasGroup(click.Group):
             text = f"internal error: {type(error).__name__}: {error}; JAAS_DEBUG=1 shows where, please report it"
             code = _fail(text, EXIT_JAAS)
         sys.exit(code)
+
+
+def missing_packages(error: ImportError) -> JaasError:
+    """Return the error that says how the worker's packages are installed.
+
+    Args:
+        error: what their import raised.
+    """
+    return JaasError(f"the worker's packages are not installed ({error}): pip install 'jaas[worker]'")
 
 
 def _fail(text: str, code: int) -> int:

@@ -21,10 +21,7 @@ Temporary or permanent is told by type, so no caller compares texts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from jaas_submit.records import JobResult
+from typing import Any, Protocol
 
 __all__ = [
     "EngineNotFound",
@@ -43,6 +40,27 @@ __all__ = [
     "UnreadableRecord",
     "WaitTimeout",
 ]
+
+
+class _Result(Protocol):
+    """The part of ``JobResult`` that an error promises; this module imports nothing of jaas."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def cause(self) -> str: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def node(self) -> str | None: ...
+    @property
+    def stdout(self) -> str: ...
+    @property
+    def stderr(self) -> str: ...
 
 
 class JaasError(Exception):
@@ -77,10 +95,10 @@ class JobFailed(JaasError):
 
     Args:
         message: what happened, with exit code and cause.
-        result: the whole result, where it is known (not when Celery rebuilt the exception).
+        result: the ``JobResult``, where it is known (not when Celery rebuilt the exception).
     """
 
-    def __init__(self, message: str = "the job failed", *_: Any, result: JobResult | None = None) -> None:
+    def __init__(self, message: str = "the job failed", *_: Any, result: _Result | None = None) -> None:
         super().__init__(message)
         self.result = result
 

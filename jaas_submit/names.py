@@ -23,6 +23,7 @@ __all__ = [
     "LABEL_SPEC_HASH",
     "LABEL_WORKER",
     "TASK_RUN",
+    "TRACEPARENT",
     "job_id_of",
     "service_name",
 ]
@@ -50,6 +51,10 @@ LABEL_WORKER: Final = "jaas.worker"
 LABEL_SPEC the description without its environment, from which a lost record is made again, LABEL_LEDGER which ledger
 the job is in, and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF what it is in its batch, if it is in
 one. LABEL_WORKER says which worker process asked for the service: it lists its own by it."""
+
+TRACEPARENT: Final = "traceparent"
+"""Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,
+section 3.2."""
 
 ENV_JOB_ID: Final = "JAAS_JOB_ID"
 ENV_ATTEMPT: Final = "JAAS_ATTEMPT"

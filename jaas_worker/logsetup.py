@@ -22,10 +22,10 @@ from celery import signals
 from structlog.typing import EventDict
 
 from jaas_submit.names import TASK_RUN, job_id_of
+from jaas_worker.settings import LogFormat
 
-__all__ = ["Action", "LogFormat", "Subject", "about", "about_job", "action", "formatter", "install", "mask", "set_up"]
+__all__ = ["Action", "Subject", "about", "about_job", "action", "formatter", "install", "mask", "set_up"]
 
-LogFormat = Literal["auto", "json", "console"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

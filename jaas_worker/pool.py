@@ -26,14 +26,13 @@ from typing import Any
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state as worker_state
 
-from jaas_submit import broker
 from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.states import JobState
+from jaas_worker import kept_messages
 from jaas_worker.delivery import CeleryDelivery
 from jaas_worker.logsetup import Action, action
-from jaas_worker.memory import keep_little
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.results import FOR_NOW
 from jaas_worker.runner import Runner
@@ -108,7 +107,6 @@ class TaskPool(BasePool):
     # -- Celery's side ----------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
-        keep_little()
         self.runner.start()
         self._lease.start()
         self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))
@@ -264,7 +262,7 @@ class TaskPool(BasePool):
         record = self.runner.ledger.queries.get(job_id)
         text = self.runner.ledger.ownership.foreign_message(job_id)
         try:
-            message = broker.message_from_json(text or broker.message_of(record))
+            message = kept_messages.message_from_json(text or kept_messages.message_of(record))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UnreadableRecord(f"job {job_id}: the message in its record cannot be read: {error}") from error
         self.on_loop(partial(self._inject_now, message))

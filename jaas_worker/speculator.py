@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from jaas_submit.errors import UnknownJob, UnreadableRecord
+from jaas_submit.ids import copy_id_of
 from jaas_submit.ledger import Ledger
 from jaas_submit.placement import Cluster
 from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.speculation import copy_id_of
 from jaas_submit.states import JobState
 from jaas_worker.logsetup import Action, action
 from jaas_worker.speculate import copy_spec, slow_jobs

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaas_submit.batch import batch_job_id
 from jaas_submit.bounds import whole
+from jaas_submit.ids import batch_job_id, copy_id_of
 from jaas_submit.names import (
     ENV_ATTEMPT,
     ENV_INPUT,
@@ -22,7 +22,6 @@ from jaas_submit.names import (
 )
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
-from jaas_submit.speculation import copy_id_of
 
 __all__ = ["InputPlace", "membership_labels", "membership_of", "service_request", "spec_of_service"]
 

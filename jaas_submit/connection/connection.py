@@ -34,6 +34,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
         "health_check_interval": 30,
         # Scripts are idempotent (compare-and-set), so that repeating one after a lost reply is safe.
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+        "retry_on_error": [redis.ConnectionError, redis.TimeoutError],  # which redis-py 5 wants to be told
     }
     return client(url, **{**settings, **options})
 

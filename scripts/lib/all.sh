@@ -16,6 +16,8 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$LIB/images.sh"
 # shellcheck source=pages.sh
 . "$LIB/pages.sh"
+# shellcheck source=versions.sh
+. "$LIB/versions.sh"
 
 # shellcheck source=users.sh
 . "$LIB/users.sh"

@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 
 from jaas_submit import Client, JobRecord, JobSpec, JobState, SpecError
-from jaas_submit.batch import batch_job_id
 from jaas_submit.errors import EngineRefused, JaasError, StoreUnavailable
+from jaas_submit.ids import batch_job_id
 from jaas_submit.ledger import Ledger
 from jaas_submit.spec import Gather
 from jaas_submit.store import INLINE_LIMIT, Store, is_reference
