@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -14,6 +13,8 @@ __all__ = ["SHARED", "needed_by", "source", "states"]
 
 SHARED: Final = ("head", "jobs", "batches", "copies", "dependents")
 """The files in ``scripts/shared``, in the order in which they build on each other."""
+
+_NEEDS: Final = "-- Needs: shared/"
 
 
 def states() -> str:
@@ -41,10 +42,10 @@ def needed_by(name: str) -> list[str]:
 
     Redis runs all of that at each call, so that no script takes more than it needs.
     """
-    needs = re.search(r"^-- Needs: shared/(\w+)$", _read(name), re.MULTILINE)
-    if needs is None:
+    said = [line.removeprefix(_NEEDS) for line in _read(name).splitlines() if line.startswith(_NEEDS)]
+    if len(said) != 1:
         raise ValueError(f"{name}.lua does not say what it needs")
-    return [f"shared/{part}" for part in SHARED[: SHARED.index(needs[1]) + 1]]
+    return [f"shared/{part}" for part in SHARED[: SHARED.index(said[0]) + 1]]
 
 
 @cache
