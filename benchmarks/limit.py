@@ -98,7 +98,7 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
         for handle in client.submit_many([SPEC] * jobs):
             handle.wait(3600)
         seconds, whole = time.monotonic() - began, _machine(machine, jobs)
-        told = eventually(lambda: [about for about in made.ledger.workers() if "window" in about], 30)
+        told = eventually(lambda: [about for about in made.ledger.queries.workers() if "window" in about], 30)
         while made.services():  # looked at seldom: the engine's time for it would count as jaas'
             time.sleep(1.0)
         after = usage(*pids, children=True).cpu, usage(worker.pid).cpu, *_redis(options.redis_url)

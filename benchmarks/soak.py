@@ -81,11 +81,11 @@ class _Feeder:
 
     def open(self) -> int:
         """Return how many jobs have not ended."""
-        return sum(count for state, count in self.client.ledger.counts().items() if state not in TERMINAL)
+        return sum(count for state, count in self.client.ledger.queries.counts().items() if state not in TERMINAL)
 
     def check(self) -> None:
         """Raise when a job has ended badly."""
-        counts = self.client.ledger.counts()
+        counts = self.client.ledger.queries.counts()
         bad = {state: count for state, count in counts.items() if count and state in TERMINAL - {JobState.SUCCEEDED}}
         assert not bad, f"jobs did not succeed: {bad}"
 

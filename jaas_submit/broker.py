@@ -1,4 +1,4 @@
-"""A job's Celery message, the doorbell of its record: where it goes, what is in it, and how it is published."""
+"""A job's Celery message, which wakes a worker: where it goes, what is in it, and how it is published."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import celery
 import kombu.exceptions
 import redis
 
+from jaas_submit.connection.sentinel import sentinel_options
+from jaas_submit.connection.url import SentinelAddress, sentinel_address
 from jaas_submit.errors import LedgerUnavailable, SpecError
-from jaas_submit.ledger.sentinel import sentinel_options
 from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
-from jaas_submit.redis_url import SentinelAddress, sentinel_address
 from jaas_submit.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
-    "DOORBELL",
     "INDEX",
+    "WAKEUP",
     "celery_app",
     "default_url",
     "job",
@@ -38,7 +38,7 @@ __all__ = [
     "task_options",
 ]
 
-DOORBELL: Final = "jaas_doorbell"
+WAKEUP: Final = "jaas_wakeup"
 """Header of a message that says only that there is a job: what it is to do is in its record, and nowhere else. Without
 the record (expired, or lost) there is nothing to run."""
 
@@ -74,7 +74,7 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
     """Return a Celery app that is good for publishing `jaas.run` and reading its results.
 
     Args:
-        broker: Redis URL of the queues (``jaas_submit.redis_url`` tells its forms).
+        broker: Redis URL of the queues (``jaas_submit.connection.url`` tells its forms).
         backend: Redis URL of the results; None means the same as the broker.
         kind: class of the app.
 
@@ -158,7 +158,7 @@ def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> celery.Signature[Any]:
     )
 
 
-def _doorbell_kwargs(spec: JobSpec | None) -> dict[str, Any]:
+def _wakeup_kwargs(spec: JobSpec | None) -> dict[str, Any]:
     # The task's body has to know whether a bad end is a failure in Celery's eyes.
     return {} if spec is None or spec.check else {"spec": {"check": False}}
 
@@ -176,8 +176,8 @@ def message_parts(task_id: str, spec: JobSpec | None, batch: str, index: int | N
         index: which of the batch's inputs it is for.
     """
     shown = {**task_options(spec, batch, index), **_batch_headers(batch, index)} if spec else {}
-    headers = {"lang": "py", "task": TASK_RUN, "id": task_id, DOORBELL: True, **shown}
-    return headers, json.dumps([[], _doorbell_kwargs(spec), {}])
+    headers = {"lang": "py", "task": TASK_RUN, "id": task_id, WAKEUP: True, **shown}
+    return headers, json.dumps([[], _wakeup_kwargs(spec), {}])
 
 
 def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int | None = None) -> str:

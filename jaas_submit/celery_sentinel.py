@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.backends import redis as stock
 
-from jaas_submit.ledger.sentinel import MasterConnection
+from jaas_submit.connection.sentinel import MasterConnection
 
 __all__ = ["SentinelBackend"]
 

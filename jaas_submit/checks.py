@@ -61,7 +61,7 @@ def redis_checks(client: Client) -> list[Check]:
         fix = "start Redis, or name the right one with --redis or JAAS_REDIS_URL"
         return [Check("redis", Verdict.FAIL, str(error), fix)]
     try:
-        workers = client.ledger.workers()
+        workers = client.ledger.queries.workers()
         return [
             *_server(client),
             _clock(clock),
@@ -242,5 +242,5 @@ def messages_in(client: Client) -> int:
 
 
 def _queue(client: Client) -> Check:
-    queued = client.ledger.counts()[JobState.QUEUED]
+    queued = client.ledger.queries.counts()[JobState.QUEUED]
     return Check("queue", Verdict.OK, f"{client.queue}: {messages_in(client)} messages; {queued} jobs QUEUED")

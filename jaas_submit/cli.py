@@ -216,7 +216,7 @@ def status(where: Where, job_ids: tuple[str, ...], show_env: bool, as_json: bool
     with where.client() as client:
 
         def show(job_id: str) -> None:
-            record = client.ledger.get(job_id)
+            record = client.ledger.queries.get(job_id)
             if as_json:
                 render.print_json(render.record_json(record, show_env=show_env))
             elif quiet:
@@ -260,7 +260,7 @@ def logs(
     with where.client() as client:
         if to_the_end:
             follow(client, job_id, progress)
-        record = client.ledger.get(job_id)
+        record = client.ledger.queries.get(job_id)
         if attempt is not None and attempt > max(record.attempt, 1):
             raise click.UsageError(f"--attempt: job {job_id} has {record.attempt} of them, and no attempt {attempt}")
         captured = client.logs(job_id, attempt)
@@ -345,7 +345,7 @@ def _dry_run(where: Where, order: Order, progress: render.Progress, as_json: boo
 
 
 def _describe(progress: render.Progress, client: Client, job_id: str) -> None:
-    record = client.ledger.get(job_id)
+    record = client.ledger.queries.get(job_id)
     progress.say(f"{client!r}, service {service_name(job_id, 1)}")
     for name, value in (render.record_json(record)["spec"] or {}).items():
         progress.say(f"  {name}: {value}")

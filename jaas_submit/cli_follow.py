@@ -120,7 +120,7 @@ def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -
     if over:
         client.cancel(job_id, "no worker took it within the time given with --timeout")
         return True
-    if not client.ledger.workers():
+    if not client.ledger.queries.workers():
         progress.say("no worker is alive, so the job waits; `jaas worker` starts one, `jaas doctor` says more")
     return False
 

@@ -175,13 +175,14 @@ def output_options(command: F) -> F:
 def complete_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the youngest jobs' ids for the TAB key; nothing when Redis is slow or away."""
     from jaas_submit.broker import default_url
-    from jaas_submit.ledger import Ledger, connect
+    from jaas_submit.connection import connect
+    from jaas_submit.ledger import Ledger
 
     where = ctx.find_object(Where) or Where()
     try:
         quick = connect(where.redis or default_url(), socket_timeout=0.5, socket_connect_timeout=0.5, retry=None)
         ledger = Ledger(quick, where.prefix or os.environ.get("JAAS_PREFIX") or DEFAULT_PREFIX)
-        records = ledger.find(ledger.ids(limit=50))
+        records = ledger.queries.find(ledger.queries.ids(limit=50))
     except JaasError:
         return []
     return [

@@ -39,7 +39,7 @@ class _Wanted(NamedTuple):
     def check(self, client: Client) -> None:
         """Raise UnknownJob where the batch is not known: an empty list would say that it has no such jobs."""
         if self.batch is not None:
-            client.ledger.batch(self.batch)
+            client.ledger.batches.get(self.batch)
 
     def matches(self, record: JobRecord) -> bool:
         """Return whether a job has all the labels, with any value where none is named, the cause and the batch."""
@@ -57,12 +57,12 @@ def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | 
     """Yield up to ``limit`` jobs, youngest first, page by page."""
     page, offset = max(limit or 0, 100), 0
     seen: set[str] = set()
-    while ids := client.ledger.ids(state, page, offset):
+    while ids := client.ledger.queries.ids(state, page, offset):
         offset += page
         # While we read, younger jobs push the others down the list.
         fresh = [job_id for job_id in ids if job_id not in seen]
         seen.update(fresh)
-        for record in client.ledger.find(fresh):
+        for record in client.ledger.queries.find(fresh):
             if wanted.matches(record):
                 yield record
                 if limit is not None:
@@ -199,7 +199,7 @@ def cancel(
                 click.echo(f"{job_id}: {cancelled(before)}")
 
         code = for_each(tuple(chosen), end)
-        if in_the_swarm and not client.ledger.workers():
+        if in_the_swarm and not client.ledger.queries.workers():
             progress.warn("no worker is alive: containers run on until one is back and stops them")
         return code
 
@@ -283,7 +283,7 @@ def replay(
     with where.client() as client:
         chosen = list(dict.fromkeys(job_ids))
         if chosen:
-            records = client.ledger.find(chosen)
+            records = client.ledger.queries.find(chosen)
         else:
             wanted.check(client)
             records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]

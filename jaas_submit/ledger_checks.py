@@ -35,12 +35,12 @@ def ledger_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Che
 
 
 def _records(client: Client) -> Check:
-    misplaced = client.ledger.misplaced()
+    misplaced = client.ledger.health.misplaced()
     if misplaced:
         detail = ", ".join(f"{key} holds a {kind}" for key, kind in sorted(misplaced.items()))
         fix = "something else has written there: see what (`redis-cli TYPE KEY`), and delete it (`redis-cli DEL KEY`)"
         return Check("records", Verdict.FAIL, detail, fix)
-    count = client.ledger.look_through()
+    count = client.ledger.health.look_through()
     bad = client.ledger.unreadable
     if not bad:
         return Check("records", Verdict.OK, f"{count:,} looked at, all can be read")
@@ -58,7 +58,7 @@ def _claims(client: Client, second_look: float) -> list[Check]:
     if not _is_stuck(client):
         return []
     messages, room = messages_in(client), _room(client)
-    since = client.ledger.claimed(client.queue)
+    since = client.ledger.health.last_claim(client.queue)
     idle = f"for {(client.ledger.now() - since) / 60:,.0f} min" if since else "ever"
     detail = f"{client.queue}: {messages} messages wait, workers have room for {room}, and nothing was claimed {idle}"
     fix = (
@@ -69,14 +69,16 @@ def _claims(client: Client, second_look: float) -> list[Check]:
 
 
 def _is_stuck(client: Client) -> bool:
-    if client.ledger.now() - client.ledger.claimed(client.queue) <= _IDLE:
+    if client.ledger.now() - client.ledger.health.last_claim(client.queue) <= _IDLE:
         return False
     return _room(client) > 0 and messages_in(client) > 0
 
 
 def _room(client: Client) -> int:
     """Return how many more jobs the workers of this queue would take now, by what they said last."""
-    workers = [w for w in client.ledger.workers() if w.get("queue") == client.queue and not w.get("engine_away")]
+    workers = [
+        w for w in client.ledger.queries.workers() if w.get("queue") == client.queue and not w.get("engine_away")
+    ]
     return sum(max(_room_of(worker), 0) for worker in workers)
 
 

@@ -49,7 +49,7 @@ LABEL_COPY_OF: Final = "jaas.copy-of"
 LABEL_WORKER: Final = "jaas.worker"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
 LABEL_SPEC the description without its environment, from which a lost record is made again, LABEL_LEDGER which ledger
-the job is in (``Ledger.identity``), and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF what it is in its batch, if it is in
+the job is in, and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF what it is in its batch, if it is in
 one. LABEL_WORKER says which worker process asked for the service: it lists its own by it."""
 
 TRACEPARENT: Final = "traceparent"

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 import redis
 
 from jaas_submit.checks import Check, Verdict
-from jaas_submit.ledger.sentinel import sentinel_options
-from jaas_submit.redis_url import SentinelAddress, sentinel_address
+from jaas_submit.connection.sentinel import sentinel_options
+from jaas_submit.connection.url import SentinelAddress, sentinel_address
 
 __all__ = ["sentinel_checks"]
 
@@ -31,7 +31,7 @@ def sentinel_checks(url: str) -> list[Check]:
     """Return what is to be said about the Sentinels; nothing where the URL names none.
 
     Args:
-        url: of Redis (``jaas_submit.redis_url``).
+        url: of Redis (``jaas_submit.connection.url``).
 
     Raises:
         SpecError: the URL is not valid.

@@ -26,8 +26,9 @@ import jaas_worker.control  # registers its commands
 import jaas_worker.pool
 import jaas_worker.transport
 from jaas_submit import broker
+from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.ledger import Ledger
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.store import Store
 from jaas_worker import logsetup, tasks

@@ -52,12 +52,12 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
     job_id = job_id_of(task_id) if task_id else str(uuid.uuid4())
     attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
     about = action(Action.JOB_REFUSED, job_id=job_id)
-    if not runner.ledger.create(job_id, None, queue, task_id):
+    if not runner.ledger.submission.create(job_id, None, queue, task_id):
         logger.error("a bad message came under the id of job %s, which goes on: %s", job_id, reason, extra=about)
         return False
-    runner.ledger.claim(job_id, runner.holder)
-    runner.ledger.finish(job_id, runner.holder, [attempt])
-    runner.ledger.reported(job_id, runner.holder)
+    runner.ledger.ownership.claim(job_id, runner.holder)
+    runner.ledger.ownership.finish(job_id, runner.holder, [attempt])
+    runner.ledger.ownership.mark_reported(job_id, runner.holder)
     logger.error("recorded a bad message as failed job %s: %s", job_id, reason, extra=about)
     return True
 

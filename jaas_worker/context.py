@@ -46,7 +46,7 @@ class Context:
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        identity = self.ledger.identity()
+        identity = self.ledger.maintenance.identity()
         self.marks = {LABEL_PREFIX: self.settings.prefix, LABEL_LEDGER: identity}
         self.label = f"{LABEL_LEDGER}={identity}"
 

@@ -85,7 +85,7 @@ class CeleryDelivery:
         self.job_id = job_id_of(self.task_id)
         headers = self.request.message.headers or {}
         self.traceparent = str(headers.get(TRACEPARENT) or "")
-        self.doorbell = bool(headers.get(broker.DOORBELL))
+        self.wakeup = bool(headers.get(broker.WAKEUP))
         self.pid = pid
         self._target = target
         self._args = args

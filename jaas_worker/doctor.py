@@ -55,10 +55,10 @@ def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) ->
 def _strays(engine: Engine, ledger: Ledger) -> Check:
     """Look for services of jobs that nobody looks after: of a ledger that is gone, or of no job that is known."""
     services = engine.services(f"{LABEL_PREFIX}={ledger.prefix}")
-    own = ledger.identity()
+    own = ledger.maintenance.identity()
     foreign = [service.name for service in services if service.labels.get(LABEL_LEDGER) != own]
     jobs = {s.labels.get(LABEL_JOB, ""): s for s in services if s.labels.get(LABEL_LEDGER) == own}
-    known = {record.id for record in ledger.find(list(jobs))} if jobs else set()
+    known = {record.id for record in ledger.queries.find(list(jobs))} if jobs else set()
     known |= {name.removeprefix("job ") for name in ledger.unreadable}
     unknown = [service.name for job, service in jobs.items() if job not in known and _old(service, ledger.now())]
     if not foreign and not unknown:

@@ -25,7 +25,7 @@ class Delivery(Protocol):
     task_id: str
     traceparent: str
     """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
-    doorbell: bool
+    wakeup: bool
     """The message holds no description: what is to be done is in the job's record, or nowhere."""
 
     def revoked(self) -> bool:

@@ -119,7 +119,7 @@ class Finishing:
                 return
         failpoint("finish.before")
         ledger, holder = self._context.ledger, self._context.holder
-        record = ledger.finish(entry.job_id, holder, attempts, logs, output, late=entry.late)
+        record = ledger.ownership.finish(entry.job_id, holder, attempts, logs, output, late=entry.late)
         if record is None:
             self._flight.taken_away(entry)
             return
@@ -162,7 +162,7 @@ class Finishing:
         what_next = "its copy may still succeed" if delay is None else f"the next one in {delay:.1f} s"
         why = f"attempt {last.number} ended ({ended}: {last.reason}); {what_next}: {last.decision}"
         failpoint("retry.before")
-        done, cancel = self._context.ledger.back_off(
+        done, cancel = self._context.ledger.ownership.back_off(
             entry.job_id, self._context.holder, attempts, logs, delay, why, late=entry.late
         )
         failpoint("retry.after")
@@ -207,7 +207,7 @@ class Finishing:
                     # Redis may have come back older than it was, or may do so: then the service is needed once more.
                     if not self._context.ledger.replicated():
                         raise LedgerUnavailable("its outcome is not on the replicas yet")
-                    for job in self._context.ledger.outlines([entry.job_id]):
+                    for job in self._context.ledger.queries.outlines([entry.job_id]):
                         if not job.terminal and entry.attempt not in job.ended:
                             return
                     if entry.service_id:
@@ -237,17 +237,17 @@ class Finishing:
             record: its record after its end, where it is at hand.
             logs: the last attempt's output, where it is at hand.
         """
-        record = record or self._context.ledger.get(entry.job_id)
+        record = record or self._context.ledger.queries.get(entry.job_id)
         last = record.last
         if logs is None and last is not None:
-            logs = self._context.ledger.logs(entry.job_id, last.number)
+            logs = self._context.ledger.queries.logs(entry.job_id, last.number)
         result = JobResult.of(record, CapturedOutput.of(logs or Logs(), self._context.settings.result_log_limit))
         failpoint("report.before")
         delivery = entry.delivery
         if not delivery.report(result):
             raise TemporaryError("the result did not reach Celery")
         failpoint("report.after")
-        self._context.ledger.reported(entry.job_id, self._context.holder)
+        self._context.ledger.ownership.mark_reported(entry.job_id, self._context.holder)
         failpoint("reported.after")
         logger.info(
             "%s",

@@ -271,7 +271,7 @@ class InFlight:
         """Leave a job that cannot be launched from here to other workers, as at a shutdown."""
         self.forget(entry)
         try:
-            self._context.ledger.release(entry.job_id, self._context.holder)
+            self._context.ledger.ownership.release(entry.job_id, self._context.holder)
         except LedgerUnavailable as error:
             # The ledger says that it is ours, and we know nothing of it: the reconciler lets go of such jobs.
             logger.warning("job %s: %s", entry.job_id, error, extra=action(Action.STEP_REPEATED))
@@ -281,7 +281,7 @@ class InFlight:
         """Let somebody else (or this worker, in a while) bring the result to Celery."""
         self.forget(entry)
         with contextlib.suppress(LedgerUnavailable):
-            self._context.ledger.release(entry.job_id, self._context.holder)
+            self._context.ledger.ownership.release(entry.job_id, self._context.holder)
         entry.delivery.dropped()
 
     def _again(self, step: Step, entry: Entry) -> None:
@@ -382,7 +382,7 @@ class InFlight:
         """Go on with a job that this worker holds and that its copy has ended; False when that is not so."""
         if not entry.labels:  # only jobs of batches have copies
             return False
-        held = [one for one in self._context.ledger.find([entry.job_id]) if one.holder == self._context.holder]
+        held = [one for one in self._context.ledger.queries.find([entry.job_id]) if one.holder == self._context.holder]
         if not held or not held[0].terminal:
             return False
         with self.lock:

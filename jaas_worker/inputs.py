@@ -41,7 +41,7 @@ def input_file(spec: JobSpec, ledger: Ledger, store: Store | None, job_id: str, 
     """
     if spec.gather is not None:
         numbers = range(spec.gather.first, spec.gather.first + spec.gather.count)
-        records = ledger.find([batch_job_id(spec.gather.batch, index) for index in numbers])
+        records = ledger.queries.find([batch_job_id(spec.gather.batch, index) for index in numbers])
         if len(records) < len(numbers):
             missing = len(numbers) - len(records)
             raise EngineRefused(f"{missing:,} of the {len(numbers):,} records to be gathered have expired")

@@ -74,18 +74,20 @@ class Launching:
         failpoint("claim.before")
         claim = self._ask_for(entry)
         failpoint("claim.after")
-        if claim.action is ClaimAction.UNKNOWN and not delivery.doorbell:
+        if claim.action is ClaimAction.UNKNOWN and not delivery.wakeup:
             # A foreign producer's job: its record begins here, with the message for the case that we die.
             try:
                 spec = delivery.description()
             except SpecError as error:
                 spec, refusal = None, str(error)
-            ledger.create(entry.job_id, spec, self._context.settings.queue, delivery.task_id, delivery.message())
+            ledger.submission.create(
+                entry.job_id, spec, self._context.settings.queue, delivery.task_id, delivery.message()
+            )
             claim = self._ask_for(entry)
         if claim.action in _NOT_OURS:
             self._flight.drop(entry)
             return
-        record = claim.record or ledger.get(entry.job_id)
+        record = claim.record or ledger.queries.get(entry.job_id)
         if record.newer and claim.action is not ClaimAction.REPLAY and claim.state != JobState.QUEUED:
             self._leave(entry)
             return
@@ -118,7 +120,7 @@ class Launching:
             entry.stop = StopRequest(Cause.CANCELLED, record.cancel)
         if claim.action is ClaimAction.LAUNCH and entry.stop is None and delivery.revoked():
             entry.stop = StopRequest(Cause.CANCELLED, "revoked through Celery")
-            ledger.cancel(entry.job_id, entry.stop.reason)
+            ledger.submission.cancel(entry.job_id, entry.stop.reason)
         self._set_deadlines(entry, record)
         if entry.spec is None:
             refusal = refusal or self._refusal(entry.delivery, record)
@@ -131,14 +133,14 @@ class Launching:
 
     def _ask_for(self, entry: Entry) -> Claim:
         entry.held_at = time.monotonic()  # before the question: the answer may be read after a long suspension
-        return self._context.ledger.claim(entry.job_id, self._context.holder)
+        return self._context.ledger.ownership.claim(entry.job_id, self._context.holder)
 
     def _leave(self, entry: Entry) -> None:
         """Leave a job under way to a worker of the newer version that described it: refusing it would end a container.
 
         Nobody looks for it until a lease is over, so that such a worker gets at it, and not this one again and again.
         """
-        self._context.ledger.release(entry.job_id, self._context.holder, self._context.settings.lease)
+        self._context.ledger.ownership.release(entry.job_id, self._context.holder, self._context.settings.lease)
         logger.warning(
             "job %s: left to a worker of the newer version that described it",
             entry.job_id,
@@ -241,7 +243,7 @@ class Launching:
         fields: dict[str, Any] = {"service": entry.service}
         if entry.late:
             fields["late"] = 1
-        if not self._context.ledger.move(entry.job_id, self._context.holder, JobState.PENDING, **fields):
+        if not self._context.ledger.ownership.move(entry.job_id, self._context.holder, JobState.PENDING, **fields):
             # Another worker took the job over while we were suspended; it has found the same service by its name.
             self._flight.taken_away(entry)
             return
@@ -270,7 +272,7 @@ class Launching:
         if now - entry.held_at < self._context.settings.lease:
             return True
         entry.held_at = now
-        return self._context.ledger.move(entry.job_id, self._context.holder, JobState.LAUNCHING)
+        return self._context.ledger.ownership.move(entry.job_id, self._context.holder, JobState.LAUNCHING)
 
     def _pin_image(self, entry: Entry, spec: JobSpec) -> str | None:
         """Return the image with the digest that all attempts of this job use.
@@ -290,7 +292,7 @@ class Launching:
             logger.warning("job %s: %s", entry.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
         # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
         ledger, holder = self._context.ledger, self._context.holder
-        if not ledger.move(entry.job_id, holder, JobState.LAUNCHING, note=found.note, image=found.pinned):
+        if not ledger.ownership.move(entry.job_id, holder, JobState.LAUNCHING, note=found.note, image=found.pinned):
             return None
         entry.image = found.pinned
         return found.pinned

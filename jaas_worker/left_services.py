@@ -64,7 +64,7 @@ class LeftServices:
 
         With a hundred thousand services, a list of all is 300 MB of JSON; a part of them is 1/16 of that.
         """
-        counts = self._ledger.counts()
+        counts = self._ledger.queries.counts()
         if sum(counts[state] for state in (JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING)) <= _AT_ONCE:
             return self._settle_services("")
         removed: list[str] = []
@@ -96,7 +96,7 @@ class LeftServices:
                 by_job[job_id].append(service)
         now = self._ledger.now()
         removed: list[str] = []
-        outlines = self._ledger.outlines(list(by_job))
+        outlines = self._ledger.queries.outlines(list(by_job))
         for job_id in [one for one in by_job if f"job {one}" in self._ledger.unreadable]:
             del by_job[job_id]  # there is a record, whatever it says
         for record in outlines:
@@ -150,7 +150,7 @@ class LeftServices:
         in_use = {service.name for service in services}
         found = self._engine.configs(self._label, prefix)
         left = {name: labels for name, labels in found.items() if name not in in_use}
-        records = {one.id: one for one in self._ledger.outlines([v.get(LABEL_JOB, "") for v in left.values()])}
+        records = {one.id: one for one in self._ledger.queries.outlines([v.get(LABEL_JOB, "") for v in left.values()])}
         for name, labels in left.items():
             if f"job {labels.get(LABEL_JOB)}" in self._ledger.unreadable:
                 continue
@@ -181,7 +181,7 @@ class LeftServices:
             spec = None
         if spec is not None and number > 0:
             member = membership_of(service.labels, job_id)
-            if self._ledger.restore(job_id, spec, self._settings.queue, number, **member):
+            if self._ledger.maintenance.restore(job_id, spec, self._settings.queue, number, **member):
                 logger.warning(
                     "job %s: Redis had lost its record; made again from service %s",
                     job_id,

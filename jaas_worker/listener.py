@@ -10,8 +10,9 @@ import logging
 import time
 from typing import Final
 
+from jaas_submit.connection import connect
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.ledger import Ledger
 from jaas_worker import logsetup
 from jaas_worker.engine import Engine, EngineEvent
 from jaas_worker.logsetup import Action, action

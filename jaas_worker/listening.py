@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from jaas_submit.connection import Subscription
 from jaas_submit.errors import TemporaryError
-from jaas_submit.ledger import Subscription
 from jaas_worker.logsetup import Action, action
 
 __all__ = ["listen"]

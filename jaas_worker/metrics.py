@@ -85,7 +85,7 @@ class Metrics:
         self.jobs_ended.labels(JobState.CANCELLED, Cause.CANCELLED)
         for status in LogStatus:
             self.logs.labels(status)
-        for kind in ("taken_over", "rung_again", "removed", "restored", "forgotten", "doubled"):
+        for kind in ("taken_over", "republished", "removed", "restored", "forgotten", "doubled"):
             self.repairs.labels(kind)
         for result in ("ok", "lost", "failed"):
             self.lease_renewals.labels(result)
@@ -219,7 +219,7 @@ class Monitor(Collector):
                 raise
 
     def _read(self) -> Iterator[Metric]:
-        standing = self._ledger.standing()
+        standing = self._ledger.queries.counts_and_ages()
         jobs = GaugeMetricFamily("jaas_ledger_jobs", "Jobs in the ledger, of all workers.", labels=["state"])
         oldest = GaugeMetricFamily(
             "jaas_ledger_oldest_seconds", "How long the oldest job of a state has been in it.", labels=["state"]
@@ -232,7 +232,7 @@ class Monitor(Collector):
         yield jobs
         yield oldest
         workers = GaugeMetricFamily("jaas_ledger_workers", "Live workers, by version.", labels=["version"])
-        versions = [str(worker.get("version", "unknown")) for worker in self._ledger.workers()]
+        versions = [str(worker.get("version", "unknown")) for worker in self._ledger.queries.workers()]
         for version in sorted(set(versions)):
             workers.add_metric([version], versions.count(version))
         yield workers

@@ -45,7 +45,7 @@ def pass_on(ledger: Ledger, event: EngineEvent) -> None:
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    ledger.tell_end(event.job_id, json.dumps(event._asdict()))
+    ledger.ownership.forward_exit(event.job_id, json.dumps(event._asdict()))
 
 
 class Neighbours:
@@ -96,7 +96,7 @@ class Neighbours:
 
     def _listen(self) -> None:
         ledger, holder = self._context.ledger, self._context.holder
-        listen("ends", lambda: ledger.ends_told(holder), self._told, self._closed)
+        listen("ends", lambda: ledger.ownership.exits_for(holder), self._told, self._closed)
 
     def _told(self, text: str) -> None:
         try:

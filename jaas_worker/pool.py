@@ -148,7 +148,7 @@ class TaskPool(BasePool):
 
         def write() -> None:
             with contextlib.suppress(UnknownJob, UnreadableRecord):
-                self.runner.ledger.cancel(job_id, why)
+                self.runner.ledger.submission.cancel(job_id, why)
             self.runner.cancel(job_id, why)
 
         self.runner.background(write)
@@ -167,10 +167,10 @@ class TaskPool(BasePool):
             with contextlib.suppress(
                 UnknownJob, UnreadableRecord
             ):  # its message has not arrived: Celery remembers the id for that
-                if ledger.get(job_id).state in _WAITS:
-                    ledger.cancel(job_id, "revoked through Celery")
+                if ledger.queries.get(job_id).state in _WAITS:
+                    ledger.submission.cancel(job_id, "revoked through Celery")
                 elif terminate:
-                    ledger.cancel(job_id, "terminated through Celery")
+                    ledger.submission.cancel(job_id, "terminated through Celery")
 
         self.runner.background(write)
 
@@ -180,13 +180,13 @@ class TaskPool(BasePool):
         def write() -> None:
             ledger = self.runner.ledger
             with contextlib.suppress(UnknownJob, UnreadableRecord):
-                if ledger.get(job_id).state not in _WAITS:
+                if ledger.queries.get(job_id).state not in _WAITS:
                     return  # it was a copy; the job has long been launched, and terminate is another word
-                state, done = ledger.cancel(job_id, why)
+                state, done = ledger.submission.cancel(job_id, why)
                 # Celery has the outcome already, so that nobody has to bring it there.
                 over = done or state is JobState.CANCELLED
-                if over and ledger.claim(job_id, self.runner.holder).action is ClaimAction.REPLAY:
-                    ledger.reported(job_id, self.runner.holder)
+                if over and ledger.ownership.claim(job_id, self.runner.holder).action is ClaimAction.REPLAY:
+                    ledger.ownership.mark_reported(job_id, self.runner.holder)
 
         self.runner.background(write)
 
@@ -259,8 +259,8 @@ class TaskPool(BasePool):
 
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without the way through the queue."""
-        record = self.runner.ledger.get(job_id)
-        text = self.runner.ledger.message(job_id)
+        record = self.runner.ledger.queries.get(job_id)
+        text = self.runner.ledger.ownership.foreign_message(job_id)
         try:
             message = kept_messages.message_from_json(text or kept_messages.message_of(record))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -285,7 +285,7 @@ class TaskPool(BasePool):
         return int(self.limit) - self.runner.stats()["waiting"]
 
     def _queue_length(self, queue: str) -> int:
-        return self.runner.ledger.messages(lists_of(queue))
+        return self.runner.ledger.queries.queue_length(lists_of(queue))
 
     def _keep_lease(self) -> None:
         settings = self.settings

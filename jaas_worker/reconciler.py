@@ -54,7 +54,7 @@ class Repairs(NamedTuple):
 
     taken_over: list[str]
     """Jobs whose holder was gone, and QUEUED ones that came after others."""
-    rung_again: list[str]
+    republished: list[str]
     """QUEUED jobs whose message was lost."""
     removed: list[str]
     """Services whose attempt had ended."""
@@ -128,7 +128,7 @@ class Reconciler:
         self._speculator = Speculator(ledger, engine.cluster)
         self._closed = threading.Event()
         self._wake = threading.Event()
-        self._listen = threading.Thread(target=self._listen_for_orphans, name="jaas-orphans", daemon=True)
+        self._listen = threading.Thread(target=self._listen_for_available, name="jaas-available", daemon=True)
         self._thread = threading.Thread(target=self._loop, name="jaas-reconciler", daemon=True)
 
     def start(self) -> None:
@@ -156,9 +156,9 @@ class Reconciler:
             self._wake.wait(self._settings.reconcile_interval)
             self._wake.clear()
 
-    def _listen_for_orphans(self) -> None:
+    def _listen_for_available(self) -> None:
         """Begin a round early when a job may be started or taken over at once."""
-        listen("jobs to be taken up", self._ledger.new_orphans, lambda _: self._wake.set(), self._closed)
+        listen("jobs to be taken up", self._ledger.maintenance.available, lambda _: self._wake.set(), self._closed)
 
     def _count(self, repairs: Repairs) -> None:
         for kind, done in repairs._asdict().items():
@@ -171,15 +171,15 @@ class Reconciler:
         Raises:
             TemporaryError: Redis or the engine did not answer; the next round goes on from there.
         """
-        due = self._ledger.due()
-        if due.settle_rest:
+        due = self._ledger.maintenance.due()
+        if due.release_dependents:
             self._settle_rest()
-            due = due._replace(orphans=True, released=True)  # by this
+            due = due._replace(unowned=True, ready=True)  # by this
         taken_over: list[str] = self._step(partial(self._take_over, due), [])
-        rung_again: list[str] = []
+        republished: list[str] = []
         if time.monotonic() >= self._next_ring:
             self._next_ring = time.monotonic() + self._settings.republish_after / 4
-            rung_again = self._step(self._ring_again, [])
+            republished = self._step(self._republish_lost, [])
         removed: list[str] = []
         restored: list[str] = []
         forgotten = 0
@@ -196,7 +196,7 @@ class Reconciler:
             self._next_slow = time.monotonic() + _LOOK_FOR_SLOW
             if self._has_duty("speculate", 2 * _LOOK_FOR_SLOW):
                 doubled = self._step(self._speculator.run_once, [])
-        return Repairs(taken_over, rung_again, removed, restored, forgotten, doubled)
+        return Repairs(taken_over, republished, removed, restored, forgotten, doubled)
 
     def _step(self, call: Callable[[], S], nothing: S) -> S:
         """Do a part of a round; an error that nobody expected does not keep the other parts from their turn."""
@@ -217,12 +217,12 @@ class Reconciler:
             name: the duty.
             ttl: seconds after which another worker may take it, unless this one has renewed it.
         """
-        return not self._away() and self._ledger.lock(name, self._holder, ttl)
+        return not self._away() and self._ledger.maintenance.take_duty(name, self._holder, ttl)
 
     def _settle_rest(self) -> None:
         """Start or skip what comes after jobs that have ended, where there was too much of it for one step."""
         for _ in range(_CHUNKS):
-            if not self._ledger.settle_rest() or self._closed.is_set():
+            if not self._ledger.maintenance.release_dependents() or self._closed.is_set():
                 return
         self._wake.set()
 
@@ -232,8 +232,8 @@ class Reconciler:
         until = time.monotonic() + _SWEEP_TIME
         while True:
             if self._store is not None:  # first its files: the index is what names them
-                self._store.remove(self._ledger.expired(_SWEPT_AT_ONCE))
-            gone = self._ledger.sweep(_SWEPT_AT_ONCE)
+                self._store.remove(self._ledger.maintenance.expired(_SWEPT_AT_ONCE))
+            gone = self._ledger.maintenance.sweep(_SWEPT_AT_ONCE)
             forgotten += gone
             if gone < _SWEPT_AT_ONCE or time.monotonic() > until:
                 return forgotten
@@ -242,53 +242,55 @@ class Reconciler:
         """Tell the ledger what the nodes have to offer; with very many tasks less often, since all are asked for."""
         started = time.monotonic()
         if started >= self._next_cluster:
-            self._ledger.tell_cluster(self._engine.cluster())
+            self._ledger.maintenance.save_cluster(self._engine.cluster())
             self._next_cluster = time.monotonic() + _SHARE * (time.monotonic() - started)
 
     def _take_over(self, due: Due) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over, or that came after others."""
         if due.reap:
-            self._ledger.reap()
+            self._ledger.maintenance.reap()
         if time.monotonic() >= self._next_own:
             self._next_own = time.monotonic() + self._settings.lease / 3
             if self._let_go():
-                due = due._replace(orphans=True)
-        for job_id in self._ledger.end_overdue() if due.end_overdue else ():
+                due = due._replace(unowned=True)
+        for job_id in self._ledger.maintenance.end_overdue() if due.end_overdue else ():
             logger.info("job %s: not started in time", job_id, extra=action(Action.JOB_OVERDUE, job_id=job_id))
         # Without an engine this worker is of use only to jobs that have ended, of which Celery has to hear.
         away = self._away()
         found: list[str] = []
-        if due.orphans or due.reap or due.end_overdue:
-            found = self._ledger.orphans(pause=0.0 if away else self._settings.lease)
+        if due.unowned or due.reap or due.end_overdue:
+            found = self._ledger.maintenance.unowned(pause=0.0 if away else self._settings.lease)
         if found:
-            records = self._ledger.find(found)
+            records = self._ledger.queries.find(found)
             for job_id in set(found) - {record.id for record in records}:
-                self._ledger.set_aside(job_id)
+                self._ledger.maintenance.set_aside(job_id)
             ended = [record.id for record in records if record.terminal]
             self._have_ended(ended)
             found = ended if away else [record.id for record in records]
         # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
         most = min(self._room(), _RELEASED_AT_ONCE)
-        if (due.released or due.end_overdue or found) and most > 0 and not away:
-            found += self._ledger.released(self._settings.lease, most)
+        if (due.ready or due.end_overdue or found) and most > 0 and not away:
+            found += self._ledger.maintenance.ready(self._settings.lease, most)
         return self._take(found)
 
     def _cancel_batches(self) -> None:
         """Tell the jobs of cancelled batches of it, where the one who cancelled them died before that."""
-        for batch_id in self._ledger.batches_to_cancel():
+        for batch_id in self._ledger.batches.cancelling():
             try:
                 cancel_jobs(self._ledger, batch_id)
             except (UnknownJob, UnreadableRecord):  # expired, or named in the log: there is nothing to go by
-                self._ledger.batch_cancelled(batch_id)
+                self._ledger.batches.cancellation_done(batch_id)
 
-    def _ring_again(self) -> list[str]:
+    def _republish_lost(self) -> list[str]:
         """Take QUEUED jobs whose message must have been lost."""
         most = self._room()
         if most <= 0:
             return []
         queue = self._settings.queue
         after = self._settings.republish_after
-        return self._take(self._ledger.unheard(queue, after, 3 * after, most, empty=not self._queue_length(queue)))
+        return self._take(
+            self._ledger.maintenance.lost_messages(queue, after, 3 * after, most, empty=not self._queue_length(queue))
+        )
 
     def _injected(self, job_id: str) -> bool:
         """Take one job; False where that does not work: the others shall have their turn."""
@@ -301,7 +303,7 @@ class Reconciler:
         except Exception as error:
             if not isinstance(error, UnreadableRecord):  # which the ledger has named
                 logger.exception("job %s cannot be taken", job_id, extra=action(Action.STEP_FAILED, job_id=job_id))
-            self._ledger.set_aside(job_id)
+            self._ledger.maintenance.set_aside(job_id)
             return False
         return True
 

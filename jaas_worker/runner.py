@@ -112,8 +112,10 @@ class Runner:
 
         That happens when Redis comes back older than it was, or when a step was broken off for good.
         """
-        unknown = [job_id for job_id in self.ledger.holds(self.holder) if job_id not in self._flight.entries]
-        return [job_id for job_id in unknown if self.ledger.release(job_id, self.holder)]
+        unknown = [
+            job_id for job_id in self.ledger.ownership.held_by(self.holder) if job_id not in self._flight.entries
+        ]
+        return [job_id for job_id in unknown if self.ledger.ownership.release(job_id, self.holder)]
 
     def background(self, call: Callable[[], None]) -> None:
         """Have a short call made on one of this worker's own threads; it is repeated while Redis does not answer."""
@@ -137,7 +139,7 @@ class Runner:
             LedgerUnavailable: Redis does not answer; the lease runs out unless a later call gets through.
         """
         asked = time.monotonic()
-        kept = self.ledger.renew(self.holder, self.settings.lease, info)
+        kept = self.ledger.maintenance.renew_lease(self.holder, self.settings.lease, info)
         self.metrics.lease_renewals.labels("ok" if kept else "lost").inc()
         if not kept:
             logger.warning(
@@ -152,11 +154,11 @@ class Runner:
         Raises:
             LedgerUnavailable: Redis does not answer; what was known before holds on.
         """
-        cluster = self.ledger.cluster()
+        cluster = self.ledger.queries.cluster()
         known = cluster.nodes if cluster else ()
         takers = [node for node in known if node.state == "ready" and node.availability == "active"]
         self._tracker.nodes_are(node.id for node in known)
-        self._flight.share(len(takers), len(self.ledger.workers()))
+        self._flight.share(len(takers), len(self.ledger.queries.workers()))
 
     def hand_over(self) -> None:
         """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""
@@ -171,9 +173,9 @@ class Runner:
             for entry in list(self._flight.entries.values()):
                 if entry.accepted and entry.phase is not Phase.GONE:
                     failpoint("release.before")
-                    released += self.ledger.release(entry.job_id, self.holder)
+                    released += self.ledger.ownership.release(entry.job_id, self.holder)
                     failpoint("release.after")
-            self.ledger.drop_lease(self.holder)
+            self.ledger.maintenance.drop_lease(self.holder)
         except LedgerUnavailable as error:
             logger.warning(
                 "not all jobs could be handed over; the lease will run out: %s",

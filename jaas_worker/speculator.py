@@ -43,15 +43,15 @@ class Speculator:
             LedgerUnavailable: Redis does not answer; the next round goes on from there.
             EngineUnavailable: the engine does not.
         """
-        ids = self._ledger.speculating()
-        running = self._ledger.running_in(ids) if ids else {}
+        ids = self._ledger.batches.speculating()
+        running = self._ledger.batches.running_jobs(ids) if ids else {}
         cluster = functools.cache(self._cluster)  # the engine is asked for every task there is: once a round, if at all
         doubled: list[str] = []
         for batch_id in ids:
             try:
-                batch = self._ledger.batch(batch_id)
+                batch = self._ledger.batches.get(batch_id)
             except (UnknownJob, UnreadableRecord):  # expired, or named in the log
-                self._ledger.speculating_no_more(batch_id)
+                self._ledger.batches.stop_speculating(batch_id)
                 continue
             # Most rounds come to nothing: they shall not read what the jobs that ended have printed.
             if batch.speculate and any(ran > batch.speculate.least for ran in running[batch_id].values()):
@@ -59,21 +59,23 @@ class Speculator:
         return doubled
 
     def _double(self, batch: BatchRecord, running: dict[str, float], cluster: Callable[[], Cluster]) -> list[str]:
-        sample = self._ledger.find(self._ledger.ended_of(batch.id, max(batch.ended - _SAMPLE, 0), _SAMPLE))
+        sample = self._ledger.queries.find(
+            self._ledger.batches.ended_jobs(batch.id, max(batch.ended - _SAMPLE, 0), _SAMPLE)
+        )
         durations = [
             record.last.duration
             for record in sample
             if record.state is JobState.SUCCEEDED and record.last and record.last.duration is not None
         ]
         slow = slow_jobs(batch, running, durations, batch.copies, batch.active)
-        records = self._ledger.find(slow) if slow else []
+        records = self._ledger.queries.find(slow) if slow else []
         return [record.id for record in records if self._start(record, running[record.id], cluster)]
 
     def _start(self, record: JobRecord, ran: float, cluster: Callable[[], Cluster]) -> bool:
         spec = copy_spec(record, cluster(), self._ledger.now() - record.created_at.timestamp())
         copy_id = copy_id_of(record.id)
         detail = f"runs for long ({ran:.0f} s): started a second time, as job {copy_id}"
-        if spec is None or not self._ledger.speculate(record.id, spec, detail):
+        if spec is None or not self._ledger.batches.start_copy(record.id, spec, detail):
             return False
         logger.info("job %s: %s", record.id, detail, extra=action(Action.JOB_DOUBLED, job_id=record.id, copy=copy_id))
         return True

@@ -234,21 +234,21 @@ class Stopping:
         """Find cancellations whose notice did not get through."""
         ledger, holder = self._context.ledger, self._context.holder
         try:
-            if ids := ledger.cancels_for(holder):
-                for job_id, why in ledger.cancels_among(ids).items():
+            if ids := ledger.ownership.cancellations_for(holder):
+                for job_id, why in ledger.ownership.cancel_reasons(ids).items():
                     self._obey(job_id, why)
                 # Should this process die before that, whoever takes the jobs over reads it in their records.
-                ledger.cancels_seen(holder, ids)
+                ledger.ownership.acknowledge_cancellations(holder, ids)
         except LedgerUnavailable as error:
             logger.debug("cancellations: %s", error)
 
     def _listen_for_cancels(self) -> None:
         ledger = self._context.ledger
-        listen("cancellations", ledger.cancellations, self._cancelled, self._closed, self._look_soon)
+        listen("cancellations", ledger.ownership.cancellations, self._cancelled, self._closed, self._look_soon)
 
     def _cancelled(self, job_id: str) -> None:
         if job_id in self._flight.entries:
-            self._obey(job_id, self._context.ledger.cancels_among([job_id]).get(job_id, "cancelled"))
+            self._obey(job_id, self._context.ledger.ownership.cancel_reasons([job_id]).get(job_id, "cancelled"))
 
     def _look_soon(self) -> None:
         self._next_cancel_check = 0.0  # what was missed meanwhile is in the ledger

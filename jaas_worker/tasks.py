@@ -38,7 +38,7 @@ class JobRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self._request_dict.get(broker.DOORBELL):  # our own client has written what people may see
+        if self._request_dict.get(broker.WAKEUP):  # our own client has written what people may see
             return
         spec = self._kwargs.get("spec") if isinstance(self._kwargs, dict) else None
         try:

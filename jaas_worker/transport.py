@@ -28,8 +28,8 @@ import redis.exceptions
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 
-from jaas_submit.ledger.sentinel import Finder, MasterConnection
-from jaas_submit.redis_url import SentinelAddress, sentinel_address
+from jaas_submit.connection.sentinel import Finder, MasterConnection
+from jaas_submit.connection.url import SentinelAddress, sentinel_address
 from jaas_worker.bounds import plain_text
 from jaas_worker.envelope import DEFECT, broadcast_message, queue_message
 from jaas_worker.logsetup import Action, action
@@ -54,7 +54,7 @@ def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
     """Return Celery's settings of a worker's broker.
 
     Args:
-        url: of Redis (``jaas_submit.redis_url``).
+        url: of Redis (``jaas_submit.connection.url``).
         common: the transport options that producers have.
         prefix: of this installation's keys.
 

@@ -176,7 +176,7 @@ class Watching:
     def _note(self, entry: Entry, state: JobState, **fields: Any) -> None:
         """Write an observation down; one that cannot be written now is seen again in the next round."""
         try:
-            if not self._context.ledger.move(entry.job_id, self._context.holder, state, **fields):
+            if not self._context.ledger.ownership.move(entry.job_id, self._context.holder, state, **fields):
                 self._flight.taken_away(entry)
         except UnreadableRecord as error:  # the other jobs must be followed all the same
             self._flight.abandon(entry, error)

@@ -14,8 +14,9 @@ import redis
 from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
+from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_PREFIX
 from jaas_worker.swarm import Swarm, require_manager
 from tests.support.real import required_env, unavailable

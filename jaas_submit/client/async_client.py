@@ -15,8 +15,9 @@ from jaas_submit.client.batch import BatchReference
 from jaas_submit.client.client import Client
 from jaas_submit.client.dependencies import Dependency, On
 from jaas_submit.client.session import AsyncSession
+from jaas_submit.connection import AsyncSubscription, connect_async
 from jaas_submit.explain import Explanation
-from jaas_submit.ledger import KEY_TTL, AsyncSubscription, NewJob, connect_async
+from jaas_submit.ledger import KEY_TTL, NewJob
 from jaas_submit.logs import Logs
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit

@@ -55,7 +55,7 @@ class Batch(BatchReference):
     @property
     def status(self) -> BatchRecord:
         """How the batch stands now: counts per state, total, and its end."""
-        return self._session.ledger.batch(self.id)
+        return self._session.ledger.batches.get(self.id)
 
     def job(self, index: int) -> JobHandle:
         """Return a handle on the job for one input.
@@ -143,7 +143,7 @@ class Batch(BatchReference):
         Returns:
             How many jobs that were.
         """
-        self._session.ledger.cancel_batch(self.id, why)
+        self._session.ledger.batches.cancel(self.id, why)
         return cancel_jobs(self._session.ledger, self.id)
 
     def retry_failed(self, **changes: Any) -> Batch:

@@ -18,14 +18,15 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submit_reduces
 from jaas_submit.client.replay import replay_job
 from jaas_submit.client.session import Session
+from jaas_submit.connection import connect
+from jaas_submit.connection.url import masked
 from jaas_submit.errors import SpecError
 from jaas_submit.explain import Explanation
-from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
+from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
 from jaas_submit.logs import Logs
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit, placement
 from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.redis_url import masked
 from jaas_submit.result import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
@@ -39,7 +40,7 @@ class Client:
     """Submits jobs and follows them.
 
     Args:
-        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.redis_url``); None takes what
+        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None takes what
             JAAS_REDIS_URL_FILE names, JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys; the workers must use the same.
@@ -284,7 +285,7 @@ class Client:
         Args:
             limit: at most so many.
         """
-        return self.ledger.batches(limit)
+        return self.ledger.batches.recent(limit)
 
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere. Redis is not asked about it.
@@ -327,7 +328,7 @@ class Client:
         Args:
             spec: the job's description.
         """
-        cluster = self.ledger.cluster()
+        cluster = self.ledger.queries.cluster()
         return placement(spec, cluster) if cluster else ()
 
     def history(

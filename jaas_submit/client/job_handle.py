@@ -54,7 +54,7 @@ class JobHandle(JobReference):
         Raises:
             UnknownJob: there is no record, or it has expired.
         """
-        return self._session.ledger.get(self.id)
+        return self._session.ledger.queries.get(self.id)
 
     @property
     def state(self) -> JobState:
@@ -130,7 +130,7 @@ class JobHandle(JobReference):
         Raises:
             UnknownJob: there is no record, or it has expired.
         """
-        state, done = self._session.ledger.cancel(self.id, why)
+        state, done = self._session.ledger.submission.cancel(self.id, why)
         if done:
             # For those who wait for Celery's result. Should this process die before it, the worker that receives the
             # message does the same.

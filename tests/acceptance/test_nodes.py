@@ -59,7 +59,7 @@ def jaas(nodes: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("workers")
     home = Installation(redis.url, nodes.hosts[0], f"t-{uuid.uuid4().hex[:12]}", folder, remove_delay=0)
     worker = home.worker().start()
-    eventually(home.ledger.cluster, LONG, lambda: worker.log)
+    eventually(home.ledger.queries.cluster, LONG, lambda: worker.log)
     yield home
     home.close()
     redis.kill()
@@ -158,8 +158,8 @@ def test_who_is_on_a_jobs_node_tells_the_worker_that_holds_the_job_of_its_end(
     nodes: LabNodes,
 ) -> None:
     on_node2 = f"node.hostname=={NODES[1]}"
-    (holder,) = (str(worker["holder"]) for worker in jaas.ledger.workers())
-    with there(jaas, nodes.hosts[1]) as log, jaas.ledger.ends_told(holder) as told:
+    (holder,) = (str(worker["holder"]) for worker in jaas.ledger.queries.workers())
+    with there(jaas, nodes.hosts[1]) as log, jaas.ledger.ownership.exits_for(holder) as told:
 
         def heard() -> bool:  # it may not follow its engine's events yet
             job = client.submit(shell("sleep 0.3; echo over there; exit 3", constraints=[on_node2]))

@@ -259,7 +259,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "urllib3.HTTPResponse.read1": "(self, amt=None, decode_content=None)",
     },
     (
-        "jaas_submit.ledger.sentinel",
+        "jaas_submit.connection.sentinel",
         "redis-py 6 to 8.1 repeats a command on the former master (redis-py #3874): the producer has to mend it as well",
     ): {
         "redis.sentinel.SentinelManagedConnection.connect": "(self)",

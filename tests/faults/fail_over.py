@@ -21,8 +21,8 @@ import celery
 import kombu.exceptions
 import redis
 
-from jaas_submit.ledger import connect
-from jaas_submit.redis_url import sentinel_address
+from jaas_submit.connection import connect
+from jaas_submit.connection.url import sentinel_address
 from jaas_worker import transport
 from tests.support.sentinel_group import MASTER, Group
 from tests.support.wait import eventually

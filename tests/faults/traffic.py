@@ -143,7 +143,7 @@ class JaasChannel:
     def waiting(self) -> int:
         ledger = self.client.ledger
         try:
-            counts, messages = ledger.counts(), int(cast("int", ledger.client.llen(self._queue)))
+            counts, messages = ledger.queries.counts(), int(cast("int", ledger.client.llen(self._queue)))
         except (JaasError, redis.RedisError):
             return 0
         return max(counts[JobState.QUEUED], messages) + counts[JobState.LAUNCHING]

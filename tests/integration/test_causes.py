@@ -294,7 +294,7 @@ def test_a_description_that_is_not_valid_is_refused_for_good(client: Client, wit
     spec = {**witness.spec(retry=EAGER).to_wire(), "colour": "red"}
     job_id = str(uuid.uuid4())
     client.app.send_task("jaas.run", kwargs={"spec": spec}, task_id=job_id, queue=client.queue)
-    eventually(lambda: client.ledger.find([job_id]), LONG)
+    eventually(lambda: client.ledger.queries.find([job_id]), LONG)
     result = ended(client, job_id)
     assert (result.state, result.cause) == (JobState.FAILED, Cause.REFUSED)
     assert [a.number for a in result.attempts] == [0]

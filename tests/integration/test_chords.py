@@ -18,7 +18,7 @@ from celery.states import EXCEPTION_STATES
 from redis.connection import AbstractConnection
 
 from jaas_submit import JobFailed, JobSpec, job
-from jaas_submit.ledger import connect
+from jaas_submit.connection import connect
 from jaas_submit.names import TASK_RUN
 from jaas_submit.result import JobResult
 from jaas_submit.states import Cause, JobState

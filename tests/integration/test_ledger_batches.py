@@ -32,25 +32,25 @@ CANCELLED, SKIPPED = JobState.CANCELLED, JobState.SKIPPED
 
 @pytest.fixture(params=TWINS)
 def client(request: pytest.FixtureRequest, redis_url: str, prefix: str, ledger: Ledger) -> Iterator[Client]:
-    ledger.renew(HOLDER, 3600, {})
+    ledger.maintenance.renew_lease(HOLDER, 3600, {})
     with client_of(request.param, redis_url, queue=prefix, prefix=prefix) as made:
         yield made
 
 
 def end(ledger: Ledger, job_id: str, state: JobState = SUCCEEDED, output: str | None = None) -> None:
     """Play the worker that runs a job to its end."""
-    claim = ledger.claim(job_id, HOLDER)
+    claim = ledger.ownership.claim(job_id, HOLDER)
     assert claim.action is ClaimAction.LAUNCH, (job_id, claim)
     if state is SUCCEEDED:
-        assert ledger.move(job_id, HOLDER, JobState.PENDING)
+        assert ledger.ownership.move(job_id, HOLDER, JobState.PENDING)
     cause = Cause.CANCELLED if state is CANCELLED else Cause.EXIT
     attempt = Attempt(number=1, state=state, cause=cause, exit_code=int(state is not SUCCEEDED))
-    assert ledger.finish(job_id, HOLDER, [attempt], None, output)
+    assert ledger.ownership.finish(job_id, HOLDER, [attempt], None, output)
 
 
 def queued(ledger: Ledger) -> list[str]:
     """Ids of the jobs that a worker may start now."""
-    return ledger.ids(QUEUED, 1_000_000)
+    return ledger.queries.ids(QUEUED, 1_000_000)
 
 
 def run_all(ledger: Ledger, fails: Iterable[str] = ()) -> list[str]:
@@ -64,11 +64,11 @@ def run_all(ledger: Ledger, fails: Iterable[str] = ()) -> list[str]:
 
 
 def add(ledger: Ledger, job_id: str, *after: str, on: str = "success") -> Created:
-    return ledger.create_many([NewJob(job_id, SPEC, "q", after=tuple((one, on) for one in after))])[0]
+    return ledger.submission.create_many([NewJob(job_id, SPEC, "q", after=tuple((one, on) for one in after))])[0]
 
 
 def states(ledger: Ledger, *job_ids: str) -> list[JobState]:
-    return [record.state for record in ledger.find(job_ids)]
+    return [record.state for record in ledger.queries.find(job_ids)]
 
 
 # -- dependencies ----------------------------------------------------------------------------------------------------
@@ -92,14 +92,14 @@ def states(ledger: Ledger, *job_ids: str) -> list[JobState]:
 def test_a_job_comes_after_another(
     client: Client, ledger: Ledger, on: str, ends: JobState, becomes: JobState, late: bool
 ) -> None:
-    ledger.create("first", SPEC, "q")
+    ledger.submission.create("first", SPEC, "q")
     if not late:
         assert add(ledger, "second", "first", on=on).state is WAITING
-        assert ledger.claim("second", HOLDER).action is ClaimAction.EARLY
+        assert ledger.ownership.claim("second", HOLDER).action is ClaimAction.EARLY
     end(ledger, "first", ends)
     if late:
         assert add(ledger, "second", "first", on=on).state is becomes
-    record = ledger.get("second")
+    record = ledger.queries.get("second")
     assert record.state is becomes
     if becomes is SKIPPED:
         assert record.last is not None
@@ -107,47 +107,47 @@ def test_a_job_comes_after_another(
         assert record.last.reason == f"job first is {ends}"
         assert record.detail == record.last.reason
         # A worker has to tell Celery.
-        assert "second" in ledger.orphans(0)
-        assert ledger.claim("second", HOLDER).action is ClaimAction.REPLAY
+        assert "second" in ledger.maintenance.unowned(0)
+        assert ledger.ownership.claim("second", HOLDER).action is ClaimAction.REPLAY
     else:
         end(ledger, "second")
-    assert ledger.counts()[WAITING] == 0
+    assert ledger.queries.counts()[WAITING] == 0
     assert not list(ledger.client.scan_iter(f"{ledger.prefix}:after:*"))
 
 
 def test_a_job_comes_after_several_jobs_and_waits_for_the_last(client: Client, ledger: Ledger) -> None:
     names = ["a", "b", "c"]
     for name in names:
-        ledger.create(name, SPEC, "q")
+        ledger.submission.create(name, SPEC, "q")
     add(ledger, "last", *names)
     for name in names:
-        assert ledger.get("last").state is WAITING
+        assert ledger.queries.get("last").state is WAITING
         end(ledger, name)
-    assert ledger.get("last").state is QUEUED
+    assert ledger.queries.get("last").state is QUEUED
 
 
 def test_one_bad_end_among_several_is_enough(client: Client, ledger: Ledger) -> None:
     for name in ("a", "b", "c"):
-        ledger.create(name, SPEC, "q")
+        ledger.submission.create(name, SPEC, "q")
     add(ledger, "last", "a", "b", "c")
     end(ledger, "a")
     end(ledger, "b", FAILED)
-    assert ledger.get("last").state is SKIPPED
+    assert ledger.queries.get("last").state is SKIPPED
     end(ledger, "c")
-    assert ledger.get("last").state is SKIPPED
-    assert "b is FAILED" in ledger.get("last").detail
+    assert ledger.queries.get("last").state is SKIPPED
+    assert "b is FAILED" in ledger.queries.get("last").detail
 
 
 def test_what_may_start_is_announced(client: Client, ledger: Ledger) -> None:
-    ledger.create("first", SPEC, "q")
+    ledger.submission.create("first", SPEC, "q")
     add(ledger, "second", "first")
-    with ledger.new_orphans() as notices, ledger.changes("second") as changes:
+    with ledger.maintenance.available() as notices, ledger.queries.changes("second") as changes:
         end(ledger, "first")
         assert notices.next(10) == "second"
         assert '"QUEUED"' in (changes.next(10) or "")
-    assert ledger.due().released
-    assert ledger.released(0) == ["second"]
-    assert ledger.orphans(0) == []
+    assert ledger.maintenance.due().ready
+    assert ledger.maintenance.ready(0) == ["second"]
+    assert ledger.maintenance.unowned(0) == []
 
 
 def test_ids_that_are_not_known_are_refused(client: Client, ledger: Ledger) -> None:
@@ -157,7 +157,7 @@ def test_ids_that_are_not_known_are_refused(client: Client, ledger: Ledger) -> N
         add(ledger, "j", "batch:nope")
     with pytest.raises(UnknownJob, match="after: j is not known"):
         add(ledger, "j", "j")  # a cycle would need an id that is not there yet
-    assert ledger.find(["j"]) == []
+    assert ledger.queries.find(["j"]) == []
     with pytest.raises(UnknownJob):
         client.submit(SPEC, after=["nope"])
     with pytest.raises(SpecError, match="on: must be"):
@@ -167,29 +167,29 @@ def test_ids_that_are_not_known_are_refused(client: Client, ledger: Ledger) -> N
 
 
 def test_a_chain_of_a_thousand_is_skipped_as_one(client: Client, ledger: Ledger) -> None:
-    ledger.create("0", SPEC, "q")
+    ledger.submission.create("0", SPEC, "q")
     for number in range(1, 1001):
         add(ledger, str(number), str(number - 1))
     add(ledger, "cleanup", "1000", on="finish")
     end(ledger, "0", FAILED)
-    while ledger.settle_rest():  # a worker's duty
+    while ledger.maintenance.release_dependents():  # a worker's duty
         pass
-    assert ledger.counts() == {**dict.fromkeys(JobState, 0), FAILED: 1, SKIPPED: 1000, QUEUED: 1}
-    assert ledger.get("1").detail == "job 0 is FAILED"
-    assert ledger.get("cleanup").state is QUEUED
+    assert ledger.queries.counts() == {**dict.fromkeys(JobState, 0), FAILED: 1, SKIPPED: 1000, QUEUED: 1}
+    assert ledger.queries.get("1").detail == "job 0 is FAILED"
+    assert ledger.queries.get("cleanup").state is QUEUED
     # The reason names the job that it all began with, at every depth, and does not grow with it.
-    assert ledger.get("1000").detail == "job 999 was skipped: job 0 is FAILED"
+    assert ledger.queries.get("1000").detail == "job 999 was skipped: job 0 is FAILED"
 
 
 def test_a_chain_of_a_thousand_runs_in_its_order(client: Client, ledger: Ledger) -> None:
-    ledger.create("0", SPEC, "q")
+    ledger.submission.create("0", SPEC, "q")
     for number in range(1, 1001):
         add(ledger, str(number), str(number - 1))
     assert run_all(ledger) == [str(number) for number in range(1001)]
 
 
 def test_a_diamond(client: Client, ledger: Ledger) -> None:
-    ledger.create("top", SPEC, "q")
+    ledger.submission.create("top", SPEC, "q")
     for side in ("left", "right"):
         add(ledger, side, "top")
     add(ledger, "bottom", "left", "right")
@@ -200,7 +200,7 @@ def test_a_diamond(client: Client, ledger: Ledger) -> None:
 
 
 def test_cancelling_a_job_that_waits(client: Client, ledger: Ledger) -> None:
-    ledger.create("first", SPEC, "q")
+    ledger.submission.create("first", SPEC, "q")
     add(ledger, "second", "first")
     add(ledger, "third", "second")
     assert client.cancel("second", "not today") is WAITING
@@ -296,9 +296,9 @@ def test_no_more_than_max_parallel_are_active_in_the_order_of_the_inputs(client:
 def test_a_job_in_backoff_keeps_its_place(client: Client, ledger: Ledger) -> None:
     batch = client.map(SPEC, range(2), max_parallel=1)
     first, second = job_ids(batch, 2)
-    assert ledger.claim(first, HOLDER).action is ClaimAction.LAUNCH
+    assert ledger.ownership.claim(first, HOLDER).action is ClaimAction.LAUNCH
     bad = Attempt(number=1, state=FAILED, cause=Cause.EXIT, exit_code=1)
-    assert ledger.back_off(first, HOLDER, [bad], None, 3600, "later") == (True, "")
+    assert ledger.ownership.back_off(first, HOLDER, [bad], None, 3600, "later") == (True, "")
     assert states(ledger, first, second) == [JobState.BACKOFF, WAITING]
     client.cancel(first)
     assert states(ledger, first, second) == [CANCELLED, QUEUED]
@@ -332,7 +332,7 @@ def test_max_parallel_is_never_exceeded_by_many_workers_at_once(client: Client, 
             end(ledger, job_id, FAILED if (turn + number) % 5 == 0 else SUCCEEDED)
             ends.append(job_id)
 
-    with ledger.batch_changes(batch.id) as changes:
+    with ledger.batches.changes(batch.id) as changes:
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(work, range(20)))
         told: list[str] = []
@@ -346,9 +346,9 @@ def test_max_parallel_is_never_exceeded_by_many_workers_at_once(client: Client, 
     status = batch.status
     assert status.counts.keys() <= {SUCCEEDED, FAILED}
     assert sum(status.counts.values()) == total
-    assert len(ledger.ended_of(batch.id, 0, 10_000)) == total
+    assert len(ledger.batches.ended_jobs(batch.id, 0, 10_000)) == total
     assert ledger.client.hget(f"{ledger.prefix}:batch:{batch.id}", "active") == b"0"
-    assert not ledger.client.exists(f"{ledger.prefix}:batch:{batch.id}:line")
+    assert not ledger.client.exists(f"{ledger.prefix}:batch:{batch.id}:waiting")
 
 
 def test_twenty_ends_at_once_complete_a_batch_once(client: Client, ledger: Ledger) -> None:
@@ -361,7 +361,7 @@ def test_twenty_ends_at_once_complete_a_batch_once(client: Client, ledger: Ledge
             barrier.wait(30)
             end(ledger, job_id)
 
-        with ledger.changes(reduce.id) as changes, ThreadPoolExecutor(20) as pool:
+        with ledger.queries.changes(reduce.id) as changes, ThreadPoolExecutor(20) as pool:
             list(pool.map(finish, job_ids(batch, 20)))
             assert '"QUEUED"' in (changes.next(10) or "")
             assert changes.next(0.1) is None
@@ -420,17 +420,17 @@ def test_cancelling_a_batch(client: Client, ledger: Ledger) -> None:
     reduce = client.submit(SPEC, after=[batch])
     ids = job_ids(batch, 6)
     end(ledger, ids[0])
-    ledger.claim(ids[1], HOLDER)  # it has a holder, who has to stop it
+    ledger.ownership.claim(ids[1], HOLDER)  # it has a holder, who has to stop it
     assert batch.cancel("enough") == 5
     assert states(ledger, *ids) == [SUCCEEDED, JobState.LAUNCHING, *[CANCELLED] * 4]
-    assert ledger.cancels_among(ids[1:2]) == {ids[1]: "enough"}
+    assert ledger.ownership.cancel_reasons(ids[1:2]) == {ids[1]: "enough"}
     assert not batch.status.done
-    ledger.finish(ids[1], HOLDER, [Attempt(number=1, state=CANCELLED, cause=Cause.CANCELLED)])
+    ledger.ownership.finish(ids[1], HOLDER, [Attempt(number=1, state=CANCELLED, cause=Cause.CANCELLED)])
     status = batch.wait(10, check=False)
     assert (status.state, status.reason) == (CANCELLED, "enough")
     assert reduce.state is SKIPPED
     assert batch.cancel() == 0
-    assert ledger.batches_to_cancel() == []
+    assert ledger.batches.cancelling() == []
     with pytest.raises(UnknownJob):
         client.batch("nope").cancel()
 
@@ -442,7 +442,7 @@ def test_a_cancelled_batch_takes_no_more_jobs_and_comes_to_its_end(client: Clien
     def inputs() -> Iterator[int]:
         for number in range(2000):
             if number == 1200:
-                (record,) = ledger.batches()
+                (record,) = ledger.batches.recent()
                 made.append(record.id)
                 client.batch(record.id).cancel("enough")
             yield number
@@ -457,7 +457,7 @@ def test_a_cancelled_batch_takes_no_more_jobs_and_comes_to_its_end(client: Clien
 
 def test_a_worker_goes_on_where_a_cancelling_client_died(client: Client, ledger: Ledger) -> None:
     batch = client.map(SPEC, range(3), max_parallel=1)
-    assert ledger.cancel_batch(batch.id, "enough")
+    assert ledger.batches.cancel(batch.id, "enough")
     assert batch.status.counts == {QUEUED: 1, WAITING: 2}
     settings = Settings(redis_url="redis://unused")
     reconciler = Reconciler(
@@ -478,7 +478,7 @@ def test_a_worker_goes_on_where_a_cancelling_client_died(client: Client, ledger:
     reconciler.run_once()
     assert batch.status.counts == {CANCELLED: 3}
     assert batch.status.state is CANCELLED
-    assert ledger.batches_to_cancel() == []
+    assert ledger.batches.cancelling() == []
 
 
 # -- resuming --------------------------------------------------------------------------------------------------------
@@ -498,7 +498,7 @@ def crashing(total: int, at: int) -> Iterator[int]:
 def test_the_same_key_adds_only_what_is_missing(client: Client, ledger: Ledger) -> None:
     with pytest.raises(Crash):
         client.map(SPEC, crashing(1300, 1200), key="nightly", max_parallel=3)
-    (record,) = ledger.batches()
+    (record,) = ledger.batches.recent()
     # Whole chunks are there, and the batch cannot end yet.
     assert (record.size, record.total, record.done) == (1000, None, False)
     first = job_ids(client.batch(record.id), 1)[0]
@@ -507,7 +507,7 @@ def test_the_same_key_adds_only_what_is_missing(client: Client, ledger: Ledger) 
     batch = client.map(SPEC, range(1300), key="nightly", max_parallel=3)
     assert batch.id == record.id
     assert (batch.status.size, batch.status.total) == (1300, 1300)
-    assert ledger.get(first).state is SUCCEEDED
+    assert ledger.queries.get(first).state is SUCCEEDED
     assert ledger.client.llen(ledger.prefix) == messages
     before = batch.status
     again = client.map(SPEC, range(1300), key="nightly")
@@ -518,7 +518,7 @@ def test_the_same_key_adds_only_what_is_missing(client: Client, ledger: Ledger) 
 def test_a_map_reduce_that_crashed_anywhere_is_completed_by_its_key(client: Client, ledger: Ledger) -> None:
     """The producer dies before each of its calls to Redis in turn; the last one comes through."""
     calls = itertools.count()
-    create_many, create_batch, close_batch = ledger.create_many, ledger.create_batch, ledger.close_batch
+    create_many, create_batch, close_batch = ledger.submission.create_many, ledger.batches.create, ledger.batches.close
 
     def mortal(call: Any, die_at: int) -> Any:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -531,9 +531,9 @@ def test_a_map_reduce_that_crashed_anywhere_is_completed_by_its_key(client: Clie
     crashes = 0
     for die_at in itertools.count():
         calls = itertools.count()
-        client.ledger.create_many = mortal(create_many, die_at)  # type: ignore[method-assign]
-        client.ledger.create_batch = mortal(create_batch, die_at)  # type: ignore[method-assign]
-        client.ledger.close_batch = mortal(close_batch, die_at)  # type: ignore[method-assign]
+        client.ledger.submission.create_many = mortal(create_many, die_at)  # type: ignore[method-assign]
+        client.ledger.batches.create = mortal(create_batch, die_at)  # type: ignore[method-assign]
+        client.ledger.batches.close = mortal(close_batch, die_at)  # type: ignore[method-assign]
         try:
             made = client.map_reduce(SPEC, range(10), REDUCE, fan_in=4, key="k")
         except Crash:
@@ -600,7 +600,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     with pytest.raises(SpecError) as caught:
         client.map_reduce(SPEC, range(5), REDUCE, **arguments)
     assert caught.value.field == field
-    assert ledger.batches() == []
+    assert ledger.batches.recent() == []
 
 
 # -- retrying --------------------------------------------------------------------------------------------------------
@@ -618,7 +618,7 @@ def test_retrying_what_failed(client: Client, ledger: Ledger) -> None:
     assert [record.replay_of for record in records] == [ids[1], ids[3]]
     assert [record.spec.command for record in records if record.spec] == [("1",), ("3",)]
     assert [record.spec.limits.memory for record in records if record.spec] == [64 * 2**20] * 2
-    assert ledger.get(ids[1]).replayed_by == records[0].id
+    assert ledger.queries.get(ids[1]).replayed_by == records[0].id
     run_all(ledger)
     assert again.wait(10).state is SUCCEEDED
     assert again.failed == []
@@ -632,14 +632,14 @@ def test_batches_are_forgotten_with_their_jobs(client: Client, ledger: Ledger) -
     done, open_, abandoned = client.map(SPEC, range(2)), client.map(SPEC, range(2)), []
     with pytest.raises(Crash):
         client.map(SPEC, crashing(2000, 1999), name="abandoned")
-    abandoned = [record.id for record in ledger.batches() if record.name == "abandoned"]
+    abandoned = [record.id for record in ledger.batches.recent() if record.name == "abandoned"]
     for job_id in job_ids(done, 2):
         end(ledger, job_id)
-    assert ledger.sweep() == 0
+    assert ledger.maintenance.sweep() == 0
     brief = Ledger(ledger.client, ledger.prefix, ttl=0)
-    eventually(lambda: brief.sweep() == 1, 10, "the batch that has ended to be forgotten")
-    assert {record.id for record in ledger.batches()} == {open_.id, *abandoned}
+    eventually(lambda: brief.maintenance.sweep() == 1, 10, "the batch that has ended to be forgotten")
+    assert {record.id for record in ledger.batches.recent()} == {open_.id, *abandoned}
     assert not list(ledger.client.scan_iter(f"{ledger.prefix}:batch:{done.id}*"))
     client.batch(abandoned[0]).cancel()
-    eventually(lambda: brief.sweep() == 1, 10, "the batch that was cancelled to be forgotten")
-    assert [record.id for record in ledger.batches()] == [open_.id]
+    eventually(lambda: brief.maintenance.sweep() == 1, 10, "the batch that was cancelled to be forgotten")
+    assert [record.id for record in ledger.batches.recent()] == [open_.id]

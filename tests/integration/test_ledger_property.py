@@ -49,7 +49,7 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     cancel: str = ""
     due: bool = True
-    orphan: bool = False
+    unowned: bool = False
     reported: bool = False
 
     def attempt_ended(self, state: JobState) -> tuple[Attempt, ...]:
@@ -83,7 +83,7 @@ class Model:
             return ClaimAction.EARLY, before
         if job.holder not in {"", worker} and job.holder in self.live:
             return ClaimAction.HELD, before
-        job.holder, job.orphan = worker, False
+        job.holder, job.unowned = worker, False
         if before in TERMINAL:
             return ClaimAction.REPLAY, before
         if before in {QUEUED, BACKOFF}:
@@ -124,21 +124,21 @@ class Model:
             return False, ""
         if job.cancel:
             return False, job.cancel
-        job.state, job.attempts, job.due, job.holder, job.orphan = BACKOFF, attempts, due, "", False
+        job.state, job.attempts, job.due, job.holder, job.unowned = BACKOFF, attempts, due, "", False
         return True, ""
 
     def reported(self, job_id: str, worker: str) -> bool:
         job = self.jobs.get(job_id)
         if job is None or job.holder != worker:
             return False
-        job.reported, job.holder, job.orphan = True, "", False
+        job.reported, job.holder, job.unowned = True, "", False
         return True
 
     def release(self, job_id: str, worker: str) -> bool:
         job = self.jobs.get(job_id)
         if job is None or job.holder != worker:
             return False
-        job.holder, job.orphan = "", True
+        job.holder, job.unowned = "", True
         return True
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool] | None:
@@ -152,7 +152,7 @@ class Model:
         if before not in {QUEUED, BACKOFF}:
             return before, False
         job.attempts = (*job.attempts, Attempt(number=0, state=CANCELLED, cause=Cause.CANCELLED, reason=why))
-        job.state, job.orphan = CANCELLED, True
+        job.state, job.unowned = CANCELLED, True
         return before, True
 
     def renew(self, worker: str) -> bool:
@@ -168,12 +168,12 @@ class Model:
         return {job_id for job_id, job in self.jobs.items() if job.holder and job.holder not in self.live}
 
     def reaped(self, job_id: str) -> None:
-        self.jobs[job_id].holder, self.jobs[job_id].orphan = "", True
+        self.jobs[job_id].holder, self.jobs[job_id].unowned = "", True
 
-    def orphans(self) -> set[str]:
+    def unowned(self) -> set[str]:
         for job in self.jobs.values():
-            job.orphan = job.orphan or (job.state is BACKOFF and job.due)
-        return {job_id for job_id, job in self.jobs.items() if job.orphan}
+            job.unowned = job.unowned or (job.state is BACKOFF and job.due)
+        return {job_id for job_id, job in self.jobs.items() if job.unowned}
 
     def in_state(self, *states: JobState) -> set[str]:
         return {job_id for job_id, job in self.jobs.items() if job.state in states}
@@ -231,13 +231,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(job_id=jobs, lost_reply=lost_reply)
     def create(self, job_id: str, lost_reply: bool) -> None:
-        self.both(lost_reply, "create", job_id, real=lambda: self.ledger.create(job_id, SPEC, "q"))
+        self.both(lost_reply, "create", job_id, real=lambda: self.ledger.submission.create(job_id, SPEC, "q"))
 
     @rule(job_id=jobs, why=st.sampled_from(["enough", "too dear"]), lost_reply=lost_reply)
     def cancel(self, job_id: str, why: str, lost_reply: bool) -> None:
         def real() -> tuple[JobState, bool] | None:
             try:
-                return self.ledger.cancel(job_id, why)
+                return self.ledger.submission.cancel(job_id, why)
             except UnknownJob:
                 return None
 
@@ -247,12 +247,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS))
     def renew(self, worker: str) -> None:
-        assert self.ledger.renew(worker, FOR_EVER, {}) == self.model.renew(worker)
+        assert self.ledger.maintenance.renew_lease(worker, FOR_EVER, {}) == self.model.renew(worker)
 
     @rule(worker=st.sampled_from(WORKERS))
     def crash(self, worker: str) -> None:
         self.model.crash(worker)
-        self.ledger.drop_lease(worker)
+        self.ledger.maintenance.drop_lease(worker)
         self.granted = {job_id: holder for job_id, holder in self.granted.items() if holder != worker}
 
     @rule(job_id=jobs, name=workers, lost_reply=lost_reply)
@@ -260,8 +260,8 @@ class LedgerMachine(RuleBasedStateMachine):
         worker = self.worker(name, job_id)
 
         def claim() -> tuple[ClaimAction, str]:
-            answer = self.ledger.claim(job_id, worker)
-            assert answer.record is None or answer.record == self.ledger.get(job_id)
+            answer = self.ledger.ownership.claim(job_id, worker)
+            assert answer.record is None or answer.record == self.ledger.queries.get(job_id)
             assert (answer.record is None) == (answer.action not in HELD_THEN)
             return answer.action, answer.state
 
@@ -280,7 +280,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def move(self, job_id: str, name: str, to: JobState, lost_reply: bool) -> None:
         worker = self.worker(name, job_id)
-        self.both(lost_reply, "move", job_id, worker, to, real=lambda: self.ledger.move(job_id, worker, to))
+        self.both(lost_reply, "move", job_id, worker, to, real=lambda: self.ledger.ownership.move(job_id, worker, to))
 
     @rule(job_id=jobs, name=workers, outcome=outcomes, lost_reply=lost_reply)
     def finish(self, job_id: str, name: str, outcome: JobState, lost_reply: bool) -> None:
@@ -288,8 +288,8 @@ class LedgerMachine(RuleBasedStateMachine):
         attempts = self.model.jobs.get(job_id, Job()).attempt_ended(outcome)
 
         def finish() -> bool:
-            record = self.ledger.finish(job_id, worker, attempts)
-            assert record is None or record == self.ledger.get(job_id)
+            record = self.ledger.ownership.finish(job_id, worker, attempts)
+            assert record is None or record == self.ledger.queries.get(job_id)
             return record is not None
 
         self.both(lost_reply, "finish", job_id, worker, attempts, real=finish)
@@ -306,7 +306,7 @@ class LedgerMachine(RuleBasedStateMachine):
             worker,
             attempts,
             due,
-            real=lambda: self.ledger.back_off(job_id, worker, attempts, None, delay, "later"),
+            real=lambda: self.ledger.ownership.back_off(job_id, worker, attempts, None, delay, "later"),
         )
         if done:
             self.gives_up(job_id, worker)
@@ -315,13 +315,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def reported(self, job_id: str, name: str) -> None:
         worker = self.worker(name, job_id)
         if self.model.jobs.get(job_id, Job()).state in TERMINAL:  # nobody reports what has not ended
-            self.both(False, "reported", job_id, worker, real=lambda: self.ledger.reported(job_id, worker))
+            self.both(
+                False, "reported", job_id, worker, real=lambda: self.ledger.ownership.mark_reported(job_id, worker)
+            )
             self.gives_up(job_id, worker)
 
     @rule(job_id=jobs, name=workers)
     def release(self, job_id: str, name: str) -> None:
         worker = self.worker(name, job_id)
-        self.both(False, "release", job_id, worker, real=lambda: self.ledger.release(job_id, worker))
+        self.both(False, "release", job_id, worker, real=lambda: self.ledger.ownership.release(job_id, worker))
         self.gives_up(job_id, worker)
 
     @rule(
@@ -356,27 +358,27 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 3))
     def reap(self, most: int) -> None:
         reapable = self.model.reapable()
-        assert self.ledger.due().reap or not reapable
-        taken = self.ledger.reap(most)
+        assert self.ledger.maintenance.due().reap or not reapable
+        taken = self.ledger.maintenance.reap(most)
         assert set(taken) <= reapable
         assert len(taken) == len(set(taken)) == min(most, len(reapable))
         for job_id in taken:
             self.model.reaped(job_id)
 
     @rule()
-    def orphans(self) -> None:
-        assert self.ledger.due().orphans or not self.model.orphans()
-        assert set(self.ledger.orphans(0)) == self.model.orphans()
+    def unowned(self) -> None:
+        assert self.ledger.maintenance.due().unowned or not self.model.unowned()
+        assert set(self.ledger.maintenance.unowned(0)) == self.model.unowned()
 
     @rule()
-    def unheard(self) -> None:
-        assert set(self.ledger.unheard("q", 0, 0, empty=True)) == self.model.in_state(QUEUED)
+    def lost_messages(self) -> None:
+        assert set(self.ledger.maintenance.lost_messages("q", 0, 0, empty=True)) == self.model.in_state(QUEUED)
 
     # -- what must hold all the time
 
     @invariant()
     def records_are_as_in_the_model(self) -> None:
-        records = {record.id: record for record in self.ledger.find(JOBS)}
+        records = {record.id: record for record in self.ledger.queries.find(JOBS)}
         assert records.keys() == self.model.jobs.keys()
         for job_id, job in self.model.jobs.items():
             record = records[job_id]
@@ -388,7 +390,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_attempt_is_recorded_once(self) -> None:
-        for record in self.ledger.find(JOBS):
+        for record in self.ledger.queries.find(JOBS):
             numbers = [attempt.number for attempt in record.attempts if attempt.number]
             assert numbers == sorted(set(numbers))
             ended = [attempt for attempt in record.attempts if attempt.state is not FAILED]
@@ -397,7 +399,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def an_outcome_never_changes(self) -> None:
-        for record in self.ledger.find(JOBS):
+        for record in self.ledger.queries.find(JOBS):
             if record.terminal:
                 outcome = (record.state, record.attempts, record.detail, record.node, record.updated_at)
                 assert self.ended.setdefault(record.id, outcome) == outcome
@@ -406,7 +408,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_job_has_one_holder_at_most(self) -> None:
-        held = {worker: self.ledger.holds(worker) for worker in WORKERS}
+        held = {worker: self.ledger.ownership.held_by(worker) for worker in WORKERS}
         assert held == {w: {j for j, job in self.model.jobs.items() if job.holder == w} for w in WORKERS}
         for one, other in itertools.combinations(held.values(), 2):
             assert not one & other
@@ -414,19 +416,19 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def lists_and_counts_agree_with_the_records(self) -> None:
         counted = Counter(job.state for job in self.model.jobs.values())
-        assert self.ledger.counts() == {state: counted[state] for state in JobState}
-        assert set(self.ledger.ids()) == self.model.jobs.keys()
+        assert self.ledger.queries.counts() == {state: counted[state] for state in JobState}
+        assert set(self.ledger.queries.ids()) == self.model.jobs.keys()
         for state in counted:
-            assert set(self.ledger.ids(state)) == self.model.in_state(state)
+            assert set(self.ledger.queries.ids(state)) == self.model.in_state(state)
 
     @invariant()
     def no_job_is_out_of_reach(self) -> None:
         """Each job that is not done with is in a live worker's hands, or where a worker will come to look for it."""
         within_reach = self.model.reapable()  # by the next reap
         within_reach |= {job_id for job_id, job in self.model.jobs.items() if job.holder in self.model.live}
-        within_reach |= self.model.in_state(QUEUED)  # by its message, or by unheard
+        within_reach |= self.model.in_state(QUEUED)  # by its message, or by lost_messages
         within_reach |= self.model.in_state(BACKOFF)  # when its time has come
-        within_reach |= {job_id for job_id, job in self.model.jobs.items() if job.orphan}
+        within_reach |= {job_id for job_id, job in self.model.jobs.items() if job.unowned}
         assert within_reach >= {job_id for job_id, job in self.model.jobs.items() if not job.reported}
 
     # -- and how it ends
@@ -438,25 +440,25 @@ class LedgerMachine(RuleBasedStateMachine):
         for job_id in self.model.in_state(BACKOFF):
             if not self.model.jobs[job_id].due:  # nobody can wait for it
                 self.cancel(job_id, "enough", False)
-        self.ledger.renew("last", FOR_EVER, {})
-        while self.ledger.reap(2):
+        self.ledger.maintenance.renew_lease("last", FOR_EVER, {})
+        while self.ledger.maintenance.reap(2):
             pass
-        found = {*self.ledger.orphans(0), *self.ledger.unheard("q", 0, 0, empty=True)}
+        found = {*self.ledger.maintenance.unowned(0), *self.ledger.maintenance.lost_messages("q", 0, 0, empty=True)}
         assert found == {job_id for job_id, job in self.model.jobs.items() if not job.reported}
         for job_id in found:
-            claim = self.ledger.claim(job_id, "last")
-            record = self.ledger.get(job_id)
+            claim = self.ledger.ownership.claim(job_id, "last")
+            record = self.ledger.queries.get(job_id)
             attempts = (*record.attempts, Attempt(number=record.attempt, state=FAILED, cause=Cause.EXIT))
             assert claim.action in HELD_THEN
-            assert (claim.action is ClaimAction.REPLAY) or self.ledger.finish(job_id, "last", attempts)
-            assert self.ledger.reported(job_id, "last")
-        for record in self.ledger.find(JOBS):
+            assert (claim.action is ClaimAction.REPLAY) or self.ledger.ownership.finish(job_id, "last", attempts)
+            assert self.ledger.ownership.mark_reported(job_id, "last")
+        for record in self.ledger.queries.find(JOBS):
             assert (record.terminal, record.reported, record.holder) == (True, True, "")
         self.each_attempt_is_recorded_once()
         self.an_outcome_never_changes()
-        assert self.ledger.holds("last") == set()
-        assert self.ledger.orphans(0) == []
-        assert self.ledger.reap() == []
+        assert self.ledger.ownership.held_by("last") == set()
+        assert self.ledger.maintenance.unowned(0) == []
+        assert self.ledger.maintenance.reap() == []
 
 
 def test_the_ledger_does_what_the_model_says(ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ import pytest
 from jaas_submit import Client
 from jaas_submit.cli import cli
 from jaas_submit.errors import LedgerUnavailable, UnknownJob, UnreadableRecord
+from jaas_submit.explain_context import explain_context
 from jaas_submit.ledger import ClaimAction, Ledger, NewJob
 from jaas_submit.ledger.base import UNREADABLE
 from jaas_submit.logs import Logs, LogStatus
@@ -51,7 +52,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 def spoil(ledger: Ledger, job_id: str, how: str) -> str:
     """Make a record unreadable; a way that is not among the fields replaces it."""
-    key = ledger._key("job", job_id)
+    key = ledger.key("job", job_id)
     if how in FIELDS:
         ledger.client.hset(key, mapping=FIELDS[how])
     elif how == "no state":
@@ -74,7 +75,7 @@ WAYS = [*KINDS, "no state", *FIELDS]
 
 @pytest.fixture
 def holder(ledger: Ledger) -> str:
-    ledger.renew("h", LONG, {"node": "n"})
+    ledger.maintenance.renew_lease("h", LONG, {"node": "n"})
     return "h"
 
 
@@ -108,7 +109,7 @@ class Worker:
         )
 
     def inject(self, job_id: str) -> None:
-        self.taken.append(self.ledger.get(job_id).id)
+        self.taken.append(self.ledger.queries.get(job_id).id)
 
 
 def test_the_log_s_action_is_the_worker_s() -> None:
@@ -123,28 +124,28 @@ def test_a_record_that_cannot_be_read_does_not_hide_the_others(
     ledger: Ledger, how: str, named: Callable[[], list[str]]
 ) -> None:
     for job_id in ("a", "b", "c"):
-        ledger.create(job_id, SPEC, "q")
+        ledger.submission.create(job_id, SPEC, "q")
     spoil(ledger, "b", how)
-    assert [record.id for record in ledger.find(["a", "b", "c"])] == ["a", "c"]
-    assert [record.id for record in ledger.find(["b", "c"])] == ["c"]
+    assert [record.id for record in ledger.queries.find(["a", "b", "c"])] == ["a", "c"]
+    assert [record.id for record in ledger.queries.find(["b", "c"])] == ["c"]
     assert list(ledger.unreadable) == ["job b"]
     with pytest.raises(UnreadableRecord, match=r"^job b: what Redis holds of it cannot be read: .{5,120}$"):
-        ledger.get("b")
+        ledger.queries.get("b")
     assert named() == ["b"]  # once
-    ledger.outlines(["a", "b", "c"])
-    ledger.client.delete(ledger._key("job", "b"))
+    ledger.queries.outlines(["a", "b", "c"])
+    ledger.client.delete(ledger.key("job", "b"))
     with pytest.raises(UnknownJob):
-        ledger.get("b")
+        ledger.queries.get("b")
     assert ledger.unreadable == {}
 
 
 def test_bytes_that_are_no_text_are_shown(ledger: Ledger) -> None:
-    ledger.create("a", SPEC, "q")
-    ledger.client.hset(ledger._key("job", "a"), mapping={"detail": b"\xff", b"\xfe": b"\xfd", "state": "ODD"})
-    record = ledger.get("a")
+    ledger.submission.create("a", SPEC, "q")
+    ledger.client.hset(ledger.key("job", "a"), mapping={"detail": b"\xff", b"\xfe": b"\xfd", "state": "ODD"})
+    record = ledger.queries.get("a")
     assert (record.detail, str(record.state)) == ("\\xff", "ODD")
-    ledger.client.zadd(ledger._key("jobs"), {b"\xff": 1, "": 2, "x" * 10_000: 3})
-    assert len(ledger.find(ledger.ids())) == 1
+    ledger.client.zadd(ledger.key("jobs"), {b"\xff": 1, "": 2, "x" * 10_000: 3})
+    assert len(ledger.queries.find(ledger.queries.ids())) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,16 +155,16 @@ def test_bytes_that_are_no_text_are_shown(ledger: Ledger) -> None:
 )  # fmt: skip
 def test_a_batch_that_cannot_be_read_does_not_hide_the_others(ledger: Ledger, field: str, value: str) -> None:
     for batch_id in ("a", "b"):
-        ledger.create_batch(batch_id)
-    key = ledger._key("batch", "a")
+        ledger.batches.create(batch_id)
+    key = ledger.key("batch", "a")
     if field:
         ledger.client.hset(key, field, value)
     else:
         ledger.client.delete(key)
         ledger.client.set(key, 1)
-    assert [batch.id for batch in ledger.batches()] == ["b"]
+    assert [batch.id for batch in ledger.batches.recent()] == ["b"]
     with pytest.raises(UnreadableRecord, match="batch a: what Redis holds of it cannot be read"):
-        ledger.batch("a")
+        ledger.batches.get("a")
     assert list(ledger.unreadable) == ["batch a"]
 
 
@@ -171,12 +172,12 @@ def test_a_batch_that_cannot_be_read_does_not_hide_the_others(ledger: Ledger, fi
     "data", [b"x", zlib.compress(b"{"), zlib.compress(b'{"lines": [1]}'), zlib.compress(b"[" * 10**6), 7]
 )
 def test_a_log_that_cannot_be_read_is_said_to_be(ledger: Ledger, data: Any) -> None:
-    key = ledger._key("log", "a", 1)
+    key = ledger.key("log", "a", 1)
     if data == 7:
         ledger.client.rpush(key, "x")
     else:
         ledger.client.set(key, data)
-    found = ledger.logs("a", 1)
+    found = ledger.queries.logs("a", 1)
     assert found is not None
     assert found.status is LogStatus.UNAVAILABLE
     assert "cannot be read" in found.reason
@@ -194,46 +195,51 @@ def test_a_log_that_unpacks_to_too_much_is_not_unpacked() -> None:
     "info", ["{", "[]", "1", '{"node": 1}', '{"max_in_flight": "x"}', '{"clock_ahead": 1e999}', "[" * 50_000, b"\xff"]
 )
 def test_a_worker_whose_words_cannot_be_read_is_listed_all_the_same(ledger: Ledger, holder: str, info: Any) -> None:
-    ledger.renew("odd", LONG, {})
-    ledger.client.set(ledger._key("info", "odd"), info)
-    ledger.client.set(ledger._key("held", "odd"), 1)
-    found = {worker["holder"]: worker for worker in ledger.workers()}
+    ledger.maintenance.renew_lease("odd", LONG, {})
+    ledger.client.set(ledger.key("info", "odd"), info)
+    ledger.client.set(ledger.key("held", "odd"), 1)
+    found = {worker["holder"]: worker for worker in ledger.queries.workers()}
     assert found["odd"] == {"holder": "odd", "jobs": 0}
     assert found["h"]["node"] == "n"
     assert list(ledger.unreadable) == ["worker odd"]
-    ledger.create("a", SPEC, "q")
-    assert len(ledger.around(ledger.get("a")).workers) == 2
+    ledger.submission.create("a", SPEC, "q")
+    assert len(explain_context(ledger, ledger.queries.get("a")).workers) == 2
 
 
 def test_nodes_that_cannot_be_read_are_none(ledger: Ledger) -> None:
-    ledger.client.set(ledger._key("cluster"), '{"at": "x"}')
-    assert ledger.cluster() is None
-    ledger.client.delete(ledger._key("cluster"))
-    ledger.client.rpush(ledger._key("cluster"), "x")
-    assert ledger.cluster() is None
+    ledger.client.set(ledger.key("cluster"), '{"at": "x"}')
+    assert ledger.queries.cluster() is None
+    ledger.client.delete(ledger.key("cluster"))
+    ledger.client.rpush(ledger.key("cluster"), "x")
+    assert ledger.queries.cluster() is None
 
 
 def test_indexes_of_another_kind_count_as_empty_and_are_named(ledger: Ledger) -> None:
-    ledger.create("a", SPEC, "q")
-    for name in ("holders", "due", "orphans", "released", "deadlines", "settling", "state:RUNNING"):
-        ledger.client.set(ledger._key(name), 1)
-    assert not any(ledger.due())
-    assert ledger.counts()[JobState.QUEUED] == 1
-    assert ledger.counts()[JobState.RUNNING] == 0
-    assert ledger.standing()[JobState.RUNNING] == (0, 0.0)
-    assert ledger.active() == ["a"]
-    assert f"key {ledger._key('orphans')}" in ledger.unreadable
-    assert (ledger.reap(), ledger.orphans(0.0), ledger.released(0.0), ledger.end_overdue()) == ([], [], [], [])
-    assert ledger.settle_rest() is False
+    ledger.submission.create("a", SPEC, "q")
+    for name in ("holders", "due", "unowned", "ready", "deadlines", "pending_dependents", "state:RUNNING"):
+        ledger.client.set(ledger.key(name), 1)
+    assert not any(ledger.maintenance.due())
+    assert ledger.queries.counts()[JobState.QUEUED] == 1
+    assert ledger.queries.counts()[JobState.RUNNING] == 0
+    assert ledger.queries.counts_and_ages()[JobState.RUNNING] == (0, 0.0)
+    assert ledger.queries.active() == ["a"]
+    assert f"key {ledger.key('unowned')}" in ledger.unreadable
+    assert (
+        ledger.maintenance.reap(),
+        ledger.maintenance.unowned(0.0),
+        ledger.maintenance.ready(0.0),
+        ledger.maintenance.end_overdue(),
+    ) == ([], [], [], [])
+    assert ledger.maintenance.release_dependents() is False
 
 
 def test_endless_scores_do_no_harm(ledger: Ledger, holder: str) -> None:
-    ledger.create("a", SPEC, "q")
-    ledger.client.zadd(ledger._key("state", "QUEUED"), {"a": "-inf", "b": "inf"})
-    ledger.client.zadd(ledger._key("state", "RUNNING"), {"a": "-inf"})
-    assert ledger.standing()[JobState.QUEUED] == (2, 0.0)
-    assert ledger.running_in(["x"]) == {"x": {}}
-    assert ledger.claim("a", holder).action is ClaimAction.LAUNCH
+    ledger.submission.create("a", SPEC, "q")
+    ledger.client.zadd(ledger.key("state", "QUEUED"), {"a": "-inf", "b": "inf"})
+    ledger.client.zadd(ledger.key("state", "RUNNING"), {"a": "-inf"})
+    assert ledger.queries.counts_and_ages()[JobState.QUEUED] == (2, 0.0)
+    assert ledger.batches.running_jobs(["x"]) == {"x": {}}
+    assert ledger.ownership.claim("a", holder).action is ClaimAction.LAUNCH
 
 
 # -- scripts ----------------------------------------------------------------------------------------------------------
@@ -242,115 +248,115 @@ def test_endless_scores_do_no_harm(ledger: Ledger, holder: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_scripts_that_look_at_many_pass_over_what_is_no_record(ledger: Ledger, kind: str) -> None:
     for job_id in ("bad", "good"):
-        ledger.create(job_id, SPEC, "q")
+        ledger.submission.create(job_id, SPEC, "q")
     spoil(ledger, "bad", kind)
     now = ledger.now()
-    for index in ("due", "released", "deadlines"):
-        ledger.client.zadd(ledger._key(index), {"bad": 0, "good": now})
-    assert ledger.released(LONG) == ["good"]
-    assert ledger.end_overdue() == []
-    ledger.renew("gone", 60, {})
-    ledger.client.zadd(ledger._key("holders"), {"gone": 0})
-    ledger.client.sadd(ledger._key("held", "gone"), "bad", "good")
-    ledger.client.hset(ledger._key("job", "good"), mapping={"holder": "gone", "state": "RUNNING"})
-    assert ledger.reap() == ["good"]
-    assert sorted(ledger.orphans(LONG)) == ["bad", "good"]  # to be named
-    assert ledger.orphans(0.0) == []  # not again for an hour
-    assert ledger.sweep() == 0
+    for index in ("due", "ready", "deadlines"):
+        ledger.client.zadd(ledger.key(index), {"bad": 0, "good": now})
+    assert ledger.maintenance.ready(LONG) == ["good"]
+    assert ledger.maintenance.end_overdue() == []
+    ledger.maintenance.renew_lease("gone", 60, {})
+    ledger.client.zadd(ledger.key("holders"), {"gone": 0})
+    ledger.client.sadd(ledger.key("held", "gone"), "bad", "good")
+    ledger.client.hset(ledger.key("job", "good"), mapping={"holder": "gone", "state": "RUNNING"})
+    assert ledger.maintenance.reap() == ["good"]
+    assert sorted(ledger.maintenance.unowned(LONG)) == ["bad", "good"]  # to be named
+    assert ledger.maintenance.unowned(0.0) == []  # not again for an hour
+    assert ledger.maintenance.sweep() == 0
 
 
 def test_a_lost_message_behind_a_record_that_is_none_is_found(ledger: Ledger) -> None:
     for job_id in ("bad", "odd", "good"):
-        ledger.create(job_id, SPEC, "q")
+        ledger.submission.create(job_id, SPEC, "q")
     spoil(ledger, "bad", "a string")
     spoil(ledger, "odd", "created_at a word")
-    assert "good" in ledger.unheard("q", -1, 0, empty=True)
-    assert "good" not in ledger.unheard("q", -1, 0)
+    assert "good" in ledger.maintenance.lost_messages("q", -1, 0, empty=True)
+    assert "good" not in ledger.maintenance.lost_messages("q", -1, 0)
 
 
-@pytest.mark.parametrize("heard", ["x", "inf", None])
-def test_what_was_heard_last_stops_no_claim(ledger: Ledger, holder: str, heard: str | None) -> None:
-    key = ledger._key("heard")
-    if heard is None:
+@pytest.mark.parametrize("newest", ["x", "inf", None])
+def test_what_was_received_last_stops_no_claim(ledger: Ledger, holder: str, newest: str | None) -> None:
+    key = ledger.key("newest_received")
+    if newest is None:
         ledger.client.set(key, 1)
     else:
-        ledger.client.hset(key, "q", heard)
-    ledger.create("a", SPEC, "q")
-    assert ledger.claim("a", holder).action is ClaimAction.LAUNCH
+        ledger.client.hset(key, "q", newest)
+    ledger.submission.create("a", SPEC, "q")
+    assert ledger.ownership.claim("a", holder).action is ClaimAction.LAUNCH
 
 
-def test_a_time_from_the_future_is_not_taken_for_what_was_heard_last(ledger: Ledger, holder: str) -> None:
-    ledger.create("a", SPEC, "q")
-    ledger.client.hset(ledger._key("job", "a"), "created_at", "9e9")
-    ledger.claim("a", holder)
-    assert not ledger.client.hget(ledger._key("heard"), "q")
+def test_a_time_from_the_future_is_not_taken_for_what_was_received_last(ledger: Ledger, holder: str) -> None:
+    ledger.submission.create("a", SPEC, "q")
+    ledger.client.hset(ledger.key("job", "a"), "created_at", "9e9")
+    ledger.ownership.claim("a", holder)
+    assert not ledger.client.hget(ledger.key("newest_received"), "q")
 
 
 @pytest.mark.parametrize("entry", ["x", "{}", "[1, 2]", '["a"]', '["a", "SUCCEEDED", null]', "[[[]]]", "1", b"\xff"])
 def test_an_entry_that_cannot_be_read_does_not_stop_what_comes_after_ended_jobs(
     ledger: Ledger, holder: str, entry: Any
 ) -> None:
-    ledger.create("first", SPEC, "q")
-    ledger.create_many([NewJob("second", SPEC, "q", after=(("first", "success"),))])
-    ledger.client.rpush(ledger._key("settling"), entry)
-    ledger.client.sadd(ledger._key("after", "first"), "no dependency", "bad|success")
+    ledger.submission.create("first", SPEC, "q")
+    ledger.submission.create_many([NewJob("second", SPEC, "q", after=(("first", "success"),))])
+    ledger.client.rpush(ledger.key("pending_dependents"), entry)
+    ledger.client.sadd(ledger.key("after", "first"), "no dependency", "bad|success")
     spoil(ledger, "bad", "a string")
-    ledger.claim("first", holder)
-    assert ledger.finish("first", holder, [GOOD]) is not None
-    while ledger.settle_rest():
+    ledger.ownership.claim("first", holder)
+    assert ledger.ownership.finish("first", holder, [GOOD]) is not None
+    while ledger.maintenance.release_dependents():
         pass
-    assert ledger.get("second").state is JobState.QUEUED
-    assert not ledger.client.exists(ledger._key("settling"))
+    assert ledger.queries.get("second").state is JobState.QUEUED
+    assert not ledger.client.exists(ledger.key("pending_dependents"))
 
 
 def test_jobs_of_a_batch_that_is_none_run_all_the_same(ledger: Ledger, holder: str) -> None:
-    ledger.create_batch("x", max_parallel=1)
-    ledger.create_many([NewJob(job_id, SPEC, "q", batch="x", index=nth) for nth, job_id in enumerate("ab")])
-    for part in ("", ":line", ":ended"):
-        key = ledger._key("batch", "x") + part
+    ledger.batches.create("x", max_parallel=1)
+    ledger.submission.create_many([NewJob(job_id, SPEC, "q", batch="x", index=nth) for nth, job_id in enumerate("ab")])
+    for part in ("", ":waiting", ":ended"):
+        key = ledger.key("batch", "x") + part
         ledger.client.delete(key)
         ledger.client.set(key, 1)
-    ledger.claim("a", holder)
-    assert ledger.finish("a", holder, [GOOD]) is not None
-    assert ledger.get("a").state is JobState.SUCCEEDED
+    ledger.ownership.claim("a", holder)
+    assert ledger.ownership.finish("a", holder, [GOOD]) is not None
+    assert ledger.queries.get("a").state is JobState.SUCCEEDED
 
 
 def test_a_waiting_record_that_is_none_does_not_keep_a_batch_s_line(ledger: Ledger, holder: str) -> None:
-    ledger.create_batch("x", max_parallel=1)
-    ledger.create_many([NewJob(job_id, SPEC, "q", batch="x", index=nth) for nth, job_id in enumerate("abc")])
+    ledger.batches.create("x", max_parallel=1)
+    ledger.submission.create_many([NewJob(job_id, SPEC, "q", batch="x", index=nth) for nth, job_id in enumerate("abc")])
     spoil(ledger, "b", "a list")
-    ledger.claim("a", holder)
-    ledger.finish("a", holder, [GOOD])
-    assert ledger.get("c").state is JobState.QUEUED
+    ledger.ownership.claim("a", holder)
+    ledger.ownership.finish("a", holder, [GOOD])
+    assert ledger.queries.get("c").state is JobState.QUEUED
 
 
 @pytest.mark.parametrize("how", [way for way in WAYS if way not in WRITTEN_BY_A_CLAIM])
 def test_a_message_for_a_record_that_cannot_be_read(ledger: Ledger, holder: str, how: str) -> None:
-    ledger.create("a", SPEC, "q")
+    ledger.submission.create("a", SPEC, "q")
     spoil(ledger, "a", how)
     with pytest.raises(UnreadableRecord, match="job a: "):
-        ledger.claim("a", holder)
-    assert ledger.holds(holder) == set()
-    assert ledger.orphans(0.0) in ([], ["a"])
+        ledger.ownership.claim("a", holder)
+    assert ledger.ownership.held_by(holder) == set()
+    assert ledger.maintenance.unowned(0.0) in ([], ["a"])
 
 
 def test_a_write_that_redis_refuses_is_still_worth_another_try(ledger: Ledger, holder: str) -> None:
-    ledger.create("a", SPEC, "q")
-    ledger.client.delete(ledger._key("state", "QUEUED"))
-    ledger.client.set(ledger._key("state", "QUEUED"), 1)
+    ledger.submission.create("a", SPEC, "q")
+    ledger.client.delete(ledger.key("state", "QUEUED"))
+    ledger.client.set(ledger.key("state", "QUEUED"), 1)
     with pytest.raises(LedgerUnavailable):
-        ledger.claim("a", holder)
+        ledger.ownership.claim("a", holder)
 
 
 def test_submission_passes_over_what_is_no_record(ledger: Ledger) -> None:
     spoil(ledger, "bad", "a string")
-    ledger.client.rpush(ledger._key("key", "k"), "x")
-    made = ledger.create_many(
+    ledger.client.rpush(ledger.key("key", "k"), "x")
+    made = ledger.submission.create_many(
         [NewJob("bad", SPEC, "q"), NewJob("good", SPEC, "q"), NewJob("keyed", SPEC, "q", key="k")]
     )
     assert [one.new for one in made] == [False, True, True]
     with pytest.raises(UnknownJob):
-        ledger.create_many([NewJob("later", SPEC, "q", after=(("bad", "success"),))])
+        ledger.submission.create_many([NewJob("later", SPEC, "q", after=(("bad", "success"),))])
 
 
 # -- the reconciler ---------------------------------------------------------------------------------------------------
@@ -359,11 +365,11 @@ def test_submission_passes_over_what_is_no_record(ledger: Ledger) -> None:
 @pytest.mark.parametrize("how", WAYS)
 def test_a_round_goes_on_with_the_rest(ledger: Ledger, how: str, named: Callable[[], list[str]]) -> None:
     for job_id in ("bad", "good", "lost"):
-        ledger.create(job_id, SPEC, "q")
+        ledger.submission.create(job_id, SPEC, "q")
     spoil(ledger, "bad", how)
-    ledger.client.zadd(ledger._key("orphans"), {"bad": 0, "good": 1})
-    ledger.client.zadd(ledger._key("released"), {"bad": 0, "lost": 1})
-    ledger.client.zadd(ledger._key("deadlines"), {"bad": 0})
+    ledger.client.zadd(ledger.key("unowned"), {"bad": 0, "good": 1})
+    ledger.client.zadd(ledger.key("ready"), {"bad": 0, "lost": 1})
+    ledger.client.zadd(ledger.key("deadlines"), {"bad": 0})
     worker = Worker(ledger)
     worker.reconciler.run_once()
     assert sorted(worker.taken) == ["good", "lost"]
@@ -372,20 +378,20 @@ def test_a_round_goes_on_with_the_rest(ledger: Ledger, how: str, named: Callable
     worker.reconciler.run_once()
     due = [
         name
-        for name in ("orphans", "released")
-        if (at := ledger.client.zscore(ledger._key(name), "bad")) and at < ledger.now()
+        for name in ("unowned", "ready")
+        if (at := ledger.client.zscore(ledger.key(name), "bad")) and at < ledger.now()
     ]
     assert due == []
 
 
 def test_a_round_goes_on_with_other_batches(ledger: Ledger, named: Callable[[], list[str]]) -> None:
     for batch_id in ("bad", "good"):
-        ledger.create_batch(batch_id, speculate=Speculation())
-        ledger.client.sadd(ledger._key("cancelling"), batch_id)
-    ledger.client.hset(ledger._key("batch", "bad"), "created_at", "x")
+        ledger.batches.create(batch_id, speculate=Speculation())
+        ledger.client.sadd(ledger.key("cancelling"), batch_id)
+    ledger.client.hset(ledger.key("batch", "bad"), "created_at", "x")
     Worker(ledger).reconciler.run_once()
-    assert ledger.batches_to_cancel() == []
-    assert ledger.speculating() == ["good"]
+    assert ledger.batches.cancelling() == []
+    assert ledger.batches.speculating() == ["good"]
 
 
 def test_an_error_that_nobody_expected_does_not_end_a_round(
@@ -393,8 +399,8 @@ def test_an_error_that_nobody_expected_does_not_end_a_round(
 ) -> None:
     worker = Worker(ledger)
     for job_id in ("a", "b"):
-        ledger.create(job_id, SPEC, "q")
-        ledger.client.zadd(ledger._key("released"), {job_id: 1})
+        ledger.submission.create(job_id, SPEC, "q")
+        ledger.client.zadd(ledger.key("ready"), {job_id: 1})
     take = worker.inject
 
     def inject(job_id: str) -> None:
@@ -403,11 +409,11 @@ def test_an_error_that_nobody_expected_does_not_end_a_round(
         take(job_id)
 
     monkeypatch.setattr(worker.reconciler, "_inject", inject)
-    monkeypatch.setattr(worker.reconciler._ledger, "expired", None)
+    monkeypatch.setattr(worker.reconciler._ledger.maintenance, "expired", None)
     monkeypatch.setattr(worker.reconciler, "_cancel_batches", None)
     worker.reconciler.run_once()
     assert worker.taken == ["b"]
-    assert ledger.cluster() is not None  # which is done last
+    assert ledger.queries.cluster() is not None  # which is done last
     assert "a defect" in caplog.text
 
 
@@ -421,7 +427,7 @@ def jaas(redis_url: str, prefix: str, *words: str) -> click.testing.Result:
 @pytest.mark.parametrize("how", ["a string", "attempts not JSON", "created_at a word", "output not JSON"])
 def test_what_people_ask_is_answered_in_sentences(redis_url: str, prefix: str, ledger: Ledger, how: str) -> None:
     for job_id in ("bad", "good"):
-        ledger.create(job_id, SPEC, "jaas")
+        ledger.submission.create(job_id, SPEC, "jaas")
     spoil(ledger, "bad", how)
     listed = jaas(redis_url, prefix, "list")
     assert listed.exit_code == 0
@@ -442,8 +448,8 @@ def test_what_people_ask_is_answered_in_sentences(redis_url: str, prefix: str, l
 
 def test_a_batch_that_cannot_be_read(redis_url: str, prefix: str, ledger: Ledger) -> None:
     for batch_id in ("bad", "good"):
-        ledger.create_batch(batch_id)
-    ledger.client.hset(ledger._key("batch", "bad"), "size", "x")
+        ledger.batches.create(batch_id)
+    ledger.client.hset(ledger.key("batch", "bad"), "size", "x")
     for words in (("batch", "status", "bad"), ("list", "--batch", "bad")):
         asked = jaas(redis_url, prefix, *words)
         assert asked.exit_code == 125
@@ -455,7 +461,7 @@ def test_a_batch_that_cannot_be_read(redis_url: str, prefix: str, ledger: Ledger
 
 def test_the_library_s_lists(redis_url: str, prefix: str, ledger: Ledger) -> None:
     for job_id in ("bad", "good"):
-        ledger.create(job_id, SPEC, "jaas")
+        ledger.submission.create(job_id, SPEC, "jaas")
     spoil(ledger, "bad", "attempts not JSON")
     with Client(redis_url, prefix=prefix) as client:
         assert [record.id for record in client.history()] == ["good"]

@@ -111,8 +111,8 @@ def test_a_message_that_ends_each_worker_is_a_failed_job_at_its_third_delivery(
     worker.start()
 
     job_id = job_id_of(sent.id)
-    eventually(lambda: client.ledger.find([job_id]), LONG, lambda: f"a record:\n{worker.log[-3000:]}")
-    record = ended(client, job_id) and client.ledger.get(job_id)
+    eventually(lambda: client.ledger.queries.find([job_id]), LONG, lambda: f"a record:\n{worker.log[-3000:]}")
+    record = ended(client, job_id) and client.ledger.queries.get(job_id)
 
     assert (record.state, record.last.cause) == (JobState.FAILED, Cause.REFUSED)
     assert record.last.reason == "refused: it ended 2 workers"

@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.connection import connect
+from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_PREFIX
 from jaas_worker.swarm import Swarm
 from tests.support.wait import eventually
@@ -158,7 +159,7 @@ class WorkerProcess:
     @property
     def holder(self) -> str:
         """Its name in the ledger; empty when it has no lease there."""
-        holders = [str(worker["holder"]) for worker in self.home.ledger.workers()]
+        holders = [str(worker["holder"]) for worker in self.home.ledger.queries.workers()]
         return next((holder for holder in holders if f"-{self.pid}-" in holder), "")
 
     def launch(self) -> WorkerProcess:

@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 import jaas_submit
 import jaas_worker
-from jaas_submit import fields, placement, redis_url, retry_policy, spec
+from jaas_submit import fields, placement, retry_policy, spec
 from jaas_submit.bounds import MAX_DEPTH, MAX_VALUES, bounded, check_plain, shown, whole
+from jaas_submit.connection import url as redis_url
+from jaas_submit.connection.url import sentinel_address
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.fields import parse_duration, parse_size
 from jaas_submit.names import job_id_of
 from jaas_submit.placement import Cluster
-from jaas_submit.redis_url import sentinel_address
 from jaas_submit.spec import JobSpec
 from jaas_submit.templates import fill
 from jaas_worker import observe

@@ -12,7 +12,7 @@ from kombu import Connection
 from kombu.transport.virtual import Channel
 
 from jaas_submit import Client, JobSpec, JobState, UnknownJob
-from jaas_submit.broker import DOORBELL, celery_app, packed
+from jaas_submit.broker import WAKEUP, celery_app, packed
 from jaas_submit.ledger import Ledger, NewJob
 from tests.support.ports import free_port
 
@@ -38,7 +38,7 @@ def test_a_message_has_the_form_that_kombu_gives_it() -> None:
         channel._inplace_augment_message(made, "", "q")
     assert len(message["properties"].pop("delivery_tag")) == len(made["properties"].pop("delivery_tag"))
     assert message == made
-    assert (message["headers"]["id"], message["headers"][DOORBELL]) == ("j", True)
+    assert (message["headers"]["id"], message["headers"][WAKEUP]) == ("j", True)
 
 
 def test_each_copy_of_a_message_has_a_tag_of_its_own() -> None:
@@ -63,13 +63,13 @@ def test_what_may_run_has_a_message_in_its_queue(ledger: Ledger, redis_url: str,
             client.submit(SPEC, after=["nobody"])
         last = client.submit(SPEC)
     assert again.id == first.id
-    assert ledger.get(waits.id).state is JobState.WAITING
+    assert ledger.queries.get(waits.id).state is JobState.WAITING
     assert queued(ledger, ledger.prefix) == [first.id, *(one.id for one in many), last.id]
 
 
 def test_a_record_that_is_written_again_after_a_lost_reply_brings_no_second_message(ledger: Ledger) -> None:
-    job = NewJob("j", SPEC, ledger.prefix, doorbell=packed("j", SPEC, ledger.prefix))
-    first, again = ledger.create_many([job])[0], ledger.create_many([job])[0]
+    job = NewJob("j", SPEC, ledger.prefix, wakeup=packed("j", SPEC, ledger.prefix))
+    first, again = ledger.submission.create_many([job])[0], ledger.submission.create_many([job])[0]
     assert (first.new, again.new, again.job_id, again.state) == (True, False, "j", JobState.QUEUED)
     assert queued(ledger, ledger.prefix) == ["j"]
 
@@ -81,7 +81,9 @@ def test_a_message_that_redis_refuses_is_no_error(ledger: Ledger, redis_url: str
     app = celery_app(redis_url) if own else None
     with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, app=app) as client:
         handles = client.submit_many([SPEC, SPEC])
-    assert [handle.id for handle in handles] == sorted(ledger.ids(JobState.QUEUED), key=[h.id for h in handles].index)
+    assert [handle.id for handle in handles] == sorted(
+        ledger.queries.ids(JobState.QUEUED), key=[h.id for h in handles].index
+    )
 
 
 def test_a_job_that_is_refused_keeps_no_message_of_the_others_back(ledger: Ledger, redis_url: str) -> None:

@@ -33,8 +33,8 @@ from jaas_submit.cli import cli
 from jaas_submit.client import wait
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import Steps
+from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import NotAManager
-from jaas_submit.ledger import Ledger, Subscription
 from jaas_submit.schema import result_schema
 from tests.support.ports import free_port
 from tests.support.stage import HOLDER, Stage, ended
@@ -46,25 +46,27 @@ from tests.support.wait import eventually
 def test_run_prints_output_progress_and_how_it_ended(stage: Stage) -> None:
     stage.play(ended())
     result = stage.jaas("run", "alpine", "echo", "hi")
-    job_id = stage.ledger.ids()[0]
+    job_id = stage.ledger.queries.ids()[0]
     assert result.exit_code == 0
     assert result.stdout == "one\nthree\n"
     lines = result.stderr.splitlines()
     assert lines[0] == f"jaas: job {job_id} is in queue {stage.ledger.prefix}"
     assert lines[-2] == "two"
     assert lines[-1] == f"jaas: job {job_id} succeeded with exit code 0, attempt 1 on node1 (1.5s)"
-    assert stage.ledger.get(job_id).spec == JobSpec(image="alpine", command=["echo", "hi"])
+    assert stage.ledger.queries.get(job_id).spec == JobSpec(image="alpine", command=["echo", "hi"])
 
 
 def test_run_shows_each_state_as_it_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step by step, so that none is passed over: the next move is made when the last one was shown."""
     moves: Iterator[Callable[[str], object]] = iter(
         [
-            lambda job_id: stage.ledger.renew(HOLDER, 60, {}) and stage.ledger.claim(job_id, HOLDER),
-            lambda job_id: stage.ledger.move(job_id, HOLDER, JobState.PENDING, detail="no suitable node"),
-            lambda job_id: stage.ledger.move(job_id, HOLDER, JobState.PENDING, detail="preparing"),
-            lambda job_id: stage.ledger.move(job_id, HOLDER, JobState.RUNNING, node="node1"),
-            lambda job_id: stage.ledger.finish(job_id, HOLDER, [ended()], Logs()),
+            lambda job_id: (
+                stage.ledger.maintenance.renew_lease(HOLDER, 60, {}) and stage.ledger.ownership.claim(job_id, HOLDER)
+            ),
+            lambda job_id: stage.ledger.ownership.move(job_id, HOLDER, JobState.PENDING, detail="no suitable node"),
+            lambda job_id: stage.ledger.ownership.move(job_id, HOLDER, JobState.PENDING, detail="preparing"),
+            lambda job_id: stage.ledger.ownership.move(job_id, HOLDER, JobState.RUNNING, node="node1"),
+            lambda job_id: stage.ledger.ownership.finish(job_id, HOLDER, [ended()], Logs()),
         ]
     )
     run = Session.run
@@ -158,7 +160,7 @@ def test_run_of_the_go_tool_needs_another_binary_only(stage: Stage) -> None:
     line = "run -r -i=alpine:3.12 -n a --network b -c node.role==worker -e A=b -m /a=/b -s key -t 60s --remove=false -b"
     result = stage.jaas(*line.split(), "-l=true", "--command", "sh -c 'echo \"a  b\"'")
     assert result.exit_code == 0
-    spec = stage.ledger.get(stage.ledger.ids()[0]).spec
+    spec = stage.ledger.queries.get(stage.ledger.queries.ids()[0]).spec
     assert spec is not None
     assert spec.entrypoint == ("sh", "-c", 'echo "a  b"')
     assert (spec.networks, spec.run_timeout) == (("a", "b"), 60)
@@ -176,7 +178,7 @@ def test_a_job_that_no_worker_takes_within_t_is_given_up(stage: Stage) -> None:
     result = stage.jaas("run", "-t", "200ms", "alpine")
     assert result.exit_code == 124
     assert "no worker took it" in result.stderr
-    assert stage.ledger.get(stage.ledger.ids()[0]).state == "CANCELLED"
+    assert stage.ledger.queries.get(stage.ledger.queries.ids()[0]).state == "CANCELLED"
 
 
 def test_run_says_when_no_worker_is_alive(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,10 +190,10 @@ def test_run_says_when_no_worker_is_alive(stage: Stage, monkeypatch: pytest.Monk
 def test_ctrl_c_leaves_the_job_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "run", _interrupt)
     result = stage.jaas("run", "alpine")
-    job_id = stage.ledger.ids()[0]
+    job_id = stage.ledger.queries.ids()[0]
     assert result.exit_code == 130
     assert f"`jaas cancel {job_id}` ends it" in result.stderr
-    assert stage.ledger.get(job_id).state == "QUEUED"
+    assert stage.ledger.queries.get(job_id).state == "QUEUED"
 
 
 def test_a_second_ctrl_c_cancels_the_job(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +203,7 @@ def test_a_second_ctrl_c_cancels_the_job(stage: Stage, monkeypatch: pytest.Monke
     result = stage.jaas("run", "alpine")
     assert result.exit_code == 130
     assert "press Ctrl-C again" in result.stderr
-    assert stage.ledger.get(stage.ledger.ids()[0]).state == "CANCELLED"
+    assert stage.ledger.queries.get(stage.ledger.queries.ids()[0]).state == "CANCELLED"
 
 
 def _interrupt(*_: object) -> None:
@@ -249,7 +251,7 @@ def test_following_gives_up_in_the_end_and_says_that_the_job_goes_on(
     monkeypatch.setattr(Subscription, "next", broken)
     result = stage.jaas("run", "alpine")
     assert result.exit_code == 125
-    assert f"the job goes on, and `jaas wait {stage.ledger.ids()[0]}` follows it again" in result.stderr
+    assert f"the job goes on, and `jaas wait {stage.ledger.queries.ids()[0]}` follows it again" in result.stderr
 
 
 # -- submit and wait --------------------------------------------------------------------------------------------------
@@ -259,17 +261,17 @@ def test_submit_prints_the_id(stage: Stage) -> None:
     result = stage.jaas("submit", "--label", "a=b", "alpine", "true")
     assert result.exit_code == 0
     job_id = result.stdout.strip()
-    assert stage.ledger.get(job_id).state == "QUEUED"
+    assert stage.ledger.queries.get(job_id).state == "QUEUED"
     assert job_id in result.stderr
     quiet = stage.jaas("submit", "-q", "alpine")
-    assert (quiet.stderr, quiet.stdout) == ("", f"{stage.ledger.ids()[0]}\n")
+    assert (quiet.stderr, quiet.stdout) == ("", f"{stage.ledger.queries.ids()[0]}\n")
     as_json = json.loads(stage.jaas("submit", "--json", "alpine").stdout)
-    assert as_json == {"id": stage.ledger.ids()[0], "queue": stage.ledger.prefix, "state": "QUEUED"}
+    assert as_json == {"id": stage.ledger.queries.ids()[0], "queue": stage.ledger.prefix, "state": "QUEUED"}
 
 
 def test_submit_reads_a_description_from_stdin(stage: Stage) -> None:
     result = stage.jaas("submit", "-q", "--spec", "-", "-e", "A=b", stdin='{"image": "busybox", "command": ["true"]}')
-    spec = stage.ledger.get(result.stdout.strip()).spec
+    spec = stage.ledger.queries.get(result.stdout.strip()).spec
     assert spec == JobSpec(image="busybox", command=["true"], env={"A": "b"})
 
 
@@ -426,8 +428,8 @@ def test_cancel(stage: Stage) -> None:
         "job-2: is RUNNING; its worker stops the container",
         "job-3: had ended already: SUCCEEDED",
     ]
-    assert stage.ledger.get(queued).state == "CANCELLED"
-    assert stage.ledger.get(running).cancel == "enough"
+    assert stage.ledger.queries.get(queued).state == "CANCELLED"
+    assert stage.ledger.queries.get(running).cancel == "enough"
     assert json.loads(stage.jaas("cancel", "--json", done).stdout) == {"id": done, "state_before": "SUCCEEDED"}
     assert stage.jaas("cancel", "-q", done).output == ""
 
@@ -436,7 +438,7 @@ def test_cancel_says_that_a_container_runs_on_without_a_worker(stage: Stage) -> 
     running = stage.add()
     stage.launch(running)
     assert stage.jaas("cancel", running).stderr == ""
-    stage.ledger.drop_lease(HOLDER)
+    stage.ledger.maintenance.drop_lease(HOLDER)
     said = stage.jaas("cancel", running).stderr
     assert said == "jaas: no worker is alive: containers run on until one is back and stops them\n"
 
@@ -483,7 +485,7 @@ def test_a_bad_description_is_refused_before_redis_is_asked(args: tuple[str, ...
 
 
 def test_a_defect_of_ours_is_one_sentence_too(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ledger, "ids", lambda *_: 1 / 0)
+    monkeypatch.setattr("jaas_submit.ledger.queries.Queries.ids", lambda *_: 1 / 0)
     result = stage.jaas("list")
     assert result.exit_code == 125
     assert (
@@ -505,7 +507,7 @@ def test_which_installation_is_meant_can_be_said_before_and_after_the_command(st
     for args in ((*options, "list", "-q"), ("list", "-q", *options), (*options[:2], "list", "-q", *options[2:])):
         assert stage.jaas(*args).stdout == f"{job_id}\n"
     job = stage.jaas(*options, "--queue", f"{prefix}-other", "submit", "-q", "alpine").stdout.strip()
-    assert stage.ledger.get(job).queue == f"{prefix}-other"
+    assert stage.ledger.queries.get(job).queue == f"{prefix}-other"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

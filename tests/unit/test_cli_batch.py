@@ -14,7 +14,8 @@ from jaas_submit import BatchRecord, JobState, LedgerUnavailable
 from jaas_submit.cli import cli
 from jaas_submit.cli_batch_follow import standing_line
 from jaas_submit.cli_batchfile import read_batch_file, read_inputs
-from jaas_submit.ledger import Ledger, Subscription
+from jaas_submit.connection import Subscription
+from jaas_submit.ledger import Ledger
 from jaas_submit.logs import LogLine, Logs
 from jaas_submit.records import Attempt
 from jaas_submit.states import Cause
@@ -36,18 +37,18 @@ class Stage:
             "JAAS_STORE_URL": None,
         }
         self.idle = False
-        ledger.renew(HOLDER, 3600, {})
+        ledger.maintenance.renew_lease(HOLDER, 3600, {})
         on_submit(monkeypatch, self._submitted)
 
     def _submitted(self, _: list[str]) -> None:
-        while not self.idle and (ids := self.ledger.ids(JobState.QUEUED, 1000)):
+        while not self.idle and (ids := self.ledger.queries.ids(JobState.QUEUED, 1000)):
             for job_id in reversed(ids):
                 self.run(job_id)
 
     def run(self, job_id: str) -> None:
-        assert self.ledger.claim(job_id, HOLDER).action == "launch"
-        assert self.ledger.move(job_id, HOLDER, JobState.PENDING)
-        spec = self.ledger.get(job_id).spec
+        assert self.ledger.ownership.claim(job_id, HOLDER).action == "launch"
+        assert self.ledger.ownership.move(job_id, HOLDER, JobState.PENDING)
+        spec = self.ledger.queries.get(job_id).spec
         assert spec is not None
         words = " ".join(spec.command or ())
         bad = "bad" in words
@@ -60,7 +61,7 @@ class Stage:
         )
         output = json.dumps(spec.input if spec.input is not None else words)
         logs = Logs((LogLine("t", "stdout", words),))
-        assert self.ledger.finish(job_id, HOLDER, [end], logs, None if bad else output)
+        assert self.ledger.ownership.finish(job_id, HOLDER, [end], logs, None if bad else output)
 
     def jaas(self, *args: str, stdin: str | None = None) -> click.testing.Result:
         return click.testing.CliRunner().invoke(
@@ -91,7 +92,7 @@ def test_a_job_for_each_line_and_a_line_for_each_result(stage: Stage) -> None:
     assert set(lines(result)[0]) == {
         *("index", "job_id", "state", "exit_code", "cause", "reason", "duration", "output"),
     }
-    (record,) = stage.ledger.batches()
+    (record,) = stage.ledger.batches.recent()
     first, *_, last = result.stderr.splitlines()
     assert first == f"jaas: batch {record.id}"
     assert last == "jaas: 3 of 3 ended, 3 succeeded"
@@ -131,7 +132,7 @@ def test_a_reduce_gets_what_the_maps_returned(stage: Stage) -> None:
     )
     assert result.exit_code == 0, result.stderr
     assert len(lines(result)) == 4
-    final = stage.ledger.get(lines(result)[-1]["job_id"]).spec
+    final = stage.ledger.queries.get(lines(result)[-1]["job_id"]).spec
     assert final is not None
     assert (final.image, final.entrypoint, final.output) == ("adder", ("add", "all of it"), "json")
     assert final.gather is not None
@@ -148,14 +149,14 @@ def test_the_same_key_adds_nothing_and_prints_the_same(stage: Stage) -> None:
     args = ["map", "--key", "k", "--inputs", "-", "alpine", "{item}"]
     first, second = (stage.jaas(*args, stdin="1\n2\n") for _ in range(2))
     assert first.stdout == second.stdout
-    assert len(stage.ledger.ids()) == 2
+    assert len(stage.ledger.queries.ids()) == 2
 
 
 def test_detached_it_prints_the_id_and_waits_for_nothing(stage: Stage) -> None:
     stage.idle = True
     result = stage.jaas("map", "--detach", "--max-parallel", "2", "--inputs", "-", "alpine", stdin="1\n2\n3\n")
     assert result.exit_code == 0
-    status = stage.ledger.batch(result.stdout.strip())
+    status = stage.ledger.batches.get(result.stdout.strip())
     assert status.counts == {JobState.QUEUED: 2, JobState.WAITING: 1}
 
 
@@ -181,7 +182,7 @@ def test_what_cannot_be_is_one_sentence_and_leaves_nothing_running(stage: Stage,
     result = stage.jaas("map", *args, stdin="1\n{oops\n")
     assert result.exit_code == 2, result.stderr
     assert message in result.stderr
-    assert stage.ledger.counts()[JobState.QUEUED] == 0
+    assert stage.ledger.queries.counts()[JobState.QUEUED] == 0
 
 
 def test_a_bad_input_cancels_what_was_submitted_before_it(stage: Stage) -> None:
@@ -191,11 +192,11 @@ def test_a_bad_input_cancels_what_was_submitted_before_it(stage: Stage) -> None:
     assert result.exit_code == 2
     assert "-, line 701: is not valid JSON" in result.stderr
     assert "has been cancelled" in result.stderr
-    (record,) = stage.ledger.batches()
+    (record,) = stage.ledger.batches.recent()
     assert record.counts == {JobState.CANCELLED: 500}
     kept = stage.jaas("map", "--key", "k", "--inputs", "-", "--format", "jsonl", "alpine", stdin=text)
     assert "with the same key, goes on with it" in kept.stderr
-    assert stage.ledger.batches()[0].counts == {JobState.QUEUED: 500}
+    assert stage.ledger.batches.recent()[0].counts == {JobState.QUEUED: 500}
 
 
 def test_ctrl_c_leaves_the_batch_where_there_is_no_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +210,7 @@ def test_ctrl_c_leaves_the_batch_where_there_is_no_terminal(stage: Stage, monkey
     monkeypatch.setattr(Session, "run", interrupted)
     result = stage.jaas("map", "--inputs", "-", "alpine", stdin="1\n")
     assert result.exit_code == 130
-    (record,) = stage.ledger.batches()
+    (record,) = stage.ledger.batches.recent()
     assert f"`jaas batch cancel {record.id}`" in result.stderr
     assert record.counts == {JobState.QUEUED: 1}
 
@@ -239,7 +240,7 @@ def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch
     path = Path(__file__)
     result = stage.jaas("map", "--key", answer + "k", "--inputs", str(path), "--format", "lines", "alpine")
     assert result.exit_code == 130
-    (record,) = stage.ledger.batches()
+    (record,) = stage.ledger.batches.recent()
     assert set(record.counts) == {state}
 
 
@@ -268,7 +269,7 @@ def test_a_redis_that_stays_away_ends_the_following_of_a_batch(stage: Stage, mon
     stage.idle = True
 
     def broken(_: Subscription, timeout: float) -> str | None:
-        monkeypatch.setattr(Ledger, "batch", broken_read)
+        monkeypatch.setattr("jaas_submit.ledger.batches.Batches.get", broken_read)
         raise LedgerUnavailable("gone")
 
     def broken_read(_: Ledger, batch_id: str) -> BatchRecord:
@@ -359,7 +360,7 @@ def test_a_batch_file_is_run(stage: Stage, write: Callable[..., str]) -> None:
     result = stage.jaas("map", "--file", write(GOOD))
     assert result.exit_code == 0, result.stderr
     assert len(lines(result)) == 3
-    record = stage.ledger.batches()[-1]
+    record = stage.ledger.batches.recent()[-1]
     assert (record.name, record.max_parallel, record.min_success, record.total) == ("crawl", 5, 0.9, 2)
 
 
@@ -369,7 +370,7 @@ def test_options_win_over_the_file(stage: Stage, write: Callable[..., str]) -> N
     result = stage.jaas("map", "--file", path, "--inputs", more, "--max-parallel", "1")
     assert result.exit_code == 0, result.stderr
     assert len(lines(result)) == 2
-    assert stage.ledger.batches()[-1].max_parallel == 1
+    assert stage.ledger.batches.recent()[-1].max_parallel == 1
 
 
 @pytest.mark.parametrize(
@@ -439,7 +440,7 @@ def test_a_batch_file_without_inputs(stage: Stage, write: Callable[..., str]) ->
 @pytest.fixture
 def made(stage: Stage) -> str:
     stage.jaas("map", "--name", "two", "--inputs", "-", "alpine", "{item}", stdin="good\nbad\n")
-    return stage.ledger.batches()[0].id
+    return stage.ledger.batches.recent()[0].id
 
 
 def test_batch_list_and_status(stage: Stage, made: str) -> None:
@@ -466,7 +467,9 @@ def test_batch_results_and_watch(stage: Stage, made: str) -> None:
 
 def test_batch_retry(stage: Stage, made: str) -> None:
     again = stage.jaas("batch", "retry", "-e", "A=b", "--limit-memory", "64M", made).stdout.strip()
-    (record,) = stage.ledger.find([job for job in stage.ledger.ids() if stage.ledger.get(job).batch == again])
+    (record,) = stage.ledger.queries.find(
+        [job for job in stage.ledger.queries.ids() if stage.ledger.queries.get(job).batch == again]
+    )
     assert record.spec is not None
     assert (record.spec.env["A"], record.spec.env["JAAS_BATCH_ID"]) == ("b", made)
     assert record.spec.limits.memory == 64 * 2**20
@@ -477,7 +480,7 @@ def test_batch_cancel(stage: Stage) -> None:
     stage.idle = True
     made = stage.jaas("map", "--detach", "--inputs", "-", "alpine", stdin="1\n2\n").stdout.strip()
     assert stage.jaas("batch", "cancel", made).stdout == f"{made}: 2 jobs cancelled\n"
-    assert stage.ledger.batch(made).state is JobState.CANCELLED
+    assert stage.ledger.batches.get(made).state is JobState.CANCELLED
     assert stage.jaas("batch", "cancel", made).stdout == f"{made}: 0 jobs cancelled\n"
 
 
@@ -489,8 +492,8 @@ def test_a_batch_that_is_not_known(stage: Stage, verb: str) -> None:
 
 
 def test_how_a_batch_stands_in_one_line(ledger: Ledger) -> None:
-    ledger.create_batch("b")
-    fresh = ledger.batch("b")
+    ledger.batches.create("b")
+    fresh = ledger.batches.get("b")
     counts = {JobState.RUNNING: 3, JobState.SUCCEEDED: 1000, JobState.FAILED: 0}
 
     def line(status: BatchRecord, ended: int = 0) -> str:

@@ -39,8 +39,8 @@ def by_name(found: list[Check]) -> dict[str, Check]:
 def test_a_redis_in_order(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     info = client.ledger.client.info() | {"aof_enabled": 1, "maxmemory_policy": "noeviction", "maxmemory": 0}
     monkeypatch.setattr(redis.Redis, "info", lambda _: info)
-    client.ledger.renew("w1", 60, {})
-    client.ledger.create("a", None, client.queue)
+    client.ledger.maintenance.renew_lease("w1", 60, {})
+    client.ledger.submission.create("a", None, client.queue)
     found = redis_checks(client)
     assert {check.verdict for check in found} == {Verdict.OK}
     assert by_name(found)["workers"].detail == "1 alive, with 0 jobs in their hands"
@@ -225,29 +225,29 @@ def test_a_producer_without_the_workers_packages(redis_url: str, monkeypatch: py
 
 
 def test_workers_whose_engine_is_away(client: Client) -> None:
-    client.ledger.renew("a", 60, {"node": "n1", "engine_away": "listing nodes: no leader"})
-    client.ledger.renew("b", 60, {"node": "n2", "engine_away": ""})
+    client.ledger.maintenance.renew_lease("a", 60, {"node": "n1", "engine_away": "listing nodes: no leader"})
+    client.ledger.maintenance.renew_lease("b", 60, {"node": "n2", "engine_away": ""})
     check = by_name(redis_checks(client))["workers' engines"]
     assert (check.verdict, check.detail) == (Verdict.WARN, "n1: listing nodes: no leader")
 
 
 def test_workers_of_one_version(client: Client) -> None:
     for holder in ("a", "b"):
-        client.ledger.renew(holder, 60, {"version": "1.2"})
+        client.ledger.maintenance.renew_lease(holder, 60, {"version": "1.2"})
     assert by_name(redis_checks(client))["versions"] == Check("versions", Verdict.OK, "all workers are jaas 1.2")
 
 
 def test_workers_of_different_versions(client: Client) -> None:
-    client.ledger.renew("a", 60, {"version": "1.2", "node": "n1"})
-    client.ledger.renew("b", 60, {"version": "1.3", "node": "n2"})
-    client.ledger.renew("c", 60, {})  # from before workers told it
+    client.ledger.maintenance.renew_lease("a", 60, {"version": "1.2", "node": "n1"})
+    client.ledger.maintenance.renew_lease("b", 60, {"version": "1.3", "node": "n2"})
+    client.ledger.maintenance.renew_lease("c", 60, {})  # from before workers told it
     found = by_name(redis_checks(client))["versions"]
     assert (found.verdict, found.detail) == ("warn", "1.2 on n1; 1.3 on n2; unknown on c")
 
 
 def test_a_workers_clock_that_differs(client: Client) -> None:
-    client.ledger.renew("a", 60, {"node": "n1", "clock_ahead": -61.2})
-    client.ledger.renew("b", 60, {"node": "n2", "clock_ahead": 0.3})
+    client.ledger.maintenance.renew_lease("a", 60, {"node": "n1", "clock_ahead": -61.2})
+    client.ledger.maintenance.renew_lease("b", 60, {"node": "n2", "clock_ahead": 0.3})
     found = by_name(redis_checks(client))["workers' clocks"]
     assert (found.verdict, found.detail) == ("warn", "n1: 61.2 s behind")
 
@@ -339,15 +339,15 @@ def services_check(client: Client, monkeypatch: pytest.MonkeyPatch, views: list[
 
 
 def test_no_service_is_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    client.ledger.create("a", None, client.queue)
-    own = client.ledger.identity()
+    client.ledger.submission.create("a", None, client.queue)
+    own = client.ledger.maintenance.identity()
     young = datetime.now(UTC).isoformat()
     views = [stray("a", own), stray("being-made", own, young)]
     assert services_check(client, monkeypatch, views) == Check("services", Verdict.OK, "2 of jobs, none astray")
 
 
 def test_services_that_are_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    views = [stray("b", "another"), stray("c", client.ledger.identity())]
+    views = [stray("b", "another"), stray("c", client.ledger.maintenance.identity())]
     found = services_check(client, monkeypatch, views)
     assert found.verdict == "warn"
     assert "1 of another ledger with the same prefix (jaas-b-1)" in found.detail

@@ -29,7 +29,7 @@ def dead(stage: Stage, cause: Cause = Cause.EXIT, code: int | None = 4, reason: 
 
 
 def know_nodes(ledger: Ledger, *nodes: Node) -> None:
-    ledger.tell_cluster(Cluster(at=datetime.now(UTC), nodes=nodes))
+    ledger.maintenance.save_cluster(Cluster(at=datetime.now(UTC), nodes=nodes))
 
 
 def node(name: str, **fields: Any) -> Node:
@@ -47,7 +47,7 @@ def test_dead_jobs_are_listed_with_cause_attempts_and_age(stage: Stage) -> None:
     second = stage.add(JobSpec(image="busybox"), None)
     stage.launch(second)
     attempts = [ended(Cause.OOM, 137, number=1), ended(Cause.IMAGE, None, "No such image: x", number=2)]
-    assert stage.ledger.finish(second, HOLDER, attempts)
+    assert stage.ledger.ownership.finish(second, HOLDER, attempts)
     table = [re.split(r"  +", line) for line in stage.jaas("list", "--dead").stdout.splitlines()]
     assert table[0] == ["ID", "CAUSE", "EXIT", "ATTEMPTS", "GAVE UP", "NODE", "REPLAYED", "JOB", "WHY"]
     assert [row[:4] for row in table[1:]] == [[second, "image", "-", "2"], [first, "exit", "4", "1"]]
@@ -90,16 +90,16 @@ def test_jobs_are_chosen_by_cause_label_and_state(stage: Stage, args: list[str],
 
 
 def test_jobs_are_chosen_by_their_batch(stage: Stage) -> None:
-    stage.ledger.create_batch("b", name="", max_parallel=0, min_success=1.0)
+    stage.ledger.batches.create("b", name="", max_parallel=0, min_success=1.0)
     jobs = [NewJob(f"b-{n}", JobSpec(image="a"), stage.ledger.prefix, batch="b", index=n) for n in range(2)]
-    stage.ledger.create_many(jobs)
+    stage.ledger.submission.create_many(jobs)
     stage.launch("b-1")
-    stage.ledger.finish("b-1", HOLDER, [ended(code=4)])
+    stage.ledger.ownership.finish("b-1", HOLDER, [ended(code=4)])
     dead(stage)
     assert stage.jaas("list", "-q", "--batch", "b").stdout.split() == ["b-1", "b-0"]
     assert stage.jaas("list", "-q", "--dead", "--batch", "b").stdout.split() == ["b-1"]
     (made,) = stage.jaas("replay", "-q", "--batch", "b").stdout.split()
-    assert stage.ledger.get(made).replay_of == "b-1"
+    assert stage.ledger.queries.get(made).replay_of == "b-1"
     assert stage.jaas("replay", "-q", "--batch", "b").stdout == ""
 
 
@@ -144,9 +144,11 @@ def test_explain_prints_sentences(stage: Stage) -> None:
 def test_explain_says_which_nodes_lack_what(stage: Stage) -> None:
     know_nodes(stage.ledger, node("n1", free_memory=GIB), node("n2", state="down"))
     job_id = stage.add(JobSpec(image="a", reservations={"memory": "2G"}))
-    stage.ledger.renew(HOLDER, 60, {})
-    stage.ledger.claim(job_id, HOLDER)
-    stage.ledger.move(job_id, HOLDER, JobState.PENDING, detail="no suitable node (insufficient resources on 1 node)")
+    stage.ledger.maintenance.renew_lease(HOLDER, 60, {})
+    stage.ledger.ownership.claim(job_id, HOLDER)
+    stage.ledger.ownership.move(
+        job_id, HOLDER, JobState.PENDING, detail="no suitable node (insufficient resources on 1 node)"
+    )
     lines = stage.jaas("explain", job_id).stdout.splitlines()
     assert "  n1: 2.0 GiB of memory wanted, 1.0 GiB free (4 cores and 1.0 GiB free)" in lines
     assert "  n2: it is down (4 cores and 8.0 GiB free)" in lines
@@ -160,10 +162,10 @@ def test_explain_says_which_nodes_lack_what(stage: Stage) -> None:
 def test_explain_counts_what_is_before_a_job_in_its_own_queue_and_says_which_limit_holds_it(stage: Stage) -> None:
     spec = JobSpec(image="a")
     for number, queue in enumerate(("q", "other", "q", "q")):
-        stage.ledger.create(f"j{number}", spec, queue)
+        stage.ledger.submission.create(f"j{number}", spec, queue)
     full = {"queue": "q", "node": "n1", "in_flight": 7, "starting": 1, "max_in_flight": 7, "window": 3}
-    stage.ledger.renew(HOLDER, 60, full)
-    stage.ledger.renew("idle", 60, {**full, "queue": "other", "in_flight": 0})
+    stage.ledger.maintenance.renew_lease(HOLDER, 60, full)
+    stage.ledger.maintenance.renew_lease("idle", 60, {**full, "queue": "other", "in_flight": 0})
     told = json.loads(stage.jaas("explain", "--json", "j3").stdout)
     assert (told["ahead"], told["limit"], [w["holder"] for w in told["workers"]]) == (2, "max_in_flight", [HOLDER])
     assert told["sentences"][1:] == [
@@ -176,10 +178,10 @@ def test_explain_counts_what_is_before_a_job_in_its_own_queue_and_says_which_lim
 def test_explain_says_what_a_job_waits_for(stage: Stage) -> None:
     prefix, spec = stage.ledger.prefix, JobSpec(image="a")
     over, open_ = stage.add(end=ended()), stage.add()
-    stage.ledger.create_batch("b", name="", max_parallel=1, min_success=1.0)
-    stage.ledger.create_many([NewJob(f"b-{n}", spec, prefix, batch="b", index=n) for n in range(3)])
+    stage.ledger.batches.create("b", name="", max_parallel=1, min_success=1.0)
+    stage.ledger.submission.create_many([NewJob(f"b-{n}", spec, prefix, batch="b", index=n) for n in range(3)])
     after = ((over, "success"), (open_, "finish"), ("batch:b", "failure"))
-    stage.ledger.create_many([NewJob("after", spec, prefix, after=after)])
+    stage.ledger.submission.create_many([NewJob("after", spec, prefix, after=after)])
     told = json.loads(stage.jaas("explain", "--json", "after").stdout)
     assert told["limit"] == "after"
     assert told["sentences"][0].endswith(" it has waited for what it comes after: 2 of 3 have not ended.")
@@ -211,7 +213,7 @@ def test_status_shows_every_attempt(stage: Stage) -> None:
     job_id = stage.add()
     stage.launch(job_id)
     attempts = [ended(code=75, number=1).model_copy(update={"decision": "rule 1 (retry) matched"}), ended(number=2)]
-    assert stage.ledger.finish(job_id, HOLDER, attempts)
+    assert stage.ledger.ownership.finish(job_id, HOLDER, attempts)
     lines = stage.jaas("status", job_id).stdout.splitlines()
     assert "attempt 1: exit, exit code 75, on node1, ran 1.5s, rule 1 (retry) matched" in lines
     assert "exit code: 0" in lines
@@ -230,7 +232,9 @@ def four(stage: Stage) -> list[str]:
 
 
 def states(stage: Stage, jobs: list[str]) -> list[str]:
-    return [stage.ledger.get(job).state if not stage.ledger.get(job).cancel else "cancelled" for job in jobs]
+    return [
+        stage.ledger.queries.get(job).state if not stage.ledger.queries.get(job).cancel else "cancelled" for job in jobs
+    ]
 
 
 def test_cancel_by_label(stage: Stage, four: list[str]) -> None:
@@ -241,7 +245,7 @@ def test_cancel_by_label(stage: Stage, four: list[str]) -> None:
         f"{four[1]}: is RUNNING; its worker stops the container",
     ]
     assert states(stage, four) == ["cancelled", "cancelled", "QUEUED", "FAILED"]
-    assert stage.ledger.get(four[1]).cancel == "enough"
+    assert stage.ledger.queries.get(four[1]).cancel == "enough"
     assert stage.jaas("cancel", "--label", "team=b", "--label", "other").stdout == ""
     assert states(stage, four)[2] == "QUEUED"
     assert stage.jaas("cancel", "--label", "team", "--json").stdout.count("state_before") == 2
@@ -277,7 +281,7 @@ def test_cancel_wants_one_way_of_choosing(stage: Stage, args: list[str]) -> None
     result = stage.jaas("cancel", "--yes", *args)
     assert result.exit_code == 2
     assert "give ids, or --label, or --batch, or --all" in result.stderr
-    assert stage.ledger.get("job-1").state == "QUEUED"
+    assert stage.ledger.queries.get("job-1").state == "QUEUED"
 
 
 def test_cancel_where_there_is_nothing(stage: Stage) -> None:
@@ -287,21 +291,23 @@ def test_cancel_where_there_is_nothing(stage: Stage) -> None:
 
 def test_cancel_reaches_every_state_that_is_not_an_end(stage: Stage) -> None:
     first, later = stage.add(), stage.add()
-    stage.ledger.create_many([NewJob("waits", JobSpec(image="a"), "q", after=((first, "success"),))])
+    stage.ledger.submission.create_many([NewJob("waits", JobSpec(image="a"), "q", after=((first, "success"),))])
     jobs = {JobState.QUEUED: first, JobState.RUNNING: later, JobState.WAITING: "waits"}
     stage.launch(later)
     for state in (JobState.LAUNCHING, JobState.PENDING, JobState.BACKOFF):
         job_id = jobs[state] = stage.add()
-        stage.ledger.claim(job_id, HOLDER)
+        stage.ledger.ownership.claim(job_id, HOLDER)
         if state is JobState.PENDING:
-            stage.ledger.move(job_id, HOLDER, state)
+            stage.ledger.ownership.move(job_id, HOLDER, state)
         elif state is JobState.BACKOFF:
-            stage.ledger.back_off(job_id, HOLDER, [ended(code=1)], None, 3600, "")
-    assert {stage.ledger.get(job_id).state for job_id in jobs.values()} == jobs.keys() == set(JobState) - TERMINAL
+            stage.ledger.ownership.back_off(job_id, HOLDER, [ended(code=1)], None, 3600, "")
+    assert (
+        {stage.ledger.queries.get(job_id).state for job_id in jobs.values()} == jobs.keys() == set(JobState) - TERMINAL
+    )
     result = stage.jaas("cancel", "--all", "--yes", "--json")
     told = {line["id"]: line["state_before"] for line in map(json.loads, result.stdout.splitlines())}
     assert told == {job_id: str(state) for state, job_id in jobs.items()}
-    assert all(stage.ledger.get(job_id).cancel for job_id in jobs.values())
+    assert all(stage.ledger.queries.get(job_id).cancel for job_id in jobs.values())
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------
@@ -311,14 +317,14 @@ def test_replay_prints_the_new_id_and_links_both(stage: Stage) -> None:
     job_id = dead(stage, env={"A": "1"}, labels={"team": "a"})
     result = stage.jaas("replay", job_id)
     assert result.exit_code == 0
-    made = stage.ledger.get(result.stdout.strip())
-    assert (made.state, made.replay_of, made.spec) == (JobState.QUEUED, job_id, stage.ledger.get(job_id).spec)
-    assert stage.ledger.get(job_id).replayed_by == made.id
+    made = stage.ledger.queries.get(result.stdout.strip())
+    assert (made.state, made.replay_of, made.spec) == (JobState.QUEUED, job_id, stage.ledger.queries.get(job_id).spec)
+    assert stage.ledger.queries.get(job_id).replayed_by == made.id
     assert result.stderr == f"jaas: job {made.id} repeats job {job_id}\n"
     quiet = stage.jaas("replay", "-q", job_id)
-    assert (quiet.stderr, quiet.stdout) == ("", f"{stage.ledger.get(job_id).replayed_by}\n")
+    assert (quiet.stderr, quiet.stdout) == ("", f"{stage.ledger.queries.get(job_id).replayed_by}\n")
     told = json.loads(stage.jaas("replay", "--json", job_id).stdout)
-    assert told == {"id": stage.ledger.get(job_id).replayed_by, "replay_of": job_id}
+    assert told == {"id": stage.ledger.queries.get(job_id).replayed_by, "replay_of": job_id}
     assert f"replay:    {told['id']}" in stage.jaas("status", job_id).stdout
     assert " yes " in stage.jaas("list", "--dead").stdout
 
@@ -336,7 +342,7 @@ def test_replay_by_cause_and_label_in_the_order_in_which_they_gave_up(stage: Sta
     assert "all of them have been replayed" in again.stderr
     assert stage.jaas("replay", "-q", oom[0]).exit_code == 0
     made = [json.loads(line) for line in stage.jaas("replay", "--json", "--label", "team=a").stdout.splitlines()]
-    assert [stage.ledger.get(one["replay_of"]).last.cause for one in made] == [Cause.IMAGE]
+    assert [stage.ledger.queries.get(one["replay_of"]).last.cause for one in made] == [Cause.IMAGE]
 
 
 SETTINGS: list[tuple[list[str], dict[str, Any]]] = [
@@ -369,7 +375,7 @@ def test_set_changes_what_it_names_and_nothing_else(
     }
     job_id = dead(stage, **before)
     args = [word for setting in settings for word in ("--set", setting)]
-    made = stage.ledger.get(stage.jaas("replay", "-q", *args, job_id).stdout.strip())
+    made = stage.ledger.queries.get(stage.jaas("replay", "-q", *args, job_id).stdout.strip())
     assert made.spec == JobSpec.parse({**JobSpec(image="alpine", **before).to_wire(), **expected})
 
 
@@ -395,22 +401,22 @@ def test_what_cannot_be_replayed_so_is_said_in_a_sentence(stage: Stage, args: li
     assert result.exit_code == 2
     assert text in result.stderr
     assert result.stderr.count("\n") == 1
-    assert len(stage.ledger.ids()) == 2
+    assert len(stage.ledger.queries.ids()) == 2
 
 
 def test_replay_of_an_unknown_job_does_not_keep_it_from_the_others(stage: Stage) -> None:
     job_id = dead(stage)
     result = stage.jaas("replay", "-q", "nope", job_id)
     assert result.exit_code == 125
-    assert stage.ledger.get(job_id).replayed_by == result.stdout.strip()
+    assert stage.ledger.queries.get(job_id).replayed_by == result.stdout.strip()
 
 
 def test_replay_takes_each_job_once_and_to_its_own_queue(stage: Stage) -> None:
-    stage.ledger.create("nightly-1", JobSpec(image="a"), "nightly")
+    stage.ledger.submission.create("nightly-1", JobSpec(image="a"), "nightly")
     stage.launch("nightly-1")
-    stage.ledger.finish("nightly-1", HOLDER, [ended(code=4)])
+    stage.ledger.ownership.finish("nightly-1", HOLDER, [ended(code=4)])
     (made,) = stage.jaas("replay", "-q", "nightly-1", "nightly-1").stdout.split()
-    assert stage.ledger.get(made).queue == "nightly"
+    assert stage.ledger.queries.get(made).queue == "nightly"
 
 
 def test_everything_that_set_takes_is_documented() -> None:
@@ -438,7 +444,7 @@ def test_a_dry_run_says_where_it_would_fit_and_enqueues_nothing(stage: Stage, co
         "jaas: the description is valid; it fits on 1 of 3 nodes (insufficient memory on 1 node, drained or paused on "
         "1 node); nothing was enqueued\n"
     )
-    assert stage.ledger.ids() == []
+    assert stage.ledger.queries.ids() == []
 
 
 def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
@@ -482,7 +488,7 @@ def test_a_dry_run_of_a_bad_description_is_refused(stage: Stage) -> None:
 
 def test_a_key_leads_to_the_job_that_is_there(stage: Stage) -> None:
     first = stage.jaas("submit", "--key", "payroll", "alpine")
-    assert stage.ledger.get(first.stdout.strip()).key == "payroll"
+    assert stage.ledger.queries.get(first.stdout.strip()).key == "payroll"
     assert "is in queue" in first.stderr
     second = stage.jaas("submit", "--key", "payroll", "busybox")
     assert second.stdout == first.stdout
@@ -494,18 +500,18 @@ def test_a_key_leads_to_the_job_that_is_there(stage: Stage) -> None:
         "state": "QUEUED",
         "existing": True,
     }
-    assert len(stage.ledger.ids()) == 1
+    assert len(stage.ledger.queries.ids()) == 1
     assert stage.jaas("submit", "--key", " ", "alpine").exit_code == 2
 
 
 def test_run_with_a_key_follows_the_job_that_is_there_and_never_gives_it_up(stage: Stage) -> None:
     job_id = stage.jaas("submit", "-q", "--key", "nightly", "alpine").stdout.strip()
     stage.launch(job_id)
-    assert stage.ledger.finish(job_id, HOLDER, [ended(code=4)])
+    assert stage.ledger.ownership.finish(job_id, HOLDER, [ended(code=4)])
     result = stage.jaas("run", "-t", "50ms", "--key", "nightly", "busybox")
     assert result.exit_code == 4
     assert f"job {job_id} with this key is there already: failed" in result.stderr
-    assert len(stage.ledger.ids()) == 1
+    assert len(stage.ledger.queries.ids()) == 1
 
 
 # -- --backoff and --retry-policy -------------------------------------------------------------------------------------

@@ -56,11 +56,12 @@ def test_state_machine_names_the_function_of_each_transition() -> None:
     sources = "".join(
         path.read_text(encoding="utf-8")
         for name in ("jaas_submit", "jaas_worker")
-        for path in (ROOT / name).rglob("*.py")
+        for kind in ("*.py", "*.lua")
+        for path in (ROOT / name).rglob(kind)
     )
     for row in rows(DOCS / "state-machine.md", "from"):
         for name in re.findall(r"`?(?:\w+\.)?(\w+)`", row[3]):
-            if not name.endswith("py"):
+            if name not in {"py", "lua"}:
                 assert re.search(rf"(def|function|local) {name}\b|\b{name} = function", sources), (row[:2], name)
 
 

@@ -28,15 +28,15 @@ def look(client: Client, second_look: float = 0.0) -> dict[str, Check]:
 
 
 def test_a_ledger_in_order(client: Client) -> None:
-    client.ledger.create("a", SPEC, client.queue)
-    client.ledger.renew("w", LONG, {"queue": client.queue, "room": 1})
+    client.ledger.submission.create("a", SPEC, client.queue)
+    client.ledger.maintenance.renew_lease("w", LONG, {"queue": client.queue, "room": 1})
     assert look(client) == {"records": Check("records", Verdict.OK, "1 looked at, all can be read")}
 
 
 def test_records_that_cannot_be_read_are_named(client: Client) -> None:
     ledger = client.ledger
     for number in range(5):
-        ledger.create(f"j{number}", SPEC, client.queue)
+        ledger.submission.create(f"j{number}", SPEC, client.queue)
         ledger.client.hset(f"{ledger.prefix}:job:j{number}", "created_at", "x")
     check = look(client)["records"]
     assert check.verdict is Verdict.WARN
@@ -56,22 +56,22 @@ def test_records_that_cannot_be_read_are_named(client: Client) -> None:
 )
 def test_whatever_cannot_be_read_is_named(client: Client, name: str, detail: str) -> None:
     ledger = client.ledger
-    ledger.create_batch("b")
-    ledger.renew("w", LONG, {})
+    ledger.batches.create("b")
+    ledger.maintenance.renew_lease("w", LONG, {})
     key = f"{ledger.prefix}:{name}"
     ledger.client.delete(key)
     ledger.client.set(key, "{")
     assert detail in look(client)["records"].detail
 
 
-@pytest.mark.parametrize("name", ["orphans", "holders", "state:QUEUED", "heard", "batches", "jobs"])
+@pytest.mark.parametrize("name", ["unowned", "holders", "state:QUEUED", "newest_received", "batches", "jobs"])
 def test_a_key_of_the_ledger_s_own_that_holds_something_else(client: Client, name: str) -> None:
     ledger = client.ledger
     ledger.client.set(f"{ledger.prefix}:{name}", 1)
     check = look(client)["records"]
     assert (check.verdict, check.detail) == (Verdict.FAIL, f"{ledger.prefix}:{name} holds a string")
     assert "redis-cli DEL" in check.fix
-    ledger.look_through()
+    ledger.health.look_through()
     ledger.client.delete(f"{ledger.prefix}:{name}")
 
 
@@ -80,10 +80,10 @@ def test_a_key_of_the_ledger_s_own_that_holds_something_else(client: Client, nam
 
 def waiting(client: Client, claimed: float | None, **info: Any) -> None:
     """Have a message wait, beside a worker that says this of itself; the newest claim is so many seconds old."""
-    client.ledger.renew("w", LONG, {"queue": client.queue, **info})
+    client.ledger.maintenance.renew_lease("w", LONG, {"queue": client.queue, **info})
     client.app.send_task("jaas.run", queue=client.queue)
     if claimed is not None:
-        client.ledger.client.hset(f"{client.ledger.prefix}:claimed", client.queue, client.ledger.now() - claimed)
+        client.ledger.client.hset(f"{client.ledger.prefix}:last_claim", client.queue, client.ledger.now() - claimed)
 
 
 @pytest.mark.parametrize(("claimed", "words"), [(300.0, "claimed for 5 min"), (None, "claimed ever")])
@@ -117,7 +117,7 @@ def test_of_an_older_worker_its_limit_tells_the_room(client: Client) -> None:
 
 
 def test_without_messages_nothing_has_to_be_claimed(client: Client) -> None:
-    client.ledger.renew("w", LONG, {"queue": client.queue, "room": 7})
+    client.ledger.maintenance.renew_lease("w", LONG, {"queue": client.queue, "room": 7})
     assert list(look(client)) == ["records"]
 
 
@@ -130,30 +130,30 @@ def test_a_message_that_is_taken_meanwhile_is_none_that_waits(client: Client, mo
 def test_a_claim_is_noted_for_its_queue(ledger: Ledger) -> None:
     before = ledger.now()
     for queue in ("q", "r"):
-        ledger.create(queue, SPEC, queue)
-    assert ledger.claimed("q") == 0.0
-    ledger.renew("w", LONG, {})
-    ledger.claim("q", "w")
-    assert ledger.get("q").state is JobState.LAUNCHING
-    assert before <= ledger.claimed("q") <= ledger.now()
-    assert ledger.claimed("r") == 0.0
+        ledger.submission.create(queue, SPEC, queue)
+    assert ledger.health.last_claim("q") == 0.0
+    ledger.maintenance.renew_lease("w", LONG, {})
+    ledger.ownership.claim("q", "w")
+    assert ledger.queries.get("q").state is JobState.LAUNCHING
+    assert before <= ledger.health.last_claim("q") <= ledger.now()
+    assert ledger.health.last_claim("r") == 0.0
 
 
 @pytest.mark.parametrize("value", [None, "x"])
 def test_a_note_that_cannot_be_read_is_none(ledger: Ledger, value: str | None) -> None:
-    key = f"{ledger.prefix}:claimed"
+    key = f"{ledger.prefix}:last_claim"
     if value is None:
         ledger.client.set(key, 1)
     else:
         ledger.client.hset(key, "q", value)
-    ledger.create("a", SPEC, "q")
-    ledger.renew("w", LONG, {})
-    assert ledger.claimed("q") == 0.0
-    ledger.claim("a", "w")
+    ledger.submission.create("a", SPEC, "q")
+    ledger.maintenance.renew_lease("w", LONG, {})
+    assert ledger.health.last_claim("q") == 0.0
+    ledger.ownership.claim("a", "w")
 
 
 def test_the_doctor_says_it(redis_url: str, prefix: str, ledger: Ledger) -> None:
-    ledger.create("bad", SPEC, "q")
+    ledger.submission.create("bad", SPEC, "q")
     ledger.client.delete(f"{prefix}:job:bad")
     ledger.client.set(f"{prefix}:job:bad", 1)
     words = ["--redis", redis_url, "--prefix", prefix, "doctor", "--no-engine"]

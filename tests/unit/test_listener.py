@@ -13,6 +13,7 @@ import pytest
 
 from jaas_submit.errors import EngineUnavailable, LedgerUnavailable
 from jaas_submit.ledger import Ledger
+from jaas_submit.ledger.ownership import Ownership
 from jaas_submit.spec import JobSpec
 from jaas_worker.engine import EngineEvent, SwarmInfo
 from jaas_worker.listener import Listener
@@ -41,9 +42,9 @@ def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> 
     """Have a listener hear an event; somebody holds job "j"."""
     monkeypatch.setattr("jaas_worker.listener._AGAIN", 0.01)
     monkeypatch.setattr("jaas_worker.listener._STALE", 600.0)
-    ledger.create("j", JobSpec(image="a"), "q")
-    ledger.renew(HOLDER, 60, {})
-    ledger.claim("j", HOLDER)
+    ledger.submission.create("j", JobSpec(image="a"), "q")
+    ledger.maintenance.renew_lease(HOLDER, 60, {})
+    ledger.ownership.claim("j", HOLDER)
     listener = Listener(ledger, engine)
 
     def listen() -> None:
@@ -72,7 +73,7 @@ def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> 
 
 def heard(ledger: Ledger, tell: Callable[[EngineEvent], None], *events: EngineEvent) -> list[str]:
     """Return which of the events the holder is told of, by their containers' ids; one more is told in any case."""
-    with ledger.ends_told(HOLDER) as told:
+    with ledger.ownership.exits_for(HOLDER) as told:
         for event in (*events, end(container_id="last")):
             tell(event)
         found: list[str] = []
@@ -143,16 +144,16 @@ def test_a_redis_that_is_away_ends_nothing_and_is_told_of_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    really, asked, failed = Ledger.tell_end, [], threading.Event()
+    really, asked, failed = Ownership.forward_exit, [], threading.Event()
 
     def refuse(*_: object) -> bool:
         asked.append(1)
         if len(asked) == 2:
-            monkeypatch.setattr(Ledger, "tell_end", really)
+            monkeypatch.setattr("jaas_submit.ledger.ownership.Ownership.forward_exit", really)
             failed.set()
         raise LedgerUnavailable("no answer (test)")
 
-    monkeypatch.setattr(Ledger, "tell_end", refuse)
+    monkeypatch.setattr("jaas_submit.ledger.ownership.Ownership.forward_exit", refuse)
     eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
     with caplog.at_level(logging.INFO):
         tell(end())

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from jaas_submit.ledger import connect
-from jaas_submit.ledger.connection import connect_async
-from jaas_submit.ledger.sentinel import Finder, _AsyncFinder
+from jaas_submit.connection import connect
+from jaas_submit.connection.connection import connect_async
+from jaas_submit.connection.sentinel import Finder, _AsyncFinder
 
 URL = "sentinel://127.0.0.1:1/0?master=main"
 

@@ -35,7 +35,7 @@ def paused(stage: Stage, **fields: Any) -> str:
     row = {"state": "PAUSED", "attempts": json.dumps([ATTEMPT]), "invented_later": "kept", **fields}
     redis.zrem(f"{prefix}:state:QUEUED", job_id)
     redis.zadd(f"{prefix}:state:PAUSED", {job_id: ledger.now()})
-    redis.zadd(f"{prefix}:orphans", {job_id: ledger.now()})
+    redis.zadd(f"{prefix}:unowned", {job_id: ledger.now()})
     redis.hset(f"{prefix}:job:{job_id}", mapping=row)
     return job_id
 
@@ -77,9 +77,9 @@ def test_it_is_listed_shown_and_explained(stage: Stage) -> None:
 
 def test_it_is_counted_in_its_batch(stage: Stage) -> None:
     ledger = stage.ledger
-    ledger.create_batch("b", max_parallel=0)
+    ledger.batches.create("b", max_parallel=0)
     ledger.client.hset(f"{ledger.prefix}:batch:b", mapping={"n:PAUSED": 2, "n:FAILED": 1, "state": "HALTED"})
-    batch = ledger.batch("b")
+    batch = ledger.batches.get("b")
     assert batch.counts == {"PAUSED": 2, JobState.FAILED: 1}
     assert (batch.done, batch.ended) == (True, 1)
     assert "halted" in batch.sentence()
@@ -90,23 +90,23 @@ def test_no_worker_takes_it_and_nothing_in_its_record_changes(stage: Stage) -> N
     key = f"{ledger.prefix}:job:{job_id}"
     before = ledger.client.hgetall(key)
     ordinary = stage.add()
-    ledger.client.zadd(f"{ledger.prefix}:orphans", {ordinary: 0})
-    assert ledger.orphans(pause=60) == []
-    assert ledger.released(pause=60) == [ordinary]
-    assert ledger.claim(job_id, HOLDER).action is ClaimAction.NEWER
-    assert not ledger.move(job_id, HOLDER, JobState.RUNNING)
+    ledger.client.zadd(f"{ledger.prefix}:unowned", {ordinary: 0})
+    assert ledger.maintenance.unowned(pause=60) == []
+    assert ledger.maintenance.ready(pause=60) == [ordinary]
+    assert ledger.ownership.claim(job_id, HOLDER).action is ClaimAction.NEWER
+    assert not ledger.ownership.move(job_id, HOLDER, JobState.RUNNING)
     assert ledger.client.hgetall(key) == before
-    assert job_id not in ledger.holds(HOLDER)
-    assert ledger.client.zscore(f"{ledger.prefix}:orphans", job_id), "a newer worker must still find it"
-    assert ledger.standing()[JobState.QUEUED][0] == 1
+    assert job_id not in ledger.ownership.held_by(HOLDER)
+    assert ledger.client.zscore(f"{ledger.prefix}:unowned", job_id), "a newer worker must still find it"
+    assert ledger.queries.counts_and_ages()[JobState.QUEUED][0] == 1
 
 
 def test_it_is_cancelled_by_whoever_knows_its_state(stage: Stage) -> None:
     ledger, job_id = stage.ledger, paused(stage)
-    with ledger.cancellations() as notices:
-        assert ledger.cancel(job_id, "enough") == ("PAUSED", False)
+    with ledger.ownership.cancellations() as notices:
+        assert ledger.submission.cancel(job_id, "enough") == ("PAUSED", False)
         assert notices.next(5) == job_id
-    assert (ledger.get(job_id).state, ledger.get(job_id).cancel) == ("PAUSED", "enough")
+    assert (ledger.queries.get(job_id).state, ledger.queries.get(job_id).cancel) == ("PAUSED", "enough")
 
 
 def test_who_waits_for_it_hears_of_its_end(stage: Stage) -> None:
@@ -119,9 +119,9 @@ def test_who_waits_for_it_hears_of_its_end(stage: Stage) -> None:
             client.wait(job_id, 5)
         assert raised.value.result.exit_code == 9
         assert [record.id for record in client.history()] == [job_id]
-        assert stage.ledger.claim(job_id, HOLDER).action is ClaimAction.DONE
+        assert stage.ledger.ownership.claim(job_id, HOLDER).action is ClaimAction.DONE
         assert client.cancel(job_id) == "PAUSED"
-        assert stage.ledger.get(job_id).cancel == "", "it had ended"
+        assert stage.ledger.queries.get(job_id).cancel == "", "it had ended"
 
 
 def test_what_comes_after_it_waits_for_its_end(stage: Stage) -> None:

@@ -12,8 +12,9 @@ import pytest
 import redis
 from celery.worker import state as worker_state
 
+from jaas_submit.connection import connect
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.ledger import Ledger
 from jaas_submit.result import JobResult
 from jaas_submit.states import Cause, JobState
 from jaas_worker.delivery import CeleryDelivery

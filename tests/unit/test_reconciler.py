@@ -99,7 +99,7 @@ def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
     worker.away = worker.engine.away = True
     worker.reconciler._next_sweep = worker.reconciler._next_slow = 0.0
     renewed: list[str] = []
-    monkeypatch.setattr(ledger, "lock", lambda name, holder, ttl: bool(renewed.append(holder)))
+    monkeypatch.setattr(ledger.maintenance, "take_duty", lambda name, holder, ttl: bool(renewed.append(holder)))
     worker.reconciler.run_once()
     assert renewed == [], "it would keep the duty for ever"
     other.reconciler.run_once()
@@ -107,15 +107,15 @@ def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
 
 
 def test_what_needs_no_engine_is_done_though_the_engine_fails(ledger: Ledger, worker: Worker) -> None:
-    ledger.create_batch("b", max_parallel=1)
-    assert ledger.cancel_batch("b", "enough")
-    ledger.create("expired", SPEC, "q")
+    ledger.batches.create("b", max_parallel=1)
+    assert ledger.batches.cancel("b", "enough")
+    ledger.submission.create("expired", SPEC, "q")
     ledger.client.delete(f"{ledger.prefix}:job:expired")
     worker.engine.away = True  # and the worker has not noticed yet
     with pytest.raises(EngineUnavailable):
         worker.reconciler.run_once()
-    assert ledger.batches_to_cancel() == []
-    assert ledger.ids() == []
+    assert ledger.batches.cancelling() == []
+    assert ledger.queries.ids() == []
 
 
 def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
@@ -174,14 +174,14 @@ def appears(worker: Worker, job_id: str) -> None:
 def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
     ledger: Ledger, worker: Worker, goes_on: bool
 ) -> None:
-    ledger.renew("worker-a", 60, {})
-    ledger.create("j", SPEC, "q")
-    ledger.claim("j", "worker-a")
+    ledger.maintenance.renew_lease("worker-a", 60, {})
+    ledger.submission.create("j", SPEC, "q")
+    ledger.ownership.claim("j", "worker-a")
     end = [ended(Cause.LAUNCH, None, "refused")]
     if goes_on:
-        assert ledger.back_off("j", "worker-a", end, None, 3600.0, "refused", late=True) == (True, "")
+        assert ledger.ownership.back_off("j", "worker-a", end, None, 3600.0, "refused", late=True) == (True, "")
     else:
-        assert ledger.finish("j", "worker-a", end, late=True)
+        assert ledger.ownership.finish("j", "worker-a", end, late=True)
     appears(worker, "j")
     assert worker.reconciler.run_once().removed == []
     assert worker.engine.running() == []
@@ -191,10 +191,10 @@ def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
 # -- threads ----------------------------------------------------------------------------------------------------------
 
 
-def test_listening_for_orphans_survives_an_error_that_nobody_expected(
+def test_listening_for_available_jobs_survives_an_error_that_nobody_expected(
     ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listening = stumbling(monkeypatch, ledger, "new_orphans")
+    listening = stumbling(monkeypatch, ledger.maintenance, "available")
     worker.reconciler.start()
     assert listening.wait(PATIENCE)
     worker.reconciler.close()
@@ -208,23 +208,23 @@ def test_listening_for_orphans_survives_an_error_that_nobody_expected(
 
 def release(ledger: Ledger, jobs: int) -> list[str]:
     """Make jobs that came after one that has ended; return their ids."""
-    ledger.renew("dead", 60, {})
-    ledger.create("first", SPEC, "q")
+    ledger.maintenance.renew_lease("dead", 60, {})
+    ledger.submission.create("first", SPEC, "q")
     ids = [f"after-{number}" for number in range(jobs)]
-    ledger.create_many([NewJob(job_id, SPEC, "q", after=(("first", "finish"),)) for job_id in ids])
-    assert ledger.claim("first", "dead").action is ClaimAction.LAUNCH
-    assert ledger.finish("first", "dead", [ended()])
-    assert ledger.reported("first", "dead")
-    assert {ledger.get(job_id).state for job_id in ids} == {JobState.QUEUED}
+    ledger.submission.create_many([NewJob(job_id, SPEC, "q", after=(("first", "finish"),)) for job_id in ids])
+    assert ledger.ownership.claim("first", "dead").action is ClaimAction.LAUNCH
+    assert ledger.ownership.finish("first", "dead", [ended()])
+    assert ledger.ownership.mark_reported("first", "dead")
+    assert {ledger.queries.get(job_id).state for job_id in ids} == {JobState.QUEUED}
     return ids
 
 
 def lose_a_worker(ledger: Ledger) -> None:
     """Leave a job behind whose container runs."""
-    ledger.create("running", SPEC, "q")
-    ledger.claim("running", "dead")
-    assert ledger.move("running", "dead", JobState.PENDING)
-    ledger.drop_lease("dead")
+    ledger.submission.create("running", SPEC, "q")
+    ledger.ownership.claim("running", "dead")
+    assert ledger.ownership.move("running", "dead", JobState.PENDING)
+    ledger.maintenance.drop_lease("dead")
 
 
 def test_a_worker_takes_as_many_released_jobs_as_it_has_room_for(ledger: Ledger, worker: Worker, other: Worker) -> None:
@@ -258,27 +258,27 @@ def test_a_worker_without_an_engine_leaves_released_jobs_to_others(ledger: Ledge
     assert worker.taken == []
 
 
-def test_released_jobs_that_an_older_version_put_among_the_orphans_do_not_stand_before_them(
+def test_ready_jobs_that_an_older_version_put_among_the_unowned_do_not_stand_before_them(
     ledger: Ledger, worker: Worker
 ) -> None:
     redis, prefix = ledger.client, ledger.prefix
     ids = release(ledger, 250)
-    redis.rename(f"{prefix}:released", f"{prefix}:orphans")
+    redis.rename(f"{prefix}:ready", f"{prefix}:unowned")
     lose_a_worker(ledger)
     worker.room = 3
     worker.reconciler.run_once()
     assert worker.taken[0] == "running"
     assert len(worker.taken) == 4
-    assert redis.zcard(f"{prefix}:released") == len(ids)
+    assert redis.zcard(f"{prefix}:ready") == len(ids)
 
 
 def test_a_released_job_that_is_claimed_or_ends_is_not_offered_any_more(ledger: Ledger) -> None:
     claimed, cancelled, by_older = release(ledger, 3)
-    assert ledger.claim(claimed, "dead").action is ClaimAction.LAUNCH
-    ledger.cancel(cancelled, "enough")
-    assert ledger.client.zcard(f"{ledger.prefix}:released") == 1
-    assert ledger.claim(by_older, "dead").action is ClaimAction.LAUNCH
-    ledger.client.zadd(f"{ledger.prefix}:released", {by_older: 0})  # an older version does not know the set
-    assert ledger.released(0) == []
-    assert not ledger.client.exists(f"{ledger.prefix}:released")
-    assert ledger.orphans(0) == [cancelled]
+    assert ledger.ownership.claim(claimed, "dead").action is ClaimAction.LAUNCH
+    ledger.submission.cancel(cancelled, "enough")
+    assert ledger.client.zcard(f"{ledger.prefix}:ready") == 1
+    assert ledger.ownership.claim(by_older, "dead").action is ClaimAction.LAUNCH
+    ledger.client.zadd(f"{ledger.prefix}:ready", {by_older: 0})  # an older version does not know the set
+    assert ledger.maintenance.ready(0) == []
+    assert not ledger.client.exists(f"{ledger.prefix}:ready")
+    assert ledger.maintenance.unowned(0) == [cancelled]

@@ -8,8 +8,8 @@ import kombu.utils.json
 import pytest
 
 from jaas_submit import Client, SpecError
-from jaas_submit.ledger import connect
-from jaas_submit.redis_url import SentinelAddress, masked, sentinel_address
+from jaas_submit.connection import connect
+from jaas_submit.connection.url import SentinelAddress, masked, sentinel_address
 from jaas_worker.app import create_app
 from jaas_worker.settings import Settings
 

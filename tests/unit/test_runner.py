@@ -30,10 +30,10 @@ PATIENCE = 30.0
 
 
 class StubDelivery:
-    """A doorbell, and a Celery that takes every result."""
+    """A wake-up message, and a Celery that takes every result."""
 
     traceparent = ""
-    doorbell = True
+    wakeup = True
 
     def __init__(self, job_id: str) -> None:
         self.job_id = self.task_id = job_id
@@ -79,23 +79,23 @@ class Worker:
         self.runner.start()
 
     def take(self, job_id: str) -> StubDelivery:
-        """Ring the doorbell of a job."""
+        """Send a job's wake-up message."""
         delivery = StubDelivery(job_id)
         self.runner.take(delivery)
         return delivery
 
     def submit(self, job_id: str, **fields: Any) -> StubDelivery:
-        self.ledger.create(job_id, JobSpec(image="a", **fields), "q")
+        self.ledger.submission.create(job_id, JobSpec(image="a", **fields), "q")
         return self.take(job_id)
 
     def wait_for(self, job_id: str, state: JobState) -> JobRecord:
         def there() -> JobRecord | None:
             with contextlib.suppress(UnknownJob):
-                record = self.ledger.get(job_id)
+                record = self.ledger.queries.get(job_id)
                 return record if record.state is state else None
             return None
 
-        return eventually(there, PATIENCE, lambda: f"{job_id} {state}; it is {self.ledger.find([job_id])}")
+        return eventually(there, PATIENCE, lambda: f"{job_id} {state}; it is {self.ledger.queries.find([job_id])}")
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_stop_that_takes_too_long_after_the_job_was_compared(worker: Worker, e
     entry = worker.runner._flight.entries["j"]
     eventually(lambda: entry.check_at, PATIENCE, "a comparison")
     engine.stop = lambda service_id: True  # type: ignore[method-assign] # the container pays no heed
-    worker.ledger.cancel("j", "enough")
+    worker.ledger.submission.cancel("j", "enough")
     worker.runner.cancel("j", "enough")
     record = worker.wait_for("j", JobState.CANCELLED)
     assert engine.find(record.attempts[0].service or "") is None
@@ -169,7 +169,7 @@ def test_run_timeout_counts_while_the_node_is_down(worker: Worker, engine: FakeS
     worker.submit("j", run_timeout=5, stop_grace=0)
     worker.wait_for("j", JobState.RUNNING)
     engine.lose_node("node1")
-    eventually(lambda: "is down" in worker.ledger.get("j").detail, PATIENCE, "the node to be seen as lost")
+    eventually(lambda: "is down" in worker.ledger.queries.get("j").detail, PATIENCE, "the node to be seen as lost")
     record = worker.wait_for("j", JobState.FAILED)
     assert record.last is not None
     assert record.last.cause is Cause.RUN_TIMEOUT
@@ -202,7 +202,7 @@ def end_of(engine: FakeSwarm, worker: Worker, job_id: str, code: int) -> EngineE
 def pass_on(workers: Any, holder: Worker, event: EngineEvent) -> None:
     """Have another worker tell the holder of an end, as soon as the holder listens."""
     ledger = holder.ledger
-    channel = f"{ledger.prefix}:ends:{holder.runner.holder}"
+    channel = f"{ledger.prefix}:exits:{holder.runner.holder}"
     eventually(lambda: ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the holder to listen")
     workers("worker-b").runner._neighbours.died_here(event)
 
@@ -241,11 +241,11 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(
     reading = worker.runner._watching._reading
     eventually(lambda: reading.acquire(blocking=False), PATIENCE, "the attempt to be over")
     reading.release()
-    assert worker.ledger.get("j").state is JobState.RUNNING
+    assert worker.ledger.queries.get("j").state is JobState.RUNNING
     engine.logs = really  # type: ignore[method-assign]
     engine.exit("j", stdout=b"at last\n")
     worker.wait_for("j", JobState.SUCCEEDED)
-    logs = worker.ledger.logs("j", 1)
+    logs = worker.ledger.queries.logs("j", 1)
     assert logs is not None
     assert logs.stdout == "at last\n"
 
@@ -262,9 +262,9 @@ def test_what_only_the_swarm_can_judge_is_left_to_it(worker: Worker, workers: An
 
 
 def test_of_a_job_that_nobody_holds_nobody_is_told(ledger: Ledger) -> None:
-    ledger.create("waits", JobSpec(image="a"), "q")
-    assert not ledger.tell_end("unknown", "x")
-    assert not ledger.tell_end("waits", "x")
+    ledger.submission.create("waits", JobSpec(image="a"), "q")
+    assert not ledger.ownership.forward_exit("unknown", "x")
+    assert not ledger.ownership.forward_exit("waits", "x")
 
 
 @pytest.mark.parametrize(
@@ -276,9 +276,9 @@ def test_what_another_version_tells_is_passed_over(
     worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
     event = end_of(engine, worker, "j", 0)
-    channel = f"{worker.ledger.prefix}:ends:{worker.runner.holder}"
+    channel = f"{worker.ledger.prefix}:exits:{worker.runner.holder}"
     eventually(lambda: worker.ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the worker to listen")
-    assert worker.ledger.tell_end("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
+    assert worker.ledger.ownership.forward_exit("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
     pass_on(workers, worker, event)
     worker.wait_for("j", JobState.SUCCEEDED)
     assert not [record for record in caplog.records if record.exc_info]
@@ -362,12 +362,14 @@ def test_an_end_that_redis_has_forgotten_before_it_was_reported_is_written_again
     delivery.report = report  # type: ignore[method-assign]
     engine.exit("j")
     eventually(lambda: tried, PATIENCE, "a report")
-    record = worker.ledger.get("j")
+    record = worker.ledger.queries.get("j")
     assert record.state is JobState.RUNNING
-    assert not worker.ledger.reported("j", worker.runner.holder)
-    assert not worker.ledger.get("j").reported
+    assert not worker.ledger.ownership.mark_reported("j", worker.runner.holder)
+    assert not worker.ledger.queries.get("j").reported
     eventually(
-        lambda: not worker.ledger.get("j").holder, PATIENCE, "the worker to let go of it, for who goes on with it"
+        lambda: not worker.ledger.queries.get("j").holder,
+        PATIENCE,
+        "the worker to let go of it, for who goes on with it",
     )
     assert len(tried) == 1, "what is not true any more was not told once more"
 
@@ -381,7 +383,7 @@ def test_the_end_of_a_job_whose_create_call_was_not_answered_says_that_a_service
     engine.fail("create", times=100)
     delivery = worker.submit("j")
     eventually(lambda: engine.calls["create"], PATIENCE, "the request")
-    worker.ledger.cancel("j", "enough")
+    worker.ledger.submission.cancel("j", "enough")
     worker.runner.cancel("j", "enough")
     assert worker.wait_for("j", JobState.CANCELLED).late
     eventually(lambda: delivery.results, PATIENCE, "the result")
@@ -409,7 +411,7 @@ def test_an_end_in_good_order_says_nothing_of_the_kind(worker: Worker, engine: F
 def test_listening_for_cancellations_survives_an_error_that_nobody_expected(
     ledger: Ledger, workers: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listening = stumbling(monkeypatch, ledger, "cancellations")
+    listening = stumbling(monkeypatch, ledger.ownership, "cancellations")
     workers("worker-a")
     assert listening.wait(PATIENCE)
     (said,) = [record for record in caplog.records if record.exc_info]
@@ -437,18 +439,18 @@ def test_who_was_suspended_after_its_claim_and_has_lost_the_job_creates_nothing(
     worker: Worker, engine: FakeSwarm, ledger: Ledger, image: str
 ) -> None:
     gate = engine.hold("resolve")
-    ledger.create("j", JobSpec(image=image), "q")
+    ledger.submission.create("j", JobSpec(image=image), "q")
     delivery = worker.take("j")
     assert gate.reached.wait(PATIENCE)
-    ledger.drop_lease("worker-a")
-    ledger.renew("worker-b", 60, {})
-    assert ledger.claim("j", "worker-b").action is ClaimAction.ADOPT
+    ledger.maintenance.drop_lease("worker-a")
+    ledger.maintenance.renew_lease("worker-b", 60, {})
+    assert ledger.ownership.claim("j", "worker-b").action is ClaimAction.ADOPT
     worker.runner.renew_lease({})  # as it does when it is awake again, and may do first
     worker.runner._flight.entries["j"].held_at -= 60.0
     gate.open()
     assert delivery.is_dropped.wait(PATIENCE)
     assert engine.calls["create"] == 0
-    assert ledger.get("j").holder == "worker-b"
+    assert ledger.queries.get("j").holder == "worker-b"
 
 
 def test_who_was_suspended_and_still_holds_the_job_goes_on(worker: Worker, engine: FakeSwarm) -> None:
@@ -471,7 +473,7 @@ def spoil(ledger: Ledger, job_id: str) -> None:
 
 
 def test_a_message_of_a_job_whose_record_is_none_is_dropped(worker: Worker, engine: FakeSwarm) -> None:
-    worker.ledger.create("bad", JobSpec(image="a"), "q")
+    worker.ledger.submission.create("bad", JobSpec(image="a"), "q")
     spoil(worker.ledger, "bad")
     assert worker.take("bad").is_dropped.wait(PATIENCE)
     assert not worker.runner._flight.entries
@@ -509,5 +511,5 @@ def test_jobs_are_handed_over_beside_a_record_that_is_none(worker: Worker, ledge
         worker.wait_for(job_id, JobState.RUNNING)
     spoil(ledger, "bad")
     worker.runner.hand_over()
-    assert not ledger.get("good").holder
-    assert ledger.holds(worker.runner.holder) == set()
+    assert not ledger.queries.get("good").holder
+    assert ledger.ownership.held_by(worker.runner.holder) == set()

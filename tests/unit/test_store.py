@@ -141,8 +141,8 @@ def ledger_with(outputs: list[Any]) -> Ledger:
         )
         for index, output in enumerate(outputs)
     }
-    made: Ledger = mock.create_autospec(Ledger)
-    mock.patch.object(made, "find", lambda ids: [records[i] for i in ids if i in records]).start()
+    made: Ledger = mock.create_autospec(Ledger, queries=mock.Mock())
+    mock.patch.object(made.queries, "find", lambda ids: [records[i] for i in ids if i in records]).start()
     return made
 
 

@@ -47,6 +47,6 @@ def test_an_own_redis_keeps_its_data_when_it_is_killed(own_redis: Callable[..., 
 
 def test_two_ledgers_of_different_prefix_do_not_see_each_other(ledger: Ledger, prefix: str) -> None:
     other = Ledger(ledger.client, f"{prefix}-other")
-    ledger.create("a", None, "q")
-    assert ledger.ids() == ["a"]
-    assert other.ids() == []
+    ledger.submission.create("a", None, "q")
+    assert ledger.queries.ids() == ["a"]
+    assert other.queries.ids() == []

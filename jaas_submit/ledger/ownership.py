@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
+from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnreadableRecord
-from jaas_submit.ledger.base import SET_ASIDE, Base
-from jaas_submit.ledger.connection import Subscription, answers, as_text, reach
-from jaas_submit.ledger.lua_jobs import BACK_OFF, CLAIM, MOVE, RELEASE, REPORTED, TELL_END
-from jaas_submit.ledger.rows import dump_attempts, parse_row
+from jaas_submit.ledger.base import SET_ASIDE, Part
+from jaas_submit.ledger.encoding import dump_attempts, parse_row
 from jaas_submit.logs import Logs
 from jaas_submit.records import Attempt, JobRecord
 from jaas_submit.states import TERMINAL, TRANSITIONS, JobState
 
-__all__ = ["Claim", "ClaimAction", "WorkerPart"]
+__all__ = ["Claim", "ClaimAction", "Ownership"]
 
 
 class ClaimAction(StrEnum):
@@ -44,28 +44,37 @@ class Claim:
     """After the claim, where the worker has the job now."""
 
 
-class WorkerPart(Base):
-    """What a worker does with the jobs that it holds."""
+class _Ended(NamedTuple):
+    """What goes with the end of an attempt."""
+
+    number: int = 0
+    logs: Logs | None = None
+    attempts: str = ""
+    output: str = ""
+
+
+class Ownership(Part):
+    """What a worker process does with the jobs that it holds."""
 
     def claim(self, job_id: str, holder: str) -> Claim:
         """Become the holder of a job whose message arrived, unless a live worker is.
 
         Args:
             job_id: the job's id.
-            holder: this worker process; its lease must be live (``renew``).
+            holder: this worker process; its lease must be live (``Maintenance.renew_lease``).
 
         Raises:
             UnreadableRecord: what is there cannot be read. Nobody looks for it for an hour.
         """
-        action, state, *row = self._run(CLAIM, job_id, holder)
+        action, state, *row = self._base.run_for(job_id, "ownership/claim", holder=holder)
         try:
             record = parse_row(job_id, row[0]) if row else None
         except UnreadableRecord as error:
             self.release(job_id, holder, SET_ASIDE)
-            raise self._cannot_read(f"job {job_id}", error) from None
+            raise self._base.cannot_read(f"job {job_id}", error) from None
         return Claim(ClaimAction(as_text(action)), as_text(state), record)
 
-    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: object) -> bool:
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: str | float) -> bool:
         """Move a job that this worker holds to another state (or update fields within its state).
 
         Args:
@@ -104,21 +113,22 @@ class WorkerPart(Base):
             The record as it is now; None when it has another holder or has ended already: the caller drops it.
         """
         last = attempts[-1]
-        fields: dict[str, object] = {"attempts": dump_attempts(attempts), "detail": last.reason}
+        fields: dict[str, str | float] = {}
         if last.node:
             fields["node"] = last.node
         if last.started_at:
             fields["started_at"] = last.started_at.timestamp()
-        if output is not None:
-            fields["output"] = output
         if late:
             fields["late"] = 1
-        done, *answer = self._move(job_id, holder, last.state, last.reason, fields, logs, last.number)
+        dumped = dump_attempts(attempts)
+        done, *answer = self._move(
+            job_id, holder, last.state, last.reason, fields, _Ended(last.number, logs, dumped, output or "")
+        )
         if not done:
             # The reply to our own call may have been lost and the script sent again: besides the holder only the job's
             # copy writes an end, and that has other attempts.
             state, owner, theirs = map(as_text, answer[:3])
-            if (state, owner) != (last.state, holder) or theirs not in {"", fields["attempts"]}:
+            if (state, owner) != (last.state, holder) or theirs not in {"", dumped}:
                 return None
         return parse_row(job_id, answer[-1])
 
@@ -148,13 +158,18 @@ class WorkerPart(Base):
             Whether it was done, and else why the job is to end all the same: it is to be cancelled, or has no copy.
             Empty when the record has another holder or state: the caller drops it.
         """
-        sources = ",".join(state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets)
-        log_key = self._key("log", job_id, attempts[-1].number) if logs is not None else ""
-        packed = logs.pack() if logs is not None else b""
-        dumped = dump_attempts(attempts)
-        pause = "" if delay is None else delay
-        answer = self._run(
-            BACK_OFF, job_id, holder, sources, pause, detail, log_key, packed, self.ttl, dumped, int(late)
+        answer = self._base.run_for(
+            job_id,
+            "ownership/back_off",
+            _packed(logs),
+            dump_attempts(attempts),
+            holder=holder,
+            sources=[state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets],
+            pause=delay,
+            detail=detail,
+            attempt=attempts[-1].number,
+            ttl=self._base.ttl,
+            late=late,
         )
         why = {2: as_text(answer[-1]), 3: "it has no copy"}.get(answer[0], "")
         return answer[0] == 1, why
@@ -165,24 +180,32 @@ class WorkerPart(Base):
         holder: str,
         to: JobState,
         detail: str,
-        fields: dict[str, object],
-        logs: Logs | None = None,
-        attempt: int = 0,
+        fields: dict[str, str | float],
+        ended: _Ended | None = None,
     ) -> list[Any]:
         """Return the answer of the script: whether it was done, and what else it has to say."""
         sources = [state for state, targets in TRANSITIONS.items() if to in targets or (state is to not in TERMINAL)]
-        fields = {"detail": detail, **fields}
-        pairs = [item for pair in fields.items() for item in pair]
-        log_key = self._key("log", job_id, attempt) if logs is not None else ""
-        packed = logs.pack() if logs is not None else b""
-        answer: list[Any] = self._run(
-            MOVE, job_id, holder, ",".join(sources), str(to), detail, log_key, packed, self.ttl, *pairs
+        end = ended or _Ended()
+        answer: list[Any] = self._base.run_for(
+            job_id,
+            "ownership/move",
+            _packed(end.logs),
+            end.attempts,
+            end.output,
+            holder=holder,
+            sources=sources,
+            to=to,
+            detail=detail,
+            # As texts: a time that is a number of Lua's would lose its last digits.
+            fields={name: str(value) for name, value in fields.items()},
+            attempt=end.number,
+            ttl=self._base.ttl,
         )
         return answer
 
-    def reported(self, job_id: str, holder: str) -> bool:
+    def mark_reported(self, job_id: str, holder: str) -> bool:
         """Note that the outcome has reached Celery; the holder lets go of the job, and the record starts to expire."""
-        return bool(self._run(REPORTED, job_id, holder, self.ttl))
+        return bool(self._base.run_for(job_id, "ownership/mark_reported", holder=holder, ttl=self._base.ttl))
 
     def release(self, job_id: str, holder: str, pause: float = 0.0) -> bool:
         """Give a job up without an outcome, for another worker to go on with it.
@@ -192,38 +215,38 @@ class WorkerPart(Base):
             holder: this worker; the record must name it.
             pause: seconds for which no worker looks for it.
         """
-        return bool(self._run(RELEASE, job_id, holder, pause))
+        return bool(self._base.run_for(job_id, "ownership/release", holder=holder, pause=pause))
 
-    def message(self, job_id: str) -> str:
+    def foreign_message(self, job_id: str) -> str:
         """Return the foreign Celery message of a job as JSON, empty where it can be made from the record."""
-        with reach(f"job {job_id}"):
-            return as_text(self.client.hget(self._key("job", job_id), "message") or "")
+        with redis_errors(f"job {job_id}"):
+            return as_text(self._client.hget(self._key("job", job_id), "message") or "")
 
-    def holds(self, holder: str) -> set[str]:
+    def held_by(self, holder: str) -> set[str]:
         """Return the ids of the jobs that this worker holds."""
-        with reach("held jobs"):
-            return {as_text(item) for item in self.client.smembers(self._key("held", holder))}
+        with redis_errors("held jobs"):
+            return {as_text(item) for item in self._client.smembers(self._key("held", holder))}
 
-    def cancels_for(self, holder: str) -> list[str]:
-        """Return ids of jobs that were to be cancelled while this worker held them, until they are ``cancels_seen``."""
-        with reach("cancellations"):
-            return [as_text(item) for item in self.client.smembers(self._key("stop", holder))]
+    def cancellations_for(self, holder: str) -> list[str]:
+        """Return ids of jobs that were to be cancelled while this worker held them, until it has acknowledged that."""
+        with redis_errors("cancellations"):
+            return [as_text(item) for item in self._client.smembers(self._key("stop", holder))]
 
-    def cancels_seen(self, holder: str, job_ids: Sequence[str]) -> None:
+    def acknowledge_cancellations(self, holder: str, job_ids: Sequence[str]) -> None:
         """Note that this worker knows of the cancellations of these jobs."""
-        with reach("cancellations"):
-            self.client.srem(self._key("stop", holder), *job_ids)
+        with redis_errors("cancellations"):
+            self._client.srem(self._key("stop", holder), *job_ids)
 
-    def cancels_among(self, job_ids: Sequence[str]) -> dict[str, str]:
+    def cancel_reasons(self, job_ids: Sequence[str]) -> dict[str, str]:
         """Return id and reason of those jobs that are to be cancelled."""
-        with reach("cancellations"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("cancellations"):
+            pipe = self._client.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hget(self._key("job", job_id), "cancel")
             found = zip(job_ids, answers(pipe), strict=True)
             return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
 
-    def tell_end(self, job_id: str, what: str) -> bool:
+    def forward_exit(self, job_id: str, what: str) -> bool:
         """Tell the worker that holds a job how its container ended.
 
         Args:
@@ -233,12 +256,16 @@ class WorkerPart(Base):
         Returns:
             False when nobody holds the job, or nobody listens.
         """
-        return bool(self._run(TELL_END, job_id, what))
+        return bool(self._base.run_for(job_id, "ownership/forward_exit", what))
 
-    def ends_told(self, holder: str) -> Subscription:
-        """Return a subscription to what others tell this worker of its jobs' ends."""
-        return Subscription(self.client, self._key("ends", holder))
+    def exits_for(self, holder: str) -> Subscription:
+        """Return a subscription to how containers of this worker's jobs ended on other nodes."""
+        return Subscription(self._client, self._key("exits", holder))
 
     def cancellations(self) -> Subscription:
         """Return a subscription to the ids of jobs that are to be cancelled."""
-        return Subscription(self.client, self._key("cancels"))
+        return Subscription(self._client, self._key("cancels"))
+
+
+def _packed(logs: Logs | None) -> bytes:
+    return b"" if logs is None else logs.pack()

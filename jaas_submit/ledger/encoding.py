@@ -12,8 +12,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from jaas_submit.bounds import bounded, shown, whole
+from jaas_submit.connection.connection import as_text
 from jaas_submit.errors import SpecError, UnreadableRecord
-from jaas_submit.ledger.connection import as_text
 from jaas_submit.names import TRACEPARENT
 from jaas_submit.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.spec import JobSpec

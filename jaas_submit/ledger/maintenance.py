@@ -1,4 +1,4 @@
-"""The ledger, as those use it who look after all jobs: leases, orphans, what is overdue, lost or expired."""
+"""The ledger, as those use it who look after all jobs: leases; jobs that are unowned, overdue, lost or expired."""
 
 from __future__ import annotations
 
@@ -7,58 +7,57 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.connection.subscription import Subscription
 from jaas_submit.ids import copy_id_of
-from jaas_submit.ledger.base import SET_ASIDE
-from jaas_submit.ledger.connection import Subscription, as_text, reach
-from jaas_submit.ledger.lua_jobs import OVERDUE, RESTORE
-from jaas_submit.ledger.lua_upkeep import (
-    LOCK,
-    ORPHANS,
-    OVER_TIME,
-    REAP,
-    RELEASED,
-    RENEW,
-    SWEEP,
-    UNHEARD,
-)
-from jaas_submit.ledger.readers import ReaderPart
-from jaas_submit.ledger.rows import dump_attempts
+from jaas_submit.ledger.base import SET_ASIDE, Base, Part
+from jaas_submit.ledger.encoding import dump_attempts
+from jaas_submit.ledger.queries import Queries
 from jaas_submit.placement import Cluster
 from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import TERMINAL, JobState
 
-__all__ = ["Due", "UpkeepPart"]
+__all__ = ["Due", "Maintenance"]
 
 
 class Due(NamedTuple):
     """What there is to do for who looks after all jobs; each by the call of that name."""
 
-    settle_rest: bool
+    release_dependents: bool
     reap: bool
     end_overdue: bool
-    orphans: bool
-    released: bool
+    unowned: bool
+    ready: bool
 
 
-class UpkeepPart(ReaderPart):
-    """What keeps the ledger right while workers come and go."""
+class Maintenance(Part):
+    """What keeps the ledger right while workers come and go.
+
+    Args:
+        base: of the ledger that it is a part of.
+        queries: of the same ledger.
+    """
+
+    def __init__(self, base: Base, queries: Queries) -> None:
+        super().__init__(base)
+        self._queries = queries
 
     def due(self) -> Due:
         """Return what there is to do: mostly nothing, which one round trip tells instead of five."""
-        with reach("upkeep"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("maintenance"):
+            pipe = self._client.pipeline(transaction=False)
             pipe.time()
-            pipe.llen(self._key("settling"))
-            names = ("holders", "deadlines", "due", "orphans", "released")
+            pipe.llen(self._key("pending_dependents"))
+            names = ("holders", "deadlines", "due", "unowned", "ready")
             for name in names:
                 pipe.zrange(self._key(name), 0, 0, withscores=True)
-            (seconds, micros), settling, *oldest = self._sound(pipe, "settling", *names)
+            (seconds, micros), dependents, *oldest = self._base.sound(pipe, "pending_dependents", *names)
         now = float(seconds) + float(micros) / 1e6
-        holders, deadlines, retries, orphans, released = (bool(one) and float(one[0][1]) <= now for one in oldest)
-        return Due(bool(settling), holders, deadlines, retries or orphans, released)
+        holders, deadlines, retries, unowned, ready = (bool(one) and float(one[0][1]) <= now for one in oldest)
+        return Due(bool(dependents), holders, deadlines, retries or unowned, ready)
 
-    def renew(self, holder: str, ttl: float, info: dict[str, Any]) -> bool:
+    def renew_lease(self, holder: str, ttl: float, info: dict[str, Any]) -> bool:
         """Take or renew a worker's lease.
 
         Args:
@@ -69,39 +68,39 @@ class UpkeepPart(ReaderPart):
         Returns:
             False when the lease had run out and its jobs may have been given to others.
         """
-        return bool(self._run_all("lease", RENEW, holder, ttl, json.dumps(info)))
+        return bool(self._base.run("maintenance/renew_lease", "lease", holder=holder, ttl=ttl, info=json.dumps(info)))
 
     def drop_lease(self, holder: str) -> None:
-        """End a worker's lease at once (shutdown); jobs that it still holds become orphans at the next ``reap``."""
-        with reach("lease"):
-            self.client.zadd(self._key("holders"), {holder: 0}, xx=True)
-            self.client.delete(self._key("info", holder))
+        """End a worker's lease at once (shutdown); nobody holds its jobs any more after the next ``reap``."""
+        with redis_errors("lease"):
+            self._client.zadd(self._key("holders"), {holder: 0}, xx=True)
+            self._client.delete(self._key("info", holder))
 
     def reap(self, most: int = 500) -> list[str]:
         """Take the jobs from workers whose lease has run out; return their ids."""
-        return [as_text(item) for item in self._run_all("leases", REAP, most)]
+        return [as_text(item) for item in self._base.run("maintenance/reap", "leases", most=most)]
 
-    def orphans(self, pause: float, most: int = 100) -> list[str]:
+    def unowned(self, pause: float, most: int = 100) -> list[str]:
         """Return ids of jobs that somebody has to take over: their holder is gone, or gave them up.
 
         Args:
             pause: seconds until the same job is returned again if nobody claims it.
             most: at most so many.
         """
-        return [as_text(item) for item in self._run_all("orphans", ORPHANS, most, pause)]
+        return [as_text(item) for item in self._base.run("maintenance/unowned", "unowned jobs", most=most, pause=pause)]
 
-    def released(self, pause: float, most: int = 100) -> list[str]:
-        """Return ids of QUEUED jobs of which no message tells: what they came after has ended, or they are copies.
+    def ready(self, pause: float, most: int = 100) -> list[str]:
+        """Return ids of QUEUED jobs that no message announces: what they came after has ended, or they are copies.
 
         Args:
             pause: seconds until the same job is returned again if nobody claims it.
             most: at most so many; the others wait here for workers that have room.
         """
-        return [as_text(item) for item in self._run_all("released jobs", RELEASED, most, pause)]
+        return [as_text(item) for item in self._base.run("maintenance/ready", "ready jobs", most=most, pause=pause)]
 
-    def new_orphans(self) -> Subscription:
+    def available(self) -> Subscription:
         """Return a subscription to the ids of jobs that may be taken over or started right now."""
-        return Subscription(self.client, self._key("orphaned"))
+        return Subscription(self._client, self._key("available"))
 
     def end_overdue(self, most: int = 100) -> list[str]:
         """End jobs that nobody has started in the time they had (``expires``, ``deadline``); return their ids.
@@ -109,12 +108,12 @@ class UpkeepPart(ReaderPart):
         Args:
             most: at most so many.
         """
-        ids = [as_text(item) for item in self._run_all("deadlines", OVER_TIME, most)]
+        ids = [as_text(item) for item in self._base.run("maintenance/overdue", "deadlines", most=most)]
         if not ids:
             return []
-        now = self.now()
+        now = self._base.now()
         ended = []
-        records = self.find(ids)
+        records = self._queries.find(ids)
         for job_id in set(ids) - {record.id for record in records}:
             self.set_aside(job_id)
         for record in records:
@@ -133,23 +132,38 @@ class UpkeepPart(ReaderPart):
                 finished_at=datetime.fromtimestamp(now, UTC),
                 decision=f"never retried after cause {cause}",
             )
-            if self._run(OVERDUE, record.id, dump_attempts([attempt])[1:-1], why, self.ttl):
+            if self._end(record.id, attempt):
                 ended.append(record.id)
         return ended
 
+    def _end(self, job_id: str, attempt: Attempt) -> bool:
+        dumped = dump_attempts([attempt])[1:-1]
+        named = {"attempt": dumped, "why": attempt.reason, "ttl": self._base.ttl}
+        return bool(self._base.run_for(job_id, "maintenance/end_overdue", **named))
+
     def set_aside(self, job_id: str) -> None:
         """Have nobody look for an hour at a job whose record cannot be read."""
-        at = self.now() + SET_ASIDE
-        with reach(f"job {job_id}"):
-            for name in ("orphans", "released", "deadlines"):
-                self.client.zadd(self._key(name), {job_id: at}, xx=True)
+        at = self._base.now() + SET_ASIDE
+        with redis_errors(f"job {job_id}"):
+            for name in ("unowned", "ready", "deadlines"):
+                self._client.zadd(self._key(name), {job_id: at}, xx=True)
 
     def _look_later(self, job_id: str, at: float) -> None:
         """Have a job that this version cannot read stand behind the others; a newer version reads it meanwhile."""
-        with reach(f"job {job_id}"):
-            self.client.zadd(self._key("deadlines"), {job_id: at}, xx=True)
+        with redis_errors(f"job {job_id}"):
+            self._client.zadd(self._key("deadlines"), {job_id: at}, xx=True)
 
-    def unheard(self, queue: str, margin: float, pause: float, most: int = 100, *, empty: bool = False) -> list[str]:
+    def release_dependents(self) -> bool:
+        """Go on with what comes after jobs and batches that have ended, where there was too much of it for one script.
+
+        Returns:
+            Whether there is still more.
+        """
+        return bool(self._base.run("maintenance/release_dependents", "dependents"))
+
+    def lost_messages(
+        self, queue: str, margin: float, pause: float, most: int = 100, *, empty: bool = False
+    ) -> list[str]:
         """Return ids of QUEUED jobs whose message must have been lost.
 
         Args:
@@ -160,15 +174,16 @@ class UpkeepPart(ReaderPart):
             most: at most so many; the oldest 5,000 QUEUED jobs are looked at.
             empty: no message waits in the queue now.
         """
-        found = self._run_all("unheard", UNHEARD, most, pause, margin, queue, int(empty))
+        named = {"queue": queue, "margin": margin, "pause": pause, "most": most, "empty": empty}
+        found = self._base.run("maintenance/lost_messages", "lost messages", **named)
         return [as_text(item) for item in found]
 
     def identity(self) -> str:
         """Return this ledger's own id: services tell by it which installation they belong to."""
         key = self._key("identity")
-        with reach("identity"):
-            self.client.set(key, uuid.uuid4().hex[:16], nx=True)
-            return as_text(self.client.get(key))
+        with redis_errors("identity"):
+            self._client.set(key, uuid.uuid4().hex[:16], nx=True)
+            return as_text(self._client.get(key))
 
     def restore(
         self, job_id: str, spec: JobSpec, queue: str, attempt: int, batch: str = "", index: int = 0, copy_of: str = ""
@@ -190,12 +205,9 @@ class UpkeepPart(ReaderPart):
         Returns:
             False when there is a record after all.
         """
-        member: dict[str, object] = {"copy": copy_id_of(job_id)}
-        if batch:
-            member |= {"batch": batch, "index": index}
-        if copy_of:
-            member["copy_of"] = copy_of
-        return bool(self._run(RESTORE, job_id, spec.to_json(), queue, attempt, json.dumps(member)))
+        named = {"queue": queue, "attempt": attempt, "copy": copy_id_of(job_id)}
+        member = {"batch": batch, "index": index, "copy_of": copy_of or None} if batch else {}
+        return bool(self._base.run_for(job_id, "maintenance/restore", spec.to_json(), **named, **member))
 
     def expired(self, most: int = 1000) -> list[str]:
         """Return the ids of jobs whose record has expired: ``sweep`` will forget them.
@@ -203,8 +215,8 @@ class UpkeepPart(ReaderPart):
         Args:
             most: how many of the oldest are looked at: of all, and of those in each state that is an end.
         """
-        with reach("sweep"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("sweep"):
+            pipe = self._client.pipeline(transaction=False)
             for key in (self._key("jobs"), *(self._key("state", state) for state in sorted(TERMINAL))):
                 pipe.zrange(key, 0, most - 1)
             ids = list({as_text(item): None for found in pipe.execute() for item in found})
@@ -221,13 +233,13 @@ class UpkeepPart(ReaderPart):
         Returns:
             How many were removed.
         """
-        return int(self._run_all("sweep", SWEEP, most, self.ttl))
+        return int(self._base.run("maintenance/sweep", "sweep", most=most, ttl=self._base.ttl))
 
-    def lock(self, name: str, holder: str, ttl: float) -> bool:
+    def take_duty(self, name: str, holder: str, ttl: float) -> bool:
         """Take or keep a cluster-wide duty; False when another worker has it."""
-        return bool(self._run_all("duty", LOCK, name, holder, ttl))
+        return bool(self._base.run("maintenance/take_duty", "duty", name=name, holder=holder, ttl=ttl))
 
-    def tell_cluster(self, cluster: Cluster) -> None:
+    def save_cluster(self, cluster: Cluster) -> None:
         """Keep what a worker saw of the swarm's nodes, for those who have no engine to ask."""
-        with reach("nodes"):
-            self.client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)
+        with redis_errors("nodes"):
+            self._client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)

@@ -10,8 +10,8 @@ from redis.asyncio import sentinel as asynchronous
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
+from jaas_submit.connection.url import SentinelAddress, sentinel_address
 from jaas_submit.errors import SpecError
-from jaas_submit.redis_url import SentinelAddress, sentinel_address
 
 __all__ = [
     "AsyncMasterConnection",
@@ -146,7 +146,7 @@ def client(url: str, **options: Any) -> redis.Redis:
     """Return a client of the server, or of the present master; nothing is connected yet.
 
     Args:
-        url: as ``jaas_submit.redis_url`` tells.
+        url: as ``jaas_submit.connection.url`` describes.
         options: of ``redis.Redis``.
 
     Raises:
@@ -167,7 +167,7 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
     """Return what ``client`` returns, for asyncio.
 
     Args:
-        url: as ``jaas_submit.redis_url`` tells.
+        url: as ``jaas_submit.connection.url`` describes.
         options: of ``redis.asyncio.Redis``.
 
     Raises:

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
-from jaas_submit.ledger.base import Base
-from jaas_submit.ledger.connection import answers, as_text, reach
-from jaas_submit.ledger.lua_jobs import CANCEL, CREATE
-from jaas_submit.ledger.rows import cancelled
+from jaas_submit.ledger.base import Part
+from jaas_submit.ledger.encoding import cancelled
 from jaas_submit.names import TRACEPARENT
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState, read_as
 
-__all__ = ["KEY_TTL", "Created", "NewJob", "ProducerPart"]
+__all__ = ["KEY_TTL", "Created", "NewJob", "Submission"]
 
 KEY_TTL: Final = 7 * 86400
 """Seconds for which an idempotency key leads to its job, unless the producer says otherwise."""
@@ -39,9 +38,9 @@ class NewJob:
     after: tuple[tuple[str, str], ...] = ()
     """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
     traceparent: str = ""
-    doorbell: str = ""
-    """The Celery message, as its queue in the ledger's own Redis holds it, which is written together with the record.
-    Empty where it goes elsewhere."""
+    wakeup: str = ""
+    """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with
+    the record. Empty where it goes elsewhere."""
 
 
 class Created(NamedTuple):
@@ -51,12 +50,12 @@ class Created(NamedTuple):
     """False: there is a job with this id or key already."""
     job_id: str
     state: JobState
-    """QUEUED: its message has to be published, unless it had a ``doorbell``. WAITING and SKIPPED: not. Empty: a known
+    """QUEUED: its message has to be published, unless it had a ``wakeup``. WAITING and SKIPPED: not. Empty: a known
     key's record has expired."""
 
 
-class ProducerPart(Base):
-    """What producers do."""
+class Submission(Part):
+    """What producers do: they submit jobs, and ask that they end."""
 
     def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
         """Write the record of a new job, in state QUEUED.
@@ -122,8 +121,8 @@ class ProducerPart(Base):
                 the master has them then.
         """
         what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
-        arguments = (part for nth, job in enumerate(jobs) for part in (job.job_id, *_create_arguments(job, nth)))
-        answers = self._run_all(what, CREATE, *arguments)
+        texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
+        answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) for job in jobs])
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):
             if code == 2:
@@ -132,8 +131,10 @@ class ProducerPart(Base):
             if code == 3:
                 raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
-        if not self.replicated(*(self._key("job", one.job_id) for one in made)):
-            raise LedgerUnavailable(f"{what}: written, but {self.replicas} replicas do not confirm that they have it")
+        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
+            raise LedgerUnavailable(
+                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
+            )
         return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
@@ -145,37 +146,39 @@ class ProducerPart(Base):
         Raises:
             UnknownJob: there is no record.
         """
-        done, state, _ = self._run(CANCEL, job_id, why, cancelled(why), self.ttl)
+        done, state = self._base.run_for(
+            job_id, "submission/cancel", why=why, attempt=cancelled(why), ttl=self._base.ttl
+        )
         if not state:
             raise UnknownJob(f"no job {job_id} is known; its record may have expired")
         return read_as(JobState, as_text(state)), bool(done)
 
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Ask for the end of some hundred jobs; see ``cancel``. Ids that are not known are passed over."""
-        dumped = cancelled(why)
-        with reach(f"{len(job_ids)} jobs"):
-            pipe = self.client.pipeline(transaction=False)
+        attempt = cancelled(why)
+        with redis_errors(f"{len(job_ids)} jobs"):
+            pipe = self._client.pipeline(transaction=False)
             for job_id in job_ids:
-                key = self._key("job", job_id)
-                self._script(CANCEL)(keys=[key], args=[self.prefix, job_id, why, dumped, self.ttl], client=pipe)
+                self._base.add_to(pipe, "submission/cancel", id=job_id, why=why, attempt=attempt, ttl=self._base.ttl)
             answers(pipe)
 
 
-def _create_arguments(job: NewJob, nth: int = 0) -> list[str | float]:
-    spec = job.spec
-    latest = min((t for t in (spec.expires, spec.deadline) if t), default=0.0) if spec else 0.0
-    after = json.dumps(job.after) if job.after else ""
-    named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
-    options: dict[str, object] = {}
-    if fields := {name: value for name, value in named if value}:
-        options["fields"] = fields
+def _arguments(job: NewJob) -> dict[str, object]:
+    """Return what the script is told of a job; what is not said costs nothing, and most jobs have little of it."""
+    said: dict[str, object] = {"id": job.job_id, "queue": job.queue}
+    if job.task_id not in {"", job.job_id}:
+        said["task_id"] = job.task_id
+    if job.key:
+        said |= {"key": job.key, "key_ttl": max(int(job.key_ttl), 1)}
+    if job.spec and (latest := min((t for t in (job.spec.expires, job.spec.deadline) if t), default=0.0)):
+        said["start_within"] = latest
     if job.batch:
-        options |= {"batch": job.batch, "index": job.index}
+        said |= {"batch": job.batch, "index": job.index}
+    after = ""
     if job.after:
-        options["after"] = job.after
-    if nth:
-        options["nth"] = nth
-    text = spec.to_json() if spec else ""
-    ttl = max(int(job.key_ttl), 1)
-    rare = json.dumps(options) if options else ""
-    return [text, job.queue, job.task_id or job.job_id, job.message, job.key, ttl, latest, rare, job.doorbell]
+        said["after"] = job.after
+        after = json.dumps(job.after)
+    named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
+    if fields := {name: value for name, value in named if value}:
+        said["fields"] = fields
+    return said

@@ -10,16 +10,21 @@ from typing import Any, Final, NamedTuple
 import redis
 
 from jaas_submit.bounds import bounded, shown
+from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
+from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
-from jaas_submit.ledger.base import Base
-from jaas_submit.ledger.connection import Subscription, answers, as_text, reach, wrong_type
-from jaas_submit.ledger.rows import parse_record, reading
+from jaas_submit.ledger.base import Part
+from jaas_submit.ledger.encoding import parse_record, reading
 from jaas_submit.logs import Logs, LogStatus
 from jaas_submit.placement import Cluster
 from jaas_submit.records import JobRecord
 from jaas_submit.states import TERMINAL, JobState, is_terminal, read_as
 
-__all__ = ["Change", "Outline", "ReaderPart"]
+__all__ = ["Change", "Outline", "Queries"]
+
+
+_MOST_ASKED_AHEAD: Final = 2000
+"""Jobs ahead that are asked for their queue; of more, all count, as an exact number would cost more than it tells."""
 
 
 class Change(NamedTuple):
@@ -90,7 +95,7 @@ def _is_as_said(name: str, value: object) -> bool:
     return True
 
 
-class ReaderPart(Base):
+class Queries(Part):
     """What is known of jobs and workers."""
 
     def get(self, job_id: str) -> JobRecord:
@@ -103,8 +108,8 @@ class ReaderPart(Base):
         found = self.find([job_id])
         if found:
             return found[0]
-        if why := self.unreadable.get(f"job {job_id}"):
-            raise self._cannot_read(f"job {job_id}", why)
+        if why := self._base.unreadable.get(f"job {job_id}"):
+            raise self._base.cannot_read(f"job {job_id}", why)
         raise UnknownJob(f"no job {job_id} is known; its record may have expired")
 
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
@@ -112,34 +117,34 @@ class ReaderPart(Base):
 
         What cannot be read is left out; ``unreadable`` says which and why.
         """
-        with reach("records"):
+        with redis_errors("records"):
             if len(job_ids) == 1:  # by far the most frequent; a pipeline costs its caller more
                 rows = [self._hash(self._key("job", job_ids[0]))]
             else:
-                pipe = self.client.pipeline(transaction=False)
+                pipe = self._client.pipeline(transaction=False)
                 for job_id in job_ids:
                     pipe.hgetall(self._key("job", job_id))
                 rows = answers(pipe)
-        return list(self._readable(job_ids, rows, parse_record))
+        return list(self._base.readable(job_ids, rows, parse_record))
 
     def _hash(self, key: str) -> Any:
         try:
-            return self.client.hgetall(key)
+            return self._client.hgetall(key)
         except redis.ResponseError as error:
             return wrong_type(error)
 
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]:
         """Return the outlines of those of the jobs that have a record: a tenth of the work of ``find``."""
-        with reach("records"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("records"):
+            pipe = self._client.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hmget(self._key("job", job_id), "state", "updated_at", "late", "attempts", "reported")
             rows = answers(pipe)
-        return list(self._readable(job_ids, rows, _outline))
+        return list(self._base.readable(job_ids, rows, _outline))
 
     def logs(self, job_id: str, attempt: int) -> Logs | None:
         """Return the captured output of an attempt; None where none is kept."""
-        with reach(f"job {job_id}"):
+        with redis_errors(f"job {job_id}"):
             data = self._value(self._key("log", job_id, attempt))
         try:
             return Logs.unpack(data) if data is not None else None
@@ -155,13 +160,13 @@ class ReaderPart(Base):
             offset: how many to pass over first.
         """
         key = self._key("state", state) if state else self._key("jobs")
-        with reach("jobs"):
-            return [as_text(item) for item in self.client.zrevrange(key, offset, offset + limit - 1)]
+        with redis_errors("jobs"):
+            return [as_text(item) for item in self._client.zrevrange(key, offset, offset + limit - 1)]
 
     def _value(self, key: str) -> bytes | None:
         """Return a text as Redis holds it; bytes that can be no JSON where the key holds something else."""
         try:
-            found = self.client.get(key)
+            found = self._client.get(key)
         except redis.ResponseError as error:
             wrong_type(error)
             return b"\xff"
@@ -169,71 +174,67 @@ class ReaderPart(Base):
 
     def active(self) -> list[str]:
         """Return the ids of all jobs that have not ended, as they were at one moment, youngest first in each state."""
-        with reach("jobs"):
-            pipe = self.client.pipeline()  # one transaction: no job moves on from one state to the next in between
+        with redis_errors("jobs"):
+            pipe = self._client.pipeline()  # one transaction: no job moves on from one state to the next in between
             for state in JobState:
                 if state not in TERMINAL:
                     pipe.zrevrange(self._key("state", state), 0, -1)
-            return [as_text(job_id) for ids in self._sound(pipe, *_states(TERMINAL)) for job_id in ids or ()]
-
-    def _sound(self, pipe: Any, *names: str) -> list[Any]:
-        """Return the answers to one command each about several keys; None for one of a wrong type, which is noted.
-
-        Args:
-            pipe: with the commands.
-            names: the keys' names, without the prefix; none for answers that need no key, which come first.
-        """
-        found = answers(pipe)
-        for place, name in enumerate(names, len(found) - len(names)):
-            if isinstance(found[place], Exception):
-                self._cannot_read(f"key {self._key(name)}", found[place])
-                found[place] = None
-            else:
-                self.unreadable.pop(f"key {self._key(name)}", None)
-        return found
+            return [as_text(job_id) for ids in self._base.sound(pipe, *_states(TERMINAL)) for job_id in ids or ()]
 
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs there are in each state."""
-        with reach("counts"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("counts"):
+            pipe = self._client.pipeline(transaction=False)
             for state in JobState:
                 pipe.zcard(self._key("state", state))
-            return {s: count or 0 for s, count in zip(JobState, self._sound(pipe, *_states()), strict=True)}
+            return {s: count or 0 for s, count in zip(JobState, self._base.sound(pipe, *_states()), strict=True)}
 
-    def standing(self) -> dict[JobState, tuple[int, float]]:
+    def counts_and_ages(self) -> dict[JobState, tuple[int, float]]:
         """Return for each state how many jobs are in it, and for how many seconds the oldest of them has been."""
-        with reach("counts"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("counts"):
+            pipe = self._client.pipeline(transaction=False)
             pipe.time()
             for state in JobState:
                 pipe.zcard(self._key("state", state))
                 pipe.zrange(self._key("state", state), 0, 0, withscores=True)
             names = [name for name in _states() for _ in range(2)]
-            (seconds, micros), *found = self._sound(pipe, *names)
+            (seconds, micros), *found = self._base.sound(pipe, *names)
         now = seconds + micros / 1e6
         pairs = zip(JobState, found[::2], found[1::2], strict=True)
         return {state: (count or 0, _age(now, oldest)) for state, count, oldest in pairs}
 
-    def messages(self, lists: Sequence[str]) -> int:
+    def ahead(self, job_id: str, queue: str) -> int:
+        """Return how many QUEUED jobs of a queue were submitted before this one."""
+        key = self._key("state", JobState.QUEUED)
+        with redis_errors("queue"):
+            rank = self._client.zrank(key, job_id)
+            if not isinstance(rank, int) or rank > _MOST_ASKED_AHEAD:
+                return rank if isinstance(rank, int) else 0
+            pipe = self._client.pipeline(transaction=False)
+            for other in self._client.zrange(key, 0, rank - 1) if rank else ():
+                pipe.hget(self._key("job", as_text(other)), "queue")
+            return sum(isinstance(found, bytes) and as_text(found) == queue for found in answers(pipe))
+
+    def queue_length(self, lists: Sequence[str]) -> int:
         """Return how many messages wait in a queue.
 
         Args:
             lists: the names of Redis' lists that the queue is made of, one for each priority.
         """
-        with reach("queue"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("queue"):
+            pipe = self._client.pipeline(transaction=False)
             for name in lists:
                 pipe.llen(name)
             return sum(pipe.execute())
 
     def workers(self) -> list[dict[str, Any]]:
         """Return what each live worker says about itself, with the number of jobs it holds."""
-        with reach("workers"):
-            seconds, micros = self.client.time()
-            live = self.client.pipeline(transaction=False)
+        with redis_errors("workers"):
+            seconds, micros = self._client.time()
+            live = self._client.pipeline(transaction=False)
             live.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
-            holders = [as_text(holder) for holder in self._sound(live, "holders")[0] or ()]
-            pipe = self.client.pipeline(transaction=False)
+            holders = [as_text(holder) for holder in self._base.sound(live, "holders")[0] or ()]
+            pipe = self._client.pipeline(transaction=False)
             for holder in holders:
                 pipe.get(self._key("info", holder))
                 pipe.scard(self._key("held", holder))
@@ -251,24 +252,24 @@ class ReaderPart(Base):
         if isinstance(jobs, Exception):
             jobs, wrong = 0, "the set of the jobs that it holds is none"
         if wrong:
-            self._cannot_read(f"worker {holder}", wrong)
+            self._base.cannot_read(f"worker {holder}", wrong)
         else:
-            self.unreadable.pop(f"worker {holder}", None)
+            self._base.unreadable.pop(f"worker {holder}", None)
         return {**about, "holder": holder, "jobs": jobs}
 
     def cluster(self) -> Cluster | None:
         """Return what a worker saw last of the swarm's nodes; None when none has told anything for an hour."""
-        with reach("nodes"):
+        with redis_errors("nodes"):
             text = self._value(self._key("cluster"))
         try:
             return Cluster.model_validate_json(text) if text is not None else None
         except ValueError:  # the next worker that looks writes it anew
-            self._cannot_read(f"key {self._key('cluster')}", "it does not describe the nodes")
+            self._base.cannot_read(f"key {self._key('cluster')}", "it does not describe the nodes")
             return None
 
     def changes(self, job_id: str) -> Subscription:
         """Return a subscription to the transitions of one job; use it in a ``with`` statement."""
-        return Subscription(self.client, self._key("changes", job_id))
+        return Subscription(self._client, self._key("changes", job_id))
 
     @property
     def changes_channel(self) -> str:
