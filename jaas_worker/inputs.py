@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from jaas_submit.batch import batch_job_id
 from jaas_submit.errors import EngineRefused
-from jaas_submit.ledger import Ledger
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.store import Store
 from jaas_worker.outputs import reduce_lines
 
-__all__ = ["CONFIG_LIMIT", "NOTHING", "InputFile", "input_file"]
+__all__ = ["CONFIG_LIMIT", "NOTHING", "InputFile", "Records", "input_file"]
 
 NOTHING: Final = "/dev/null"
 """Stands for an input without a line: the swarm takes no empty file."""
 
 CONFIG_LIMIT: Final = 1000 * 1024 - 1
 """Bytes that a swarm config may have. Source: moby/swarmkit, manager/controlapi/config.go (less than 1,000 KiB)."""
+
+
+class Records(Protocol):
+    """Where the outputs are that a reduce job gets: the ledger."""
+
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Return the records of these jobs, as far as there are any."""
 
 
 class InputFile(NamedTuple):
@@ -34,7 +40,7 @@ class InputFile(NamedTuple):
     """A file on the host of every node, for a bind mount."""
 
 
-def input_file(spec: JobSpec, ledger: Ledger, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
+def input_file(spec: JobSpec, ledger: Records, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
     """Return where a job finds its input; None when it has none.
 
     Args:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Later"]
+__all__ = ["Timer"]
 
 logger = logging.getLogger(__name__)
 
 
-class Later:
+class Timer:
     """Runs callables after a delay. They must be short: they share one thread."""
 
     def __init__(self) -> None:

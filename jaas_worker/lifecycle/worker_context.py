@@ -1,0 +1,184 @@
+"""What the steps of a job's life need of the worker: the sides that it talks to as ports, and who it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.ledger import Claim
+from jaas_submit.ledger.readers import Outline
+from jaas_submit.names import LABEL_LEDGER, LABEL_PREFIX
+from jaas_submit.records import Attempt, JobRecord, Logs
+from jaas_submit.spec import JobSpec
+from jaas_submit.states import JobState
+from jaas_submit.store import Store
+from jaas_worker.engine import Engine, ResolvedImage
+from jaas_worker.metrics import Metrics
+from jaas_worker.settings import Settings
+from jaas_worker.tracing import Tracer
+
+__all__ = ["Clock", "ImageCache", "JobLedger", "WorkerContext"]
+
+_IMAGES_MOST = 1000
+"""Answers of registries that are kept before those that hold no longer are dropped."""
+
+_IMAGE_KEPT_S = 10.0
+_SILENCE_KEPT_S = 60.0
+"""For how long a registry's answer holds, and for how long one that does not answer is not asked again."""
+
+
+class JobLedger(Protocol):
+    """What the steps need of the ledger; ``jaas_submit.ledger.Ledger`` says what each does."""
+
+    def identity(self) -> str: ...
+    def now(self) -> float: ...
+    def claim(self, job_id: str, holder: str) -> Claim: ...
+    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool: ...
+    def get(self, job_id: str) -> JobRecord: ...
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]: ...
+    def outlines(self, job_ids: Sequence[str]) -> list[Outline]: ...
+    def logs(self, job_id: str, attempt: int) -> Logs | None: ...
+    def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]: ...
+    def release(self, job_id: str, holder: str, pause: float = 0.0) -> bool: ...
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: object) -> bool: ...
+    def finish(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None = None,
+        output: str | None = None,
+        *,
+        late: bool = False,
+    ) -> JobRecord | None: ...
+    def back_off(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None,
+        delay: float | None,
+        detail: str,
+        *,
+        late: bool = False,
+    ) -> tuple[bool, str]: ...
+    def reported(self, job_id: str, holder: str) -> bool: ...
+    def replicated(self) -> bool: ...
+
+
+class Clock(NamedTuple):
+    """Where the steps take the time from."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    time: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+
+
+class ImageCache:
+    """What registries have said of images, for as long as it holds. Several threads may use it."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str | None], tuple[float, ResolvedImage | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(
+        self, image: str, registry: str | None, now: float, ask: Callable[[str, str | None], ResolvedImage | None]
+    ) -> ResolvedImage | None:
+        """Return what an image's tag stands for; None where no registry answers.
+
+        Args:
+            image: a reference as in a job description.
+            registry: registry whose credentials go along.
+            now: the present moment, by the monotonic clock.
+            ask: asks the registry, where no answer is kept.
+        """
+        until, found = self._known.get((image, registry), (0.0, None))
+        if now >= until:
+            found = ask(image, registry)
+            if len(self._known) >= _IMAGES_MOST:
+                for key, (over, _) in list(self._known.items()):
+                    if over <= now:
+                        self._known.pop(key, None)
+            self._known[image, registry] = (now + (_IMAGE_KEPT_S if found else _SILENCE_KEPT_S), found)
+        return found
+
+
+@dataclass
+class WorkerContext:
+    """A worker process, as the steps know it.
+
+    Args:
+        settings: the worker's settings.
+        ledger: the records.
+        engine: the swarm.
+        holder: name of this worker process in the ledger; no other process has ever had it.
+        metrics: where this worker counts.
+        tracer: where it traces.
+        store: where large values go; None where there is no such place.
+        clock: tells the time.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+
+    settings: Settings
+    ledger: JobLedger
+    engine: Engine
+    holder: str
+    metrics: Metrics
+    tracer: Tracer
+    store: Store | None = None
+    clock: Clock = field(default_factory=Clock)
+    lease_until: float = 0.0
+    """When this worker's lease runs out, by the monotonic clock."""
+    images: ImageCache = field(default_factory=ImageCache, init=False)
+    marks: dict[str, str] = field(init=False)
+    """Labels of every service of this installation."""
+    label: str = field(init=False)
+    """Selects them."""
+    _nodes: dict[str, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        identity = self.ledger.identity()
+        self.marks = {LABEL_PREFIX: self.settings.prefix, LABEL_LEDGER: identity}
+        self.label = f"{LABEL_LEDGER}={identity}"
+
+    def node_name(self, node_id: str) -> str | None:
+        """Return a node's host name; None for a node that the swarm does not know.
+
+        Args:
+            node_id: the swarm's id of it.
+        """
+        if node_id and node_id not in self._nodes:
+            self._nodes = self.engine.node_names()
+        return self._nodes.get(node_id)
+
+    def superseded(self, job_id: str, labels: Mapping[str, str]) -> bool:
+        """Return whether this worker holds a job and its copy has ended it (speculation).
+
+        Args:
+            job_id: the job's id.
+            labels: what it is in its batch; only jobs of batches have copies.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        held = [one for one in self.ledger.find([job_id]) if one.holder == self.holder] if labels else []
+        return bool(held) and held[0].terminal
+
+    def require_lease(self) -> float:
+        """Return the present moment, by the monotonic clock.
+
+        Raises:
+            LedgerUnavailable: this worker's lease has run out: it was suspended for long, or Redis was away. Somebody
+                else may have its jobs by now, so the ledger has to be asked first.
+        """
+        now = self.clock.monotonic()
+        if now >= self.lease_until:
+            raise LedgerUnavailable("the lease has run out")
+        return now
