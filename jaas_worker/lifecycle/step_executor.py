@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.records import Logs
@@ -36,11 +36,10 @@ from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
 from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, remove_stuck, send_stop
 from jaas_worker.lifecycle.timer import Timer
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
-from jaas_worker.lifecycle.worker_context import WorkerContext
+from jaas_worker.lifecycle.worker_context import ServiceTracker, WorkerContext
 from jaas_worker.logsetup import Action, about, action
 from jaas_worker.observe import StopRequest, refused_outcome
 from jaas_worker.tracking.tracked_service import NodeLost, Running, Seen, ServiceRef, Waiting
-from jaas_worker.tracking.tracker import Tracker
 
 __all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor", "retry_delay"]
 
@@ -74,7 +73,7 @@ class StepExecutor:
         tracker: follows the services of those that were launched.
     """
 
-    def __init__(self, world: WorkerContext, table: JobTable, tracker: Tracker) -> None:
+    def __init__(self, world: WorkerContext, table: JobTable, tracker: ServiceTracker) -> None:
         self._world = world
         self._table = table
         self._tracker = tracker
@@ -307,6 +306,8 @@ class StepExecutor:
                 remove_stuck(job, world)
             case to.RemoveService():
                 remove_service(job, world)
+            case _:
+                assert_never(step)
         return None
 
     def _track(self, job: TrackedJob) -> None:

@@ -19,8 +19,9 @@ from jaas_worker.engine import Engine, ResolvedImage
 from jaas_worker.metrics import Metrics
 from jaas_worker.settings import Settings
 from jaas_worker.tracing import Tracer
+from jaas_worker.tracking.tracked_service import ServiceRef
 
-__all__ = ["Clock", "ImageCache", "JobLedger", "WorkerContext"]
+__all__ = ["Clock", "ImageCache", "JobLedger", "ServiceTracker", "WorkerContext"]
 
 _IMAGES_MOST = 1000
 """Answers of registries that are kept before those that hold no longer are dropped."""
@@ -67,6 +68,15 @@ class JobLedger(Protocol):
     ) -> tuple[bool, str]: ...
     def reported(self, job_id: str, holder: str) -> bool: ...
     def replicated(self) -> bool: ...
+
+
+class ServiceTracker(Protocol):
+    """What the executor needs of the tracker; ``jaas_worker.tracking.tracker.Tracker`` says what each does."""
+
+    def watch(self, ref: ServiceRef) -> None: ...
+    def stopping(self, ref: ServiceRef) -> None: ...
+    def forget(self, ref: ServiceRef) -> None: ...
+    def look_soon(self) -> None: ...
 
 
 class Clock(NamedTuple):

@@ -71,9 +71,12 @@ CLOSING = task(desired="shutdown")
         (Evidence(CLOSING, exit=event()), Belief.SWARM_JUDGES),
         # Whichever it is: what only the swarm can judge.
         *(
-            (Evidence(task(), exit=event(), here=here, began=BEGAN, **fields), Belief.SWARM_JUDGES)
+            (Evidence(task(), exit=event(), here=here, began=BEGAN, stopping=True), Belief.SWARM_JUDGES)
             for here in (True, False)
-            for fields in ({"stopping": True}, {"health_checked": True})
+        ),
+        *(
+            (Evidence(task(), exit=event(), here=here, began=BEGAN, health_checked=True), Belief.SWARM_JUDGES)
+            for here in (True, False)
         ),
         *(
             (Evidence(task(), exit=event(container_id="other"), here=here, began=BEGAN), Belief.SWARM_JUDGES)
@@ -88,8 +91,10 @@ def test_what_is_believed(evidence: Evidence, expected: Belief) -> None:
 @pytest.mark.parametrize("here", [True, False])
 @pytest.mark.parametrize(("code", "state"), [(0, "complete"), (3, "failed")])
 def test_an_end_that_is_believed_looks_as_the_swarm_will_show_it(here: bool, code: int, state: str) -> None:
-    known = {"engine_asked": True, "times": times(code)} if here else {"output_found": True}
-    belief, shown, found = believe(Evidence(task(), exit=event(code), here=here, **known))  # type: ignore[arg-type]
+    evidence = Evidence(
+        task(), exit=event(code), here=here, engine_asked=here, times=times(code), output_found=not here
+    )
+    belief, shown, found = believe(evidence)
     assert belief is Belief.ENDED
     assert shown is not None
     assert (shown.state, shown.exit_code, shown.timestamp) == (state, code, AT)
