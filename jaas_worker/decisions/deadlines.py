@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from math import inf
+from typing import Final
 
 from jaas_submit.spec import JobSpec
 
-__all__ = ["Deadlines", "Overdue", "due"]
+__all__ = ["NO_DEADLINES", "Deadlines", "Overdue", "due"]
 
 _LOST_AFTER_S = 60.0
 """How long a node must be down before on_node_lost retry or fail acts, unless the job says otherwise."""
@@ -60,11 +61,11 @@ class Deadlines:
         """
         start = inf if spec.pending_timeout is None else at + spec.pending_timeout
         may_run = inf if spec.run_timeout is None else spec.run_timeout - ran_before
-        return Deadlines(job=self.job, start=start, may_run=may_run)
+        return _shared(Deadlines(job=self.job, start=start, may_run=may_run))
 
     def running(self, now: float) -> Deadlines:
         """Return them for a container that was seen to run; also for one whose node is back."""
-        return replace(self, start=inf, lost=inf, run=min(self.run, now + self.may_run))
+        return _shared(replace(self, start=inf, lost=inf, run=min(self.run, now + self.may_run)))
 
     def node_lost(self, spec: JobSpec, now: float, ran_since: float | None) -> Deadlines:
         """Return them for a container whose node is down.
@@ -88,6 +89,14 @@ class Deadlines:
             stop_timeout: seconds beyond ``stop_grace`` that a stop may take.
         """
         return replace(self, stop=now + spec.stop_grace + stop_timeout)
+
+
+NO_DEADLINES: Final = Deadlines()
+
+
+def _shared(deadlines: Deadlines) -> Deadlines:
+    """Return the same deadlines for all attempts that have none: there may be a hundred thousand of them."""
+    return NO_DEADLINES if deadlines == NO_DEADLINES else deadlines
 
 
 def due(deadlines: Deadlines, now: float) -> Overdue | None:

@@ -184,6 +184,6 @@ def _note_service(
     worker = service.labels.get(LABEL_WORKER)  # whichever launched it
     label = intern(f"{LABEL_WORKER}={worker}") if worker else ""
     health_checked = bool(spec.healthcheck)
-    job.service = ServiceRef(job.job_id, job.attempt, service.name, service.id, label, health_checked)
+    job.service = ServiceRef(job.job_id, job.attempt, service.id, label, health_checked)
     job.followed_since = now
     job.reschedule(lambda deadlines: deadlines.launched(spec, launched, ran_before))

@@ -14,7 +14,7 @@ from jaas_submit.names import service_name
 from jaas_submit.records import Attempt, JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
-from jaas_worker.decisions.deadlines import Deadlines
+from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
 from jaas_worker.engine import TaskView
 from jaas_worker.observe import StopRequest
 from jaas_worker.retry import Decision
@@ -23,7 +23,6 @@ from jaas_worker.tracking.tracked_service import ServiceRef
 __all__ = ["NO_LABELS", "AttemptFacts", "Delivery", "LostNode", "Phase", "TrackedJob"]
 
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
-_NO_DEADLINES: Final = Deadlines()
 _deadlines_lock = threading.Lock()
 
 
@@ -142,7 +141,7 @@ class TrackedJob:
     running: bool = False
     """This worker has seen the container run, and the ledger says so."""
     lost: LostNode | None = None
-    deadlines: Deadlines = _NO_DEADLINES
+    deadlines: Deadlines = NO_DEADLINES
     stop: StopRequest | None = None
     decision: Decision | None = None
     """Whether another attempt follows; decided once, however often the end has to be written down."""

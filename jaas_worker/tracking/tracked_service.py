@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jaas_submit.names import service_name
 from jaas_worker.decisions.end_belief import Evidence
 from jaas_worker.engine import TaskView
 
@@ -16,12 +17,16 @@ class ServiceRef(NamedTuple):
 
     job_id: str
     attempt: int
-    name: str
     id: str
     label: str
     """Selects the services of the worker that asked for this one; empty where it has no such label."""
     health_checked: bool = False
     """The swarm may end the container for its health."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the swarm; there may be very many, so that it is not kept."""
+        return service_name(self.job_id, self.attempt)
 
 
 @dataclass(slots=True, eq=False)

@@ -111,7 +111,7 @@ class Stage:
         marks = {LABEL_LEDGER: "x"}
         spec = JobSpec(image="x", constraints=constraints)
         service = create_or_adopt(self.engine, spec, job_id, 1, marks, worker=worker)
-        ref = ServiceRef(job_id, 1, service.name, service.id, f"{LABEL_WORKER}={worker}" if worker else "")
+        ref = ServiceRef(job_id, 1, service.id, f"{LABEL_WORKER}={worker}" if worker else "")
         self.tracker.watch(ref)
         return ref
 
