@@ -193,16 +193,15 @@ class StepExecutor:
             job: the job; it is in this thread's hands.
             step: the first step.
         """
-        following: Next | None = step
+        ending = job.phase is Phase.FINISHING
         with about(job):
             try:
+                following = self._next(job, step, ending)
                 while following is not None:
-                    if isinstance(following, to.TellRetry):
-                        step = following
-                    elif isinstance(following, to.Report):
-                        step = to.Report(logs=following.logs)
-                    following = self._carry_out(job, following)
-                job.tries = 0
+                    if isinstance(following, to.Report | to.TellRetry):  # what was before is done for good
+                        step = to.Report(logs=following.logs) if isinstance(following, to.Report) else following
+                        job.tries = 0
+                    following = self._next(job, following, ending)
             except TemporaryError as error:
                 self._failed_for_now(job, step, error)
             except Exception as error:  # a defect in one job's handling must not take the worker down
@@ -252,8 +251,15 @@ class StepExecutor:
     # -- what comes next --------------------------------------------------------------------------------------------
 
     def _chain(self, job: TrackedJob, following: Next | None) -> None:
+        """Carry out what comes next, and what follows from it, on a thread that has not the job's end in its hands."""
         while following is not None:
-            following = self._carry_out(job, following)
+            following = self._next(job, following, ending=False)
+
+    def _next(self, job: TrackedJob, step: Next, ending: bool) -> Next | None:
+        if not ending and isinstance(step, to.Finish | to.End | to.Superseded | to.Report):
+            self._begin_finishing(job, step)
+            return None
+        return self._carry_out(job, step)
 
     def _carry_out(  # noqa: PLR0911, PLR0912 (one case for each thing that can come next)
         self, job: TrackedJob, step: Next
@@ -280,8 +286,6 @@ class StepExecutor:
                 job.delivery.dropped()
             case to.LostOwnership():
                 return lost_ownership(job, world)
-            case to.Finish() | to.End() | to.Superseded() | to.Report() if job.phase is not Phase.FINISHING:
-                self._begin_finishing(job, step)
             case to.Finish():
                 return finish(job, step, world)
             case to.End():

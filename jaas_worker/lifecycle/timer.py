@@ -24,7 +24,7 @@ class Timer:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._loop, name="jaas-later", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="jaas-timer", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""

@@ -31,7 +31,7 @@ class ServiceRef(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class TrackedService:
-    """What the tracker keeps of a service that it follows. Only its own threads write here."""
+    """What the tracker keeps of a service that it follows. Nobody else writes here, or reads."""
 
     ref: ServiceRef
     began: str = ""

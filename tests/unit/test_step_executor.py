@@ -150,6 +150,25 @@ def test_an_end_is_begun_with_once(stages: Callable[..., Stage]) -> None:
     assert stage.world.ledger.names().count("finish") == 1
 
 
+def test_who_learns_of_an_end_while_it_is_written_down_keeps_off(stages: Callable[..., Stage]) -> None:
+    stage = stages(World(finish_threads=4))
+    stage.track()
+    stage.see(Running)
+    asked = stage.world.engine.hold("container_times")
+    evidence = exit_of(stage.world, 3, here=True)
+    stage.see(lambda _: ExitReported(evidence))
+    assert asked.reached.wait(PATIENCE)
+    stage.world.engine.exit("j", 3)
+    reading = stage.world.engine.hold("logs")
+    stage.see(Ended)
+    asked.open()
+    assert reading.reached.wait(PATIENCE)
+    stage.executor.submit(reading.open)  # a thread is free again: what the engine was asked for has been answered
+    stage.wait_for("done")
+    assert stage.world.ledger.names().count("finish") == 1
+    assert stage.world.engine.calls["logs"] == 1
+
+
 def test_a_result_that_the_ledger_has_already_is_reported(stages: Callable[..., Stage]) -> None:
     stage = stages()
     stage.track()
@@ -209,6 +228,25 @@ def test_a_job_whose_step_fails_again_and_again_in_a_way_that_nobody_expected_is
     attempt = stage.world.ledger.record.attempts[-1]
     assert (attempt.cause, attempt.reason) == (Cause.ENGINE, "internal error: ValueError('stumbled (test)')")
     assert len([one for one in caplog.records if one.exc_info]) == MAX_UNEXPECTED_ERRORS
+
+
+def test_each_step_has_its_own_count_of_errors(stages: Callable[..., Stage]) -> None:
+    stage = stages()
+    few = MAX_UNEXPECTED_ERRORS - 1
+    stage.world.engine.fail("create", times=few, error=ValueError("stumbled (test)"))
+    stage.track()
+    stage.world.engine.fail("logs", times=few, error=ValueError("stumbled (test)"))
+    failures = iter(range(few))
+
+    def report(result: Any) -> bool:
+        for number in failures:
+            raise ValueError(f"stumbled (test) {number}")
+        return True
+
+    stage.world.delivery.report = report  # type: ignore[method-assign]
+    stage.world.engine.exit("j")
+    stage.see(Ended)
+    stage.wait_for("accepted", "done")
 
 
 def test_one_whose_end_cannot_be_written_for_such_an_error_is_left_to_others(

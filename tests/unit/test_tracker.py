@@ -10,7 +10,7 @@ import pytest
 from jaas_submit.names import LABEL_LEDGER, LABEL_WORKER
 from jaas_submit.spec import JobSpec
 from jaas_worker.decisions.end_belief import Belief, believe
-from jaas_worker.engine import EngineEvent
+from jaas_worker.engine import EngineEvent, TaskView
 from jaas_worker.launcher import create_or_adopt
 from jaas_worker.settings import Settings
 from jaas_worker.tracking import poll_schedule
@@ -209,6 +209,29 @@ def test_a_node_that_is_lost_and_comes_back_is_told() -> None:
     stage.close()
 
 
+def test_that_a_container_runs_is_told_once_more_when_its_node_is_back() -> None:
+    stage = Stage(start=False, poll_interval=0.01, state_interval=0.01)
+    stage.launch("j")
+    shown, back = stage.engine.all_tasks, threading.Event()
+
+    def all_tasks(label: str) -> list[TaskView]:
+        return [task._replace(desired="running") if back.is_set() else task for task in shown(label)]
+
+    stage.engine.all_tasks = all_tasks  # type: ignore[method-assign]
+    stage.engine.ended_tasks = lambda label: []  # type: ignore[method-assign]
+    stage.engine.tasks_of = lambda *services: []  # type: ignore[method-assign]
+    stage.start()
+    stage.heard.wait_for("running", "j")
+    stage.engine.lose_node("node1")
+    stage.heard.wait_for("lost", "j")
+    back.set()
+    eventually(lambda: len(stage.heard.told) == 3, 20, "it to run again")
+    lists = stage.engine.calls["all_tasks"]
+    eventually(lambda: stage.engine.calls["all_tasks"] > lists + 2, 20, "more lists")
+    assert [what for what, _ in stage.heard.told] == ["running", "lost", "running"]
+    stage.close()
+
+
 def test_a_container_that_the_swarm_takes_off_its_node_is_not_lost() -> None:
     stage = Stage(start=False, poll_interval=0.01, state_interval=0.01)
     stage.launch("j")
@@ -292,12 +315,11 @@ def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pyte
 class Told:
     """A tracker with a job that runs on another node; nothing tells of its end but the worker there."""
 
-    def __init__(self, *, start: bool = True) -> None:
-        self.stage = Stage(nodes=("node1", "node2"), start=start, poll_interval=60, state_interval=600)
+    def __init__(self, state_interval: float = 600) -> None:
+        self.stage = Stage(nodes=("node1", "node2"), poll_interval=60, state_interval=state_interval)
         self.stage.launch("j", constraints=("node.hostname==node2",))
         self.task = self.stage.engine.job("j")
-        if start:
-            self.stage.heard.wait_for("running", "j")
+        self.stage.heard.wait_for("running", "j")
 
     def tell(self, code: int, **fields: Any) -> None:
         """Tell of the job's end."""
@@ -348,9 +370,11 @@ def test_where_several_workers_share_an_engine_it_is_asked_itself() -> None:
 
 
 def test_where_much_happens_it_is_left_to_the_swarm() -> None:
-    told = Told()
+    told = Told(state_interval=0.02)
     others = [told.stage.launch(f"j{number}") for number in range(8)]
     told.tell(8)
+    lists = told.stage.engine.calls["all_tasks"]
+    eventually(lambda: told.stage.engine.calls["all_tasks"] > lists + 1, 20, "another round")
     for other in others:
         told.stage.tracker.forget(other)
     told.tell(7)
