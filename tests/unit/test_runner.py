@@ -239,8 +239,7 @@ def test_a_worker_forwards_the_exit_of_a_container_that_it_does_not_follow(
     elsewhere = FakeSwarm(("node2",))
     workers("worker-b", engine=elsewhere)
     eventually(lambda: elsewhere.calls["events"], PATIENCE, "the other worker to follow events")
-    for listener in elsewhere._listeners:
-        listener.put(exit_of(engine, "j", 0))
+    elsewhere.tell(exit_of(engine, "j", 0))
     worker.wait_for("j", JobState.SUCCEEDED)
     elsewhere.close()
 
