@@ -316,10 +316,10 @@ class StepExecutor:
 
     def _track(self, job: TrackedJob) -> None:
         assert job.service is not None
-        with self._table.lock:
+        with self._table.lock:  # a stop comes before both, or after both
             job.phase = Phase.TRACKED
+            self._tracker.watch(job.service)
             stopped = job.stop is not None
-        self._tracker.watch(job.service)
         if stopped:
             self._send_stop(job)
 

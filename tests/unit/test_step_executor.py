@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,15 +31,17 @@ class StubTracker:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.watched: dict[str, ServiceRef] = {}
+        self.on_watch: Callable[[], None] = lambda: None
 
     def watch(self, ref: ServiceRef) -> None:
+        self.on_watch()
         self.watched[ref.job_id] = ref
 
     def forget(self, ref: ServiceRef) -> None:
         self.watched.pop(ref.job_id, None)
 
     def stopping(self, ref: ServiceRef) -> None:
-        self.told.append("stopping")
+        self.told.append("stopping" if ref.job_id in self.watched else "stopping what is not followed")
 
     def look_soon(self) -> None:
         self.told.append("look soon")
@@ -337,6 +340,20 @@ def test_a_job_that_is_stopped_while_it_is_launched(stages: Callable[..., Stage]
     stage.executor.stop("j", StopRequest(Cause.CANCELLED, "enough"))
     gate.open()
     eventually(lambda: stage.world.engine.calls["stop"], PATIENCE, "the stop")
+
+
+def test_a_stop_that_comes_while_the_tracker_is_told_of_the_service(stages: Callable[..., Stage]) -> None:
+    stage = stages()
+    stopping = threading.Thread(target=stage.executor.stop, args=("j", StopRequest(Cause.CANCELLED, "enough")))
+
+    def on_watch() -> None:
+        stopping.start()
+        stopping.join(0.2)  # it has to wait, unless it goes wrong
+
+    stage.tracker.on_watch = on_watch
+    stage.track()
+    stopping.join(PATIENCE)
+    assert stage.tracker.told[0] == "stopping"
 
 
 def test_a_stop_that_does_not_arrive_is_sent_again(
