@@ -24,6 +24,9 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="jaas worker" org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/jaas /opt/jaas
 ENV PYTHONPATH=/opt/jaas PATH=/opt/jaas/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# glibc: a block of 128 KiB or more goes back to the system when it is freed, and threads share two heaps. Reading a long
+# list of the engine takes some megabytes for a moment, on any of the worker's threads. See mallopt(3).
+ENV MALLOC_MMAP_THRESHOLD_=131072 MALLOC_ARENA_MAX=2
 # root, because of the engine's socket: it belongs to root and the host's group "docker", whose number differs from host
 # to host. Where it is known, run as nobody with that group (JAAS_WORKER_USER in stack.yml). It is no wall either way:
 # whoever may talk to the engine is root on its host.

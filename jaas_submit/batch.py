@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, WaitTimeout
+from jaas_submit.ids import batch_id_of, batch_job_id
 from jaas_submit.ledger import Ledger, NewJob
 from jaas_submit.records import BatchRecord, JobRecord, JobResult
 from jaas_submit.spec import JobSpec
@@ -25,15 +26,12 @@ __all__ = [
     "Batch",
     "BatchFailed",
     "MapReduce",
-    "batch_id_of",
-    "batch_job_id",
     "cancel_jobs",
     "reduce_sizes",
     "submit_map",
     "submit_reduces",
 ]
 
-_NAMESPACE: Final = uuid.UUID("b3f1c1de-31d3-4bb8-9a3c-7c0d8a0a6a51")
 _CHUNK: Final = 500
 _LOOK_AGAIN: Final = 2.0
 
@@ -49,16 +47,6 @@ class BatchFailed(JaasError):
     def __init__(self, message: str, record: BatchRecord) -> None:
         super().__init__(message)
         self.record = record
-
-
-def batch_id_of(key: str | None, prefix: str) -> str:
-    """Return the id of a new batch: always the same one for the same key."""
-    return str(uuid.uuid5(_NAMESPACE, f"{prefix}:{key}")) if key else str(uuid.uuid4())
-
-
-def batch_job_id(batch_id: str, index: int) -> str:
-    """Return the id of a batch's job; it follows from the index, so that submitting twice adds nothing."""
-    return str(uuid.uuid5(uuid.UUID(batch_id), str(index)))
 
 
 def reduce_sizes(count: int, fan_in: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""A job's Celery message, the doorbell of its record: where it goes, how it is published, kept and made again."""
+"""A job's Celery message, the doorbell of its record: where it goes, what is in it, and how it is published."""
 
 from __future__ import annotations
 
@@ -9,43 +9,34 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import celery
 import kombu.exceptions
 import redis
-from celery.canvas import Signature
-from kombu.message import Message
-from kombu.serialization import prepare_accept_content
 
 from jaas_submit.errors import LedgerUnavailable, SpecError
-from jaas_submit.ledger import NewJob
 from jaas_submit.ledger.sentinel import sentinel_options
 from jaas_submit.names import DEFAULT_QUEUE, TASK_RUN
-from jaas_submit.records import JobRecord
 from jaas_submit.redis_url import SentinelAddress, sentinel_address
 from jaas_submit.spec import JobSpec
+
+if TYPE_CHECKING:
+    from jaas_submit.ledger import NewJob
 
 __all__ = [
     "BATCH",
     "DOORBELL",
     "INDEX",
-    "TAKEN_OVER",
     "celery_app",
     "default_url",
     "job",
     "mark_revoked",
-    "message_from_json",
-    "message_of",
-    "message_to_json",
+    "message_parts",
     "packed",
     "publish_many",
     "task_options",
 ]
-
-TAKEN_OVER: Final = "jaas_taken_over"
-"""Header of a message that a worker makes for itself, for a job that the ledger gave it: whether the job is to run was
-decided there, and neither Celery's list of revoked tasks nor an expiry time has a say any more."""
 
 DOORBELL: Final = "jaas_doorbell"
 """Header of a message that says only that there is a job: what it is to do is in its record, and nowhere else. Without
@@ -150,7 +141,7 @@ def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> di
     return {"argsrepr": f"({of_batch})", "kwargsrepr": f"({spec.summary()})"}
 
 
-def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
+def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> celery.Signature[Any]:
     """Return the Celery signature of a job, for chain, group and chord of your own app.
 
     The job's record is written by the worker that receives the message. Within a chain or chord it gets
@@ -160,7 +151,7 @@ def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> Signature[Any]:
         spec: the job's description.
         queue: Celery queue of the jaas workers.
     """
-    return Signature(
+    return celery.Signature(
         TASK_RUN,
         kwargs={"spec": spec.to_wire()},
         options={"queue": queue, **task_options(spec)},
@@ -172,11 +163,17 @@ def _doorbell_kwargs(spec: JobSpec | None) -> dict[str, Any]:
     return {} if spec is None or spec.check else {"spec": {"check": False}}
 
 
-def _doorbell(task_id: str, spec: JobSpec | None, batch: str, index: int | None) -> tuple[dict[str, Any], str]:
+def message_parts(task_id: str, spec: JobSpec | None, batch: str, index: int | None) -> tuple[dict[str, Any], str]:
     """Return headers and body of a message; what Celery has a default for is left out.
 
     A million of them wait in Redis at times, and a message in Celery's own way, with the description, has twice the
     size of the record. Source of the fields: Celery's "Message Protocol", version 2.
+
+    Args:
+        task_id: Celery's task id.
+        spec: the description; None where this version cannot read what the record holds.
+        batch: id of the batch it belongs to.
+        index: which of the batch's inputs it is for.
     """
     shown = {**task_options(spec, batch, index), **_batch_headers(batch, index)} if spec else {}
     headers = {"lang": "py", "task": TASK_RUN, "id": task_id, DOORBELL: True, **shown}
@@ -195,7 +192,7 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
         batch: id of the batch it belongs to.
         index: which of the batch's inputs it is for.
     """
-    headers, body = _doorbell(task_id, spec, batch, index)
+    headers, body = message_parts(task_id, spec, batch, index)
     properties = {
         "correlation_id": task_id,
         "delivery_mode": 2,
@@ -216,6 +213,9 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
 
 _NOT_TAKEN: Final = (kombu.exceptions.KombuError, redis.RedisError, OSError)
 
+_BATCH_BROKEN: Final[Any] = getattr(kombu.exceptions, "BatchPublishError", ())
+"""What kombu raises for a batch over a connection that broke; before kombu 5.7 there are no batches."""
+
 
 def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
     """Publish the messages of many jobs over one connection.
@@ -235,16 +235,18 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
         policy = app.conf.task_publish_retry_policy
         kinds = {"content_type": "application/json", "content_encoding": "utf-8", "retry": True, "retry_policy": policy}
         for job, spec in described:
-            headers, body = _doorbell(job.job_id, spec, job.batch, job.index)
+            headers, body = message_parts(job.job_id, spec, job.batch, job.index)
             producer.publish(body, routing_key=job.queue, headers=headers, correlation_id=job.job_id, **kinds)
 
     try:
         with app.producer_or_acquire() as producer:
+            # One round trip, where the broker is Redis; before kombu 5.7 there is one for each message.
+            batch: Any = getattr(producer, "batch", contextlib.nullcontext)
             try:
-                with producer.batch():  # one round trip, where the broker is Redis
+                with batch():
                     send(producer)
-            except kombu.exceptions.BatchPublishError:  # type: ignore[attr-defined] # not in the stubs
-                # Over a connection that had broken, say. A message that comes twice finds its record and does no harm.
+            except _BATCH_BROKEN:
+                # A message that comes twice finds its record and does no harm.
                 send(producer)
     except _NOT_TAKEN as error:
         raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
@@ -258,56 +260,3 @@ def mark_revoked(app: celery.Celery, task_id: str, why: str) -> None:
     """Tell those who wait for Celery's result of a job that it was cancelled; left to the worker when Redis is away."""
     with contextlib.suppress(redis.RedisError, OSError):
         app.backend.mark_as_revoked(task_id, reason=why, store_result=True)
-
-
-def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:
-    """Return a received Celery message as JSON, so that ``message_from_json`` can make the very same one again.
-
-    Args:
-        headers: the task headers (id, group, root_id, ...).
-        body: the encoded body, with the callbacks, chord and chain.
-        properties: of these, what Celery's results need is kept.
-    """
-    raw = body if isinstance(body, bytes) else body.encode()
-    kept = {
-        key: properties[key]
-        for key in ("correlation_id", "reply_to", "priority", "content_type", "content_encoding")
-        if properties.get(key) is not None
-    }
-    plain = {key: value for key, value in headers.items() if _is_plain(value)}
-    return json.dumps({"headers": plain, "body": base64.b64encode(raw).decode(), "properties": kept})
-
-
-def _is_plain(value: object) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def message_of(record: JobRecord) -> str:
-    """Return, in ``message_to_json``'s form, the message that a producer sends for a job.
-
-    Args:
-        record: the job's; its description may be None, where this version cannot read what it holds.
-    """
-    headers, body = _doorbell(record.task_id, record.spec, record.batch, record.index)
-    return message_to_json(headers, body, {"correlation_id": record.task_id})
-
-
-def message_from_json(text: str) -> Message:
-    """Return the message that ``message_to_json`` kept: same id, same callbacks, same chord; nothing to acknowledge."""
-    data = json.loads(text)
-    properties = data["properties"]
-    # Its start and expiry times were looked at when it was received first.
-    headers: dict[str, Any] = {**data["headers"], "expires": None, "eta": None, TAKEN_OVER: True}
-    return Message(
-        body=base64.b64decode(data["body"]).decode(),
-        headers=headers,
-        properties=properties,
-        content_type=properties.get("content_type", "application/json"),
-        content_encoding=properties.get("content_encoding", "utf-8"),
-        delivery_info={},
-        accept=prepare_accept_content(["json"]),
-    )

@@ -18,7 +18,7 @@ from jaas_submit.client import Client
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.states import JobState
 
-__all__ = ["Check", "Verdict", "flower_checks", "redis_checks"]
+__all__ = ["Check", "Verdict", "flower_checks", "messages_in", "redis_checks"]
 
 _CLOCK_TOLERANCE: Final = 2.0
 _FLOWER: Final = "http://127.0.0.1:5555"
@@ -184,7 +184,7 @@ def _other_consumers(client: Client) -> list[Check]:
     noted: dict[bytes, bytes] = answer[1]
     taken = 0
     for entry in noted.values():
-        with contextlib.suppress(ValueError, TypeError, IndexError):
+        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
             taken += json.loads(entry)[2] == client.queue
     if not taken:
         return []
@@ -222,12 +222,25 @@ def flower_checks(url: str | None) -> list[Check]:
     return [Check("flower", Verdict.FAIL, f"{where} is open to everybody", fix)]
 
 
-def _queue(client: Client) -> Check:
-    queued = client.ledger.counts()[JobState.QUEUED]
+def messages_in(client: Client) -> int:
+    """Return how many messages wait in the client's queue.
+
+    Args:
+        client: whose queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer, or refuses.
+    """
     with client.app.connection_for_read() as connection:
         try:
             channel: Any = connection.default_channel  # celery-types know AMQP's channel only
-            messages = channel.queue_declare(client.queue, passive=True).message_count
+            return int(channel.queue_declare(client.queue, passive=True).message_count)
         except connection.channel_errors:  # no worker has ever asked for it, and no message waits
-            messages = 0
-    return Check("queue", Verdict.OK, f"{client.queue}: {messages} messages; {queued} jobs QUEUED")
+            return 0
+        except (redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
+            raise LedgerUnavailable(f"queue {client.queue}: Redis does not answer ({error})") from error
+
+
+def _queue(client: Client) -> Check:
+    queued = client.ledger.counts()[JobState.QUEUED]
+    return Check("queue", Verdict.OK, f"{client.queue}: {messages_in(client)} messages; {queued} jobs QUEUED")

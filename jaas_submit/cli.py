@@ -29,7 +29,7 @@ from jaas_submit.cli_frame import (
 )
 from jaas_submit.cli_manage import EXIT_NO, cancel, explain, list_, replay
 from jaas_submit.cli_map import map_
-from jaas_submit.cli_operate import completion, doctor, listen, worker
+from jaas_submit.cli_operate import completion, doctor
 from jaas_submit.cli_options import Order, job_options, order_of
 from jaas_submit.errors import UnknownJob
 from jaas_submit.goflags import GoCommand
@@ -295,7 +295,7 @@ def schema(kind: str | None) -> None:
     render.print_json(made(), indent=2)
 
 
-for _command in (list_, explain, cancel, replay, map_, batch, worker, listen, doctor, completion):
+for _command in (list_, explain, cancel, replay, map_, batch, doctor, completion):
     cli.add_command(_command)
 
 

@@ -8,7 +8,7 @@ import click
 
 from jaas_submit import cli_render as render
 from jaas_submit.cli_batch_follow import MAP_CODES, BatchProgress, conclude, print_result, results_of
-from jaas_submit.cli_frame import EXIT_INTERRUPTED, Where, for_each, output_options
+from jaas_submit.cli_frame import EXIT_INTERRUPTED, Where, for_each, name_unreadable, output_options
 from jaas_submit.states import JobState
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def list_(where: Where, limit: int, as_json: bool, quiet: bool) -> None:
     """List batches, youngest first. Quiet: ids only."""
     with where.client() as client:
         records = client.batches(limit)
+        name_unreadable(client.ledger.unreadable)
         now = client.ledger.now()
     if as_json:
         for record in records:

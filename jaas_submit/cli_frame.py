@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJob, WaitTimeout
+from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJob, UnreadableRecord, WaitTimeout
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ __all__ = [
     "complete_ids",
     "for_each",
     "job_ids_argument",
+    "missing_packages",
+    "name_unreadable",
     "output_options",
     "version_option",
     "where_options",
@@ -36,10 +38,16 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+COMMANDS: Final = "jaas.commands"
+"""Group of entry points. Each is a click command under its own name; the worker's package adds its commands by it."""
+
 EXIT_USAGE: Final = 2
 EXIT_TIMEOUT: Final = 124
 EXIT_JAAS: Final = 125
 EXIT_INTERRUPTED: Final = 130
+
+_NAMED: Final = 5
+"""Records that cannot be read which a command names; of the others it says how many there are."""
 
 EXIT_CODES: Final = """\b
 Exit codes: the container's own; else
@@ -67,7 +75,22 @@ class Where:
 
 
 class JaasGroup(click.Group):
-    """The top of all commands: a command's number is the exit code, and an error is one sentence."""
+    """The top of all commands: a command's number is the exit code, and an error is one sentence.
+
+    Other packages add commands by entry points (``COMMANDS``). They are looked up only where a name is not known here,
+    because the search reads the metadata of every installed package.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *metadata.entry_points(group=COMMANDS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a name; None where there is none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and (found := metadata.entry_points(group=COMMANDS, name=cmd_name)):
+            command = next(iter(found)).load()
+        return command
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run the command and end the process."""
@@ -96,6 +119,15 @@ class JaasGroup(click.Group):
             text = f"internal error: {type(error).__name__}: {error}; JAAS_DEBUG=1 shows where, please report it"
             code = _fail(text, EXIT_JAAS)
         sys.exit(code)
+
+
+def missing_packages(error: ImportError) -> JaasError:
+    """Return the error that says how the worker's packages are installed.
+
+    Args:
+        error: what their import raised.
+    """
+    return JaasError(f"the worker's packages are not installed ({error}): pip install 'jaas[worker]'")
 
 
 def _fail(text: str, code: int) -> int:
@@ -178,9 +210,21 @@ def for_each(job_ids: tuple[str, ...], verb: Callable[[str], None]) -> int:
     for job_id in job_ids:
         try:
             verb(job_id)
-        except UnknownJob as error:
+        except (UnknownJob, UnreadableRecord) as error:
             code = _fail(str(error), EXIT_JAAS)
     return code
+
+
+def name_unreadable(found: Mapping[str, str]) -> None:
+    """Say on standard error what a list had to leave out.
+
+    Args:
+        found: ``Ledger.unreadable``.
+    """
+    for name, why in list(found.items())[:_NAMED]:
+        click.echo(f"jaas: {name} cannot be read: {why}", err=True)
+    if len(found) > _NAMED:
+        click.echo(f"jaas: {len(found) - _NAMED} more cannot be read", err=True)
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

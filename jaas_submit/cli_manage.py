@@ -10,7 +10,7 @@ import click
 
 from jaas_submit import cli_render as render
 from jaas_submit.cli_follow import cancelled
-from jaas_submit.cli_frame import Where, complete_ids, for_each, job_ids_argument, output_options
+from jaas_submit.cli_frame import Where, complete_ids, for_each, job_ids_argument, name_unreadable, output_options
 from jaas_submit.cli_options import split_label
 from jaas_submit.states import Cause, JobState
 
@@ -102,6 +102,7 @@ def list_(
         choice.check(client)
         records = list(_find(client, wanted, choice, limit))
         now = client.ledger.now()
+        name_unreadable(client.ledger.unreadable)
     if as_json:
         for record in records:
             render.print_json(render.record_json(record))

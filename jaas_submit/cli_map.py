@@ -101,7 +101,7 @@ class _Plan:
         self.key = file.key or f"map-{uuid.uuid4()}"
 
     def batch_id(self, client: Client) -> str:
-        from jaas_submit.batch import batch_id_of
+        from jaas_submit.ids import batch_id_of
 
         return batch_id_of(self.key, client.ledger.prefix)
 

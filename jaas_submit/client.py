@@ -11,10 +11,11 @@ from typing import Any
 import celery
 
 from jaas_submit import broker, reading
-from jaas_submit.batch import Batch, MapReduce, batch_id_of, submit_map, submit_reduces
+from jaas_submit.batch import Batch, MapReduce, submit_map, submit_reduces
 from jaas_submit.errors import SpecError
 from jaas_submit.explain import Explanation
 from jaas_submit.handle import JobHandle
+from jaas_submit.ids import batch_id_of
 from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement import NodeFit, placement

@@ -11,6 +11,7 @@
     │   ├── StoreUnavailable    the store of large values (JAAS_STORE_URL) cannot be reached
     │   └── EngineUnavailable   the engine's API did not answer, or the swarm has no leader
     └── PermanentError       the same request will fail again
+        ├── UnreadableRecord    what Redis holds of a job or batch is no record that can be read
         ├── EngineRefused       the engine says no: bad mount, unknown network, ...
         │   └── EngineNotFound  the thing named is not there
         └── NotAManager         the engine is no swarm manager
@@ -20,10 +21,7 @@ Temporary or permanent is told by type, so no caller compares texts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from jaas_submit.records import JobResult
+from typing import Any, Protocol
 
 __all__ = [
     "EngineNotFound",
@@ -39,8 +37,30 @@ __all__ = [
     "StoreUnavailable",
     "TemporaryError",
     "UnknownJob",
+    "UnreadableRecord",
     "WaitTimeout",
 ]
+
+
+class _Result(Protocol):
+    """The part of ``JobResult`` that an error promises; this module imports nothing of jaas."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def cause(self) -> str: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def node(self) -> str | None: ...
+    @property
+    def stdout(self) -> str: ...
+    @property
+    def stderr(self) -> str: ...
 
 
 class JaasError(Exception):
@@ -75,10 +95,10 @@ class JobFailed(JaasError):
 
     Args:
         message: what happened, with exit code and cause.
-        result: the whole result, where it is known (not when Celery rebuilt the exception).
+        result: the ``JobResult``, where it is known (not when Celery rebuilt the exception).
     """
 
-    def __init__(self, message: str = "the job failed", *_: Any, result: JobResult | None = None) -> None:
+    def __init__(self, message: str = "the job failed", *_: Any, result: _Result | None = None) -> None:
         super().__init__(message)
         self.result = result
 
@@ -113,6 +133,10 @@ class EngineUnavailable(TemporaryError):
 
 class PermanentError(JaasError):
     """Trying the same again is pointless."""
+
+
+class UnreadableRecord(PermanentError):
+    """What Redis holds of a job or batch is no record: it is damaged, or something else wrote it. The others go on."""
 
 
 class EngineRefused(PermanentError):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from jaas_submit.bounds import bounded
+
 __all__ = [
     "AbsolutePath",
     "Duration",
@@ -19,9 +21,12 @@ __all__ = [
     "parse_size",
 ]
 
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_MOST = 64
+"""Characters of a duration or a size: room for all units and more digits than a float has."""
+
+_DURATION_PART = re.compile(r"(\d{1,64}(?:\.\d{1,64})?)(ms|s|m|h|d)")
 _DURATION_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\Z", re.IGNORECASE)
+_SIZE = re.compile(r"(\d++(?:\.\d++)?+)\s*+([kmgt]?)i?b?\Z", re.IGNORECASE)
 _SIZE_UNIT = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -39,7 +44,7 @@ def parse_duration(value: object) -> float:
     if isinstance(value, int | float):
         seconds = _as_float(value)
     else:
-        text = str(value).strip()
+        text = _text(value, "give seconds or a duration such as 60s or 1h30m")
         parts = _DURATION_PART.findall(text)
         if parts and "".join(n + u for n, u in parts) == text:
             seconds = sum(float(n) * _DURATION_UNIT[u] for n, u in parts)
@@ -67,13 +72,19 @@ def parse_size(value: object) -> int:
     if isinstance(value, int | float):
         size = _as_float(value)
     else:
-        match = _SIZE.match(str(value).strip())
+        match = _SIZE.match(_text(value, "give bytes or a size such as 512M"))
         if not match:
             raise ValueError("give bytes or a size such as 512M, never a negative one")
         size = float(match[1]) * _SIZE_UNIT[match[2].lower()]
     if not 0 <= size < 2**63:
         raise ValueError("must not be negative or beyond 64 bits; give bytes or a size such as 512M")
     return int(size)
+
+
+def _text(value: object, fix: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(fix)
+    return bounded(value, _MOST).strip()
 
 
 def _as_float(value: float) -> float:

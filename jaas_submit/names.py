@@ -23,6 +23,7 @@ __all__ = [
     "LABEL_SPEC_HASH",
     "LABEL_WORKER",
     "TASK_RUN",
+    "TRACEPARENT",
     "job_id_of",
     "service_name",
 ]
@@ -51,6 +52,10 @@ LABEL_SPEC the description without its environment, from which a lost record is 
 the job is in (``Ledger.identity``), and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF what it is in its batch, if it is in
 one. LABEL_WORKER says which worker process asked for the service: it lists its own by it."""
 
+TRACEPARENT: Final = "traceparent"
+"""Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,
+section 3.2."""
+
 ENV_JOB_ID: Final = "JAAS_JOB_ID"
 ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
 """Environment variables that each container gets: which job it is, and which attempt, counted from 1."""
@@ -74,7 +79,10 @@ def job_id_of(task_id: str) -> str:
     Returns:
         The task id itself, or a UUID derived from it (always the same one).
     """
-    return task_id if _PLAIN_ID.match(task_id) else str(uuid.uuid5(_NAMESPACE, task_id))
+    if _PLAIN_ID.match(task_id):
+        return task_id
+    # JSON can smuggle in half a surrogate pair, of which no bytes can be made.
+    return str(uuid.uuid5(_NAMESPACE, task_id.encode(errors="backslashreplace").decode()))
 
 
 def service_name(job_id: str, attempt: int) -> str:

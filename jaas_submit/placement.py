@@ -71,7 +71,7 @@ class NodeFit(_Model):
     free_memory: int = Field(description="bytes that no reservation takes")
 
 
-_CONSTRAINT: Final = re.compile(r"\s*([\w.-]+)\s*(==|!=)\s*(.*?)\s*\Z")
+_CONSTRAINT: Final = re.compile(r"([\w.-]++)\s*+(==|!=)\s*+(.*+)\Z")
 
 
 def _value(node: Node, key: str) -> str:
@@ -97,7 +97,7 @@ def _meets(node: Node, constraint: str) -> bool:
 
     Case does not count, and there are no wildcards; ``node.ip`` also takes a subnet.
     """
-    match = _CONSTRAINT.match(constraint)
+    match = _CONSTRAINT.match(constraint.strip())
     if not match:
         return False
     key, operator, wanted = match.groups()
@@ -112,7 +112,7 @@ def _meets(node: Node, constraint: str) -> bool:
 
 
 def _unmet(node: Node, constraint: str) -> str:
-    match = _CONSTRAINT.match(constraint)
+    match = _CONSTRAINT.match(constraint.strip())
     value = _value(node, match[1]) if match else ""
     return f"constraint {constraint} is not met ({f'it has {value}' if value else 'it has none'})"
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from jaas_submit.bounds import shown
 from jaas_submit.errors import JobCancelled, JobFailed
 from jaas_submit.spec import JobSpec
 from jaas_submit.speculation import Speculation
@@ -49,6 +50,16 @@ class LogStatus(StrEnum):
 StoredState = Annotated[JobState, BeforeValidator(partial(read_as, JobState))]
 StoredCause = Annotated[Cause, BeforeValidator(partial(read_as, Cause))]
 StoredLogStatus = Annotated[LogStatus, BeforeValidator(partial(read_as, LogStatus))]
+
+
+_MOST_UNPACKED: Final = 256 * 1024 * 1024
+"""Bytes of a log: JAAS_LOG_LIMIT is 64 MiB at most, and JSON writes some characters as six."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is missing")
+    return value
 
 
 class LogLine(NamedTuple):
@@ -101,9 +112,22 @@ class Logs:
 
     @classmethod
     def unpack(cls, data: bytes) -> Logs:
-        """Return what ``pack`` packed."""
-        raw = json.loads(zlib.decompress(data))
-        return cls(tuple(LogLine(*line[:3]) for line in raw["lines"]), read_as(LogStatus, raw["status"]), raw["reason"])
+        """Return what ``pack`` packed.
+
+        Args:
+            data: the packed form.
+
+        Raises:
+            ValueError: it is none, or has more than 256 MiB.
+        """
+        try:
+            unpacker = zlib.decompressobj()
+            text = unpacker.decompress(data, _MOST_UNPACKED)
+            raw = json.loads(text if unpacker.eof else b"")  # else it is cut off, or too large
+            lines = tuple(LogLine(_text(time), stream, _text(piece)) for time, stream, piece, *_ in raw["lines"])
+            return cls(lines, read_as(LogStatus, _text(raw["status"])), _text(raw["reason"]))
+        except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"it is no log of jaas: {shown(str(error))}") from None
 
     def __str__(self) -> str:
         return self.text

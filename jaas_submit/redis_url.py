@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from jaas_submit.bounds import bounded
 from jaas_submit.errors import SpecError
 
 __all__ = ["SentinelAddress", "masked", "sentinel_address"]
@@ -27,6 +28,9 @@ _PORT: Final = 26379
 _PARAMETERS: Final = ("master", "sentinel_username", "sentinel_password", "replicas")
 
 _EXAMPLE: Final = "sentinel://host1:26379,host2:26379,host3:26379/0?master=mymaster"
+
+_MAX_URL: Final = 8192
+"""Characters: room for many Sentinels."""
 
 _SINGLE: Final = "redis://host:6379/0"
 
@@ -77,6 +81,10 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     Raises:
         SpecError: it is of no such form. The text holds no part of the URL that may be a password.
     """
+    try:
+        bounded(url, _MAX_URL)
+    except ValueError as error:
+        raise SpecError(f"Redis URL: {error}") from None
     scheme = url.partition("://")[0].lower()
     if ";" in url:
         raise SpecError(f"Redis URL: write one URL; where servers fail over, with commas between Sentinels: {_EXAMPLE}")

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from jaas_submit.bounds import bounded
 from jaas_submit.fields import Duration, Model, Size
 from jaas_submit.states import CLUSTER_CAUSES, Cause
 
@@ -19,7 +20,7 @@ __all__ = ["MAX_ATTEMPTS", "Backoff", "RetryPolicy", "RetryRule"]
 MAX_ATTEMPTS = 1000
 """No job is ever attempted more often, whatever its rules say."""
 
-_RANGE = re.compile(r"(\d{1,3})(?:\s*-\s*(\d{1,3}))?\Z")
+_RANGE = re.compile(r"(\d{1,3})(?:\s*+-\s*+(\d{1,3}))?\Z")
 
 
 def _code_range(value: object) -> object:
@@ -27,9 +28,9 @@ def _code_range(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("give an exit code such as 4, or a range such as 64-78")
     if isinstance(value, int):
-        value = str(value)
+        value = str(value) if 0 <= value <= 999 else ""
     if isinstance(value, str):
-        match = _RANGE.match(value.strip())
+        match = _RANGE.match(bounded(value, 16).strip())
         if not match:
             raise ValueError("give an exit code such as 4, or a range such as 64-78")
         return int(match[1]), int(match[2] or match[1])

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from jaas_submit.bounds import bounded, check_plain, shown
 from jaas_submit.errors import SpecError
 from jaas_submit.fields import (
     AbsolutePath,
@@ -57,17 +58,21 @@ INPUT_FILE: Final = "/run/jaas/input.json"
 GATHER_FILE: Final = "/run/jaas/input.jsonl"
 """Where a container finds its input; JAAS_INPUT names the file."""
 
-_ENV_NAME = re.compile(r"[^=\x00\s]+\Z")
+_MAX_FIELDS: Final = 100
+_MAX_ENV_NAME: Final = 1024
+
+_ENV_NAME = re.compile(r"[^=\x00\s]++\Z")
 _CONSTRAINT = re.compile(
-    r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]+)|engine\.labels\.[\w.-]+)\s*(==|!=)\s*\S.*\Z"
+    r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]++)|engine\.labels\.[\w.-]++)\s*+(==|!=)\s*+\S.*+\Z"
 )
 # The reference grammar of distribution images: [domain[:port]/]path[:tag][@digest], path in lower case.
-_PATH_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+# Its repetitions are possessive (++): none is tried again with less, so that the time grows with the length alone.
+_PATH_PART = r"[a-z0-9]++(?:(?:__|[._]|-++)[a-z0-9]++)*+"
 _IMAGE = re.compile(
-    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9-]+)*|\[[0-9a-fA-F:]+\])(?::\d+)?/)?"
-    rf"{_PATH_PART}(?:/{_PATH_PART})*"
+    r"(?:(?:[a-zA-Z0-9]++(?:-++[a-zA-Z0-9]++)*+(?:\.[a-zA-Z0-9-]++)*+|\[[0-9a-fA-F:]++\])(?::\d++)?/)?"
+    rf"{_PATH_PART}(?:/{_PATH_PART})*+"
     r"(?::\w[\w.-]{0,127})?"
-    r"(?:@[a-zA-Z][a-zA-Z0-9]*:[0-9a-fA-F]{32,})?\Z"
+    r"(?:@[a-zA-Z][a-zA-Z0-9]*+:[0-9a-fA-F]{32,}+)?\Z"
 )
 
 
@@ -162,6 +167,19 @@ Words = Annotated[
 ]
 
 
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    """Refuse what is too much for pydantic, which would follow it to its end first: it notes each error it finds."""
+    if len(fields) > _MAX_FIELDS:
+        raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
+    for name, value in fields.items():
+        if not name.isprintable():  # as half a surrogate pair, which pydantic cannot name
+            raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
+        try:
+            check_plain(value)
+        except ValueError as error:
+            raise SpecError(f"{shown(name)}: {error}", field=shown(name)) from None
+
+
 class JobSpec(Model):
     """One container to be run once.
 
@@ -254,12 +272,12 @@ class JobSpec(Model):
     @classmethod
     def _env_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if not _ENV_NAME.match(name):
+            if not _ENV_NAME.match(bounded(name, _MAX_ENV_NAME)):
                 raise ValueError(
                     f"{shown_name(name)!r} is no variable name; use NAME=value with no blanks or '=' in NAME"
                 )
             if "\x00" in text:
-                raise ValueError(f"the value of {name[:40]} has a NUL character, which no process can be given")
+                raise ValueError(f"the value of {shown(name)} has a NUL character, which no process can be given")
             if not (_is_unicode(name) and _is_unicode(text)):
                 raise ValueError(f"{shown_name(name)!r} or its value is no valid Unicode; base64 can carry any bytes")
         return value
@@ -311,6 +329,7 @@ class JobSpec(Model):
         return self
 
     def __init__(self, /, **fields: Any) -> None:  # a foreign object may well have a field "self"
+        _check_fields(fields)
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -347,6 +366,8 @@ class JobSpec(Model):
                 data = from_json(data)
             except ValueError as error:
                 raise SpecError(f"the description is not valid JSON: {error}") from None
+            except TypeError:  # a text with half a surrogate pair
+                raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
         if not isinstance(data, Mapping):
             raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {kind_of(data)}')
         if not all(isinstance(name, str) for name in data):

@@ -8,11 +8,12 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from jaas_submit.bounds import shown
 from jaas_submit.errors import SpecError
 
 __all__ = ["kind_of", "shown_name", "spec_error"]
 
-_NAMED = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): ")
+_NAMED = re.compile(r"([a-z_]++(?:\.[a-z_]++)*+): ")
 
 
 def kind_of(value: object) -> str:
@@ -55,7 +56,7 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str]:
         parts = [shown_name(part) for part in parts]
     elif parts[:1] == ["input"]:  # any value: pydantic tells the way it tried, type by type
         parts = [part for part in parts if part not in {"list", "dict"}][:4]
-    path = ".".join(parts)
+    path = ".".join(map(shown, parts))
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":
         text = str(context["error"])

@@ -6,7 +6,6 @@ Ghemawat, "MapReduce: Simplified Data Processing on Large Clusters", 2004, secti
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -14,7 +13,7 @@ from pydantic import Field, ValidationError
 from jaas_submit.errors import SpecError
 from jaas_submit.fields import Duration, Model
 
-__all__ = ["Speculation", "copy_id_of", "in_full"]
+__all__ = ["Speculation", "in_full"]
 
 
 class Speculation(Model):
@@ -64,15 +63,3 @@ def in_full(value: object) -> object:
     if value is None or value is False:
         return None
     return {} if value is True else value if isinstance(value, dict | Speculation) else {"factor": value}
-
-
-def copy_id_of(job_id: str) -> str:
-    """Return the id of a job's copy; it follows from the job's, so that nobody can start two.
-
-    Args:
-        job_id: the id of the job that runs for too long.
-    """
-    return str(uuid.uuid5(_NAMESPACE, job_id))
-
-
-_NAMESPACE = uuid.UUID("5a0e9a6c-9a0f-4f0c-a4f6-4b2f1f5c1b1e")

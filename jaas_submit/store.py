@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from jaas_submit.bounds import shown
 from jaas_submit.errors import JaasError, SpecError, StoreUnavailable
+from jaas_submit.names import job_id_of
 
 __all__ = ["INLINE_LIMIT", "Store", "is_reference"]
 
@@ -66,6 +68,8 @@ class Store:
             raise StoreUnavailable(f"{what}: {type(error).__name__}: {error}") from error
 
     def _place(self, job_id: str, name: str) -> tuple[str, str]:
+        if job_id_of(job_id) != job_id:  # such as "..", which would lead elsewhere
+            raise SpecError(f"{shown(job_id)} is no job id, and names no folder in the store")
         below = posixpath.join(self.prefix, job_id, name)
         return posixpath.join(self._root, below), f"{self.url}/{below}"
 
@@ -116,9 +120,23 @@ class Store:
             return bytes(self._fs.cat_file(self.path(reference)))
 
     def keep(self, job_id: str, name: str, value: Any, limit: int = INLINE_LIMIT) -> Any:
-        """Return the value itself, or, if it has more than ``limit`` bytes as JSON, a reference to it."""
+        """Return the value itself, or, if it has more than ``limit`` bytes as JSON, a reference to it.
+
+        Args:
+            job_id: the job's id.
+            name: the file's name.
+            value: any value.
+            limit: bytes.
+
+        Raises:
+            SpecError: it cannot be written as JSON.
+            StoreUnavailable: the store does not answer.
+        """
         if isinstance(value, str | list | dict | tuple):
-            data = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            try:
+                data = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            except (ValueError, TypeError, RecursionError) as error:
+                raise SpecError(f"input: cannot be written as JSON: {shown(str(error))}", field="input") from None
             if len(data) > limit:
                 return self.write(job_id, name, [data])
         return value
@@ -127,6 +145,8 @@ class Store:
         """Remove the files of jobs; return of how many there were some."""
         count = 0
         for job_id in job_ids:
+            if job_id_of(job_id) != job_id:  # what is no id has no files; the index may hold anything
+                continue
             path, url = self._place(job_id, "")
             with self._reach(f"removing {url}"):
                 if self._fs.exists(path.rstrip("/")):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from jaas_submit.errors import SpecError
-from jaas_submit.spec import JobSpec
+from jaas_submit.spec import MAX_SPEC_BYTES, JobSpec
 
 __all__ = ["ENV_BATCH", "ENV_INDEX", "fill", "uses_item"]
 
@@ -16,15 +16,22 @@ ENV_BATCH: Final = "JAAS_BATCH_ID"
 ENV_INDEX: Final = "JAAS_INDEX"
 """Environment variables of a batch's jobs: which batch, and which of its inputs, counted from 0."""
 
-_PLACE = re.compile(r"\{(index|item(?:\.[\w-]+)*)\}")
+_PLACE = re.compile(r"\{(index|item(?:\.[\w-]++)*+)\}")
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _is_place_in(name: str, found: list[Any]) -> bool:
+    return len(name) <= 9 and name.isascii() and name.isdigit() and int(name) < len(found)
+
+
 def _fill_text(text: str, item: Any, index: int, field: str) -> str:
+    size = 0
+
     def value(match: re.Match[str]) -> str:
+        nonlocal size
         path = match[1].split(".")
         if path == ["index"]:
             return str(index)
@@ -32,11 +39,17 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
         for name in path[1:]:
             if isinstance(found, dict) and name in found:
                 found = found[name]
-            elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            elif isinstance(found, list) and _is_place_in(name, found):
                 found = found[int(name)]
             else:
                 raise SpecError(f"{field}: input {index} has no {match[0]}; see its names", field=field)
-        return _text(found)
+        filled = _text(found)
+        size += len(filled)
+        if size > MAX_SPEC_BYTES:  # a long text with many places makes a very long one
+            raise SpecError(
+                f"{field}: with input {index} has more than the {MAX_SPEC_BYTES:,} bytes allowed", field=field
+            )
+        return filled
 
     return _PLACE.sub(value, text)
 

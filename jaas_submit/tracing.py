@@ -8,12 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
-__all__ = ["TRACEPARENT", "producing"]
-
-TRACEPARENT: Final = "traceparent"
-"""Name of the field, and of the Celery header of foreign producers. Source: W3C Trace Context, section 3.2."""
+__all__ = ["producing"]
 
 
 @contextmanager

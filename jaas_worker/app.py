@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -32,7 +33,8 @@ from jaas_submit.store import Store
 from jaas_worker import logsetup, tasks
 from jaas_worker.engine import Engine, SwarmInfo
 from jaas_worker.lifecycle.runner import Runner
-from jaas_worker.metrics import Metrics, Monitor, measured
+from jaas_worker.measured import measured
+from jaas_worker.metrics import Metrics, Monitor
 from jaas_worker.settings import Settings
 from jaas_worker.swarm import Swarm, require_manager
 
@@ -126,7 +128,9 @@ class Parts:
         """Return what the worker says about itself in the ledger."""
         ahead = time.time() - runner.ledger.now()
         away = self.pool.watch.away if self.pool else ""
-        own = {"clock_ahead": round(ahead, 1), "engine_away": away, "max_in_flight": self.settings.max_in_flight}
+        room = max(self.pool.room(), 0) if self.pool else 0
+        most = self.settings.max_in_flight
+        own = {"clock_ahead": round(ahead, 1), "engine_away": away, "max_in_flight": most, "room": room}
         return {**self.about_worker(), **own, **runner.stats()}
 
 
@@ -190,8 +194,15 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
     logsetup.install(settings.log_format)
     signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
+    signals.worker_ready.connect(_freeze_startup_objects)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
     return app
+
+
+def _freeze_startup_objects(**_: Any) -> None:
+    """Leave what the start has made (modules, classes, the app) out of every later garbage collection: it stays."""
+    gc.collect()
+    gc.freeze()
 
 
 def _watch_shutdown(patience: float, **_: Any) -> None:

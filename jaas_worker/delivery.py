@@ -19,11 +19,11 @@ from celery.worker import state as worker_state
 
 from jaas_submit import broker
 from jaas_submit.errors import JobFailed, SpecError
-from jaas_submit.names import TASK_RUN, job_id_of
+from jaas_submit.names import TASK_RUN, TRACEPARENT, job_id_of
 from jaas_submit.records import JobResult
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
-from jaas_submit.tracing import TRACEPARENT
+from jaas_worker import kept_messages
 from jaas_worker.logsetup import Action, action
 from jaas_worker.results import FOR_NOW
 
@@ -114,7 +114,7 @@ class CeleryDelivery:
 
     def message(self) -> str:
         message = self.request.message
-        return broker.message_to_json(message.headers, message.body, message.properties)
+        return kept_messages.message_to_json(message.headers, message.body, message.properties)
 
     def accepted(self, *, first: bool = True) -> None:
         if first:  # a copy may come while the outcome is on its way, which STARTED must not overwrite

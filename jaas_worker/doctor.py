@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
+from jaas_submit.bounds import whole
 from jaas_submit.checks import Check, Verdict
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
@@ -58,6 +59,7 @@ def _strays(engine: Engine, ledger: Ledger) -> Check:
     foreign = [service.name for service in services if service.labels.get(LABEL_LEDGER) != own]
     jobs = {s.labels.get(LABEL_JOB, ""): s for s in services if s.labels.get(LABEL_LEDGER) == own}
     known = {record.id for record in ledger.find(list(jobs))} if jobs else set()
+    known |= {name.removeprefix("job ") for name in ledger.unreadable}
     unknown = [service.name for job, service in jobs.items() if job not in known and _old(service, ledger.now())]
     if not foreign and not unknown:
         return Check("services", Verdict.OK, f"{len(services)} of jobs, none astray")
@@ -81,9 +83,17 @@ def _some(names: list[str]) -> str:
 
 def _version(info: SwarmInfo) -> Check:
     detail = f"Docker {info.engine_version}, API {info.api_version}"
-    if tuple(int(part) for part in info.api_version.split(".") if part.isdigit()) < _LEAST_API:
+    if _numbers(info.api_version) < _LEAST_API:
         return Check("engine", Verdict.FAIL, detail, "upgrade to Docker 20.10 (API 1.41) or newer")
     return Check("engine", Verdict.OK, detail)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return an API's version as numbers; none where it is not written as such."""
+    try:
+        return tuple(whole(part) for part in version.split("."))
+    except ValueError:
+        return ()
 
 
 def _leader(engine: Engine) -> Check:

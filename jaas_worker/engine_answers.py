@@ -9,15 +9,13 @@ Source of the fields: Docker Engine API 1.41, "Service", "Task", "ContainerInspe
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Required
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.11
 
+from jaas_submit.bounds import whole
 from jaas_submit.names import LABEL_JOB
 from jaas_submit.placement import Node
 from jaas_worker.engine import ContainerTimes, EngineEvent, ServiceView, TaskView
@@ -88,8 +86,6 @@ class NodeItem(TypedDict):
     Status: dict[str, Any]
 
 
-_COLLECTS: Final = gc.isenabled()
-
 _TASKS: Final = TypeAdapter(list[_Task] | None)
 _SERVICES: Final = TypeAdapter(list[_Service] | None)
 _SERVICE: Final = TypeAdapter(_Service)
@@ -97,25 +93,9 @@ _CONTAINER: Final = TypeAdapter(_Container)
 _NODES: Final = TypeAdapter(list[NodeItem] | None)
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python's garbage collector off meanwhile.
-
-    What a long list is made of has it go through all that the worker knows of its jobs in flight, and none of it is
-    garbage: with ten thousand of them that took longer than reading the list.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        if _COLLECTS:  # another thread may be reading a list, too, which the collector then only makes slower
-            gc.enable()
-
-
 def tasks_in(answer: bytes) -> list[TaskView]:
     """Return the tasks in the answer to ``GET /tasks``."""
-    with _no_collection():
-        return [_task(item) for item in _TASKS.validate_json(answer) or ()]
+    return [_task(item) for item in _TASKS.validate_json(answer) or ()]
 
 
 def _task(item: _Task) -> TaskView:
@@ -138,8 +118,7 @@ def _task(item: _Task) -> TaskView:
 
 def services_in(answer: bytes) -> list[ServiceView]:
     """Return the services in the answer to ``GET /services``."""
-    with _no_collection():
-        return [_service(item) for item in _SERVICES.validate_json(answer) or ()]
+    return [_service(item) for item in _SERVICES.validate_json(answer) or ()]
 
 
 def service_in(answer: bytes) -> ServiceView:
@@ -220,6 +199,6 @@ def event_in(item: dict[str, Any]) -> EngineEvent | None:
         attributes.get("com.docker.swarm.task.id", ""),
         attributes.get(LABEL_JOB, ""),
         actor.get("ID", ""),
-        int(code) if kind == "die" and code.isdecimal() else None,
+        whole(code, 3) if kind == "die" and code.isdecimal() and len(code) <= 3 else None,
         datetime.fromtimestamp(at / 1e9, UTC).isoformat() if at else "",
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
-from jaas_submit.batch import batch_job_id
 from jaas_submit.errors import EngineRefused
+from jaas_submit.ids import batch_job_id
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.store import Store
+from jaas_worker.launcher import InputFile
 from jaas_worker.outputs import reduce_lines
 
-__all__ = ["CONFIG_LIMIT", "NOTHING", "InputFile", "Records", "input_file"]
+__all__ = ["CONFIG_LIMIT", "NOTHING", "Records", "input_file"]
 
 NOTHING: Final = "/dev/null"
 """Stands for an input without a line: the swarm takes no empty file."""
@@ -27,17 +28,6 @@ class Records(Protocol):
 
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
         """Return the records of these jobs, as far as there are any."""
-
-
-class InputFile(NamedTuple):
-    """Where a container finds its input, and what has to be put there, if anything: NOTHING is there already."""
-
-    path: str
-    """A path, or the URL of a file in a store that is no file system."""
-    data: bytes = b""
-    """The contents, for a swarm config."""
-    source: str = ""
-    """A file on the host of every node, for a bind mount."""
 
 
 def input_file(spec: JobSpec, ledger: Records, store: Store | None, job_id: str, attempt: int) -> InputFile | None:

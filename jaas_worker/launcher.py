@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_WORKER, service_name
 from jaas_submit.spec import JobSpec
 from jaas_worker.engine import Engine, ServiceView
-from jaas_worker.inputs import InputFile
 from jaas_worker.translate import InputPlace, service_request
 
-__all__ = ["create_or_adopt"]
+__all__ = ["InputFile", "create_or_adopt"]
 
 logger = logging.getLogger(__name__)
+
+
+class InputFile(NamedTuple):
+    """Where a container finds its input, and what has to be put there, if anything."""
+
+    path: str
+    """A path, or the URL of a file in a store that is no file system."""
+    data: bytes = b""
+    """The contents, for a swarm config."""
+    source: str = ""
+    """A file on the host of every node, for a bind mount."""
 
 
 def create_or_adopt(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from jaas_submit.bounds import whole
 from jaas_submit.errors import EngineRefused, SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, service_name
@@ -95,7 +96,10 @@ class LeftServices:
                 by_job[job_id].append(service)
         now = self._ledger.now()
         removed: list[str] = []
-        for record in self._ledger.outlines(list(by_job)):
+        outlines = self._ledger.outlines(list(by_job))
+        for job_id in [one for one in by_job if f"job {one}" in self._ledger.unreadable]:
+            del by_job[job_id]  # there is a record, whatever it says
+        for record in outlines:
             # Of a job that goes on, the services of earlier attempts are left behind.
             attempts = {str(number) for number in record.ended}
             left_behind = [
@@ -148,6 +152,8 @@ class LeftServices:
         left = {name: labels for name, labels in found.items() if name not in in_use}
         records = {one.id: one for one in self._ledger.outlines([v.get(LABEL_JOB, "") for v in left.values()])}
         for name, labels in left.items():
+            if f"job {labels.get(LABEL_JOB)}" in self._ledger.unreadable:
+                continue
             record = records.get(labels.get(LABEL_JOB, ""))
             if record is not None:
                 over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
@@ -157,7 +163,7 @@ class LeftServices:
 
     def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
         """Make the record of a job again from its youngest service."""
-        attempts = [(int(s.labels.get(LABEL_ATTEMPT, "0") or 0), s) for s in services]
+        attempts = [(_attempt_of(service), service) for service in services]
         number, service = max(attempts, key=lambda pair: pair[0])
         created = parse_time(service.created_at)
         # A record is always older than its service, so that a moment's grace only is for clocks that differ.
@@ -196,6 +202,14 @@ class LeftServices:
             if self._engine.remove(service.id):
                 removed.append(service.name)
         return False
+
+
+def _attempt_of(service: ServiceView) -> int:
+    """Return which attempt a service is; 0 where its label, which anybody may have set, does not tell."""
+    try:
+        return whole(service.labels.get(LABEL_ATTEMPT, ""))
+    except ValueError:
+        return 0
 
 
 def _unless_refused(job_id: str, service: str, call: Callable[[], bool]) -> bool:

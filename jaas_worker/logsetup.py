@@ -21,10 +21,9 @@ from celery import signals
 from structlog.typing import EventDict
 
 from jaas_submit.names import TASK_RUN, job_id_of
+from jaas_worker.settings import LogFormat
 
-__all__ = ["Action", "LogFormat", "Subject", "about", "action", "formatter", "install", "mask", "set_up"]
-
-LogFormat = Literal["auto", "json", "console"]
+__all__ = ["Action", "Subject", "about", "action", "formatter", "install", "mask", "set_up"]
 
 
 class Subject(Protocol):
@@ -62,6 +61,7 @@ class Action(StrEnum):
     SERVICE_REMOVED = "service.removed"  # the reconciler removed a service that was left behind
     SERVICE_LEFT = "service.left"  # a service could not be removed; the reconciler will
     SERVICE_UNKNOWN = "service.unknown"  # a service of which no record knows
+    RECORD_UNREADABLE = "record.unreadable"  # what Redis holds of a job, batch or worker is not what it should be
     LEASE_LOST = "lease.lost"  # others may have taken this worker's jobs over
     LEASE_NOT_RENEWED = "lease.not_renewed"  # Redis did not answer
     REDIS_AWAY = "redis.away"  # the worker waits for Redis
@@ -90,13 +90,18 @@ def action(what: Action, **fields: object) -> dict[str, object]:
 
 _subject: ContextVar[Subject | None] = ContextVar("jaas_log_subject", default=None)
 
-_PASSWORD: Final = re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@]+(@)|(sentinel_password=)[^\s&]+", re.IGNORECASE)
-"""A URL's passwords; the first goes up to the last @ before a blank, as passwords may hold slashes."""
+_WORD: Final = re.compile(r"\S+")
 
-_CELERY_TASK: Final = re.compile(re.escape(TASK_RUN) + r"\[([^\]\s]+)\]")
+_PASSWORD: Final = re.compile(r"(://[^\s:/@]*+:)[^\s@]++(?=@)")
+"""A URL's password; it goes up to the next @, as passwords may hold slashes. Only texts that end with an @ are
+searched: each place where one may begin then has its end, so that nothing is looked at twice."""
+
+_SENTINEL_PASSWORD: Final = re.compile(r"(sentinel_password=)[^\s&]+", re.IGNORECASE)
+
+_CELERY_TASK: Final = re.compile(re.escape(TASK_RUN) + r"\[([^\]\s]{1,255})\]")
 """How Celery's own lines name a task."""
 
-_SERVICE: Final = re.compile(r"-([0-9]+)\Z")
+_SERVICE: Final = re.compile(r"-([0-9]{1,9})\Z")
 """The end of a service's name: which attempt."""
 
 _INSTALL_UID: Final = "jaas-logs"
@@ -116,7 +121,14 @@ def mask(text: str) -> str:
     """Return a text without the passwords of the URLs in it."""
     if "://" not in text and "=" not in text:  # nearly always, and the pattern looks at each character
         return text
-    return _PASSWORD.sub(lambda found: f"{found[1] or found[3]}***{found[2] or ''}", text)
+    return _WORD.sub(lambda word: _mask_word(word[0]), text)
+
+
+def _mask_word(text: str) -> str:
+    if "://" in text:
+        before, at, after = text.rpartition("@")
+        text = _PASSWORD.sub(r"\1***", before + at) + after
+    return _SENTINEL_PASSWORD.sub(r"\1***", text) if "=" in text else text
 
 
 # -- processors: each takes and returns the fields of a line --------------------------------------------------------

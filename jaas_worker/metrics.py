@@ -11,20 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Final
 
 import prometheus_client as prometheus
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, JaasError, LedgerUnavailable
+from jaas_submit.errors import EngineUnavailable, JaasError, LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.records import Attempt, LogStatus
 from jaas_submit.states import TERMINAL, Cause, JobState
-from jaas_worker.engine import Engine
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Metrics", "Monitor", "measured"]
+__all__ = ["Metrics", "Monitor"]
 
 logger = logging.getLogger(__name__)
 
@@ -159,55 +158,6 @@ class Metrics:
 
 def _since(moment: datetime) -> float:
     return max(time.time() - moment.timestamp(), 0.0)
-
-
-class _Measured:
-    """An engine whose every method is timed."""
-
-    _STREAMS: Final = frozenset({"events"})
-    """They last for as long as the worker."""
-
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
-        self._engine = engine
-        self._metrics = metrics
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._engine, name)
-        if name.startswith("_") or name in self._STREAMS or not callable(method):
-            return method
-        seconds = self._metrics.engine_seconds.labels(name)
-        errors = self._metrics.engine_errors
-        for kind in ("refused", "unavailable"):
-            errors.labels(name, kind)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                answer = method(*args, **kwargs)
-                return self._watched(name, answer) if isinstance(answer, Iterator) else answer
-            except EngineRefused:
-                errors.labels(name, "refused").inc()
-                raise
-            except EngineUnavailable:
-                errors.labels(name, "unavailable").inc()
-                raise
-            finally:
-                seconds.observe(time.perf_counter() - started)
-
-        self.__dict__[name] = call  # looked up once
-        return call
-
-    def _watched(self, name: str, answer: Iterator[Any]) -> Iterator[Any]:
-        try:
-            yield from answer
-        except EngineUnavailable:
-            self._metrics.engine_errors.labels(name, "unavailable").inc()
-            raise
-
-
-def measured(engine: Engine, metrics: Metrics) -> Engine:
-    """Return an engine that does the same and is timed."""
-    return cast("Engine", _Measured(engine, metrics))
 
 
 class Monitor(Collector):

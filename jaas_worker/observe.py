@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from jaas_submit.bounds import bounded
 from jaas_submit.records import Outcome
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
@@ -31,6 +32,9 @@ __all__ = [
 
 _SIGNALLED = 128
 """Exit codes above are those of processes that a signal ended."""
+
+_MOST_OF_A_TIME = 64
+"""Characters; RFC 3339 needs 35."""
 
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
@@ -83,14 +87,18 @@ class StopRequest(NamedTuple):
 
 
 def parse_time(text: str) -> datetime | None:
-    """Return an engine's time; None for an empty one or the engine's "never" (year 1).
+    """Return an engine's time; None for an empty one, for the engine's "never" (year 1), and for what is no time.
 
     Args:
         text: RFC 3339, with up to nine digits of a second.
     """
     if not text or text.startswith("0001-"):
         return None
-    return datetime.fromisoformat(_NANOSECONDS.sub(r"\1", text).replace("Z", "+00:00")).astimezone(UTC)
+    try:
+        plain = _NANOSECONDS.sub(r"\1", bounded(text, _MOST_OF_A_TIME)).replace("Z", "+00:00")
+        return datetime.fromisoformat(plain).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:

@@ -46,7 +46,7 @@ def _json_in(stdout: str, logs: Logs) -> Output:
     lines = [line for line in stdout.split("\n") if line.strip()]
     for text in (lines[-1] if lines else "", stdout):
         try:
-            found = json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False)
+            found = json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False, allow_nan=False)
             found.encode()
         except UnicodeEncodeError:  # JSON may name them, and no text can hold them
             return Output(None, "its output holds half a character, such as \\ud83d without the other half")

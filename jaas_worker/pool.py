@@ -26,15 +26,14 @@ from typing import Any
 from celery.concurrency.base import BasePool, apply_target
 from celery.worker import state as worker_state
 
-from jaas_submit import broker
-from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob
+from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.states import JobState
+from jaas_worker import kept_messages
 from jaas_worker.delivery import CeleryDelivery
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.logsetup import Action, action
-from jaas_worker.memory import keep_little
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.results import FOR_NOW
 from jaas_worker.settings import Settings
@@ -83,7 +82,7 @@ class TaskPool(BasePool):
             follows=self.runner.follows,
             have_ended=self.runner.have_ended,
             let_go=self.runner.let_go_of_unknown,
-            room=self._room,
+            room=self.room,
             away=lambda: bool(self.watch.away),
             queue_length=self._queue_length,
             metrics=parts.metrics,
@@ -108,7 +107,6 @@ class TaskPool(BasePool):
     # -- Celery's side ----------------------------------------------------------------------------------------------
 
     def on_start(self) -> None:
-        keep_little()
         self.runner.start()
         self._lease.start()
         self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))
@@ -149,7 +147,7 @@ class TaskPool(BasePool):
         """Cancel a job durably; the ledger's notice makes its holder stop the container."""
 
         def write() -> None:
-            with contextlib.suppress(UnknownJob):
+            with contextlib.suppress(UnknownJob, UnreadableRecord):
                 self.runner.ledger.cancel(job_id, why)
             self.runner.cancel(job_id, why)
 
@@ -166,7 +164,9 @@ class TaskPool(BasePool):
 
         def write() -> None:
             ledger = self.runner.ledger
-            with contextlib.suppress(UnknownJob):  # its message has not arrived: Celery remembers the id for that
+            with contextlib.suppress(
+                UnknownJob, UnreadableRecord
+            ):  # its message has not arrived: Celery remembers the id for that
                 if ledger.get(job_id).state in _WAITS:
                     ledger.cancel(job_id, "revoked through Celery")
                 elif terminate:
@@ -179,7 +179,7 @@ class TaskPool(BasePool):
 
         def write() -> None:
             ledger = self.runner.ledger
-            with contextlib.suppress(UnknownJob):
+            with contextlib.suppress(UnknownJob, UnreadableRecord):
                 if ledger.get(job_id).state not in _WAITS:
                     return  # it was a copy; the job has long been launched, and terminate is another word
                 state, done = ledger.cancel(job_id, why)
@@ -260,11 +260,14 @@ class TaskPool(BasePool):
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without the way through the queue."""
         record = self.runner.ledger.get(job_id)
-        text = self.runner.ledger.message(job_id) or broker.message_of(record)
-        self.on_loop(partial(self._inject_now, text))
+        text = self.runner.ledger.message(job_id)
+        try:
+            message = kept_messages.message_from_json(text or kept_messages.message_of(record))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UnreadableRecord(f"job {job_id}: the message in its record cannot be read: {error}") from error
+        self.on_loop(partial(self._inject_now, message))
 
-    def _inject_now(self, text: str) -> None:
-        message = broker.message_from_json(text)
+    def _inject_now(self, message: Any) -> None:
         strategy = self.consumer.strategies[TASK_RUN]
         strategy(message, None, _nothing, _nothing, ())
 
@@ -275,7 +278,7 @@ class TaskPool(BasePool):
         self.runner.hold(away)
         self._wake()
 
-    def _room(self) -> int:
+    def room(self) -> int:
         """Return how many further messages this worker would like to have."""
         if self.watch.away:
             return 0

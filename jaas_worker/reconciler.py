@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from jaas_submit.batch import cancel_jobs
-from jaas_submit.errors import EngineRefused, TemporaryError, UnknownJob
+from jaas_submit.errors import EngineRefused, TemporaryError, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import Due, Ledger
 from jaas_submit.store import Store
 from jaas_worker.engine import Engine
@@ -21,6 +22,8 @@ from jaas_worker.settings import Settings
 from jaas_worker.speculator import Speculator
 
 __all__ = ["Reconciler", "Repairs"]
+
+S = TypeVar("S")
 
 logger = logging.getLogger(__name__)
 
@@ -172,11 +175,11 @@ class Reconciler:
         if due.settle_rest:
             self._settle_rest()
             due = due._replace(orphans=True, released=True)  # by this
-        taken_over = self._take_over(due)
+        taken_over: list[str] = self._step(partial(self._take_over, due), [])
         rung_again: list[str] = []
         if time.monotonic() >= self._next_ring:
             self._next_ring = time.monotonic() + self._settings.republish_after / 4
-            rung_again = self._ring_again()
+            rung_again = self._step(self._ring_again, [])
         removed: list[str] = []
         restored: list[str] = []
         forgotten = 0
@@ -184,16 +187,26 @@ class Reconciler:
             self._next_sweep = time.monotonic() + _SWEEP_INTERVAL
             if self._has_duty("sweep", 2 * _SWEEP_INTERVAL):
                 # What needs no engine comes first: nothing that the engine does may keep it from being done.
-                self._cancel_batches()
-                forgotten = self._forget_expired()
-                removed, restored = self._left_services.settle()
-                self._tell_cluster()
+                self._step(self._cancel_batches, None)
+                forgotten = self._step(self._forget_expired, 0)
+                removed, restored = self._step(self._left_services.settle, (removed, restored))
+                self._step(self._tell_cluster, None)
         doubled: list[str] = []
         if time.monotonic() >= self._next_slow:
             self._next_slow = time.monotonic() + _LOOK_FOR_SLOW
             if self._has_duty("speculate", 2 * _LOOK_FOR_SLOW):
-                doubled = self._speculator.run_once()
+                doubled = self._step(self._speculator.run_once, [])
         return Repairs(taken_over, rung_again, removed, restored, forgotten, doubled)
+
+    def _step(self, call: Callable[[], S], nothing: S) -> S:
+        """Do a part of a round; an error that nobody expected does not keep the other parts from their turn."""
+        try:
+            return call()
+        except (TemporaryError, EngineRefused):
+            raise
+        except Exception:
+            logger.exception("a part of reconciling failed", extra=action(Action.RECONCILE_FAILED))
+            return nothing
 
     def _has_duty(self, name: str, ttl: float) -> bool:
         """Take or keep a cluster-wide duty that needs the engine; False when another worker has it.
@@ -248,9 +261,12 @@ class Reconciler:
         if due.orphans or due.reap or due.end_overdue:
             found = self._ledger.orphans(pause=0.0 if away else self._settings.lease)
         if found:
-            ended = [record.id for record in self._ledger.find(found) if record.terminal]
+            records = self._ledger.find(found)
+            for job_id in set(found) - {record.id for record in records}:
+                self._ledger.set_aside(job_id)
+            ended = [record.id for record in records if record.terminal]
             self._have_ended(ended)
-            found = ended if away else found
+            found = ended if away else [record.id for record in records]
         # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
         most = min(self._room(), _RELEASED_AT_ONCE)
         if (due.released or due.end_overdue or found) and most > 0 and not away:
@@ -262,7 +278,7 @@ class Reconciler:
         for batch_id in self._ledger.batches_to_cancel():
             try:
                 cancel_jobs(self._ledger, batch_id)
-            except UnknownJob:  # expired
+            except (UnknownJob, UnreadableRecord):  # expired, or named in the log: there is nothing to go by
                 self._ledger.batch_cancelled(batch_id)
 
     def _ring_again(self) -> list[str]:
@@ -274,10 +290,23 @@ class Reconciler:
         after = self._settings.republish_after
         return self._take(self._ledger.unheard(queue, after, 3 * after, most, empty=not self._queue_length(queue)))
 
-    def _take(self, job_ids: Iterable[str]) -> list[str]:
-        taken = [job_id for job_id in job_ids if not self._knows(job_id)]
-        for job_id in taken:
+    def _injected(self, job_id: str) -> bool:
+        """Take one job; False where that does not work: the others shall have their turn."""
+        try:
             self._inject(job_id)
+        except TemporaryError:
+            raise
+        except UnknownJob:  # expired just now
+            return False
+        except Exception as error:
+            if not isinstance(error, UnreadableRecord):  # which the ledger has named
+                logger.exception("job %s cannot be taken", job_id, extra=action(Action.STEP_FAILED, job_id=job_id))
+            self._ledger.set_aside(job_id)
+            return False
+        return True
+
+    def _take(self, job_ids: Iterable[str]) -> list[str]:
+        taken = [job_id for job_id in job_ids if not self._knows(job_id) and self._injected(job_id)]
         if taken:
             logger.info(
                 "took %d jobs that nobody held: %s",

@@ -1,20 +1,24 @@
 """Celery's Redis result backend, with a chord that loses its body to nothing, and outcomes that are the job's own.
 
-Where the last part of a chord returns, Celery 5.7 takes a claim, collects the parts, publishes the body and cleans up.
-Three things lose the body there for good: the reply to the claim is lost (what is repeated finds the claim taken, by
-itself); the worker dies with the claim in its hands (it is valid for minutes, and who reports the part again meanwhile
-is told that all is well); Redis does not answer, or is full, before the body is published (the chord is given up).
+Celery 5.7.0 counts each part of a chord once, in one step, and gives the claim to settle the chord to one worker, which
+extends it, and whose clean-up ends it (its scripts are used here). These of its habits remain wrong for a job that is
+reported again until that has worked:
 
-Here the claim bears the part's task id, so that whoever reports the part again goes on with it, and an error that
-passes leaves the part unreported: the ledger has it reported again. The body may be published twice, as with Celery
-when a claim runs out; a body that is a job has its id, and runs once.
+* A claim bears a token of the call. If the reply to it is lost, or the worker dies, whoever reports the part again is
+  told that all is well, and nobody publishes the body. Here the token is the part's task id, so that who reports it
+  again goes on with the claim.
+* If Redis does not answer between claim and publication, or is full, Celery fails the chord. Here such an error leaves
+  the part unreported: the ledger has it reported again. The body may be published twice, as with Celery when a claim
+  runs out; a body that is a job has its id, and runs once.
+* If the next task of a chain cannot be published, Celery stores that as the task's failure.
+* A part of a chord among what is left of a failed chain is counted only the first time, which may be the time that
+  failed: Celery passes over it once its state is stored.
+* A result is read, compared and stored in several steps, each repeated for 20 seconds, maybe on the event loop; and
+  STARTED replaces a failure. Since 5.7.0 a worker does not mark a task REVOKED that another one runs; a worker that was
+  suspended may still write too late.
 
-Two more habits of Celery are wrong for a job that is reported again until that has worked. An error of storing an
-outcome is traced as the task's failure, and that may be stored where the outcome was not. And of a chain that fails,
-the last element, a part of a chord, is counted only the first time, which may be the time that failed.
-
-Keys and their meaning are Celery's (celery/backends/redis.py, 5.7: ``.j`` parts by index, ``.d`` those counted, ``.s``
-size, ``.t`` what came on top, ``.c`` the claim), so that parts of one chord may run on Celery workers of others.
+Keys and their meaning are Celery's (``.j`` parts by index, ``.d`` those counted, ``.s`` size, ``.t`` what came on top,
+``.c`` the claim), so that parts of one chord may run on Celery workers of others.
 """
 
 from __future__ import annotations
@@ -41,28 +45,14 @@ __all__ = ["FOR_NOW", "Results", "SentinelResults"]
 FOR_NOW: Final = (redis.RedisError, OperationalError, BackendError, OSError)
 """Errors of storing a result or publishing what follows it that are worth another try: Redis is away, or refuses."""
 
-_CLAIM: Final = 60
-"""Seconds for which nobody else publishes the body."""
+_CLAIM: Final = 300
+"""Seconds for which nobody else settles the chord: more than publishing the body may take (``create_app``)."""
+
+_ORDERED: Final = 1
+"""Parts are kept by their index, which is Celery's default (``result_chord_ordered``)."""
 
 _DONE: Final = 600
 """Seconds for which a chord is remembered as settled, for parts that are reported again."""
-
-_PART: Final = """
-local parts, counted, size, more, claim, nested = unpack(KEYS)
-local member, part, index, who, seconds, life, nested_life = unpack(ARGV)
-if redis.call('GET', claim) == 'done' then return 0 end
-if redis.call('SADD', counted, member) == 1 then redis.call('ZADD', parts, index, part) end
-if tonumber(life) > 0 then
-  for _, key in ipairs({parts, counted, size, more}) do redis.call('EXPIRE', key, life) end
-end
-if tonumber(nested_life) > 0 then redis.call('EXPIRE', nested, nested_life) end
-local due = redis.call('GET', size)
-if not due or redis.call('ZCARD', parts) ~= tonumber(due) + tonumber(redis.call('GET', more) or 0) then return 0 end
-if redis.call('SET', claim, who, 'NX', 'EX', seconds) then return 1 end
-return redis.call('GET', claim) == who and 1 or 0
-"""
-"""Count a part; 1 when it is the one that has to settle the chord."""
-
 
 _STORE: Final = """
 local key, value, seconds, loud = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -85,6 +75,11 @@ class _Chords(stock.RedisBackend):
     chord_expires: int | None
     failure_expires: int | None
     _get_result_meta: Any
+    _chord_part_return_script: Any
+    _chord_claim_extend_script: Any
+    _chord_cleanup_script: Any
+    _chord_result_expires: int
+    _unpack_chord_result: Any
     _MAX_STR_VALUE_SIZE: int
 
     def store_started(self, task_id: str, meta: dict[str, Any], request: Any) -> None:
@@ -146,19 +141,19 @@ class _Chords(stock.RedisBackend):
         index = "+inf" if request.group_index is None else request.group_index
         parts, counted, size, more, claim = (self.get_key_for_group(group, f".{name}") for name in "jdstc")
         part = self.encode([1, task_id, state, self.encode_result(result, state)])
-        life = int(self.chord_expires or 0)
-        nested_life = max(life, int(self.expires)) if life and self.expires else 0
-        keys = [parts, counted, size, more, claim, self.get_key_for_group(group)]
-        arguments = [f"{task_id}:{index}", part, index, task_id, _CLAIM, life, nested_life]
-        if not self.client.eval(_PART, len(keys), *keys, *arguments):
+        known, on_top, due, claimed = self._chord_part_return_script(
+            keys=[parts, more, size, counted, self.get_key_for_group(group), claim],
+            args=[task_id, part, _ORDERED, index, self.chord_expires or 0, self._chord_result_expires, _CLAIM, task_id],
+        )
+        if not due or known != int(due) + int(on_top or 0):  # no chord, a settled one, or others are still to come
+            return
+        # Claimed by this part already, if it is reported again.
+        if not claimed and not self._chord_claim_extend_script(keys=[claim, size], args=[task_id, _CLAIM]):
             return
         failpoint("chord.before")
         self._settle(maybe_signature(request.chord, app=self.app), group, parts)
         failpoint("chord.after")
-        with self.client.pipeline() as pipe:
-            pipe.delete(parts, counted, size, more)
-            pipe.set(claim, "done", ex=_DONE)
-            pipe.execute()
+        self._chord_cleanup_script(keys=[claim, parts, more, size, counted], args=[task_id, _DONE])
 
     def mark_as_failure(
         self,
@@ -209,7 +204,7 @@ class _Chords(stock.RedisBackend):
         """
         nested: Any = GroupResult.restore(group, backend=self, app=self.app)
         if nested is None:
-            return [self._value(*self.decode(part)[1:]) for part in self.client.zrange(parts, 0, -1)]
+            return [self._unpack_chord_result(part, self.decode) for part in self.client.zrange(parts, 0, -1)]
         # Celery keeps it where groups are among the parts, whose values are lists.
         for part in nested.results:
             if part.failed():
@@ -218,12 +213,6 @@ class _Chords(stock.RedisBackend):
         with allow_join_result():
             values: list[Any] = nested.join_native(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
         return values
-
-    def _value(self, task_id: str, state: str, value: Any) -> Any:
-        if state not in states.PROPAGATE_STATES:
-            return value
-        error: Any = self.exception_to_python(value)
-        raise ChordError(f"Dependency {task_id} raised {error!r}") from error
 
 
 def _parts_among(chain: Any) -> Iterator[Context]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,10 +12,10 @@ from jaas_submit.broker import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.spec import parse_duration, parse_size
-from jaas_worker.logsetup import LogFormat
 
-__all__ = ["Settings"]
+__all__ = ["LogFormat", "Settings"]
 
+LogFormat = Literal["auto", "json", "console"]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 

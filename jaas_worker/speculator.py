@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from jaas_submit.errors import UnknownJob
+from jaas_submit.errors import UnknownJob, UnreadableRecord
+from jaas_submit.ids import copy_id_of
 from jaas_submit.ledger import Ledger
 from jaas_submit.placement import Cluster
 from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.speculation import copy_id_of
 from jaas_submit.states import JobState
 from jaas_worker.logsetup import Action, action
 from jaas_worker.speculate import copy_spec, slow_jobs
@@ -50,7 +50,7 @@ class Speculator:
         for batch_id in ids:
             try:
                 batch = self._ledger.batch(batch_id)
-            except UnknownJob:  # expired
+            except (UnknownJob, UnreadableRecord):  # expired, or named in the log
                 self._ledger.speculating_no_more(batch_id)
                 continue
             # Most rounds come to nothing: they shall not read what the jobs that ended have printed.

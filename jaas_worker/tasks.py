@@ -16,6 +16,7 @@ from jaas_submit.names import TASK_RUN
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState
 from jaas_worker.delivery import RetryNotice, current_result
+from jaas_worker.kept_messages import TAKEN_OVER
 
 __all__ = ["JobRequest", "register"]
 
@@ -60,7 +61,7 @@ class JobRequest(Request):
         super().send_event(type, **fields)
 
     def revoked(self) -> bool:
-        return not self._request_dict.get(broker.TAKEN_OVER) and bool(super().revoked())
+        return not self._request_dict.get(TAKEN_OVER) and bool(super().revoked())
 
     def info(self, safe: bool = False) -> Any:  # noqa: ARG002 (Celery's signature)
         return super().info(safe=True)

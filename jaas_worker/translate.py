@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaas_submit.batch import batch_job_id
+from jaas_submit.bounds import whole
+from jaas_submit.ids import batch_job_id, copy_id_of
 from jaas_submit.names import (
     ENV_ATTEMPT,
     ENV_INPUT,
@@ -21,7 +22,6 @@ from jaas_submit.names import (
 )
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
-from jaas_submit.speculation import copy_id_of
 
 __all__ = ["InputPlace", "membership_labels", "membership_of", "service_request", "spec_of_service"]
 
@@ -130,10 +130,10 @@ def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
     """
     batch, index, copy_of = labels.get(LABEL_BATCH, ""), labels.get(LABEL_INDEX, ""), labels.get(LABEL_COPY_OF, "")
     try:
-        fits = job_id == (copy_id_of(copy_of) if copy_of else batch_job_id(batch, int(index)))
+        fits = job_id == (copy_id_of(copy_of) if copy_of else batch_job_id(batch, whole(index)))
     except ValueError:
         return {}
-    return {"batch": batch, "index": int(index), "copy_of": copy_of} if fits else {}
+    return {"batch": batch, "index": whole(index), "copy_of": copy_of} if fits else {}
 
 
 def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | None:

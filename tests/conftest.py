@@ -77,7 +77,7 @@ def redis_url(_redis_server: str, prefix: str) -> Iterator[str]:
     """URL of the real Redis. It may be shared: afterwards the keys with this test's prefix are deleted, no others."""
     yield _redis_server
     with connect(_redis_server) as client:
-        jobs = [job.decode() for job in client.zrange(f"{prefix}:jobs", 0, -1)]
+        jobs = [job.decode(errors="replace") for job in client.zrange(f"{prefix}:jobs", 0, -1)]
         # Queues named after the prefix and kombu's bindings of them have it in the middle of their key.
         keys = [*client.scan_iter(f"*{prefix}*", count=1000), *(f"celery-task-meta-{job}" for job in jobs)]
         for start in range(0, len(keys), 500):

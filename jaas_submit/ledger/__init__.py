@@ -32,6 +32,7 @@ Keys (P is the prefix, "jaas" by default)::
     P:orphans           zset    ids whose holder is gone -> time from which somebody has to take them over
     P:released          zset    QUEUED ids of which no message tells -> time from which somebody with room takes them
     P:heard             hash    queue -> created_at of the youngest record whose message arrived
+    P:claimed           hash    queue -> time of the newest claim of one of its jobs
     P:info:HOLDER       string  what a worker says about itself (JSON), with the lease's time to live
     P:seen:HOLDER       string  that this worker process had a lease before, for a day
     P:cluster           string  the swarm's nodes as a worker saw them last (JSON), for an hour
@@ -59,6 +60,7 @@ from __future__ import annotations
 
 from jaas_submit.ledger.around import AroundPart
 from jaas_submit.ledger.connection import AsyncSubscription, Subscription, connect, connect_async
+from jaas_submit.ledger.health import HealthPart
 from jaas_submit.ledger.producers import KEY_TTL, Created, NewJob, ProducerPart
 from jaas_submit.ledger.readers import Change, Outline
 from jaas_submit.ledger.rows import parse_record
@@ -83,7 +85,7 @@ __all__ = [
 ]
 
 
-class Ledger(ProducerPart, WorkerPart, UpkeepPart, AroundPart):
+class Ledger(ProducerPart, WorkerPart, UpkeepPart, AroundPart, HealthPart):
     """All that is done with records.
 
     Args:

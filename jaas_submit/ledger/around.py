@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaas_submit.explain import Awaited, Surroundings, WorkerLoad
 from jaas_submit.ledger.batches import BatchPart
-from jaas_submit.ledger.connection import as_text, reach
+from jaas_submit.ledger.connection import answers, as_text, reach
 from jaas_submit.ledger.readers import ReaderPart
 from jaas_submit.records import BatchRecord, JobRecord
 from jaas_submit.states import JobState
@@ -41,7 +41,7 @@ class AroundPart(BatchPart, ReaderPart):
             pipe = self.client.pipeline(transaction=False)
             for other in self.client.zrange(key, 0, rank - 1) if rank else ():
                 pipe.hget(self._key("job", as_text(other)), "queue")
-            return sum(found is not None and as_text(found) == queue for found in pipe.execute())
+            return sum(isinstance(found, bytes) and as_text(found) == queue for found in answers(pipe))
 
     def _line(self, record: JobRecord) -> int | None:
         """Return how many jobs stand in line before this one; None where it is in no line."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from math import isfinite
 from typing import Any
 
 from jaas_submit.errors import UnknownJob
+from jaas_submit.ids import copy_id_of
 from jaas_submit.ledger.base import Base
-from jaas_submit.ledger.connection import Subscription, as_text, reach
+from jaas_submit.ledger.connection import Subscription, answers, as_text, reach
 from jaas_submit.ledger.lua_batches import CANCEL_BATCH, CLOSE, SETTLE, SPECULATE
 from jaas_submit.ledger.rows import parse_batch
 from jaas_submit.records import BatchRecord
 from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation, copy_id_of
+from jaas_submit.speculation import Speculation
 from jaas_submit.states import JobState
 
 __all__ = ["BatchPart"]
@@ -74,10 +76,13 @@ class BatchPart(Base):
             pipe = self.client.pipeline(transaction=False)
             for job_id, _ in rows:
                 pipe.hmget(self._key("job", as_text(job_id)), "batch", "copied_by", "copy_of")
-            answers = pipe.execute()
+            read = answers(pipe)
         now = self.now()
         found: dict[str, dict[str, float]] = {batch_id: {} for batch_id in batch_ids}
-        for (job_id, since), (batch, copied_by, copy_of) in zip(rows, answers, strict=True):
+        for (job_id, since), row in zip(rows, read, strict=True):
+            if isinstance(row, Exception) or not isfinite(since):
+                continue  # who reads the whole record names it
+            batch, copied_by, copy_of = row
             if batch and as_text(batch) in found and not copied_by and not copy_of:
                 found[as_text(batch)][as_text(job_id)] = now - since
         return found
@@ -136,12 +141,15 @@ class BatchPart(Base):
 
         Raises:
             UnknownJob: there is none.
+            UnreadableRecord: there is something, which cannot be read.
         """
         with reach(f"batch {batch_id}"):
-            row = self.client.hgetall(self._key("batch", batch_id))
-        if not row:
-            raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
-        return parse_batch(batch_id, row)
+            found = self.find_batches([batch_id])
+        if found:
+            return found[0]
+        if why := self.unreadable.get(f"batch {batch_id}"):
+            raise self._cannot_read(f"batch {batch_id}", why)
+        raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
 
     def batches(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first."""
@@ -150,12 +158,12 @@ class BatchPart(Base):
         return self.find_batches(ids)
 
     def find_batches(self, batch_ids: Sequence[str]) -> list[BatchRecord]:
-        """Return the records of those of the batches that have one, in the order given."""
+        """Return the records of those of the batches that have one, in the order given; see ``find``."""
         with reach("batches"):
             pipe = self.client.pipeline(transaction=False)
             for batch_id in batch_ids:
                 pipe.hgetall(self._key("batch", batch_id))
-            return [parse_batch(i, row) for i, row in zip(batch_ids, pipe.execute(), strict=True) if row]
+            return list(self._readable(batch_ids, answers(pipe), parse_batch, "batch"))
 
     def ended_of(self, batch_id: str, offset: int = 0, limit: int = 500) -> list[str]:
         """Return ids of a batch's jobs that have ended, in the order in which they did.

@@ -14,7 +14,16 @@ from redis.retry import Retry
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger.sentinel import async_client, client
 
-__all__ = ["AsyncSubscription", "Subscription", "as_text", "connect", "connect_async", "reach"]
+__all__ = [
+    "AsyncSubscription",
+    "Subscription",
+    "answers",
+    "as_text",
+    "connect",
+    "connect_async",
+    "reach",
+    "wrong_type",
+]
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
@@ -34,6 +43,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
         "health_check_interval": 30,
         # Scripts are idempotent (compare-and-set), so that repeating one after a lost reply is safe.
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+        "retry_on_error": [redis.ConnectionError, redis.TimeoutError],  # which redis-py 5 wants to be told
     }
     return client(url, **{**settings, **options})
 
@@ -122,6 +132,29 @@ class AsyncSubscription:
         return as_text(message["data"]) if message else None
 
 
+def answers(pipe: Any) -> list[Any]:
+    """Return the answers to a pipeline's commands; to one about a key of a wrong type the answer is the error.
+
+    Args:
+        pipe: with commands about several keys: one bad key must not keep the others from being read.
+
+    Raises:
+        redis.RedisError: Redis does not answer, or refuses for another reason.
+    """
+    return [wrong_type(one) if isinstance(one, redis.ResponseError) else one for one in pipe.execute(False)]
+
+
+def wrong_type(error: redis.ResponseError) -> redis.ResponseError:
+    """Return an error that says that a key holds another kind of value than was expected.
+
+    Raises:
+        redis.ResponseError: it says something else.
+    """
+    if "WRONGTYPE" not in str(error):
+        raise error
+    return error
+
+
 def as_text(value: object) -> str:
-    """Return what Redis holds as text."""
-    return value.decode() if isinstance(value, bytes) else str(value)
+    """Return what Redis holds as text; bytes that are none are shown as escapes."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

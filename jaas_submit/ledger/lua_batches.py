@@ -36,9 +36,9 @@ return 1
 # Goes on with what comes after jobs and batches that have ended, where one script would have taken too long. Returns
 # whether there is still more of it.
 SETTLE: Final = """
-if redis.call('EXISTS', P .. ':settling') == 0 then return 0 end
 spread({})
-return redis.call('EXISTS', P .. ':settling')
+local left = redis.pcall('LLEN', P .. ':settling')
+return type(left) == 'number' and left > 0 and 1 or 0
 """
 
 # ARGV: 3 the job that runs for too long, 4 spec of its copy, 5 seconds until it has to be looked at if nobody has
@@ -47,7 +47,7 @@ return redis.call('EXISTS', P .. ':settling')
 SPECULATE: Final = """
 local one = ARGV[3]
 if redis.call('EXISTS', job) == 1 then return 0 end
-local r = redis.call('HMGET', key(one), 'state', 'batch', 'index', 'queue', 'copied_by', 'copy_of', 'cancel', 'image',
+local r = hash(key(one), 'state', 'batch', 'index', 'queue', 'copied_by', 'copy_of', 'cancel', 'image',
   'traceparent')
 local batch = r[2]
 if r[1] ~= 'RUNNING' or not batch or r[5] or r[6] or (r[7] and r[7] ~= '') then return 0 end

@@ -15,17 +15,18 @@ __all__ = ["BACK_OFF", "CANCEL", "CLAIM", "CREATE", "MOVE", "OVERDUE", "RELEASE"
 # One run for all of them: a script for each made submission in bulk 2.5 times as slow.
 CREATE: Final = """
 local function create(spec, queue, task, message, named, held, look, rare, doorbell)
-  if redis.call('EXISTS', job) == 1 then return {0, id, redis.call('HGET', job, 'state')} end
+  if redis.call('EXISTS', job) == 1 then return {0, id, hash(job, 'state')[1] or ''} end
   if named ~= '' then
-    local known = redis.call('GET', P .. ':key:' .. named)
+    local known = redis.pcall('GET', P .. ':key:' .. named)
+    if type(known) == 'table' then known = nil end
     -- A key holds for as long as was said, also when its job's record has expired.
-    if known then return {0, known, redis.call('HGET', key(known), 'state') or ''} end
+    if known then return {0, known, hash(key(known), 'state')[1] or ''} end
   end
   local o = rare ~= '' and cjson.decode(rare) or {}
   -- Since Redis 7.2 the clock stands still within a transaction: a microsecond apart, its jobs keep their order.
   stamp = string.format('%.6f', now + (o.nth or 0) / 1000000)
   if o.batch then
-    local b = redis.call('HMGET', P .. ':batch:' .. o.batch, 'created_at', 'cancelled', 'total')
+    local b = hash(P .. ':batch:' .. o.batch, 'created_at', 'cancelled', 'total')
     if not b[1] then return {2, 'batch:' .. o.batch} end
     if b[2] or b[3] then return {3} end
   end
@@ -34,11 +35,11 @@ local function create(spec, queue, task, message, named, held, look, rare, doorb
     local on = dependency[1]
     local state
     if string.sub(on, 1, 6) == 'batch:' then
-      local b = redis.call('HMGET', P .. ':' .. on, 'created_at', 'state')
+      local b = hash(P .. ':' .. on, 'created_at', 'state')
       if not b[1] then return {2, on} end
       state = b[2]
     else
-      local r = redis.call('HMGET', key(on), 'state', 'reported')
+      local r = hash(key(on), 'state', 'reported')
       state = r[1]
       if not state then return {2, on} end
       if not ENDED[state] and r[2] ~= '1' then state = nil end
@@ -49,7 +50,7 @@ local function create(spec, queue, task, message, named, held, look, rare, doorb
   for field, value in pairs(o.fields or {}) do
     redis.call('HSET', job, field, value)
     if field == 'replay_of' and redis.call('EXISTS', key(value)) == 1 then
-      redis.call('HSET', key(value), 'replayed_by', id)
+      redis.pcall('HSET', key(value), 'replayed_by', id)
     end
   end
   -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
@@ -59,7 +60,7 @@ local function create(spec, queue, task, message, named, held, look, rare, doorb
   redis.call('ZADD', P .. ':jobs', stamp, id)
   if o.batch then
     redis.call('HSET', job, 'batch', o.batch, 'index', o.index)
-    redis.call('HINCRBY', P .. ':batch:' .. o.batch, 'size', 1)
+    count(o.batch, 'size', 1)
   end
   local needs, skip = 0, nil
   for _, dependency in ipairs(found) do
@@ -103,8 +104,9 @@ CLAIM: Final = """
 local r = redis.call('HMGET', job, 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
 local state, owner = r[1], r[2]
 if not state then return {'unknown', ''} end
-local heard = tonumber(redis.call('HGET', P .. ':heard', r[3]) or '0')
-if tonumber(r[4]) > heard then redis.call('HSET', P .. ':heard', r[3], r[4]) end
+local heard, made = num(hash(P .. ':heard', r[3] or '')[1]), num(r[4])
+if made > heard and made <= now + 60 then redis.pcall('HSET', P .. ':heard', r[3], r[4]) end
+if r[3] then redis.pcall('HSET', P .. ':claimed', r[3], stamp) end
 local terminal = ENDED[state]
 if r[5] == '1' then return {'done', state} end
 if not terminal and not OPEN[state] then return {'newer', state} end
@@ -246,7 +248,10 @@ return 1
 
 # ARGV: 3 holder, 4 seconds for which nobody looks for it. The holder gives the job up, for another to go on with it.
 RELEASE: Final = """
-if redis.call('HGET', job, 'holder') ~= ARGV[3] then return 0 end
+if hash(job, 'holder')[1] ~= ARGV[3] then
+  redis.call('SREM', P .. ':held:' .. ARGV[3], id)
+  return 0
+end
 unhold(ARGV[3])
 redis.call('ZADD', P .. ':orphans', now + tonumber(ARGV[4]), id)
 if tonumber(ARGV[4]) == 0 then redis.call('PUBLISH', P .. ':orphaned', id) end
@@ -255,7 +260,7 @@ return 1
 
 # ARGV: 3 a message for the holder, if there is one. Returns how many heard it.
 TELL_END: Final = """
-local holder = redis.call('HGET', job, 'holder')
+local holder = hash(job, 'holder')[1]
 if not holder or holder == '' then return 0 end
 return redis.call('PUBLISH', P .. ':ends:' .. holder, ARGV[3])
 """
@@ -276,25 +281,25 @@ redis.call('HSET', job, 'spec', ARGV[3], 'queue', ARGV[4], 'task_id', id, 'messa
   'attempt', ARGV[5], 'attempts', '[]', 'created_at', stamp, 'restored', 1)
 local name = P .. ':batch:' .. (o.batch or '')
 -- One whose end its batch knows is not counted twice.
-if o.batch and not (was and ENDED[was]) and redis.call('HEXISTS', name, 'done') == 0 then
+if o.batch and not (was and ENDED[was]) and redis.pcall('HEXISTS', name, 'done') == 0 then
   redis.call('HSETNX', name, 'created_at', stamp)
   redis.call('ZADD', P .. ':batches', 'NX', stamp, o.batch)
   redis.call('HSET', job, 'batch', o.batch, 'index', o.index, 'active', 1)
-  if not was or was == 'WAITING' then redis.call('HINCRBY', name, 'active', 1) end
+  if not was or was == 'WAITING' then count(o.batch, 'active', 1) end
   if o.copy_of then
     redis.call('HSET', job, 'copy_of', o.copy_of)
-    if not was then redis.call('HINCRBY', name, 'copies', 1) end
-    local state = redis.call('HGET', key(o.copy_of), 'state')
+    if not was then count(o.batch, 'copies', 1) end
+    local state = hash(key(o.copy_of), 'state')[1]
     if state and ENDED[state] then
       redis.call('HSET', job, 'cancel', 'job ' .. o.copy_of .. ', which it is a copy of, is ' .. state)
     elseif state then
       redis.call('HSET', key(o.copy_of), 'copied_by', id)
     end
   else
-    if not was then redis.call('HINCRBY', name, 'size', 1) end
-    local span = tonumber(redis.call('HGET', name, 'span') or '0')
+    if not was then count(o.batch, 'size', 1) end
+    local span = num(redis.call('HGET', name, 'span'))
     if o.index + 1 > span then redis.call('HSET', name, 'span', o.index + 1) end
-    if redis.call('HGET', key(o.copy), 'copy_of') == id then redis.call('HSET', job, 'copied_by', o.copy) end
+    if hash(key(o.copy), 'copy_of')[1] == id then redis.call('HSET', job, 'copied_by', o.copy) end
     local cancelled = redis.call('HGET', name, 'cancelled')
     if cancelled then redis.call('HSET', job, 'cancel', cancelled) end
   end

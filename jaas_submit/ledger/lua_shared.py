@@ -20,6 +20,29 @@ local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1, SKIPPED = 1}
 local OPEN = {WAITING = 1, QUEUED = 1, LAUNCHING = 1, PENDING = 1, RUNNING = 1, BACKOFF = 1}
 local settle
 local function key(one) return P .. ':job:' .. one end
+-- What looks at many must come to its end whatever it meets: a key that holds another kind of value, or a field that is
+-- no number, is as good as missing.
+local function num(text) return tonumber(text or '0') or 0 end
+local function hash(name, ...)
+  local r = redis.pcall('HMGET', name, ...)
+  return r.err and {} or r
+end
+local function range(name, ...)
+  local r = redis.pcall('ZRANGEBYSCORE', name, '-inf', ...)
+  return r.err and {} or r
+end
+-- Returns whether something stands there that is no record. It is then among the orphans, where it is named.
+local function strange(one)
+  local kind = redis.call('TYPE', key(one)).ok
+  if kind == 'hash' or kind == 'none' then return false end
+  redis.call('ZADD', P .. ':orphans', 'NX', stamp, one)
+  return true
+end
+local function list(text)
+  local ok, found = pcall(cjson.decode, text or '')
+  return ok and type(found) == 'table' and found or {}
+end
+local function count(batch, field, by) redis.pcall('HINCRBY', P .. ':batch:' .. batch, field, by) end
 -- Moves any job; one that ends settles its batch and those that depend on it.
 local function shift(one, from, to, detail)
   if from then redis.call('ZREM', P .. ':state:' .. from, one) end
@@ -29,8 +52,8 @@ local function shift(one, from, to, detail)
   redis.call('PUBLISH', P .. ':changes:' .. one, cjson.encode({id = one, state = to, detail = detail or ''}))
   local r = redis.call('HMGET', key(one), 'batch', 'copy_of')
   if r[1] and not r[2] then  -- a copy is none of the batch's own jobs
-    if from then redis.call('HINCRBY', P .. ':batch:' .. r[1], 'n:' .. from, -1) end
-    redis.call('HINCRBY', P .. ':batch:' .. r[1], 'n:' .. to, 1)
+    if from then count(r[1], 'n:' .. from, -1) end
+    count(r[1], 'n:' .. to, 1)
   end
 end
 -- Tells a job's holder that it is to be cancelled: at once, and for good in a set that the holder looks at.
@@ -56,19 +79,19 @@ local function start(one)
   offer(one)
 end
 local function batch_room(batch)
-  local b = redis.call('HMGET', P .. ':batch:' .. batch, 'max_parallel', 'active', 'cancelled')
+  local b = hash(P .. ':batch:' .. batch, 'max_parallel', 'active', 'cancelled')
   if b[3] then return 0 end
-  local most = tonumber(b[1] or '0')
+  local most = num(b[1])
   if most == 0 then return 1 end
-  return most - tonumber(b[2] or '0')
+  return most - num(b[2])
 end
 -- Counts a job among its batch's active ones, if there is room; false when it has to stand in line.
 local function enter(one, batch)
   if batch_room(batch) <= 0 then
-    redis.call('ZADD', P .. ':batch:' .. batch .. ':line', redis.call('HGET', key(one), 'index') or 0, one)
+    redis.call('ZADD', P .. ':batch:' .. batch .. ':line', num(redis.call('HGET', key(one), 'index')), one)
     return false
   end
-  redis.call('HINCRBY', P .. ':batch:' .. batch, 'active', 1)
+  count(batch, 'active', 1)
   redis.call('HSET', key(one), 'active', 1)
   return true
 end
@@ -82,10 +105,11 @@ end
 -- Ends a batch whose jobs have all been submitted and have all ended. Returns its state, or nothing.
 local function close(batch)
   local name = P .. ':batch:' .. batch
-  local b = redis.call('HMGET', name, 'total', 'done', 'min_success', 'n:SUCCEEDED', 'cancelled')
-  if not b[1] or b[2] or redis.call('LLEN', name .. ':ended') < tonumber(b[1]) then return nil end
-  local needed = math.ceil(tonumber(b[1]) * tonumber(b[3] or '1') - 1e-9) + 0  -- ceil may return -0
-  local good = tonumber(b[4] or '0')
+  local b = hash(name, 'total', 'done', 'min_success', 'n:SUCCEEDED', 'cancelled')
+  local total, ended = tonumber(b[1] or ''), redis.pcall('LLEN', name .. ':ended')
+  if not total or b[2] or type(ended) == 'table' or ended < total then return nil end
+  local needed = math.ceil(total * (tonumber(b[3] or '1') or 1) - 1e-9) + 0  -- ceil may return -0
+  local good = num(b[4])
   local state = good >= needed and 'SUCCEEDED' or 'FAILED'
   local why = good .. ' of ' .. b[1] .. ' jobs succeeded, ' .. needed .. ' needed'
   if b[5] then state, why = 'CANCELLED', b[5] end
@@ -96,11 +120,11 @@ local function close(batch)
 end
 -- What a job's end, or its copy's, means for the others of its batch: its place is free for the next in line.
 local function leave(one, name, batch)
-  if redis.call('HDEL', key(one), 'active') == 1 then redis.call('HINCRBY', name, 'active', -1) end
+  if redis.call('HDEL', key(one), 'active') == 1 then count(batch, 'active', -1) end
   while batch_room(batch) > 0 do
-    local next = redis.call('ZPOPMIN', name .. ':line')[1]
+    local next = redis.pcall('ZPOPMIN', name .. ':line')[1]
     if not next then break end
-    if redis.call('HGET', key(next), 'state') == 'WAITING' and enter(next, batch) then start(next) end
+    if not strange(next) and hash(key(next), 'state')[1] == 'WAITING' and enter(next, batch) then start(next) end
   end
 end
 -- A worker has to bring an end to Celery that no holder has written.
@@ -114,12 +138,12 @@ local function win(one, copy, from)
   local r = redis.call('HMGET', key(one), 'holder', 'attempts', 'attempt', 'service', 'node')
   local c = redis.call('HMGET', key(copy), 'attempts', 'output', 'node', 'started_at')
   local why = 'its copy ' .. copy .. ' succeeded first'
-  local attempts, number = cjson.decode(r[2]), tonumber(r[3])
+  local attempts, number = list(r[2]), num(r[3])
   if from ~= 'BACKOFF' then
     attempts[#attempts + 1] = {number = number, state = 'CANCELLED', cause = 'cancelled', reason = why,
       service = r[4] or nil, node = r[5] and r[5] ~= '' and r[5] or nil, decision = why}
   end
-  local theirs = cjson.decode(c[1])
+  local theirs = list(c[1])
   local last = theirs[#theirs]
   redis.call('COPY', P .. ':log:' .. copy .. ':' .. last.number, P .. ':log:' .. one .. ':' .. (number + 1), 'REPLACE')
   last.number, last.decision = number + 1, why
@@ -142,7 +166,7 @@ local function win(one, copy, from)
 end
 -- Returns the end of the job that an ended copy is a copy of, if it has come to its end with it.
 local function copy_ended(copy, one, state)
-  local r = redis.call('HMGET', key(one), 'state', 'waits_for_copy', 'detail')
+  local r = hash(key(one), 'state', 'waits_for_copy', 'detail')
   if not r[1] or ENDED[r[1]] then return nil end
   if state == 'SUCCEEDED' then
     win(one, copy, r[1])
@@ -158,7 +182,7 @@ local function copy_ended(copy, one, state)
 end
 -- A job has ended: its copy is not needed any more. Returns whether that has ended by this.
 local function call_off(copy, one, state)
-  local r = redis.call('HMGET', key(copy), 'state', 'cancel')
+  local r = hash(key(copy), 'state', 'cancel')
   if not r[1] or ENDED[r[1]] then return false end
   local why = 'job ' .. one .. ', which it is a copy of, is ' .. state
   if not r[2] or r[2] == '' then redis.call('HSET', key(copy), 'cancel', why) end
@@ -180,13 +204,13 @@ local function over(todo, one, state, why, root)
   local r = redis.call('HMGET', key(one), 'batch', 'copy_of', 'copied_by')
   local batch, name = r[1], P .. ':batch:' .. (r[1] or '')
   if r[2] then
-    redis.call('HINCRBY', name, 'copies', -1)
+    count(batch, 'copies', -1)
     leave(one, name, batch)
     local ended = copy_ended(one, r[2], state)
     if ended then over(todo, r[2], ended, 'job ' .. r[2] .. ' is ' .. ended) end
   elseif batch then
-    redis.call('ZREM', name .. ':line', one)
-    redis.call('RPUSH', name .. ':ended', one)
+    redis.pcall('ZREM', name .. ':line', one)
+    redis.pcall('RPUSH', name .. ':ended', one)
     redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
     leave(one, name, batch)
     local ended, reason = close(batch)
@@ -203,19 +227,23 @@ local function spread(todo)
   local left = 250
   while left > 0 do
     if #todo == 0 then
-      local kept = redis.call('RPOP', P .. ':settling')
-      if not kept then return end
-      todo[1] = cjson.decode(kept)
+      local kept = redis.pcall('RPOP', P .. ':settling')
+      if type(kept) ~= 'string' then return end
+      todo[1] = list(kept)
     end
     local one, state, why, root = unpack(todo[#todo])
-    local entries = redis.call('SPOP', P .. ':after:' .. one, left)
+    local fine = type(one) == 'string' and type(state) == 'string' and type(why) == 'string'
+    if type(root) ~= 'string' then root = nil end
+    local entries = fine and redis.pcall('SPOP', P .. ':after:' .. one, left) or {}
     if #entries < left then todo[#todo] = nil end
+    left = left - 1
     left = left - #entries
     for _, entry in ipairs(entries) do
       local other, on = string.match(entry, '^(.*)|(%a+)$')
-      if redis.call('HGET', key(other), 'state') == 'WAITING' then
+      if other and not strange(other) and hash(key(other), 'state')[1] == 'WAITING' then
         if satisfied(on, state) then
-          if redis.call('HINCRBY', key(other), 'needs', -1) <= 0 then free(other) end
+          local needs = redis.pcall('HINCRBY', key(other), 'needs', -1)
+          if type(needs) == 'number' and needs <= 0 then free(other) end
         else
           redis.call('HSET', key(other), 'detail', why, 'attempts', cjson.encode({
             {number = 0, state = 'SKIPPED', cause = 'skipped', reason = why}}))

@@ -19,11 +19,12 @@ return 1
 # ARGV: 2 most jobs a call. Takes every job from holders whose lease has run out. Returns the ids.
 REAP: Final = """
 local taken = {}
-for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. ':holders', '-inf', now)) do
-  local ids = redis.call('SRANDMEMBER', P .. ':held:' .. holder, tonumber(ARGV[2]) - #taken)
+for _, holder in ipairs(range(P .. ':holders', now)) do
+  local ids = redis.pcall('SRANDMEMBER', P .. ':held:' .. holder, tonumber(ARGV[2]) - #taken)
+  if ids.err then redis.call('UNLINK', P .. ':held:' .. holder) end
   for _, id in ipairs(ids) do
     local job = P .. ':job:' .. id
-    if redis.call('HGET', job, 'holder') == holder then
+    if not strange(id) and redis.call('HGET', job, 'holder') == holder then
       redis.call('HSET', job, 'holder', '')
       redis.call('ZADD', P .. ':orphans', now, id)
       taken[#taken + 1] = id
@@ -39,20 +40,26 @@ return taken
 # ARGV: 2 most, 3 pause in seconds. Returns orphans: jobs without a holder, and jobs whose next attempt is due. Each is
 # not returned again before the pause is over. One in a state of a newer version is left to a worker of that version,
 # which has to get at it within a second. One that is QUEUED was put here by an older version, which has no P:released:
-# very many of them may stand before the others.
+# very many of them may stand before the others. What is no record is returned once an hour, to be named.
 ORPHANS: Final = """
 local most, pause = tonumber(ARGV[2]), tonumber(ARGV[3])
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':due', '-inf', now, 'LIMIT', 0, most)) do
+for _, id in ipairs(range(P .. ':due', now, 'LIMIT', 0, most)) do
   redis.call('ZREM', P .. ':due', id)
-  if redis.call('HGET', P .. ':job:' .. id, 'holder') == '' then redis.call('ZADD', P .. ':orphans', now, id) end
+  if not strange(id) and redis.call('HGET', key(id), 'holder') == '' then
+    redis.call('ZADD', P .. ':orphans', now, id)
+  end
 end
 local found, seen = {}, {}
 for _ = 1, 50 do
   local moved = false
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':orphans', '-inf', now, 'LIMIT', 0, most)) do
-    local state = not seen[id] and #found < most and redis.call('HGET', key(id), 'state')
+  for _, id in ipairs(range(P .. ':orphans', now, 'LIMIT', 0, most)) do
+    local bad = strange(id)
+    local state = not seen[id] and #found < most and hash(key(id), 'state')[1]
     if seen[id] or #found >= most then
       -- With no pause it stands here again.
+    elseif bad then
+      redis.call('ZADD', P .. ':orphans', now + 3600, id)
+      found[#found + 1] = id
     elseif not state then
       redis.call('ZREM', P .. ':orphans', id)
     elseif state == 'QUEUED' then
@@ -75,9 +82,8 @@ return found
 # ARGV: 2 most, 3 pause in seconds. Returns QUEUED jobs of which no message tells; none again before the pause is over.
 RELEASED: Final = """
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':released', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
-  local state = redis.call('HGET', key(id), 'state')
-  if state == 'QUEUED' then
+for _, id in ipairs(range(P .. ':released', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  if not strange(id) and hash(key(id), 'state')[1] == 'QUEUED' then
     redis.call('ZADD', P .. ':released', now + tonumber(ARGV[3]), id)
     found[#found + 1] = id
   else
@@ -92,8 +98,8 @@ return found
 # would stand before all others for ever.
 OVER_TIME: Final = """
 local found = {}
-for _, one in ipairs(redis.call('ZRANGEBYSCORE', P .. ':deadlines', '-inf', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
-  if redis.call('EXISTS', key(one)) == 1 then
+for _, one in ipairs(range(P .. ':deadlines', now, 'LIMIT', 0, tonumber(ARGV[2]))) do
+  if not strange(one) and redis.call('EXISTS', key(one)) == 1 then
     found[#found + 1] = one
   else
     redis.call('ZREM', P .. ':deadlines', one)
@@ -108,14 +114,14 @@ return found
 UNHEARD: Final = """
 local most, pause, margin = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local queue, empty = ARGV[5], ARGV[6] == '1'
-local heard = tonumber(redis.call('HGET', P .. ':heard', queue) or '0')
+local heard = num(hash(P .. ':heard', queue)[1])
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. ':state:QUEUED', '-inf', now - margin, 'LIMIT', 0, 5000)) do
+for _, id in ipairs(range(P .. ':state:QUEUED', now - margin, 'LIMIT', 0, 5000)) do
   if #found >= most then break end
-  local r = redis.call('HMGET', P .. ':job:' .. id, 'queue', 'created_at', 'asked_at')
+  local r = hash(key(id), 'queue', 'created_at', 'asked_at')
   if not r[1] then
-    redis.call('ZREM', P .. ':state:QUEUED', id)
-  elseif r[1] == queue and tonumber(r[3] or '0') <= now - pause and (empty or tonumber(r[2]) < heard - margin) then
+    if not strange(id) then redis.call('ZREM', P .. ':state:QUEUED', id) end
+  elseif r[1] == queue and num(r[3]) <= now - pause and (empty or num(r[2]) < heard - margin) then
     redis.call('HSET', P .. ':job:' .. id, 'asked_at', string.format('%.6f', now))
     found[#found + 1] = id
   end
@@ -137,12 +143,13 @@ return 1
 SWEEP: Final = """
 local gone = 0
 local limit = tonumber(t[1]) - tonumber(ARGV[3])
-for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. ':batches', '-inf', limit, 'LIMIT', 0, tonumber(ARGV[2]))) do
+for _, batch in ipairs(range(P .. ':batches', limit, 'LIMIT', 0, tonumber(ARGV[2]))) do
   local name = P .. ':batch:' .. batch
-  local b = redis.call('HMGET', name, 'created_at', 'ended_at', 'size')
-  -- One that was never completed (its producer died) goes too, when none of its jobs is open.
-  local idle = not b[2] and redis.call('LLEN', name .. ':ended') >= tonumber(b[3] or '0')
-  if not b[1] or idle or (b[2] and tonumber(b[2]) <= limit) then
+  local b = hash(name, 'created_at', 'ended_at', 'size')
+  -- One that was never completed (its producer died) goes too, when none of its jobs is open; and what is no batch.
+  local ended = redis.pcall('LLEN', name .. ':ended')
+  local idle = not b[2] and (type(ended) == 'table' or ended >= num(b[3]))
+  if not b[1] or idle or (b[2] and num(b[2]) <= limit) then
     redis.call('UNLINK', name, name .. ':line', name .. ':ended')
     redis.call('ZREM', P .. ':batches', batch)
     redis.call('SREM', P .. ':cancelling', batch)
@@ -153,7 +160,7 @@ end
 local states = {'WAITING', 'QUEUED', 'LAUNCHING', 'PENDING', 'RUNNING', 'BACKOFF', 'SUCCEEDED', 'FAILED', 'CANCELLED',
   'SKIPPED'}
 local function forget(index)
-  for _, id in ipairs(redis.call('ZRANGE', index, 0, tonumber(ARGV[2]) - 1)) do
+  for _, id in ipairs(range(index, '+inf', 'LIMIT', 0, tonumber(ARGV[2]))) do
     if redis.call('EXISTS', P .. ':job:' .. id) == 0 then
       redis.call('ZREM', P .. ':jobs', id)
       for _, state in ipairs(states) do redis.call('ZREM', P .. ':state:' .. state, id) end

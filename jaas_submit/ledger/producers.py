@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 
 from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
 from jaas_submit.ledger.base import Base
-from jaas_submit.ledger.connection import as_text, reach
+from jaas_submit.ledger.connection import answers, as_text, reach
 from jaas_submit.ledger.lua_jobs import CANCEL, CREATE
 from jaas_submit.ledger.rows import cancelled
+from jaas_submit.names import TRACEPARENT
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import JobState, read_as
-from jaas_submit.tracing import TRACEPARENT
 
 __all__ = ["KEY_TTL", "Created", "NewJob", "ProducerPart"]
 
@@ -158,7 +158,7 @@ class ProducerPart(Base):
             for job_id in job_ids:
                 key = self._key("job", job_id)
                 self._script(CANCEL)(keys=[key], args=[self.prefix, job_id, why, dumped, self.ttl], client=pipe)
-            pipe.execute()
+            answers(pipe)
 
 
 def _create_arguments(job: NewJob, nth: int = 0) -> list[str | float]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Container, Sequence
+from math import isfinite
+from typing import Any, Final, NamedTuple
 
+import redis
+
+from jaas_submit.bounds import bounded, shown
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Base
-from jaas_submit.ledger.connection import Subscription, as_text, reach
-from jaas_submit.ledger.rows import parse_record
+from jaas_submit.ledger.connection import Subscription, answers, as_text, reach, wrong_type
+from jaas_submit.ledger.rows import parse_record, reading
 from jaas_submit.placement import Cluster
-from jaas_submit.records import JobRecord, Logs
+from jaas_submit.records import JobRecord, Logs, LogStatus
 from jaas_submit.states import TERMINAL, JobState, is_terminal, read_as
 
 __all__ = ["Change", "Outline", "ReaderPart"]
@@ -44,6 +48,47 @@ class Outline(NamedTuple):
         return is_terminal(self.state) or self.reported
 
 
+def _outline(job_id: str, row: Sequence[bytes | None]) -> Outline | None:
+    state, updated_at, late, attempts, reported = row
+    if not state:
+        return None
+    with reading():
+        return Outline(
+            job_id,
+            read_as(JobState, as_text(state)),
+            float(updated_at or b""),
+            late == b"1",
+            frozenset(int(attempt["number"]) for attempt in json.loads(attempts or b"[]")),
+            reported == b"1",
+        )
+
+
+def _states(without: Container[JobState] = ()) -> list[str]:
+    return [f"state:{state}" for state in JobState if state not in without]
+
+
+def _age(now: float, oldest: Sequence[tuple[bytes, float]] | None) -> float:
+    age = now - oldest[0][1] if oldest else 0.0
+    return max(age, 0.0) if isfinite(age) else 0.0
+
+
+_MOST_OF_INFO: Final = 64 * 1024
+_TEXTS: Final = frozenset({"version", "host", "node", "engine", "queue", "engine_away"})
+_NUMBERS: Final = frozenset(
+    {"pid", "clock_ahead", "max_in_flight", "waiting", "starting", "window", "in_flight", "room"}
+)
+
+
+def _is_as_said(name: str, value: object) -> bool:
+    """Return whether a worker says something of itself in the form that readers expect; what they do not know may be
+    anything."""
+    if name in _TEXTS:
+        return isinstance(value, str)
+    if name in _NUMBERS:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+    return True
+
+
 class ReaderPart(Base):
     """What is known of jobs and workers."""
 
@@ -52,23 +97,35 @@ class ReaderPart(Base):
 
         Raises:
             UnknownJob: there is none.
+            UnreadableRecord: there is something, which cannot be read.
         """
         found = self.find([job_id])
-        if not found:
-            raise UnknownJob(f"no job {job_id} is known; its record may have expired")
-        return found[0]
+        if found:
+            return found[0]
+        if why := self.unreadable.get(f"job {job_id}"):
+            raise self._cannot_read(f"job {job_id}", why)
+        raise UnknownJob(f"no job {job_id} is known; its record may have expired")
 
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
-        """Return the records of those of the jobs that have one, in the order given."""
+        """Return the records of those of the jobs that have one, in the order given.
+
+        What cannot be read is left out; ``unreadable`` says which and why.
+        """
         with reach("records"):
             if len(job_ids) == 1:  # by far the most frequent; a pipeline costs its caller more
-                rows: list[Any] = [self.client.hgetall(self._key("job", job_ids[0]))]
+                rows = [self._hash(self._key("job", job_ids[0]))]
             else:
                 pipe = self.client.pipeline(transaction=False)
                 for job_id in job_ids:
                     pipe.hgetall(self._key("job", job_id))
-                rows = pipe.execute()
-        return [parse_record(i, row) for i, row in zip(job_ids, rows, strict=True) if row]
+                rows = answers(pipe)
+        return list(self._readable(job_ids, rows, parse_record))
+
+    def _hash(self, key: str) -> Any:
+        try:
+            return self.client.hgetall(key)
+        except redis.ResponseError as error:
+            return wrong_type(error)
 
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]:
         """Return the outlines of those of the jobs that have a record: a tenth of the work of ``find``."""
@@ -76,25 +133,17 @@ class ReaderPart(Base):
             pipe = self.client.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hmget(self._key("job", job_id), "state", "updated_at", "late", "attempts", "reported")
-            rows = pipe.execute()
-        return [
-            Outline(
-                job_id,
-                read_as(JobState, as_text(state)),
-                float(updated_at),
-                late == b"1",
-                frozenset(attempt["number"] for attempt in json.loads(attempts or b"[]")),
-                reported == b"1",
-            )
-            for job_id, (state, updated_at, late, attempts, reported) in zip(job_ids, rows, strict=True)
-            if state
-        ]
+            rows = answers(pipe)
+        return list(self._readable(job_ids, rows, _outline))
 
     def logs(self, job_id: str, attempt: int) -> Logs | None:
         """Return the captured output of an attempt; None where none is kept."""
         with reach(f"job {job_id}"):
-            data = self.client.get(self._key("log", job_id, attempt))
-        return Logs.unpack(data) if isinstance(data, bytes) else None
+            data = self._value(self._key("log", job_id, attempt))
+        try:
+            return Logs.unpack(data) if data is not None else None
+        except ValueError as error:
+            return Logs(status=LogStatus.UNAVAILABLE, reason=f"what is kept of it cannot be read: {error}")
 
     def ids(self, state: JobState | None = None, limit: int = 100, offset: int = 0) -> list[str]:
         """Return ids of jobs, youngest first.
@@ -108,6 +157,15 @@ class ReaderPart(Base):
         with reach("jobs"):
             return [as_text(item) for item in self.client.zrevrange(key, offset, offset + limit - 1)]
 
+    def _value(self, key: str) -> bytes | None:
+        """Return a text as Redis holds it; bytes that can be no JSON where the key holds something else."""
+        try:
+            found = self.client.get(key)
+        except redis.ResponseError as error:
+            wrong_type(error)
+            return b"\xff"
+        return found if isinstance(found, bytes) else None
+
     def active(self) -> list[str]:
         """Return the ids of all jobs that have not ended, as they were at one moment, youngest first in each state."""
         with reach("jobs"):
@@ -115,7 +173,23 @@ class ReaderPart(Base):
             for state in JobState:
                 if state not in TERMINAL:
                     pipe.zrevrange(self._key("state", state), 0, -1)
-            return [as_text(job_id) for ids in pipe.execute() for job_id in ids]
+            return [as_text(job_id) for ids in self._sound(pipe, *_states(TERMINAL)) for job_id in ids or ()]
+
+    def _sound(self, pipe: Any, *names: str) -> list[Any]:
+        """Return the answers to one command each about several keys; None for one of a wrong type, which is noted.
+
+        Args:
+            pipe: with the commands.
+            names: the keys' names, without the prefix; none for answers that need no key, which come first.
+        """
+        found = answers(pipe)
+        for place, name in enumerate(names, len(found) - len(names)):
+            if isinstance(found[place], Exception):
+                self._cannot_read(f"key {self._key(name)}", found[place])
+                found[place] = None
+            else:
+                self.unreadable.pop(f"key {self._key(name)}", None)
+        return found
 
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs there are in each state."""
@@ -123,7 +197,7 @@ class ReaderPart(Base):
             pipe = self.client.pipeline(transaction=False)
             for state in JobState:
                 pipe.zcard(self._key("state", state))
-            return dict(zip(JobState, pipe.execute(), strict=True))
+            return {s: count or 0 for s, count in zip(JobState, self._sound(pipe, *_states()), strict=True)}
 
     def standing(self) -> dict[JobState, tuple[int, float]]:
         """Return for each state how many jobs are in it, and for how many seconds the oldest of them has been."""
@@ -133,10 +207,11 @@ class ReaderPart(Base):
             for state in JobState:
                 pipe.zcard(self._key("state", state))
                 pipe.zrange(self._key("state", state), 0, 0, withscores=True)
-            (seconds, micros), *answers = pipe.execute()
+            names = [name for name in _states() for _ in range(2)]
+            (seconds, micros), *found = self._sound(pipe, *names)
         now = seconds + micros / 1e6
-        pairs = zip(JobState, answers[::2], answers[1::2], strict=True)
-        return {state: (count, max(now - oldest[0][1], 0.0) if oldest else 0.0) for state, count, oldest in pairs}
+        pairs = zip(JobState, found[::2], found[1::2], strict=True)
+        return {state: (count or 0, _age(now, oldest)) for state, count, oldest in pairs}
 
     def messages(self, lists: Sequence[str]) -> int:
         """Return how many messages wait in a queue.
@@ -154,24 +229,41 @@ class ReaderPart(Base):
         """Return what each live worker says about itself, with the number of jobs it holds."""
         with reach("workers"):
             seconds, micros = self.client.time()
-            holders = [
-                as_text(h) for h in self.client.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
-            ]
+            live = self.client.pipeline(transaction=False)
+            live.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
+            holders = [as_text(holder) for holder in self._sound(live, "holders")[0] or ()]
             pipe = self.client.pipeline(transaction=False)
             for holder in holders:
                 pipe.get(self._key("info", holder))
                 pipe.scard(self._key("held", holder))
-            answers = pipe.execute()
-        return [
-            {"holder": holder, "jobs": answers[2 * i + 1], **json.loads(answers[2 * i] or "{}")}
-            for i, holder in enumerate(holders)
-        ]
+            found = answers(pipe)
+        return [self._worker(holder, *pair) for holder, *pair in zip(holders, found[::2], found[1::2], strict=True)]
+
+    def _worker(self, holder: str, info: Any, jobs: Any) -> dict[str, Any]:
+        about: dict[str, Any] = {}
+        try:
+            said = json.loads(bounded(as_text(info), _MOST_OF_INFO)) if info else {}
+            about = {name: value for name, value in said.items() if _is_as_said(name, value)}
+            wrong = "" if about == said else f"it says {shown(', '.join(said.keys() - about.keys()))} in no known form"
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            wrong = f"it says of itself what is no JSON object: {shown(str(error))}"
+        if isinstance(jobs, Exception):
+            jobs, wrong = 0, "the set of the jobs that it holds is none"
+        if wrong:
+            self._cannot_read(f"worker {holder}", wrong)
+        else:
+            self.unreadable.pop(f"worker {holder}", None)
+        return {**about, "holder": holder, "jobs": jobs}
 
     def cluster(self) -> Cluster | None:
         """Return what a worker saw last of the swarm's nodes; None when none has told anything for an hour."""
         with reach("nodes"):
-            text = self.client.get(self._key("cluster"))
-        return Cluster.model_validate_json(text) if isinstance(text, bytes) else None
+            text = self._value(self._key("cluster"))
+        try:
+            return Cluster.model_validate_json(text) if text is not None else None
+        except ValueError:  # the next worker that looks writes it anew
+            self._cannot_read(f"key {self._key('cluster')}", "it does not describe the nodes")
+            return None
 
     def changes(self, job_id: str) -> Subscription:
         """Return a subscription to the transitions of one job; use it in a ``with`` statement."""

@@ -34,12 +34,12 @@ _SENTINEL_TIMEOUTS: Final[dict[str, Any]] = {
 }
 
 
-class MasterConnection(SentinelManagedConnection):
+class _MasterConnection(SentinelManagedConnection):
     """A connection to the present master, whenever it is made.
 
-    redis-py 8.1 asks Sentinel when it takes a connection from its pool, but not when a command is repeated after its
-    connection was lost (https://github.com/redis/redis-py/issues/3874): that goes to the former master, which answers
-    nothing, or comes back, takes the write, and forgets it when Sentinel makes it a replica.
+    redis-py 6 to 8.1 asks Sentinel when it takes a connection from its pool, but not when a command is repeated after
+    its connection was lost (https://github.com/redis/redis-py/issues/3874): that goes to the former master, which
+    answers nothing, or comes back, takes the write, and forgets it when Sentinel makes it a replica.
     """
 
     def connect(self) -> None:
@@ -54,15 +54,15 @@ class MasterConnection(SentinelManagedConnection):
         super().connect_check_health(check_health, retry_socket_connect=False)
 
 
-class AsyncMasterConnection(asynchronous.SentinelManagedConnection):
-    """``MasterConnection`` for asyncio."""
+class _AsyncMasterConnection(asynchronous.SentinelManagedConnection):
+    """``_MasterConnection`` for asyncio."""
 
     async def connect(self) -> None:
         """Connect, as often as the retry policy says."""
         await self.retry.call_with_retry(self.connect_check_health, _pass_over)
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
-        """Connect once, whatever is asked for; see ``MasterConnection``."""
+        """Connect once, whatever is asked for; see ``_MasterConnection``."""
         del retry_socket_connect
         if not self.is_connected:
             self.host, self.port = await self.connection_pool.get_master_address()
@@ -71,6 +71,12 @@ class AsyncMasterConnection(asynchronous.SentinelManagedConnection):
 
 async def _pass_over(_error: Exception) -> None:
     pass
+
+
+# redis-py 5 asks Sentinel at each connection, and connects in one step.
+_ASKS_TOO_RARELY: Final = hasattr(redis.Connection, "connect_check_health")
+MasterConnection: Final = _MasterConnection if _ASKS_TOO_RARELY else SentinelManagedConnection
+AsyncMasterConnection: Final = _AsyncMasterConnection if _ASKS_TOO_RARELY else asynchronous.SentinelManagedConnection
 
 
 def sentinel_options(address: SentinelAddress) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from jaas_submit.ids import copy_id_of
+from jaas_submit.ledger.base import SET_ASIDE
 from jaas_submit.ledger.connection import Subscription, as_text, reach
 from jaas_submit.ledger.lua_jobs import OVERDUE, RESTORE
 from jaas_submit.ledger.lua_upkeep import (
@@ -24,7 +26,6 @@ from jaas_submit.ledger.rows import dump_attempts
 from jaas_submit.placement import Cluster
 from jaas_submit.records import Attempt
 from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import copy_id_of
 from jaas_submit.states import TERMINAL, JobState
 
 __all__ = ["Due", "UpkeepPart"]
@@ -48,10 +49,11 @@ class UpkeepPart(ReaderPart):
         with reach("upkeep"):
             pipe = self.client.pipeline(transaction=False)
             pipe.time()
-            pipe.exists(self._key("settling"))
-            for name in ("holders", "deadlines", "due", "orphans", "released"):
+            pipe.llen(self._key("settling"))
+            names = ("holders", "deadlines", "due", "orphans", "released")
+            for name in names:
                 pipe.zrange(self._key(name), 0, 0, withscores=True)
-            (seconds, micros), settling, *oldest = pipe.execute()
+            (seconds, micros), settling, *oldest = self._sound(pipe, "settling", *names)
         now = float(seconds) + float(micros) / 1e6
         holders, deadlines, retries, orphans, released = (bool(one) and float(one[0][1]) <= now for one in oldest)
         return Due(bool(settling), holders, deadlines, retries or orphans, released)
@@ -112,7 +114,10 @@ class UpkeepPart(ReaderPart):
             return []
         now = self.now()
         ended = []
-        for record in self.find(ids):
+        records = self.find(ids)
+        for job_id in set(ids) - {record.id for record in records}:
+            self.set_aside(job_id)
+        for record in records:
             if record.spec is None:
                 self._look_later(record.id, now + 1)
                 continue
@@ -131,6 +136,13 @@ class UpkeepPart(ReaderPart):
             if self._run(OVERDUE, record.id, dump_attempts([attempt])[1:-1], why, self.ttl):
                 ended.append(record.id)
         return ended
+
+    def set_aside(self, job_id: str) -> None:
+        """Have nobody look for an hour at a job whose record cannot be read."""
+        at = self.now() + SET_ASIDE
+        with reach(f"job {job_id}"):
+            for name in ("orphans", "released", "deadlines"):
+                self.client.zadd(self._key(name), {job_id: at}, xx=True)
 
     def _look_later(self, job_id: str, at: float) -> None:
         """Have a job that this version cannot read stand behind the others; a newer version reads it meanwhile."""

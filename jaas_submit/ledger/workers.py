@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from jaas_submit.ledger.base import Base
-from jaas_submit.ledger.connection import Subscription, as_text, reach
+from jaas_submit.errors import UnreadableRecord
+from jaas_submit.ledger.base import SET_ASIDE, Base
+from jaas_submit.ledger.connection import Subscription, answers, as_text, reach
 from jaas_submit.ledger.lua_jobs import BACK_OFF, CLAIM, MOVE, RELEASE, REPORTED, TELL_END
 from jaas_submit.ledger.rows import dump_attempts, parse_row
 from jaas_submit.records import Attempt, JobRecord, Logs
@@ -51,9 +52,17 @@ class WorkerPart(Base):
         Args:
             job_id: the job's id.
             holder: this worker process; its lease must be live (``renew``).
+
+        Raises:
+            UnreadableRecord: what is there cannot be read. Nobody looks for it for an hour.
         """
         action, state, *row = self._run(CLAIM, job_id, holder)
-        return Claim(ClaimAction(as_text(action)), as_text(state), parse_row(job_id, row[0]) if row else None)
+        try:
+            record = parse_row(job_id, row[0]) if row else None
+        except UnreadableRecord as error:
+            self.release(job_id, holder, SET_ASIDE)
+            raise self._cannot_read(f"job {job_id}", error) from None
+        return Claim(ClaimAction(as_text(action)), as_text(state), record)
 
     def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: object) -> bool:
         """Move a job that this worker holds to another state (or update fields within its state).
@@ -210,7 +219,8 @@ class WorkerPart(Base):
             pipe = self.client.pipeline(transaction=False)
             for job_id in job_ids:
                 pipe.hget(self._key("job", job_id), "cancel")
-            return {i: as_text(why) for i, why in zip(job_ids, pipe.execute(), strict=True) if why}
+            found = zip(job_ids, answers(pipe), strict=True)
+            return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
 
     def tell_end(self, job_id: str, what: str) -> bool:
         """Tell the worker that holds a job how its container ended.

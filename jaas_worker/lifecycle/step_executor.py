@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, assert_never
 
-from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError, UnreadableRecord
 from jaas_submit.records import Logs
 from jaas_submit.states import Cause
 from jaas_worker.failpoints import failpoint
@@ -34,14 +34,14 @@ from jaas_worker.lifecycle.launch import adopt, launch
 from jaas_worker.lifecycle.next_step import Next
 from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
 from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, remove_stuck, send_stop
-from jaas_worker.lifecycle.timer import Timer
+from jaas_worker.lifecycle.timer import Timer, retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.lifecycle.worker_context import ServiceTracker, WorkerContext
 from jaas_worker.logsetup import Action, about, action
 from jaas_worker.observe import StopRequest, refused_outcome
 from jaas_worker.tracking.tracked_service import NodeLost, Running, Seen, ServiceRef, Waiting
 
-__all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor", "retry_delay"]
+__all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +53,6 @@ _UNEXPECTED_RETRY_S = 1.0
 
 _THREADS_START_S = 10.0
 """For so long the finishing threads wait for each other, should one of them not start."""
-
-
-def retry_delay(tries: int) -> float:
-    """Return the seconds until a step is taken again.
-
-    Args:
-        tries: how often it has failed in a row.
-    """
-    return min(0.2 * 2.0 ** min(tries, 10), 10.0)
 
 
 class StepExecutor:
@@ -150,7 +141,10 @@ class StepExecutor:
         if isinstance(seen, Running | NodeLost) or (isinstance(seen, Waiting) and not seen.starting):
             self._table.started(job, now, ran=isinstance(seen, Running))
         if job.phase is Phase.TRACKED:
-            self._chain(job, observe(job, seen, self._world))
+            try:
+                self._chain(job, observe(job, seen, self._world))
+            except UnreadableRecord as error:  # the other jobs must be followed all the same
+                self._abandon(job, error)
 
     def check_overdue(self) -> None:
         """Look for jobs that wait or run for too long, and for stops that do not come to their end."""
@@ -204,6 +198,8 @@ class StepExecutor:
                     following = self._next(job, following, ending)
             except TemporaryError as error:
                 self._failed_for_now(job, step, error)
+            except UnreadableRecord as error:
+                self._abandon(job, error)
             except Exception as error:  # a defect in one job's handling must not take the worker down
                 logger.exception("job %s: unexpected error", job.job_id, extra=action(Action.STEP_FAILED))
                 self._failed_unexpectedly(job, step, error)
@@ -229,6 +225,11 @@ class StepExecutor:
             self._begin_finishing(job, to.End(refused_outcome(Cause.ENGINE, f"internal error: {error!r}"), Logs()))
         else:
             self._release(job)
+
+    def _abandon(self, job: TrackedJob, error: UnreadableRecord) -> None:
+        """Leave a job alone, of which there is no record to write to any more; its container runs on."""
+        logger.error("%s; the job is left alone", error, extra=action(Action.RECORD_UNREADABLE))
+        self._carry_out(job, to.Drop())
 
     def _again(self, job: TrackedJob, step: Next) -> None:
         if self._table.closing or job.phase is Phase.GONE:

@@ -1,4 +1,4 @@
-"""Calls that are due at a later time, on one thread for all of them."""
+"""Calls that are due at a later time, on one thread for all of them; and when a step that failed is."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from collections.abc import Callable
 
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Timer"]
+__all__ = ["Timer", "retry_delay"]
 
 logger = logging.getLogger(__name__)
+
+
+def retry_delay(tries: int) -> float:
+    """Return the seconds until a step is taken again.
+
+    Args:
+        tries: how often it has failed in a row.
+    """
+    return min(0.2 * 2.0 ** min(tries, 10), 10.0)
 
 
 class Timer:

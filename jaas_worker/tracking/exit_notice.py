@@ -43,6 +43,6 @@ def read_exit(text: str) -> EngineEvent | None:
         found = json.loads(text)
         event = _EVENT.validate_python({name: found[name] for name in EngineEvent._fields})
         understood = event.kind == "die" and parse_time(event.at) is not None
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return event if understood else None

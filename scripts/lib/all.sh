@@ -16,6 +16,8 @@ LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$LIB/images.sh"
 # shellcheck source=pages.sh
 . "$LIB/pages.sh"
+# shellcheck source=versions.sh
+. "$LIB/versions.sh"
 
 # shellcheck source=users.sh
 . "$LIB/users.sh"
@@ -33,6 +35,14 @@ set_up() {
     ensure_engine
     ensure_images
     write_env
+    unlock
+}
+
+# set_up_python: what tests need that touch neither engine nor Redis.
+set_up_python() {
+    make_folder "$STATE" JAAS_STATE_DIR
+    lock "$STATE"
+    ensure_venv
     unlock
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, SpecError, UnknownJob, WaitTimeout
-from jaas_submit.batch import batch_job_id
+from jaas_submit.ids import batch_job_id
 from jaas_submit.ledger import ClaimAction, Created, Ledger, NewJob
 from jaas_submit.records import Attempt
 from jaas_submit.states import Cause

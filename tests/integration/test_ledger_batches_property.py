@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from jaas_submit import BatchRecord, JobRecord, JobSpec, JobState
-from jaas_submit.batch import batch_job_id, cancel_jobs
+from jaas_submit.batch import cancel_jobs
+from jaas_submit.ids import batch_job_id, copy_id_of
 from jaas_submit.ledger import ClaimAction, Ledger, NewJob
 from jaas_submit.records import Attempt
-from jaas_submit.speculation import copy_id_of
 from jaas_submit.states import TERMINAL, Cause
 
 SPEC = JobSpec(image="a")

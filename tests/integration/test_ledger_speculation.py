@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 import pytest
 
 from jaas_submit import Attempt, Batch, Cause, Client, JobSpec, JobState, LogLine, Logs, SpecError, Speculation
+from jaas_submit.ids import copy_id_of
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.names import service_name
-from jaas_submit.speculation import copy_id_of
 from jaas_worker.speculator import Speculator
 from tests.support.fake_swarm import FakeSwarm
 

@@ -1,4 +1,4 @@
-"""The engine in memory behind the Docker HTTP API, for docker-py: what jaas_worker/swarm.py asks for, and no more.
+"""The engine in memory behind the Docker HTTP API: what jaas_worker/swarm.py asks for, and no more.
 
     with serving(FakeSwarm(), "/tmp/engine.sock") as host:
         Swarm(host).info()

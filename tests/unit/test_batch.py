@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.batch import batch_id_of, batch_job_id, reduce_sizes
+from jaas_submit.batch import reduce_sizes
+from jaas_submit.ids import batch_id_of, batch_job_id
 from jaas_submit.names import job_id_of
 
 

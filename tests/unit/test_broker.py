@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import kombu
 import pytest
 import redis
 from kombu import Connection
@@ -112,5 +113,5 @@ def test_a_connection_of_the_users_app_that_breaks_costs_no_message(
     with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, app=celery_app(redis_url)) as client:
         monkeypatch.setattr(redis.client.Pipeline, "execute", execute)
         handles = client.submit_many([SPEC, SPEC])
-    assert broken == [2], "both messages in one go"
+    assert broken == ([2] if hasattr(kombu.Producer, "batch") else []), "both messages in one go, where kombu can"
     assert queued(ledger, ledger.prefix) == [one.id for one in handles]

@@ -133,16 +133,6 @@ def test_a_table_on_a_terminal_has_colours(prelude: str) -> None:
     assert "[red]" in shown
 
 
-@pytest.mark.parametrize("prelude", ["", NO_RICH], ids=["with rich", "without rich"])
-def test_no_color_is_honoured(redis_url: str, prefix: str, prelude: str) -> None:
-    code = (
-        f"import sys; sys.argv = ['jaas', 'doctor', '--no-engine']; {prelude}from jaas_submit.cli import main; main()"
-    )
-    settings = {"JAAS_REDIS_URL": redis_url, "JAAS_PREFIX": prefix, "JAAS_QUEUE": prefix}
-    assert "\x1b[32mok" in in_terminal(code, **settings)
-    assert "\x1b[3" not in in_terminal(code, NO_COLOR="1", **settings)
-
-
 def test_a_reader_that_has_enough_does_not_change_the_exit_code() -> None:
     code = (
         "import sys; from jaas_submit.cli_render import print_logs; from jaas_submit.records import LogLine;"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,11 +11,12 @@ from typing import Any, cast
 import pytest
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.ledger import Ledger
 from jaas_submit.records import Attempt, LogStatus
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import Engine, Frame
-from jaas_worker.metrics import Metrics, Monitor, measured
+from jaas_worker.measured import measured
+from jaas_worker.metrics import Metrics, Monitor
 
 
 @pytest.fixture
@@ -226,14 +226,3 @@ def test_a_port_that_is_taken_is_no_reason_to_stop(metrics: Metrics, caplog: pyt
 
 def test_no_port_means_no_endpoint(metrics: Metrics) -> None:
     metrics.serve(0, "127.0.0.1")()
-
-
-def test_standing_in_a_real_ledger(redis_url: str, prefix: str) -> None:
-    with connect(redis_url) as client:
-        ledger = Ledger(client, prefix)
-        ledger.create("a-job", None, "q", "a-job")
-        standing = ledger.standing()
-    count, age = standing[JobState.QUEUED]
-    assert count == 1
-    assert 0 <= age < time.time()
-    assert standing[JobState.RUNNING] == (0, 0.0)

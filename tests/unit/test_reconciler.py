@@ -10,7 +10,7 @@ import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.ledger import ClaimAction, Ledger, NewJob
-from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
+from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.launcher import create_or_adopt
@@ -136,6 +136,29 @@ def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
     assert actions.count("service.left") == 2
     worker.reconciler._next_sweep = 0.0
     assert worker.reconciler.run_once().removed == [first]
+
+
+def test_the_service_of_a_job_whose_record_is_none_is_left_alone(
+    stage: Stage, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = left_behind(stage, worker.engine, monkeypatch, 2)
+    key = f"{stage.ledger.prefix}:job:job-1"
+    assert stage.ledger.client.delete(key)
+    stage.ledger.client.set(key, 1)
+    worker.engine.create_config("jaas-job-1-2", {LABEL_LEDGER: "x", LABEL_JOB: "job-1"}, b"input")
+    assert worker.reconciler.run_once().removed == [good]
+    assert worker.engine.running() == [bad]
+    assert "jaas-job-1-2" in worker.engine.config_files
+
+
+@pytest.mark.parametrize("attempt", ["x", "", "-1", "9" * 5000, "²"])
+def test_a_label_that_is_no_attempt_does_not_keep_the_others(
+    stage: Stage, worker: Worker, monkeypatch: pytest.MonkeyPatch, attempt: str
+) -> None:
+    (good,) = left_behind(stage, worker.engine, monkeypatch, 1)
+    odd = create_or_adopt(worker.engine, SPEC, "odd", 1, {LABEL_LEDGER: "x"})
+    worker.engine._named(odd.name).request["Labels"][LABEL_ATTEMPT] = attempt  # type: ignore[union-attr] # it is there
+    assert worker.reconciler.run_once().removed == [good]
 
 
 # -- services that appear late ----------------------------------------------------------------------------------------

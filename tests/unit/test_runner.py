@@ -443,3 +443,56 @@ def test_who_was_suspended_and_still_holds_the_job_goes_on(worker: Worker, engin
     worker.runner.renew_lease({})
     gate.open()
     worker.wait_for("j", JobState.RUNNING)
+
+
+# -- records that are none --------------------------------------------------------------------------------------------
+
+
+def spoil(ledger: Ledger, job_id: str) -> None:
+    """Put something else where a job's record is."""
+    key = f"{ledger.prefix}:job:{job_id}"
+    ledger.client.delete(key)
+    ledger.client.set(key, 1)
+
+
+def test_a_message_of_a_job_whose_record_is_none_is_dropped(worker: Worker, engine: FakeSwarm) -> None:
+    worker.ledger.create("bad", JobSpec(image="a"), "q")
+    spoil(worker.ledger, "bad")
+    assert worker.take("bad").is_dropped.wait(PATIENCE)
+    assert not worker.runner.knows("bad")
+    worker.submit("good")
+    worker.wait_for("good", JobState.RUNNING)
+    assert engine.running() == ["jaas-good-1"]
+
+
+@pytest.mark.parametrize("when", ["before it runs", "while it runs"])
+def test_a_record_that_is_damaged_meanwhile_keeps_no_other_job(when: str, worker: Worker, engine: FakeSwarm) -> None:
+    engine.auto_start = False
+    bad, good = worker.submit("bad"), worker.submit("good")
+    for job_id in ("bad", "good"):
+        worker.wait_for(job_id, JobState.PENDING)
+    if when == "while it runs":
+        engine.start("bad")
+        worker.wait_for("bad", JobState.RUNNING)
+    spoil(worker.ledger, "bad")
+    if when == "while it runs":
+        engine.exit("bad")
+    else:
+        engine.start("bad")
+    engine.start("good")
+    worker.wait_for("good", JobState.RUNNING)
+    assert bad.is_dropped.wait(PATIENCE)
+    engine.exit("good")
+    worker.wait_for("good", JobState.SUCCEEDED)
+    assert not bad.results
+    assert not good.is_dropped.is_set()
+
+
+def test_jobs_are_handed_over_beside_a_record_that_is_none(worker: Worker, ledger: Ledger) -> None:
+    for job_id in ("bad", "good"):
+        worker.submit(job_id)
+        worker.wait_for(job_id, JobState.RUNNING)
+    spoil(ledger, "bad")
+    worker.runner.hand_over()
+    assert not ledger.get("good").holder
+    assert ledger.holds(worker.runner.holder) == set()

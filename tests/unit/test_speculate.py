@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jaas_submit import Attempt, BatchRecord, Cause, JobRecord, JobSpec, JobState, RetryPolicy, SpecError, Speculation
+from jaas_submit.ids import copy_id_of
 from jaas_submit.placement import Cluster, Node
-from jaas_submit.speculation import copy_id_of
 from jaas_worker.speculate import copy_spec, slow_jobs
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

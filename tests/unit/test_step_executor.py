@@ -14,7 +14,8 @@ from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.lifecycle import step_executor
 from jaas_worker.lifecycle.job_table import JobTable
-from jaas_worker.lifecycle.step_executor import MAX_UNEXPECTED_ERRORS, StepExecutor, retry_delay
+from jaas_worker.lifecycle.step_executor import MAX_UNEXPECTED_ERRORS, StepExecutor
+from jaas_worker.lifecycle.timer import retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.observe import StopRequest
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, Running, ServiceRef, Waiting

@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 
 from jaas_submit import Client, JobRecord, JobSpec, JobState, SpecError
-from jaas_submit.batch import batch_job_id
 from jaas_submit.errors import EngineRefused, JaasError, StoreUnavailable
+from jaas_submit.ids import batch_job_id
 from jaas_submit.ledger import Ledger
 from jaas_submit.spec import Gather
 from jaas_submit.store import INLINE_LIMIT, Store, is_reference
@@ -90,6 +90,34 @@ def test_only_references_into_the_own_store_are_followed(store: Store, tmp_path:
         assert client.fetch("plain") == "plain"
     with Client("redis://unused", prefix="p", store="") as client:
         assert client.fetch(good) == good
+
+
+@pytest.mark.parametrize("job_id", ["", ".", "..", "../..", "/", "a/b", "{outside}", "\ud800"])
+def test_what_is_no_job_s_id_removes_nothing(store: Store, tmp_path: Path, job_id: str) -> None:
+    """The index of jobs may hold anything that somebody has written there."""
+    (tmp_path / "outside").mkdir()
+    store.write("j", "x", [b"1"])
+    job_id = job_id.format(outside=tmp_path / "outside")
+    assert store.remove([job_id, "j"]) == 1
+    assert (tmp_path / "outside").exists()
+    assert (tmp_path / "store/p").exists()
+    with pytest.raises(SpecError, match="is no job id"):
+        store.write(job_id, "x", [b"1"])
+
+
+def deep() -> Any:
+    value: Any = 1
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [[float("nan")], ["\ud800"], [10**5000], [{1, 2}], deep()], ids=["NaN", "surrogate", "huge", "set", "deep"]
+)
+def test_a_value_that_is_no_json_is_refused(store: Store, value: Any) -> None:
+    with pytest.raises(SpecError, match="input: cannot be written as JSON"):
+        store.keep("j", "input.json", value)
 
 
 def test_a_store_that_does_not_answer_is_a_temporary_error(store: Store) -> None:

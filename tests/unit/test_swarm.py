@@ -26,8 +26,8 @@ from jaas_submit.errors import (
 from jaas_submit.placement import Node
 from jaas_worker.engine import Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.engine_answers import node_of, nodes_in, services_in, tasks_in, times_in
-from jaas_worker.engine_http import demultiplex
-from jaas_worker.swarm import Swarm, _mapped, require_manager
+from jaas_worker.engine_http import EngineAnswer, demultiplex, json_lines, mapped
+from jaas_worker.swarm import Swarm, require_manager
 
 # -- no manager ------------------------------------------------------------------------------------------------------
 
@@ -185,19 +185,16 @@ def test_an_answer_that_is_none_counts_as_no_answer(answer: bytes) -> None:
     """Something else answers in the engine's place, or cuts the answer off: to be asked again."""
     with (
         pytest.raises(EngineUnavailable, match=r"^listing: its answer is not what Docker's API says"),
-        _mapped("listing"),
+        mapped("listing"),
     ):
         tasks_in(answer)
 
 
-# -- errors of docker's library --------------------------------------------------------------------------------------
+# -- errors of a request ----------------------------------------------------------------------------------------------
 
 
-def api_error(status: int, text: str = "no") -> docker.errors.APIError:
-    response = requests.Response()
-    response.status_code = status
-    kind = docker.errors.NotFound if status == 404 else docker.errors.APIError
-    return kind("failed", response, text)
+def api_error(status: int, text: str = "no") -> EngineAnswer:
+    return EngineAnswer(status, text)
 
 
 ERRORS: list[tuple[Exception, type[JaasError]]] = [
@@ -227,7 +224,7 @@ ERRORS: list[tuple[Exception, type[JaasError]]] = [
 
 @pytest.mark.parametrize(("error", "kind"), ERRORS, ids=repr)
 def test_errors_become_temporary_or_permanent_ones(error: Exception, kind: type[JaasError]) -> None:
-    with pytest.raises(kind, match=r"^doing it: ") as caught, _mapped("doing it"):
+    with pytest.raises(kind, match=r"^doing it: ") as caught, mapped("doing it"):
         raise error
     assert type(caught.value) is kind
     assert caught.value.__cause__ is error
@@ -235,7 +232,7 @@ def test_errors_become_temporary_or_permanent_ones(error: Exception, kind: type[
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
-    with pytest.raises(KeyError), _mapped("doing it"):
+    with pytest.raises(KeyError), mapped("doing it"):
         raise KeyError("a bug")
 
 
@@ -297,3 +294,25 @@ def test_an_error_of_the_engine_within_the_stream() -> None:
 def test_a_stream_that_goes_on_too_long() -> None:
     with pytest.raises(EngineUnavailable, match="the time allowed is over"):
         demultiplexed(frame(1, b"a"), seconds=-1)
+
+
+# -- the stream of events --------------------------------------------------------------------------------------------
+
+
+class Pieces(Trickle):
+    """A body that arrives in pieces of this size."""
+
+    def read1(self, size: int = -1) -> bytes:
+        return self.read(size)
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+def test_json_lines_come_as_whole_objects(step: int) -> None:
+    body: Any = Pieces(b'{"a": 1}\n\r\n{"b": "\xc3\xa9"}\n[]\n{"cut o', step)
+    assert list(json_lines(body)) == [{"a": 1}, {"b": "\u00e9"}, []]
+
+
+def test_a_line_that_is_no_json_counts_as_no_answer() -> None:
+    body: Any = Pieces(b"<html>\n", 100)
+    with pytest.raises(EngineUnavailable, match=r"^following: its answer is not what"), mapped("following"):
+        list(json_lines(body))

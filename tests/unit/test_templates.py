@@ -139,3 +139,20 @@ def test_an_input_arrives_as_it_is(item: Any, index: int, around: str) -> None:
     inner = text[len(around) : len(text) - len(around)]
     assert (inner if isinstance(item, str) else json.loads(inner)) == item
     assert fill(JobSpec(image="a"), item, index, "b").input == item
+
+
+def test_many_places_for_a_long_item_are_refused_before_they_are_filled() -> None:
+    spec = JobSpec(image="a", command=("{item}" * 10_000,))
+    seen: list[str] = []
+
+    class Item(str):
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            seen.append("")
+            return 100_000
+
+    with pytest.raises(SpecError, match="command: with input 3 has more than the 524,288 bytes allowed") as caught:
+        fill(spec, Item("x"), 3, "b")
+    assert caught.value.field == "command"
+    assert len(seen) == 6  # of 10,000

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from jaas_submit import Client, JobSpec
 from jaas_submit.records import Attempt
 from jaas_submit.states import Cause, JobState
 from jaas_submit.tracing import producing
@@ -118,26 +116,6 @@ def test_a_bad_traceparent_is_ignored(tracer: Tracer, exporter: InMemorySpanExpo
 def test_a_worker_that_does_not_trace_hands_the_producers_trace_on() -> None:
     assert isinstance(make_tracer(False), NoTracer)
     assert NoTracer().for_container(PARENT, "j", 1) == PARENT
-
-
-def test_a_submitted_job_is_in_its_producers_trace(
-    redis_url: str, prefix: str, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from opentelemetry.sdk.trace import TracerProvider
-
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    with (
-        Client(redis_url, queue=prefix, prefix=prefix) as client,
-        provider.get_tracer("app").start_as_current_span("their request") as theirs,
-    ):
-        handle = client.submit(JobSpec(image="x"))
-        many = client.submit_many([JobSpec(image="x"), JobSpec(image="y")])
-        told = [client.ledger.get(job.id).traceparent.split("-") for job in (handle, *many)]
-    assert {parts[1] for parts in told} == {f"{theirs.get_span_context().trace_id:032x}"}
-    ours = {f"{span.context.span_id:016x}": span for span in exporter.get_finished_spans()}
-    assert all(ours[parts[2]].kind is trace.SpanKind.PRODUCER for parts in told)
 
 
 def test_without_a_provider_there_is_no_trace() -> None:

@@ -1,0 +1,40 @@
+"""PURE: ids that follow from other ids, so that whatever is made twice is one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+__all__ = ["batch_id_of", "batch_job_id", "copy_id_of"]
+
+_BATCHES: Final = uuid.UUID("b3f1c1de-31d3-4bb8-9a3c-7c0d8a0a6a51")
+_COPIES: Final = uuid.UUID("5a0e9a6c-9a0f-4f0c-a4f6-4b2f1f5c1b1e")
+
+
+def batch_id_of(key: str | None, prefix: str) -> str:
+    """Return the id of a new batch: always the same one for the same key.
+
+    Args:
+        key: the idempotency key; None or empty makes a random id.
+        prefix: the ledger's prefix, so that two ledgers share no ids.
+    """
+    return str(uuid.uuid5(_BATCHES, f"{prefix}:{key}")) if key else str(uuid.uuid4())
+
+
+def batch_job_id(batch_id: str, index: int) -> str:
+    """Return the id of a batch's job; it follows from the index, so that submitting twice adds nothing.
+
+    Args:
+        batch_id: the batch's id, a UUID.
+        index: of the job in its batch, counted from 0.
+    """
+    return str(uuid.uuid5(uuid.UUID(batch_id), str(index)))
+
+
+def copy_id_of(job_id: str) -> str:
+    """Return the id of a job's copy; it follows from the job's, so that nobody can start two.
+
+    Args:
+        job_id: the id of the job that runs for too long.
+    """
+    return str(uuid.uuid5(_COPIES, job_id))

@@ -1,0 +1,67 @@
+"""The commands that the worker's package adds to `jaas`: worker, listen. Found by the entry points in pyproject.toml.
+
+Imports wait for the functions that need them: `jaas --help` loads this module.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from jaas_submit.cli_frame import Where, missing_packages, where_options
+
+__all__ = ["listen", "worker"]
+
+_log_level = click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
+)
+
+
+@click.command()
+@_log_level
+@click.option("--name", help="Node name for Celery, such as jaas@%h.")
+@click.option(
+    "--max-in-flight", type=click.IntRange(1, 100_000), help="Jobs in the swarm at once (JAAS_MAX_IN_FLIGHT)."
+)
+@where_options()
+@click.argument("celery_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY ARGUMENTS]")
+@click.pass_obj
+def worker(
+    where: Where, log_level: str, name: str | None, max_in_flight: int | None, celery_arguments: tuple[str, ...]
+) -> None:
+    """Start a worker: on a swarm manager, with the packages of jaas[worker].
+
+    Everything else is set by JAAS_... variables; what follows -- goes to `celery worker`.
+    """
+    _set(where, JAAS_MAX_IN_FLIGHT=max_in_flight)
+    try:
+        from jaas_worker.app import worker_main
+    except ImportError as error:
+        raise missing_packages(error) from error
+    worker_main([f"--loglevel={log_level.upper()}", *([f"--hostname={name}"] if name else []), *celery_arguments])
+
+
+@click.command()
+@_log_level
+@where_options()
+@click.pass_obj
+def listen(where: Where, log_level: str) -> None:
+    """Tell workers of containers' ends: on nodes without a worker, with the packages of jaas[worker].
+
+    Jobs on such a node end without it too, and some 70 ms later.
+    """
+    _set(where)
+    try:
+        from jaas_worker.listener import listener_main
+    except ImportError as error:
+        raise missing_packages(error) from error
+    listener_main(log_level.upper())
+
+
+def _set(where: Where, **more: object) -> None:
+    # Settings are read from the environment, also by whatever the worker starts.
+    if where.redis:
+        os.environ.pop("JAAS_REDIS_URL_FILE", None)
+    given = {"JAAS_REDIS_URL": where.redis, "JAAS_QUEUE": where.queue, "JAAS_PREFIX": where.prefix, **more}
+    os.environ.update({variable: str(value) for variable, value in given.items() if value})
