@@ -33,9 +33,9 @@ from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.store import Store
 from jaas_worker import logsetup, tasks
 from jaas_worker.engine import Engine, SwarmInfo
+from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.measured import measured
 from jaas_worker.metrics import Metrics, Monitor
-from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 from jaas_worker.swarm import Swarm, require_manager
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
 
 from jaas_submit.errors import EngineRefused
 from jaas_submit.ids import batch_job_id
-from jaas_submit.ledger import Ledger
 from jaas_submit.records import JobRecord
 from jaas_submit.spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.store import Store
 from jaas_worker.launcher import InputFile
 from jaas_worker.outputs import reduce_lines
 
-__all__ = ["CONFIG_LIMIT", "NOTHING", "input_file"]
+__all__ = ["CONFIG_LIMIT", "NOTHING", "Records", "input_file"]
 
 NOTHING: Final = "/dev/null"
 """Stands for an input without a line: the swarm takes no empty file."""
@@ -24,12 +23,19 @@ CONFIG_LIMIT: Final = 1000 * 1024 - 1
 """Bytes that a swarm config may have. Source: moby/swarmkit, manager/controlapi/config.go (less than 1,000 KiB)."""
 
 
-def input_file(spec: JobSpec, ledger: Ledger, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
+class Records(Protocol):
+    """Where the outputs are that a reduce job gets: ``Ledger.queries``."""
+
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Return the records of these jobs, as far as there are any."""
+
+
+def input_file(spec: JobSpec, records_of: Records, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
     """Return where a job finds its input; None when it has none.
 
     Args:
         spec: the job's description.
-        ledger: where the outputs are that a reduce job gets.
+        records_of: where the outputs are that a reduce job gets.
         store: where large values are; None where there is no such place.
         job_id: the job's id.
         attempt: counted from 1.
@@ -41,7 +47,7 @@ def input_file(spec: JobSpec, ledger: Ledger, store: Store | None, job_id: str, 
     """
     if spec.gather is not None:
         numbers = range(spec.gather.first, spec.gather.first + spec.gather.count)
-        records = ledger.queries.find([batch_job_id(spec.gather.batch, index) for index in numbers])
+        records = records_of.find([batch_job_id(spec.gather.batch, index) for index in numbers])
         if len(records) < len(numbers):
             missing = len(numbers) - len(records)
             raise EngineRefused(f"{missing:,} of the {len(numbers):,} records to be gathered have expired")

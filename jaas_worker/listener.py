@@ -1,7 +1,7 @@
 """`jaas listen`: on a node without a worker, tells the workers of its containers' ends sooner than the swarm does.
 
-A worker hears its own engine and tells others of what concerns them (``neighbours.py``). This is that part alone: it
-needs no manager, and starts nothing. Nothing depends on it; what it does not tell, the swarm does.
+A worker hears its own engine and tells others of what concerns them (``tracking/exit_notice.py``). This is that part
+alone: it needs no manager, and starts nothing. Nothing depends on it; what it does not tell, the swarm does.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from jaas_submit.ledger import Ledger
 from jaas_worker import logsetup
 from jaas_worker.engine import Engine, EngineEvent
 from jaas_worker.logsetup import Action, action
-from jaas_worker.neighbours import pass_on
 from jaas_worker.observe import parse_time
 from jaas_worker.settings import Settings
 from jaas_worker.swarm import Swarm
+from jaas_worker.tracking.exit_notice import forward_exit
 
 __all__ = ["Listener", "listener_main"]
 
@@ -69,7 +69,7 @@ class Listener:
         if time.time() - at.timestamp() > _STALE:  # while Redis did not answer, events have piled up
             return
         try:
-            pass_on(self._ledger, event)
+            forward_exit(self._ledger, event)
             self._back(Action.REDIS_AWAY)
         except TemporaryError as error:
             self._warn(Action.REDIS_AWAY, error)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
-from functools import wraps
-from typing import IO, Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar
+from typing import IO, Any, Final, Literal, Protocol
 
 import structlog
 from celery import signals
@@ -24,20 +23,17 @@ from structlog.typing import EventDict
 from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_worker.settings import LogFormat
 
-__all__ = ["Action", "Subject", "about", "about_job", "action", "formatter", "install", "mask", "set_up"]
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-O = TypeVar("O")  # noqa: E741 (the object whose method it is)
-S = TypeVar("S", bound="Subject")
+__all__ = ["Action", "Subject", "about", "action", "formatter", "install", "mask", "set_up"]
 
 
 class Subject(Protocol):
     """What a line can be about."""
 
-    job_id: str
-    attempt: int
+    @property
+    def job_id(self) -> str: ...
+
+    @property
+    def attempt(self) -> int: ...
 
 
 class Action(StrEnum):
@@ -120,17 +116,6 @@ def about(subject: Subject) -> Iterator[None]:
         yield
     finally:
         _subject.reset(token)
-
-
-def about_job(method: Callable[Concatenate[O, S, P], R]) -> Callable[Concatenate[O, S, P], R]:
-    """Decorate a method whose first argument is a job's entry: what it logs is about that job."""
-
-    @wraps(method)
-    def run(self: O, subject: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with about(subject):
-            return method(self, subject, *args, **kwargs)
-
-    return run
 
 
 def mask(text: str) -> str:

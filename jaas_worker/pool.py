@@ -32,10 +32,10 @@ from jaas_submit.names import TASK_RUN, job_id_of
 from jaas_submit.states import JobState
 from jaas_worker import kept_messages
 from jaas_worker.delivery import CeleryDelivery
+from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.logsetup import Action, action
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.results import FOR_NOW
-from jaas_worker.runner import Runner
 from jaas_worker.settings import Settings
 from jaas_worker.transport import lists_of
 from jaas_worker.watch import EngineWatch

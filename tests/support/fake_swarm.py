@@ -296,6 +296,11 @@ class FakeSwarm:
             service = self._of(job)
             self._tell("die", service, service.tasks[0])
 
+    def tell(self, event: EngineEvent) -> None:
+        """Let the event streams say something, whatever is the case here."""
+        for listener in self._listeners:
+            listener.put(event)
+
     def set_task(self, job: str, state: str, *, error: str = "", exit_code: int | None = None) -> None:
         """Put a job's task into any state, as the swarm does for reasons of its own, such as ``rejected``."""
         with self._lock:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import jaas_worker
-from jaas_worker.logsetup import Action, about, about_job, action, formatter, mask
+from jaas_worker.logsetup import Action, about, action, formatter, mask
 
 
 class Log:
@@ -89,17 +89,6 @@ def test_the_attempt_is_the_one_of_that_moment(log: Log) -> None:
         job.attempt = 7
         log.logger.info("x")
     assert log.line["attempt"] == 7
-
-
-def test_a_method_about_a_job(log: Log) -> None:
-    class Thing:
-        @about_job
-        def work(self, job: Any, more: int) -> int:
-            log.logger.info("x")
-            return more + 1
-
-    assert Thing().work(JOB, more=1) == 2
-    assert log.line["job_id"] == "j-1"
 
 
 def test_an_id_given_with_the_line_wins(log: Log) -> None:

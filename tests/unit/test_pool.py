@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +17,6 @@ from jaas_submit.ledger import Ledger
 from jaas_submit.result import JobResult
 from jaas_submit.states import Cause, JobState
 from jaas_worker.delivery import CeleryDelivery
-from jaas_worker.inflight import InFlight
 from jaas_worker.pool import TaskPool
 
 FULL = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
@@ -99,19 +97,3 @@ def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
 
     with pytest.raises(LedgerUnavailable, match="queue: Redis does not answer"):
         TaskPool._queue_length(pool, "jobs")
-
-
-def test_a_copy_that_came_while_celery_was_told_is_dropped() -> None:
-    calls: list[str] = []
-
-    def delivery(name: str) -> Any:
-        done, dropped = partial(calls.append, f"{name} done"), partial(calls.append, f"{name} dropped")
-        return SimpleNamespace(done=done, dropped=dropped)
-
-    first, copy = delivery("first"), delivery("copy")
-    flight: Any = SimpleNamespace(forget=lambda _: calls.append("forgotten"))
-    entry: Any = SimpleNamespace(delivery=copy)
-
-    InFlight.told(flight, entry, first)
-
-    assert calls == ["forgotten", "first done", "copy dropped"]

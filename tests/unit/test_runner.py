@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,15 +14,17 @@ import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.names import service_name
 from jaas_submit.records import JobRecord
 from jaas_submit.result import JobResult
 from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.spec import JobSpec
 from jaas_submit.states import Cause, JobState
 from jaas_worker.engine import EngineEvent, Frame
-from jaas_worker.entry import Entry
-from jaas_worker.runner import Runner
+from jaas_worker.lifecycle.runner import Runner
+from jaas_worker.lifecycle.worker_context import Clock
 from jaas_worker.settings import Settings
+from jaas_worker.tracking.exit_notice import forward_exit
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.stumble import stumbling
 from tests.support.wait import eventually
@@ -75,7 +78,11 @@ class Worker:
         self.ledger = ledger
         self.engine = engine
         quick = {"poll_interval": 0.02, "state_interval": 0.05, "idle_interval": 0.05, "stop_timeout": 1, "lease": 60}
-        self.runner = Runner(Settings(redis_url="redis://unused", **{**quick, **settings}), ledger, engine, name)
+        made = Settings(redis_url="redis://unused", **{**quick, **settings})
+        self.suspended_for = 0.0
+        """Seconds by which this worker's clock is ahead: for so long it was suspended."""
+        clock = Clock(lambda: time.monotonic() + self.suspended_for)
+        self.runner = Runner(made, ledger, engine, name, clock=clock)
         self.runner.start()
 
     def take(self, job_id: str) -> StubDelivery:
@@ -109,7 +116,7 @@ def engine() -> Iterator[FakeSwarm]:
 def workers(ledger: Ledger, engine: FakeSwarm) -> Iterator[Any]:
     made: list[Worker] = []
 
-    def make(name: str, **settings: Any) -> Worker:
+    def make(name: str, engine: FakeSwarm = engine, **settings: Any) -> Worker:
         made.append(Worker(ledger, engine, name, **settings))
         return made[-1]
 
@@ -117,9 +124,12 @@ def workers(ledger: Ledger, engine: FakeSwarm) -> Iterator[Any]:
     engine.away = False
     for worker in made:
         worker.runner.hand_over()
-        # They read from the connection that the fixture closes.
-        worker.runner._stopping._listen.join(PATIENCE)
-        worker.runner._neighbours._thread.join(PATIENCE)
+    for thread in threading.enumerate():
+        if thread.name in {
+            "jaas-cancels",
+            "jaas-exit-notices",
+        }:  # they read from the connection that the fixture closes
+            thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -128,33 +138,25 @@ def worker(workers: Any) -> Worker:
     return made
 
 
-@pytest.fixture(autouse=True)
-def _no_second_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever changes a job's times says so, and does not leave it to the look that comes all the same."""
-    monkeypatch.setattr("jaas_worker.stopping._LOOK_AFTER", 3600.0)
-
-
 # -- time limits ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fields", [{"run_timeout": 0.1}, {"run_timeout": 0.1, "pending_timeout": 3600}])
-def test_a_job_that_was_compared_while_it_was_pending(fields: Any, worker: Worker, engine: FakeSwarm) -> None:
+def test_run_timeout_counts_from_the_moment_when_the_container_runs(
+    fields: Any, worker: Worker, engine: FakeSwarm
+) -> None:
     engine.auto_start = False
     worker.submit("j", stop_grace=0, **fields)
     worker.wait_for("j", JobState.PENDING)
-    entry = worker.runner._flight.entries["j"]
-    eventually(lambda: entry.check_at, PATIENCE, "a comparison")
     engine.start("j")
     record = worker.wait_for("j", JobState.FAILED)
     assert record.last is not None
     assert record.last.cause is Cause.RUN_TIMEOUT
 
 
-def test_a_stop_that_takes_too_long_after_the_job_was_compared(worker: Worker, engine: FakeSwarm) -> None:
+def test_a_container_that_does_not_stop_in_time_loses_its_service(worker: Worker, engine: FakeSwarm) -> None:
     worker.submit("j", stop_grace=0)
     worker.wait_for("j", JobState.RUNNING)
-    entry = worker.runner._flight.entries["j"]
-    eventually(lambda: entry.check_at, PATIENCE, "a comparison")
     engine.stop = lambda service_id: True  # type: ignore[method-assign] # the container pays no heed
     worker.ledger.submission.cancel("j", "enough")
     worker.runner.cancel("j", "enough")
@@ -189,31 +191,37 @@ def test_run_timeout_counts_for_who_takes_the_job_over_while_its_node_is_down(wo
     assert record.last.cause is Cause.RUN_TIMEOUT
 
 
-# -- ends on other nodes, of which the worker there tells --------------------------------------------------------------
+# -- exits on other nodes, of which the worker there tells -------------------------------------------------------------
 
 
-def end_of(engine: FakeSwarm, worker: Worker, job_id: str, code: int) -> EngineEvent:
+def exit_of(engine: FakeSwarm, job_id: str, code: int) -> EngineEvent:
     """Return what the engine of a job's node says when the container has ended there."""
-    entry = worker.runner._flight.entries[job_id]
-    task = engine.tasks_of(entry.service_id)[0]
-    return EngineEvent("die", entry.service_id, task.id, job_id, task.container_id or "", code, "2026-11-26T12:00:00Z")
+    service = engine.find(service_name(job_id, 1))
+    assert service is not None
+    task = engine.tasks_of(service.id)[0]
+    return EngineEvent("die", service.id, task.id, job_id, task.container_id or "", code, "2026-11-26T12:00:00Z")
 
 
-def pass_on(workers: Any, holder: Worker, event: EngineEvent) -> None:
-    """Have another worker tell the holder of an end, as soon as the holder listens."""
+def listens(holder: Worker) -> None:
+    """Wait until a worker hears what others tell it."""
     ledger = holder.ledger
     channel = f"{ledger.prefix}:exits:{holder.runner.holder}"
     eventually(lambda: ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the holder to listen")
-    workers("worker-b").runner._neighbours.died_here(event)
+
+
+def told(holder: Worker, event: EngineEvent) -> None:
+    """Tell the holder of an exit, as soon as it listens."""
+    listens(holder)
+    forward_exit(holder.ledger, event)
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, JobState.SUCCEEDED), (3, JobState.FAILED)])
 def test_the_worker_on_the_node_tells_the_holder_and_the_swarm_need_not(
-    code: int, state: JobState, worker: Worker, workers: Any, engine: FakeSwarm
+    code: int, state: JobState, worker: Worker, engine: FakeSwarm
 ) -> None:
     delivery = worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
-    pass_on(workers, worker, end_of(engine, worker, "j", code))
+    told(worker, exit_of(engine, "j", code))
     record = worker.wait_for("j", state)
     assert record.last is not None
     assert (record.last.exit_code, record.last.node) == (code, "node2")
@@ -222,25 +230,39 @@ def test_the_worker_on_the_node_tells_the_holder_and_the_swarm_need_not(
     eventually(lambda: delivery.results, PATIENCE, "a report")
 
 
-def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(
+def test_a_worker_forwards_the_exit_of_a_container_that_it_does_not_follow(
     worker: Worker, workers: Any, engine: FakeSwarm
 ) -> None:
+    """Both workers hear this engine's events; the swarm tells the holder nothing."""
+    worker.submit("j", constraints=("node.hostname==node2",))
+    worker.wait_for("j", JobState.RUNNING)
+    listens(worker)
+    elsewhere = FakeSwarm(("node2",))
+    workers("worker-b", engine=elsewhere)
+    eventually(lambda: elsewhere.calls["events"], PATIENCE, "the other worker to follow events")
+    elsewhere.tell(exit_of(engine, "j", 0))
+    worker.wait_for("j", JobState.SUCCEEDED)
+    elsewhere.close()
+
+
+def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Worker, engine: FakeSwarm) -> None:
     """The swarm cannot reach that node: it tells of the end when it can, and then the output is there."""
     worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
-    really, asked = engine.logs, threading.Event()
+    really, asked = engine.logs, []
 
-    def unreachable(*_: object) -> Iterator[Frame]:
-        asked.set()
+    def unreachable(service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+        asked.append(True)
         raise EngineUnavailable("reading logs: the time allowed is over")
         yield
 
     engine.logs = unreachable  # type: ignore[method-assign]
-    pass_on(workers, worker, end_of(engine, worker, "j", 0))
-    assert asked.wait(PATIENCE)
-    reading = worker.runner._watching._reading
-    eventually(lambda: reading.acquire(blocking=False), PATIENCE, "the attempt to be over")
-    reading.release()
+
+    def asked_again() -> bool:
+        told(worker, exit_of(engine, "j", 0))  # nothing comes of it while the first is looked into
+        return len(asked) > 1
+
+    eventually(asked_again, PATIENCE, "the first look to be over")
     assert worker.ledger.queries.get("j").state is JobState.RUNNING
     engine.logs = really  # type: ignore[method-assign]
     engine.exit("j", stdout=b"at last\n")
@@ -248,17 +270,6 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(
     logs = worker.ledger.queries.logs("j", 1)
     assert logs is not None
     assert logs.stdout == "at last\n"
-
-
-def test_what_only_the_swarm_can_judge_is_left_to_it(worker: Worker, workers: Any, engine: FakeSwarm) -> None:
-    worker.submit("j", constraints=("node.hostname==node2",))
-    worker.wait_for("j", JobState.RUNNING)
-    pass_on(workers, worker, end_of(engine, worker, "j", 137))
-    eventually(lambda: worker.runner._tracker._unsettled_until, PATIENCE, "the end to be left to the swarm")
-    engine.exit("j", 5)
-    record = worker.wait_for("j", JobState.FAILED)
-    assert record.last is not None
-    assert record.last.exit_code == 5
 
 
 def test_of_a_job_that_nobody_holds_nobody_is_told(ledger: Ledger) -> None:
@@ -271,53 +282,40 @@ def test_of_a_job_that_nobody_holds_nobody_is_told(ledger: Ledger) -> None:
     "spoilt", [{}, {"at": "soon"}, {"at": ""}, {"exit_code": "none"}, {"at": None}, {"kind": "start"}, []]
 )
 def test_what_another_version_tells_is_passed_over(
-    spoilt: Any, worker: Worker, workers: Any, engine: FakeSwarm, caplog: pytest.LogCaptureFixture
+    spoilt: Any, worker: Worker, engine: FakeSwarm, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
-    event = end_of(engine, worker, "j", 0)
-    channel = f"{worker.ledger.prefix}:exits:{worker.runner.holder}"
-    eventually(lambda: worker.ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the worker to listen")
+    event = exit_of(engine, "j", 0)
+    listens(worker)
     assert worker.ledger.ownership.forward_exit("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
-    pass_on(workers, worker, event)
+    told(worker, event)
     worker.wait_for("j", JobState.SUCCEEDED)
     assert not [record for record in caplog.records if record.exc_info]
 
 
-# -- ends on the worker's own node ------------------------------------------------------------------------------------
-
-
-def running(worker: Worker, engine: FakeSwarm, **fields: Any) -> Entry:
-    """Return a job whose container's start the worker has heard of."""
-    engine.auto_start = False
-    worker.submit("j", **fields)
-    worker.wait_for("j", JobState.PENDING)
-    eventually(lambda: engine.calls["events"], PATIENCE, "the worker to follow events")
-    eventually(lambda: len(worker.runner._tracker), PATIENCE, "the service to be watched")
-    engine.start("j")
-    worker.wait_for("j", JobState.RUNNING)
-    entry = worker.runner._flight.entries["j"]
-    eventually(lambda: entry.began, PATIENCE, "the start to be heard of")
-    return entry
+# -- exits on the worker's own node -----------------------------------------------------------------------------------
 
 
 def test_a_container_that_ended_well_need_not_be_inspected(worker: Worker, engine: FakeSwarm) -> None:
-    entry = running(worker, engine)
-    event = end_of(engine, worker, "j", 0)
-    worker.runner._watching.container_died(entry, engine.tasks_of(entry.service_id)[0], event, here=True)
+    engine.auto_start = False
+    worker.submit("j")
+    worker.wait_for("j", JobState.PENDING)
+    eventually(lambda: engine.calls["events"], PATIENCE, "the worker to follow events")
+    engine.start("j")
+    worker.wait_for("j", JobState.RUNNING)
+    engine.die("j")  # of which the swarm does not tell
     record = worker.wait_for("j", JobState.SUCCEEDED)
     assert engine.calls["container_times"] == 0
     assert record.last is not None
-    assert record.last.finished_at == datetime(2026, 11, 26, 12, tzinfo=UTC)
-    assert record.last.started_at == min(datetime.fromisoformat(entry.began), record.last.finished_at)
+    assert record.last.started_at is not None
 
 
 @pytest.mark.parametrize("here", [True, False])
 def test_a_container_with_a_health_check_is_the_swarms_to_judge(here: bool, worker: Worker, engine: FakeSwarm) -> None:
-    entry = running(worker, engine, healthcheck=True)
-    event = end_of(engine, worker, "j", 0)
-    worker.runner._watching.container_died(entry, engine.tasks_of(entry.service_id)[0], event, here=here)
-    assert worker.runner._tracker._unsettled_until
+    worker.submit("j", healthcheck=True, constraints=(f"node.hostname==node{1 if here else 2}",))
+    worker.wait_for("j", JobState.RUNNING)
+    told(worker, exit_of(engine, "j", 0))
     engine.set_task("j", "failed", error="task: non-zero exit (1): dockerexec: unhealthy container", exit_code=1)
     record = worker.wait_for("j", JobState.FAILED)
     assert record.last is not None
@@ -418,19 +416,6 @@ def test_listening_for_cancellations_survives_an_error_that_nobody_expected(
     assert getattr(said, "action", "") == "step.failed"
 
 
-# -- what is kept -----------------------------------------------------------------------------------------------------
-
-
-def test_answers_of_registries_are_not_kept_for_ever(worker: Worker, engine: FakeSwarm) -> None:
-    images = worker.runner._launching._images
-    for number in range(1000):
-        images[f"old:{number}", None] = (0.0, None)
-    worker.submit("j")
-    worker.wait_for("j", JobState.RUNNING)
-    assert engine.calls["resolve"] == 1
-    assert list(images) == [("a", None)]
-
-
 # -- suspended between the claim and the launch -----------------------------------------------------------------------
 
 
@@ -445,8 +430,8 @@ def test_who_was_suspended_after_its_claim_and_has_lost_the_job_creates_nothing(
     ledger.maintenance.drop_lease("worker-a")
     ledger.maintenance.renew_lease("worker-b", 60, {})
     assert ledger.ownership.claim("j", "worker-b").action is ClaimAction.ADOPT
+    worker.suspended_for = 60.0
     worker.runner.renew_lease({})  # as it does when it is awake again, and may do first
-    worker.runner._flight.entries["j"].held_at -= 60.0
     gate.open()
     assert delivery.is_dropped.wait(PATIENCE)
     assert engine.calls["create"] == 0
@@ -457,7 +442,8 @@ def test_who_was_suspended_and_still_holds_the_job_goes_on(worker: Worker, engin
     gate = engine.hold("resolve")
     worker.submit("j")
     assert gate.reached.wait(PATIENCE)
-    worker.runner._flight.entries["j"].held_at -= 60.0
+    worker.suspended_for = 60.0
+    worker.runner.renew_lease({})
     gate.open()
     worker.wait_for("j", JobState.RUNNING)
 
@@ -476,7 +462,7 @@ def test_a_message_of_a_job_whose_record_is_none_is_dropped(worker: Worker, engi
     worker.ledger.submission.create("bad", JobSpec(image="a"), "q")
     spoil(worker.ledger, "bad")
     assert worker.take("bad").is_dropped.wait(PATIENCE)
-    assert not worker.runner._flight.entries
+    assert not worker.runner.knows("bad")
     worker.submit("good")
     worker.wait_for("good", JobState.RUNNING)
     assert engine.running() == ["jaas-good-1"]

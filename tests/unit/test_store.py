@@ -152,10 +152,10 @@ def gather(count: int, first: int = 0) -> JobSpec:
 
 def test_an_input_by_reference_is_mounted_from_a_file_system(store: Store, tmp_path: Path) -> None:
     reference = store.write("j", "input.json", [b"1"])
-    placed = input_file(JobSpec(image="a", input=reference), ledger_with([]), store, "j", 1)
+    placed = input_file(JobSpec(image="a", input=reference), ledger_with([]).queries, store, "j", 1)
     assert placed == ("/run/jaas/input.json", b"", str(tmp_path / "store/p/j/input.json"))
     foreign = {"$ref": "file:///etc/passwd", "bytes": 1}
-    placed = input_file(JobSpec(image="a", input=foreign), ledger_with([]), store, "j", 1)
+    placed = input_file(JobSpec(image="a", input=foreign), ledger_with([]).queries, store, "j", 1)
     assert placed == ("/run/jaas/input.json", json.dumps(foreign).encode(), "")
 
 
@@ -163,7 +163,7 @@ def test_an_input_by_reference_is_a_url_elsewhere() -> None:
     store = Store("memory://bucket/jaas", "p")
     reference = store.write("j", "input.json", [b"1"])
     assert reference["$ref"] == "memory://bucket/jaas/p/j/input.json"
-    placed = input_file(JobSpec(image="a", input=reference), ledger_with([]), store, "j", 1)
+    placed = input_file(JobSpec(image="a", input=reference), ledger_with([]).queries, store, "j", 1)
     assert placed == (reference["$ref"], b"", "")
     assert store.read(reference) == b"1"
     assert store.remove(["j"]) == 1
@@ -171,7 +171,7 @@ def test_an_input_by_reference_is_a_url_elsewhere() -> None:
 
 def test_outputs_by_reference_are_resolved_for_a_reduce(store: Store) -> None:
     large = store.write("m", "output-1.json", [b'"large"'])
-    placed = input_file(gather(2), ledger_with([large, "small"]), store, "r", 1)
+    placed = input_file(gather(2), ledger_with([large, "small"]).queries, store, "r", 1)
     assert placed is not None
     assert [json.loads(line)["output"] for line in placed.data.splitlines()] == ["large", "small"]
 
@@ -179,8 +179,8 @@ def test_outputs_by_reference_are_resolved_for_a_reduce(store: Store) -> None:
 def test_what_is_too_large_for_the_swarm_goes_through_the_store(store: Store) -> None:
     outputs = ["x" * (CONFIG_LIMIT // 4)] * 5
     with pytest.raises(EngineRefused, match="set JAAS_STORE_URL, or lower fan_in"):
-        input_file(gather(5), ledger_with(outputs), None, "r", 1)
-    placed = input_file(gather(5), ledger_with(outputs), store, "r", 1)
+        input_file(gather(5), ledger_with(outputs).queries, None, "r", 1)
+    placed = input_file(gather(5), ledger_with(outputs).queries, store, "r", 1)
     assert placed is not None
     assert (placed.path, placed.data) == ("/run/jaas/input.jsonl", b"")
     assert placed.source.endswith("/store/p/r/input-1.jsonl")
@@ -190,9 +190,9 @@ def test_what_is_too_large_for_the_swarm_goes_through_the_store(store: Store) ->
 
 def test_outputs_that_have_expired_are_not_passed_over() -> None:
     with pytest.raises(EngineRefused, match="1 of the 3 records to be gathered have expired"):
-        input_file(gather(3), ledger_with([1, 2]), None, "r", 1)
+        input_file(gather(3), ledger_with([1, 2]).queries, None, "r", 1)
 
 
 def test_nothing_to_read() -> None:
-    assert input_file(gather(0), ledger_with([]), None, "r", 1) == (NOTHING, b"", "")
-    assert input_file(JobSpec(image="a"), ledger_with([]), None, "r", 1) is None
+    assert input_file(gather(0), ledger_with([]).queries, None, "r", 1) == (NOTHING, b"", "")
+    assert input_file(JobSpec(image="a"), ledger_with([]).queries, None, "r", 1) is None

@@ -70,6 +70,14 @@ class Books:
         self.ends = ends
         self.good = good
 
+    @property
+    def queries(self) -> Books:
+        return self
+
+    @property
+    def batches(self) -> BookOfBatches:
+        return BookOfBatches(self)
+
     def get(self, job_id: str) -> JobRecord:
         if job_id.isdigit():
             return record(job_id, SUCCEEDED, index=int(job_id))
@@ -81,17 +89,28 @@ class Books:
     def logs(self, job_id: str, attempt: int) -> None:
         return None
 
-    def batch(self, batch_id: str) -> BatchRecord:
-        return BatchRecord(
-            id=batch_id, created_at=START, total=len(self.ends), span=1, state=SUCCEEDED if self.good else FAILED
-        )
-
-    def ended_of(self, batch_id: str, offset: int) -> list[str]:
-        return [str(index) for index in self.ends[offset : offset + 3]]
-
     @property
     def ledger(self) -> Ledger:
         return cast("Ledger", self)
+
+
+class BookOfBatches:
+    """What its part for batches would answer."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    def get(self, batch_id: str) -> BatchRecord:
+        return BatchRecord(
+            id=batch_id,
+            created_at=START,
+            total=len(self._books.ends),
+            span=1,
+            state=SUCCEEDED if self._books.good else FAILED,
+        )
+
+    def ended_jobs(self, batch_id: str, offset: int) -> list[str]:
+        return [str(index) for index in self._books.ends[offset : offset + 3]]
 
 
 BATCH = "0a3d6c1e-91ab-4a54-8a3c-1d3c1c7a2f01"

@@ -1,4 +1,4 @@
-"""Calls that are due at a later time, on one thread for all of them."""
+"""Calls that are due at a later time, on one thread for all of them; and when a step that failed is."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from collections.abc import Callable
 
 from jaas_worker.logsetup import Action, action
 
-__all__ = ["Later"]
+__all__ = ["Timer", "retry_delay"]
 
 logger = logging.getLogger(__name__)
 
 
-class Later:
+def retry_delay(tries: int) -> float:
+    """Return the seconds until a step is taken again.
+
+    Args:
+        tries: how often it has failed in a row.
+    """
+    return min(0.2 * 2.0 ** min(tries, 10), 10.0)
+
+
+class Timer:
     """Runs callables after a delay. They must be short: they share one thread."""
 
     def __init__(self) -> None:
@@ -24,7 +33,7 @@ class Later:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._loop, name="jaas-later", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="jaas-timer", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
