@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from jaas_submit.broker import DOORBELL
+from jaas_submit.broker import WAKEUP
 from jaas_worker.transport import lists_of
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.mutations import mutate, mutate_bytes
@@ -255,7 +255,7 @@ def _record(rng: random.Random, to: Address) -> Arrival:
     else:
         commands = [("HSET", key, *flat)]
     index = rng.choice(("released", "orphans", "state:QUEUED", "jobs"))
-    commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.prefix}:orphaned", job_id)]
+    commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.prefix}:available", job_id)]
     return Arrival(f"record in {index}: {done}", tuple(commands))
 
 
@@ -334,7 +334,7 @@ def carried_id(raw: bytes) -> str:
     """
     fields = _read(raw)
     found = fields.get("id")
-    if fields.get(DOORBELL) or not isinstance(found, str) or not 0 < len(found) <= 1024:
+    if fields.get(WAKEUP) or not isinstance(found, str) or not 0 < len(found) <= 1024:
         return ""
     try:
         found.encode()

@@ -121,7 +121,7 @@ def _wrong_type(index: str) -> Callable[[random.Random, str, str], list[Command]
 
 
 def _settling(rng: random.Random, queue: str, prefix: str) -> list[Command]:
-    return [("RPUSH", f"{prefix}:settling", json.dumps(None))]
+    return [("RPUSH", f"{prefix}:pending_dependents", json.dumps(None))]
 
 
 CORPUS: Final[tuple[tuple[str, Callable[[random.Random, str, str], list[Command]]], ...]] = (

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from jaas_submit import Client
-from jaas_submit.broker import message_of
+from jaas_worker.kept_messages import message_of
+from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.ledger import Ledger
 from jaas_worker.reconciler import Reconciler
 from jaas_worker.settings import Settings
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
@@ -89,13 +90,13 @@ class LedgerLevel:
         readers: dict[str, Callable[[], object]] = {
             "history": lambda: {record.id for record in client.history(limit=1000)} >= set(GOOD),
             "active": lambda: {record.id for record in client.active()} >= set(GOOD) - {"good-ended"},
-            "ids": lambda: set(ledger.ids()) >= set(GOOD),
-            "find": lambda: {record.id for record in ledger.find([*VICTIMS, *GOOD])} >= set(GOOD),
-            "outlines": lambda: {one.id for one in ledger.outlines([*VICTIMS, *GOOD])} >= set(GOOD),
-            "counts": ledger.counts,
-            "standing": ledger.standing,
-            "batches": lambda: BATCHES["good"] in {batch.id for batch in ledger.batches()},
-            "workers": lambda: "living-worker" in {one["holder"] for one in ledger.workers()},
+            "ids": lambda: set(ledger.queries.ids()) >= set(GOOD),
+            "find": lambda: {record.id for record in ledger.queries.find([*VICTIMS, *GOOD])} >= set(GOOD),
+            "outlines": lambda: {one.id for one in ledger.queries.outlines([*VICTIMS, *GOOD])} >= set(GOOD),
+            "counts": ledger.queries.counts,
+            "standing": ledger.queries.counts_and_ages,
+            "batches": lambda: BATCHES["good"] in {batch.id for batch in ledger.batches.recent()},
+            "workers": lambda: "living-worker" in {one["holder"] for one in ledger.queries.workers()},
             "result of a good job": lambda: client.result("good-ended").output == {"a": 1},
             "output of a good job": lambda: client.logs("good-ended").text == "out\n",
         }
@@ -118,8 +119,8 @@ class LedgerLevel:
             ("result", client.result, ("bad-ended",)),
             *(("logs", client.logs, (job_id,)) for job_id in VICTIMS),
             *(("explain", client.explain, (job_id,)) for job_id in VICTIMS),
-            ("batch", ledger.batch, (BATCHES["bad"],)),
-            ("cluster", ledger.cluster, ()),
+            ("batch", ledger.batches.get, (BATCHES["bad"],)),
+            ("cluster", ledger.queries.cluster, ()),
         ]
         for name, read, arguments in asked:
             if why := self._documented(name, read, *arguments):
@@ -160,8 +161,8 @@ def _reconciler(ledger: Ledger, taken: list[str]) -> Reconciler:
     """Return a reconciler of a worker that reads what it takes, as the pool does."""
 
     def inject(job_id: str) -> None:
-        record = ledger.get(job_id)
-        assert ledger.message(job_id) or message_of(record)
+        record = ledger.queries.get(job_id)
+        assert ledger.ownership.foreign_message(job_id) or message_of(record)
         taken.append(job_id)
 
     return Reconciler(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
+from jaas_worker.neighbours import Neighbours
 from kombu.utils.json import loads
 
 from jaas_submit import JobSpec
@@ -22,7 +23,6 @@ from jaas_submit.names import job_id_of
 from jaas_submit.spec import parse_duration, parse_size
 from jaas_submit.speculation import Speculation
 from jaas_worker.envelope import DEFECT, broadcast_message, is_task_id, queue_message, task_defect, task_name
-from jaas_worker.neighbours import Neighbours
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import as_json, as_object, odd

@@ -49,21 +49,23 @@ class Scene:
         for kind in ("bad", "good"):
             self._make(kind)
         node = Node(id="n1", hostname="node1", cpus=2, memory=2**30, labels={"zone": "eu"})
-        self.ledger.tell_cluster(Cluster(at=_START, nodes=(node,)))
+        self.ledger.maintenance.save_cluster(Cluster(at=_START, nodes=(node,)))
         for holder in ("bad-worker", "good-worker"):
-            self.ledger.drop_lease(holder)
-        self.ledger.renew("living-worker", 86400.0, {"host": "a", "pid": 1, "queue": "q", "max_in_flight": 100})
-        self.ledger.identity()
+            self.ledger.maintenance.drop_lease(holder)
+        self.ledger.maintenance.renew_lease(
+            "living-worker", 86400.0, {"host": "a", "pid": 1, "queue": "q", "max_in_flight": 100}
+        )
+        self.ledger.maintenance.identity()
         self._kept: list[tuple[Any, Any]] = [(key, client.dump(key)) for key in client.scan_iter()]
 
     def _make(self, kind: str) -> None:
         ledger, worker, batch = self.ledger, f"{kind}-worker", BATCHES[kind]
-        ledger.renew(worker, 600, {"host": "a", "pid": 1, "queue": "q", "max_in_flight": 100})
-        ledger.create_batch(batch, name="n", max_parallel=1, speculate=Speculation(least=0))
-        ledger.create_many([NewJob(f"{kind}-ended", _SPEC, "q", key=f"{kind}-key")])
-        ledger.claim(f"{kind}-ended", worker)
+        ledger.maintenance.renew_lease(worker, 600, {"host": "a", "pid": 1, "queue": "q", "max_in_flight": 100})
+        ledger.batches.create(batch, name="n", max_parallel=1, speculate=Speculation(least=0))
+        ledger.submission.create_many([NewJob(f"{kind}-ended", _SPEC, "q", key=f"{kind}-key")])
+        ledger.ownership.claim(f"{kind}-ended", worker)
         after = ((f"{kind}-ended", "finish"),)
-        ledger.create_many(
+        ledger.submission.create_many(
             [
                 NewJob(f"{kind}-released", _SPEC, "q", after=after),
                 NewJob(f"{kind}-orphan", _SPEC, "q", batch=batch, index=0),
@@ -72,10 +74,10 @@ class Scene:
                 NewJob(f"{kind}-queued", _SPEC, "q"),
             ]
         )
-        ledger.claim(f"{kind}-orphan", worker)
-        ledger.move(f"{kind}-orphan", worker, JobState.PENDING)
-        ledger.move(f"{kind}-orphan", worker, JobState.RUNNING, node="node1", started_at=_START.timestamp())
-        ledger.create_many([NewJob(f"{kind}-waiting", _SPEC, "q", after=((f"{kind}-orphan", "success"),))])
+        ledger.ownership.claim(f"{kind}-orphan", worker)
+        ledger.ownership.move(f"{kind}-orphan", worker, JobState.PENDING)
+        ledger.ownership.move(f"{kind}-orphan", worker, JobState.RUNNING, node="node1", started_at=_START.timestamp())
+        ledger.submission.create_many([NewJob(f"{kind}-waiting", _SPEC, "q", after=((f"{kind}-orphan", "success"),))])
         end = Attempt(
             number=1,
             state=JobState.SUCCEEDED,
@@ -87,10 +89,10 @@ class Scene:
             started_at=_START,
             finished_at=_START,
         )
-        ledger.finish(f"{kind}-ended", worker, [end], Logs((LogLine("", "stdout", "out\n"),)), '{"a": 1}')
-        ledger.cancel(f"{kind}-orphan", "enough")
+        ledger.ownership.finish(f"{kind}-ended", worker, [end], Logs((LogLine("", "stdout", "out\n"),)), '{"a": 1}')
+        ledger.submission.cancel(f"{kind}-orphan", "enough")
         if kind == "bad":
-            ledger.cancel_batch(batch, "enough")
+            ledger.batches.cancel(batch, "enough")
 
     def restore(self) -> None:
         """Put every key back as it was."""

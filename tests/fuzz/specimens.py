@@ -206,7 +206,7 @@ def _ours(task_id: str) -> tuple[dict[str, Any], Any]:
         "lang": "py",
         "task": "jaas.run",
         "id": task_id,
-        "jaas_doorbell": True,
+        "jaas_wakeup": True,
         "argsrepr": "()",
         "kwargsrepr": "()",
     }

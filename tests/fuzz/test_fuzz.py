@@ -9,7 +9,6 @@ import pytest
 
 from jaas_submit import JobSpec
 from jaas_submit.errors import SpecError
-from jaas_submit.ledger import Ledger
 from tests.fuzz import pure
 from tests.fuzz.arrivals import carried_id
 from tests.fuzz.cases import Case, Hang, sentence_defect, summary, within
@@ -101,7 +100,7 @@ def test_a_scene_that_nobody_poisoned_is_in_order(ledger_level: LedgerLevel) -> 
 
 
 def test_a_list_that_lacks_a_good_job_is_a_failure(ledger_level: LedgerLevel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ledger, "find", lambda _ledger, _ids: [])
+    monkeypatch.setattr("jaas_submit.ledger.queries.Queries.find", lambda _ledger, _ids: [])
     assert any("lacks good ones" in one.why for one in ledger_level.run(SEED, 0, 3))
 
 
@@ -111,7 +110,7 @@ def test_a_list_that_lacks_a_good_job_is_a_failure(ledger_level: LedgerLevel, mo
         (b'{"headers": {"task": "jaas.run", "id": "a"}}', "a"),
         (_VERSION_1, "b"),
         (b'{"headers": {"task": "jaas.run", "id": "\\ud800"}}', ""),
-        (b'{"headers": {"task": "jaas.run", "id": "a", "jaas_doorbell": true}}', ""),
+        (b'{"headers": {"task": "jaas.run", "id": "a", "jaas_wakeup": true}}', ""),
         (b'{"headers": {"task": "a\nb", "id": "a"}}', ""),
         (b"[" * 5000, ""),
     ],

@@ -17,8 +17,8 @@ import celery
 
 from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec
+from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
-from jaas_submit.ledger import connect
 from jaas_submit.names import job_id_of
 from jaas_submit.records import JobRecord
 from jaas_worker.transport import lists_of
@@ -180,7 +180,7 @@ class WorkerLevel:
     def _ended(self, job_id: str) -> JobRecord:
         def look() -> list[JobRecord]:
             self._alive()
-            return [record for record in self._client.ledger.find([job_id]) if record.terminal]
+            return [record for record in self._client.ledger.queries.find([job_id]) if record.terminal]
 
         return eventually(look, _PATIENCE, f"the end of job {job_id}")[0]
 
@@ -206,7 +206,7 @@ class WorkerLevel:
             return [job_id for job_id in ids if not self._raw.exists(f"{_PREFIX}:job:{job_id}")]
 
         eventually(lambda: not missing(), _PATIENCE, lambda: f"jobs with these ids: {missing()}")
-        for record in self._client.ledger.find(ids):
+        for record in self._client.ledger.queries.find(ids):
             if not record.terminal:
                 self._client.cancel(record.id)
         for job_id in ids:
