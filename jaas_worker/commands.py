@@ -9,7 +9,7 @@ import os
 
 import click
 
-from jaas_submit.cli_frame import Where, missing_packages, where_options
+from jaas_submit.cli.common import Where, missing_packages, where_options
 
 __all__ = ["listen", "worker"]
 
@@ -53,7 +53,7 @@ def listen(where: Where, log_level: str) -> None:
     """
     _set(where)
     try:
-        from jaas_worker.listener import listener_main
+        from jaas_worker.agent.agent import listener_main
     except ImportError as error:
         raise missing_packages(error) from error
     listener_main(log_level.upper())

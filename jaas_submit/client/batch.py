@@ -11,11 +11,11 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.replay import replay_failed
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records, batch_results
-from jaas_submit.ids import batch_job_id
 from jaas_submit.ledger.batch_cancellation import cancel_jobs
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.states import JobState
+from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 
 __all__ = ["Batch", "BatchReference", "Show", "shown"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import celery
 
-from jaas_submit import broker
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
@@ -21,17 +20,18 @@ from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
 from jaas_submit.connection.url import masked
 from jaas_submit.errors import SpecError
-from jaas_submit.explain import Explanation
+from jaas_submit.explain.explanation import Explanation
 from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
-from jaas_submit.logs import Logs
-from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.placement import NodeFit, placement
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation
-from jaas_submit.states import Cause, JobState
-from jaas_submit.store import Store
+from jaas_submit.messaging import messages
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.placement.node_fit import NodeFit, placement
+from jaas_submit.storage.store import Store
 
 __all__ = ["Client"]
 
@@ -64,12 +64,12 @@ class Client:
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
-        self.url = url or broker.default_url()
+        self.url = url or messages.default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
         self.store = Store(where, prefix) if where else None
         self.queue = queue
         self.ledger = Ledger(connect(self.url), prefix)
-        self.app = app or broker.celery_app(self.url)
+        self.app = app or messages.celery_app(self.url)
         self.session = Session(self.ledger, queue, self.store, self.app, publisher=app)
         """What handles and batches are made of."""
 

@@ -10,12 +10,12 @@ from typing import Final
 
 import celery
 
-from jaas_submit import broker
 from jaas_submit.client.session import Session
 from jaas_submit.client.tracing import producing
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Created, NewJob
-from jaas_submit.states import JobState
+from jaas_submit.messaging import messages
+from jaas_submit.model.states import JobState
 
 __all__ = ["enqueue", "enqueue_many"]
 
@@ -67,11 +67,11 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
 def _complete(job: NewJob, traceparent: str, session: Session) -> NewJob:
     wakeup = ""
     if session.publisher is None and job.spec is not None:
-        wakeup = broker.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
+        wakeup = messages.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
     return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup)
 
 
 def _publish(publisher: celery.Celery, jobs: Sequence[NewJob]) -> None:
     # The record is the job; should the message not get through, a worker takes the record up without it.
     with contextlib.suppress(LedgerUnavailable):
-        broker.publish_many(publisher, jobs)
+        messages.publish_many(publisher, jobs)

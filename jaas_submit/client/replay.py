@@ -10,10 +10,10 @@ from jaas_submit.client.enqueue import enqueue, enqueue_many
 from jaas_submit.client.queries import UNSUCCESSFUL, batch_jobs
 from jaas_submit.client.session import Session
 from jaas_submit.errors import SpecError
-from jaas_submit.ids import batch_id_of, batch_job_id
 from jaas_submit.ledger import NewJob
-from jaas_submit.records import JobRecord
-from jaas_submit.spec import JobSpec
+from jaas_submit.model.ids import batch_id_of, batch_job_id
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import JobRecord
 
 __all__ = ["replay_failed", "replay_job", "spec_again"]
 

@@ -16,9 +16,9 @@ from typing import Any, Final, Generic, TypeVar
 from jaas_submit.client import queries
 from jaas_submit.errors import BatchFailed, LedgerUnavailable, WaitTimeout
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.states import JobState
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 
 __all__ = [
     "LOOK_AGAIN_S",

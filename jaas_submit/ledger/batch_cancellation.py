@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jaas_submit.ids import batch_job_id
+from jaas_submit.model.ids import batch_job_id
 
 if TYPE_CHECKING:
     from jaas_submit.ledger import Ledger

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from math import inf
 from typing import Final
 
-from jaas_submit.spec import JobSpec
+from jaas_submit.model.job_spec import JobSpec
 
 __all__ = ["NO_DEADLINES", "Deadlines", "Overdue", "due"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import NamedTuple
 
-from jaas_worker.engine import ContainerTimes, EngineEvent, TaskView
-from jaas_worker.observe import ended_here
+from jaas_worker.decisions.task_outcome import ended_here
+from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, TaskView
 
 __all__ = ["MISSING_FOR_S", "Belief", "Evidence", "Verdict", "believe"]
 

@@ -12,10 +12,13 @@ import random
 from math import inf
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
-from jaas_submit.logs import Logs, LogStatus
-from jaas_submit.records import Attempt
-from jaas_submit.result import CapturedOutput, JobResult
-from jaas_submit.states import JobState
+from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.result import CapturedOutput, JobResult
+from jaas_submit.model.states import JobState
+from jaas_worker.decisions.job_output import with_output
+from jaas_worker.decisions.retry import decide
+from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, stop_mark
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -31,12 +34,9 @@ from jaas_worker.lifecycle.next_step import (
 )
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.logs import marked, read_logs
-from jaas_worker.logsetup import Action, action
-from jaas_worker.observe import asks_for_engine, outcome_of, stop_mark
-from jaas_worker.outputs import with_output
-from jaas_worker.retry import decide
-from jaas_worker.tracing import AttemptTimes
+from jaas_worker.swarm.container_logs import marked, read_logs
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.tracing import AttemptTimes
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
 

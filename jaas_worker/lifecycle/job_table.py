@@ -6,9 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from jaas_worker.decisions.launch_window import LaunchWindow
 from jaas_worker.lifecycle.next_step import Claim, Next
 from jaas_worker.lifecycle.tracked_job import Delivery, Phase, TrackedJob
-from jaas_worker.window import LaunchWindow
 
 __all__ = ["JobTable", "QueuedStep"]
 

@@ -10,21 +10,21 @@ from sys import intern
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.names import LABEL_SPEC_HASH, LABEL_WORKER
-from jaas_submit.placement import Node
-from jaas_submit.spec import JobSpec
-from jaas_submit.states import Cause, JobState
-from jaas_worker.engine import ServiceView
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.placement.node_fit import Node
+from jaas_worker.decisions.retry import spec_for_attempt
+from jaas_worker.decisions.task_outcome import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint
-from jaas_worker.inputs import input_file
-from jaas_worker.launcher import create_or_adopt
+from jaas_worker.lifecycle.job_input import input_file
 from jaas_worker.lifecycle.next_step import Adopt, End, LostOwnership, Track
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.logsetup import Action, action
-from jaas_worker.observe import gone_outcome, refused_outcome
-from jaas_worker.retry import spec_for_attempt
-from jaas_worker.tracing import ENV_TRACEPARENT
+from jaas_worker.swarm.create_or_adopt import create_or_adopt
+from jaas_worker.swarm.engine import ServiceView
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.tracing import ENV_TRACEPARENT
 from jaas_worker.tracking.tracked_service import ServiceRef
 
 __all__ = ["adopt", "launch"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaas_submit.logs import Logs
-from jaas_submit.records import JobRecord, Outcome
-from jaas_submit.states import JobState
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import JobRecord, Outcome
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Evidence
-from jaas_worker.engine import ContainerTimes, TaskView
+from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.lifecycle.tracked_job import Delivery
-from jaas_worker.observe import StopRequest
+from jaas_worker.swarm.engine import ContainerTimes, TaskView
 
 __all__ = [
     "Adopt",

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from jaas_submit.ledger import Claim
 from jaas_submit.ledger.queries import Outline
-from jaas_submit.logs import Logs
-from jaas_submit.records import Attempt, JobRecord
-from jaas_submit.spec import JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import Attempt, JobRecord
+from jaas_submit.model.states import JobState
 from jaas_worker.tracking.tracked_service import ServiceRef
 
 __all__ = ["JobLedger", "ServiceTracker"]

@@ -6,7 +6,7 @@ described in docs/guarantees.md. The order within a step is what makes it safe:
 * claim:   the ledger names this worker before the message is acknowledged.        claim.py
 * launch:  the ledger says LAUNCHING before the service is created, and the
            service's name admits one only.                                         launch.py
-* track:   what the swarm shows is brought into the ledger; what is overdue ends.  observe.py, stop.py
+* track:   what the swarm shows is brought into the ledger; what is overdue ends.  decisions/task_outcome.py, stop.py
 * finish:  outcome and logs are in the ledger before the service is removed.       finish.py
 * report:  Celery has the result before the ledger forgets that somebody has to
            bring it there.                                                         finish.py
@@ -20,20 +20,20 @@ from typing import Any
 
 from jaas_submit.errors import LedgerUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
-from jaas_submit.states import Cause
-from jaas_submit.store import Store
-from jaas_worker.engine import Engine, EngineEvent
+from jaas_submit.model.states import Cause
+from jaas_submit.storage.store import Store
+from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.notices import Cancellations, ExitNotices
 from jaas_worker.lifecycle.step_executor import StepExecutor
 from jaas_worker.lifecycle.tracked_job import Phase
 from jaas_worker.lifecycle.worker_context import Clock, WorkerContext
-from jaas_worker.logsetup import Action, action
-from jaas_worker.metrics import Metrics
-from jaas_worker.observe import StopRequest
 from jaas_worker.settings import Settings
-from jaas_worker.tracing import make_tracer
+from jaas_worker.swarm.engine import Engine, EngineEvent
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.metrics import Metrics
+from jaas_worker.telemetry.tracing import make_tracer
 from jaas_worker.tracking.tracked_service import Seen, ServiceRef
 from jaas_worker.tracking.tracker import Tracker
 

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any, assert_never
 
 from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError, UnreadableRecord
-from jaas_submit.logs import Logs
-from jaas_submit.states import Cause
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.states import Cause
+from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
@@ -38,8 +39,7 @@ from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_
 from jaas_worker.lifecycle.timer import Timer, retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.logsetup import Action, about, action
-from jaas_worker.observe import StopRequest, refused_outcome
+from jaas_worker.telemetry.logging_setup import Action, about, action
 from jaas_worker.tracking.tracked_service import NodeLost, Running, Seen, ServiceRef, Waiting
 
 __all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor"]

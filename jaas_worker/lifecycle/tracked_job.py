@@ -10,15 +10,15 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
-from jaas_submit.names import service_name
-from jaas_submit.records import Attempt
-from jaas_submit.result import JobResult
-from jaas_submit.spec import JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import service_name
 from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
-from jaas_worker.engine import TaskView
-from jaas_worker.observe import StopRequest
-from jaas_worker.retry import Decision
+from jaas_worker.decisions.retry import Decision
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.swarm.engine import TaskView
 from jaas_worker.tracking.tracked_service import ServiceRef
 
 __all__ = ["NO_LABELS", "AttemptFacts", "Delivery", "LostNode", "Phase", "TrackedJob"]

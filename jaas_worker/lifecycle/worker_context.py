@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.names import LABEL_LEDGER, LABEL_PREFIX
-from jaas_submit.store import Store
-from jaas_worker.engine import Engine, ResolvedImage
+from jaas_submit.model.wire_names import LABEL_LEDGER, LABEL_PREFIX
+from jaas_submit.storage.store import Store
 from jaas_worker.lifecycle.ports import JobLedger
-from jaas_worker.metrics import Metrics
 from jaas_worker.settings import Settings
-from jaas_worker.tracing import Tracer
+from jaas_worker.swarm.engine import Engine, ResolvedImage
+from jaas_worker.telemetry.metrics import Metrics
+from jaas_worker.telemetry.tracing import Tracer
 
 __all__ = ["Clock", "ImageCache", "WorkerContext"]
 

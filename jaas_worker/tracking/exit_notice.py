@@ -13,9 +13,9 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from jaas_submit.ledger import Ledger
-from jaas_worker.bounds import read_json
-from jaas_worker.engine import EngineEvent
-from jaas_worker.observe import parse_time
+from jaas_worker.decisions.task_outcome import parse_time
+from jaas_worker.messaging.message_bounds import read_json
+from jaas_worker.swarm.engine import EngineEvent
 
 __all__ = ["forward_exit", "read_exit"]
 

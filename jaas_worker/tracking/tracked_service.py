@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jaas_submit.names import service_name
+from jaas_submit.model.wire_names import service_name
 from jaas_worker.decisions.end_belief import Evidence
-from jaas_worker.engine import TaskView
+from jaas_worker.swarm.engine import TaskView
 
 __all__ = ["Ended", "ExitReported", "Gone", "NodeLost", "Running", "Seen", "ServiceRef", "TrackedService", "Waiting"]
 

@@ -27,10 +27,10 @@ from typing import NamedTuple, Protocol
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
-from jaas_worker.engine import Engine, EngineEvent, TaskView
-from jaas_worker.logsetup import Action, about, action
-from jaas_worker.observe import attempt_task
+from jaas_worker.decisions.task_outcome import attempt_task
 from jaas_worker.settings import Settings
+from jaas_worker.swarm.engine import Engine, EngineEvent, TaskView
+from jaas_worker.telemetry.logging_setup import Action, about, action
 from jaas_worker.tracking.fresh_services import CLOSE_MOST_WHILE_DEAR, FreshServices
 from jaas_worker.tracking.poll_schedule import DEAR_LIST_S, Look, PollSchedule
 from jaas_worker.tracking.tracked_service import (

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from jaas_submit import Client
-from jaas_worker.kept_messages import message_of
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
-from jaas_worker.reconciler import Reconciler
+from jaas_worker.maintenance.reconciler import Reconciler
+from jaas_worker.messaging.kept_messages import message_of
 from jaas_worker.settings import Settings
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
 from tests.fuzz.poison import Poison, poison

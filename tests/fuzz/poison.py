@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import redis
 
-from jaas_submit.states import JobState
+from jaas_submit.model.states import JobState
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import ODD, as_json, odd
 from tests.fuzz.scene import BATCHES, VICTIMS

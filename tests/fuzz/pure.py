@@ -9,20 +9,25 @@ from __future__ import annotations
 import base64
 import json
 import random
-import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, Final
 
-from jaas_worker.neighbours import Neighbours
 from kombu.utils.json import loads
 
 from jaas_submit import JobSpec
 from jaas_submit.errors import SpecError
-from jaas_submit.names import job_id_of
-from jaas_submit.spec import parse_duration, parse_size
-from jaas_submit.speculation import Speculation
-from jaas_worker.envelope import DEFECT, broadcast_message, is_task_id, queue_message, task_defect, task_name
+from jaas_submit.model.job_spec import parse_duration, parse_size
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.wire_names import job_id_of
+from jaas_worker.messaging.message_checks import (
+    DEFECT,
+    broadcast_message,
+    is_task_id,
+    queue_message,
+    task_defect,
+    task_name,
+)
+from jaas_worker.tracking.exit_notice import read_exit
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import as_json, as_object, odd
@@ -159,12 +164,8 @@ def _notice(rng: random.Random) -> tuple[str, Callable[[], str]]:
         text, done = raw.decode("utf-8", "replace"), f"{done}; {more}"
 
     def look() -> str:
-        told: list[Any] = []
-        context: Any = SimpleNamespace(settings=SimpleNamespace(finish_threads=1), ledger=None, holder="")
-        tracker: Any = SimpleNamespace(died_elsewhere=told.append)
-        nothing: Any = threading.local()
-        Neighbours(context, nothing, tracker)._told(text)
-        return "" if all(isinstance(one.job_id, str) for one in told) else "the tracker was told nonsense"
+        event = read_exit(text)
+        return "" if event is None or isinstance(event.job_id, str) else "the tracker was told nonsense"
 
     return f"forwarded end: {done}", look
 

@@ -9,10 +9,10 @@ import redis
 
 from jaas_submit import Attempt, Cause, JobSpec, JobState, LogLine, Logs
 from jaas_submit.ledger import Ledger, NewJob
-from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH
-from jaas_submit.placement import Cluster, Node
-from jaas_submit.speculation import Speculation
-from jaas_worker.launcher import create_or_adopt
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH
+from jaas_submit.placement.node_fit import Cluster, Node
+from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from tests.support.fake_swarm import FakeSwarm
 
 __all__ = ["BATCHES", "GOOD", "LABEL", "TAKEN", "VICTIMS", "Scene"]

@@ -27,8 +27,8 @@ from jaas_submit import (
 )
 from jaas_submit.client import wait
 from jaas_submit.connection import connect
-from jaas_submit.ids import batch_job_id
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.ids import batch_job_id
 from tests.support.ports import free_port
 from tests.support.redis_server import OwnRedis
 from tests.support.twins import TWINS, client_of

@@ -19,12 +19,12 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobRecord, JobState
-from jaas_submit.names import job_id_of
+from jaas_submit.model.wire_names import job_id_of
 from tests.support.jobs import LONG, ended, run, shell
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
-from tests.unit.test_spec import BAD
+from tests.unit.model.test_job_spec import BAD
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("nothing_created", "living_worker")]
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.names import job_id_of
+from jaas_submit.model.wire_names import job_id_of
 from tests.support.jobs import LONG, ended, run, shell
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -132,7 +132,7 @@ def let_time_pass(client: Client) -> None:
 
 BROKEN = """
 import jaas_worker.app
-from jaas_worker.transport import Poller
+from jaas_worker.messaging.redis_transport import Poller
 
 def broken(*_):
     raise TypeError("broken on purpose")

@@ -9,9 +9,9 @@ from celery.result import AsyncResult
 from kombu import Connection
 
 from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.broker import publish_many
 from jaas_submit.ledger import NewJob
-from jaas_worker.transport import Transport, options
+from jaas_submit.messaging.messages import publish_many
+from jaas_worker.messaging.redis_transport import Transport, options
 from tests.support.jobs import LONG, container_of, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness

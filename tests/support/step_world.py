@@ -11,16 +11,16 @@ from typing import Any
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.ledger.queries import Outline
-from jaas_submit.logs import Logs
-from jaas_submit.records import Attempt, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.spec import JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import Attempt, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import Clock, WorkerContext
-from jaas_worker.metrics import Metrics
 from jaas_worker.settings import Settings
-from jaas_worker.tracing import NoTracer
+from jaas_worker.telemetry.metrics import Metrics
+from jaas_worker.telemetry.tracing import NoTracer
 from tests.support.fake_swarm import FakeSwarm
 
 __all__ = ["CREATED", "HOLDER", "ScriptedLedger", "StubDelivery", "World", "record_of"]

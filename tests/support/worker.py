@@ -14,8 +14,8 @@ from pathlib import Path
 
 from jaas_submit.connection import connect
 from jaas_submit.ledger import Ledger
-from jaas_submit.names import LABEL_PREFIX
-from jaas_worker.swarm import Swarm
+from jaas_submit.model.wire_names import LABEL_PREFIX
+from jaas_worker.swarm.docker_engine import Swarm
 from tests.support.wait import eventually
 
 __all__ = ["CONNECTION_LOST", "Installation", "WorkerProcess", "clean_env", "exceptions_in", "listener"]
@@ -227,7 +227,7 @@ def listener(home: Installation, host: str, **settings: object) -> Iterator[Call
     file = home.folder / f"listener-{uuid.uuid4().hex[:8]}.log"
     with file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jaas_submit.cli", "listen"],
+            [sys.executable, "-m", "jaas_submit.cli.main", "listen"],
             cwd=home.folder,
             env=home.environment(DOCKER_HOST=host, **settings),
             stdout=log,
