@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 _PREFETCH = 32
 """Messages that a worker may have received and not claimed yet."""
 
-_REDIS_TIMEOUT = 5.0
+_REDIS_TIMEOUT_S = 5.0
 """Seconds to wait for an answer of Redis; three of them must fit into a lease (15 seconds by default)."""
 
 
@@ -77,7 +77,7 @@ class Parts:
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
         ledger = Ledger(
-            connect(self.settings.redis_url, socket_timeout=_REDIS_TIMEOUT),
+            connect(self.settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S),
             self.settings.prefix,
             self.settings.record_ttl,
         )
@@ -132,7 +132,7 @@ class Parts:
         away = self.pool.watch.away if self.pool else ""
         room = max(self.pool.room(), 0) if self.pool else 0
         most = self.settings.max_in_flight
-        own = {"clock_ahead": round(ahead, 1), "engine_away": away, "max_in_flight": most, "room": room}
+        own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
         return {**self.about_worker(), **own, **runner.stats()}
 
 
@@ -172,7 +172,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         result_expires=int(settings.record_ttl),
         result_compression=None,  # a script looks at what is stored
         # Each thread has its own connection to the results; a dead one must not hold it up for long.
-        redis_socket_timeout=_REDIS_TIMEOUT,
+        redis_socket_timeout=_REDIS_TIMEOUT_S,
         # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for
         # longer than this (80 seconds), and with it the rest of the workflow.
         task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
@@ -220,7 +220,7 @@ def _watch_shutdown(patience: float, **_: Any) -> None:
         logger.error(
             "the shutdown has not come to its end within %g s; ending without handing over, the lease will run out",
             patience,
-            extra=logging_setup.action(logging_setup.Action.WORKER_GAVE_UP),
+            extra=logging_setup.action(logging_setup.Action.WORKER_SHUTDOWN_TIMEOUT),
         )
         logging.shutdown()
         os._exit(1)

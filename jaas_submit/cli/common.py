@@ -25,15 +25,15 @@ __all__ = [
     "EXIT_TIMEOUT",
     "EXIT_USAGE",
     "JaasGroup",
-    "Where",
+    "Target",
     "complete_ids",
     "for_each",
     "job_ids_argument",
     "missing_packages",
     "name_unreadable",
     "output_options",
+    "target_options",
     "version_option",
-    "where_options",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,7 +60,7 @@ Exit codes: the container's own; else
 
 
 @dataclass
-class Where:
+class Target:
     """Which installation is meant: the options that every command has."""
 
     redis: str | None = None
@@ -136,12 +136,12 @@ def _fail(text: str, code: int) -> int:
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    where = ctx.ensure_object(Where)
+    target = ctx.ensure_object(Target)
     if value and param.name:
-        setattr(where, param.name, value)
+        setattr(target, param.name, value)
 
 
-def where_options(*, environment: bool = False) -> Callable[[F], F]:
+def target_options(*, environment: bool = False) -> Callable[[F], F]:
     """Add --redis, --queue and --prefix, usable before and after the command's name."""
 
     def add(command: F) -> F:
@@ -167,7 +167,7 @@ def where_options(*, environment: bool = False) -> Callable[[F], F]:
 
 def output_options(command: F) -> F:
     """Add --json and --quiet, and the options of the installation."""
-    command = where_options()(command)
+    command = target_options()(command)
     command = click.option("-q", "--quiet", is_flag=True, help="No progress; only what a script needs.")(command)
     return click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")(command)
 
@@ -178,10 +178,10 @@ def complete_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     from jaas_submit.ledger import Ledger
     from jaas_submit.messaging.messages import default_url
 
-    where = ctx.find_object(Where) or Where()
+    target = ctx.find_object(Target) or Target()
     try:
-        quick = connect(where.redis or default_url(), socket_timeout=0.5, socket_connect_timeout=0.5, retry=None)
-        ledger = Ledger(quick, where.prefix or os.environ.get("JAAS_PREFIX") or DEFAULT_PREFIX)
+        quick = connect(target.redis or default_url(), socket_timeout=0.5, socket_connect_timeout=0.5, retry=None)
+        ledger = Ledger(quick, target.prefix or os.environ.get("JAAS_PREFIX") or DEFAULT_PREFIX)
         records = ledger.queries.find(ledger.queries.ids(limit=50))
     except JaasError:
         return []

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 EXIT_QUORUM: Final = 1
-_MOST_FAILURES: Final = 10
+_MAX_FAILURES_SHOWN: Final = 10
 
 MAP_CODES: Final = """\b
 Exit codes:
@@ -69,11 +69,11 @@ class BatchProgress(render.Progress):
     def failure(self, result: JobResult) -> None:
         """Print why a job did not succeed."""
         self._failures += 1
-        if self._failures <= _MOST_FAILURES:
+        if self._failures <= _MAX_FAILURES_SHOWN:
             if self._live:
                 click.echo("\r\x1b[K", err=True, nl=False)
             self.say(f"input {result.index}: {result.sentence()}")
-            if self._failures == _MOST_FAILURES:
+            if self._failures == _MAX_FAILURES_SHOWN:
                 self.say("further failures are not shown; `jaas batch results --failed` has them all")
 
 

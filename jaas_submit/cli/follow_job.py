@@ -23,10 +23,10 @@ _OUT_OF_TIME: Final = frozenset(
     {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT, Cause.UNSCHEDULABLE, Cause.DEADLINE, Cause.EXPIRED}
 )
 
-_HINT_AFTER: Final = 3.0
+_HINT_AFTER_S: Final = 3.0
 """Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
 
-_SECOND_CTRL_C: Final = 3.0
+_SECOND_CTRL_C_S: Final = 3.0
 """Seconds within which a second Ctrl-C cancels the job."""
 
 
@@ -79,7 +79,7 @@ def follow(
     from jaas_submit.client.wait import Outage, job_records
 
     begin = time.monotonic()
-    looks = sorted(seconds for seconds in {_HINT_AFTER, timeout, queue_timeout} if seconds is not None)
+    looks = sorted(seconds for seconds in {_HINT_AFTER_S, timeout, queue_timeout} if seconds is not None)
     outage = Outage(lambda: progress.say("Redis does not answer; the job goes on; trying again"))
     given_up, state = False, None
     while True:
@@ -107,7 +107,7 @@ def follow(
 
 def _borne(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
     try:
-        return outage.bear(error)
+        return outage.retry_delay(error)
     except LedgerUnavailable:
         if not outage.answered:
             raise
@@ -136,8 +136,8 @@ def interrupted(client: Client, job_id: str, progress: Progress) -> int:
     progress.warn(f"job {job_id} goes on: `jaas wait {job_id}` follows it again, `jaas cancel {job_id}` ends it")
     if sys.stderr.isatty():
         try:
-            progress.warn(f"press Ctrl-C again within {_SECOND_CTRL_C:g} s to cancel it now")
-            time.sleep(_SECOND_CTRL_C)
+            progress.warn(f"press Ctrl-C again within {_SECOND_CTRL_C_S:g} s to cancel it now")
+            time.sleep(_SECOND_CTRL_C_S)
         except KeyboardInterrupt:
             state = client.cancel(job_id, "cancelled with Ctrl-C")
             progress.warn(f"job {job_id}: {cancelled(state)}")

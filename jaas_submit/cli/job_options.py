@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
 
-__all__ = ["Order", "job_options", "order_of", "read_env_file", "split_label"]
+__all__ = ["JobRequest", "job_options", "job_request_of", "read_env_file", "split_label"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,7 +109,7 @@ _PLAIN_FIELDS: Final = (
 """Options whose value is the field's, under the same name."""
 
 
-class Order(NamedTuple):
+class JobRequest(NamedTuple):
     """What the command line asks for."""
 
     spec: JobSpec
@@ -127,7 +127,9 @@ def job_options(command: F) -> F:
     return command
 
 
-def order_of(words: Sequence[str], options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Order:
+def job_request_of(
+    words: Sequence[str], options: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+) -> JobRequest:
     """Return the job that options and words describe.
 
     Args:
@@ -185,7 +187,7 @@ def order_of(words: Sequence[str], options: Mapping[str, Any], environ: Mapping[
     spec = JobSpec.parse(fields)
     # The description has been accepted, so that the time can be read.
     queue_timeout = parse_duration(options["timeout"]) if options["timeout"] else None
-    return Order(spec, queue_timeout, tuple(notes))
+    return JobRequest(spec, queue_timeout, tuple(notes))
 
 
 def _base(file: IO[bytes] | None) -> dict[str, Any]:

@@ -21,17 +21,17 @@ from jaas_submit.cli.common import (
     EXIT_JAAS,
     EXIT_TIMEOUT,
     JaasGroup,
-    Where,
+    Target,
     complete_ids,
     for_each,
     job_ids_argument,
     output_options,
+    target_options,
     version_option,
-    where_options,
 )
 from jaas_submit.cli.follow_job import exit_code_of, follow, interrupted
 from jaas_submit.cli.go_flags import GoCommand
-from jaas_submit.cli.job_options import Order, job_options, order_of
+from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
 from jaas_submit.errors import UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
@@ -47,7 +47,7 @@ __all__ = ["cli", "main"]
     cls=JaasGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EXIT_CODES
 )
 @version_option
-@where_options(environment=True)
+@target_options(environment=True)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Run containers as jobs on a Docker swarm, through Redis and Celery.
@@ -55,7 +55,7 @@ def cli(ctx: click.Context) -> None:
     `jaas run alpine echo hello` runs a container and gives its output and exit code back. Data is printed on stdout,
     progress on stderr.
     """
-    ctx.ensure_object(Where)
+    ctx.ensure_object(Target)
     if os.environ.get("NO_COLOR"):
         ctx.color = False
 
@@ -83,7 +83,7 @@ _dry_run_option = click.option(
 @output_options
 @click.pass_obj
 def run(
-    where: Where,
+    target: Target,
     /,
     words: tuple[str, ...],
     key: str | None,
@@ -110,20 +110,20 @@ def run(
 
     Ctrl-C leaves the job alone; a second one cancels it.
     """
-    order = order_of(words, options)  # first of all: a bad description must not depend on Redis
+    request = job_request_of(words, options)  # first of all: a bad description must not depend on Redis
     progress = render.Progress(quiet)
-    for note in order.notes:
+    for note in request.notes:
         progress.warn(note)
     if dry_run:
-        return _dry_run(where, order, progress, as_json)
+        return _dry_run(target, request, progress, as_json)
     if not remove:
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
-    with where.client() as client:
-        handle = client.submit(order.spec, key=key)
+    with target.client() as client:
+        handle = client.submit(request.spec, key=key)
         job_id = handle.id
         progress.say(_said_of(handle, client))
         # What somebody else has submitted with this key is not ours to give up.
-        patience = None if handle.existing else order.queue_timeout
+        patience = None if handle.existing else request.queue_timeout
         try:
             if verbose:
                 _describe(progress, client, job_id)
@@ -147,7 +147,7 @@ def run(
 @output_options
 @click.pass_obj
 def submit(
-    where: Where,
+    target: Target,
     /,
     words: tuple[str, ...],
     key: str | None,
@@ -160,14 +160,14 @@ def submit(
 
     The options are those of `jaas run`; -t sets --pending-timeout and --run-timeout here.
     """
-    order = order_of(words, options)
+    request = job_request_of(words, options)
     progress = render.Progress(quiet)
-    for note in order.notes:
+    for note in request.notes:
         progress.warn(note)
     if dry_run:
-        return _dry_run(where, order, progress, as_json)
-    with where.client() as client:
-        handle = client.submit(order.spec, key=key)
+        return _dry_run(target, request, progress, as_json)
+    with target.client() as client:
+        handle = client.submit(request.spec, key=key)
         if as_json:
             more = {"state": _state_of(handle), "existing": True} if handle.existing else {"state": JobState.QUEUED}
             render.print_json({"id": handle.id, "queue": client.queue, **more})
@@ -182,12 +182,12 @@ def submit(
 @click.option("-t", "--timeout", metavar="TIME", help="Wait at most so long; the jobs go on.")
 @output_options
 @click.pass_obj
-def wait(where: Where, job_ids: tuple[str, ...], timeout: str | None, as_json: bool, quiet: bool) -> int:
+def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json: bool, quiet: bool) -> int:
     """Wait for jobs; print how each ended; end with the first exit code that is not 0."""
     seconds = _seconds(timeout)
     begin = time.monotonic()
     codes = []
-    with where.client() as client:
+    with target.client() as client:
 
         def one(job_id: str) -> None:
             progress = render.Progress(quiet)
@@ -211,9 +211,9 @@ def wait(where: Where, job_ids: tuple[str, ...], timeout: str | None, as_json: b
 @click.option("--show-env", is_flag=True, help="With --json: show the values of variables, which often are secrets.")
 @output_options
 @click.pass_obj
-def status(where: Where, job_ids: tuple[str, ...], show_env: bool, as_json: bool, quiet: bool) -> int:
+def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bool, quiet: bool) -> int:
     """Show all that is known of jobs. Quiet: the state only."""
-    with where.client() as client:
+    with target.client() as client:
 
         def show(job_id: str) -> None:
             record = client.ledger.queries.get(job_id)
@@ -240,7 +240,7 @@ def status(where: Where, job_ids: tuple[str, ...], show_env: bool, as_json: bool
 @output_options
 @click.pass_obj
 def logs(
-    where: Where,
+    target: Target,
     job_id: str,
     attempt: int | None,
     timestamps: bool,
@@ -257,7 +257,7 @@ def logs(
     from jaas_submit.model.logs import LogStatus
 
     progress = render.Progress(quiet)
-    with where.client() as client:
+    with target.client() as client:
         if to_the_end:
             follow(client, job_id, progress)
         record = client.ledger.queries.get(job_id)
@@ -322,16 +322,18 @@ def _state_of(handle: JobHandle) -> str:
         return "EXPIRED"
 
 
-def _dry_run(where: Where, order: Order, progress: render.Progress, as_json: bool) -> int:
+def _dry_run(target: Target, request: JobRequest, progress: render.Progress, as_json: bool) -> int:
     """Say on which nodes the job would fit; exit code 1 where it fits on none of them now."""
     from jaas_submit.placement.node_fit import what_is_lacking
 
-    with where.client() as client:
-        fits = client.placement(order.spec)
+    with target.client() as client:
+        fits = client.placement(request.spec)
     good = [fit for fit in fits if fit.fits]
     if as_json:
         nodes = [fit.model_dump(mode="json") for fit in fits]
-        render.print_json({"fits": bool(good) if fits else None, "nodes": nodes, "spec": render.spec_json(order.spec)})
+        render.print_json(
+            {"fits": bool(good) if fits else None, "nodes": nodes, "spec": render.spec_json(request.spec)}
+        )
     elif fits:
         render.print_table(render.FIT_HEADERS, [render.fit_row(fit) for fit in fits])
     lacking = what_is_lacking(fits)

@@ -109,7 +109,7 @@ class Outage:
         """Note that Redis has answered all that was asked, or that something was found."""
         self.answered, self._since = True, None
 
-    def bear(self, error: LedgerUnavailable) -> float:
+    def retry_delay(self, error: LedgerUnavailable) -> float:
         """Return the seconds to sleep before Redis is tried again.
 
         Args:
@@ -156,7 +156,7 @@ def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) ->
         except LedgerUnavailable as error:
             if deadline.left <= 0:
                 raise
-            yield Sleep(outage.bear(error))
+            yield Sleep(outage.retry_delay(error))
         else:
             return
 

@@ -77,7 +77,7 @@ def _is_stuck(client: Client) -> bool:
 def _room(client: Client) -> int:
     """Return how many more jobs the workers of this queue would take now, by what they said last."""
     workers = [
-        w for w in client.ledger.queries.workers() if w.get("queue") == client.queue and not w.get("engine_away")
+        w for w in client.ledger.queries.workers() if w.get("queue") == client.queue and not w.get("engine_unavailable")
     ]
     return sum(max(_room_of(worker), 0) for worker in workers)
 

@@ -20,9 +20,9 @@ from jaas_submit.model.states import JobState
 
 __all__ = ["Check", "Verdict", "flower_checks", "messages_in", "redis_checks"]
 
-_CLOCK_TOLERANCE: Final = 2.0
+_CLOCK_TOLERANCE_S: Final = 2.0
 _FLOWER: Final = "http://127.0.0.1:5555"
-_PATIENCE: Final = 5.0
+_FLOWER_TIMEOUT_S: Final = 5.0
 _SAMPLE: Final = 500
 """Unacknowledged messages that are looked at."""
 _NEARLY_FULL: Final = 0.9
@@ -125,7 +125,7 @@ def _memory(info: dict[str, Any]) -> Check:
 
 def _clock(ahead: float) -> Check:
     detail = f"Redis' is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
-    if abs(ahead) <= _CLOCK_TOLERANCE:
+    if abs(ahead) <= _CLOCK_TOLERANCE_S:
         return Check("clock", Verdict.OK, detail)
     fix = "synchronise both machines' clocks (NTP); jobs run all the same, but the times shown do not fit together"
     return Check("clock", Verdict.WARN, detail, fix)
@@ -136,7 +136,7 @@ def _workers(workers: list[dict[str, Any]]) -> Check:
         fix = "start one with `jaas worker` on a swarm manager (same Redis, same prefix); jobs wait until then"
         return Check("workers", Verdict.WARN, "none is alive", fix)
     jobs = sum(int(worker["jobs"]) for worker in workers)
-    return Check("workers", Verdict.OK, f"{len(workers)} alive, with {jobs} jobs in their hands")
+    return Check("workers", Verdict.OK, f"{len(workers)} workers alive, holding {jobs} jobs")
 
 
 def _versions(workers: list[dict[str, Any]]) -> list[Check]:
@@ -158,7 +158,7 @@ def _worker_clocks(workers: list[dict[str, Any]]) -> list[Check]:
     wrong = [
         f"{worker.get('node') or worker['holder']}: {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
         for worker in workers
-        if abs(ahead := float(worker.get("clock_ahead", 0.0))) > _CLOCK_TOLERANCE
+        if abs(ahead := float(worker.get("clock_ahead", 0.0))) > _CLOCK_TOLERANCE_S
     ]
     fix = "synchronise these nodes' clocks (NTP); jobs run all the same, but the times shown do not fit together"
     return [Check("workers' clocks", Verdict.WARN, "; ".join(wrong), fix)] if wrong else []
@@ -167,9 +167,11 @@ def _worker_clocks(workers: list[dict[str, Any]]) -> list[Check]:
 def _engines_away(workers: list[dict[str, Any]]) -> list[Check]:
     """Return the workers that take no new jobs because their engine does not answer, or has no leader."""
     away = [
-        f"{worker.get('node') or worker['holder']}: {why}" for worker in workers if (why := worker.get("engine_away"))
+        f"{worker.get('node') or worker['holder']}: {why}"
+        for worker in workers
+        if (why := worker.get("engine_unavailable"))
     ]
-    fix = "see `docker node ls` there; new jobs go to the other workers, and what these have in their hands waits"
+    fix = "see `docker node ls` there; new jobs go to the other workers, and the jobs that these hold wait"
     return [Check("workers' engines", Verdict.WARN, "; ".join(away), fix)] if away else []
 
 
@@ -206,7 +208,7 @@ def flower_checks(url: str | None) -> list[Check]:
         return [Check("flower", Verdict.FAIL, f"{where} is no URL", "set JAAS_FLOWER_URL to http://HOST:PORT")]
     try:
         # Its own page first: whatever else listens on that port is not ours to judge.
-        with urllib.request.urlopen(f"{where}/api/workers", timeout=_PATIENCE) as answer:  # noqa: S310 (http, see above)
+        with urllib.request.urlopen(f"{where}/api/workers", timeout=_FLOWER_TIMEOUT_S) as answer:  # noqa: S310 (http, see above)
             is_flower = answer.headers.get("Content-Type", "").startswith("application/json")
     except urllib.error.HTTPError as error:
         if error.code in {401, 403}:

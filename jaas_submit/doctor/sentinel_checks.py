@@ -12,7 +12,7 @@ from jaas_submit.doctor.redis_checks import Check, Verdict
 
 __all__ = ["sentinel_checks"]
 
-_STRANGER: Final = "No such master"
+_NO_SUCH_MASTER: Final = "No such master"
 """What a Sentinel says of a name that it does not watch."""
 
 
@@ -47,7 +47,7 @@ def sentinel_checks(url: str) -> list[Check]:
             with redis.Redis(host, port, **sentinel_options(address)) as one:
                 views.append(_view(one, address.master))
         except redis.ResponseError as error:
-            (strangers if _STRANGER in str(error) else silent).append(f"{host}:{port} ({error})")
+            (strangers if _NO_SUCH_MASTER in str(error) else silent).append(f"{host}:{port} ({error})")
         except redis.RedisError as error:
             silent.append(f"{host}:{port} ({error})")
     return [_answers(address, views, silent, strangers), *(_fail_over(address, views) if views else [])]

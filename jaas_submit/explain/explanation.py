@@ -34,12 +34,12 @@ class WorkerLoad(_Model):
     starting: int = Field(0, description="those of them whose container does not run yet")
     max_in_flight: int | None = Field(None, description="None: an older worker, which does not tell")
     window: int | None = Field(None, description="how many may be starting at once: JAAS_MAX_STARTING, or fewer")
-    engine_away: str = Field("", description="why it takes no new jobs: what is wrong with its engine")
+    engine_unavailable: str = Field("", description="why it takes no new jobs: what is wrong with its engine")
 
     @property
     def limit(self) -> Limit | None:
         """The limit that keeps it from starting another job now."""
-        if self.engine_away:
+        if self.engine_unavailable:
             return "engine"
         if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
             return "max_in_flight"
@@ -302,7 +302,7 @@ def _who_takes_it(record: JobRecord, around: Surroundings) -> list[str]:
     up = f"{_count(len(takers), 'worker')} {'is' if len(takers) == 1 else 'are'} up"
     match _limit(record, around):
         case "engine":
-            return [f"{up} and takes no new jobs: {_clause(takers[0].engine_away)}."]
+            return [f"{up} and takes no new jobs: {_clause(takers[0].engine_unavailable)}."]
         case "max_in_flight":
             said = [f"{up}, with as many jobs in flight as JAAS_MAX_IN_FLIGHT allows; one that ends makes room."]
         case "max_starting":

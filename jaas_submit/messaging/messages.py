@@ -211,7 +211,7 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
     return json.dumps(message, separators=(",", ":"))
 
 
-_NOT_TAKEN: Final = (kombu.exceptions.KombuError, redis.RedisError, OSError)
+_PUBLISH_ERRORS: Final = (kombu.exceptions.KombuError, redis.RedisError, OSError)
 
 _BATCH_BROKEN: Final[Any] = getattr(kombu.exceptions, "BatchPublishError", ())
 """What kombu raises for a batch over a connection that broke; before kombu 5.7 there are no batches."""
@@ -248,7 +248,7 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
             except _BATCH_BROKEN:
                 # A message that comes twice finds its record and does no harm.
                 send(producer)
-    except _NOT_TAKEN as error:
+    except _PUBLISH_ERRORS as error:
         raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
 
 

@@ -105,9 +105,9 @@ def read_as(kind: type[E], text: str) -> E:
     try:
         return kind(text)
     except ValueError:
-        stranger = str.__new__(kind, text)
-        stranger._name_ = stranger._value_ = text
-        return stranger
+        unknown_value = str.__new__(kind, text)
+        unknown_value._name_ = unknown_value._value_ = text
+        return unknown_value
 
 
 def is_known(value: StrEnum) -> bool:

@@ -1,4 +1,4 @@
-"""`jaas listen`: on a node without a worker, tells the workers of its containers' ends sooner than the swarm does.
+"""`jaas agent`: on a node without a worker, tells the workers of its containers' ends sooner than the swarm does.
 
 A worker hears its own engine and tells others of what concerns them (``tracking/exit_notice.py``). This is that part
 alone: it needs no manager, and starts nothing. Nothing depends on it; what it does not tell, the swarm does.
@@ -21,18 +21,18 @@ from jaas_worker.telemetry import logging_setup
 from jaas_worker.telemetry.logging_setup import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
 
-__all__ = ["Listener", "listener_main"]
+__all__ = ["Agent", "agent_main"]
 
 logger = logging.getLogger(__name__)
 
-_AGAIN: Final = 1.0
+_RETRY_PAUSE_S: Final = 1.0
 """Seconds until an engine that does not answer is asked again."""
 
-_STALE: Final = 2.0
+_STALE_AFTER_S: Final = 2.0
 """Seconds after an end when there is no use in telling: the swarm has."""
 
 
-class Listener:
+class Agent:
     """Passes on what one engine tells.
 
     Args:
@@ -54,39 +54,41 @@ class Listener:
                 info = self._engine.info()
                 if info.node_name != node:
                     node = info.node_name
-                    logger.info("passing on containers' ends on %s", node, extra=action(Action.LISTENER_ON, node=node))
+                    logger.info(
+                        "forwarding container exits on %s", node, extra=action(Action.AGENT_FORWARDING, node=node)
+                    )
                 for event in self._engine.events():
-                    self._back(Action.ENGINE_AWAY)
+                    self._back(Action.ENGINE_UNAVAILABLE)
                     self._hear(event)
             except (EngineUnavailable, EngineRefused) as error:
-                self._warn(Action.ENGINE_AWAY, error)
-            time.sleep(_AGAIN)
+                self._warn(Action.ENGINE_UNAVAILABLE, error)
+            time.sleep(_RETRY_PAUSE_S)
 
     def _hear(self, event: EngineEvent) -> None:
         at = parse_time(event.at)
         if event.kind != "die" or not event.job_id or event.exit_code is None or at is None:
             return
-        if time.time() - at.timestamp() > _STALE:  # while Redis did not answer, events have piled up
+        if time.time() - at.timestamp() > _STALE_AFTER_S:  # while Redis did not answer, events have piled up
             return
         try:
             forward_exit(self._ledger, event)
-            self._back(Action.REDIS_AWAY)
+            self._back(Action.REDIS_UNAVAILABLE)
         except TemporaryError as error:
-            self._warn(Action.REDIS_AWAY, error)
+            self._warn(Action.REDIS_UNAVAILABLE, error)
 
     def _warn(self, what: Action, error: Exception) -> None:
         """Say once for each outage that there is one."""
         if what not in self._away:
-            logger.warning("ends are not passed on for now: %s", error, extra=action(what))
+            logger.warning("container exits are not forwarded for now: %s", error, extra=action(what))
         self._away.add(what)
 
     def _back(self, what: Action) -> None:
         if what in self._away:
-            logger.info("ends are passed on again", extra=action(Action.LISTENER_ON))
+            logger.info("container exits are forwarded again", extra=action(Action.AGENT_FORWARDING))
         self._away.discard(what)
 
 
-def listener_main(level: str) -> None:
+def agent_main(level: str) -> None:
     """Run a listener in this process, with the settings of a worker, until it is killed.
 
     Args:
@@ -100,4 +102,4 @@ def listener_main(level: str) -> None:
     logging_setup.set_up(settings.log_format, level)
     ledger = Ledger(connect(settings.redis_url), settings.prefix)
     ledger.now()
-    Listener(ledger, Swarm(settings.docker_host, settings.engine_timeout)).run()
+    Agent(ledger, Swarm(settings.docker_host, settings.engine_timeout)).run()

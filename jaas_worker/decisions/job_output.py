@@ -50,7 +50,7 @@ def _json_in(stdout: str, logs: Logs) -> Output:
             found = json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False, allow_nan=False)
             found.encode()
         except UnicodeEncodeError:  # JSON may name them, and no text can hold them
-            return Output(None, "its output holds half a character, such as \\ud83d without the other half")
+            return Output(None, "its output holds an unpaired surrogate, such as \\ud83d")
         except (ValueError, RecursionError):
             continue
         return Output(found)

@@ -16,10 +16,10 @@ __all__ = ["Decision", "backoff_delay", "decide", "next_memory", "spec_for_attem
 _FINAL: Final = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
 """Causes after which no policy has a say."""
 
-_MOST_MEMORY: Final = 2**62
+_MAX_MEMORY_BYTES: Final = 2**62
 """Bytes that no node has; the engine's numbers end at 2**63."""
 
-_LOST_RETRIES: Final = 3
+_MAX_LOST_RETRIES: Final = 3
 """Cluster retries with on_node_lost=retry where the policy names none."""
 
 
@@ -121,7 +121,7 @@ def _budget(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[int, int, str]:
     if attempts[-1].cause in CLUSTER_CAUSES:
         budget = policy.max_cluster_retries
         if spec.on_node_lost == "retry" and attempts[-1].cause is Cause.NODE_LOST:
-            budget = budget or _LOST_RETRIES
+            budget = budget or _MAX_LOST_RETRIES
         return of_cluster - 1, budget, "max_cluster_retries"
     return len(counted) - of_cluster, policy.max_attempts, "max_attempts"
 
@@ -136,7 +136,7 @@ def next_memory(spec: JobSpec, attempts: Sequence[Attempt]) -> int | None:
     limit, factor = spec.limits.memory, spec.retry.memory_factor
     if limit is None or factor is None:
         return limit
-    cap = _MOST_MEMORY if spec.retry.memory_cap is None else spec.retry.memory_cap
+    cap = _MAX_MEMORY_BYTES if spec.retry.memory_cap is None else spec.retry.memory_cap
     grown = limit
     for attempt in attempts:
         if attempt.cause is Cause.OOM:

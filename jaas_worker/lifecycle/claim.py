@@ -91,7 +91,9 @@ def _leave(job: TrackedJob, world: WorkerContext) -> Drop:
     """
     world.ledger.ownership.release(job.job_id, world.holder, world.settings.lease)
     logger.warning(
-        "job %s: left to a worker of the newer version that described it", job.job_id, extra=action(Action.JOB_LEFT)
+        "job %s: left to a worker of the newer version that described it",
+        job.job_id,
+        extra=action(Action.JOB_VERSION_TOO_NEW),
     )
     return Drop()
 

@@ -196,7 +196,7 @@ def lost_ownership(job: TrackedJob, world: WorkerContext) -> Drop | Superseded:
     """
     if world.superseded(job.job_id, job.facts.labels):
         return Superseded()
-    logger.warning("job %s: another worker has taken it over", job.job_id, extra=action(Action.JOB_TAKEN_AWAY))
+    logger.warning("job %s: another worker has taken it over", job.job_id, extra=action(Action.JOB_OWNERSHIP_LOST))
     return Drop()
 
 
@@ -241,7 +241,7 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
             job.job_id,
             job.service_name,
             error,
-            extra=action(Action.SERVICE_LEFT),
+            extra=action(Action.SERVICE_REMOVAL_FAILED),
         )
 
 

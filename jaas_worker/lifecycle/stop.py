@@ -144,4 +144,4 @@ def remove_stuck(job: TrackedJob, world: WorkerContext) -> None:
     try:
         world.engine.remove(job.service.id)
     except (TemporaryError, EngineRefused) as error:
-        logger.warning("job %s: %s", job.job_id, error, extra=action(Action.SERVICE_LEFT))
+        logger.warning("job %s: %s", job.job_id, error, extra=action(Action.SERVICE_REMOVAL_FAILED))

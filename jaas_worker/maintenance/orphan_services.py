@@ -21,24 +21,24 @@ from jaas_worker.swarm.engine import Engine, ServiceView
 from jaas_worker.swarm.service_spec import membership_of, spec_of_service
 from jaas_worker.telemetry.logging_setup import Action, action
 
-__all__ = ["LeftServices"]
+__all__ = ["OrphanServices"]
 
 logger = logging.getLogger(__name__)
 
-_LEFT_FOR = 30.0
+_MIN_AGE_S = 30.0
 """Seconds after a job's end before a service that is still there counts as left behind."""
 
-_AT_ONCE = 500
+_MAX_LISTED_WHOLE = 500
 """Jobs in the swarm up to which all services, of 5 KB at most, are listed in one call; with more, a part at a time."""
 
 _FIRST_CHARACTERS = string.digits + string.ascii_lowercase
 """Of job ids. Service names begin with the id, so that these are the parts; of ids that are UUIDs, 16 equal ones."""
 
-_TIME = 1.0
+_ROUND_TIME_S = 1.0
 """Seconds after which a round takes no further part up: it goes on there the next time."""
 
 
-class LeftServices:
+class OrphanServices:
     """Compares the swarm's services with the records. One worker at a time does so.
 
     Args:
@@ -65,11 +65,14 @@ class LeftServices:
         With a hundred thousand services, a list of all is 300 MB of JSON; a part of them is 1/16 of that.
         """
         counts = self._ledger.queries.counts()
-        if sum(counts[state] for state in (JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING)) <= _AT_ONCE:
+        if (
+            sum(counts[state] for state in (JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING))
+            <= _MAX_LISTED_WHOLE
+        ):
             return self._settle_services("")
         removed: list[str] = []
         restored: list[str] = []
-        until = time.monotonic() + _TIME
+        until = time.monotonic() + _ROUND_TIME_S
         for _ in _FIRST_CHARACTERS:  # none twice in a round
             self._parts = self._parts or list(_FIRST_CHARACTERS)
             more_removed, more_restored = self._settle_services(service_name(self._parts.pop(0), 1)[:-2])
@@ -107,7 +110,7 @@ class LeftServices:
                 for service in by_job.pop(record.id)
                 if record.terminal or service.labels.get(LABEL_ATTEMPT) in attempts
             ]
-            grace = self._settings.late_launch_grace if record.late else _LEFT_FOR
+            grace = self._settings.late_launch_grace if record.late else _MIN_AGE_S
             if now - record.updated_at <= grace:
                 if record.late:
                     self._stop_strays(left_behind)
@@ -157,7 +160,7 @@ class LeftServices:
             record = records.get(labels.get(LABEL_JOB, ""))
             if record is not None:
                 over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
-                if not over or now - record.updated_at <= _LEFT_FOR:
+                if not over or now - record.updated_at <= _MIN_AGE_S:
                     continue
             _unless_refused(labels.get(LABEL_JOB, ""), name, partial(self._engine.remove_config, name))
 
@@ -167,7 +170,7 @@ class LeftServices:
         number, service = max(attempts, key=lambda pair: pair[0])
         created = parse_time(service.created_at)
         # A record is always older than its service, so that a moment's grace only is for clocks that differ.
-        if created is None or (now - created).total_seconds() < _LEFT_FOR:
+        if created is None or (now - created).total_seconds() < _MIN_AGE_S:
             return False
         try:
             spec = spec_of_service(service.labels, service.env)
@@ -233,6 +236,6 @@ def _unless_refused(job_id: str, service: str, call: Callable[[], bool]) -> bool
             "service %s is left to the next round: %s",
             service,
             error,
-            extra=action(Action.SERVICE_LEFT, job_id=job_id, service=service),
+            extra=action(Action.SERVICE_REMOVAL_FAILED, job_id=job_id, service=service),
         )
         return False

@@ -13,7 +13,7 @@ from jaas_submit.errors import EngineRefused, TemporaryError, UnknownJob, Unread
 from jaas_submit.ledger import Due, Ledger
 from jaas_submit.ledger.batch_cancellation import cancel_jobs
 from jaas_submit.storage.store import Store
-from jaas_worker.maintenance.orphan_services import LeftServices
+from jaas_worker.maintenance.orphan_services import OrphanServices
 from jaas_worker.maintenance.speculation import Speculator
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
@@ -27,25 +27,25 @@ S = TypeVar("S")
 
 logger = logging.getLogger(__name__)
 
-_SWEEP_INTERVAL = 30.0
+_SWEEP_INTERVAL_S = 30.0
 """Seconds between two rounds of the duties that one worker does for all."""
 
-_LOOK_FOR_SLOW = 5.0
+_SLOW_JOBS_INTERVAL_S = 5.0
 """Seconds between two looks at the batches whose slowest jobs may be started a second time."""
 
-_CHUNKS = 40
+_MAX_DEPENDENT_CHUNKS = 40
 """How many times in one round what comes after ended jobs is gone on with, by some 250 jobs each time."""
 
-_SWEEP_TIME = 1.0
+_SWEEP_TIME_S = 1.0
 """Seconds after which a round looks for no further expired records: it goes on there the next time."""
 
-_SWEPT_AT_ONCE = 1000
+_EXPIRED_PER_CALL = 1000
 """Expired records that leave the indexes in one call; Redis serves nobody else for some 10 ms."""
 
-_RELEASED_AT_ONCE = 500
+_MAX_READY_PER_ROUND = 500
 """Jobs that nobody has begun with, and that come without a message, which a round takes at most."""
 
-_SHARE = 50
+_SLOW_ENGINE_FACTOR = 50
 """What takes the engine long is done again only after so many times as long."""
 
 
@@ -60,9 +60,9 @@ class Repairs(NamedTuple):
     """Services whose attempt had ended."""
     restored: list[str]
     """Jobs whose record was lost and made again from their service."""
-    forgotten: int
+    expired: int
     """Expired records removed from the indexes."""
-    doubled: list[str]
+    copied: list[str]
     """Jobs of batches that run for long and were started a second time (speculation)."""
 
 
@@ -113,7 +113,7 @@ class Reconciler:
         self._holder = holder
         self._inject = inject
         self._knows = knows
-        self._left_services = LeftServices(settings, ledger, engine, label, follows)
+        self._orphan_services = OrphanServices(settings, ledger, engine, label, follows)
         self._have_ended = have_ended
         self._let_go = let_go
         self._room = room
@@ -182,21 +182,21 @@ class Reconciler:
             republished = self._step(self._republish_lost, [])
         removed: list[str] = []
         restored: list[str] = []
-        forgotten = 0
+        expired = 0
         if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + _SWEEP_INTERVAL
-            if self._has_duty("sweep", 2 * _SWEEP_INTERVAL):
+            self._next_sweep = time.monotonic() + _SWEEP_INTERVAL_S
+            if self._has_duty("sweep", 2 * _SWEEP_INTERVAL_S):
                 # What needs no engine comes first: nothing that the engine does may keep it from being done.
                 self._step(self._cancel_batches, None)
-                forgotten = self._step(self._forget_expired, 0)
-                removed, restored = self._step(self._left_services.settle, (removed, restored))
+                expired = self._step(self._remove_expired, 0)
+                removed, restored = self._step(self._orphan_services.settle, (removed, restored))
                 self._step(self._tell_cluster, None)
-        doubled: list[str] = []
+        copied: list[str] = []
         if time.monotonic() >= self._next_slow:
-            self._next_slow = time.monotonic() + _LOOK_FOR_SLOW
-            if self._has_duty("speculate", 2 * _LOOK_FOR_SLOW):
-                doubled = self._step(self._speculator.run_once, [])
-        return Repairs(taken_over, republished, removed, restored, forgotten, doubled)
+            self._next_slow = time.monotonic() + _SLOW_JOBS_INTERVAL_S
+            if self._has_duty("speculate", 2 * _SLOW_JOBS_INTERVAL_S):
+                copied = self._step(self._speculator.run_once, [])
+        return Repairs(taken_over, republished, removed, restored, expired, copied)
 
     def _step(self, call: Callable[[], S], nothing: S) -> S:
         """Do a part of a round; an error that nobody expected does not keep the other parts from their turn."""
@@ -221,29 +221,29 @@ class Reconciler:
 
     def _settle_rest(self) -> None:
         """Start or skip what comes after jobs that have ended, where there was too much of it for one step."""
-        for _ in range(_CHUNKS):
+        for _ in range(_MAX_DEPENDENT_CHUNKS):
             if not self._ledger.maintenance.release_dependents() or self._closed.is_set():
                 return
         self._wake.set()
 
-    def _forget_expired(self) -> int:
+    def _remove_expired(self) -> int:
         """Remove expired records from the indexes: as many as the time allows."""
-        forgotten = 0
-        until = time.monotonic() + _SWEEP_TIME
+        expired = 0
+        until = time.monotonic() + _SWEEP_TIME_S
         while True:
             if self._store is not None:  # first its files: the index is what names them
-                self._store.remove(self._ledger.maintenance.expired(_SWEPT_AT_ONCE))
-            gone = self._ledger.maintenance.sweep(_SWEPT_AT_ONCE)
-            forgotten += gone
-            if gone < _SWEPT_AT_ONCE or time.monotonic() > until:
-                return forgotten
+                self._store.remove(self._ledger.maintenance.expired(_EXPIRED_PER_CALL))
+            gone = self._ledger.maintenance.sweep(_EXPIRED_PER_CALL)
+            expired += gone
+            if gone < _EXPIRED_PER_CALL or time.monotonic() > until:
+                return expired
 
     def _tell_cluster(self) -> None:
         """Tell the ledger what the nodes have to offer; with very many tasks less often, since all are asked for."""
         started = time.monotonic()
         if started >= self._next_cluster:
             self._ledger.maintenance.save_cluster(self._engine.cluster())
-            self._next_cluster = time.monotonic() + _SHARE * (time.monotonic() - started)
+            self._next_cluster = time.monotonic() + _SLOW_ENGINE_FACTOR * (time.monotonic() - started)
 
     def _take_over(self, due: Due) -> list[str]:
         """Go on with jobs whose holder's lease has run out, or who were handed over, or that came after others."""
@@ -268,7 +268,7 @@ class Reconciler:
             self._have_ended(ended)
             found = ended if away else [record.id for record in records]
         # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
-        most = min(self._room(), _RELEASED_AT_ONCE)
+        most = min(self._room(), _MAX_READY_PER_ROUND)
         if (due.ready or due.end_overdue or found) and most > 0 and not away:
             found += self._ledger.maintenance.ready(self._settings.lease, most)
         return self._take(found)
@@ -314,6 +314,6 @@ class Reconciler:
                 "took %d jobs that nobody held: %s",
                 len(taken),
                 ", ".join(taken[:5]),
-                extra=action(Action.RECONCILE_TOOK),
+                extra=action(Action.RECONCILE_TOOK_OVER),
             )
         return taken

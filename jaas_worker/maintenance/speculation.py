@@ -46,7 +46,7 @@ class Speculator:
         ids = self._ledger.batches.speculating()
         running = self._ledger.batches.running_jobs(ids) if ids else {}
         cluster = functools.cache(self._cluster)  # the engine is asked for every task there is: once a round, if at all
-        doubled: list[str] = []
+        copied: list[str] = []
         for batch_id in ids:
             try:
                 batch = self._ledger.batches.get(batch_id)
@@ -55,10 +55,10 @@ class Speculator:
                 continue
             # Most rounds come to nothing: they shall not read what the jobs that ended have printed.
             if batch.speculate and any(ran > batch.speculate.least for ran in running[batch_id].values()):
-                doubled += self._double(batch, running[batch_id], cluster)
-        return doubled
+                copied += self._copy(batch, running[batch_id], cluster)
+        return copied
 
-    def _double(self, batch: BatchRecord, running: dict[str, float], cluster: Callable[[], Cluster]) -> list[str]:
+    def _copy(self, batch: BatchRecord, running: dict[str, float], cluster: Callable[[], Cluster]) -> list[str]:
         sample = self._ledger.queries.find(
             self._ledger.batches.ended_jobs(batch.id, max(batch.ended - _SAMPLE, 0), _SAMPLE)
         )
@@ -77,5 +77,7 @@ class Speculator:
         detail = f"runs for long ({ran:.0f} s): started a second time, as job {copy_id}"
         if spec is None or not self._ledger.batches.start_copy(record.id, spec, detail):
             return False
-        logger.info("job %s: %s", record.id, detail, extra=action(Action.JOB_DOUBLED, job_id=record.id, copy=copy_id))
+        logger.info(
+            "job %s: %s", record.id, detail, extra=action(Action.JOB_COPY_SUBMITTED, job_id=record.id, copy=copy_id)
+        )
         return True

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 FOREIGN_QUEUE: Final = "celery"
 """Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
 
-_EVENTS_TOGETHER: Final = 0.5
+_EVENT_BATCH_S: Final = 0.5
 """Seconds for which events are collected: Flower sees them so much later. Each publication costs as much as a step of
 a job's life."""
 
@@ -112,8 +112,8 @@ class Consumer(CeleryConsumer):
         """Publish events in groups; Celery would publish those of each turn of its event loop, nearly one by one."""
         now = time.monotonic()
         if self.hub and now >= self._next_flush:
-            self._next_flush = now + _EVENTS_TOGETHER
-            self.hub.call_later(_EVENTS_TOGETHER, self._flush_events)
+            self._next_flush = now + _EVENT_BATCH_S
+            self.hub.call_later(_EVENT_BATCH_S, self._flush_events)
 
     def _flush_groups(self) -> None:
         if self.event_dispatcher:

@@ -24,7 +24,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, TRACEPARENT, job_id_of
 from jaas_worker.messaging import kept_messages
-from jaas_worker.messaging.result_backend import FOR_NOW
+from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
 from jaas_worker.telemetry.logging_setup import Action, action
 
 __all__ = ["CeleryDelivery", "Loop", "RetryNotice", "current_result"]
@@ -150,12 +150,12 @@ class CeleryDelivery:
             failed, value, error = 1, None, raised
         if failed and not isinstance(error, JobFailed):
             self._not_stored(error)
-            if isinstance(error, FOR_NOW):
+            if isinstance(error, TEMPORARY_ERRORS):
                 return False
             try:
                 # What is to follow the job cannot be called, now or ever; its outcome must reach Celery all the same.
                 failed, value = self._store_alone(result)
-            except FOR_NOW as raised:
+            except TEMPORARY_ERRORS as raised:
                 self._not_stored(raised)
                 return False
         self._outcome = (failed, value if failed else result.sentence(), result.duration or 0.0)
@@ -184,7 +184,7 @@ class CeleryDelivery:
         try:
             failed, value = self._run_body(RetryNotice(why, delay))
             error = _exception(value)
-        except FOR_NOW as raised:
+        except TEMPORARY_ERRORS as raised:
             failed, value, error = 1, None, raised
         if not isinstance(error, Retry):
             # Not repeated: the next attempt is in the ledger, and Celery hears of that one.

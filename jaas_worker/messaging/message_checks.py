@@ -52,7 +52,7 @@ _ID_IN_PART: Final = re.compile(rb'"id": ?"([^"\\]{1,1024})"')
 _TASK_IN_PART: Final = re.compile(rb'"task": ?"([^"\\]{1,1024})"')
 _MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 
-_LONGEST_ID: Final = 1024
+_MAX_ID_CHARS: Final = 1024
 _LONGEST_TEXT: Final = 64 * 1024
 
 Check = Callable[[Any], bool]
@@ -74,7 +74,7 @@ def _is_number(value: object) -> bool:
 
 def is_task_id(value: object) -> bool:
     """Return whether a value can be a task's id."""
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and _is_text(value)
+    return isinstance(value, str) and 0 < len(value) <= _MAX_ID_CHARS and _is_text(value)
 
 
 def _is_time(value: object) -> bool:
@@ -108,7 +108,7 @@ def _is_pair_of_limits(value: object) -> bool:
 # What is read of a task's fields: name, what it must be, in words and as a check.
 _FIELDS: Final[tuple[tuple[str, str, Check], ...]] = (
     ("task", "a text", _is_text),
-    ("id", f"a text of 1 to {_LONGEST_ID:,} characters", is_task_id),
+    ("id", f"a text of 1 to {_MAX_ID_CHARS:,} characters", is_task_id),
     *((name, "a text", _or_nothing(_is_text)) for name in ("root_id", "parent_id", "group", "shadow", "origin")),
     ("eta", "a time such as 2030-01-31T12:00:00+00:00", _or_nothing(_is_time)),
     ("expires", "a time such as 2030-01-31T12:00:00+00:00", _or_nothing(_is_time)),

@@ -35,10 +35,10 @@ from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.messaging import kept_messages
 from jaas_worker.messaging.delivery import CeleryDelivery
 from jaas_worker.messaging.redis_transport import lists_of
-from jaas_worker.messaging.result_backend import FOR_NOW
+from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
 from jaas_worker.settings import Settings
 from jaas_worker.telemetry.logging_setup import Action, action
-from jaas_worker.tracking.engine_health import EngineWatch
+from jaas_worker.tracking.engine_health import EngineHealth
 
 __all__ = ["TaskPool"]
 
@@ -70,7 +70,7 @@ class TaskPool(BasePool):
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopped = threading.Event()
         self._lease = threading.Thread(target=self._keep_lease, name="jaas-lease", daemon=True)
-        self.watch = EngineWatch(self.runner.engine, self.settings.idle_interval, self._engine_changed)
+        self.watch = EngineHealth(self.runner.engine, self.settings.idle_interval, self._engine_changed)
         self.reconciler = Reconciler(
             self.settings,
             self.runner.ledger,
@@ -98,7 +98,7 @@ class TaskPool(BasePool):
                 return make()
             except LedgerUnavailable as error:
                 # An outage, not a defect: one line.
-                logger.error("waiting: %s", error, extra=action(Action.REDIS_AWAY))  # noqa: TRY400 (no traceback)
+                logger.error("waiting: %s", error, extra=action(Action.REDIS_UNAVAILABLE))  # noqa: TRY400 (no traceback)
                 worker_state.maybe_shutdown()
                 time.sleep(2.0)
             except JaasError as error:
@@ -230,7 +230,7 @@ class TaskPool(BasePool):
             try:
                 call()
                 worked = True
-            except FOR_NOW as error:
+            except TEMPORARY_ERRORS as error:
                 logger.warning("Celery could not be told: %r", error, extra=action(Action.RESULT_NOT_STORED))
             finally:
                 finished.set()

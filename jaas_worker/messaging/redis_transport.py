@@ -204,7 +204,9 @@ class Channel(stock.Channel):
                 self.client.connection.disconnect()
                 raise
             except self.ResponseError as error:  # full, read-only, loading
-                logger.warning("Redis refuses to hand out messages for now: %s", error, extra=action(Action.REDIS_AWAY))
+                logger.warning(
+                    "Redis refuses to hand out messages for now: %s", error, extra=action(Action.REDIS_UNAVAILABLE)
+                )
                 self._next = "pause"
         finally:
             self._in_poll = None
@@ -330,7 +332,9 @@ class _Finder(Finder):
     def discover_master(self, service_name: str) -> tuple[str, int]:
         now = super().discover_master(service_name)
         if self.found.get(service_name, now) != now:
-            logger.warning("the master of %s is now %s:%d", service_name, *now, extra=action(Action.REDIS_MOVED))
+            logger.warning(
+                "the master of %s is now %s:%d", service_name, *now, extra=action(Action.REDIS_MASTER_CHANGED)
+            )
         self.found[service_name] = now
         return now
 

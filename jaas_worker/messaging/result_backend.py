@@ -40,18 +40,18 @@ from jaas_submit.messaging.sentinel_results import SentinelBackend as OurSentine
 from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.failpoints import failpoint
 
-__all__ = ["FOR_NOW", "Results", "SentinelResults"]
+__all__ = ["TEMPORARY_ERRORS", "Results", "SentinelResults"]
 
-FOR_NOW: Final = (redis.RedisError, OperationalError, BackendError, OSError)
+TEMPORARY_ERRORS: Final = (redis.RedisError, OperationalError, BackendError, OSError)
 """Errors of storing a result or publishing what follows it that are worth another try: Redis is away, or refuses."""
 
-_CLAIM: Final = 300
+_CLAIM_TTL_S: Final = 300
 """Seconds for which nobody else settles the chord: more than publishing the body may take (``create_app``)."""
 
 _ORDERED: Final = 1
 """Parts are kept by their index, which is Celery's default (``result_chord_ordered``)."""
 
-_DONE: Final = 600
+_DONE_TTL_S: Final = 600
 """Seconds for which a chord is remembered as settled, for parts that are reported again."""
 
 _STORE: Final = """
@@ -143,17 +143,26 @@ class _Chords(stock.RedisBackend):
         part = self.encode([1, task_id, state, self.encode_result(result, state)])
         known, on_top, due, claimed = self._chord_part_return_script(
             keys=[parts, more, size, counted, self.get_key_for_group(group), claim],
-            args=[task_id, part, _ORDERED, index, self.chord_expires or 0, self._chord_result_expires, _CLAIM, task_id],
+            args=[
+                task_id,
+                part,
+                _ORDERED,
+                index,
+                self.chord_expires or 0,
+                self._chord_result_expires,
+                _CLAIM_TTL_S,
+                task_id,
+            ],
         )
         if not due or known != int(due) + int(on_top or 0):  # no chord, a settled one, or others are still to come
             return
         # Claimed by this part already, if it is reported again.
-        if not claimed and not self._chord_claim_extend_script(keys=[claim, size], args=[task_id, _CLAIM]):
+        if not claimed and not self._chord_claim_extend_script(keys=[claim, size], args=[task_id, _CLAIM_TTL_S]):
             return
         failpoint("chord.before")
         self._settle(maybe_signature(request.chord, app=self.app), group, parts)
         failpoint("chord.after")
-        self._chord_cleanup_script(keys=[claim, parts, more, size, counted], args=[task_id, _DONE])
+        self._chord_cleanup_script(keys=[claim, parts, more, size, counted], args=[task_id, _DONE_TTL_S])
 
     def mark_as_failure(
         self,
@@ -190,7 +199,7 @@ class _Chords(stock.RedisBackend):
     def _settle(self, body: Any, group: str, parts: Any) -> None:
         try:
             body.delay(self._values(group, parts))
-        except FOR_NOW:
+        except TEMPORARY_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 (a part's failure, or whatever keeps the body from being published)
             failure = error if isinstance(error, ChordError) else ChordError(f"Callback error: {error!r}")

@@ -210,7 +210,7 @@ class QoS(stock.QoS):
         try:
             self._run(_SWEEP, self.visibility_timeout, num or 1000, _COUNTS_KEPT, _MOST_COUNTS, *mine)
         except self.channel.ResponseError as error:  # full, read-only, loading; or somebody wrote to our keys
-            about = action(Action.REDIS_AWAY)
+            about = action(Action.REDIS_UNAVAILABLE)
             logger.warning("messages of workers that are gone could not be given back: %s", error, extra=about)
 
     def _run(self, script: str, *arguments: Any, client: Any = None) -> None:

@@ -22,7 +22,7 @@ Stream = Literal["stdout", "stderr"]
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
-class _Keeper:
+class _HeadTailBuffer:
     """Keeps a stream whole up to its cap, and of a longer one about the first and the last half of the cap."""
 
     def __init__(self, cap: int) -> None:
@@ -85,26 +85,26 @@ def collect(frames: Iterable[Frame], cap: int) -> Logs:
 
     An EngineUnavailable out of ``frames`` ends the reading; what came before it is kept and marked.
     """
-    keepers: dict[Stream, _Keeper] = {"stdout": _Keeper(cap), "stderr": _Keeper(cap)}
+    buffers: dict[Stream, _HeadTailBuffer] = {"stdout": _HeadTailBuffer(cap), "stderr": _HeadTailBuffer(cap)}
     status, reason = LogStatus.COMPLETE, ""
     # The engine cuts long lines into pieces of 16 KB wherever that falls, also in the middle of a character.
-    decoders: dict[Stream, codecs.IncrementalDecoder] = {stream: _UTF8("replace") for stream in keepers}
+    decoders: dict[Stream, codecs.IncrementalDecoder] = {stream: _UTF8("replace") for stream in buffers}
     number = 0
     try:
         for number, frame in enumerate(frames):
             stamp, _, data = frame.data.partition(b" ")
             if text := decoders[frame.stream].decode(data):
-                keepers[frame.stream].add(number, LogLine(stamp.decode("ascii", "replace"), frame.stream, text))
+                buffers[frame.stream].add(number, LogLine(stamp.decode("ascii", "replace"), frame.stream, text))
     except (EngineUnavailable, EngineRefused) as error:
         status, reason = LogStatus.UNAVAILABLE, str(error)
     for stream, decoder in decoders.items():
         if text := decoder.decode(b"", final=True):
-            keepers[stream].add(number, LogLine("", stream, text))
-    cut = {stream: keeper.cut_bytes for stream, keeper in keepers.items() if keeper.cut_bytes}
+            buffers[stream].add(number, LogLine("", stream, text))
+    cut = {stream: buffer.cut_bytes for stream, buffer in buffers.items() if buffer.cut_bytes}
     if cut and status is LogStatus.COMPLETE:
         status = LogStatus.TRUNCATED
         reason = ", ".join(f"{count:,} bytes of {stream} cut" for stream, count in cut.items())
-    numbered = [pair for stream, keeper in keepers.items() for pair in keeper.lines(stream)]
+    numbered = [pair for stream, buffer in buffers.items() for pair in buffer.lines(stream)]
     numbered.sort(key=lambda pair: pair[0])  # stable: a mark stays behind the line that it follows
     return Logs(tuple(line for _, line in numbered), status, reason)
 

@@ -29,10 +29,10 @@ from jaas_worker.swarm.responses import (
 
 __all__ = ["Swarm", "require_manager"]
 
-_NOBODY: Final = "node.id==none"
+_NO_NODE: Final = "node.id==none"
 """A constraint that no node meets: an update with it stops the running task and starts no other."""
 
-_NODES_AT_ONCE: Final = 25
+_NODES_PER_CALL: Final = 25
 """Nodes whose tasks are asked for in one call: their ids have to fit into a URL."""
 
 
@@ -152,7 +152,7 @@ class Swarm:
                 with mapped("stopping a service"):
                     found = self._get_json(f"services/{service_id}")
                     spec = found["Spec"]
-                    spec["TaskTemplate"]["Placement"] = {"Constraints": [_NOBODY]}
+                    spec["TaskTemplate"]["Placement"] = {"Constraints": [_NO_NODE]}
                     version = {"version": str(found["Version"]["Index"])}
                     self._http.ask("POST", f"services/{service_id}/update", query=version, body=spec)
             except EngineNotFound:
@@ -214,8 +214,8 @@ class Swarm:
             cpus: dict[str, float] = defaultdict(float)
             memory: dict[str, int] = defaultdict(int)
             # By nodes: so the tasks that no node has (there may be ten thousand that wait) are not in the answers.
-            for first in range(0, len(nodes), _NODES_AT_ONCE):
-                some = [node["ID"] for node in nodes[first : first + _NODES_AT_ONCE]]
+            for first in range(0, len(nodes), _NODES_PER_CALL):
+                some = [node["ID"] for node in nodes[first : first + _NODES_PER_CALL]]
                 for task in self._get_json("tasks", filters={"desired-state": ["running"], "node": some}) or ():
                     reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
                     cpus[task["NodeID"]] += reserved.get("NanoCPUs", 0) / 1e9

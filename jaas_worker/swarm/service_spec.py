@@ -25,7 +25,7 @@ from jaas_submit.model.wire_names import (
 
 __all__ = ["InputPlace", "membership_labels", "membership_of", "service_request", "spec_of_service"]
 
-_MOST_KEPT = 16 * 1024
+_MAX_LABEL_CHARS = 16 * 1024
 """Characters of a description that go into a label; it is written to the raft log of every manager."""
 
 
@@ -63,7 +63,7 @@ def service_request(
     """
     labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
     kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
-    if len(kept) <= _MOST_KEPT:
+    if len(kept) <= _MAX_LABEL_CHARS:
         labels[LABEL_SPEC] = kept
     container: dict[str, Any] = {
         "Image": spec.image,

@@ -51,8 +51,8 @@ class Metrics:
         self.retries = counter("jaas_retries", "Attempts that another one follows.", "cause")
         self.launches = counter("jaas_launches", "Services created or found by their name.")
         self.steps_repeated = counter(
-            "jaas_steps_repeated", "Steps of a job that did not work at once.", "because"
-        )  # because: redis, engine, other, unexpected
+            "jaas_steps_repeated", "Steps of a job that did not work at once.", "reason"
+        )  # reason: redis, engine, other, unexpected
         self.logs = counter("jaas_logs_read", "Container outputs read, by how much of them was kept.", "status")
         self.queue_wait = histogram("jaas_queue_wait_seconds", "From submission to a worker's claim.", _LONG)
         self.launch = histogram("jaas_launch_seconds", "From the service's creation to the container's start.", _SHORT)
@@ -85,25 +85,25 @@ class Metrics:
         self.jobs_ended.labels(JobState.CANCELLED, Cause.CANCELLED)
         for status in LogStatus:
             self.logs.labels(status)
-        for kind in ("taken_over", "republished", "removed", "restored", "forgotten", "doubled"):
+        for kind in ("taken_over", "republished", "removed", "restored", "expired", "copied"):
             self.repairs.labels(kind)
         for result in ("ok", "lost", "failed"):
             self.lease_renewals.labels(result)
         for result in ("ok", "failed"):
             self.rounds.labels(result)
-        for because in ("redis", "engine", "other", "unexpected"):
-            self.steps_repeated.labels(because)
+        for reason in ("redis", "engine", "other", "unexpected"):
+            self.steps_repeated.labels(reason)
 
     def step_repeated(self, error: BaseException) -> None:
         """Count a step that has to be repeated, by what its error says."""
-        because = "unexpected"
+        reason = "unexpected"
         if isinstance(error, LedgerUnavailable):
-            because = "redis"
+            reason = "redis"
         elif isinstance(error, EngineUnavailable):
-            because = "engine"
+            reason = "engine"
         elif isinstance(error, JaasError):
-            because = "other"
-        self.steps_repeated.labels(because).inc()
+            reason = "other"
+        self.steps_repeated.labels(reason).inc()
 
     def claimed(self, created_at: datetime) -> None:
         """Note how long a new job has waited for its claim."""
@@ -144,10 +144,10 @@ class Metrics:
             server, thread = prometheus.start_http_server(port, address, self.registry)
         except OSError as error:
             logger.error(  # noqa: TRY400 (a setting, not a defect: one line)
-                "no metrics on %s:%d: %s", address, port, error, extra=action(Action.METRICS_OFF)
+                "no metrics on %s:%d: %s", address, port, error, extra=action(Action.METRICS_FAILED)
             )
             return lambda: None
-        logger.info("metrics on %s:%d", address, port, extra=action(Action.METRICS_ON))
+        logger.info("metrics on %s:%d", address, port, extra=action(Action.METRICS_STARTED))
 
         def close() -> None:
             server.shutdown()
@@ -244,7 +244,7 @@ class Monitor(Collector):
         """Yield what there is now; called for each scrape."""
         stats = dict(self._stats())
         window = stats.pop("window", 0)
-        mine = GaugeMetricFamily("jaas_worker_jobs", "Jobs in this worker's hands.", labels=["phase"])
+        mine = GaugeMetricFamily("jaas_worker_jobs", "Jobs that this worker holds.", labels=["phase"])
         for phase, count in stats.items():
             mine.add_metric([phase], count)
         yield mine

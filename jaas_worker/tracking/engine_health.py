@@ -11,12 +11,12 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_worker.swarm.engine import Engine
 from jaas_worker.telemetry.logging_setup import Action, action
 
-__all__ = ["EngineWatch"]
+__all__ = ["EngineHealth"]
 
 logger = logging.getLogger(__name__)
 
 
-class EngineWatch:
+class EngineHealth:
     """Asks the engine, every few seconds, what only a manager with a leader can answer.
 
     Args:
@@ -31,7 +31,7 @@ class EngineWatch:
         self._changed = changed
         self._since = 0.0
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="jaas-engine-watch", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="jaas-engine-health", daemon=True)
         self.away = ""
         """Why the engine is of no use; empty while it is."""
 
@@ -51,14 +51,14 @@ class EngineWatch:
         except (EngineUnavailable, EngineRefused) as error:
             if not self.away:
                 self._since = time.monotonic()
-                logger.warning("taking no new jobs for now: %s", error, extra=action(Action.ENGINE_AWAY))
+                logger.warning("taking no new jobs for now: %s", error, extra=action(Action.ENGINE_UNAVAILABLE))
             before, self.away = self.away, str(error)
         else:
             before, self.away = self.away, ""
             if before:
                 lasted = time.monotonic() - self._since
                 logger.info(
-                    "the engine answers again, after %.0f s: taking jobs", lasted, extra=action(Action.ENGINE_BACK)
+                    "the engine answers again, after %.0f s: taking jobs", lasted, extra=action(Action.ENGINE_AVAILABLE)
                 )
         if bool(before) != bool(self.away):
             self._changed(bool(self.away))

@@ -14,7 +14,7 @@ __all__ = ["listen"]
 
 logger = logging.getLogger(__name__)
 
-_AGAIN = 1.0
+_RETRY_PAUSE_S = 1.0
 """Seconds between two attempts to subscribe, and until a closed listener ends at the latest."""
 
 
@@ -39,10 +39,10 @@ def listen(
             with subscribe() as notices:
                 missed()
                 while not closed.is_set():
-                    if notice := notices.next(_AGAIN):
+                    if notice := notices.next(_RETRY_PAUSE_S):
                         hear(notice)
         except TemporaryError as error:
             logger.debug("listening for %s: %s", what, error)
         except Exception:  # whatever it was, the next one may be heard
             logger.exception("listening for %s failed", what, extra=action(Action.STEP_FAILED))
-        closed.wait(_AGAIN)
+        closed.wait(_RETRY_PAUSE_S)

@@ -196,7 +196,9 @@ class Tracker:
                 self._round(began)
             except (TemporaryError, EngineRefused) as error:
                 # What happened to the jobs is unknown, and nothing is concluded from it.
-                logger.warning("cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_AWAY))
+                logger.warning(
+                    "cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_UNAVAILABLE)
+                )
                 self._schedule.round_failed(began)
             except Exception:  # the thread that follows every job must not end
                 logger.exception("unexpected error in the tracker loop", extra=action(Action.STEP_FAILED))

@@ -310,17 +310,17 @@ def test_a_redis_that_never_answered_is_not_waited_for(kind: str) -> None:
 def _signals(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """Return what is set when whoever waits has had an answer, and when it was noticed that Redis is away."""
     answered, away = threading.Event(), threading.Event()
-    over, bear = wait.Outage.over, wait.Outage.bear
+    over, retry_delay = wait.Outage.over, wait.Outage.retry_delay
 
     def note_over(outage: wait.Outage) -> None:
         over(outage)
         answered.set()
 
     def note_bear(outage: wait.Outage, error: LedgerUnavailable) -> float:
-        pause = bear(outage, error)
+        pause = retry_delay(outage, error)
         away.set()
         return pause
 
     monkeypatch.setattr(wait.Outage, "over", note_over)
-    monkeypatch.setattr(wait.Outage, "bear", note_bear)
+    monkeypatch.setattr(wait.Outage, "retry_delay", note_bear)
     return answered, away

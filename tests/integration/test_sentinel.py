@@ -112,7 +112,7 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     assert [result.get(timeout=LONG)["exit_code"] for result in theirs] == [0, 0]
     ids = [running.id, *(handle.id for handle in waiting), *(result.id for result in theirs)]
     assert sorted(line.split()[0] for line in witness.starts()) == sorted(ids)
-    assert "action=redis.moved" in worker.log
+    assert "action=redis.master_changed" in worker.log
     shown = foreign.control.inspect(timeout=20, limit=1)
     told = str((shown.stats(), shown.conf(), worker.log))
     assert "jaas_worker.messaging.redis_transport:SentinelTransport" in told

@@ -285,13 +285,13 @@ def test_stack_service_is_complete(stack: dict[str, Any], name: str) -> None:
 
 def test_a_listener_is_where_no_worker_is_and_reaches_the_same(stack: dict[str, Any]) -> None:
     worker = stack["services"]["worker"]
-    (listener,) = stack_file("docker/stack.listener.yml")["services"].values()
+    (listener,) = stack_file("docker/stack.agent.yml")["services"].values()
     same = ("image", "user", "init", "read_only", "secrets", "volumes", "networks", "logging")
     assert {name: listener[name] for name in same} == {name: worker[name] for name in same}
     assert listener["deploy"]["mode"] == "global"
     assert listener["deploy"]["placement"]["constraints"] == ["node.role == worker"]
     assert listener["environment"].items() <= worker["environment"].items()
-    assert listener["command"] == ["listen"]
+    assert listener["command"] == ["agent"]
 
 
 def test_stack_network_is_attachable(stack: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaas_submit.cli import output as render
-from jaas_submit.cli.common import EXIT_INTERRUPTED, Where, for_each, name_unreadable, output_options
+from jaas_submit.cli.common import EXIT_INTERRUPTED, Target, for_each, name_unreadable, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
 from jaas_submit.model.states import JobState
 
@@ -31,9 +31,9 @@ _id = click.argument("batch_id", metavar="ID")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @output_options
 @click.pass_obj
-def list_(where: Where, limit: int, as_json: bool, quiet: bool) -> None:
+def list_(target: Target, limit: int, as_json: bool, quiet: bool) -> None:
     """List batches, youngest first. Quiet: ids only."""
-    with where.client() as client:
+    with target.client() as client:
         records = client.batches(limit)
         name_unreadable(client.ledger.unreadable)
         now = client.ledger.now()
@@ -61,9 +61,9 @@ def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
 @_ids
 @output_options
 @click.pass_obj
-def status(where: Where, batch_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Show how batches stand. Quiet: the state only."""
-    with where.client() as client:
+    with target.client() as client:
 
         def show(batch_id: str) -> None:
             record = client.batch(batch_id).status
@@ -112,10 +112,10 @@ def _speculation(record: BatchRecord) -> str:
 @_id
 @output_options
 @click.pass_obj
-def watch(where: Where, batch_id: str, as_json: bool, quiet: bool) -> int:
+def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
     """Follow a batch to its end, showing how it stands; end as `jaas map` does."""
     progress = BatchProgress(quiet)
-    with where.client() as client:
+    with target.client() as client:
         followed = client.batch(batch_id)
         try:
             for _ in results_of(client, followed, progress):
@@ -133,10 +133,10 @@ def watch(where: Where, batch_id: str, as_json: bool, quiet: bool) -> int:
 @click.option("--failed", is_flag=True, help="Only of jobs that did not succeed.")
 @output_options
 @click.pass_obj
-def results(where: Where, batch_id: str, failed: bool, as_json: bool, quiet: bool) -> None:
+def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: bool) -> None:
     """Print the results that there are so far, as JSON lines in the order of the inputs."""
     ended = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)
-    with where.client() as client:
+    with target.client() as client:
         found = client.batch(batch_id)
         for record in found.records(*(ended[1:] if failed else ended)):
             print_result(client, client.result(record.id), as_json=as_json)
@@ -151,7 +151,7 @@ def results(where: Where, batch_id: str, failed: bool, as_json: bool, quiet: boo
 @output_options
 @click.pass_obj
 def retry(
-    where: Where, batch_id: str, env: tuple[str, ...], limit_memory: str | None, as_json: bool, quiet: bool
+    target: Target, batch_id: str, env: tuple[str, ...], limit_memory: str | None, as_json: bool, quiet: bool
 ) -> None:
     """Submit the jobs of a batch that did not succeed once more, as a new batch; print its id."""
     changes: dict[str, Any] = {}
@@ -159,7 +159,7 @@ def retry(
         changes["env"] = dict(text.partition("=")[::2] for text in env)
     if limit_memory:
         changes["limits"] = {"memory": limit_memory}
-    with where.client() as client:
+    with target.client() as client:
         again = client.batch(batch_id).retry_failed(**changes)
         if as_json:
             render.print_json(again.status.model_dump(mode="json"))
@@ -173,9 +173,9 @@ def retry(
 @click.option("--reason", default="cancelled with `jaas batch cancel`", show_default=True, help="Kept with the jobs.")
 @output_options
 @click.pass_obj
-def cancel_(where: Where, batch_ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
+def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
     """Ask for the end of all jobs of batches, durably."""
-    with where.client() as client:
+    with target.client() as client:
 
         def end(batch_id: str) -> None:
             count = client.batch(batch_id).cancel(reason)

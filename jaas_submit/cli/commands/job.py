@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from jaas_submit.cli import output as render
-from jaas_submit.cli.common import Where, complete_ids, for_each, job_ids_argument, name_unreadable, output_options
+from jaas_submit.cli.common import Target, complete_ids, for_each, job_ids_argument, name_unreadable, output_options
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import split_label
 from jaas_submit.model.states import Cause, JobState
@@ -83,7 +83,7 @@ def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | 
 @output_options
 @click.pass_obj
 def list_(
-    where: Where,
+    target: Target,
     state: str | None,
     dead: bool,
     cause: str | None,
@@ -98,7 +98,7 @@ def list_(
         raise click.UsageError(f"--dead: means --state failed, so that --state {state} finds nothing; give one of them")
     wanted = JobState.FAILED if dead else JobState(state) if state else None
     choice = _Wanted(label, cause, batch)
-    with where.client() as client:
+    with target.client() as client:
         choice.check(client)
         records = list(_find(client, wanted, choice, limit))
         now = client.ledger.now()
@@ -120,9 +120,9 @@ def list_(
 @job_ids_argument
 @output_options
 @click.pass_obj
-def explain(where: Where, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Say in plain words why jobs wait, or why they ended, and what may help. Quiet: the first sentence only."""
-    with where.client() as client:
+    with target.client() as client:
 
         def tell(job_id: str) -> None:
             told = client.explain(job_id)
@@ -151,7 +151,7 @@ _ids_or_selection = click.argument("job_ids", nargs=-1, metavar="[ID...]", shell
 @output_options
 @click.pass_obj
 def cancel(
-    where: Where,
+    target: Target,
     job_ids: tuple[str, ...],
     label: tuple[str, ...],
     batch: str | None,
@@ -168,7 +168,7 @@ def cancel(
     if bool(job_ids) + bool(label) + (batch is not None) + everything != 1:
         raise click.UsageError("give ids, or --label, or --batch, or --all")
     progress = render.Progress(quiet)
-    with where.client() as client:
+    with target.client() as client:
         if batch is not None:
             count = client.batch(batch).cancel(reason)
             if as_json:
@@ -255,7 +255,7 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
 @output_options
 @click.pass_obj
 def replay(
-    where: Where,
+    target: Target,
     job_ids: tuple[str, ...],
     cause: str | None,
     label: tuple[str, ...],
@@ -280,7 +280,7 @@ def replay(
         raise click.UsageError("give ids, or choose with --cause, --label and --batch")
     changes = _changes(settings)
     progress = render.Progress(quiet)
-    with where.client() as client:
+    with target.client() as client:
         chosen = list(dict.fromkeys(job_ids))
         if chosen:
             records = client.ledger.queries.find(chosen)

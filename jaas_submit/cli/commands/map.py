@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from jaas_submit.cli.common import Where, output_options
+from jaas_submit.cli.common import Target, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted
 from jaas_submit.cli.go_flags import GoCommand
-from jaas_submit.cli.job_options import job_options, order_of
+from jaas_submit.cli.job_options import job_options, job_request_of
 from jaas_submit.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ __all__ = ["map_"]
 @output_options
 @click.pass_obj
 def map_(
-    where: Where,
+    target: Target,
     /,
     words: tuple[str, ...],
     inputs: str | None,
@@ -77,7 +77,7 @@ def map_(
     """
     progress = BatchProgress(quiet)
     plan = _plan(words, options, inputs, kind, batch_file, progress)
-    with where.client() as client:
+    with target.client() as client:
         progress.say(f"batch {plan.batch_id(client)}")
         batch, levels = _submit(client, plan, progress)
         if detach:
@@ -136,23 +136,23 @@ def _plan(
         return _Plan(file, read.spec, read.reduce, source)
     if not inputs:
         raise click.UsageError("--inputs FILE (or - for standard input) is missing; or give --file BATCHFILE")
-    order = order_of(words, options)
-    for note in order.notes:
+    request = job_request_of(words, options)
+    for note in request.notes:
         progress.warn(note)
     reduce = None
     if reduce_image:
         fields: dict[str, Any] = {
             "image": reduce_image,
-            "output": "json" if order.spec.output == "none" else order.spec.output,
+            "output": "json" if request.spec.output == "none" else request.spec.output,
         }
         if reduce_command:
             import shlex
 
             fields["entrypoint"] = shlex.split(reduce_command)
-        reduce = JobSpec.parse({**fields, "networks": order.spec.networks, "name": "reduce"})
+        reduce = JobSpec.parse({**fields, "networks": request.spec.networks, "name": "reduce"})
     elif reduce_command or own["fan_in"]:
         raise click.UsageError("--reduce-command and --fan-in need --reduce-image")
-    return _Plan(BatchFile(name=order.spec.name or "", **given), order.spec, reduce, read_inputs(inputs, kind))
+    return _Plan(BatchFile(name=request.spec.name or "", **given), request.spec, reduce, read_inputs(inputs, kind))
 
 
 def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch, list[Batch]]:

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from jaas_submit.cli import output as render
-from jaas_submit.cli.common import Where, missing_packages, output_options
+from jaas_submit.cli.common import Target, missing_packages, output_options
 
 __all__ = ["completion", "doctor"]
 
@@ -22,7 +22,7 @@ cannot be imported, one check of its name is skipped."""
 @click.option("--no-engine", is_flag=True, help="Do not look at the engine: no worker shall run on this machine.")
 @output_options
 @click.pass_obj
-def doctor(where: Where, no_engine: bool, as_json: bool, quiet: bool) -> int:
+def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
     """Check Redis, clock, workers, engine and swarm, and say what to do. Exit code 1 when a check fails.
 
     Quiet: only what is not well.
@@ -31,7 +31,7 @@ def doctor(where: Where, no_engine: bool, as_json: bool, quiet: bool) -> int:
     from jaas_submit.doctor.redis_checks import Check, Verdict, flower_checks, redis_checks
     from jaas_submit.doctor.sentinel_checks import sentinel_checks
 
-    with where.client() as client:
+    with target.client() as client:
         checks = [
             *sentinel_checks(client.url),
             *redis_checks(client),

@@ -15,7 +15,7 @@ from jaas_submit.errors import EngineUnavailable, LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.ledger.ownership import Ownership
 from jaas_submit.model.job_spec import JobSpec
-from jaas_worker.agent.agent import Listener
+from jaas_worker.agent.agent import Agent
 from jaas_worker.swarm.engine import EngineEvent, SwarmInfo
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.wait import eventually
@@ -40,12 +40,12 @@ def engine() -> Iterator[FakeSwarm]:
 @pytest.fixture
 def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[EngineEvent], None]]:
     """Have a listener hear an event; somebody holds job "j"."""
-    monkeypatch.setattr("jaas_worker.agent.agent._AGAIN", 0.01)
-    monkeypatch.setattr("jaas_worker.agent.agent._STALE", 600.0)
+    monkeypatch.setattr("jaas_worker.agent.agent._RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr("jaas_worker.agent.agent._STALE_AFTER_S", 600.0)
     ledger.submission.create("j", JobSpec(image="a"), "q")
     ledger.maintenance.renew_lease(HOLDER, 60, {})
     ledger.ownership.claim("j", HOLDER)
-    listener = Listener(ledger, engine)
+    listener = Agent(ledger, engine)
 
     def listen() -> None:
         with contextlib.suppress(SystemExit):
@@ -117,7 +117,7 @@ def test_an_engine_that_was_away_is_listened_to_again(
         before.put(None)
         eventually(lambda: [one for one in engine._listeners if one is not before], PATIENCE, "it to listen anew")
         assert heard(ledger, tell) == []
-    assert actions(caplog) == ["engine.away", "listener.on"], "an outage is told once"
+    assert actions(caplog) == ["engine.unavailable", "agent.forwarding"], "an outage is told once"
 
 
 def test_an_engine_without_events_is_told_of_once(
@@ -129,7 +129,7 @@ def test_an_engine_without_events_is_told_of_once(
     with caplog.at_level(logging.INFO):
         before.put(None)
         eventually(lambda: [one for one in engine._listeners if one is not before], PATIENCE, "it to listen anew")
-    assert actions(caplog) == ["engine.away"]
+    assert actions(caplog) == ["engine.unavailable"]
 
 
 def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -160,4 +160,6 @@ def test_a_redis_that_is_away_ends_nothing_and_is_told_of_once(
         tell(end())
         assert failed.wait(PATIENCE)
         assert heard(ledger, tell) == []
-        eventually(lambda: actions(caplog) == ["redis.away", "listener.on"], PATIENCE, lambda: actions(caplog))
+        eventually(
+            lambda: actions(caplog) == ["redis.unavailable", "agent.forwarding"], PATIENCE, lambda: actions(caplog)
+        )

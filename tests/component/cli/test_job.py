@@ -14,7 +14,7 @@ import pytest
 
 from jaas_submit import Cause, Client, JobSpec, JobState
 from jaas_submit.cli.commands import job as cli_manage
-from jaas_submit.cli.job_options import order_of
+from jaas_submit.cli.job_options import job_request_of
 from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Ledger, NewJob
 from jaas_submit.model.states import TERMINAL
@@ -521,7 +521,7 @@ def test_run_with_a_key_follows_the_job_that_is_there_and_never_gives_it_up(stag
 def retry_of(*args: str) -> dict[str, Any]:
     with cli.commands["submit"].make_context("submit", [*args, "alpine"]) as context:
         options = dict(context.params)
-        fields: dict[str, Any] = order_of(options.pop("words"), options, {}).spec.to_wire().get("retry", {})
+        fields: dict[str, Any] = job_request_of(options.pop("words"), options, {}).spec.to_wire().get("retry", {})
     return fields
 
 

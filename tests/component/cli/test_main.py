@@ -182,7 +182,7 @@ def test_a_job_that_no_worker_takes_within_t_is_given_up(stage: Stage) -> None:
 
 
 def test_run_says_when_no_worker_is_alive(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow_job, "_HINT_AFTER", 0.05)
+    monkeypatch.setattr(follow_job, "_HINT_AFTER_S", 0.05)
     result = stage.jaas("run", "-t", "200ms", "alpine")
     assert result.stderr.count("no worker is alive") == 1
 
@@ -596,13 +596,13 @@ def test_a_listener_without_redis_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("jaas_worker.telemetry.logging_setup.set_up", lambda *_: None)
     for name in ("JAAS_REDIS_URL", "JAAS_REDIS_URL_FILE"):
         monkeypatch.setenv(name, "x")  # is put back after the test
-    line = f"--redis redis://127.0.0.1:{free_port()} listen"
+    line = f"--redis redis://127.0.0.1:{free_port()} agent"
     result = click.testing.CliRunner().invoke(cli, line.split(), prog_name="jaas")
     assert result.exit_code == 125
     assert result.stderr.startswith("jaas: clock: Redis does not answer")
 
 
-@pytest.mark.parametrize(("command", "module"), [("worker", "jaas_worker.app"), ("listen", "jaas_worker.agent.agent")])
+@pytest.mark.parametrize(("command", "module"), [("worker", "jaas_worker.app"), ("agent", "jaas_worker.agent.agent")])
 def test_without_the_workers_packages_it_says_what_to_install(
     command: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

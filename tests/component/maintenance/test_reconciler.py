@@ -133,7 +133,7 @@ def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
     assert "jaas-unknown-1" in worker.engine.config_files
     assert "jaas-unknown-2" not in worker.engine.config_files
     actions = [getattr(record, "action", "") for record in caplog.records]
-    assert actions.count("service.left") == 2
+    assert actions.count("service.removal_failed") == 2
     worker.reconciler._next_sweep = 0.0
     assert worker.reconciler.run_once().removed == [first]
 

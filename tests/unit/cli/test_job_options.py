@@ -13,21 +13,21 @@ import click
 import pytest
 
 from jaas_submit import JobSpec, SpecError
-from jaas_submit.cli.job_options import Order, order_of, read_env_file
+from jaas_submit.cli.job_options import JobRequest, job_request_of, read_env_file
 from jaas_submit.cli.main import cli
 
 ENVIRON = {"HOME": "/root", "EMPTY": ""}
 
 
-def order(*args: str, environ: Mapping[str, str] = ENVIRON) -> Order:
+def request(*args: str, environ: Mapping[str, str] = ENVIRON) -> JobRequest:
     """Parse a command line as `jaas submit` does."""
     with cli.commands["submit"].make_context("submit", list(args)) as context:
         options = dict(context.params)
-        return order_of(options.pop("words"), options, environ)
+        return job_request_of(options.pop("words"), options, environ)
 
 
 def wire(*args: str) -> dict[str, Any]:
-    data = order(*args).spec.to_wire()
+    data = request(*args).spec.to_wire()
     del data["version"]
     return data
 
@@ -170,7 +170,7 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
 )
 def test_bad_input_is_one_sentence_that_names_the_field(args: list[str], message: str) -> None:
     with pytest.raises((SpecError, click.UsageError)) as caught:
-        order(*args)
+        request(*args)
     error = caught.value
     text = error.format_message() if isinstance(error, click.UsageError) else str(error)
     assert message in text
@@ -178,8 +178,8 @@ def test_bad_input_is_one_sentence_that_names_the_field(args: list[str], message
 
 
 def test_t_is_also_the_time_that_the_queue_has() -> None:
-    assert order("-t", "1m30s", "alpine").queue_timeout == 90
-    assert order("--run-timeout", "5s", "alpine").queue_timeout is None
+    assert request("-t", "1m30s", "alpine").queue_timeout == 90
+    assert request("--run-timeout", "5s", "alpine").queue_timeout is None
 
 
 def test_each_field_of_a_description_has_an_option() -> None:
@@ -240,7 +240,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, text: str, args: list[str], messa
     file = tmp_path / "job.json"
     file.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises((SpecError, click.UsageError), match=message):
-        order("--spec", str(file), *args)
+        request("--spec", str(file), *args)
 
 
 # -- env files --------------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def encoded(data: object) -> str:
 )
 def test_credentials_never_leave_the_command_line(text: str, registry: str | None) -> None:
     wrapped = "\n".join(text[start : start + 76] for start in range(0, len(text), 76))  # as `base64` writes it
-    made = order("-a", wrapped, "alpine")
+    made = request("-a", wrapped, "alpine")
     assert made.spec.registry == registry
     assert "hunter2" not in made.spec.to_json()
     assert text not in made.spec.to_json() or registry == text

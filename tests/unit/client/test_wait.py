@@ -237,20 +237,20 @@ def test_an_outage_is_borne_for_a_minute_from_its_first_error(clock: Clock) -> N
     outage = Outage(lambda: begins.append(clock.now))
     error = LedgerUnavailable("gone")
     with pytest.raises(LedgerUnavailable):
-        outage.bear(error)
+        outage.retry_delay(error)
     outage.over()
     clock.now += 3600  # whoever waits was busy with what was found
     begin = clock.now
-    assert outage.bear(error) == 1.0
+    assert outage.retry_delay(error) == 1.0
     clock.now = begin + wait.REDIS_OUTAGE_TIMEOUT_S
-    assert outage.bear(error) == 1.0
+    assert outage.retry_delay(error) == 1.0
     clock.now += 0.1
     with pytest.raises(LedgerUnavailable) as caught:
-        outage.bear(error)
+        outage.retry_delay(error)
     assert caught.value is error
     assert begins == [begin]
     outage.over()
-    assert outage.bear(error) == 1.0
+    assert outage.retry_delay(error) == 1.0
     assert begins == [begin, clock.now]
 
 

@@ -115,7 +115,7 @@ PLACES: dict[str, tuple[int, list[WorkerLoad], str | None, list[str]]] = {
     ),
     "an engine that is away": (
         1,
-        [worker(engine_away="the engine does not answer.")],
+        [worker(engine_unavailable="the engine does not answer.")],
         "engine",
         ["1 worker is up and takes no new jobs: the engine does not answer."],
     ),

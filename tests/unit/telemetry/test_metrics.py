@@ -84,7 +84,7 @@ def test_unavailable_output_is_counted(metrics: Metrics) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "because"),
+    ("error", "reason"),
     [
         (LedgerUnavailable("x"), "redis"),
         (EngineUnavailable("x"), "engine"),
@@ -92,9 +92,9 @@ def test_unavailable_output_is_counted(metrics: Metrics) -> None:
         (KeyError("x"), "unexpected"),
     ],
 )
-def test_why_steps_are_repeated(metrics: Metrics, error: Exception, because: str) -> None:
+def test_why_steps_are_repeated(metrics: Metrics, error: Exception, reason: str) -> None:
     metrics.step_repeated(error)
-    assert value(metrics, "jaas_steps_repeated_total", because=because) == 1
+    assert value(metrics, "jaas_steps_repeated_total", reason=reason) == 1
 
 
 class _Engine:

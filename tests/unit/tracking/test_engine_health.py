@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_worker.tracking.engine_health import EngineWatch
+from jaas_worker.tracking.engine_health import EngineHealth
 from tests.support.fake_swarm import FakeSwarm
 
 
@@ -16,7 +16,7 @@ from tests.support.fake_swarm import FakeSwarm
 )
 def test_each_change_is_told_once_and_logged_once(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     engine, told = FakeSwarm(), list[bool]()
-    watch = EngineWatch(engine, 1.0, told.append)
+    watch = EngineHealth(engine, 1.0, told.append)
     caplog.set_level(logging.INFO)
 
     watch.look()
@@ -31,4 +31,4 @@ def test_each_change_is_told_once_and_logged_once(error: Exception, caplog: pyte
     watch.look()
     assert (watch.away, told) == ("", [True, False])
     actions = [getattr(record, "action", None) for record in caplog.records]
-    assert actions == ["engine.away", "engine.back"]
+    assert actions == ["engine.unavailable", "engine.available"]

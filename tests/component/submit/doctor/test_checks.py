@@ -44,7 +44,7 @@ def test_a_redis_in_order(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
     client.ledger.submission.create("a", None, client.queue)
     found = redis_checks(client)
     assert {check.verdict for check in found} == {Verdict.OK}
-    assert by_name(found)["workers"].detail == "1 alive, with 0 jobs in their hands"
+    assert by_name(found)["workers"].detail == "1 workers alive, holding 0 jobs"
     assert by_name(found)["queue"].detail == f"{client.queue}: 0 messages; 1 jobs QUEUED"
 
 
@@ -226,8 +226,8 @@ def test_a_producer_without_the_workers_packages(redis_url: str, monkeypatch: py
 
 
 def test_workers_whose_engine_is_away(client: Client) -> None:
-    client.ledger.maintenance.renew_lease("a", 60, {"node": "n1", "engine_away": "listing nodes: no leader"})
-    client.ledger.maintenance.renew_lease("b", 60, {"node": "n2", "engine_away": ""})
+    client.ledger.maintenance.renew_lease("a", 60, {"node": "n1", "engine_unavailable": "listing nodes: no leader"})
+    client.ledger.maintenance.renew_lease("b", 60, {"node": "n2", "engine_unavailable": ""})
     check = by_name(redis_checks(client))["workers' engines"]
     assert (check.verdict, check.detail) == (Verdict.WARN, "n1: listing nodes: no leader")
 

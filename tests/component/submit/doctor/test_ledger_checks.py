@@ -100,7 +100,7 @@ def test_messages_that_nobody_takes(client: Client, claimed: float | None, words
     [
         (5.0, {"room": 7}),
         (300.0, {"room": 0}),
-        (300.0, {"room": 7, "engine_away": "no leader"}),
+        (300.0, {"room": 7, "engine_unavailable": "no leader"}),
         (300.0, {"room": 7, "queue": "another"}),
         (300.0, {"max_in_flight": 10, "in_flight": 10}),
         (300.0, {}),
