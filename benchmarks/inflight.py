@@ -19,7 +19,7 @@ from benchmarks.machine import engine_pids, usage
 from benchmarks.plots import curve
 from benchmarks.stats import percentile
 from jaas_submit import Client, JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.model.states import JobState
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation, WorkerProcess

@@ -25,9 +25,9 @@ from benchmarks.machine import usage
 from benchmarks.plots import curve
 from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec
-from jaas_submit.names import LABEL_PREFIX
-from jaas_submit.states import TERMINAL, JobState
-from jaas_worker.swarm import Swarm
+from jaas_submit.model.states import TERMINAL, JobState
+from jaas_submit.model.wire_names import LABEL_PREFIX
+from jaas_worker.swarm.docker_engine import Swarm
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation, WorkerProcess
 

@@ -4,28 +4,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaas_submit.async_batch import AsyncBatch, AsyncMapReduce
-    from jaas_submit.async_client import AsyncClient, AsyncJobHandle
-    from jaas_submit.batch import Batch, BatchFailed, MapReduce
-    from jaas_submit.broker import job
-    from jaas_submit.client import Client
+    from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
+    from jaas_submit.client.async_client import AsyncClient
+    from jaas_submit.client.async_job_handle import AsyncJobHandle
+    from jaas_submit.client.batch import Batch
+    from jaas_submit.client.client import Client
+    from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
+        BatchFailed,
         JaasError,
         JobCancelled,
         JobFailed,
         LedgerUnavailable,
         SpecError,
+        StoreUnavailable,
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain import Explanation
-    from jaas_submit.handle import JobHandle
-    from jaas_submit.placement import NodeFit
-    from jaas_submit.records import Attempt, BatchRecord, JobRecord, JobResult, LogLine, Logs, LogStatus
-    from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
-    from jaas_submit.spec import JobSpec, Mount, Resources, SecretMount
-    from jaas_submit.speculation import Speculation
-    from jaas_submit.states import Cause, JobState
+    from jaas_submit.explain.explanation import Explanation, WorkerLoad
+    from jaas_submit.ledger import Change, NewJob
+    from jaas_submit.messaging.messages import job
+    from jaas_submit.model.job_spec import Gather, JobSpec, Mount, Resources, SecretMount
+    from jaas_submit.model.logs import LogLine, Logs, LogStatus
+    from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+    from jaas_submit.model.result import CapturedOutput, JobResult
+    from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
+    from jaas_submit.model.speculation import Speculation
+    from jaas_submit.model.states import Cause, JobState
+    from jaas_submit.placement.node_fit import NodeFit
 
 __all__ = [
     "AsyncBatch",
@@ -37,9 +44,12 @@ __all__ = [
     "Batch",
     "BatchFailed",
     "BatchRecord",
+    "CapturedOutput",
     "Cause",
+    "Change",
     "Client",
     "Explanation",
+    "Gather",
     "JaasError",
     "JobCancelled",
     "JobFailed",
@@ -54,6 +64,7 @@ __all__ = [
     "Logs",
     "MapReduce",
     "Mount",
+    "NewJob",
     "NodeFit",
     "Resources",
     "RetryPolicy",
@@ -61,14 +72,28 @@ __all__ = [
     "SecretMount",
     "SpecError",
     "Speculation",
+    "StoreUnavailable",
     "UnknownJob",
     "WaitTimeout",
+    "WorkerLoad",
     "job",
 ]
 
 _MODULES = (
-    *("states", "errors", "retry_policy", "spec", "speculation", "placement", "explain", "records"),
-    *("batch", "handle", "broker", "client", "async_batch", "async_client"),
+    *(
+        "model.states",
+        "errors",
+        "model.retry_policy",
+        "model.job_spec",
+        "model.speculation",
+        "placement.node_fit",
+        "explain.explanation",
+        "model.logs",
+        "model.records",
+        "model.result",
+    ),
+    *("ledger", "messaging.messages", "client.job_handle", "client.batch", "client.map_reduce", "client.client"),
+    *("client.async_job_handle", "client.async_batch", "client.async_client"),
 )
 """Where the public names are, the cheap ones first."""
 

@@ -6,6 +6,7 @@
     ├── WaitTimeout          `wait(timeout=...)` ran out; the job goes on (also a TimeoutError)
     ├── JobFailed            the job ended badly: exit code, cause and last lines of output
     │   └── JobCancelled     the job was cancelled
+    ├── BatchFailed          fewer jobs of a batch succeeded than its quorum asks for
     ├── TemporaryError       try again: nothing is known to be wrong with the request itself
     │   ├── LedgerUnavailable   Redis did not answer, or refused the write
     │   ├── StoreUnavailable    the store of large values (JAAS_STORE_URL) cannot be reached
@@ -21,9 +22,13 @@ Temporary or permanent is told by type, so no caller compares texts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 __all__ = [
+    "BatchFailed",
+    "EndedBatch",
+    "EndedJob",
     "EngineNotFound",
     "EngineRefused",
     "EngineUnavailable",
@@ -42,8 +47,8 @@ __all__ = [
 ]
 
 
-class _Result(Protocol):
-    """The part of ``JobResult`` that an error promises; this module imports nothing of jaas."""
+class EndedJob(Protocol):
+    """What an error tells of a job; in truth a ``JobResult``, which stands above this module."""
 
     @property
     def job_id(self) -> str: ...
@@ -58,9 +63,24 @@ class _Result(Protocol):
     @property
     def node(self) -> str | None: ...
     @property
+    def output(self) -> Any: ...
+    @property
     def stdout(self) -> str: ...
     @property
     def stderr(self) -> str: ...
+
+
+class EndedBatch(Protocol):
+    """What an error tells of a batch; in truth a ``BatchRecord``."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> str | None: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def counts(self) -> Mapping[Any, int]: ...
 
 
 class JaasError(Exception):
@@ -98,7 +118,7 @@ class JobFailed(JaasError):
         result: the ``JobResult``, where it is known (not when Celery rebuilt the exception).
     """
 
-    def __init__(self, message: str = "the job failed", *_: Any, result: _Result | None = None) -> None:
+    def __init__(self, message: str = "the job failed", *_: Any, result: EndedJob | None = None) -> None:
         super().__init__(message)
         self.result = result
 
@@ -110,6 +130,19 @@ class JobFailed(JaasError):
 
 class JobCancelled(JobFailed):
     """The job was cancelled before it ended by itself, or skipped because of what it was to come after."""
+
+
+class BatchFailed(JaasError):
+    """Fewer jobs of a batch succeeded than its quorum asks for.
+
+    Args:
+        message: how many, and why the others failed.
+        record: the batch as it ended.
+    """
+
+    def __init__(self, message: str, record: EndedBatch) -> None:
+        super().__init__(message)
+        self.record = record
 
 
 class TemporaryError(JaasError):

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from jaas_submit.bounds import bounded
 from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import bounded
 
 __all__ = ["SentinelAddress", "masked", "sentinel_address"]
 

@@ -15,7 +15,7 @@ from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.sentinel import replicas_asked
 from jaas_submit.errors import LedgerUnavailable, UnreadableRecord
 from jaas_submit.ledger.lua import source
-from jaas_submit.names import DEFAULT_PREFIX
+from jaas_submit.model.wire_names import DEFAULT_PREFIX
 
 __all__ = ["RECORD_TTL", "SET_ASIDE", "Base", "Part"]
 

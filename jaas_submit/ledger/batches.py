@@ -9,13 +9,13 @@ from typing import Any
 from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
-from jaas_submit.ids import copy_id_of
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import parse_batch
-from jaas_submit.records import BatchRecord
-from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation
-from jaas_submit.states import JobState
+from jaas_submit.model.ids import copy_id_of
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import BatchRecord
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import JobState
 
 __all__ = ["Batches"]
 

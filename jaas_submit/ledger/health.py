@@ -10,7 +10,7 @@ from jaas_submit.connection.connection import as_text, redis_errors, wrong_type
 from jaas_submit.ledger.base import Base, Part
 from jaas_submit.ledger.batches import Batches
 from jaas_submit.ledger.queries import Queries
-from jaas_submit.states import TERMINAL, JobState
+from jaas_submit.model.states import TERMINAL, JobState
 
 __all__ = ["Health"]
 

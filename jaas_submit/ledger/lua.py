@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from jaas_submit.states import TERMINAL, JobState
+from jaas_submit.model.states import TERMINAL, JobState
 
 __all__ = ["SHARED", "needed_by", "source", "states"]
 
@@ -18,7 +18,7 @@ _NEEDS: Final = "-- Needs: shared/"
 
 
 def states() -> str:
-    """Return the lists of states that the scripts know, from ``jaas_submit.states``."""
+    """Return the lists of states that the scripts know, from ``jaas_submit.model.states``."""
     names = ", ".join(f"'{state}'" for state in JobState)
     return (
         f"local STATES = {{{names}}}\n"

@@ -12,8 +12,9 @@ from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnreadableRecord
 from jaas_submit.ledger.base import SET_ASIDE, Part
 from jaas_submit.ledger.encoding import dump_attempts, parse_row
-from jaas_submit.records import Attempt, JobRecord, Logs
-from jaas_submit.states import TERMINAL, TRANSITIONS, JobState
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import Attempt, JobRecord
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState
 
 __all__ = ["Claim", "ClaimAction", "Ownership"]
 

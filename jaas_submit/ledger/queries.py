@@ -9,15 +9,16 @@ from typing import Any, Final, NamedTuple
 
 import redis
 
-from jaas_submit.bounds import bounded, shown
 from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import parse_record, reading
-from jaas_submit.placement import Cluster
-from jaas_submit.records import JobRecord, Logs, LogStatus
-from jaas_submit.states import TERMINAL, JobState, is_terminal, read_as
+from jaas_submit.model.bounds import bounded, shown
+from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.states import TERMINAL, JobState, is_terminal, read_as
+from jaas_submit.placement.node_fit import Cluster
 
 __all__ = ["Change", "Outline", "Queries"]
 
@@ -78,7 +79,7 @@ def _age(now: float, oldest: Sequence[tuple[bytes, float]] | None) -> float:
 
 
 _MOST_OF_INFO: Final = 64 * 1024
-_TEXTS: Final = frozenset({"version", "host", "node", "engine", "queue", "engine_away"})
+_TEXTS: Final = frozenset({"version", "host", "node", "engine", "queue", "engine_unavailable"})
 _NUMBERS: Final = frozenset(
     {"pid", "clock_ahead", "max_in_flight", "waiting", "starting", "window", "in_flight", "room"}
 )

@@ -11,9 +11,9 @@ from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import cancelled
-from jaas_submit.names import TRACEPARENT
-from jaas_submit.spec import JobSpec
-from jaas_submit.states import JobState, read_as
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.states import JobState, read_as
+from jaas_submit.model.wire_names import TRACEPARENT
 
 __all__ = ["KEY_TTL", "Created", "NewJob", "Submission"]
 

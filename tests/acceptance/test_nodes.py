@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from jaas_submit import Cause, Client, JobHandle, JobState
-from jaas_submit.retry_policy import Backoff, RetryPolicy
-from jaas_submit.spec import JobSpec, Resources
+from jaas_submit.model.job_spec import JobSpec, Resources
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.acceptance.conftest import LabNodes
 from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.redis_server import OwnRedis
@@ -80,7 +80,7 @@ def failing(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[J
 
 
 def dry_run(jaas: Installation, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jaas_submit.cli", "submit", "--dry-run", "--json", *options, TEST_IMAGE]
+    command = [sys.executable, "-m", "jaas_submit.cli.main", "submit", "--dry-run", "--json", *options, TEST_IMAGE]
     return subprocess.run(command, capture_output=True, text=True, env=jaas.environment(), timeout=LONG, check=False)
 
 
@@ -138,7 +138,7 @@ def no_worker_but_a_listener(jaas: Installation, host: str) -> Iterator[Callable
     with listener(jaas, host, log_format="json") as log:
         yield log
     lines = [json.loads(line) for line in log().splitlines()]
-    assert [(line["action"], line["node"]) for line in lines] == [("listener.on", NODES[1])]
+    assert [(line["action"], line["node"]) for line in lines] == [("agent.forwarding", NODES[1])]
 
 
 @contextlib.contextmanager

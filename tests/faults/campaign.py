@@ -21,8 +21,8 @@ import redis
 
 from jaas_submit.connection import connect
 from jaas_submit.ledger import Ledger
-from jaas_submit.names import LABEL_JOB, LABEL_PREFIX
-from jaas_submit.records import JobRecord
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_PREFIX
 from tests.faults.baseline import NaiveChannel
 from tests.faults.checker import Report, check, table
 from tests.faults.faults import FAULTS, LANES, Bench, Planned, schedule

@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Final
 import kombu
 import redis
 
+from jaas_worker.messaging.redis_transport import Transport
+from jaas_worker.messaging.redis_transport import options as transport_options
 from tests.faults.lab import NODES, Lab
 from tests.faults.processes import Worker
 from tests.faults.proxies import EngineProxy, RedisProxy
@@ -211,27 +213,26 @@ class RedisFull(Fault):
 
 
 class ShortVisibility(Fault):
-    """A foreign Celery client with visibility_timeout=1 gives back whatever is not acknowledged within a second."""
+    """A client with visibility_timeout=1 gives back whatever is not acknowledged within a second."""
 
     lane = "redis"
     excuses = False
 
     def draw(self) -> None:
         self.parameters["seconds"] = self._time(5, 20)
-        # Those of all Celery clients of a Redis; those of the workers, which a well-meaning operator may have named.
+        # A Celery client of somebody else's; one of the workers' own kind.
         self.parameters["keys"] = self.rng.choice(["stock", "workers"])
 
     def inject(self, bench: Bench) -> dict[str, Any]:
-        options: dict[str, Any] = {"visibility_timeout": 1, "unacked_restore_limit": None}
-        if self.parameters["keys"] == "workers":
-            names = ("unacked", "unacked_index", "unacked_mutex")
-            options |= {f"{name}_key": f"{bench.prefix}:{name}" for name in names}
+        ours = self.parameters["keys"] == "workers"
+        kind = {"transport": Transport} if ours else {}
+        options = {**(transport_options(bench.prefix) if ours else {}), "visibility_timeout": 1}
         restored = 0
         deadline = time.monotonic() + self.seconds
         while time.monotonic() < deadline:
             with (
                 contextlib.suppress(redis.RedisError, kombu.exceptions.OperationalError, OSError),
-                kombu.Connection(bench.redis.url, transport_options=options) as connection,
+                kombu.Connection(bench.redis.url, transport_options=options, **kind) as connection,
             ):
                 channel: Any = connection.default_channel
                 while time.monotonic() < deadline:

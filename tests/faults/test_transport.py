@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +13,9 @@ import pytest
 import redis
 
 from jaas_submit import Client, JobSpec
-from jaas_worker.transport import Transport, options
+from jaas_worker.messaging.message_checks import DEFECT
+from jaas_worker.messaging.redis_transport import Transport, lists_of, options
+from jaas_worker.messaging.unacknowledged import QoS
 from tests.faults.proxies import ProxyLoop, RedisProxy
 from tests.support.real import required_env
 from tests.support.redis_server import OwnRedis
@@ -105,8 +106,8 @@ def test_a_fetched_message_is_noted_as_it_is_until_it_is_acknowledged(
 
     noted = client.hgetall(f"{PREFIX}:unacked")
     assert noted == {message.delivery_tag: noted[message.delivery_tag]}
-    payload, _, routing_key = json.loads(noted[message.delivery_tag])
-    assert (payload, routing_key) == (json.loads(entry), queue)
+    _, worker, where, as_it_was = noted[message.delivery_tag].split("\n", 3)
+    assert (worker, where, as_it_was) == ("", queue, entry)
     assert (client.llen(queue), client.zcard(f"{PREFIX}:unacked_index"), client.exists("unacked")) == (0, 1, 0)
     message.ack()
     assert client.exists(f"{PREFIX}:unacked", f"{PREFIX}:unacked_index") == 0
@@ -169,20 +170,194 @@ def test_a_full_redis_is_waited_for(server: OwnRedis, client: redis.Redis, queue
     eventually(lambda: side.drain(1), 20)
 
 
-@pytest.mark.parametrize("garbage", [b"no JSON", b"\xff\xfe", b"[]", b'{"properties": 1}', b'{"properties": {}}'])
-def test_garbage_is_reported_and_the_next_message_arrives(
-    server: OwnRedis, client: redis.Redis, queue: str, garbage: bytes, monkeypatch: pytest.MonkeyPatch
+HOSTILE: dict[str, bytes] = {
+    "no JSON": b"no JSON",
+    "not UTF-8": b"\xff\xfe",
+    "a list": b"[]",
+    "properties a number": b'{"properties": 1}',
+    "properties empty": b'{"properties": {}}',
+    "a raw line's end, as a shell script makes it": b'{"body": "a\nb", "properties": {"delivery_tag": "t"}}',
+    "an infinite exchange": b'{"properties": {"delivery_tag": "t", "delivery_info": {"exchange": 1e999}}}',
+    "no number as a key": b'{"properties": {"delivery_tag": "t", "delivery_info": {"routing_key": NaN}}}',
+    "half a character as a key": b'{"properties": {"delivery_tag": "t", "delivery_info": {"routing_key": "\\ud800"}}}',
+    "NUL": b'{"properties": {"delivery_tag": "a\x00b", "delivery_info": {}}}',
+    "a tag of a megabyte": b'{"properties": {"delivery_tag": "' + b"t" * 1_000_000 + b'", "delivery_info": {}}}',
+    "deep": b"[" * 1_500_000,
+    "deep where cjson still reads": b'{"properties": {"delivery_tag": "t", "delivery_info": {"exchange": '
+    + b"[" * 990
+    + b"]" * 990
+    + b"}}}",
+    "too large": b'"' + b"a" * 3_000_000 + b'"',
+    "a note's form": b"1\nworker\nqueue\nentry",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_whatever_is_on_a_queue_is_delivered_noted_and_comes_again(
+    server: OwnRedis, client: redis.Redis, queue: str, name: str
 ) -> None:
-    reported: list[str] = []
-    monkeypatch.setattr(Transport, "sinks", [lambda _queue, reason: reported.append(reason)])
-    client.lpush(queue, garbage)
+    client.lpush(queue, HOSTILE[name])
     publish(server.url, queue, {"n": 1})
+    first = Side(server.url, queue)
+
+    eventually(lambda: len(first.drain(1)) == 2, 20)
+
+    assert DEFECT in first.got[0].headers
+    assert (first.got[1].payload, client.hlen(f"{PREFIX}:unacked")) == ({"n": 1}, 2)
+    noted = redis.Redis(port=server.port).hget(f"{PREFIX}:unacked", first.got[0].delivery_tag)
+    assert noted.split(b"\n", 3)[3] == HOSTILE[name]
+    first.vanish()
+    second = Side(server.url, queue, visibility_timeout=0)
+    eventually(lambda: restored(second) == 2, 20)
+    for message in second.got:
+        message.ack()
+    assert client.exists(queue, f"{PREFIX}:unacked", f"{PREFIX}:unacked_index") == 0
+
+
+def restored(side: Side) -> int:
+    """Give back what nobody has any more; return how many messages have arrived."""
+    side.connection.transport.cycle.maybe_restore_messages()
+    return len(side.drain(1))
+
+
+@pytest.mark.parametrize("note", [b"garbage", b"", b"\xff", b'[{"properties": {}}, "", "q"]', b"1\n2", b"\n\n"])
+def test_a_note_that_cannot_be_read_becomes_a_bad_message_and_holds_nothing_up(
+    server: OwnRedis, client: redis.Redis, queue: str, note: bytes
+) -> None:
+    gone = Side(server.url, queue)
+    client.hset(f"{PREFIX}:unacked", "foreign", note)
+    client.zadd(f"{PREFIX}:unacked_index", {"foreign": 1, "without a note": 2})
+    publish(server.url, queue, {"n": 1})
+    eventually(lambda: gone.drain(1), 20)
+    gone.vanish()
+    side = Side(server.url, queue, visibility_timeout=0)
+
+    eventually(lambda: restored(side) == 2, 20)
+
+    assert sorted(DEFECT in message.headers for message in side.got) == [False, True]
+    assert client.zscore(f"{PREFIX}:unacked_index", "without a note") is None
+
+
+def test_a_list_of_the_wrong_type_does_not_keep_the_others_from_being_read(
+    server: OwnRedis, client: redis.Redis, queue: str
+) -> None:
+    publish(server.url, queue, {"n": 1})
+    client.set(lists_of(queue)[1], "no list")
     side = Side(server.url, queue)
 
     eventually(lambda: side.drain(1), 20)
 
-    assert len(reported) == 1
-    assert client.hlen(f"{PREFIX}:unacked") == 1
+
+def test_a_message_that_a_worker_still_has_does_not_come_again(
+    server: OwnRedis, client: redis.Redis, queue: str
+) -> None:
+    publish(server.url, queue, {"n": 1})
+    side = Side(server.url, queue, visibility_timeout=1)
+    eventually(lambda: side.drain(1), 20)
+    client.zadd(f"{PREFIX}:unacked_index", {side.got[0].delivery_tag: 1})
+
+    side.connection.transport.cycle.maybe_restore_messages()
+
+    assert (client.llen(queue), client.hlen(f"{PREFIX}:unacked")) == (0, 1)
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The worker that fetches has a name, and no lease: it is gone."""
+    monkeypatch.setattr(QoS, "worker", "w1")
+    return
+
+
+@pytest.mark.usefixtures("named")
+def test_a_message_that_has_ended_two_workers_is_refused_under_its_id(
+    server: OwnRedis, client: redis.Redis, queue: str
+) -> None:
+    publish(server.url, queue, {"n": 1})
+    seen = [comes_once_and_the_worker_dies(server, queue) for _ in range(4)]
+
+    wrong = [message.headers.get(DEFECT) for message in seen]
+    assert wrong == [None, None, "refused: it ended 2 workers", "refused: it ended 3 workers"]
+    assert 0 < client.ttl(f"{PREFIX}:unacked_ended") <= 86_400
+
+
+def comes_once_and_the_worker_dies(server: OwnRedis, queue: str) -> Any:
+    side = Side(server.url, queue, visibility_timeout=0)
+    eventually(lambda: restored(side) == 1, 20)
+    side.vanish()
+    return side.got[0]
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("how", ["alive", "waits in a worker", "returned"])
+def test_a_message_is_not_blamed_for_what_it_did_not_do(
+    server: OwnRedis, client: redis.Redis, queue: str, how: str
+) -> None:
+    publish(server.url, queue, {"n": 1})
+    side = Side(server.url, queue)
+    eventually(lambda: side.drain(1), 20)
+    if how == "alive":
+        client.zadd(f"{PREFIX}:holders", {"w1": 1e12})
+    elif how == "waits in a worker":
+        side.connection.transport.cycle.maybe_restore_messages()  # it looks after its messages
+    else:
+        side.got[0].requeue()
+    side.vanish()
+
+    second = Side(server.url, queue, visibility_timeout=0)
+    eventually(lambda: restored(second) == 1, 20)
+
+    assert client.exists(f"{PREFIX}:unacked_ended") == 0
+
+
+def test_messages_that_have_ended_a_worker_come_back_one_at_a_time(
+    server: OwnRedis, client: redis.Redis, queue: str
+) -> None:
+    side = Side(server.url, queue, visibility_timeout=1)
+    back = []
+    for _ in range(2):
+        for n in range(3):
+            client.hset(f"{PREFIX}:unacked", f"t{n}", f"1.000000\nw1\n{queue}\nentry {n}")
+            client.zadd(f"{PREFIX}:unacked_index", {f"t{n}": 1})
+        side.connection.transport.cycle.maybe_restore_messages()
+        back.append((client.llen(queue), client.hlen(f"{PREFIX}:unacked")))
+        client.delete(queue)
+
+    assert back == [(3, 0), (1, 2)]
+
+
+BROADCASTS: dict[str, tuple[str, bytes]] = {
+    "no JSON": ("", b"no JSON"),
+    "not UTF-8": ("", b"\xff\xfe"),
+    "deep": ("", b"[" * 200_000),
+    "deep in its body": ("", b'{"body": "' + b"[" * 100_000 + b'", "properties": {}}'),
+    "no message": ("", b"5"),
+    "a decimal": ("", b'{"__type__": "decimal", "__value__": "x"}'),
+    "too large": ("", b'"' + b"a" * 3_000_000 + b'"'),
+    "a channel that is no text": ("/\udcff", b"{}"),
+}
+
+
+@pytest.mark.parametrize("database", [0, 5])
+@pytest.mark.parametrize("name", BROADCASTS)
+def test_a_bad_broadcast_is_dropped_and_the_next_arrives(
+    server: OwnRedis, client: redis.Redis, queue: str, name: str, database: int
+) -> None:
+    exchange = kombu.Exchange(f"{queue}.pidbox", type="fanout")
+    got: list[Any] = []
+    side = Side(server.url, queue)
+    topics = [kombu.Queue(f"{queue}.fanout", exchange, routing_key="worker.#")]
+    kombu.Consumer(side.connection, topics, on_message=got.append, no_ack=True, accept=["json"]).consume()
+    side.drain(0.5)
+    suffix, data = BROADCASTS[name]
+    with redis.Redis(port=server.port, db=database) as publisher:
+        assert eventually(publisher.pubsub_numpat, 20)
+        publisher.publish(f"/0.{queue}.pidbox/worker.x{suffix}".encode(errors="surrogateescape"), data)
+    with kombu.Connection(server.url) as connection, connection.Producer() as producer:
+        producer.publish({"n": 1}, exchange=exchange, routing_key="worker.y", declare=[exchange])
+
+    eventually(lambda: side.drain(0.5) or got, 20)
+
+    assert [message.payload for message in got] == [{"n": 1}]
 
 
 @pytest.mark.engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -20,11 +19,12 @@ import pytest
 from celery import chain, chord, group
 from celery.result import AsyncResult
 
-from jaas_submit import AsyncClient, Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, Speculation, job
-from jaas_submit.names import LABEL_PREFIX, service_name
-from jaas_submit.spec import MAX_SPEC_BYTES
-from jaas_worker.swarm import Swarm
+from jaas_submit import Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, Speculation, job
+from jaas_submit.model.job_spec import MAX_SPEC_BYTES
+from jaas_submit.model.wire_names import LABEL_PREFIX, service_name
+from jaas_worker.swarm.docker_engine import Swarm
 from tests.support.jobs import LONG, containers_of, shell, until
+from tests.support.twins import TWINS, client_of
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
@@ -127,12 +127,14 @@ def test_a_job_that_does_not_return_what_it_declares_fails(
 # -- map, reduce, retry ----------------------------------------------------------------------------------------------
 
 
-def test_a_tree_of_reduces_adds_up(client: Client) -> None:
+@pytest.mark.parametrize("kind", TWINS)
+def test_a_tree_of_reduces_adds_up(jaas: Installation, kind: str) -> None:
     square = shell("echo $(( $1 * $1 ))".replace("$1", "{item}"), output="json")
-    made = client.map_reduce(square, range(1, 8), shell(SUM, output="json"), fan_in=3, max_parallel=4)
-    assert [level.status.size for level in made.levels] == [3, 1]
-    assert made.wait(LONG).output == sum(n * n for n in range(1, 8))
-    assert outputs(made.levels[0]) == [1 + 4 + 9, 16 + 25 + 36, 49]
+    with client_of(kind, jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as client:
+        made = client.map_reduce(square, range(1, 8), shell(SUM, output="json"), fan_in=3, max_parallel=4)
+        assert [level.status.size for level in made.levels] == [3, 1]
+        assert made.wait(LONG).output == sum(n * n for n in range(1, 8))
+        assert outputs(made.levels[0]) == [1 + 4 + 9, 16 + 25 + 36, 49]
 
 
 def test_a_quorum_lets_the_reduce_see_what_failed(client: Client) -> None:
@@ -291,7 +293,7 @@ def test_a_chord_hands_all_outputs_to_a_job(client: Client) -> None:
 
 # -- from a shell ----------------------------------------------------------------------------------------------------
 
-JAAS = [sys.executable, "-m", "jaas_submit.cli"]
+JAAS = [sys.executable, "-m", "jaas_submit.cli.main"]
 
 
 def test_map_and_reduce_from_a_shell(jaas: Installation) -> None:
@@ -386,29 +388,3 @@ def test_a_worker_killed_five_times_during_a_map_reduce(
     jaas.remove_services()
     for name in jaas.swarm.configs(f"{LABEL_PREFIX}={jaas.prefix}"):
         jaas.swarm.remove_config(name)
-
-
-# -- asyncio ---------------------------------------------------------------------------------------------------------
-
-
-def test_batches_for_asyncio_have_the_same_verbs(jaas: Installation) -> None:
-    async def talk() -> None:
-        async with AsyncClient(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as client:
-            work = await client.map_reduce(shell("echo {item}", output="json"), [1, 2, 3], shell(SUM, output="json"))
-            assert [r.output async for r in work.maps.results(ordered=True, timeout=LONG)] == [1, 2, 3]
-            assert (await work.wait(LONG)).output == 6
-            assert {work.maps.id, work.levels[0].id} <= {batch.id for batch in await client.batches()}
-
-            batch = await client.map(shell("exit {item}"), [0, 4], after=[work.levels[0]])
-            assert sorted([r.exit_code async for r in batch.results(timeout=LONG)]) == [0, 4]
-            with pytest.raises(BatchFailed, match="1 x exit code 4"):
-                await client.batch(batch.id).wait(LONG)
-            assert [record.index for record in await batch.failed()] == [1]
-            assert [record.index async for record in batch.records()] == [0, 1]
-
-            again = await batch.retry_failed(command=["true"])
-            counted: list[int] = []
-            status = await again.wait(LONG, progress=lambda record: counted.append(record.ended))
-            assert (status.state, counted[-1]) == (JobState.SUCCEEDED, 1)
-
-    asyncio.run(talk())

@@ -11,7 +11,7 @@ import pytest
 
 from jaas_submit import Cause, Client
 from jaas_submit.ledger import Ledger
-from jaas_submit.spec import MAX_SPEC_BYTES
+from jaas_submit.model.job_spec import MAX_SPEC_BYTES
 from tests.support.jobs import LONG, shell
 from tests.support.wait import eventually
 from tests.support.worker import Installation, WorkerProcess

@@ -27,7 +27,7 @@ class Shell:
         self.environ = home.environment()
 
     def __call__(self, *args: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "jaas_submit.cli", *args]
+        command = [sys.executable, "-m", "jaas_submit.cli.main", *args]
         done = subprocess.run(command, capture_output=True, text=True, env=self.environ, timeout=90, check=False)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.records import JobRecord
-from jaas_submit.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import Witness

@@ -13,12 +13,13 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import AsyncClient, Cause, Client, JobHandle, JobSpec, JobState, LedgerUnavailable
-from jaas_submit.checks import Check, Verdict, redis_checks
 from jaas_submit.connection import connect
 from jaas_submit.connection.url import sentinel_address
+from jaas_submit.doctor.redis_checks import Check, Verdict, redis_checks
+from jaas_submit.doctor.sentinel_checks import sentinel_checks
 from jaas_submit.ledger import ClaimAction, Ledger
-from jaas_submit.records import Attempt, JobResult
-from jaas_submit.sentinel_checks import sentinel_checks
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.result import JobResult
 from tests.support.jobs import LONG, containers_of, ended, until
 from tests.support.redis_server import OwnRedis
 from tests.support.sentinel_group import MASTER, Group
@@ -111,10 +112,10 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     assert [result.get(timeout=LONG)["exit_code"] for result in theirs] == [0, 0]
     ids = [running.id, *(handle.id for handle in waiting), *(result.id for result in theirs)]
     assert sorted(line.split()[0] for line in witness.starts()) == sorted(ids)
-    assert "action=redis.moved" in worker.log
+    assert "action=redis.master_changed" in worker.log
     shown = foreign.control.inspect(timeout=20, limit=1)
     told = str((shown.stats(), shown.conf(), worker.log))
-    assert "jaas_worker.transport:SentinelTransport" in told
+    assert "jaas_worker.messaging.redis_transport:SentinelTransport" in told
     assert "sesame" not in told
     checks = by_name([*sentinel_checks(client.url), *redis_checks(client)])
     assert checks["master"].detail == f"{MASTER} is 127.0.0.1:{new.port}"

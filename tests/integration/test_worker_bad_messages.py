@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import json
+import lzma
 import re
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,12 +19,12 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobRecord, JobState
-from jaas_submit.names import job_id_of
+from jaas_submit.model.wire_names import job_id_of
 from tests.support.jobs import LONG, ended, run, shell
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
-from tests.unit.test_spec import BAD
+from tests.unit.model.test_job_spec import BAD
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("nothing_created", "living_worker")]
 
@@ -30,6 +33,13 @@ MARKER = "hunter2-marker"
 
 GOOD_SPEC: dict[str, Any] = {"image": "jaas-test:latest", "command": ["true"], "env": {"TOKEN": MARKER}}
 BAD_SPEC: dict[str, Any] = {"image": "", "env": {"TOKEN": MARKER}}
+
+COMPRESSED = {
+    "application/x-gzip": zlib.compress,
+    "application/x-bz2": bz2.compress,
+    "application/x-lzma": lzma.compress,
+}
+"""Celery's names of what it compresses with by itself."""
 
 Message = dict[str, Any]
 
@@ -166,8 +176,19 @@ NO_MESSAGE: dict[str, tuple[Callable[[], Message | bytes], str]] = {
     "nothing": (lambda: b"", "not JSON"),
     "not UTF-8": (lambda: b"\xff\xfe" + MARKER.encode(), "not JSON"),
     "half a message": (lambda: json.dumps(message()).encode()[:-20], "not JSON"),
-    "deep": (lambda: b"[" * 100_000, "not JSON"),
-    "deep object": (lambda: b'{"body":' * 100_000, "not JSON"),
+    "deep": (lambda: b"[" * 100_000, "nested more than 64 deep"),
+    "deep object": (lambda: b'{"body":' * 100_000, "nested more than 64 deep"),
+    "too large": (
+        lambda: b"[" + b"1," * 1_500_000 + b"1]",
+        "has 3,000,003 bytes, of which at most 2,097,152 are taken",
+    ),
+    "a raw line's end": (lambda: json.dumps(message()).encode().replace(b'"lang"', b'"la\nng"'), "not JSON"),
+    "an infinite exchange": (
+        lambda: json.dumps(message()).encode().replace(b'"exchange": ""', b'"exchange": 1e999'),
+        "a number is too large",
+    ),
+    "no number as an exchange": (lambda: changed("properties.delivery_info.exchange", float("nan")), "no numbers"),
+    "NUL": (lambda: b"\0" * 10, "not JSON"),
     "a huge number": (lambda: b"9" * 100_000, "not JSON"),
     "number": (lambda: b"5", "no message of Celery"),
     "text": (lambda: json.dumps(MARKER).encode(), "no message of Celery"),
@@ -182,11 +203,6 @@ NO_MESSAGE: dict[str, tuple[Callable[[], Message | bytes], str]] = {
     "properties null": (lambda: changed("properties", None), "no message of Celery"),
     "properties a list": (lambda: changed("properties", []), "no message of Celery"),
     "properties a text": (lambda: changed("properties", MARKER), "no message of Celery"),
-    "no delivery tag": (lambda: changed("properties.delivery_tag", ...), "no message of Celery"),
-    "delivery tag null": (lambda: changed("properties.delivery_tag", None), "no message of Celery"),
-    "delivery tag a list": (lambda: changed("properties.delivery_tag", [MARKER]), "no message of Celery"),
-    "delivery tag an object": (lambda: changed("properties.delivery_tag", {}), "no message of Celery"),
-    "delivery info a text": (lambda: changed("properties.delivery_info", MARKER), "no message of Celery"),
     "no headers": (lambda: changed("headers", ...), "no task name"),
     "headers null": (lambda: changed("headers", None), "no task name"),
     "headers a list": (lambda: changed("headers", []), "no task name"),
@@ -234,6 +250,25 @@ BAD_MESSAGE: dict[str, tuple[Callable[[], Message], str]] = {
     "body of four": (lambda: message([[], {"spec": GOOD_SPEC}, {}, {}]), ""),
     "body of nulls": (lambda: message([None, None, None]), ""),
     "body deep": (lambda: message(b"[" * 100_000), "decode"),
+    "body 65 deep": (lambda: message(b"[" * 65 + b"]" * 65), "nested more than 64 deep"),
+    "body no number": (
+        lambda: args_are([], {"spec": {**GOOD_SPEC, "input": float("nan")}}),
+        "input.*JSON does not know",
+    ),
+    "body a decimal that fills the memory": (
+        lambda: args_are([], {"spec": {**GOOD_SPEC, "attempts": {"__type__": "decimal", "__value__": "1e999999999"}}}),
+        "decode.*a decimal number is too large",
+    ),
+    # how it is delivered: what it says itself does not count
+    "no delivery tag": (lambda: changed("properties.delivery_tag", ...), "image"),
+    "delivery tag null": (lambda: changed("properties.delivery_tag", None), "image"),
+    "delivery tag a list": (lambda: changed("properties.delivery_tag", [MARKER]), "image"),
+    "delivery tag an object": (lambda: changed("properties.delivery_tag", {}), "image"),
+    "delivery tag half a character": (lambda: changed("properties.delivery_tag", "\ud800"), "image"),
+    "delivery info a text": (lambda: changed("properties.delivery_info", MARKER), "image"),
+    "routing key half a character": (lambda: changed("properties.delivery_info.routing_key", "\ud800"), "image"),
+    "routing key a list": (lambda: changed("properties.delivery_info.routing_key", [MARKER]), "image"),
+    "routing key somebody's": (lambda: changed("properties.delivery_info.routing_key", "celery"), "image"),
     # how it is encoded
     "pickle": (lambda: changed("content-type", "application/x-python-serialize"), "pickle|content"),
     "yaml": (lambda: changed("content-type", "application/x-yaml"), "content"),
@@ -244,6 +279,15 @@ BAD_MESSAGE: dict[str, tuple[Callable[[], Message], str]] = {
     "content encoding a list": (lambda: changed("content-encoding", [MARKER]), ""),
     "unknown compression": (lambda: changed("headers.compression", MARKER), ""),
     "compressed, but not": (lambda: changed("headers.compression", "application/x-gzip"), ""),
+    "compression a list": (lambda: changed("headers.compression", [MARKER]), "compression is not known"),
+    **{
+        f"{name} that becomes 100 MB": (
+            lambda name=name, compress=compress: message(compress(b" " * 100_000_000), compression=name),
+            "decompressed it has more than 4,194,304 bytes",
+        )
+        for name, compress in COMPRESSED.items()
+    },
+    "compressed, cut off": (lambda: message(zlib.compress(b"[]")[:-1], compression="gzip"), "cut off"),
     # task
     "unknown task": (lambda: changed("headers.task", "somebody.elses"), "'somebody.elses' is no task of jaas"),
     "task a list": (lambda: changed("headers.task", [MARKER]), "task"),
@@ -265,7 +309,11 @@ BAD_MESSAGE: dict[str, tuple[Callable[[], Message], str]] = {
     "keywords a text": (lambda: args_are([], MARKER), ""),
     "unknown field": (lambda: args_are([], {"spec": {**GOOD_SPEC, "imag": MARKER}}), "imag: is no field"),
     "wrong version": (lambda: args_are([], {"spec": {**GOOD_SPEC, "version": 2}}), "version: this jaas reads"),
-    "10 MB of environment": (lambda: args_are([], {"spec": {**GOOD_SPEC, "env": {"A": MARKER * 750_000}}}), "^env: "),
+    "1 MB of environment": (lambda: args_are([], {"spec": {**GOOD_SPEC, "env": {"A": MARKER * 75_000}}}), "^env: "),
+    "10 MB of environment": (
+        lambda: args_are([], {"spec": {**GOOD_SPEC, "env": {"A": MARKER * 750_000}}}),
+        "of which at most 2,097,152 are taken",
+    ),
     "environment without =": (lambda: args_are([], {"spec": {**GOOD_SPEC, "env": [MARKER]}}), "needs a '='"),
     # what Celery wants in the headers
     "ETA no time": (lambda: changed("headers.eta", MARKER), "its eta is not a time"),
@@ -280,6 +328,11 @@ BAD_MESSAGE: dict[str, tuple[Callable[[], Message], str]] = {
     "time limit a text": (lambda: changed("headers.timelimit", MARKER), ""),
     "time limit a number": (lambda: changed("headers.timelimit", 5), ""),
     "retries a text": (lambda: changed("headers.retries", MARKER), ""),
+    "time limits without end": (lambda: changed("headers.timelimit", [10**20, None]), "timelimit"),
+    "retries beyond counting": (lambda: changed("headers.retries", 10**900), "retries"),
+    "shadow half a character": (lambda: changed("headers.shadow", "\ud800"), "shadow"),
+    "shadow of 100 KB": (lambda: changed("headers.shadow", "x" * 100_000), "shadow"),
+    "our own header": (lambda: changed("headers.jaas-defect", "\ud800" * 1000), "image"),
     "shadow a list": (lambda: changed("headers.shadow", [MARKER]), ""),
     "root id a list": (lambda: changed("headers.root_id", [MARKER]), ""),
     "parent id an object": (lambda: changed("headers.parent_id", {}), ""),
@@ -350,6 +403,15 @@ def test_a_job_with_an_odd_task_id_runs_once_under_that_id(
     assert ended(client, job_id_of(task_id)).ok
     assert client.ledger.queries.get(job_id_of(task_id)).task_id == task_id
     assert len(witness.starts()) == 1
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_a_compressed_message_runs(client: Client, living_worker: WorkerProcess, witness: Witness, name: str) -> None:
+    body = json.dumps([[], {"spec": witness.spec().to_wire()}, {}]).encode()
+    task_id = str(uuid.uuid4())
+    put(client, message(COMPRESSED[name](body), task_id=task_id, compression=name))
+    assert AsyncResult(task_id, app=client.app).get(timeout=LONG)["exit_code"] == 0
+    assert len(witness.starts(task_id)) == 1
 
 
 def test_a_message_of_celerys_first_protocol_runs(

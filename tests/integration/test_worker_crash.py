@@ -10,7 +10,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobSpec, JobState, LogStatus
-from jaas_submit.records import JobResult
+from jaas_submit.model.result import JobResult
 from tests.support.jobs import LONG, container_of, containers_of, ended, label_node, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness

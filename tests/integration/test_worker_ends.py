@@ -9,7 +9,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.records import JobResult
+from jaas_submit.model.result import JobResult
 from tests.support.jobs import LONG, container_of, containers_of, docker_cli, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness

@@ -16,7 +16,7 @@ from celery.exceptions import ChordError
 from celery.result import AsyncResult
 
 from jaas_submit import Client, JobSpec, JobState, job
-from jaas_submit.schema import result_schema
+from jaas_submit.batch_model.schema import result_schema
 from tests.support.jobs import LONG, ended
 from tests.support.theirs import TheirWorker, run_their_code
 from tests.support.wait import eventually

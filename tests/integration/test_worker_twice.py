@@ -9,8 +9,9 @@ from celery.result import AsyncResult
 from kombu import Connection
 
 from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.broker import publish_many
 from jaas_submit.ledger import NewJob
+from jaas_submit.messaging.messages import publish_many
+from jaas_worker.messaging.redis_transport import Transport, options
 from tests.support.jobs import LONG, container_of, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -119,13 +120,13 @@ def test_messages_that_are_put_back_while_the_worker_has_them(
 ) -> None:
     running, waiting = occupy(client, witness, worker)
     received = worker.log.count("received")
-    ours = {f"unacked{name}_key": f"{client.ledger.prefix}:unacked{name}" for name in ("", "_index", "_mutex")}
+    ours = {**options(client.ledger.prefix), "visibility_timeout": 1}
 
     def put_back() -> bool:
         put_back_by(impatient)
         return worker.log.count("received") >= received + 3
 
-    with Connection(jaas.redis_url, transport_options={"visibility_timeout": 1, **ours}) as impatient:
+    with Connection(jaas.redis_url, transport=Transport, transport_options=ours) as impatient:
         eventually(put_back, LONG, "the messages to be put back and received again")
     # Should this worker die now, another one gets them.
     eventually(lambda: unacknowledged(client) == 3, LONG, "those that wait to be noted as unacknowledged")

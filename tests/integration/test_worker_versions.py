@@ -9,9 +9,9 @@ import celery
 import pytest
 
 from jaas_submit import Client, JobState
-from jaas_submit.broker import publish_many
 from jaas_submit.ledger import NewJob
-from jaas_submit.names import TASK_RUN
+from jaas_submit.messaging.messages import publish_many
+from jaas_submit.model.wire_names import TASK_RUN
 from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness

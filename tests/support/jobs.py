@@ -8,7 +8,7 @@ from typing import Any
 import docker
 
 from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.records import JobResult
+from jaas_submit.model.result import JobResult
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import clean_env

@@ -10,7 +10,7 @@ import click.testing
 import pytest
 
 from jaas_submit import Attempt, Cause, JobSpec, JobState, LogLine, Logs, LogStatus
-from jaas_submit.cli import cli
+from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Created, Ledger, NewJob
 from jaas_submit.ledger.submission import Submission
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from jaas_submit.ledger import Ledger
-from jaas_submit.states import JobState
+from jaas_submit.model.states import JobState
 
 
 def test_standing_counts_states_and_tells_the_oldest_age(ledger: Ledger) -> None:

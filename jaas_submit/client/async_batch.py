@@ -1,0 +1,119 @@
+"""``AsyncBatch`` and ``AsyncMapReduce``: the verbs of ``Batch`` and ``MapReduce`` for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from jaas_submit.client.async_job_handle import AsyncJobHandle
+from jaas_submit.client.batch import Batch, BatchReference, Show, shown
+from jaas_submit.client.session import AsyncSession
+from jaas_submit.client.wait import batch_records, batch_results
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
+
+__all__ = ["AsyncBatch", "AsyncMapReduce"]
+
+
+class AsyncBatch(BatchReference):
+    """A batch of jobs, for asyncio; the verbs of ``Batch``, with the same arguments and errors.
+
+    Args:
+        session: whose connections it uses.
+        batch_id: the batch's id.
+    """
+
+    def __init__(self, session: AsyncSession, batch_id: str) -> None:
+        super().__init__(batch_id)
+        self._session = session
+        self.sync = Batch(session.sync, batch_id)
+
+    async def status(self) -> BatchRecord:
+        """Return how the batch stands now; see ``Batch.status``."""
+        return await asyncio.to_thread(lambda: self.sync.status)
+
+    def job(self, index: int) -> AsyncJobHandle:
+        """Return a handle on the job for one input; see ``Batch.job``."""
+        return AsyncJobHandle(self._session, self.sync.job(index).id)
+
+    async def records(self, *states: JobState) -> AsyncIterator[JobRecord]:
+        """Yield the records of the batch's jobs in the order of its inputs; see ``Batch.records``."""
+        records = self.sync.records(*states)
+        while (record := await asyncio.to_thread(next, records, None)) is not None:
+            yield record
+
+    async def failed(self) -> list[JobRecord]:
+        """Return the records of the jobs that did not succeed; see ``Batch.failed``."""
+        return await asyncio.to_thread(lambda: self.sync.failed)
+
+    async def reasons(self) -> str:
+        """Return why jobs did not succeed, counted; see ``Batch.reasons``."""
+        return await asyncio.to_thread(self.sync.reasons)
+
+    async def results(
+        self,
+        *,
+        ordered: bool = False,
+        timeout: float | None = None,
+        offset: int = 0,
+        progress: Show | None = None,
+    ) -> AsyncIterator[JobResult]:
+        """Yield the results of the batch's jobs, good and bad; see ``Batch.results``. No thread is held meanwhile."""
+        ledger = self._session.sync.ledger
+        steps = batch_results(ledger, self.id, ordered=ordered, timeout=timeout, offset=offset, progress=progress)
+        async for result in self._session.run(steps):
+            yield result
+
+    async def wait(
+        self, timeout: float | None = None, *, check: bool = True, progress: bool | Show = False
+    ) -> BatchRecord:
+        """Wait until all jobs of the batch have ended; see ``Batch.wait``. No thread is held meanwhile."""
+        steps = batch_records(self._session.sync.ledger, [self.id], timeout, check=check)
+        with shown(progress) as show:
+            async for status in self._session.run(steps):
+                show(status)
+        return status
+
+    async def cancel(self, why: str = "cancelled by the producer") -> int:
+        """Cancel every job of the batch that has not ended; see ``Batch.cancel``."""
+        return await asyncio.to_thread(self.sync.cancel, why)
+
+    async def retry_failed(self, **changes: Any) -> AsyncBatch:
+        """Submit the jobs that did not succeed once more, as a new batch; see ``Batch.retry_failed``."""
+        batch = await asyncio.to_thread(lambda: self.sync.retry_failed(**changes))
+        return AsyncBatch(self._session, batch.id)
+
+
+class AsyncMapReduce:
+    """A batch of maps and the tree of reduces over its outputs, for asyncio; the verbs of ``MapReduce``.
+
+    Args:
+        session: whose connections it uses.
+        maps: the batch of maps.
+        levels: the batches of reduces, the last of which has one job.
+    """
+
+    def __init__(self, session: AsyncSession, maps: AsyncBatch, levels: list[AsyncBatch]) -> None:
+        self._session = session
+        self.maps = maps
+        self.levels = levels
+
+    @property
+    def final(self) -> AsyncJobHandle:
+        """The last reduce job."""
+        return self.levels[-1].job(0)
+
+    async def wait(self, timeout: float | None = None, *, progress: bool | Show = False) -> JobResult:
+        """Wait for the last reduce and return its result; see ``MapReduce.wait``. No thread is held meanwhile."""
+        batches = [batch.id for batch in (self.maps, *self.levels)]
+        with shown(progress) as show:
+            async for status in self._session.run(batch_records(self._session.sync.ledger, batches, timeout)):
+                if status.id == self.maps.id:
+                    show(status)
+        return await self.final.result()
+
+    async def cancel(self, why: str = "cancelled by the producer") -> int:
+        """Cancel all that has not ended; see ``MapReduce.cancel``."""
+        return sum([await batch.cancel(why) for batch in (*reversed(self.levels), self.maps)])

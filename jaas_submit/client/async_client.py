@@ -1,0 +1,220 @@
+"""``AsyncClient``: the verbs of ``Client`` for asyncio. Each is carried out in a thread; waiting takes none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import celery
+
+from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
+from jaas_submit.client.async_job_handle import AsyncJobHandle
+from jaas_submit.client.batch import BatchReference
+from jaas_submit.client.client import Client
+from jaas_submit.client.dependencies import Dependency, On
+from jaas_submit.client.session import AsyncSession
+from jaas_submit.connection import AsyncSubscription, connect_async
+from jaas_submit.explain.explanation import Explanation
+from jaas_submit.ledger import KEY_TTL, NewJob
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.placement.node_fit import NodeFit
+
+__all__ = ["AsyncClient"]
+
+
+class AsyncClient:
+    """``Client`` for asyncio: the same verbs, arguments and errors.
+
+    Args:
+        url: as for ``Client``, and so are the others.
+        queue: Celery queue of the workers.
+        prefix: first part of the ledger's Redis keys.
+        app: your own Celery app, if its broker and result backend shall be used for the messages.
+        store: URL of the store of large values.
+
+    Make it, and use it, in one event loop.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        prefix: str = DEFAULT_PREFIX,
+        app: celery.Celery | None = None,
+        store: str | None = None,
+    ) -> None:
+        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store)
+        self._redis = connect_async(self.sync.url)
+        self.session = AsyncSession(self.sync.session, partial(AsyncSubscription, self._redis))
+        """What handles and batches are made of."""
+
+    def __repr__(self) -> str:
+        return f"Async{self.sync!r}"
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the client may not be used again."""
+        await self._redis.aclose()
+        await asyncio.to_thread(self.sync.close)
+
+    async def submit(
+        self,
+        spec: JobSpec,
+        *,
+        key: str | None = None,
+        key_ttl: float = KEY_TTL,
+        after: Sequence[Dependency] = (),
+        on: On = "success",
+        input: Any = None,
+    ) -> AsyncJobHandle:
+        """Enqueue a job; see ``Client.submit``."""
+        handle = await asyncio.to_thread(
+            self.sync.submit, spec, key=key, key_ttl=key_ttl, after=after, on=on, input=input
+        )
+        return AsyncJobHandle(self.session, handle.id, existing=handle.existing)
+
+    async def submit_many(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
+        """Submit several different jobs; see ``Client.submit_many``."""
+        handles = await asyncio.to_thread(self.sync.submit_many, specs)
+        return [AsyncJobHandle(self.session, handle.id) for handle in handles]
+
+    async def submit_records(self, jobs: Iterable[NewJob]) -> int:
+        """Enqueue many jobs in bulk; see ``Client.submit_records``."""
+        return await asyncio.to_thread(self.sync.submit_records, jobs)
+
+    async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
+        """Submit the description of a job that has ended once more; see ``Client.replay``."""
+        handle = await asyncio.to_thread(self.sync.replay, job_id, **changes)
+        return AsyncJobHandle(self.session, handle.id)
+
+    async def map(
+        self,
+        spec: JobSpec,
+        inputs: Iterable[Any],
+        *,
+        name: str = "",
+        max_parallel: int | None = None,
+        min_success: float = 1.0,
+        key: str | None = None,
+        as_file: bool | None = None,
+        speculate: Speculation | float | None = None,
+        after: Sequence[Dependency] = (),
+        after_each: BatchReference | str | None = None,
+        on: On = "success",
+    ) -> AsyncBatch:
+        """Submit one job for each input; see ``Client.map``. The inputs are read in a thread."""
+        batch = await asyncio.to_thread(
+            self.sync.map,
+            spec,
+            inputs,
+            name=name,
+            max_parallel=max_parallel,
+            min_success=min_success,
+            key=key,
+            as_file=as_file,
+            speculate=speculate,
+            after=after,
+            after_each=after_each,
+            on=on,
+        )
+        return AsyncBatch(self.session, batch.id)
+
+    async def map_reduce(
+        self,
+        map_spec: JobSpec,
+        inputs: Iterable[Any],
+        reduce_spec: JobSpec,
+        *,
+        fan_in: int = 256,
+        name: str = "",
+        max_parallel: int | None = None,
+        min_success: float = 1.0,
+        key: str | None = None,
+        as_file: bool | None = None,
+        speculate: Speculation | float | None = None,
+    ) -> AsyncMapReduce:
+        """Submit map jobs, and reduce jobs over their outputs; see ``Client.map_reduce``."""
+        made = await asyncio.to_thread(
+            self.sync.map_reduce,
+            map_spec,
+            inputs,
+            reduce_spec,
+            fan_in=fan_in,
+            name=name,
+            max_parallel=max_parallel,
+            min_success=min_success,
+            key=key,
+            as_file=as_file,
+            speculate=speculate,
+        )
+        maps, *levels = (AsyncBatch(self.session, batch.id) for batch in (made.maps, *made.levels))
+        return AsyncMapReduce(self.session, maps, levels)
+
+    def batch(self, batch_id: str) -> AsyncBatch:
+        """Return a batch that was submitted earlier, here or elsewhere; see ``Client.batch``."""
+        return AsyncBatch(self.session, batch_id)
+
+    async def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first; see ``Client.batches``."""
+        return await asyncio.to_thread(self.sync.batches, limit)
+
+    def handle(self, job_id: str) -> AsyncJobHandle:
+        """Return a handle on a job that was submitted earlier, here or elsewhere; see ``Client.handle``."""
+        return AsyncJobHandle(self.session, job_id)
+
+    async def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+        """Wait for a job by its id; see ``JobHandle.wait``."""
+        return await self.handle(job_id).wait(timeout, check=check)
+
+    async def result(self, job_id: str) -> JobResult:
+        """Return the result of a job that has ended; see ``JobHandle.result``."""
+        return await asyncio.to_thread(self.sync.result, job_id)
+
+    async def logs(self, job_id: str, attempt: int | None = None) -> Logs:
+        """Return the captured output of a job; see ``JobHandle.logs``."""
+        return await asyncio.to_thread(self.sync.logs, job_id, attempt)
+
+    async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
+        """Ask for the end of a job, durably; see ``JobHandle.cancel``."""
+        return await asyncio.to_thread(self.sync.cancel, job_id, why)
+
+    async def fetch(self, value: Any) -> Any:
+        """Return an output, from the store where it stands for a value there; see ``Client.fetch``."""
+        return await asyncio.to_thread(self.sync.fetch, value)
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Return why a job waits, or why it ended; see ``Client.explain``."""
+        return await asyncio.to_thread(self.sync.explain, job_id)
+
+    async def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+        """Return on which nodes a job would fit; see ``Client.placement``."""
+        return await asyncio.to_thread(self.sync.placement, spec)
+
+    async def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
+        """Return the records of all jobs that have not ended; see ``Client.active``."""
+        return await asyncio.to_thread(self.sync.active, labels)
+
+    async def history(
+        self,
+        state: JobState | None = None,
+        limit: int = 100,
+        *,
+        labels: Mapping[str, str] | None = None,
+        cause: Cause | None = None,
+    ) -> list[JobRecord]:
+        """Return records, youngest first; see ``Client.history``."""
+        return await asyncio.to_thread(self.sync.history, state, limit, labels=labels, cause=cause)

@@ -1,0 +1,186 @@
+"""``Batch``: many jobs as one. Reachable by its id from any process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaas_submit.client import queries
+from jaas_submit.client.job_handle import JobHandle
+from jaas_submit.client.replay import replay_failed
+from jaas_submit.client.session import Session
+from jaas_submit.client.wait import batch_records, batch_results
+from jaas_submit.ledger.batch_cancellation import cancel_jobs
+from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
+
+__all__ = ["Batch", "BatchReference", "Show", "shown"]
+
+Show = Callable[[BatchRecord], None]
+"""What is called with a batch's record, in order to show how the batch stands."""
+
+
+class BatchReference:
+    """A batch by its id: what jobs may come after.
+
+    Args:
+        batch_id: the batch's id.
+    """
+
+    def __init__(self, batch_id: str) -> None:
+        self.id = batch_id
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+
+class Batch(BatchReference):
+    """A batch of jobs, one for each input.
+
+    Every call may raise UnknownJob: there is no such batch, or its record has expired; and LedgerUnavailable: Redis
+    does not answer.
+
+    Args:
+        session: whose connections it uses.
+        batch_id: the batch's id.
+    """
+
+    def __init__(self, session: Session, batch_id: str) -> None:
+        super().__init__(batch_id)
+        self._session = session
+
+    @property
+    def status(self) -> BatchRecord:
+        """How the batch stands now: counts per state, total, and its end."""
+        return self._session.ledger.batches.get(self.id)
+
+    def job(self, index: int) -> JobHandle:
+        """Return a handle on the job for one input.
+
+        Args:
+            index: which input, counted from 0.
+        """
+        return JobHandle(self._session, batch_job_id(self.id, index))
+
+    def records(self, *states: JobState) -> Iterator[JobRecord]:
+        """Yield the records of the batch's jobs in the order of its inputs.
+
+        Args:
+            states: only jobs in these states; none given means all.
+        """
+        return queries.batch_jobs(self._session.ledger, self.id, states)
+
+    @property
+    def failed(self) -> list[JobRecord]:
+        """Records of the jobs that did not succeed (failed, cancelled or skipped), in the order of the inputs."""
+        return list(self.records(*queries.UNSUCCESSFUL))
+
+    def reasons(self) -> str:
+        """Return why jobs did not succeed, counted: ``3 x exit code 4, 1 x image``."""
+        return queries.reasons(self._session.ledger, self.id)
+
+    def results(
+        self,
+        *,
+        ordered: bool = False,
+        timeout: float | None = None,
+        offset: int = 0,
+        progress: Show | None = None,
+    ) -> Iterator[JobResult]:
+        """Yield the results of the batch's jobs, good and bad, until all have ended.
+
+        Args:
+            ordered: True yields them in the order of the inputs, False as they arrive. What stands behind an input
+                whose job Redis has lost comes at the batch's end.
+            timeout: seconds to wait in all; None waits for ever.
+            offset: how many to pass over, in the order in which they arrive: what was seen before. It has no
+                meaning with ``ordered``.
+            progress: called with the batch's record while it waits, every two seconds at least.
+
+        Raises:
+            WaitTimeout: the time is over; the batch goes on.
+            UnknownJob: there is no such batch, or the record of one of its jobs has expired.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
+        """
+        return self._session.run(
+            batch_results(
+                self._session.ledger, self.id, ordered=ordered, timeout=timeout, offset=offset, progress=progress
+            )
+        )
+
+    def wait(self, timeout: float | None = None, *, check: bool = True, progress: bool | Show = False) -> BatchRecord:
+        """Wait until all jobs of the batch have ended; return its record.
+
+        Args:
+            timeout: seconds to wait; None waits for ever.
+            check: raise when fewer jobs succeeded than the quorum asks for.
+            progress: True draws a progress bar on standard error (needs rich); a function is called with the batch's
+                record at once and whenever jobs have ended.
+
+        Raises:
+            BatchFailed: the quorum was missed; the text counts the causes.
+            WaitTimeout: the time is over; the batch goes on.
+            UnknownJob: there is no such batch, or its record has expired.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
+        """
+        steps = batch_records(self._session.ledger, [self.id], timeout, check=check)
+        with shown(progress) as show:
+            for status in self._session.run(steps):
+                show(status)
+        return status
+
+    def cancel(self, why: str = "cancelled by the producer") -> int:
+        """Cancel every job of the batch that has not ended; none is added or started any more.
+
+        It is durable: should this process die in the middle, a worker cancels the rest.
+
+        Args:
+            why: the reason, kept in the records.
+
+        Returns:
+            How many jobs that were.
+        """
+        self._session.ledger.batches.cancel(self.id, why)
+        return cancel_jobs(self._session.ledger, self.id)
+
+    def retry_failed(self, **changes: Any) -> Batch:
+        """Submit the jobs that did not succeed once more, as a new batch whose inputs keep their order.
+
+        Args:
+            changes: fields of the description to be replaced, as in ``Client.replay``. JAAS_BATCH_ID and JAAS_INDEX
+                still name the input: of which batch, and which one.
+
+        Raises:
+            SpecError: the batch has not ended, or a change is not valid.
+        """
+        return Batch(self._session, replay_failed(self._session, self.id, changes))
+
+
+@contextmanager
+def shown(progress: bool | Show) -> Iterator[Show]:
+    """Yield what is called in order to show how a batch stands.
+
+    Args:
+        progress: as in ``Batch.wait``.
+    """
+    if callable(progress):
+        yield progress
+        return
+    if progress:
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        except ImportError:
+            progress = False
+    if not progress:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("jobs", total=None)
+        yield lambda status: bar.update(
+            task, description=status.name or "jobs", completed=status.ended, total=status.total
+        )

@@ -1,0 +1,358 @@
+"""``Client``: what a producer can do. ``AsyncClient`` has the same verbs for asyncio."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import celery
+
+from jaas_submit.client import queries
+from jaas_submit.client.batch import Batch, BatchReference
+from jaas_submit.client.dependencies import Dependency, On, dependencies
+from jaas_submit.client.enqueue import enqueue, enqueue_many
+from jaas_submit.client.job_handle import JobHandle
+from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submit_reduces
+from jaas_submit.client.replay import replay_job
+from jaas_submit.client.session import Session
+from jaas_submit.connection import connect
+from jaas_submit.connection.url import masked
+from jaas_submit.errors import SpecError
+from jaas_submit.explain.explanation import Explanation
+from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
+from jaas_submit.messaging import messages
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.placement.node_fit import NodeFit, placement
+from jaas_submit.storage.store import Store
+
+__all__ = ["Client"]
+
+
+class Client:
+    """Submits jobs and follows them.
+
+    Args:
+        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None takes what
+            JAAS_REDIS_URL_FILE names, JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
+        queue: Celery queue of the workers.
+        prefix: first part of the ledger's Redis keys; the workers must use the same.
+        app: your own Celery app, if its broker and result backend shall be used for the messages.
+        store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
+
+    Raises:
+        SpecError: a URL is not valid, or the packages that the store's needs are not installed.
+
+    Every call may raise LedgerUnavailable: Redis does not answer.
+
+    Nothing is connected until the first call. Safe to share between threads; make one for each process.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        prefix: str = DEFAULT_PREFIX,
+        app: celery.Celery | None = None,
+        store: str | None = None,
+    ) -> None:
+        self.url = url or messages.default_url()
+        where = os.environ.get("JAAS_STORE_URL") if store is None else store
+        self.store = Store(where, prefix) if where else None
+        self.queue = queue
+        self.ledger = Ledger(connect(self.url), prefix)
+        self.app = app or messages.celery_app(self.url)
+        self.session = Session(self.ledger, queue, self.store, self.app, publisher=app)
+        """What handles and batches are made of."""
+
+    def __repr__(self) -> str:
+        return f"Client({masked(self.url)!r}, queue={self.queue!r})"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client may not be used again."""
+        self.ledger.client.close()
+        self.app.close()
+
+    def submit(
+        self,
+        spec: JobSpec,
+        *,
+        key: str | None = None,
+        key_ttl: float = KEY_TTL,
+        after: Sequence[Dependency] = (),
+        on: On = "success",
+        input: Any = None,  # the field's name in the description
+    ) -> JobHandle:
+        """Enqueue a job: write its record and its message.
+
+        When this returns, the job is in the ledger and will run, even if the message should get lost.
+
+        Args:
+            spec: the description.
+            key: idempotency key, such as ``payroll-2026-11``: where a job was submitted with this key, its handle
+                is returned and nothing is enqueued, whatever the description.
+            key_ttl: seconds for which the key leads to the job (7 days by default), even if its record expires before.
+            after: jobs and batches that this one comes after (handles, batches or ids of jobs).
+            on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way). Else
+                it is SKIPPED, with the reason. A batch succeeds by its quorum.
+            input: the job's input, in place of the description's; a large one goes into the store, where there is one.
+
+        Raises:
+            SpecError: ``key``, ``on``, ``after`` or ``input`` is not valid.
+            UnknownJob: ``after`` names a job or batch that is not known.
+            StoreUnavailable: a large input could not be stored.
+            LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known. Or, where the
+                Redis URL has ``replicas=N``, they did not confirm it in time: then it is enqueued, unless the master is
+                lost just now.
+        """
+        if key is not None and not key.strip():
+            raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
+        job_id = str(uuid.uuid4())
+        if input is not None:
+            spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
+        new = NewJob(job_id, spec, self.queue, key=key or "", key_ttl=key_ttl, after=dependencies(after, on))
+        made = enqueue(self.session, new)
+        return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
+
+    def fetch(self, value: Any) -> Any:
+        """Return an output; one that stands for a value in the store (``{"$ref": ...}``) is read from there.
+
+        Args:
+            value: what ``result.output`` holds. A reference to another store, or without a store, is returned as it is.
+
+        Raises:
+            JaasError: it is not there any more: it goes with the job's record.
+            StoreUnavailable: the store does not answer.
+        """
+        return self.session.fetch(value)
+
+    def submit_records(self, jobs: Iterable[NewJob]) -> int:
+        """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.
+
+        With an app of your own, the messages of a chunk follow it.
+
+        Args:
+            jobs: read one by one; those that are there already are left alone.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            UnknownJob: what one of them is to come after is not known.
+            SpecError: a batch takes no more jobs.
+            LedgerUnavailable: Redis did not take a chunk; those before it are enqueued.
+        """
+        return enqueue_many(self.session, jobs)
+
+    def replay(self, job_id: str, **changes: Any) -> JobHandle:
+        """Submit the description of a job that has ended once more, to the same queue, linked to the original.
+
+        Args:
+            job_id: the job that gave up (or succeeded).
+            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``; of objects (``env``,
+                ``limits``, ``retry``, ...) only the entries that are named.
+
+        Raises:
+            UnknownJob: there is no record.
+            SpecError: the job has not ended, its record holds no description, or a change is not valid.
+        """
+        return JobHandle(self.session, replay_job(self.session, job_id, changes))
+
+    def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
+        """Submit several different jobs; return their handles in the same order. For one job per input see ``map``.
+
+        Args:
+            specs: their descriptions, read one by one.
+        """
+        jobs = [NewJob(str(uuid.uuid4()), spec, self.queue) for spec in specs]
+        self.submit_records(jobs)
+        return [JobHandle(self.session, job.job_id) for job in jobs]
+
+    def map(
+        self,
+        spec: JobSpec,
+        inputs: Iterable[Any],
+        *,
+        name: str = "",
+        max_parallel: int | None = None,
+        min_success: float = 1.0,
+        key: str | None = None,
+        as_file: bool | None = None,
+        speculate: Speculation | float | None = None,
+        after: Sequence[Dependency] = (),
+        after_each: BatchReference | str | None = None,
+        on: On = "success",
+    ) -> Batch:
+        """Submit one job for each input.
+
+        Args:
+            spec: the description; ``{item}``, ``{item.name}`` and ``{index}`` in its command, its entry point and the
+                values of its environment are filled in for each input.
+            inputs: any JSON values, up to 100,000; read one by one and not kept.
+            name: for people.
+            max_parallel: how many of the jobs may be active at once; None sets no limit.
+            min_success: part of the jobs that must succeed for the batch to succeed.
+            key: idempotency key: submitting with the same key once more (after a crash in the middle, say) adds only
+                what is missing, and returns the same batch.
+            as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
+                where the description has no place for it.
+            speculate: whether jobs that run for long are started a second time near the batch's end, such as 2.0: those
+                that have run more than twice as long as half of the others did. The first good result wins, the other
+                container is removed. Only for descriptions with ``idempotent=True``; None for never.
+            after: jobs and batches that all of them come after; see ``submit``.
+            after_each: a batch or its id: job i comes after job i of that one.
+            on: see ``submit``.
+
+        Raises:
+            SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
+                complete, and the same call with the same key goes on with it.
+        """
+        new = NewBatch(name, max_parallel, min_success, key, speculate)
+        pairs = dependencies(after, on)
+        each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
+        # The description must be good before anything is written.
+        batch_id = new.create(self.session, spec)
+        submit_map(self.session, batch_id, spec, inputs, after=pairs, after_each=each, as_file=as_file)
+        return Batch(self.session, batch_id)
+
+    def map_reduce(
+        self,
+        map_spec: JobSpec,
+        inputs: Iterable[Any],
+        reduce_spec: JobSpec,
+        *,
+        fan_in: int = 256,
+        name: str = "",
+        max_parallel: int | None = None,
+        min_success: float = 1.0,
+        key: str | None = None,
+        as_file: bool | None = None,
+        speculate: Speculation | float | None = None,
+    ) -> MapReduce:
+        """Submit one map job for each input, and reduce jobs over their outputs.
+
+        The reduces start once, when every map has ended and enough of them well; a tree of them where there are more
+        outputs than ``fan_in``. Each gets its inputs as JSON lines (index, state, output) in the file that JAAS_INPUT
+        names. Where too few maps succeed, the reduces are SKIPPED.
+
+        Args:
+            map_spec: as in ``map``; it should declare an ``output``.
+            inputs: as in ``map``.
+            reduce_spec: the description of each reduce; it should declare an ``output`` of the kind that it reads.
+            fan_in: how many outputs one reduce job takes at most.
+            name: for people.
+            max_parallel: how many maps may be active at once.
+            min_success: part of the maps that must succeed.
+            key: as in ``map``.
+            as_file: as in ``map``.
+            speculate: as in ``map``, for the maps.
+
+        Raises:
+            SpecError: an argument is not valid, or a description with its input; see ``map``.
+        """
+        if fan_in < 2:
+            raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
+        batch_id = NewBatch(name, max_parallel, min_success, key, speculate).create(self.session, map_spec)
+        total = submit_map(self.session, batch_id, map_spec, inputs, as_file=as_file)
+        levels = submit_reduces(self.session, reduce_spec, batch_id, total, fan_in)
+        return MapReduce(self.session, Batch(self.session, batch_id), levels)
+
+    def batch(self, batch_id: str) -> Batch:
+        """Return a batch that was submitted earlier, here or elsewhere. Redis is not asked whether it is known.
+
+        Args:
+            batch_id: the batch's id.
+        """
+        return Batch(self.session, batch_id)
+
+    def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first.
+
+        Args:
+            limit: at most so many.
+        """
+        return self.ledger.batches.recent(limit)
+
+    def handle(self, job_id: str) -> JobHandle:
+        """Return a handle on a job that was submitted earlier, here or elsewhere. Redis is not asked about it.
+
+        Args:
+            job_id: the job's id.
+        """
+        return JobHandle(self.session, job_id)
+
+    def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+        """Wait for a job by its id; see ``JobHandle.wait``."""
+        return self.handle(job_id).wait(timeout, check=check)
+
+    def result(self, job_id: str) -> JobResult:
+        """Return the result of a job that has ended; see ``JobHandle.result``."""
+        return self.handle(job_id).result()
+
+    def logs(self, job_id: str, attempt: int | None = None) -> Logs:
+        """Return the captured output of a job; see ``JobHandle.logs``."""
+        return self.handle(job_id).logs(attempt)
+
+    def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
+        """Ask for the end of a job, durably; see ``JobHandle.cancel``."""
+        return self.handle(job_id).cancel(why)
+
+    def explain(self, job_id: str) -> Explanation:
+        """Return why a job waits, or why it ended, in plain words.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
+        """
+        return queries.explanation(self.ledger, job_id)
+
+    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+        """Return on which nodes a job would fit, before it is submitted; empty when no worker has told of any node.
+
+        Args:
+            spec: the job's description.
+        """
+        cluster = self.ledger.queries.cluster()
+        return placement(spec, cluster) if cluster else ()
+
+    def history(
+        self,
+        state: JobState | None = None,
+        limit: int = 100,
+        *,
+        labels: Mapping[str, str] | None = None,
+        cause: Cause | None = None,
+    ) -> list[JobRecord]:
+        """Return records, youngest first.
+
+        Args:
+            state: only jobs in this state; FAILED ones are the dead letters.
+            limit: at most so many.
+            labels: only jobs whose description has all these labels.
+            cause: only jobs whose last attempt ended by this cause.
+        """
+        return queries.history(self.ledger, state, limit, labels, cause)
+
+    def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
+        """Return the records of all jobs that have not ended.
+
+        Args:
+            labels: only jobs whose description has all these labels.
+        """
+        return queries.active(self.ledger, labels)

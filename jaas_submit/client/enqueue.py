@@ -1,0 +1,77 @@
+"""Enqueueing: the records, and the messages that tell workers of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import celery
+
+from jaas_submit.client.session import Session
+from jaas_submit.client.tracing import producing
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.ledger import Created, NewJob
+from jaas_submit.messaging import messages
+from jaas_submit.model.states import JobState
+
+__all__ = ["enqueue", "enqueue_many"]
+
+_CHUNK: Final = 500
+"""Jobs that are written in one transaction: Redis serves nobody else for some 20 ms."""
+
+
+def enqueue(session: Session, job: NewJob) -> Created:
+    """Write a job's record and its message.
+
+    Without a publisher of its own the session has the message put into a queue of the ledger's Redis, in one step with
+    the record; else it is published when the record is there.
+
+    Args:
+        session: the connections.
+        job: what is written.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        UnknownJob: a job or batch that it is to come after is not known.
+        SpecError: its batch takes no more jobs.
+        LedgerUnavailable: Redis did not take the record. A message that a publisher did not take is no error.
+    """
+    with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
+        made = session.ledger.submission.create_many([_complete(job, traceparent, session)])[0]
+        # Its own id although it is not new: the first reply was lost, and the record is ours.
+        if session.publisher is not None and made.job_id == job.job_id and made.state is JobState.QUEUED:
+            _publish(session.publisher, [job])
+    return made
+
+
+def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
+    """Write many records and their messages, in chunks; see ``Client.submit_records``."""
+    count = 0
+    rest = iter(jobs)
+    while chunk := list(itertools.islice(rest, _CHUNK)):
+        with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
+            made = session.ledger.submission.create_many([_complete(job, traceparent, session) for job in chunk])
+            if session.publisher is not None:
+                answers = zip(chunk, made, strict=True)
+                new = [job for job, answer in answers if answer.new and answer.state is JobState.QUEUED]
+                _publish(session.publisher, new)
+        count += len(chunk)
+    return count
+
+
+def _complete(job: NewJob, traceparent: str, session: Session) -> NewJob:
+    wakeup = ""
+    if session.publisher is None and job.spec is not None:
+        wakeup = messages.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
+    return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup)
+
+
+def _publish(publisher: celery.Celery, jobs: Sequence[NewJob]) -> None:
+    # The record is the job; should the message not get through, a worker takes the record up without it.
+    with contextlib.suppress(LedgerUnavailable):
+        messages.publish_many(publisher, jobs)

@@ -1,0 +1,135 @@
+"""What producers are told of jobs and batches, read from the ledger: results, output, lists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from jaas_submit.explain.context import explain_context
+from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.result import CapturedOutput, JobResult
+from jaas_submit.model.states import Cause, JobState
+
+__all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
+
+UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
+"""States in which a job of a batch has ended without doing what it was there for."""
+
+_PAGE: Final = 500
+"""Records that are read at once."""
+
+
+def result(ledger: Ledger, job_id: str) -> JobResult:
+    """See ``Client.result``."""
+    return result_of(ledger, ledger.queries.get(job_id))
+
+
+def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
+    """Return the result of a job that has ended, with the output of its last attempt.
+
+    Args:
+        ledger: where the output is.
+        record: the job's.
+
+    Raises:
+        ValueError: it has not ended.
+        LedgerUnavailable: Redis does not answer.
+    """
+    last = record.last
+    captured = (ledger.queries.logs(record.id, last.number) if last else None) or _no_logs(record)
+    output = CapturedOutput(
+        stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
+    )
+    return JobResult.of(record, output)
+
+
+def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
+    """See ``Client.logs``."""
+    record = ledger.queries.get(job_id)
+    # An end between two attempts (cancelled, deadline) has no number and no output of its own.
+    last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
+    number = attempt or last
+    return ledger.queries.logs(job_id, number) or _no_logs(record)
+
+
+def _no_logs(record: JobRecord) -> Logs:
+    if not record.terminal:
+        return Logs(
+            status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"
+        )
+    if record.last and record.last.container_id is None:
+        return Logs(reason="no container ran, so there is no output")
+    return Logs(status=LogStatus.UNAVAILABLE, reason="the output has expired")
+
+
+def explanation(ledger: Ledger, job_id: str) -> Explanation:
+    """See ``Client.explain``."""
+    record = ledger.queries.get(job_id)
+    now = datetime.fromtimestamp(ledger.now(), UTC)
+    return explain(record, explain_context(ledger, record), now)
+
+
+def history(
+    ledger: Ledger, state: JobState | None, limit: int, labels: Mapping[str, str] | None, cause: Cause | None
+) -> list[JobRecord]:
+    """See ``Client.history``."""
+    found: list[JobRecord] = []
+    for record in _scan(ledger, state):
+        if not _has_labels(record, labels):
+            continue
+        if cause and not (record.last and record.last.cause is cause):
+            continue
+        found.append(record)
+        if len(found) >= limit:
+            break
+    return found
+
+
+def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
+    """See ``Client.active``."""
+    found: list[JobRecord] = []
+    ids = ledger.queries.active()
+    for start in range(0, len(ids), _PAGE):
+        records = ledger.queries.find(ids[start : start + _PAGE])
+        found += [record for record in records if not record.terminal and _has_labels(record, labels)]
+    return found
+
+
+def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ()) -> Iterator[JobRecord]:
+    """See ``Batch.records``."""
+    span = ledger.batches.get(batch_id).span
+    for first in range(0, span, _PAGE):
+        numbers = range(first, min(first + _PAGE, span))
+        for record in ledger.queries.find([batch_job_id(batch_id, index) for index in numbers]):
+            if not states or record.state in states:
+                yield record
+
+
+def reasons(ledger: Ledger, batch_id: str) -> str:
+    """See ``Batch.reasons``."""
+    counts: Counter[str] = Counter()
+    for record in batch_jobs(ledger, batch_id, UNSUCCESSFUL):
+        last = record.last
+        code = last.exit_code if last else None
+        counts[f"exit code {code}" if code else str(last.cause if last else record.state.lower())] += 1
+    return ", ".join(f"{count:,} x {what}" for what, count in counts.most_common()) or "no failures"
+
+
+def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
+    offset = 0
+    seen: set[str] = set()
+    while ids := ledger.queries.ids(state, _PAGE, offset):
+        # While we read, younger jobs push the others down the list.
+        yield from ledger.queries.find([job_id for job_id in ids if job_id not in seen])
+        seen.update(ids)
+        offset += len(ids)
+
+
+def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
+    return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())

@@ -1,0 +1,129 @@
+"""The connections of one client, and two ways of waiting with them: a thread's, and asyncio's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import celery
+
+from jaas_submit.client.wait import Found, Listen, Read, Sleep, Steps, Subscribe
+from jaas_submit.connection import AsyncSubscription, Subscription
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.ledger import Ledger
+from jaas_submit.storage.store import Store
+
+__all__ = ["AsyncSession", "Session"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What handles, batches and map/reduce share.
+
+    Args:
+        ledger: the records.
+        queue: Celery queue of the workers.
+        store: of large values; None where there is none.
+        app: Celery app whose result backend is told of cancellations.
+        publisher: Celery app that publishes the messages; None leaves that to the ledger's own Redis.
+    """
+
+    ledger: Ledger
+    queue: str
+    store: Store | None
+    app: celery.Celery
+    publisher: celery.Celery | None
+
+    def keep(self, job_id: str, value: Any) -> Any:
+        """Return a job's input, or a reference to it where it is large and there is a store.
+
+        Raises:
+            StoreUnavailable: it could not be stored.
+        """
+        return value if self.store is None else self.store.keep(job_id, "input.json", value)
+
+    def fetch(self, value: Any) -> Any:
+        """Return an output, from the store where it stands for a value there; see ``Client.fetch``."""
+        # Only what lies in our own store: what a container prints must not make us read anything else.
+        return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
+
+    def subscribe(self, channel: str) -> Subscription:
+        """Return a subscription to a channel, not yet begun."""
+        return Subscription(self.ledger.client, channel)
+
+    def run(self, steps: Steps[T]) -> Iterator[T]:
+        """Carry out steps in this thread; yield what they find."""
+        go_on: Callable[[], Any] = partial(next, steps)
+        with contextlib.ExitStack() as subscription:
+            while (step := _next(go_on)) is not None:
+                answer: Any = None
+                try:
+                    match step:
+                        case Subscribe(channel):
+                            subscription.close()
+                            changes = subscription.enter_context(self.subscribe(channel))
+                        case Read(call):
+                            answer = call()
+                        case Listen(seconds):
+                            changes.next(seconds)
+                        case Sleep(seconds):
+                            time.sleep(seconds)
+                        case Found(value):
+                            yield value
+                except LedgerUnavailable as error:
+                    go_on = partial(steps.throw, error)
+                else:
+                    go_on = partial(steps.send, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncSession:
+    """The same for asyncio. Waiting holds no thread; each reading takes one for as long as Redis takes to answer.
+
+    Args:
+        sync: the connections of the threads that read.
+        subscribe: makes a subscription to a channel.
+    """
+
+    sync: Session
+    subscribe: Callable[[str], AsyncSubscription]
+
+    async def run(self, steps: Steps[T]) -> AsyncIterator[T]:
+        """Carry out steps in this task; yield what they find."""
+        go_on: Callable[[], Any] = partial(next, steps)
+        async with contextlib.AsyncExitStack() as subscription:
+            while (step := _next(go_on)) is not None:
+                answer: Any = None
+                try:
+                    match step:
+                        case Subscribe(channel):
+                            await subscription.aclose()
+                            changes = await subscription.enter_async_context(self.subscribe(channel))
+                        case Read(call):
+                            answer = await asyncio.to_thread(call)
+                        case Listen(seconds):
+                            await changes.next(seconds)
+                        case Sleep(seconds):
+                            await asyncio.sleep(seconds)
+                        case Found(value):
+                            yield value
+                except LedgerUnavailable as error:
+                    go_on = partial(steps.throw, error)
+                else:
+                    go_on = partial(steps.send, answer)
+
+
+def _next(go_on: Callable[[], Any]) -> Any:
+    """Return the next step; None when there is none."""
+    try:
+        return go_on()
+    except StopIteration:
+        return None

@@ -1,0 +1,330 @@
+"""PURE: waiting for jobs and batches: what is read, when, and how long a Redis may be away. Does no I/O itself.
+
+Each function here is a generator of steps. Who runs it (``Session.run``, ``AsyncSession.run``) carries a step out,
+sends the answer back in, and throws LedgerUnavailable in where Redis did not give one. So threads and asyncio wait by
+the same rules.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+from jaas_submit.client import queries
+from jaas_submit.errors import BatchFailed, LedgerUnavailable, WaitTimeout
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
+
+__all__ = [
+    "LOOK_AGAIN_S",
+    "REDIS_OUTAGE_TIMEOUT_S",
+    "Found",
+    "Listen",
+    "Outage",
+    "Read",
+    "Sleep",
+    "Steps",
+    "Subscribe",
+    "batch_records",
+    "batch_results",
+    "job_records",
+    "job_result",
+]
+
+REDIS_OUTAGE_TIMEOUT_S: Final = 60.0
+"""Seconds for which whoever waits bears a Redis that does not answer, once it has answered."""
+
+LOOK_AGAIN_S: Final = 2.0
+"""Seconds after which the ledger is read even if no notice came: pub/sub may lose one."""
+
+_RETRY_PAUSE_S: Final = 1.0
+"""Seconds between two attempts to reach a Redis that is away."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Subscribe to a channel, in place of the subscription there was."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Call a function that reads from Redis; the answer is what it returns."""
+
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Wait for a notice on the channel, at most for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Do nothing for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """Hand a value to whoever waits."""
+
+    value: T
+
+
+Steps = Generator[Subscribe | Read | Listen | Sleep | Found[T], Any, None]
+"""What is done, step by step, in order to find values."""
+
+_Look = Callable[[], Generator[Read | Found[T], Any, str | None]]
+"""Reads how it stands, and returns that in words; None when there is no more to wait for."""
+
+
+class Outage:
+    """How long a Redis that does not answer is borne; ``REDIS_OUTAGE_TIMEOUT_S`` says for how long.
+
+    One that has never answered is not: the URL may be wrong.
+
+    Args:
+        begins: called when Redis stops answering, before it is tried again.
+    """
+
+    def __init__(self, begins: Callable[[], None] | None = None) -> None:
+        self.answered = False
+        """Whether Redis has ever answered. That it answers one question does not end an outage: see ``over``."""
+        self._begins = begins
+        self._since: float | None = None
+
+    def over(self) -> None:
+        """Note that Redis has answered all that was asked, or that something was found."""
+        self.answered, self._since = True, None
+
+    def retry_delay(self, error: LedgerUnavailable) -> float:
+        """Return the seconds to sleep before Redis is tried again.
+
+        Args:
+            error: what it did last.
+
+        Raises:
+            LedgerUnavailable: that very error: Redis has never answered, or not for too long.
+        """
+        now = time.monotonic()
+        if not self.answered or (self._since is not None and now - self._since > REDIS_OUTAGE_TIMEOUT_S):
+            raise error
+        if self._since is None:
+            self._since = now
+            if self._begins is not None:
+                self._begins()
+        return _RETRY_PAUSE_S
+
+
+class _Deadline:
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    @property
+    def left(self) -> float:
+        return LOOK_AGAIN_S if self._end is None else self._end - time.monotonic()
+
+    def pause(self, standing: str) -> float:
+        """Return for how many seconds to listen; raise WaitTimeout where the time is over."""
+        if self.left <= 0:
+            raise WaitTimeout(f"{standing} after {self._timeout:g} s; it goes on")
+        return min(LOOK_AGAIN_S, self.left)
+
+
+def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) -> Steps[T]:
+    """Look, and look again after each notice, until there is no more to wait for."""
+    while True:
+        # A lost connection ends the subscription; the next look finds what was missed meanwhile.
+        try:
+            yield Subscribe(channel)
+            while (standing := (yield from look())) is not None:
+                outage.over()
+                yield Listen(deadline.pause(standing))
+        except LedgerUnavailable as error:
+            if deadline.left <= 0:
+                raise
+            yield Sleep(outage.retry_delay(error))
+        else:
+            return
+
+
+def _job(job_id: str, look: _Look[T], ledger: Ledger, timeout: float | None, outage: Outage | None) -> Steps[T]:
+    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
+
+
+def job_records(
+    ledger: Ledger, job_id: str, timeout: float | None = None, outage: Outage | None = None
+) -> Steps[JobRecord]:
+    """Find a job's record as it is, and again whenever its state or what is said of it has changed, up to its end.
+
+    Args:
+        ledger: where the job is.
+        job_id: the job's id.
+        timeout: seconds to wait in all; None waits for ever.
+        outage: how long a Redis that is away is borne; None begins anew.
+
+    Raises:
+        WaitTimeout: the time is over.
+        UnknownJob: there is no record.
+        LedgerUnavailable: Redis has never answered, or not for too long.
+    """
+    seen: tuple[JobState, str] | None = None
+
+    def look() -> Generator[Read | Found[JobRecord], Any, str | None]:
+        nonlocal seen
+        record: JobRecord = yield Read(lambda: ledger.queries.get(job_id))
+        if seen != (record.state, record.detail):
+            seen = (record.state, record.detail)
+            yield Found(record)
+        return None if record.terminal else f"job {job_id} is {record.state}"
+
+    return _job(job_id, look, ledger, timeout, outage)
+
+
+def job_result(
+    ledger: Ledger, job_id: str, timeout: float | None = None, check: bool | None = None
+) -> Steps[JobResult]:
+    """Find the result of a job, once, when it has ended.
+
+    Args:
+        ledger: where the job is.
+        job_id: the job's id.
+        timeout: seconds to wait; None waits for ever.
+        check: whether a bad end raises; None leaves that to the job's description.
+
+    Raises:
+        JobFailed: the job ended badly.
+        JobCancelled: it was cancelled, or skipped.
+        WaitTimeout: the time is over.
+        UnknownJob: there is no record.
+        LedgerUnavailable: Redis has never answered, or not for too long.
+    """
+    outage = Outage()
+
+    def look() -> Generator[Read | Found[JobResult], Any, str | None]:
+        record: JobRecord = yield Read(lambda: ledger.queries.get(job_id))
+        outage.answered = True
+        if not record.terminal:
+            return f"job {job_id} is {record.state}"
+        result: JobResult = yield Read(lambda: queries.result_of(ledger, record))
+        wanted = check if check is not None else record.spec is None or record.spec.check
+        yield Found(result.check() if wanted else result)
+        return None
+
+    return _job(job_id, look, ledger, timeout, outage)
+
+
+def batch_records(
+    ledger: Ledger, batch_ids: Sequence[str], timeout: float | None = None, *, check: bool = True
+) -> Steps[BatchRecord]:
+    """Find the record of each of some batches, one after the other: as it is, whenever a job has ended, and at its end.
+
+    Args:
+        ledger: where the batches are.
+        batch_ids: their ids.
+        timeout: seconds to wait in all; None waits for ever.
+        check: whether a batch that misses its quorum raises.
+
+    Raises:
+        BatchFailed: a batch missed its quorum; the text counts the causes.
+        WaitTimeout: the time is over.
+        UnknownJob: there is no such batch.
+        LedgerUnavailable: Redis has never answered, or not for too long.
+    """
+    deadline, outage = _Deadline(timeout), Outage()
+
+    def looks(batch_id: str) -> _Look[BatchRecord]:
+        seen: int | None = None
+
+        def look() -> Generator[Read | Found[BatchRecord], Any, str | None]:
+            nonlocal seen
+            status: BatchRecord = yield Read(lambda: ledger.batches.get(batch_id))
+            outage.answered = True
+            if seen != status.ended or status.done:
+                seen = status.ended
+                yield Found(status)
+            if not status.done:
+                return status.sentence()
+            if check and status.state is not JobState.SUCCEEDED:
+                reasons: str = yield Read(lambda: queries.reasons(ledger, batch_id))
+                raise BatchFailed(f"{status.sentence()}; {reasons}", status)
+            return None
+
+        return look
+
+    for batch_id in batch_ids:
+        yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", looks(batch_id), deadline, outage)
+
+
+def batch_results(
+    ledger: Ledger,
+    batch_id: str,
+    *,
+    ordered: bool = False,
+    timeout: float | None = None,
+    offset: int = 0,
+    progress: Callable[[BatchRecord], None] | None = None,
+    outage: Outage | None = None,
+) -> Steps[JobResult]:
+    """Find the results of a batch's jobs, good and bad, until all have ended.
+
+    Args:
+        ledger: where the batch is.
+        batch_id: the batch's id.
+        ordered: in the order of the inputs, instead of as they arrive.
+        timeout: seconds to wait in all; None waits for ever.
+        offset: how many to pass over, in the order in which they arrive; not where they are ``ordered``.
+        progress: called with the batch's record each time before it is waited for more.
+        outage: how long a Redis that is away is borne; None begins anew.
+
+    Raises:
+        WaitTimeout: the time is over.
+        UnknownJob: there is no such batch, or the record of one of its jobs has expired.
+        LedgerUnavailable: Redis has never answered, or not for too long.
+    """
+    bearing = outage or Outage()
+    seen = 0 if ordered else offset
+    held: dict[int, JobResult] = {}
+    wanted = 0
+
+    def arrived(result: JobResult) -> Generator[Found[JobResult], Any, None]:
+        nonlocal wanted
+        if not ordered:
+            yield Found(result)
+            return
+        held[result.index or 0] = result
+        while wanted in held:
+            yield Found(held.pop(wanted))
+            wanted += 1
+
+    def look() -> Generator[Read | Found[JobResult], Any, str | None]:
+        nonlocal seen
+        status: BatchRecord = yield Read(lambda: ledger.batches.get(batch_id))
+        while ids := (yield Read(partial(ledger.batches.ended_jobs, batch_id, seen))):
+            for job_id in ids:
+                result: JobResult = yield Read(partial(queries.result, ledger, job_id))
+                seen += 1
+                bearing.over()
+                yield from arrived(result)
+        if status.done:
+            # Where Redis has lost records there are gaps: what stands behind them is handed out at the end.
+            yield from (Found(held.pop(index)) for index in sorted(held))
+            return None
+        if progress is not None:
+            progress(status)
+        return status.sentence()
+
+    yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", look, _Deadline(timeout), bearing)
