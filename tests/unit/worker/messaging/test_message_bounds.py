@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.model.bounds import MAX_VALUES
-from jaas_worker import message_bounds
+from jaas_worker.messaging import message_bounds
 from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, read_json
 from jaas_worker.messaging.message_checks import DEFECT, MAX_BODY_BYTES, broadcast_message, queue_message
 
