@@ -6,9 +6,9 @@ INTERRUPTED=""  # the name of the signal that ended the run early
 PYTEST_PID=""
 TOTAL="no test was run"
 
-check() { # check COMMAND...: a program of the virtual environment; notes its failure and goes on
+check() { # check COMMAND...: a program of the virtual environment or the system; notes its failure and goes on
     say "check: $*"
-    "$VENV/bin/$1" "${@:2}" || FAILED_CHECKS="$FAILED_CHECKS $1"
+    PATH="$VENV/bin:$PATH" "$@" || FAILED_CHECKS="$FAILED_CHECKS $1"
 }
 
 # interrupt SIGNAL: the trap's handler. Pytest gets Ctrl-C, so that fixtures clean up; before

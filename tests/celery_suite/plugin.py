@@ -19,9 +19,9 @@ from celery.contrib.testing import worker as testing_worker
 from celery.utils.nodenames import anon_nodename
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-import jaas_worker.transport
+import jaas_worker.messaging.redis_transport
 from jaas_worker.app import Parts
-from jaas_worker.consumer import Consumer
+from jaas_worker.messaging.consumer import Consumer
 from jaas_worker.settings import Settings
 from tests.celery_suite.outcomes import not_applicable
 from tests.support.fake_swarm import FakeSwarm
@@ -49,9 +49,9 @@ def _prepare(app: Any) -> dict[str, Any]:
     url = os.environ["TEST_BROKER"]
     settings = Settings(redis_url=url, prefix=f"suite-{uuid.uuid4().hex[:8]}", queue="celery", task_threads=_THREADS)
     app.jaas = Parts(settings, FakeSwarm())
-    app.loader.override_backends = {"redis": "jaas_worker.results:Results"}
-    app.conf.update(**jaas_worker.transport.settings(url, {}, settings.prefix))
-    return {"pool": "jaas_worker.pool:TaskPool", "consumer_cls": SuiteConsumer}
+    app.loader.override_backends = {"redis": "jaas_worker.messaging.result_backend:Results"}
+    app.conf.update(**jaas_worker.messaging.redis_transport.settings(url, {}, settings.prefix))
+    return {"pool": "jaas_worker.messaging.pool:TaskPool", "consumer_cls": SuiteConsumer}
 
 
 def _start(app: Any, **options: Any) -> Any:

@@ -44,7 +44,7 @@ def use(url: str, prefix: str) -> None:
     """Submit a job, and look at Celery's results as producer and as worker."""
     with Client(url, prefix=prefix, queue=prefix) as client:
         job = client.submit(JobSpec(image="alpine"))
-        assert client.ledger.messages([prefix]) == 1
+        assert client.ledger.queries.queue_length([prefix]) == 1
         assert client.app.AsyncResult(job.id).state == "PENDING"
     app = create_app(Settings(redis_url=url, prefix=prefix, queue=prefix))
     app.backend.store_result(job.id, {"exit_code": 0}, "SUCCESS")

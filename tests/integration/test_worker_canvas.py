@@ -99,7 +99,9 @@ def test_a_queue_that_the_signature_names_is_kept(foreign: celery.Celery, jaas: 
     spec = JobSpec(image=TEST_IMAGE, command=["true"])
     step = foreign.signature("theirs.exit_code").set(queue="elsewhere")
     chain(run_job(spec), step).apply_async()
-    eventually(lambda: jaas.ledger.messages(["elsewhere"]) == 1, LONG, "the step in the queue that it names")
+    eventually(
+        lambda: jaas.ledger.queries.queue_length(["elsewhere"]) == 1, LONG, "the step in the queue that it names"
+    )
 
 
 def test_a_job_that_follows_a_job_goes_to_the_workers_of_jaas(foreign: celery.Celery, run_job: Any) -> None:
@@ -120,7 +122,7 @@ def test_a_job_that_is_to_be_called_as_a_function_is_refused_with_a_sentence(
     sent = one.apply_async(queue="jaas")
     with pytest.raises(Exception, match=r"which a job cannot be; send a group of jaas\.run"):
         sent.get(timeout=LONG)
-    assert client.ledger.get(sent.id).state is JobState.FAILED
+    assert client.ledger.queries.get(sent.id).state is JobState.FAILED
     assert "Traceback" not in worker.log[before:]
 
 
@@ -129,13 +131,13 @@ def test_a_task_id_may_be_a_uuid_object(foreign: celery.Celery, client: Client) 
     spec = {"image": TEST_IMAGE, "command": ["echo", "hi"]}
     sent = foreign.send_task("jaas.run", kwargs={"spec": spec}, queue="jaas", task_id=task_id)
     assert sent.get(timeout=LONG)["logs"]["stdout"] == "hi\n"
-    assert client.ledger.get(str(task_id)).state is JobState.SUCCEEDED
+    assert client.ledger.queries.get(str(task_id)).state is JobState.SUCCEEDED
 
 
 def test_a_job_whose_result_nobody_wants_leaves_none(foreign: celery.Celery, client: Client, run_job: Any) -> None:
     spec = JobSpec(image=TEST_IMAGE, command=["true"])
     sent = run_job(spec).apply_async(ignore_result=True)
-    eventually(lambda: [one.reported for one in client.ledger.find([sent.id])] == [True], LONG, "the job's end")
+    eventually(lambda: [one.reported for one in client.ledger.queries.find([sent.id])] == [True], LONG, "the job's end")
     assert client.ledger.client.get(f"celery-task-meta-{sent.id}") is None
 
 
