@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -15,9 +16,11 @@ import kombu.exceptions
 import redis
 
 from jaas_submit.client.client import Client
+from jaas_submit.connection import as_text
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.messaging.messages import lists_of
 from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import TASK_RUN
 
 __all__ = ["Check", "Verdict", "flower_checks", "messages_in", "redis_checks"]
 
@@ -27,6 +30,11 @@ _FLOWER_TIMEOUT_S: Final = 5.0
 _SAMPLE: Final = 500
 """Unacknowledged messages that are looked at."""
 _NEARLY_FULL: Final = 0.9
+_SCAN: Final = 5000
+_MAX_SCANS: Final = 400
+"""With so many keys each: two million keys are looked at, a millisecond or two of Redis' time for each scan."""
+_ENTRY: Final = 64 * 1024
+"""Bytes at both ends of an entry in which its task is looked for."""
 
 
 class Verdict(StrEnum):
@@ -71,6 +79,7 @@ def redis_checks(client: Client) -> list[Check]:
             *_worker_clocks(workers),
             *_engines_away(workers),
             _queue(client),
+            *_unread_lists(client),
             *_other_consumers(client),
         ]
     except (LedgerUnavailable, redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
@@ -240,3 +249,30 @@ def messages_in(client: Client) -> int:
 def _queue(client: Client) -> Check:
     queued = client.ledger.queries.counts()[JobState.QUEUED]
     return Check("queue", Verdict.OK, f"{client.queue}: {messages_in(client)} messages; {queued} jobs QUEUED")
+
+
+def _unread_lists(client: Client) -> list[Check]:
+    """Return whether jobs wait in lists that no worker reads, because of their producer's transport options."""
+    redis_client: Any = client.ledger.client
+    read = {name.encode() for name in lists_of(client.queue)}
+    found: list[str] = []
+    cursor = 0
+    for _ in range(_MAX_SCANS):
+        cursor, names = redis_client.scan(cursor, match=f"*{_escaped(client.queue)}*", count=_SCAN, _type="list")
+        for name in set(names) - read:
+            entry = redis_client.lindex(name, -1)
+            if entry and f'"{TASK_RUN}"'.encode() in entry[:_ENTRY] + entry[-_ENTRY:]:
+                found.append(f"{redis_client.llen(name)} in {as_text(name)!r}")
+        if not cursor:
+            break
+    if not found:
+        return []
+    fix = (
+        "workers read the lists of a queue that kombu names with its own separator or with ':', without a key prefix: "
+        "correct sep and global_keyprefix in the producer's broker_transport_options"
+    )
+    return [Check("unread lists", Verdict.FAIL, f"jobs wait where no worker looks: {', '.join(sorted(found))}", fix)]
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)

@@ -52,11 +52,23 @@ INDEX: Final = "jaas_index"
 App = TypeVar("App", bound=celery.Celery)
 
 
-def lists_of(queue: str) -> list[str]:
-    """Return the names of the Redis lists that a queue is made of: one for each priority, as kombu names them."""
-    from kombu.transport.redis import PRIORITY_STEPS, Channel  # a producer that asks for none of this waits for it less
+_SEPARATORS: Final = ("\x06\x16", ":")
+"""Between queue and priority in the names of kombu's lists: its default, and what Celery's documentation sets."""
 
-    return [f"{queue}{Channel.sep}{step}" if step else queue for step in PRIORITY_STEPS]
+_PRIORITIES: Final = range(10)
+
+
+def lists_of(queue: str) -> list[str]:
+    """Return the names of the Redis lists that a queue may be made of, the most urgent first.
+
+    A producer decides by ``priority_steps`` and ``sep`` of its transport which of them it writes to; by default it is
+    those of the priorities 0, 3, 6 and 9.
+
+    Args:
+        queue: Celery queue.
+    """
+    more = [f"{queue}{separator}{priority}" for priority in _PRIORITIES if priority for separator in _SEPARATORS]
+    return [queue, *more]
 
 
 def default_url() -> str:

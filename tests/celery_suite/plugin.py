@@ -23,10 +23,9 @@ import jaas_worker.messaging.redis_transport
 from jaas_worker.app import Parts
 from jaas_worker.messaging.consumer import Consumer
 from jaas_worker.settings import Settings
-from tests.celery_suite.outcomes import not_applicable
 from tests.support.fake_swarm import FakeSwarm
 
-__all__ = ["SuiteConsumer"]
+__all__ = ["SuiteConsumer", "not_applicable"]
 
 _start_worker = testing_worker.start_worker
 _TIMEOUT_S = 60
@@ -42,6 +41,12 @@ class SuiteConsumer(Consumer):
     on_unknown_message = CeleryConsumer.on_unknown_message
     on_invalid_task = CeleryConsumer.on_invalid_task
     on_decode_error = CeleryConsumer.on_decode_error
+
+
+def not_applicable() -> dict[str, str]:
+    """Return the tests that are not run, each with the reason; not_applicable.txt has their list."""
+    lines = (Path(__file__).parent / "not_applicable.txt").read_text(encoding="utf-8").splitlines()
+    return {name: why for name, _, why in (line.partition(" ") for line in lines) if name and name != "#"}
 
 
 def _prepare(app: Any) -> dict[str, Any]:

@@ -110,6 +110,26 @@ def test_a_job_that_follows_a_job_goes_to_the_workers_of_jaas(foreign: celery.Ce
     assert chain(run_job(spec), unnamed).apply_async().get(timeout=LONG)["state"] == "SUCCEEDED"
 
 
+# -- priorities -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"sep": ":"}], ids=["kombu's separator", "the one of Celery's advice"])
+def test_jobs_of_producers_with_ten_priorities_are_all_taken(jaas: Installation, more: dict[str, str]) -> None:
+    app = celery.Celery("theirs", broker=jaas.redis_url, backend=jaas.redis_url, set_as_current=False)
+    app.conf.broker_transport_options = {"priority_steps": list(range(10)), "queue_order_strategy": "priority", **more}
+    spec = {"image": TEST_IMAGE, "command": ["true"]}
+    sent = [app.send_task("jaas.run", kwargs={"spec": spec}, queue="jaas", priority=n) for n in range(10)]
+    assert [one.get(timeout=LONG)["state"] for one in sent] == ["SUCCEEDED"] * 10
+    app.close()
+
+
+def test_the_priority_of_what_follows_a_job_is_one_that_its_worker_reads(
+    foreign: celery.Celery, run_job: Any, witness: Witness
+) -> None:
+    step = foreign.signature("theirs.exit_code").set(priority=4)
+    assert chain(run_job(witness.spec()), step).apply_async().get(timeout=LONG) == 0
+
+
 # -- what a job cannot be in a canvas -------------------------------------------------------------------------------
 
 
