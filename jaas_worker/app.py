@@ -25,10 +25,11 @@ import jaas_worker.messaging.consumer
 import jaas_worker.messaging.pool
 import jaas_worker.messaging.redis_transport
 import jaas_worker.messaging.remote_control  # registers its commands
-from jaas_submit.connection import connect
-from jaas_submit.errors import JaasError
+from jaas_submit.connection import connect, redis_errors
+from jaas_submit.errors import JaasError, PermanentError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging import messages
+from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_submit.storage.store import Store
 from jaas_worker.lifecycle.runner import Runner
@@ -74,6 +75,7 @@ class Parts:
         Raises:
             NotAManager: the engine is no swarm manager.
             EngineUnavailable: it does not answer.
+            PermanentError: Redis' user may not do what a worker does.
         """
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
@@ -82,6 +84,7 @@ class Parts:
             self.settings.prefix,
             self.settings.record_ttl,
         )
+        _require_permissions(ledger.client, self.settings)
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
         return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
@@ -216,6 +219,17 @@ def _route(queue: str, name: str, *_: Any, task: Any = None, **__: Any) -> dict[
     return {"queue": queue} if ours else None
 
 
+def _require_permissions(client: Any, settings: Settings) -> None:
+    """Refuse a Redis whose user may not do all that a worker does: it would be refused again and again, unnamed."""
+    with redis_errors("permissions"):
+        missing = missing_rules(client, settings.prefix, settings.queue)
+    if missing:
+        user = user_of(client)
+        raise PermanentError(
+            f"Redis does not allow its user {user} all that a worker does: ACL SETUSER {user} {' '.join(missing)}"
+        )
+
+
 def _freeze_startup_objects(**_: Any) -> None:
     """Leave what the start has made (modules, classes, the app) out of every later garbage collection: it stays."""
     gc.collect()
@@ -272,6 +286,7 @@ def worker_main(arguments: list[str]) -> None:
     Raises:
         SpecError: a setting or an option is not valid.
         NotAManager: the engine is no swarm manager.
+        PermanentError: Redis' user may not do what a worker does.
         TemporaryError: engine or Redis do not answer.
     """
     check_arguments(arguments)
@@ -279,7 +294,9 @@ def worker_main(arguments: list[str]) -> None:
     parts: Parts = app.jaas
     # Checked here too, so that the sentence comes before Celery's banner.
     require_manager(parts.engine.info(), parts.settings.docker_host)
-    Ledger(connect(parts.settings.redis_url), parts.settings.prefix).now()
+    ledger = Ledger(connect(parts.settings.redis_url), parts.settings.prefix)
+    ledger.now()
+    _require_permissions(ledger.client, parts.settings)
     # Celery warns of running as root because of pickle, which is not accepted here; the engine's socket needs root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     workers: list[Any] = []

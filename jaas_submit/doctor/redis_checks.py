@@ -19,6 +19,7 @@ from jaas_submit.client.client import Client
 from jaas_submit.connection import as_text
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN
 
@@ -70,6 +71,8 @@ def redis_checks(client: Client) -> list[Check]:
         fix = "start Redis, or name the right one with --redis or JAAS_REDIS_URL"
         return [Check("redis", Verdict.FAIL, str(error), fix)]
     try:
+        if refused := _permissions(client):
+            return refused
         workers = client.ledger.queries.workers()
         return [
             *_server(client),
@@ -85,6 +88,16 @@ def redis_checks(client: Client) -> list[Check]:
     except (LedgerUnavailable, redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
         fix = "see to it that the Redis stays up and lets this user run INFO, PUBLISH and EVALSHA"
         return [Check("redis", Verdict.FAIL, f"went away, or refuses a command: {error}", fix)]
+
+
+def _permissions(client: Client) -> list[Check]:
+    """Return which rules the user lacks; nothing where it has all that a worker needs."""
+    missing = missing_rules(client.ledger.client, client.ledger.prefix, client.queue)
+    if not missing:
+        return []
+    user = user_of(client.ledger.client)
+    detail = f"user {user} may not do all that a worker does: {' '.join(missing)}"
+    return [Check("permissions", Verdict.FAIL, detail, f"run `redis-cli ACL SETUSER {user} {' '.join(missing)}`")]
 
 
 def _server(client: Client) -> list[Check]:
