@@ -17,6 +17,8 @@ from jaas_submit.model.wire_names import TRACEPARENT
 
 __all__ = ["KEY_TTL", "Created", "NewJob", "Submission"]
 
+_MOST_REVOKED: Final = 10_000
+
 KEY_TTL: Final = 7 * 86400
 """Seconds for which an idempotency key leads to its job, unless the producer says otherwise."""
 
@@ -152,6 +154,20 @@ class Submission(Part):
         if not state:
             raise UnknownJob(f"no job {job_id} is known; its record may have expired")
         return read_as(JobState, as_text(state)), bool(done)
+
+    def revoke(self, job_id: str) -> bool:
+        """Note that a foreign job, which has no record before a worker claims it, is not to run.
+
+        The newest 10,000 of them are remembered, for as long as records are kept.
+
+        Args:
+            job_id: the job's id.
+
+        Returns:
+            Whether it is noted; False when the job has a record.
+        """
+        ttl = int(self._base.ttl)
+        return bool(self._base.run_for(job_id, "submission/revoke", most=_MOST_REVOKED, ttl=ttl))
 
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Ask for the end of some hundred jobs; see ``cancel``. Ids that are not known are passed over."""

@@ -25,6 +25,10 @@ _NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, Cl
 """Answers to a claim after which there is nothing to do for a message."""
 
 
+_KNOWN = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY})
+"""Those of them that another message has had, or will have."""
+
+
 def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt | Launch:
     """Claim a job whose message has arrived, and say what its record asks for.
 
@@ -44,7 +48,7 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
         refusal = _create_record(job, world)
         answer = _ask_for(job, world)
     if answer.action in _NOT_OURS:
-        return Drop()
+        return _another_message(job, answer.action, world)
     record = answer.record or world.ledger.queries.get(job.job_id)
     if record.newer and answer.action is not ClaimAction.REPLAY and answer.state != JobState.QUEUED:
         return _leave(job, world)
@@ -66,6 +70,19 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     if record.state in {JobState.PENDING, JobState.RUNNING}:
         return Adopt(record.state, record.updated_at.timestamp())
     return Launch()
+
+
+def _another_message(job: TrackedJob, answer: ClaimAction, world: WorkerContext) -> Drop | Report:
+    """Say what to do with a message of a job that another message has brought, now or long ago.
+
+    A copy is dropped. Where somebody has used the task id again, what hangs on this message (a chord, the next step of
+    a chain, callbacks) gets the job's result, once there is one.
+    """
+    if answer not in _KNOWN or not job.delivery.follow_up():
+        return Drop()
+    if not job.delivery.adds_to(world.ledger.ownership.foreign_message(job.job_id)):
+        return Drop()
+    return Report(again=True) if answer is ClaimAction.DONE else Drop(postponed=True)
 
 
 def _ask_for(job: TrackedJob, world: WorkerContext) -> Claim:

@@ -127,6 +127,8 @@ class Report:
     """The record after its end, where it is at hand; good for one try, as Redis may come back older."""
     logs: Logs | None = None
     """The last attempt's output, where it is at hand."""
+    again: bool = False
+    """Celery has it, and another message with the same task id asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,9 @@ class RemoveService:
 @dataclass(frozen=True, slots=True)
 class Drop:
     """Nothing is to be done: another worker has the job, or it is over."""
+
+    postponed: bool = False
+    """The message shall come again: its task id was used before, and it waits for the end of that job."""
 
 
 @dataclass(frozen=True, slots=True)

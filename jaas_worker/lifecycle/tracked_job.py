@@ -64,6 +64,15 @@ class Delivery(Protocol):
     def returned(self) -> None:
         """The message goes back to its queue, for another worker: this one takes no new jobs for now."""
 
+    def follow_up(self) -> str:
+        """Return what is to be called when the job has ended, in a form that can be compared; empty: nothing is."""
+
+    def adds_to(self, kept: str) -> bool:
+        """Return whether something hangs on this message that did not hang on the one that the ledger keeps."""
+
+    def postponed(self) -> None:
+        """The message stays unacknowledged: it comes again in a minute, when the job may have ended."""
+
     def dropped(self) -> None:
         """Nothing is to be done for this message: another worker has the job, or it was reported long ago."""
 
@@ -107,12 +116,14 @@ class LostNode(NamedTuple):
 class TrackedJob:
     """What this worker keeps of a job; the truth is the ledger's record.
 
-    The job is in the hands of one thread at a time: its phase says whose. Only ``phase``, ``delivery`` and ``stop`` are
-    written by others, under the job table's lock, and ``deadlines`` by ``reschedule``.
+    The job is in the hands of one thread at a time: its phase says whose. Only ``phase``, ``delivery``, ``others`` and
+    ``stop`` are written by others, under the job table's lock, and ``deadlines`` by ``reschedule``.
     """
 
     job_id: str
     delivery: Delivery
+    others: tuple[Delivery, ...] = ()
+    """Messages that are no copies and use the task id again: they wait for the job's end."""
     phase: Phase = Phase.WAITING
     facts: AttemptFacts = _NOTHING_KNOWN
     state: JobState = JobState.QUEUED

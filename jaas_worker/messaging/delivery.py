@@ -116,6 +116,14 @@ class CeleryDelivery:
         message = self.request.message
         return kept_messages.message_to_json(message.headers, message.body, message.properties)
 
+    def follow_up(self) -> str:
+        message = self.request.message
+        return "" if self.wakeup else kept_messages.follow_up(message.headers, message.body)
+
+    def adds_to(self, kept: str) -> bool:
+        mine = self.follow_up()
+        return bool(mine) and mine != kept_messages.follow_up_of(kept)
+
     def accepted(self, *, first: bool = True) -> None:
         if first:  # a copy may come while the outcome is on its way, which STARTED must not overwrite
             self._store_started({"hostname": self.request.hostname, "pid": self.pid})
@@ -228,6 +236,15 @@ class CeleryDelivery:
             # Not `Request.reject`, whose event would have Flower show the job as rejected.
             request.acknowledged = True
             request.on_reject(logger, request.connection_errors, True)
+        worker_state.task_ready(request)
+
+    def postponed(self) -> None:
+        self.loop.on_loop(self._postpone)
+
+    def _postpone(self) -> None:
+        request, message = self.request, self.request.message
+        request.acknowledged = True  # in Celery's eyes: the transport keeps its note, and brings it again
+        message.channel.qos.leave(message.delivery_tag)
         worker_state.task_ready(request)
 
     def dropped(self) -> None:

@@ -110,6 +110,20 @@ def test_a_job_that_follows_a_job_goes_to_the_workers_of_jaas(foreign: celery.Ce
     assert chain(run_job(spec), unnamed).apply_async().get(timeout=LONG)["state"] == "SUCCEEDED"
 
 
+# -- a task id that was used before ---------------------------------------------------------------------------------
+
+
+def test_what_hangs_on_a_second_message_with_a_task_id_gets_the_result_of_the_first(
+    foreign: celery.Celery, run_job: Any, witness: Witness
+) -> None:
+    part = run_job(witness.spec("echo 1")).set(task_id="used-twice")
+    assert part.apply_async().get(timeout=LONG)["logs"]["stdout"] == "1\n"
+    step = chain(part.clone(), foreign.signature("theirs.exit_code")).apply_async()
+    assert step.get(timeout=LONG) == 0
+    assert chord([part.clone()])(foreign.signature("theirs.outputs")).get(timeout=LONG) == ["1\n"]
+    assert len(witness.starts()) == 1
+
+
 # -- priorities -----------------------------------------------------------------------------------------------------
 
 
