@@ -122,8 +122,6 @@ class TrackedJob:
 
     job_id: str
     delivery: Delivery
-    others: tuple[Delivery, ...] = ()
-    """Messages that are no copies and use the task id again: they wait for the job's end."""
     phase: Phase = Phase.WAITING
     facts: AttemptFacts = _NOTHING_KNOWN
     state: JobState = JobState.QUEUED
@@ -154,6 +152,8 @@ class TrackedJob:
     """This worker has seen the container run, and the ledger says so."""
     lost: LostNode | None = None
     deadlines: Deadlines = NO_DEADLINES
+    others: tuple[Delivery, ...] = ()
+    """Messages that are no copies and use the task id again: they wait for the job's end."""
     stop: StopRequest | None = None
     decision: Decision | None = None
     """Whether another attempt follows; decided once, however often the end has to be written down."""
