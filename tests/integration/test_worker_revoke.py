@@ -36,6 +36,11 @@ def foreign(home: Installation) -> Iterator[celery.Celery]:
     app.close()
 
 
+def heard(foreign: celery.Celery) -> None:
+    """Wait until a worker hears what is published for it, which is a moment after it says that it is ready."""
+    eventually(lambda: foreign.control.ping(timeout=1), 20, "the worker to answer")
+
+
 def revoked(home: Installation) -> list[bytes]:
     found: Any = home.ledger.client.zrange("revoke:revoked", 0, -1)
     return list(found)
@@ -45,6 +50,7 @@ def test_a_job_that_was_revoked_before_its_message_came_does_not_run_after_a_res
     home: Installation, foreign: celery.Celery
 ) -> None:
     worker = home.worker().start()
+    heard(foreign)
     foreign.control.revoke("not-yet")
     eventually(lambda: revoked(home) == [b"not-yet"], 10, "the revoke to be noted")
     worker.stop()
@@ -62,6 +68,7 @@ def test_a_job_that_was_revoked_before_its_message_came_does_not_run_after_a_res
 
 def test_others_run(home: Installation, foreign: celery.Celery) -> None:
     home.worker().start()
+    heard(foreign)
     foreign.control.revoke("another")
     eventually(lambda: revoked(home) == [b"another"], 10, "the revoke to be noted")
     sent = foreign.send_task("jaas.run", kwargs={"spec": SPEC}, queue=home.queue, task_id="this")
