@@ -20,7 +20,7 @@
 --   state}, {2, what} when a job or batch that it is to come after is not known, {3} when its batch is cancelled or
 --   closed.
 -- Needs: shared/dependents
--- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT P:revoked
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:key:KEY
 --   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unowned QUEUE
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID

@@ -8,6 +8,7 @@
 -- Needs: shared/head
 -- Reads: P:job:ID
 -- Writes: P:revoked
+-- Publishes: nothing
 
 local revoked = P .. ':revoked'
 if redis.call('EXISTS', job_key(args.id)) == 1 then return 0 end
