@@ -23,7 +23,7 @@ from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.engine import ServiceView
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import ENV_TRACEPARENT
 from jaas_worker.tracking.tracked_service import ServiceRef
 

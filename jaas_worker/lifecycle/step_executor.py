@@ -39,7 +39,7 @@ from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_
 from jaas_worker.lifecycle.timer import Timer, retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.telemetry.logging_setup import Action, about, action
+from jaas_worker.telemetry.log_actions import Action, about, action
 from jaas_worker.tracking.tracked_service import NodeLost, Running, Seen, ServiceRef, Waiting
 
 __all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor"]

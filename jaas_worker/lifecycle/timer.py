@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["Timer", "retry_delay"]
 

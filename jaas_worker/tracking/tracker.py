@@ -30,7 +30,7 @@ from jaas_worker.decisions.end_belief import Belief, Evidence, believe
 from jaas_worker.decisions.task_outcome import attempt_task
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, EngineEvent, TaskView
-from jaas_worker.telemetry.logging_setup import Action, about, action
+from jaas_worker.telemetry.log_actions import Action, about, action
 from jaas_worker.tracking.fresh_services import CLOSE_MOST_WHILE_DEAR, FreshServices
 from jaas_worker.tracking.poll_schedule import DEAR_LIST_S, Look, PollSchedule
 from jaas_worker.tracking.tracked_service import (
