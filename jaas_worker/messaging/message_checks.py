@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, plain_text, read_json
+from jaas_submit.model.bounds import read_json
+from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, plain_text
 
 __all__ = [
     "DEFECT",
