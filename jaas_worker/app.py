@@ -102,10 +102,14 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
     logging_setup.install(settings.log_format)
-    signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
+    _connect_signals(app)
+    return app
+
+
+def _connect_signals(app: WorkerApp) -> None:
+    signals.worker_shutting_down.connect(partial(_watch_shutdown, app.jaas.settings.shutdown_timeout), weak=False)
     signals.worker_ready.connect(_freeze_startup_objects)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
-    return app
 
 
 def _freeze_startup_objects(**_: Any) -> None:

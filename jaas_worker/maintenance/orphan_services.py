@@ -20,7 +20,8 @@ from jaas_worker.decisions.times import parse_time
 from jaas_worker.maintenance.ports import Worker
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ServiceView
-from jaas_worker.swarm.service_spec import membership_of, spec_of_service
+from jaas_worker.swarm.membership import membership_of
+from jaas_worker.swarm.service_spec import spec_of_service
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["OrphanServices"]

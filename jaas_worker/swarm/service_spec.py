@@ -7,18 +7,12 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from jaas_submit.model.bounds import whole
-from jaas_submit.model.ids import batch_job_id, copy_id_of
 from jaas_submit.model.job_spec import JobSpec, Mount, Resources, SecretMount
-from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import (
     ENV_ATTEMPT,
     ENV_INPUT,
     ENV_JOB_ID,
     LABEL_ATTEMPT,
-    LABEL_BATCH,
-    LABEL_COPY_OF,
-    LABEL_INDEX,
     LABEL_JOB,
     LABEL_LEDGER,
     LABEL_PREFIX,
@@ -34,8 +28,6 @@ __all__ = [
     "NO_DEFAULTS",
     "InputPlace",
     "ServiceDefaults",
-    "membership_labels",
-    "membership_of",
     "service_request",
     "spec_of_service",
 ]
@@ -110,6 +102,25 @@ def service_request(
     kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
     if len(kept) <= _MAX_LABEL_CHARS:
         labels[LABEL_SPEC] = kept
+    return {
+        "Name": service_name(job_id, attempt),
+        "Labels": labels,
+        "TaskTemplate": {
+            "ContainerSpec": _container(spec, job_id, attempt, secret_ids, place),
+            "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
+            "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
+            "Placement": {"Constraints": [text.strip() for text in spec.constraints]},
+            "Networks": [{"Target": name} for name in spec.networks],
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+        # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
+        "EndpointSpec": {"Mode": "dnsrr"},
+    }
+
+
+def _container(
+    spec: JobSpec, job_id: str, attempt: int, secret_ids: Mapping[str, str], place: InputPlace | None
+) -> dict[str, Any]:
     container: dict[str, Any] = {
         "Image": spec.image,
         "Env": [_literal(f"{name}={value}") for name, value in spec.env.items()]
@@ -142,43 +153,7 @@ def service_request(
     if not spec.healthcheck:
         # A failing HEALTHCHECK of the image would make the swarm kill the job.
         container["Healthcheck"] = {"Test": ["NONE"]}
-    return {
-        "Name": service_name(job_id, attempt),
-        "Labels": labels,
-        "TaskTemplate": {
-            "ContainerSpec": container,
-            "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
-            "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
-            "Placement": {"Constraints": [text.strip() for text in spec.constraints]},
-            "Networks": [{"Target": name} for name in spec.networks],
-        },
-        "Mode": {"Replicated": {"Replicas": 1}},
-        # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
-        "EndpointSpec": {"Mode": "dnsrr"},
-    }
-
-
-def membership_labels(record: JobRecord) -> dict[str, str]:
-    """Return the labels that say what a job is in its batch; none where it is in none."""
-    if not record.batch or record.index is None:
-        return {}
-    copy = {LABEL_COPY_OF: record.copy_of} if record.copy_of else {}
-    return {LABEL_BATCH: record.batch, LABEL_INDEX: str(record.index), **copy}
-
-
-def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
-    """Return batch, index and copy_of that a service's labels tell; nothing where they do not belong to the job's id.
-
-    Args:
-        labels: the service's labels.
-        job_id: the job's id, which follows from batch and index, or from the id of the job that it is a copy of.
-    """
-    batch, index, copy_of = labels.get(LABEL_BATCH, ""), labels.get(LABEL_INDEX, ""), labels.get(LABEL_COPY_OF, "")
-    try:
-        fits = job_id == (copy_id_of(copy_of) if copy_of else batch_job_id(batch, whole(index)))
-    except ValueError:
-        return {}
-    return {"batch": batch, "index": whole(index), "copy_of": copy_of} if fits else {}
+    return container
 
 
 def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | None:

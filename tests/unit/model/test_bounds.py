@@ -32,7 +32,7 @@ from jaas_submit.placement import node_fit
 from jaas_submit.placement.node_fit import Cluster
 from jaas_worker.decisions import times
 from jaas_worker.decisions.times import parse_time
-from jaas_worker.swarm.service_spec import membership_of
+from jaas_worker.swarm.membership import membership_of
 from jaas_worker.telemetry.logging_setup import mask
 
 # -- texts ------------------------------------------------------------------------------------------------------------
