@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,8 +121,13 @@ def test_a_round_says_whether_it_has_released_all_dependents(
 
 
 def test_a_worker_that_shuts_down_releases_no_more_dependents(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[bool] = []
-    monkeypatch.setattr(ledger.maintenance, "release_dependents", lambda: calls.append(True) or True)
+    calls: list[str] = []
+
+    def released() -> bool:
+        calls.append("once")
+        return True
+
+    monkeypatch.setattr(ledger.maintenance, "release_dependents", released)
     duty = Dependents(ledger)
     duty.close()
     assert duty.run_once()
@@ -165,7 +171,7 @@ class Holder:
         self.told.append({})
 
 
-def test_a_renewed_lease_touches_its_file(tmp_path: Any) -> None:
+def test_a_renewed_lease_touches_its_file(tmp_path: Path) -> None:
     file, holder = tmp_path / "lease", Holder()
     settings = Settings(redis_url="redis://unused", lease_file=str(file))
     Lease(settings, holder, lambda: {"queue": "q"}, Metrics()).run_once()
@@ -173,12 +179,17 @@ def test_a_renewed_lease_touches_its_file(tmp_path: Any) -> None:
     assert holder.told == [{"queue": "q"}, {}]
 
 
-@pytest.mark.parametrize("error", [LedgerUnavailable("away"), RuntimeError("a defect")])
-def test_a_lease_that_cannot_be_renewed_leaves_its_file_alone_and_is_tried_again(
-    tmp_path: Any, error: Exception, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "outages"), [(LedgerUnavailable("away"), 1), (RuntimeError("a defect"), 0)], ids=["outage", "defect"]
+)
+def test_a_lease_that_cannot_be_renewed_leaves_its_file_alone(
+    tmp_path: Path, error: Exception, outages: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = tmp_path / "lease"
+    file, metrics = tmp_path / "lease", Metrics()
     settings = Settings(redis_url="redis://unused", lease_file=str(file))
-    Lease(settings, Holder(error), dict, Metrics()).run_once()
+    Lease(settings, Holder(error), dict, metrics).run_once()
     assert not file.exists()
-    assert [getattr(record, "action", "") for record in caplog.records] == ["lease.not_renewed"]
+    (said,) = caplog.records
+    assert getattr(said, "action", "") == "lease.not_renewed"
+    assert bool(said.exc_info) is not bool(outages), "an outage is one line; a defect has its traceback"
+    assert metrics.registry.get_sample_value("jaas_lease_renewals_total", {"result": "failed"}) == outages
