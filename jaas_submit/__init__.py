@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from jaas_submit.explain.explanation import Explanation, WorkerLoad
     from jaas_submit.ledger import Change, NewJob
     from jaas_submit.messaging.messages import job
+    from jaas_submit.model.causes import Cause
     from jaas_submit.model.job_spec import Gather, JobSpec, Mount, Resources, SecretMount
     from jaas_submit.model.logs import LogLine, Logs, LogStatus
     from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
     from jaas_submit.model.result import CapturedOutput, JobResult
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
-    from jaas_submit.model.states import Cause, JobState
+    from jaas_submit.model.states import JobState
     from jaas_submit.placement.node_fit import NodeFit
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
 _MODULES = (
     *(
         "model.states",
+        "model.causes",
         "errors",
         "model.retry_policy",
         "model.job_spec",

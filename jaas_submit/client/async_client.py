@@ -18,12 +18,13 @@ from jaas_submit.client.session import AsyncSession
 from jaas_submit.connection import AsyncSubscription, connect_async
 from jaas_submit.explain.explanation import Explanation
 from jaas_submit.ledger import KEY_TTL, NewJob
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement.node_fit import NodeFit
 

@@ -23,12 +23,13 @@ from jaas_submit.errors import SpecError
 from jaas_submit.explain.explanation import Explanation
 from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
 from jaas_submit.messaging import messages
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement.node_fit import NodeFit, placement
 from jaas_submit.storage.store import Store

@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.placement.node_fit import Cluster, NodeFit, avoided_nodes, fit, size, what_is_lacking
 
 __all__ = ["Awaited", "Explanation", "Limit", "Surroundings", "WorkerLoad", "explain"]
@@ -105,35 +106,6 @@ _BY_SIGNAL: Final = 128
 
 _KILLED: Final = 137
 """Exit code of a process that was killed with SIGKILL: by the kernel for its memory, or by somebody."""
-
-_CAUSES: Final[dict[Cause, tuple[str, str]]] = {
-    Cause.EXIT: ("its process ended by itself", ""),
-    Cause.OOM: (
-        "the kernel killed it for its memory",
-        "raise limits.memory, or let it grow from attempt to attempt with retry.memory_factor",
-    ),
-    Cause.IMAGE: (
-        "its image is missing or may not be pulled",
-        "check the name, and that the nodes reach the registry; the worker's own login there is used (see registry)",
-    ),
-    Cause.UNSCHEDULABLE: ("no node could take it", "change constraints or reservations, or add a node"),
-    Cause.LAUNCH: ("its container could not be started", "check command, mounts, networks, secrets and user"),
-    Cause.NODE_LOST: ("its node went away", "set on_node_lost to retry if two containers at once do no harm"),
-    Cause.PREEMPTED: ("its node had to give it up", "raise retry.max_cluster_retries"),
-    Cause.RUN_TIMEOUT: ("it ran for too long", "raise run_timeout"),
-    Cause.PENDING_TIMEOUT: ("it did not start in time", "raise pending_timeout, or have the image on the nodes before"),
-    Cause.DEADLINE: ("its deadline came", "raise deadline"),
-    Cause.EXPIRED: ("it was not started in time", "raise expires, or see that enough workers are up"),
-    Cause.CANCELLED: ("somebody cancelled it", ""),
-    Cause.REMOVED_OUTSIDE: ("somebody else removed its service", "raise retry.max_cluster_retries"),
-    Cause.SKIPPED: ("what it had to come after ended otherwise than was asked for", ""),
-    Cause.OUTPUT: ("what it printed is not the output that it declares", "see `jaas logs`"),
-    Cause.REFUSED: ("its description is not valid", "correct the description"),
-    Cause.ENGINE: ("the engine failed", "raise retry.max_cluster_retries; see the engine's own log"),
-}
-"""Each cause in plain words, and what helps against it."""
-
-_NEWER: Final = ("for a cause that only a newer version of jaas knows", "upgrade jaas here")
 
 
 def explain(record: JobRecord, around: Surroundings, now: datetime | None = None) -> Explanation:
@@ -344,7 +316,8 @@ def _how_it_ended(record: JobRecord) -> list[str]:
 
 def _in_words(attempt: Attempt) -> tuple[str, str]:
     """Return why an attempt ended in plain words, and what helps against it."""
-    words, advice = _CAUSES.get(attempt.cause, _NEWER)
+    facts = facts_of(attempt.cause)
+    words, advice = facts.meaning, facts.remedy
     if attempt.cause is Cause.OOM and not attempt.oom_killed:
         words = (
             "it was killed with SIGKILL under its memory limit, most likely for its memory, though no engine said so"

@@ -21,6 +21,7 @@ from pydantic_core import from_json
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import bounded, check_plain, shown
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import (
     AbsolutePath,
     Duration,
@@ -33,7 +34,6 @@ from jaas_submit.model.fields import (
     parse_size,
 )
 from jaas_submit.model.retry_policy import RetryPolicy
-from jaas_submit.model.states import Cause
 from jaas_submit.model.validation import kind_of, shown_name, spec_error
 
 __all__ = [

@@ -12,8 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from jaas_submit.model.bounds import bounded
+from jaas_submit.model.causes import CLUSTER_CAUSES, Cause
 from jaas_submit.model.fields import Duration, Model, Size
-from jaas_submit.model.states import CLUSTER_CAUSES, Cause
 
 __all__ = ["MAX_ATTEMPTS", "Backoff", "RetryPolicy", "RetryRule"]
 

@@ -19,9 +19,10 @@ from prometheus_client.registry import Collector
 
 from jaas_submit.errors import EngineUnavailable, JaasError, LedgerUnavailable
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, Cause, JobState
+from jaas_submit.model.states import TERMINAL, JobState
 from jaas_worker.telemetry.logging_setup import Action, action
 
 __all__ = ["Metrics", "Monitor"]

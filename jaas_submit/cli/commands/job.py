@@ -12,7 +12,8 @@ from jaas_submit.cli import output as render
 from jaas_submit.cli.common import Target, complete_ids, for_each, job_ids_argument, name_unreadable, output_options
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import split_label
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client

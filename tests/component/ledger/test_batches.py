@@ -13,9 +13,9 @@ import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, SpecError, UnknownJob, WaitTimeout
 from jaas_submit.ledger import ClaimAction, Created, Ledger, NewJob
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.settings import Settings
 from tests.support.fake_swarm import FakeSwarm

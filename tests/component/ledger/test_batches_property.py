@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from jaas_submit import BatchRecord, JobRecord, JobSpec, JobState
 from jaas_submit.ledger import ClaimAction, Ledger, NewJob
 from jaas_submit.ledger.batch_cancellation import cancel_jobs
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id, copy_id_of
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, Cause
+from jaas_submit.model.states import TERMINAL
 
 SPEC = JobSpec(image="a")
 HOLDER = "w"
