@@ -141,7 +141,8 @@ def job_request_of(
         click.UsageError: an option cannot be read.
         SpecError: a field of the description is wrong.
     """
-    from jaas_submit.model.job_spec import JobSpec, parse_duration
+    from jaas_submit.model.fields import parse_duration
+    from jaas_submit.model.job_spec import JobSpec
 
     fields = _base(options["spec"])
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})

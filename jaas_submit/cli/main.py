@@ -324,7 +324,7 @@ def _state_of(handle: JobHandle) -> str:
 
 def _dry_run(target: Target, request: JobRequest, progress: render.Progress, as_json: bool) -> int:
     """Say on which nodes the job would fit; exit code 1 where it fits on none of them now."""
-    from jaas_submit.placement.node_fit import what_is_lacking
+    from jaas_submit.placement.placement import what_is_lacking
 
     with target.client() as client:
         fits = client.placement(request.spec)
@@ -354,7 +354,7 @@ def _describe(progress: render.Progress, client: Client, job_id: str) -> None:
 
 
 def _seconds(text: str | None) -> float | None:
-    from jaas_submit.model.job_spec import parse_duration
+    from jaas_submit.model.fields import parse_duration
 
     try:
         return None if text is None else parse_duration(text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaas_submit.model.logs import LogLine, Logs
     from jaas_submit.model.records import Attempt, JobRecord
     from jaas_submit.model.result import JobResult
-    from jaas_submit.placement.node_fit import NodeFit
+    from jaas_submit.placement.placement import NodeFit
 
 __all__ = [
     "DEAD_HEADERS",

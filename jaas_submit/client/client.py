@@ -9,6 +9,7 @@ from typing import Any
 
 import celery
 
+from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
@@ -21,7 +22,7 @@ from jaas_submit.connection import connect
 from jaas_submit.connection.url import masked
 from jaas_submit.errors import SpecError
 from jaas_submit.explain.explanation import Explanation
-from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
+from jaas_submit.ledger import Ledger
 from jaas_submit.messaging import messages
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
@@ -31,7 +32,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.placement.node_fit import NodeFit, placement
+from jaas_submit.placement.placement import NodeFit, placement
 from jaas_submit.storage.store import Store
 
 __all__ = ["Client"]

@@ -10,10 +10,11 @@ from typing import Final
 
 import celery
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.client.session import Session
 from jaas_submit.client.tracing import producing
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Created, NewJob
+from jaas_submit.ledger import Created
 from jaas_submit.messaging import messages
 from jaas_submit.model.states import JobState
 

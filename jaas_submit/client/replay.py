@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.client.enqueue import enqueue, enqueue_many
 from jaas_submit.client.queries import UNSUCCESSFUL, batch_jobs
 from jaas_submit.client.session import Session
 from jaas_submit.errors import SpecError
-from jaas_submit.ledger import NewJob
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord

@@ -11,9 +11,10 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jaas_submit.model.causes import Cause, facts_of
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
-from jaas_submit.placement.node_fit import Cluster, NodeFit, avoided_nodes, fit, size, what_is_lacking
+from jaas_submit.placement.placement import NodeFit, avoided_nodes, fit, size, what_is_lacking
 
 __all__ = ["Awaited", "Explanation", "Limit", "Surroundings", "WorkerLoad", "explain"]
 

@@ -30,18 +30,16 @@ from jaas_submit.ledger.health import Health
 from jaas_submit.ledger.maintenance import Due, Maintenance
 from jaas_submit.ledger.ownership import Claim, ClaimAction, Ownership
 from jaas_submit.ledger.queries import Change, Outline, Queries
-from jaas_submit.ledger.submission import KEY_TTL, Created, NewJob, Submission
+from jaas_submit.ledger.submission import Created, Submission
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
 
 __all__ = [
-    "KEY_TTL",
     "Change",
     "Claim",
     "ClaimAction",
     "Created",
     "Due",
     "Ledger",
-    "NewJob",
     "Outline",
     "parse_record",
 ]

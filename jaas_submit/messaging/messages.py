@@ -22,7 +22,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import DEFAULT_QUEUE, TASK_RUN
 
 if TYPE_CHECKING:
-    from jaas_submit.ledger import NewJob
+    from jaas_submit.batch_model.new_job import NewJob
 
 __all__ = [
     "BATCH",

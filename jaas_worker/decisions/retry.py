@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from jaas_submit.model.causes import Cause, facts_of
+from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
 from jaas_submit.model.states import JobState
-from jaas_submit.placement.node_fit import Node, avoided_nodes
+from jaas_submit.placement.placement import avoided_nodes
 
 __all__ = ["Decision", "backoff_delay", "decide", "next_memory", "spec_for_attempt"]
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaas_submit.model.bounds import whole
+from jaas_submit.model.fields import Mount, Resources, SecretMount
 from jaas_submit.model.ids import batch_job_id, copy_id_of
-from jaas_submit.model.job_spec import JobSpec, Mount, Resources, SecretMount
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import (
     ENV_ATTEMPT,

@@ -13,12 +13,13 @@ import click.testing
 import pytest
 
 from jaas_submit import Cause, Client, JobSpec, JobState
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.cli.commands import job as cli_manage
 from jaas_submit.cli.job_options import job_request_of
 from jaas_submit.cli.main import cli
-from jaas_submit.ledger import Ledger, NewJob
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.states import TERMINAL
-from jaas_submit.placement.node_fit import Cluster, Node
 from tests.support.stage import HOLDER, Stage, ended
 
 GIB = 2**30

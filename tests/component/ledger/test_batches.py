@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, SpecError, UnknownJob, WaitTimeout
-from jaas_submit.ledger import ClaimAction, Created, Ledger, NewJob
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import ClaimAction, Created, Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import Attempt

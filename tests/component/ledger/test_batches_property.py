@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from jaas_submit import BatchRecord, JobRecord, JobSpec, JobState
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.ledger.batch_cancellation import cancel_jobs
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id, copy_id_of

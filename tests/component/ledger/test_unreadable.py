@@ -12,10 +12,11 @@ import click.testing
 import pytest
 
 from jaas_submit import Client
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.cli.main import cli
 from jaas_submit.errors import LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.explain.context import explain_context
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.ledger.base import UNREADABLE
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState

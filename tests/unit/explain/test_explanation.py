@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from jaas_submit.explain.explanation import Awaited, Explanation, Surroundings, WorkerLoad, explain
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.job_spec import JobSpec, Resources
+from jaas_submit.model.cluster import Cluster, Node
+from jaas_submit.model.fields import Resources
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.states import TERMINAL, JobState
-from jaas_submit.placement.node_fit import Cluster, Node, NodeFit, avoided_nodes, placement, what_is_lacking
+from jaas_submit.placement.placement import NodeFit, avoided_nodes, placement, what_is_lacking
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOLDER = "host-1-x"
