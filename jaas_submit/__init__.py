@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from jaas_submit.explain.explanation import Explanation, WorkerLoad
     from jaas_submit.ledger import Change
-    from jaas_submit.messaging.messages import job
+    from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
     from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
     from jaas_submit.model.job_spec import JobSpec
@@ -100,13 +100,12 @@ _MODULES = (
     *(
         "batch_model.new_job",
         "ledger",
-        "messaging.messages",
         "client.job_handle",
         "client.batch",
         "client.map_reduce",
         "client.client",
     ),
-    *("client.async_job_handle", "client.async_batch", "client.async_client"),
+    *("client.async_job_handle", "client.async_batch", "client.async_client", "messaging.app"),
 )
 """Where the public names are, the cheap ones first."""
 

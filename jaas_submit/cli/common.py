@@ -175,8 +175,8 @@ def output_options(command: F) -> F:
 def complete_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the youngest jobs' ids for the TAB key; nothing when Redis is slow or away."""
     from jaas_submit.connection import connect
+    from jaas_submit.connection.url import default_url
     from jaas_submit.ledger import Ledger
-    from jaas_submit.messaging.messages import default_url
 
     target = ctx.find_object(Target) or Target()
     try:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
-
-import celery
+from typing import TYPE_CHECKING, Any
 
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
@@ -27,6 +25,9 @@ from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement.placement import NodeFit
+
+if TYPE_CHECKING:
+    import celery
 
 __all__ = ["AsyncClient"]
 

@@ -6,8 +6,9 @@ import time
 from typing import Any, Final
 
 from jaas_submit.client.client import Client
-from jaas_submit.doctor.redis_checks import Check, Verdict, messages_in
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.messaging.queues import messages_in
 from jaas_submit.model.bounds import shown
 
 __all__ = ["ledger_checks"]
@@ -57,7 +58,7 @@ def _claims(client: Client, second_look: float) -> list[Check]:
     time.sleep(second_look)
     if not _is_stuck(client):
         return []
-    messages, room = messages_in(client), _room(client)
+    messages, room = messages_in(client.app, client.queue), _room(client)
     since = client.ledger.health.last_claim(client.queue)
     idle = f"for {(client.ledger.now() - since) / 60:,.0f} min" if since else "ever"
     detail = f"{client.queue}: {messages} messages wait, workers have room for {room}, and nothing was claimed {idle}"
@@ -71,7 +72,7 @@ def _claims(client: Client, second_look: float) -> list[Check]:
 def _is_stuck(client: Client) -> bool:
     if client.ledger.now() - client.ledger.health.last_claim(client.queue) <= _IDLE:
         return False
-    return _room(client) > 0 and messages_in(client) > 0
+    return _room(client) > 0 and messages_in(client.app, client.queue) > 0
 
 
 def _room(client: Client) -> int:

@@ -67,7 +67,7 @@ class Ledger(Base):
         """What is known of jobs and workers."""
         self.maintenance = Maintenance(self, self.queries)
         """Leases, and jobs that nobody holds, that are overdue, lost or expired."""
-        self.batches = Batches(self)
+        self.batches = Batches(self, self.queries, self.submission)
         """Batches as a whole; their jobs are jobs like any other."""
         self.health = Health(self, self.queries, self.batches)
         """Whether the ledger can be read, and whether jobs are claimed."""

@@ -11,7 +11,6 @@ from typing import NamedTuple, TypeVar
 
 from jaas_submit.errors import EngineRefused, TemporaryError, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import Due, Ledger
-from jaas_submit.ledger.batch_cancellation import cancel_jobs
 from jaas_submit.storage.store import Store
 from jaas_worker.maintenance.orphan_services import OrphanServices
 from jaas_worker.maintenance.speculation import Speculator
@@ -277,7 +276,7 @@ class Reconciler:
         """Tell the jobs of cancelled batches of it, where the one who cancelled them died before that."""
         for batch_id in self._ledger.batches.cancelling():
             try:
-                cancel_jobs(self._ledger, batch_id)
+                self._ledger.batches.cancel_jobs(batch_id)
             except (UnknownJob, UnreadableRecord):  # expired, or named in the log: there is nothing to go by
                 self._ledger.batches.cancellation_done(batch_id)
 

@@ -297,12 +297,12 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Channel._put": "(self, queue, message, **kwargs) #b1c06265",
     },
     (
-        "jaas_submit.messaging.messages",
+        "jaas_submit.messaging.publisher",
         "who waits for Celery's result of a cancelled job is told; Celery has no documented call for it",
     ): {
         "celery.backends.base.Backend.mark_as_revoked": "(self, task_id, reason='', request=None, store_result=True, state='REVOKED')",
     },
-    ("jaas_submit.messaging.messages", "Celery has no setting for the class of a backend"): {
+    ("jaas_submit.messaging.app", "Celery has no setting for the class of a backend"): {
         "celery.loaders.base.BaseLoader.override_backends": "= {}",
     },
 }

@@ -27,8 +27,10 @@ def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
 
     Quiet: only what is not well.
     """
+    from jaas_submit.doctor.check import Check, Verdict
+    from jaas_submit.doctor.flower_checks import flower_checks
     from jaas_submit.doctor.ledger_checks import ledger_checks
-    from jaas_submit.doctor.redis_checks import Check, Verdict, flower_checks, redis_checks
+    from jaas_submit.doctor.redis_checks import redis_checks
     from jaas_submit.doctor.sentinel_checks import sentinel_checks
 
     with target.client() as client:

@@ -9,8 +9,8 @@ import pytest
 
 from jaas_submit import Client, JobSpec
 from jaas_submit.cli.main import cli
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.doctor.ledger_checks import ledger_checks
-from jaas_submit.doctor.redis_checks import Check, Verdict
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.states import JobState
 
