@@ -22,6 +22,7 @@ __all__ = [
     "EXIT_CODES",
     "EXIT_INTERRUPTED",
     "EXIT_JAAS",
+    "EXIT_NO",
     "EXIT_TIMEOUT",
     "EXIT_USAGE",
     "JaasGroup",
@@ -40,6 +41,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COMMANDS: Final = "jaas.commands"
 """Group of entry points. Each is a click command under its own name; the worker's package adds its commands by it."""
+
+EXIT_NO: Final = 1
+"""The answer to what was asked is no."""
 
 EXIT_USAGE: Final = 2
 EXIT_TIMEOUT: Final = 124
