@@ -1,27 +1,57 @@
-"""Files of `jaas map`: inputs, read one by one, and batch files. An error names the line. Prints and sends nothing."""
+"""Files that the commands read: env files, inputs one by one, batch files. An error names the line."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from pydantic import ValidationError
 
-from jaas_submit.batch_model.batch_file import BatchFile
 from jaas_submit.errors import SpecError
 
 if TYPE_CHECKING:
+    from jaas_submit.batch_model.batch_file import BatchFile
     from jaas_submit.model.job_spec import JobSpec
 
-__all__ = ["ReadFile", "read_batch_file", "read_inputs"]
+__all__ = ["ReadFile", "read_batch_file", "read_env_file", "read_inputs"]
 
 _KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "json"}
+
+
+def read_env_file(file: IO[bytes], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the variables of an env file, by the rules of `docker run --env-file`.
+
+    Blank lines and those that start with ``#`` are passed over; a value is everything behind the first ``=``, with
+    nothing unquoted or trimmed; a name alone is taken from the environment, and left out where it is not set there.
+
+    Args:
+        file: UTF-8, with or without a byte order mark.
+        environ: where names alone are looked up.
+
+    Raises:
+        click.UsageError: a line has no name or a blank in it; the file is no UTF-8.
+    """
+    where = f"--env-file {file.name}"
+    try:
+        lines = file.read().decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{where}: is no UTF-8 text") from None
+    for number, line in enumerate(lines, 1):
+        text = line.removesuffix("\r").lstrip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not name or any(letter.isspace() for letter in name):
+            raise click.UsageError(f"{where}, line {number}: {name[:40]!r} is no variable name; write NAME=value")
+        if equals:
+            yield name, value
+        elif name in environ:
+            yield name, environ[name]
 
 
 def read_inputs(name: str, kind: str | None = None) -> Iterator[Any]:
@@ -104,6 +134,9 @@ def read_batch_file(path: str) -> ReadFile:
     Raises:
         click.UsageError: it is not valid; the text names line and field.
     """
+    from pydantic import ValidationError
+
+    from jaas_submit.batch_model.batch_file import BatchFile
     from jaas_submit.model.job_spec import JobSpec
 
     try:
