@@ -92,17 +92,17 @@ def follow(
                 if state is JobState.QUEUED:
                     given_up |= _still_queued(client, job_id, progress, looks[0] == queue_timeout)
             except LedgerUnavailable as error:
-                time.sleep(_borne(outage, error, job_id))
+                time.sleep(_delay_or_raise(outage, error, job_id))
             else:
                 del looks[0]
         except LedgerUnavailable as error:
             # The time until the next look may be over; Redis may be away for longer.
-            time.sleep(_borne(outage, error, job_id))
+            time.sleep(_delay_or_raise(outage, error, job_id))
         else:
             return given_up
 
 
-def _borne(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
+def _delay_or_raise(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
     try:
         return outage.retry_delay(error)
     except LedgerUnavailable:

@@ -25,8 +25,8 @@ __all__ = [
     "parse_size",
 ]
 
-_MOST = 64
-"""Characters of a duration or a size: room for all units and more digits than a float has."""
+_MAX_CHARACTERS = 64
+"""Of a duration or a size: room for all units and more digits than a float has."""
 
 _DURATION_PART = re.compile(r"(\d{1,64}(?:\.\d{1,64})?)(ms|s|m|h|d)")
 _DURATION_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -88,7 +88,7 @@ def parse_size(value: object) -> int:
 def _text(value: object, fix: str) -> str:
     if not isinstance(value, str):
         raise ValueError(fix)
-    return bounded(value, _MOST).strip()
+    return bounded(value, _MAX_CHARACTERS).strip()
 
 
 def _as_float(value: float) -> float:

@@ -85,7 +85,7 @@ def _env_map(value: object) -> object:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether the text can be written as UTF-8; JSON can smuggle in half a surrogate pair."""
+    """Return whether the text can be written as UTF-8; JSON can smuggle in an unpaired surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -123,7 +123,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
     if len(fields) > _MAX_FIELDS:
         raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
     for name, value in fields.items():
-        if not name.isprintable():  # as half a surrogate pair, which pydantic cannot name
+        if not name.isprintable():  # as an unpaired surrogate, which pydantic cannot name
             raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
         try:
             check_plain(value)
@@ -317,7 +317,7 @@ class JobSpec(Model):
                 data = from_json(data)
             except ValueError as error:
                 raise SpecError(f"the description is not valid JSON: {error}") from None
-            except TypeError:  # a text with half a surrogate pair
+            except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
         if not isinstance(data, Mapping):
             raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {kind_of(data)}')

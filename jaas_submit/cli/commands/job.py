@@ -280,7 +280,7 @@ def replay(
       jaas replay --cause oom --set memory=2G
       jaas replay --label team=web --set env.API=https://...
     """
-    from jaas_submit.client.replay import spec_again
+    from jaas_submit.client.replay import replayed_spec
 
     wanted = _Wanted(label, cause, batch)
     if bool(job_ids) == (wanted != _Wanted()):
@@ -299,7 +299,7 @@ def replay(
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")
         for record in records:  # all of them, before the first one is enqueued
-            spec_again(record, changes)
+            replayed_spec(record, changes)
         return for_each(tuple(chosen), _replayer(client, changes, progress, as_json))
 
 

@@ -91,11 +91,11 @@ def run(
         job_id = handle.id
         progress.say(_said_of(handle, client))
         # What somebody else has submitted with this key is not ours to give up.
-        patience = None if handle.existing else request.queue_timeout
+        queue_timeout = None if handle.existing else request.queue_timeout
         try:
             if verbose:
                 _describe(progress, client, job_id)
-            given_up = follow(client, job_id, progress, queue_timeout=patience)
+            given_up = follow(client, job_id, progress, queue_timeout=queue_timeout)
             result = client.result(job_id)
             code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
             if as_json:
