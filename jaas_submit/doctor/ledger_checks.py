@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from jaas_submit.client.client import Client
 from jaas_submit.doctor.check import Check, Verdict
+from jaas_submit.doctor.redis_checks import messages_in
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.messaging.queues import messages_in
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.bounds import shown
 
 __all__ = ["ledger_checks"]
@@ -20,6 +21,7 @@ _SECOND_LOOK: Final = 2.0
 """Seconds after which it is looked at again: a message that has just come is taken within milliseconds."""
 
 _NAMED: Final = 3
+_LONGEST_KEY: Final = 400
 
 
 def ledger_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Check]:
@@ -36,9 +38,9 @@ def ledger_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Che
 
 
 def _records(client: Client) -> Check:
-    misplaced = client.ledger.health.misplaced()
+    misplaced = client.ledger.health.misplaced(lists_of(client.queue))
     if misplaced:
-        detail = ", ".join(f"{key} holds a {kind}" for key, kind in sorted(misplaced.items()))
+        detail = ", ".join(f"{shown(key, _LONGEST_KEY)} holds a {kind}" for key, kind in sorted(misplaced.items()))
         fix = "something else has written there: see what (`redis-cli TYPE KEY`), and delete it (`redis-cli DEL KEY`)"
         return Check("records", Verdict.FAIL, detail, fix)
     count = client.ledger.health.look_through()
@@ -58,7 +60,7 @@ def _claims(client: Client, second_look: float) -> list[Check]:
     time.sleep(second_look)
     if not _is_stuck(client):
         return []
-    messages, room = messages_in(client.app, client.queue), _room(client)
+    messages, room = messages_in(client), _room(client)
     since = client.ledger.health.last_claim(client.queue)
     idle = f"for {(client.ledger.now() - since) / 60:,.0f} min" if since else "ever"
     detail = f"{client.queue}: {messages} messages wait, workers have room for {room}, and nothing was claimed {idle}"
@@ -72,7 +74,7 @@ def _claims(client: Client, second_look: float) -> list[Check]:
 def _is_stuck(client: Client) -> bool:
     if client.ledger.now() - client.ledger.health.last_claim(client.queue) <= _IDLE:
         return False
-    return _room(client) > 0 and messages_in(client.app, client.queue) > 0
+    return _room(client) > 0 and messages_in(client) > 0
 
 
 def _room(client: Client) -> int:

@@ -10,10 +10,10 @@ from jaas_submit.client.client import Client
 from jaas_submit.connection import master_address, server_info
 from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.messaging.queues import messages_in, unacknowledged
+from jaas_submit.messaging.queues import lists_of, unacknowledged
 from jaas_submit.model.states import JobState
 
-__all__ = ["redis_checks"]
+__all__ = ["messages_in", "redis_checks"]
 
 _CLOCK_TOLERANCE_S: Final = 2.0
 _NEARLY_FULL: Final = 0.9
@@ -162,8 +162,18 @@ def _other_consumers(client: Client) -> list[Check]:
     return [Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are with somebody else", fix)]
 
 
+def messages_in(client: Client) -> int:
+    """Return how many messages wait in the client's queue.
+
+    Args:
+        client: whose queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer, or refuses.
+    """
+    return client.ledger.queries.queue_length(lists_of(client.queue))
+
+
 def _queue(client: Client) -> Check:
     queued = client.ledger.queries.counts()[JobState.QUEUED]
-    return Check(
-        "queue", Verdict.OK, f"{client.queue}: {messages_in(client.app, client.queue)} messages; {queued} jobs QUEUED"
-    )
+    return Check("queue", Verdict.OK, f"{client.queue}: {messages_in(client)} messages; {queued} jobs QUEUED")

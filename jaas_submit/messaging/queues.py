@@ -1,4 +1,4 @@
-"""What the broker says of a queue, for `jaas doctor`: how many messages wait in it, and how many others hold."""
+"""A queue as it is in Redis: the lists that it is made of, and the messages that somebody has not acknowledged."""
 
 from __future__ import annotations
 
@@ -6,37 +6,24 @@ import contextlib
 import json
 from typing import Any, Final
 
-import celery
-import kombu.exceptions
 import redis
+from kombu.transport.redis import PRIORITY_STEPS, Channel
 
 from jaas_submit.connection import redis_errors
-from jaas_submit.errors import LedgerUnavailable
 
-__all__ = ["messages_in", "unacknowledged"]
+__all__ = ["lists_of", "unacknowledged"]
 
 _SAMPLE: Final = 500
 """Unacknowledged messages that are looked at."""
 
 
-def messages_in(app: celery.Celery, queue: str) -> int:
-    """Return how many messages wait in a queue.
+def lists_of(queue: str) -> list[str]:
+    """Return the names of the Redis lists that a queue is made of: one for each priority, as kombu names them.
 
     Args:
-        app: whose broker is asked.
         queue: the Celery queue.
-
-    Raises:
-        LedgerUnavailable: Redis does not answer, or refuses.
     """
-    with app.connection_for_read() as connection:
-        try:
-            channel: Any = connection.default_channel  # celery-types know AMQP's channel only
-            return int(channel.queue_declare(queue, passive=True).message_count)
-        except connection.channel_errors:  # no worker has ever asked for it, and no message waits
-            return 0
-        except (redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
-            raise LedgerUnavailable(f"queue {queue}: Redis does not answer ({error})") from error
+    return [f"{queue}{Channel.sep}{step}" if step else queue for step in PRIORITY_STEPS]
 
 
 def unacknowledged(client: redis.Redis, queue: str) -> int:

@@ -171,7 +171,7 @@ def test_index_names_every_page() -> None:
 
 def _page_of_rooms() -> str:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    return text[text.index("\n## Rooms\n") : text.index("\n## Threads of a worker\n")]
+    return text[text.index("\n## Rooms\n") : text.index("\n## One flow\n")]
 
 
 def test_architecture_names_every_module_in_its_room() -> None:
