@@ -20,7 +20,7 @@ import jaas_worker.messaging.remote_control  # registers its commands
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
-from jaas_submit.messaging import messages
+from jaas_submit.messaging.app import celery_app
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.components import REDIS_TIMEOUT_S, Parts
 from jaas_worker.messaging import task, transport_settings
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         SpecError: a setting is not valid.
     """
     settings = settings or Settings()
-    app = messages.celery_app(settings.redis_url, kind=WorkerApp)
+    app = celery_app(settings.redis_url, kind=WorkerApp)
     results = "jaas_worker.messaging.result_backend:Results"
     app.loader.override_backends = {
         "redis": results,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from jaas_submit.doctor.redis_checks import Check, Verdict
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.bounds import whole

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerTimes, TaskView
 
@@ -201,7 +202,7 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
         # Ended well by itself, even if somebody wanted to stop it at that very moment.
         return JobState.SUCCEEDED, Cause.EXIT, ""
     if stop is not None and task.state in {"shutdown", "failed", "rejected", "remove"}:
-        state = JobState.CANCELLED if stop.cause is Cause.CANCELLED else JobState.FAILED
+        state = facts_of(stop.cause).state
         return state, stop.cause, stop.reason
     said = task.error or task.message
     if task.state in {"failed", "rejected"}:
@@ -262,7 +263,7 @@ def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: 
     """Return the outcome of an attempt whose service is gone before anybody saw its end."""
     cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
     return Outcome(
-        state=JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED,
+        state=facts_of(cause).state,
         cause=cause,
         reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
         node=node,
@@ -295,5 +296,4 @@ def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, 
 
 def refused_outcome(cause: Cause, reason: str) -> Outcome:
     """Return the outcome of a job for which no container was created."""
-    state = JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED
-    return Outcome(state=state, cause=cause, reason=reason, finished_at=datetime.now(UTC))
+    return Outcome(state=facts_of(cause).state, cause=cause, reason=reason, finished_at=datetime.now(UTC))

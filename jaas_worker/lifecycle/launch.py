@@ -10,10 +10,11 @@ from sys import intern
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
-from jaas_submit.placement.node_fit import Node
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint

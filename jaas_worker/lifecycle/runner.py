@@ -20,7 +20,7 @@ from typing import Any
 
 from jaas_submit.errors import LedgerUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.states import Cause
+from jaas_submit.model.causes import Cause
 from jaas_submit.storage.store import Store
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.failpoints import failpoint

@@ -6,8 +6,8 @@ import contextlib
 import logging
 
 from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs, LogStatus
-from jaas_submit.model.states import Cause
 from jaas_worker.decisions.deadlines import Overdue, due
 from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, lost_outcome, waiting_reason
 from jaas_worker.failpoints import failpoint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from jaas_submit.errors import UnknownJob, UnreadableRecord
 from jaas_submit.ledger import Ledger
-from jaas_submit.ledger.batch_cancellation import cancel_jobs
 
 __all__ = ["CancelledBatches"]
 
@@ -27,6 +26,6 @@ class CancelledBatches:
         """
         for batch_id in self._ledger.batches.cancelling():
             try:
-                cancel_jobs(self._ledger, batch_id)
+                self._ledger.batches.cancel_jobs(batch_id)
             except (UnknownJob, UnreadableRecord):  # expired, or named in the log: there is nothing to go by
                 self._ledger.batches.cancellation_done(batch_id)

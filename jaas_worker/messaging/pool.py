@@ -24,7 +24,7 @@ from celery.worker import state as worker_state
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.lifecycle.runner import Runner

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from jaas_submit.model.job_spec import JobSpec, Mount, Resources, SecretMount
+from jaas_submit.model.fields import Mount, Resources, SecretMount
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import (
     ENV_ATTEMPT,
     ENV_INPUT,

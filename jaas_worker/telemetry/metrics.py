@@ -15,9 +15,10 @@ from typing import Final
 import prometheus_client as prometheus
 
 from jaas_submit.errors import EngineUnavailable, JaasError, LedgerUnavailable
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["Metrics"]

@@ -15,8 +15,9 @@ import pytest
 
 from benchmarks.simulator import Model, SimulatedSwarm
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
 from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, outcome_of, waiting_reason
 from jaas_worker.decisions.times import parse_time

@@ -15,7 +15,8 @@ from celery.result import AsyncResult
 from jaas_submit import AsyncClient, Cause, Client, JobHandle, JobSpec, JobState, LedgerUnavailable
 from jaas_submit.connection import connect
 from jaas_submit.connection.url import sentinel_address
-from jaas_submit.doctor.redis_checks import Check, Verdict, redis_checks
+from jaas_submit.doctor.check import Check, Verdict
+from jaas_submit.doctor.redis_checks import redis_checks
 from jaas_submit.doctor.sentinel_checks import sentinel_checks
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.records import Attempt

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, SpecError, UnknownJob, WaitTimeout
-from jaas_submit.ledger import ClaimAction, Created, Ledger, NewJob
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import ClaimAction, Created, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause
 from jaas_worker.maintenance.cancelled_batches import CancelledBatches
 from tests.support.twins import TWINS, client_of
 from tests.support.wait import eventually

@@ -12,16 +12,18 @@ import click.testing
 import pytest
 
 from jaas_submit import Client
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.cli.main import cli
 from jaas_submit.errors import LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.explain.context import explain_context
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.ledger.base import UNREADABLE
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.settings import Settings
 from jaas_worker.telemetry.log_actions import Action

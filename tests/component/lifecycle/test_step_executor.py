@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.lifecycle import step_executor
 from jaas_worker.lifecycle.job_table import JobTable

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.errors import LedgerUnavailable, UnknownJob, UnreadableRecord
-from jaas_submit.ledger import Ledger, NewJob
+from jaas_submit.ledger import Ledger
 from jaas_submit.ledger.maintenance import Due
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState

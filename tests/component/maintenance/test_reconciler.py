@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.settings import Settings

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import (
     StopRequest,
     asks_for_engine,

@@ -25,11 +25,11 @@ from jaas_submit.connection.url import sentinel_address
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.model import fields, job_spec, retry_policy
 from jaas_submit.model.bounds import MAX_DEPTH, MAX_VALUES, bounded, check_plain, shown, whole
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import job_id_of
-from jaas_submit.placement import node_fit
-from jaas_submit.placement.node_fit import Cluster
+from jaas_submit.placement import placement
 from jaas_worker.decisions import times
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.membership import membership_of
@@ -150,7 +150,7 @@ def test_masking_ends_at_the_next_at_sign(text: str, masked: str) -> None:
 def test_constraints_are_read_as_before() -> None:
     cluster = Cluster.model_validate({"at": 0, "nodes": [{"id": "n", "hostname": "h", "labels": {"a": "b c"}}]})
     for text, fits in (("node.labels.a == b c  ", True), ("  node.labels.a!=b c", False), ("node.hostname==x", False)):
-        assert node_fit.placement(JobSpec(image="a", constraints=(text,)), cluster)[0].fits is fits
+        assert placement.placement(JobSpec(image="a", constraints=(text,)), cluster)[0].fits is fits
 
 
 # -- the whole description --------------------------------------------------------------------------------------------

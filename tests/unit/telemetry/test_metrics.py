@@ -12,9 +12,10 @@ import pytest
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.swarm.engine import Engine, Frame
 from jaas_worker.swarm.measured import measured
 from jaas_worker.telemetry.ledger_monitor import LedgerMonitor

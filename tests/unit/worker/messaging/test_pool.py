@@ -14,8 +14,9 @@ from celery.worker import state as worker_state
 from jaas_submit.connection import connect
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.result import JobResult
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.messaging.delivery import CeleryDelivery
 from jaas_worker.messaging.pool import TaskPool
 
