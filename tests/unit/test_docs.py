@@ -153,7 +153,8 @@ def test_index_names_every_page() -> None:
 
 def _page_of_rooms() -> str:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    return text[text.index("\n## Rooms\n") : text.index("\n## Threads of a worker\n")]
+    start = text.index("\n## Rooms\n")
+    return text[start : text.index("\n## ", start + 1)]
 
 
 def test_architecture_names_every_module_in_its_room() -> None:
