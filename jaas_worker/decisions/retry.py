@@ -14,13 +14,13 @@ from jaas_submit.placement.node_fit import Node, avoided_nodes
 __all__ = ["Decision", "backoff_delay", "decide", "next_memory", "spec_for_attempt"]
 
 _FINAL: Final = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
-"""Causes after which no policy has a say."""
+"""Causes that no policy retries."""
 
 _MAX_MEMORY_BYTES: Final = 2**62
-"""Bytes that no node has; the engine's numbers end at 2**63."""
+"""More bytes than any node has; the engine's numbers end at 2**63."""
 
 _MAX_LOST_RETRIES: Final = 3
-"""Cluster retries with on_node_lost=retry where the policy names none."""
+"""Cluster retries with on_node_lost=retry if the policy names none."""
 
 
 class Decision(NamedTuple):
@@ -97,7 +97,7 @@ def decide(spec: JobSpec, attempts: Sequence[Attempt], fraction: float, left: fl
 
 
 def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
-    """Return whether rules and budgets grant another attempt, and which of them said so."""
+    """Return whether rules and budgets grant another attempt, and the reason."""
     policy, last = spec.retry, attempts[-1]
     if last.cause in _FINAL:
         return False, f"never retried after cause {last.cause}"
@@ -106,7 +106,7 @@ def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
     if found and found[1].action == "fail":
         return False, f"{by} matched"
     if len(attempts) >= MAX_ATTEMPTS:
-        return False, f"{MAX_ATTEMPTS} attempts, the most there may be"
+        return False, f"{MAX_ATTEMPTS} attempts, which is the maximum"
     if found and found[1].action == "ignore":
         return True, f"{by} matched; not counted"
     used, budget, name = _budget(spec, attempts)
@@ -114,7 +114,7 @@ def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
 
 
 def _budget(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[int, int, str]:
-    """Return how much of the budget that the last attempt falls under is used, how much there is, and its name."""
+    """Return the used and total amount of the budget that the last attempt counts in, and its name."""
     policy = spec.retry
     counted = [attempt for attempt in attempts if not _ignored(policy, attempt)]
     of_cluster = sum(attempt.cause in CLUSTER_CAUSES for attempt in counted)

@@ -1,4 +1,4 @@
-"""PURE: which jobs of a batch run for so long that they are started a second time, and how."""
+"""PURE: which slow jobs of a batch are started a second time, and how."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def slow_jobs(
     plan = batch.speculate
     if plan is None or batch.done or batch.cancelled or not batch.total or not durations:
         return []
-    # What has not been started at all comes first: a copy would take its place.
+    # Jobs that have not been started come first: a copy would take their place.
     if (
         batch.ended < plan.after * batch.total
         or batch.counts.get(JobState.WAITING)
@@ -49,7 +49,7 @@ def copy_spec(record: JobRecord, cluster: Cluster | None, age: float) -> JobSpec
     """Return the description of a job's copy: one attempt, in what is left of its time, on another node if one fits.
 
     Args:
-        record: the job that runs for too long.
+        record: the slow job.
         cluster: the swarm's nodes; None where nobody knows them.
         age: seconds since the job was submitted.
 
