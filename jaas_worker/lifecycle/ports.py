@@ -1,4 +1,4 @@
-"""What the steps and the executor need of others, as protocols: tests put in what answers as they say."""
+"""Protocols of what the steps and the executor need; tests provide their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that are due at a later time, on one thread for all of them; and when a step that failed is."""
+"""Calls that are due later, on one thread for all of them; and the pause before a step is repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def retry_delay(tries: int) -> float:
-    """Return the seconds until a step is taken again.
+    """Return the seconds until a step is repeated.
 
     Args:
         tries: how often it has failed in a row.
@@ -63,5 +63,5 @@ class Timer:
                 _, _, what = heapq.heappop(self._heap)
             try:
                 what()
-            except Exception:  # one bad call must not end all that come after it
+            except Exception:  # one failing call must not prevent the later ones
                 logger.exception("a delayed call failed", extra=action(Action.STEP_FAILED))
