@@ -1,4 +1,4 @@
-"""Repairs what crashes leave behind: jobs without a holder, lost messages, services nobody removed, old indexes."""
+"""Repairs what crashes leave behind: jobs without a holder, lost messages, orphan services, old indexes."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ S = TypeVar("S")
 logger = logging.getLogger(__name__)
 
 _SWEEP_INTERVAL_S = 30.0
-"""Seconds between two rounds of the duties that one worker does for all."""
+"""Seconds between two rounds of the cluster-wide duties."""
 
 _SLOW_JOBS_INTERVAL_S = 5.0
-"""Seconds between two looks at the batches whose slowest jobs may be started a second time."""
+"""Seconds between two looks at the batches with speculation."""
 
 _MAX_DEPENDENT_CHUNKS = 40
-"""How many times in one round what comes after ended jobs is gone on with, by some 250 jobs each time."""
+"""How many steps of 250 dependents one round takes."""
 
 _SWEEP_TIME_S = 1.0
-"""Seconds after which a round looks for no further expired records: it goes on there the next time."""
+"""Seconds after which a round looks for no further expired records: the next round continues there."""
 
 _EXPIRED_PER_CALL = 1000
-"""Expired records that leave the indexes in one call; Redis serves nobody else for some 10 ms."""
+"""Expired records that one call removes from the indexes; it blocks Redis for some 10 ms."""
 
 _MAX_READY_PER_ROUND = 500
-"""Jobs that nobody has begun with, and that come without a message, which a round takes at most."""
+"""Upper limit of ready jobs that a round takes."""
 
 _SLOW_ENGINE_FACTOR = 50
-"""What takes the engine long is done again only after so many times as long."""
+"""Pause after a slow request to the engine, as a multiple of its duration."""
 
 
 class Repairs(NamedTuple):
     """What one round did."""
 
     taken_over: list[str]
-    """Jobs whose holder was gone, and QUEUED ones that came after others."""
+    """Jobs without a live holder, and ready jobs."""
     republished: list[str]
     """QUEUED jobs whose message was lost."""
     removed: list[str]
     """Services whose attempt had ended."""
     restored: list[str]
-    """Jobs whose record was lost and made again from their service."""
+    """Jobs whose record was lost and rebuilt from their service."""
     expired: int
     """Expired records removed from the indexes."""
     copied: list[str]
@@ -76,15 +76,15 @@ class Reconciler:
         holder: this worker.
         label: selects this installation's services.
         inject: hands a job to this worker's own pool, as if its message had arrived.
-        let_go: gives up what this worker holds by the ledger and does not know.
-        knows: tells whether this worker has a job in its hands already.
+        let_go: releases jobs that this worker holds by the ledger but does not know.
+        knows: tells whether this worker already has a job.
         follows: tells whether a service (by its name) is the one that this worker follows for a job (by its id).
-        have_ended: is told of jobs whose end is written down, so that no place in the swarm is kept for them.
+        have_ended: gets the jobs whose outcome is recorded, so that they need no room.
         room: how many more jobs this worker would take now.
-        away: whether this worker's engine is of no use now, so that jobs which need it are left to others.
+        away: whether this worker's engine is away, so that jobs that need it are left to others.
         queue_length: how many messages wait in a queue.
         metrics: where repairs are counted.
-        store: where large values are, whose files go with the records; None where there is no such place.
+        store: for large values, whose files are deleted with the records; None if there is none.
     """
 
     def __init__(
@@ -149,15 +149,15 @@ class Reconciler:
                 self._count(self.run_once())
                 result = "ok"
             except (TemporaryError, EngineRefused) as error:
-                logger.warning("reconciling failed for now: %s", error, extra=action(Action.RECONCILE_FAILED))
-            except Exception:  # the next round may work, and it must come
+                logger.warning("reconciling failed temporarily: %s", error, extra=action(Action.RECONCILE_FAILED))
+            except Exception:  # the next round may succeed, and must happen
                 logger.exception("reconciling failed", extra=action(Action.RECONCILE_FAILED))
             self._metrics.rounds.labels(result).inc()
             self._wake.wait(self._settings.reconcile_interval)
             self._wake.clear()
 
     def _listen_for_available(self) -> None:
-        """Begin a round early when a job may be started or taken over at once."""
+        """Start a round early when a job may be started or taken over at once."""
         listen("jobs to be taken up", self._ledger.maintenance.available, lambda _: self._wake.set(), self._closed)
 
     def _count(self, repairs: Repairs) -> None:
@@ -169,7 +169,7 @@ class Reconciler:
         """Do one round.
 
         Raises:
-            TemporaryError: Redis or the engine did not answer; the next round goes on from there.
+            TemporaryError: Redis or the engine did not answer; the next round continues.
         """
         due = self._ledger.maintenance.due()
         if due.release_dependents:
@@ -186,7 +186,7 @@ class Reconciler:
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_INTERVAL_S
             if self._has_duty("sweep", 2 * _SWEEP_INTERVAL_S):
-                # What needs no engine comes first: nothing that the engine does may keep it from being done.
+                # Parts that need no engine come first, so that a slow engine cannot delay them.
                 self._step(self._cancel_batches, None)
                 expired = self._step(self._remove_expired, 0)
                 removed, restored = self._step(self._orphan_services.settle, (removed, restored))
@@ -199,7 +199,7 @@ class Reconciler:
         return Repairs(taken_over, republished, removed, restored, expired, copied)
 
     def _step(self, call: Callable[[], S], nothing: S) -> S:
-        """Do a part of a round; an error that nobody expected does not keep the other parts from their turn."""
+        """Do a part of a round; an unexpected error does not prevent the other parts."""
         try:
             return call()
         except (TemporaryError, EngineRefused):
@@ -220,7 +220,7 @@ class Reconciler:
         return not self._away() and self._ledger.maintenance.take_duty(name, self._holder, ttl)
 
     def _settle_rest(self) -> None:
-        """Start or skip what comes after jobs that have ended, where there was too much of it for one step."""
+        """Queue or skip the remaining dependents of ended jobs that had too many for one step."""
         for _ in range(_MAX_DEPENDENT_CHUNKS):
             if not self._ledger.maintenance.release_dependents() or self._closed.is_set():
                 return
@@ -231,7 +231,7 @@ class Reconciler:
         expired = 0
         until = time.monotonic() + _SWEEP_TIME_S
         while True:
-            if self._store is not None:  # first its files: the index is what names them
+            if self._store is not None:  # first its files, because the index names them
                 self._store.remove(self._ledger.maintenance.expired(_EXPIRED_PER_CALL))
             gone = self._ledger.maintenance.sweep(_EXPIRED_PER_CALL)
             expired += gone
@@ -239,14 +239,14 @@ class Reconciler:
                 return expired
 
     def _tell_cluster(self) -> None:
-        """Tell the ledger what the nodes have to offer; with very many tasks less often, since all are asked for."""
+        """Record the nodes' free resources in the ledger; less often with very many tasks, since all are read."""
         started = time.monotonic()
         if started >= self._next_cluster:
             self._ledger.maintenance.save_cluster(self._engine.cluster())
             self._next_cluster = time.monotonic() + _SLOW_ENGINE_FACTOR * (time.monotonic() - started)
 
     def _take_over(self, due: Due) -> list[str]:
-        """Go on with jobs whose holder's lease has run out, or who were handed over, or that came after others."""
+        """Adopt jobs whose holder's lease has expired, jobs that were released, and ready jobs."""
         if due.reap:
             self._ledger.maintenance.reap()
         if time.monotonic() >= self._next_own:
@@ -255,7 +255,7 @@ class Reconciler:
                 due = due._replace(unowned=True)
         for job_id in self._ledger.maintenance.end_overdue() if due.end_overdue else ():
             logger.info("job %s: not started in time", job_id, extra=action(Action.JOB_OVERDUE, job_id=job_id))
-        # Without an engine this worker is of use only to jobs that have ended, of which Celery has to hear.
+        # Without an engine this worker can only report ended jobs to Celery.
         away = self._away()
         found: list[str] = []
         if due.unowned or due.reap or due.end_overdue:
@@ -267,22 +267,22 @@ class Reconciler:
             ended = [record.id for record in records if record.terminal]
             self._have_ended(ended)
             found = ended if away else [record.id for record in records]
-        # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
+        # Jobs that have not been started wait in Redis while all workers are full; there may be any number of them.
         most = min(self._room(), _MAX_READY_PER_ROUND)
         if (due.ready or due.end_overdue or found) and most > 0 and not away:
             found += self._ledger.maintenance.ready(self._settings.lease, most)
         return self._take(found)
 
     def _cancel_batches(self) -> None:
-        """Tell the jobs of cancelled batches of it, where the one who cancelled them died before that."""
+        """Cancel the jobs of cancelled batches whose canceller died before it could."""
         for batch_id in self._ledger.batches.cancelling():
             try:
                 cancel_jobs(self._ledger, batch_id)
-            except (UnknownJob, UnreadableRecord):  # expired, or named in the log: there is nothing to go by
+            except (UnknownJob, UnreadableRecord):  # expired, or unreadable and named in the log
                 self._ledger.batches.cancellation_done(batch_id)
 
     def _republish_lost(self) -> list[str]:
-        """Take QUEUED jobs whose message must have been lost."""
+        """Republish QUEUED jobs whose wake-up message must have been lost."""
         most = self._room()
         if most <= 0:
             return []
@@ -293,7 +293,7 @@ class Reconciler:
         )
 
     def _injected(self, job_id: str) -> bool:
-        """Take one job; False where that does not work: the others shall have their turn."""
+        """Take one job; False if that fails, so that the others are still handled."""
         try:
             self._inject(job_id)
         except TemporaryError:
@@ -301,7 +301,7 @@ class Reconciler:
         except UnknownJob:  # expired just now
             return False
         except Exception as error:
-            if not isinstance(error, UnreadableRecord):  # which the ledger has named
+            if not isinstance(error, UnreadableRecord):  # which the ledger has logged
                 logger.exception("job %s cannot be taken", job_id, extra=action(Action.STEP_FAILED, job_id=job_id))
             self._ledger.maintenance.set_aside(job_id)
             return False
@@ -311,7 +311,7 @@ class Reconciler:
         taken = [job_id for job_id in job_ids if not self._knows(job_id) and self._injected(job_id)]
         if taken:
             logger.info(
-                "took %d jobs that nobody held: %s",
+                "took over %d jobs without a holder: %s",
                 len(taken),
                 ", ".join(taken[:5]),
                 extra=action(Action.RECONCILE_TOOK_OVER),

@@ -1,4 +1,4 @@
-"""PURE: how large and how deep a text from elsewhere may be before it is decoded, and how it is decoded."""
+"""PURE: limits of size and depth for foreign texts before they are decoded, and their decoding."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MAX_DEPTH: Final = 64
 
 _MAX_DIGITS: Final = 1000
 
-# Each match ends, at the end of the text at the latest: nothing is looked at twice.
+# Each match ends at the end of the text at the latest, so no character is read twice.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def plain_text(text: object, longest: int = 400) -> str:
-    """Return a text of at most so many characters, without the unpaired surrogates that Redis cannot hold.
+    """Return a text of limited length, without unpaired surrogates, which Redis cannot store.
 
     Args:
         text: from anywhere.
@@ -35,13 +35,13 @@ def plain_text(text: object, longest: int = 400) -> str:
 
 
 def read_json(data: bytes, most: int = MAX_ENTRY_BYTES, *, typed: bool = False) -> Any:
-    """Return what a JSON text that somebody else wrote says.
+    """Decode a foreign JSON text.
 
     Args:
         data: the text, in UTF-8.
         most: bytes that it may have.
-        typed: whether it is a body, which kombu will make values of where ``__type__`` says so. A number
-            that is not finite is left to the check of the description, which names the field.
+        typed: whether it is a body, in which kombu decodes values with ``__type__``. Numbers that are not finite are
+            left to the check of the description, which names the field.
 
     Raises:
         ValueError: it is larger, nested deeper than ``MAX_DEPTH``, or no JSON; a number is not finite, or has more than
@@ -67,12 +67,12 @@ def _too_deep(data: bytes) -> bool:
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):  # each turn takes off the innermost ones
+    for _ in range(MAX_DEPTH):  # each pass removes the innermost ones
         shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             break
         brackets = shorter
-    # What never closes is no JSON, but must not bring the decoder to its limits.
+    # Unclosed brackets are no JSON, but must not exceed the decoder's depth.
     return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
 
 

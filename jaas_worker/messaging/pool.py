@@ -5,7 +5,7 @@ task body ("trace") to be run, and the callback with what the trace returned. He
 ledger names this worker as the job's holder, and the trace runs when the container has ended. Everything else about
 a task - STARTED, results, callbacks, chords, events, `inspect active`, revoke and terminate - stays Celery's own.
 
-All callbacks of Celery are made on its event loop's thread: its bookkeeping is not made for several.
+All callbacks of Celery are made on its event loop's thread: its bookkeeping is not thread-safe.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ __all__ = ["TaskPool"]
 logger = logging.getLogger(__name__)
 
 _WAITS = frozenset({JobState.WAITING, JobState.QUEUED, JobState.BACKOFF})
-"""States of a job that nobody holds."""
+"""States of a job without a holder."""
 
 
 class TaskPool(BasePool):
-    """Runs `jaas.run` as swarm services and any other task in a few threads.
+    """Runs `jaas.run` as swarm services, and any other task in a few threads.
 
     Needs ``app.jaas`` (``jaas_worker.app.Parts``), which ``create_app`` sets.
     """
@@ -92,12 +92,12 @@ class TaskPool(BasePool):
 
     @staticmethod
     def _when_reachable(make: Callable[[], Runner]) -> Runner:
-        """Return a runner; wait for Redis as long as it does not answer, and refuse an engine that is of no use."""
+        """Return a runner; wait while Redis does not answer, and refuse an unhealthy engine."""
         while True:
             try:
                 return make()
             except LedgerUnavailable as error:
-                # An outage, not a defect: one line.
+                # An outage, not a defect: one line is enough.
                 logger.error("waiting: %s", error, extra=action(Action.REDIS_UNAVAILABLE))  # noqa: TRY400 (no traceback)
                 worker_state.maybe_shutdown()
                 time.sleep(2.0)
@@ -112,7 +112,7 @@ class TaskPool(BasePool):
         self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))
 
     def attach(self, consumer: Any) -> None:
-        """Learn the consumer, whose strategies turn a message into a request; called when it is ready."""
+        """Keep the consumer, whose strategies turn a message into a request; called when it is ready."""
         first = self.consumer is None
         self.consumer = consumer
         if first:
@@ -158,15 +158,15 @@ class TaskPool(BasePool):
 
         Args:
             job_id: the job's id.
-            terminate: also one that is being launched or runs. Celery tells its holder; who takes a job over from a
-                holder that is gone learns of it from the ledger.
+            terminate: also one that is being launched or runs. Celery informs its holder; a worker that adopts the job
+                reads it in the ledger.
         """
 
         def write() -> None:
             ledger = self.runner.ledger
             with contextlib.suppress(
                 UnknownJob, UnreadableRecord
-            ):  # its message has not arrived: Celery remembers the id for that
+            ):  # its message has not arrived: Celery remembers the revoked id
                 if ledger.queries.get(job_id).state in _WAITS:
                     ledger.submission.cancel(job_id, "revoked through Celery")
                 elif terminate:
@@ -181,9 +181,9 @@ class TaskPool(BasePool):
             ledger = self.runner.ledger
             with contextlib.suppress(UnknownJob, UnreadableRecord):
                 if ledger.queries.get(job_id).state not in _WAITS:
-                    return  # it was a copy; the job has long been launched, and terminate is another word
+                    return  # it was a duplicate; the job has been launched, and stopping it needs terminate
                 state, done = ledger.submission.cancel(job_id, why)
-                # Celery has the outcome already, so that nobody has to bring it there.
+                # Celery already has the outcome, so no report is needed.
                 over = done or state is JobState.CANCELLED
                 if over and ledger.ownership.claim(job_id, self.runner.holder).action is ClaimAction.REPLAY:
                     ledger.ownership.mark_reported(job_id, self.runner.holder)
@@ -191,14 +191,14 @@ class TaskPool(BasePool):
         self.runner.background(write)
 
     def on_stop(self) -> None:
-        """Hand the jobs over: the containers go on, another worker follows them."""
+        """Release the jobs: containers go on, and other workers adopt them."""
         self._stopped.set()
         self._stop_monitor()
         self.watch.close()
         if self.consumer is not None:
             self.reconciler.close()
         self._threads.shutdown(wait=True)
-        self._drain()  # the event loop has ended; what is still due is done here
+        self._drain()  # the event loop has ended; remaining calls are made here
         self.runner.hand_over()
         self._drain()
 
@@ -216,12 +216,12 @@ class TaskPool(BasePool):
     # -- the event loop's thread ------------------------------------------------------------------------------------
 
     def on_loop(self, call: Callable[[], None]) -> None:
-        """Have a call made on the event loop's thread."""
+        """Run a call on the event loop's thread."""
         self._due.append(call)
         self._wake()
 
     def wait_on_loop(self, call: Callable[[], None], timeout: float = 30.0) -> bool:
-        """Have a call made on the event loop's thread and wait for it; False when it failed or did not come about."""
+        """Run a call on the event loop's thread and wait for it; False if it failed or was not made."""
         finished = threading.Event()
         worked = False
 
@@ -231,7 +231,7 @@ class TaskPool(BasePool):
                 call()
                 worked = True
             except TEMPORARY_ERRORS as error:
-                logger.warning("Celery could not be told: %r", error, extra=action(Action.RESULT_NOT_STORED))
+                logger.warning("reporting to Celery failed: %r", error, extra=action(Action.RESULT_NOT_STORED))
             finally:
                 finished.set()
 
@@ -252,13 +252,13 @@ class TaskPool(BasePool):
             call = self._due.popleft()
             try:
                 call()
-            except Exception:  # one request's trouble must not end the worker
+            except Exception:  # an error of one request must not end the worker
                 logger.exception("a callback failed", extra=action(Action.STEP_FAILED))
 
     # -- the reconciler's side --------------------------------------------------------------------------------------
 
     def inject(self, job_id: str) -> None:
-        """Take a job as if its message had just arrived, without the way through the queue."""
+        """Take a job as if its message had just arrived, without using the queue."""
         record = self.runner.ledger.queries.get(job_id)
         text = self.runner.ledger.ownership.foreign_message(job_id)
         try:
@@ -272,14 +272,14 @@ class TaskPool(BasePool):
         strategy(message, None, _nothing, _nothing, ())
 
     def _engine_changed(self, away: bool) -> None:
-        """Take no messages while the engine is away, and leave to others what has come and was not begun with."""
+        """Take no messages while the engine is away, and return those that were not started."""
         self.runner.metrics.engine_up.set(not away)
         self.consumer.hold(away)
         self.runner.hold(away)
         self._wake()
 
     def room(self) -> int:
-        """Return how many further messages this worker would like to have."""
+        """Return how many further messages this worker has room for."""
         if self.watch.away:
             return 0
         return int(self.limit) - self.runner.stats()["waiting"]
@@ -295,10 +295,10 @@ class TaskPool(BasePool):
                 if settings.lease_file:
                     Path(settings.lease_file).touch()
                 self.runner.look_around()
-            except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
+            except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken again when it is back
                 self.runner.metrics.lease_renewals.labels("failed").inc()
                 logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
-            except Exception:  # without its lease this worker would launch nothing any more
+            except Exception:  # without its lease this worker could launch nothing
                 logger.exception("the lease could not be renewed", extra=action(Action.LEASE_NOT_RENEWED))
             self._stopped.wait(settings.lease / 3)
 
