@@ -26,11 +26,11 @@ from jaas_submit.model.wire_names import (
 __all__ = ["InputPlace", "membership_labels", "membership_of", "service_request", "spec_of_service"]
 
 _MAX_LABEL_CHARS = 16 * 1024
-"""Characters of a description that go into a label; it is written to the raft log of every manager."""
+"""Limit in characters for a description in a label, which is written to the raft log of every manager."""
 
 
 class InputPlace(NamedTuple):
-    """Where a container finds its input: a path (or URL), and what has to be put there, if anything."""
+    """Path or URL of a container's input, and the content to create there, if any."""
 
     path: str
     config_id: str = ""
@@ -51,11 +51,11 @@ def service_request(
     """Return the request that creates the service of one attempt.
 
     Args:
-        spec: the description, as it holds for this attempt.
+        spec: the description for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
-        marks: further labels: whose job it is (LABEL_PREFIX, LABEL_LEDGER) and LABEL_SPEC_HASH.
-        place: where the container finds the job's input; None where it has none.
+        marks: further labels: LABEL_PREFIX, LABEL_LEDGER and LABEL_SPEC_HASH.
+        place: path or URL of the job's input; None if it has none.
         secret_ids: name -> id of (at least) the secrets that the description names.
 
     Raises:
@@ -108,13 +108,13 @@ def service_request(
             "Networks": [{"Target": name} for name in spec.networks],
         },
         "Mode": {"Replicated": {"Replicas": 1}},
-        # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
+        # A job is no server: without a virtual IP there is less to allocate and to clean up.
         "EndpointSpec": {"Mode": "dnsrr"},
     }
 
 
 def membership_labels(record: JobRecord) -> dict[str, str]:
-    """Return the labels that say what a job is in its batch; none where it is in none."""
+    """Return the labels of a job's place in its batch; none without a batch."""
     if not record.batch or record.index is None:
         return {}
     copy = {LABEL_COPY_OF: record.copy_of} if record.copy_of else {}
@@ -122,7 +122,7 @@ def membership_labels(record: JobRecord) -> dict[str, str]:
 
 
 def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
-    """Return batch, index and copy_of that a service's labels tell; nothing where they do not belong to the job's id.
+    """Return batch, index and copy_of from a service's labels; nothing if they do not match the job's id.
 
     Args:
         labels: the service's labels.
@@ -155,7 +155,7 @@ _BRACES = '{{"{{"}}'
 
 
 def _literal(text: str) -> str:
-    """Return a text that the swarm hands on as it is: environment and mounts are Go templates to it."""
+    """Return a text escaped for the swarm, which treats environment and mounts as Go templates."""
     return text.replace("{{", _BRACES)
 
 
