@@ -135,8 +135,8 @@ def read_batch_file(path: str) -> ReadFile:
         with open(path, encoding="utf-8") as stream:
             text = stream.read()
         if path.endswith(".json"):
-            json.loads(text)  # what is no JSON shall not pass for YAML
-            text = text.replace("\t", " ")  # which has no tabs; JSON's own texts cannot hold one as it is
+            json.loads(text)  # invalid JSON must not be read as YAML
+            text = text.replace("\t", " ")  # which has no tabs; JSON's texts cannot contain an unescaped one
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except OSError as error:
@@ -179,7 +179,7 @@ def read_batch_file(path: str) -> ReadFile:
 
 
 def _at(path: str, tree: Any, field: Sequence[str], words: str) -> click.UsageError:
-    """Return an error that names the line of a field, or of the nearest thing around it."""
+    """Return an error that names the line of a field, or of the nearest object that contains it."""
     node, line = tree, tree.start_mark.line
     for name in field:
         found = None

@@ -1,6 +1,6 @@
 """`jaas`: run, submit, follow and inspect jobs from a shell. Its exit code is the job's.
 
-Imports are kept for the functions that need them: `jaas --help` and a TAB key must not wait for Celery.
+Imports are in the functions that need them: `jaas --help` and a TAB key must not wait for Celery.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _dry_run_option = click.option(
     "-r",
     "--remove/--no-remove",
     default=True,
-    help="Taken for the Go tool's sake: the service is always removed, output and outcome are kept in the ledger.",
+    help="For compatibility with the Go tool: the service is always removed, output and outcome stay in the ledger.",
 )
 @click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
 @output_options
@@ -95,7 +95,7 @@ def run(
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Run a job: submit it, follow it, print its output, end with its exit code.
+    """Run a job: submit it, follow it, print its output, exit with its exit code.
 
     Options come before the image and the command, as with docker run:
 
@@ -104,13 +104,13 @@ def run(
       jaas run -e URL=http://... --run-timeout 5m href-counter
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
-    -t TIME gives the job up when no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
+    -t TIME cancels the job if no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
     container's output is printed when it has ended, its stdout on stdout and its stderr on stderr. With --json the
     result is printed instead, output included.
 
-    Ctrl-C leaves the job alone; a second one cancels it.
+    Ctrl-C leaves the job running; a second one cancels it.
     """
-    request = job_request_of(words, options)  # first of all: a bad description must not depend on Redis
+    request = job_request_of(words, options)  # first, so that a bad description is reported without Redis
     progress = render.Progress(quiet)
     for note in request.notes:
         progress.warn(note)
@@ -122,7 +122,7 @@ def run(
         handle = client.submit(request.spec, key=key)
         job_id = handle.id
         progress.say(_said_of(handle, client))
-        # What somebody else has submitted with this key is not ours to give up.
+        # Another producer's job with this key must not be cancelled here.
         patience = None if handle.existing else request.queue_timeout
         try:
             if verbose:
@@ -179,11 +179,11 @@ def submit(
 
 @cli.command(epilog=EXIT_CODES)
 @job_ids_argument
-@click.option("-t", "--timeout", metavar="TIME", help="Wait at most so long; the jobs go on.")
+@click.option("-t", "--timeout", metavar="TIME", help="Wait at most this long; the jobs go on.")
 @output_options
 @click.pass_obj
 def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json: bool, quiet: bool) -> int:
-    """Wait for jobs; print how each ended; end with the first exit code that is not 0."""
+    """Wait for jobs; print how each ended; exit with the first exit code that is not 0."""
     seconds = _seconds(timeout)
     begin = time.monotonic()
     codes = []
@@ -208,7 +208,7 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
 
 @cli.command()
 @job_ids_argument
-@click.option("--show-env", is_flag=True, help="With --json: show the values of variables, which often are secrets.")
+@click.option("--show-env", is_flag=True, help="With --json: show the values of variables, which are often secrets.")
 @output_options
 @click.pass_obj
 def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bool, quiet: bool) -> int:
@@ -231,11 +231,11 @@ def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bo
 @click.argument("job_id", metavar="ID", shell_complete=complete_ids)
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt, counted from 1; the last one if not given.")
 @click.option("-t", "--timestamps", is_flag=True, help="Put the time in front of each line.")
-@click.option("-n", "--tail", type=click.IntRange(0), help="Only so many lines of the end.")
+@click.option("-n", "--tail", type=click.IntRange(0), help="Only this many lines from the end.")
 @click.option("--stdout", "streams", flag_value="stdout", help="Only what was written to stdout.")
 @click.option("--stderr", "streams", flag_value="stderr", help="Only what was written to stderr.")
 @click.option(
-    "-f", "--follow", "to_the_end", is_flag=True, help="Wait for the job's end first. Output cannot be had earlier yet."
+    "-f", "--follow", "to_the_end", is_flag=True, help="Wait for the job's end first; there is no live output."
 )
 @output_options
 @click.pass_obj
@@ -252,7 +252,7 @@ def logs(
 ) -> int:
     """Print a job's output: stdout on stdout, stderr on stderr.
 
-    It is stored when the container has ended. Exit code 125 says that none can be had.
+    It is stored when the container has ended. Exit code 125 means that the output is unavailable.
     """
     from jaas_submit.model.logs import LogStatus
 

@@ -19,10 +19,10 @@ def producing(name: str, **attributes: str | int) -> Iterator[str]:
 
     Args:
         name: of the span.
-        attributes: what it tells; with dots where the names have underscores.
+        attributes: of the span; underscores in names become dots.
 
     Yields:
-        The span's ``traceparent``; empty where nothing is traced.
+        The span's ``traceparent``; empty if nothing is traced.
     """
     trace: Any = sys.modules.get("opentelemetry.trace")
     if trace is None:
