@@ -1,4 +1,4 @@
-"""The checks of `jaas doctor` that ask the Sentinels, each of them for itself."""
+"""The checks of `jaas doctor` that ask each Sentinel."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from jaas_submit.doctor.redis_checks import Check, Verdict
 __all__ = ["sentinel_checks"]
 
 _NO_SUCH_MASTER: Final = "No such master"
-"""What a Sentinel says of a name that it does not watch."""
+"""A Sentinel's error for an unknown name."""
 
 
 class _View(NamedTuple):
-    """What one Sentinel says of the master."""
+    """One Sentinel's view of the master."""
 
     master: tuple[str, int]
     down: bool
     replicas: int
-    """Those that answer it."""
+    """The replicas that answer it."""
     quorum: str
-    """Why too few Sentinels are there for a fail-over; empty when there are enough."""
+    """Why there are too few Sentinels for a fail-over; empty if there are enough."""
 
 
 def sentinel_checks(url: str) -> list[Check]:
-    """Return what is to be said about the Sentinels; nothing where the URL names none.
+    """Return the checks of the Sentinels; nothing if the URL names none.
 
     Args:
         url: of Redis (``jaas_submit.connection.url``).
@@ -79,7 +79,7 @@ def _answers(address: SentinelAddress, views: list[_View], silent: list[str], st
 
 
 def _fail_over(address: SentinelAddress, views: list[_View]) -> list[Check]:
-    """Return who the master is, and whether another could become it."""
+    """Return the check of the master, and of the replicas that could replace it."""
     masters = sorted({f"{view.master[0]}:{view.master[1]}" for view in views})
     if len(masters) > 1:
         fix = "normal for seconds in a fail-over; else see which Sentinels are cut off (`SENTINEL SENTINELS NAME`)"
@@ -91,12 +91,12 @@ def _fail_over(address: SentinelAddress, views: list[_View]) -> list[Check]:
     found = [Check("master", Verdict.OK, detail)]
     replicas = min(view.replicas for view in views)
     if replicas == 0:
-        fix = "start a replica (`replicaof`): should the master go away, nothing can take its place"
+        fix = "start a replica (`replicaof`): if the master fails, nothing can replace it"
         found.append(Check("replicas", Verdict.WARN, "Sentinel knows of none that is up", fix))
     else:
         found.append(Check("replicas", Verdict.OK, f"{replicas} up"))
     if lacking := next((view.quorum for view in views if view.quorum), ""):
-        fix = "start the missing Sentinels: with so few the master's death is not followed by a fail-over"
+        fix = "start the missing Sentinels: with so few a failed master is not replaced"
         found.append(Check("quorum", Verdict.WARN, lacking, fix))
     else:
         found.append(Check("quorum", Verdict.OK, "enough Sentinels for a fail-over"))

@@ -1,4 +1,4 @@
-"""Cancelling the open jobs of a cancelled batch: the producer does it, or a worker where the producer has died."""
+"""Cancelling the open jobs of a cancelled batch: by the producer, or by a worker if the producer has died."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's Celery message, which wakes a worker: where it goes, what is in it, and how it is published."""
+"""A job's wake-up message: its queue, its content, and how it is published."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ __all__ = [
 ]
 
 WAKEUP: Final = "jaas_wakeup"
-"""Header of a message that says only that there is a job: what it is to do is in its record, and nowhere else. Without
-the record (expired, or lost) there is nothing to run."""
+"""Header of a wake-up message: the description is only in the record. Without the record (expired, or lost) there is
+nothing to run."""
 
 BATCH: Final = "jaas_batch"
-"""Header of the message of a batch's job: the batch's id. For people who look at Flower; the record is what counts."""
+"""Header of the message of a batch's job: the batch's id. For display in Flower; the record counts."""
 
 INDEX: Final = "jaas_index"
-"""Header beside it: which of its batch's inputs the job is for, counted from 0."""
+"""Header of the message of a batch's job: the input's number, counted from 0."""
 
 App = TypeVar("App", bound=celery.Celery)
 
@@ -54,8 +54,8 @@ App = TypeVar("App", bound=celery.Celery)
 def default_url() -> str:
     """Return the Redis URL that is used when none is given.
 
-    That is the one in the file that JAAS_REDIS_URL_FILE names (a swarm secret, say), else JAAS_REDIS_URL, else
-    CELERY_BROKER_URL, else Redis on this host.
+    In this order: the file that JAAS_REDIS_URL_FILE names (such as a swarm secret), JAAS_REDIS_URL, CELERY_BROKER_URL,
+    Redis on this host.
 
     Raises:
         SpecError: the file cannot be read.
@@ -70,11 +70,12 @@ def default_url() -> str:
     return given.strip()
 
 
-def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = celery.Celery) -> App:  # type: ignore[assignment] # mypy has no defaults for bound type variables
-    """Return a Celery app that is good for publishing `jaas.run` and reading its results.
+# type: ignore[assignment] # mypy has no defaults for bound type variables
+def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = celery.Celery) -> App:
+    """Return a Celery app for publishing `jaas.run` and reading its results.
 
     Args:
-        broker: Redis URL of the queues (``jaas_submit.connection.url`` tells its forms).
+        broker: Redis URL of the queues (``jaas_submit.connection.url`` describes the forms).
         backend: Redis URL of the results; None means the same as the broker.
         kind: class of the app.
 
@@ -85,7 +86,7 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
     app = kind("jaas", broker=where["broker_url"], backend=where["result_backend"], set_as_current=False)
     app.loader.override_backends = {"sentinel": "jaas_submit.messaging.sentinel_results:SentinelBackend"}
     app.conf.update(
-        # The variable CELERY_BROKER_URL goes before broker_url, but not before these.
+        # The variable CELERY_BROKER_URL overrides broker_url, but not these.
         broker_read_url=where["broker_url"],
         broker_write_url=where["broker_url"],
         result_backend_transport_options=where["result_backend_transport_options"],
@@ -93,7 +94,7 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
         result_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
-        # A producer wants to be told within seconds that Redis is away, not to hang.
+        # A producer should get an error within seconds if Redis is away, and not hang.
         broker_transport_options={
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
@@ -130,12 +131,12 @@ def _transport_options(address: SentinelAddress | None) -> dict[str, Any]:
 
 
 def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> dict[str, Any]:
-    """Return the message options that say what operators see of a job, with no value of its environment in it.
+    """Return the message options for display of a job, without values of its environment.
 
     Args:
         spec: the description.
         batch: id of the batch it belongs to.
-        index: which of the batch's inputs it is for.
+        index: the input's number in the batch.
     """
     of_batch = f"index {index} of batch {batch}" if batch else ""
     return {"argsrepr": f"({of_batch})", "kwargsrepr": f"({spec.summary()})"}
@@ -144,8 +145,8 @@ def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> di
 def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> celery.Signature[Any]:
     """Return the Celery signature of a job, for chain, group and chord of your own app.
 
-    The job's record is written by the worker that receives the message. Within a chain or chord it gets
-    what the task before it returned as its input (of a job, the ``output``), unless it has an input of its own.
+    The job's record is written by the worker that receives the message. Within a chain or chord its input is the result
+    of the task before it (of a job, the ``output``), unless its description has an input.
 
     Args:
         spec: the job's description.
@@ -159,21 +160,21 @@ def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> celery.Signature[Any]:
 
 
 def _wakeup_kwargs(spec: JobSpec | None) -> dict[str, Any]:
-    # The task's body has to know whether a bad end is a failure in Celery's eyes.
+    # The task's body has to know whether a failed job is a FAILURE in Celery.
     return {} if spec is None or spec.check else {"spec": {"check": False}}
 
 
 def message_parts(task_id: str, spec: JobSpec | None, batch: str, index: int | None) -> tuple[dict[str, Any], str]:
-    """Return headers and body of a message; what Celery has a default for is left out.
+    """Return headers and body of a message, without Celery's defaults.
 
-    A million of them wait in Redis at times, and a message in Celery's own way, with the description, has twice the
-    size of the record. Source of the fields: Celery's "Message Protocol", version 2.
+    A million of them may wait in Redis, and a full Celery message with the description has twice the size of the
+    record. Source of the fields: Celery's "Message Protocol", version 2.
 
     Args:
         task_id: Celery's task id.
-        spec: the description; None where this version cannot read what the record holds.
+        spec: the description; None if this version cannot read it.
         batch: id of the batch it belongs to.
-        index: which of the batch's inputs it is for.
+        index: the input's number in the batch.
     """
     shown = {**task_options(spec, batch, index), **_batch_headers(batch, index)} if spec else {}
     headers = {"lang": "py", "task": TASK_RUN, "id": task_id, WAKEUP: True, **shown}
@@ -181,7 +182,7 @@ def message_parts(task_id: str, spec: JobSpec | None, batch: str, index: int | N
 
 
 def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int | None = None) -> str:
-    """Return the message of a job whose record is in the ledger, as kombu's Redis transport has it in its lists.
+    """Return the message of a job whose record is in the ledger, in the form of kombu's Redis lists.
 
     Source of the form: ``kombu.transport.virtual.base.Channel``, whose own steps take a connected channel.
 
@@ -190,7 +191,7 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
         spec: the description.
         queue: Celery queue.
         batch: id of the batch it belongs to.
-        index: which of the batch's inputs it is for.
+        index: the input's number in the batch.
     """
     headers, body = message_parts(task_id, spec, batch, index)
     properties = {
@@ -214,7 +215,7 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
 _PUBLISH_ERRORS: Final = (kombu.exceptions.KombuError, redis.RedisError, OSError)
 
 _BATCH_BROKEN: Final[Any] = getattr(kombu.exceptions, "BatchPublishError", ())
-"""What kombu raises for a batch over a connection that broke; before kombu 5.7 there are no batches."""
+"""kombu's errors for a batch over a broken connection; before kombu 5.7 there are no batches."""
 
 
 def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
@@ -222,10 +223,10 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
 
     Args:
         app: as ``celery_app`` makes it, or the user's own.
-        jobs: whose records are in the ledger; those without a description are passed over.
+        jobs: whose records are in the ledger; those without a description are skipped.
 
     Raises:
-        LedgerUnavailable: the broker did not take them all. The records stay; workers take them up later.
+        LedgerUnavailable: the broker did not accept them all. The records stay; workers republish them later.
     """
     described = [(job, job.spec) for job in jobs if job.spec is not None]
     if not described:
@@ -240,13 +241,13 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
 
     try:
         with app.producer_or_acquire() as producer:
-            # One round trip, where the broker is Redis; before kombu 5.7 there is one for each message.
+            # One round trip, if the broker is Redis; before kombu 5.7 there is one for each message.
             batch: Any = getattr(producer, "batch", contextlib.nullcontext)
             try:
                 with batch():
                     send(producer)
             except _BATCH_BROKEN:
-                # A message that comes twice finds its record and does no harm.
+                # A duplicate message finds its record and does no harm.
                 send(producer)
     except _PUBLISH_ERRORS as error:
         raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
@@ -257,6 +258,6 @@ def _batch_headers(batch: str, index: int | None) -> dict[str, Any]:
 
 
 def mark_revoked(app: celery.Celery, task_id: str, why: str) -> None:
-    """Tell those who wait for Celery's result of a job that it was cancelled; left to the worker when Redis is away."""
+    """Store REVOKED as Celery's result of a cancelled job; the worker does it if Redis is away."""
     with contextlib.suppress(redis.RedisError, OSError):
         app.backend.mark_as_revoked(task_id, reason=why, store_result=True)

@@ -1,4 +1,4 @@
-"""PURE: on which nodes a job would fit, and what the others lack."""
+"""PURE: on which nodes a job would fit, and why not on the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from jaas_submit.model.records import Attempt
 __all__ = ["Cluster", "Lack", "Node", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
 Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided"]
-"""Why a node does not take a job: no memory or no cores to spare, a constraint that it does not meet, it is down, it is
+"""Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down, it
+is
 drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
 
 _LACKS: Final[dict[Lack, str]] = {
@@ -35,7 +36,7 @@ class _Model(BaseModel):
 
 
 class Node(_Model):
-    """A node of the swarm, as a worker saw it last."""
+    """A node of the swarm, as last seen by a worker."""
 
     id: str
     hostname: str
@@ -65,10 +66,10 @@ class NodeFit(_Model):
 
     hostname: str = Field(description="the node's host name")
     fits: bool = Field(description="whether the job could start there now")
-    lacks: tuple[Lack, ...] = Field((), description="what keeps the job away from it, each kind once")
+    lacks: tuple[Lack, ...] = Field((), description="why it does not fit, each kind once")
     reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
-    free_cpus: float = Field(description="cores that no reservation takes")
-    free_memory: int = Field(description="bytes that no reservation takes")
+    free_cpus: float = Field(description="free cores")
+    free_memory: int = Field(description="free bytes of memory")
 
 
 _CONSTRAINT: Final = re.compile(r"([\w.-]++)\s*+(==|!=)\s*+(.*+)\Z")
