@@ -65,8 +65,7 @@ class Surroundings(_Model):
     workers: tuple[WorkerLoad, ...] = Field((), description="live workers")
     after: tuple[Awaited, ...] = Field((), description="of a WAITING job: what it comes after")
     batch: BatchRecord | None = None
-    line: int | None = Field(None, description="jobs of its batch that wait before it; None: it does not wait for its
-        batch")
+    line: int | None = Field(None, description="jobs of its batch that wait before it, if it waits")
 
 
 class Explanation(_Model):

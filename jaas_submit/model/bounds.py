@@ -1,4 +1,4 @@
-"""PURE: the bounds of what others send. A text is bounded before a pattern or a conversion sees it."""
+"""PURE: limits for foreign data. A text's length is checked before a pattern or a conversion reads it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ MAX_DEPTH: Final = 64
 """How deep lists and objects may be nested in a value."""
 
 MAX_VALUES: Final = 262_144
-"""How many values, lists and objects included, a value may hold: as JSON each takes two bytes of the 512 KiB."""
+"""How many values, lists and objects included, a value may hold: as JSON each takes at least two bytes of the 512
+KiB."""
 
 _MAX_BITS: Final = 14_000
-"""Of a whole number: Python writes none of more than 4,300 digits, which are some 14,280 bits."""
+"""Limit of a whole number in bits: Python writes at most 4,300 digits, which are some 14,280 bits."""
 
 _SHOWN: Final = 60
 
 
 def bounded(text: str, most: int) -> str:
-    """Return a text as it is, if it is short enough to be looked at.
+    """Return a text unchanged, if it is short enough.
 
     Args:
-        text: from whoever sent it.
+        text: foreign.
         most: how many characters it may have.
 
     Raises:
@@ -35,10 +36,10 @@ def bounded(text: str, most: int) -> str:
 
 
 def whole(text: str, most: int = 9) -> int:
-    """Return the whole number, from 0 on, that a text of ASCII digits is.
+    """Return the non-negative whole number in a text of ASCII digits.
 
     Args:
-        text: from whoever sent it.
+        text: foreign.
         most: how many digits it may have.
 
     Raises:
@@ -53,17 +54,17 @@ def shown(text: str) -> str:
     """Return a text as a message may quote it: short, on one line, and in characters that can be printed.
 
     Args:
-        text: from whoever sent it.
+        text: foreign.
     """
     cut = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in cut)
 
 
 def check_plain(value: object) -> None:
-    """Check that a value is small enough for code that follows its nesting, and that its numbers can be written.
+    """Check that a value's size and depth are limited, and that its numbers can be written.
 
     Args:
-        value: any value. Objects that are no part of JSON are passed over: their own types are checked elsewhere.
+        value: any value. Objects that are not JSON are skipped: their types are checked elsewhere.
 
     Raises:
         ValueError: it is nested too deep, or in itself; it holds too many values; a number is too large.

@@ -106,10 +106,10 @@ AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_leng
 
 
 class Model(BaseModel):
-    """A part of a job description: it cannot be changed, and knows no unknown fields.
+    """A part of a job description: immutable, without unknown fields.
 
     Raises:
-        pydantic.ValidationError: a field is wrong, where a part is made alone; ``JobSpec`` raises SpecError.
+        pydantic.ValidationError: a field is wrong, if a part is made alone; ``JobSpec`` raises SpecError.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""The job description: what a producer may ask for. Validated here, once, for library, CLI and worker alike."""
+"""The job description: what a producer may ask for. Validated here, for library, CLI and worker."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ __all__ = [
 
 SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
-"""Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
+"""Largest description, as JSON, in bytes: it is written to Redis and the swarm's raft log several times."""
 
 INPUT_FILE: Final = "/run/jaas/input.json"
 GATHER_FILE: Final = "/run/jaas/input.jsonl"
-"""Where a container finds its input; JAAS_INPUT names the file."""
+"""Path of a container's input; JAAS_INPUT names the file."""
 
 _MAX_FIELDS: Final = 100
 _MAX_ENV_NAME: Final = 1024
@@ -66,7 +66,7 @@ _CONSTRAINT = re.compile(
     r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]++)|engine\.labels\.[\w.-]++)\s*+(==|!=)\s*+\S.*+\Z"
 )
 # The reference grammar of distribution images: [domain[:port]/]path[:tag][@digest], path in lower case.
-# Its repetitions are possessive (++): none is tried again with less, so that the time grows with the length alone.
+# Its repetitions are possessive (++): there is no backtracking, so the time is linear in the length.
 _PATH_PART = r"[a-z0-9]++(?:(?:__|[._]|-++)[a-z0-9]++)*+"
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9]++(?:-++[a-zA-Z0-9]++)*+(?:\.[a-zA-Z0-9-]++)*+|\[[0-9a-fA-F:]++\])(?::\d++)?/)?"
@@ -106,7 +106,7 @@ class SecretMount(Model):
 
 
 class Resources(Model):
-    """What the container may use at most (limits), or needs on its node (reservations)."""
+    """Resources that the container may use (limits), or that must be free on its node (reservations)."""
 
     cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
     memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
@@ -134,7 +134,7 @@ def _env_map(value: object) -> object:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether the text can be written as UTF-8; JSON can smuggle in half a surrogate pair."""
+    """Return whether the text can be written as UTF-8; JSON may contain an unpaired surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -168,11 +168,11 @@ Words = Annotated[
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:
-    """Refuse what is too much for pydantic, which would follow it to its end first: it notes each error it finds."""
+    """Refuse values that are too large for pydantic, which would collect every error in them first."""
     if len(fields) > _MAX_FIELDS:
         raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
     for name, value in fields.items():
-        if not name.isprintable():  # as half a surrogate pair, which pydantic cannot name
+        if not name.isprintable():  # such as an unpaired surrogate, which pydantic cannot name
             raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
         try:
             check_plain(value)
@@ -183,7 +183,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 class JobSpec(Model):
     """One container to be run once.
 
-    Compose files' words are used where they have one: ``entrypoint`` replaces the image's entry point and ``command``
+    Names are those of compose files: ``entrypoint`` replaces the image's entry point and ``command``
     its arguments. Durations are seconds or texts such as ``1h30m``; sizes are bytes or texts such as ``512M``.
 
     Raises:
@@ -328,7 +328,7 @@ class JobSpec(Model):
                 raise ValueError(f"reservations.{kind}: is more than limits.{kind}; raise the limit or reserve less")
         return self
 
-    def __init__(self, /, **fields: Any) -> None:  # a foreign object may well have a field "self"
+    def __init__(self, /, **fields: Any) -> None:  # a foreign object may have a field "self"
         _check_fields(fields)
         try:
             super().__init__(**fields)
@@ -349,13 +349,13 @@ class JobSpec(Model):
 
     @classmethod
     def parse(cls, data: object) -> JobSpec:
-        """Return the description that a JSON object, or its text, holds.
+        """Return the description in a JSON object, or in its text.
 
         Args:
             data: a mapping, a ``JobSpec``, or JSON as ``str`` or ``bytes``.
 
         Raises:
-            SpecError: it is none, or a field is wrong.
+            SpecError: it is invalid, or a field is wrong.
         """
         if isinstance(data, JobSpec):
             return data
@@ -366,7 +366,7 @@ class JobSpec(Model):
                 data = from_json(data)
             except ValueError as error:
                 raise SpecError(f"the description is not valid JSON: {error}") from None
-            except TypeError:  # a text with half a surrogate pair
+            except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
         if not isinstance(data, Mapping):
             raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {kind_of(data)}')
@@ -375,7 +375,7 @@ class JobSpec(Model):
         return cls(**data)
 
     def changed(self, changes: Mapping[str, Any]) -> JobSpec:
-        """Return the description with some fields replaced; of objects only the entries that are named.
+        """Return the description with some fields replaced; in objects only the named entries change.
 
         Args:
             changes: such as ``{"image": "app:2", "limits": {"memory": "2G"}, "env": {"LEVEL": "3"}}``.
@@ -401,11 +401,11 @@ class JobSpec(Model):
         return self.model_dump_json(exclude_defaults=True)
 
     def too_late(self, age: float, *, started: bool) -> tuple[Cause, str] | None:
-        """Return why the job has to end by now; None while it may go on.
+        """Return why the job has to end now; None if it may go on.
 
         Args:
             age: seconds since its submission.
-            started: whether an attempt was launched in time, so that ``expires`` does not matter any more.
+            started: whether an attempt was launched in time, so that ``expires`` no longer applies.
         """
         if not started and self.expires is not None and age > self.expires:
             return Cause.EXPIRED, f"not started within expires ({self.expires:g} s)"
