@@ -45,7 +45,7 @@ _lock = threading.Lock()
 
 
 def failpoint(label: str) -> None:
-    """Die here if the environment says so.
+    """Kill this process here if JAAS_FAILPOINT names the label.
 
     Args:
         label: one of FAILPOINTS.

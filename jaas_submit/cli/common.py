@@ -1,4 +1,4 @@
-"""What all commands of `jaas` share: their options, how they end, and that an error is one sentence."""
+"""Shared code of all commands of `jaas`: options, exit codes, errors in one sentence."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
     *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output"),
 )
-"""Options whose value is the field's, under the same name."""
+"""Options whose name and value are those of the field."""
 
 
 class JobRequest(NamedTuple):

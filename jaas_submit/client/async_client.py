@@ -34,7 +34,7 @@ class AsyncClient:
     """``Client`` for asyncio: the same methods, arguments and errors.
 
     Args:
-        url: as for ``Client``, and so are the others.
+        url: this and the others are as for ``Client``.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys.
         app: your own Celery app, to use its broker and result backend for the messages.

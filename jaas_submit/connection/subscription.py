@@ -1,4 +1,4 @@
-"""Subscriptions to Redis' channels, and for asyncio."""
+"""Subscriptions to Redis' channels, for threads and for asyncio."""
 
 from __future__ import annotations
 

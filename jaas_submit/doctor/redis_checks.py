@@ -209,8 +209,7 @@ def flower_checks(url: str | None) -> list[Check]:
         return [Check("flower", Verdict.FAIL, f"{where} is no URL", "set JAAS_FLOWER_URL to http://HOST:PORT")]
     try:
         # Flower's own page first: another program on that port is not checked.
-        # noqa: S310 (http, see above)
-        with urllib.request.urlopen(f"{where}/api/workers", timeout=_FLOWER_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(f"{where}/api/workers", timeout=_FLOWER_TIMEOUT_S) as answer:  # noqa: S310 (http)
             is_flower = answer.headers.get("Content-Type", "").startswith("application/json")
     except urllib.error.HTTPError as error:
         if error.code in {401, 403}:

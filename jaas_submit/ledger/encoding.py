@@ -154,7 +154,7 @@ def read_json(fields: Mapping[str, str], name: str, default: str) -> Any:
     """Return a field's JSON value.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     try:
         return json.loads(bounded(fields.get(name) or default, _MOST_OF_A_FIELD))

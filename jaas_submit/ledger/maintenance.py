@@ -77,7 +77,7 @@ class Maintenance(Part):
             self._client.delete(self._key("info", holder))
 
     def reap(self, most: int = 500) -> list[str]:
-        """Take the jobs from workers whose lease has run out; return their ids."""
+        """Take the jobs from workers whose lease has expired; return their ids."""
         return [as_text(item) for item in self._base.run("maintenance/reap", "leases", most=most)]
 
     def unowned(self, pause: float, most: int = 100) -> list[str]:

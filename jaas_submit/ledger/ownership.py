@@ -57,7 +57,7 @@ class Ownership(Part):
     """A worker's operations on the jobs that it holds."""
 
     def claim(self, job_id: str, holder: str) -> Claim:
-        """Become the holder of a job whose message arrived, unless a live worker is.
+        """Become the holder of a job whose message arrived, unless another live worker holds it.
 
         Args:
             job_id: the job's id.

@@ -43,7 +43,7 @@ def whole(text: str, most: int = 9) -> int:
         most: how many digits it may have.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     if not (len(text) <= most and text.isascii() and text.isdigit()):
         raise ValueError(f"{shown(text)} is no whole number of at most {most} digits")

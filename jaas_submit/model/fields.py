@@ -37,7 +37,7 @@ def parse_duration(value: object) -> float:
         value: a number of seconds, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
 
     Raises:
-        ValueError: it is neither, or it is negative.
+        ValueError: it has another form, or it is negative.
     """
     if isinstance(value, bool):
         raise ValueError("give seconds or a duration such as 60s or 1h30m")
@@ -65,7 +65,7 @@ def parse_size(value: object) -> int:
         value: a number of bytes, or a text such as ``512M`` or ``1.5GiB`` (powers of 1024, as the docker CLI has them).
 
     Raises:
-        ValueError: it is neither, or it is negative.
+        ValueError: it has another form, or it is negative.
     """
     if isinstance(value, bool):
         raise ValueError("give bytes or a size such as 512M")

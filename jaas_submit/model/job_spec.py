@@ -247,7 +247,7 @@ class JobSpec(Model):
     retry: RetryPolicy = Field(RetryPolicy(), description="when it is attempted again")
     idempotent: bool = Field(
         False,
-        description="true: running it twice, even at the same time, does no harm; a batch with speculation does so",
+        description="true: running it twice, even at the same time, does no harm; speculation needs this",
     )
     on_node_lost: Literal["wait", "retry", "fail"] = Field(
         "wait",

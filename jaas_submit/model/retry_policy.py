@@ -57,7 +57,7 @@ class RetryRule(Model):
     )
     causes: Annotated[tuple[Cause, ...], BeforeValidator(_some)] = Field((), description="which causes; empty: any")
     exit_codes: Annotated[tuple[CodeRange, ...], BeforeValidator(_some)] = Field(
-        (), max_length=64, description="which exit codes, such as [4, '64-78']; empty: any, and none"
+        (), max_length=64, description="which exit codes, such as [4, '64-78']; empty: any, or no exit code"
     )
     # No regular expression: a backtracking one could block every worker that takes the job.
     reason: str | None = Field(

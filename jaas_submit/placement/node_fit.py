@@ -129,7 +129,7 @@ def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
 
 
 def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> frozenset[str]:
-    """Return the ids of the nodes that the next attempt keeps away from.
+    """Return the ids of the nodes that the next attempt avoids.
 
     Args:
         spec: the job's description; without ``avoid_failed_nodes`` there are none.
@@ -150,7 +150,7 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> Nod
     Args:
         spec: the job's description.
         node: the node.
-        avoided: ids of the nodes that its next attempt keeps away from (see ``avoided_nodes``).
+        avoided: ids of the nodes that its next attempt avoids (see ``avoided_nodes``).
     """
     found: list[tuple[Lack, str]] = []
     if node.id in avoided:

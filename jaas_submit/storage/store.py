@@ -32,7 +32,8 @@ class Store:
     """A folder for large values.
 
     Args:
-        url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or ``s3://bucket/jaas``.
+        url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or
+            ``s3://bucket/jaas``.
         prefix: the installation's; first folder below it.
 
     Raises:
@@ -96,7 +97,7 @@ class Store:
     def holds(self, value: object) -> bool:
         """Return whether a value is a reference to a file of this store, and of this installation.
 
-        What a container prints may look like one: nothing else may be read by it.
+        A container's output may look like a reference: it must not lead to other files.
         """
         return (
             isinstance(value, dict)

@@ -72,7 +72,7 @@ def with_output(
         outcome: how the container ended.
         logs: its captured output.
         limit: bytes that an output may have.
-        keep: puts a larger one elsewhere, and returns what stands for it; None where there is no such place.
+        keep: stores a larger one, and returns a reference to it; None if there is no store.
     """
     if outcome.state is not JobState.SUCCEEDED:
         return outcome, None
@@ -91,7 +91,7 @@ def reduce_lines(records: Iterable[JobRecord], resolve: Callable[[Any], Any] = l
 
     Args:
         records: the jobs, in the order of their index.
-        resolve: gets what a reference stands for.
+        resolve: returns the value of a reference.
     """
     for record in records:
         row = {"index": record.index, "state": record.state, "output": resolve(record.output)}

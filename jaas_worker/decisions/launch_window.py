@@ -61,7 +61,7 @@ class LaunchWindow:
 
         Args:
             nodes: number of ready nodes that take tasks; 0 changes nothing.
-            workers: that are alive, this one among them.
+            workers: number of live workers, including this one.
         """
         part = nodes / max(workers, 1)
         if nodes > 0 and part != self._nodes:

@@ -81,7 +81,7 @@ def decide(spec: JobSpec, attempts: Sequence[Attempt], fraction: float, left: fl
 
     Args:
         spec: the description, with the retry policy.
-        attempts: all attempts so far, the one that ended last.
+        attempts: all attempts so far, the latest at the end.
         fraction: a random number from 0 up to 1.
         left: seconds until the job's deadline; None when it has none.
     """

@@ -22,8 +22,8 @@ def slow_jobs(
 
     Args:
         batch: the batch, as it stands.
-        running: for how many seconds each of its jobs has run that has no copy yet.
-        durations: for how many seconds each of those ran that succeeded, or of a sample of them.
+        running: run time in seconds of each running job without a copy.
+        durations: run times in seconds of the jobs that succeeded, or of a sample.
         copies: how many of its jobs run twice already.
         active: how many of its jobs count towards ``max_parallel`` now, copies included.
     """

@@ -91,7 +91,7 @@ class RemoveStuck:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End the attempt as its task did."""
+    """End the attempt with its task's outcome."""
 
     task: TaskView
     times: ContainerTimes | None = None

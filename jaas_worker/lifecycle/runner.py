@@ -8,8 +8,8 @@ described in docs/guarantees.md. The order within a step is what makes it safe:
            service's name admits one only.                                         launch.py
 * track:   what the swarm shows is recorded; what is overdue is ended.  decisions/task_outcome.py, stop.py
 * finish:  outcome and logs are in the ledger before the service is removed.       finish.py
-* report:  Celery has the result before the ledger forgets that somebody has to
-           bring it there.                                                         finish.py
+* report:  Celery has the result before the ledger marks it as reported.
+          finish.py
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Timer:
         with self._changed:
             item = (time.monotonic() + delay, next(self._numbers), what)
             heapq.heappush(self._heap, item)
-            if self._heap[0] is item:  # else the thread wakes up early enough
+            if self._heap[0] is item:  # otherwise the thread wakes up early enough by itself
                 self._changed.notify()
 
     def _loop(self) -> None:

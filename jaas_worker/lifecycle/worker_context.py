@@ -50,7 +50,7 @@ class ImageCache:
 
         Args:
             image: a reference as in a job description.
-            registry: registry whose credentials go along.
+            registry: registry whose credentials are sent.
             now: the present moment, by the monotonic clock.
             ask: asks the registry, if no answer is cached.
         """
