@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     """Seconds that records, logs and Celery's results are kept after the end of a job."""
 
     resolve_images: bool = True
-    """Ask the image's registry for the digest that its tag stands for, once for each job, so that all attempts run the
+    """Ask the image's registry for the digest of its tag, once for each job, so that all attempts run the
     same image. Where no registry answers, each node runs what it has under the tag. An answer is cached for 10 seconds,
     a missing answer for 60."""
 

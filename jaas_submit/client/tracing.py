@@ -15,7 +15,7 @@ __all__ = ["producing"]
 
 @contextmanager
 def producing(name: str, **attributes: str | int) -> Iterator[str]:
-    """Span the submission of jobs, if the program traces at all.
+    """Make a span for the submission of jobs, if the program uses OpenTelemetry.
 
     Args:
         name: of the span.

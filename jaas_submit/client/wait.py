@@ -64,14 +64,14 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for a notice on the channel, at most for so many seconds."""
+    """Wait for a notice on the channel, for at most this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Do nothing for so many seconds."""
+    """Do nothing for this many seconds."""
 
     seconds: float
 

@@ -251,8 +251,8 @@ class JobSpec(Model):
     )
     on_node_lost: Literal["wait", "retry", "fail"] = Field(
         "wait",
-        description="what to do when the node of a running container is down, and with it all knowledge of the "
-        "container: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
+        description="what to do when the node of a running container is down, so that the container's state is "
+        "unknown: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
     )
     lost_after: PositiveDuration | None = Field(
         None,

@@ -17,8 +17,7 @@ from jaas_submit.model.records import Attempt
 __all__ = ["Cluster", "Lack", "Node", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
 Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided"]
-"""Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down, it
-is
+"""Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
 drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
 
 _LACKS: Final[dict[Lack, str]] = {

@@ -20,11 +20,11 @@ from jaas_submit.model.wire_names import job_id_of
 __all__ = ["INLINE_LIMIT", "Store", "is_reference"]
 
 INLINE_LIMIT: Final = 64 * 1024
-"""Bytes of JSON above which an input goes into the store, where there is one."""
+"""Bytes of JSON above which an input goes into the store, if there is one."""
 
 
 def is_reference(value: object) -> bool:
-    """Return whether a value stands for one in a store."""
+    """Return whether a value is a reference to a store."""
     return isinstance(value, dict) and value.keys() == {"$ref", "bytes"} and isinstance(value["$ref"], str)
 
 
@@ -83,7 +83,7 @@ class Store:
             pieces: its contents.
 
         Raises:
-            StoreUnavailable: it did not work; calling again may.
+            StoreUnavailable: it failed; calling again may help.
         """
         path, url = self._place(job_id, name)
         size = 0
@@ -143,7 +143,7 @@ class Store:
         return value
 
     def remove(self, job_ids: Iterable[str]) -> int:
-        """Remove the files of jobs; return of how many there were some."""
+        """Remove the files of jobs; return the number of jobs that had any."""
         count = 0
         for job_id in job_ids:
             if job_id_of(job_id) != job_id:  # what is no id has no files; the index may hold anything

@@ -95,7 +95,7 @@ NO_DEADLINES: Final = Deadlines()
 
 
 def _shared(deadlines: Deadlines) -> Deadlines:
-    """Return the same deadlines for all attempts that have none: there may be a hundred thousand of them."""
+    """Return one shared object for all attempts without deadlines, to save memory."""
     return NO_DEADLINES if deadlines == NO_DEADLINES else deadlines
 
 

@@ -46,11 +46,11 @@ def slow_jobs(
 
 
 def copy_spec(record: JobRecord, cluster: Cluster | None, age: float) -> JobSpec | None:
-    """Return the description of a job's copy: one attempt, in what is left of its time, on another node if one fits.
+    """Return the description of a job's copy: one attempt, in the rest of its time, on another node if one fits.
 
     Args:
         record: the slow job.
-        cluster: the swarm's nodes; None where nobody knows them.
+        cluster: the swarm's nodes; None if unknown.
         age: seconds since the job was submitted.
 
     Returns:

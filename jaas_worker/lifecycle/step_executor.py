@@ -364,7 +364,7 @@ class StepExecutor:
             self._reading.release()
 
     def _take_aside(self, job: TrackedJob, step: Next) -> None:
-        """Take an optional step, unless it has become useless."""
+        """Take an optional step, unless it is no longer needed."""
         if job.phase is not Phase.TRACKED and not isinstance(step, to.RemoveService):
             return
         with about(job):

@@ -192,7 +192,7 @@ class Consumer(CeleryConsumer):
     def _leave_to_others(self, message: Any, name: object) -> None:
         message.requeue()
         logger.warning(
-            "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
+            "queue %r has tasks of another application (%s): put back, this worker stops consuming it; "
             "send jaas.run with queue=%r",
             FOREIGN_QUEUE,
             plain_text(name, 200),

@@ -56,7 +56,7 @@ _DONE_TTL_S: Final = 600
 _STORE: Final = """
 local key, value, seconds, loud = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local known = redis.call('GET', key)
--- What is no JSON was stored by somebody else's worker, which was told to revoke the task and compresses results.
+-- Other Celery workers may store compressed results, which are not JSON.
 local ok, meta = pcall(cjson.decode, known or '')
 local status = ok and type(meta) == 'table' and meta.status
 for i = 4, #ARGV do if status == ARGV[i] then return end end

@@ -103,7 +103,7 @@ class Tracker:
         self._fresh = FreshServices()
         self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
         self._node_id = ""  # this engine's
-        self._own_node = ""  # the same while its events are followed, otherwise empty
+        self._own_node = ""  # this engine's node while its events are followed, otherwise empty
         self._wake = threading.Event()
         self._closed = False
         self._threads = [
