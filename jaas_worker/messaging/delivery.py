@@ -187,7 +187,7 @@ class CeleryDelivery:
         except TEMPORARY_ERRORS as raised:
             failed, value, error = 1, None, raised
         if not isinstance(error, Retry):
-            # Not repeated: the next attempt is in the ledger, which is reported itself.
+            # Not repeated: the next attempt is in the ledger, and its outcome is reported.
             self._not_stored(error)
             self.dropped()
             return False
