@@ -32,7 +32,7 @@ REDIS_TIMEOUT_S: Final = 5.0
 
 @dataclass
 class Parts:
-    """What the pool is made of; ``app.jaas``."""
+    """The parts of the pool; ``app.jaas``."""
 
     settings: Settings
     engine: Engine
@@ -59,7 +59,7 @@ class Parts:
         return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
-        """Begin to show this worker's figures; return what ends it.
+        """Serve this worker's metrics; return the function that stops it.
 
         Args:
             runner: the worker's jobs.
@@ -100,7 +100,7 @@ class Parts:
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:
-        """Return what the worker says about itself in the ledger."""
+        """Return the worker's report about itself for the ledger."""
         ahead = time.time() - runner.ledger.now()
         away = self.pool.watch.away if self.pool else ""
         room = max(self.pool.room(), 0) if self.pool else 0

@@ -105,7 +105,7 @@ CAUSES: Final[dict[Cause, CauseFacts]] = {
 """All facts about each cause. What decides, explains or ends by a cause reads them here."""
 
 CLUSTER_CAUSES: Final = frozenset(cause for cause, facts in CAUSES.items() if facts.by_cluster)
-"""Causes that are no fault of the job; they have a retry budget of their own."""
+"""Causes that are no fault of the job; they have a separate retry budget."""
 
 _NEWER: Final = CauseFacts("for a cause that only a newer version of jaas knows", "upgrade jaas here")
 

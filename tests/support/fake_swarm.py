@@ -486,7 +486,7 @@ class FakeSwarm:
             frames: list[Frame] = []
             for task in service.tasks:
                 if task.node and not task.node.up:
-                    raise EngineUnavailable("reading logs: the time allowed is over")
+                    raise EngineUnavailable("reading logs: the time limit has passed")
                 asked = container_id is None and task.runs_or_ran
                 if task.container and (asked or container_id == task.container.id):
                     frames += task.container.frames

@@ -185,9 +185,7 @@ def test_a_waiting_job_of_an_older_record_says_what_it_may_be() -> None:
 def test_a_launching_job_names_its_worker_and_what_a_long_launch_means() -> None:
     assert said(record(JobState.LAUNCHING)) == ["Worker host-1-x is creating its service, for 30 seconds now."]
     long = said(record(JobState.LAUNCHING, updated_at=NOW - timedelta(minutes=3)))
-    assert long[1:] == [
-        "That takes moments as a rule: engine or registry do not answer, and the worker's log says more."
-    ]
+    assert long[1:] == ["That usually takes moments: engine or registry do not answer, and the worker's log says more."]
 
 
 @pytest.mark.parametrize("state", [JobState.LAUNCHING, PENDING, RUNNING])

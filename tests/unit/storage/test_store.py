@@ -189,7 +189,7 @@ def test_what_is_too_large_for_the_swarm_goes_through_the_store(store: Store) ->
 
 
 def test_outputs_that_have_expired_are_not_passed_over() -> None:
-    with pytest.raises(EngineRefused, match="1 of the 3 records to be gathered have expired"):
+    with pytest.raises(EngineRefused, match="1 of the 3 records of the jobs before it have expired"):
         input_file(gather(3), ledger_with([1, 2]).queries, None, "r", 1)
 
 
