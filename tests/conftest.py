@@ -34,7 +34,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class _ByServers(LoadScopeScheduling):
+class _ByServers(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Where tests run side by side (scripts/test), those that share servers stay in one process, in their order."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -26,7 +26,7 @@ def test_a_shutdown_does_not_wait_for_a_redis_that_hangs(
             first = home.worker(shutdown_timeout="2s").start()
             handle = client.submit(shell("trap exit TERM; sleep 300 & wait"))
             until(client, handle.id, JobState.RUNNING)
-            pid = server._process.pid  # type: ignore[union-attr]
+            pid = server._process.pid  # type: ignore[union-attr] # it runs
             os.kill(pid, signal.SIGSTOP)
             try:
                 os.kill(first.pid, signal.SIGTERM)

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ PATIENCE = 30.0
 HOLDER = "somebody"
 
 
-def end(**changes: object) -> EngineEvent:
+def end(**changes: Any) -> EngineEvent:
     """Return what an engine says of a container of job "j" that has just ended."""
     event = EngineEvent("die", "s", "t", "j", "c", 3, datetime.now(UTC).isoformat())
     return event._replace(**changes)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -20,7 +20,7 @@ from jaas_worker.telemetry.logging_setup import Action, about, action, formatter
 class Log:
     """A logger with our formatter, and what it wrote."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: Literal["json", "console"]) -> None:
         self._stream = io.StringIO()
         self._handler = logging.StreamHandler(self._stream)
         self._handler.setFormatter(formatter(kind))
@@ -36,7 +36,8 @@ class Log:
     @property
     def line(self) -> dict[str, Any]:
         (line,) = self.text.splitlines()
-        return json.loads(line)
+        fields: dict[str, Any] = json.loads(line)
+        return fields
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_passwords_in_urls_are_masked(text: str, masked: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["json", "console"])
-def test_a_traceback_has_no_password(kind: str) -> None:
+def test_a_traceback_has_no_password(kind: Literal["json", "console"]) -> None:
     log = Log(kind)
     try:
         int("redis://:sesame@host")
