@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from jaas_submit.model.bounds import bounded
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
 from jaas_submit.model.states import Cause, JobState
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerTimes, TaskView
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "gone_outcome",
     "lost_outcome",
     "outcome_of",
-    "parse_time",
     "refused_outcome",
     "stop_mark",
     "waiting_reason",
@@ -33,10 +32,6 @@ __all__ = [
 _SIGNALLED = 128
 """Exit codes above are those of processes that a signal ended."""
 
-_MOST_OF_A_TIME = 64
-"""Characters; RFC 3339 needs 35."""
-
-_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
 _ENGINE = (
@@ -84,21 +79,6 @@ class StopRequest(NamedTuple):
 
     cause: Cause
     reason: str
-
-
-def parse_time(text: str) -> datetime | None:
-    """Return an engine's time; None for an empty one, for the engine's "never" (year 1), and for what is no time.
-
-    Args:
-        text: RFC 3339, with up to nine digits of a second.
-    """
-    if not text or text.startswith("0001-"):
-        return None
-    try:
-        plain = _NANOSECONDS.sub(r"\1", bounded(text, _MOST_OF_A_TIME)).replace("Z", "+00:00")
-        return datetime.fromisoformat(plain).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:

@@ -31,7 +31,7 @@ from jaas_worker.lifecycle.tracked_job import Phase
 from jaas_worker.lifecycle.worker_context import Clock, WorkerContext
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, EngineEvent
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import make_tracer
 from jaas_worker.tracking.tracked_service import Seen, ServiceRef

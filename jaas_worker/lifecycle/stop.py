@@ -24,7 +24,7 @@ from jaas_worker.lifecycle.next_step import (
 )
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["apply_cancellation", "check_overdue", "check_pending", "remove_stuck", "send_stop"]
 

@@ -14,7 +14,7 @@ from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.node_fit import Cluster
 from jaas_worker.decisions.speculation import copy_spec, slow_jobs
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["Speculator"]
 

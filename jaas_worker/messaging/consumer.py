@@ -20,7 +20,7 @@ from jaas_worker.decisions.task_outcome import refused_outcome
 from jaas_worker.messaging.message_bounds import MAX_REASON
 from jaas_worker.messaging.message_checks import DEFECT, is_task_id, task_defect, task_name
 from jaas_worker.messaging.unacknowledged import QoS
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
 

@@ -129,7 +129,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Transport.Channel": "class (*args, **kwargs)",
         "kombu.transport.virtual.Message": "class (payload, channel=None, **kwargs)",
     },
-    ("jaas_worker.messaging.redis_transport", "over Sentinel each new connection goes to the present master"): {
+    ("jaas_worker.messaging.sentinel_transport", "over Sentinel each new connection goes to the present master"): {
         "kombu.transport.redis.SentinelChannel._sentinel_managed_pool": "(self, asynchronous=False) #2cd6dc8e",
         "kombu.transport.redis.SentinelChannel._sentinel_manager": "self._sentinel_manager = sentinel_inst",
         "kombu.transport.redis.SentinelChannel._async_sentinel_manager": "self._async_sentinel_manager = sentinel_inst",

@@ -115,7 +115,7 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     assert "action=redis.master_changed" in worker.log
     shown = foreign.control.inspect(timeout=20, limit=1)
     told = str((shown.stats(), shown.conf(), worker.log))
-    assert "jaas_worker.messaging.redis_transport:SentinelTransport" in told
+    assert "jaas_worker.messaging.sentinel_transport:SentinelTransport" in told
     assert "sesame" not in told
     checks = by_name([*sentinel_checks(client.url), *redis_checks(client)])
     assert checks["master"].detail == f"{MASTER} is 127.0.0.1:{new.port}"

@@ -177,7 +177,7 @@ def test_architecture_has_the_import_rules_that_are_checked() -> None:
     page = " ".join(_page_of_rooms().split())
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
     for rule in rules:
-        if rule["type"] == "layers":
+        if rule["type"] == "layers" and rule["containers"] in (["jaas_submit"], ["jaas_worker"]):
             rooms = " | ".join(layer.replace(" | ", ", ") for layer in rule["layers"])
             assert f"{rule['containers'][0]}: {rooms}" in page
 

@@ -16,7 +16,7 @@ from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.lifecycle import step_executor
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import MAX_UNEXPECTED_ERRORS, StepExecutor
-from jaas_worker.lifecycle.timer import retry_delay
+from jaas_worker.lifecycle.step_threads import retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, Running, ServiceRef, Waiting
 from tests.support.step_world import StubDelivery, World, record_of

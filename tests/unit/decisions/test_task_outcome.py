@@ -17,10 +17,10 @@ from jaas_worker.decisions.task_outcome import (
     ended_here,
     gone_outcome,
     outcome_of,
-    parse_time,
     refused_outcome,
     waiting_reason,
 )
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ENDED_STATES, ContainerTimes, TaskView
 
 SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED

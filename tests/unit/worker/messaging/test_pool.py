@@ -96,4 +96,4 @@ def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
     pool: Any = SimpleNamespace(runner=SimpleNamespace(ledger=Ledger(connect("redis://127.0.0.1:1"))))
 
     with pytest.raises(LedgerUnavailable, match="queue: Redis does not answer"):
-        TaskPool._queue_length(pool, "jobs")
+        TaskPool.queue_length(pool, "jobs")
