@@ -139,6 +139,18 @@ def test_passwords_in_urls_are_masked(text: str, masked: str) -> None:
     assert mask(text) == masked
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("a://b:c@d@e://f:g", "a://b:***@d@e://f:g"),
+        ("x a://b:c@d,a://b:c@d y", "x a://b:***@d,a://b:***@d y"),
+        ("a://b:c d@e", "a://b:c d@e"),
+    ],
+)
+def test_masking_ends_at_the_next_at_sign(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
 @pytest.mark.parametrize("kind", ["json", "console"])
 def test_a_traceback_has_no_password(kind: Literal["json", "console"]) -> None:
     log = Log(kind)
