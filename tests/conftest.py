@@ -54,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("engine")
         if "redis_url" in names or "own_redis" in names:
             item.add_marker("redis")
+        if not item.nodeid.startswith(("tests/unit/", "tests/component/")):
+            item.add_marker("no_cover")  # counting slows a worker down, and most of what it does is in other processes
 
 
 @pytest.fixture
