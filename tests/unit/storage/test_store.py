@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from jaas_submit import Client, SpecError
 from jaas_submit.errors import JaasError, StoreUnavailable
@@ -117,5 +118,8 @@ def test_a_value_that_is_no_json_is_refused(store: Store, value: Any) -> None:
 
 
 def test_a_store_that_does_not_answer_is_a_temporary_error(store: Store) -> None:
-    with mock.patch.object(store._fs, "open", side_effect=OSError("no route to host")), pytest.raises(StoreUnavailable):
+    with (
+        mock.patch.object(LocalFileSystem, "open", side_effect=OSError("no route to host")),
+        pytest.raises(StoreUnavailable),
+    ):
         store.write("j", "x", [b"1"])
