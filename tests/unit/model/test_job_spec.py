@@ -413,7 +413,7 @@ def test_the_digest_tells_descriptions_apart(other: dict[str, Any]) -> None:
 
 def test_a_description_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
-        JobSpec(image="a").image = "b"  # type: ignore[misc]
+        JobSpec(image="a").image = "b"  # type: ignore[misc] # what is tested
 
 
 def test_the_largest_description_that_is_allowed() -> None:
