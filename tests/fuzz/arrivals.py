@@ -16,7 +16,7 @@ from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd
 from tests.fuzz.specimens import EVENT, KINDS_OF_BODY, SPECS, entry, message, new_id, packed
 
-__all__ = ["Address", "Arrival", "arrival", "carried_id", "waits"]
+__all__ = ["CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id", "waits"]
 
 
 class Address(NamedTuple):
@@ -196,25 +196,43 @@ def _published(rng: random.Random, channel: str, what: str, body: Any, headers: 
     return Arrival(f"{what}: {done}", (("PUBLISH", channel, text),))
 
 
+CHANNELS: Final = ("exits", "cancels", "available", "changes")
+"""First words of jaas' own channels, of which workers hear the first three."""
+
+INDEXES: Final = ("ready", "unowned", "state:QUEUED", "jobs")
+"""Where a worker finds jobs to take up."""
+
+_HUGE_OR_DEEP: Final = (
+    ("a million brackets", b"[" * 1_000_000),
+    ("a million objects inside each other", b'{"a":' * 1_000_000),
+    ("3 MB of text", b'"' + b"x" * 3_000_000 + b'"'),
+    ("3 MB of no text", b"\xff" * 3_000_000),
+    ("a number of a million digits", b"9" * 1_000_000),
+    ("nothing", b""),
+)
+
+
 def _notice(rng: random.Random, to: Address) -> Arrival:
     """Return a notice on one of jaas' own channels."""
-    channel, specimen = rng.choice(
-        (
-            (f"ends:{to.holder}", json.dumps({**EVENT, "job_id": new_id(rng)}).encode()),
-            ("cancels", new_id(rng).encode()),
-            ("orphaned", b"settling"),
-            (f"changes:{new_id(rng)}", b'{"state":"RUNNING","detail":""}'),
-        )
-    )
-    if channel.startswith("ends") and rng.random() < 0.7:
+    kind = rng.choice(CHANNELS)
+    channel, specimen = {
+        "exits": (f"exits:{to.holder}", json.dumps({**EVENT, "job_id": new_id(rng)}).encode()),
+        "cancels": ("cancels", new_id(rng).encode()),
+        "available": ("available", rng.choice((b"pending_dependents", new_id(rng).encode()))),
+        "changes": (f"changes:{new_id(rng)}", b'{"state":"RUNNING","detail":""}'),
+    }[kind]
+    roll = rng.random()
+    if roll < 0.15:
+        done, raw = rng.choice(_HUGE_OR_DEEP)
+    elif kind == "exits" and roll < 0.75:
         tree, done = mutate(rng, json.loads(specimen))
         raw = as_json(tree)
-    elif rng.random() < 0.5:
+    elif roll < 0.6:
         one = odd(rng)
         raw, done = as_json(one), one.name
     else:
         raw, done = mutate_bytes(rng, specimen)
-    return Arrival(f"notice on {channel.split(':')[0]}: {done}", (("PUBLISH", f"{to.prefix}:{channel}", raw),))
+    return Arrival(f"notice on {kind}: {done}", (("PUBLISH", f"{to.prefix}:{channel}", raw),))
 
 
 def _record(rng: random.Random, to: Address) -> Arrival:
@@ -254,7 +272,7 @@ def _record(rng: random.Random, to: Address) -> Arrival:
         done = "is a string"
     else:
         commands = [("HSET", key, *flat)]
-    index = rng.choice(("released", "orphans", "state:QUEUED", "jobs"))
+    index = rng.choice(INDEXES)
     commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.prefix}:available", job_id)]
     return Arrival(f"record in {index}: {done}", tuple(commands))
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from jaas_submit import JobSpec
+from jaas_submit import JobSpec, ledger
 from jaas_submit.errors import SpecError
 from tests.fuzz import pure
-from tests.fuzz.arrivals import carried_id
+from tests.fuzz.arrivals import CHANNELS, INDEXES, carried_id
 from tests.fuzz.cases import Case, Hang, sentence_defect, summary, within
 from tests.fuzz.ledger import LedgerLevel
-from tests.fuzz.poison import Poison
+from tests.fuzz.poison import OWN, SHARED, Poison
 from tests.fuzz.worker import WorkerLevel
 from tests.support.redis_server import OwnRedis
 
@@ -97,6 +98,13 @@ def test_a_scene_that_nobody_poisoned_is_in_order(ledger_level: LedgerLevel) -> 
     ledger_level.case(SEED, 0)
     ledger_level.restore()
     assert ledger_level.check(Case("ledger", 0, "nothing", Poison("nothing", []))) == []
+
+
+@pytest.mark.parametrize("key", sorted({name.split(":")[0] for name in (*OWN, *SHARED, *CHANNELS, *INDEXES)}))
+def test_what_is_poisoned_has_the_name_of_a_key_of_the_ledger(key: str) -> None:
+    sources = [path for kind in ("lua", "py") for path in Path(ledger.__path__[0]).rglob(f"*.{kind}")]
+    used = re.compile(rf"\bP:{key}\b|key\(\"{key}\"")
+    assert any(used.search(path.read_text()) for path in sources)
 
 
 def test_a_list_that_lacks_a_good_job_is_a_failure(ledger_level: LedgerLevel, monkeypatch: pytest.MonkeyPatch) -> None:
