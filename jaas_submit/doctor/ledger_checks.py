@@ -8,6 +8,7 @@ from typing import Any, Final
 from jaas_submit.client.client import Client
 from jaas_submit.doctor.redis_checks import Check, Verdict, messages_in
 from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.messaging.messages import lists_of
 from jaas_submit.model.bounds import shown
 
 __all__ = ["ledger_checks"]
@@ -19,6 +20,7 @@ _SECOND_LOOK: Final = 2.0
 """Seconds after which it is looked at again: a message that has just come is taken within milliseconds."""
 
 _NAMED: Final = 3
+_LONGEST_KEY: Final = 400
 
 
 def ledger_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Check]:
@@ -35,9 +37,9 @@ def ledger_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Che
 
 
 def _records(client: Client) -> Check:
-    misplaced = client.ledger.health.misplaced()
+    misplaced = client.ledger.health.misplaced(lists_of(client.queue))
     if misplaced:
-        detail = ", ".join(f"{key} holds a {kind}" for key, kind in sorted(misplaced.items()))
+        detail = ", ".join(f"{shown(key, _LONGEST_KEY)} holds a {kind}" for key, kind in sorted(misplaced.items()))
         fix = "something else has written there: see what (`redis-cli TYPE KEY`), and delete it (`redis-cli DEL KEY`)"
         return Check("records", Verdict.FAIL, detail, fix)
     count = client.ledger.health.look_through()

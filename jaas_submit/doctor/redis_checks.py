@@ -16,6 +16,7 @@ import redis
 
 from jaas_submit.client.client import Client
 from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.messaging.messages import lists_of
 from jaas_submit.model.states import JobState
 
 __all__ = ["Check", "Verdict", "flower_checks", "messages_in", "redis_checks"]
@@ -233,14 +234,7 @@ def messages_in(client: Client) -> int:
     Raises:
         LedgerUnavailable: Redis does not answer, or refuses.
     """
-    with client.app.connection_for_read() as connection:
-        try:
-            channel: Any = connection.default_channel  # celery-types know AMQP's channel only
-            return int(channel.queue_declare(client.queue, passive=True).message_count)
-        except connection.channel_errors:  # no worker has ever asked for it, and no message waits
-            return 0
-        except (redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
-            raise LedgerUnavailable(f"queue {client.queue}: Redis does not answer ({error})") from error
+    return client.ledger.queries.queue_length(lists_of(client.queue))
 
 
 def _queue(client: Client) -> Check:

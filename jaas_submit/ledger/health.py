@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import redis
@@ -16,13 +17,15 @@ __all__ = ["Health"]
 
 _KINDS: Final = {
     **dict.fromkeys(("jobs", "batches", "due", "deadlines", "holders", "unowned", "ready"), "zset"),
+    "unacked": "hash",
+    "unacked_index": "zset",
     **{f"state:{state}": "zset" for state in JobState},
     **dict.fromkeys(("newest_received", "last_claim"), "hash"),
     **dict.fromkeys(("cancelling", "speculating"), "set"),
     "pending_dependents": "list",
     **dict.fromkeys(("cluster", "identity"), "string"),
 }
-"""What the ledger's own keys hold, apart from those of jobs, batches and workers."""
+"""What the ledger's own keys hold, apart from those of jobs, batches and workers; and what workers note of messages."""
 
 _YOUNGEST: Final = 1000
 _OLDEST: Final = 500
@@ -56,14 +59,22 @@ class Health(Part):
         except ValueError:
             return 0.0
 
-    def misplaced(self) -> dict[str, str]:
-        """Return the ledger's own keys that hold another kind of value than they should: key and what it holds."""
+    def misplaced(self, lists: Sequence[str] = ()) -> dict[str, str]:
+        """Return the ledger's own keys that hold another kind of value than they should: key and what it holds.
+
+        Args:
+            lists: names of keys that are to hold lists: those that a queue is made of.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        kinds = {self._key(name): wanted for name, wanted in _KINDS.items()} | dict.fromkeys(lists, "list")
         with redis_errors("keys"):
             pipe = self._client.pipeline(transaction=False)
-            for name in _KINDS:
-                pipe.type(self._key(name))
-            found = zip(_KINDS.items(), map(as_text, pipe.execute()), strict=True)
-        return {self._key(name): kind for (name, wanted), kind in found if kind not in {wanted, "none"}}
+            for key in kinds:
+                pipe.type(key)
+            found = zip(kinds.items(), map(as_text, pipe.execute()), strict=True)
+        return {key: kind for (key, wanted), kind in found if kind not in {wanted, "none"}}
 
     def look_through(self) -> int:
         """Read the youngest 1,000 records and in each open state the oldest 500, batches, workers and nodes.

@@ -219,13 +219,21 @@ class Queries(Part):
         """Return how many messages wait in a queue.
 
         Args:
-            lists: the names of Redis' lists that the queue is made of, one for each priority.
+            lists: the names of Redis' lists that the queue is made of, one for each priority. In one that is no list
+                no message waits.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer, or refuses.
         """
         with redis_errors("queue"):
             pipe = self._client.pipeline(transaction=False)
             for name in lists:
                 pipe.llen(name)
-            return sum(pipe.execute())
+            found = pipe.execute(raise_on_error=False)
+            for one in found:
+                if isinstance(one, redis.ResponseError):
+                    wrong_type(one)
+            return sum(one for one in found if isinstance(one, int))
 
     def workers(self) -> list[dict[str, Any]]:
         """Return what each live worker says about itself, with the number of jobs it holds."""

@@ -31,6 +31,7 @@ __all__ = [
     "celery_app",
     "default_url",
     "job",
+    "lists_of",
     "mark_revoked",
     "message_parts",
     "packed",
@@ -49,6 +50,13 @@ INDEX: Final = "jaas_index"
 """Header beside it: which of its batch's inputs the job is for, counted from 0."""
 
 App = TypeVar("App", bound=celery.Celery)
+
+
+def lists_of(queue: str) -> list[str]:
+    """Return the names of the Redis lists that a queue is made of: one for each priority, as kombu names them."""
+    from kombu.transport.redis import PRIORITY_STEPS, Channel  # a producer that asks for none of this waits for it less
+
+    return [f"{queue}{Channel.sep}{step}" if step else queue for step in PRIORITY_STEPS]
 
 
 def default_url() -> str:

@@ -16,8 +16,6 @@ MAX_VALUES: Final = 262_144
 _MAX_BITS: Final = 14_000
 """Of a whole number: Python writes none of more than 4,300 digits, which are some 14,280 bits."""
 
-_SHOWN: Final = 60
-
 
 def bounded(text: str, most: int) -> str:
     """Return a text as it is, if it is short enough to be looked at.
@@ -49,13 +47,15 @@ def whole(text: str, most: int = 9) -> int:
     return int(text)
 
 
-def shown(text: str) -> str:
-    """Return a text as a message may quote it: short, on one line, and in characters that can be printed.
+def shown(value: object, most: int = 60) -> str:
+    """Return a text as a message may quote it: short, on one line, and in characters that can be printed and stored.
 
     Args:
-        text: from whoever sent it.
+        value: from whoever sent it; of what is no text, what ``str`` makes of it.
+        most: how many characters are quoted; those that cannot be printed grow when they are written out.
     """
-    cut = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    text = str(value)
+    cut = text if len(text) <= most else text[: most - 3] + "..."
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in cut)
 
 

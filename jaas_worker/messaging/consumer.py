@@ -12,11 +12,12 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.consumer.control import Control
 
 from jaas_submit.errors import JobFailed, LedgerUnavailable
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.states import Cause
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.decisions.task_outcome import refused_outcome
-from jaas_worker.messaging.message_bounds import plain_text
+from jaas_worker.messaging.message_bounds import MAX_REASON
 from jaas_worker.messaging.message_checks import DEFECT, is_task_id, task_defect, task_name
 from jaas_worker.messaging.unacknowledged import QoS
 from jaas_worker.telemetry.logging_setup import Action, action
@@ -195,7 +196,7 @@ class Consumer(CeleryConsumer):
             "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
             "send jaas.run with queue=%r",
             FOREIGN_QUEUE,
-            plain_text(name, 200),
+            shown(name, 200),
             self.app.jaas.settings.queue,
             extra=action(Action.QUEUE_FOREIGN),
         )
@@ -223,7 +224,7 @@ class Consumer(CeleryConsumer):
         payload, _ = _decoded(message)
         fields = {**payload, **message.headers} if isinstance(payload, dict) else message.headers
         task_id = fields["id"] if is_task_id(fields.get("id")) else ""
-        reason = plain_text(reason)
+        reason = shown(reason, MAX_REASON)
         try:
             recorded = self._record(task_id, self._queue_of(message), reason)
         except LedgerUnavailable as error:

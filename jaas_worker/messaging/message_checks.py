@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, plain_text, read_json
+from jaas_submit.model.bounds import shown
+from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, MAX_REASON, read_json
 
 __all__ = [
     "DEFECT",
@@ -202,8 +203,8 @@ def _body(entry: dict[str, Any]) -> bytes:
     """
     kind, encoding = entry.get("content-type"), entry.get("content-encoding") or "utf-8"
     if kind != "application/json":
-        shown = f" {kind}" if isinstance(kind, str) and _MEDIA_TYPE.fullmatch(kind) else ""
-        raise ValueError(f"its content type{shown} is not taken; send application/json (task_serializer='json')")
+        named = f" {kind}" if isinstance(kind, str) and _MEDIA_TYPE.fullmatch(kind) else ""
+        raise ValueError(f"its content type{named} is not taken; send application/json (task_serializer='json')")
     if encoding.lower() not in {"utf-8", "utf8", "us-ascii", "ascii"}:
         raise ValueError("its content encoding is not taken; send utf-8")
     body = entry["body"].encode()
@@ -240,7 +241,7 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
             if not wrong:
                 return _addressed(_taken(entry), queue, tag)
         except ValueError as error:
-            wrong = wrong or plain_text(error)
+            wrong = wrong or shown(error, MAX_REASON)
     kept = {name: about[name] for name in ("id", "task") if is_task_id(about.get(name))}
     stand_in = {"headers": {**kept, DEFECT: wrong}, "body": "", "properties": {}}
     return _addressed({**stand_in, "content-type": "application/json", "content-encoding": "utf-8"}, queue, tag)
@@ -258,7 +259,7 @@ def broadcast_message(data: bytes) -> dict[str, Any]:
     entry = _taken(read_json(data))
     info = entry["properties"].get("delivery_info")
     info = info if isinstance(info, dict) else {}
-    where = {name: plain_text(info.get(name) or "") for name in ("exchange", "routing_key")}
+    where = {name: shown(info.get(name) or "", MAX_REASON) for name in ("exchange", "routing_key")}
     return {**entry, "properties": {**entry["properties"], "delivery_tag": "", "delivery_info": where}}
 
 

@@ -28,13 +28,13 @@ from celery.worker import state as worker_state
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction
+from jaas_submit.messaging.messages import lists_of
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.messaging import kept_messages
 from jaas_worker.messaging.delivery import CeleryDelivery
-from jaas_worker.messaging.redis_transport import lists_of
 from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
 from jaas_worker.settings import Settings
 from jaas_worker.telemetry.logging_setup import Action, action

@@ -30,7 +30,8 @@ from kombu.utils.encoding import bytes_to_str
 
 from jaas_submit.connection.sentinel import Finder, MasterConnection
 from jaas_submit.connection.url import SentinelAddress, sentinel_address
-from jaas_worker.messaging.message_bounds import plain_text
+from jaas_submit.model.bounds import shown
+from jaas_worker.messaging.message_bounds import MAX_REASON
 from jaas_worker.messaging.message_checks import DEFECT, broadcast_message, queue_message
 from jaas_worker.messaging.unacknowledged import FETCH, QoS, fetch_arguments
 from jaas_worker.telemetry.logging_setup import Action, action
@@ -42,7 +43,6 @@ __all__ = [
     "SentinelChannel",
     "SentinelTransport",
     "Transport",
-    "lists_of",
     "options",
     "settings",
 ]
@@ -102,12 +102,6 @@ def options(prefix: str) -> dict[str, Any]:
         "health_check_interval": 5,
         "socket_timeout": 5,
     }
-
-
-def lists_of(queue: str) -> list[str]:
-    """Return the names of the Redis lists that a queue is made of: one for each priority, as kombu names them."""
-    steps = stock.PRIORITY_STEPS
-    return [f"{queue}{stock.Channel.sep}{step}" if step else queue for step in steps]
 
 
 _alive: weakref.WeakSet[Channel] = weakref.WeakSet()
@@ -264,7 +258,7 @@ class Channel(stock.Channel):
     @staticmethod
     def _drop(where: str, why: object) -> None:
         about = action(Action.BROADCAST_DROPPED)
-        logger.warning("dropped what came on %s: %s", plain_text(where, 200), plain_text(why), extra=about)
+        logger.warning("dropped what came on %s: %s", shown(where, 200), shown(why, MAX_REASON), extra=about)
 
     @property
     def main_queue(self) -> str:

@@ -61,8 +61,9 @@ for i = 4, #KEYS do
       if redis.call('EXISTS', KEYS[3]) == 1 then
         ended = tonumber(redis.pcall('HGET', KEYS[3], redis.sha1hex(item)) or 0) or 0
       end
-      redis.call('HSET', KEYS[2], ARGV[1], table.concat({now, ARGV[2], KEYS[i], item}, '\\n'))
+      -- In this order: where the second is refused, the next sweep finds what the first has left.
       redis.call('ZADD', KEYS[1], now, ARGV[1])
+      redis.call('HSET', KEYS[2], ARGV[1], table.concat({now, ARGV[2], KEYS[i], item}, '\\n'))
     end
     redis.call('RPOP', KEYS[i])
     if #item > tonumber(ARGV[3]) then

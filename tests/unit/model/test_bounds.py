@@ -126,6 +126,7 @@ def test_the_helpers() -> None:
     assert bounded("abc", 3) == "abc"
     assert whole("012") == 12
     assert shown("a\n\ud800" + "b" * 99) == "a\\n\\ud800" + "b" * 54 + "..."
+    assert shown(ValueError("a" * 99), 10) == "aaaaaaa..."
     check_plain([[{"a": (1, 2.5, None, "x")}]] * 9)
     itself: list[Any] = []
     itself.append(itself)
@@ -258,6 +259,7 @@ SEARCHES = {"search", "findall", "finditer", "sub", "subn", "split"}
 
 LINEAR = {
     ("jaas_submit.batch_model.templates", "_PLACE"): "begins with a {, which its repetition cannot pass",
+    ("jaas_worker.messaging.message_bounds", "_STRING"): "each match ends, at the text's end at the latest (see there)",
     ("jaas_worker.telemetry.logging_setup", "_PASSWORD"): "searches texts that end with the @ it looks for (see there)",
 }
 """Patterns that are searched for, repeat without a bound, and take no longer than the text is long all the same."""
