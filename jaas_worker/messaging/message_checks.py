@@ -242,6 +242,7 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
                 return _addressed(_taken(entry), queue, tag)
         except ValueError as error:
             wrong = wrong or shown(error, MAX_REASON)
+            about = about or _headers_in_part(item)  # whoever waits for this id shall learn of it
     kept = {name: about[name] for name in ("id", "task") if is_task_id(about.get(name))}
     stand_in = {"headers": {**kept, DEFECT: wrong}, "body": "", "properties": {}}
     return _addressed({**stand_in, "content-type": "application/json", "content-encoding": "utf-8"}, queue, tag)
@@ -297,7 +298,7 @@ def _headers(entry: object) -> Mapping[str, Any]:
 
 
 def _headers_in_part(item: bytes) -> dict[str, str]:
-    """Return id and task of an entry of which only the last part is here, if they can be found."""
+    """Return id and task of an entry that cannot be read or is here in part only, if they can be found."""
     found = {"id": _ID_IN_PART.search(item), "task": _TASK_IN_PART.search(item)}
     return {name: match[1].decode(errors="replace") for name, match in found.items() if match}
 
