@@ -36,6 +36,8 @@ class Delivery(Protocol):
     """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
     wakeup: bool
     """The message holds no description: what is to be done is in the job's record, or nowhere."""
+    defect: str
+    """What is wrong with the message, for people: the job is not to be launched. Empty where nothing is."""
 
     def revoked(self) -> bool:
         """Return whether Celery's revoke has named the task since its message arrived."""

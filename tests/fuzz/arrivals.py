@@ -9,8 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from jaas_submit.messaging.messages import WAKEUP
-from jaas_worker.messaging.redis_transport import lists_of
+from jaas_submit.messaging.messages import WAKEUP, lists_of
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd
@@ -102,6 +101,7 @@ _NONSENSE: Final[tuple[tuple[str, Any], ...]] = (
     ("headers.eta", "2999-01-01T00:00:00"),
     ("headers.expires", "2999-01-01T00:00:00+00:00"),
     ("headers.expires", "0002-01-01T00:00:00+00:00"),
+    ("headers.expires", "2020-01-01T00:00:00+00:00"),
     ("headers.timelimit", [1e9, -1]),
     ("headers.timelimit", [None, 0]),
     ("headers.retries", -5),
@@ -362,10 +362,9 @@ def carried_id(raw: bytes) -> str:
 
 
 def waits(raw: bytes) -> bool:
-    """Return whether Celery keeps a message until its time has come, or drops it when that is over.
+    """Return whether Celery keeps a message until its time has come.
 
     Args:
         raw: the entry.
     """
-    fields = _read(raw)
-    return bool(fields.get("eta") or fields.get("expires"))
+    return bool(_read(raw).get("eta"))
