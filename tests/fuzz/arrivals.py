@@ -35,6 +35,8 @@ class Arrival(NamedTuple):
     """For Redis."""
     entry: bytes = b""
     """What stands in the queue, where it is an entry."""
+    job_id: str = ""
+    """Of a record whose job has to end: it is found, and nothing but its message is damaged."""
 
 
 def _entry(rng: random.Random, to: Address) -> Arrival:
@@ -265,16 +267,17 @@ def _record(rng: random.Random, to: Address) -> Arrival:
         else:
             fields[name], what = mutate_bytes(rng, fields[name].encode())
             done = f"{name}: {what}"
+    readable = done.startswith("message: ")
     flat = [part for pair in fields.items() for part in pair]
     key = f"{to.prefix}:job:{job_id}"
     if rng.random() < 0.15:
         commands: list[tuple[Any, ...]] = [("SET", key, "1")]
-        done = "is a string"
+        done, readable = "is a string", False
     else:
         commands = [("HSET", key, *flat)]
     index = rng.choice(INDEXES)
     commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.prefix}:available", job_id)]
-    return Arrival(f"record in {index}: {done}", tuple(commands))
+    return Arrival(f"record in {index}: {done}", tuple(commands), job_id=job_id if readable and index == "ready" else "")
 
 
 _KINDS: Final[tuple[tuple[int, Callable[[random.Random, Address], Arrival]], ...]] = (

@@ -206,6 +206,7 @@ class WorkerLevel:
             return [job_id for job_id in ids if not self._raw.exists(f"{_PREFIX}:job:{job_id}")]
 
         eventually(lambda: not missing(), _PATIENCE, lambda: f"jobs with these ids: {missing()}")
+        ids += [one.job_id for one in arrivals if one.job_id]
         for record in self._client.ledger.queries.find(ids):
             if not record.terminal:
                 self._client.cancel(record.id)
