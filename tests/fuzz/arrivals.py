@@ -15,7 +15,7 @@ from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd
 from tests.fuzz.specimens import EVENT, KINDS_OF_BODY, SPECS, entry, message, new_id, packed
 
-__all__ = ["CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id", "waits"]
+__all__ = ["BROKER_KEYS", "CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id", "waits"]
 
 
 class Address(NamedTuple):
@@ -37,6 +37,8 @@ class Arrival(NamedTuple):
     """What stands in the queue, where it is an entry."""
     job_id: str = ""
     """Of a record whose job has to end: it is found, and nothing but its message is damaged."""
+    until_gone: str = ""
+    """A key that expires, before which nothing else is sent."""
 
 
 def _entry(rng: random.Random, to: Address) -> Arrival:
@@ -277,7 +279,44 @@ def _record(rng: random.Random, to: Address) -> Arrival:
         commands = [("HSET", key, *flat)]
     index = rng.choice(INDEXES)
     commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.prefix}:available", job_id)]
-    return Arrival(f"record in {index}: {done}", tuple(commands), job_id=job_id if readable and index == "ready" else "")
+    return Arrival(
+        f"record in {index}: {done}", tuple(commands), job_id=job_id if readable and index == "ready" else ""
+    )
+
+
+_MISPLACE: Final = (
+    "redis.call('DEL', KEYS[1]) redis.call(ARGV[1], KEYS[1], unpack(ARGV, 3)) redis.call('PEXPIRE', KEYS[1], ARGV[2])"
+)
+_FREE: Final = "if redis.call('EXISTS', KEYS[1]) == 1 then return end "
+_MISPLACED_MS: Final = 300
+
+BROKER_KEYS: Final = ("unacked", "unacked_index", "unacked_ended")
+"""Keys of the transport's own notes."""
+
+
+def _misplaced(rng: random.Random, to: Address) -> Arrival:
+    """Return another kind of value at a key of the transport, for a moment in which a good message comes."""
+    lists = lists_of(to.queue)
+    key = rng.choice((*(f"{to.prefix}:{name}" for name in BROKER_KEYS), *lists))
+    kind, made = rng.choice(
+        (
+            ("a string", ("SET", "1")),
+            ("a set", ("SADD", "1")),
+            ("a stream", ("XADD", "*", "a", "1")),
+            ("a list", ("RPUSH", "1")),
+            ("a hash", ("HSET", "a", "1")),
+            ("a sorted set", ("ZADD", "1", "a")),
+        )
+    )
+    if key in lists and kind == "a list":
+        kind, made = "a string", ("SET", "1")
+    envelope, body = message(rng, "Celery's protocol 2", to.queue)
+    text = entry(envelope, as_json(body))
+    # What waits in a list must not go: it is left alone while it holds something.
+    script = _FREE + _MISPLACE if key in lists else _MISPLACE
+    place = ("EVAL", script, 1, key, made[0], _MISPLACED_MS, *made[1:])
+    good = ("LPUSH", rng.choice([name for name in lists if name != key]), text)
+    return Arrival(f"{key} is {kind}", (place, good), text, until_gone=key)
 
 
 _KINDS: Final[tuple[tuple[int, Callable[[random.Random, Address], Arrival]], ...]] = (
@@ -286,6 +325,7 @@ _KINDS: Final[tuple[tuple[int, Callable[[random.Random, Address], Arrival]], ...
     (1, _event),
     (2, _notice),
     (2, _record),
+    (1, _misplaced),
 )
 
 

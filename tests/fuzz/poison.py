@@ -13,12 +13,14 @@ from jaas_submit.model.states import JobState
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import ODD, as_json, odd
 from tests.fuzz.scene import BATCHES, VICTIMS
+from tests.fuzz.specimens import bomb
 
 __all__ = ["OWN", "SHARED", "Poison", "poison"]
 
 OWN: Final = (
     *(f"job:{victim}" for victim in VICTIMS),
     *(f"job:{victim}" for victim in VICTIMS),  # twice as likely as the rest
+    "log:bad-ended:1",
     "log:bad-ended:1",
     f"batch:{BATCHES['bad']}",
     f"batch:{BATCHES['bad']}:line",
@@ -143,6 +145,15 @@ def _log(rng: random.Random) -> tuple[bytes, str]:
         rng, {"status": "complete", "reason": "", "lines": [["", "stdout", "a\n"], ["t", "stderr", "b"]]}
     )
     packed = zlib.compress(as_json(tree))
+    if rng.random() < 0.2:
+        return rng.choice(
+            (
+                (bomb("application/x-gzip"), "a bomb"),
+                (zlib.compress(b"[" * 5_000_000), "five million brackets"),
+                (zlib.compress(b'{"a":' * 1_000_000), "a million objects inside each other"),
+                (zlib.compress(b"9" * 1_000_000), "a number of a million digits"),
+            )
+        )
     if rng.random() < 0.4:
         return mutate_bytes(rng, packed)
     return packed, done

@@ -149,6 +149,8 @@ class WorkerLevel:
             for one in arrivals:
                 for command in one.commands:
                     self._raw.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+                if one.until_gone:
+                    eventually(lambda key=one.until_gone: self._raw.pttl(key) < 0, _PATIENCE, "the end of a key")
             self._good()
             self._drained(arrivals)
             self._recorded(arrivals)
