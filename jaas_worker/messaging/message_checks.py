@@ -228,7 +228,7 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
         tag: its delivery tag here, whatever it says itself.
         ended: how many workers it has ended.
     """
-    about: Mapping[str, Any] = {}
+    about: Mapping[str, Any] | None = None
     wrong = f"refused: it ended {ended} workers" if ended >= MAX_DELIVERIES else ""
     if cut := _CUT.match(item):
         about = _headers_in_part(item)
@@ -242,7 +242,9 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
                 return _addressed(_taken(entry), queue, tag)
         except ValueError as error:
             wrong = wrong or shown(error, MAX_REASON)
-            about = about or _headers_in_part(item)  # whoever waits for this id shall learn of it
+            if about is None:  # whoever waits for this id shall learn of it
+                about = _headers_in_part(item)
+    about = about or {}
     kept = {name: about[name] for name in ("id", "task") if is_task_id(about.get(name))}
     stand_in = {"headers": {**kept, DEFECT: wrong}, "body": "", "properties": {}}
     return _addressed({**stand_in, "content-type": "application/json", "content-encoding": "utf-8"}, queue, tag)

@@ -356,12 +356,23 @@ def _read(raw: bytes) -> dict[str, Any]:
             return {}
     except (ValueError, RecursionError, KeyError, TypeError):
         return {}
-    return headers if "task" in headers else {**_version_1(whole), **headers}
+    return headers if "task" in headers or not _is_strict(raw) else {**_version_1(whole), **headers}
+
+
+def _is_strict(raw: bytes) -> bool:
+    """Return whether an entry has no numbers but JSON's: else nobody looks for an id within its body."""
+    try:
+        json.loads(raw.decode(), parse_float=_finite, parse_constant=_finite, parse_int=_finite)
+    except ValueError:
+        return False
+    return True
 
 
 def _version_1(whole: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that a message of Celery's first protocol has in its body, where that is plain JSON."""
     if whole["headers"].get("compression") or whole.get("content-type") != "application/json":
+        return {}
+    if whole.get("content-encoding", "utf-8") != "utf-8":
         return {}
     try:
         encoded = whole["properties"].get("body_encoding") == "base64"

@@ -170,6 +170,8 @@ def test_which_tracebacks_count(log: str, surprising: bool) -> None:
     [
         (b'{"headers": {"task": "jaas.run", "id": "a"}}', "a"),
         (_VERSION_1, "b"),
+        (_VERSION_1.replace(b'{"headers"', b'{"priority": 1e999, "headers"'), ""),
+        (b'{"headers": {"task": "jaas.run", "id": "a"}, "priority": 1e999}', "a"),
         (b'{"headers": {"task": "jaas.run", "id": "\\ud800"}}', ""),
         (b'{"headers": {"task": "jaas.run", "id": "a", "jaas_wakeup": true}}', ""),
         (b'{"headers": {"task": "a\nb", "id": "a"}}', ""),

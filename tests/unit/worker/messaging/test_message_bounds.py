@@ -196,6 +196,12 @@ def test_an_entry_that_cannot_be_read_keeps_an_id_that_can(where: str, wrong: st
     assert wrong in headers[DEFECT]
 
 
+def test_an_id_elsewhere_in_an_entry_that_is_read_is_not_its_own() -> None:
+    made = entry(headers={}, properties={"delivery_info": {"id": "another's"}}, body=5)
+
+    assert set(queue_message(json.dumps(made).encode(), "q", "tag")["headers"]) == {DEFECT}
+
+
 def test_what_is_left_of_a_large_entry_has_its_id() -> None:
     part = b'jaas-too-large 3000000\naaa", "headers": {"id": "my-id", "root_id": "no", "task": "jaas.run"}}'
 
