@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from jaas_submit.messaging.messages import WAKEUP, lists_of
+from jaas_submit.messaging.messages import WAKEUP
+from jaas_submit.messaging.queues import lists_of
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd

@@ -19,7 +19,7 @@ from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import job_id_of
 from tests.fuzz.arrivals import Address, Arrival, arrival, carried_id, waits
