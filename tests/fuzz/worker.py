@@ -149,6 +149,8 @@ class WorkerLevel:
             for one in arrivals:
                 for command in one.commands:
                     self._raw.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+                if one.until_gone:
+                    eventually(lambda key=one.until_gone: self._raw.pttl(key) < 0, _PATIENCE, "the end of a key")
             self._good()
             self._drained(arrivals)
             self._recorded(arrivals)
@@ -206,6 +208,7 @@ class WorkerLevel:
             return [job_id for job_id in ids if not self._raw.exists(f"{_PREFIX}:job:{job_id}")]
 
         eventually(lambda: not missing(), _PATIENCE, lambda: f"jobs with these ids: {missing()}")
+        ids += [one.job_id for one in arrivals if one.job_id]
         for record in self._client.ledger.queries.find(ids):
             if not record.terminal:
                 self._client.cancel(record.id)

@@ -253,6 +253,8 @@ def test_a_message_that_has_expired_is_not_run(client: Client, witness: Witness,
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)
     spec = witness.spec().to_wire()
     client.app.send_task("jaas.run", kwargs={"spec": spec}, task_id=task_id, queue=client.queue, expires=long_ago)
+    eventually(lambda: client.ledger.queries.find([task_id]), LONG, "a record")
+    check_cancelled(client, docker_api, task_id, "its message had expired when it arrived")
     told = celery_result(task_id, app=client.app)
     eventually(lambda: told.state == "REVOKED", LONG, lambda: f"Celery to say REVOKED, not {told.state}")
     assert client.submit(witness.spec()).wait(LONG).ok

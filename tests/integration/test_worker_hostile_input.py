@@ -90,7 +90,7 @@ def test_no_command_ends_a_worker(jaas: Installation, client: Client, worker: Wo
 def test_no_notice_ends_a_worker(jaas: Installation, client: Client, worker: WorkerProcess, witness: Witness) -> None:
     held = client.submit(witness.spec(witness.held()))
     eventually(witness.starts, LONG)
-    for channel in (f"ends:{worker.holder}", "cancels", "orphaned", f"changes:{held.id}"):
+    for channel in (f"exits:{worker.holder}", "cancels", "available", f"changes:{held.id}"):
         for data in (b"[" * 100_000, b"\xff\xfe", b"", b"\x00", b"9" * 10_000, b'"' + b"x" * 3_000_000 + b'"'):
             client.ledger.client.publish(f"{jaas.prefix}:{channel}", data)
     held.cancel("enough")

@@ -48,6 +48,7 @@ FIELDS: dict[str, dict[Any, Any]] = {
     "index a word": {"index": "²"},
     "output not JSON": {"output": "{"},
     "after of another kind": {"after": "[1]"},
+    "after half a character": {"after": '[["\\ud800", "success"]]'},
     "after too long": {"after": '[["a", "b", "c"]]'},
 }
 """Fields that make a record unreadable."""

@@ -38,6 +38,7 @@ class StubDelivery:
 
     traceparent = ""
     wakeup = True
+    defect = ""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = self.task_id = job_id
