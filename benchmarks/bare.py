@@ -11,10 +11,10 @@ import sys
 import time
 import uuid
 
-from jaas_submit.names import LABEL_PREFIX
-from jaas_submit.spec import JobSpec
-from jaas_worker.swarm import Swarm
-from jaas_worker.translate import service_request
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.wire_names import LABEL_PREFIX
+from jaas_worker.swarm.docker_engine import Swarm
+from jaas_worker.swarm.service_spec import service_request
 from tests.support.witness import TEST_IMAGE
 
 __all__ = ["SPEC", "run"]

@@ -96,7 +96,7 @@ def _celery(engine: str, jobs: int, parallel: int, url: str) -> None:
 def _jaas(_: str, jobs: int, parallel: int, url: str, prefix: str) -> None:
     """The producer's part; a worker runs beside it."""
     from jaas_submit import Client
-    from jaas_submit.names import service_name
+    from jaas_submit.model.wire_names import service_name
 
     with Client(url, queue=prefix, prefix=prefix) as client:
 

@@ -19,7 +19,7 @@ from benchmarks.machine import engine_pids, usage
 from benchmarks.plots import curve
 from benchmarks.stats import percentile
 from jaas_submit import Client, JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.model.states import JobState
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation, WorkerProcess
@@ -103,7 +103,7 @@ def measure(
                 eventually(
                     partial(_pending, made, level),
                     3600,
-                    lambda: f"all to be pending: {made.ledger.counts()}",
+                    lambda: f"all to be pending: {made.ledger.queries.counts()}",
                 )
             took = time.monotonic() - started
             time.sleep(min(quiet, 5.0))  # the way up leaves some work behind
@@ -131,7 +131,7 @@ def measure(
 
 
 def _pending(made: Installation, level: int) -> bool:
-    return made.ledger.counts()[JobState.PENDING] >= level
+    return made.ledger.queries.counts()[JobState.PENDING] >= level
 
 
 def _redis_cpu(before: dict[str, Any], after: dict[str, Any]) -> float:

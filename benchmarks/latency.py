@@ -17,7 +17,7 @@ from benchmarks.home import client_of, home
 from benchmarks.sightings import Sightings
 from benchmarks.stats import percentile
 from jaas_submit import Client, JobSpec
-from jaas_submit.names import service_name
+from jaas_submit.model.wire_names import service_name
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import listener

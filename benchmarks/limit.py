@@ -22,10 +22,10 @@ from benchmarks.machine import busy, engine_pids, usage
 from benchmarks.plots import curve
 from benchmarks.stats import interleave, ratios
 from jaas_submit import JobSpec
-from jaas_submit.names import LABEL_PREFIX
-from jaas_worker.engine_answers import tasks_in
-from jaas_worker.launcher import create_or_adopt
-from jaas_worker.swarm import Swarm
+from jaas_submit.model.wire_names import LABEL_PREFIX
+from jaas_worker.swarm.create_or_adopt import create_or_adopt
+from jaas_worker.swarm.docker_engine import Swarm
+from jaas_worker.swarm.responses import tasks_in
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.wait import eventually
@@ -98,7 +98,7 @@ def _jaas(options: Options, jobs: int, max_in_flight: int = 1000) -> Mapping[str
         for handle in client.submit_many([SPEC] * jobs):
             handle.wait(3600)
         seconds, whole = time.monotonic() - began, _machine(machine, jobs)
-        told = eventually(lambda: [about for about in made.ledger.workers() if "window" in about], 30)
+        told = eventually(lambda: [about for about in made.ledger.queries.workers() if "window" in about], 30)
         while made.services():  # looked at seldom: the engine's time for it would count as jaas'
             time.sleep(1.0)
         after = usage(*pids, children=True).cpu, usage(worker.pid).cpu, *_redis(options.redis_url)

@@ -146,19 +146,21 @@ def main(path: str, nodes: int, start: float, starts: float) -> None:
 
 
 @contextlib.contextmanager
-def simulator(folder: Path, *, nodes: int = 100, starts: float = Model.starts) -> Iterator[tuple[str, int]]:
+def simulator(
+    folder: Path, *, nodes: int = 100, start: float = Model.start, starts: float = Model.starts
+) -> Iterator[tuple[str, int]]:
     """Run a simulated engine in a process of its own; yields its DOCKER_HOST and its process id.
 
     Args:
         folder: for its socket.
         nodes: how many nodes its swarm has.
+        start: seconds that a container takes to start on an idle node.
         starts: containers that one node starts a second.
     """
     path = folder / "simulator.sock"
     command = [sys.executable, "-m", "benchmarks.simulator", "--socket", str(path)]
-    process = subprocess.Popen(
-        [*command, "--nodes", str(nodes), "--starts", str(starts)], cwd=Path(__file__).parents[1]
-    )
+    options = ["--nodes", str(nodes), "--start", str(start), "--starts", str(starts)]
+    process = subprocess.Popen([*command, *options], cwd=Path(__file__).parents[1])
     try:
         eventually(path.exists, 30, "the simulated engine to listen")
         yield f"unix://{path}", process.pid

@@ -25,9 +25,9 @@ from benchmarks.machine import usage
 from benchmarks.plots import curve
 from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec
-from jaas_submit.names import LABEL_PREFIX
-from jaas_submit.states import TERMINAL, JobState
-from jaas_worker.swarm import Swarm
+from jaas_submit.model.states import TERMINAL, JobState
+from jaas_submit.model.wire_names import LABEL_PREFIX
+from jaas_worker.swarm.docker_engine import Swarm
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation, WorkerProcess
 
@@ -81,11 +81,11 @@ class _Feeder:
 
     def open(self) -> int:
         """Return how many jobs have not ended."""
-        return sum(count for state, count in self.client.ledger.counts().items() if state not in TERMINAL)
+        return sum(count for state, count in self.client.ledger.queries.counts().items() if state not in TERMINAL)
 
     def check(self) -> None:
         """Raise when a job has ended badly."""
-        counts = self.client.ledger.counts()
+        counts = self.client.ledger.queries.counts()
         bad = {state: count for state, count in counts.items() if count and state in TERMINAL - {JobState.SUCCEEDED}}
         assert not bad, f"jobs did not succeed: {bad}"
 

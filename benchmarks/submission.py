@@ -16,7 +16,7 @@ from benchmarks.machine import usage
 from benchmarks.simulator import simulator
 from benchmarks.stats import ratios
 from jaas_submit import Client, JobHandle, JobSpec
-from jaas_submit.states import JobState
+from jaas_submit.model.states import JobState
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation

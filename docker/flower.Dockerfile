@@ -25,6 +25,6 @@ ENV PYTHONPATH=/opt/jaas PATH=/opt/jaas/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTW
 USER 65534:65534
 WORKDIR /data
 EXPOSE 5555
-ENTRYPOINT ["python3", "-m", "celery", "-A", "jaas_submit.flower_app", "flower"]
+ENTRYPOINT ["python3", "-m", "celery", "-A", "jaas_submit.dashboard.flower_app", "flower"]
 # Settings and password come from outside; without this file Flower does not start.
 CMD ["--conf=/etc/jaas/flowerconfig.py"]

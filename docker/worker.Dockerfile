@@ -31,5 +31,5 @@ ENV MALLOC_MMAP_THRESHOLD_=131072 MALLOC_ARENA_MAX=2
 # to host. Where it is known, run as nobody with that group (JAAS_WORKER_USER in stack.yml). It is no wall either way:
 # whoever may talk to the engine is root on its host.
 USER 0:0
-ENTRYPOINT ["python3", "-m", "jaas_submit.cli"]
+ENTRYPOINT ["python3", "-m", "jaas_submit.cli.main"]
 CMD ["worker"]

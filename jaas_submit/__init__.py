@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaas_submit.broker import job
     from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
     from jaas_submit.client.async_client import AsyncClient
     from jaas_submit.client.async_job_handle import AsyncJobHandle
@@ -23,16 +22,17 @@ if TYPE_CHECKING:
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain import Explanation, WorkerLoad
+    from jaas_submit.explain.explanation import Explanation, WorkerLoad
     from jaas_submit.ledger import Change, NewJob
-    from jaas_submit.logs import LogLine, Logs, LogStatus
-    from jaas_submit.placement import NodeFit
-    from jaas_submit.records import Attempt, BatchRecord, JobRecord
-    from jaas_submit.result import CapturedOutput, JobResult
-    from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
-    from jaas_submit.spec import Gather, JobSpec, Mount, Resources, SecretMount
-    from jaas_submit.speculation import Speculation
-    from jaas_submit.states import Cause, JobState
+    from jaas_submit.messaging.messages import job
+    from jaas_submit.model.job_spec import Gather, JobSpec, Mount, Resources, SecretMount
+    from jaas_submit.model.logs import LogLine, Logs, LogStatus
+    from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+    from jaas_submit.model.result import CapturedOutput, JobResult
+    from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
+    from jaas_submit.model.speculation import Speculation
+    from jaas_submit.model.states import Cause, JobState
+    from jaas_submit.placement.node_fit import NodeFit
 
 __all__ = [
     "AsyncBatch",
@@ -80,8 +80,19 @@ __all__ = [
 ]
 
 _MODULES = (
-    *("states", "errors", "retry_policy", "spec", "speculation", "placement", "explain", "logs", "records", "result"),
-    *("ledger", "broker", "client.job_handle", "client.batch", "client.map_reduce", "client.client"),
+    *(
+        "model.states",
+        "errors",
+        "model.retry_policy",
+        "model.job_spec",
+        "model.speculation",
+        "placement.node_fit",
+        "explain.explanation",
+        "model.logs",
+        "model.records",
+        "model.result",
+    ),
+    *("ledger", "messaging.messages", "client.job_handle", "client.batch", "client.map_reduce", "client.client"),
     *("client.async_job_handle", "client.async_batch", "client.async_client"),
 )
 """Where the public names are, the cheap ones first."""

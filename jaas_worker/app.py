@@ -21,22 +21,24 @@ import celery
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-import jaas_worker.consumer
-import jaas_worker.control  # registers its commands
-import jaas_worker.pool
-import jaas_worker.transport
-from jaas_submit import broker
+import jaas_worker.messaging.consumer
+import jaas_worker.messaging.pool
+import jaas_worker.messaging.redis_transport
+import jaas_worker.messaging.remote_control  # registers its commands
+from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
-from jaas_submit.ledger import Ledger, connect
-from jaas_submit.names import TASK_RUN, job_id_of
-from jaas_submit.store import Store
-from jaas_worker import logsetup, tasks
-from jaas_worker.engine import Engine, SwarmInfo
-from jaas_worker.measured import measured
-from jaas_worker.metrics import Metrics, Monitor
-from jaas_worker.runner import Runner
+from jaas_submit.ledger import Ledger
+from jaas_submit.messaging import messages
+from jaas_submit.model.wire_names import TASK_RUN, job_id_of
+from jaas_submit.storage.store import Store
+from jaas_worker.lifecycle.runner import Runner
+from jaas_worker.messaging import task
 from jaas_worker.settings import Settings
-from jaas_worker.swarm import Swarm, require_manager
+from jaas_worker.swarm.docker_engine import Swarm, require_manager
+from jaas_worker.swarm.engine import Engine, SwarmInfo
+from jaas_worker.swarm.measured import measured
+from jaas_worker.telemetry import logging_setup
+from jaas_worker.telemetry.metrics import Metrics, Monitor
 
 __all__ = ["Parts", "WorkerApp", "create_app", "worker_main"]
 
@@ -45,7 +47,7 @@ logger = logging.getLogger(__name__)
 _PREFETCH = 32
 """Messages that a worker may have received and not claimed yet."""
 
-_REDIS_TIMEOUT = 5.0
+_REDIS_TIMEOUT_S = 5.0
 """Seconds to wait for an answer of Redis; three of them must fit into a lease (15 seconds by default)."""
 
 
@@ -63,7 +65,7 @@ class Parts:
     engine: Engine
     info: SwarmInfo | None = None
     metrics: Metrics = field(default_factory=Metrics)
-    pool: jaas_worker.pool.TaskPool | None = None
+    pool: jaas_worker.messaging.pool.TaskPool | None = None
 
     def make_runner(self) -> Runner:
         """Return a runner with a name that no other process has.
@@ -75,7 +77,7 @@ class Parts:
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
         ledger = Ledger(
-            connect(self.settings.redis_url, socket_timeout=_REDIS_TIMEOUT),
+            connect(self.settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S),
             self.settings.prefix,
             self.settings.record_ttl,
         )
@@ -130,7 +132,7 @@ class Parts:
         away = self.pool.watch.away if self.pool else ""
         room = max(self.pool.room(), 0) if self.pool else 0
         most = self.settings.max_in_flight
-        own = {"clock_ahead": round(ahead, 1), "engine_away": away, "max_in_flight": most, "room": room}
+        own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
         return {**self.about_worker(), **own, **runner.stats()}
 
 
@@ -147,17 +149,17 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         SpecError: a setting is not valid.
     """
     settings = settings or Settings()
-    app = broker.celery_app(settings.redis_url, kind=WorkerApp)
-    results = "jaas_worker.results:Results"
+    app = messages.celery_app(settings.redis_url, kind=WorkerApp)
+    results = "jaas_worker.messaging.result_backend:Results"
     app.loader.override_backends = {
         "redis": results,
         "rediss": results,
-        "sentinel": "jaas_worker.results:SentinelResults",
+        "sentinel": "jaas_worker.messaging.result_backend:SentinelResults",
     }
     app.jaas = Parts(settings, engine or Swarm(settings.docker_host, settings.engine_timeout))
     app.conf.update(
-        worker_pool="jaas_worker.pool:TaskPool",
-        worker_consumer="jaas_worker.consumer:Consumer",
+        worker_pool="jaas_worker.messaging.pool:TaskPool",
+        worker_consumer="jaas_worker.messaging.consumer:Consumer",
         worker_concurrency=_PREFETCH,
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
@@ -170,13 +172,15 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         result_expires=int(settings.record_ttl),
         result_compression=None,  # a script looks at what is stored
         # Each thread has its own connection to the results; a dead one must not hold it up for long.
-        redis_socket_timeout=_REDIS_TIMEOUT,
+        redis_socket_timeout=_REDIS_TIMEOUT_S,
         # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for
         # longer than this (80 seconds), and with it the rest of the workflow.
         task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
         broker_connection_retry=True,
         broker_connection_max_retries=None,
-        **jaas_worker.transport.settings(settings.redis_url, app.conf.broker_transport_options, settings.prefix),
+        **jaas_worker.messaging.redis_transport.settings(
+            settings.redis_url, app.conf.broker_transport_options, settings.prefix
+        ),
         # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
         broker_channel_error_retry=True,
         worker_enable_prefetch_count_reduction=False,  # it would count jobs that need no message any more
@@ -186,12 +190,12 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     )
     queues = [settings.queue]
     if settings.take_default_queue:
-        queues.append(jaas_worker.consumer.FOREIGN_QUEUE)
+        queues.append(jaas_worker.messaging.consumer.FOREIGN_QUEUE)
     app.amqp.queues.select(queues)
-    tasks.register(app)
+    task.register(app)
     # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
-    logsetup.install(settings.log_format)
+    logging_setup.install(settings.log_format)
     signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
     signals.worker_ready.connect(_freeze_startup_objects)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
@@ -216,7 +220,7 @@ def _watch_shutdown(patience: float, **_: Any) -> None:
         logger.error(
             "the shutdown has not come to its end within %g s; ending without handing over, the lease will run out",
             patience,
-            extra=logsetup.action(logsetup.Action.WORKER_GAVE_UP),
+            extra=logging_setup.action(logging_setup.Action.WORKER_SHUTDOWN_TIMEOUT),
         )
         logging.shutdown()
         os._exit(1)

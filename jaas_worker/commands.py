@@ -9,9 +9,9 @@ import os
 
 import click
 
-from jaas_submit.cli_frame import Where, missing_packages, where_options
+from jaas_submit.cli.common import Target, missing_packages, target_options
 
-__all__ = ["listen", "worker"]
+__all__ = ["agent", "worker"]
 
 _log_level = click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
@@ -24,17 +24,17 @@ _log_level = click.option(
 @click.option(
     "--max-in-flight", type=click.IntRange(1, 100_000), help="Jobs in the swarm at once (JAAS_MAX_IN_FLIGHT)."
 )
-@where_options()
+@target_options()
 @click.argument("celery_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY ARGUMENTS]")
 @click.pass_obj
 def worker(
-    where: Where, log_level: str, name: str | None, max_in_flight: int | None, celery_arguments: tuple[str, ...]
+    target: Target, log_level: str, name: str | None, max_in_flight: int | None, celery_arguments: tuple[str, ...]
 ) -> None:
     """Start a worker: on a swarm manager, with the packages of jaas[worker].
 
     Everything else is set by JAAS_... variables; what follows -- goes to `celery worker`.
     """
-    _set(where, JAAS_MAX_IN_FLIGHT=max_in_flight)
+    _set(target, JAAS_MAX_IN_FLIGHT=max_in_flight)
     try:
         from jaas_worker.app import worker_main
     except ImportError as error:
@@ -44,24 +44,24 @@ def worker(
 
 @click.command()
 @_log_level
-@where_options()
+@target_options()
 @click.pass_obj
-def listen(where: Where, log_level: str) -> None:
+def agent(target: Target, log_level: str) -> None:
     """Tell workers of containers' ends: on nodes without a worker, with the packages of jaas[worker].
 
     Jobs on such a node end without it too, and some 70 ms later.
     """
-    _set(where)
+    _set(target)
     try:
-        from jaas_worker.listener import listener_main
+        from jaas_worker.agent.agent import agent_main
     except ImportError as error:
         raise missing_packages(error) from error
-    listener_main(log_level.upper())
+    agent_main(log_level.upper())
 
 
-def _set(where: Where, **more: object) -> None:
+def _set(target: Target, **more: object) -> None:
     # Settings are read from the environment, also by whatever the worker starts.
-    if where.redis:
+    if target.redis:
         os.environ.pop("JAAS_REDIS_URL_FILE", None)
-    given = {"JAAS_REDIS_URL": where.redis, "JAAS_QUEUE": where.queue, "JAAS_PREFIX": where.prefix, **more}
+    given = {"JAAS_REDIS_URL": target.redis, "JAAS_QUEUE": target.queue, "JAAS_PREFIX": target.prefix, **more}
     os.environ.update({variable: str(value) for variable, value in given.items() if value})

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from jaas_submit.bounds import whole
-from jaas_submit.checks import Check, Verdict
+from jaas_submit.doctor.redis_checks import Check, Verdict
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
-from jaas_submit.names import LABEL_JOB, LABEL_LEDGER, LABEL_PREFIX
-from jaas_worker.engine import Engine, ServiceView, SwarmInfo
-from jaas_worker.observe import parse_time
+from jaas_submit.model.bounds import whole
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_LEDGER, LABEL_PREFIX
+from jaas_worker.decisions.task_outcome import parse_time
 from jaas_worker.settings import Settings
-from jaas_worker.swarm import Swarm
+from jaas_worker.swarm.docker_engine import Swarm
+from jaas_worker.swarm.engine import Engine, ServiceView, SwarmInfo
 
 __all__ = ["engine_checks"]
 
-_PATIENCE: Final = 5.0
-_STRAY_AFTER: Final = 60.0
+_ENGINE_TIMEOUT_S: Final = 5.0
+_STRAY_AFTER_S: Final = 60.0
 """Seconds that the reconciler has to see to a service."""
 
 _LEAST_API: Final = (1, 41)
@@ -36,7 +36,7 @@ def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) ->
         settings = Settings()
     except SpecError as error:
         return [Check("settings", Verdict.FAIL, str(error), "correct this environment variable")]
-    engine = Swarm(settings.docker_host, _PATIENCE) if engine is None else engine
+    engine = Swarm(settings.docker_host, _ENGINE_TIMEOUT_S) if engine is None else engine
     try:
         info = engine.info()
     except (EngineUnavailable, EngineRefused) as error:
@@ -55,10 +55,10 @@ def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) ->
 def _strays(engine: Engine, ledger: Ledger) -> Check:
     """Look for services of jobs that nobody looks after: of a ledger that is gone, or of no job that is known."""
     services = engine.services(f"{LABEL_PREFIX}={ledger.prefix}")
-    own = ledger.identity()
+    own = ledger.maintenance.identity()
     foreign = [service.name for service in services if service.labels.get(LABEL_LEDGER) != own]
     jobs = {s.labels.get(LABEL_JOB, ""): s for s in services if s.labels.get(LABEL_LEDGER) == own}
-    known = {record.id for record in ledger.find(list(jobs))} if jobs else set()
+    known = {record.id for record in ledger.queries.find(list(jobs))} if jobs else set()
     known |= {name.removeprefix("job ") for name in ledger.unreadable}
     unknown = [service.name for job, service in jobs.items() if job not in known and _old(service, ledger.now())]
     if not foreign and not unknown:
@@ -74,7 +74,7 @@ def _strays(engine: Engine, ledger: Ledger) -> Check:
 
 def _old(service: ServiceView, now: float) -> bool:
     created = parse_time(service.created_at)
-    return created is not None and now - created.timestamp() > _STRAY_AFTER
+    return created is not None and now - created.timestamp() > _STRAY_AFTER_S
 
 
 def _some(names: list[str]) -> str:

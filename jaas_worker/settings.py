@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jaas_submit.broker import default_url
 from jaas_submit.errors import SpecError
-from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.spec import parse_duration, parse_size
+from jaas_submit.messaging.messages import default_url
+from jaas_submit.model.job_spec import parse_duration, parse_size
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 
 __all__ = ["LogFormat", "Settings"]
 
@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     max_starting: int = Field(0, ge=0, le=10_000)
     """Services that one worker may have between creation and a running container, at most. Starting containers is what
     limits a node: on 2 cores, 10 at once finished up to 1.4 times as many jobs a second as 40. Below this bound the
-    worker finds out by itself how many are best (``jaas_worker/window.py``); 0 means no such bound. Running ones do not
-    count, nor those that the swarm cannot place."""
+    worker finds out by itself how many are best (``decisions/launch_window.py``); 0 means no such bound. Running ones
+    do not count, nor those that the swarm cannot place."""
 
     launch_threads: int = Field(4, ge=1, le=64)
     """Threads that create services; each waits for one answer of the engine at a time."""

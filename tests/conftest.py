@@ -14,10 +14,11 @@ import redis
 from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
+from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
-from jaas_submit.ledger import Ledger, connect
-from jaas_submit.names import LABEL_PREFIX
-from jaas_worker.swarm import Swarm, require_manager
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.wire_names import LABEL_PREFIX
+from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from tests.support.real import required_env, unavailable
 from tests.support.redis_server import OwnRedis
 from tests.support.witness import Witness

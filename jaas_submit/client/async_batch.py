@@ -10,9 +10,9 @@ from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import Batch, BatchReference, Show, shown
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import batch_records, batch_results
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.states import JobState
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 
 __all__ = ["AsyncBatch", "AsyncMapReduce"]
 

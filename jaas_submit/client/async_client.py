@@ -15,16 +15,17 @@ from jaas_submit.client.batch import BatchReference
 from jaas_submit.client.client import Client
 from jaas_submit.client.dependencies import Dependency, On
 from jaas_submit.client.session import AsyncSession
-from jaas_submit.explain import Explanation
-from jaas_submit.ledger import KEY_TTL, AsyncSubscription, NewJob, connect_async
-from jaas_submit.logs import Logs
-from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.placement import NodeFit
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation
-from jaas_submit.states import Cause, JobState
+from jaas_submit.connection import AsyncSubscription, connect_async
+from jaas_submit.explain.explanation import Explanation
+from jaas_submit.ledger import KEY_TTL, NewJob
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.placement.node_fit import NodeFit
 
 __all__ = ["AsyncClient"]
 

@@ -9,10 +9,10 @@ from jaas_submit.client.job_handle import JobHandle, JobReference, change_in
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import job_records, job_result
 from jaas_submit.ledger import Change
-from jaas_submit.logs import Logs
-from jaas_submit.records import JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.states import JobState
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 
 __all__ = ["AsyncJobHandle"]
 

@@ -11,11 +11,11 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.replay import replay_failed
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records, batch_results
-from jaas_submit.ids import batch_job_id
 from jaas_submit.ledger.batch_cancellation import cancel_jobs
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.states import JobState
+from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 
 __all__ = ["Batch", "BatchReference", "Show", "shown"]
 
@@ -55,7 +55,7 @@ class Batch(BatchReference):
     @property
     def status(self) -> BatchRecord:
         """How the batch stands now: counts per state, total, and its end."""
-        return self._session.ledger.batch(self.id)
+        return self._session.ledger.batches.get(self.id)
 
     def job(self, index: int) -> JobHandle:
         """Return a handle on the job for one input.
@@ -143,7 +143,7 @@ class Batch(BatchReference):
         Returns:
             How many jobs that were.
         """
-        self._session.ledger.cancel_batch(self.id, why)
+        self._session.ledger.batches.cancel(self.id, why)
         return cancel_jobs(self._session.ledger, self.id)
 
     def retry_failed(self, **changes: Any) -> Batch:

@@ -9,7 +9,6 @@ from typing import Any
 
 import celery
 
-from jaas_submit import broker
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
@@ -18,19 +17,21 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submit_reduces
 from jaas_submit.client.replay import replay_job
 from jaas_submit.client.session import Session
+from jaas_submit.connection import connect
+from jaas_submit.connection.url import masked
 from jaas_submit.errors import SpecError
-from jaas_submit.explain import Explanation
-from jaas_submit.ledger import KEY_TTL, Ledger, NewJob, connect
-from jaas_submit.logs import Logs
-from jaas_submit.names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.placement import NodeFit, placement
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.redis_url import masked
-from jaas_submit.result import JobResult
-from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation
-from jaas_submit.states import Cause, JobState
-from jaas_submit.store import Store
+from jaas_submit.explain.explanation import Explanation
+from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
+from jaas_submit.messaging import messages
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.placement.node_fit import NodeFit, placement
+from jaas_submit.storage.store import Store
 
 __all__ = ["Client"]
 
@@ -39,7 +40,7 @@ class Client:
     """Submits jobs and follows them.
 
     Args:
-        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.redis_url``); None takes what
+        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None takes what
             JAAS_REDIS_URL_FILE names, JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys; the workers must use the same.
@@ -63,12 +64,12 @@ class Client:
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
-        self.url = url or broker.default_url()
+        self.url = url or messages.default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
         self.store = Store(where, prefix) if where else None
         self.queue = queue
         self.ledger = Ledger(connect(self.url), prefix)
-        self.app = app or broker.celery_app(self.url)
+        self.app = app or messages.celery_app(self.url)
         self.session = Session(self.ledger, queue, self.store, self.app, publisher=app)
         """What handles and batches are made of."""
 
@@ -284,7 +285,7 @@ class Client:
         Args:
             limit: at most so many.
         """
-        return self.ledger.batches(limit)
+        return self.ledger.batches.recent(limit)
 
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere. Redis is not asked about it.
@@ -327,7 +328,7 @@ class Client:
         Args:
             spec: the job's description.
         """
-        cluster = self.ledger.cluster()
+        cluster = self.ledger.queries.cluster()
         return placement(spec, cluster) if cluster else ()
 
     def history(

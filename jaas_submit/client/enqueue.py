@@ -10,12 +10,12 @@ from typing import Final
 
 import celery
 
-from jaas_submit import broker
 from jaas_submit.client.session import Session
 from jaas_submit.client.tracing import producing
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Created, NewJob
-from jaas_submit.states import JobState
+from jaas_submit.messaging import messages
+from jaas_submit.model.states import JobState
 
 __all__ = ["enqueue", "enqueue_many"]
 
@@ -42,7 +42,7 @@ def enqueue(session: Session, job: NewJob) -> Created:
         LedgerUnavailable: Redis did not take the record. A message that a publisher did not take is no error.
     """
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
-        made = session.ledger.create_many([_complete(job, traceparent, session)])[0]
+        made = session.ledger.submission.create_many([_complete(job, traceparent, session)])[0]
         # Its own id although it is not new: the first reply was lost, and the record is ours.
         if session.publisher is not None and made.job_id == job.job_id and made.state is JobState.QUEUED:
             _publish(session.publisher, [job])
@@ -55,7 +55,7 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
     rest = iter(jobs)
     while chunk := list(itertools.islice(rest, _CHUNK)):
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
-            made = session.ledger.create_many([_complete(job, traceparent, session) for job in chunk])
+            made = session.ledger.submission.create_many([_complete(job, traceparent, session) for job in chunk])
             if session.publisher is not None:
                 answers = zip(chunk, made, strict=True)
                 new = [job for job, answer in answers if answer.new and answer.state is JobState.QUEUED]
@@ -65,13 +65,13 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
 
 
 def _complete(job: NewJob, traceparent: str, session: Session) -> NewJob:
-    doorbell = ""
+    wakeup = ""
     if session.publisher is None and job.spec is not None:
-        doorbell = broker.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
-    return replace(job, traceparent=traceparent or job.traceparent, doorbell=doorbell)
+        wakeup = messages.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
+    return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup)
 
 
 def _publish(publisher: celery.Celery, jobs: Sequence[NewJob]) -> None:
     # The record is the job; should the message not get through, a worker takes the record up without it.
     with contextlib.suppress(LedgerUnavailable):
-        broker.publish_many(publisher, jobs)
+        messages.publish_many(publisher, jobs)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jaas_submit import broker
 from jaas_submit.client import queries
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import job_records, job_result
 from jaas_submit.ledger import Change
-from jaas_submit.logs import Logs
-from jaas_submit.records import JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.states import JobState
+from jaas_submit.messaging import messages
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 
 __all__ = ["JobHandle", "JobReference", "change_in"]
 
@@ -54,7 +54,7 @@ class JobHandle(JobReference):
         Raises:
             UnknownJob: there is no record, or it has expired.
         """
-        return self._session.ledger.get(self.id)
+        return self._session.ledger.queries.get(self.id)
 
     @property
     def state(self) -> JobState:
@@ -130,11 +130,11 @@ class JobHandle(JobReference):
         Raises:
             UnknownJob: there is no record, or it has expired.
         """
-        state, done = self._session.ledger.cancel(self.id, why)
+        state, done = self._session.ledger.submission.cancel(self.id, why)
         if done:
             # For those who wait for Celery's result. Should this process die before it, the worker that receives the
             # message does the same.
-            broker.mark_revoked(self._session.app, self.record().task_id, why)
+            messages.mark_revoked(self._session.app, self.record().task_id, why)
         return state
 
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from jaas_submit.batch_model.templates import fill
 from jaas_submit.client.batch import Batch, Show, shown
 from jaas_submit.client.enqueue import enqueue_many
 from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records
 from jaas_submit.errors import SpecError
-from jaas_submit.ids import batch_id_of, batch_job_id
 from jaas_submit.ledger import NewJob
-from jaas_submit.result import JobResult
-from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation
-from jaas_submit.templates import fill
+from jaas_submit.model.ids import batch_id_of, batch_job_id
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.speculation import Speculation
 
 __all__ = ["MapReduce", "NewBatch", "reduce_sizes", "submit_map", "submit_reduces"]
 
@@ -110,7 +110,7 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
-        session.ledger.create_batch(
+        session.ledger.batches.create(
             batch_id,
             name=self.name,
             max_parallel=self.max_parallel or 0,
@@ -155,7 +155,7 @@ def submit_map(
             yield NewJob(job_id, filled, session.queue, batch=batch_id, index=index, after=after + each)
 
     total = enqueue_many(session, made())
-    session.ledger.close_batch(batch_id, total)
+    session.ledger.batches.close(batch_id, total)
     return total
 
 
@@ -190,7 +190,7 @@ def submit_reduces(session: Session, spec: JobSpec, maps_id: str, total: int, fa
     source, outputs = maps_id, total
     for number, size in enumerate(reduce_sizes(total, fan_in)):
         batch_id = str(uuid.uuid5(uuid.UUID(maps_id), f"reduce-{number}"))
-        session.ledger.create_batch(batch_id, name=f"reduce {number + 1}", reduces=source)
+        session.ledger.batches.create(batch_id, name=f"reduce {number + 1}", reduces=source)
         jobs = []
         for index in range(size):
             first = index * fan_in
@@ -206,7 +206,7 @@ def submit_reduces(session: Session, spec: JobSpec, maps_id: str, total: int, fa
                 )
             )
         enqueue_many(session, jobs)
-        session.ledger.close_batch(batch_id, size)
+        session.ledger.batches.close(batch_id, size)
         levels.append(Batch(session, batch_id))
         source, outputs = batch_id, size
     return levels

@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from jaas_submit.explain import Explanation, explain
-from jaas_submit.ids import batch_job_id
+from jaas_submit.explain.context import explain_context
+from jaas_submit.explain.explanation import Explanation, explain
 from jaas_submit.ledger import Ledger
-from jaas_submit.logs import Logs, LogStatus
-from jaas_submit.records import JobRecord
-from jaas_submit.result import CapturedOutput, JobResult
-from jaas_submit.states import Cause, JobState
+from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.result import CapturedOutput, JobResult
+from jaas_submit.model.states import Cause, JobState
 
 __all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
 
@@ -26,7 +27,7 @@ _PAGE: Final = 500
 
 def result(ledger: Ledger, job_id: str) -> JobResult:
     """See ``Client.result``."""
-    return result_of(ledger, ledger.get(job_id))
+    return result_of(ledger, ledger.queries.get(job_id))
 
 
 def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
@@ -41,7 +42,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
         LedgerUnavailable: Redis does not answer.
     """
     last = record.last
-    captured = (ledger.logs(record.id, last.number) if last else None) or _no_logs(record)
+    captured = (ledger.queries.logs(record.id, last.number) if last else None) or _no_logs(record)
     output = CapturedOutput(
         stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
     )
@@ -50,11 +51,11 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
 
 def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     """See ``Client.logs``."""
-    record = ledger.get(job_id)
+    record = ledger.queries.get(job_id)
     # An end between two attempts (cancelled, deadline) has no number and no output of its own.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.logs(job_id, number) or _no_logs(record)
+    return ledger.queries.logs(job_id, number) or _no_logs(record)
 
 
 def _no_logs(record: JobRecord) -> Logs:
@@ -69,9 +70,9 @@ def _no_logs(record: JobRecord) -> Logs:
 
 def explanation(ledger: Ledger, job_id: str) -> Explanation:
     """See ``Client.explain``."""
-    record = ledger.get(job_id)
+    record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
-    return explain(record, ledger.around(record), now)
+    return explain(record, explain_context(ledger, record), now)
 
 
 def history(
@@ -93,19 +94,19 @@ def history(
 def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
     """See ``Client.active``."""
     found: list[JobRecord] = []
-    ids = ledger.active()
+    ids = ledger.queries.active()
     for start in range(0, len(ids), _PAGE):
-        records = ledger.find(ids[start : start + _PAGE])
+        records = ledger.queries.find(ids[start : start + _PAGE])
         found += [record for record in records if not record.terminal and _has_labels(record, labels)]
     return found
 
 
 def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ()) -> Iterator[JobRecord]:
     """See ``Batch.records``."""
-    span = ledger.batch(batch_id).span
+    span = ledger.batches.get(batch_id).span
     for first in range(0, span, _PAGE):
         numbers = range(first, min(first + _PAGE, span))
-        for record in ledger.find([batch_job_id(batch_id, index) for index in numbers]):
+        for record in ledger.queries.find([batch_job_id(batch_id, index) for index in numbers]):
             if not states or record.state in states:
                 yield record
 
@@ -123,9 +124,9 @@ def reasons(ledger: Ledger, batch_id: str) -> str:
 def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
     offset = 0
     seen: set[str] = set()
-    while ids := ledger.ids(state, _PAGE, offset):
+    while ids := ledger.queries.ids(state, _PAGE, offset):
         # While we read, younger jobs push the others down the list.
-        yield from ledger.find([job_id for job_id in ids if job_id not in seen])
+        yield from ledger.queries.find([job_id for job_id in ids if job_id not in seen])
         seen.update(ids)
         offset += len(ids)
 

@@ -10,10 +10,10 @@ from jaas_submit.client.enqueue import enqueue, enqueue_many
 from jaas_submit.client.queries import UNSUCCESSFUL, batch_jobs
 from jaas_submit.client.session import Session
 from jaas_submit.errors import SpecError
-from jaas_submit.ids import batch_id_of, batch_job_id
 from jaas_submit.ledger import NewJob
-from jaas_submit.records import JobRecord
-from jaas_submit.spec import JobSpec
+from jaas_submit.model.ids import batch_id_of, batch_job_id
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import JobRecord
 
 __all__ = ["replay_failed", "replay_job", "spec_again"]
 
@@ -37,19 +37,19 @@ def spec_again(record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
 
 def replay_job(session: Session, job_id: str, changes: Mapping[str, Any]) -> str:
     """Replay a job; return the new one's id. See ``Client.replay``."""
-    record = session.ledger.get(job_id)
+    record = session.ledger.queries.get(job_id)
     new = NewJob(str(uuid.uuid4()), spec_again(record, changes), record.queue, replay_of=job_id)
     return enqueue(session, new).job_id
 
 
 def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any]) -> str:
     """Replay the jobs of a batch that did not succeed; return the new batch's id. See ``Batch.retry_failed``."""
-    status = session.ledger.batch(batch_id)
+    status = session.ledger.batches.get(batch_id)
     if not status.done:
         raise SpecError(f"batch {batch_id} has not ended; its failed jobs can be retried when it has")
     failed = [(r.id, r.spec.changed(changes)) for r in batch_jobs(session.ledger, batch_id, UNSUCCESSFUL) if r.spec]
     new_id = batch_id_of(None, "")
-    session.ledger.create_batch(
+    session.ledger.batches.create(
         new_id,
         name=status.name,
         max_parallel=status.max_parallel,
@@ -63,5 +63,5 @@ def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any]) -
             for index, (old, spec) in enumerate(failed)
         ),
     )
-    session.ledger.close_batch(new_id, len(failed))
+    session.ledger.batches.close(new_id, len(failed))
     return new_id

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import celery
 
 from jaas_submit.client.wait import Found, Listen, Read, Sleep, Steps, Subscribe
+from jaas_submit.connection import AsyncSubscription, Subscription
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import AsyncSubscription, Ledger, Subscription
-from jaas_submit.store import Store
+from jaas_submit.ledger import Ledger
+from jaas_submit.storage.store import Store
 
 __all__ = ["AsyncSession", "Session"]
 

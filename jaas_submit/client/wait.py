@@ -16,9 +16,9 @@ from typing import Any, Final, Generic, TypeVar
 from jaas_submit.client import queries
 from jaas_submit.errors import BatchFailed, LedgerUnavailable, WaitTimeout
 from jaas_submit.ledger import Ledger
-from jaas_submit.records import BatchRecord, JobRecord
-from jaas_submit.result import JobResult
-from jaas_submit.states import JobState
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
 
 __all__ = [
     "LOOK_AGAIN_S",
@@ -109,7 +109,7 @@ class Outage:
         """Note that Redis has answered all that was asked, or that something was found."""
         self.answered, self._since = True, None
 
-    def bear(self, error: LedgerUnavailable) -> float:
+    def retry_delay(self, error: LedgerUnavailable) -> float:
         """Return the seconds to sleep before Redis is tried again.
 
         Args:
@@ -156,13 +156,13 @@ def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) ->
         except LedgerUnavailable as error:
             if deadline.left <= 0:
                 raise
-            yield Sleep(outage.bear(error))
+            yield Sleep(outage.retry_delay(error))
         else:
             return
 
 
 def _job(job_id: str, look: _Look[T], ledger: Ledger, timeout: float | None, outage: Outage | None) -> Steps[T]:
-    yield from _watch(ledger.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
+    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
 
 
 def job_records(
@@ -185,7 +185,7 @@ def job_records(
 
     def look() -> Generator[Read | Found[JobRecord], Any, str | None]:
         nonlocal seen
-        record: JobRecord = yield Read(lambda: ledger.get(job_id))
+        record: JobRecord = yield Read(lambda: ledger.queries.get(job_id))
         if seen != (record.state, record.detail):
             seen = (record.state, record.detail)
             yield Found(record)
@@ -215,7 +215,7 @@ def job_result(
     outage = Outage()
 
     def look() -> Generator[Read | Found[JobResult], Any, str | None]:
-        record: JobRecord = yield Read(lambda: ledger.get(job_id))
+        record: JobRecord = yield Read(lambda: ledger.queries.get(job_id))
         outage.answered = True
         if not record.terminal:
             return f"job {job_id} is {record.state}"
@@ -251,7 +251,7 @@ def batch_records(
 
         def look() -> Generator[Read | Found[BatchRecord], Any, str | None]:
             nonlocal seen
-            status: BatchRecord = yield Read(lambda: ledger.batch(batch_id))
+            status: BatchRecord = yield Read(lambda: ledger.batches.get(batch_id))
             outage.answered = True
             if seen != status.ended or status.done:
                 seen = status.ended
@@ -266,7 +266,7 @@ def batch_records(
         return look
 
     for batch_id in batch_ids:
-        yield from _watch(f"{ledger.changes_channel}batch:{batch_id}", looks(batch_id), deadline, outage)
+        yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", looks(batch_id), deadline, outage)
 
 
 def batch_results(
@@ -312,8 +312,8 @@ def batch_results(
 
     def look() -> Generator[Read | Found[JobResult], Any, str | None]:
         nonlocal seen
-        status: BatchRecord = yield Read(lambda: ledger.batch(batch_id))
-        while ids := (yield Read(partial(ledger.ended_of, batch_id, seen))):
+        status: BatchRecord = yield Read(lambda: ledger.batches.get(batch_id))
+        while ids := (yield Read(partial(ledger.batches.ended_jobs, batch_id, seen))):
             for job_id in ids:
                 result: JobResult = yield Read(partial(queries.result, ledger, job_id))
                 seen += 1
@@ -327,4 +327,4 @@ def batch_results(
             progress(status)
         return status.sentence()
 
-    yield from _watch(f"{ledger.changes_channel}batch:{batch_id}", look, _Deadline(timeout), bearing)
+    yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", look, _Deadline(timeout), bearing)

@@ -1,25 +1,32 @@
-"""What every part of the ledger needs: the client, the keys, and a way to run scripts."""
+"""The ground of the ledger's parts: the client, the keys, and how a script is run."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import redis
+from redis.client import Pipeline
 from redis.commands.core import Script
 
+from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.connection.sentinel import replicas_asked
 from jaas_submit.errors import LedgerUnavailable, UnreadableRecord
-from jaas_submit.ledger.connection import as_text, reach
-from jaas_submit.ledger.lua_shared import HEAD
-from jaas_submit.ledger.sentinel import replicas_asked
-from jaas_submit.names import DEFAULT_PREFIX
+from jaas_submit.ledger.lua import source
+from jaas_submit.model.wire_names import DEFAULT_PREFIX
 
-__all__ = ["Base"]
+__all__ = ["RECORD_TTL", "SET_ASIDE", "Base", "Part"]
 
 RECORD_TTL: Final = 7 * 86400
 """Seconds that a record and its logs are kept after the job has ended."""
 
+_REPLICATION_TIMEOUT_MS: Final = 1000
+"""Time that replicas have for telling that they have a write; usually they take one millisecond."""
+
+# NaN and infinity are not in JSON: Redis would refuse the whole script.
+_to_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 UNREADABLE: Final = "record.unreadable"
 """The action of the log's line that names a record."""
@@ -29,9 +36,6 @@ SET_ASIDE: Final = 3600.0
 
 _MOST_NAMED: Final = 500
 
-_REPLICAS_PATIENCE: Final = 1000
-"""Milliseconds that replicas have for telling that they have a write; usually they take one."""
-
 
 logger = logging.getLogger(__name__)
 logger.addHandler(logging.NullHandler())  # a program that sets no logging up says such things itself, or not at all
@@ -40,7 +44,7 @@ R = TypeVar("R")
 
 
 class Base:
-    """The ground of the ledger's parts; see ``Ledger`` for the arguments."""
+    """What every part of the ledger needs; see ``Ledger`` for the arguments."""
 
     def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX, ttl: float = RECORD_TTL) -> None:
         self.client = client
@@ -56,36 +60,64 @@ class Base:
     def __repr__(self) -> str:
         return f"Ledger(prefix={self.prefix!r})"
 
-    def _key(self, *parts: object) -> str:
+    def key(self, *parts: object) -> str:
+        """Return a key: the prefix and what follows it."""
         return ":".join([self.prefix, *map(str, parts)])
 
-    def _script(self, code: str) -> Script:
-        """Return a script by its Lua code; Redis is sent the code once and then its digest."""
-        if code not in self._scripts:
-            self._scripts[code] = self.client.register_script(HEAD + code)
-        return self._scripts[code]
+    def run(self, script: str, what: str, *texts: str | bytes, **named: object) -> Any:
+        """Run a script and return its answer.
 
-    def _run(self, code: str, job_id: str, *args: Any) -> Any:
+        Args:
+            script: its path in ``scripts``, without ``.lua``.
+            what: it is about, for errors.
+            texts: its further arguments, as they are.
+            named: its named arguments; those that are None are left out.
+
+        Raises:
+            LedgerUnavailable: Redis cannot be reached, or refuses.
+        """
+        with redis_errors(what):
+            return self._script(script)(args=[self._arguments(named), *texts])
+
+    def run_for(self, job_id: str, script: str, *texts: str | bytes, **named: object) -> Any:
+        """Run a script about one job, and return its answer; see ``run``.
+
+        Raises:
+            UnreadableRecord: the job's key holds no record.
+        """
         try:
-            with reach(f"job {job_id}"):
-                return self._script(code)(keys=[self._key("job", job_id)], args=[self.prefix, job_id, *args])
+            return self.run(script, f"job {job_id}", *texts, id=job_id, **named)
         except LedgerUnavailable as error:
             if isinstance(error.__cause__, redis.ResponseError):
                 self._check_is_record(job_id)
             raise
 
     def _check_is_record(self, job_id: str) -> None:
-        """Raise UnreadableRecord where a job's key holds no record."""
-        with reach(f"job {job_id}"):
-            kind = as_text(self.client.type(self._key("job", job_id)))
+        with redis_errors(f"job {job_id}"):
+            kind = as_text(self.client.type(self.key("job", job_id)))
         if kind not in {"hash", "none"}:
-            raise self._cannot_read(f"job {job_id}", f"its key holds a {kind}, not a hash")
+            raise self.cannot_read(f"job {job_id}", f"its key holds a {kind}, not a hash")
 
-    def _run_all(self, what: str, code: str, *args: Any) -> Any:
-        with reach(what):
-            return self._script(code)(args=[self.prefix, *args])
+    def add_to(self, pipe: Pipeline, script: str, **named: object) -> None:
+        """Have a pipeline run a script that takes no texts.
 
-    def _cannot_read(self, name: str, why: object) -> UnreadableRecord:
+        Args:
+            pipe: of this ledger's client.
+            script: as for ``run``.
+            named: as for ``run``.
+        """
+        self._script(script)(args=[self._arguments(named)], client=pipe)
+
+    def _script(self, name: str) -> Script:
+        """Return a script; Redis is sent the text once and then its digest."""
+        if name not in self._scripts:
+            self._scripts[name] = self.client.register_script(source(name))
+        return self._scripts[name]
+
+    def _arguments(self, named: dict[str, object]) -> str:
+        return _to_json({"prefix": self.prefix, **{name: value for name, value in named.items() if value is not None}})
+
+    def cannot_read(self, name: str, why: object) -> UnreadableRecord:
         """Note, and log once, that something cannot be read; return the error that says so."""
         text = "its key holds another kind of value" if isinstance(why, redis.ResponseError) else str(why)
         if self.unreadable.get(name) != text:
@@ -97,7 +129,7 @@ class Base:
             logger.warning("%s cannot be read: %s", name, text, extra={"action": UNREADABLE, **about})
         return UnreadableRecord(f"{name}: what Redis holds of it cannot be read: {text}")
 
-    def _readable(
+    def readable(
         self, names: Sequence[str], rows: Sequence[Any], parse: Callable[[str, Any], R | None], what: str = "job"
     ) -> Iterator[R]:
         """Yield what can be read of several rows; those that are missing are left out, the others are noted.
@@ -110,16 +142,32 @@ class Base:
         """
         for name, row in zip(names, rows, strict=True):
             if isinstance(row, Exception):
-                self._cannot_read(f"{what} {name}", row)
+                self.cannot_read(f"{what} {name}", row)
                 continue
             try:
                 read = parse(name, row) if row else None
             except UnreadableRecord as error:
-                self._cannot_read(f"{what} {name}", error)
+                self.cannot_read(f"{what} {name}", error)
                 continue
             self.unreadable.pop(f"{what} {name}", None)
             if read is not None:
                 yield read
+
+    def sound(self, pipe: Any, *names: str) -> list[Any]:
+        """Return the answers to one command each about several keys; None for one of a wrong type, which is noted.
+
+        Args:
+            pipe: with the commands.
+            names: the keys' names, without the prefix; none for answers that need no key, which come first.
+        """
+        found = answers(pipe)
+        for place, name in enumerate(names, len(found) - len(names)):
+            if isinstance(found[place], Exception):
+                self.cannot_read(f"key {self.key(name)}", found[place])
+                found[place] = None
+            else:
+                self.unreadable.pop(f"key {self.key(name)}", None)
+        return found
 
     def replicated(self, *keys: str) -> bool:
         """Return whether as many replicas as the URL asks for have everything that was written until now.
@@ -129,17 +177,30 @@ class Base:
         """
         if not self.replicas:
             return True
-        with reach("replicas"):
+        with redis_errors("replicas"):
             pipe = self.client.pipeline(transaction=False)
             # WAIT is about what its own connection has written; replicas get all writes in one order.
-            pipe.set(self._key("replicated"), 1, ex=60)
-            pipe.wait(self.replicas, _REPLICAS_PATIENCE)
-            pipe.exists(*keys or (self._key("replicated"),))
+            pipe.set(self.key("replicated"), 1, ex=60)
+            pipe.wait(self.replicas, _REPLICATION_TIMEOUT_MS)
+            pipe.exists(*keys or (self.key("replicated"),))
             _, confirmed, there = pipe.execute()
         return bool(confirmed >= self.replicas and there >= len(keys))
 
     def now(self) -> float:
         """Return Redis' clock, in seconds since the epoch."""
-        with reach("clock"):
+        with redis_errors("clock"):
             seconds, micros = self.client.time()
         return float(seconds) + float(micros) / 1e6
+
+
+class Part:
+    """What one kind of caller does with the ledger.
+
+    Args:
+        base: of the ledger that it is a part of.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._client = base.client
+        self._key = base.key

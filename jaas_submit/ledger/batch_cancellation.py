@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from jaas_submit.ids import batch_job_id
+from jaas_submit.model.ids import batch_job_id
 
 if TYPE_CHECKING:
     from jaas_submit.ledger import Ledger
@@ -26,13 +26,13 @@ def cancel_jobs(ledger: Ledger, batch_id: str) -> int:
         UnknownJob: there is no such batch.
         LedgerUnavailable: Redis does not answer; the same call goes on.
     """
-    batch = ledger.batch(batch_id)
+    batch = ledger.batches.get(batch_id)
     count = 0
     for first in range(0, batch.span, _CHUNK):
         numbers = range(first, min(first + _CHUNK, batch.span))
-        records = ledger.find([batch_job_id(batch_id, index) for index in numbers])
+        records = ledger.queries.find([batch_job_id(batch_id, index) for index in numbers])
         if ids := [record.id for record in records if not record.terminal]:
-            ledger.cancel_many(ids, batch.cancelled)
+            ledger.submission.cancel_many(ids, batch.cancelled)
             count += len(ids)
-    ledger.batch_cancelled(batch_id)
+    ledger.batches.cancellation_done(batch_id)
     return count

@@ -6,24 +6,24 @@ from collections.abc import Collection, Sequence
 from math import isfinite
 from typing import Any
 
+from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
-from jaas_submit.ids import copy_id_of
-from jaas_submit.ledger.base import Base
-from jaas_submit.ledger.connection import Subscription, answers, as_text, reach
-from jaas_submit.ledger.lua_batches import CANCEL_BATCH, CLOSE, SETTLE, SPECULATE
-from jaas_submit.ledger.rows import parse_batch
-from jaas_submit.records import BatchRecord
-from jaas_submit.spec import JobSpec
-from jaas_submit.speculation import Speculation
-from jaas_submit.states import JobState
+from jaas_submit.ledger.base import Part
+from jaas_submit.ledger.encoding import parse_batch
+from jaas_submit.model.ids import copy_id_of
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import BatchRecord
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import JobState
 
-__all__ = ["BatchPart"]
+__all__ = ["Batches"]
 
 
-class BatchPart(Base):
+class Batches(Part):
     """What is done with batches as a whole; their jobs are jobs like any other."""
 
-    def create_batch(self, batch_id: str, *, speculate: Speculation | None = None, **fields: str | float) -> bool:
+    def create(self, batch_id: str, *, speculate: Speculation | None = None, **fields: str | float) -> bool:
         """Write the record of a batch, before its jobs are.
 
         Args:
@@ -35,49 +35,41 @@ class BatchPart(Base):
             False when there was one already; it is left as it is.
         """
         key = self._key("batch", batch_id)
-        with reach(f"batch {batch_id}"):
-            pipe = self.client.pipeline()
-            pipe.hsetnx(key, "created_at", repr(self.now()))
+        with redis_errors(f"batch {batch_id}"):
+            pipe = self._client.pipeline()
+            pipe.hsetnx(key, "created_at", repr(self._base.now()))
             for name, value in fields.items():
                 pipe.hsetnx(key, name, value)
             if speculate is not None:
                 pipe.hsetnx(key, "speculate", speculate.model_dump_json())
                 pipe.sadd(self._key("speculating"), batch_id)
-            pipe.zadd(self._key("batches"), {batch_id: self.now()}, nx=True)
+            pipe.zadd(self._key("batches"), {batch_id: self._base.now()}, nx=True)
             return bool(pipe.execute()[0])
-
-    def settle_rest(self) -> bool:
-        """Go on with what comes after jobs and batches that have ended, where there was too much of it for one script.
-
-        Returns:
-            Whether there is still more.
-        """
-        return bool(self._run_all("dependents", SETTLE))
 
     def speculating(self) -> list[str]:
         """Return the ids of batches that have not ended and whose slowest jobs may be started a second time."""
-        with reach("batches"):
-            return [as_text(item) for item in self.client.smembers(self._key("speculating"))]
+        with redis_errors("batches"):
+            return [as_text(item) for item in self._client.smembers(self._key("speculating"))]
 
-    def speculating_no_more(self, batch_id: str) -> None:
+    def stop_speculating(self, batch_id: str) -> None:
         """Forget a batch among those: it has ended."""
-        with reach(f"batch {batch_id}"):
-            self.client.srem(self._key("speculating"), batch_id)
+        with redis_errors(f"batch {batch_id}"):
+            self._client.srem(self._key("speculating"), batch_id)
 
-    def running_in(self, batch_ids: Collection[str], most: int = 10_000) -> dict[str, dict[str, float]]:
+    def running_jobs(self, batch_ids: Collection[str], most: int = 10_000) -> dict[str, dict[str, float]]:
         """Return for each batch its jobs that run now and have no copy, and for how many seconds they have run.
 
         Args:
             batch_ids: the batches.
             most: how many RUNNING jobs are looked at, those first that have run longest.
         """
-        with reach("running jobs"):
-            rows: list[Any] = self.client.zrange(self._key("state", JobState.RUNNING), 0, most - 1, withscores=True)
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("running jobs"):
+            rows: list[Any] = self._client.zrange(self._key("state", JobState.RUNNING), 0, most - 1, withscores=True)
+            pipe = self._client.pipeline(transaction=False)
             for job_id, _ in rows:
                 pipe.hmget(self._key("job", as_text(job_id)), "batch", "copied_by", "copy_of")
             read = answers(pipe)
-        now = self.now()
+        now = self._base.now()
         found: dict[str, dict[str, float]] = {batch_id: {} for batch_id in batch_ids}
         for (job_id, since), row in zip(rows, read, strict=True):
             if isinstance(row, Exception) or not isfinite(since):
@@ -87,7 +79,7 @@ class BatchPart(Base):
                 found[as_text(batch)][as_text(job_id)] = now - since
         return found
 
-    def speculate(self, job_id: str, spec: JobSpec, detail: str) -> bool:
+    def start_copy(self, job_id: str, spec: JobSpec, detail: str) -> bool:
         """Write the record of a running job's copy, for whichever worker takes it up first.
 
         Args:
@@ -98,22 +90,23 @@ class BatchPart(Base):
         Returns:
             False when it does not run any more, has a copy, or its batch has no room for one.
         """
-        copy_id = copy_id_of(job_id)
-        return bool(self._run(SPECULATE, copy_id, job_id, spec.to_json(), spec.deadline or 0, detail))
+        named = {"copy_of": job_id, "start_within": spec.deadline or None, "detail": detail}
+        return bool(self._base.run_for(copy_id_of(job_id), "batches/start_copy", spec.to_json(), **named))
 
-    def close_batch(self, batch_id: str, total: int) -> None:
+    def close(self, batch_id: str, total: int) -> None:
         """Note that all jobs of a batch have been submitted; it ends when the last of them has.
 
         Args:
             batch_id: the batch's id.
             total: how many there are.
         """
-        self._run_all(f"batch {batch_id}", CLOSE, batch_id, total)
+        self._base.run("batches/close", f"batch {batch_id}", batch=batch_id, total=total)
 
-    def cancel_batch(self, batch_id: str, why: str) -> bool:
+    def cancel(self, batch_id: str, why: str) -> bool:
         """Note, durably, that a batch is to be cancelled: it gets no further jobs, and none of it is started any more.
 
-        Its open jobs then have to be cancelled (``cancel_many``); should the caller die before that, a worker does it.
+        Its open jobs then have to be cancelled (``Submission.cancel_many``); should the caller die before that, a
+        worker does it.
 
         Returns:
             False when it had ended already.
@@ -121,51 +114,50 @@ class BatchPart(Base):
         Raises:
             UnknownJob: there is none.
         """
-        answer = int(self._run_all(f"batch {batch_id}", CANCEL_BATCH, batch_id, why))
+        answer = int(self._base.run("batches/cancel", f"batch {batch_id}", batch=batch_id, why=why))
         if answer == 0:
             raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
         return answer == 1
 
-    def batches_to_cancel(self) -> list[str]:
+    def cancelling(self) -> list[str]:
         """Return ids of cancelled batches whose jobs may not all know of it."""
-        with reach("batches"):
-            return [as_text(item) for item in self.client.smembers(self._key("cancelling"))]
+        with redis_errors("batches"):
+            return [as_text(item) for item in self._client.smembers(self._key("cancelling"))]
 
-    def batch_cancelled(self, batch_id: str) -> None:
+    def cancellation_done(self, batch_id: str) -> None:
         """Note that every open job of a cancelled batch has been told."""
-        with reach(f"batch {batch_id}"):
-            self.client.srem(self._key("cancelling"), batch_id)
+        with redis_errors(f"batch {batch_id}"):
+            self._client.srem(self._key("cancelling"), batch_id)
 
-    def batch(self, batch_id: str) -> BatchRecord:
+    def get(self, batch_id: str) -> BatchRecord:
         """Return a batch's record.
 
         Raises:
             UnknownJob: there is none.
             UnreadableRecord: there is something, which cannot be read.
         """
-        with reach(f"batch {batch_id}"):
-            found = self.find_batches([batch_id])
+        found = self.find([batch_id])
         if found:
             return found[0]
-        if why := self.unreadable.get(f"batch {batch_id}"):
-            raise self._cannot_read(f"batch {batch_id}", why)
+        if why := self._base.unreadable.get(f"batch {batch_id}"):
+            raise self._base.cannot_read(f"batch {batch_id}", why)
         raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
 
-    def batches(self, limit: int = 100) -> list[BatchRecord]:
+    def recent(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first."""
-        with reach("batches"):
-            ids = [as_text(item) for item in self.client.zrevrange(self._key("batches"), 0, limit - 1)]
-        return self.find_batches(ids)
+        with redis_errors("batches"):
+            ids = [as_text(item) for item in self._client.zrevrange(self._key("batches"), 0, limit - 1)]
+        return self.find(ids)
 
-    def find_batches(self, batch_ids: Sequence[str]) -> list[BatchRecord]:
-        """Return the records of those of the batches that have one, in the order given; see ``find``."""
-        with reach("batches"):
-            pipe = self.client.pipeline(transaction=False)
+    def find(self, batch_ids: Sequence[str]) -> list[BatchRecord]:
+        """Return the records of those of the batches that have one, in the order given; see ``Queries.find``."""
+        with redis_errors("batches"):
+            pipe = self._client.pipeline(transaction=False)
             for batch_id in batch_ids:
                 pipe.hgetall(self._key("batch", batch_id))
-            return list(self._readable(batch_ids, answers(pipe), parse_batch, "batch"))
+            return list(self._base.readable(batch_ids, answers(pipe), parse_batch, "batch"))
 
-    def ended_of(self, batch_id: str, offset: int = 0, limit: int = 500) -> list[str]:
+    def ended_jobs(self, batch_id: str, offset: int = 0, limit: int = 500) -> list[str]:
         """Return ids of a batch's jobs that have ended, in the order in which they did.
 
         Args:
@@ -173,10 +165,16 @@ class BatchPart(Base):
             offset: how many to pass over.
             limit: at most so many.
         """
-        with reach(f"batch {batch_id}"):
-            found = self.client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
+        with redis_errors(f"batch {batch_id}"):
+            found = self._client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
         return [as_text(item) for item in found]
 
-    def batch_changes(self, batch_id: str) -> Subscription:
+    def waiting_before(self, batch_id: str, job_id: str) -> int | None:
+        """Return how many jobs wait for a slot of the batch before this one; None where it waits for none."""
+        with redis_errors(f"batch {batch_id}"):
+            rank = self._client.zrank(self._key("batch", batch_id, "waiting"), job_id)
+        return rank if isinstance(rank, int) else None
+
+    def changes(self, batch_id: str) -> Subscription:
         """Return a subscription to the ends of a batch's jobs; use it in a ``with`` statement."""
-        return Subscription(self.client, self._key("changes", "batch", batch_id))
+        return Subscription(self._client, self._key("changes", "batch", batch_id))

@@ -6,19 +6,20 @@ from typing import Final
 
 import redis
 
-from jaas_submit.ledger.batches import BatchPart
-from jaas_submit.ledger.connection import as_text, reach, wrong_type
-from jaas_submit.ledger.readers import ReaderPart
-from jaas_submit.states import TERMINAL, JobState
+from jaas_submit.connection.connection import as_text, redis_errors, wrong_type
+from jaas_submit.ledger.base import Base, Part
+from jaas_submit.ledger.batches import Batches
+from jaas_submit.ledger.queries import Queries
+from jaas_submit.model.states import TERMINAL, JobState
 
-__all__ = ["HealthPart"]
+__all__ = ["Health"]
 
 _KINDS: Final = {
-    **dict.fromkeys(("jobs", "batches", "due", "deadlines", "holders", "orphans", "released"), "zset"),
+    **dict.fromkeys(("jobs", "batches", "due", "deadlines", "holders", "unowned", "ready"), "zset"),
     **{f"state:{state}": "zset" for state in JobState},
-    **dict.fromkeys(("heard", "claimed"), "hash"),
+    **dict.fromkeys(("newest_received", "last_claim"), "hash"),
     **dict.fromkeys(("cancelling", "speculating"), "set"),
-    "settling": "list",
+    "pending_dependents": "list",
     **dict.fromkeys(("cluster", "identity"), "string"),
 }
 """What the ledger's own keys hold, apart from those of jobs, batches and workers."""
@@ -28,14 +29,25 @@ _OLDEST: Final = 500
 _PAGE: Final = 500
 
 
-class HealthPart(BatchPart, ReaderPart):
-    """What there is to know of the ledger itself."""
+class Health(Part):
+    """What there is to know of the ledger itself.
 
-    def claimed(self, queue: str) -> float:
+    Args:
+        base: of the ledger that it is a part of.
+        queries: of the same ledger.
+        batches: of the same ledger.
+    """
+
+    def __init__(self, base: Base, queries: Queries, batches: Batches) -> None:
+        super().__init__(base)
+        self._queries = queries
+        self._batches = batches
+
+    def last_claim(self, queue: str) -> float:
         """Return when a worker claimed a job of a queue last, in seconds since the epoch; 0 where none ever did."""
-        with reach("claims"):
+        with redis_errors("claims"):
             try:
-                found = self.client.hget(self._key("claimed"), queue)
+                found = self._client.hget(self._key("last_claim"), queue)
             except redis.ResponseError as error:
                 wrong_type(error)
                 found = None
@@ -46,8 +58,8 @@ class HealthPart(BatchPart, ReaderPart):
 
     def misplaced(self) -> dict[str, str]:
         """Return the ledger's own keys that hold another kind of value than they should: key and what it holds."""
-        with reach("keys"):
-            pipe = self.client.pipeline(transaction=False)
+        with redis_errors("keys"):
+            pipe = self._client.pipeline(transaction=False)
             for name in _KINDS:
                 pipe.type(self._key(name))
             found = zip(_KINDS.items(), map(as_text, pipe.execute()), strict=True)
@@ -67,14 +79,14 @@ class HealthPart(BatchPart, ReaderPart):
         for name in names:
             if (key := self._key(name)) not in misplaced:
                 most = _YOUNGEST if name == "jobs" else _OLDEST
-                with reach("jobs"):
-                    found = self.client.zrange(key, 0, most - 1, desc=name == "jobs")
+                with redis_errors("jobs"):
+                    found = self._client.zrange(key, 0, most - 1, desc=name == "jobs")
                 ids.update((as_text(job_id), None) for job_id in found)
         wanted = list(ids)
         for start in range(0, len(wanted), _PAGE):
-            self.find(wanted[start : start + _PAGE])
+            self._queries.find(wanted[start : start + _PAGE])
         if self._key("batches") not in misplaced:
-            self.batches()
-        self.workers()
-        self.cluster()
+            self._batches.recent()
+        self._queries.workers()
+        self._queries.cluster()
         return len(wanted)

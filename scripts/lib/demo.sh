@@ -52,7 +52,7 @@ ensure_flower() {
     # Whoever reaches Flower's API may submit tasks, so it never runs without a password.
     (umask 077 && printf 'demo:%s' "$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')" >"$FLOWER_DIR/auth")
     FLOWER_BASIC_AUTH=$(cat "$FLOWER_DIR/auth") \
-        start_daemon "$FLOWER_DIR/pid" "$FLOWER_DIR/log" "$VENV/bin/celery" -A jaas_submit.flower_app flower \
+        start_daemon "$FLOWER_DIR/pid" "$FLOWER_DIR/log" "$VENV/bin/celery" -A jaas_submit.dashboard.flower_app flower \
         --conf="$REPO/docker/flowerconfig.py" --db="$FLOWER_DIR/db" --address=127.0.0.1 --port="$port"
     wait_until 60 flower_answers || die "Flower does not answer; the end of its log:"$'\n'"$(tail -n 8 "$FLOWER_DIR/log")"
 }

@@ -18,6 +18,7 @@ missing_packages() {
     if [ "${FOR_TESTS:-no}" = yes ]; then
         have redis-server || echo redis-server
         have docker-registry || echo docker-registry
+        have luacheck || echo lua-check
         have prometheus || echo prometheus
         have chromium || echo chromium
         have chromedriver || echo chromium-driver

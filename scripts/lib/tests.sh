@@ -7,9 +7,9 @@ PYTEST_PID=""
 TOTAL="no test was run"
 RUN_IN=()         # words in front of pytest's command, such as those that run it in another network
 
-check() { # check COMMAND...: a program of the virtual environment; notes its failure and goes on
+check() { # check COMMAND...: a program of the virtual environment or the system; notes its failure and goes on
     say "check: $*"
-    "$VENV/bin/$1" "${@:2}" || FAILED_CHECKS="$FAILED_CHECKS $1"
+    PATH="$VENV/bin:$PATH" "$@" || FAILED_CHECKS="$FAILED_CHECKS $1"
 }
 
 # interrupt SIGNAL: the trap's handler. Pytest gets Ctrl-C, so that fixtures clean up; before

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from jaas_submit import Cause, Client, JobHandle, JobState
-from jaas_submit.retry_policy import Backoff, RetryPolicy
-from jaas_submit.spec import JobSpec, Resources
+from jaas_submit.model.job_spec import JobSpec, Resources
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.acceptance.conftest import LabNodes
 from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.redis_server import OwnRedis
@@ -59,7 +59,7 @@ def jaas(nodes: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("workers")
     home = Installation(redis.url, nodes.hosts[0], f"t-{uuid.uuid4().hex[:12]}", folder, remove_delay=0)
     worker = home.worker().start()
-    eventually(home.ledger.cluster, LONG, lambda: worker.log)
+    eventually(home.ledger.queries.cluster, LONG, lambda: worker.log)
     yield home
     home.close()
     redis.kill()
@@ -80,7 +80,7 @@ def failing(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[J
 
 
 def dry_run(jaas: Installation, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jaas_submit.cli", "submit", "--dry-run", "--json", *options, TEST_IMAGE]
+    command = [sys.executable, "-m", "jaas_submit.cli.main", "submit", "--dry-run", "--json", *options, TEST_IMAGE]
     return subprocess.run(command, capture_output=True, text=True, env=jaas.environment(), timeout=LONG, check=False)
 
 
@@ -138,7 +138,7 @@ def no_worker_but_a_listener(jaas: Installation, host: str) -> Iterator[Callable
     with listener(jaas, host, log_format="json") as log:
         yield log
     lines = [json.loads(line) for line in log().splitlines()]
-    assert [(line["action"], line["node"]) for line in lines] == [("listener.on", NODES[1])]
+    assert [(line["action"], line["node"]) for line in lines] == [("agent.forwarding", NODES[1])]
 
 
 @contextlib.contextmanager
@@ -158,8 +158,8 @@ def test_who_is_on_a_jobs_node_tells_the_worker_that_holds_the_job_of_its_end(
     nodes: LabNodes,
 ) -> None:
     on_node2 = f"node.hostname=={NODES[1]}"
-    (holder,) = (str(worker["holder"]) for worker in jaas.ledger.workers())
-    with there(jaas, nodes.hosts[1]) as log, jaas.ledger.ends_told(holder) as told:
+    (holder,) = (str(worker["holder"]) for worker in jaas.ledger.queries.workers())
+    with there(jaas, nodes.hosts[1]) as log, jaas.ledger.ownership.exits_for(holder) as told:
 
         def heard() -> bool:  # it may not follow its engine's events yet
             job = client.submit(shell("sleep 0.3; echo over there; exit 3", constraints=[on_node2]))

@@ -69,7 +69,7 @@ class Stack:
     def workers(self) -> dict[str, str]:
         """Return the node of each worker that has a lease."""
         try:
-            return {str(w["holder"]): str(w.get("node", "")) for w in self.client.ledger.workers()}
+            return {str(w["holder"]): str(w.get("node", "")) for w in self.client.ledger.queries.workers()}
         except LedgerUnavailable:
             return {}
 
@@ -91,7 +91,7 @@ class Stack:
     def records(self) -> list[JobRecord]:
         """Return the jobs' records; none while Redis is away."""
         try:
-            return self.client.ledger.find([job.id for job in self.jobs])
+            return self.client.ledger.queries.find([job.id for job in self.jobs])
         except LedgerUnavailable:
             return []
 

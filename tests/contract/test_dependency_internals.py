@@ -31,7 +31,7 @@ Rows = dict[str, str]
 
 INTERNALS: dict[tuple[str, str], Rows] = {
     (
-        "jaas_worker.transport",
+        "jaas_worker.messaging.redis_transport",
         "a script takes messages off the queues in one step, instead of BRPOP and a second command",
     ): {
         "kombu.transport.redis.Channel._brpop_start": "(self, timeout=None) #b8c18935",
@@ -59,7 +59,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.utils.json.loads": "(s, _loads=..., decode_bytes=True, object_hook=...)",
     },
     (
-        "jaas_worker.transport",
+        "jaas_worker.messaging.redis_transport",
         "what the script has noted as unacknowledged is not noted again, and is put back only over a connection",
     ): {
         "kombu.transport.redis.Channel.QoS": "class (*args, **kwargs)",
@@ -70,11 +70,14 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.virtual.QoS.restore_unacked_once": "(self, stderr=None) #31b570ae",
         "kombu.transport.virtual.QoS.channel": "self.channel = channel",
     },
-    ("jaas_worker.transport", "the names of a queue's lists"): {
+    ("jaas_worker.messaging.redis_transport", "the names of a queue's lists"): {
         "kombu.transport.redis.PRIORITY_STEPS": "= [0, 3, 6, 9]",
         "kombu.transport.redis.Channel.sep": "= '\\x06\\x16'",
     },
-    ("jaas_worker.transport", "one dead connection is noticed soon, and the others are dropped with it"): {
+    (
+        "jaas_worker.messaging.redis_transport",
+        "one dead connection is noticed soon, and the others are dropped with it",
+    ): {
         "kombu.transport.redis.MultiChannelPoller.maybe_check_brpop_health": "(self) #8debf3ba",
         "kombu.transport.redis.MultiChannelPoller._channels": "self._channels = set()",
         "kombu.transport.redis.Channel.health_check_interval": "= 25",
@@ -87,21 +90,21 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "redis.connection.Connection._sock": "self._sock = None",
         "redis.ConnectionPool.disconnect": "(self, inuse_connections=True)",
     },
-    ("jaas_worker.transport", "an entry that is no message is recorded, and does not end the worker"): {
+    ("jaas_worker.messaging.redis_transport", "an entry that is no message is recorded, and does not end the worker"): {
         "kombu.transport.virtual.Transport._deliver": "(self, message, queue)",
         "kombu.transport.virtual.Transport.channels": "= None",
         "kombu.transport.virtual.Channel.Message": "class (payload, channel=None, **kwargs)",
         "kombu.transport.redis.Transport.Channel": "class (*args, **kwargs)",
         "kombu.transport.virtual.Message": "class (payload, channel=None, **kwargs)",
     },
-    ("jaas_worker.transport", "over Sentinel each new connection goes to the present master"): {
+    ("jaas_worker.messaging.redis_transport", "over Sentinel each new connection goes to the present master"): {
         "kombu.transport.redis.SentinelChannel._sentinel_managed_pool": "(self, asynchronous=False) #2cd6dc8e",
         "kombu.transport.redis.SentinelChannel._sentinel_manager": "self._sentinel_manager = sentinel_inst",
         "kombu.transport.redis.SentinelChannel._async_sentinel_manager": "self._async_sentinel_manager = sentinel_inst",
         "kombu.transport.redis.SentinelChannel.connection_class": "class (**kwargs)",
         "kombu.transport.redis.SentinelChannel.from_transport_options": "= tuple",
     },
-    ("jaas_worker.consumer", "a message that is no job is recorded as a failed one"): {
+    ("jaas_worker.messaging.consumer", "a message that is no job is recorded as a failed one"): {
         "celery.worker.consumer.Consumer.create_task_handler": "(self, promise=...) #3107b2ff",
         "celery.worker.consumer.Consumer.on_unknown_task": "(self, body, message, exc)",
         "celery.worker.consumer.Consumer.on_unknown_message": "(self, body, message)",
@@ -113,7 +116,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.message.Message.requeue": "(self)",
         "kombu.message.Message.payload": "property",
     },
-    ("jaas_worker.consumer", "the pool learns the consumer, and a lost connection drops all others"): {
+    ("jaas_worker.messaging.consumer", "the pool learns the consumer, and a lost connection drops all others"): {
         "celery.worker.consumer.Consumer.on_ready": "(self)",
         "celery.worker.consumer.Consumer.stop": "(self)",
         "celery.worker.consumer.Consumer.shutdown": "(self)",
@@ -121,7 +124,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.worker.consumer.Consumer.connection": "self.connection = (self.connection, None)",
         "celery.worker.consumer.Consumer.on_connection_error_after_connected": "(self, exc)",
     },
-    ("jaas_worker.consumer", "events are published in groups, also those that a lost connection kept"): {
+    ("jaas_worker.messaging.consumer", "events are published in groups, also those that a lost connection kept"): {
         "celery.worker.consumer.Consumer.on_send_event_buffered": "(self)",
         "celery.worker.consumer.Consumer._flush_events": "(self)",
         "celery.worker.consumer.Consumer.hub": "self.hub = hub",
@@ -132,7 +135,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.events.dispatcher.EventDispatcher.extend_buffer": "(self, other)",
         "kombu.asynchronous.hub.Hub.call_later": "(self, delay, callback, *args)",
     },
-    ("jaas_worker.pool", "the pool's processes are containers"): {
+    ("jaas_worker.messaging.pool", "the pool's processes are containers"): {
         "celery.concurrency.base.BasePool": "class (limit=None, putlocks=True, forking_enable=True, callbacks_propagate=(), app=None, **options)",
         "celery.concurrency.base.BasePool.signal_safe": "= True",
         "celery.concurrency.base.BasePool.body_can_be_buffer": "= False",
@@ -149,17 +152,17 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.concurrency.base.apply_target": "(target, args=(), kwargs=None, callback=None, accept_callback=None, pid=None, getpid=..., propagate=(), monotonic=..., **_)",
         "kombu.asynchronous.hub.Hub.add_reader": "(self, fds, callback, *args)",
     },
-    ("jaas_worker.pool", "a job that the ledger gives out goes the way of a received message"): {
+    ("jaas_worker.messaging.pool", "a job that the ledger gives out goes the way of a received message"): {
         "celery.worker.consumer.Consumer.strategies": "self.strategies = self.Strategies()",
         "celery.worker.strategy.default.task_message_handler": "(message, body, ack, reject, callbacks, to_timestamp=to_timestamp)",
     },
-    ("jaas_worker.pool", "which requests are accepted, and whether the worker is to end"): {
+    ("jaas_worker.messaging.pool", "which requests are accepted, and whether the worker is to end"): {
         "celery.worker.state.active_requests": "= set()",
         "celery.worker.state.maybe_shutdown": "()",
         "celery.worker.request.Request.worker_pid": "= None",
         "celery.worker.request.Request.name": "= member_descriptor",
     },
-    ("jaas_worker.delivery", "the pool gets a request's callbacks, and calls them in Celery's order"): {
+    ("jaas_worker.messaging.delivery", "the pool gets a request's callbacks, and calls them in Celery's order"): {
         "celery.worker.request.Request.execute_using_pool": "(self, pool, **kwargs) #b63ef23a",
         "celery.worker.request.Request.on_accepted": "(self, pid, time_accepted)",
         "celery.worker.request.Request.on_success": "(self, failed__retval__runtime, **kwargs)",
@@ -169,7 +172,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "billiard.einfo.ExceptionInfo.exception": "= None",
         "billiard.einfo.ExceptionWithTraceback.exc": "self.exc = exc",
     },
-    ("jaas_worker.delivery", "a request is revoked, given back or forgotten as Celery does it"): {
+    ("jaas_worker.messaging.delivery", "a request is revoked, given back or forgotten as Celery does it"): {
         "celery.worker.request.Request._already_revoked": "= False",
         "celery.worker.request.Request._announce_revoked": "(self, reason, terminated, signum, expired) #969cf953",
         "celery.worker.request.Request._context": "cached property",
@@ -186,7 +189,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.worker.state.task_ready": "(request, successful=False, remove_request=..., discard_active_request=..., discard_reserved_request=..., discard_scheduled_request=...)",
         "celery.worker.state.task_reserved": "(request, add_request=..., add_reserved_request=..., discard_scheduled_request=...)",
     },
-    ("jaas_worker.tasks", "a request shows no value of a job's environment, and how the job ended"): {
+    ("jaas_worker.messaging.task", "a request shows no value of a job's environment, and how the job ended"): {
         "celery.app.task.Task.Request": "= 'celery.worker.request:Request'",
         "celery.worker.request.Request._kwargs": "= member_descriptor",
         "celery.worker.request.Request._argsrepr": "= member_descriptor",
@@ -196,11 +199,14 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.worker.request.Request.send_event": "(self, type, **fields)",
         "celery.worker.request.Request.revoked": "(self)",
     },
-    ("jaas_worker.control", "revoking a job reaches further than this process"): {
+    ("jaas_worker.messaging.remote_control", "revoking a job reaches further than this process"): {
         "celery.worker.control.control_command": "(**kwargs)",
         "celery.worker.control.revoke": "(state, task_id, terminate=False, signal=None, **kwargs)",
     },
-    ("jaas_worker.results", "Celery's scripts settle a chord, with the part's task id as the claim's token"): {
+    (
+        "jaas_worker.messaging.result_backend",
+        "Celery's scripts settle a chord, with the part's task id as the claim's token",
+    ): {
         "celery.backends.redis.RedisBackend.on_chord_part_return": "(self, request, state, result, propagate=None, **kwargs) #73f51ac1",
         "celery.backends.redis.RedisBackend._chord_part_return_script": "cached property",
         "celery.backends.redis.RedisBackend._chord_claim_extend_script": "cached property",
@@ -222,13 +228,16 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.result.GroupResult.join_native": "(self, timeout=None, propagate=True, interval=0.5, callback=None, no_ack=True, on_message=None, on_interval=None, disable_sync_subtasks=True)",
         "celery.result.allow_join_result": "()",
     },
-    ("jaas_worker.results", "a failed chain fails each part of a chord in it, and only a job's own failure is one"): {
+    (
+        "jaas_worker.messaging.result_backend",
+        "a failed chain fails each part of a chord in it, and only a job's own failure is one",
+    ): {
         "celery.backends.redis.RedisBackend._fail_chain": "(self, chain, exc, traceback=None, store_result=True, state='FAILURE') #ddcf3d53",
         "celery.backends.redis.RedisBackend.mark_as_failure": "(self, task_id, exc, traceback=None, request=None, store_result=True, call_errbacks=True, state='FAILURE')",
         "celery.app.task.Context": "class (*args, **kwargs)",
         "celery.app.task.Context.update": "(self, *args, **kwargs)",
     },
-    ("jaas_worker.results", "an outcome is stored in one step, which is not repeated here"): {
+    ("jaas_worker.messaging.result_backend", "an outcome is stored in one step, which is not repeated here"): {
         "celery.backends.redis.RedisBackend._store_result": "(self, task_id, result, state, traceback=None, request=None, **kwargs) #f43059eb",
         "celery.backends.redis.RedisBackend._get_result_meta": "(self, result, state, traceback, request, format_date=True, encode=False)",
         "celery.backends.redis.RedisBackend._MAX_STR_VALUE_SIZE": "= 536870912",
@@ -243,11 +252,11 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.app.amqp.Queues.select": "(self, include)",
         "celery.app.trace.info": "(fmt, context)",
     },
-    ("jaas_worker.kept_messages", "a kept message is received again"): {
+    ("jaas_worker.messaging.kept_messages", "a kept message is received again"): {
         "kombu.message.Message": "class (body=None, delivery_tag=None, content_type=None, content_encoding=None, delivery_info=None, properties=None, headers=None, postencode=None, accept=None, channel=None, **kwargs)",
         "kombu.serialization.prepare_accept_content": "(content_types, name_to_type=None)",
     },
-    ("jaas_worker.engine_http", "docker-py opens the connections and finds credentials"): {
+    ("jaas_worker.swarm.http", "docker-py opens the connections and finds credentials"): {
         "docker.APIClient": "class (base_url=None, version=None, timeout=60, tls=False, user_agent=..., num_pools=None, credstore_env=None, use_ssh_client=False, max_pool_size=10)",
         "docker.APIClient.base_url": "self.base_url = base_url",
         "requests.Session.get_adapter": "(self, url)",
@@ -259,7 +268,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "urllib3.HTTPResponse.read1": "(self, amt=None, decode_content=None)",
     },
     (
-        "jaas_submit.ledger.sentinel",
+        "jaas_submit.connection.sentinel",
         "redis-py 6 to 8.1 repeats a command on the former master (redis-py #3874): the producer has to mend it as well",
     ): {
         "redis.sentinel.SentinelManagedConnection.connect": "(self)",
@@ -276,11 +285,11 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "redis.asyncio.sentinel.Sentinel.discover_master": "(self, service_name)",
         "redis.sentinel.Sentinel.master_for": "(self, service_name, redis_class=..., connection_pool_class=..., **kwargs)",
     },
-    ("jaas_submit.celery_sentinel", "the same for the results that a producer reads through Celery"): {
+    ("jaas_submit.messaging.sentinel_results", "the same for the results that a producer reads through Celery"): {
         "celery.backends.redis.SentinelBackend.connparams": "self.connparams = {'host': _get('redis_host') or 'localhost', 'port': ",
     },
     (
-        "jaas_submit.broker",
+        "jaas_submit.messaging.messages",
         "a record and its message are written in one step, so the producer writes kombu's form of an entry itself",
     ): {
         "kombu.transport.virtual.Channel.prepare_message": "(self, body, priority=None, content_type=None, content_encoding=None, headers=None, properties=None) #b8dd1a12",
@@ -288,12 +297,12 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Channel._put": "(self, queue, message, **kwargs) #b1c06265",
     },
     (
-        "jaas_submit.broker",
+        "jaas_submit.messaging.messages",
         "who waits for Celery's result of a cancelled job is told; Celery has no documented call for it",
     ): {
         "celery.backends.base.Backend.mark_as_revoked": "(self, task_id, reason='', request=None, store_result=True, state='REVOKED')",
     },
-    ("jaas_submit.broker", "Celery has no setting for the class of a backend"): {
+    ("jaas_submit.messaging.messages", "Celery has no setting for the class of a backend"): {
         "celery.loaders.base.BaseLoader.override_backends": "= {}",
     },
 }

@@ -15,15 +15,15 @@ import pytest
 
 from benchmarks.simulator import Model, SimulatedSwarm
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
-from jaas_submit.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
-from jaas_submit.spec import JobSpec
-from jaas_submit.states import Cause, JobState
-from jaas_worker.engine import Engine, EngineEvent, ServiceView, TaskView
-from jaas_worker.launcher import create_or_adopt
-from jaas_worker.logs import collect
-from jaas_worker.observe import StopRequest, attempt_task, outcome_of, parse_time, waiting_reason
-from jaas_worker.swarm import Swarm, require_manager
-from jaas_worker.translate import service_request
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
+from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, outcome_of, parse_time, waiting_reason
+from jaas_worker.swarm.container_logs import collect
+from jaas_worker.swarm.create_or_adopt import create_or_adopt
+from jaas_worker.swarm.docker_engine import Swarm, require_manager
+from jaas_worker.swarm.engine import Engine, EngineEvent, ServiceView, TaskView
+from jaas_worker.swarm.service_spec import service_request
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.programs import DEAF, EXIT_4, LONG_LINE, NO_SUCH_IMAGE, NO_SUCH_PROGRAM, SPEAK, TRUE, WAIT, Program

@@ -19,9 +19,10 @@ from typing import Any
 
 import redis
 
-from jaas_submit.ledger import Ledger, connect
-from jaas_submit.names import LABEL_JOB, LABEL_PREFIX
-from jaas_submit.records import JobRecord
+from jaas_submit.connection import connect
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_PREFIX
 from tests.faults.baseline import NaiveChannel
 from tests.faults.checker import Report, check, table
 from tests.faults.faults import FAULTS, LANES, Bench, Planned, schedule
@@ -255,7 +256,7 @@ class Campaign:
         ids = {event["id"] for event in events if event["e"] == "ack" and event["n"] not in bodies}
         if self.mode == "jaas":
             ledger: Ledger = self.channel.client.ledger
-            ids |= set(ledger.ids(limit=10**6))
+            ids |= set(ledger.queries.ids(limit=10**6))
             found = self._records(ledger, sorted(ids - self._ended))
             self._ended |= {record.id for record in found if record.terminal and record.reported}
         else:
@@ -265,8 +266,8 @@ class Campaign:
 
     @staticmethod
     def _records(ledger: Ledger, ids: Sequence[str] = ()) -> list[JobRecord]:
-        ids = ids or ledger.ids(limit=10**6)
-        return [record for start in range(0, len(ids), 200) for record in ledger.find(ids[start : start + 200])]
+        ids = ids or ledger.queries.ids(limit=10**6)
+        return [record for start in range(0, len(ids), 200) for record in ledger.queries.find(ids[start : start + 200])]
 
     def _results(self, ids: set[str]) -> dict[str, dict[str, Any]]:
         return {job_id: self.channel.result(job_id) for job_id in ids}
@@ -323,7 +324,7 @@ class Campaign:
             self.history.add("redis", memory=client.info("memory")["used_memory"], keys=client.dbsize())
 
     def _output(self, record: JobRecord) -> str:
-        logs = self.channel.client.ledger.logs(record.id, record.last.number) if record.last else None
+        logs = self.channel.client.ledger.queries.logs(record.id, record.last.number) if record.last else None
         return logs.stdout[:60] if logs else ""
 
     def _celery_result(self, record: JobRecord) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.checks import Verdict, redis_checks
+from jaas_submit.doctor.redis_checks import Verdict, redis_checks
 from jaas_worker.doctor import engine_checks
-from jaas_worker.swarm import Swarm
+from jaas_worker.swarm.docker_engine import Swarm
 from tests.faults.proxies import EngineProxy, ProxyLoop
 from tests.support.real import required_env
 from tests.support.redis_server import OwnRedis

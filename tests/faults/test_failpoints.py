@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from jaas_submit import Cause, Client, JobRecord, JobState
-from jaas_submit.spec import JobSpec
+from jaas_submit.model.job_spec import JobSpec
 from jaas_worker.failpoints import FAILPOINTS
 from tests.support.redis_server import OwnRedis
 from tests.support.theirs import run_their_code

@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from jaas_submit import Client, JobSpec
-from jaas_worker.envelope import DEFECT
-from jaas_worker.transport import Transport, lists_of, options
-from jaas_worker.unacknowledged import QoS
+from jaas_worker.messaging.message_checks import DEFECT
+from jaas_worker.messaging.redis_transport import Transport, lists_of, options
+from jaas_worker.messaging.unacknowledged import QoS
 from tests.faults.proxies import ProxyLoop, RedisProxy
 from tests.support.real import required_env
 from tests.support.redis_server import OwnRedis

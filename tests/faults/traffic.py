@@ -20,9 +20,9 @@ import redis
 
 from jaas_submit import Client, job
 from jaas_submit.errors import JaasError
-from jaas_submit.retry_policy import Backoff, RetryPolicy
-from jaas_submit.spec import JobSpec, Mount
-from jaas_submit.states import JobState
+from jaas_submit.model.job_spec import JobSpec, Mount
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.states import JobState
 from tests.faults.history import History, now
 from tests.faults.recorder import INSIDE, Recorder, script
 from tests.support.witness import TEST_IMAGE
@@ -143,7 +143,7 @@ class JaasChannel:
     def waiting(self) -> int:
         ledger = self.client.ledger
         try:
-            counts, messages = ledger.counts(), int(cast("int", ledger.client.llen(self._queue)))
+            counts, messages = ledger.queries.counts(), int(cast("int", ledger.client.llen(self._queue)))
         except (JaasError, redis.RedisError):
             return 0
         return max(counts[JobState.QUEUED], messages) + counts[JobState.LAUNCHING]

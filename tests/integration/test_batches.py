@@ -20,9 +20,9 @@ from celery import chain, chord, group
 from celery.result import AsyncResult
 
 from jaas_submit import Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, Speculation, job
-from jaas_submit.names import LABEL_PREFIX, service_name
-from jaas_submit.spec import MAX_SPEC_BYTES
-from jaas_worker.swarm import Swarm
+from jaas_submit.model.job_spec import MAX_SPEC_BYTES
+from jaas_submit.model.wire_names import LABEL_PREFIX, service_name
+from jaas_worker.swarm.docker_engine import Swarm
 from tests.support.jobs import LONG, containers_of, shell, until
 from tests.support.twins import TWINS, client_of
 from tests.support.wait import eventually
@@ -293,7 +293,7 @@ def test_a_chord_hands_all_outputs_to_a_job(client: Client) -> None:
 
 # -- from a shell ----------------------------------------------------------------------------------------------------
 
-JAAS = [sys.executable, "-m", "jaas_submit.cli"]
+JAAS = [sys.executable, "-m", "jaas_submit.cli.main"]
 
 
 def test_map_and_reduce_from_a_shell(jaas: Installation) -> None:

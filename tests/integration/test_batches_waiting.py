@@ -26,8 +26,9 @@ from jaas_submit import (
     WaitTimeout,
 )
 from jaas_submit.client import wait
-from jaas_submit.ids import batch_job_id
-from jaas_submit.ledger import Ledger, connect
+from jaas_submit.connection import connect
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.ids import batch_job_id
 from tests.support.ports import free_port
 from tests.support.redis_server import OwnRedis
 from tests.support.twins import TWINS, client_of
@@ -46,7 +47,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def client(kind: str, redis_url: str, prefix: str, ledger: Ledger) -> Iterator[Client]:
-    ledger.renew(HOLDER, 3600, {})
+    ledger.maintenance.renew_lease(HOLDER, 3600, {})
     with client_of(kind, redis_url, queue=prefix, prefix=prefix) as made:
         yield made
 
@@ -60,12 +61,12 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def end(ledger: Ledger, job_id: str, state: JobState = JobState.SUCCEEDED, text: str = "") -> None:
     """Play the worker that runs a job to its end."""
-    assert ledger.claim(job_id, HOLDER).action == "launch"
-    assert ledger.move(job_id, HOLDER, JobState.PENDING)
+    assert ledger.ownership.claim(job_id, HOLDER).action == "launch"
+    assert ledger.ownership.move(job_id, HOLDER, JobState.PENDING)
     cause = Cause.CANCELLED if state is JobState.CANCELLED else Cause.EXIT
     code = int(state is not JobState.SUCCEEDED)
     last = Attempt(number=1, state=state, cause=cause, exit_code=code, container_id="c")
-    assert ledger.finish(job_id, HOLDER, [last], Logs((LogLine("", "stdout", text),)))
+    assert ledger.ownership.finish(job_id, HOLDER, [last], Logs((LogLine("", "stdout", text),)))
 
 
 # -- a job -----------------------------------------------------------------------------------------------------------
@@ -108,13 +109,13 @@ def test_following_a_job_tells_each_change_once(client: Client, ledger: Ledger) 
     handle = client.submit(SPEC)
     changes = handle.follow(LONG)
     assert next(changes).state is JobState.QUEUED
-    assert ledger.claim(handle.id, HOLDER).action == "launch"
+    assert ledger.ownership.claim(handle.id, HOLDER).action == "launch"
     assert next(changes).state is JobState.LAUNCHING
     for detail in ("no suitable node", "preparing"):
-        assert ledger.move(handle.id, HOLDER, JobState.PENDING, detail=detail)
+        assert ledger.ownership.move(handle.id, HOLDER, JobState.PENDING, detail=detail)
         assert next(changes)[:2] == (JobState.PENDING, detail)
     last = Attempt(number=1, state=JobState.SUCCEEDED, cause=Cause.EXIT, exit_code=0)
-    assert ledger.finish(handle.id, HOLDER, [last])
+    assert ledger.ownership.finish(handle.id, HOLDER, [last])
     assert [change.state for change in changes] == [JobState.SUCCEEDED]
     assert [change.state for change in handle.follow(0)] == [JobState.SUCCEEDED]
 
@@ -276,7 +277,7 @@ def test_waiting_outlasts_a_redis_that_is_killed_and_started_again(
         assert away.wait(LONG)
         assert not waiting.done()
         server.start()
-        ledger.renew(HOLDER, 3600, {})
+        ledger.maintenance.renew_lease(HOLDER, 3600, {})
         end(ledger, job_id)
         assert waiting.result(LONG)
 
@@ -309,17 +310,17 @@ def test_a_redis_that_never_answered_is_not_waited_for(kind: str) -> None:
 def _signals(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
     """Return what is set when whoever waits has had an answer, and when it was noticed that Redis is away."""
     answered, away = threading.Event(), threading.Event()
-    over, bear = wait.Outage.over, wait.Outage.bear
+    over, retry_delay = wait.Outage.over, wait.Outage.retry_delay
 
     def note_over(outage: wait.Outage) -> None:
         over(outage)
         answered.set()
 
     def note_bear(outage: wait.Outage, error: LedgerUnavailable) -> float:
-        pause = bear(outage, error)
+        pause = retry_delay(outage, error)
         away.set()
         return pause
 
     monkeypatch.setattr(wait.Outage, "over", note_over)
-    monkeypatch.setattr(wait.Outage, "bear", note_bear)
+    monkeypatch.setattr(wait.Outage, "retry_delay", note_bear)
     return answered, away

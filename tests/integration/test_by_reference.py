@@ -11,7 +11,7 @@ import pytest
 
 from jaas_submit import Cause, Client
 from jaas_submit.ledger import Ledger
-from jaas_submit.spec import MAX_SPEC_BYTES
+from jaas_submit.model.job_spec import MAX_SPEC_BYTES
 from tests.support.jobs import LONG, shell
 from tests.support.wait import eventually
 from tests.support.worker import Installation, WorkerProcess
@@ -77,11 +77,11 @@ def test_an_output_beyond_the_log_limit_says_so(client: Client) -> None:
 def test_files_go_with_the_records(client: Client, folder: Path, jaas: Installation) -> None:
     handle = client.submit(shell(PRINT.replace("{item}", "70000"), output="json"))
     handle.wait(LONG)
-    eventually(lambda: client.ledger.get(handle.id).reported, 20, "the job to be reported")
+    eventually(lambda: client.ledger.queries.get(handle.id).reported, 20, "the job to be reported")
     place = folder / jaas.prefix / handle.id
     assert place.is_dir()
     client.ledger.client.delete(f"{jaas.prefix}:job:{handle.id}")  # as when its time is over
     # The sweep may have come just now.
-    assert handle.id in Ledger(client.ledger.client, jaas.prefix).expired() or not place.exists()
+    assert handle.id in Ledger(client.ledger.client, jaas.prefix).maintenance.expired() or not place.exists()
     # The sweep comes every 30 seconds.
     eventually(lambda: not place.exists(), 45, lambda: f"{place} to be removed")

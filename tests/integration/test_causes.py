@@ -14,11 +14,11 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobHandle, JobState
-from jaas_submit.placement import placement
-from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
-from jaas_submit.spec import JobSpec, Mount, Resources
-from jaas_worker.swarm import Swarm
-from jaas_worker.translate import service_request
+from jaas_submit.model.job_spec import JobSpec, Mount, Resources
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
+from jaas_submit.placement.node_fit import placement
+from jaas_worker.swarm.docker_engine import Swarm
+from jaas_worker.swarm.service_spec import service_request
 from tests.support.jobs import LONG, containers_of, docker_cli, ended, label_node, until
 from tests.support.slow_registry import SlowRegistry
 from tests.support.wait import eventually
@@ -294,7 +294,7 @@ def test_a_description_that_is_not_valid_is_refused_for_good(client: Client, wit
     spec = {**witness.spec(retry=EAGER).to_wire(), "colour": "red"}
     job_id = str(uuid.uuid4())
     client.app.send_task("jaas.run", kwargs={"spec": spec}, task_id=job_id, queue=client.queue)
-    eventually(lambda: client.ledger.find([job_id]), LONG)
+    eventually(lambda: client.ledger.queries.find([job_id]), LONG)
     result = ended(client, job_id)
     assert (result.state, result.cause) == (JobState.FAILED, Cause.REFUSED)
     assert [a.number for a in result.attempts] == [0]

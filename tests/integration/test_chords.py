@@ -18,13 +18,13 @@ from celery.states import EXCEPTION_STATES
 from redis.connection import AbstractConnection
 
 from jaas_submit import JobFailed, JobSpec, job
-from jaas_submit.ledger import connect
-from jaas_submit.names import TASK_RUN
-from jaas_submit.result import JobResult
-from jaas_submit.states import Cause, JobState
+from jaas_submit.connection import connect
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.app import WorkerApp, create_app
-from jaas_worker.delivery import CeleryDelivery
-from jaas_worker.results import Results
+from jaas_worker.messaging.delivery import CeleryDelivery
+from jaas_worker.messaging.result_backend import Results
 from jaas_worker.settings import Settings
 from tests.support.redis_server import OwnRedis
 

@@ -18,14 +18,14 @@ import jsonschema
 import pytest
 
 from jaas_submit import Client
-from jaas_submit.schema import result_schema
+from jaas_submit.batch_model.schema import result_schema
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness
 from tests.support.worker import Installation, clean_env
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
 
-COMMAND = [sys.executable, "-m", "jaas_submit.cli"]
+COMMAND = [sys.executable, "-m", "jaas_submit.cli.main"]
 UNTIL_STOPPED = "trap 'exit 143' TERM; while :; do sleep 0.05; done"
 
 

@@ -27,7 +27,7 @@ class Shell:
         self.environ = home.environment()
 
     def __call__(self, *args: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "jaas_submit.cli", *args]
+        command = [sys.executable, "-m", "jaas_submit.cli.main", *args]
         done = subprocess.run(command, capture_output=True, text=True, env=self.environ, timeout=90, check=False)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
@@ -71,7 +71,7 @@ def test_a_dry_run_agrees_with_what_then_happens(
     shell("submit", "--dry-run", TEST_IMAGE)
     assert {record.id for record in client.history()} == before
     job_id = shell("submit", "-q", "--label", "test=dry", *options).strip()
-    eventually(lambda: client.ledger.get(job_id).detail.startswith("no suitable node"), LONG)
+    eventually(lambda: client.ledger.queries.get(job_id).detail.startswith("no suitable node"), LONG)
     assert "100.0 TiB of memory wanted" in shell("explain", job_id)
     assert shell("cancel", "--label", "test=dry").startswith(f"{job_id}: is PENDING")
     assert ended(client, job_id).cause == "cancelled"

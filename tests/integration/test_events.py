@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jaas_worker.app import WorkerApp, create_app
-from jaas_worker.consumer import Consumer
+from jaas_worker.messaging.consumer import Consumer
 from jaas_worker.settings import Settings
 from tests.support.redis_server import OwnRedis
 
@@ -79,7 +79,7 @@ class Worker:
 
 
 def test_events_go_out_together_when_their_time_is_over(app: WorkerApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_worker.consumer._EVENTS_TOGETHER", 600.0)
+    monkeypatch.setattr("jaas_worker.messaging.consumer._EVENT_BATCH_S", 600.0)
     worker = Worker(app)
     worker.send("a", "b")
     assert len(worker.timers.due) == 1

@@ -108,9 +108,9 @@ def test_payroll_is_right_to_the_cent(example: Runner, client: Client, tmp_path:
     assert "failed: Cyd: there is no rate for grade C\n" in first.stderr
     assert first.stdout.splitlines()[-1].split() == ["total", str(total(RATES))]
     # A second run of the same month pays nobody twice.
-    jobs = client.ledger.counts()
+    jobs = client.ledger.queries.counts()
     assert example("payroll.py", str(file), "--rates", json.dumps(RATES)).stdout == first.stdout
-    assert client.ledger.counts() == jobs
+    assert client.ledger.queries.counts() == jobs
     (batch,) = [record for record in client.batches() if record.name == "payroll 2026-11"]
     rates = {**RATES, "C": "19.10"}
     second = example("payroll.py", "--retry", batch.id, "--rates", json.dumps(rates))

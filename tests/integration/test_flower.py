@@ -47,7 +47,7 @@ class Flower:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "jaas_submit.flower_app", "flower"),
+                    *(sys.executable, "-m", "celery", "-A", "jaas_submit.dashboard.flower_app", "flower"),
                     *(f"--conf={CONFIG}", f"--port={self.port}", "--address=127.0.0.1"),
                 ],
                 cwd=folder,

@@ -9,7 +9,7 @@ import docker
 import pytest
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.support.jobs import LONG, ended, until
 from tests.support.registry import Registry
 from tests.support.wait import eventually

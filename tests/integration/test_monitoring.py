@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from jaas_submit import Client, JobSpec
-from jaas_submit.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.support.ports import free_port
 from tests.support.real import unavailable
 from tests.support.wait import eventually

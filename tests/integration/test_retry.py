@@ -9,7 +9,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.retry_policy import Backoff, RetryPolicy, RetryRule
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
 from tests.support.jobs import LONG, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness

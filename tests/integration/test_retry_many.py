@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.records import JobRecord
-from jaas_submit.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -42,7 +42,7 @@ def constant(delay: float) -> RetryPolicy:
 
 
 def records(client: Client, ids: list[str]) -> dict[str, JobRecord]:
-    return {record.id: record for record in client.ledger.find(ids)}
+    return {record.id: record for record in client.ledger.queries.find(ids)}
 
 
 def test_a_thousand_waiting_retries_outlive_redis_and_worker(
@@ -58,7 +58,11 @@ def test_a_thousand_waiting_retries_outlive_redis_and_worker(
         handles = client.submit_many([*[far] * (MANY - len(soon_due)), *soon_due])
         ids = [handle.id for handle in handles]
         late, soon = ids[: -len(soon_due)], ids[-len(soon_due) :]
-        eventually(lambda: client.ledger.counts()[JobState.BACKOFF] == MANY, 120, lambda: f"{client.ledger.counts()}")
+        eventually(
+            lambda: client.ledger.queries.counts()[JobState.BACKOFF] == MANY,
+            120,
+            lambda: f"{client.ledger.queries.counts()}",
+        )
         before = records(client, ids)
         assert all(record.holder == "" and record.due_at for record in before.values())
 
@@ -90,7 +94,7 @@ def test_a_thousand_waiting_retries_outlive_redis_and_worker(
         ended = records(client, late)
         assert {tuple(a.cause for a in r.attempts) for r in ended.values()} == {(Cause.LAUNCH, Cause.CANCELLED)}
         assert len(witness.starts()) == 2 * WITH_CONTAINER
-        assert client.ledger.counts()[JobState.BACKOFF] == 0
+        assert client.ledger.queries.counts()[JobState.BACKOFF] == 0
         assert client.ledger.client.zcard(f"{jaas.prefix}:due") == 0
         told = client.app.AsyncResult(late[0])
         assert told.state == "REVOKED"

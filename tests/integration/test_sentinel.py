@@ -13,12 +13,13 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import AsyncClient, Cause, Client, JobHandle, JobSpec, JobState, LedgerUnavailable
-from jaas_submit.checks import Check, Verdict, redis_checks
-from jaas_submit.ledger import ClaimAction, Ledger, connect
-from jaas_submit.records import Attempt
-from jaas_submit.redis_url import sentinel_address
-from jaas_submit.result import JobResult
-from jaas_submit.sentinel_checks import sentinel_checks
+from jaas_submit.connection import connect
+from jaas_submit.connection.url import sentinel_address
+from jaas_submit.doctor.redis_checks import Check, Verdict, redis_checks
+from jaas_submit.doctor.sentinel_checks import sentinel_checks
+from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.result import JobResult
 from tests.support.jobs import LONG, containers_of, ended, until
 from tests.support.redis_server import OwnRedis
 from tests.support.sentinel_group import MASTER, Group
@@ -82,7 +83,7 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     running = client.submit(held)
     theirs = [foreign.send_task("jaas.run", kwargs={"spec": held.to_wire()}, queue=jaas.queue)]
     for job_id in (running.id, theirs[0].id):
-        eventually(lambda job_id=job_id: client.ledger.find([job_id]), LONG)
+        eventually(lambda job_id=job_id: client.ledger.queries.find([job_id]), LONG)
         until(client, job_id, JobState.RUNNING)
     waiting = [client.submit(witness.spec())]  # there is room for two
     (container,) = containers_of(docker_api, running.id)
@@ -111,10 +112,10 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     assert [result.get(timeout=LONG)["exit_code"] for result in theirs] == [0, 0]
     ids = [running.id, *(handle.id for handle in waiting), *(result.id for result in theirs)]
     assert sorted(line.split()[0] for line in witness.starts()) == sorted(ids)
-    assert "action=redis.moved" in worker.log
+    assert "action=redis.master_changed" in worker.log
     shown = foreign.control.inspect(timeout=20, limit=1)
     told = str((shown.stats(), shown.conf(), worker.log))
-    assert "jaas_worker.transport:SentinelTransport" in told
+    assert "jaas_worker.messaging.redis_transport:SentinelTransport" in told
     assert "sesame" not in told
     checks = by_name([*sentinel_checks(client.url), *redis_checks(client)])
     assert checks["master"].detail == f"{MASTER} is 127.0.0.1:{new.port}"
@@ -151,25 +152,31 @@ def test_what_a_frozen_master_accepts_when_it_wakes_up_changes_nothing(group: Gr
         ledger = Ledger(client, prefix)
         stale = Ledger(straight, prefix)
         straight.ping()  # connects
-        ledger.renew("w1", 1, {})
-        ledger.create(job_id, spec, "q")
-        ledger.claim(job_id, "w1")
-        ledger.move(job_id, "w1", JobState.PENDING)
+        ledger.maintenance.renew_lease("w1", 1, {})
+        ledger.submission.create(job_id, spec, "q")
+        ledger.ownership.claim(job_id, "w1")
+        ledger.ownership.move(job_id, "w1", JobState.PENDING)
         eventually(group.in_step, LONG, "the replica to have everything")
         old.freeze()
         with ThreadPoolExecutor(1) as pool:
             try:
-                late = pool.submit(stale.finish, job_id, "w1", [outcome(1, "of the worker that was left behind")])
+                late = pool.submit(
+                    stale.ownership.finish, job_id, "w1", [outcome(1, "of the worker that was left behind")]
+                )
                 eventually(lambda: group.promoted(new), LONG, "the fail-over")
-                eventually(lambda: ledger.claim(job_id, "w2").action is ClaimAction.ADOPT, LONG, "the lease to run out")
-                assert ledger.finish(job_id, "w2", [outcome(0, "of the worker that took over")])
+                eventually(
+                    lambda: ledger.ownership.claim(job_id, "w2").action is ClaimAction.ADOPT,
+                    LONG,
+                    "the lease to run out",
+                )
+                assert ledger.ownership.finish(job_id, "w2", [outcome(0, "of the worker that took over")])
                 # Over Sentinel it reaches the new master, and is no longer the holder there.
-                assert not ledger.finish(job_id, "w1", [outcome(1, "too late")])
+                assert not ledger.ownership.finish(job_id, "w1", [outcome(1, "too late")])
             finally:
                 old.thaw()
             assert late.result(LONG), "the former master accepts it: it does not know yet"
         eventually(group.complete, LONG, "the former master to follow the new one")
-        assert stale.get(job_id).detail == ledger.get(job_id).detail == "of the worker that took over"
+        assert stale.queries.get(job_id).detail == ledger.queries.get(job_id).detail == "of the worker that took over"
 
 
 def outcome(code: int, reason: str) -> Attempt:
@@ -183,14 +190,14 @@ def test_submit_waits_for_replicas_where_the_url_asks_for_it(group: Group, prefi
         # A busy replica may not tell within the second that it has.
         first = eventually(lambda: submitted(client, spec), LONG, "a submit that the replica confirms")
         with group.replica.client() as copy:
-            assert Ledger(copy, prefix).get(first.id).state is JobState.QUEUED
-        before = client.ledger.counts()[JobState.QUEUED]
+            assert Ledger(copy, prefix).queries.get(first.id).state is JobState.QUEUED
+        before = client.ledger.queries.counts()[JobState.QUEUED]
         with frozen(group.replica):
             with pytest.raises(LedgerUnavailable, match="1 replicas do not confirm"):
                 client.submit(spec)
             assert not client.ledger.replicated()
         eventually(client.ledger.replicated, LONG)
-        assert client.ledger.counts()[JobState.QUEUED] == before + 1  # it was written, as the error says
+        assert client.ledger.queries.counts()[JobState.QUEUED] == before + 1  # it was written, as the error says
 
 
 @pytest.mark.engine

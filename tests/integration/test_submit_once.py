@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jaas_submit import AsyncClient, Cause, Client, JobState, SpecError
-from jaas_submit.retry_policy import RetryPolicy
-from jaas_submit.spec import Resources
+from jaas_submit.model.job_spec import Resources
+from jaas_submit.model.retry_policy import RetryPolicy
 from tests.support.jobs import LONG, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -38,7 +38,7 @@ def test_twenty_who_submit_with_one_key_at_once_get_one_job(jaas: Installation, 
         result = ended(client, ids[0])
         assert result.ok
         assert int(result.stdout) in range(SUBMITTERS)
-        assert client.ledger.get(ids[0]).key == "payroll-2026-11"
+        assert client.ledger.queries.get(ids[0]).key == "payroll-2026-11"
         assert [record.id for record in client.history()] == [ids[0]]
         # When the job has ended, too; and its outcome is there for whoever asks.
         again = client.submit(witness.spec("echo again"), key="payroll-2026-11")

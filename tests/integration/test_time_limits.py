@@ -6,7 +6,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.retry_policy import RetryPolicy
+from jaas_submit.model.retry_policy import RetryPolicy
 from tests.support.jobs import LONG, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness

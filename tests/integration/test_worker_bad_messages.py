@@ -19,12 +19,12 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobRecord, JobState
-from jaas_submit.names import job_id_of
+from jaas_submit.model.wire_names import job_id_of
 from tests.support.jobs import LONG, ended, run, shell
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
-from tests.unit.test_spec import BAD
+from tests.unit.model.test_job_spec import BAD
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("nothing_created", "living_worker")]
 
@@ -148,11 +148,11 @@ def refused_as(client: Client, worker: WorkerProcess, task_id: str) -> JobRecord
 
     def known() -> bool:
         assert worker.alive, f"the worker has ended:\n{worker.log[-3000:]}"
-        return bool(client.ledger.find([job_id]))
+        return bool(client.ledger.queries.find([job_id]))
 
     eventually(known, 20, lambda: f"a record of {task_id!r}:\n{worker.log[-3000:]}")
     ended(client, job_id)
-    return client.ledger.get(job_id)
+    return client.ledger.queries.get(job_id)
 
 
 def refused_without_id(client: Client, worker: WorkerProcess, entry: Message | bytes) -> JobRecord:
@@ -166,7 +166,7 @@ def refused_without_id(client: Client, worker: WorkerProcess, entry: Message | b
 
     (job_id,) = eventually(new, 20, lambda: f"a record of it:\n{worker.log[-3000:]}")
     ended(client, job_id)
-    return client.ledger.get(job_id)
+    return client.ledger.queries.get(job_id)
 
 
 # -- entries that are no message --------------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ def test_a_job_with_an_odd_task_id_runs_once_under_that_id(
     assert told["logs"]["stdout"] == "hello\n"
     assert told["job_id"] == job_id_of(task_id)
     assert ended(client, job_id_of(task_id)).ok
-    assert client.ledger.get(job_id_of(task_id)).task_id == task_id
+    assert client.ledger.queries.get(job_id_of(task_id)).task_id == task_id
     assert len(witness.starts()) == 1
 
 

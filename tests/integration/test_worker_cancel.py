@@ -9,9 +9,9 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobCancelled, JobState
-from jaas_submit.broker import publish_many
 from jaas_submit.ledger import NewJob
-from jaas_submit.retry_policy import Backoff, RetryPolicy
+from jaas_submit.messaging.messages import publish_many
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.support.jobs import LONG, containers_of, ended, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -230,7 +230,7 @@ def test_celery_revokes_a_job_of_ours_before_its_message_arrives(
     client: Client, witness: Witness, docker_api: docker.APIClient
 ) -> None:
     task_id, spec = str(uuid.uuid4()), witness.spec()
-    client.ledger.create(task_id, spec, client.queue)
+    client.ledger.submission.create(task_id, spec, client.queue)
     assert client.app.control.revoke(task_id, reply=True, timeout=20, limit=1)
     publish_many(client.app, [NewJob(task_id, spec, client.queue)])
     check_cancelled(client, docker_api, task_id, "revoked through Celery")

@@ -10,7 +10,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobSpec, JobState, LogStatus
-from jaas_submit.result import JobResult
+from jaas_submit.model.result import JobResult
 from tests.support.jobs import LONG, container_of, containers_of, ended, label_node, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -213,7 +213,7 @@ def test_a_worker_that_was_frozen_beyond_its_lease_does_no_harm_when_it_wakes_up
     # It has dropped what was taken from it, and works.
     another = client.submit(witness.spec("exit 5"))
     assert ended(client, another.id).exit_code == 5
-    assert client.ledger.holds(first.holder) == set()
+    assert client.ledger.ownership.held_by(first.holder) == set()
     assert client.result(handle.id) == result
     assert client.app.backend.get(client.app.backend.get_key_for_task(handle.id)) == stored
     assert len(witness.starts(handle.id)) == 1

@@ -9,7 +9,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.result import JobResult
+from jaas_submit.model.result import JobResult
 from tests.support.jobs import LONG, container_of, containers_of, docker_cli, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -54,7 +54,7 @@ def _force_update(job_id: str, home: Installation, api: docker.APIClient) -> Non
 def check_failed_everywhere(client: Client, result: JobResult, api: docker.APIClient) -> None:
     """The job failed for ledger, Celery and engine alike."""
     assert result.state is JobState.FAILED
-    record = client.ledger.get(result.job_id)
+    record = client.ledger.queries.get(result.job_id)
     assert (record.state, record.holder) == (JobState.FAILED, "")
     told = AsyncResult(result.job_id, app=client.app)
     assert told.state == "FAILURE"
@@ -148,7 +148,7 @@ def test_a_service_of_the_jobs_name_that_is_somebody_elses_is_left_alone(
     theirs = docker_api.create_service(task, name=f"jaas-{job_id}-1")["ID"]
     try:
         client.app.send_task("jaas.run", kwargs={"spec": witness.spec().to_wire()}, task_id=job_id, queue=client.queue)
-        eventually(lambda: client.ledger.find([job_id]), LONG)
+        eventually(lambda: client.ledger.queries.find([job_id]), LONG)
         result = ended(client, job_id)
         assert (result.state, result.cause) == (JobState.FAILED, Cause.LAUNCH)
         assert f"a service named jaas-{job_id}-1 exists" in result.reason

@@ -15,7 +15,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobResult, JobState
-from jaas_submit.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.support.jobs import LONG, containers_of, ended, until
 from tests.support.ports import free_port
 from tests.support.wait import eventually

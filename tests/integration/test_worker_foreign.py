@@ -16,7 +16,7 @@ from celery.exceptions import ChordError
 from celery.result import AsyncResult
 
 from jaas_submit import Client, JobSpec, JobState, job
-from jaas_submit.schema import result_schema
+from jaas_submit.batch_model.schema import result_schema
 from tests.support.jobs import LONG, ended
 from tests.support.theirs import TheirWorker, run_their_code
 from tests.support.wait import eventually
@@ -79,7 +79,7 @@ def test_a_job_sent_by_name(
     assert len(told["attempts"]) == 1
     assert told["attempts"][0]["service"] == f"jaas-{sent.id}-1"
     assert len(witness.starts(sent.id)) == 1
-    record = client.ledger.get(sent.id)
+    record = client.ledger.queries.get(sent.id)
     assert (record.state, record.spec) == (JobState.SUCCEEDED, JobSpec.parse(spec))
     assert json.loads(client.result(sent.id).model_dump_json()) == told
 
@@ -110,7 +110,7 @@ def test_a_job_that_fails_is_failure_with_exit_code_and_reason_for_those_without
 
 def client_when_known(client: Client, job_id: str) -> Client:
     """Wait until a worker has written the record of a foreign job."""
-    eventually(lambda: client.ledger.find([job_id]), LONG, f"a record of job {job_id}")
+    eventually(lambda: client.ledger.queries.find([job_id]), LONG, f"a record of job {job_id}")
     return client
 
 
@@ -122,7 +122,7 @@ def test_with_check_false_a_job_that_fails_is_success_with_its_object(run_job: A
 def test_a_countdown_is_kept(run_job: Any, client: Client, witness: Witness) -> None:
     sent = run_job(witness.spec()).apply_async(countdown=1)
     told = sent.get(timeout=LONG)
-    first = client.ledger.get(sent.id).attempts[0]
+    first = client.ledger.queries.get(sent.id).attempts[0]
     assert told["state"] == "SUCCEEDED"
     assert first.started_at is not None
     assert len(witness.starts()) == 1
@@ -177,7 +177,7 @@ def test_a_job_that_fails_ends_its_chain(run_job: Any, client: Client, witness: 
     assert sent.parent is not None
     ended(client_when_known(client, sent.parent.id), sent.parent.id)
     assert AsyncResult(sent.parent.id, app=client.app).state == "FAILURE"
-    assert client.ledger.find([sent.id]) == []
+    assert client.ledger.queries.find([sent.id]) == []
     assert len(witness.starts()) == 1
 
 

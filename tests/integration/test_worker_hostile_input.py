@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.names import job_id_of
+from jaas_submit.model.wire_names import job_id_of
 from tests.support.jobs import LONG, ended, run, shell
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -111,8 +111,8 @@ def test_a_message_that_ends_each_worker_is_a_failed_job_at_its_third_delivery(
     worker.start()
 
     job_id = job_id_of(sent.id)
-    eventually(lambda: client.ledger.find([job_id]), LONG, lambda: f"a record:\n{worker.log[-3000:]}")
-    record = ended(client, job_id) and client.ledger.get(job_id)
+    eventually(lambda: client.ledger.queries.find([job_id]), LONG, lambda: f"a record:\n{worker.log[-3000:]}")
+    record = ended(client, job_id) and client.ledger.queries.get(job_id)
 
     assert (record.state, record.last.cause) == (JobState.FAILED, Cause.REFUSED)
     assert record.last.reason == "refused: it ended 2 workers"
@@ -132,7 +132,7 @@ def let_time_pass(client: Client) -> None:
 
 BROKEN = """
 import jaas_worker.app
-from jaas_worker.transport import Poller
+from jaas_worker.messaging.redis_transport import Poller
 
 def broken(*_):
     raise TypeError("broken on purpose")

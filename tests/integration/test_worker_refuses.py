@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.redis]
 
 STARTERS = {
     "celery worker": ["celery", "-A", "jaas_worker.app", "worker", "--loglevel=INFO"],
-    "jaas worker": ["jaas_submit.cli", "worker"],
+    "jaas worker": ["jaas_submit.cli.main", "worker"],
 }
 
 

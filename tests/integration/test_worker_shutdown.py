@@ -34,8 +34,10 @@ def test_a_shutdown_does_not_wait_for_a_redis_that_hangs(
             finally:
                 os.kill(pid, signal.SIGCONT)
             home.worker().start()
-            eventually(lambda: client.ledger.get(handle.id).holder in _holders(home), LONG, "the job to be taken over")
-            assert client.ledger.get(handle.id).state is JobState.RUNNING
+            eventually(
+                lambda: client.ledger.queries.get(handle.id).holder in _holders(home), LONG, "the job to be taken over"
+            )
+            assert client.ledger.queries.get(handle.id).state is JobState.RUNNING
             handle.cancel()
             assert handle.wait(LONG, check=False).state is JobState.CANCELLED
         finally:
@@ -43,7 +45,7 @@ def test_a_shutdown_does_not_wait_for_a_redis_that_hangs(
 
 
 def _holders(home: Installation) -> set[str]:
-    return {str(worker["holder"]) for worker in home.ledger.workers()}
+    return {str(worker["holder"]) for worker in home.ledger.queries.workers()}
 
 
 def test_the_log_is_json_with_the_job_on_each_line_about_it(jaas: Installation, client: Client) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from jaas_submit import Client
-from jaas_submit.names import TASK_RUN
+from jaas_submit.model.wire_names import TASK_RUN
 from tests.support.jobs import LONG, ended, shell
 from tests.support.wait import eventually
 from tests.support.worker import Installation

@@ -9,9 +9,9 @@ from celery.result import AsyncResult
 from kombu import Connection
 
 from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.broker import publish_many
 from jaas_submit.ledger import NewJob
-from jaas_worker.transport import Transport, options
+from jaas_submit.messaging.messages import publish_many
+from jaas_worker.messaging.redis_transport import Transport, options
 from tests.support.jobs import LONG, container_of, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -86,7 +86,7 @@ def test_two_messages_of_a_foreign_producer_with_the_same_id(client: Client, wit
     spec = witness.spec(witness.held())
     for _ in range(2):
         client.app.send_task("jaas.run", kwargs={"spec": spec.to_wire()}, task_id="the-same", queue=client.queue)
-    eventually(lambda: client.ledger.find(["the-same"]), LONG)
+    eventually(lambda: client.ledger.queries.find(["the-same"]), LONG)
     until(client, "the-same", JobState.RUNNING)
     eventually(lambda: messages(client) == 0, LONG, "both messages to be received")
     witness.open()

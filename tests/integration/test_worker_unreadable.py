@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jaas_submit import Client
-from jaas_submit.broker import publish_many
+from jaas_submit.doctor.ledger_checks import ledger_checks
 from jaas_submit.ledger import NewJob
-from jaas_submit.ledger_checks import ledger_checks
+from jaas_submit.messaging.messages import publish_many
 from tests.support.jobs import LONG
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -22,7 +22,7 @@ def test_jobs_run_beside_records_that_are_none(client: Client, witness: Witness)
         redis.set(f"{ledger.prefix}:job:{job_id}", 1)
         for index in ("jobs", "orphans", "released", "deadlines", "due", "state:QUEUED"):
             redis.zadd(f"{ledger.prefix}:{index}", {job_id: 0})
-    redis.rpush(f"{ledger.prefix}:settling", "no JSON")
+    redis.rpush(f"{ledger.prefix}:pending_dependents", "no JSON")
     redis.sadd(f"{ledger.prefix}:cancelling", "no batch")
     publish_many(client.app, [NewJob("bad-1", spec, client.queue)])
     first = client.submit(spec)
@@ -33,8 +33,8 @@ def test_jobs_run_beside_records_that_are_none(client: Client, witness: Witness)
     eventually(
         lambda: not any(redis.zcount(key, 0, ledger.now()) for key in due), LONG, "a round that passes them over"
     )
-    assert [worker["room"] > 0 for worker in ledger.workers()] == [True]
-    assert ledger.now() - ledger.claimed(client.queue) < LONG
+    assert [worker["room"] > 0 for worker in ledger.queries.workers()] == [True]
+    assert ledger.now() - ledger.health.last_claim(client.queue) < LONG
     (records,) = ledger_checks(client)
     assert "2 of 4 looked at cannot be read (job bad-" in records.detail
     for job_id in ("bad-1", "bad-2"):

@@ -9,9 +9,9 @@ import celery
 import pytest
 
 from jaas_submit import Client, JobState
-from jaas_submit.broker import publish_many
 from jaas_submit.ledger import NewJob
-from jaas_submit.names import TASK_RUN
+from jaas_submit.messaging.messages import publish_many
+from jaas_submit.model.wire_names import TASK_RUN
 from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -87,7 +87,7 @@ def test_a_state_of_a_newer_version_is_left_alone(jaas: Installation, client: Cl
         worker.start()
     handle = client.submit(shell("exit 0"))
     assert ended(client, handle.id).ok
-    key, orphans = f"{client.ledger.prefix}:job:{handle.id}", f"{client.ledger.prefix}:orphans"
+    key, orphans = f"{client.ledger.prefix}:job:{handle.id}", f"{client.ledger.prefix}:unowned"
     client.ledger.client.hset(key, mapping={"state": "PAUSED", "reported": 0, "holder": ""})
     before = client.ledger.client.hgetall(key)
     since = client.ledger.now()
@@ -102,7 +102,7 @@ def test_a_state_of_a_newer_version_is_left_alone(jaas: Installation, client: Cl
 
 def test_two_workers_of_which_one_tells_no_version(jaas: Installation, client: Client, worker: WorkerProcess) -> None:
     """What an older worker says of itself lacks what newer ones add; nobody stumbles over that."""
-    client.ledger.renew("an-old-one", 60, {"host": "h", "pid": 1})
+    client.ledger.maintenance.renew_lease("an-old-one", 60, {"host": "h", "pid": 1})
     assert ended(client, client.submit(shell("exit 0")).id).state is JobState.SUCCEEDED
-    eventually(lambda: {"version"} <= {key for w in client.ledger.workers() for key in w}, LONG)
-    client.ledger.drop_lease("an-old-one")
+    eventually(lambda: {"version"} <= {key for w in client.ledger.queries.workers() for key in w}, LONG)
+    client.ledger.maintenance.drop_lease("an-old-one")

@@ -1,4 +1,4 @@
-"""The engine in memory behind the Docker HTTP API: what jaas_worker/swarm.py asks for, and no more.
+"""The engine in memory behind the Docker HTTP API: what jaas_worker/swarm/docker_engine.py asks for, and no more.
 
     with serving(FakeSwarm(), "/tmp/engine.sock") as host:
         Swarm(host).info()
@@ -26,8 +26,8 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
-from jaas_submit.names import LABEL_JOB
-from jaas_worker.engine import EngineEvent, ServiceView, TaskView
+from jaas_submit.model.wire_names import LABEL_JOB
+from jaas_worker.swarm.engine import EngineEvent, ServiceView, TaskView
 from tests.support.fake_swarm import FakeSwarm
 
 __all__ = ["Latency", "make_server", "serving"]
@@ -38,7 +38,7 @@ API_VERSION = "1.41"
 logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
 
 Latency = Callable[[str], float]
-"""Takes the engine's method (as in jaas_worker.engine.Engine) and returns the seconds before its answer."""
+"""Takes the engine's method (as in jaas_worker.swarm.engine.Engine) and returns the seconds before its answer."""
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 _BROKEN = 3

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from jaas_submit import placement
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
-from jaas_submit.names import LABEL_JOB
-from jaas_worker.engine import (
+from jaas_submit.model.wire_names import LABEL_JOB
+from jaas_submit.placement import node_fit
+from jaas_worker.swarm.engine import (
     ENDED_STATES,
     ContainerTimes,
     EngineEvent,
@@ -296,6 +296,11 @@ class FakeSwarm:
             service = self._of(job)
             self._tell("die", service, service.tasks[0])
 
+    def tell(self, event: EngineEvent) -> None:
+        """Let the event streams say something, whatever is the case here."""
+        for listener in self._listeners:
+            listener.put(event)
+
     def set_task(self, job: str, state: str, *, error: str = "", exit_code: int | None = None) -> None:
         """Put a job's task into any state, as the swarm does for reasons of its own, such as ``rejected``."""
         with self._lock:
@@ -432,7 +437,7 @@ class FakeSwarm:
         with self._call("resolve"):
             return ResolvedImage(image) if "@" in image else None
 
-    def cluster(self) -> placement.Cluster:
+    def cluster(self) -> node_fit.Cluster:
         with self._call("cluster"):
             reserving = self._reserving.values()
             running = [(s, t) for s in reserving for t in s.tasks if t.desired == "running" and t.node]
@@ -443,7 +448,7 @@ class FakeSwarm:
                     "NanoCPUs", 0
                 )
             nodes = tuple(
-                placement.Node(
+                node_fit.Node(
                     id=node.id,
                     hostname=node.name,
                     role="manager",
@@ -453,7 +458,7 @@ class FakeSwarm:
                 )
                 for node in self.nodes.values()
             )
-            return placement.Cluster(at=datetime.now(UTC), nodes=nodes)
+            return node_fit.Cluster(at=datetime.now(UTC), nodes=nodes)
 
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):

@@ -8,7 +8,7 @@ from typing import Any
 import docker
 
 from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.result import JobResult
+from jaas_submit.model.result import JobResult
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import clean_env
@@ -42,7 +42,7 @@ def until(client: Client, job_id: str, *states: JobState) -> None:
 def ended(client: Client, job_id: str) -> JobResult:
     """Return how a job ended, when Celery knows it too and nobody has to look after the job any more."""
     result = client.handle(job_id).wait(LONG, check=False)
-    eventually(lambda: client.ledger.get(job_id).reported, LONG, f"job {job_id} to be reported to Celery")
+    eventually(lambda: client.ledger.queries.get(job_id).reported, LONG, f"job {job_id} to be reported to Celery")
     return result
 
 

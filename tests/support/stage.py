@@ -10,8 +10,9 @@ import click.testing
 import pytest
 
 from jaas_submit import Attempt, Cause, JobSpec, JobState, LogLine, Logs, LogStatus
-from jaas_submit.cli import cli
+from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Created, Ledger, NewJob
+from jaas_submit.ledger.submission import Submission
 
 __all__ = ["HOLDER", "OUTPUT", "START", "Stage", "ended"]
 
@@ -52,16 +53,16 @@ def on_submit(monkeypatch: pytest.MonkeyPatch, act: Callable[[list[str]], None])
         monkeypatch: undoes it.
         act: the function.
     """
-    create_many = Ledger.create_many
+    create_many = Submission.create_many
 
-    def creating(ledger: Ledger, jobs: Sequence[NewJob]) -> list[Created]:
-        made = create_many(ledger, jobs)
+    def creating(submission: Submission, jobs: Sequence[NewJob]) -> list[Created]:
+        made = create_many(submission, jobs)
         told = zip(jobs, made, strict=True)
-        if ids := [job.job_id for job, one in told if job.doorbell and one.new and one.state is JobState.QUEUED]:
+        if ids := [job.job_id for job, one in told if job.wakeup and one.new and one.state is JobState.QUEUED]:
             act(ids)
         return made
 
-    monkeypatch.setattr(Ledger, "create_many", creating)
+    monkeypatch.setattr("jaas_submit.ledger.submission.Submission.create_many", creating)
 
 
 class Stage:
@@ -100,23 +101,25 @@ class Stage:
         def act(job_id: str) -> None:
             self.launch(job_id)
             logs = None if end.number == 0 else Logs(tuple(lines), status, "" if status == "complete" else "no more")
-            assert self.ledger.finish(job_id, HOLDER, [end], logs)
+            assert self.ledger.ownership.finish(job_id, HOLDER, [end], logs)
 
         self.script = act
 
     def launch(self, job_id: str) -> None:
         """Take a job through the states, up to its running container."""
-        self.ledger.renew(HOLDER, 60, {})
-        assert self.ledger.claim(job_id, HOLDER).action == "launch"
-        assert self.ledger.move(job_id, HOLDER, JobState.PENDING, detail="no suitable node (1 node not available)")
-        assert self.ledger.move(job_id, HOLDER, JobState.RUNNING, node="node1", started_at=START.timestamp())
+        self.ledger.maintenance.renew_lease(HOLDER, 60, {})
+        assert self.ledger.ownership.claim(job_id, HOLDER).action == "launch"
+        assert self.ledger.ownership.move(
+            job_id, HOLDER, JobState.PENDING, detail="no suitable node (1 node not available)"
+        )
+        assert self.ledger.ownership.move(job_id, HOLDER, JobState.RUNNING, node="node1", started_at=START.timestamp())
 
     def add(self, spec: JobSpec | None = None, end: Attempt | None = None, logs: Logs | None = None) -> str:
         """Return the id of a job that is there already."""
         spec = spec or JobSpec(image="alpine", command=["echo", "hi"])
-        job_id = f"job-{len(self.ledger.ids(limit=1000)) + 1}"
-        self.ledger.create(job_id, spec, self.ledger.prefix)
+        job_id = f"job-{len(self.ledger.queries.ids(limit=1000)) + 1}"
+        self.ledger.submission.create(job_id, spec, self.ledger.prefix)
         if end:
             self.launch(job_id)
-            assert self.ledger.finish(job_id, HOLDER, [end], logs or Logs(OUTPUT))
+            assert self.ledger.ownership.finish(job_id, HOLDER, [end], logs or Logs(OUTPUT))
         return job_id

@@ -1,4 +1,4 @@
-"""A ledger whose subscription fails once, in a way that nobody expects."""
+"""A part of the ledger whose subscription fails once, in a way that nobody expects."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import threading
 
 import pytest
 
-from jaas_submit.ledger import Ledger, Subscription
+from jaas_submit.connection import Subscription
+from jaas_submit.ledger.base import Part
 
 __all__ = ["stumbling"]
 
 
-def stumbling(patch: pytest.MonkeyPatch, ledger: Ledger, name: str) -> threading.Event:
-    """Have the next call of a ledger's method fail, and the ones after it work.
+def stumbling(patch: pytest.MonkeyPatch, part: Part, name: str) -> threading.Event:
+    """Have the next call of a method of the ledger fail, and the ones after it work.
 
     Args:
         patch: undoes it.
-        ledger: whose method.
+        part: of the ledger, whose method.
         name: of the method, which subscribes to something.
 
     Returns:
         Set when the method has been called again.
     """
-    listen, stumbled, again = getattr(ledger, name), threading.Event(), threading.Event()
+    listen, stumbled, again = getattr(part, name), threading.Event(), threading.Event()
 
     def stumble() -> Subscription:
         if not stumbled.is_set():
@@ -32,5 +33,5 @@ def stumbling(patch: pytest.MonkeyPatch, ledger: Ledger, name: str) -> threading
         subscription: Subscription = listen()
         return subscription
 
-    patch.setattr(ledger, name, stumble)
+    patch.setattr(part, name, stumble)
     return again

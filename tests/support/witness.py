@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jaas_submit.spec import JobSpec, Mount
+from jaas_submit.model.job_spec import JobSpec, Mount
 
 __all__ = ["TEST_IMAGE", "Witness"]
 

@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from jaas_submit.ledger import Ledger, connect
-from jaas_submit.names import LABEL_PREFIX
-from jaas_worker.swarm import Swarm
+from jaas_submit.connection import connect
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.wire_names import LABEL_PREFIX
+from jaas_worker.swarm.docker_engine import Swarm
 from tests.support.wait import eventually
 
 __all__ = ["CONNECTION_LOST", "Installation", "WorkerProcess", "clean_env", "exceptions_in", "listener"]
@@ -158,7 +159,7 @@ class WorkerProcess:
     @property
     def holder(self) -> str:
         """Its name in the ledger; empty when it has no lease there."""
-        holders = [str(worker["holder"]) for worker in self.home.ledger.workers()]
+        holders = [str(worker["holder"]) for worker in self.home.ledger.queries.workers()]
         return next((holder for holder in holders if f"-{self.pid}-" in holder), "")
 
     def launch(self) -> WorkerProcess:
@@ -216,7 +217,7 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def listener(home: Installation, host: str, **settings: object) -> Iterator[Callable[[], str]]:
-    """Run `jaas listen` on an engine; yield what returns its log, as soon as it has found the engine.
+    """Run `jaas agent` on an engine; yield what returns its log, as soon as it has found the engine.
 
     Args:
         home: what it belongs to.
@@ -226,14 +227,14 @@ def listener(home: Installation, host: str, **settings: object) -> Iterator[Call
     file = home.folder / f"listener-{uuid.uuid4().hex[:8]}.log"
     with file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jaas_submit.cli", "listen"],
+            [sys.executable, "-m", "jaas_submit.cli.main", "agent"],
             cwd=home.folder,
             env=home.environment(DOCKER_HOST=host, **settings),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
-        eventually(lambda: "passing on" in file.read_text(), 60, file.read_text)
+        eventually(lambda: "forwarding container exits" in file.read_text(), 60, file.read_text)
         yield file.read_text
     finally:
         process.terminate()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from jaas_submit.states import TERMINAL, TRANSITIONS, Cause, JobState
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, Cause, JobState
 from jaas_worker.failpoints import FAILPOINTS
 from jaas_worker.settings import Settings
 
@@ -56,11 +57,12 @@ def test_state_machine_names_the_function_of_each_transition() -> None:
     sources = "".join(
         path.read_text(encoding="utf-8")
         for name in ("jaas_submit", "jaas_worker")
-        for path in (ROOT / name).rglob("*.py")
+        for kind in ("*.py", "*.lua")
+        for path in (ROOT / name).rglob(kind)
     )
     for row in rows(DOCS / "state-machine.md", "from"):
         for name in re.findall(r"`?(?:\w+\.)?(\w+)`", row[3]):
-            if not name.endswith("py"):
+            if name not in {"py", "lua"}:
                 assert re.search(rf"(def|function|local) {name}\b|\b{name} = function", sources), (row[:2], name)
 
 
@@ -149,11 +151,35 @@ def test_index_names_every_page() -> None:
         assert page.name == "README.md" or f"({page.name})" in index, page.name
 
 
-def test_architecture_names_every_module() -> None:
+def _page_of_rooms() -> str:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    return text[text.index("\n## Rooms\n") : text.index("\n## Threads of a worker\n")]
+
+
+def test_architecture_names_every_module_in_its_room() -> None:
+    shown: dict[str, set[str]] = {}
+    room: list[str] = []
+    for line in _page_of_rooms().splitlines():
+        if head := re.match(r"    (  |    )?(\w+)/ ", line):
+            room = [*room[: len(head[1] or "") // 2], head[2]]
+            shown["/".join(room)] = set()
+        elif line.startswith(" " * 27) and room:
+            shown["/".join(room)] |= set(line.split())
+    there: dict[str, set[str]] = {}
     for package in ("jaas_submit", "jaas_worker"):
-        for module in (ROOT / package).rglob("[a-z]*.py"):
-            assert module.name in text or (module.name.startswith("cli") and "cli*.py" in text), module.name
+        for module in (ROOT / package).rglob("*.py"):
+            modules = there.setdefault(str(module.parent.relative_to(ROOT)), set())
+            modules |= {module.stem} - {"__init__"}
+    assert shown == there
+
+
+def test_architecture_has_the_import_rules_that_are_checked() -> None:
+    page = " ".join(_page_of_rooms().split())
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    for rule in rules:
+        if rule["type"] == "layers":
+            rooms = " | ".join(layer.replace(" | ", ", ") for layer in rule["layers"])
+            assert f"{rule['containers'][0]}: {rooms}" in page
 
 
 # -- the production stack --------------------------------------------------------------------
@@ -259,13 +285,13 @@ def test_stack_service_is_complete(stack: dict[str, Any], name: str) -> None:
 
 def test_a_listener_is_where_no_worker_is_and_reaches_the_same(stack: dict[str, Any]) -> None:
     worker = stack["services"]["worker"]
-    (listener,) = stack_file("docker/stack.listener.yml")["services"].values()
+    (listener,) = stack_file("docker/stack.agent.yml")["services"].values()
     same = ("image", "user", "init", "read_only", "secrets", "volumes", "networks", "logging")
     assert {name: listener[name] for name in same} == {name: worker[name] for name in same}
     assert listener["deploy"]["mode"] == "global"
     assert listener["deploy"]["placement"]["constraints"] == ["node.role == worker"]
     assert listener["environment"].items() <= worker["environment"].items()
-    assert listener["command"] == ["listen"]
+    assert listener["command"] == ["agent"]
 
 
 def test_stack_network_is_attachable(stack: dict[str, Any]) -> None:

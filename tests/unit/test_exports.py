@@ -180,6 +180,6 @@ def test_a_producer_loads_nothing_that_it_did_not_ask_for() -> None:
     loaded = set(done.stdout.split())
     assert "jaas_submit.client.client" in loaded
     assert (
-        loaded & {"jaas_submit.client.async_client", "jaas_submit.cli", "jaas_worker", "rich", "fsspec", "docker"}
+        loaded & {"jaas_submit.client.async_client", "jaas_submit.cli.main", "jaas_worker", "rich", "fsspec", "docker"}
         == set()
     )

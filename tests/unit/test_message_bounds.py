@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_worker.bounds import MAX_ENTRY_BYTES, plain_text, read_json
-from jaas_worker.envelope import DEFECT, broadcast_message, queue_message
+from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, plain_text, read_json
+from jaas_worker.messaging.message_checks import DEFECT, broadcast_message, queue_message
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -12,8 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from jaas_worker.logsetup import Action
-from jaas_worker.metrics import Metrics
+from jaas_worker.telemetry.logging_setup import Action
+from jaas_worker.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"

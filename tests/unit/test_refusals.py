@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_worker import consumer
-from jaas_worker.envelope import DEFECT
-from jaas_worker.logsetup import Action
+from jaas_worker.messaging import consumer
+from jaas_worker.messaging.message_checks import DEFECT
+from jaas_worker.telemetry.logging_setup import Action
 
 
 class Refusing:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.test_cli_render import NO_RICH, in_terminal
+from tests.unit.cli.test_output import NO_RICH, in_terminal
 
 DOCTOR = """
 import sys
 sys.argv = ['jaas', 'doctor', '--no-engine']
-from jaas_submit.cli import main
+from jaas_submit.cli.main import main
 main()
 """
 

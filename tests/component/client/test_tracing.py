@@ -24,7 +24,7 @@ def test_a_submitted_job_is_in_its_producers_trace(
     ):
         handle = client.submit(JobSpec(image="x"))
         many = client.submit_many([JobSpec(image="x"), JobSpec(image="y")])
-        told = [client.ledger.get(job.id).traceparent.split("-") for job in (handle, *many)]
+        told = [client.ledger.queries.get(job.id).traceparent.split("-") for job in (handle, *many)]
     assert {parts[1] for parts in told} == {f"{theirs.get_span_context().trace_id:032x}"}
     ours = {f"{span.context.span_id:016x}": span for span in exporter.get_finished_spans()}
     assert all(ours[parts[2]].kind is trace.SpanKind.PRODUCER for parts in told)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from jaas_submit.ledger import Ledger
-from jaas_submit.states import JobState
+from jaas_submit.model.states import JobState
 
 
 def test_standing_counts_states_and_tells_the_oldest_age(ledger: Ledger) -> None:
-    ledger.create("a-job", None, "q", "a-job")
-    standing = ledger.standing()
+    ledger.submission.create("a-job", None, "q", "a-job")
+    standing = ledger.queries.counts_and_ages()
     count, age = standing[JobState.QUEUED]
     assert count == 1
     assert 0 <= age < time.time()

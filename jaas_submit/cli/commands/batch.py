@@ -1,0 +1,187 @@
+"""`jaas batch`: what can be done with a batch that was submitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jaas_submit.cli import output as render
+from jaas_submit.cli.common import EXIT_INTERRUPTED, Target, for_each, name_unreadable, output_options
+from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
+from jaas_submit.model.states import JobState
+
+if TYPE_CHECKING:
+    from jaas_submit.client.client import Client
+    from jaas_submit.model.records import BatchRecord
+
+__all__ = ["batch"]
+
+
+@click.group()
+def batch() -> None:
+    """Look after batches: list, status, watch, results, retry, cancel."""
+
+
+_ids = click.argument("batch_ids", nargs=-1, required=True, metavar="ID...")
+_id = click.argument("batch_id", metavar="ID")
+
+
+@batch.command("list")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@output_options
+@click.pass_obj
+def list_(target: Target, limit: int, as_json: bool, quiet: bool) -> None:
+    """List batches, youngest first. Quiet: ids only."""
+    with target.client() as client:
+        records = client.batches(limit)
+        name_unreadable(client.ledger.unreadable)
+        now = client.ledger.now()
+    if as_json:
+        for record in records:
+            render.print_json(record.model_dump(mode="json"))
+    elif quiet:
+        for record in records:
+            click.echo(record.id)
+    elif records:
+        rows = [_row(record, now) for record in records]
+        render.print_table(("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS"), rows)
+    else:
+        render.Progress(quiet).say("no such batches")
+
+
+def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
+    counts = ", ".join(f"{count:,} {state.lower()}" for state, count in record.counts.items() if count)
+    state = record.state or ("open" if record.total is not None else "being submitted")
+    age = render.duration(now - record.created_at.timestamp(), coarse=True)
+    return (record.id, state, age, f"{record.size:,}", record.name or "-", counts or "-")
+
+
+@batch.command()
+@_ids
+@output_options
+@click.pass_obj
+def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Show how batches stand. Quiet: the state only."""
+    with target.client() as client:
+
+        def show(batch_id: str) -> None:
+            record = client.batch(batch_id).status
+            if as_json:
+                render.print_json(record.model_dump(mode="json"))
+            elif quiet:
+                click.echo(record.state or "OPEN")
+            else:
+                render.print_details(_details(client, record), blank_before=batch_id != batch_ids[0])
+
+        return for_each(batch_ids, show)
+
+
+def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
+    rows = [
+        ("id", record.id),
+        ("name", record.name),
+        ("state", record.state or "open"),
+        ("reason", record.reason),
+        ("cancelled", record.cancelled),
+        ("jobs", f"{record.size:,}" + ("" if record.total is not None else ", more are being submitted")),
+        *((state.lower(), f"{count:,}") for state, count in record.counts.items() if count),
+        ("parallel", f"at most {record.max_parallel:,}" if record.max_parallel else ""),
+        ("quorum", f"{record.min_success:.0%}"),
+        ("speculation", _speculation(record)),
+        ("reduces", record.reduces),
+        ("created", record.created_at.isoformat(sep=" ", timespec="seconds")),
+        ("ended", record.ended_at.isoformat(sep=" ", timespec="seconds") if record.ended_at else ""),
+    ]
+    if any(record.counts.get(state) for state in (JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)):
+        rows.append(("why", client.batch(record.id).reasons()))
+    return rows
+
+
+def _speculation(record: BatchRecord) -> str:
+    plan = record.speculate
+    if plan is None:
+        return ""
+    return (
+        f"at {plan.factor:g} x the median, {render.duration(plan.least, coarse=True)} at least, "
+        f"once {plan.after:.0%} have ended; {record.copies:,} run twice now"
+    )
+
+
+@batch.command(epilog=MAP_CODES)
+@_id
+@output_options
+@click.pass_obj
+def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
+    """Follow a batch to its end, showing how it stands; end as `jaas map` does."""
+    progress = BatchProgress(quiet)
+    with target.client() as client:
+        followed = client.batch(batch_id)
+        try:
+            for _ in results_of(client, followed, progress):
+                pass
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
+        code = conclude(followed, progress)
+        if as_json:
+            render.print_json(followed.status.model_dump(mode="json"))
+    return code
+
+
+@batch.command()
+@_id
+@click.option("--failed", is_flag=True, help="Only of jobs that did not succeed.")
+@output_options
+@click.pass_obj
+def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: bool) -> None:
+    """Print the results that there are so far, as JSON lines in the order of the inputs."""
+    ended = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)
+    with target.client() as client:
+        found = client.batch(batch_id)
+        for record in found.records(*(ended[1:] if failed else ended)):
+            print_result(client, client.result(record.id), as_json=as_json)
+        if not found.status.done:
+            render.Progress(quiet).say(found.status.sentence())
+
+
+@batch.command()
+@_id
+@click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set this variable in the new jobs.")
+@click.option("--limit-memory", metavar="SIZE", help="Give them this much memory.")
+@output_options
+@click.pass_obj
+def retry(
+    target: Target, batch_id: str, env: tuple[str, ...], limit_memory: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Submit the jobs of a batch that did not succeed once more, as a new batch; print its id."""
+    changes: dict[str, Any] = {}
+    if env:
+        changes["env"] = dict(text.partition("=")[::2] for text in env)
+    if limit_memory:
+        changes["limits"] = {"memory": limit_memory}
+    with target.client() as client:
+        again = client.batch(batch_id).retry_failed(**changes)
+        if as_json:
+            render.print_json(again.status.model_dump(mode="json"))
+        else:
+            click.echo(again.id)
+            render.Progress(quiet).say(f"{again.status.size:,} jobs; `jaas batch watch {again.id}` follows them")
+
+
+@batch.command("cancel")
+@_ids
+@click.option("--reason", default="cancelled with `jaas batch cancel`", show_default=True, help="Kept with the jobs.")
+@output_options
+@click.pass_obj
+def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
+    """Ask for the end of all jobs of batches, durably."""
+    with target.client() as client:
+
+        def end(batch_id: str) -> None:
+            count = client.batch(batch_id).cancel(reason)
+            if as_json:
+                render.print_json({"id": batch_id, "jobs": count})
+            elif not quiet:
+                click.echo(f"{batch_id}: {count:,} jobs cancelled")
+
+        return for_each(batch_ids, end)

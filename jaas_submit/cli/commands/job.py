@@ -1,0 +1,310 @@
+"""`jaas list`, `explain`, `cancel` and `replay`: looking after jobs, one or many at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
+
+from jaas_submit.cli import output as render
+from jaas_submit.cli.common import Target, complete_ids, for_each, job_ids_argument, name_unreadable, output_options
+from jaas_submit.cli.follow_job import cancelled
+from jaas_submit.cli.job_options import split_label
+from jaas_submit.model.states import Cause, JobState
+
+if TYPE_CHECKING:
+    from jaas_submit.client.client import Client
+    from jaas_submit.model.records import JobRecord
+
+__all__ = ["cancel", "explain", "list_", "replay"]
+
+EXIT_NO: Final = 1
+
+_CAUSES: Final = [str(cause) for cause in Cause]
+
+_label_option = click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only jobs with this label.")
+_cause_option = click.option("--cause", type=click.Choice(_CAUSES), help="Only jobs that ended for this cause.")
+_batch_option = click.option("--batch", metavar="ID", help="Only jobs of this batch.")
+
+
+class _Wanted(NamedTuple):
+    """What was asked for."""
+
+    labels: Sequence[str] = ()
+    cause: str | None = None
+    batch: str | None = None
+
+    def check(self, client: Client) -> None:
+        """Raise UnknownJob where the batch is not known: an empty list would say that it has no such jobs."""
+        if self.batch is not None:
+            client.ledger.batches.get(self.batch)
+
+    def matches(self, record: JobRecord) -> bool:
+        """Return whether a job has all the labels, with any value where none is named, the cause and the batch."""
+        if self.batch is not None and record.batch != self.batch:
+            return False
+        has = record.spec.labels if record.spec else {}
+        for text in self.labels:
+            name, value = split_label(text)
+            if name not in has or ("=" in text and has[name] != value):
+                return False
+        return self.cause is None or (record.last is not None and record.last.cause == self.cause)
+
+
+def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | None = None) -> Iterator[JobRecord]:
+    """Yield up to ``limit`` jobs, youngest first, page by page."""
+    page, offset = max(limit or 0, 100), 0
+    seen: set[str] = set()
+    while ids := client.ledger.queries.ids(state, page, offset):
+        offset += page
+        # While we read, younger jobs push the others down the list.
+        fresh = [job_id for job_id in ids if job_id not in seen]
+        seen.update(fresh)
+        for record in client.ledger.queries.find(fresh):
+            if wanted.matches(record):
+                yield record
+                if limit is not None:
+                    limit -= 1
+                    if not limit:
+                        return
+
+
+@click.command("list")
+@click.option(
+    "--state", type=click.Choice([str(state) for state in JobState], case_sensitive=False), help="Only these."
+)
+@click.option("--dead", is_flag=True, help="Only jobs that gave up (FAILED), with cause and attempts.")
+@_cause_option
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@_label_option
+@_batch_option
+@output_options
+@click.pass_obj
+def list_(
+    target: Target,
+    state: str | None,
+    dead: bool,
+    cause: str | None,
+    limit: int,
+    label: tuple[str, ...],
+    batch: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """List jobs, youngest first; dead ones by when they gave up. Quiet: ids only."""
+    if dead and state not in {None, JobState.FAILED}:
+        raise click.UsageError(f"--dead: means --state failed, so that --state {state} finds nothing; give one of them")
+    wanted = JobState.FAILED if dead else JobState(state) if state else None
+    choice = _Wanted(label, cause, batch)
+    with target.client() as client:
+        choice.check(client)
+        records = list(_find(client, wanted, choice, limit))
+        now = client.ledger.now()
+        name_unreadable(client.ledger.unreadable)
+    if as_json:
+        for record in records:
+            render.print_json(render.record_json(record))
+    elif quiet:
+        for record in records:
+            click.echo(record.id)
+    elif records:
+        headers, row = (render.DEAD_HEADERS, render.dead_row) if dead else (render.LIST_HEADERS, render.list_row)
+        render.print_table(headers, [row(record, now) for record in records])
+    else:
+        render.Progress(quiet).say("no such jobs")
+
+
+@click.command()
+@job_ids_argument
+@output_options
+@click.pass_obj
+def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Say in plain words why jobs wait, or why they ended, and what may help. Quiet: the first sentence only."""
+    with target.client() as client:
+
+        def tell(job_id: str) -> None:
+            told = client.explain(job_id)
+            if as_json:
+                render.print_json(told.model_dump(mode="json"))
+                return
+            if len(job_ids) > 1:
+                click.echo(("\n" if job_id != job_ids[0] else "") + f"job {job_id}")
+            render.print_lines(told.sentences[:1] if quiet else told.sentences)
+
+        return for_each(job_ids, tell)
+
+
+_IN_THE_SWARM: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
+
+_ids_or_selection = click.argument("job_ids", nargs=-1, metavar="[ID...]", shell_complete=complete_ids)
+
+
+@click.command()
+@_ids_or_selection
+@_label_option
+@click.option("--batch", metavar="ID", help="All jobs of this batch, and those still to be submitted to it.")
+@click.option("--all", "everything", is_flag=True, help="All jobs that have not ended; asks first, on a terminal.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", default="cancelled with `jaas cancel`", show_default=True, help="Kept with the job.")
+@output_options
+@click.pass_obj
+def cancel(
+    target: Target,
+    job_ids: tuple[str, ...],
+    label: tuple[str, ...],
+    batch: str | None,
+    everything: bool,
+    yes: bool,
+    reason: str,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Ask for the end of jobs, durably: it is carried out even when no worker is up now.
+
+    Give ids, or choose by --label (which may be repeated; all must match), --batch, or --all.
+    """
+    if bool(job_ids) + bool(label) + (batch is not None) + everything != 1:
+        raise click.UsageError("give ids, or --label, or --batch, or --all")
+    progress = render.Progress(quiet)
+    with target.client() as client:
+        if batch is not None:
+            count = client.batch(batch).cancel(reason)
+            if as_json:
+                render.print_json({"id": batch, "jobs": count})
+            elif not quiet:
+                click.echo(f"batch {batch}: {count:,} jobs cancelled")
+            return 0
+        chosen = list(job_ids)
+        if not chosen:
+            wanted = _Wanted(label)
+            chosen = [record.id for record in client.active() if wanted.matches(record)]
+            if not chosen:
+                progress.say("no such jobs")
+                return 0
+        if everything and not yes and not _agreed(f"cancel all {len(chosen)} jobs of {client!r}?"):
+            progress.warn("nothing was cancelled")
+            return EXIT_NO
+
+        in_the_swarm = 0
+
+        def end(job_id: str) -> None:
+            nonlocal in_the_swarm
+            before = client.cancel(job_id, reason)
+            in_the_swarm += before in _IN_THE_SWARM
+            if as_json:
+                render.print_json({"id": job_id, "state_before": before})
+            elif not quiet:
+                click.echo(f"{job_id}: {cancelled(before)}")
+
+        code = for_each(tuple(chosen), end)
+        if in_the_swarm and not client.ledger.queries.workers():
+            progress.warn("no worker is alive: containers run on until one is back and stops them")
+        return code
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("--all: this is no terminal to ask on; say --yes, too")
+    return click.confirm(f"jaas: {question}", err=True)
+
+
+# -- replay -----------------------------------------------------------------------------------------------------------
+
+_SETTABLE: Final = (
+    *("image", "limits.memory", "limits.cpus", "reservations.memory", "reservations.cpus"),
+    *("run_timeout", "pending_timeout", "deadline", "expires", "on_node_lost", "lost_after"),
+    *("retry.max_attempts", "retry.max_cluster_retries", "user", "registry", "stop_grace"),
+)
+_SHORT: Final = {"memory": "limits.memory", "cpus": "limits.cpus"}
+_NAMED: Final = ("env.", "labels.")
+
+
+def _changes(settings: Sequence[str]) -> dict[str, Any]:
+    """Return the fields that ``--set FIELD=VALUE`` replaces."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        field, equals, value = setting.partition("=")
+        field = _SHORT.get(field, field)
+        if not equals:
+            raise click.UsageError(f"--set: write FIELD=VALUE, such as memory=2G, not {setting[:80]!r}")
+        if field not in _SETTABLE and not field.startswith(_NAMED):
+            known = ", ".join((*_SHORT, *_SETTABLE, "env.NAME", "labels.NAME"))
+            raise click.UsageError(f"--set: {field[:40]!r} cannot be set; there are {known}")
+        name, dot, entry = field.partition(".")
+        if dot:
+            changes.setdefault(name, {})[entry] = value
+        else:
+            changes[name] = value
+    return changes
+
+
+@click.command()
+@_ids_or_selection
+@_cause_option
+@_label_option
+@_batch_option
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change the description: memory=2G, image=app:2, env.NAME=value, run_timeout=1h, ... may be repeated.",
+)
+@output_options
+@click.pass_obj
+def replay(
+    target: Target,
+    job_ids: tuple[str, ...],
+    cause: str | None,
+    label: tuple[str, ...],
+    batch: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run jobs that have ended once more, linked to the originals; print the new ids.
+
+    Give ids, or choose among the dead ones (FAILED) by --cause, --label and --batch; those that have been replayed
+    already are then passed over. `jaas batch retry` makes a new batch of them instead.
+
+    \b
+      jaas replay --cause oom --set memory=2G
+      jaas replay --label team=web --set env.API=https://...
+    """
+    from jaas_submit.client.replay import spec_again
+
+    wanted = _Wanted(label, cause, batch)
+    if bool(job_ids) == (wanted != _Wanted()):
+        raise click.UsageError("give ids, or choose with --cause, --label and --batch")
+    changes = _changes(settings)
+    progress = render.Progress(quiet)
+    with target.client() as client:
+        chosen = list(dict.fromkeys(job_ids))
+        if chosen:
+            records = client.ledger.queries.find(chosen)
+        else:
+            wanted.check(client)
+            records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
+            records.reverse()  # in the order in which they gave up
+            chosen = [record.id for record in records]
+            if not chosen:
+                progress.say("no such jobs, or all of them have been replayed")
+        for record in records:  # all of them, before the first one is enqueued
+            spec_again(record, changes)
+        return for_each(tuple(chosen), _replayer(client, changes, progress, as_json))
+
+
+def _replayer(
+    client: Client, changes: dict[str, Any], progress: render.Progress, as_json: bool
+) -> Callable[[str], None]:
+    def again(job_id: str) -> None:
+        made = client.replay(job_id, **changes).id
+        if as_json:
+            render.print_json({"id": made, "replay_of": job_id})
+        else:
+            click.echo(made)
+            progress.say(f"job {made} repeats job {job_id}")
+
+    return again

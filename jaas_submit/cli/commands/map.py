@@ -1,0 +1,191 @@
+"""`jaas map`: one job for each of many inputs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from jaas_submit.cli.common import Target, output_options
+from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted
+from jaas_submit.cli.go_flags import GoCommand
+from jaas_submit.cli.job_options import job_options, job_request_of
+from jaas_submit.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from jaas_submit.batch_model.batch_file import BatchFile
+    from jaas_submit.client.batch import Batch
+    from jaas_submit.client.client import Client
+    from jaas_submit.model.job_spec import JobSpec
+
+__all__ = ["map_"]
+
+
+@click.command("map", cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=MAP_CODES)
+@click.option(
+    "--inputs",
+    metavar="FILE|-",
+    help="One job for each: lines of text, or JSON lines (.jsonl), CSV (.csv), JSON (.json).",
+)
+@click.option(
+    "--format", "kind", type=click.Choice(["lines", "jsonl", "csv", "json"]), help="If the name does not tell."
+)
+@click.option("--file", "batch_file", metavar="FILE", help="Batch file (YAML or JSON) instead of all this.")
+@click.option("--as-file/--no-as-file", default=None, help="Each input as the file that JAAS_INPUT names.")
+@click.option("--max-parallel", type=click.IntRange(1), help="So many of the jobs at once.")
+@click.option("--min-success", type=click.FloatRange(0, 1), help="Part of the jobs that must succeed; 1 if not given.")
+@click.option(
+    "--speculate",
+    type=click.FloatRange(1, min_open=True),
+    metavar="FACTOR",
+    help="Start a job that has run so many times as long as half of the others a second time; needs --idempotent.",
+)
+@click.option("--key", help="The same key once more adds only what is missing, after a crash for instance.")
+@click.option("--reduce-image", metavar="IMAGE", help="A job of this image gets all outputs, when enough are there.")
+@click.option("--reduce-command", metavar="TEXT", help="Its entry point and arguments, split as a shell does.")
+@click.option("--fan-in", type=click.IntRange(2), help="Outputs that one reduce job takes; 256 if not given.")
+@click.option("--detach", is_flag=True, help="Print the batch's id and do not wait.")
+@job_options
+@output_options
+@click.pass_obj
+def map_(
+    target: Target,
+    /,
+    words: tuple[str, ...],
+    inputs: str | None,
+    kind: str | None,
+    batch_file: str | None,
+    detach: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Run one job for each input; print the results as JSON lines while they arrive.
+
+    {item}, {item.name} and {index} in command and environment are filled in. Where they name no item, each job finds
+    its input in the file that JAAS_INPUT names.
+
+    \b
+      jaas map --inputs urls.txt --network demo -e url={item} --output json href-counter
+      jaas map --inputs staff.csv --image alpine -- echo {item.name}
+      seq 100 | jaas map --inputs - --max-parallel 10 alpine -- sh -c 'echo $(({item} * 2))'
+
+    Ctrl-C on a terminal asks whether to leave or to cancel the batch, and elsewhere leaves it.
+    """
+    progress = BatchProgress(quiet)
+    plan = _plan(words, options, inputs, kind, batch_file, progress)
+    with target.client() as client:
+        progress.say(f"batch {plan.batch_id(client)}")
+        batch, levels = _submit(client, plan, progress)
+        if detach:
+            click.echo(batch.id)
+            return 0
+        try:
+            return follow(client, [batch, *levels], progress, as_json=as_json)
+        except KeyboardInterrupt:
+            return interrupted([batch, *levels], progress)
+
+
+class _Plan:
+    """What `jaas map` is to submit."""
+
+    def __init__(self, file: BatchFile, spec: JobSpec, reduce: JobSpec | None, inputs: Iterator[Any]) -> None:
+        self.file = file
+        self.spec = spec
+        self.reduce = reduce
+        self.inputs = inputs
+        # A key of its own, so that the batch's id is known before the first job is submitted.
+        self.key = file.key or f"map-{uuid.uuid4()}"
+
+    def batch_id(self, client: Client) -> str:
+        from jaas_submit.model.ids import batch_id_of
+
+        return batch_id_of(self.key, client.ledger.prefix)
+
+
+def _plan(
+    words: tuple[str, ...],
+    options: dict[str, Any],
+    inputs: str | None,
+    kind: str | None,
+    batch_file: str | None,
+    progress: BatchProgress,
+) -> _Plan:
+    from jaas_submit.batch_model.batch_file import BatchFile, read_batch_file, read_inputs
+    from jaas_submit.model.job_spec import JobSpec
+
+    own = {name: options.pop(name) for name in ("as_file", "max_parallel", "min_success", "speculate", "key", "fan_in")}
+    reduce_image, reduce_command = options.pop("reduce_image"), options.pop("reduce_command")
+    given = {name: value for name, value in own.items() if value is not None}
+    if options["input"]:
+        raise click.UsageError("--input is for one job; give --inputs FILE")
+    if batch_file:
+        if words or options["image"] or reduce_image:
+            raise click.UsageError("--file names the jobs already; leave the image and the words out")
+        context = click.get_current_context()
+        for name in ("reduce_command", *options):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                option = next(p.opts[0] for p in context.command.params if p.name == name)
+                raise click.UsageError(f"{option}: with --file, what describes the jobs is written in the file")
+        read = read_batch_file(batch_file)
+        file = BatchFile.model_validate({**read.file.model_dump(), **given})
+        source = read_inputs(inputs, kind) if inputs else read.inputs()
+        return _Plan(file, read.spec, read.reduce, source)
+    if not inputs:
+        raise click.UsageError("--inputs FILE (or - for standard input) is missing; or give --file BATCHFILE")
+    request = job_request_of(words, options)
+    for note in request.notes:
+        progress.warn(note)
+    reduce = None
+    if reduce_image:
+        fields: dict[str, Any] = {
+            "image": reduce_image,
+            "output": "json" if request.spec.output == "none" else request.spec.output,
+        }
+        if reduce_command:
+            import shlex
+
+            fields["entrypoint"] = shlex.split(reduce_command)
+        reduce = JobSpec.parse({**fields, "networks": request.spec.networks, "name": "reduce"})
+    elif reduce_command or own["fan_in"]:
+        raise click.UsageError("--reduce-command and --fan-in need --reduce-image")
+    return _Plan(BatchFile(name=request.spec.name or "", **given), request.spec, reduce, read_inputs(inputs, kind))
+
+
+def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch, list[Batch]]:
+    from jaas_submit.errors import UnknownJob
+
+    file = plan.file
+    fields: dict[str, Any] = {
+        "name": file.name,
+        "max_parallel": file.max_parallel,
+        "min_success": file.min_success,
+        "key": plan.key,
+        "as_file": file.as_file,
+        "speculate": file.speculate,
+    }
+    try:
+        if plan.reduce is None:
+            return client.map(plan.spec, plan.inputs, **fields), []
+        made = client.map_reduce(plan.spec, plan.inputs, plan.reduce, fan_in=file.fan_in, **fields)
+    except BaseException as error:
+        # What was submitted before a bad input shall not run on as half a batch, unless it can be gone on with.
+        batch = client.batch(plan.batch_id(client))
+        if isinstance(error, LedgerUnavailable):
+            if file.key:
+                progress.warn("the same command, with the same key, goes on with what was submitted")
+            raise
+        try:
+            open_ = not batch.status.done
+        except UnknownJob:  # nothing had been written
+            raise error from None
+        if file.key and open_:
+            progress.warn(f"batch {batch.id} is not complete; the same command, with the same key, goes on with it")
+        elif open_:
+            batch.cancel("its submission failed")
+            progress.warn(f"batch {batch.id} is not complete and has been cancelled")
+        raise
+    return made.maps, made.levels

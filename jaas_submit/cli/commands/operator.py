@@ -1,0 +1,77 @@
+"""The operator's commands of `jaas` that need no engine: doctor, completion."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from typing import Final
+
+import click
+
+from jaas_submit.cli import output as render
+from jaas_submit.cli.common import Target, missing_packages, output_options
+
+__all__ = ["completion", "doctor"]
+
+CHECKS: Final = "jaas.checks"
+"""Group of entry points that add checks to `jaas doctor`. Each is called with ``ledger=`` and returns checks. Where it
+cannot be imported, one check of its name is skipped."""
+
+
+@click.command()
+@click.option("--no-engine", is_flag=True, help="Do not look at the engine: no worker shall run on this machine.")
+@output_options
+@click.pass_obj
+def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
+    """Check Redis, clock, workers, engine and swarm, and say what to do. Exit code 1 when a check fails.
+
+    Quiet: only what is not well.
+    """
+    from jaas_submit.doctor.ledger_checks import ledger_checks
+    from jaas_submit.doctor.redis_checks import Check, Verdict, flower_checks, redis_checks
+    from jaas_submit.doctor.sentinel_checks import sentinel_checks
+
+    with target.client() as client:
+        checks = [
+            *sentinel_checks(client.url),
+            *redis_checks(client),
+            *ledger_checks(client),
+            *flower_checks(os.environ.get("JAAS_FLOWER_URL")),
+        ]
+        for more in metadata.entry_points(group=CHECKS):
+            if no_engine:
+                checks.append(Check(more.name, Verdict.SKIP, "not looked at (--no-engine)"))
+                continue
+            try:
+                checks += more.load()(ledger=client.ledger)
+            except ImportError as error:
+                checks.append(Check(more.name, Verdict.SKIP, f"{missing_packages(error)}; producers need neither"))
+    failed = any(check.verdict is Verdict.FAIL for check in checks)
+    if as_json:
+        render.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
+    else:
+        shown = [check for check in checks if not quiet or check.verdict in {Verdict.WARN, Verdict.FAIL}]
+        if shown:
+            rows = [(c.name, str(c.verdict), c.detail, c.fix) for c in shown]
+            render.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
+    return int(failed)
+
+
+_INSTALL: Final = {
+    "bash": 'eval "$(jaas completion bash)"   # in ~/.bashrc',
+    "zsh": 'eval "$(jaas completion zsh)"   # in ~/.zshrc, after compinit',
+    "fish": "jaas completion fish > ~/.config/fish/completions/jaas.fish",
+}
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(_INSTALL)))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a shell; its first line says how to install it."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None, f"click knows no {shell}"
+    script = kind(ctx.find_root().command, {}, "jaas", "_JAAS_COMPLETE").source()
+    click.echo(f"# To install: {_INSTALL[shell]}\n{script.strip()}")

@@ -1,0 +1,157 @@
+"""Following a job from a shell until it ends, and the exit code that stands for its end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT
+from jaas_submit.cli.output import Progress
+from jaas_submit.errors import LedgerUnavailable, WaitTimeout
+from jaas_submit.model.states import Cause, JobState, is_terminal
+
+if TYPE_CHECKING:
+    from jaas_submit.client.client import Client
+    from jaas_submit.client.wait import Outage
+    from jaas_submit.model.result import JobResult
+
+__all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
+
+# UNSCHEDULABLE: no node could take it before pending_timeout was over.
+_OUT_OF_TIME: Final = frozenset(
+    {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT, Cause.UNSCHEDULABLE, Cause.DEADLINE, Cause.EXPIRED}
+)
+
+_HINT_AFTER_S: Final = 3.0
+"""Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
+
+_SECOND_CTRL_C_S: Final = 3.0
+"""Seconds within which a second Ctrl-C cancels the job."""
+
+
+def exit_code_of(result: JobResult) -> int:
+    """Return the exit code that stands for a job's end.
+
+    Args:
+        result: how it ended.
+
+    Returns:
+        The container's own where its process ended by itself. One that was stopped from outside also has some, such as
+        143, but that says nothing of the job: 124 for its time limits, 125 for the rest.
+    """
+    if result.state is JobState.SUCCEEDED:
+        return 0
+    if result.cause in _OUT_OF_TIME:
+        return EXIT_TIMEOUT
+    code = result.exit_code
+    # A shell sees one byte of it: 256 would read as 0.
+    if result.cause in {Cause.EXIT, Cause.OOM, Cause.LAUNCH} and code is not None and 0 < code < 256:
+        return code
+    return EXIT_JAAS
+
+
+def follow(
+    client: Client,
+    job_id: str,
+    progress: Progress,
+    *,
+    timeout: float | None = None,
+    queue_timeout: float | None = None,
+) -> bool:
+    """Show a job's states until it has ended, also past a Redis that is away for a while.
+
+    Args:
+        client: where the job is.
+        job_id: the job's id.
+        progress: where to show it.
+        timeout: seconds to wait at most; the job goes on.
+        queue_timeout: seconds after which a job that is still QUEUED is cancelled.
+
+    Returns:
+        Whether the job was given up for its ``queue_timeout``.
+
+    Raises:
+        WaitTimeout: ``timeout`` is over.
+        UnknownJob: there is no such job.
+        LedgerUnavailable: Redis did not answer at all, or not for a minute.
+    """
+    from jaas_submit.client.wait import Outage, job_records
+
+    begin = time.monotonic()
+    looks = sorted(seconds for seconds in {_HINT_AFTER_S, timeout, queue_timeout} if seconds is not None)
+    outage = Outage(lambda: progress.say("Redis does not answer; the job goes on; trying again"))
+    given_up, state = False, None
+    while True:
+        pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
+        try:
+            for record in client.session.run(job_records(client.ledger, job_id, pause, outage)):
+                state = record.state
+                progress.change(record)
+        except WaitTimeout:
+            if looks[0] == timeout:
+                raise WaitTimeout(f"job {job_id} is {state} after {timeout:g} s; it goes on") from None
+            try:
+                if state is JobState.QUEUED:
+                    given_up |= _still_queued(client, job_id, progress, looks[0] == queue_timeout)
+            except LedgerUnavailable as error:
+                time.sleep(_borne(outage, error, job_id))
+            else:
+                del looks[0]
+        except LedgerUnavailable as error:
+            # The time until the next look may be over; Redis may be away for longer.
+            time.sleep(_borne(outage, error, job_id))
+        else:
+            return given_up
+
+
+def _borne(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
+    try:
+        return outage.retry_delay(error)
+    except LedgerUnavailable:
+        if not outage.answered:
+            raise
+        text = f"{error}; the job goes on, and `jaas wait {job_id}` follows it again"
+        raise LedgerUnavailable(text) from error
+
+
+def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -> bool:
+    """See to a job that no worker has taken; return whether it is given up."""
+    if over:
+        client.cancel(job_id, "no worker took it within the time given with --timeout")
+        return True
+    if not client.ledger.queries.workers():
+        progress.say("no worker is alive, so the job waits; `jaas worker` starts one, `jaas doctor` says more")
+    return False
+
+
+def interrupted(client: Client, job_id: str, progress: Progress) -> int:
+    """Leave a job alone after Ctrl-C, or cancel it after a second one; return the exit code.
+
+    Args:
+        client: where the job is.
+        job_id: the job's id.
+        progress: where to say it.
+    """
+    progress.warn(f"job {job_id} goes on: `jaas wait {job_id}` follows it again, `jaas cancel {job_id}` ends it")
+    if sys.stderr.isatty():
+        try:
+            progress.warn(f"press Ctrl-C again within {_SECOND_CTRL_C_S:g} s to cancel it now")
+            time.sleep(_SECOND_CTRL_C_S)
+        except KeyboardInterrupt:
+            state = client.cancel(job_id, "cancelled with Ctrl-C")
+            progress.warn(f"job {job_id}: {cancelled(state)}")
+    return EXIT_INTERRUPTED
+
+
+def cancelled(before: JobState) -> str:
+    """Return in words what a cancellation did.
+
+    Args:
+        before: the job's state when it was asked for.
+    """
+    if is_terminal(before):
+        return f"had ended already: {before}"
+    if before in {JobState.WAITING, JobState.QUEUED, JobState.BACKOFF}:
+        return "cancelled"
+    return f"is {before}; its worker stops the container"

@@ -1,0 +1,97 @@
+"""The connection to Redis: how it is made, and what its errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from jaas_submit.connection.sentinel import async_client, client
+from jaas_submit.errors import LedgerUnavailable
+
+__all__ = ["answers", "as_text", "connect", "connect_async", "redis_errors", "wrong_type"]
+
+
+def connect(url: str, **options: Any) -> redis.Redis:
+    """Return a Redis client that reconnects, and that gives up on an answer after 10 seconds.
+
+    Args:
+        url: of a server, or ``sentinel://`` (``jaas_submit.connection.url`` describes the forms).
+        options: further arguments of ``redis.Redis``.
+
+    Raises:
+        SpecError: the URL is of no such form.
+    """
+    settings: dict[str, Any] = {
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        # Scripts are idempotent (compare-and-set), so that repeating one after a lost reply is safe.
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+        "retry_on_error": [redis.ConnectionError, redis.TimeoutError],  # which redis-py 5 wants to be told
+    }
+    return client(url, **{**settings, **options})
+
+
+def connect_async(url: str) -> redis.asyncio.Redis:
+    """Return a Redis client for asyncio, for subscriptions.
+
+    Args:
+        url: as for ``connect``.
+    """
+    return async_client(url)
+
+
+@contextmanager
+def redis_errors(what: str) -> Iterator[None]:
+    """Map Redis' errors to ours.
+
+    Args:
+        what: is being done, for the error's text.
+
+    Raises:
+        LedgerUnavailable: Redis cannot be reached, or refuses.
+    """
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+        raise LedgerUnavailable(f"{what}: Redis does not answer ({error})") from error
+    except redis.ResponseError as error:
+        # OOM, READONLY, MISCONF, NOREPLICAS, LOADING: the server refuses for now.
+        # A pipeline's error quotes the command, which may hold a description.
+        said = str(error).rpartition("caused error: ")[2]
+        raise LedgerUnavailable(f"{what}: Redis refuses ({said})") from error
+
+
+def answers(pipe: Any) -> list[Any]:
+    """Return the answers to a pipeline's commands; to one about a key of a wrong type the answer is the error.
+
+    Args:
+        pipe: with commands about several keys: one bad key must not keep the others from being read.
+
+    Raises:
+        redis.RedisError: Redis does not answer, or refuses for another reason.
+    """
+    return [wrong_type(one) if isinstance(one, redis.ResponseError) else one for one in pipe.execute(False)]
+
+
+def wrong_type(error: redis.ResponseError) -> redis.ResponseError:
+    """Return an error that says that a key holds another kind of value than was expected.
+
+    Raises:
+        redis.ResponseError: it says something else.
+    """
+    if "WRONGTYPE" not in str(error):
+        raise error
+    return error
+
+
+def as_text(value: object) -> str:
+    """Return what Redis holds as text; bytes that are none are shown as escapes."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

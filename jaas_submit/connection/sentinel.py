@@ -1,0 +1,188 @@
+"""Connections to Redis, by its URL: to one server, or to the master that Sentinel names."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from redis.asyncio import sentinel as asynchronous
+from redis.credentials import UsernamePasswordCredentialProvider
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
+
+from jaas_submit.connection.url import SentinelAddress, sentinel_address
+from jaas_submit.errors import SpecError
+
+__all__ = [
+    "AsyncMasterConnection",
+    "Finder",
+    "MasterConnection",
+    "async_client",
+    "client",
+    "replicas_asked",
+    "sentinel_options",
+]
+
+_NO_MASTER: Final = "no Sentinel names a master {!r} that is up"
+
+_SENTINEL_TIMEOUTS: Final[dict[str, Any]] = {
+    # The next Sentinel is asked where one does not answer, without a second try (redis-py's default are three, with up
+    # to ten seconds in between, at each new connection).
+    "socket_connect_timeout": 1,
+    "socket_timeout": 2,
+    "retry": None,
+}
+
+
+class _MasterConnection(SentinelManagedConnection):
+    """A connection to the present master, whenever it is made.
+
+    redis-py 6 to 8.1 asks Sentinel when it takes a connection from its pool, but not when a command is repeated after
+    its connection was lost (https://github.com/redis/redis-py/issues/3874): that goes to the former master, which
+    answers nothing, or comes back, takes the write, and forgets it when Sentinel makes it a replica.
+    """
+
+    def connect(self) -> None:
+        """Connect, as often as the retry policy says."""
+        self.retry.call_with_retry(self.connect_check_health, lambda _error: None)
+
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
+        """Connect once, whatever is asked for: who calls repeats the whole, with the question who the master is."""
+        del retry_socket_connect
+        if not self._sock:
+            self.host, self.port = self.connection_pool.get_master_address()
+        super().connect_check_health(check_health, retry_socket_connect=False)
+
+
+class _AsyncMasterConnection(asynchronous.SentinelManagedConnection):
+    """``_MasterConnection`` for asyncio."""
+
+    async def connect(self) -> None:
+        """Connect, as often as the retry policy says."""
+        await self.retry.call_with_retry(self.connect_check_health, _pass_over)
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
+        """Connect once, whatever is asked for; see ``_MasterConnection``."""
+        del retry_socket_connect
+        if not self.is_connected:
+            self.host, self.port = await self.connection_pool.get_master_address()
+        await super().connect_check_health(check_health, retry_socket_connect=False)
+
+
+async def _pass_over(_error: Exception) -> None:
+    pass
+
+
+# redis-py 5 asks Sentinel at each connection, and connects in one step.
+_ASKS_TOO_RARELY: Final = hasattr(redis.Connection, "connect_check_health")
+MasterConnection: Final = _MasterConnection if _ASKS_TOO_RARELY else SentinelManagedConnection
+AsyncMasterConnection: Final = _AsyncMasterConnection if _ASKS_TOO_RARELY else asynchronous.SentinelManagedConnection
+
+
+def sentinel_options(address: SentinelAddress) -> dict[str, Any]:
+    """Return the arguments of a connection to a Sentinel, with an object for the password: it cannot be printed.
+
+    Args:
+        address: whose Sentinels.
+    """
+    if not address.sentinel_password:
+        return dict(_SENTINEL_TIMEOUTS)
+    provider = UsernamePasswordCredentialProvider(address.sentinel_username, address.sentinel_password)
+    return {**_SENTINEL_TIMEOUTS, "credential_provider": provider}
+
+
+def _server_options(address: SentinelAddress) -> dict[str, Any]:
+    return {"db": address.db, "username": address.username or None, "password": address.password or None}
+
+
+class Finder(Sentinel):
+    """Finds the master, or says in one sentence that there is none (redis-py lists all connections' options).
+
+    Args:
+        address: the Sentinels, and the master's name there. Nothing is connected yet.
+    """
+
+    def __init__(self, address: SentinelAddress) -> None:
+        options = sentinel_options(address)
+        super().__init__(address.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # so is redis-py
+        self._master = address.master
+        self.replicas = address.replicas
+
+    def master(self, **options: Any) -> redis.Redis:
+        """Return a client of the present master.
+
+        Args:
+            options: of its connections.
+        """
+        found: redis.Redis = self.master_for(self._master, **options)  # type: ignore[no-untyped-call] # so is redis-py
+        return found
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's host and port.
+
+        Args:
+            service_name: the master's name.
+
+        Raises:
+            MasterNotFoundError: no Sentinel answers, or none knows one that is up.
+        """
+        try:
+            found: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call] # redis-py
+        except MasterNotFoundError:
+            raise MasterNotFoundError(_NO_MASTER.format(service_name)) from None
+        return found
+
+
+class _AsyncFinder(asynchronous.Sentinel):
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            found: tuple[str, int] = await super().discover_master(service_name)
+        except asynchronous.MasterNotFoundError:
+            raise asynchronous.MasterNotFoundError(_NO_MASTER.format(service_name)) from None
+        return found
+
+
+def client(url: str, **options: Any) -> redis.Redis:
+    """Return a client of the server, or of the present master; nothing is connected yet.
+
+    Args:
+        url: as ``jaas_submit.connection.url`` describes.
+        options: of ``redis.Redis``.
+
+    Raises:
+        SpecError: the URL is of no such form.
+    """
+    address = sentinel_address(url)
+    if address is not None:
+        options = {**options, **_server_options(address), "connection_class": MasterConnection}
+        return Finder(address).master(**options)
+    try:
+        made: redis.Redis = redis.Redis.from_url(url, **options)
+    except ValueError as error:
+        raise SpecError(f"Redis URL: {error}") from None
+    return made
+
+
+def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
+    """Return what ``client`` returns, for asyncio.
+
+    Args:
+        url: as ``jaas_submit.connection.url`` describes.
+        options: of ``redis.asyncio.Redis``.
+
+    Raises:
+        SpecError: the URL is of no such form.
+    """
+    address = sentinel_address(url)
+    if address is None:
+        return redis.asyncio.Redis.from_url(url, **options)
+    finder = _AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call]
+    options = {**options, **_server_options(address), "connection_class": AsyncMasterConnection}
+    made: redis.asyncio.Redis = finder.master_for(address.master, **options)
+    return made
+
+
+def replicas_asked(made: redis.Redis) -> int:
+    """Return how many replicas the URL of a client asks to have its writes; 0 where it says nothing of that."""
+    finder = getattr(made.connection_pool, "sentinel_manager", None)
+    return finder.replicas if isinstance(finder, Finder) else 0

@@ -1,0 +1,71 @@
+"""Subscriptions to Redis' channels, and for asyncio."""
+
+from __future__ import annotations
+
+import redis
+import redis.asyncio
+
+from jaas_submit.connection.connection import as_text, redis_errors
+
+__all__ = ["AsyncSubscription", "Subscription"]
+
+
+class Subscription:
+    """A pub/sub subscription. Read the record after ``__enter__``: what was published before it is not seen."""
+
+    def __init__(self, client: redis.Redis, channel: str) -> None:
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+        self._channel = channel
+
+    def __enter__(self) -> Subscription:
+        with redis_errors("subscription"):
+            self._pubsub.subscribe(self._channel)
+            # The confirmation must have arrived, else a change right now would be missed.
+            self._pubsub.get_message(timeout=5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pubsub.close()
+
+    def next(self, timeout: float) -> str | None:
+        """Return the next message, or None when there is none within the time.
+
+        Args:
+            timeout: seconds.
+        """
+        with redis_errors("subscription"):
+            message = self._pubsub.get_message(timeout=max(timeout, 0.001))
+        return as_text(message["data"]) if message else None
+
+
+class AsyncSubscription:
+    """``Subscription`` for asyncio.
+
+    Args:
+        client: as ``connect_async`` makes it.
+        channel: the channel's name.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, channel: str) -> None:
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+        self._channel = channel
+
+    async def __aenter__(self) -> AsyncSubscription:
+        with redis_errors("subscription"):
+            await self._pubsub.subscribe(self._channel)
+            await self._pubsub.get_message(timeout=5)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with redis_errors("subscription"):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+
+    async def next(self, timeout: float) -> str | None:
+        """Return the next message, or None when there is none within the time.
+
+        Args:
+            timeout: seconds.
+        """
+        with redis_errors("subscription"):
+            message = await self._pubsub.get_message(timeout=timeout)
+        return as_text(message["data"]) if message else None

@@ -1,0 +1,157 @@
+"""The one Redis URL that everything is derived from: the ledger's connections, Celery's broker and its results.
+
+Two forms::
+
+    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]      one server; also rediss:// (TLS)
+    sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB]?master=NAME
+        [&sentinel_username=USER][&sentinel_password=PASSWORD][&replicas=N]
+
+With the second, Sentinel (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/) is asked for the
+present master at each new connection. User and password before the hosts are those of the data servers.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import bounded
+
+__all__ = ["SentinelAddress", "masked", "sentinel_address"]
+
+_PORT: Final = 26379
+"""Sentinel's own."""
+
+_PARAMETERS: Final = ("master", "sentinel_username", "sentinel_password", "replicas")
+
+_EXAMPLE: Final = "sentinel://host1:26379,host2:26379,host3:26379/0?master=mymaster"
+
+_MAX_URL: Final = 8192
+"""Characters: room for many Sentinels."""
+
+_SINGLE: Final = "redis://host:6379/0"
+
+
+@dataclass(frozen=True)
+class SentinelAddress:
+    """What a ``sentinel://`` URL says.
+
+    Args:
+        hosts: host and port of each Sentinel.
+        master: name of the master there.
+        db: number of the database.
+        username: of the data servers; empty means the default user.
+        password: of the data servers; empty means none.
+        sentinel_username: of the Sentinels.
+        sentinel_password: of the Sentinels.
+        replicas: how many replicas must have a submitted job before it is acknowledged, and an outcome before its
+            service is removed; 0 waits for none.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    master: str
+    db: int = 0
+    username: str = ""
+    password: str = field(default="", repr=False)
+    sentinel_username: str = ""
+    sentinel_password: str = field(default="", repr=False)
+    replicas: int = 0
+
+    def __json__(self) -> str:
+        """Return what `celery inspect` shows of it (kombu's JSON asks for it by this name)."""
+        return repr(self)
+
+    def celery_urls(self) -> list[str]:
+        """Return a URL for each Sentinel, in the form that Celery and kombu know."""
+        named = self.username or self.password
+        login = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}@" if named else ""
+        hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in self.hosts]
+        return [f"sentinel://{login}{host}:{port}/{self.db}" for host, port in hosts]
+
+
+def sentinel_address(url: str) -> SentinelAddress | None:
+    """Return what a ``sentinel://`` URL says; None for a URL of a single server.
+
+    Args:
+        url: of one of the forms above.
+
+    Raises:
+        SpecError: it is of no such form. The text holds no part of the URL that may be a password.
+    """
+    try:
+        bounded(url, _MAX_URL)
+    except ValueError as error:
+        raise SpecError(f"Redis URL: {error}") from None
+    scheme = url.partition("://")[0].lower()
+    if ";" in url:
+        raise SpecError(f"Redis URL: write one URL; where servers fail over, with commas between Sentinels: {_EXAMPLE}")
+    if scheme in {"redis", "rediss"}:
+        _check_single(url)
+        return None
+    if scheme != "sentinel":
+        raise SpecError(f"Redis URL: must begin with redis://, rediss:// or sentinel://, such as {_EXAMPLE}")
+    rest, _, query = url[len("sentinel://") :].partition("?")
+    login, _, rest = rest.rpartition("@")
+    hosts, _, db = rest.partition("/")
+    username, _, password = login.partition(":")
+    if db and not re.fullmatch(r"[0-9]{1,4}", db):
+        raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_EXAMPLE}")
+    options = _options(query)
+    return SentinelAddress(
+        hosts=tuple(_host(number, text) for number, text in enumerate(hosts.split(","), 1)),
+        master=options["master"],
+        db=int(db or 0),
+        username=unquote(username),
+        password=unquote(password),
+        sentinel_username=options.get("sentinel_username", ""),
+        sentinel_password=options.get("sentinel_password", ""),
+        replicas=int(options.get("replicas", 0)),
+    )
+
+
+def _check_single(url: str) -> None:
+    # What redis-py and kombu read differently, or one of them not at all: records and messages belong together.
+    login, _, rest = url.partition("://")[2].rpartition("@")
+    if re.search(r"[/?#]", login):
+        raise SpecError("Redis URL: in a password, write / as %2F, ? as %3F and # as %23")
+    where, _, query = rest.partition("?")
+    db = where.partition("/")[2]
+    if db and not re.fullmatch(r"[0-9]{1,4}", db):
+        raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_SINGLE}")
+    # Not quoted: where a ? was not written as %3F it is a password.
+    if not all(name.startswith("ssl_") for name, _ in parse_qsl(query, keep_blank_values=True)):
+        raise SpecError(f"Redis URL: takes no parameters but those of TLS (ssl_...), and the database as in {_SINGLE}")
+
+
+def _options(query: str) -> dict[str, str]:
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if given.keys() - _PARAMETERS:
+        # Not quoted: where a ? was not written as %3F it is a password.
+        raise SpecError(f"Redis URL: a sentinel:// URL takes the parameters {', '.join(_PARAMETERS)} and no other")
+    if not given.get("master"):
+        raise SpecError(f"Redis URL: names no master for the Sentinels to look up; append ?master=NAME, as {_EXAMPLE}")
+    if not re.fullmatch("[0-9]", given.get("replicas", "0")):
+        raise SpecError("Redis URL: replicas must be a number from 0 to 9, of replicas that must have what is written")
+    return given
+
+
+def _host(number: int, text: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port or _PORT
+    except ValueError:
+        host, port = None, 0
+    if not host:
+        # Not quoted: where an @ was forgotten it is a password.
+        raise SpecError(f"Redis URL: Sentinel {number} is not written as HOST or HOST:PORT, as in {_EXAMPLE}")
+    return host, port
+
+
+def masked(url: str) -> str:
+    """Return a URL without its passwords, to be shown."""
+    url = re.sub(r"(sentinel_password=)[^&]*", r"\1***", url)
+    head, at, tail = url.rpartition("@")
+    return f"{head.split('//')[0]}//***@{tail}" if at else url

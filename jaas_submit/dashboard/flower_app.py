@@ -1,0 +1,28 @@
+"""The Celery app for Flower: `celery -A jaas_submit.dashboard.flower_app flower`. It needs Redis alone, and no engine.
+
+docker/flowerconfig.py has the settings that fit jaas.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import celery
+
+from jaas_submit.errors import JaasError
+from jaas_submit.messaging import messages
+
+__all__: list[str] = []
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``app`` on first use: importing the module must not need a setting."""
+    if name in {"app", "celery"}:
+        try:
+            made: celery.Celery = messages.celery_app(messages.default_url())
+        except JaasError as error:
+            sys.exit(f"jaas: {error}")
+        globals()["app"] = made
+        return made
+    raise AttributeError(name)

@@ -1,0 +1,87 @@
+"""The checks of `jaas doctor` about the ledger itself: whether it can be read, and whether jobs are taken."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from jaas_submit.client.client import Client
+from jaas_submit.doctor.redis_checks import Check, Verdict, messages_in
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.model.bounds import shown
+
+__all__ = ["ledger_checks"]
+
+_IDLE: Final = 60.0
+"""Seconds without a claim after which a message that waits, beside workers with room, is worth a word."""
+
+_SECOND_LOOK: Final = 2.0
+"""Seconds after which it is looked at again: a message that has just come is taken within milliseconds."""
+
+_NAMED: Final = 3
+
+
+def ledger_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Check]:
+    """Return what is to be said about the ledger's records and about claims; nothing where Redis does not answer.
+
+    Args:
+        client: whose Redis, queue and prefix are looked at.
+        second_look: seconds between two looks at messages that wait.
+    """
+    try:
+        return [_records(client), *_claims(client, second_look)]
+    except LedgerUnavailable:  # of which another check says more
+        return []
+
+
+def _records(client: Client) -> Check:
+    misplaced = client.ledger.health.misplaced()
+    if misplaced:
+        detail = ", ".join(f"{key} holds a {kind}" for key, kind in sorted(misplaced.items()))
+        fix = "something else has written there: see what (`redis-cli TYPE KEY`), and delete it (`redis-cli DEL KEY`)"
+        return Check("records", Verdict.FAIL, detail, fix)
+    count = client.ledger.health.look_through()
+    bad = client.ledger.unreadable
+    if not bad:
+        return Check("records", Verdict.OK, f"{count:,} looked at, all can be read")
+    names = "; ".join(f"{name}: {shown(why)}" for name, why in list(bad.items())[:_NAMED])
+    detail = f"{len(bad)} of {count:,} looked at cannot be read ({names}{'; ...' if len(bad) > _NAMED else ''})"
+    fix = f"see what they hold (`redis-cli HGETALL {client.ledger.prefix}:job:ID`), and delete or repair them"
+    return Check("records", Verdict.WARN, detail, fix)
+
+
+def _claims(client: Client, second_look: float) -> list[Check]:
+    """Return whether messages wait although workers have room, and none of them takes any."""
+    if not _is_stuck(client):
+        return []
+    time.sleep(second_look)
+    if not _is_stuck(client):
+        return []
+    messages, room = messages_in(client), _room(client)
+    since = client.ledger.health.last_claim(client.queue)
+    idle = f"for {(client.ledger.now() - since) / 60:,.0f} min" if since else "ever"
+    detail = f"{client.queue}: {messages} messages wait, workers have room for {room}, and nothing was claimed {idle}"
+    fix = (
+        "see the workers' log, and start one of them again; if that does not help, look at the message that comes next "
+        f"(`redis-cli LINDEX {client.queue} -1`) and take it out (`redis-cli RPOP {client.queue}`)"
+    )
+    return [Check("claims", Verdict.WARN, detail, fix)]
+
+
+def _is_stuck(client: Client) -> bool:
+    if client.ledger.now() - client.ledger.health.last_claim(client.queue) <= _IDLE:
+        return False
+    return _room(client) > 0 and messages_in(client) > 0
+
+
+def _room(client: Client) -> int:
+    """Return how many more jobs the workers of this queue would take now, by what they said last."""
+    workers = [
+        w for w in client.ledger.queries.workers() if w.get("queue") == client.queue and not w.get("engine_unavailable")
+    ]
+    return sum(max(_room_of(worker), 0) for worker in workers)
+
+
+def _room_of(worker: dict[str, Any]) -> int:
+    # An older worker tells only how many it has, and how many it may have.
+    return int(worker.get("room", worker.get("max_in_flight", 0) - worker.get("in_flight", 0)))

@@ -1,0 +1,53 @@
+"""For `explain`: what a job's record does not say, put together from the ledger's answers."""
+
+from __future__ import annotations
+
+from jaas_submit.explain.explanation import Awaited, Surroundings, WorkerLoad
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.states import JobState
+
+__all__ = ["explain_context"]
+
+
+def explain_context(ledger: Ledger, record: JobRecord) -> Surroundings:
+    """Return what there is to know of a job's place: its queue, the workers, the nodes, what it waits for.
+
+    Args:
+        ledger: is asked.
+        record: the job's.
+
+    Raises:
+        LedgerUnavailable: Redis cannot be reached, or refuses.
+    """
+    waiting = record.state is JobState.WAITING
+    line = ledger.batches.waiting_before(record.batch, record.id) if waiting and record.batch else None
+    return Surroundings(
+        cluster=ledger.queries.cluster(),
+        ahead=ledger.queries.ahead(record.id, record.queue) if record.state is JobState.QUEUED else 0,
+        workers=tuple(WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()),
+        after=_all_awaited(ledger, record) if waiting and line is None else (),
+        batch=None if line is None else ledger.batches.get(record.batch),
+        line=line,
+    )
+
+
+def _all_awaited(ledger: Ledger, record: JobRecord) -> tuple[Awaited, ...]:
+    """Return how those stand that the job comes after."""
+    known: dict[str, JobRecord | BatchRecord] = {}
+    jobs = [name for name, _ in record.after if not name.startswith("batch:")]
+    known.update((job.id, job) for job in ledger.queries.find(jobs))
+    batches = [name.removeprefix("batch:") for name, _ in record.after if name.startswith("batch:")]
+    known.update((f"batch:{batch.id}", batch) for batch in ledger.batches.find(batches))
+    return tuple(_awaited(name, on, known.get(name)) for name, on in record.after)
+
+
+def _awaited(name: str, on: str, found: JobRecord | BatchRecord | None) -> Awaited:
+    words = name.replace("batch:", "batch ") if name.startswith("batch:") else f"job {name}"
+    if found is None:  # what has expired had ended
+        return Awaited(name=words, on=on, state="", ended=True)
+    if isinstance(found, JobRecord):
+        return Awaited(name=words, on=on, state=found.state, ended=found.terminal)
+    total = found.size if found.total is None else found.total
+    state = found.state or f"open, with {found.ended:,} of {total:,} jobs ended"
+    return Awaited(name=words, on=on, state=state, ended=found.done)

@@ -1,0 +1,406 @@
+"""PURE: why a job waits, or why it ended, in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.placement.node_fit import Cluster, NodeFit, avoided_nodes, fit, size, what_is_lacking
+
+__all__ = ["Awaited", "Explanation", "Limit", "Surroundings", "WorkerLoad", "explain"]
+
+Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after"]
+"""What keeps a job from being started: the workers' engine or limits, its batch's limit, or what it comes after."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class WorkerLoad(_Model):
+    """What a live worker said last about its work."""
+
+    holder: str
+    node: str = ""
+    queue: str = ""
+    in_flight: int = Field(0, description="jobs that it has in the swarm")
+    starting: int = Field(0, description="those of them whose container does not run yet")
+    max_in_flight: int | None = Field(None, description="None: an older worker, which does not tell")
+    window: int | None = Field(None, description="how many may be starting at once: JAAS_MAX_STARTING, or fewer")
+    engine_unavailable: str = Field("", description="why it takes no new jobs: what is wrong with its engine")
+
+    @property
+    def limit(self) -> Limit | None:
+        """The limit that keeps it from starting another job now."""
+        if self.engine_unavailable:
+            return "engine"
+        if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
+            return "max_in_flight"
+        if self.window is not None and self.starting >= self.window:
+            return "max_starting"
+        return None
+
+
+class Awaited(_Model):
+    """A job or batch that another job comes after."""
+
+    name: str = Field(description="``job ID`` or ``batch ID``")
+    on: str = Field(description="success, failure or finish")
+    state: str = Field(description="its state; empty: it has expired")
+    ended: bool
+
+
+class Surroundings(_Model):
+    """What a job's record does not say: its queue, the workers, the nodes, and what it waits for."""
+
+    cluster: Cluster | None = Field(None, description="the swarm's nodes, where a worker has told them")
+    ahead: int = Field(0, description="QUEUED jobs of the same queue that were submitted earlier")
+    workers: tuple[WorkerLoad, ...] = Field((), description="live workers")
+    after: tuple[Awaited, ...] = Field((), description="of a WAITING job: what it comes after")
+    batch: BatchRecord | None = None
+    line: int | None = Field(None, description="how many jobs of its batch stand in line before it; None: it does not")
+
+
+class Explanation(_Model):
+    """Why a job is where it is."""
+
+    job_id: str
+    state: JobState
+    sentences: tuple[str, ...]
+    ahead: int | None = Field(None, description="QUEUED jobs of the same queue that were submitted earlier")
+    limit: Limit | None = Field(None, description="for a job that waits to be started: what holds it")
+    workers: tuple[WorkerLoad, ...] = Field((), description="for a QUEUED job: the workers that take its queue")
+    decision: str = Field("", description="which rule and budget decided what follows the last attempt")
+    next_attempt_at: datetime | None = None
+    nodes: tuple[NodeFit, ...] = Field((), description="for a job that has not ended: which nodes would fit")
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+
+def _count(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return _count(round(seconds / length), unit)
+    return _count(round(max(seconds, 0)), "second")
+
+
+def _ago(then: datetime, now: datetime) -> str:
+    return _span((now - then).total_seconds())
+
+
+_BY_SIGNAL: Final = 128
+"""What is added to a signal's number to give the exit code of a process that it ended."""
+
+_KILLED: Final = 137
+"""Exit code of a process that was killed with SIGKILL: by the kernel for its memory, or by somebody."""
+
+_CAUSES: Final[dict[Cause, tuple[str, str]]] = {
+    Cause.EXIT: ("its process ended by itself", ""),
+    Cause.OOM: (
+        "the kernel killed it for its memory",
+        "raise limits.memory, or let it grow from attempt to attempt with retry.memory_factor",
+    ),
+    Cause.IMAGE: (
+        "its image is missing or may not be pulled",
+        "check the name, and that the nodes reach the registry; the worker's own login there is used (see registry)",
+    ),
+    Cause.UNSCHEDULABLE: ("no node could take it", "change constraints or reservations, or add a node"),
+    Cause.LAUNCH: ("its container could not be started", "check command, mounts, networks, secrets and user"),
+    Cause.NODE_LOST: ("its node went away", "set on_node_lost to retry if two containers at once do no harm"),
+    Cause.PREEMPTED: ("its node had to give it up", "raise retry.max_cluster_retries"),
+    Cause.RUN_TIMEOUT: ("it ran for too long", "raise run_timeout"),
+    Cause.PENDING_TIMEOUT: ("it did not start in time", "raise pending_timeout, or have the image on the nodes before"),
+    Cause.DEADLINE: ("its deadline came", "raise deadline"),
+    Cause.EXPIRED: ("it was not started in time", "raise expires, or see that enough workers are up"),
+    Cause.CANCELLED: ("somebody cancelled it", ""),
+    Cause.REMOVED_OUTSIDE: ("somebody else removed its service", "raise retry.max_cluster_retries"),
+    Cause.SKIPPED: ("what it had to come after ended otherwise than was asked for", ""),
+    Cause.OUTPUT: ("what it printed is not the output that it declares", "see `jaas logs`"),
+    Cause.REFUSED: ("its description is not valid", "correct the description"),
+    Cause.ENGINE: ("the engine failed", "raise retry.max_cluster_retries; see the engine's own log"),
+}
+"""Each cause in plain words, and what helps against it."""
+
+_NEWER: Final = ("for a cause that only a newer version of jaas knows", "upgrade jaas here")
+
+
+def explain(record: JobRecord, around: Surroundings, now: datetime | None = None) -> Explanation:
+    """Return why a job is where it is.
+
+    Args:
+        record: the job's record.
+        around: what else is known.
+        now: the present time; None asks the clock.
+    """
+    now = now or datetime.now(UTC)
+    cluster = around.cluster
+    fits: tuple[NodeFit, ...] = ()
+    if cluster and record.spec and not record.terminal:
+        avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes)
+        fits = tuple(fit(record.spec, node, avoided) for node in cluster.nodes)
+    said = _how_it_ended(record) if record.terminal else _where_it_is(record, around, now)
+    if record.cancel and not record.terminal:
+        said.append(f"It is to be cancelled: {_clause(record.cancel)}.")
+    said += [_attempt(attempt) for attempt in record.attempts if attempt.number and not _is_end(record, attempt)]
+    if record.note:
+        said.append(f"Note: {_clause(record.note)}.")
+    if record.state is JobState.PENDING and record.detail.startswith("no suitable node") and cluster:
+        said += _nodes(fits, _ago(cluster.at, now))
+    said += _limits(record, now)
+    if record.copied_by and not record.terminal:
+        said.append(f"It runs for long, so it was started a second time, as job {record.copied_by}: the first wins.")
+    if record.copy_of:
+        said.append(f"It is the second start of job {record.copy_of}, which runs for long: the first good result wins.")
+    if record.replayed_by:
+        said.append(f"It was replayed as job {record.replayed_by}.")
+    if record.replay_of:
+        said.append(f"It is a replay of job {record.replay_of}.")
+    queued = record.state is JobState.QUEUED
+    return Explanation(
+        job_id=record.id,
+        state=record.state,
+        sentences=tuple(said),
+        ahead=around.ahead if queued else None,
+        limit=_limit(record, around),
+        workers=_takers(record, around) if queued else (),
+        decision=record.last.decision if record.last else "",
+        next_attempt_at=record.due_at if record.state is JobState.BACKOFF else None,
+        nodes=fits,
+    )
+
+
+_BY_NEARNESS: Final[tuple[Limit, ...]] = ("max_starting", "max_in_flight", "engine")
+"""Limits of workers, the one first that will be over soonest."""
+
+
+def _takers(record: JobRecord, around: Surroundings) -> tuple[WorkerLoad, ...]:
+    """Return the workers that take the job's queue; one that does not say counts as one."""
+    return tuple(worker for worker in around.workers if worker.queue in {"", record.queue})
+
+
+def _limit(record: JobRecord, around: Surroundings) -> Limit | None:
+    """Return what holds a job that has not been started."""
+    if record.state is JobState.WAITING:
+        if any(not one.ended for one in around.after):
+            return "after"
+        return None if around.line is None else "max_parallel"
+    if record.state is JobState.QUEUED:
+        limits = [worker.limit for worker in _takers(record, around)]
+        if limits and all(limits):
+            return next(one for one in _BY_NEARNESS if one in limits)
+    return None
+
+
+def _clause(text: str) -> str:
+    """Return a text that goes before a full stop of ours."""
+    return text.strip().rstrip(".")
+
+
+def _is_end(record: JobRecord, attempt: Attempt) -> bool:
+    return record.terminal and attempt is record.last
+
+
+def _where_it_is(record: JobRecord, around: Surroundings, now: datetime) -> list[str]:
+    since = _ago(record.updated_at, now)
+    said: list[str] = []
+    match record.state:
+        case JobState.WAITING:
+            said += _what_it_waits_for(record, around, since)
+        case JobState.QUEUED:
+            ahead = around.ahead
+            others = f"{_count(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
+            said.append(f"It has been queued for {since}; {others}.")
+            said += _who_takes_it(record, around)
+        case JobState.LAUNCHING:
+            said.append(f"Worker {record.holder or '(none now)'} is creating its service, for {since} now.")
+            if (now - record.updated_at).total_seconds() > _LONG_FOR_A_LAUNCH:
+                said.append(
+                    "That takes moments as a rule: engine or registry do not answer, and the worker's log says more."
+                )
+        case JobState.PENDING:
+            said.append(f"Its service exists; no container has run for {since}.")
+        case JobState.RUNNING:
+            started = record.started_at or record.updated_at
+            said.append(f"Its container has run on {record.node or 'a node'} for {_ago(started, now)}.")
+        case JobState.BACKOFF if record.due_at is None and record.copied_by:
+            said.append(f"It has failed and waits for its second start, job {record.copied_by}, which may succeed.")
+        case JobState.BACKOFF:
+            due = record.due_at or record.updated_at
+            wait = (due - now).total_seconds()
+            when = f"in {_span(wait)}" if wait > 0 else "now"
+            said.append(f"It waits for its next attempt, which is due {when} ({due:%Y-%m-%d %H:%M:%S} UTC).")
+            if not around.workers:
+                said.append(_NO_WORKER)
+        case _:
+            said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
+    # In BACKOFF it is what is said of the attempt, and of a job with a copy that it has one.
+    if record.detail and record.state is not JobState.BACKOFF and not record.copied_by:
+        said.append(f"What the swarm says: {_clause(record.detail)}.")
+    if record.state in _HELD and record.holder not in {worker.holder for worker in around.workers}:
+        said.append(
+            "Its worker is gone. What is in the swarm goes on, and another worker takes the job over in moments."
+            if around.workers
+            else f"Its worker is gone; what is in the swarm goes on. {_NO_WORKER}"
+        )
+    return said
+
+
+_HELD: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
+_LONG_FOR_A_LAUNCH: Final = 30.0
+_NO_WORKER: Final = "No worker is up: start one on a manager node (`jaas worker`, or the stack)."
+
+
+def _what_it_waits_for(record: JobRecord, around: Surroundings, since: str) -> list[str]:
+    """Return for a WAITING job which others it comes after, or who is before it in its batch."""
+    if around.line is not None and around.batch:
+        most = around.batch.max_parallel
+        return [
+            f"For {since} it has waited for a place in batch {record.batch}, "
+            f"which may have {_count(most, 'active job')} at once (max_parallel).",
+            f"{_count(around.line, 'job')} of the batch {'is' if around.line == 1 else 'are'} before it.",
+        ]
+    if not around.after:
+        return [f"For {since} it has waited for the jobs that it comes after, or for a place in its batch."]
+    open_ = [one for one in around.after if not one.ended]
+    said = [
+        f"For {since} it has waited for what it comes after: {len(open_)} of {len(around.after)} "
+        f"{'has' if len(open_) == 1 else 'have'} not ended."
+    ]
+    said += [f"  {one.name} is {one.state} ({_AWAITED.get(one.on, one.on)})" for one in open_[:_SHOWN]]
+    if len(open_) > _SHOWN:
+        said.append(f"  and {len(open_) - _SHOWN:,} more")
+    return said
+
+
+_AWAITED: Final = {"success": "it must succeed", "failure": "it must fail", "finish": "however it ends"}
+_SHOWN: Final = 10
+"""Jobs, or workers, that are named one by one."""
+
+
+def _who_takes_it(record: JobRecord, around: Surroundings) -> list[str]:
+    takers = _takers(record, around)
+    if not takers and around.workers:
+        others = ", ".join(sorted({repr(worker.queue) for worker in around.workers}))
+        up = f"{_count(len(around.workers), 'worker')} {'is' if len(around.workers) == 1 else 'are'} up"
+        return [
+            f"No worker takes queue {record.queue!r}; {up}, for {others}: start one with JAAS_QUEUE={record.queue}."
+        ]
+    if not takers:
+        return [_NO_WORKER]
+    up = f"{_count(len(takers), 'worker')} {'is' if len(takers) == 1 else 'are'} up"
+    match _limit(record, around):
+        case "engine":
+            return [f"{up} and takes no new jobs: {_clause(takers[0].engine_unavailable)}."]
+        case "max_in_flight":
+            said = [f"{up}, with as many jobs in flight as JAAS_MAX_IN_FLIGHT allows; one that ends makes room."]
+        case "max_starting":
+            said = [f"{up}, starting as many containers at once as the launch window holds; one that runs makes room."]
+        case _ if around.ahead:
+            return [f"{up} and taking jobs in order."]
+        case _:
+            return [f"{up} and it is the next one in queue {record.queue!r}."]
+    for worker in takers[:_SHOWN]:
+        said.append(
+            f"  {worker.node or worker.holder}: {worker.in_flight:,} of {worker.max_in_flight or 0:,} jobs in flight, "
+            f"{worker.starting:,} of {worker.window or 0:,} starting"
+        )
+    if len(takers) > _SHOWN:
+        said.append(f"  and {len(takers) - _SHOWN:,} more")
+    return said
+
+
+def _how_it_ended(record: JobRecord) -> list[str]:
+    last = record.last
+    if last is None:
+        return [f"It is {record.state}."]
+    where = f" on {last.node}" if last.node else ""
+    if record.state is JobState.SUCCEEDED:
+        return [f"It succeeded{where} with exit code 0."]
+    verbs = {JobState.CANCELLED: "was cancelled", JobState.SKIPPED: "was skipped", JobState.FAILED: "failed"}
+    verb = verbs.get(record.state, f"ended as {record.state}")
+    words, advice = _in_words(last)
+    code = f", exit code {last.exit_code}" if last.exit_code is not None else ""
+    said = [f"It {verb}{where}: {words} (cause {last.cause}{code}{'; ' + last.reason if last.reason else ''})."]
+    if not any(attempt.container_id or attempt.started_at for attempt in record.attempts):
+        said.append("No container was seen to start.")
+    if last.decision:
+        said.append(f"It is not tried again: {_clause(last.decision)}.")
+    if advice:
+        said.append(f"What may help: {advice}.")
+    return said
+
+
+def _in_words(attempt: Attempt) -> tuple[str, str]:
+    """Return why an attempt ended in plain words, and what helps against it."""
+    words, advice = _CAUSES.get(attempt.cause, _NEWER)
+    if attempt.cause is Cause.OOM and not attempt.oom_killed:
+        words = (
+            "it was killed with SIGKILL under its memory limit, most likely for its memory, though no engine said so"
+        )
+    elif attempt.cause is Cause.EXIT and attempt.exit_code is not None and attempt.exit_code > _BY_SIGNAL:
+        with contextlib.suppress(ValueError):  # not the number of a signal
+            name = signal.Signals(attempt.exit_code - _BY_SIGNAL).name
+            words = f"its process was ended by {name}, as its exit code says"
+    if attempt.cause is Cause.EXIT and attempt.exit_code == _KILLED:
+        advice = (
+            "137 is a SIGKILL: somebody sent it, or the node ran out of memory, which an engine does not always tell; "
+            "with limits.memory such an end counts as oom"
+        )
+    return words, advice
+
+
+def _attempt(attempt: Attempt) -> str:
+    code = f" with exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
+    where = f" on {attempt.node}" if attempt.node else ""
+    why = f"{_in_words(attempt)[0]} (cause {attempt.cause}{'; ' + attempt.reason if attempt.reason else ''})"
+    decided = f" What followed was decided so: {_clause(attempt.decision)}." if attempt.decision else ""
+    return f"Attempt {attempt.number} ended{where}{code}: {why}.{decided}"
+
+
+def _limits(record: JobRecord, now: datetime) -> list[str]:
+    """Return which of the job's own time limits will end it, and when."""
+    spec = record.spec
+    if spec is None or record.terminal:
+        return []
+    started = record.started_at or record.updated_at
+    not_begun = {JobState.WAITING, JobState.QUEUED}
+    limits = [
+        ("expires", spec.expires, record.created_at, record.state in not_begun),
+        ("pending_timeout", spec.pending_timeout, record.updated_at, record.state is JobState.PENDING),
+        ("run_timeout", spec.run_timeout, started, record.state is JobState.RUNNING),
+        ("deadline", spec.deadline, record.created_at, True),
+    ]
+    said = []
+    for name, limit, since, applies in limits:
+        if limit is not None and applies:
+            left = limit - (now - since).total_seconds()
+            said.append(f"Its {name} ({_span(limit)}) {f'ends it in {_span(left)}' if left > 0 else 'is over'}.")
+    if record.state is JobState.PENDING and not said:
+        said.append("It waits without a limit: it has neither pending_timeout nor deadline.")
+    return said
+
+
+def _nodes(fits: Sequence[NodeFit], seen: str) -> list[str]:
+    good = [node.hostname for node in fits if node.fits]
+    where = ", ".join(good) if good else f"none of them: {what_is_lacking(fits)}"
+    said = [f"By the nodes as they were {seen} ago, it fits on {where}."]
+    for node in fits:
+        free = f"{_cores(node.free_cpus)} and {size(node.free_memory)} free"
+        said.append(f"  {node.hostname}: {'fits' if node.fits else '; '.join(node.reasons)} ({free})")
+    return said
+
+
+def _cores(count: float) -> str:
+    return f"{count:g} core{'' if count == 1 else 's'}"

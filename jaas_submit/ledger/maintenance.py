@@ -1,0 +1,245 @@
+"""The ledger, as those use it who look after all jobs: leases; jobs that are unowned, overdue, lost or expired."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.connection.subscription import Subscription
+from jaas_submit.ledger.base import SET_ASIDE, Base, Part
+from jaas_submit.ledger.encoding import dump_attempts
+from jaas_submit.ledger.queries import Queries
+from jaas_submit.model.ids import copy_id_of
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.states import TERMINAL, JobState
+from jaas_submit.placement.node_fit import Cluster
+
+__all__ = ["Due", "Maintenance"]
+
+
+class Due(NamedTuple):
+    """What there is to do for who looks after all jobs; each by the call of that name."""
+
+    release_dependents: bool
+    reap: bool
+    end_overdue: bool
+    unowned: bool
+    ready: bool
+
+
+class Maintenance(Part):
+    """What keeps the ledger right while workers come and go.
+
+    Args:
+        base: of the ledger that it is a part of.
+        queries: of the same ledger.
+    """
+
+    def __init__(self, base: Base, queries: Queries) -> None:
+        super().__init__(base)
+        self._queries = queries
+
+    def due(self) -> Due:
+        """Return what there is to do: mostly nothing, which one round trip tells instead of five."""
+        with redis_errors("maintenance"):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.time()
+            pipe.llen(self._key("pending_dependents"))
+            names = ("holders", "deadlines", "due", "unowned", "ready")
+            for name in names:
+                pipe.zrange(self._key(name), 0, 0, withscores=True)
+            (seconds, micros), dependents, *oldest = self._base.sound(pipe, "pending_dependents", *names)
+        now = float(seconds) + float(micros) / 1e6
+        holders, deadlines, retries, unowned, ready = (bool(one) and float(one[0][1]) <= now for one in oldest)
+        return Due(bool(dependents), holders, deadlines, retries or unowned, ready)
+
+    def renew_lease(self, holder: str, ttl: float, info: dict[str, Any]) -> bool:
+        """Take or renew a worker's lease.
+
+        Args:
+            holder: the worker process.
+            ttl: seconds until it runs out.
+            info: what the worker says about itself, for operators.
+
+        Returns:
+            False when the lease had run out and its jobs may have been given to others.
+        """
+        return bool(self._base.run("maintenance/renew_lease", "lease", holder=holder, ttl=ttl, info=json.dumps(info)))
+
+    def drop_lease(self, holder: str) -> None:
+        """End a worker's lease at once (shutdown); nobody holds its jobs any more after the next ``reap``."""
+        with redis_errors("lease"):
+            self._client.zadd(self._key("holders"), {holder: 0}, xx=True)
+            self._client.delete(self._key("info", holder))
+
+    def reap(self, most: int = 500) -> list[str]:
+        """Take the jobs from workers whose lease has run out; return their ids."""
+        return [as_text(item) for item in self._base.run("maintenance/reap", "leases", most=most)]
+
+    def unowned(self, pause: float, most: int = 100) -> list[str]:
+        """Return ids of jobs that somebody has to take over: their holder is gone, or gave them up.
+
+        Args:
+            pause: seconds until the same job is returned again if nobody claims it.
+            most: at most so many.
+        """
+        return [as_text(item) for item in self._base.run("maintenance/unowned", "unowned jobs", most=most, pause=pause)]
+
+    def ready(self, pause: float, most: int = 100) -> list[str]:
+        """Return ids of QUEUED jobs that no message announces: what they came after has ended, or they are copies.
+
+        Args:
+            pause: seconds until the same job is returned again if nobody claims it.
+            most: at most so many; the others wait here for workers that have room.
+        """
+        return [as_text(item) for item in self._base.run("maintenance/ready", "ready jobs", most=most, pause=pause)]
+
+    def available(self) -> Subscription:
+        """Return a subscription to the ids of jobs that may be taken over or started right now."""
+        return Subscription(self._client, self._key("available"))
+
+    def end_overdue(self, most: int = 100) -> list[str]:
+        """End jobs that nobody has started in the time they had (``expires``, ``deadline``); return their ids.
+
+        Args:
+            most: at most so many.
+        """
+        ids = [as_text(item) for item in self._base.run("maintenance/overdue", "deadlines", most=most)]
+        if not ids:
+            return []
+        now = self._base.now()
+        ended = []
+        records = self._queries.find(ids)
+        for job_id in set(ids) - {record.id for record in records}:
+            self.set_aside(job_id)
+        for record in records:
+            if record.spec is None:
+                self._look_later(record.id, now + 1)
+                continue
+            over = record.spec.too_late(now - record.created_at.timestamp(), started=False)
+            if over is None:  # of many jobs made in one transaction, each is a microsecond younger than the one before
+                continue
+            cause, why = over
+            attempt = Attempt(
+                number=0,
+                state=JobState.FAILED,
+                cause=cause,
+                reason=why,
+                finished_at=datetime.fromtimestamp(now, UTC),
+                decision=f"never retried after cause {cause}",
+            )
+            if self._end(record.id, attempt):
+                ended.append(record.id)
+        return ended
+
+    def _end(self, job_id: str, attempt: Attempt) -> bool:
+        dumped = dump_attempts([attempt])[1:-1]
+        named = {"attempt": dumped, "why": attempt.reason, "ttl": self._base.ttl}
+        return bool(self._base.run_for(job_id, "maintenance/end_overdue", **named))
+
+    def set_aside(self, job_id: str) -> None:
+        """Have nobody look for an hour at a job whose record cannot be read."""
+        at = self._base.now() + SET_ASIDE
+        with redis_errors(f"job {job_id}"):
+            for name in ("unowned", "ready", "deadlines"):
+                self._client.zadd(self._key(name), {job_id: at}, xx=True)
+
+    def _look_later(self, job_id: str, at: float) -> None:
+        """Have a job that this version cannot read stand behind the others; a newer version reads it meanwhile."""
+        with redis_errors(f"job {job_id}"):
+            self._client.zadd(self._key("deadlines"), {job_id: at}, xx=True)
+
+    def release_dependents(self) -> bool:
+        """Go on with what comes after jobs and batches that have ended, where there was too much of it for one script.
+
+        Returns:
+            Whether there is still more.
+        """
+        return bool(self._base.run("maintenance/release_dependents", "dependents"))
+
+    def lost_messages(
+        self, queue: str, margin: float, pause: float, most: int = 100, *, empty: bool = False
+    ) -> list[str]:
+        """Return ids of QUEUED jobs whose message must have been lost.
+
+        Args:
+            queue: the queue that their messages went to.
+            margin: seconds after which a message that has not arrived counts as lost, if messages of jobs younger by as
+                much have arrived, or the queue is empty.
+            pause: seconds until the same job is returned again if nobody claims it.
+            most: at most so many; the oldest 5,000 QUEUED jobs are looked at.
+            empty: no message waits in the queue now.
+        """
+        named = {"queue": queue, "margin": margin, "pause": pause, "most": most, "empty": empty}
+        found = self._base.run("maintenance/lost_messages", "lost messages", **named)
+        return [as_text(item) for item in found]
+
+    def identity(self) -> str:
+        """Return this ledger's own id: services tell by it which installation they belong to."""
+        key = self._key("identity")
+        with redis_errors("identity"):
+            self._client.set(key, uuid.uuid4().hex[:16], nx=True)
+            return as_text(self._client.get(key))
+
+    def restore(
+        self, job_id: str, spec: JobSpec, queue: str, attempt: int, batch: str = "", index: int = 0, copy_of: str = ""
+    ) -> bool:
+        """Make a record again that Redis has lost (it came back older than it was), for a service that exists.
+
+        Where the batch's record is lost, too, it is made again, without name, quorum and total: submitting with its key
+        once more completes it.
+
+        Args:
+            job_id: the job's id.
+            spec: the description, as the service tells it.
+            queue: the workers' queue.
+            attempt: which attempt the service is.
+            batch: id of the batch it belongs to.
+            index: which of the batch's inputs it is for.
+            copy_of: id of the job that it is a copy of.
+
+        Returns:
+            False when there is a record after all.
+        """
+        named = {"queue": queue, "attempt": attempt, "copy": copy_id_of(job_id)}
+        member = {"batch": batch, "index": index, "copy_of": copy_of or None} if batch else {}
+        return bool(self._base.run_for(job_id, "maintenance/restore", spec.to_json(), **named, **member))
+
+    def expired(self, most: int = 1000) -> list[str]:
+        """Return the ids of jobs whose record has expired: ``sweep`` will forget them.
+
+        Args:
+            most: how many of the oldest are looked at: of all, and of those in each state that is an end.
+        """
+        with redis_errors("sweep"):
+            pipe = self._client.pipeline(transaction=False)
+            for key in (self._key("jobs"), *(self._key("state", state) for state in sorted(TERMINAL))):
+                pipe.zrange(key, 0, most - 1)
+            ids = list({as_text(item): None for found in pipe.execute() for item in found})
+            for job_id in ids:
+                pipe.exists(self._key("job", job_id))
+            return [job_id for job_id, there in zip(ids, pipe.execute(), strict=True) if not there]
+
+    def sweep(self, most: int = 1000) -> int:
+        """Remove expired records from the indexes, and batches that ended as long ago.
+
+        Args:
+            most: how many of the oldest are looked at: of all, and of those in each state that is an end.
+
+        Returns:
+            How many were removed.
+        """
+        return int(self._base.run("maintenance/sweep", "sweep", most=most, ttl=self._base.ttl))
+
+    def take_duty(self, name: str, holder: str, ttl: float) -> bool:
+        """Take or keep a cluster-wide duty; False when another worker has it."""
+        return bool(self._base.run("maintenance/take_duty", "duty", name=name, holder=holder, ttl=ttl))
+
+    def save_cluster(self, cluster: Cluster) -> None:
+        """Keep what a worker saw of the swarm's nodes, for those who have no engine to ask."""
+        with redis_errors("nodes"):
+            self._client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)

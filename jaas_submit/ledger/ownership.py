@@ -1,0 +1,271 @@
+"""The ledger, as the worker that holds a job uses it: from the claim to the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.connection.subscription import Subscription
+from jaas_submit.errors import UnreadableRecord
+from jaas_submit.ledger.base import SET_ASIDE, Part
+from jaas_submit.ledger.encoding import dump_attempts, parse_row
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import Attempt, JobRecord
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState
+
+__all__ = ["Claim", "ClaimAction", "Ownership"]
+
+
+class ClaimAction(StrEnum):
+    """What the worker that received a message has to do."""
+
+    LAUNCH = "launch"  # the job is new: create attempt 1
+    ADOPT = "adopt"  # its holder is gone: go on with the attempt that is under way
+    REPLAY = "replay"  # it has ended, and the result may still have to reach Celery
+    DONE = "done"  # it has ended, and Celery has the result: this message is a copy
+    HELD = "held"  # another live worker has it: this message is a copy
+    EARLY = "early"  # its next attempt is not due yet: this message is a copy
+    NEWER = "newer"  # it is in a state that only a newer version knows: not this worker's business
+    UNKNOWN = "unknown"  # there is no record
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Answer to a claim."""
+
+    action: ClaimAction
+    """What to do."""
+    state: str
+    """The record's, before the claim."""
+    record: JobRecord | None = field(default=None, compare=False, repr=False)
+    """After the claim, where the worker has the job now."""
+
+
+class _Ended(NamedTuple):
+    """What goes with the end of an attempt."""
+
+    number: int = 0
+    logs: Logs | None = None
+    attempts: str = ""
+    output: str = ""
+
+
+class Ownership(Part):
+    """What a worker process does with the jobs that it holds."""
+
+    def claim(self, job_id: str, holder: str) -> Claim:
+        """Become the holder of a job whose message arrived, unless a live worker is.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker process; its lease must be live (``Maintenance.renew_lease``).
+
+        Raises:
+            UnreadableRecord: what is there cannot be read. Nobody looks for it for an hour.
+        """
+        action, state, *row = self._base.run_for(job_id, "ownership/claim", holder=holder)
+        try:
+            record = parse_row(job_id, row[0]) if row else None
+        except UnreadableRecord as error:
+            self.release(job_id, holder, SET_ASIDE)
+            raise self._base.cannot_read(f"job {job_id}", error) from None
+        return Claim(ClaimAction(as_text(action)), as_text(state), record)
+
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: str | float) -> bool:
+        """Move a job that this worker holds to another state (or update fields within its state).
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            to: a state that is not terminal.
+            detail: what the swarm says, for people.
+            fields: further fields of the record, such as ``node``.
+
+        Returns:
+            False when the record has another holder or is in a state that does not lead there: the caller drops it.
+        """
+        return bool(self._move(job_id, holder, to, detail, fields)[0])
+
+    def finish(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None = None,
+        output: str | None = None,
+        *,
+        late: bool = False,
+    ) -> JobRecord | None:
+        """Write the outcome of a job that this worker holds: state, attempts and logs in one step.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            attempts: all attempts; the last one decides the state.
+            logs: captured output of the last attempt; None where no container ran.
+            output: the job's typed output as JSON; None when it has none.
+            late: the attempt's service may yet appear, as a request for it may still be on its way.
+
+        Returns:
+            The record as it is now; None when it has another holder or has ended already: the caller drops it.
+        """
+        last = attempts[-1]
+        fields: dict[str, str | float] = {}
+        if last.node:
+            fields["node"] = last.node
+        if last.started_at:
+            fields["started_at"] = last.started_at.timestamp()
+        if late:
+            fields["late"] = 1
+        dumped = dump_attempts(attempts)
+        done, *answer = self._move(
+            job_id, holder, last.state, last.reason, fields, _Ended(last.number, logs, dumped, output or "")
+        )
+        if not done:
+            # The reply to our own call may have been lost and the script sent again: besides the holder only the job's
+            # copy writes an end, and that has other attempts.
+            state, owner, theirs = map(as_text, answer[:3])
+            if (state, owner) != (last.state, holder) or theirs not in {"", dumped}:
+                return None
+        return parse_row(job_id, answer[-1])
+
+    def back_off(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None,
+        delay: float | None,
+        detail: str,
+        *,
+        late: bool = False,
+    ) -> tuple[bool, str]:
+        """Write the end of an attempt down, and that another follows; this worker lets go of the job.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            attempts: all attempts so far.
+            logs: captured output of the last one; None where no container ran.
+            delay: seconds until the next attempt; None when only the job's copy may still succeed (speculation).
+            detail: for people.
+            late: the attempt's service may yet appear, as a request for it may still be on its way.
+
+        Returns:
+            Whether it was done, and else why the job is to end all the same: it is to be cancelled, or has no copy.
+            Empty when the record has another holder or state: the caller drops it.
+        """
+        answer = self._base.run_for(
+            job_id,
+            "ownership/back_off",
+            _packed(logs),
+            dump_attempts(attempts),
+            holder=holder,
+            sources=[state for state, targets in TRANSITIONS.items() if JobState.BACKOFF in targets],
+            pause=delay,
+            detail=detail,
+            attempt=attempts[-1].number,
+            ttl=self._base.ttl,
+            late=late,
+        )
+        why = {2: as_text(answer[-1]), 3: "it has no copy"}.get(answer[0], "")
+        return answer[0] == 1, why
+
+    def _move(
+        self,
+        job_id: str,
+        holder: str,
+        to: JobState,
+        detail: str,
+        fields: dict[str, str | float],
+        ended: _Ended | None = None,
+    ) -> list[Any]:
+        """Return the answer of the script: whether it was done, and what else it has to say."""
+        sources = [state for state, targets in TRANSITIONS.items() if to in targets or (state is to not in TERMINAL)]
+        end = ended or _Ended()
+        answer: list[Any] = self._base.run_for(
+            job_id,
+            "ownership/move",
+            _packed(end.logs),
+            end.attempts,
+            end.output,
+            holder=holder,
+            sources=sources,
+            to=to,
+            detail=detail,
+            # As texts: a time that is a number of Lua's would lose its last digits.
+            fields={name: str(value) for name, value in fields.items()},
+            attempt=end.number,
+            ttl=self._base.ttl,
+        )
+        return answer
+
+    def mark_reported(self, job_id: str, holder: str) -> bool:
+        """Note that the outcome has reached Celery; the holder lets go of the job, and the record starts to expire."""
+        return bool(self._base.run_for(job_id, "ownership/mark_reported", holder=holder, ttl=self._base.ttl))
+
+    def release(self, job_id: str, holder: str, pause: float = 0.0) -> bool:
+        """Give a job up without an outcome, for another worker to go on with it.
+
+        Args:
+            job_id: the job's id.
+            holder: this worker; the record must name it.
+            pause: seconds for which no worker looks for it.
+        """
+        return bool(self._base.run_for(job_id, "ownership/release", holder=holder, pause=pause))
+
+    def foreign_message(self, job_id: str) -> str:
+        """Return the foreign Celery message of a job as JSON, empty where it can be made from the record."""
+        with redis_errors(f"job {job_id}"):
+            return as_text(self._client.hget(self._key("job", job_id), "message") or "")
+
+    def held_by(self, holder: str) -> set[str]:
+        """Return the ids of the jobs that this worker holds."""
+        with redis_errors("held jobs"):
+            return {as_text(item) for item in self._client.smembers(self._key("held", holder))}
+
+    def cancellations_for(self, holder: str) -> list[str]:
+        """Return ids of jobs that were to be cancelled while this worker held them, until it has acknowledged that."""
+        with redis_errors("cancellations"):
+            return [as_text(item) for item in self._client.smembers(self._key("stop", holder))]
+
+    def acknowledge_cancellations(self, holder: str, job_ids: Sequence[str]) -> None:
+        """Note that this worker knows of the cancellations of these jobs."""
+        with redis_errors("cancellations"):
+            self._client.srem(self._key("stop", holder), *job_ids)
+
+    def cancel_reasons(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Return id and reason of those jobs that are to be cancelled."""
+        with redis_errors("cancellations"):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hget(self._key("job", job_id), "cancel")
+            found = zip(job_ids, answers(pipe), strict=True)
+            return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
+
+    def forward_exit(self, job_id: str, what: str) -> bool:
+        """Tell the worker that holds a job how its container ended.
+
+        Args:
+            job_id: the job's id.
+            what: is passed on as it is.
+
+        Returns:
+            False when nobody holds the job, or nobody listens.
+        """
+        return bool(self._base.run_for(job_id, "ownership/forward_exit", what))
+
+    def exits_for(self, holder: str) -> Subscription:
+        """Return a subscription to how containers of this worker's jobs ended on other nodes."""
+        return Subscription(self._client, self._key("exits", holder))
+
+    def cancellations(self) -> Subscription:
+        """Return a subscription to the ids of jobs that are to be cancelled."""
+        return Subscription(self._client, self._key("cancels"))
+
+
+def _packed(logs: Logs | None) -> bytes:
+    return b"" if logs is None else logs.pack()

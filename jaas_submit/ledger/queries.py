@@ -1,0 +1,277 @@
+"""The ledger, as everybody reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Sequence
+from math import isfinite
+from typing import Any, Final, NamedTuple
+
+import redis
+
+from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
+from jaas_submit.connection.subscription import Subscription
+from jaas_submit.errors import UnknownJob
+from jaas_submit.ledger.base import Part
+from jaas_submit.ledger.encoding import parse_record, reading
+from jaas_submit.model.bounds import bounded, shown
+from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.states import TERMINAL, JobState, is_terminal, read_as
+from jaas_submit.placement.node_fit import Cluster
+
+__all__ = ["Change", "Outline", "Queries"]
+
+
+_MOST_ASKED_AHEAD: Final = 2000
+"""Jobs ahead that are asked for their queue; of more, all count, as an exact number would cost more than it tells."""
+
+
+class Change(NamedTuple):
+    """One notice from the changes channel."""
+
+    state: JobState
+    detail: str
+    reported: bool
+
+
+class Outline(NamedTuple):
+    """What those need of a record who look at very many."""
+
+    id: str
+    state: JobState
+    updated_at: float
+    """By Redis' clock, in seconds since the epoch."""
+    late: bool
+    ended: frozenset[int]
+    """Numbers of the attempts that have ended."""
+    reported: bool
+    """Celery has the result."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended; of a state that only a newer version knows, its report tells."""
+        return is_terminal(self.state) or self.reported
+
+
+def _outline(job_id: str, row: Sequence[bytes | None]) -> Outline | None:
+    state, updated_at, late, attempts, reported = row
+    if not state:
+        return None
+    with reading():
+        return Outline(
+            job_id,
+            read_as(JobState, as_text(state)),
+            float(updated_at or b""),
+            late == b"1",
+            frozenset(int(attempt["number"]) for attempt in json.loads(attempts or b"[]")),
+            reported == b"1",
+        )
+
+
+def _states(without: Container[JobState] = ()) -> list[str]:
+    return [f"state:{state}" for state in JobState if state not in without]
+
+
+def _age(now: float, oldest: Sequence[tuple[bytes, float]] | None) -> float:
+    age = now - oldest[0][1] if oldest else 0.0
+    return max(age, 0.0) if isfinite(age) else 0.0
+
+
+_MOST_OF_INFO: Final = 64 * 1024
+_TEXTS: Final = frozenset({"version", "host", "node", "engine", "queue", "engine_unavailable"})
+_NUMBERS: Final = frozenset(
+    {"pid", "clock_ahead", "max_in_flight", "waiting", "starting", "window", "in_flight", "room"}
+)
+
+
+def _is_as_said(name: str, value: object) -> bool:
+    """Return whether a worker says something of itself in the form that readers expect; what they do not know may be
+    anything."""
+    if name in _TEXTS:
+        return isinstance(value, str)
+    if name in _NUMBERS:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+    return True
+
+
+class Queries(Part):
+    """What is known of jobs and workers."""
+
+    def get(self, job_id: str) -> JobRecord:
+        """Return a job's record.
+
+        Raises:
+            UnknownJob: there is none.
+            UnreadableRecord: there is something, which cannot be read.
+        """
+        found = self.find([job_id])
+        if found:
+            return found[0]
+        if why := self._base.unreadable.get(f"job {job_id}"):
+            raise self._base.cannot_read(f"job {job_id}", why)
+        raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Return the records of those of the jobs that have one, in the order given.
+
+        What cannot be read is left out; ``unreadable`` says which and why.
+        """
+        with redis_errors("records"):
+            if len(job_ids) == 1:  # by far the most frequent; a pipeline costs its caller more
+                rows = [self._hash(self._key("job", job_ids[0]))]
+            else:
+                pipe = self._client.pipeline(transaction=False)
+                for job_id in job_ids:
+                    pipe.hgetall(self._key("job", job_id))
+                rows = answers(pipe)
+        return list(self._base.readable(job_ids, rows, parse_record))
+
+    def _hash(self, key: str) -> Any:
+        try:
+            return self._client.hgetall(key)
+        except redis.ResponseError as error:
+            return wrong_type(error)
+
+    def outlines(self, job_ids: Sequence[str]) -> list[Outline]:
+        """Return the outlines of those of the jobs that have a record: a tenth of the work of ``find``."""
+        with redis_errors("records"):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.hmget(self._key("job", job_id), "state", "updated_at", "late", "attempts", "reported")
+            rows = answers(pipe)
+        return list(self._base.readable(job_ids, rows, _outline))
+
+    def logs(self, job_id: str, attempt: int) -> Logs | None:
+        """Return the captured output of an attempt; None where none is kept."""
+        with redis_errors(f"job {job_id}"):
+            data = self._value(self._key("log", job_id, attempt))
+        try:
+            return Logs.unpack(data) if data is not None else None
+        except ValueError as error:
+            return Logs(status=LogStatus.UNAVAILABLE, reason=f"what is kept of it cannot be read: {error}")
+
+    def ids(self, state: JobState | None = None, limit: int = 100, offset: int = 0) -> list[str]:
+        """Return ids of jobs, youngest first.
+
+        Args:
+            state: only jobs in this state (ordered by when they came into it).
+            limit: at most so many.
+            offset: how many to pass over first.
+        """
+        key = self._key("state", state) if state else self._key("jobs")
+        with redis_errors("jobs"):
+            return [as_text(item) for item in self._client.zrevrange(key, offset, offset + limit - 1)]
+
+    def _value(self, key: str) -> bytes | None:
+        """Return a text as Redis holds it; bytes that can be no JSON where the key holds something else."""
+        try:
+            found = self._client.get(key)
+        except redis.ResponseError as error:
+            wrong_type(error)
+            return b"\xff"
+        return found if isinstance(found, bytes) else None
+
+    def active(self) -> list[str]:
+        """Return the ids of all jobs that have not ended, as they were at one moment, youngest first in each state."""
+        with redis_errors("jobs"):
+            pipe = self._client.pipeline()  # one transaction: no job moves on from one state to the next in between
+            for state in JobState:
+                if state not in TERMINAL:
+                    pipe.zrevrange(self._key("state", state), 0, -1)
+            return [as_text(job_id) for ids in self._base.sound(pipe, *_states(TERMINAL)) for job_id in ids or ()]
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs there are in each state."""
+        with redis_errors("counts"):
+            pipe = self._client.pipeline(transaction=False)
+            for state in JobState:
+                pipe.zcard(self._key("state", state))
+            return {s: count or 0 for s, count in zip(JobState, self._base.sound(pipe, *_states()), strict=True)}
+
+    def counts_and_ages(self) -> dict[JobState, tuple[int, float]]:
+        """Return for each state how many jobs are in it, and for how many seconds the oldest of them has been."""
+        with redis_errors("counts"):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.time()
+            for state in JobState:
+                pipe.zcard(self._key("state", state))
+                pipe.zrange(self._key("state", state), 0, 0, withscores=True)
+            names = [name for name in _states() for _ in range(2)]
+            (seconds, micros), *found = self._base.sound(pipe, *names)
+        now = seconds + micros / 1e6
+        pairs = zip(JobState, found[::2], found[1::2], strict=True)
+        return {state: (count or 0, _age(now, oldest)) for state, count, oldest in pairs}
+
+    def ahead(self, job_id: str, queue: str) -> int:
+        """Return how many QUEUED jobs of a queue were submitted before this one."""
+        key = self._key("state", JobState.QUEUED)
+        with redis_errors("queue"):
+            rank = self._client.zrank(key, job_id)
+            if not isinstance(rank, int) or rank > _MOST_ASKED_AHEAD:
+                return rank if isinstance(rank, int) else 0
+            pipe = self._client.pipeline(transaction=False)
+            for other in self._client.zrange(key, 0, rank - 1) if rank else ():
+                pipe.hget(self._key("job", as_text(other)), "queue")
+            return sum(isinstance(found, bytes) and as_text(found) == queue for found in answers(pipe))
+
+    def queue_length(self, lists: Sequence[str]) -> int:
+        """Return how many messages wait in a queue.
+
+        Args:
+            lists: the names of Redis' lists that the queue is made of, one for each priority.
+        """
+        with redis_errors("queue"):
+            pipe = self._client.pipeline(transaction=False)
+            for name in lists:
+                pipe.llen(name)
+            return sum(pipe.execute())
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return what each live worker says about itself, with the number of jobs it holds."""
+        with redis_errors("workers"):
+            seconds, micros = self._client.time()
+            live = self._client.pipeline(transaction=False)
+            live.zrangebyscore(self._key("holders"), seconds + micros / 1e6, "+inf")
+            holders = [as_text(holder) for holder in self._base.sound(live, "holders")[0] or ()]
+            pipe = self._client.pipeline(transaction=False)
+            for holder in holders:
+                pipe.get(self._key("info", holder))
+                pipe.scard(self._key("held", holder))
+            found = answers(pipe)
+        return [self._worker(holder, *pair) for holder, *pair in zip(holders, found[::2], found[1::2], strict=True)]
+
+    def _worker(self, holder: str, info: Any, jobs: Any) -> dict[str, Any]:
+        about: dict[str, Any] = {}
+        try:
+            said = json.loads(bounded(as_text(info), _MOST_OF_INFO)) if info else {}
+            about = {name: value for name, value in said.items() if _is_as_said(name, value)}
+            wrong = "" if about == said else f"it says {shown(', '.join(said.keys() - about.keys()))} in no known form"
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            wrong = f"it says of itself what is no JSON object: {shown(str(error))}"
+        if isinstance(jobs, Exception):
+            jobs, wrong = 0, "the set of the jobs that it holds is none"
+        if wrong:
+            self._base.cannot_read(f"worker {holder}", wrong)
+        else:
+            self._base.unreadable.pop(f"worker {holder}", None)
+        return {**about, "holder": holder, "jobs": jobs}
+
+    def cluster(self) -> Cluster | None:
+        """Return what a worker saw last of the swarm's nodes; None when none has told anything for an hour."""
+        with redis_errors("nodes"):
+            text = self._value(self._key("cluster"))
+        try:
+            return Cluster.model_validate_json(text) if text is not None else None
+        except ValueError:  # the next worker that looks writes it anew
+            self._base.cannot_read(f"key {self._key('cluster')}", "it does not describe the nodes")
+            return None
+
+    def changes(self, job_id: str) -> Subscription:
+        """Return a subscription to the transitions of one job; use it in a ``with`` statement."""
+        return Subscription(self._client, self._key("changes", job_id))
+
+    @property
+    def changes_channel(self) -> str:
+        """Prefix of the channels on which transitions are published, for asynchronous clients."""
+        return self._key("changes", "")

@@ -1,0 +1,23 @@
+-- Cancels a batch: no job is added to it or started any more. Its open jobs are cancelled one by one, by whoever asked
+-- or, should that process die, by a worker.
+--
+-- Arguments:
+--   batch
+--   why
+-- Answer: 1 when done, 0 when there is no such batch, 2 when it has ended already.
+-- Needs: shared/dependents
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:cancelling P:deadlines P:due P:job:ID
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+
+local batch = args.batch
+local b = redis.call('HMGET', batch_key(batch), 'created_at', 'done', 'size')
+if not b[1] then return 0 end
+if b[2] then return 2 end
+redis.call('HSETNX', batch_key(batch), 'cancelled', args.why)
+redis.call('HSETNX', batch_key(batch), 'total', b[3] or 0)
+redis.call('SADD', P .. ':cancelling', batch)
+local ended, why = end_batch(batch)
+if ended then process_end('batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. why) end
+return 1

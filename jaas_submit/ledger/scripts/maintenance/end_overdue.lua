@@ -1,0 +1,25 @@
+-- Ends a job that nobody has started in the time it had.
+--
+-- Arguments:
+--   id
+--   attempt  as JSON, its only attempt
+--   why
+--   ttl      seconds for which the record is kept
+-- Answer: 1 when this call ended it.
+-- Needs: shared/dependents
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT
+--   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+
+local id = args.id
+redis.call('ZREM', P .. ':deadlines', id)
+local r = redis.call('HMGET', job_key(id), 'state', 'holder')
+local state = r[1]
+if (state ~= 'QUEUED' and state ~= 'WAITING') or r[2] ~= '' then return 0 end
+redis.call('HSET', job_key(id), 'attempts', '[' .. args.attempt .. ']', 'detail', args.why)
+-- A worker has to tell Celery of it.
+redis.call('ZADD', P .. ':unowned', stamp, id)
+move(id, state, 'FAILED', args.why)
+redis.call('EXPIRE', job_key(id), args.ttl)
+return 1

@@ -1,0 +1,13 @@
+-- Goes on with what comes after jobs and batches that have ended, where one script would have taken too long.
+--
+-- Arguments: none.
+-- Answer: 1 when there is still more of it, else 0.
+-- Needs: shared/dependents
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT P:pending_dependents
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT
+--   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+
+release_dependents({})
+local left = redis.pcall('LLEN', P .. ':pending_dependents')
+return type(left) == 'number' and left > 0 and 1 or 0

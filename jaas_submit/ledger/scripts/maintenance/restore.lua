@@ -1,0 +1,63 @@
+-- Makes a record again that Redis has lost, for a service that exists.
+--
+-- Where the whole ledger came back older than the job, its batch has not counted it either, or is unknown, too. Where
+-- the record alone is gone, the index of its state tells as what it was counted.
+--
+-- Arguments:
+--   id
+--   queue         the workers' queue
+--   attempt       number of the attempt that the service is
+--   copy          the id that its copy would have
+--   batch, index  the batch that it is part of, and which part; none without them
+--   copy_of       the job that it is a copy of; none without it
+-- Texts:
+--   2  its description
+-- Answer: 1 when done, 0 when there is a record after all.
+-- Needs: shared/jobs
+-- Reads: P:batch:ID P:job:ID P:state:STATE
+-- Writes: P:batch:ID P:batches P:job:ID P:jobs P:ready P:state:STATE P:unowned
+-- Publishes: P:changes:ID
+
+local id, batch, copy_of = args.id, args.batch, args.copy_of
+
+local function restore_copy(was)
+  redis.call('HSET', job_key(id), 'copy_of', copy_of)
+  if not was then add_to_batch(batch, 'copies', 1) end
+  local state = read_fields(job_key(copy_of), 'state')[1]
+  if state and ENDED[state] then
+    redis.call('HSET', job_key(id), 'cancel', 'job ' .. copy_of .. ', which it is a copy of, is ' .. state)
+  elseif state then
+    redis.call('HSET', job_key(copy_of), 'copied_by', id)
+  end
+end
+
+local function restore_member(was)
+  if not was then add_to_batch(batch, 'size', 1) end
+  local span = to_number(redis.call('HGET', batch_key(batch), 'span'))
+  if args.index + 1 > span then redis.call('HSET', batch_key(batch), 'span', args.index + 1) end
+  if read_fields(job_key(args.copy), 'copy_of')[1] == id then
+    redis.call('HSET', job_key(id), 'copied_by', args.copy)
+  end
+  local cancelled = redis.call('HGET', batch_key(batch), 'cancelled')
+  if cancelled then redis.call('HSET', job_key(id), 'cancel', cancelled) end
+end
+
+if redis.call('EXISTS', job_key(id)) == 1 then return 0 end
+local was = nil
+for _, state in ipairs(STATES) do
+  if redis.call('ZSCORE', P .. ':state:' .. state, id) then was = state end
+end
+redis.call('HSET', job_key(id), 'spec', ARGV[2], 'queue', args.queue, 'task_id', id, 'message', '', 'holder', '',
+  'attempt', args.attempt, 'attempts', '[]', 'created_at', stamp, 'restored', 1)
+-- One whose end its batch knows is not counted twice.
+if batch and not (was and ENDED[was]) and redis.pcall('HEXISTS', batch_key(batch), 'done') == 0 then
+  redis.call('HSETNX', batch_key(batch), 'created_at', stamp)
+  redis.call('ZADD', P .. ':batches', 'NX', stamp, batch)
+  redis.call('HSET', job_key(id), 'batch', batch, 'index', args.index, 'active', 1)
+  if not was or was == 'WAITING' then add_to_batch(batch, 'active', 1) end
+  if copy_of then restore_copy(was) else restore_member(was) end
+end
+redis.call('ZADD', P .. ':jobs', stamp, id)
+redis.call('ZADD', P .. ':unowned', stamp, id)
+set_state(id, was, 'PENDING', 'the record was lost and made again from the service')
+return 1

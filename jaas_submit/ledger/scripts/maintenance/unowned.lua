@@ -1,0 +1,50 @@
+-- Returns jobs that somebody has to take over: they have no holder, or their next attempt is due.
+--
+-- One in a state of a newer version is left to a worker of that version, which has to get at it within a second. One
+-- that is QUEUED was put here by an older version, which has no P:ready: very many of them may stand before the
+-- others. What is no record is returned once an hour, to be named.
+--
+-- Arguments:
+--   most   how many at most
+--   pause  seconds until the same job is returned again
+-- Answer: the ids.
+-- Needs: shared/head
+-- Reads: P:due P:job:ID P:unowned
+-- Writes: P:due P:ready P:unowned
+-- Publishes: nothing
+
+local most, pause = args.most, args.pause
+for _, id in ipairs(members_until(P .. ':due', now, 'LIMIT', 0, most)) do
+  redis.call('ZREM', P .. ':due', id)
+  if not is_no_record(id) and redis.call('HGET', job_key(id), 'holder') == '' then
+    redis.call('ZADD', P .. ':unowned', now, id)
+  end
+end
+local found, seen = {}, {}
+for _ = 1, 50 do
+  local moved = false
+  for _, id in ipairs(members_until(P .. ':unowned', now, 'LIMIT', 0, most)) do
+    -- With no pause, one that was looked at stands here again.
+    if not seen[id] and #found < most then
+      local state = read_fields(job_key(id), 'state')[1]
+      if is_no_record(id) then
+        redis.call('ZADD', P .. ':unowned', now + 3600, id)
+        found[#found + 1] = id
+      elseif not state then
+        redis.call('ZREM', P .. ':unowned', id)
+      elseif state == 'QUEUED' then
+        redis.call('ZREM', P .. ':unowned', id)
+        redis.call('ZADD', P .. ':ready', 'NX', now, id)
+        moved = true
+      elseif ENDED[state] or OPEN[state] then
+        redis.call('ZADD', P .. ':unowned', now + pause, id)
+        found[#found + 1] = id
+      else
+        redis.call('ZADD', P .. ':unowned', now + 1, id)
+      end
+      seen[id] = true
+    end
+  end
+  if not moved then break end
+end
+return found

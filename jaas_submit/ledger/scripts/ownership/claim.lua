@@ -1,0 +1,55 @@
+-- Makes a worker process the holder of a job whose message arrived, unless a live one is.
+--
+-- Arguments:
+--   id
+--   holder  the worker process
+-- Answer: {action, state of the record before the claim, the record where the holder has the job now}.
+-- Needs: shared/jobs
+-- Reads: P:due P:holders P:job:ID P:newest_received
+-- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:last_claim P:newest_received P:ready
+--   P:state:STATE P:unowned
+-- Publishes: P:changes:ID
+
+local id, holder = args.id, args.holder
+local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
+local state, owner = r[1], r[2]
+if not state then return {'unknown', ''} end
+local queue, created = r[3], to_number(r[4])
+local newest = to_number(read_fields(P .. ':newest_received', queue or '')[1])
+if created > newest and created <= now + 60 then redis.pcall('HSET', P .. ':newest_received', queue, r[4]) end
+if queue then redis.pcall('HSET', P .. ':last_claim', queue, stamp) end
+if r[5] == '1' then return {'done', state} end
+if not ENDED[state] and not OPEN[state] then return {'newer', state} end
+if state == 'BACKOFF' then
+  local due = redis.call('ZSCORE', P .. ':due', id)
+  if (due and tonumber(due) > now) or r[6] then return {'early', state} end
+end
+if owner ~= '' and owner ~= holder then
+  local lease = redis.call('ZSCORE', P .. ':holders', owner)
+  if lease and tonumber(lease) > now then return {'held', state} end
+  redis.call('SREM', P .. ':held:' .. owner, id)
+end
+-- A holder without a lease (it ran out just now) must still be found by the next reap.
+redis.call('ZADD', P .. ':holders', 'NX', now, holder)
+set_holder(id, holder)
+if ENDED[state] then return {'replay', state, redis.call('HGETALL', job_key(id))} end
+if state == 'QUEUED' then
+  redis.call('HSET', job_key(id), 'attempt', 1)
+  redis.call('HSETNX', job_key(id), 'attempts', '[]')
+  redis.call('ZREM', P .. ':deadlines', id)
+  set_state(id, 'QUEUED', 'LAUNCHING')
+  return {'launch', state, redis.call('HGETALL', job_key(id))}
+end
+if state == 'BACKOFF' then
+  redis.call('HINCRBY', job_key(id), 'attempt', 1)
+  redis.call('HDEL', job_key(id), 'node', 'started_at', 'due_at')
+  redis.call('ZREM', P .. ':due', id)
+  set_state(id, 'BACKOFF', 'LAUNCHING')
+  return {'launch', state, redis.call('HGETALL', job_key(id))}
+end
+if state == 'WAITING' then
+  -- A message cannot start what waits for others.
+  clear_holder(id, holder)
+  return {'early', state}
+end
+return {'adopt', state, redis.call('HGETALL', job_key(id))}

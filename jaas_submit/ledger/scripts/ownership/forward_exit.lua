@@ -1,0 +1,15 @@
+-- Tells the worker process that holds a job how its container ended.
+--
+-- Arguments:
+--   id
+-- Texts:
+--   2  the message for the holder
+-- Answer: how many heard it; 0 when nobody holds the job.
+-- Needs: shared/head
+-- Reads: P:job:ID
+-- Writes: nothing
+-- Publishes: P:exits:HOLDER
+
+local holder = read_fields(job_key(args.id), 'holder')[1]
+if not holder or holder == '' then return 0 end
+return redis.call('PUBLISH', P .. ':exits:' .. holder, ARGV[2])

@@ -1,0 +1,21 @@
+-- Gives a job up without an outcome, for another worker process to go on with it.
+--
+-- Arguments:
+--   id
+--   holder  the worker process; the record must name it
+--   pause   seconds for which nobody looks for the job
+-- Answer: 1 when done, 0 when the record is not as expected.
+-- Needs: shared/jobs
+-- Reads: P:job:ID
+-- Writes: P:held:HOLDER P:job:ID P:unowned
+-- Publishes: P:available
+
+local id = args.id
+if read_fields(job_key(id), 'holder')[1] ~= args.holder then
+  redis.call('SREM', P .. ':held:' .. args.holder, id)
+  return 0
+end
+clear_holder(id, args.holder)
+redis.call('ZADD', P .. ':unowned', now + args.pause, id)
+if args.pause == 0 then redis.call('PUBLISH', P .. ':available', id) end
+return 1

@@ -1,0 +1,91 @@
+-- What an end sets off: in the batch, in a copy, and in the jobs that come after it.
+
+local function dependency_met(on, state)
+  return on == 'finish' or (on == 'success') == (state == 'SUCCEEDED')
+end
+
+-- Something has ended just now: its batch, what it is a copy of and its copy learn of it. If other jobs come after it,
+-- it is put on the list "todo". The reason names what it all began with (root) and the nearest link, not the whole
+-- chain between them.
+local function job_ended(todo, one, state, why, root)
+  if redis.call('EXISTS', P .. ':after:' .. one) == 1 then todo[#todo + 1] = {one, state, why, root} end
+  local r = redis.call('HMGET', job_key(one), 'batch', 'copy_of', 'copied_by')
+  local batch = r[1]
+  if r[2] then
+    add_to_batch(batch, 'copies', -1)
+    give_slot_back(one, batch)
+    local ended = copy_ended(one, r[2], state)
+    if ended then job_ended(todo, r[2], ended, 'job ' .. r[2] .. ' is ' .. ended) end
+  elseif batch then
+    redis.pcall('ZREM', batch_key(batch) .. ':waiting', one)
+    redis.pcall('RPUSH', batch_key(batch) .. ':ended', one)
+    redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
+    give_slot_back(one, batch)
+    local ended, reason = end_batch(batch)
+    if ended then
+      reason = 'batch ' .. batch .. ': ' .. reason .. (root and ' (' .. root .. ')' or '')
+      job_ended(todo, 'batch:' .. batch, ended, reason, root)
+    end
+  end
+  if r[3] and cancel_attempt(r[3], one, state) then
+    job_ended(todo, r[3], 'CANCELLED', 'job ' .. r[3] .. ' is CANCELLED')
+  end
+end
+
+-- One more of a job's dependencies is met: it is queued with the last of them, if its batch has room.
+local function dependency_ended(id)
+  local needs = redis.pcall('HINCRBY', job_key(id), 'needs', -1)
+  if type(needs) ~= 'number' or needs > 0 then return end
+  local batch = redis.call('HGET', job_key(id), 'batch')
+  if not batch or take_slot(id, batch) then queue_waiting(id) end
+end
+
+-- Queues or skips the jobs that come after the ends on the list; no more than so many in one script, or Redis would
+-- serve nobody else for seconds. What is left is kept in P:pending_dependents, for workers to go on with.
+local function release_dependents(todo)
+  local left = 250
+  while left > 0 do
+    if #todo == 0 then
+      local kept = redis.pcall('RPOP', P .. ':pending_dependents')
+      if type(kept) ~= 'string' then return end
+      todo[1] = decode_list(kept)
+    end
+    local one, state, why, root = unpack(todo[#todo])
+    local fine = type(one) == 'string' and type(state) == 'string' and type(why) == 'string'
+    if type(root) ~= 'string' then root = nil end
+    local entries = fine and redis.pcall('SPOP', P .. ':after:' .. one, left) or {}
+    if #entries < left then todo[#todo] = nil end
+    left = left - 1 - #entries
+    for _, entry in ipairs(entries) do
+      local other, on = string.match(entry, '^(.*)|(%a+)$')
+      if other and not is_no_record(other) and read_fields(job_key(other), 'state')[1] == 'WAITING' then
+        if dependency_met(on, state) then
+          dependency_ended(other)
+        else
+          redis.call('HSET', job_key(other), 'detail', why, 'attempts', unstarted_attempt('SKIPPED', 'skipped', why))
+          redis.call('ZREM', P .. ':deadlines', other)
+          set_state(other, 'WAITING', 'SKIPPED', why)
+          -- A worker has to tell Celery of it.
+          redis.call('ZADD', P .. ':unowned', stamp, other)
+          local first = root or why
+          job_ended(todo, other, 'SKIPPED', 'job ' .. other .. ' was skipped: ' .. first, first)
+        end
+      end
+    end
+  end
+  for _, rest in ipairs(todo) do redis.call('RPUSH', P .. ':pending_dependents', cjson.encode(rest)) end
+  if #todo > 0 then redis.call('PUBLISH', P .. ':available', 'pending_dependents') end
+end
+
+-- Carries out what the end of a job, or of "batch:ID", sets off.
+local function process_end(one, state, why)
+  local todo = {}
+  job_ended(todo, one, state, why or 'job ' .. one .. ' is ' .. state)
+  if #todo > 0 then release_dependents(todo) end
+end
+
+-- Moves a job from one state to another, with all that follows from an end.
+local function move(id, from, to, detail)
+  set_state(id, from, to, detail)
+  if ENDED[to] then process_end(id, to) end
+end

@@ -1,0 +1,66 @@
+-- What every script begins with: its arguments, the clock, and small helpers.
+--
+-- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" is always among
+-- them: P, the first part of every key. Texts that may be long follow in ARGV[2], ARGV[3], ...: they go into the record
+-- byte by byte. No script uses KEYS: jaas needs one server, not a Redis Cluster, and most keys are only known
+-- while a script runs. The head of each script lists every key that it may touch.
+--
+-- Before this text stand three tables that are made from jaas_submit/model/states.py: STATES, ENDED and OPEN. A state in
+-- neither ENDED nor OPEN was written by a newer version, in the middle of an update: its job is left alone. It has
+-- ended when it is "reported", as every job is that Celery has been told the result of.
+
+local args = cjson.decode(ARGV[1])
+local P = args.prefix
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local stamp = string.format('%.6f', now)
+
+local function job_key(id) return P .. ':job:' .. id end
+
+local function batch_key(batch) return P .. ':batch:' .. batch end
+
+local function contains(list, value)
+  for _, item in ipairs(list) do
+    if item == value then return true end
+  end
+  return false
+end
+
+-- What looks at many must come to its end whatever it meets: a key that holds another kind of value, or a field that is
+-- no number, is as good as missing.
+local function to_number(text) return tonumber(text or '0') or 0 end
+
+-- Returns the fields of a hash, as HMGET does.
+local function read_fields(key, ...)
+  local r = redis.pcall('HMGET', key, ...)
+  return r.err and {} or r
+end
+
+-- Returns the members of a sorted set up to a score.
+local function members_until(key, ...)
+  local r = redis.pcall('ZRANGEBYSCORE', key, '-inf', ...)
+  return r.err and {} or r
+end
+
+local function decode_list(text)
+  local ok, found = pcall(cjson.decode, text or '')
+  return ok and type(found) == 'table' and found or {}
+end
+
+-- Returns whether something stands there that is no record. It is then among the unowned jobs, where it is named.
+local function is_no_record(id)
+  local kind = redis.call('TYPE', job_key(id)).ok
+  if kind == 'hash' or kind == 'none' then return false end
+  redis.call('ZADD', P .. ':unowned', 'NX', stamp, id)
+  return true
+end
+
+-- Tells those who follow a job what has changed.
+local function publish_change(id, state, detail)
+  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = state, detail = detail or ''}))
+end
+
+-- Returns, as a record holds it, the only attempt of a job that ended without having been started.
+local function unstarted_attempt(state, cause, reason)
+  return cjson.encode({{number = 0, state = state, cause = cause, reason = reason}})
+end

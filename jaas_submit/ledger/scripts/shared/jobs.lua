@@ -1,0 +1,52 @@
+-- One job: its state, its holder, and who has to look at it.
+
+-- Changes one of the counts of a batch.
+local function add_to_batch(batch, field, by) redis.pcall('HINCRBY', batch_key(batch), field, by) end
+
+-- Writes a job's new state into record and indexes, and publishes it. What an end sets off is up to the caller.
+local function set_state(id, from, to, detail)
+  if from then redis.call('ZREM', P .. ':state:' .. from, id) end
+  if from == 'QUEUED' then redis.call('ZREM', P .. ':ready', id) end
+  redis.call('ZADD', P .. ':state:' .. to, stamp, id)
+  redis.call('HSET', job_key(id), 'state', to, 'updated_at', stamp)
+  publish_change(id, to, detail)
+  local r = redis.call('HMGET', job_key(id), 'batch', 'copy_of')
+  if r[1] and not r[2] then  -- a copy is none of the batch's own jobs
+    if from then add_to_batch(r[1], 'n:' .. from, -1) end
+    add_to_batch(r[1], 'n:' .. to, 1)
+  end
+end
+
+-- Tells a job's holder that it is to be cancelled: at once, and for good in a set that the holder looks at.
+local function request_cancel(id)
+  local holder = redis.call('HGET', job_key(id), 'holder')
+  if holder and holder ~= '' then
+    redis.call('SADD', P .. ':stop:' .. holder, id)
+    redis.call('EXPIRE', P .. ':stop:' .. holder, 86400)
+  end
+  redis.call('PUBLISH', P .. ':cancels', id)
+end
+
+local function set_holder(id, holder)
+  redis.call('HSET', job_key(id), 'holder', holder)
+  redis.call('SADD', P .. ':held:' .. holder, id)
+  redis.call('ZREM', P .. ':unowned', id)
+end
+
+local function clear_holder(id, holder)
+  redis.call('HSET', job_key(id), 'holder', '')
+  redis.call('SREM', P .. ':held:' .. holder, id)
+  redis.call('ZREM', P .. ':unowned', id)
+end
+
+-- A QUEUED job that no message announces may be started now: by whoever looks first and has room for it.
+local function mark_ready(id)
+  redis.call('ZADD', P .. ':ready', stamp, id)
+  redis.call('PUBLISH', P .. ':available', id)
+end
+
+-- A worker has to bring an end to Celery that no holder has written.
+local function mark_unreported(id)
+  redis.call('ZADD', P .. ':unowned', stamp, id)
+  redis.call('PUBLISH', P .. ':available', id)
+end

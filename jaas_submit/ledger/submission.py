@@ -1,0 +1,184 @@
+"""The ledger, as producers use it: new jobs, and the wish that one ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.ledger.base import Part
+from jaas_submit.ledger.encoding import cancelled
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.states import JobState, read_as
+from jaas_submit.model.wire_names import TRACEPARENT
+
+__all__ = ["KEY_TTL", "Created", "NewJob", "Submission"]
+
+KEY_TTL: Final = 7 * 86400
+"""Seconds for which an idempotency key leads to its job, unless the producer says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be written down."""
+
+    job_id: str
+    spec: JobSpec | None
+    queue: str
+    task_id: str = ""
+    message: str = ""
+    key: str = ""
+    key_ttl: float = KEY_TTL
+    replay_of: str = ""
+    batch: str = ""
+    index: int = 0
+    after: tuple[tuple[str, str], ...] = ()
+    """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
+    traceparent: str = ""
+    wakeup: str = ""
+    """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with
+    the record. Empty where it goes elsewhere."""
+
+
+class Created(NamedTuple):
+    """What became of a new job."""
+
+    new: bool
+    """False: there is a job with this id or key already."""
+    job_id: str
+    state: JobState
+    """QUEUED: its message has to be published, unless it had a ``wakeup``. WAITING and SKIPPED: not. Empty: a known
+    key's record has expired."""
+
+
+class Submission(Part):
+    """What producers do: they submit jobs, and ask that they end."""
+
+    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
+        """Write the record of a new job, in state QUEUED.
+
+        Args:
+            job_id: the job's id.
+            spec: the description; None where a foreign message held none that is valid.
+            queue: the queue that its message goes to.
+            task_id: Celery's task id where it differs from the job's id.
+            message: the Celery message as JSON, where only this copy could be published again (foreign producers).
+
+        Returns:
+            Whether the record is new; False leaves the one that is there untouched.
+        """
+        return self.create_once(job_id, spec, queue, task_id=task_id, message=message) is None
+
+    def create_once(
+        self,
+        job_id: str,
+        spec: JobSpec | None,
+        queue: str,
+        *,
+        key: str = "",
+        key_ttl: float = KEY_TTL,
+        task_id: str = "",
+        message: str = "",
+        replay_of: str = "",
+    ) -> str | None:
+        """Write the record of a new job unless there is one with this id or this key; see ``create``.
+
+        Args:
+            job_id: the job's id.
+            spec: the description.
+            queue: the queue that its message goes to.
+            key: idempotency key; empty means none.
+            key_ttl: seconds for which the key leads to this job.
+            task_id: see ``create``.
+            message: see ``create``.
+            replay_of: id of the job that this one repeats.
+
+        Returns:
+            None when the record is new, else the id of the job that is there already.
+        """
+        made = self.create_many(
+            [NewJob(job_id, spec, queue, task_id, message, key=key, key_ttl=key_ttl, replay_of=replay_of)]
+        )[0]
+        return None if made.new else made.job_id
+
+    def create_many(self, jobs: Sequence[NewJob]) -> list[Created]:
+        """Write the records of new jobs, and those messages that go with them, all of them in one transaction.
+
+        Args:
+            jobs: at most some hundreds: Redis serves nobody else meanwhile.
+
+        Returns:
+            For each job what became of it.
+
+        Raises:
+            UnknownJob: a job or batch that one of them is to come after is not known; the others are written all the
+                same.
+            SpecError: a batch takes no more jobs.
+            LedgerUnavailable: also where the URL asks for replicas and they do not confirm that they have the records;
+                the master has them then.
+        """
+        what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+        texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
+        answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) for job in jobs])
+        made = []
+        for job, (code, *rest) in zip(jobs, answers, strict=True):
+            if code == 2:
+                other = as_text(rest[0]).replace("batch:", "batch ")
+                raise UnknownJob(f"after: {other} is not known; its record may have expired")
+            if code == 3:
+                raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
+            made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
+        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
+            raise LedgerUnavailable(
+                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
+            )
+        return made
+
+    def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
+        """Ask for the end of a job; durable, so that it is carried out even when no worker is up now.
+
+        Returns:
+            The state before, and whether the job is CANCELLED by this very call (nobody had launched it).
+
+        Raises:
+            UnknownJob: there is no record.
+        """
+        done, state = self._base.run_for(
+            job_id, "submission/cancel", why=why, attempt=cancelled(why), ttl=self._base.ttl
+        )
+        if not state:
+            raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+        return read_as(JobState, as_text(state)), bool(done)
+
+    def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
+        """Ask for the end of some hundred jobs; see ``cancel``. Ids that are not known are passed over."""
+        attempt = cancelled(why)
+        with redis_errors(f"{len(job_ids)} jobs"):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id in job_ids:
+                self._base.add_to(pipe, "submission/cancel", id=job_id, why=why, attempt=attempt, ttl=self._base.ttl)
+            answers(pipe)
+
+
+def _arguments(job: NewJob) -> dict[str, object]:
+    """Return what the script is told of a job; what is not said costs nothing, and most jobs have little of it."""
+    said: dict[str, object] = {"id": job.job_id, "queue": job.queue}
+    if job.task_id not in {"", job.job_id}:
+        said["task_id"] = job.task_id
+    if job.key:
+        said |= {"key": job.key, "key_ttl": max(int(job.key_ttl), 1)}
+    if job.spec and (latest := min((t for t in (job.spec.expires, job.spec.deadline) if t), default=0.0)):
+        said["start_within"] = latest
+    if job.batch:
+        said |= {"batch": job.batch, "index": job.index}
+    after = ""
+    if job.after:
+        said["after"] = job.after
+        after = json.dumps(job.after)
+    named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
+    if fields := {name: value for name, value in named if value}:
+        said["fields"] = fields
+    return said

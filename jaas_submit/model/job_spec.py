@@ -1,0 +1,433 @@
+"""The job description: what a producer may ask for. Validated here, once, for library, CLI and worker alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import from_json
+
+from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import bounded, check_plain, shown
+from jaas_submit.model.fields import (
+    AbsolutePath,
+    Duration,
+    Model,
+    Name,
+    PositiveDuration,
+    Size,
+    Text,
+    parse_duration,
+    parse_size,
+)
+from jaas_submit.model.retry_policy import RetryPolicy
+from jaas_submit.model.states import Cause
+from jaas_submit.model.validation import kind_of, shown_name, spec_error
+
+__all__ = [
+    "GATHER_FILE",
+    "INPUT_FILE",
+    "MAX_SPEC_BYTES",
+    "SPEC_VERSION",
+    "Gather",
+    "JobSpec",
+    "Mount",
+    "Resources",
+    "SecretMount",
+    "parse_duration",
+    "parse_size",
+]
+
+SPEC_VERSION: Final = 1
+MAX_SPEC_BYTES: Final = 512 * 1024
+"""Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
+
+INPUT_FILE: Final = "/run/jaas/input.json"
+GATHER_FILE: Final = "/run/jaas/input.jsonl"
+"""Where a container finds its input; JAAS_INPUT names the file."""
+
+_MAX_FIELDS: Final = 100
+_MAX_ENV_NAME: Final = 1024
+
+_ENV_NAME = re.compile(r"[^=\x00\s]++\Z")
+_CONSTRAINT = re.compile(
+    r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]++)|engine\.labels\.[\w.-]++)\s*+(==|!=)\s*+\S.*+\Z"
+)
+# The reference grammar of distribution images: [domain[:port]/]path[:tag][@digest], path in lower case.
+# Its repetitions are possessive (++): none is tried again with less, so that the time grows with the length alone.
+_PATH_PART = r"[a-z0-9]++(?:(?:__|[._]|-++)[a-z0-9]++)*+"
+_IMAGE = re.compile(
+    r"(?:(?:[a-zA-Z0-9]++(?:-++[a-zA-Z0-9]++)*+(?:\.[a-zA-Z0-9-]++)*+|\[[0-9a-fA-F:]++\])(?::\d++)?/)?"
+    rf"{_PATH_PART}(?:/{_PATH_PART})*+"
+    r"(?::\w[\w.-]{0,127})?"
+    r"(?:@[a-zA-Z][a-zA-Z0-9]*+:[0-9a-fA-F]{32,}+)?\Z"
+)
+
+
+class Mount(Model):
+    """A host folder, a volume or a tmpfs in the container."""
+
+    type: Literal["bind", "volume", "tmpfs"] = "bind"
+    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
+    target: AbsolutePath
+    read_only: bool = False
+
+    @model_validator(mode="after")
+    def _source_fits_type(self) -> Self:
+        if self.type == "bind" and not self.source.startswith("/"):
+            raise ValueError("source of a bind mount must be an absolute path; for a volume say type=volume")
+        if self.type == "tmpfs" and self.source:
+            raise ValueError("a tmpfs mount has no source; leave it out")
+        if self.type == "volume" and "/" in self.source:
+            raise ValueError("source of a volume mount is a volume's name, without slashes; for a path say type=bind")
+        return self
+
+
+class SecretMount(Model):
+    """A swarm secret as a file in the container; only its name travels, never its value."""
+
+    source: Name
+    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
+    uid: str = Field("0", pattern=r"^\d+$")
+    gid: str = Field("0", pattern=r"^\d+$")
+    mode: int = Field(0o444, ge=0, le=0o7777)
+
+
+class Resources(Model):
+    """What the container may use at most (limits), or needs on its node (reservations)."""
+
+    cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
+    memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
+
+
+class Gather(Model):
+    """Which outputs a reduce job gets: those of some consecutive jobs of a batch."""
+
+    batch: Name
+    first: int = Field(0, ge=0, description="index of the first job")
+    count: int = Field(ge=0, le=100_000, description="how many jobs")
+
+
+def _env_map(value: object) -> object:
+    """Accept ["A=b"] as well as {"A": "b"}, as compose files do."""
+    if not isinstance(value, list | tuple):
+        return value
+    pairs: dict[str, str] = {}
+    for item in value:
+        if not isinstance(item, str) or "=" not in item:
+            raise ValueError("each entry needs a '=': write NAME=value")
+        name, _, text = item.partition("=")
+        pairs[name] = text
+    return pairs
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether the text can be written as UTF-8; JSON can smuggle in half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError('give a list of words, such as ["sh", "-c", "echo hello"], so that nothing is split by guess')
+    return value
+
+
+def _list_of_names(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError('give a list, such as ["name"]')
+    return value
+
+
+def _secret_list(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [{"source": item} if isinstance(item, str) else item for item in value]
+    return _list_of_names(value)
+
+
+Words = Annotated[
+    tuple[Annotated[str, StringConstraints(max_length=128 * 1024)], ...],
+    BeforeValidator(_words),
+    Field(max_length=4096),
+]
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    """Refuse what is too much for pydantic, which would follow it to its end first: it notes each error it finds."""
+    if len(fields) > _MAX_FIELDS:
+        raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
+    for name, value in fields.items():
+        if not name.isprintable():  # as half a surrogate pair, which pydantic cannot name
+            raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
+        try:
+            check_plain(value)
+        except ValueError as error:
+            raise SpecError(f"{shown(name)}: {error}", field=shown(name)) from None
+
+
+class JobSpec(Model):
+    """One container to be run once.
+
+    Compose files' words are used where they have one: ``entrypoint`` replaces the image's entry point and ``command``
+    its arguments. Durations are seconds or texts such as ``1h30m``; sizes are bytes or texts such as ``512M``.
+
+    Raises:
+        SpecError: a field is wrong; the text names it and the fix.
+    """
+
+    version: Literal[1] = Field(1, description="version of this format")
+    image: str = Field(min_length=1, max_length=512, description="what is run, such as alpine:3.20")
+    entrypoint: Words | None = Field(None, description="replaces the image's ENTRYPOINT")
+    command: Words | None = Field(None, description="replaces the image's CMD: the arguments of the entry point")
+    env: Annotated[dict[str, str], BeforeValidator(_env_map)] = Field(
+        default_factory=dict, repr=False, max_length=4096, description="environment variables; values are never shown"
+    )
+    networks: Annotated[tuple[Name, ...], BeforeValidator(_list_of_names)] = Field(
+        (), max_length=64, description="overlay networks to attach to"
+    )
+    mounts: tuple[Mount, ...] = Field((), max_length=256, description="host folders, volumes and tmpfs")
+    secrets: Annotated[tuple[SecretMount, ...], BeforeValidator(_secret_list)] = Field(
+        (), max_length=256, description="swarm secrets, by name"
+    )
+    constraints: Annotated[tuple[Text, ...], BeforeValidator(_list_of_names)] = Field(
+        (), max_length=64, description="placement, such as node.labels.disk==ssd"
+    )
+    limits: Resources = Field(Resources(), description="what the container may use at most")
+    reservations: Resources = Field(Resources(), description="what must be free on its node")
+    user: Text | None = Field(None, description="user[:group] inside the container")
+    workdir: AbsolutePath | None = Field(None, description="replaces the image's WORKDIR")
+    name: Name | None = Field(None, description="for people: shown in lists and in Flower")
+    labels: dict[Name, Annotated[str, StringConstraints(max_length=256)]] = Field(
+        default_factory=dict, max_length=32, description="for finding the job again"
+    )
+    healthcheck: bool = Field(False, description="true: the image's HEALTHCHECK may kill the job")
+    registry: Text | None = Field(
+        None, description="registry whose credentials, kept on the worker's side, are used to pull the image"
+    )
+    stop_signal: Annotated[str, StringConstraints(pattern=r"^SIG[A-Z0-9+]{1,12}$")] | None = Field(
+        None, description="replaces the image's STOPSIGNAL, such as SIGINT"
+    )
+    stop_grace: Duration = Field(10.0, le=86400, description="seconds between the stop signal and SIGKILL")
+    pending_timeout: PositiveDuration | None = Field(
+        None, description="seconds the job may wait for a running container"
+    )
+    run_timeout: PositiveDuration | None = Field(None, description="seconds the container of an attempt may run")
+    deadline: PositiveDuration | None = Field(
+        None, description="seconds from submission in which the whole job, retries included, must have ended"
+    )
+    expires: PositiveDuration | None = Field(
+        None, description="seconds from submission after which the job is not started any more"
+    )
+    input: JsonValue = Field(
+        None, repr=False, description=f"handed to the container as the file {INPUT_FILE}, in JSON; null: no such file"
+    )
+    gather: Gather | None = Field(
+        None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
+    )
+    output: Literal["none", "text", "json"] = Field(
+        "none",
+        description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
+        "(all of it, if only that is JSON)",
+    )
+    retry: RetryPolicy = Field(RetryPolicy(), description="when it is attempted again")
+    idempotent: bool = Field(
+        False,
+        description="true: running it twice, even at the same time, does no harm; a batch with speculation does so",
+    )
+    on_node_lost: Literal["wait", "retry", "fail"] = Field(
+        "wait",
+        description="what to do when the node of a running container is down, and with it all knowledge of the "
+        "container: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
+    )
+    lost_after: PositiveDuration | None = Field(
+        None,
+        description="seconds that the node must have been down; by default 60 with retry and fail, and with wait until "
+        "the swarm itself gives the node up (24 hours)",
+    )
+    check: bool = Field(True, description="false: a job that ends badly is SUCCESS in Celery, with its result object")
+
+    @field_validator("image")
+    @classmethod
+    def _image_is_a_reference(cls, value: str) -> str:
+        if not _IMAGE.match(value):
+            raise ValueError("is no image reference; write it as [registry/]name[:tag], in lower case")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _env_is_sane(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _ENV_NAME.match(bounded(name, _MAX_ENV_NAME)):
+                raise ValueError(
+                    f"{shown_name(name)!r} is no variable name; use NAME=value with no blanks or '=' in NAME"
+                )
+            if "\x00" in text:
+                raise ValueError(f"the value of {shown(name)} has a NUL character, which no process can be given")
+            if not (_is_unicode(name) and _is_unicode(text)):
+                raise ValueError(f"{shown_name(name)!r} or its value is no valid Unicode; base64 can carry any bytes")
+        return value
+
+    @field_validator("input")
+    @classmethod
+    def _input_is_json(cls, value: JsonValue) -> JsonValue:
+        if value is None:
+            return None
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("has a text that is no valid Unicode; base64 can carry any bytes") from None
+        except ValueError:
+            raise ValueError("has a number that JSON does not know (NaN or Infinity); use null") from None
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _constraints_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not _CONSTRAINT.match(text.strip()):
+                raise ValueError(
+                    f"{text[:60]!r} is no placement constraint; write KEY==VALUE or KEY!=VALUE, "
+                    "such as node.role==worker or node.labels.disk==ssd"
+                )
+        return value
+
+    @field_validator("entrypoint", "command")
+    @classmethod
+    def _no_nul(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value and any("\x00" in word for word in value):
+            raise ValueError("has a NUL character, which no process can be given")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.entrypoint is not None and (not self.entrypoint or not self.entrypoint[0]):
+            raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
+        targets = [mount.target for mount in self.mounts]
+        if len(set(targets)) < len(targets):
+            raise ValueError("mounts: two mounts have the same target; give each its own")
+        if self.input is not None and self.gather is not None:
+            raise ValueError("input: cannot go with gather; a job has one input")
+        for kind in ("cpus", "memory"):
+            limit, reserved = getattr(self.limits, kind), getattr(self.reservations, kind)
+            if limit is not None and reserved is not None and reserved > limit:
+                raise ValueError(f"reservations.{kind}: is more than limits.{kind}; raise the limit or reserve less")
+        return self
+
+    def __init__(self, /, **fields: Any) -> None:  # a foreign object may well have a field "self"
+        _check_fields(fields)
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise spec_error(error) from None
+        size = len(self.to_json().encode())
+        if size > MAX_SPEC_BYTES:
+            field = self._largest_field()
+            raise SpecError(
+                f"{field}: the description has {size:,} bytes as JSON, more than the {MAX_SPEC_BYTES:,} allowed; "
+                "pass large data by a mount, a secret or a URL",
+                field=field,
+            )
+
+    def _largest_field(self) -> str:
+        dumped = self.model_dump(mode="json")
+        return max(dumped, key=lambda name: len(str(dumped[name])))
+
+    @classmethod
+    def parse(cls, data: object) -> JobSpec:
+        """Return the description that a JSON object, or its text, holds.
+
+        Args:
+            data: a mapping, a ``JobSpec``, or JSON as ``str`` or ``bytes``.
+
+        Raises:
+            SpecError: it is none, or a field is wrong.
+        """
+        if isinstance(data, JobSpec):
+            return data
+        if isinstance(data, str | bytes | bytearray):
+            if len(data) > 4 * MAX_SPEC_BYTES:
+                raise SpecError(f"the description has {len(data):,} bytes, more than the {MAX_SPEC_BYTES:,} allowed")
+            try:
+                data = from_json(data)
+            except ValueError as error:
+                raise SpecError(f"the description is not valid JSON: {error}") from None
+            except TypeError:  # a text with half a surrogate pair
+                raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
+        if not isinstance(data, Mapping):
+            raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {kind_of(data)}')
+        if not all(isinstance(name, str) for name in data):
+            raise SpecError("the description's field names must be texts")
+        return cls(**data)
+
+    def changed(self, changes: Mapping[str, Any]) -> JobSpec:
+        """Return the description with some fields replaced; of objects only the entries that are named.
+
+        Args:
+            changes: such as ``{"image": "app:2", "limits": {"memory": "2G"}, "env": {"LEVEL": "3"}}``.
+
+        Raises:
+            SpecError: a change is not valid.
+        """
+        fields = self.to_wire()
+        for name, value in changes.items():
+            old = fields.get(name)
+            if isinstance(old, dict) and isinstance(value, Mapping) and name not in {"input", "gather"}:
+                fields[name] = {**old, **value}
+            else:
+                fields[name] = value
+        return JobSpec.parse(fields)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the plain JSON object that goes into the message: only what differs from the defaults, and version."""
+        return {"version": self.version, **self.model_dump(mode="json", exclude_defaults=True)}
+
+    def to_json(self) -> str:
+        """Return the description as JSON text."""
+        return self.model_dump_json(exclude_defaults=True)
+
+    def too_late(self, age: float, *, started: bool) -> tuple[Cause, str] | None:
+        """Return why the job has to end by now; None while it may go on.
+
+        Args:
+            age: seconds since its submission.
+            started: whether an attempt was launched in time, so that ``expires`` does not matter any more.
+        """
+        if not started and self.expires is not None and age > self.expires:
+            return Cause.EXPIRED, f"not started within expires ({self.expires:g} s)"
+        if self.deadline is not None and age > self.deadline:
+            return Cause.DEADLINE, f"not ended within deadline ({self.deadline:g} s)"
+        return None
+
+    def digest(self) -> str:
+        """Return a hash of the description; a service carries it in a label, so that it can be recognised."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def summary(self) -> str:
+        """Return one short line for people and for Flower; the values of ``env`` are never in it."""
+        words = [*(self.entrypoint or ()), *(self.command or ())]
+        # Scripts in a command have line ends.
+        parts = [self.name + ":" if self.name else "", self.image, " ".join(" ".join(words).split())]
+        text = " ".join(part for part in parts if part)
+        if self.env:
+            text += f" env[{', '.join(sorted(self.env))}]"
+        return text if len(text) <= 200 else text[:197] + "..."
+
+    def __repr__(self) -> str:
+        return f"JobSpec({self.summary()!r})"
+
+    __str__ = __repr__

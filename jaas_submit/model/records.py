@@ -1,0 +1,164 @@
+"""PURE: what the ledger stores of jobs and batches: attempts and records."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import LogStatus, StoredLogStatus
+from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.states import Cause, JobState, is_terminal, read_as
+
+__all__ = ["Attempt", "BatchRecord", "JobRecord", "Outcome", "StoredCause", "StoredModel", "StoredState"]
+
+
+class StoredModel(BaseModel):
+    """What is read from Redis or from a Celery result. Fields that a newer version added are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# Records and results may have been written by a newer version, whose words are taken as they are.
+StoredState = Annotated[JobState, BeforeValidator(partial(read_as, JobState))]
+StoredCause = Annotated[Cause, BeforeValidator(partial(read_as, Cause))]
+
+
+class Outcome(StoredModel):
+    """How one attempt ended."""
+
+    state: StoredState
+    cause: StoredCause
+    reason: str = Field("", description="what the engine or jaas says about it, in one line")
+    exit_code: int | None = None
+    node: str | None = Field(None, description="host name of the node")
+    node_id: str | None = Field(None, description="swarm's id of the node")
+    task_id: str | None = Field(None, description="swarm's task id")
+    container_id: str | None = None
+    oom_killed: bool = Field(False, description="whether the node's engine says that it was killed for its memory")
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds between the container's start and end, by its node's clock."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max((self.finished_at - self.started_at).total_seconds(), 0.0)
+
+
+class Attempt(Outcome):
+    """One service that ran (or tried to run) the job."""
+
+    number: int = Field(ge=0, description="counted from 1; 0 where nothing was launched")
+    service: str | None = Field(None, description="name of its swarm service; null where none was created")
+    log_status: StoredLogStatus = Field(LogStatus.COMPLETE, description="whether all of its output was kept")
+    image: str | None = Field(None, description="what was run, with the digest where a registry told it")
+    decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
+
+
+class JobRecord(StoredModel):
+    """What the ledger knows of a job now."""
+
+    id: str = Field(description="the job's id")
+    state: StoredState = Field(description="where it is now")
+    queue: str = Field(description="Celery queue that its message went to")
+    spec: JobSpec | None = Field(None, description="None where the message held no valid description")
+    newer: bool = Field(False, description="it has a description that only a newer version of jaas can read")
+    unreadable: str = Field("", description="what this version cannot read in that description")
+    task_id: str = Field(
+        "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"
+    )
+    attempt: int = Field(0, description="number of the present or last attempt, counted from 1; 0 before the first")
+    holder: str = Field("", description="the worker that looks after it; empty where none does")
+    detail: str = Field("", description="what the swarm said last, such as why the task is pending")
+    node: str | None = Field(None, description="host name of the node where the present attempt is")
+    cancel: str = Field("", description="why it is to be cancelled; empty when it is not")
+    created_at: datetime = Field(description="when it was submitted, by Redis' clock")
+    updated_at: datetime = Field(description="when its state changed last, by Redis' clock")
+    started_at: datetime | None = Field(None, description="when the present attempt's container started")
+    attempts: tuple[Attempt, ...] = Field((), description="those that have ended, the first one first")
+    reported: bool = Field(False, description="Celery has its result, so that no worker has to look after it any more")
+    late: bool = Field(False, description="a request for an attempt's service may have been carried out late")
+    image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
+    note: str = Field("", description="what a worker found worth telling about the image")
+    after: tuple[tuple[str, str], ...] = Field(
+        (), description="jobs (ids) and batches (``batch:ID``) that it comes after, and on what"
+    )
+    batch: str = Field("", description="id of the batch it belongs to")
+    index: int | None = Field(None, description="which of its batch's inputs it is for, counted from 0")
+    output: Any = Field(None, description="typed output, where the description declares one")
+    due_at: datetime | None = Field(None, description="when the next attempt is due, in state BACKOFF")
+    key: str = Field("", description="idempotency key it was submitted with")
+    traceparent: str = Field("", description="the trace that it was submitted in (W3C Trace Context)")
+    copy_of: str = Field("", description="id of the job that this one is a second start of: that one runs for too long")
+    copied_by: str = Field("", description="id of the job that is the second start of this one")
+    replay_of: str = Field("", description="id of the job that this one repeats")
+    replayed_by: str = Field("", description="id of the latest job that repeats this one")
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good.
+
+        Of a state that only a newer version knows this is told by Celery having been given the result.
+        """
+        return is_terminal(self.state) or self.reported
+
+    @property
+    def last(self) -> Attempt | None:
+        """The attempt that decided the outcome, or the newest that ended."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def label(self) -> str:
+        """One line for people."""
+        if self.spec:
+            return self.spec.summary()
+        return "(described by a newer version of jaas)" if self.newer else "(no valid description)"
+
+
+class BatchRecord(StoredModel):
+    """What the ledger knows of a batch now."""
+
+    id: str
+    name: str = ""
+    created_at: datetime
+    ended_at: datetime | None = None
+    state: StoredState | None = Field(
+        None, description="SUCCEEDED or FAILED (by its quorum), or CANCELLED, once it has ended"
+    )
+    reason: str = ""
+    total: int | None = Field(None, description="how many jobs it has; None while they are being submitted")
+    size: int = Field(0, description="how many jobs have been submitted")
+    span: int = Field(
+        0, description="how many inputs there may be a job for: more than jobs, where Redis has lost records"
+    )
+    counts: dict[StoredState, int] = Field(default_factory=dict)
+    active: int = Field(0, description="how many count towards max_parallel now")
+    copies: int = Field(0, description="how many of its jobs run twice now")
+    max_parallel: int = Field(0, description="how many may be active at once; 0 means no limit")
+    min_success: float = Field(1.0, description="part of the jobs that must succeed")
+    speculate: Speculation | None = Field(None, description="when its slowest jobs are started a second time")
+    cancelled: str = ""
+    reduced_by: str = Field("", description="id of the batch that reduces this one's outputs")
+    reduces: str = Field("", description="id of the batch whose outputs this one reduces")
+
+    @property
+    def done(self) -> bool:
+        """Whether all its jobs have been submitted and have ended."""
+        return self.state is not None
+
+    @property
+    def ended(self) -> int:
+        """How many of its jobs have ended."""
+        return sum(count for state, count in self.counts.items() if is_terminal(state))
+
+    def sentence(self) -> str:
+        """Return in one line how it stands."""
+        total = self.size if self.total is None else self.total
+        parts = ", ".join(f"{count:,} {state.lower()}" for state, count in self.counts.items())
+        how = f"{self.state.lower()}: {self.reason}" if self.state else f"{self.ended:,} of {total:,} jobs ended"
+        return f"batch {self.id} {how}" + (f" ({parts})" if parts else "")

@@ -1,0 +1,160 @@
+"""PURE: how a job ended: the object that Celery stores and that ``wait`` returns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from jaas_submit.errors import JobCancelled, JobFailed
+from jaas_submit.model.logs import Logs, LogStatus, StoredLogStatus
+from jaas_submit.model.records import Attempt, JobRecord, StoredCause, StoredModel, StoredState
+from jaas_submit.model.states import JobState, is_known
+
+__all__ = ["RESULT_VERSION", "CapturedOutput", "JobResult"]
+
+RESULT_VERSION: Final = 1
+
+
+class CapturedOutput(StoredModel):
+    """Output as it stands in the Celery result: text only, with a smaller cap than the ledger's."""
+
+    stdout: str = ""
+    stderr: str = ""
+    status: StoredLogStatus = LogStatus.COMPLETE
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return self.stdout + self.stderr
+
+    @classmethod
+    def of(cls, logs: Logs, cap: int) -> CapturedOutput:
+        """Return the output cut to ``cap`` characters a stream (head and tail kept, the cut marked)."""
+        out, err = _cut(logs.stdout, cap), _cut(logs.stderr, cap)
+        cut = out != logs.stdout or err != logs.stderr
+        status = LogStatus.TRUNCATED if cut and logs.status is LogStatus.COMPLETE else logs.status
+        reason = logs.reason or (f"cut to {cap:,} characters a stream; `jaas logs` has more" if cut else "")
+        return cls(stdout=out, stderr=err, status=status, reason=reason)
+
+
+def _cut(text: str, cap: int) -> str:
+    if len(text) <= cap:
+        return text
+    half = cap // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut by jaas ...]\n{text[len(text) - half :]}"
+
+
+class JobResult(StoredModel):
+    """How a job ended: the object that Celery stores and that ``wait`` returns."""
+
+    version: Literal[1] = RESULT_VERSION
+    job_id: str = Field(description="the job's id")
+    state: StoredState = Field(description="how it ended")
+    cause: StoredCause = Field(description="why the last attempt ended")
+    exit_code: int | None = Field(None, description="of the last attempt's container; null where none ended")
+    reason: str = Field("", description="the cause in words, as the swarm or jaas gave it")
+    node: str | None = Field(None, description="host name of the last attempt's node")
+    image: str | None = Field(None, description="the image as described, without the digest")
+    attempts: tuple[Attempt, ...] = Field((), description="all attempts, the first one first")
+    queued_at: datetime = Field(description="when it was submitted, by Redis' clock")
+    started_at: datetime | None = Field(None, description="when the container started, by its node's clock")
+    finished_at: datetime | None = Field(None, description="when the container ended, by its node's clock")
+    duration: float | None = Field(None, description="seconds the container ran")
+    output: Any = Field(None, description="what the job returned, where the description declares an output")
+    batch: str = Field("", description="id of the batch it belongs to")
+    index: int | None = Field(None, description="which of its batch's inputs it was for, counted from 0")
+    logs: CapturedOutput = Field(CapturedOutput(), description="the last attempt's output, capped")
+
+    @classmethod
+    def of(cls, record: JobRecord, logs: CapturedOutput) -> JobResult:
+        """Return the result of a record that has ended.
+
+        Args:
+            record: a record in a terminal state.
+            logs: the captured output of its last attempt.
+        """
+        last = record.last
+        if not record.terminal or last is None:
+            raise ValueError(f"job {record.id} has not ended: it is {record.state}")
+        return cls(
+            job_id=record.id,
+            state=record.state,
+            cause=last.cause,
+            exit_code=last.exit_code,
+            reason=last.reason,
+            node=last.node,
+            image=record.spec.image if record.spec else None,
+            attempts=record.attempts,
+            queued_at=record.created_at,
+            started_at=last.started_at,
+            finished_at=last.finished_at,
+            duration=last.duration,
+            output=record.output,
+            batch=record.batch,
+            index=record.index,
+            logs=logs,
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether the job ended well."""
+        return self.state is JobState.SUCCEEDED
+
+    @property
+    def stdout(self) -> str:
+        """Captured standard output."""
+        return self.logs.stdout
+
+    @property
+    def stderr(self) -> str:
+        """Captured standard error."""
+        return self.logs.stderr
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the plain JSON object that Celery stores."""
+        return self.model_dump(mode="json")
+
+    def sentence(self, *, named: bool = True) -> str:
+        """Return in one line how the job ended: exit code, cause, reason, attempt and node.
+
+        Args:
+            named: begin with the job's id; False where that stands beside it already.
+        """
+        last = self.attempts[-1] if self.attempts else None
+        if self.ok:
+            what = "succeeded with exit code 0"
+        elif self.state is JobState.CANCELLED:
+            what = "was cancelled"
+        elif self.state is JobState.SKIPPED:
+            what = "was skipped"
+        elif not is_known(self.state):
+            what = f"ended as {self.state}, which only a newer version of jaas knows"
+        elif self.exit_code is not None:
+            what = f"failed with exit code {self.exit_code}"
+        else:
+            what = "failed without an exit code"
+        text = f"job {self.job_id} {what}" if named else what
+        if not self.ok:
+            text += f" (cause: {self.cause}{'; ' + self.reason if self.reason else ''})"
+        if last and last.number:
+            text += f", attempt {last.number}"
+        if self.node:
+            text += f" on {self.node}"
+        return text
+
+    def check(self) -> JobResult:
+        """Return the result itself when the job ended well.
+
+        Raises:
+            JobCancelled: it was cancelled, or skipped because of what it was to come after.
+            JobFailed: it ended badly; the text has the exit code and the last lines of output.
+        """
+        if self.ok:
+            return self
+        text = self.sentence()
+        tail = "".join((self.logs.stdout + self.logs.stderr).splitlines(keepends=True)[-10:]).rstrip()
+        if tail:
+            text += f"; last output:\n{tail}"
+        kind = JobCancelled if self.state in {JobState.CANCELLED, JobState.SKIPPED} else JobFailed
+        raise kind(text, result=self)

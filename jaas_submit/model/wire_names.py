@@ -1,0 +1,95 @@
+"""Names that producers, workers and operators share. Changing one is a change of the wire format."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Final
+
+__all__ = [
+    "DEFAULT_PREFIX",
+    "DEFAULT_QUEUE",
+    "ENV_ATTEMPT",
+    "ENV_INPUT",
+    "ENV_JOB_ID",
+    "LABEL_ATTEMPT",
+    "LABEL_BATCH",
+    "LABEL_COPY_OF",
+    "LABEL_INDEX",
+    "LABEL_JOB",
+    "LABEL_LEDGER",
+    "LABEL_PREFIX",
+    "LABEL_SPEC",
+    "LABEL_SPEC_HASH",
+    "LABEL_WORKER",
+    "TASK_RUN",
+    "TRACEPARENT",
+    "job_id_of",
+    "service_name",
+]
+
+TASK_RUN: Final = "jaas.run"
+"""The Celery task that runs one job."""
+
+DEFAULT_QUEUE: Final = "jaas"
+"""The Celery queue that workers consume."""
+
+DEFAULT_PREFIX: Final = "jaas"
+"""First part of every Redis key; two installations on one Redis need two prefixes."""
+
+LABEL_JOB: Final = "jaas.job"
+LABEL_ATTEMPT: Final = "jaas.attempt"
+LABEL_SPEC_HASH: Final = "jaas.spec-hash"
+LABEL_PREFIX: Final = "jaas.prefix"
+LABEL_SPEC: Final = "jaas.spec"
+LABEL_LEDGER: Final = "jaas.ledger"
+LABEL_BATCH: Final = "jaas.batch"
+LABEL_INDEX: Final = "jaas.index"
+LABEL_COPY_OF: Final = "jaas.copy-of"
+LABEL_WORKER: Final = "jaas.worker"
+"""Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
+LABEL_SPEC the description without its environment, from which a lost record is made again, LABEL_LEDGER which ledger
+the job is in, and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF what it is in its batch, if it is in
+one. LABEL_WORKER says which worker process asked for the service: it lists its own by it."""
+
+TRACEPARENT: Final = "traceparent"
+"""Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,
+section 3.2."""
+
+ENV_JOB_ID: Final = "JAAS_JOB_ID"
+ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
+"""Environment variables that each container gets: which job it is, and which attempt, counted from 1."""
+
+ENV_INPUT: Final = "JAAS_INPUT"
+"""Environment variable that names the file with a job's input, where it has one."""
+
+# A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
+_PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
+_NAMESPACE = uuid.UUID("6f9cf9b2-55a6-4e0e-9a5f-0d1f3c2b7a11")
+
+
+def job_id_of(task_id: str) -> str:
+    """Return the job id that belongs to a Celery task id.
+
+    They are the same wherever the task id can be part of a service name, as Celery's own UUIDs can.
+
+    Args:
+        task_id: Celery's task id; a foreign producer may have chosen any text.
+
+    Returns:
+        The task id itself, or a UUID derived from it (always the same one).
+    """
+    if _PLAIN_ID.match(task_id):
+        return task_id
+    # JSON can smuggle in half a surrogate pair, of which no bytes can be made.
+    return str(uuid.uuid5(_NAMESPACE, task_id.encode(errors="backslashreplace").decode()))
+
+
+def service_name(job_id: str, attempt: int) -> str:
+    """Return the name of the service that runs one attempt; the name is the lock (docs/architecture.md).
+
+    Args:
+        job_id: the job's id.
+        attempt: counted from 1.
+    """
+    return f"jaas-{job_id}-{attempt}"

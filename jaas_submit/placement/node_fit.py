@@ -1,0 +1,196 @@
+"""PURE: on which nodes a job would fit, and what the others lack."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import Attempt
+
+__all__ = ["Cluster", "Lack", "Node", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
+
+Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided"]
+"""Why a node does not take a job: no memory or no cores to spare, a constraint that it does not meet, it is down, it is
+drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
+
+_LACKS: Final[dict[Lack, str]] = {
+    "memory": "insufficient memory",
+    "cpus": "insufficient cores",
+    "constraint": "constraint not met",
+    "state": "not ready",
+    "availability": "drained or paused",
+    "avoided": "avoided after a failed attempt",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Node(_Model):
+    """A node of the swarm, as a worker saw it last."""
+
+    id: str
+    hostname: str
+    role: str = "worker"
+    availability: str = "active"
+    state: str = "ready"
+    os: str = ""
+    arch: str = ""
+    address: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    engine_labels: dict[str, str] = Field(default_factory=dict)
+    cpus: float = Field(0.0, description="cores in all")
+    memory: int = Field(0, description="bytes in all")
+    free_cpus: float = Field(0.0, description="cores that no running task has reserved")
+    free_memory: int = Field(0, description="bytes that no running task has reserved")
+
+
+class Cluster(_Model):
+    """The swarm's nodes at one time."""
+
+    at: datetime
+    nodes: tuple[Node, ...] = ()
+
+
+class NodeFit(_Model):
+    """Whether a job fits on a node, and if not, why not."""
+
+    hostname: str = Field(description="the node's host name")
+    fits: bool = Field(description="whether the job could start there now")
+    lacks: tuple[Lack, ...] = Field((), description="what keeps the job away from it, each kind once")
+    reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
+    free_cpus: float = Field(description="cores that no reservation takes")
+    free_memory: int = Field(description="bytes that no reservation takes")
+
+
+_CONSTRAINT: Final = re.compile(r"([\w.-]++)\s*+(==|!=)\s*+(.*+)\Z")
+
+
+def _value(node: Node, key: str) -> str:
+    """Return a node's value for a constraint's key; a label that is not set is empty, as in the swarm."""
+    plain = {
+        "node.id": node.id,
+        "node.hostname": node.hostname,
+        "node.role": node.role,
+        "node.ip": node.address,
+        "node.platform.os": node.os,
+        "node.platform.arch": node.arch,
+    }
+    if key in plain:
+        return plain[key]
+    for prefix, labels in (("node.labels.", node.labels), ("engine.labels.", node.engine_labels)):
+        if key.startswith(prefix):
+            return labels.get(key.removeprefix(prefix), "")
+    return ""
+
+
+def _meets(node: Node, constraint: str) -> bool:
+    """Tell whether a node meets a constraint. Source: moby/swarmkit, manager/constraint; tested against a real swarm.
+
+    Case does not count, and there are no wildcards; ``node.ip`` also takes a subnet.
+    """
+    match = _CONSTRAINT.match(constraint.strip())
+    if not match:
+        return False
+    key, operator, wanted = match.groups()
+    if key == "node.ip":
+        try:
+            equal = ipaddress.ip_address(node.address) in ipaddress.ip_network(wanted, strict=False)
+        except ValueError:  # the swarm takes no malformed address for an answer, be it == or !=
+            return False
+    else:
+        equal = _value(node, key).lower() == wanted.lower()
+    return equal == (operator == "==")
+
+
+def _unmet(node: Node, constraint: str) -> str:
+    match = _CONSTRAINT.match(constraint.strip())
+    value = _value(node, match[1]) if match else ""
+    return f"constraint {constraint} is not met ({f'it has {value}' if value else 'it has none'})"
+
+
+def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
+    """Return for each node whether the job would fit there.
+
+    Args:
+        spec: the job's description.
+        cluster: the nodes.
+    """
+    return tuple(fit(spec, node) for node in cluster.nodes)
+
+
+def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> frozenset[str]:
+    """Return the ids of the nodes that the next attempt keeps away from.
+
+    Args:
+        spec: the job's description; without ``avoid_failed_nodes`` there are none.
+        attempts: the attempts so far.
+        nodes: the swarm's nodes: one at least that could take the job must remain, else none is avoided.
+    """
+    if not spec.retry.avoid_failed_nodes:
+        return frozenset()
+    failed = frozenset(attempt.node_id for attempt in attempts if attempt.node_id)
+    # What runs on a node now will not run there for ever.
+    empty = [node.model_copy(update={"free_cpus": node.cpus, "free_memory": node.memory}) for node in nodes]
+    return failed if any(node.id not in failed and fit(spec, node).fits for node in empty) else frozenset()
+
+
+def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> NodeFit:
+    """Return whether a job fits on a node.
+
+    Args:
+        spec: the job's description.
+        node: the node.
+        avoided: ids of the nodes that its next attempt keeps away from (see ``avoided_nodes``).
+    """
+    found: list[tuple[Lack, str]] = []
+    if node.id in avoided:
+        found.append(("avoided", "an attempt failed there, and avoid_failed_nodes is set"))
+    if node.state != "ready":
+        found.append(("state", f"it is {node.state}"))
+    if node.availability != "active":
+        found.append(("availability", f"its availability is {node.availability}"))
+    found += [("constraint", _unmet(node, text)) for text in spec.constraints if not _meets(node, text)]
+    need = spec.reservations
+    if need.memory and need.memory > node.free_memory:
+        found.append(("memory", f"{size(need.memory)} of memory wanted, {size(node.free_memory)} free"))
+    if need.cpus and need.cpus > node.free_cpus + 1e-9:
+        found.append(("cpus", f"{need.cpus:g} cores wanted, {node.free_cpus:g} free"))
+    return NodeFit(
+        hostname=node.hostname,
+        fits=not found,
+        lacks=tuple(dict.fromkeys(kind for kind, _ in found)),
+        reasons=tuple(text for _, text in found),
+        free_cpus=node.free_cpus,
+        free_memory=node.free_memory,
+    )
+
+
+def what_is_lacking(fits: Sequence[NodeFit]) -> str:
+    """Return on how many nodes what is lacking: ``insufficient memory on 2 nodes, constraint not met on 1 node``.
+
+    Args:
+        fits: the nodes; those that would take the job count for nothing.
+    """
+    counts = Counter(kind for node in fits for kind in node.lacks)
+    return ", ".join(
+        f"{_LACKS[kind]} on {count} node{'' if count == 1 else 's'}"
+        for kind, count in sorted(counts.items(), key=lambda pair: (-pair[1], list(_LACKS).index(pair[0])))
+    )
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people write it."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

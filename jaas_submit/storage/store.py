@@ -1,0 +1,155 @@
+"""Values that are too large for Redis: files in a store that a URL names, reached through fsspec.
+
+The files of a job are below ``URL/PREFIX/JOB_ID/`` and are removed when its record has expired. In the record stands a
+reference instead of the value: ``{"$ref": "file:///srv/jaas/jaas/ID/output-1.json", "bytes": 1234567}``.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from jaas_submit.errors import JaasError, SpecError, StoreUnavailable
+from jaas_submit.model.bounds import shown
+from jaas_submit.model.wire_names import job_id_of
+
+__all__ = ["INLINE_LIMIT", "Store", "is_reference"]
+
+INLINE_LIMIT: Final = 64 * 1024
+"""Bytes of JSON above which an input goes into the store, where there is one."""
+
+
+def is_reference(value: object) -> bool:
+    """Return whether a value stands for one in a store."""
+    return isinstance(value, dict) and value.keys() == {"$ref", "bytes"} and isinstance(value["$ref"], str)
+
+
+class Store:
+    """A folder for large values.
+
+    Args:
+        url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or ``s3://bucket/jaas``.
+        prefix: the installation's; first folder below it.
+
+    Raises:
+        SpecError: the URL names no folder, or its packages are not installed.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        parts = urlsplit(url)
+        if not parts.scheme or not (parts.netloc or parts.path.strip("/")) or ".." in parts.path.split("/"):
+            raise SpecError(f"JAAS_STORE_URL: {url!r} names no folder; write file:///srv/jaas or s3://bucket/jaas")
+        if parts.scheme == "file" and parts.netloc:
+            raise SpecError(f"JAAS_STORE_URL: {url!r} names a host; write file:/// and an absolute path")
+        self.url = url.rstrip("/")
+        self.prefix = prefix
+        self.is_local = parts.scheme == "file"
+        try:
+            import fsspec  # type: ignore[import-untyped] # it has no stubs
+
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise SpecError(f"JAAS_STORE_URL: {error}; pip install 'jaas[store]' and what the URL needs") from error
+
+    def __repr__(self) -> str:
+        return f"Store({urlsplit(self.url).scheme}://...)"
+
+    @contextmanager
+    def _reach(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise JaasError(f"{what}: it is not there (any more)") from error
+        except Exception as error:  # every kind of store has errors of its own
+            raise StoreUnavailable(f"{what}: {type(error).__name__}: {error}") from error
+
+    def _place(self, job_id: str, name: str) -> tuple[str, str]:
+        if job_id_of(job_id) != job_id:  # such as "..", which would lead elsewhere
+            raise SpecError(f"{shown(job_id)} is no job id, and names no folder in the store")
+        below = posixpath.join(self.prefix, job_id, name)
+        return posixpath.join(self._root, below), f"{self.url}/{below}"
+
+    def write(self, job_id: str, name: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+        """Write one of a job's files (again), piece by piece; return the reference to it.
+
+        Args:
+            job_id: the job's id.
+            name: the file's name.
+            pieces: its contents.
+
+        Raises:
+            StoreUnavailable: it did not work; calling again may.
+        """
+        path, url = self._place(job_id, name)
+        size = 0
+        with self._reach(f"writing {url}"):
+            self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
+            with self._fs.open(path, "wb") as file:
+                for piece in pieces:
+                    size += file.write(piece)
+        return {"$ref": url, "bytes": size}
+
+    def holds(self, value: object) -> bool:
+        """Return whether a value is a reference to a file of this store, and of this installation.
+
+        What a container prints may look like one: nothing else may be read by it.
+        """
+        return (
+            isinstance(value, dict)
+            and is_reference(value)
+            and value["$ref"].startswith(f"{self.url}/{self.prefix}/")
+            and not {"..", "."} & set(value["$ref"].split("/"))
+        )
+
+    def path(self, reference: dict[str, Any]) -> str:
+        """Return the file's path in the store's own terms; for ``file://`` that is the one on the host."""
+        return str(posixpath.join(self._root, reference["$ref"].removeprefix(self.url).lstrip("/")))
+
+    def read(self, reference: dict[str, Any]) -> bytes:
+        """Return the contents of a file.
+
+        Raises:
+            JaasError: it is not there any more.
+            StoreUnavailable: the store does not answer.
+        """
+        with self._reach(f"reading {reference['$ref']}"):
+            return bytes(self._fs.cat_file(self.path(reference)))
+
+    def keep(self, job_id: str, name: str, value: Any, limit: int = INLINE_LIMIT) -> Any:
+        """Return the value itself, or, if it has more than ``limit`` bytes as JSON, a reference to it.
+
+        Args:
+            job_id: the job's id.
+            name: the file's name.
+            value: any value.
+            limit: bytes.
+
+        Raises:
+            SpecError: it cannot be written as JSON.
+            StoreUnavailable: the store does not answer.
+        """
+        if isinstance(value, str | list | dict | tuple):
+            try:
+                data = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            except (ValueError, TypeError, RecursionError) as error:
+                raise SpecError(f"input: cannot be written as JSON: {shown(str(error))}", field="input") from None
+            if len(data) > limit:
+                return self.write(job_id, name, [data])
+        return value
+
+    def remove(self, job_ids: Iterable[str]) -> int:
+        """Remove the files of jobs; return of how many there were some."""
+        count = 0
+        for job_id in job_ids:
+            if job_id_of(job_id) != job_id:  # what is no id has no files; the index may hold anything
+                continue
+            path, url = self._place(job_id, "")
+            with self._reach(f"removing {url}"):
+                if self._fs.exists(path.rstrip("/")):
+                    self._fs.rm(path.rstrip("/"), recursive=True)
+                    count += 1
+        return count

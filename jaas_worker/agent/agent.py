@@ -1,0 +1,105 @@
+"""`jaas agent`: on a node without a worker, tells the workers of its containers' ends sooner than the swarm does.
+
+A worker hears its own engine and tells others of what concerns them (``tracking/exit_notice.py``). This is that part
+alone: it needs no manager, and starts nothing. Nothing depends on it; what it does not tell, the swarm does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from jaas_submit.connection import connect
+from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
+from jaas_submit.ledger import Ledger
+from jaas_worker.decisions.task_outcome import parse_time
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.docker_engine import Swarm
+from jaas_worker.swarm.engine import Engine, EngineEvent
+from jaas_worker.telemetry import logging_setup
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.tracking.exit_notice import forward_exit
+
+__all__ = ["Agent", "agent_main"]
+
+logger = logging.getLogger(__name__)
+
+_RETRY_PAUSE_S: Final = 1.0
+"""Seconds until an engine that does not answer is asked again."""
+
+_STALE_AFTER_S: Final = 2.0
+"""Seconds after an end when there is no use in telling: the swarm has."""
+
+
+class Agent:
+    """Passes on what one engine tells.
+
+    Args:
+        ledger: knows who holds a job, and reaches them.
+        engine: the node's.
+    """
+
+    def __init__(self, ledger: Ledger, engine: Engine) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._away: set[Action] = set()
+        """Whose outage has been told of."""
+
+    def run(self) -> None:
+        """Listen for ever; outages of engine and Redis are waited for."""
+        node = ""
+        while True:
+            try:
+                info = self._engine.info()
+                if info.node_name != node:
+                    node = info.node_name
+                    logger.info(
+                        "forwarding container exits on %s", node, extra=action(Action.AGENT_FORWARDING, node=node)
+                    )
+                for event in self._engine.events():
+                    self._back(Action.ENGINE_UNAVAILABLE)
+                    self._hear(event)
+            except (EngineUnavailable, EngineRefused) as error:
+                self._warn(Action.ENGINE_UNAVAILABLE, error)
+            time.sleep(_RETRY_PAUSE_S)
+
+    def _hear(self, event: EngineEvent) -> None:
+        at = parse_time(event.at)
+        if event.kind != "die" or not event.job_id or event.exit_code is None or at is None:
+            return
+        if time.time() - at.timestamp() > _STALE_AFTER_S:  # while Redis did not answer, events have piled up
+            return
+        try:
+            forward_exit(self._ledger, event)
+            self._back(Action.REDIS_UNAVAILABLE)
+        except TemporaryError as error:
+            self._warn(Action.REDIS_UNAVAILABLE, error)
+
+    def _warn(self, what: Action, error: Exception) -> None:
+        """Say once for each outage that there is one."""
+        if what not in self._away:
+            logger.warning("container exits are not forwarded for now: %s", error, extra=action(what))
+        self._away.add(what)
+
+    def _back(self, what: Action) -> None:
+        if what in self._away:
+            logger.info("container exits are forwarded again", extra=action(Action.AGENT_FORWARDING))
+        self._away.discard(what)
+
+
+def agent_main(level: str) -> None:
+    """Run a listener in this process, with the settings of a worker, until it is killed.
+
+    Args:
+        level: of the log, such as ``INFO``.
+
+    Raises:
+        SpecError: a setting is not valid.
+        TemporaryError: Redis does not answer.
+    """
+    settings = Settings()
+    logging_setup.set_up(settings.log_format, level)
+    ledger = Ledger(connect(settings.redis_url), settings.prefix)
+    ledger.now()
+    Agent(ledger, Swarm(settings.docker_host, settings.engine_timeout)).run()

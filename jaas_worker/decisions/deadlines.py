@@ -1,0 +1,117 @@
+"""PURE: the moments at which an attempt in flight has taken too long, and which of them is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from math import inf
+from typing import Final
+
+from jaas_submit.model.job_spec import JobSpec
+
+__all__ = ["NO_DEADLINES", "Deadlines", "Overdue", "due"]
+
+_LOST_AFTER_S = 60.0
+"""How long a node must be down before on_node_lost retry or fail acts, unless the job says otherwise."""
+
+
+class Overdue(Enum):
+    """What has taken too long."""
+
+    STOP = auto()  # the container was asked to stop, and has not ended
+    JOB = auto()  # the whole job: `deadline`
+    RUN = auto()  # the container runs: `run_timeout`
+    LOST = auto()  # its node is down: `lost_after`
+    START = auto()  # no container runs yet: `pending_timeout`
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Moments of an attempt by the monotonic clock, infinite where there is none.
+
+    Frozen, so that any thread may read them at any time; each change makes new ones.
+    """
+
+    job: float = inf
+    """When the whole job must have ended."""
+    start: float = inf
+    """When a container must run."""
+    run: float = inf
+    """When the container must have ended, once it was seen to run."""
+    lost: float = inf
+    """When a node that is down has been down for too long."""
+    stop: float = inf
+    """When a container that was asked to stop must have ended."""
+    may_run: float = inf
+    """Seconds that the container may run from the moment when this worker first sees it run."""
+    first: float = field(init=False, default=inf)
+    """Before this moment nothing is over: the one comparison that nearly all jobs need."""
+
+    def __post_init__(self) -> None:
+        first = self.stop if self.stop < inf else min(self.job, self.start, self.run, self.lost)
+        object.__setattr__(self, "first", first)
+
+    def launched(self, spec: JobSpec, at: float, ran_before: float = 0.0) -> Deadlines:
+        """Return the deadlines of an attempt whose service exists.
+
+        Args:
+            spec: the job's description.
+            at: when the service came into being, by the monotonic clock.
+            ran_before: seconds that the container had run when this worker took the job over.
+        """
+        start = inf if spec.pending_timeout is None else at + spec.pending_timeout
+        may_run = inf if spec.run_timeout is None else spec.run_timeout - ran_before
+        return _shared(Deadlines(job=self.job, start=start, may_run=may_run))
+
+    def running(self, now: float) -> Deadlines:
+        """Return them for a container that was seen to run; also for one whose node is back."""
+        return _shared(replace(self, start=inf, lost=inf, run=min(self.run, now + self.may_run)))
+
+    def node_lost(self, spec: JobSpec, now: float, ran_since: float | None) -> Deadlines:
+        """Return them for a container whose node is down.
+
+        Args:
+            spec: the job's description.
+            now: when that was seen.
+            ran_since: when this worker took over a job whose container ran by then; None where it saw that itself, or
+                where the container has not run yet.
+        """
+        patience = spec.lost_after or (inf if spec.on_node_lost == "wait" else _LOST_AFTER_S)
+        run = self.run if ran_since is None else min(self.run, ran_since + self.may_run)
+        return replace(self, start=inf, lost=now + patience, run=run)
+
+    def stopping(self, spec: JobSpec, now: float, stop_timeout: float) -> Deadlines:
+        """Return them for a container that was asked to stop just now.
+
+        Args:
+            spec: the job's description.
+            now: the present moment.
+            stop_timeout: seconds beyond ``stop_grace`` that a stop may take.
+        """
+        return replace(self, stop=now + spec.stop_grace + stop_timeout)
+
+
+NO_DEADLINES: Final = Deadlines()
+
+
+def _shared(deadlines: Deadlines) -> Deadlines:
+    """Return the same deadlines for all attempts that have none: there may be a hundred thousand of them."""
+    return NO_DEADLINES if deadlines == NO_DEADLINES else deadlines
+
+
+def due(deadlines: Deadlines, now: float) -> Overdue | None:
+    """Return what has taken too long; None while nothing has.
+
+    Args:
+        deadlines: of the attempt.
+        now: the present moment, by the monotonic clock.
+    """
+    if now <= deadlines.first:
+        return None
+    if deadlines.stop < inf:  # from then on nothing else matters
+        return Overdue.STOP
+    if now > deadlines.job:
+        return Overdue.JOB
+    if now > deadlines.run:
+        return Overdue.RUN
+    return Overdue.LOST if now > deadlines.lost else Overdue.START

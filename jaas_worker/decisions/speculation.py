@@ -1,0 +1,72 @@
+"""PURE: which jobs of a batch run for so long that they are started a second time, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.retry_policy import RetryPolicy
+from jaas_submit.model.states import JobState
+from jaas_submit.placement.node_fit import Cluster, placement
+
+__all__ = ["copy_spec", "slow_jobs"]
+
+
+def slow_jobs(
+    batch: BatchRecord, running: Mapping[str, float], durations: Sequence[float], copies: int, active: int
+) -> list[str]:
+    """Return the ids of the jobs that are to be started a second time now, the slowest first.
+
+    Args:
+        batch: the batch, as it stands.
+        running: for how many seconds each of its jobs has run that has no copy yet.
+        durations: for how many seconds each of those ran that succeeded, or of a sample of them.
+        copies: how many of its jobs run twice already.
+        active: how many of its jobs count towards ``max_parallel`` now, copies included.
+    """
+    plan = batch.speculate
+    if plan is None or batch.done or batch.cancelled or not batch.total or not durations:
+        return []
+    # What has not been started at all comes first: a copy would take its place.
+    if (
+        batch.ended < plan.after * batch.total
+        or batch.counts.get(JobState.WAITING)
+        or batch.counts.get(JobState.QUEUED)
+    ):
+        return []
+    room = max(math.floor(plan.most * batch.total), 1) - copies
+    if batch.max_parallel:
+        room = min(room, batch.max_parallel - active)
+    limit = max(plan.factor * median(durations), plan.least)
+    slow = sorted((job_id for job_id, ran in running.items() if ran > limit), key=lambda one: (-running[one], one))
+    return slow[: max(room, 0)]
+
+
+def copy_spec(record: JobRecord, cluster: Cluster | None, age: float) -> JobSpec | None:
+    """Return the description of a job's copy: one attempt, in what is left of its time, on another node if one fits.
+
+    Args:
+        record: the job that runs for too long.
+        cluster: the swarm's nodes; None where nobody knows them.
+        age: seconds since the job was submitted.
+
+    Returns:
+        None when there is nothing to copy, or no time left for it.
+    """
+    spec = record.spec
+    if spec is None or not spec.idempotent:
+        return None
+    changes: dict[str, object] = {"retry": RetryPolicy(), "expires": None, "on_node_lost": "fail", "lost_after": None}
+    if spec.deadline is not None:
+        if age >= spec.deadline:
+            return None
+        changes["deadline"] = spec.deadline - age
+    elsewhere = (*spec.constraints, f"node.hostname!={record.node}")
+    if record.node and cluster is not None:
+        moved = spec.model_copy(update={"constraints": elsewhere})
+        if any(fit.fits for fit in placement(moved, cluster)):
+            changes["constraints"] = elsewhere
+    return spec.model_copy(update=changes)

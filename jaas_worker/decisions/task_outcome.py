@@ -1,0 +1,319 @@
+"""PURE: what a task's last state means for the job.
+
+Source of the states: moby/swarmkit, api/types.proto and agent/exec; the texts were seen on Docker 20.10.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from jaas_submit.model.bounds import bounded
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import Outcome
+from jaas_submit.model.states import Cause, JobState
+from jaas_worker.swarm.engine import ContainerTimes, TaskView
+
+__all__ = [
+    "StopRequest",
+    "asks_for_engine",
+    "attempt_task",
+    "ended_here",
+    "gone_outcome",
+    "lost_outcome",
+    "outcome_of",
+    "parse_time",
+    "refused_outcome",
+    "stop_mark",
+    "waiting_reason",
+]
+
+_SIGNALLED = 128
+"""Exit codes above are those of processes that a signal ended."""
+
+_MOST_OF_A_TIME = 64
+"""Characters; RFC 3339 needs 35."""
+
+_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
+_NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
+_NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
+_ENGINE = (
+    "connection error: desc",  # the engine lost its containerd
+    # It was killed between a container's creation and the note of it, and finds what it is about to make.
+    "starting container failed: id already in use",
+    "starting container failed: unable to remount dir as readonly",  # its mount of configs and secrets was busy
+    'conflict. the container name "/',
+)
+_MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
+_IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
+
+_NOT_KNOWN: Final = 255
+"""Exit code that a restarted engine gives a container that ended while it was dead, where it finds no other. Source:
+moby, daemon/daemon.go, ``restore``; seen on Docker 20.10."""
+
+_BY_RESTART: Final = {
+    _NOT_KNOWN: "its engine was restarted meanwhile and does not know how it ended; it says {said}",
+    # Without live-restore an engine that starts ends whatever still runs of its former life.
+    137: "its engine was restarted and killed it: {said}",
+    143: "its engine was restarted and stopped it: {said}",
+}
+_REPORTED_LATE: Final = timedelta(seconds=2)
+"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted does so once it is in the
+swarm again, 7 to 18 s after the end that it noted."""
+_BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
+"""A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
+the node and of the swarm's leader may differ a little."""
+
+_KILLED = 137
+"""Exit code of a process that was killed with SIGKILL."""
+
+_SIGKILLED = "task: non-zero exit (137)"
+"""All that is said of a process that was killed. Where the engine did it for a HEALTHCHECK, more follows."""
+
+_TAKEN_AWAY = {
+    "orphaned": (Cause.NODE_LOST, "its node has been away for too long"),
+    "remove": (Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"),
+    "shutdown": (Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"),
+}
+
+
+class StopRequest(NamedTuple):
+    """Why jaas itself had a container stopped."""
+
+    cause: Cause
+    reason: str
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return an engine's time; None for an empty one, for the engine's "never" (year 1), and for what is no time.
+
+    Args:
+        text: RFC 3339, with up to nine digits of a second.
+    """
+    if not text or text.startswith("0001-"):
+        return None
+    try:
+        plain = _NANOSECONDS.sub(r"\1", bounded(text, _MOST_OF_A_TIME)).replace("Z", "+00:00")
+        return datetime.fromisoformat(plain).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
+    """Return the task that ran the attempt: the first one of its service.
+
+    Stopping a container leaves a second task behind that can never be placed (see ``Engine.stop``).
+    """
+    return min(tasks, key=lambda task: task.created_at, default=None)
+
+
+def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
+    """Return the task as the swarm will show it in a moment, when its engine says that its container has ended.
+
+    Only what has ended by itself. A task that the swarm wants to end is the swarm's to judge (it says so in ``desired``
+    before it stops the container), and so is a container that could not be started, or that somebody killed: an engine
+    that shuts down, or lack of memory. One with a health check is the swarm's as well, but that is the caller's to say.
+
+    Args:
+        task: as the swarm shows it now; read after the container's end was heard of.
+        times: of its container; None when they are not known.
+    """
+    if task.desired != "running" or task.state not in {"starting", "running"}:
+        return task
+    if times is None or times.exit_code is None or times.exit_code > _SIGNALLED:
+        return task
+    code = times.exit_code
+    return task._replace(
+        state="failed" if code else "complete",
+        exit_code=code,
+        timestamp=times.finished_at,
+        message="finished",
+        error=f"task: non-zero exit ({code})" if code else "",
+    )
+
+
+def waiting_reason(task: TaskView) -> str:
+    """Return what the swarm says about a task that does not run yet, empty when it says nothing worth showing."""
+    if task.error:
+        return task.error
+    return task.message if task.state == "preparing" else ""
+
+
+def outcome_of(
+    task: TaskView,
+    node: str | None,
+    started_at: datetime | None,
+    times: ContainerTimes | None,
+    stop: StopRequest | None,
+    node_back: str = "",
+    memory_limit: int | None = None,
+) -> Outcome:
+    """Return how an attempt ended.
+
+    Args:
+        task: its task, in an ended state.
+        node: host name of the task's node, where known.
+        started_at: when the container was first seen running; None when nobody saw it.
+        times: the container's own times, where its engine has told them.
+        stop: set when jaas had it stopped.
+        node_back: when the swarm last heard of the task's node anew (RFC 3339); asked for by ``asks_for_engine``.
+        memory_limit: the attempt's limit in bytes; None where it had none.
+    """
+    finished = parse_time(task.timestamp)
+    if times is not None:
+        started_at = parse_time(times.started_at) or started_at
+        finished = parse_time(times.finished_at) or finished
+    if started_at is not None and finished is not None:
+        # The engine notes a start after the fact: a container of a few milliseconds "ended" before it "started".
+        started_at = min(started_at, finished)
+    state, cause, reason = _verdict(task, times, stop)
+    if cause is Cause.EXIT and asks_for_engine(task) and _engine_restarted(task, started_at, times, node_back):
+        cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
+    if cause is Cause.OOM:
+        reason += ": out of memory, says the engine"
+    elif cause is Cause.EXIT and memory_limit is not None and reason.lower() == _SIGKILLED:
+        # Docker 20.10 does not always tell, and never of other nodes: SIGKILL under a memory limit is the sign.
+        cause, reason = Cause.OOM, f"{reason}: SIGKILL under a memory limit"
+    exit_code = _exit_code(task, cause)
+    if exit_code is not None and times is not None and times.exit_code is not None:
+        exit_code = times.exit_code
+    return Outcome(
+        state=state,
+        cause=cause,
+        reason=reason,
+        exit_code=exit_code,
+        node=node,
+        node_id=task.node_id or None,
+        task_id=task.id,
+        container_id=task.container_id,
+        oom_killed=cause is Cause.OOM and times is not None and times.oom_killed,
+        started_at=started_at if task.container_id else None,
+        finished_at=finished,
+    )
+
+
+def asks_for_engine(task: TaskView) -> bool:
+    """Return whether a task's exit code may be the doing of an engine that was restarted, and not the job's own."""
+    return task.state == "failed" and task.exit_code in _BY_RESTART and task.error.startswith("task: non-zero exit")
+
+
+def _engine_restarted(
+    task: TaskView, started_at: datetime | None, times: ContainerTimes | None, node_back: str
+) -> bool:
+    """Return whether the end was reported by an engine that had just come back.
+
+    Nothing says so outright. An engine that was merely cut off reports late, too, but notes when it saw the end. Where
+    its container cannot be asked (another node's), an end seconds before the node was back may be taken wrongly.
+    """
+    reported, back = parse_time(task.timestamp), parse_time(node_back)
+    if reported is None or back is None or (started_at is not None and back <= started_at):
+        return False
+    finished = parse_time(times.finished_at) if times is not None else None
+    if finished is not None and reported - finished < _REPORTED_LATE:
+        return False
+    return reported - _AFTER_BACK <= back <= reported + _BEFORE_BACK
+
+
+def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:
+    if task.state == "complete":
+        # Ended well by itself, even if somebody wanted to stop it at that very moment.
+        return JobState.SUCCEEDED, Cause.EXIT, ""
+    if stop is not None and task.state in {"shutdown", "failed", "rejected", "remove"}:
+        state = JobState.CANCELLED if stop.cause is Cause.CANCELLED else JobState.FAILED
+        return state, stop.cause, stop.reason
+    said = task.error or task.message
+    if task.state in {"failed", "rejected"}:
+        return JobState.FAILED, _failed_cause(task, times, said.lower()), said
+    # The node stops a container of a removed service before the swarm forgets the task: for a moment it looks drained.
+    removed = task.state == "shutdown" and task.desired == "remove"
+    return JobState.FAILED, *_TAKEN_AWAY["remove" if removed else task.state]
+
+
+def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Cause:
+    if times is not None and times.oom_killed:
+        return Cause.OOM
+    if any(text in said for text in _IMAGE):
+        return Cause.IMAGE
+    if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said):
+        return Cause.ENGINE
+    # "task: non-zero exit (N)" and nothing else means that the process itself ended so.
+    if task.exit_code and said.startswith("task: non-zero exit"):
+        return Cause.EXIT
+    return Cause.LAUNCH
+
+
+def _exit_code(task: TaskView, cause: Cause) -> int | None:
+    """Return the exit code: the container's own, else 127 or 126 as docker has them for a program that cannot start."""
+    if task.state == "complete":
+        return 0
+    if task.exit_code is not None and task.exit_code > 0 and (cause is not Cause.ENGINE or _killed_by_restart(task)):
+        return task.exit_code
+    if cause is Cause.LAUNCH:
+        said = task.error.lower()
+        if any(text in said for text in _NOT_FOUND) and "exec" in said:
+            return 127
+        if any(text in said for text in _NOT_EXECUTABLE) and "exec" in said:
+            return 126
+    if task.container_id and task.state in {"failed", "shutdown"} and task.exit_code == 0 and cause is not Cause.LAUNCH:
+        return 0
+    return None
+
+
+def _killed_by_restart(task: TaskView) -> bool:
+    return asks_for_engine(task) and task.exit_code != _NOT_KNOWN
+
+
+def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
+    """Return what the log says of a container that jaas had stopped: why, and what it took.
+
+    Args:
+        stop: why.
+        outcome: how the attempt ended.
+        spec: the description.
+    """
+    sent = spec.stop_signal or "the stop signal"
+    killed = f", and SIGKILL after stop_grace ({spec.stop_grace:g} s)" if outcome.exit_code == _KILLED else ""
+    return f"stopped by jaas with {sent}{killed}: {stop.reason}"
+
+
+def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:
+    """Return the outcome of an attempt whose service is gone before anybody saw its end."""
+    cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
+    return Outcome(
+        state=JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED,
+        cause=cause,
+        reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
+        node=node,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+    )
+
+
+def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, lost_for: float) -> Outcome:
+    """Return the outcome of an attempt whose node is down, when its policy does not wait for it any longer.
+
+    Args:
+        task: its task, as the swarm last heard of it.
+        node: host name of the node.
+        started_at: when the container was first seen running.
+        lost_for: seconds since the node was seen to be down.
+    """
+    return Outcome(
+        state=JobState.FAILED,
+        cause=Cause.NODE_LOST,
+        reason=f"its node has been down for {lost_for:.0f} s; the container may still run there",
+        node=node,
+        node_id=task.node_id or None,
+        task_id=task.id,
+        container_id=task.container_id,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+    )
+
+
+def refused_outcome(cause: Cause, reason: str) -> Outcome:
+    """Return the outcome of a job for which no container was created."""
+    state = JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED
+    return Outcome(state=state, cause=cause, reason=reason, finished_at=datetime.now(UTC))

@@ -1,0 +1,142 @@
+"""The first step of a job in this worker: the ledger names it as the holder before the message is acknowledged."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from jaas_submit.errors import SpecError
+from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.states import Cause, JobState
+from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.failpoints import failpoint
+from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
+from jaas_worker.lifecycle.tracked_job import NO_LABELS, AttemptFacts, Delivery, TrackedJob
+from jaas_worker.lifecycle.worker_context import WorkerContext
+from jaas_worker.swarm.service_spec import membership_labels
+from jaas_worker.telemetry.logging_setup import Action, action
+
+__all__ = ["claim"]
+
+logger = logging.getLogger(__name__)
+
+_NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.NEWER, ClaimAction.UNKNOWN})
+"""Answers to a claim after which there is nothing to do for a message."""
+
+
+def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt | Launch:
+    """Claim a job whose message has arrived, and say what its record asks for.
+
+    Args:
+        job: the job.
+        world: the worker.
+
+    Raises:
+        TemporaryError: Redis does not answer.
+    """
+    failpoint("claim.before")
+    answer = _ask_for(job, world)
+    failpoint("claim.after")
+    refusal = ""
+    if answer.action is ClaimAction.UNKNOWN and not job.delivery.wakeup:
+        # A foreign producer's job: its record begins here, with the message for the case that we die.
+        refusal = _create_record(job, world)
+        answer = _ask_for(job, world)
+    if answer.action in _NOT_OURS:
+        return Drop()
+    record = answer.record or world.ledger.queries.get(job.job_id)
+    if record.newer and answer.action is not ClaimAction.REPLAY and answer.state != JobState.QUEUED:
+        return _leave(job, world)
+    taken_over = answer.action is ClaimAction.ADOPT and not job.accepted
+    _note_record(job, record)
+    job.late = job.late or record.late or (taken_over and record.state is JobState.LAUNCHING)
+    if not job.accepted:
+        job.accepted = True
+        job.delivery.accepted()
+        failpoint("accept.after")
+    if answer.action is ClaimAction.LAUNCH and record.attempt <= 1:
+        world.metrics.claimed(record.created_at)
+        job.queued_at, job.claimed_at = record.created_at.timestamp(), world.clock.time()
+    if answer.action is ClaimAction.REPLAY:
+        return Report()
+    _note_stop(job, world, record, new=answer.action is ClaimAction.LAUNCH)
+    if record.spec is None:
+        return End(refused_outcome(Cause.REFUSED, refusal or _refusal(job.delivery, record)))
+    if record.state in {JobState.PENDING, JobState.RUNNING}:
+        return Adopt(record.state, record.updated_at.timestamp())
+    return Launch()
+
+
+def _ask_for(job: TrackedJob, world: WorkerContext) -> Claim:
+    job.held_at = world.clock.monotonic()  # before the question: the answer may be read after a long suspension
+    return world.ledger.ownership.claim(job.job_id, world.holder)
+
+
+def _create_record(job: TrackedJob, world: WorkerContext) -> str:
+    """Write the record of a job that has none; return why its description is refused, if it is."""
+    delivery, refusal = job.delivery, ""
+    try:
+        spec = delivery.description()
+    except SpecError as error:
+        spec, refusal = None, str(error)
+    world.ledger.submission.create(job.job_id, spec, world.settings.queue, delivery.task_id, delivery.message())
+    return refusal
+
+
+def _leave(job: TrackedJob, world: WorkerContext) -> Drop:
+    """Leave a job under way to a worker of the newer version that described it: refusing it would end a container.
+
+    Nobody looks for it until a lease is over, so that such a worker gets at it, and not this one again and again.
+    """
+    world.ledger.ownership.release(job.job_id, world.holder, world.settings.lease)
+    logger.warning(
+        "job %s: left to a worker of the newer version that described it",
+        job.job_id,
+        extra=action(Action.JOB_VERSION_TOO_NEW),
+    )
+    return Drop()
+
+
+def _note_record(job: TrackedJob, record: JobRecord) -> None:
+    spec = record.spec
+    job.facts = AttemptFacts(
+        spec,
+        max(record.attempt, 1),
+        record.attempts,
+        membership_labels(record) or NO_LABELS,
+        record.traceparent or job.delivery.traceparent,
+    )
+    job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
+    job.image = record.image
+    job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
+
+
+def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new: bool) -> None:
+    """Note why the job is to end before its time: it was cancelled, or one of its times is over before the launch."""
+    if record.cancel and job.stop is None:
+        job.stop = StopRequest(Cause.CANCELLED, record.cancel)
+    if new and job.stop is None and job.delivery.revoked():
+        job.stop = StopRequest(Cause.CANCELLED, "revoked through Celery")
+        world.ledger.submission.cancel(job.job_id, job.stop.reason)
+    spec = record.spec
+    if spec is None or (spec.deadline is None and spec.expires is None):
+        return
+    # Redis' clock wrote created_at, and Redis' clock says how long ago that was.
+    age = world.ledger.now() - record.created_at.timestamp()
+    if spec.deadline is not None:
+        at = world.clock.monotonic() + spec.deadline - age
+        job.reschedule(lambda deadlines: replace(deadlines, job=at))
+    launching_first = record.attempt <= 1 and record.state is JobState.LAUNCHING and not job.asked
+    if job.stop is None and (over := spec.too_late(age, started=not launching_first)):
+        job.stop = StopRequest(*over)
+
+
+def _refusal(delivery: Delivery, record: JobRecord) -> str:
+    if record.unreadable:
+        return f"{record.unreadable} (or upgrade the workers, where a newer version of jaas described it)"
+    try:
+        delivery.description()
+    except SpecError as error:
+        return str(error)
+    return "its description is missing; submit it once more"

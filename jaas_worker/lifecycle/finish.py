@@ -1,0 +1,283 @@
+"""The last steps of a job in this worker: write the end down, decide on another attempt, report, remove the service.
+
+Outcome and output are in the ledger before the service is removed, and Celery has the result before the ledger forgets
+that somebody has to bring it there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from math import inf
+
+from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.result import CapturedOutput, JobResult
+from jaas_submit.model.states import JobState
+from jaas_worker.decisions.job_output import with_output
+from jaas_worker.decisions.retry import decide
+from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, stop_mark
+from jaas_worker.failpoints import failpoint
+from jaas_worker.lifecycle.next_step import (
+    Aside,
+    Drop,
+    End,
+    Finish,
+    LostOwnership,
+    RemoveService,
+    Report,
+    Reported,
+    Superseded,
+    TellRetry,
+)
+from jaas_worker.lifecycle.tracked_job import TrackedJob
+from jaas_worker.lifecycle.worker_context import WorkerContext
+from jaas_worker.swarm.container_logs import marked, read_logs
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.tracing import AttemptTimes
+
+__all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
+
+logger = logging.getLogger(__name__)
+
+
+def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
+    """Find out how an attempt ended, and what it printed.
+
+    Args:
+        job: the job.
+        step: its task, which has ended.
+        world: the worker.
+
+    Raises:
+        TemporaryError: the engine does not answer.
+    """
+    engine, spec, task, service = world.engine, job.spec, step.task, job.service
+    assert service is not None
+    times = step.times
+    if times is None and task.container_id:
+        times = engine.container_times(task.container_id)
+    back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
+    node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
+    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit)
+    settings, logs = world.settings, step.logs
+    if logs is None:
+        logs = read_logs(engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
+    if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
+        logs = marked(logs, stop_mark(job.stop, outcome, spec))
+    return End(outcome, logs)
+
+
+def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostOwnership:
+    """Write an attempt's end into the ledger, with the next attempt where the policy grants one.
+
+    Args:
+        job: the job.
+        step: how the attempt ended.
+        world: the worker.
+
+    Raises:
+        TemporaryError: Redis or the store does not answer.
+    """
+    attempt, output = _ended_attempt(job, step, world)
+    attempts = (*job.facts.attempts, attempt)
+    if job.spec is not None:
+        if job.decision is None:
+            at = job.deadlines.job
+            left = None if at == inf else at - world.clock.monotonic()
+            job.decision = decide(job.spec, attempts, random.random(), left)  # noqa: S311 (jitter, no secret)
+        attempts = (*job.facts.attempts, attempt.model_copy(update={"decision": job.decision.why}))
+        if job.decision.retry and (following := _back_off(job, attempts, step.logs, job.decision.delay, world)):
+            return following
+        # In a batch with speculation the first good result wins, not the first result.
+        may_have_copy = job.spec.idempotent and job.facts.labels and attempt.state is JobState.FAILED
+        if may_have_copy and (following := _back_off(job, attempts, step.logs, None, world)):
+            return following
+    failpoint("finish.before")
+    record = world.ledger.ownership.finish(job.job_id, world.holder, attempts, step.logs, output, late=job.late)
+    if record is None:
+        return LostOwnership()
+    failpoint("finish.after")
+    _count_end(job, attempts[-1], world, retried=False)
+    # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
+    return Aside(RemoveService(), after=world.settings.remove_delay, then=Report(record, step.logs))
+
+
+def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[Attempt, str | None]:
+    """Return the attempt as the ledger is to have it, and the job's output as JSON."""
+    spec, outcome, output = job.spec, step.outcome, None
+
+    def keep(text: str) -> str:
+        assert world.store is not None
+        return json.dumps(world.store.write(job.job_id, f"output-{job.attempt}.json", [text.encode()]))
+
+    if spec is not None:
+        limit = world.settings.output_limit
+        outcome, output = with_output(spec, outcome, step.logs, limit, keep if world.store else None)
+    attempt = Attempt(
+        number=job.attempt if job.asked or job.service else 0,
+        service=job.service.name if job.service else None,
+        image=job.image or (spec.image if spec else None),
+        log_status=step.logs.status if step.logs else LogStatus.COMPLETE,
+        **outcome.model_dump(),
+    )
+    return attempt, output
+
+
+def _back_off(
+    job: TrackedJob, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float | None, world: WorkerContext
+) -> Aside | LostOwnership | None:
+    """Write down that another attempt follows; return None when the job is to end all the same.
+
+    Args:
+        job: the job.
+        attempts: all attempts so far.
+        logs: output of the last one; None where there can be none.
+        delay: seconds until the next one; None when there is none, but the job's copy may still succeed.
+        world: the worker.
+    """
+    last = attempts[-1]
+    ended = f"exit code {last.exit_code}" if last.exit_code is not None else f"cause {last.cause}"
+    what_next = "its copy may still succeed" if delay is None else f"the next one in {delay:.1f} s"
+    why = f"attempt {last.number} ended ({ended}: {last.reason}); {what_next}: {last.decision}"
+    failpoint("retry.before")
+    done, cancel = world.ledger.ownership.back_off(job.job_id, world.holder, attempts, logs, delay, why, late=job.late)
+    failpoint("retry.after")
+    if not done:
+        return None if cancel else LostOwnership()
+    _count_end(job, last, world, retried=True)
+    logger.info(
+        "job %s: %s",
+        job.job_id,
+        why,
+        extra=action(Action.JOB_RETRYING, cause=last.cause, delay=round(delay or 0.0, 1)),
+    )
+    return Aside(RemoveService(), after=world.settings.remove_delay, then=TellRetry(why, delay or 0.0))
+
+
+def _count_end(job: TrackedJob, attempt: Attempt, world: WorkerContext, *, retried: bool) -> None:
+    """Count and trace an attempt whose end is in the ledger."""
+    world.metrics.attempt_ended(attempt, job.launched_at, retried=retried)
+    times = AttemptTimes(job.queued_at, job.claimed_at, job.launched_at, world.clock.time())
+    try:
+        world.tracer.attempt_ended(job.facts.traceparent, job.job_id, attempt, times)
+    except Exception:  # what is shown of a job must never change what becomes of it
+        logger.exception("job %s: its trace could not be made", job.job_id, extra=action(Action.STEP_FAILED))
+
+
+def tell_retry(job: TrackedJob, step: TellRetry) -> Reported:
+    """Tell Celery that another attempt follows.
+
+    Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
+
+    Args:
+        job: the job.
+        step: why, and when.
+    """
+    delivery = job.delivery
+    delivery.retrying(step.why, step.delay)
+    return Reported(delivery)
+
+
+def lost_ownership(job: TrackedJob, world: WorkerContext) -> Drop | Superseded:
+    """Find out why the ledger did not take what this worker wrote.
+
+    It names another holder: this worker was suspended, or cut off, for longer than its lease. Or the job's copy has
+    ended it (speculation).
+
+    Args:
+        job: the job.
+        world: the worker.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    if world.superseded(job.job_id, job.facts.labels):
+        return Superseded()
+    logger.warning("job %s: another worker has taken it over", job.job_id, extra=action(Action.JOB_OWNERSHIP_LOST))
+    return Drop()
+
+
+def superseded(job: TrackedJob) -> Aside:
+    """Remove what still runs for a job whose copy has ended well, and report: the outcome is in the ledger.
+
+    Args:
+        job: the job.
+    """
+    logger.info(
+        "job %s: its copy succeeded first; removing service %s",
+        job.job_id,
+        job.service_name,
+        extra=action(Action.JOB_SUPERSEDED, service=job.service_name),
+    )
+    return Aside(RemoveService(), then=Report())
+
+
+def remove_service(job: TrackedJob, world: WorkerContext) -> None:
+    """Remove what an attempt that has ended has left in the swarm; the reconciler does if this worker cannot.
+
+    Args:
+        job: the job.
+        world: the worker.
+    """
+    if job.late or not (job.service or job.has_config):
+        return
+    try:
+        # Redis may have come back older than it was, or may do so: then the service is needed once more.
+        if not world.ledger.replicated():
+            raise LedgerUnavailable("its outcome is not on the replicas yet")
+        for outline in world.ledger.queries.outlines([job.job_id]):
+            if not outline.terminal and job.attempt not in outline.ended:
+                return
+        if job.service:
+            world.engine.remove(job.service.id)
+        if job.has_config:
+            world.engine.remove_config(job.service_name)
+    except (TemporaryError, EngineRefused) as error:
+        logger.warning(
+            "job %s: service %s is left to the reconciler: %s",
+            job.job_id,
+            job.service_name,
+            error,
+            extra=action(Action.SERVICE_REMOVAL_FAILED),
+        )
+
+
+def report(job: TrackedJob, step: Report, world: WorkerContext) -> Reported:
+    """Bring the result of a job that has ended to Celery.
+
+    Args:
+        job: the job.
+        step: record and output, where they are at hand.
+        world: the worker.
+
+    Raises:
+        TemporaryError: Redis does not answer, or the result did not reach Celery.
+    """
+    record = step.record or world.ledger.queries.get(job.job_id)
+    last, logs = record.last, step.logs
+    if logs is None and last is not None:
+        logs = world.ledger.queries.logs(job.job_id, last.number)
+    result = JobResult.of(record, CapturedOutput.of(logs or Logs(), world.settings.result_log_limit))
+    failpoint("report.before")
+    delivery = job.delivery
+    if not delivery.report(result):
+        raise TemporaryError("the result did not reach Celery")
+    failpoint("report.after")
+    world.ledger.ownership.mark_reported(job.job_id, world.holder)
+    failpoint("reported.after")
+    logger.info(
+        "%s",
+        result.sentence(),
+        extra=action(
+            Action.JOB_ENDED,
+            state=result.state,
+            cause=result.cause,
+            exit_code=result.exit_code,
+            node=result.node,
+            duration=result.duration,
+        ),
+    )
+    return Reported(delivery)

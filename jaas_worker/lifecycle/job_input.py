@@ -1,0 +1,91 @@
+"""What a container finds its input in: a swarm config, which reaches it on any node, or a file of the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from jaas_submit.errors import EngineRefused
+from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.job_spec import GATHER_FILE, INPUT_FILE, JobSpec
+from jaas_submit.model.records import JobRecord
+from jaas_submit.storage.store import Store
+from jaas_worker.decisions.job_output import reduce_lines
+from jaas_worker.swarm.create_or_adopt import InputFile
+
+__all__ = ["CONFIG_LIMIT", "NOTHING", "Records", "input_file"]
+
+NOTHING: Final = "/dev/null"
+"""Stands for an input without a line: the swarm takes no empty file."""
+
+CONFIG_LIMIT: Final = 1000 * 1024 - 1
+"""Bytes that a swarm config may have. Source: moby/swarmkit, manager/controlapi/config.go (less than 1,000 KiB)."""
+
+
+class Records(Protocol):
+    """Where the outputs are that a reduce job gets: ``Ledger.queries``."""
+
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        """Return the records of these jobs, as far as there are any."""
+
+
+def input_file(spec: JobSpec, records_of: Records, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
+    """Return where a job finds its input; None when it has none.
+
+    Args:
+        spec: the job's description.
+        records_of: where the outputs are that a reduce job gets.
+        store: where large values are; None where there is no such place.
+        job_id: the job's id.
+        attempt: counted from 1.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+        StoreUnavailable: the store does not answer.
+        EngineRefused: it is too large, or outputs that are to be gathered have expired.
+    """
+    if spec.gather is not None:
+        numbers = range(spec.gather.first, spec.gather.first + spec.gather.count)
+        records = records_of.find([batch_job_id(spec.gather.batch, index) for index in numbers])
+        if len(records) < len(numbers):
+            missing = len(numbers) - len(records)
+            raise EngineRefused(f"{missing:,} of the {len(numbers):,} records to be gathered have expired")
+        return _gathered(records, store, job_id, attempt) if records else InputFile(NOTHING)
+    if spec.input is None:
+        return None
+    if store is not None and isinstance(spec.input, dict) and store.holds(spec.input):
+        return _stored(store, spec.input, INPUT_FILE)
+    return InputFile(INPUT_FILE, json.dumps(spec.input, ensure_ascii=False).encode())
+
+
+def _stored(store: Store, reference: dict[str, Any], path: str) -> InputFile:
+    return InputFile(path, source=store.path(reference)) if store.is_local else InputFile(reference["$ref"])
+
+
+def _gathered(records: Iterable[JobRecord], store: Store | None, job_id: str, attempt: int) -> InputFile:
+    def resolve(value: Any) -> Any:
+        if store is not None and store.holds(value):
+            return json.loads(store.read(value))
+        return value
+
+    lines = reduce_lines(records, resolve)
+    kept: list[bytes] = []
+    size = 0
+    for line in lines:
+        kept.append(line)
+        size += len(line)
+        if size <= CONFIG_LIMIT:
+            continue
+        if store is None:
+            raise EngineRefused(
+                f"what it is to read has more than {CONFIG_LIMIT:,} bytes, the most that a swarm config may have; "
+                "set JAAS_STORE_URL, or lower fan_in"
+            )
+
+        def all_lines() -> Iterable[bytes]:
+            yield from kept
+            yield from lines
+
+        return _stored(store, store.write(job_id, f"input-{attempt}.jsonl", all_lines()), GATHER_FILE)
+    return InputFile(GATHER_FILE, b"".join(kept))

@@ -1,0 +1,191 @@
+"""The second step of a job: its service is created, or found, and its name admits one only.
+
+The ledger says LAUNCHING before the service is created.
+"""
+
+from __future__ import annotations
+
+import logging
+from sys import intern
+from typing import Any
+
+from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.placement.node_fit import Node
+from jaas_worker.decisions.retry import spec_for_attempt
+from jaas_worker.decisions.task_outcome import gone_outcome, refused_outcome
+from jaas_worker.failpoints import failpoint
+from jaas_worker.lifecycle.job_input import input_file
+from jaas_worker.lifecycle.next_step import Adopt, End, LostOwnership, Track
+from jaas_worker.lifecycle.tracked_job import TrackedJob
+from jaas_worker.lifecycle.worker_context import WorkerContext
+from jaas_worker.swarm.create_or_adopt import create_or_adopt
+from jaas_worker.swarm.engine import ServiceView
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.tracing import ENV_TRACEPARENT
+from jaas_worker.tracking.tracked_service import ServiceRef
+
+__all__ = ["adopt", "launch"]
+
+logger = logging.getLogger(__name__)
+
+
+def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
+    """Create the service of an attempt, or find it by its name, and note it in the ledger.
+
+    Args:
+        job: the job, claimed by this worker.
+        world: the worker.
+
+    Raises:
+        TemporaryError: Redis or the engine does not answer; the request may have been carried out.
+    """
+    spec = job.spec
+    assert spec is not None
+    world.require_lease()
+    if job.stop:
+        # Is there anything to stop? Not unless somebody has sent the request.
+        found = world.engine.find(job.service_name) if job.late or job.asked else None
+        if found is None:
+            return End(refused_outcome(job.stop.cause, job.stop.reason))
+    job.asked = True
+    failpoint("create.before")
+    try:
+        wanted = _wanted(job, spec, world)
+        service = _create(job, spec, wanted, world) if wanted is not None else None
+    except EngineRefused as error:
+        return End(refused_outcome(Cause.LAUNCH, str(error)))
+    except EngineUnavailable:
+        # The engine may carry the request out at any later time, even after the attempt has come to its end.
+        job.late = True
+        raise
+    if wanted is None or service is None:
+        return LostOwnership()
+    failpoint("create.after")
+    now = world.clock.monotonic()
+    _note_service(job, spec, service, now, now)
+    job.launched_at = world.clock.time()
+    world.metrics.launches.inc()
+    fields: dict[str, Any] = {"late": 1} if job.late else {}
+    if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
+        # Another worker took the job over while we were suspended; it has found the same service by its name.
+        return LostOwnership()
+    failpoint("pending.after")
+    job.state = JobState.PENDING
+    logger.info(
+        "job %s: launched as service %s",
+        job.job_id,
+        service.name,
+        extra=action(Action.JOB_LAUNCHED, service=service.name, image=wanted.image),
+    )
+    return Track()
+
+
+def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
+    """Go on with an attempt whose service existed when its former holder went away.
+
+    Args:
+        job: the job, claimed by this worker.
+        step: since when it has waited or run.
+        world: the worker.
+
+    Raises:
+        TemporaryError: Redis or the engine does not answer.
+    """
+    spec = job.spec
+    assert spec is not None
+    service = world.engine.find(job.service_name)
+    if service is None:
+        return End(gone_outcome(job.stop, job.node, job.started_at))
+    # How long it has waited or run already is Redis' to say: the clocks of node and worker may differ.
+    before = max(world.ledger.now() - step.since, 0.0)
+    waited, ran = (0.0, before) if step.state is JobState.RUNNING else (before, 0.0)
+    now = world.clock.monotonic()
+    _note_service(job, spec, service, now, now - waited, ran)
+    logger.info(
+        "job %s: took over service %s",
+        job.job_id,
+        service.name,
+        extra=action(Action.JOB_ADOPTED, service=service.name),
+    )
+    return Track()
+
+
+def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | None:
+    """Return the description as it holds for this attempt; None when the job is not this worker's any more."""
+    facts = job.facts
+    # The nodes matter where the attempt may have to avoid some.
+    nodes: tuple[Node, ...] = ()
+    if spec.retry.avoid_failed_nodes and facts.attempts:
+        nodes = world.engine.cluster().nodes
+    wanted = spec_for_attempt(spec, facts.attempts, nodes)
+    pinned = _pin_image(job, spec, world)
+    if pinned is None:
+        return None
+    if pinned:
+        wanted = wanted.model_copy(update={"image": pinned})
+    traceparent = world.tracer.for_container(facts.traceparent, job.job_id, facts.attempt)
+    if traceparent:
+        wanted = wanted.model_copy(update={"env": {ENV_TRACEPARENT: traceparent, **wanted.env}})
+    return wanted
+
+
+def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContext) -> ServiceView | None:
+    """Return the attempt's service; None when the job is not this worker's any more."""
+    marks = {**world.marks, LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
+    file = input_file(spec, world.ledger.queries, world.store, job.job_id, job.attempt)
+    job.has_config = file is not None and file.data != b""
+    if not _still_ours(job, world):
+        return None
+    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.holder)
+
+
+def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:
+    """Return whether the ledger has named this worker as the job's holder less than a lease ago.
+
+    Since the claim this worker may have been suspended for so long that its lease ran out and another worker took
+    the job over; that the lease has been renewed after that says nothing of the job.
+
+    Raises:
+        LedgerUnavailable: the lease has run out, or Redis does not answer.
+    """
+    now = world.require_lease()
+    if now - job.held_at < world.settings.lease:
+        return True
+    job.held_at = now
+    return world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING)
+
+
+def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> str | None:
+    """Return the image with the digest that all attempts of this job use.
+
+    Returns:
+        Empty where no registry tells one; None when the job is not this worker's any more.
+    """
+    if job.image or job.attempt > 1 or not world.settings.resolve_images:
+        return job.image
+    found = world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve)
+    if found is None:
+        return ""
+    if found.note:
+        logger.warning("job %s: %s", job.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
+    # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
+    if not world.ledger.ownership.move(
+        job.job_id, world.holder, JobState.LAUNCHING, note=found.note, image=found.pinned
+    ):
+        return None
+    job.image = found.pinned
+    return found.pinned
+
+
+def _note_service(
+    job: TrackedJob, spec: JobSpec, service: ServiceView, now: float, launched: float, ran_before: float = 0.0
+) -> None:
+    worker = service.labels.get(LABEL_WORKER)  # whichever launched it
+    label = intern(f"{LABEL_WORKER}={worker}") if worker else ""
+    health_checked = bool(spec.healthcheck)
+    job.service = ServiceRef(job.job_id, job.attempt, service.id, label, health_checked)
+    job.followed_since = now
+    job.reschedule(lambda deadlines: deadlines.launched(spec, launched, ran_before))

@@ -1,0 +1,142 @@
+"""What other processes tell this worker through the ledger, and what it tells them: cancellations and container exits.
+
+Nothing depends on a notice. A cancellation is in the job's record, and looked for there; an exit is seen in the swarm.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+
+from jaas_submit.errors import LedgerUnavailable, TemporaryError
+from jaas_submit.ledger import Ledger
+from jaas_worker.lifecycle.job_table import JobTable
+from jaas_worker.lifecycle.step_executor import StepExecutor
+from jaas_worker.swarm.engine import EngineEvent
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.tracking.exit_notice import forward_exit, read_exit
+from jaas_worker.tracking.subscriber import listen
+from jaas_worker.tracking.tracker import Tracker
+
+__all__ = ["Cancellations", "ExitNotices"]
+
+logger = logging.getLogger(__name__)
+
+_MISSED_S = 10.0
+"""Between two looks for cancellations whose notice did not get through."""
+
+
+class Cancellations:
+    """Hears of jobs that are to be cancelled, and looks for those of which it did not hear.
+
+    Args:
+        ledger: where they are.
+        holder: this worker process.
+        table: its jobs.
+        executor: stops them.
+    """
+
+    def __init__(self, ledger: Ledger, holder: str, table: JobTable, executor: StepExecutor) -> None:
+        self._ledger = ledger
+        self._holder = holder
+        self._table = table
+        self._executor = executor
+        self._closed = threading.Event()
+        self._next_check = 0.0
+        self._thread = threading.Thread(target=self._listen, name="jaas-cancels", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no longer; the thread ends within a second and is not waited for."""
+        self._closed.set()
+
+    def check(self) -> None:
+        """Find cancellations whose notice did not get through, if it is time to look for them."""
+        now = time.monotonic()
+        if now < self._next_check:
+            return
+        self._next_check = now + _MISSED_S
+        try:
+            if ids := self._ledger.ownership.cancellations_for(self._holder):
+                for job_id, why in self._ledger.ownership.cancel_reasons(ids).items():
+                    self._executor.cancelled(job_id, why)
+                # Should this process die before that, whoever takes the jobs over reads it in their records.
+                self._ledger.ownership.acknowledge_cancellations(self._holder, ids)
+        except LedgerUnavailable as error:
+            logger.debug("cancellations: %s", error)
+
+    def _listen(self) -> None:
+        listen("cancellations", self._ledger.ownership.cancellations, self._heard, self._closed, self._check_soon)
+
+    def _heard(self, job_id: str) -> None:
+        if job_id in self._table:
+            self._executor.cancelled(job_id, self._ledger.ownership.cancel_reasons([job_id]).get(job_id, "cancelled"))
+
+    def _check_soon(self) -> None:
+        self._next_check = 0.0  # what was missed meanwhile is in the ledger
+
+
+class ExitNotices:
+    """Hears of exits on other nodes, and forwards those on this one to the workers that hold the jobs.
+
+    Args:
+        ledger: passes the notices on.
+        holder: this worker process.
+        executor: has the threads for it.
+        tracker: learns of what was heard.
+        forwards: whether this worker has a thread to spare for forwarding.
+    """
+
+    def __init__(
+        self, ledger: Ledger, holder: str, executor: StepExecutor, tracker: Tracker, *, forwards: bool
+    ) -> None:
+        self._ledger = ledger
+        self._holder = holder
+        self._executor = executor
+        self._tracker = tracker
+        # One at a time: where there are more the cluster is busy, and the swarm's word will do. Redis may let this one
+        # wait, and a worker with a single thread needs that for its own jobs.
+        self._forwarding = threading.Semaphore(int(forwards))
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="jaas-exit-notices", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no longer; the thread ends within a second and is not waited for."""
+        self._closed.set()
+
+    def forward(self, event: EngineEvent) -> None:
+        """Have the worker that holds the job told, if there is one; returns at once.
+
+        Args:
+            event: the exit of a container that none of this worker's jobs has.
+        """
+        if event.job_id and event.exit_code is not None and self._forwarding.acquire(blocking=False):
+            self._executor.submit(self._forward, event)
+
+    def _forward(self, event: EngineEvent) -> None:
+        try:
+            forward_exit(self._ledger, event)
+        except TemporaryError as error:
+            logger.debug("job %s: its exit could not be forwarded: %s", event.job_id, error)
+        except Exception:  # nobody waits for it
+            logger.exception("job %s: its exit could not be forwarded", event.job_id, extra=action(Action.STEP_FAILED))
+        finally:
+            self._forwarding.release()
+
+    def _listen(self) -> None:
+        listen("container exits", partial(self._ledger.ownership.exits_for, self._holder), self._heard, self._closed)
+
+    def _heard(self, text: str) -> None:
+        if event := read_exit(text):
+            self._tracker.exited_elsewhere(event)
+        else:
+            logger.debug("a notice of a container's exit cannot be read: another version has sent it")

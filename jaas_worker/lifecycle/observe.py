@@ -1,0 +1,176 @@
+"""What the tracker sees of a job's service, brought into the ledger; and what follows when the attempt has ended."""
+
+from __future__ import annotations
+
+import logging
+
+from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.model.logs import LogStatus
+from jaas_submit.model.states import JobState
+from jaas_worker.decisions.end_belief import Belief, Evidence, believe
+from jaas_worker.decisions.task_outcome import gone_outcome, parse_time, waiting_reason
+from jaas_worker.failpoints import failpoint
+from jaas_worker.lifecycle.next_step import (
+    Aside,
+    AskEngine,
+    End,
+    Finish,
+    LostOwnership,
+    Next,
+    ReadOutput,
+    SwarmJudges,
+)
+from jaas_worker.lifecycle.tracked_job import LostNode, TrackedJob
+from jaas_worker.lifecycle.worker_context import WorkerContext
+from jaas_worker.swarm.container_logs import collect
+from jaas_worker.swarm.engine import TaskView
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Seen, Waiting
+
+__all__ = ["ask_engine", "observe", "read_output"]
+
+logger = logging.getLogger(__name__)
+
+_OUTPUT_TIMEOUT_S = 2.0
+"""For the output of a container whose exit another node has told of: the swarm tells of it anyway."""
+
+
+def observe(job: TrackedJob, seen: Seen, world: WorkerContext) -> Next | None:
+    """Note what was seen of a job's service. What cannot be written down now is seen again in the next round.
+
+    Args:
+        job: the job; it is tracked.
+        seen: what the tracker says.
+        world: the worker.
+
+    Raises:
+        TemporaryError: Redis or the engine does not answer.
+    """
+    match seen:
+        case Waiting(task):
+            return _waiting(job, task, world)
+        case Running(task):
+            return _running(job, task, world)
+        case NodeLost(task):
+            return _node_lost(job, task, world)
+        case ExitReported(evidence):
+            return _exited(evidence)
+        case Ended(task):
+            return Finish(task)
+        case Gone():  # somebody removed the service, or a stop that took too long did
+            return End(gone_outcome(job.stop, job.node, job.started_at))
+
+
+def _waiting(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
+    """Note why the task waits."""
+    detail = waiting_reason(task)
+    if not detail or detail == job.detail:
+        return None
+    if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=detail):
+        return LostOwnership()
+    job.detail = detail
+    return None
+
+
+def _running(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
+    """Note that the container runs, and where; or that its node is back."""
+    now = world.clock.monotonic()
+    if job.lost is not None:
+        if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=""):
+            return LostOwnership()
+        job.lost, job.detail = None, ""
+        job.reschedule(lambda deadlines: deadlines.running(now))
+    if job.running:
+        return None
+    job.started_at = parse_time(task.timestamp)
+    job.node = world.node_name(task.node_id)
+    started = job.started_at.timestamp() if job.started_at else ""
+    failpoint("running.before")
+    noted = world.ledger.ownership.move(
+        job.job_id, world.holder, JobState.RUNNING, node=job.node or "", started_at=started
+    )
+    failpoint("running.after")
+    if not noted:
+        return LostOwnership()
+    job.running = True
+    job.state = JobState.RUNNING
+    job.reschedule(lambda deadlines: deadlines.running(now))
+    logger.info(
+        "job %s: running on %s",
+        job.job_id,
+        job.node or "?",
+        extra=action(Action.JOB_RUNNING, node=job.node, service=job.service_name),
+    )
+    job.delivery.running(job.node or "?", job.attempt, job.service_name)
+    return None
+
+
+def _node_lost(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
+    """Note that nothing is known of the container until its node is back."""
+    spec = job.spec
+    assert spec is not None
+    node = world.node_name(task.node_id) or task.node_id
+    detail = f"node {node} is down: whether the container still runs is unknown"
+    logger.warning("job %s: %s", job.job_id, detail, extra=action(Action.JOB_NODE_LOST, node=node))
+    if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=detail):
+        return LostOwnership()
+    now = world.clock.monotonic()
+    # Taken over while its node was down: the swarm shows a task that is to end, and none that runs.
+    ran_since = job.followed_since if job.state is JobState.RUNNING and not job.running else None
+    job.detail, job.node, job.lost = detail, node, LostNode(task, now)
+    job.reschedule(lambda deadlines: deadlines.node_lost(spec, now, ran_since))
+    return None
+
+
+def _exited(evidence: Evidence) -> Next | None:
+    """Say what is to be done about a container that has ended, of which the swarm does not tell yet."""
+    belief, task, times = believe(evidence)
+    if belief is Belief.ENDED and task is not None:
+        return Finish(task, times)
+    if belief is Belief.ASK_ENGINE:
+        # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
+        return Aside(AskEngine(evidence))
+    if belief is Belief.READ_OUTPUT:
+        return Aside(ReadOutput(evidence))
+    return SwarmJudges()
+
+
+def ask_engine(job: TrackedJob, step: AskEngine, world: WorkerContext) -> Finish | SwarmJudges:
+    """Ask this worker's engine how a container ended.
+
+    Args:
+        job: the job.
+        step: what is known so far.
+        world: the worker.
+    """
+    task = step.evidence.task
+    assert task is not None
+    assert task.container_id is not None
+    try:
+        times = world.engine.container_times(task.container_id)
+    except (TemporaryError, EngineRefused):
+        times = None
+    verdict = believe(step.evidence._replace(engine_asked=True, times=times, stopping=job.stop is not None))
+    if verdict.belief is Belief.ENDED and verdict.task is not None:
+        return Finish(verdict.task, verdict.times)
+    return SwarmJudges()
+
+
+def read_output(job: TrackedJob, step: ReadOutput, world: WorkerContext) -> Finish | SwarmJudges | None:
+    """Read the output of a container whose exit another node has told of, before its end is believed.
+
+    Args:
+        job: the job.
+        step: what is known so far.
+        world: the worker.
+    """
+    if job.stop is not None:
+        return SwarmJudges()
+    assert job.service is not None
+    timeout = min(_OUTPUT_TIMEOUT_S, world.settings.log_timeout)
+    logs = collect(world.engine.logs(job.service.id, None, timeout), world.settings.log_limit)
+    found = logs.status is not LogStatus.UNAVAILABLE
+    verdict = believe(step.evidence._replace(output_found=found, stopping=job.stop is not None))
+    if verdict.belief is Belief.ENDED and verdict.task is not None:
+        return Finish(verdict.task, verdict.times, logs)
+    return SwarmJudges() if verdict.belief is Belief.SWARM_JUDGES else None

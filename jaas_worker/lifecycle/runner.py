@@ -1,0 +1,216 @@
+"""The life of a job in this worker: claim, launch, track, finish, report. Knows the ledger and the engine, not Celery.
+
+Each step is idempotent and is repeated after a TemporaryError; what happens when the worker dies between two lines is
+described in docs/guarantees.md. The order within a step is what makes it safe:
+
+* claim:   the ledger names this worker before the message is acknowledged.        claim.py
+* launch:  the ledger says LAUNCHING before the service is created, and the
+           service's name admits one only.                                         launch.py
+* track:   what the swarm shows is brought into the ledger; what is overdue ends.  decisions/task_outcome.py, stop.py
+* finish:  outcome and logs are in the ledger before the service is removed.       finish.py
+* report:  Celery has the result before the ledger forgets that somebody has to
+           bring it there.                                                         finish.py
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from jaas_submit.errors import LedgerUnavailable, TemporaryError
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.states import Cause
+from jaas_submit.storage.store import Store
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.failpoints import failpoint
+from jaas_worker.lifecycle.job_table import JobTable
+from jaas_worker.lifecycle.notices import Cancellations, ExitNotices
+from jaas_worker.lifecycle.step_executor import StepExecutor
+from jaas_worker.lifecycle.tracked_job import Phase
+from jaas_worker.lifecycle.worker_context import Clock, WorkerContext
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.engine import Engine, EngineEvent
+from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.metrics import Metrics
+from jaas_worker.telemetry.tracing import make_tracer
+from jaas_worker.tracking.tracked_service import Seen, ServiceRef
+from jaas_worker.tracking.tracker import Tracker
+
+__all__ = ["Runner"]
+
+logger = logging.getLogger(__name__)
+
+_CLOSE_TIMEOUT_S = 3.0
+"""How long a shutdown waits for calls to the engine that are under way."""
+
+
+class Runner:
+    """Runs jobs.
+
+    Args:
+        settings: the worker's settings.
+        ledger: the records.
+        engine: the swarm.
+        holder: name of this worker process in the ledger; no other process has ever had it.
+        metrics: where this worker counts.
+        store: where large values go; None where there is no such place.
+        clock: tells the time.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        engine: Engine,
+        holder: str,
+        metrics: Metrics | None = None,
+        store: Store | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.engine = engine
+        self.holder = holder
+        self.metrics = metrics or Metrics()
+        self.store = store
+        tracer = make_tracer(settings.traces)
+        self._world = WorkerContext(settings, ledger, engine, holder, self.metrics, tracer, store, clock or Clock())
+        self.label = self._world.label
+        self._table = JobTable(settings.max_in_flight, settings.max_starting)
+        self._tracker = Tracker(engine, self.label, settings)
+        self._executor = StepExecutor(self._world, self._table, self._tracker)
+        self._cancellations = Cancellations(ledger, holder, self._table, self._executor)
+        forwards = settings.finish_threads > 1
+        self._exits = ExitNotices(ledger, holder, self._executor, self._tracker, forwards=forwards)
+        self.take = self._table.take
+        self.have_ended = self._table.have_ended
+        self.hold = self._table.hold
+        self.follows = self._table.follows
+        self.stats = self._table.stats
+
+    def start(self) -> None:
+        """Take the lease and start all threads. With Redis away they wait for it."""
+        try:
+            self.renew_lease({})
+        except LedgerUnavailable as error:
+            logger.warning("no lease yet: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
+        self._executor.start()
+        self._tracker.start(_Listener(self._executor, self._cancellations, self._exits))
+        self._cancellations.start()
+        self._exits.start()
+
+    def knows(self, job_id: str) -> bool:
+        """Return whether this worker has the job, be it only in its launch queue."""
+        return job_id in self._table
+
+    def cancel(self, job_id: str, why: str) -> None:
+        """Have a job of this worker stopped; the ledger's record says so already.
+
+        Args:
+            job_id: the job's id; unknown ones are ignored.
+            why: the reason.
+        """
+        self._executor.stop(job_id, StopRequest(Cause.CANCELLED, why))
+
+    def let_go_of_unknown(self) -> list[str]:
+        """Give up jobs that the ledger says this worker holds, and of which it knows nothing; return their ids.
+
+        That happens when Redis comes back older than it was, or when a step was broken off for good.
+        """
+        unknown = [job_id for job_id in self.ledger.ownership.held_by(self.holder) if job_id not in self._table]
+        return [job_id for job_id in unknown if self.ledger.ownership.release(job_id, self.holder)]
+
+    def background(self, call: Callable[[], None]) -> None:
+        """Have a short call made on one of this worker's own threads; it is repeated while Redis does not answer."""
+
+        def run() -> None:
+            try:
+                call()
+            except TemporaryError as error:
+                logger.warning("%s; trying again", error, extra=action(Action.STEP_REPEATED))
+                self._executor.call_later(1.0, lambda: self.background(call))
+
+        self._executor.submit(run)
+
+    def renew_lease(self, info: dict[str, Any]) -> None:
+        """Tell the ledger that this worker is alive.
+
+        Args:
+            info: what the worker says about itself.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer; the lease runs out unless a later call gets through.
+        """
+        asked = self._world.clock.monotonic()
+        kept = self.ledger.maintenance.renew_lease(self.holder, self.settings.lease, info)
+        self.metrics.lease_renewals.labels("ok" if kept else "lost").inc()
+        if not kept:
+            logger.warning(
+                "the lease had run out; jobs of this worker may have been taken over by others",
+                extra=action(Action.LEASE_LOST),
+            )
+        self._world.lease_until = asked + self.settings.lease
+
+    def look_around(self) -> None:
+        """Learn how many nodes and workers there are.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer; what was known before holds on.
+        """
+        cluster = self.ledger.queries.cluster()
+        known = cluster.nodes if cluster else ()
+        takers = [node for node in known if node.state == "ready" and node.availability == "active"]
+        self._tracker.nodes_are(node.id for node in known)
+        self._table.share(len(takers), len(self.ledger.queries.workers()))
+
+    def hand_over(self) -> None:
+        """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""
+        self._table.close()
+        self._cancellations.close()
+        self._exits.close()
+        self._tracker.close()
+        # What is being written down right now shall be done, but the next worker must not wait for a hanging call.
+        self._executor.close(_CLOSE_TIMEOUT_S)
+        released = 0
+        try:
+            for job in self._table:
+                if job.accepted and job.phase is not Phase.GONE:
+                    failpoint("release.before")
+                    released += self.ledger.ownership.release(job.job_id, self.holder)
+                    failpoint("release.after")
+            self.ledger.maintenance.drop_lease(self.holder)
+        except LedgerUnavailable as error:
+            logger.warning(
+                "not all jobs could be handed over; the lease will run out: %s",
+                error,
+                extra=action(Action.LEASE_NOT_RENEWED),
+            )
+        self._world.tracer.close()
+        logger.info(
+            "handed over %d jobs; their containers go on",
+            released,
+            extra=action(Action.WORKER_HANDED_OVER, jobs=released),
+        )
+
+
+class _Listener:
+    """What the tracker tells of services, brought to those who care for jobs."""
+
+    def __init__(self, executor: StepExecutor, cancellations: Cancellations, exits: ExitNotices) -> None:
+        self._executor = executor
+        self._cancellations = cancellations
+        self._exits = exits
+
+    def observed(self, service: ServiceRef, seen: Seen) -> None:
+        self._executor.observed(service, seen)
+
+    def exited_unknown(self, event: EngineEvent) -> None:
+        self._exits.forward(event)
+
+    def overdue(self) -> None:
+        self._cancellations.check()
+        self._executor.check_overdue()

@@ -1,0 +1,398 @@
+"""Carries out what steps return. It alone knows threads, phases and repetition; steps know nothing of it.
+
+A step is a short, idempotent piece of a job's life. One that fails for now is repeated after a pause; a job is in the
+hands of one thread at a time, and its phase says whose.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, assert_never
+
+from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError, UnreadableRecord
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.states import Cause
+from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.failpoints import failpoint
+from jaas_worker.lifecycle import next_step as to
+from jaas_worker.lifecycle.claim import claim
+from jaas_worker.lifecycle.finish import (
+    finish,
+    lost_ownership,
+    remove_service,
+    report,
+    superseded,
+    tell_retry,
+    write_end,
+)
+from jaas_worker.lifecycle.job_table import JobTable
+from jaas_worker.lifecycle.launch import adopt, launch
+from jaas_worker.lifecycle.next_step import Next
+from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
+from jaas_worker.lifecycle.ports import ServiceTracker
+from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, remove_stuck, send_stop
+from jaas_worker.lifecycle.timer import Timer, retry_delay
+from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
+from jaas_worker.lifecycle.worker_context import WorkerContext
+from jaas_worker.telemetry.logging_setup import Action, about, action
+from jaas_worker.tracking.tracked_service import NodeLost, Running, Seen, ServiceRef, Waiting
+
+__all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor"]
+
+logger = logging.getLogger(__name__)
+
+MAX_UNEXPECTED_ERRORS = 5
+"""How often a step may fail with an error that nobody expected before the job is failed with it."""
+
+_UNEXPECTED_RETRY_S = 1.0
+"""Until a step that failed so is taken again."""
+
+_THREADS_START_S = 10.0
+"""For so long the finishing threads wait for each other, should one of them not start."""
+
+
+class StepExecutor:
+    """The threads of a worker that take the steps of its jobs.
+
+    Args:
+        world: what the steps need.
+        table: the jobs.
+        tracker: follows the services of those that were launched.
+    """
+
+    def __init__(self, world: WorkerContext, table: JobTable, tracker: ServiceTracker) -> None:
+        self._world = world
+        self._table = table
+        self._tracker = tracker
+        self._timer = Timer()
+        settings = world.settings
+        threads = settings.finish_threads
+        self._finishers = ThreadPoolExecutor(threads, thread_name_prefix="jaas-finish")
+        self._launchers = [
+            threading.Thread(target=self._launch_loop, name=f"jaas-launch-{n}", daemon=True)
+            for n in range(settings.launch_threads)
+        ]
+        # A node that cannot be reached just now must not keep all threads waiting for its containers' output.
+        self._reading = threading.Semaphore(threads // 4 or int(threads > 1))
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._timer.start()
+        for thread in self._launchers:
+            thread.start()
+        # All at once, not as work comes: whoever counts a worker's threads over days wants to see none added.
+        threads = self._world.settings.finish_threads
+        together = threading.Barrier(threads)
+        for _ in range(threads):
+            self._finishers.submit(together.wait, _THREADS_START_S)
+
+    def close(self, patience: float) -> None:
+        """Begin no further step; the table is closed already.
+
+        Args:
+            patience: seconds to wait for those that are under way.
+        """
+        deadline = time.monotonic() + patience
+        for thread in self._launchers:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        self._timer.close()
+        self._finishers.shutdown(wait=False, cancel_futures=True)
+        for thread in tuple(self._finishers._threads):
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def submit(self, call: Callable[..., Any], *args: Any) -> None:
+        """Have a call made on a finishing thread; not made any more when the worker shuts down."""
+        if not self._table.closing:
+            self._finishers.submit(call, *args)
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> None:
+        """Have a short call made after a pause.
+
+        Args:
+            delay: seconds.
+            call: must not raise.
+        """
+        self._timer.call(delay, call)
+
+    # -- what sets a job going --------------------------------------------------------------------------------------
+
+    def _launch_loop(self) -> None:
+        while item := self._table.next():
+            self.run(*item)
+
+    def observed(self, service: ServiceRef, seen: Seen) -> None:
+        """Go on with a job of whose service the tracker has seen something; on the tracker's thread.
+
+        Args:
+            service: the service.
+            seen: what was seen.
+
+        Raises:
+            TemporaryError: it could not be written down; it has to be told again.
+        """
+        job = self._table.get(service.job_id)
+        if job is None or job.service is not service:
+            return
+        now = self._world.clock.monotonic()
+        if isinstance(seen, Running | NodeLost) or (isinstance(seen, Waiting) and not seen.starting):
+            self._table.started(job, now, ran=isinstance(seen, Running))
+        if job.phase is Phase.TRACKED:
+            try:
+                self._chain(job, observe(job, seen, self._world))
+            except UnreadableRecord as error:  # the other jobs must be followed all the same
+                self._abandon(job, error)
+
+    def check_overdue(self) -> None:
+        """Look for jobs that wait or run for too long, and for stops that do not come to their end."""
+        now = self._world.clock.monotonic()
+        # All jobs in flight, once a second: most are passed over by one comparison.
+        for job in self._table:
+            if now > job.deadlines.first and job.phase is Phase.TRACKED:
+                with about(job):
+                    self._chain(job, check_overdue(job, self._world))
+
+    def stop(self, job_id: str, request: StopRequest) -> None:
+        """Have a job stopped; the ledger's record says so already.
+
+        Args:
+            job_id: the job's id; unknown ones are ignored.
+            request: why.
+        """
+        if job := self._table.get(job_id):
+            self._chain(job, to.Stop(request))
+
+    def cancelled(self, job_id: str, why: str) -> None:
+        """Do what the record of a job asks for: stop it, or leave what its copy was faster with.
+
+        Args:
+            job_id: the job's id; unknown ones are ignored.
+            why: the reason.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        if job := self._table.get(job_id):
+            self._chain(job, apply_cancellation(job, why, self._world))
+
+    # -- repetition -------------------------------------------------------------------------------------------------
+
+    def run(self, job: TrackedJob, step: Next) -> None:
+        """Take a step, and those that follow from it at once; repeat them later when one failed for now.
+
+        Args:
+            job: the job; it is in this thread's hands.
+            step: the first step.
+        """
+        ending = job.phase is Phase.FINISHING
+        with about(job):
+            try:
+                following = self._next(job, step, ending)
+                while following is not None:
+                    if isinstance(following, to.Report | to.TellRetry):  # what was before is done for good
+                        step = to.Report(logs=following.logs) if isinstance(following, to.Report) else following
+                        job.tries = 0
+                    following = self._next(job, following, ending)
+            except TemporaryError as error:
+                self._failed_for_now(job, step, error)
+            except UnreadableRecord as error:
+                self._abandon(job, error)
+            except Exception as error:  # a defect in one job's handling must not take the worker down
+                logger.exception("job %s: unexpected error", job.job_id, extra=action(Action.STEP_FAILED))
+                self._failed_unexpectedly(job, step, error)
+
+    def _failed_for_now(self, job: TrackedJob, step: Next, error: TemporaryError) -> None:
+        job.tries += 1
+        self._world.metrics.step_repeated(error)
+        if self._table.held and job.phase is Phase.LAUNCHING and isinstance(error, EngineUnavailable):
+            self._release(job)
+            return
+        delay = retry_delay(job.tries)
+        logger.warning(
+            "job %s: %s; trying again in %.1f s", job.job_id, error, delay, extra=action(Action.STEP_REPEATED)
+        )
+        self.call_later(delay, partial(self._again, job, step))
+
+    def _failed_unexpectedly(self, job: TrackedJob, step: Next, error: Exception) -> None:
+        job.tries += 1
+        self._world.metrics.step_repeated(error)
+        if job.tries < MAX_UNEXPECTED_ERRORS:
+            self.call_later(_UNEXPECTED_RETRY_S, partial(self._again, job, step))
+        elif job.phase in {Phase.LAUNCHING, Phase.TRACKED}:
+            self._begin_finishing(job, to.End(refused_outcome(Cause.ENGINE, f"internal error: {error!r}"), Logs()))
+        else:
+            self._release(job)
+
+    def _abandon(self, job: TrackedJob, error: UnreadableRecord) -> None:
+        """Leave a job alone, of which there is no record to write to any more; its container runs on."""
+        logger.error("%s; the job is left alone", error, extra=action(Action.RECORD_UNREADABLE))
+        self._carry_out(job, to.Drop())
+
+    def _again(self, job: TrackedJob, step: Next) -> None:
+        if self._table.closing or job.phase is Phase.GONE:
+            return
+        if job.phase is Phase.FINISHING:
+            self._finishers.submit(self.run, job, step)
+        else:
+            self._table.put_first(job, step)
+
+    def _release(self, job: TrackedJob) -> None:
+        """Leave a job to other workers (or to this one, in a while), as at a shutdown."""
+        self._forget(job)
+        try:
+            self._world.ledger.ownership.release(job.job_id, self._world.holder)
+        except LedgerUnavailable as error:
+            # The ledger says that it is ours, and we know nothing of it: the reconciler lets go of such jobs.
+            logger.warning("job %s: %s", job.job_id, error, extra=action(Action.STEP_REPEATED))
+        job.delivery.dropped()
+
+    # -- what comes next --------------------------------------------------------------------------------------------
+
+    def _chain(self, job: TrackedJob, following: Next | None) -> None:
+        """Carry out what comes next, and what follows from it, on a thread that has not the job's end in its hands."""
+        while following is not None:
+            following = self._next(job, following, ending=False)
+
+    def _next(self, job: TrackedJob, step: Next, ending: bool) -> Next | None:
+        if not ending and isinstance(step, to.Finish | to.End | to.Superseded | to.Report):
+            self._begin_finishing(job, step)
+            return None
+        return self._carry_out(job, step)
+
+    def _carry_out(  # noqa: PLR0911, PLR0912 (one case for each thing that can come next)
+        self, job: TrackedJob, step: Next
+    ) -> Next | None:
+        """Take a step and return what follows from it at once on this thread."""
+        world = self._world
+        match step:
+            case to.Claim():
+                return claim(job, world)
+            case to.Launch():
+                return launch(job, world)
+            case to.Adopt():
+                return adopt(job, step, world)
+            case to.Track():
+                self._track(job)
+            case to.Stop():
+                self._stop(job, step.request)
+            case to.Aside():
+                return self._aside(job, step)
+            case to.SwarmJudges():
+                self._tracker.look_soon()
+            case to.Drop():
+                self._forget(job)
+                job.delivery.dropped()
+            case to.LostOwnership():
+                return lost_ownership(job, world)
+            case to.Finish():
+                return finish(job, step, world)
+            case to.End():
+                return write_end(job, step, world)
+            case to.Superseded():
+                return superseded(job)
+            case to.Report():
+                return report(job, step, world)
+            case to.TellRetry():
+                return tell_retry(job, step)
+            case to.Reported():
+                self._reported(job, step)
+            case to.AskEngine():
+                return ask_engine(job, step, world)
+            case to.ReadOutput():
+                return read_output(job, step, world)
+            case to.CheckPending():
+                return check_pending(job, world)
+            case to.SendStop():
+                return send_stop(job, world)
+            case to.RemoveStuck():
+                remove_stuck(job, world)
+            case to.RemoveService():
+                remove_service(job, world)
+            case _:
+                assert_never(step)
+        return None
+
+    def _track(self, job: TrackedJob) -> None:
+        assert job.service is not None
+        with self._table.lock:  # a stop comes before both, or after both
+            job.phase = Phase.TRACKED
+            self._tracker.watch(job.service)
+            stopped = job.stop is not None
+        if stopped:
+            self._send_stop(job)
+
+    def _stop(self, job: TrackedJob, request: StopRequest) -> None:
+        with self._table.lock:
+            if job.stop is not None or job.phase in {Phase.FINISHING, Phase.GONE}:
+                return
+            job.stop = request
+            tracked = job.phase is Phase.TRACKED
+        # A job that is being launched is stopped by its launch; a waiting one by its claim.
+        if tracked:
+            self._send_stop(job)
+
+    def _send_stop(self, job: TrackedJob) -> None:
+        assert job.service is not None
+        self._tracker.stopping(job.service)
+        self.submit(self._take_aside, job, to.SendStop())
+
+    def _aside(self, job: TrackedJob, aside: to.Aside) -> Next | None:
+        step = aside.step
+        if isinstance(step, to.ReadOutput):
+            if self._reading.acquire(blocking=False):
+                self.submit(self._read_output, job, step)
+            else:
+                self._tracker.look_soon()
+        elif aside.after > 0:
+            self.call_later(aside.after, partial(self.submit, self._take_aside, job, step))
+        elif isinstance(step, to.RemoveService):
+            self._take_aside(job, step)
+        else:
+            self.submit(self._take_aside, job, step)
+        if isinstance(step, to.RemoveService):
+            failpoint("remove.after")
+        return aside.then
+
+    def _read_output(self, job: TrackedJob, step: to.ReadOutput) -> None:
+        try:
+            self._take_aside(job, step)
+        finally:
+            self._reading.release()
+
+    def _take_aside(self, job: TrackedJob, step: Next) -> None:
+        """Take a step on which nothing depends, unless there is no use in it any more."""
+        if job.phase is not Phase.TRACKED and not isinstance(step, to.RemoveService):
+            return
+        with about(job):
+            try:
+                self._chain(job, step)
+            except Exception:  # something else does the same later
+                logger.exception("job %s: unexpected error", job.job_id, extra=action(Action.STEP_FAILED))
+
+    def _begin_finishing(self, job: TrackedJob, step: to.Finish | to.End | to.Superseded | to.Report) -> None:
+        """Begin with the end of a job, once, on a finishing thread."""
+        with self._table.lock:
+            if job.phase not in {Phase.TRACKED, Phase.LAUNCHING} or self._table.closing:
+                return
+            job.phase = Phase.FINISHING
+            job.tries = 0
+        if job.service is not None:
+            self._tracker.forget(job.service)
+        self._finishers.submit(self.run, job, step)
+        if isinstance(step, to.Finish):
+            self._table.started(job, self._world.clock.monotonic(), ran=step.task.container_id is not None)
+
+    def _reported(self, job: TrackedJob, step: to.Reported) -> None:
+        self._forget(job)
+        step.delivery.done()
+        if job.delivery is not step.delivery:
+            job.delivery.dropped()
+
+    def _forget(self, job: TrackedJob) -> None:
+        if job.service is not None:
+            self._tracker.forget(job.service)
+        self._table.forget(job)

@@ -1,0 +1,176 @@
+"""A job that this worker holds or is about to claim, and what is needed of the message that brought it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
+
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import service_name
+from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
+from jaas_worker.decisions.retry import Decision
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.swarm.engine import TaskView
+from jaas_worker.tracking.tracked_service import ServiceRef
+
+__all__ = ["NO_LABELS", "AttemptFacts", "Delivery", "LostNode", "Phase", "TrackedJob"]
+
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+_deadlines_lock = threading.Lock()
+
+
+class Delivery(Protocol):
+    """A received message. Its methods may be called from any thread."""
+
+    job_id: str
+    task_id: str
+    traceparent: str
+    """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
+    wakeup: bool
+    """The message holds no description: what is to be done is in the job's record, or nowhere."""
+
+    def revoked(self) -> bool:
+        """Return whether Celery's revoke has named the task since its message arrived."""
+
+    def description(self) -> JobSpec:
+        """Return the job description in the message; raises SpecError."""
+
+    def message(self) -> str:
+        """Return the whole message as JSON, for the record of a job that has none yet."""
+
+    def accepted(self, *, first: bool = True) -> None:
+        """The job is in the ledger with this worker as its holder: the message is not needed any more."""
+
+    def running(self, node: str, attempt: int, service: str) -> None:
+        """The container of an attempt runs on a node."""
+
+    def report(self, result: JobResult) -> bool:
+        """Hand the result to Celery; return whether it arrived there (else the caller repeats it)."""
+
+    def retrying(self, why: str, delay: float) -> bool:
+        """Tell Celery that the attempt ended and another follows; return whether it arrived there."""
+
+    def done(self) -> None:
+        """The result is reported, and the ledger knows it."""
+
+    def returned(self) -> None:
+        """The message goes back to its queue, for another worker: this one takes no new jobs for now."""
+
+    def dropped(self) -> None:
+        """Nothing is to be done for this message: another worker has the job, or it was reported long ago."""
+
+
+class Phase(Enum):
+    """What this worker is doing with a job, and so which thread may write to it."""
+
+    WAITING = auto()  # in the launch queue, not claimed yet: nobody
+    LAUNCHING = auto()  # being claimed, or its service being created: the launching thread that has it
+    TRACKED = auto()  # the service exists: the tracker's thread
+    FINISHING = auto()  # its end is being written down and reported: the finishing thread that has it
+    GONE = auto()  # no business of this worker any more: nobody
+
+
+class AttemptFacts(NamedTuple):
+    """What the ledger said of the job when this worker claimed it; a new claim brings new facts."""
+
+    spec: JobSpec | None = None
+    attempt: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    """Those that have ended."""
+    labels: Mapping[str, str] = NO_LABELS
+    """What it is in its batch, for the service's labels; empty where it is in none."""
+    traceparent: str = ""
+    """The trace that the job was submitted in."""
+
+
+_NOTHING_KNOWN: Final = AttemptFacts()
+
+
+class LostNode(NamedTuple):
+    """The node of an attempt is down, and with it all knowledge of the container."""
+
+    task: TaskView
+    """As the swarm showed it last."""
+    since: float
+    """When that was first seen, by the monotonic clock."""
+
+
+@dataclass(slots=True, eq=False)
+class TrackedJob:
+    """What this worker keeps of a job; the truth is the ledger's record.
+
+    The job is in the hands of one thread at a time: its phase says whose. Only ``phase``, ``delivery`` and ``stop`` are
+    written by others, under the job table's lock, and ``deadlines`` by ``reschedule``.
+    """
+
+    job_id: str
+    delivery: Delivery
+    phase: Phase = Phase.WAITING
+    facts: AttemptFacts = _NOTHING_KNOWN
+    state: JobState = JobState.QUEUED
+    """As this worker last wrote or read it."""
+    detail: str = ""
+    node: str | None = None
+    started_at: datetime | None = None
+    image: str = ""
+    """The image with its digest; empty where no registry told one."""
+    has_config: bool = False
+    """A swarm config holds its input."""
+    late: bool = False
+    """The service may appear at any later time: its request was not answered, or a former holder may yet send it."""
+    asked: bool = False
+    """This worker has sent a request to create the service, whatever became of it."""
+    service: ServiceRef | None = None
+    """None until it is known to exist."""
+    held_at: float = 0.0
+    """When this worker last asked the ledger and was told that it holds the job, by the monotonic clock."""
+    followed_since: float = 0.0
+    """When this worker began to follow the service, by the monotonic clock."""
+    queued_at: float | None = None
+    claimed_at: float | None = None
+    """When it was submitted and when this worker claimed it as a new job, in seconds since the epoch."""
+    launched_at: float | None = None
+    """When this worker created the service, in seconds since the epoch; None where another one did."""
+    running: bool = False
+    """This worker has seen the container run, and the ledger says so."""
+    lost: LostNode | None = None
+    deadlines: Deadlines = NO_DEADLINES
+    stop: StopRequest | None = None
+    decision: Decision | None = None
+    """Whether another attempt follows; decided once, however often the end has to be written down."""
+    tries: int = 0
+    """How often the present step failed in a row."""
+    accepted: bool = False
+    """The ledger names this worker as the holder, and the message has been acknowledged."""
+
+    @property
+    def spec(self) -> JobSpec | None:
+        """The job's description; None where it cannot be read."""
+        return self.facts.spec
+
+    @property
+    def attempt(self) -> int:
+        """Number of the present attempt."""
+        return self.facts.attempt
+
+    @property
+    def service_name(self) -> str:
+        """Name of the attempt's service, whether it exists or not."""
+        return service_name(self.job_id, self.facts.attempt)
+
+    def reschedule(self, change: Callable[[Deadlines], Deadlines]) -> None:
+        """Change the deadlines. Two threads may do so at once: the one that tracks, and the one that sends a stop.
+
+        Args:
+            change: returns the new ones.
+        """
+        with _deadlines_lock:
+            self.deadlines = change(self.deadlines)

@@ -1,0 +1,264 @@
+"""Celery's consumer, which drops nothing: a message that is no job is recorded as a failed one, with the reason."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+from celery.worker.consumer import Consumer as CeleryConsumer
+from celery.worker.consumer.control import Control
+
+from jaas_submit.errors import JobFailed, LedgerUnavailable
+from jaas_submit.model.records import Attempt
+from jaas_submit.model.states import Cause
+from jaas_submit.model.wire_names import TASK_RUN, job_id_of
+from jaas_worker.decisions.task_outcome import refused_outcome
+from jaas_worker.messaging.message_bounds import plain_text
+from jaas_worker.messaging.message_checks import DEFECT, is_task_id, task_defect, task_name
+from jaas_worker.messaging.unacknowledged import QoS
+from jaas_worker.telemetry.logging_setup import Action, action
+
+__all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
+
+logger = logging.getLogger(__name__)
+
+FOREIGN_QUEUE: Final = "celery"
+"""Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
+
+_EVENT_BATCH_S: Final = 0.5
+"""Seconds for which events are collected: Flower sees them so much later. Each publication costs as much as a step of
+a job's life."""
+
+
+def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
+    """Record a message that cannot become a job as a failed job.
+
+    Args:
+        app: the worker's app (``jaas_worker.app.WorkerApp``).
+        task_id: Celery's task id; empty when the message has none.
+        queue: where it came from.
+        reason: what is wrong with it.
+
+    Returns:
+        Whether it is a job of its own now; False when there is one of that id, which goes on.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    runner = app.jaas.pool.runner
+    job_id = job_id_of(task_id) if task_id else str(uuid.uuid4())
+    attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
+    about = action(Action.JOB_REFUSED, job_id=job_id)
+    if not runner.ledger.submission.create(job_id, None, queue, task_id):
+        logger.error("a bad message came under the id of job %s, which goes on: %s", job_id, reason, extra=about)
+        return False
+    runner.ledger.ownership.claim(job_id, runner.holder)
+    runner.ledger.ownership.finish(job_id, runner.holder, [attempt])
+    runner.ledger.ownership.mark_reported(job_id, runner.holder)
+    logger.error("recorded a bad message as failed job %s: %s", job_id, reason, extra=about)
+    return True
+
+
+def _decoded(message: Any) -> tuple[Any, str]:
+    """Return a message's decoded body, and what is wrong with it; None where it cannot be decoded."""
+    if wrong := message.headers.get(DEFECT):
+        return None, str(wrong)
+    try:
+        return message.payload, ""
+    except Exception as error:  # noqa: BLE001 (kombu maps most, and not all, of what a decoder may raise)
+        return None, f"the message cannot be decoded: {_why(error)}"
+
+
+def _why(error: Exception) -> str:
+    # Decoders tell the position; what a look-up failed for is part of the message.
+    return "its encoding is not known here" if isinstance(error, LookupError) else str(error)[:200]
+
+
+def _nothing() -> None:
+    """There is nothing to begin anew."""
+
+
+class Consumer(CeleryConsumer):
+    """Consumes the jobs' queue, and the default one as long as nobody else uses it."""
+
+    app: Any
+    pool: Any
+    event_dispatcher: Any
+    hub: Any
+    _flush_events: Any
+    steps: list[Any]
+    connection_errors: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Each heartbeat of each worker would be read by all others, for elections that nobody holds here.
+        kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), "without_gossip": True}
+        super().__init__(*args, **kwargs)
+        self.app.jaas.pool = self.pool
+        QoS.worker = self.pool.runner.holder
+        for step in self.steps:
+            if isinstance(step, Control):
+                # Celery would subscribe anew after a command that failed, and miss those that follow it.
+                step.box.reset = _nothing  # type: ignore[attr-defined] # not in the stubs
+        self._next_flush = 0.0
+
+    def on_ready(self) -> None:
+        super().on_ready()
+        self.pool.attach(self)
+
+    def on_send_event_buffered(self) -> None:  # type: ignore[override] # celery-types is wrong about what it returns
+        """Publish events in groups; Celery would publish those of each turn of its event loop, nearly one by one."""
+        now = time.monotonic()
+        if self.hub and now >= self._next_flush:
+            self._next_flush = now + _EVENT_BATCH_S
+            self.hub.call_later(_EVENT_BATCH_S, self._flush_events)
+
+    def _flush_groups(self) -> None:
+        if self.event_dispatcher:
+            self.event_dispatcher.flush(errors=False)
+
+    def stop(self) -> None:
+        self._flush_groups()  # before the word that this worker is offline
+        super().stop()
+
+    def shutdown(self) -> None:
+        self._flush_groups()  # what the pool had to tell when it stopped
+        super().shutdown()
+
+    @staticmethod
+    def hold(yes: bool) -> None:
+        """Take no messages off the queues, or take them again; may be called from any thread.
+
+        Args:
+            yes: whether messages are left where they are.
+        """
+        QoS.held = yes
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        # Where one connection is dead, others may be, too, and each would have to be found out by a time-out.
+        transport: Any = self.connection.transport if self.connection else None
+        if transport is not None:
+            transport.drop_connections()
+        self._keep_events()
+        for client in (self.app.backend.client, self.pool.runner.ledger.client):
+            client.connection_pool.disconnect(inuse_connections=False)
+        super().on_connection_error_after_connected(exc)
+
+    def _keep_events(self) -> None:
+        """Have events that were not published yet published by the next dispatcher, which takes over this one's list.
+
+        They stand in groups, which Celery does not hand over (celery/worker/consumer/events.py, 5.7).
+        """
+        dispatcher = self.event_dispatcher
+        if dispatcher is None:
+            return
+        for group, events in dispatcher._group_buffer.items():
+            if events:
+                dispatcher._outbound_buffer.append((list(events), f"{group}.multi"))
+                events.clear()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def receive(message: Any) -> None:
+            try:
+                self._receive(message, handle)
+            except Exception as error:
+                # A KeyError counts as a connection error with kombu's Redis transport; in here it is none.
+                if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):
+                    raise
+                logger.exception("a message could not be handled", extra=action(Action.JOB_REFUSED))
+                self._refuse(message, f"the message could not be handled ({type(error).__name__})")
+
+        return receive
+
+    def _receive(self, message: Any, handle: Callable[[Any], None]) -> None:
+        payload, wrong = _decoded(message)
+        name = task_name(message.headers, payload)
+        if name != TASK_RUN and self._queue_of(message) == FOREIGN_QUEUE:
+            self._leave_to_others(message, name)
+            return
+        if not wrong and name is None:
+            wrong = "the message has no task name: it was not sent by Celery"
+        if not wrong and (defect := task_defect(message.headers, payload)):
+            wrong = f"the message is not valid: {defect}"
+        if wrong:
+            self._refuse(message, wrong)
+        else:
+            handle(message)
+
+    def _leave_to_others(self, message: Any, name: object) -> None:
+        message.requeue()
+        logger.warning(
+            "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
+            "send jaas.run with queue=%r",
+            FOREIGN_QUEUE,
+            plain_text(name, 200),
+            self.app.jaas.settings.queue,
+            extra=action(Action.QUEUE_FOREIGN),
+        )
+        self.cancel_task_queue(FOREIGN_QUEUE)
+
+    def on_unknown_task(self, _body: Any, message: Any, _exc: Exception) -> None:
+        name = task_name(message.headers, _decoded(message)[0])
+        self._refuse(message, f"{name!r} is no task of jaas; send jaas.run")
+
+    def on_unknown_message(self, _body: Any, message: Any) -> None:
+        self._refuse(message, "the message has no task name: it was not sent by Celery")
+
+    def on_invalid_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        self._refuse(message, f"the message is not valid: {exc}")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._refuse(message, f"the message cannot be decoded: {_why(exc)}")
+
+    @staticmethod
+    def _queue_of(message: Any) -> str:
+        return str((message.delivery_info or {}).get("routing_key", ""))
+
+    def _refuse(self, message: Any, reason: str) -> None:
+        """Record the message as a failed job, then take it off the queue; its content is shown nowhere."""
+        payload, _ = _decoded(message)
+        fields = {**payload, **message.headers} if isinstance(payload, dict) else message.headers
+        task_id = fields["id"] if is_task_id(fields.get("id")) else ""
+        reason = plain_text(reason)
+        try:
+            recorded = self._record(task_id, self._queue_of(message), reason)
+        except LedgerUnavailable as error:
+            logger.warning("a bad message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
+            message.channel.qos.leave(message.delivery_tag)  # so that it comes again
+            return
+        if task_id and recorded:
+            self._tell_celery(task_id, reason)
+        message.ack_log_error(logger, self.connection_errors)
+
+    def _record(self, task_id: str, queue: str, reason: str) -> bool:
+        """Record a refusal, under an id of its own if it cannot be done under the message's; return whether under that.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        try:
+            return record_refusal(self.app, task_id, queue, reason)
+        except LedgerUnavailable:
+            raise
+        except Exception:  # what was sent must not end the worker, whatever it does to the record of it
+            logger.exception("a bad message could not be recorded under its id", extra=action(Action.JOB_REFUSED))
+        try:
+            record_refusal(self.app, "", self.app.jaas.settings.queue, "a message could not be read")
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            logger.exception("a bad message is lost: it could not be recorded", extra=action(Action.JOB_REFUSED))
+        return False
+
+    def _tell_celery(self, task_id: str, reason: str) -> None:
+        try:
+            self.app.backend.mark_as_failure(task_id, JobFailed(reason))
+        except Exception:  # the record stands
+            about = action(Action.RESULT_NOT_STORED, job_id=job_id_of(task_id))
+            logger.exception("Celery could not be told of a bad message", extra=about)
+        if self.event_dispatcher:
+            self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"JobFailed({reason!r})")

@@ -1,0 +1,75 @@
+"""Celery messages that the ledger keeps: how a received one is written down, and how Celery gets it again.
+
+The producer never does this. It leans on kombu's ``Message`` and on what it makes of an entry of the queue.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Final
+
+from kombu import Message
+from kombu.serialization import prepare_accept_content
+
+from jaas_submit.messaging.messages import message_parts
+from jaas_submit.model.records import JobRecord
+
+__all__ = ["TAKEN_OVER", "message_from_json", "message_of", "message_to_json"]
+
+TAKEN_OVER: Final = "jaas_taken_over"
+"""Header of a message that a worker makes for itself, for a job that the ledger gave it: whether the job is to run was
+decided there, and neither Celery's list of revoked tasks nor an expiry time has a say any more."""
+
+
+def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:
+    """Return a received Celery message as JSON, so that ``message_from_json`` can make the very same one again.
+
+    Args:
+        headers: the task headers (id, group, root_id, ...).
+        body: the encoded body, with the callbacks, chord and chain.
+        properties: of these, what Celery's results need is kept.
+    """
+    raw = body if isinstance(body, bytes) else body.encode()
+    kept = {
+        key: properties[key]
+        for key in ("correlation_id", "reply_to", "priority", "content_type", "content_encoding")
+        if properties.get(key) is not None
+    }
+    plain = {key: value for key, value in headers.items() if _is_plain(value)}
+    return json.dumps({"headers": plain, "body": base64.b64encode(raw).decode(), "properties": kept})
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def message_of(record: JobRecord) -> str:
+    """Return, in ``message_to_json``'s form, the message that a producer sends for a job.
+
+    Args:
+        record: the job's; its description may be None, where this version cannot read what it holds.
+    """
+    headers, body = message_parts(record.task_id, record.spec, record.batch, record.index)
+    return message_to_json(headers, body, {"correlation_id": record.task_id})
+
+
+def message_from_json(text: str) -> Message:
+    """Return the message that ``message_to_json`` kept: same id, same callbacks, same chord; nothing to acknowledge."""
+    data = json.loads(text)
+    properties = data["properties"]
+    # Its start and expiry times were looked at when it was received first.
+    headers: dict[str, Any] = {**data["headers"], "expires": None, "eta": None, TAKEN_OVER: True}
+    return Message(
+        body=base64.b64decode(data["body"]).decode(),
+        headers=headers,
+        properties=properties,
+        content_type=properties.get("content_type", "application/json"),
+        content_encoding=properties.get("content_encoding", "utf-8"),
+        delivery_info={},
+        accept=prepare_accept_content(["json"]),
+    )

@@ -1,0 +1,94 @@
+"""Create or adopt: after it returns there is exactly one service for the attempt, whoever created it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_WORKER, service_name
+from jaas_worker.swarm.engine import Engine, ServiceView
+from jaas_worker.swarm.service_spec import InputPlace, service_request
+
+__all__ = ["InputFile", "create_or_adopt"]
+
+logger = logging.getLogger(__name__)
+
+
+class InputFile(NamedTuple):
+    """Where a container finds its input, and what has to be put there, if anything."""
+
+    path: str
+    """A path, or the URL of a file in a store that is no file system."""
+    data: bytes = b""
+    """The contents, for a swarm config."""
+    source: str = ""
+    """A file on the host of every node, for a bind mount."""
+
+
+def create_or_adopt(
+    engine: Engine,
+    spec: JobSpec,
+    job_id: str,
+    attempt: int,
+    marks: Mapping[str, str],
+    file: InputFile | None = None,
+    worker: str = "",
+) -> ServiceView:
+    """Return the attempt's service, creating it where it does not exist yet. Idempotent.
+
+    The name is unique in the swarm's raft store, so that of two requests (a retry after a lost reply, two workers)
+    only one can succeed; the other finds what the first one made.
+
+    Args:
+        engine: the swarm.
+        spec: the description, as it holds for this attempt.
+        job_id: the job's id.
+        attempt: counted from 1.
+        file: the job's input; None where it has none.
+        marks: labels that tell whose job it is, and of which description (see ``service_request``).
+        worker: this worker process, for a label; a service that another worker asked for keeps the other's.
+
+    Raises:
+        EngineRefused: the engine will never take this description.
+        EngineUnavailable: it is not known whether the service exists; call again.
+    """
+    name = service_name(job_id, attempt)
+    wanted = [secret.source for secret in spec.secrets]
+    secret_ids = engine.secret_ids(wanted) if wanted else {}
+    for secret in wanted:
+        if secret not in secret_ids:
+            raise EngineRefused(f"secret {secret} does not exist in the swarm; create it with `docker secret create`")
+    place: InputPlace | None = None
+    if file is not None:
+        place = InputPlace(file.path, source=file.source)
+        if file.data:
+            of_config = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
+            place = InputPlace(file.path, engine.create_config(name, of_config, file.data), name)
+    try:
+        labels = {**marks, LABEL_WORKER: worker} if worker else marks
+        created = engine.create(service_request(spec, job_id, attempt, labels, secret_ids, place), spec.registry)
+    except EngineUnavailable:
+        # The answer is unknown, not negative: the service may be there.
+        found = engine.find(name)
+        if found is None:
+            raise
+        created = _ours(found, job_id, attempt, marks)
+    if created is not None:
+        return created
+    existing = engine.find(name)
+    if existing is None:
+        raise EngineUnavailable(f"service {name} existed and was gone a moment later")
+    return _ours(existing, job_id, attempt, marks)
+
+
+def _ours(service: ServiceView, job_id: str, attempt: int, marks: Mapping[str, str]) -> ServiceView:
+    expected = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
+    if any(service.labels.get(key) != value for key, value in expected.items()):
+        raise EngineRefused(
+            f"a service named {service.name} exists, but its labels are not those of this job; remove it, then submit "
+            "the job again"
+        )
+    return service

@@ -1,0 +1,299 @@
+"""The real engine: what jaas asks of a swarm manager, in the words of Docker's API."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import urllib3
+
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
+from jaas_submit.placement.node_fit import Cluster
+from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
+from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, mapped
+from jaas_worker.swarm.responses import (
+    NodeItem,
+    event_in,
+    node_of,
+    nodes_in,
+    service_in,
+    services_in,
+    tasks_in,
+    times_in,
+)
+
+__all__ = ["Swarm", "require_manager"]
+
+_NO_NODE: Final = "node.id==none"
+"""A constraint that no node meets: an update with it stops the running task and starts no other."""
+
+_NODES_PER_CALL: Final = 25
+"""Nodes whose tasks are asked for in one call: their ids have to fit into a URL."""
+
+
+class Swarm:
+    """A swarm manager behind its Docker API.
+
+    Args:
+        host: URL of the API, such as ``unix:///var/run/docker.sock`` or ``tcp://...``.
+        timeout: seconds to wait for one answer.
+
+    Threads may share it: each gets its own connection.
+    """
+
+    def __init__(self, host: str, timeout: float = 15.0) -> None:
+        self.host = host
+        self.timeout = timeout
+        self._http = EngineHTTP(host, timeout)
+
+    def __repr__(self) -> str:
+        return f"Swarm({self.host!r})"
+
+    def _get(self, path: str, **query: Any) -> bytes:
+        return self._http.ask("GET", path, query=query).data
+
+    def _get_json(self, path: str, **query: Any) -> Any:
+        return self._http.ask("GET", path, query=query).json()
+
+    def _tasks(self, **filters: list[str]) -> list[TaskView]:
+        return tasks_in(self._get("tasks", filters=filters))
+
+    def _nodes(self) -> list[NodeItem]:
+        return nodes_in(self._get("nodes"))
+
+    def info(self) -> SwarmInfo:
+        with mapped("asking the engine"):
+            info = self._get_json("info")
+            swarm = info.get("Swarm", {})
+            return SwarmInfo(
+                engine_version=info.get("ServerVersion", ""),
+                api_version=self._http.version,
+                node_id=swarm.get("NodeID", ""),
+                node_name=info.get("Name", ""),
+                state=swarm.get("LocalNodeState", "inactive"),
+                manager=bool(swarm.get("ControlAvailable")),
+                error=swarm.get("Error", ""),
+            )
+
+    def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:
+        name = str(request["Name"])
+        with mapped(f"creating service {name}"):
+            headers = self._http.credentials(request["TaskTemplate"]["ContainerSpec"]["Image"], registry)
+            try:
+                answer = self._http.ask("POST", "services/create", body=request, headers=headers)
+            except EngineAnswer as error:
+                if error.status == 409:
+                    return None
+                raise
+            return ServiceView(answer.json()["ID"], name, request["Labels"])
+
+    def find(self, name: str) -> ServiceView | None:
+        try:
+            with mapped(f"looking for service {name}"):
+                return service_in(self._get(f"services/{quote(name)}"))
+        except EngineNotFound:
+            return None
+
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
+        if "@" in image:
+            return ResolvedImage(image)
+        in_path = quote(image, safe="/:")
+        with mapped(f"finding credentials for {image}"):
+            headers = self._http.credentials(image, registry)
+        try:
+            with mapped(f"asking the registry for {image}"):
+                answer = self._http.ask("GET", f"distribution/{in_path}/json", headers=headers)
+                digest = str(answer.json()["Descriptor"]["digest"])
+        except (EngineRefused, EngineUnavailable):
+            return None  # no registry, no such image there, or no right to see it: the node will tell
+        last = image.rsplit("/", 1)[-1]
+        name = image.rsplit(":", 1)[0] if ":" in last else image
+        try:
+            with mapped(f"inspecting image {image}"):
+                known = self._get_json(f"images/{in_path}/json").get("RepoDigests") or []
+        except (EngineRefused, EngineUnavailable):
+            known = None
+        stale = known is not None and not any(text.endswith(f"@{digest}") for text in known)
+        note = f"this engine's own image {image} is not the registry's; {digest} is used" if stale else ""
+        return ResolvedImage(f"{name}@{digest}", note)
+
+    def services(self, label: str, prefix: str = "") -> list[ServiceView]:
+        with mapped("listing services"):
+            return services_in(self._get("services", filters=_filters(label, prefix)))
+
+    def ended_tasks(self, label: str) -> list[TaskView]:
+        with mapped("listing ended tasks"):
+            return self._tasks(**{"label": [label], "desired-state": ["shutdown"]})
+
+    def all_tasks(self, label: str) -> list[TaskView]:
+        with mapped("listing tasks"):
+            return self._tasks(label=[label])
+
+    def tasks_of(self, *service_ids: str) -> list[TaskView]:
+        try:
+            with mapped("listing services' tasks"):
+                return self._tasks(service=list(service_ids))
+        except EngineNotFound:  # one of them is gone, and the others' tasks are not told
+            if len(service_ids) == 1:
+                return []
+            return [task for service_id in service_ids for task in self.tasks_of(service_id)]
+
+    def stop(self, service_id: str) -> bool:
+        # Removing the service would take logs and exit code along; scaling to 0 would remove the task. An update that
+        # no node can meet makes the swarm stop the running task in its normal way (stop signal, grace, kill) and keep
+        # what is left of it.
+        for _ in range(5):
+            try:
+                with mapped("stopping a service"):
+                    found = self._get_json(f"services/{service_id}")
+                    spec = found["Spec"]
+                    spec["TaskTemplate"]["Placement"] = {"Constraints": [_NO_NODE]}
+                    version = {"version": str(found["Version"]["Index"])}
+                    self._http.ask("POST", f"services/{service_id}/update", query=version, body=spec)
+            except EngineNotFound:
+                return False
+            except (EngineRefused, EngineUnavailable) as error:
+                if "out of sequence" not in str(error):  # somebody else updated it in between: read it again
+                    raise
+            else:
+                return True
+        raise EngineUnavailable("stopping a service: others keep updating it")
+
+    def remove(self, service_id: str) -> bool:
+        try:
+            with mapped("removing a service"):
+                self._http.ask("DELETE", f"services/{service_id}")
+        except EngineNotFound:
+            return False
+        return True
+
+    def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
+        try:
+            with mapped(f"creating config {name}"):
+                body = {"Name": name, "Labels": labels, "Data": base64.b64encode(data).decode("ascii")}
+                return str(self._http.ask("POST", "configs/create", body=body).json()["ID"])
+        except EngineRefused:
+            # It exists (whoever made it), or it is refused for good.
+            with mapped(f"looking for config {name}"):
+                for item in self._get_json("configs", filters={"name": [name]}) or ():
+                    if item["Spec"]["Name"] == name:
+                        return str(item["ID"])
+            raise
+
+    def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
+        with mapped("listing configs"):
+            found = self._get_json("configs", filters=_filters(label, prefix)) or ()
+            return {item["Spec"]["Name"]: item["Spec"].get("Labels") or {} for item in found}
+
+    def remove_config(self, name: str) -> bool:
+        try:
+            with mapped(f"removing config {name}"):
+                self._http.ask("DELETE", f"configs/{quote(name)}")
+        except EngineNotFound:
+            return False
+        return True
+
+    def secret_ids(self, names: list[str]) -> dict[str, str]:
+        with mapped("listing secrets"):
+            found = self._get_json("secrets", filters={"name": names}) or ()
+            # The filter matches prefixes; only whole names count.
+            return {item["Spec"]["Name"]: item["ID"] for item in found if item["Spec"]["Name"] in names}
+
+    def node_names(self) -> dict[str, str]:
+        with mapped("listing nodes"):
+            return {node["ID"]: node["Description"].get("Hostname", "") for node in self._nodes()}
+
+    def cluster(self) -> Cluster:
+        with mapped("listing nodes"):
+            nodes = self._nodes()
+            cpus: dict[str, float] = defaultdict(float)
+            memory: dict[str, int] = defaultdict(int)
+            # By nodes: so the tasks that no node has (there may be ten thousand that wait) are not in the answers.
+            for first in range(0, len(nodes), _NODES_PER_CALL):
+                some = [node["ID"] for node in nodes[first : first + _NODES_PER_CALL]]
+                for task in self._get_json("tasks", filters={"desired-state": ["running"], "node": some}) or ():
+                    reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
+                    cpus[task["NodeID"]] += reserved.get("NanoCPUs", 0) / 1e9
+                    memory[task["NodeID"]] += reserved.get("MemoryBytes", 0)
+            free = tuple(node_of(node, cpus[node["ID"]], memory[node["ID"]]) for node in nodes)
+            return Cluster(at=datetime.now(UTC), nodes=free)
+
+    def down_nodes(self) -> set[str]:
+        with mapped("listing nodes"):
+            return {node["ID"] for node in self._nodes() if node["Status"]["State"] in {"down", "unknown"}}
+
+    def node_back_at(self, node_id: str) -> str:
+        try:
+            with mapped("inspecting a node"):
+                return str(self._get_json(f"nodes/{node_id}")["UpdatedAt"])
+        except EngineNotFound:
+            return ""
+
+    def container_times(self, container_id: str) -> ContainerTimes | None:
+        try:
+            with mapped("inspecting a container"):
+                return times_in(self._get(f"containers/{container_id}/json"))
+        except EngineNotFound:
+            return None
+
+    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+        deadline = time.monotonic() + timeout
+        service = f"services/{service_id}"
+        with mapped("reading logs"):
+            # The engine that ran the container has the output at hand; the swarm-wide call needs the node's help.
+            try:
+                response = self._open_logs(f"containers/{container_id}" if container_id else service, deadline)
+            except EngineAnswer as error:
+                if error.status != 404 or not container_id:
+                    raise
+                response = self._open_logs(service, deadline)
+            try:
+                yield from demultiplex(response, deadline)
+            finally:
+                response.close()
+
+    def _open_logs(self, what: str, deadline: float) -> urllib3.BaseHTTPResponse:
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0"}
+        patience = max(deadline - time.monotonic(), 0.1)
+        return self._http.ask("GET", f"{what}/logs", timeout=patience, query=query, stream=True)
+
+    def events(self) -> Iterator[EngineEvent]:
+        with mapped("following events"):
+            filters = {"type": ["container", "service"], "event": ["start", "die", "remove"]}
+            for item in self._http.follow("events", {"filters": filters}):
+                if event := event_in(item):
+                    yield event
+        raise EngineUnavailable("following events: the engine closed the stream")
+
+
+def _filters(label: str, prefix: str) -> dict[str, list[str]]:
+    """Return the filters of a list. Source: moby, daemon/cluster: ``name`` matches names that begin so."""
+    return {"label": [label], "name": [prefix]} if prefix else {"label": [label]}
+
+
+def require_manager(info: SwarmInfo, host: str) -> None:
+    """Check that jobs can be created on this engine.
+
+    Args:
+        info: what the engine says.
+        host: where it was asked, for the text.
+
+    Raises:
+        NotAManager: it is not in a swarm, or is no manager; the text says what to do.
+    """
+    if info.state != "active":
+        more = f" ({info.error})" if info.error else ""
+        raise NotAManager(
+            f"the engine at {host} is not in a swarm: it is {info.state}{more}; run `docker swarm init` there, "
+            "or point DOCKER_HOST at a swarm manager"
+        )
+    if not info.manager:
+        raise NotAManager(
+            f"the engine at {host} ({info.node_name}) is a swarm worker, not a manager; run jaas workers on manager "
+            "nodes only (constraint node.role==manager), or `docker node promote` it"
+        )

@@ -1,0 +1,391 @@
+"""Follows all services of this worker with a few calls for all of them, never one per job.
+
+Four sources, from cheap to thorough:
+
+* ``tasks_of``: the tasks of services to which something has happened a moment ago (launched, running, an event), in one
+  call. Asked very often, for their next change is near.
+* ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
+* ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
+* the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
+  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked, and workers and agents on
+  other nodes forward what theirs say (``exit_notice.py``). In a swarm of one node these events tell of every
+  container's end, and ended tasks are looked at rarely.
+
+Which of them is due says ``PollSchedule``; what is believed says ``believe``. Lists are filtered by the label of the
+worker that asked for the service, so that no worker reads the services of others, but of those whose jobs it has taken
+over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
+from jaas_worker.decisions.end_belief import Belief, Evidence, believe
+from jaas_worker.decisions.task_outcome import attempt_task
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.engine import Engine, EngineEvent, TaskView
+from jaas_worker.telemetry.logging_setup import Action, about, action
+from jaas_worker.tracking.fresh_services import CLOSE_MOST_WHILE_DEAR, FreshServices
+from jaas_worker.tracking.poll_schedule import DEAR_LIST_S, Look, PollSchedule
+from jaas_worker.tracking.tracked_service import (
+    Ended,
+    ExitReported,
+    Gone,
+    NodeLost,
+    Running,
+    Seen,
+    ServiceRef,
+    TrackedService,
+    Waiting,
+)
+
+__all__ = ["Listener", "Tracker"]
+
+logger = logging.getLogger(__name__)
+
+_CLOSE_PAUSE_S = 0.02
+"""Between two close looks, at least. Each costs the engine about a millisecond."""
+
+_EVENTS_RETRY_S = 1.0
+"""Until the engine's events are asked for once more."""
+
+_STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
+"""Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
+
+
+class Listener(Protocol):
+    """Who wants to know. The calls come from the tracker's threads and must be short."""
+
+    def observed(self, service: ServiceRef, seen: Seen) -> None:
+        """Learn what was seen of a service. What raises an error is told again in a later round."""
+
+    def exited_unknown(self, event: EngineEvent) -> None:
+        """Learn that a container has ended on this engine whose service is not followed here."""
+
+    def overdue(self) -> None:
+        """About once a second: look at what takes too long."""
+
+
+class _Exit(NamedTuple):
+    event: EngineEvent
+    here: bool
+
+
+class Tracker:
+    """Follows the services given to it.
+
+    Args:
+        engine: the swarm.
+        label: selects this installation's services; used for those that no worker's label is known of.
+        settings: intervals.
+        schedule: when to look; None makes one of the settings.
+    """
+
+    def __init__(self, engine: Engine, label: str, settings: Settings, schedule: PollSchedule | None = None) -> None:
+        self._engine = engine
+        self._label = label
+        self._timeout = settings.engine_timeout
+        self._poll_interval = settings.poll_interval
+        self._schedule = schedule or PollSchedule(
+            settings.poll_interval, settings.state_interval, settings.idle_interval
+        )
+        self._listener: Listener
+        self._lock = threading.Lock()
+        self._services: dict[str, TrackedService] = {}
+        self._labels: Counter[str] = Counter()  # what the lists are filtered by, and for how many services
+        self._exits: deque[_Exit] = deque()  # what is to be looked at
+        self._fresh = FreshServices()
+        self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
+        self._node_id = ""  # this engine's
+        self._own_node = ""  # the same while its events are followed, else empty
+        self._wake = threading.Event()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._loop, name="jaas-tracker", daemon=True),
+            threading.Thread(target=self._follow_events, name="jaas-events", daemon=True),
+        ]
+
+    def start(self, listener: Listener) -> None:
+        """Start the threads.
+
+        Args:
+            listener: is told what was seen.
+        """
+        self._listener = listener
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop watching; returns when no more calls to the listener will come."""
+        self._closed = True
+        self._wake.set()
+        self._threads[0].join(self._timeout)
+
+    def watch(self, ref: ServiceRef) -> None:
+        """Begin to follow a service."""
+        with self._lock:
+            if ref.id not in self._services:
+                self._labels[ref.label or self._label] += 1
+            self._services[ref.id] = TrackedService(ref)
+            first = len(self._services) == 1
+        self._fresh.add(ref.id)
+        if first:  # else a round is due in a moment, and nothing can have happened before it
+            self._wake.set()
+
+    def stopping(self, ref: ServiceRef) -> None:
+        """Learn that jaas asks for the end of a service's container."""
+        with self._lock:
+            if tracked := self._services.get(ref.id):
+                tracked.stopping = True
+
+    def forget(self, ref: ServiceRef) -> None:
+        """Follow a service no more."""
+        with self._lock:
+            tracked = self._services.get(ref.id)
+            if tracked is not None and tracked.ref is ref:
+                del self._services[ref.id]
+                label = ref.label or self._label
+                self._labels[label] -= 1
+                if not self._labels[label]:
+                    del self._labels[label]
+                self._fresh.drop(ref.id)
+
+    def nodes_are(self, nodes: Iterable[str]) -> None:
+        """Learn which nodes the swarm has.
+
+        Args:
+            nodes: their ids, whatever their state: containers run on while their node takes no new ones.
+        """
+        self._nodes = frozenset(nodes)
+
+    def look_soon(self) -> None:
+        """Learn that an end is near of which only the swarm will tell."""
+        self._schedule.unsettled(time.monotonic())
+
+    def exited_elsewhere(self, event: EngineEvent) -> None:
+        """Learn that a container has ended on another node.
+
+        Args:
+            event: of its engine; a service that is not followed is ignored.
+        """
+        if event.service_id in self._services and not self._fresh.busy():
+            self._exits.append(_Exit(event, here=False))
+            self._wake.set()
+
+    def by_events(self) -> bool:
+        """Return whether every container's end is among the events that are followed."""
+        return bool(self._own_node) and self._nodes == {self._own_node}
+
+    def __len__(self) -> int:
+        return len(self._services)
+
+    # -- the polling thread -----------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._closed:
+            self._wake.wait(self._schedule.pause(time.monotonic()))
+            self._wake.clear()
+            began = time.monotonic()
+            try:
+                self._round(began)
+            except (TemporaryError, EngineRefused) as error:
+                # What happened to the jobs is unknown, and nothing is concluded from it.
+                logger.warning(
+                    "cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_UNAVAILABLE)
+                )
+                self._schedule.round_failed(began)
+            except Exception:  # the thread that follows every job must not end
+                logger.exception("unexpected error in the tracker loop", extra=action(Action.STEP_FAILED))
+                self._schedule.round_failed(began)
+            if self._schedule.overdue_due(began):
+                try:
+                    self._listener.overdue()
+                except Exception:  # as above
+                    logger.exception("looking at what is overdue failed", extra=action(Action.STEP_FAILED))
+
+    def _round(self, began: float) -> None:
+        """See what is new, and take the looks that are due."""
+        followed = bool(self._services)
+        if followed:
+            self._see_exits()
+            for look in self._schedule.due(began, by_events=self.by_events()):
+                since, pause = time.monotonic(), 0.0
+                self._schedule.begins(look)
+                if look is Look.CLOSE:
+                    pause = self._look_closely(began)
+                elif look is Look.ALL:
+                    self._see_all()
+                else:
+                    self._see_ended()
+                self._schedule.done(look, since, time.monotonic(), pause)
+        self._schedule.round_over(began, time.monotonic(), followed=followed, by_events=self.by_events())
+
+    def _see_exits(self) -> None:
+        """Look at services whose container has ended, of which the swarm may not know yet."""
+        exits = [self._exits.popleft() for _ in range(min(len(self._exits), CLOSE_MOST_WHILE_DEAR))]
+        exited = {one.event.service_id: one for one in exits}
+        followed = [service_id for service_id in exited if service_id in self._services]
+        for service_id, tasks in _by_service(self._engine.tasks_of(*followed) if followed else ()).items():
+            tracked, task = self._services.get(service_id), attempt_task(tasks)
+            if tracked and task:
+                event, here = exited[service_id]
+                # Where several workers share an engine, it need not be the one that told.
+                self._judge_exit(tracked, task, event, here or task.node_id == self._node_id)
+        if self._exits:
+            self._wake.set()
+
+    def _judge_exit(self, tracked: TrackedService, task: TaskView, event: EngineEvent, here: bool) -> None:
+        evidence = Evidence(
+            task,
+            stopping=tracked.stopping,
+            health_checked=tracked.ref.health_checked,
+            exit=event,
+            here=here,
+            began=tracked.began,
+        )
+        belief = believe(evidence).belief
+        if belief in {Belief.ENDED, Belief.ASK_ENGINE, Belief.READ_OUTPUT} and not task.ended:
+            with about(tracked.ref):
+                self._listener.observed(tracked.ref, ExitReported(evidence))
+            return
+        if belief is Belief.SWARM_JUDGES:
+            self.look_soon()
+        self._tell(tracked, task)
+
+    def _look_closely(self, now: float) -> float:
+        """Look at services that are fresh, if they are few or lists are dear; return the seconds until the next look.
+
+        The pause grows to a hundredth of the time since anything happened: who has waited long for a job may learn of
+        its end a little later.
+        """
+        fresh, youngest = self._fresh.choose(now, self._schedule.list_took > DEAR_LIST_S, self._services)
+        if not fresh:
+            return self._poll_interval
+        for service_id, tasks in _by_service(self._engine.tasks_of(*fresh)).items():
+            tracked, task = self._services.get(service_id), attempt_task(tasks)
+            if tracked and task:
+                self._tell(tracked, task)
+        return max(_CLOSE_PAUSE_S * len(fresh), youngest / 100, 5 * (time.monotonic() - now))
+
+    def _see_ended(self) -> None:
+        with self._lock:
+            labels = list(self._labels)
+        for label in labels:
+            for service_id, tasks in _by_service(self._engine.ended_tasks(label)).items():
+                tracked, task = self._services.get(service_id), attempt_task(tasks)
+                if tracked and task and task.ended:
+                    self._tell(tracked, task)
+
+    def _see_all(self) -> None:
+        with self._lock:
+            services = dict(self._services)
+        now = time.monotonic()
+        missing = set(services)
+        for label in {tracked.ref.label or self._label for tracked in services.values()}:
+            for service_id, tasks in _by_service(self._engine.all_tasks(label)).items():
+                tracked, task = services.get(service_id), attempt_task(tasks)
+                if tracked and task:
+                    missing.discard(service_id)
+                    tracked.missing_since = None
+                    self._tell(tracked, task)
+        for service_id in missing:
+            self._miss(services[service_id], now)
+
+    def _miss(self, tracked: TrackedService, now: float) -> None:
+        """A service is not in the list."""
+        if tracked.missing_since is None:
+            tracked.missing_since = now
+            return
+        evidence = Evidence(missing_for=now - tracked.missing_since, task_seen=tracked.task_seen)
+        belief = believe(evidence).belief
+        if belief is Belief.ALIVE:
+            return
+        if belief is Belief.ASK_SWARM:
+            found = self._engine.find(tracked.ref.name)
+            belief = believe(evidence._replace(service_exists=found is not None)).belief
+        if belief is Belief.GONE:
+            with about(tracked.ref):
+                self._listener.observed(tracked.ref, Gone())
+        tracked.missing_since = now
+
+    def _tell(self, tracked: TrackedService, task: TaskView) -> None:
+        """Tell the listener what the swarm shows of a service, as far as it is news."""
+        tracked.task_seen = True
+        evidence = Evidence(task, stopping=tracked.stopping, node_lost=tracked.node_lost)
+        belief = believe(evidence).belief
+        if belief is Belief.ASK_NODE:
+            down = task.node_id in self._engine.down_nodes()
+            belief = believe(evidence._replace(node_down=down)).belief
+        if belief is Belief.SWARM_JUDGES or (belief is Belief.NODE_LOST and tracked.node_lost):
+            return
+        with about(tracked.ref):
+            if belief is Belief.ENDED:
+                self._listener.observed(tracked.ref, Ended(task))
+            elif belief is Belief.NODE_LOST:
+                self._listener.observed(tracked.ref, NodeLost(task))
+                tracked.node_lost = True
+            elif task.state == "running":
+                self._tell_running(tracked, task)
+            else:
+                # A task that cannot be placed says why; one that is about to be placed says nothing.
+                starting = task.state in _STARTING or (task.state == "pending" and not task.error)
+                if not starting:  # nothing will happen to it soon
+                    self._fresh.drop(tracked.ref.id)
+                self._listener.observed(tracked.ref, Waiting(task, starting))
+
+    def _tell_running(self, tracked: TrackedService, task: TaskView) -> None:
+        if tracked.has_run and not tracked.node_lost:
+            return
+        if not tracked.has_run:
+            self._fresh.add(tracked.ref.id)
+        self._listener.observed(tracked.ref, Running(task))
+        tracked.has_run, tracked.node_lost = True, False
+
+    # -- the events thread ------------------------------------------------------------------------------------------
+
+    def _follow_events(self) -> None:
+        while not self._closed:
+            try:
+                self._node_id = self._engine.info().node_id
+                for event in self._engine.events():
+                    self._own_node = self._node_id
+                    if self._closed:
+                        return
+                    self._hear(event)
+            except (EngineUnavailable, EngineRefused) as error:
+                logger.debug("no events from the engine: %s", error)
+            except Exception:  # polling goes on without events, but they must come back
+                logger.exception("following the engine's events failed", extra=action(Action.STEP_FAILED))
+            self._own_node = ""
+            if not self._closed:
+                time.sleep(_EVENTS_RETRY_S)
+
+    def _hear(self, event: EngineEvent) -> None:
+        tracked = self._services.get(event.service_id)
+        if tracked is None:
+            if event.kind == "die" and not self._fresh.busy():
+                self._listener.exited_unknown(event)
+            return
+        if event.kind == "start":  # seen in the next round, which is due in a moment
+            tracked.began = event.at
+            self._fresh.add(event.service_id)
+            return
+        if event.kind == "die":
+            self._fresh.add(event.service_id)
+            if self._fresh.busy() and not self.by_events():
+                return
+            self._exits.append(_Exit(event, here=True))
+        self._wake.set()
+
+
+def _by_service(tasks: Iterable[TaskView]) -> dict[str, list[TaskView]]:
+    found: dict[str, list[TaskView]] = defaultdict(list)
+    for task in tasks:
+        found[task.service_id].append(task)
+    return found

@@ -1,0 +1,284 @@
+"""Single rounds of the reconciler, on a real ledger and against the engine in memory."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
+from jaas_worker.maintenance.reconciler import Reconciler
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.create_or_adopt import create_or_adopt
+from tests.support.fake_swarm import FakeSwarm
+from tests.support.stage import Stage, ended
+from tests.support.stumble import stumbling
+
+LABEL = f"{LABEL_LEDGER}=x"
+SPEC = JobSpec(image="a")
+PATIENCE = 30.0
+
+
+@dataclass
+class Worker:
+    """What a reconciler sees of its worker, and the reconciler."""
+
+    ledger: Ledger
+    engine: FakeSwarm
+    name: str
+    away: bool = False
+    room: int = 100
+    taken: list[str] = field(default_factory=list)
+
+    @functools.cached_property
+    def reconciler(self) -> Reconciler:
+        return Reconciler(
+            Settings(redis_url="redis://unused"),
+            self.ledger,
+            self.engine,
+            self.name,
+            LABEL,
+            inject=self.taken.append,
+            knows=lambda job_id: job_id in self.taken,
+            follows=lambda job_id, service: False,
+            have_ended=lambda job_ids: None,
+            let_go=list,
+            room=lambda: self.room,
+            away=lambda: self.away,
+            queue_length=lambda queue: 1,
+        )
+
+
+@pytest.fixture
+def worker(ledger: Ledger) -> Worker:
+    return Worker(ledger, FakeSwarm(), "worker-a")
+
+
+@pytest.fixture
+def other(ledger: Ledger) -> Worker:
+    return Worker(ledger, FakeSwarm(), "worker-b")
+
+
+def left_behind(stage: Stage, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch, jobs: int) -> list[str]:
+    """Make jobs that ended long ago and whose services are still there; return the services' names."""
+    ids = [stage.add(SPEC, ended()) for _ in range(jobs)]
+    for job_id in ids:
+        create_or_adopt(engine, SPEC, job_id, 1, {LABEL_LEDGER: "x", LABEL_SPEC_HASH: SPEC.digest()})
+    later = stage.ledger.now() + 3600
+    monkeypatch.setattr(stage.ledger, "now", lambda: later)
+    return [service_name(job_id, 1) for job_id in ids]
+
+
+# -- the duties that one worker has for all ---------------------------------------------------------------------------
+
+
+def owner(ledger: Ledger, duty: str) -> Any:
+    return ledger.client.get(f"{ledger.prefix}:lock:{duty}")
+
+
+def test_a_worker_without_an_engine_leaves_the_duties_to_others(ledger: Ledger, worker: Worker, other: Worker) -> None:
+    worker.away = worker.engine.away = True
+    worker.reconciler.run_once()
+    assert owner(ledger, "sweep") is None
+    assert owner(ledger, "speculate") is None
+    other.reconciler.run_once()
+    assert owner(ledger, "sweep") == owner(ledger, "speculate") == b"worker-b"
+
+
+def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
+    ledger: Ledger, worker: Worker, other: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.reconciler.run_once()
+    assert owner(ledger, "sweep") == b"worker-a"
+    worker.away = worker.engine.away = True
+    worker.reconciler._next_sweep = worker.reconciler._next_slow = 0.0
+    renewed: list[str] = []
+    monkeypatch.setattr(ledger.maintenance, "take_duty", lambda name, holder, ttl: bool(renewed.append(holder)))
+    worker.reconciler.run_once()
+    assert renewed == [], "it would keep the duty for ever"
+    other.reconciler.run_once()
+    assert renewed == ["worker-b", "worker-b"]
+
+
+def test_what_needs_no_engine_is_done_though_the_engine_fails(ledger: Ledger, worker: Worker) -> None:
+    ledger.batches.create("b", max_parallel=1)
+    assert ledger.batches.cancel("b", "enough")
+    ledger.submission.create("expired", SPEC, "q")
+    ledger.client.delete(f"{ledger.prefix}:job:expired")
+    worker.engine.away = True  # and the worker has not noticed yet
+    with pytest.raises(EngineUnavailable):
+        worker.reconciler.run_once()
+    assert ledger.batches.cancelling() == []
+    assert ledger.queries.ids() == []
+
+
+def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
+    stage: Stage, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *rest = left_behind(stage, worker.engine, monkeypatch, 3)
+    for name in (first, *rest):
+        worker.engine.create_config(name, {LABEL_LEDGER: "x", LABEL_JOB: name}, b"input")
+    worker.engine.create_config("jaas-unknown-1", {LABEL_LEDGER: "x", LABEL_JOB: "unknown"}, b"input")
+    worker.engine.create_config("jaas-unknown-2", {LABEL_LEDGER: "x", LABEL_JOB: "unknown"}, b"input")
+    worker.engine.fail("remove", error=EngineRefused("remove: not now (test)"))
+    worker.engine.fail("remove_config", error=EngineRefused("remove: in use (test)"))
+    repairs = worker.reconciler.run_once()
+    assert repairs.removed == rest
+    assert "jaas-unknown-1" in worker.engine.config_files
+    assert "jaas-unknown-2" not in worker.engine.config_files
+    actions = [getattr(record, "action", "") for record in caplog.records]
+    assert actions.count("service.removal_failed") == 2
+    worker.reconciler._next_sweep = 0.0
+    assert worker.reconciler.run_once().removed == [first]
+
+
+def test_the_service_of_a_job_whose_record_is_none_is_left_alone(
+    stage: Stage, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = left_behind(stage, worker.engine, monkeypatch, 2)
+    key = f"{stage.ledger.prefix}:job:job-1"
+    assert stage.ledger.client.delete(key)
+    stage.ledger.client.set(key, 1)
+    worker.engine.create_config("jaas-job-1-2", {LABEL_LEDGER: "x", LABEL_JOB: "job-1"}, b"input")
+    assert worker.reconciler.run_once().removed == [good]
+    assert worker.engine.running() == [bad]
+    assert "jaas-job-1-2" in worker.engine.config_files
+
+
+@pytest.mark.parametrize("attempt", ["x", "", "-1", "9" * 5000, "²"])
+def test_a_label_that_is_no_attempt_does_not_keep_the_others(
+    stage: Stage, worker: Worker, monkeypatch: pytest.MonkeyPatch, attempt: str
+) -> None:
+    (good,) = left_behind(stage, worker.engine, monkeypatch, 1)
+    odd = create_or_adopt(worker.engine, SPEC, "odd", 1, {LABEL_LEDGER: "x"})
+    worker.engine._named(odd.name).request["Labels"][LABEL_ATTEMPT] = attempt  # type: ignore[union-attr] # it is there
+    assert worker.reconciler.run_once().removed == [good]
+
+
+# -- services that appear late ----------------------------------------------------------------------------------------
+
+
+def appears(worker: Worker, job_id: str) -> None:
+    """Have the engine carry the request for attempt 1 out."""
+    create_or_adopt(worker.engine, SPEC, job_id, 1, {LABEL_LEDGER: "x", LABEL_SPEC_HASH: SPEC.digest()})
+    assert worker.engine.running() == [service_name(job_id, 1)]
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["the job has ended", "another attempt follows"])
+def test_a_service_that_appears_after_its_attempt_s_end_is_stopped(
+    ledger: Ledger, worker: Worker, goes_on: bool
+) -> None:
+    ledger.maintenance.renew_lease("worker-a", 60, {})
+    ledger.submission.create("j", SPEC, "q")
+    ledger.ownership.claim("j", "worker-a")
+    end = [ended(Cause.LAUNCH, None, "refused")]
+    if goes_on:
+        assert ledger.ownership.back_off("j", "worker-a", end, None, 3600.0, "refused", late=True) == (True, "")
+    else:
+        assert ledger.ownership.finish("j", "worker-a", end, late=True)
+    appears(worker, "j")
+    assert worker.reconciler.run_once().removed == []
+    assert worker.engine.running() == []
+    assert worker.engine.find(service_name("j", 1)), "its name is needed: who sleeps longer must not start it again"
+
+
+# -- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_listening_for_available_jobs_survives_an_error_that_nobody_expected(
+    ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening = stumbling(monkeypatch, ledger.maintenance, "available")
+    worker.reconciler.start()
+    assert listening.wait(PATIENCE)
+    worker.reconciler.close()
+    worker.reconciler._listen.join(PATIENCE)  # it reads from the connection that the fixture closes
+    (said,) = [record for record in caplog.records if record.exc_info]
+    assert getattr(said, "action", "") == "step.failed"
+
+
+# -- jobs that nobody has begun with ----------------------------------------------------------------------------------
+
+
+def release(ledger: Ledger, jobs: int) -> list[str]:
+    """Make jobs that came after one that has ended; return their ids."""
+    ledger.maintenance.renew_lease("dead", 60, {})
+    ledger.submission.create("first", SPEC, "q")
+    ids = [f"after-{number}" for number in range(jobs)]
+    ledger.submission.create_many([NewJob(job_id, SPEC, "q", after=(("first", "finish"),)) for job_id in ids])
+    assert ledger.ownership.claim("first", "dead").action is ClaimAction.LAUNCH
+    assert ledger.ownership.finish("first", "dead", [ended()])
+    assert ledger.ownership.mark_reported("first", "dead")
+    assert {ledger.queries.get(job_id).state for job_id in ids} == {JobState.QUEUED}
+    return ids
+
+
+def lose_a_worker(ledger: Ledger) -> None:
+    """Leave a job behind whose container runs."""
+    ledger.submission.create("running", SPEC, "q")
+    ledger.ownership.claim("running", "dead")
+    assert ledger.ownership.move("running", "dead", JobState.PENDING)
+    ledger.maintenance.drop_lease("dead")
+
+
+def test_a_worker_takes_as_many_released_jobs_as_it_has_room_for(ledger: Ledger, worker: Worker, other: Worker) -> None:
+    ids = release(ledger, 10)
+    lose_a_worker(ledger)
+    worker.room = 3
+    worker.reconciler.run_once()
+    assert worker.taken[0] == "running", "it is behind them in time, but does not wait for room"
+    assert len(worker.taken) == 4
+    assert set(worker.taken) - {"running"} <= set(ids)
+    worker.room = 0
+    worker.reconciler.run_once()
+    assert len(worker.taken) == 4
+    other.reconciler.run_once()
+    assert set(worker.taken) & set(other.taken) == set()
+    assert {*worker.taken, *other.taken} == {*ids, "running"}
+
+
+def test_a_worker_without_room_takes_over_all_the_same(ledger: Ledger, worker: Worker) -> None:
+    release(ledger, 10)
+    lose_a_worker(ledger)
+    worker.room = 0
+    worker.reconciler.run_once()
+    assert worker.taken == ["running"]
+
+
+def test_a_worker_without_an_engine_leaves_released_jobs_to_others(ledger: Ledger, worker: Worker) -> None:
+    release(ledger, 3)
+    worker.away = worker.engine.away = True
+    worker.reconciler.run_once()
+    assert worker.taken == []
+
+
+def test_ready_jobs_that_an_older_version_put_among_the_unowned_do_not_stand_before_them(
+    ledger: Ledger, worker: Worker
+) -> None:
+    redis, prefix = ledger.client, ledger.prefix
+    ids = release(ledger, 250)
+    redis.rename(f"{prefix}:ready", f"{prefix}:unowned")
+    lose_a_worker(ledger)
+    worker.room = 3
+    worker.reconciler.run_once()
+    assert worker.taken[0] == "running"
+    assert len(worker.taken) == 4
+    assert redis.zcard(f"{prefix}:ready") == len(ids)
+
+
+def test_a_released_job_that_is_claimed_or_ends_is_not_offered_any_more(ledger: Ledger) -> None:
+    claimed, cancelled, by_older = release(ledger, 3)
+    assert ledger.ownership.claim(claimed, "dead").action is ClaimAction.LAUNCH
+    ledger.submission.cancel(cancelled, "enough")
+    assert ledger.client.zcard(f"{ledger.prefix}:ready") == 1
+    assert ledger.ownership.claim(by_older, "dead").action is ClaimAction.LAUNCH
+    ledger.client.zadd(f"{ledger.prefix}:ready", {by_older: 0})  # an older version does not know the set
+    assert ledger.maintenance.ready(0) == []
+    assert not ledger.client.exists(f"{ledger.prefix}:ready")
+    assert ledger.maintenance.unowned(0) == [cancelled]

@@ -1,0 +1,705 @@
+"""Each step of a job's life by itself: what it writes, in which order, and what it says comes next. No threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jaas_submit.errors import (
+    EngineRefused,
+    EngineUnavailable,
+    LedgerUnavailable,
+    SpecError,
+    TemporaryError,
+)
+from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.wire_names import LABEL_BATCH, service_name
+from jaas_worker.decisions.deadlines import Deadlines
+from jaas_worker.decisions.end_belief import Evidence
+from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.lifecycle import next_step as to
+from jaas_worker.lifecycle.claim import claim
+from jaas_worker.lifecycle.finish import (
+    finish,
+    lost_ownership,
+    remove_service,
+    report,
+    superseded,
+    tell_retry,
+    write_end,
+)
+from jaas_worker.lifecycle.launch import adopt, launch
+from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
+from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, send_stop
+from jaas_worker.lifecycle.tracked_job import LostNode, Phase
+from jaas_worker.lifecycle.worker_context import ImageCache
+from jaas_worker.swarm.engine import EngineEvent, TaskView
+from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Waiting
+from tests.support.step_world import CREATED, HOLDER, World, record_of
+
+CANCEL = StopRequest(Cause.CANCELLED, "enough")
+NO_POLICY: dict[str, Any] = {}
+AGAIN = {"retry": RetryPolicy(max_attempts=2, backoff=Backoff(kind="constant", delay=5, jitter="none"))}
+
+
+def claimed(world: World | None = None) -> World:
+    """Return a worker that has claimed its job."""
+    world = world or World()
+    assert isinstance(claim(world.job, world.context), to.Launch)
+    world.ledger.writes.clear()
+    return world
+
+
+def launched(world: World | None = None) -> World:
+    """Return a worker whose job has its service, which it tracks."""
+    world = claimed(world)
+    assert launch(world.job, world.context) == to.Track()
+    world.job.phase = Phase.TRACKED
+    world.ledger.writes.clear()
+    return world
+
+
+def running(world: World | None = None) -> World:
+    """Return a worker that has seen its job run."""
+    world = launched(world)
+    assert observe(world.job, Running(world.engine.job("j")), world.context) is None
+    world.ledger.writes.clear()
+    return world
+
+
+# -- claim ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["held", "done", "early", "newer", "unknown"])
+def test_a_job_that_is_not_this_workers_is_dropped(action: str) -> None:
+    world = World(action=action)
+    assert claim(world.job, world.context) == to.Drop()
+    assert (world.delivery.told, world.job.accepted) == ([], False)
+
+
+SOON, OVER = JobSpec(image="a", expires=60, deadline=100), 70.0
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "expected"),
+    [
+        ("launch", {}, to.Launch),
+        ("adopt", {}, to.Launch),
+        ("adopt", {"state": JobState.PENDING}, to.Adopt),
+        ("adopt", {"state": JobState.RUNNING}, to.Adopt),
+        ("replay", {"state": JobState.SUCCEEDED}, to.Report),
+        ("launch", {"spec": None, "unreadable": "what"}, to.End),
+        # It is stopped by the launch, which knows whether there is anything to stop.
+        ("launch", {"cancel": "enough"}, to.Launch),
+    ],
+)
+def test_a_job_that_is_accepted_says_what_comes_next(action: str, fields: dict[str, Any], expected: type) -> None:
+    world = World(record_of(**fields), action)
+    assert isinstance(claim(world.job, world.context), expected)
+    assert world.delivery.told == ["accepted"]
+    assert claim(world.job, world.context) is not None
+    assert world.delivery.told == ["accepted"], "once"
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "revoked", "expected"),
+    [
+        ("launch", {}, False, None),
+        ("launch", {"cancel": "enough"}, False, CANCEL),
+        ("launch", {}, True, StopRequest(Cause.CANCELLED, "revoked through Celery")),
+        ("adopt", {"state": JobState.RUNNING}, True, None),
+        ("launch", {"spec": SOON}, False, StopRequest(Cause.EXPIRED, "not started within expires (60 s)")),
+        ("adopt", {"spec": SOON, "state": JobState.RUNNING}, False, None),
+        ("launch", {"spec": SOON, "attempt": 2}, False, None),
+        (
+            "adopt",
+            {"spec": JobSpec(image="a", deadline=69), "state": JobState.RUNNING},
+            False,
+            StopRequest(Cause.DEADLINE, "not ended within deadline (69 s)"),
+        ),
+    ],
+)
+def test_why_a_job_that_is_claimed_is_to_end(action: str, fields: Any, revoked: bool, expected: Any) -> None:
+    world = World(record_of(**fields), action)
+    world.ledger.age = OVER
+    world.delivery.is_revoked = revoked
+    claim(world.job, world.context)
+    assert world.job.stop == expected
+    assert ("cancel" in world.ledger.names()) == (revoked and expected is not None)
+
+
+def test_a_deadline_counts_from_the_submission() -> None:
+    world = World(record_of(spec=JobSpec(image="a", deadline=100)))
+    world.ledger.age = 70
+    claim(world.job, world.context)
+    assert world.job.deadlines.job == world.now + 30
+
+
+def test_a_foreign_job_gets_its_record_and_is_claimed_then() -> None:
+    world = World()
+    world.ledger.claims.insert(0, Claim(ClaimAction.UNKNOWN, ""))
+    world.delivery.wakeup, world.delivery.spec = False, JobSpec(image="foreign")
+    assert claim(world.job, world.context) == to.Launch()
+    assert world.ledger.names() == ["claim", "create", "claim"]
+    assert world.ledger.writes[1][1:] == (world.delivery.spec, "the message")
+
+
+def test_a_foreign_job_whose_description_is_bad_is_refused_with_what_is_wrong() -> None:
+    world = World(record_of(spec=None))
+    world.ledger.claims.insert(0, Claim(ClaimAction.UNKNOWN, ""))
+    world.delivery.wakeup, world.delivery.spec = False, SpecError("image: is required")
+    following = claim(world.job, world.context)
+    assert isinstance(following, to.End)
+    assert (following.outcome.cause, following.outcome.reason) == (Cause.REFUSED, "image: is required")
+
+
+def test_a_job_under_way_that_a_newer_version_described_is_left_to_such_a_worker() -> None:
+    record = record_of(state=JobState.RUNNING, spec=None, newer=True)
+    world = World(record)
+    world.ledger.claims[0] = Claim(ClaimAction.ADOPT, "RUNNING", record)
+    assert claim(world.job, world.context) == to.Drop()
+    assert world.ledger.writes[-1] == ("release", world.context.settings.lease)
+    assert world.delivery.told == []
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "accepted", "expected"),
+    [
+        ("launch", JobState.LAUNCHING, False, False),
+        ("adopt", JobState.LAUNCHING, False, True),
+        ("adopt", JobState.LAUNCHING, True, False),
+        ("adopt", JobState.RUNNING, False, False),
+    ],
+)
+def test_a_former_holder_may_yet_send_its_request(action: str, state: JobState, accepted: bool, expected: bool) -> None:
+    world = World(record_of(state=state), action)
+    world.job.accepted = accepted
+    claim(world.job, world.context)
+    assert world.job.late is expected
+
+
+# -- launch -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_launch_creates_the_service_and_then_notes_it() -> None:
+    world = claimed(World(record_of(spec=JobSpec(image="a", pending_timeout=30))))
+    assert launch(world.job, world.context) == to.Track()
+    assert world.ledger.writes == [("move", JobState.PENDING, {"service": service_name("j", 1)})]
+    assert world.job.service is not None
+    assert world.job.deadlines.start == world.now + 30
+
+
+def test_without_a_lease_nothing_is_created() -> None:
+    world = claimed(World(resolve_images=True))
+    world.now += 15
+    with pytest.raises(LedgerUnavailable):
+        launch(world.job, world.context)
+    assert world.engine.calls == {}, "nor is a registry asked"
+
+
+@pytest.mark.parametrize(("later", "asks"), [(14.9, False), (15.0, True)])
+def test_who_has_not_asked_for_a_lease_asks_again_before_it_creates(later: float, asks: bool) -> None:
+    world = claimed()
+    world.now += later
+    world.context.lease_until = world.now + 15
+    assert launch(world.job, world.context) == to.Track()
+    assert (("move", JobState.LAUNCHING, {}) in world.ledger.writes) is asks
+
+
+@pytest.mark.parametrize("image", ["a", "a@sha256:" + 64 * "0"])
+def test_who_has_lost_the_job_creates_nothing(image: str) -> None:
+    world = claimed(World(record_of(spec=JobSpec(image=image)), resolve_images=True))
+    world.now += 15
+    world.context.lease_until = world.now + 15
+    world.ledger.refuses = True
+    assert launch(world.job, world.context) == to.LostOwnership()
+    assert world.engine.calls["create"] == 0
+
+
+def test_who_loses_the_job_while_it_creates_leaves_the_service_to_its_successor() -> None:
+    world = claimed()
+    world.ledger.refuses = True
+    assert launch(world.job, world.context) == to.LostOwnership()
+    assert world.engine.calls["create"] == 1
+
+
+@pytest.mark.parametrize(("error", "late"), [(EngineUnavailable("?"), True), (LedgerUnavailable("?"), False)])
+def test_a_request_that_was_not_answered_may_have_been_carried_out(error: TemporaryError, late: bool) -> None:
+    world = claimed()
+    world.engine.fail("create", error=error)
+    with pytest.raises(type(error)):
+        launch(world.job, world.context)
+    assert (world.job.late, world.job.asked) == (late, True)
+    assert launch(world.job, world.context) == to.Track()
+    assert world.ledger.writes[-1][2].get("late") == (1 if late else None)
+
+
+def test_what_the_engine_refuses_ends() -> None:
+    world = claimed()
+    world.engine.fail("create", error=EngineRefused("no such network"))
+    following = launch(world.job, world.context)
+    assert isinstance(following, to.End)
+    assert following.outcome.cause is Cause.LAUNCH
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_is_to_be_stopped_before_it_was_launched(asked: bool) -> None:
+    world = claimed()
+    world.job.stop, world.job.asked = CANCEL, asked
+    assert isinstance(launch(world.job, world.context), to.End)
+    assert (world.engine.calls["create"], world.engine.calls["find"]) == (0, int(asked))
+
+
+def test_what_is_to_be_stopped_and_may_have_been_launched_is_looked_for() -> None:
+    world = claimed()
+    world.engine.fail("create", lost_reply=True)
+    world.engine.fail("find")
+    with pytest.raises(EngineUnavailable):
+        launch(world.job, world.context)
+    world.job.stop = CANCEL
+    assert launch(world.job, world.context) == to.Track()
+
+
+# -- adopt ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (JobState.PENDING, Deadlines(start=1000 - 20 + 60, may_run=90)),
+        (JobState.RUNNING, Deadlines(start=1000 + 60, may_run=70)),
+    ],
+)
+def test_an_attempt_that_is_taken_over_goes_on_with_its_times(state: JobState, expected: Deadlines) -> None:
+    first = launched()
+    world = World(record_of(state=state, spec=JobSpec(image="a", pending_timeout=60, run_timeout=90)), "adopt")
+    world.context.engine = first.engine
+    world.ledger.age = 20
+    following = claim(world.job, world.context)
+    assert following == to.Adopt(state, CREATED.timestamp())
+    assert adopt(world.job, following, world.context) == to.Track()
+    assert world.job.deadlines == expected
+    assert world.job.launched_at is None
+
+
+def test_an_attempt_whose_service_is_gone_ends() -> None:
+    world = World(record_of(state=JobState.RUNNING, node="node1"), "adopt")
+    following = claim(world.job, world.context)
+    assert isinstance(following, to.Adopt)
+    end = adopt(world.job, following, world.context)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, end.outcome.node) == (Cause.REMOVED_OUTSIDE, "node1")
+
+
+# -- observe ----------------------------------------------------------------------------------------------------------
+
+
+def test_why_a_task_waits_is_noted_once() -> None:
+    world = launched()
+    world.engine.set_pending("j")
+    seen = Waiting(world.engine.job("j"), starting=False)
+    assert observe(world.job, seen, world.context) is None
+    assert observe(world.job, seen, world.context) is None
+    assert [write[2]["detail"][:16] for write in world.ledger.writes] == ["no suitable node"]
+
+
+def test_that_a_container_runs_is_noted_before_celery_hears_of_it() -> None:
+    world = launched(World(record_of(spec=JobSpec(image="a", run_timeout=9))))
+    assert observe(world.job, Running(world.engine.job("j")), world.context) is None
+    assert [write[:2] for write in world.ledger.writes] == [("move", JobState.RUNNING)]
+    assert world.delivery.told[-1] == "running on node1"
+    assert world.job.deadlines.run == world.now + 9
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Running,
+        NodeLost,
+        lambda task: Waiting(task._replace(error="no suitable node"), False),
+    ],
+)
+def test_who_cannot_write_down_what_was_seen_has_lost_the_job(seen: Any) -> None:
+    world = launched()
+    world.ledger.refuses = True
+    assert observe(world.job, seen(world.engine.job("j")), world.context) == to.LostOwnership()
+    assert not world.job.running
+    assert world.job.lost is None
+    assert world.delivery.told == ["accepted"]
+
+
+def test_what_could_not_be_written_down_is_noted_the_next_time() -> None:
+    world = launched()
+    world.ledger.away = 1
+    with pytest.raises(LedgerUnavailable):
+        observe(world.job, Running(world.engine.job("j")), world.context)
+    assert observe(world.job, Running(world.engine.job("j")), world.context) is None
+    assert world.job.running
+
+
+def test_a_node_that_is_lost_and_comes_back() -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", on_node_lost="fail", lost_after=5))))
+    task = world.engine.job("j")
+    assert observe(world.job, NodeLost(task), world.context) is None
+    assert world.job.lost == LostNode(task, world.now)
+    assert world.job.deadlines.lost == world.now + 5
+    assert "is down" in world.job.detail
+    assert observe(world.job, Running(task), world.context) is None
+    assert world.job.lost is None
+    assert (world.job.detail, world.job.deadlines.lost) == ("", float("inf"))
+    assert world.ledger.writes[-1] == ("move", JobState.RUNNING, {})
+
+
+def exit_of(world: World, code: int, **fields: Any) -> Evidence:
+    task = world.engine.job("j")
+    event = EngineEvent("die", task.service_id, task.id, "j", task.container_id or "", code, "2026-11-30T12:00:09Z")
+    return Evidence(task, exit=event, **fields)
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "expected"),
+    [
+        (0, {"here": True, "began": "2026-11-30T12:00:00Z"}, to.Finish),
+        (3, {"here": True}, to.AskEngine),
+        (3, {}, to.ReadOutput),
+        (137, {}, to.SwarmJudges),
+    ],
+)
+def test_what_follows_from_an_engines_word(code: int, fields: Any, expected: type) -> None:
+    world = running()
+    following = observe(world.job, ExitReported(exit_of(world, code, **fields)), world.context)
+    assert isinstance(following.step if isinstance(following, to.Aside) else following, expected)
+
+
+@pytest.mark.parametrize(
+    ("known", "stop", "expected"),
+    [(True, None, to.Finish), (False, None, to.SwarmJudges), (True, CANCEL, to.SwarmJudges)],
+)
+def test_how_this_engine_says_that_a_container_ended(known: bool, stop: Any, expected: type) -> None:
+    world = running()
+    evidence = exit_of(world, 3, here=True)
+    if known:
+        world.engine.exit("j", 3)
+    else:
+        world.engine.fail("container_times")
+    world.job.stop = stop
+    assert isinstance(ask_engine(world.job, to.AskEngine(evidence), world.context), expected)
+
+
+@pytest.mark.parametrize(
+    ("reachable", "stop", "expected"),
+    [(True, None, to.Finish), (False, None, type(None)), (True, CANCEL, to.SwarmJudges)],
+)
+def test_an_end_on_another_node_is_believed_with_its_output(reachable: bool, stop: Any, expected: type) -> None:
+    world = running()
+    world.job.stop = stop
+    if not reachable:
+        world.engine.fail("logs")
+    following = read_output(world.job, to.ReadOutput(exit_of(world, 3)), world.context)
+    assert isinstance(following, expected)
+    assert not isinstance(following, to.Finish) or following.logs is not None
+
+
+def test_a_task_that_has_ended_and_a_service_that_is_gone() -> None:
+    world = running()
+    world.engine.exit("j", 4)
+    task = world.engine.job("j")
+    assert observe(world.job, Ended(task), world.context) == to.Finish(task)
+    gone = observe(world.job, Gone(), world.context)
+    assert isinstance(gone, to.End)
+    assert gone.outcome.cause is Cause.REMOVED_OUTSIDE
+
+
+# -- stop -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deadlines", "stop", "expected"),
+    [
+        (Deadlines(), None, None),
+        (Deadlines(job=999), None, Cause.DEADLINE),
+        (Deadlines(run=999), None, Cause.RUN_TIMEOUT),
+        (Deadlines(start=999), None, to.CheckPending),
+        (Deadlines(start=999), CANCEL, None),
+        (Deadlines(stop=999), CANCEL, to.RemoveStuck),
+        (Deadlines(lost=999), None, to.End),
+    ],
+)
+def test_what_follows_when_a_time_is_over(deadlines: Deadlines, stop: Any, expected: Any) -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", deadline=9, run_timeout=8, pending_timeout=7))))
+    world.job.deadlines, world.job.stop = deadlines, stop
+    world.job.lost = LostNode(world.engine.job("j"), 900.0)
+    following = check_overdue(world.job, world.context)
+    if isinstance(expected, Cause):
+        assert isinstance(following, to.Stop)
+        assert following.request.cause is expected
+    elif expected is None:
+        assert following is None
+    else:
+        assert isinstance(following.step if isinstance(following, to.Aside) else following, expected)
+
+
+def test_a_container_that_does_not_stop_is_removed_again_after_as_long() -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", stop_grace=10)), stop_timeout=30))
+    assert send_stop(world.job, world.context) == to.SwarmJudges()
+    assert world.job.deadlines.stop == world.now + 40
+    world.now += 41
+    assert check_overdue(world.job, world.context) == to.Aside(to.RemoveStuck())
+    assert check_overdue(world.job, world.context) is None
+
+
+@pytest.mark.parametrize("error", [EngineUnavailable("?"), EngineRefused("?")])
+def test_a_stop_that_does_not_arrive_is_sent_again(error: Exception) -> None:
+    world = running()
+    world.engine.fail("stop", error=error)
+    assert send_stop(world.job, world.context) == to.Aside(to.SendStop(), after=1.0)
+    assert world.job.deadlines.stop == float("inf")
+    assert send_stop(world.job, world.context) == to.SwarmJudges()
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "expected"),
+    [
+        ("running", "", None),
+        ("complete", "", None),
+        ("pending", "no suitable node (why)", Cause.UNSCHEDULABLE),
+        ("preparing", "", Cause.PENDING_TIMEOUT),
+    ],
+)
+def test_what_the_swarm_says_of_a_job_that_waited_for_too_long(state: str, error: str, expected: Any) -> None:
+    world = launched(World(record_of(spec=JobSpec(image="a", pending_timeout=7))))
+    world.engine.set_task("j", state, error=error)
+    following = check_pending(world.job, world.context)
+    assert (following.request.cause if following else None) is expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "holder", "state", "phase", "expected"),
+    [
+        (True, HOLDER, JobState.SUCCEEDED, Phase.TRACKED, to.Superseded),
+        (True, HOLDER, JobState.SUCCEEDED, Phase.LAUNCHING, to.Stop),
+        (True, "other", JobState.SUCCEEDED, Phase.TRACKED, to.Stop),
+        (True, HOLDER, JobState.RUNNING, Phase.TRACKED, to.Stop),
+        (False, HOLDER, JobState.SUCCEEDED, Phase.TRACKED, to.Stop),
+    ],
+)
+def test_what_a_cancellation_comes_to(batch: bool, holder: str, state: JobState, phase: Phase, expected: type) -> None:
+    world = running(World(record_of(batch="b", index=0) if batch else None))
+    world.ledger.record = record_of(state=state, holder=holder)
+    world.job.phase = phase
+    assert isinstance(apply_cancellation(world.job, "enough", world.context), expected)
+
+
+# -- finish -----------------------------------------------------------------------------------------------------------
+
+
+def ended(world: World, code: int = 0) -> TaskView:
+    world.engine.exit("j", code, stdout=b"out\n")
+    return world.engine.job("j")
+
+
+def test_an_attempt_that_has_ended_brings_outcome_and_output() -> None:
+    world = running()
+    end = finish(world.job, to.Finish(ended(world, 4)), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (Cause.EXIT, 4)
+    assert end.logs is not None
+    assert end.logs.stdout == "out\n"
+
+
+def end_of(world: World, code: int = 0) -> to.End:
+    return finish(world.job, to.Finish(ended(world, code)), world.context)
+
+
+def test_the_outcome_is_written_down_before_the_service_is_removed_and_the_result_reported() -> None:
+    world = running(World(remove_delay=2))
+    following = write_end(world.job, end_of(world), world.context)
+    assert world.ledger.names() == ["finish"]
+    assert isinstance(following, to.Aside)
+    assert (following.step, following.after) == (to.RemoveService(), 2)
+    assert isinstance(following.then, to.Report)
+    assert following.then.record == world.ledger.record
+    assert world.engine.calls["remove"] == 0
+    assert world.delivery.results == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "must_end", "writes", "then"),
+    [
+        ({}, 4, "", ["finish"], to.Report),
+        (AGAIN, 0, "", ["finish"], to.Report),
+        (AGAIN, 4, "", ["back_off"], to.TellRetry),
+        (AGAIN, 4, "it is to be cancelled", ["back_off", "finish"], to.Report),
+    ],
+)
+def test_whether_another_attempt_follows(fields: Any, code: int, must_end: str, writes: list[str], then: type) -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", **fields))))
+    world.ledger.must_end = must_end
+    following = write_end(world.job, end_of(world, code), world.context)
+    assert world.ledger.names() == writes
+    assert isinstance(following, to.Aside)
+    assert isinstance(following.then, then)
+
+
+def test_whether_another_attempt_follows_is_decided_once() -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", **AGAIN))))
+    end = end_of(world, 4)
+    world.ledger.away = 1
+    with pytest.raises(LedgerUnavailable):
+        write_end(world.job, end, world.context)
+    decided = world.job.decision
+    assert decided is not None
+    assert isinstance(write_end(world.job, end, world.context), to.Aside)
+    assert world.job.decision is decided
+
+
+def test_a_job_that_failed_waits_for_its_copy_where_it_has_one() -> None:
+    spec = JobSpec(image="a", idempotent=True)
+    world = running(World(record_of(spec=spec, batch="b", index=0)))
+    following = write_end(world.job, end_of(world, 4), world.context)
+    assert world.ledger.writes[-1][0::2] == ("back_off", None)
+    assert isinstance(following, to.Aside)
+    other = running(World(record_of(spec=spec, batch="b", index=0)))
+    other.ledger.must_end = "it has no copy"
+    write_end(other.job, end_of(other, 4), other.context)
+    assert other.ledger.names() == ["back_off", "finish"]
+
+
+@pytest.mark.parametrize("fields", [NO_POLICY, AGAIN])
+def test_who_cannot_write_an_end_down_has_lost_the_job(fields: Any) -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", **fields))))
+    world.ledger.refuses = True
+    assert write_end(world.job, end_of(world, 4), world.context) == to.LostOwnership()
+
+
+@pytest.mark.parametrize(("asked", "number"), [(False, 0), (True, 1)])
+def test_an_attempt_counts_from_its_request_on(asked: bool, number: int) -> None:
+    world = claimed()
+    world.job.asked = asked
+    write_end(world.job, to.End(refused_outcome(Cause.CANCELLED, "enough")), world.context)
+    attempt = world.ledger.record.attempts[-1]
+    assert (attempt.number, attempt.service) == (number, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "holder", "expected"),
+    [
+        ({"batch": "b", "index": 0}, HOLDER, to.Superseded),
+        ({"batch": "b", "index": 0}, "other", to.Drop),
+        ({}, HOLDER, to.Drop),
+    ],
+)
+def test_why_a_write_was_not_taken(fields: Any, holder: str, expected: type) -> None:
+    world = running(World(record_of(**fields)))
+    assert (LABEL_BATCH in world.job.facts.labels) == bool(fields)
+    world.ledger.record = record_of(state=JobState.SUCCEEDED, holder=holder)
+    assert isinstance(lost_ownership(world.job, world.context), expected)
+
+
+def test_what_its_copy_was_faster_with_is_removed_at_once_and_reported() -> None:
+    assert superseded(running().job) == to.Aside(to.RemoveService(), after=0.0, then=to.Report())
+
+
+@pytest.mark.parametrize(
+    ("late", "stale", "state", "ended", "removed"),
+    [
+        (False, False, JobState.SUCCEEDED, {1}, 1),
+        (False, False, JobState.BACKOFF, {1}, 1),
+        # Redis has come back older: the service is needed once more.
+        (False, False, JobState.RUNNING, set(), 0),
+        (False, True, JobState.SUCCEEDED, {1}, 0),
+        # A former holder's request must find its name taken.
+        (True, False, JobState.SUCCEEDED, {1}, 0),
+    ],
+)
+def test_when_a_service_may_be_removed(late: bool, stale: bool, state: JobState, ended: Any, removed: int) -> None:
+    world = running()
+    world.job.late, world.ledger.stale = late, stale
+    world.ledger.record = record_of(state=state)
+    world.ledger.ended_attempts = frozenset(ended)
+    remove_service(world.job, world.context)
+    assert world.engine.calls["remove"] == removed
+
+
+def test_a_service_that_cannot_be_removed_is_left_to_the_reconciler() -> None:
+    world = running()
+    world.ledger.record = record_of(state=JobState.SUCCEEDED)
+    world.engine.fail("remove")
+    remove_service(world.job, world.context)
+    assert world.engine.find(service_name("j", 1)) is not None
+
+
+# -- report -----------------------------------------------------------------------------------------------------------
+
+
+def reportable() -> tuple[World, to.Report]:
+    world = running()
+    following = write_end(world.job, end_of(world, 4), world.context)
+    assert isinstance(following, to.Aside)
+    assert isinstance(following.then, to.Report)
+    world.ledger.writes.clear()
+    return world, following.then
+
+
+def test_celery_has_the_result_before_the_ledger_forgets() -> None:
+    world, step = reportable()
+    assert report(world.job, step, world.context) == to.Reported(world.delivery)
+    assert world.delivery.results[0].exit_code == 4
+    assert world.delivery.results[0].logs.stdout == "out\n"
+    assert world.ledger.names() == ["reported"]
+
+
+def test_a_result_that_does_not_reach_celery_is_not_noted() -> None:
+    world, step = reportable()
+    world.delivery.takes_results = False
+    with pytest.raises(TemporaryError):
+        report(world.job, step, world.context)
+    assert world.ledger.names() == []
+
+
+def test_celery_is_told_of_a_retry() -> None:
+    world = running()
+    assert tell_retry(world.job, to.TellRetry("why", 5.0)) == to.Reported(world.delivery)
+    assert world.delivery.told[-1] == "retrying"
+
+
+def test_a_lost_job_ends_without_output() -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", on_node_lost="fail", lost_after=5))))
+    observe(world.job, NodeLost(world.engine.job("j")), world.context)
+    world.now += 6
+    end = check_overdue(world.job, world.context)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, end.logs) == (
+        Cause.NODE_LOST,
+        Logs(status=LogStatus.UNAVAILABLE, reason="the node is down"),
+    )
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_of_a_registry_holds_for_a_while_and_a_silence_for_longer() -> None:
+    asked: list[str] = []
+    cache = ImageCache()
+
+    def ask(image: str, registry: str | None) -> Any:
+        asked.append(image)
+        return None if image == "silent" else image
+
+    for moment in (0.0, 9.9, 10.0, 59.9, 60.0):
+        cache.get("a", None, moment, ask)
+        cache.get("silent", None, moment, ask)
+    assert asked.count("a") == 3
+    assert asked.count("silent") == 2
+
+
+def test_answers_of_registries_are_not_kept_for_ever() -> None:
+    cache = ImageCache()
+    for number in range(1000):
+        cache.get(f"old:{number}", None, 0.0, lambda *_: None)
+    cache.get("new", None, 61.0, lambda *_: None)
+    assert len(cache) == 1

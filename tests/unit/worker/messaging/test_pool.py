@@ -1,0 +1,99 @@
+"""What a delivery does when the result backend does not take what it is given; tests/integration has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import redis
+from celery.worker import state as worker_state
+
+from jaas_submit.connection import connect
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.result import JobResult
+from jaas_submit.model.states import Cause, JobState
+from jaas_worker.messaging.delivery import CeleryDelivery
+from jaas_worker.messaging.pool import TaskPool
+
+FULL = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
+AWAY = redis.exceptions.ConnectionError("Connection closed by server.")
+
+
+class Request:
+    """A Celery request: what a delivery uses of it."""
+
+    id = task_id = "job-1"
+    message = SimpleNamespace(headers={})
+    kwargs: dict[str, Any] = {}  # noqa: RUF012 (nobody writes to it)
+    args = ()
+    _context = None
+
+    def __init__(self, stored: Callable[..., None]) -> None:
+        self.acknowledged = False
+        self.task = SimpleNamespace(backend=SimpleNamespace(mark_as_done=stored, mark_as_failure=stored))
+
+    def accept(self) -> None:
+        """Its accept callback."""
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def call(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return call
+
+
+@pytest.fixture
+def delivery(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CeleryDelivery]:
+    monkeypatch.setattr(worker_state, "task_ready", lambda _: None)
+
+    def make(traced: Exception, stored: Exception) -> CeleryDelivery:
+        loop: Any = SimpleNamespace(on_loop=lambda call: call())
+        callbacks = {"callback": raising(AssertionError("told")), "accept_callback": Request(raising(stored)).accept}
+        return CeleryDelivery(loop, 1, raising(traced), (), callbacks)
+
+    return make
+
+
+RESULT = JobResult(
+    job_id="job-1",
+    state=JobState.SUCCEEDED,
+    cause=Cause.EXIT,
+    exit_code=0,
+    attempt=1,
+    queued_at=datetime(2026, 11, 23, tzinfo=UTC),
+)
+
+
+@pytest.mark.parametrize("error", [FULL, AWAY])
+def test_a_retry_that_celery_cannot_be_told_of_goes_on_without_it(
+    delivery: Callable[..., CeleryDelivery], error: Exception
+) -> None:
+    one = delivery(traced=error, stored=error)
+
+    assert one.retrying("attempt 1 ended", 0.5) is False
+    one.done()
+
+    assert one.request.acknowledged
+
+
+@pytest.mark.parametrize("error", [FULL, AWAY])
+@pytest.mark.parametrize("first", [FULL, RuntimeError("no such signature")])
+def test_a_result_that_celery_cannot_store_now_is_handed_over_again(
+    delivery: Callable[..., CeleryDelivery], first: Exception, error: Exception
+) -> None:
+    assert delivery(traced=first, stored=error).report(RESULT) is False
+
+
+def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
+    pool: Any = SimpleNamespace(runner=SimpleNamespace(ledger=Ledger(connect("redis://127.0.0.1:1"))))
+
+    with pytest.raises(LedgerUnavailable, match="queue: Redis does not answer"):
+        TaskPool._queue_length(pool, "jobs")
