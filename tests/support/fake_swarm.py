@@ -183,6 +183,8 @@ class FakeSwarm:
         """True: a container that is asked to stop goes on until ``exit``."""
         self.away = False
         """True: no call is answered, and event streams break."""
+        self.api_versions = ("1.12", "1.41")
+        """The oldest and the newest version of the API that is spoken over HTTP."""
         self.networks = {"demo"}
         self.config_files: dict[str, tuple[str, dict[str, str], bytes]] = {}
         self.secrets: dict[str, str] = {}
