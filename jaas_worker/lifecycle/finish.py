@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+from dataclasses import replace
 from math import inf
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
@@ -18,7 +19,7 @@ from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.job_output import with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, stop_mark
+from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, output_lost, stop_mark
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -59,12 +60,14 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     times = step.times
     if times is None and task.container_id:
         times = engine.container_times(task.container_id)
-    back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
+    back = engine.node_back_at(task.node_id) if asks_for_engine(task) or job.away_since else ""
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit)
+    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit, job.away_since)
     settings, logs = world.settings, step.logs
     if logs is None:
         logs = read_logs(engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
+    if why := output_lost(task):
+        logs = replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)
