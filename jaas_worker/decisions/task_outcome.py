@@ -198,7 +198,7 @@ def outcome_of(
     elif cause is Cause.EXIT and memory_limit is not None and reason.lower() == _SIGKILLED:
         # Docker 20.10 does not always tell, and never of other nodes: SIGKILL under a memory limit is the sign.
         cause, reason = Cause.OOM, f"{reason}: SIGKILL under a memory limit"
-    exit_code = _exit_code(task, cause)
+    exit_code = _exit_code(task, cause, times)
     if exit_code is not None and times is not None and times.exit_code is not None:
         exit_code = times.exit_code
     return Outcome(
@@ -266,7 +266,7 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
     return Cause.LAUNCH
 
 
-def _exit_code(task: TaskView, cause: Cause) -> int | None:
+def _exit_code(task: TaskView, cause: Cause, times: ContainerTimes | None) -> int | None:
     """Return the exit code: the container's own, else 127 or 126 as docker has them for a program that cannot start."""
     if task.state == "complete":
         return 0
@@ -279,17 +279,24 @@ def _exit_code(task: TaskView, cause: Cause) -> int | None:
         if any(text in said for text in _NOT_EXECUTABLE) and "exec" in said:
             return 126
     ended = task.container_id and task.state in {"failed", "shutdown"}
-    return 0 if ended and task.exit_code == 0 and cause not in _NO_CODE_OF_ITS_OWN else None
+    # A task whose container its engine does not know any more is reported as shutdown with 0, too.
+    unproven = cause is Cause.PREEMPTED and (times is None or times.exit_code is None)
+    return 0 if ended and task.exit_code == 0 and not unproven and cause not in _NO_CODE_OF_ITS_OWN else None
 
 
-def output_lost(task: TaskView) -> str:
-    """Return why the output of an ended task cannot be had any more; empty where nothing says so.
+def output_lost(task: TaskView, away_since: datetime | None = None) -> str:
+    """Return why the output of an ended task cannot be had any more, if there is none; empty where nothing says so.
 
     Args:
         task: it, in an ended state.
+        away_since: as for ``outcome_of``.
     """
-    lost = task.state == "failed" and task.container_id and task.error.lower().startswith(_THROWN_AWAY)
-    return "its engine was stopped, and has removed the container with its output" if lost else ""
+    if task.state == "failed" and task.container_id and task.error.lower().startswith(_THROWN_AWAY):
+        return "its engine was stopped, and has removed the container with its output"
+    # Docker 20.10 says nothing more of it where the swarm had given the node up meanwhile.
+    if task.state == "shutdown" and task.exit_code == 0 and away_since is not None:
+        return "its node was away, and its engine does not know the container any more"
+    return ""
 
 
 def _killed_by_restart(task: TaskView) -> bool:

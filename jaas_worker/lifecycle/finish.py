@@ -66,7 +66,7 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     settings, logs = world.settings, step.logs
     if logs is None:
         logs = read_logs(engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
-    if why := output_lost(task):
+    if not logs.lines and (why := output_lost(task, job.away_since)):
         logs = replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))

@@ -133,6 +133,8 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("failed", exit_code=143, error="task: non-zero exit (143)"), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 143),
     (task("remove", exit_code=-1), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
     # shutdown: somebody else did it
+    (task("shutdown", exit_code=0), TIMES._replace(exit_code=0), None, FAILED, Cause.PREEMPTED, 0),  # it obeyed
+    (task("shutdown", exit_code=0), None, None, FAILED, Cause.PREEMPTED, None),  # as where nobody filled it in
     (task("shutdown", exit_code=143), TIMES, None, FAILED, Cause.PREEMPTED, 143),
     (task("shutdown", exit_code=-1), None, None, FAILED, Cause.PREEMPTED, None),
     (task("shutdown", None), None, None, FAILED, Cause.PREEMPTED, None),
@@ -287,16 +289,21 @@ def test_what_was_cut_off_with_its_node(
 
 
 @pytest.mark.parametrize(
-    ("seen", "lost"),
+    ("seen", "away_since", "lost"),
     [
-        (task("failed", exit_code=0, error=THROWN_AWAY), True),
-        (task("failed", exit_code=4, error="task: non-zero exit (4)"), False),
-        (task("failed", None, error=THROWN_AWAY), False),  # it never had a container
-        (task("complete", exit_code=0), False),
+        (task("failed", exit_code=0, error=THROWN_AWAY), None, True),
+        (task("shutdown", exit_code=0), AWAY, True),
+        (task("shutdown", exit_code=0), None, False),
+        (task("shutdown", exit_code=137), AWAY, False),
+        (task("failed", exit_code=4, error="task: non-zero exit (4)"), AWAY, False),
+        (task("failed", None, error=THROWN_AWAY), None, False),  # it never had a container
+        (task("complete", exit_code=0), AWAY, False),
     ],
 )
-def test_output_goes_with_a_container_that_its_engine_removed(seen: TaskView, lost: bool) -> None:
-    assert bool(output_lost(seen)) == lost
+def test_output_goes_with_a_container_that_its_engine_removed(
+    seen: TaskView, away_since: datetime | None, lost: bool
+) -> None:
+    assert bool(output_lost(seen, away_since)) == lost
 
 
 def test_what_jaas_stopped_or_ran_out_of_memory_is_no_fault_of_a_restarted_engine() -> None:

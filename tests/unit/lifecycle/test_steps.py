@@ -355,6 +355,22 @@ def test_a_node_that_is_lost_and_comes_back() -> None:
     assert world.ledger.writes[-1] == ("move", JobState.RUNNING, {})
 
 
+def test_who_takes_a_job_over_knows_since_when_its_node_is_down() -> None:
+    first = running()
+    observe(first.job, NodeLost(first.engine.job("j")), first.context)
+    assert first.job.away_since is not None
+    since = first.job.away_since.replace(microsecond=0)
+
+    second = World(record_of(state=JobState.RUNNING, detail=first.job.detail), "adopt")
+    claim(second.job, second.context)
+    assert second.job.away_since == since
+    second.now += 100
+    observe(second.job, NodeLost(first.engine.job("j")), second.context)
+    assert second.job.away_since == since
+    observe(second.job, Running(first.engine.job("j")), second.context)  # it was never given up
+    assert (second.job.away_since, second.job.detail) == (None, "")
+
+
 def exit_of(world: World, code: int, **fields: Any) -> Evidence:
     task = world.engine.job("j")
     event = EngineEvent("die", task.service_id, task.id, "j", task.container_id or "", code, "2026-11-30T12:00:09Z")
@@ -509,6 +525,26 @@ def test_an_attempt_that_has_ended_brings_outcome_and_output() -> None:
     assert (end.outcome.cause, end.outcome.exit_code) == (Cause.EXIT, 4)
     assert end.logs is not None
     assert end.logs.stdout == "out\n"
+
+
+def test_a_container_that_the_swarm_stops_when_its_node_is_back_was_lost_with_the_node() -> None:
+    world = running()
+    observe(world.job, NodeLost(world.engine.job("j")), world.context)
+    world.engine.set_task("j", "shutdown")
+    end = finish(world.job, to.Finish(world.engine.job("j")._replace(exit_code=137)), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (Cause.NODE_LOST, 137)
+    assert end.outcome.reason.startswith("its node was away for ")
+
+
+def test_output_that_an_engine_has_thrown_away_is_not_called_complete() -> None:
+    world = running()
+    gone = "No such container: jaas-j-1.1.abc"
+    task = world.engine.job("j")._replace(state="failed", exit_code=0, error=gone)
+    end = finish(world.job, to.Finish(task), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (Cause.ENGINE, None)
+    assert end.outcome.reason.startswith(gone)
+    assert end.logs is not None
+    assert (end.logs.status, end.logs.reason) == (LogStatus.UNAVAILABLE, end.outcome.reason.removeprefix(f"{gone}: "))
 
 
 def end_of(world: World, code: int = 0) -> to.End:
