@@ -343,7 +343,8 @@ class _Logs(_Handler):
             if not service:
                 raise HTTPError(404, f"No such container: {name}")
         self.set_header("Content-Type", "application/vnd.docker.raw-stream")
-        frames = await self.call("logs", service, container, 60.0)
+        tail = self.get_query_argument("tail", "all")
+        frames = await self.call("logs", service, container, 60.0, 0 if tail == "all" else int(tail))
         try:
             for frame in frames:
                 self._piece(_STREAMS[frame.stream], frame.data)

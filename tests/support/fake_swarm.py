@@ -480,7 +480,7 @@ class FakeSwarm:
                 container.started_at, container.finished_at, container.oom_killed, container.exit_code
             )
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
         with self._call("logs"):
             service = self._services.get(service_id)
             if service is None:
@@ -492,7 +492,7 @@ class FakeSwarm:
                 asked = container_id is None and task.runs_or_ran
                 if task.container and (asked or container_id == task.container.id):
                     frames += task.container.frames
-        yield from frames
+        yield from frames[-tail:]
 
     def events(self) -> Iterator[EngineEvent]:
         listener: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
