@@ -17,7 +17,7 @@ from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
-from jaas_worker.decisions.job_output import with_output
+from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, output_lost, stop_mark
 from jaas_worker.failpoints import failpoint
@@ -66,7 +66,11 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     settings, logs = world.settings, step.logs
     if logs is None:
         logs = read_logs(engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
-    if not logs.lines and (why := output_lost(task, job.away_since)):
+    why = output_lost(task, job.away_since)
+    # Of an engine that is not its own the worker hears of no output in both cases: none printed, and none kept.
+    if not (why or logs.lines or times) and task.container_id and logs.status is LogStatus.COMPLETE:
+        why = output_not_kept(task.node_id, world.log_drivers())
+    if why and not logs.lines:
         logs = replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from jaas_submit.ledger import Claim
 from jaas_submit.ledger.queries import Outline
@@ -58,6 +58,7 @@ class _Queries(Protocol):
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]: ...
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]: ...
     def logs(self, job_id: str, attempt: int) -> Logs | None: ...
+    def workers(self) -> list[dict[str, Any]]: ...
 
 
 class JobLedger(Protocol):

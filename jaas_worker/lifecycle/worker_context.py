@@ -22,6 +22,7 @@ _IMAGES_MOST = 1000
 """Answers of registries that are kept before those that hold no longer are dropped."""
 
 _IMAGE_KEPT_S = 10.0
+_LOG_DRIVERS_KEPT_S = 10.0
 _SILENCE_KEPT_S = 60.0
 """For how long a registry's answer holds, and for how long one that does not answer is not asked again."""
 
@@ -99,6 +100,7 @@ class WorkerContext:
     label: str = field(init=False)
     """Selects them."""
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
+    _log_drivers: tuple[float, dict[str, str]] = field(default=(0.0, {}), init=False)
 
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
@@ -114,6 +116,19 @@ class WorkerContext:
         if node_id and node_id not in self._nodes:
             self._nodes = self.engine.node_names()
         return self._nodes.get(node_id)
+
+    def log_drivers(self) -> dict[str, str]:
+        """Return node id -> log driver of the engines whose workers have told it.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        until, known = self._log_drivers
+        if self.clock.monotonic() >= until:
+            told = self.ledger.queries.workers()
+            known = {one["node_id"]: one["log_driver"] for one in told if one.get("node_id") and one.get("log_driver")}
+            self._log_drivers = (self.clock.monotonic() + _LOG_DRIVERS_KEPT_S, known)
+        return known
 
     def superseded(self, job_id: str, labels: Mapping[str, str]) -> bool:
         """Return whether this worker holds a job and its copy has ended it (speculation).

@@ -78,6 +78,7 @@ class Swarm:
                 state=swarm.get("LocalNodeState", "inactive"),
                 manager=bool(swarm.get("ControlAvailable")),
                 error=swarm.get("Error", ""),
+                log_driver=info.get("LoggingDriver", ""),
             )
 
     def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:

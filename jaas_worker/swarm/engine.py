@@ -67,6 +67,8 @@ class SwarmInfo:
     state: str
     manager: bool
     error: str = ""
+    log_driver: str = ""
+    """What keeps the output of its containers, unless they say otherwise: ``json-file``; ``none`` keeps nothing."""
 
 
 class Frame(NamedTuple):

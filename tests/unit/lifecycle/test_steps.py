@@ -547,6 +547,23 @@ def test_output_that_an_engine_has_thrown_away_is_not_called_complete() -> None:
     assert (end.logs.status, end.logs.reason) == (LogStatus.UNAVAILABLE, end.outcome.reason.removeprefix(f"{gone}: "))
 
 
+@pytest.mark.parametrize(("own", "status"), [(True, LogStatus.COMPLETE), (False, LogStatus.UNAVAILABLE)])
+def test_no_output_of_a_node_that_keeps_none_is_not_called_complete(own: bool, status: LogStatus) -> None:
+    world = running()
+    task = world.engine.job("j")
+    world.ledger.known_workers = [
+        {"node_id": task.node_id, "log_driver": "none"},
+        {"node_id": "other", "log_driver": "local"},
+        {"holder": "older"},
+    ]
+    world.engine.exit("j", 0)
+    times = world.engine.container_times(task.container_id or "")
+    world.engine.container_times = lambda _: times if own else None  # type: ignore[method-assign] # another node's
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.logs is not None
+    assert (end.logs.status, "log driver none" in end.logs.reason) == (status, not own)
+
+
 def end_of(world: World, code: int = 0) -> to.End:
     return finish(world.job, to.Finish(ended(world, code)), world.context)
 
