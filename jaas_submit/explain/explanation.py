@@ -118,7 +118,10 @@ _CAUSES: Final[dict[Cause, tuple[str, str]]] = {
     ),
     Cause.UNSCHEDULABLE: ("no node could take it", "change constraints or reservations, or add a node"),
     Cause.LAUNCH: ("its container could not be started", "check command, mounts, networks, secrets and user"),
-    Cause.NODE_LOST: ("its node went away", "set on_node_lost to retry if two containers at once do no harm"),
+    Cause.NODE_LOST: (
+        "its node went away",
+        "raise retry.max_cluster_retries; set on_node_lost to retry if two containers at once do no harm",
+    ),
     Cause.PREEMPTED: ("its node had to give it up", "raise retry.max_cluster_retries"),
     Cause.RUN_TIMEOUT: ("it ran for too long", "raise run_timeout"),
     Cause.PENDING_TIMEOUT: ("it did not start in time", "raise pending_timeout, or have the image on the nodes before"),
