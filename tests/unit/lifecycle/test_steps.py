@@ -531,9 +531,24 @@ def test_a_container_that_the_swarm_stops_when_its_node_is_back_was_lost_with_th
     world = running()
     observe(world.job, NodeLost(world.engine.job("j")), world.context)
     world.engine.set_task("j", "shutdown")
+    world.job.tries = 3
     end = finish(world.job, to.Finish(world.engine.job("j")._replace(exit_code=137)), world.context)
     assert (end.outcome.cause, end.outcome.exit_code) == (Cause.NODE_LOST, 137)
     assert end.outcome.reason.startswith("its node was away for ")
+
+
+def test_no_output_of_a_node_that_was_away_is_read_again_before_it_is_believed() -> None:
+    world = running()
+    observe(world.job, NodeLost(world.engine.job("j")), world.context)
+    world.engine.exit("j", 4)
+    step = to.Finish(world.engine.job("j"))
+    for world.job.tries in range(3):
+        with pytest.raises(EngineUnavailable, match="hands out no output yet"):
+            finish(world.job, step, world.context)
+    world.job.tries = 3
+    end = finish(world.job, step, world.context)
+    assert end.logs is not None
+    assert (end.outcome.exit_code, end.logs.status, end.logs.lines) == (4, LogStatus.COMPLETE, ())
 
 
 def test_output_that_an_engine_has_thrown_away_is_not_called_complete() -> None:
