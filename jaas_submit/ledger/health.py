@@ -1,7 +1,8 @@
-"""The ledger, as `jaas doctor` looks at it: whether it can be read, and whether jobs are taken."""
+"""The ledger's checks for `jaas doctor`: whether it can be read, and whether jobs are claimed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import redis
@@ -16,13 +17,15 @@ __all__ = ["Health"]
 
 _KINDS: Final = {
     **dict.fromkeys(("jobs", "batches", "due", "deadlines", "holders", "unowned", "ready"), "zset"),
+    "unacked": "hash",
+    "unacked_index": "zset",
     **{f"state:{state}": "zset" for state in JobState},
     **dict.fromkeys(("newest_received", "last_claim"), "hash"),
     **dict.fromkeys(("cancelling", "speculating"), "set"),
     "pending_dependents": "list",
     **dict.fromkeys(("cluster", "identity"), "string"),
 }
-"""What the ledger's own keys hold, apart from those of jobs, batches and workers."""
+"""What the ledger's own keys hold, apart from those of jobs, batches and workers; and what workers note of messages."""
 
 _YOUNGEST: Final = 1000
 _OLDEST: Final = 500
@@ -30,7 +33,7 @@ _PAGE: Final = 500
 
 
 class Health(Part):
-    """What there is to know of the ledger itself.
+    """Checks of the ledger itself.
 
     Args:
         base: of the ledger that it is a part of.
@@ -44,7 +47,7 @@ class Health(Part):
         self._batches = batches
 
     def last_claim(self, queue: str) -> float:
-        """Return when a worker claimed a job of a queue last, in seconds since the epoch; 0 where none ever did."""
+        """Return when a worker claimed a job of a queue last, in seconds since the epoch; 0 if none ever did."""
         with redis_errors("claims"):
             try:
                 found = self._client.hget(self._key("last_claim"), queue)
@@ -56,22 +59,30 @@ class Health(Part):
         except ValueError:
             return 0.0
 
-    def misplaced(self) -> dict[str, str]:
-        """Return the ledger's own keys that hold another kind of value than they should: key and what it holds."""
+    def misplaced(self, lists: Sequence[str] = ()) -> dict[str, str]:
+        """Return the ledger's own keys that hold another kind of value than they should: key and what it holds.
+
+        Args:
+            lists: names of keys that are to hold lists: those that a queue is made of.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        kinds = {self._key(name): wanted for name, wanted in _KINDS.items()} | dict.fromkeys(lists, "list")
         with redis_errors("keys"):
             pipe = self._client.pipeline(transaction=False)
-            for name in _KINDS:
-                pipe.type(self._key(name))
-            found = zip(_KINDS.items(), map(as_text, pipe.execute()), strict=True)
-        return {self._key(name): kind for (name, wanted), kind in found if kind not in {wanted, "none"}}
+            for key in kinds:
+                pipe.type(key)
+            found = zip(kinds.items(), map(as_text, pipe.execute()), strict=True)
+        return {key: kind for (key, wanted), kind in found if kind not in {wanted, "none"}}
 
     def look_through(self) -> int:
         """Read the youngest 1,000 records and in each open state the oldest 500, batches, workers and nodes.
 
-        ``unreadable`` then says what cannot be read.
+        ``unreadable`` then names the unreadable ones.
 
         Returns:
-            How many records of jobs were looked at.
+            How many records of jobs were read.
         """
         names = ["jobs", *(f"state:{state}" for state in JobState if state not in TERMINAL)]
         ids: dict[str, None] = {}

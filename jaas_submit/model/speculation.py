@@ -17,7 +17,7 @@ __all__ = ["Speculation", "in_full"]
 
 
 class Speculation(Model):
-    """Whether and when the slowest jobs of a batch are started a second time; the first good result wins.
+    """Whether and when the slowest jobs of a batch are started a second time; the first success counts.
 
     Raises:
         pydantic.ValidationError: a field is wrong.
@@ -42,7 +42,7 @@ class Speculation(Model):
         """Return what a producer asks for.
 
         Args:
-            value: the whole of it, or only the factor; None or False for no speculation, True for the defaults.
+            value: the object, or only the factor; None or False for no speculation, True for the defaults.
 
         Raises:
             SpecError: it is not valid.
@@ -59,7 +59,7 @@ class Speculation(Model):
 
 
 def in_full(value: object) -> object:
-    """Return an object where the factor alone, or yes or no, is given."""
+    """Return an object if only the factor, or yes or no, is given."""
     if value is None or value is False:
         return None
     return {} if value is True else value if isinstance(value, dict | Speculation) else {"factor": value}

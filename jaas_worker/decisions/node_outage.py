@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from jaas_worker.decisions.task_outcome import parse_time
+from jaas_worker.decisions.times import parse_time
 
 __all__ = ["down_since", "node_down_detail"]
 

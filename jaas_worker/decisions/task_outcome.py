@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from jaas_submit.model.bounds import bounded
+from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerTimes, TaskView
 
 __all__ = [
@@ -25,24 +26,19 @@ __all__ = [
     "lost_outcome",
     "outcome_of",
     "output_lost",
-    "parse_time",
     "refused_outcome",
     "stop_mark",
     "waiting_reason",
 ]
 
 _SIGNALLED = 128
-"""Exit codes above are those of processes that a signal ended."""
+"""Exit codes above this are of processes that a signal ended."""
 
-_MOST_OF_A_TIME = 64
-"""Characters; RFC 3339 needs 35."""
-
-_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
 _ENGINE = (
     "connection error: desc",  # the engine lost its containerd
-    # It was killed between a container's creation and the note of it, and finds what it is about to make.
+    # It was killed after it created the container and before it recorded that, and finds the container.
     "starting container failed: id already in use",
     "starting container failed: unable to remount dir as readonly",  # its mount of configs and secrets was busy
     'conflict. the container name "/',
@@ -59,12 +55,13 @@ _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: alread
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
 
 _NOT_KNOWN: Final = 255
-"""Exit code that a restarted engine gives a container that ended while it was dead, where it finds no other. Source:
+"""Exit code that a restarted engine reports for a container that exited while it was down, if it knows no other.
+Source:
 moby, daemon/daemon.go, ``restore``; seen on Docker 20.10."""
 
 _BY_RESTART: Final = {
     _NOT_KNOWN: "its engine was restarted meanwhile and does not know how it ended; it says {said}",
-    # Without live-restore an engine that starts ends whatever still runs of its former life.
+    # Without live-restore an engine that starts stops the containers that still run from before.
     137: "its engine was restarted and killed it: {said}",
     143: "its engine was restarted and stopped it: {said}",
 }
@@ -79,7 +76,7 @@ _KILLED = 137
 """Exit code of a process that was killed with SIGKILL."""
 
 _SIGKILLED = "task: non-zero exit (137)"
-"""All that is said of a process that was killed. Where the engine did it for a HEALTHCHECK, more follows."""
+"""The whole text for a killed process. If the engine killed it because of a HEALTHCHECK, more text follows."""
 
 _TAKEN_AWAY = {
     "orphaned": (Cause.NODE_LOST, "its node has been away for too long"),
@@ -99,21 +96,6 @@ class StopRequest(NamedTuple):
     reason: str
 
 
-def parse_time(text: str) -> datetime | None:
-    """Return an engine's time; None for an empty one, for the engine's "never" (year 1), and for what is no time.
-
-    Args:
-        text: RFC 3339, with up to nine digits of a second.
-    """
-    if not text or text.startswith("0001-"):
-        return None
-    try:
-        plain = _NANOSECONDS.sub(r"\1", bounded(text, _MOST_OF_A_TIME)).replace("Z", "+00:00")
-        return datetime.fromisoformat(plain).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
 def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
     """Return the task that ran the attempt: the first one of its service.
 
@@ -125,12 +107,12 @@ def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
 def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
     """Return the task as the swarm will show it in a moment, when its engine says that its container has ended.
 
-    Only what has ended by itself. A task that the swarm wants to end is the swarm's to judge (it says so in ``desired``
-    before it stops the container), and so is a container that could not be started, or that somebody killed: an engine
-    that shuts down, or lack of memory. One with a health check is the swarm's as well, but that is the caller's to say.
+    Only for a process that exited by itself. All other cases are left to the swarm: a task that the swarm wants to end
+    (``desired`` says so before it stops the container), a container that could not be started, and a killed one (engine
+    shutdown, lack of memory). The caller excludes containers with a health check.
 
     Args:
-        task: as the swarm shows it now; read after the container's end was heard of.
+        task: as the swarm shows it now; read after the exit was reported.
         times: of its container; None when they are not known.
     """
     if task.desired != "running" or task.state not in {"starting", "running"}:
@@ -148,7 +130,7 @@ def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
 
 
 def waiting_reason(task: TaskView) -> str:
-    """Return what the swarm says about a task that does not run yet, empty when it says nothing worth showing."""
+    """Return what the swarm says about a task that does not run yet, empty if it says nothing useful."""
     if task.error:
         return task.error
     return task.message if task.state == "preparing" else ""
@@ -169,10 +151,10 @@ def outcome_of(
     Args:
         task: its task, in an ended state.
         node: host name of the task's node, where known.
-        started_at: when the container was first seen running; None when nobody saw it.
-        times: the container's own times, where its engine has told them.
+        started_at: when the container was first seen running; None if it was never seen.
+        times: the container's own times, if its engine reported them.
         stop: set when jaas had it stopped.
-        node_back: when the swarm last heard of the task's node anew (RFC 3339); asked for by ``asks_for_engine``.
+        node_back: when the task's node last rejoined the swarm (RFC 3339); needed if ``asks_for_engine`` says so.
         memory_limit: the attempt's limit in bytes; None where it had none.
         away_since: when the task's node was seen to be down, while the container ran; None where it never was.
     """
@@ -181,7 +163,7 @@ def outcome_of(
         started_at = parse_time(times.started_at) or started_at
         finished = parse_time(times.finished_at) or finished
     if started_at is not None and finished is not None:
-        # The engine notes a start after the fact: a container of a few milliseconds "ended" before it "started".
+        # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
         started_at = min(started_at, finished)
     state, cause, reason = _verdict(task, times, stop)
     if cause is Cause.PREEMPTED and away_since is not None:
@@ -196,7 +178,8 @@ def outcome_of(
     if cause is Cause.OOM:
         reason += ": out of memory, says the engine"
     elif cause is Cause.EXIT and memory_limit is not None and reason.lower() == _SIGKILLED:
-        # Docker 20.10 does not always tell, and never of other nodes: SIGKILL under a memory limit is the sign.
+        # Docker 20.10 does not always report it, and never for other nodes: SIGKILL under a memory limit is taken as
+        # the sign.
         cause, reason = Cause.OOM, f"{reason}: SIGKILL under a memory limit"
     exit_code = _exit_code(task, cause, times)
     if exit_code is not None and times is not None and times.exit_code is not None:
@@ -217,7 +200,7 @@ def outcome_of(
 
 
 def asks_for_engine(task: TaskView) -> bool:
-    """Return whether a task's exit code may be the doing of an engine that was restarted, and not the job's own."""
+    """Return whether a task's exit code may come from a restarted engine, and not from the job."""
     return task.state == "failed" and task.exit_code in _BY_RESTART and task.error.startswith("task: non-zero exit")
 
 
@@ -226,8 +209,8 @@ def _engine_restarted(
 ) -> bool:
     """Return whether the end was reported by an engine that had just come back.
 
-    Nothing says so outright. An engine that was merely cut off reports late, too, but notes when it saw the end. Where
-    its container cannot be asked (another node's), an end seconds before the node was back may be taken wrongly.
+    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. If the
+    container cannot be inspected (on another node), an exit seconds before the node was back may be misjudged.
     """
     reported, back = parse_time(task.timestamp), parse_time(node_back)
     if reported is None or back is None or (started_at is not None and back <= started_at):
@@ -240,10 +223,10 @@ def _engine_restarted(
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:
     if task.state == "complete":
-        # Ended well by itself, even if somebody wanted to stop it at that very moment.
+        # Exited with 0 by itself, even if it was stopped at that moment.
         return JobState.SUCCEEDED, Cause.EXIT, ""
     if stop is not None and task.state in {"shutdown", "failed", "rejected", "remove"}:
-        state = JobState.CANCELLED if stop.cause is Cause.CANCELLED else JobState.FAILED
+        state = facts_of(stop.cause).state
         return state, stop.cause, stop.reason
     said = task.error or task.message
     if task.state in {"failed", "rejected"}:
@@ -267,7 +250,7 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
 
 
 def _exit_code(task: TaskView, cause: Cause, times: ContainerTimes | None) -> int | None:
-    """Return the exit code: the container's own, else 127 or 126 as docker has them for a program that cannot start."""
+    """Return the exit code: the container's own, or 127 or 126 for a program that cannot start, as docker does."""
     if task.state == "complete":
         return 0
     if task.exit_code is not None and task.exit_code > 0 and (cause is not Cause.ENGINE or _killed_by_restart(task)):
@@ -304,7 +287,7 @@ def _killed_by_restart(task: TaskView) -> bool:
 
 
 def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
-    """Return what the log says of a container that jaas had stopped: why, and what it took.
+    """Return the log line about a container that jaas stopped: why, and by which signal.
 
     Args:
         stop: why.
@@ -317,10 +300,10 @@ def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
 
 
 def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:
-    """Return the outcome of an attempt whose service is gone before anybody saw its end."""
+    """Return the outcome of an attempt whose service disappeared before its end was seen."""
     cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
     return Outcome(
-        state=JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED,
+        state=facts_of(cause).state,
         cause=cause,
         reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
         node=node,
@@ -330,10 +313,10 @@ def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: 
 
 
 def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, lost_for: float) -> Outcome:
-    """Return the outcome of an attempt whose node is down, when its policy does not wait for it any longer.
+    """Return the outcome of an attempt whose node is down, when its policy no longer waits for the node.
 
     Args:
-        task: its task, as the swarm last heard of it.
+        task: its task, as last reported.
         node: host name of the node.
         started_at: when the container was first seen running.
         lost_for: seconds since the node was seen to be down.
@@ -353,5 +336,4 @@ def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, 
 
 def refused_outcome(cause: Cause, reason: str) -> Outcome:
     """Return the outcome of a job for which no container was created."""
-    state = JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED
-    return Outcome(state=state, cause=cause, reason=reason, finished_at=datetime.now(UTC))
+    return Outcome(state=facts_of(cause).state, cause=cause, reason=reason, finished_at=datetime.now(UTC))

@@ -1,7 +1,7 @@
-"""The last steps of a job in this worker: write the end down, decide on another attempt, report, remove the service.
+"""The last steps of a job in this worker: record the outcome, decide on another attempt, report, remove the service.
 
-Outcome and output are in the ledger before the service is removed, and Celery has the result before the ledger forgets
-that somebody has to bring it there.
+Outcome and output are in the ledger before the service is removed. Celery has the result before the ledger marks it as
+reported.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import marked, read_logs
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
@@ -49,7 +49,7 @@ hand out nothing, without an error, in the first second after the node's return.
 
 
 def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
-    """Find out how an attempt ended, and what it printed.
+    """Find out how an attempt ended, and read its output.
 
     Args:
         job: the job.
@@ -98,7 +98,7 @@ def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) 
 
 
 def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostOwnership:
-    """Write an attempt's end into the ledger, with the next attempt where the policy grants one.
+    """Record an attempt's outcome in the ledger, with the next attempt if the policy grants one.
 
     Args:
         job: the job.
@@ -118,7 +118,7 @@ def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostO
         attempts = (*job.facts.attempts, attempt.model_copy(update={"decision": job.decision.why}))
         if job.decision.retry and (following := _back_off(job, attempts, step.logs, job.decision.delay, world)):
             return following
-        # In a batch with speculation the first good result wins, not the first result.
+        # In a batch with speculation the first success counts, not the first outcome.
         may_have_copy = job.spec.idempotent and job.facts.labels and attempt.state is JobState.FAILED
         if may_have_copy and (following := _back_off(job, attempts, step.logs, None, world)):
             return following
@@ -128,12 +128,12 @@ def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostO
         return LostOwnership()
     failpoint("finish.after")
     _count_end(job, attempts[-1], world, retried=False)
-    # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
+    # From here on only the report is repeated: the service is removed soon, and cannot be read again.
     return Aside(RemoveService(), after=world.settings.remove_delay, then=Report(record, step.logs))
 
 
 def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[Attempt, str | None]:
-    """Return the attempt as the ledger is to have it, and the job's output as JSON."""
+    """Return the attempt as the ledger stores it, and the job's output as JSON."""
     spec, outcome, output = job.spec, step.outcome, None
 
     def keep(text: str) -> str:
@@ -156,13 +156,13 @@ def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[At
 def _back_off(
     job: TrackedJob, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float | None, world: WorkerContext
 ) -> Aside | LostOwnership | None:
-    """Write down that another attempt follows; return None when the job is to end all the same.
+    """Record that another attempt follows; return None if the job ends anyway.
 
     Args:
         job: the job.
         attempts: all attempts so far.
-        logs: output of the last one; None where there can be none.
-        delay: seconds until the next one; None when there is none, but the job's copy may still succeed.
+        logs: output of the last one; None if it had no container.
+        delay: seconds until the next one; None if there is none, but the job's copy may still succeed.
         world: the worker.
     """
     last = attempts[-1]
@@ -185,19 +185,19 @@ def _back_off(
 
 
 def _count_end(job: TrackedJob, attempt: Attempt, world: WorkerContext, *, retried: bool) -> None:
-    """Count and trace an attempt whose end is in the ledger."""
+    """Count and trace an attempt whose outcome is in the ledger."""
     world.metrics.attempt_ended(attempt, job.launched_at, retried=retried)
     times = AttemptTimes(job.queued_at, job.claimed_at, job.launched_at, world.clock.time())
     try:
         world.tracer.attempt_ended(job.facts.traceparent, job.job_id, attempt, times)
-    except Exception:  # what is shown of a job must never change what becomes of it
+    except Exception:  # a failure of tracing must never affect the job
         logger.exception("job %s: its trace could not be made", job.job_id, extra=action(Action.STEP_FAILED))
 
 
 def tell_retry(job: TrackedJob, step: TellRetry) -> Reported:
     """Tell Celery that another attempt follows.
 
-    Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
+    Celery's RETRY is for display only; the next attempt is in the ledger, whether this succeeds or not.
 
     Args:
         job: the job.
@@ -209,10 +209,10 @@ def tell_retry(job: TrackedJob, step: TellRetry) -> Reported:
 
 
 def lost_ownership(job: TrackedJob, world: WorkerContext) -> Drop | Superseded:
-    """Find out why the ledger did not take what this worker wrote.
+    """Find out why the ledger rejected this worker's write.
 
-    It names another holder: this worker was suspended, or cut off, for longer than its lease. Or the job's copy has
-    ended it (speculation).
+    Either the record names another holder, because this worker was suspended or cut off for longer than its lease. Or
+    the job's copy has ended it (speculation).
 
     Args:
         job: the job.
@@ -228,7 +228,7 @@ def lost_ownership(job: TrackedJob, world: WorkerContext) -> Drop | Superseded:
 
 
 def superseded(job: TrackedJob) -> Aside:
-    """Remove what still runs for a job whose copy has ended well, and report: the outcome is in the ledger.
+    """Remove the service of a job whose copy has succeeded, and report: the outcome is in the ledger.
 
     Args:
         job: the job.
@@ -243,7 +243,7 @@ def superseded(job: TrackedJob) -> Aside:
 
 
 def remove_service(job: TrackedJob, world: WorkerContext) -> None:
-    """Remove what an attempt that has ended has left in the swarm; the reconciler does if this worker cannot.
+    """Remove the service and config of an ended attempt; if this worker cannot, the reconciler does.
 
     Args:
         job: the job.
@@ -252,7 +252,7 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
     if job.late or not (job.service or job.has_config):
         return
     try:
-        # Redis may have come back older than it was, or may do so: then the service is needed once more.
+        # Redis may have come back with older data, or may do so: then the service is needed again.
         if not world.ledger.replicated():
             raise LedgerUnavailable("its outcome is not on the replicas yet")
         for outline in world.ledger.queries.outlines([job.job_id]):
@@ -273,11 +273,11 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
 
 
 def report(job: TrackedJob, step: Report, world: WorkerContext) -> Reported:
-    """Bring the result of a job that has ended to Celery.
+    """Report the result of an ended job to Celery.
 
     Args:
         job: the job.
-        step: record and output, where they are at hand.
+        step: record and output, if already read.
         world: the worker.
 
     Raises:

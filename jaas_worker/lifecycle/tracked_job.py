@@ -1,4 +1,4 @@
-"""A job that this worker holds or is about to claim, and what is needed of the message that brought it."""
+"""A job that this worker holds or is about to claim, and the interface of its message."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Delivery(Protocol):
     traceparent: str
     """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
     wakeup: bool
-    """The message holds no description: what is to be done is in the job's record, or nowhere."""
+    """The message holds no description: only the job's record does."""
 
     def revoked(self) -> bool:
-        """Return whether Celery's revoke has named the task since its message arrived."""
+        """Return whether the task was revoked since its message arrived."""
 
     def description(self) -> JobSpec:
         """Return the job description in the message; raises SpecError."""
@@ -47,7 +47,7 @@ class Delivery(Protocol):
         """Return the whole message as JSON, for the record of a job that has none yet."""
 
     def accepted(self, *, first: bool = True) -> None:
-        """The job is in the ledger with this worker as its holder: the message is not needed any more."""
+        """The ledger names this worker as the holder: the message is no longer needed."""
 
     def running(self, node: str, attempt: int, service: str) -> None:
         """The container of an attempt runs on a node."""
@@ -69,13 +69,13 @@ class Delivery(Protocol):
 
 
 class Phase(Enum):
-    """What this worker is doing with a job, and so which thread may write to it."""
+    """What this worker does with a job, which decides the thread that may write to it."""
 
     WAITING = auto()  # in the launch queue, not claimed yet: nobody
-    LAUNCHING = auto()  # being claimed, or its service being created: the launching thread that has it
+    LAUNCHING = auto()  # being claimed, or its service being created: its launching thread
     TRACKED = auto()  # the service exists: the tracker's thread
-    FINISHING = auto()  # its end is being written down and reported: the finishing thread that has it
-    GONE = auto()  # no business of this worker any more: nobody
+    FINISHING = auto()  # its outcome is being recorded and reported: its finishing thread
+    GONE = auto()  # removed from this worker: nobody
 
 
 class AttemptFacts(NamedTuple):
@@ -86,7 +86,7 @@ class AttemptFacts(NamedTuple):
     attempts: tuple[Attempt, ...] = ()
     """Those that have ended."""
     labels: Mapping[str, str] = NO_LABELS
-    """What it is in its batch, for the service's labels; empty where it is in none."""
+    """Its place in its batch, for the service's labels; empty without a batch."""
     traceparent: str = ""
     """The trace that the job was submitted in."""
 
@@ -95,10 +95,10 @@ _NOTHING_KNOWN: Final = AttemptFacts()
 
 
 class LostNode(NamedTuple):
-    """The node of an attempt is down, and with it all knowledge of the container."""
+    """The node of an attempt is down, so the container's state is unknown."""
 
     task: TaskView
-    """As the swarm showed it last."""
+    """The task's last known state."""
     since: float
     """When that was first seen, by the monotonic clock."""
 
@@ -107,7 +107,7 @@ class LostNode(NamedTuple):
 class TrackedJob:
     """What this worker keeps of a job; the truth is the ledger's record.
 
-    The job is in the hands of one thread at a time: its phase says whose. Only ``phase``, ``delivery`` and ``stop`` are
+    Only one thread at a time works on the job; its phase says which. Only ``phase``, ``delivery`` and ``stop`` are
     written by others, under the job table's lock, and ``deadlines`` by ``reschedule``.
     """
 
@@ -116,7 +116,7 @@ class TrackedJob:
     phase: Phase = Phase.WAITING
     facts: AttemptFacts = _NOTHING_KNOWN
     state: JobState = JobState.QUEUED
-    """As this worker last wrote or read it."""
+    """The state as this worker last wrote or read it."""
     detail: str = ""
     node: str | None = None
     started_at: datetime | None = None
@@ -125,13 +125,13 @@ class TrackedJob:
     has_config: bool = False
     """A swarm config holds its input."""
     late: bool = False
-    """The service may appear at any later time: its request was not answered, or a former holder may yet send it."""
+    """The service may still appear: its request was not answered, or a former holder may still send one."""
     asked: bool = False
-    """This worker has sent a request to create the service, whatever became of it."""
+    """This worker has sent a request to create the service, with any result."""
     service: ServiceRef | None = None
     """None until it is known to exist."""
     held_at: float = 0.0
-    """When this worker last asked the ledger and was told that it holds the job, by the monotonic clock."""
+    """When the ledger last confirmed that this worker holds the job, by the monotonic clock."""
     followed_since: float = 0.0
     """When this worker began to follow the service, by the monotonic clock."""
     queued_at: float | None = None
@@ -148,7 +148,7 @@ class TrackedJob:
     deadlines: Deadlines = NO_DEADLINES
     stop: StopRequest | None = None
     decision: Decision | None = None
-    """Whether another attempt follows; decided once, however often the end has to be written down."""
+    """Whether another attempt follows; decided once, even if recording the outcome is repeated."""
     tries: int = 0
     """How often the present step failed in a row."""
     accepted: bool = False

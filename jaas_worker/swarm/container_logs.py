@@ -1,4 +1,4 @@
-"""A container's output: bounded in bytes and time, split into streams and lines, and marked where it is not all."""
+"""A container's output: limited in bytes and time, split into streams and lines, and marked if incomplete."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UTF8 = codecs.getincrementaldecoder("utf-8")
 
 
 class _HeadTailBuffer:
-    """Keeps a stream whole up to its cap, and of a longer one about the first and the last half of the cap."""
+    """Keeps a stream up to its cap; of a longer one it keeps about half a cap from each end."""
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
@@ -72,9 +72,9 @@ class _HeadTailBuffer:
             self.head_is_full = True
             if len(data) > self.cap - self.head_bytes:  # too large for both: its beginning here, its end below
                 self._add_head(number, line._replace(text=data[:left].decode(errors="ignore")))
-        # The tail may have all that the head left over, so that nothing is cut before the whole cap is used up.
+        # The tail may use what the head left, so that nothing is cut before the cap is used up.
         room = self.cap - self.head_bytes
-        if len(data) > room:  # nothing of what came before it is left
+        if len(data) > room:  # nothing before it is left
             self.tail.clear()
             self.tail_bytes = 0
             line = line._replace(text=data[len(data) - room :].decode(errors="ignore"))
@@ -183,11 +183,11 @@ def collect(frames: Iterable[Frame], cap: int) -> Logs:
 
 
 def marked(logs: Logs, text: str) -> Logs:
-    """Return output with a line of jaas' own behind it, on stderr.
+    """Return output with an additional line of jaas, on stderr.
 
     Args:
         logs: the output.
-        text: what to say, such as why the container was stopped.
+        text: such as why the container was stopped.
     """
     before = next((line.text for line in reversed(logs.lines) if line.stream == "stderr"), "\n")
     start = "" if before.endswith("\n") else "\n"

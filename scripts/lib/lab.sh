@@ -180,7 +180,7 @@ image_ids() {
     docker_on "$1" image inspect --format '{{.Id}}' $JAAS_IMAGES 2>/dev/null || true
 }
 
-# --- the whole ---
+# --- the whole lab ---
 
 lab_up() {
     is_root || die -2 "the lab needs root (network namespaces and engines)"

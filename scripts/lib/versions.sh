@@ -39,7 +39,7 @@ make_environment() {
         die "pip install failed:"$'\n'"$out"
 }
 
-# show_versions FOLDER: of what we lean on.
+# show_versions FOLDER: the versions of the main dependencies.
 show_versions() {
     "$1/bin/python" - <<'PY'
 from importlib.metadata import PackageNotFoundError, version

@@ -59,7 +59,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.utils.json.loads": "(s, _loads=..., decode_bytes=True, object_hook=...)",
     },
     (
-        "jaas_worker.messaging.redis_transport",
+        "jaas_worker.messaging.unacknowledged",
         "what the script has noted as unacknowledged is not noted again, and is put back only over a connection",
     ): {
         "kombu.transport.redis.Channel.QoS": "class (*args, **kwargs)",
@@ -70,9 +70,41 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.virtual.QoS.restore_unacked_once": "(self, stderr=None) #31b570ae",
         "kombu.transport.virtual.QoS.channel": "self.channel = channel",
     },
-    ("jaas_worker.messaging.redis_transport", "the names of a queue's lists"): {
-        "kombu.transport.redis.PRIORITY_STEPS": "= [0, 3, 6, 9]",
-        "kombu.transport.redis.Channel.sep": "= '\\x06\\x16'",
+    (
+        "jaas_worker.messaging.unacknowledged",
+        "notes of a form of their own are put back, and counted, by scripts of their own",
+    ): {
+        "kombu.transport.redis.QoS.ack": "(self, delivery_tag) #a6a293d9",
+        "kombu.transport.redis.QoS.reject": "(self, delivery_tag, requeue=False) #93af6bf8",
+        "kombu.transport.virtual.QoS.ack": "(self, delivery_tag)",
+        "kombu.transport.redis.QoS.restore_by_tag": "(self, tag, client=None, leftmost=False) #6224c9d1",
+        "kombu.transport.redis.QoS.restore_visible": "(self, start=0, num=10, interval=10) #6da9e6fe",
+        "kombu.transport.redis.QoS._remove_from_indices": "(self, delivery_tag, pipe=None)",
+        "kombu.transport.virtual.QoS._delivered": "= None",
+        "kombu.transport.virtual.QoS._dirty": "= None",
+        "kombu.transport.redis.QoS.unacked_key": "cached property",
+        "kombu.transport.redis.QoS.unacked_index_key": "cached property",
+        "kombu.transport.redis.QoS.visibility_timeout": "cached property",
+        "kombu.transport.redis.Channel.conn_or_acquire": "(self, client=None)",
+        "kombu.transport.redis.Channel.ResponseError": "self.ResponseError = self._get_response_error()",
+    },
+    (
+        "jaas_worker.messaging.redis_transport",
+        "messages of dead workers are looked for in each channel, whatever Redis answers",
+    ): {
+        "kombu.transport.redis.MultiChannelPoller.maybe_restore_messages": "(self) #ae6f9ac2",
+        "kombu.transport.redis.Channel.unacked_restore_limit": "= None",
+        "kombu.transport.redis.Channel.qos": "property",
+    },
+    (
+        "jaas_worker.messaging.redis_transport",
+        "a bad broadcast, or a queue's list that is none, does not end the worker",
+    ): {
+        "kombu.transport.redis.Channel._receive_one": "(self, c) #91c1b7e9",
+        "kombu.transport.redis.Channel._handle_message": "(self, client, r)",
+        "kombu.transport.redis.Channel._fanout_to_queue": "self._fanout_to_queue = {}",
+        "kombu.transport.redis.Channel._in_listen": "= False",
+        "kombu.transport.redis.Channel._size": "(self, queue)",
     },
     (
         "jaas_worker.messaging.redis_transport",
@@ -97,7 +129,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Transport.Channel": "class (*args, **kwargs)",
         "kombu.transport.virtual.Message": "class (payload, channel=None, **kwargs)",
     },
-    ("jaas_worker.messaging.redis_transport", "over Sentinel each new connection goes to the present master"): {
+    ("jaas_worker.messaging.sentinel_transport", "over Sentinel each new connection goes to the present master"): {
         "kombu.transport.redis.SentinelChannel._sentinel_managed_pool": "(self, asynchronous=False) #2cd6dc8e",
         "kombu.transport.redis.SentinelChannel._sentinel_manager": "self._sentinel_manager = sentinel_inst",
         "kombu.transport.redis.SentinelChannel._async_sentinel_manager": "self._async_sentinel_manager = sentinel_inst",
@@ -123,6 +155,15 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.worker.consumer.Consumer.pool": "= None",
         "celery.worker.consumer.Consumer.connection": "self.connection = (self.connection, None)",
         "celery.worker.consumer.Consumer.on_connection_error_after_connected": "(self, exc)",
+    },
+    (
+        "jaas_worker.messaging.consumer",
+        "a command that fails costs no subscription, and nobody reads all others' heartbeats",
+    ): {
+        "celery.worker.consumer.Consumer.steps": "self.steps = []",
+        "celery.worker.consumer.control.Control": "class (c, **kwargs)",
+        "celery.worker.pidbox.Pidbox.reset": "(self) #2d1add6c",
+        "celery.worker.consumer.gossip.Gossip": "class (c, without_gossip=False, interval=5.0, heartbeat_interval=2.0, **kwargs)",
     },
     ("jaas_worker.messaging.consumer", "events are published in groups, also those that a lost connection kept"): {
         "celery.worker.consumer.Consumer.on_send_event_buffered": "(self)",
@@ -297,12 +338,16 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Channel._put": "(self, queue, message, **kwargs) #b1c06265",
     },
     (
-        "jaas_submit.messaging.messages",
+        "jaas_submit.messaging.publisher",
         "who waits for Celery's result of a cancelled job is told; Celery has no documented call for it",
     ): {
         "celery.backends.base.Backend.mark_as_revoked": "(self, task_id, reason='', request=None, store_result=True, state='REVOKED')",
     },
-    ("jaas_submit.messaging.messages", "Celery has no setting for the class of a backend"): {
+    ("jaas_submit.messaging.queues", "the names of a queue's lists"): {
+        "kombu.transport.redis.PRIORITY_STEPS": "= [0, 3, 6, 9]",
+        "kombu.transport.redis.Channel.sep": "= '\\x06\\x16'",
+    },
+    ("jaas_submit.messaging.app", "Celery has no setting for the class of a backend"): {
         "celery.loaders.base.BaseLoader.override_backends": "= {}",
     },
 }

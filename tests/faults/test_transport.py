@@ -13,8 +13,10 @@ import pytest
 import redis
 
 from jaas_submit import Client, JobSpec
+from jaas_submit.messaging.queues import lists_of
 from jaas_worker.messaging.message_checks import DEFECT
-from jaas_worker.messaging.redis_transport import Transport, lists_of, options
+from jaas_worker.messaging.redis_transport import Transport
+from jaas_worker.messaging.transport_settings import options
 from jaas_worker.messaging.unacknowledged import QoS
 from tests.faults.proxies import ProxyLoop, RedisProxy
 from tests.support.real import required_env
@@ -209,6 +211,8 @@ def test_whatever_is_on_a_queue_is_delivered_noted_and_comes_again(
     first.vanish()
     second = Side(server.url, queue, visibility_timeout=0)
     eventually(lambda: restored(second) == 2, 20)
+    again = redis.Redis(port=server.port).hvals(f"{PREFIX}:unacked")
+    assert HOSTILE[name] in [note.split(b"\n", 3)[3] for note in again]
     for message in second.got:
         message.ack()
     assert client.exists(queue, f"{PREFIX}:unacked", f"{PREFIX}:unacked_index") == 0
@@ -242,10 +246,46 @@ def test_a_list_of_the_wrong_type_does_not_keep_the_others_from_being_read(
     server: OwnRedis, client: redis.Redis, queue: str
 ) -> None:
     publish(server.url, queue, {"n": 1})
-    client.set(lists_of(queue)[1], "no list")
+    client.rename(queue, lists_of(queue)[1])
+    client.set(queue, "no list")  # it is looked at before the other one
     side = Side(server.url, queue)
 
     eventually(lambda: side.drain(1), 20)
+
+
+def test_a_note_whose_list_is_none_stays_and_holds_nothing_up(
+    server: OwnRedis, client: redis.Redis, queue: str
+) -> None:
+    client.set(f"{queue}-other", "no list")
+    client.hset(f"{PREFIX}:unacked", "other", f"1.000000\nw\n{queue}-other\nentry")
+    client.hset(f"{PREFIX}:unacked", "mine", f"2.000000\nw\n{queue}\nentry")
+    client.zadd(f"{PREFIX}:unacked_index", {"other": 1, "mine": 2})
+    side = Side(server.url, queue, visibility_timeout=1)
+
+    side.connection.transport.cycle.maybe_restore_messages()
+
+    assert client.lrange(queue, 0, -1) == ["entry"]
+    assert client.hkeys(f"{PREFIX}:unacked") == ["other"]
+    assert client.zscore(f"{PREFIX}:unacked_index", "other") > 1
+
+
+@pytest.mark.parametrize("name", ["unacked", "unacked_index"])
+def test_notes_that_cannot_be_made_are_waited_for_and_leave_nothing(
+    server: OwnRedis, client: redis.Redis, queue: str, name: str
+) -> None:
+    client.set(f"{PREFIX}:{name}", "something else")
+    publish(server.url, queue, {"n": 1})
+    side = Side(server.url, queue)
+    assert side.drain(1.5) == []
+    side.connection.transport.cycle.maybe_restore_messages()
+    client.delete(f"{PREFIX}:{name}")
+
+    eventually(lambda: side.drain(1), 20)
+
+    other = Side(server.url, queue, visibility_timeout=0)
+    other.connection.transport.cycle.maybe_restore_messages()
+    assert (client.hlen(f"{PREFIX}:unacked"), client.llen(queue)) == (0, 1)
+    assert client.zcard(f"{PREFIX}:unacked_index") == 0
 
 
 def test_a_message_that_a_worker_still_has_does_not_come_again(
@@ -307,6 +347,24 @@ def test_a_message_is_not_blamed_for_what_it_did_not_do(
     eventually(lambda: restored(second) == 1, 20)
 
     assert client.exists(f"{PREFIX}:unacked_ended") == 0
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("how", ["another type", "too many"])
+def test_counts_that_are_none_or_too_many_are_begun_anew(
+    server: OwnRedis, client: redis.Redis, queue: str, how: str
+) -> None:
+    key = f"{PREFIX}:unacked_ended"
+    if how == "another type":
+        client.set(key, "x")
+    else:
+        client.hset(key, mapping={str(number): 1 for number in range(10_000)})
+    publish(server.url, queue, {"n": 1})
+
+    seen = [comes_once_and_the_worker_dies(server, queue) for _ in range(2)]
+
+    assert [DEFECT in message.headers for message in seen] == [False, False]
+    assert list(client.hgetall(key).values()) == ["1"]
 
 
 def test_messages_that_have_ended_a_worker_come_back_one_at_a_time(

@@ -432,7 +432,7 @@ def test_a_bad_message_under_the_id_of_a_good_job_does_not_touch_it(
     eventually(witness.starts, LONG)
     put(client, message(MARKER.encode(), task_id=handle.id))
     put(client, message(task_id=handle.id))
-    eventually(lambda: "a bad message came under the id" in living_worker.log, 20)
+    eventually(lambda: "an invalid message has the id" in living_worker.log, 20)
     witness.open()
     assert ended(client, handle.id).ok
     assert AsyncResult(handle.id, app=client.app).state == "SUCCESS"

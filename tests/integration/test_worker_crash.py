@@ -169,7 +169,7 @@ def test_sigterm_hands_the_jobs_over_to_the_next_worker(
     containers = [container_of(docker_api, handle.id) for handle in handles]
     second = hire()
     assert first.stop() == 0
-    assert "handed over 3 jobs" in first.log
+    assert "released 3 jobs" in first.log
     for handle, container in zip(handles, containers, strict=True):
         eventually(lambda h=handle: h.record().holder == second.holder, LONG, "the second worker to take over")
         assert containers_of(docker_api, handle.id) == [container]

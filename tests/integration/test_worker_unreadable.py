@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jaas_submit import Client
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.doctor.ledger_checks import ledger_checks
-from jaas_submit.ledger import NewJob
-from jaas_submit.messaging.messages import publish_many
+from jaas_submit.messaging.publisher import publish_many
 from tests.support.jobs import LONG
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -20,7 +20,7 @@ def test_jobs_run_beside_records_that_are_none(client: Client, witness: Witness)
     spec = witness.spec("echo out")
     for job_id in ("bad-1", "bad-2"):
         redis.set(f"{ledger.prefix}:job:{job_id}", 1)
-        for index in ("jobs", "orphans", "released", "deadlines", "due", "state:QUEUED"):
+        for index in ("jobs", "unowned", "ready", "deadlines", "due", "state:QUEUED"):
             redis.zadd(f"{ledger.prefix}:{index}", {job_id: 0})
     redis.rpush(f"{ledger.prefix}:pending_dependents", "no JSON")
     redis.sadd(f"{ledger.prefix}:cancelling", "no batch")
@@ -29,7 +29,7 @@ def test_jobs_run_beside_records_that_are_none(client: Client, witness: Witness)
     second = client.submit(spec, after=[first])
     assert first.wait(LONG).stdout == "out\n"
     assert second.wait(LONG).stdout == "out\n"
-    due = [f"{ledger.prefix}:{index}" for index in ("orphans", "released", "due")]
+    due = [f"{ledger.prefix}:{index}" for index in ("unowned", "ready", "due")]
     eventually(
         lambda: not any(redis.zcount(key, 0, ledger.now()) for key in due), LONG, "a round that passes them over"
     )

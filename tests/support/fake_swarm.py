@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.wire_names import LABEL_JOB
-from jaas_submit.placement import node_fit
+from jaas_submit.placement import placement
 from jaas_worker.swarm.engine import (
     ENDED_STATES,
     ContainerTimes,
@@ -439,7 +439,7 @@ class FakeSwarm:
         with self._call("resolve"):
             return ResolvedImage(image) if "@" in image else None
 
-    def cluster(self) -> node_fit.Cluster:
+    def cluster(self) -> placement.Cluster:
         with self._call("cluster"):
             reserving = self._reserving.values()
             running = [(s, t) for s in reserving for t in s.tasks if t.desired == "running" and t.node]
@@ -450,7 +450,7 @@ class FakeSwarm:
                     "NanoCPUs", 0
                 )
             nodes = tuple(
-                node_fit.Node(
+                placement.Node(
                     id=node.id,
                     hostname=node.name,
                     role="manager",
@@ -460,7 +460,7 @@ class FakeSwarm:
                 )
                 for node in self.nodes.values()
             )
-            return node_fit.Cluster(at=datetime.now(UTC), nodes=nodes)
+            return placement.Cluster(at=datetime.now(UTC), nodes=nodes)
 
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):
@@ -488,7 +488,7 @@ class FakeSwarm:
             frames: list[Frame] = []
             for task in service.tasks:
                 if task.node and not task.node.up:
-                    raise EngineUnavailable("reading logs: the time allowed is over")
+                    raise EngineUnavailable("reading logs: the time limit has passed")
                 asked = container_id is None and task.runs_or_ran
                 if task.container and (asked or container_id == task.container.id):
                     frames += task.container.frames

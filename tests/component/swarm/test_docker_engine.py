@@ -23,7 +23,7 @@ from jaas_submit.errors import (
     PermanentError,
     TemporaryError,
 )
-from jaas_submit.placement.node_fit import Node
+from jaas_submit.model.cluster import Node
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, demultiplex, json_lines, mapped
@@ -212,7 +212,7 @@ def test_nodes_are_read(answer: bytes, nodes: list[Node]) -> None:
 def test_an_answer_that_is_none_counts_as_no_answer(answer: bytes) -> None:
     """Something else answers in the engine's place, or cuts the answer off: to be asked again."""
     with (
-        pytest.raises(EngineUnavailable, match=r"^listing: its answer is not what Docker's API says"),
+        pytest.raises(EngineUnavailable, match=r"^listing: its answer is not valid in Docker's API"),
         mapped("listing"),
     ):
         tasks_in(answer)
@@ -320,7 +320,7 @@ def test_an_error_of_the_engine_within_the_stream() -> None:
 
 
 def test_a_stream_that_goes_on_too_long() -> None:
-    with pytest.raises(EngineUnavailable, match="the time allowed is over"):
+    with pytest.raises(EngineUnavailable, match="the time limit has passed"):
         demultiplexed(frame(1, b"a"), seconds=-1)
 
 

@@ -13,8 +13,8 @@ import pytest
 from jaas_submit import Client, JobRecord, JobSpec, JobState, SpecError
 from jaas_submit.errors import EngineRefused, JaasError, StoreUnavailable
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.fields import Gather
 from jaas_submit.model.ids import batch_job_id
-from jaas_submit.model.job_spec import Gather
 from jaas_submit.storage.store import INLINE_LIMIT, Store, is_reference
 from jaas_worker.lifecycle.job_input import CONFIG_LIMIT, NOTHING, input_file
 
@@ -189,7 +189,7 @@ def test_what_is_too_large_for_the_swarm_goes_through_the_store(store: Store) ->
 
 
 def test_outputs_that_have_expired_are_not_passed_over() -> None:
-    with pytest.raises(EngineRefused, match="1 of the 3 records to be gathered have expired"):
+    with pytest.raises(EngineRefused, match="1 of the 3 records of the jobs before it have expired"):
         input_file(gather(3), ledger_with([1, 2]).queries, None, "r", 1)
 
 

@@ -5,8 +5,8 @@
 -- byte by byte. No script uses KEYS: jaas needs one server, not a Redis Cluster, and most keys are only known
 -- while a script runs. The head of each script lists every key that it may touch.
 --
--- Before this text stand three tables that are made from jaas_submit/model/states.py: STATES, ENDED and OPEN. A state in
--- neither ENDED nor OPEN was written by a newer version, in the middle of an update: its job is left alone. It has
+-- Before this text stand three tables that are made from jaas_submit/model/states.py: STATES, ENDED and OPEN. A state
+-- in neither ENDED nor OPEN was written by a newer version, in the middle of an update: its job is left alone. It has
 -- ended when it is "reported", as every job is that Celery has been told the result of.
 
 local args = cjson.decode(ARGV[1])

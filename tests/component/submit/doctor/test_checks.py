@@ -17,8 +17,9 @@ import redis
 
 from jaas_submit import Client
 from jaas_submit.cli.main import cli
-from jaas_submit.doctor import redis_checks as checks
-from jaas_submit.doctor.redis_checks import Check, Verdict, flower_checks, redis_checks
+from jaas_submit.doctor.check import Check, Verdict
+from jaas_submit.doctor.flower_checks import flower_checks
+from jaas_submit.doctor.redis_checks import redis_checks
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_worker.doctor import engine_checks
@@ -266,7 +267,7 @@ def test_a_celery_worker_that_is_not_ours_takes_our_messages(own_redis: Callable
         mapping = {"t1": json.dumps([{}, "", "jobs"]), "t2": json.dumps([{}, "", "theirs"]), "t3": "garbage"}
         client.ledger.client.hset("unacked", mapping=mapping)
         found = by_name(redis_checks(client))["other consumers"]
-        assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are with somebody else")
+        assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are held by another client")
         client.ledger.client.hdel("unacked", "t1")
         assert "other consumers" not in by_name(redis_checks(client))
 
@@ -324,7 +325,7 @@ def test_a_flower_that_should_be_there_and_is_not() -> None:
 
 
 def test_a_flower_nobody_spoke_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_FLOWER", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("jaas_submit.doctor.flower_checks._FLOWER", f"http://127.0.0.1:{free_port()}")
     assert flower_checks(None) == []
 
 
@@ -351,7 +352,7 @@ def test_no_service_is_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -
     own = client.ledger.maintenance.identity()
     young = datetime.now(UTC).isoformat()
     views = [stray("a", own), stray("being-made", own, young)]
-    assert services_check(client, monkeypatch, views) == Check("services", Verdict.OK, "2 of jobs, none astray")
+    assert services_check(client, monkeypatch, views) == Check("services", Verdict.OK, "2 of jobs, all of known jobs")
 
 
 def test_services_that_are_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from jaas_submit import Client, JobSpec
 from jaas_submit.cli.main import cli
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.doctor.ledger_checks import ledger_checks
-from jaas_submit.doctor.redis_checks import Check, Verdict
 from jaas_submit.ledger import Ledger
+from jaas_submit.messaging.queues import lists_of
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.states import JobState
 
 SPEC = JobSpec(image="a")
@@ -73,6 +75,33 @@ def test_a_key_of_the_ledger_s_own_that_holds_something_else(client: Client, nam
     assert "redis-cli DEL" in check.fix
     ledger.health.look_through()
     ledger.client.delete(f"{ledger.prefix}:{name}")
+
+
+@pytest.mark.parametrize("name", ["unacked", "unacked_index"])
+def test_a_key_of_the_messages_that_holds_something_else(client: Client, name: str) -> None:
+    key = f"{client.ledger.prefix}:{name}"
+    client.ledger.client.rpush(key, "x")
+    check = look(client)["records"]
+    assert (check.verdict, check.detail) == (Verdict.FAIL, f"{key} holds a list")
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_list_of_the_queue_that_is_none(client: Client, number: int) -> None:
+    waiting(client, 300.0, room=7)
+    client.ledger.client.delete(client.queue)
+    key = lists_of(client.queue)[number]
+    client.ledger.client.hset(key, "a", "b")
+    check = look(client)["records"]
+    assert (check.verdict, check.detail) == (Verdict.FAIL, f"{shown(key, 400)} holds a hash")
+    assert check.detail.isprintable()
+
+
+def test_a_list_of_the_queue_that_is_none_leaves_the_others_counted(client: Client) -> None:
+    waiting(client, 300.0, room=7)
+    client.ledger.client.hset(lists_of(client.queue)[2], "a", "b")
+    checks = look(client)
+    assert checks["records"].verdict is Verdict.FAIL
+    assert checks["claims"].detail.startswith(f"{client.queue}: 1 messages wait")
 
 
 # -- claims -----------------------------------------------------------------------------------------------------------

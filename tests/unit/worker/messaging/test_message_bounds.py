@@ -6,6 +6,7 @@ import base64
 import bz2
 import json
 import lzma
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, plain_text, read_json
-from jaas_worker.messaging.message_checks import DEFECT, broadcast_message, queue_message
+from jaas_submit.model import bounds
+from jaas_submit.model.bounds import MAX_VALUES, read_json
+from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES
+from jaas_worker.messaging.message_checks import DEFECT, MAX_BODY_BYTES, broadcast_message, queue_message
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -48,6 +51,7 @@ def test_what_is_read_is_what_python_reads(text: str) -> None:
         (b"[" * 1_000_000, "nested"),
         (b'["' + b'\\"' * 900_000, "not JSON"),
         (b"[]" * 900_000, "not JSON"),
+        (b"[[]]" * 400_000, "more than 262,144 values"),
         (b" " * (MAX_ENTRY_BYTES + 1), "2,097,153 bytes"),
         (b"1e999", "too large"),
         (b"-1e999", "too large"),
@@ -81,9 +85,67 @@ def test_a_decimal_is_read() -> None:
     assert read_json(b'{"__type__": "decimal", "__value__": "1.5"}', typed=True)
 
 
-@pytest.mark.parametrize("text", ["\ud800", "a" * 1000, "\x00", "a\udfffb"])
-def test_a_plain_text_can_be_stored(text: str) -> None:
-    assert len(plain_text(text).encode()) <= 410
+TINY: dict[str, bytes] = {
+    "lists": b"[],",
+    "objects": b"{},",
+    "lists with space in them": b"[ ],",
+    "lists that are not empty": b"[0],",
+    "objects that are not empty": b'{"":0},',
+    "nested": b"[" * 60 + b"]" * 60 + b",",
+    "texts": b'"",',
+    "texts of two": b'"ab",',
+    "texts of commas": b'",",',
+    "texts of another script": '"\U0001f600b",'.encode(),
+    "numbers": b"1,",
+    "fractions": b"1.5,",
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_body_of_tiny_values_is_refused_and_fills_no_memory(name: str) -> None:
+    data = b"[" + TINY[name] * ((MAX_BODY_BYTES - 2) // len(TINY[name]))
+    data = data[:-1] + b"]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="holds more than 262,144 values"):
+            read_json(data, MAX_BODY_BYTES, typed=True)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_as_many_values_as_are_allowed_fill_no_memory(name: str) -> None:
+    count = MAX_VALUES // {"nested": 60}.get(name, 2 if "not empty" in name else 1)
+    data = b"[" + (TINY[name] * count)[:-1] + b"]"
+    tracemalloc.start()
+    try:
+        assert len(read_json(data, MAX_BODY_BYTES, typed=True)) == count
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_commas_in_a_text_are_no_values() -> None:
+    value = ["," * MAX_VALUES, '",' * MAX_VALUES, {"[" * MAX_VALUES: []}]
+    assert read_json(json.dumps(value).encode()) == value
+
+
+@given(JSON)
+def test_values_are_counted_as_in_a_description(value: Any) -> None:
+    data = json.dumps([value]).encode()
+    count = 0
+    left = [value]
+    while left:
+        count += 1
+        one = left.pop()
+        left.extend(one if isinstance(one, list) else one.values() if isinstance(one, dict) else ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "MAX_VALUES", count)
+        assert read_json(data) == [value]
+        patch.setattr(bounds, "MAX_VALUES", count - 1)
+        with pytest.raises(ValueError, match="holds more than"):
+            read_json(data)
 
 
 def entry(**changed: Any) -> dict[str, Any]:
