@@ -342,5 +342,5 @@ def test_json_lines_come_as_whole_objects(step: int) -> None:
 
 def test_a_line_that_is_no_json_counts_as_no_answer() -> None:
     body: Any = Pieces(b"<html>\n", 100)
-    with pytest.raises(EngineUnavailable, match=r"^following: its answer is not what"), mapped("following"):
+    with pytest.raises(EngineUnavailable, match=r"^following: its answer is not valid"), mapped("following"):
         list(json_lines(body))
