@@ -95,6 +95,8 @@ class Parts:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "node": info.node_name if info else "",
+            "node_id": info.node_id if info else "",
+            "log_driver": info.log_driver if info else "",
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
         }

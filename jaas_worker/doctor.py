@@ -102,6 +102,8 @@ def _leader(engine: Engine) -> Check:
         down = engine.down_nodes()
     except (EngineUnavailable, EngineRefused) as error:
         fix = "bring managers back until more than half of them are up; until then workers take no new jobs"
+        if "client version" in str(error):
+            fix = "let Docker, and a proxy in front of it, take one and the same version of the API"
         return Check("leader", Verdict.FAIL, str(error), fix)
     return Check("leader", Verdict.OK, f"there is one; {len(down)} nodes are down")
 

@@ -15,6 +15,9 @@ from jaas_submit.model.states import JobState
 
 __all__ = ["messages_in", "redis_checks"]
 
+_API_REFUSED: Final = "client version "
+"""In what an engine says to a client whose version of the API it does not take."""
+
 _CLOCK_TOLERANCE_S: Final = 2.0
 _NEARLY_FULL: Final = 0.9
 
@@ -144,6 +147,8 @@ def _engines_away(workers: list[dict[str, Any]]) -> list[Check]:
         if (why := worker.get("engine_unavailable"))
     ]
     fix = "see `docker node ls` there; new jobs go to the other workers, and the jobs that these hold wait"
+    if any(_API_REFUSED in why for why in away):
+        fix = "Docker, or a proxy in front of it, takes another version of its API now: restart these workers"
     return [Check("workers' engines", Verdict.WARN, "; ".join(away), fix)] if away else []
 
 

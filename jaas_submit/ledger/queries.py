@@ -79,7 +79,7 @@ def _age(now: float, oldest: Sequence[tuple[bytes, float]] | None) -> float:
 
 
 _MOST_OF_INFO: Final = 64 * 1024
-_TEXTS: Final = frozenset({"version", "host", "node", "engine", "queue", "engine_unavailable"})
+_TEXTS: Final = frozenset({"version", "host", "node", "node_id", "log_driver", "engine", "queue", "engine_unavailable"})
 _NUMBERS: Final = frozenset(
     {"pid", "clock_ahead", "max_in_flight", "waiting", "starting", "window", "in_flight", "room"}
 )

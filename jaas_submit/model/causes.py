@@ -73,7 +73,9 @@ CAUSES: Final[dict[Cause, CauseFacts]] = {
         "its container could not be started", "check command, mounts, networks, secrets and user", exit_code="launch"
     ),
     Cause.NODE_LOST: CauseFacts(
-        "its node went away", "set on_node_lost to retry if two containers at once do no harm", by_cluster=True
+        "its node went away",
+        "raise retry.max_cluster_retries; set on_node_lost to retry if two containers at once do no harm",
+        by_cluster=True,
     ),
     # Drain, or a constraint that changed.
     Cause.PREEMPTED: CauseFacts("its node had to give it up", "raise retry.max_cluster_retries", by_cluster=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaas_submit.model.causes import Cause
@@ -12,7 +12,7 @@ from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import JobRecord, Outcome
 from jaas_submit.model.states import JobState
 
-__all__ = ["Output", "output_of", "reduce_lines", "with_output"]
+__all__ = ["Output", "output_not_kept", "output_of", "reduce_lines", "with_output"]
 
 
 class Output(NamedTuple):
@@ -61,6 +61,17 @@ def _json_in(stdout: str, logs: Logs) -> Output:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def output_not_kept(node_id: str, drivers: Mapping[str, str]) -> str:
+    """Return why nothing could be read of a container on another node; empty where nothing says so.
+
+    Args:
+        node_id: the node.
+        drivers: node id -> log driver, where it is known. A node where it is not is taken to be as the others.
+    """
+    known = {drivers[node_id]} if node_id in drivers else set(drivers.values())
+    return "its node's engine keeps no output (log driver none)" if known == {"none"} else ""
 
 
 def with_output(

@@ -25,6 +25,7 @@ __all__ = [
     "gone_outcome",
     "lost_outcome",
     "outcome_of",
+    "output_lost",
     "refused_outcome",
     "stop_mark",
     "waiting_reason",
@@ -41,7 +42,15 @@ _ENGINE = (
     "starting container failed: id already in use",
     "starting container failed: unable to remount dir as readonly",  # its mount of configs and secrets was busy
     'conflict. the container name "/',
+    # Docker 26 and 28: an overlay network was removed, another one has got its addresses, and this node's engine still
+    # holds the first.
+    "invalid pool request: pool overlaps",
 )
+_THROWN_AWAY = "no such container: "
+"""What the swarm says of a task that ran when its engine was told to stop (SIGTERM, as from systemd): the engine leaves
+the swarm, stops its containers before their ends are told, and removes them. Exit code and output are lost. Seen on
+Docker 20.10 and 28.5, on one manager and on three."""
+
 _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
 
@@ -56,9 +65,9 @@ _BY_RESTART: Final = {
     137: "its engine was restarted and killed it: {said}",
     143: "its engine was restarted and stopped it: {said}",
 }
-_REPORTED_LATE: Final = timedelta(seconds=2)
-"""A running engine reports an exit within 0.8 s (2 busy cores). A restarted one does so when it is in the swarm again,
-7 to 18 s after the exit that it recorded."""
+_REPORTED_LATE: Final = timedelta(seconds=0.9)
+"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted 1.1 s and more after the end
+that it noted, which is the moment of its start where it does not know better."""
 _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
 the node and of the swarm's leader may differ a little."""
@@ -74,6 +83,10 @@ _TAKEN_AWAY = {
     "remove": (Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"),
     "shutdown": (Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"),
 }
+_NO_CODE_OF_ITS_OWN: Final = frozenset({Cause.LAUNCH, Cause.ENGINE, Cause.NODE_LOST})
+"""Where these are the cause, 0 is not what the process returned but what nobody has filled in."""
+
+_STOPPED_ON_RETURN: Final = "its node was away for {away:.0f} s, and the swarm stopped the container when it was back"
 
 
 class StopRequest(NamedTuple):
@@ -131,6 +144,7 @@ def outcome_of(
     stop: StopRequest | None,
     node_back: str = "",
     memory_limit: int | None = None,
+    away_since: datetime | None = None,
 ) -> Outcome:
     """Return how an attempt ended.
 
@@ -142,6 +156,7 @@ def outcome_of(
         stop: set when jaas had it stopped.
         node_back: when the task's node last rejoined the swarm (RFC 3339); needed if ``asks_for_engine`` says so.
         memory_limit: the attempt's limit in bytes; None where it had none.
+        away_since: when the task's node was seen to be down, while the container ran; None where it never was.
     """
     finished = parse_time(task.timestamp)
     if times is not None:
@@ -151,15 +166,22 @@ def outcome_of(
         # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
         started_at = min(started_at, finished)
     state, cause, reason = _verdict(task, times, stop)
+    if cause is Cause.PREEMPTED and away_since is not None:
+        back = parse_time(node_back)
+        until = back if back is not None and back > away_since else finished or away_since
+        away = max((until - away_since).total_seconds(), 0.0)
+        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=away)
     if cause is Cause.EXIT and asks_for_engine(task) and _engine_restarted(task, started_at, times, node_back):
         cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
+    if cause is Cause.ENGINE and (lost := output_lost(task)):
+        reason = f"{reason}: {lost}"
     if cause is Cause.OOM:
         reason += ": out of memory, says the engine"
     elif cause is Cause.EXIT and memory_limit is not None and reason.lower() == _SIGKILLED:
         # Docker 20.10 does not always report it, and never for other nodes: SIGKILL under a memory limit is taken as
         # the sign.
         cause, reason = Cause.OOM, f"{reason}: SIGKILL under a memory limit"
-    exit_code = _exit_code(task, cause)
+    exit_code = _exit_code(task, cause, times)
     if exit_code is not None and times is not None and times.exit_code is not None:
         exit_code = times.exit_code
     return Outcome(
@@ -219,7 +241,7 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
         return Cause.OOM
     if any(text in said for text in _IMAGE):
         return Cause.IMAGE
-    if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said):
+    if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said) or said.startswith(_THROWN_AWAY):
         return Cause.ENGINE
     # "task: non-zero exit (N)" and nothing else means that the process itself ended so.
     if task.exit_code and said.startswith("task: non-zero exit"):
@@ -227,7 +249,7 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
     return Cause.LAUNCH
 
 
-def _exit_code(task: TaskView, cause: Cause) -> int | None:
+def _exit_code(task: TaskView, cause: Cause, times: ContainerTimes | None) -> int | None:
     """Return the exit code: the container's own, or 127 or 126 for a program that cannot start, as docker does."""
     if task.state == "complete":
         return 0
@@ -239,9 +261,25 @@ def _exit_code(task: TaskView, cause: Cause) -> int | None:
             return 127
         if any(text in said for text in _NOT_EXECUTABLE) and "exec" in said:
             return 126
-    if task.container_id and task.state in {"failed", "shutdown"} and task.exit_code == 0 and cause is not Cause.LAUNCH:
-        return 0
-    return None
+    ended = task.container_id and task.state in {"failed", "shutdown"}
+    # A task whose container its engine does not know any more is reported as shutdown with 0, too.
+    unproven = cause is Cause.PREEMPTED and (times is None or times.exit_code is None)
+    return 0 if ended and task.exit_code == 0 and not unproven and cause not in _NO_CODE_OF_ITS_OWN else None
+
+
+def output_lost(task: TaskView, away_since: datetime | None = None) -> str:
+    """Return why the output of an ended task cannot be had any more, if there is none; empty where nothing says so.
+
+    Args:
+        task: it, in an ended state.
+        away_since: as for ``outcome_of``.
+    """
+    if task.state == "failed" and task.container_id and task.error.lower().startswith(_THROWN_AWAY):
+        return "its engine was stopped, and has removed the container with its output"
+    # Docker 20.10 says nothing more of it where the swarm had given the node up meanwhile.
+    if task.state == "shutdown" and task.exit_code == 0 and away_since is not None:
+        return "its node was away, and its engine does not know the container any more"
+    return ""
 
 
 def _killed_by_restart(task: TaskView) -> bool:

@@ -10,6 +10,7 @@ from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
+from jaas_worker.decisions.node_outage import down_since
 from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
@@ -111,6 +112,7 @@ def _note_record(job: TrackedJob, record: JobRecord) -> None:
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
     job.image = record.image
+    job.away_since = down_since(record.detail)
     job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
 
 

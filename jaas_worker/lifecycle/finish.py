@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import random
+from dataclasses import replace
 from math import inf
 
-from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
-from jaas_worker.decisions.job_output import with_output
+from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, stop_mark
+from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, output_lost, stop_mark
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -42,6 +43,10 @@ __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded",
 
 logger = logging.getLogger(__name__)
 
+_TRIES_AFTER_OUTAGE = 3
+"""How often the output of a container whose node was away is read again when there is none. The swarm has been seen to
+hand out nothing, without an error, in the first second after the node's return."""
+
 
 def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     """Find out how an attempt ended, and read its output.
@@ -54,20 +59,42 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     Raises:
         TemporaryError: the engine does not answer.
     """
-    engine, spec, task, service = world.engine, job.spec, step.task, job.service
-    assert service is not None
+    engine, spec, task = world.engine, job.spec, step.task
     times = step.times
     if times is None and task.container_id:
         times = engine.container_times(task.container_id)
-    back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
+    back = engine.node_back_at(task.node_id) if asks_for_engine(task) or job.away_since else ""
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit)
-    settings, logs = world.settings, step.logs
-    if logs is None:
-        logs = read_logs(engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
+    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit, job.away_since)
+    logs = _output(job, step, world, here=times is not None)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)
+
+
+def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) -> Logs:
+    """Return what an attempt printed, and whether that is all.
+
+    Args:
+        job: the job.
+        step: its task, which has ended.
+        world: the worker.
+        here: its container is known to this worker's engine.
+    """
+    task, service, settings = step.task, job.service, world.settings
+    assert service is not None
+    logs = step.logs
+    if logs is None:
+        logs = read_logs(world.engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
+    if logs.lines or logs.status is not LogStatus.COMPLETE or not task.container_id:
+        return logs
+    # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.
+    why = output_lost(task, job.away_since) or ("" if here else output_not_kept(task.node_id, world.log_drivers()))
+    if why:
+        return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
+    if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:
+        raise EngineUnavailable("reading logs: its node was away, and hands out no output yet")
+    return logs
 
 
 def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostOwnership:

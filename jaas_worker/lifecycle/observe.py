@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 
 from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
+from jaas_worker.decisions.node_outage import node_down_detail
 from jaas_worker.decisions.task_outcome import gone_outcome, waiting_reason
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.failpoints import failpoint
@@ -76,10 +78,10 @@ def _waiting(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwner
 def _running(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
     """Record that the container runs, and where; or that its node is back."""
     now = world.clock.monotonic()
-    if job.lost is not None:
+    if job.lost is not None or job.away_since is not None:
         if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=""):
             return LostOwnership()
-        job.lost, job.detail = None, ""
+        job.lost, job.away_since, job.detail = None, None, ""
         job.reschedule(lambda deadlines: deadlines.running(now))
     if job.running:
         return None
@@ -111,7 +113,8 @@ def _node_lost(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwn
     spec = job.spec
     assert spec is not None
     node = world.node_name(task.node_id) or task.node_id
-    detail = f"node {node} is down: whether the container still runs is unknown"
+    since = job.away_since or datetime.fromtimestamp(world.clock.time(), UTC)
+    detail = node_down_detail(node, since)
     logger.warning("job %s: %s", job.job_id, detail, extra=action(Action.JOB_NODE_LOST, node=node))
     if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=detail):
         return LostOwnership()
@@ -119,6 +122,7 @@ def _node_lost(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwn
     # Adopted while its node was down: the swarm shows a task with desired state shutdown, and no running one.
     ran_since = job.followed_since if job.state is JobState.RUNNING and not job.running else None
     job.detail, job.node, job.lost = detail, node, LostNode(task, now)
+    job.away_since = since
     job.reschedule(lambda deadlines: deadlines.node_lost(spec, now, ran_since))
     return None
 

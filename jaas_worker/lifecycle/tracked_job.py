@@ -144,6 +144,9 @@ class TrackedJob:
     running: bool = False
     """This worker has seen the container run, and the ledger says so."""
     lost: LostNode | None = None
+    away_since: datetime | None = None
+    """When the node was seen to be down, by this worker or a former holder; None where it was not, or is back and the
+    container goes on."""
     deadlines: Deadlines = NO_DEADLINES
     stop: StopRequest | None = None
     decision: Decision | None = None

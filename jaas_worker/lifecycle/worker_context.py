@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Claim
@@ -29,6 +29,7 @@ _IMAGES_MOST = 1000
 """Number of cached answers of registries before expired ones are dropped."""
 
 _IMAGE_KEPT_S = 10.0
+_LOG_DRIVERS_KEPT_S = 10.0
 _SILENCE_KEPT_S = 60.0
 """Seconds for which a registry's answer is cached, and a missing answer."""
 
@@ -75,6 +76,7 @@ class _Queries(Protocol):
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]: ...
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]: ...
     def logs(self, job_id: str, attempt: int) -> Logs | None: ...
+    def workers(self) -> list[dict[str, Any]]: ...
 
 
 class JobLedger(Protocol):
@@ -174,6 +176,7 @@ class WorkerContext:
     label: str = field(init=False)
     """Selects the services of this installation."""
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
+    _log_drivers: tuple[float, dict[str, str]] = field(default=(0.0, {}), init=False)
 
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
@@ -189,6 +192,19 @@ class WorkerContext:
         if node_id and node_id not in self._nodes:
             self._nodes = self.engine.node_names()
         return self._nodes.get(node_id)
+
+    def log_drivers(self) -> dict[str, str]:
+        """Return node id -> log driver of the engines whose workers have told it.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        until, known = self._log_drivers
+        if self.clock.monotonic() >= until:
+            told = self.ledger.queries.workers()
+            known = {one["node_id"]: one["log_driver"] for one in told if one.get("node_id") and one.get("log_driver")}
+            self._log_drivers = (self.clock.monotonic() + _LOG_DRIVERS_KEPT_S, known)
+        return known
 
     def superseded(self, job_id: str, labels: Mapping[str, str]) -> bool:
         """Return whether this worker holds a job and its copy has ended it (speculation).

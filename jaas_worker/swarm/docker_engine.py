@@ -78,6 +78,7 @@ class Swarm:
                 state=swarm.get("LocalNodeState", "inactive"),
                 manager=bool(swarm.get("ControlAvailable")),
                 error=swarm.get("Error", ""),
+                log_driver=info.get("LoggingDriver", ""),
             )
 
     def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:
@@ -241,24 +242,24 @@ class Swarm:
         except EngineNotFound:
             return None
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
         deadline = time.monotonic() + timeout
         service = f"services/{service_id}"
         with mapped("reading logs"):
             # The engine that ran the container has the output; the swarm-wide request has to ask the node.
             try:
-                response = self._open_logs(f"containers/{container_id}" if container_id else service, deadline)
+                response = self._open_logs(f"containers/{container_id}" if container_id else service, deadline, tail)
             except EngineAnswer as error:
                 if error.status != 404 or not container_id:
                     raise
-                response = self._open_logs(service, deadline)
+                response = self._open_logs(service, deadline, tail)
             try:
                 yield from demultiplex(response, deadline)
             finally:
                 response.close()
 
-    def _open_logs(self, what: str, deadline: float) -> urllib3.BaseHTTPResponse:
-        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0"}
+    def _open_logs(self, what: str, deadline: float, tail: int) -> urllib3.BaseHTTPResponse:
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0", "tail": str(tail) if tail else "all"}
         patience = max(deadline - time.monotonic(), 0.1)
         return self._http.ask("GET", f"{what}/logs", timeout=patience, query=query, stream=True)
 

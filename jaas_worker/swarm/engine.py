@@ -67,6 +67,8 @@ class SwarmInfo:
     state: str
     manager: bool
     error: str = ""
+    log_driver: str = ""
+    """What keeps the output of its containers, unless they say otherwise: ``json-file``; ``none`` keeps nothing."""
 
 
 class Frame(NamedTuple):
@@ -187,8 +189,15 @@ class Engine(Protocol):
     def container_times(self, container_id: str) -> ContainerTimes | None:
         """Return a container's times; None when it did not run on this engine."""
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
-        """Yield a task's output, with timestamps; ends with EngineUnavailable when ``timeout`` seconds are over."""
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+        """Yield a task's output, with timestamps; ends with EngineUnavailable when ``timeout`` seconds are over.
+
+        Args:
+            service_id: the task's service.
+            container_id: the task's container; None asks the swarm for that of any node.
+            timeout: seconds.
+            tail: only so many of the last lines; 0 means all.
+        """
 
     def events(self) -> Iterator[EngineEvent]:
         """Yield events as they arrive, for ever; ends with EngineUnavailable when the connection breaks."""

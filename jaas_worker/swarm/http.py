@@ -37,6 +37,10 @@ _API_VERSION: Final = "1.41"
 _REFUSED_AS_500: Final = re.compile(r"network \S{1,255} not found|constraint expected one operator")
 """Errors that Docker 20.10 answers with status 500 although the request itself is wrong."""
 
+_VERSION_REFUSED: Final = re.compile(r"client version \S{1,20} is too (?:old|new)")
+"""How an engine answers, with status 400, that was exchanged since its API's version was asked for. Source: moby,
+api/server/middleware/version.go; seen on Docker 28.5."""
+
 _STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
 
 _PIECE: Final = 2**16
@@ -80,6 +84,8 @@ def mapped(what: str) -> Iterator[None]:
 def _refusal(what: str, status: int, said: str) -> EngineRefused | EngineUnavailable:
     if status == 404:
         return EngineNotFound(f"{what}: {said}")
+    if _VERSION_REFUSED.search(said):  # says nothing about the request itself
+        return EngineUnavailable(f"{what}: no version of its API is accepted: {said}")
     # 4xx: the engine understood and refuses. 503: the node is not a manager, or has no leader.
     if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
         return EngineRefused(f"{what}: {said}")
@@ -96,7 +102,11 @@ class _Session:
         self._pool: urllib3.HTTPConnectionPool = adapter.get_connection_with_tls_context(
             prepared, self.docker.verify, cert=self.docker.cert
         )
-        self.version: str = self.send("GET", "/version", timeout).json()["ApiVersion"]
+        self.version = self.ask_version(timeout)
+
+    def ask_version(self, timeout: float) -> str:
+        """Return the newest version of the API that the engine speaks now."""
+        return str(self.send("GET", "/version", timeout).json()["ApiVersion"])
 
     def send(
         self,
@@ -174,7 +184,7 @@ class EngineHTTP:
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        """Send one request; it is never repeated.
+        """Send one request. It is repeated only if the engine speaks another version of its API by now.
 
         Args:
             method: such as GET.
@@ -195,8 +205,18 @@ class EngineHTTP:
         if body is not None:
             data = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
-        url = _url(session.version, path, query)
-        return session.send(method, url, timeout or self.timeout, data, sent, stream=stream)
+        used = session.version
+        try:
+            return session.send(method, _url(used, path, query), timeout or self.timeout, data, sent, stream=stream)
+        except EngineAnswer as error:
+            if not _VERSION_REFUSED.search(error.said):
+                raise
+            session.version = session.ask_version(self.timeout)
+            if session.version == used:
+                raise
+        return session.send(
+            method, _url(session.version, path, query), timeout or self.timeout, data, sent, stream=stream
+        )
 
     def follow(self, path: str, query: Mapping[str, Any]) -> Iterator[Any]:
         """Yield the JSON objects of an endless answer, without a time limit, on a separate connection.

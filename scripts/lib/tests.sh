@@ -5,6 +5,7 @@ FAILED_CHECKS=""
 INTERRUPTED=""  # the name of the signal that ended the run early
 PYTEST_PID=""
 TOTAL="no test was run"
+RUN_IN=()         # words in front of pytest's command, such as those that run it in another network
 
 check() { # check COMMAND...: a program of the virtual environment or the system; notes its failure and goes on
     say "check: $*"
@@ -40,7 +41,7 @@ run_tests() {
     tee_pid=$!
     # Side by side: most tests wait for containers most of the time. A module's tests stay together.
     # In the background, for a signal interrupts "wait" and not a command in the foreground.
-    "$VENV/bin/pytest" --color="$colour" --numprocesses=2 --dist=loadscope --no-loadscope-reorder "$@" >&"$out" 2>&1 &
+    "${RUN_IN[@]}" "$VENV/bin/pytest" --color="$colour" --numprocesses=2 --dist=loadscope --no-loadscope-reorder "$@" >&"$out" 2>&1 &
     PYTEST_PID=$!
     exec {out}>&-
     while :; do

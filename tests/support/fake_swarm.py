@@ -184,6 +184,8 @@ class FakeSwarm:
         """True: a container that is asked to stop goes on until ``exit``."""
         self.away = False
         """True: no call is answered, and event streams break."""
+        self.api_versions = ("1.12", "1.41")
+        """The oldest and the newest version of the API that is spoken over HTTP."""
         self.networks = {"demo"}
         self.config_files: dict[str, tuple[str, dict[str, str], bytes]] = {}
         self.secrets: dict[str, str] = {}
@@ -479,7 +481,7 @@ class FakeSwarm:
                 container.started_at, container.finished_at, container.oom_killed, container.exit_code
             )
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
         with self._call("logs"):
             service = self._services.get(service_id)
             if service is None:
@@ -491,7 +493,7 @@ class FakeSwarm:
                 asked = container_id is None and task.runs_or_ran
                 if task.container and (asked or container_id == task.container.id):
                     frames += task.container.frames
-        yield from frames
+        yield from frames[-tail:]
 
     def events(self) -> Iterator[EngineEvent]:
         listener: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()

@@ -28,6 +28,8 @@ from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, demultiplex, json_lines, mapped
 from jaas_worker.swarm.responses import node_of, nodes_in, services_in, tasks_in, times_in
+from tests.support.engine_http import serving
+from tests.support.fake_swarm import FakeSwarm
 
 # -- no manager ------------------------------------------------------------------------------------------------------
 
@@ -56,6 +58,32 @@ def test_an_engine_that_is_no_manager_is_refused_with_the_way_out(fields: dict[s
 
 def test_a_manager_is_accepted() -> None:
     require_manager(info(), "unix:///x.sock")
+
+
+# -- an engine that speaks another version of its API than it did -----------------------------------------------------
+
+
+@pytest.mark.parametrize("spoken", [("1.44", "1.51"), ("1.12", "1.40")], ids=["upgraded", "downgraded"])
+def test_an_engine_that_was_exchanged_is_asked_for_its_api_version_anew(
+    tmp_path: Path, spoken: tuple[str, str]
+) -> None:
+    engine = FakeSwarm()
+    with serving(engine, str(tmp_path / "sock")) as host:
+        swarm = Swarm(host)
+        assert swarm.info().api_version == "1.41"
+        engine.api_versions = spoken
+        assert swarm.down_nodes() == set()
+        assert swarm.info().api_version == spoken[1]
+
+
+def test_an_engine_that_takes_no_version_of_its_api_refuses_no_job(tmp_path: Path) -> None:
+    engine = FakeSwarm()
+    with serving(engine, str(tmp_path / "sock")) as host:
+        swarm = Swarm(host)
+        swarm.down_nodes()
+        engine.api_versions = ("1.44", "1.41")
+        with pytest.raises(EngineUnavailable, match=r"client version 1\.41 is too old"):
+            swarm.down_nodes()
 
 
 # -- an engine that does not answer ----------------------------------------------------------------------------------

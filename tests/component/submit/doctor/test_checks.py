@@ -233,6 +233,13 @@ def test_workers_whose_engine_is_away(client: Client) -> None:
     assert (check.verdict, check.detail) == (Verdict.WARN, "n1: listing nodes: no leader")
 
 
+def test_a_worker_whose_engine_takes_another_version_of_its_api(client: Client) -> None:
+    why = "listing nodes: client version 1.41 is too old. Minimum supported API version is 1.44"
+    client.ledger.maintenance.renew_lease("a", 60, {"node": "n1", "engine_unavailable": why})
+    check = by_name(redis_checks(client))["workers' engines"]
+    assert (check.detail, "restart these workers" in check.fix) == (f"n1: {why}", True)
+
+
 def test_workers_of_one_version(client: Client) -> None:
     for holder in ("a", "b"):
         client.ledger.maintenance.renew_lease(holder, 60, {"version": "1.2"})
