@@ -20,8 +20,9 @@ import jaas_worker.messaging.remote_control  # registers its commands
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
+from jaas_submit.messaging import messages
 from jaas_submit.messaging.app import celery_app
-from jaas_submit.model.wire_names import TASK_RUN, job_id_of
+from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.components import REDIS_TIMEOUT_S, Parts
 from jaas_worker.messaging import task, transport_settings
 from jaas_worker.settings import Settings
@@ -149,7 +150,9 @@ def _not_about_jobs(record: logging.LogRecord) -> bool:
 def _on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: Any) -> None:
     """A request was revoked or expired before its launch: record that, so that it is not launched later."""
     if not terminated:
-        sender.app.jaas.pool.discarded(job_id_of(request.id), "expired" if expired else "revoked through Celery")
+        why = "its message had expired when it arrived" if expired else "revoked through Celery"
+        foreign = sender.name == TASK_RUN and not request.get(messages.WAKEUP)
+        sender.app.jaas.pool.discarded(request.id, why, foreign=foreign)
 
 
 def worker_main(arguments: list[str]) -> None:

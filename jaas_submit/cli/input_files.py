@@ -140,7 +140,7 @@ def read_batch_file(path: str) -> ReadFile:
     from jaas_submit.model.job_spec import JobSpec
 
     try:
-        import yaml  # type: ignore[import-untyped] # an extra
+        import yaml  # an extra
     except ImportError:
         raise click.UsageError("--file: PyYAML is not installed: pip install 'jaas[cli]'") from None
     try:

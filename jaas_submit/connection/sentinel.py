@@ -176,7 +176,7 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
     address = sentinel_address(url)
     if address is None:
         return redis.asyncio.Redis.from_url(url, **options)
-    finder = _AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call]
+    finder = _AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call] # redis-py has no types here
     options = {**options, **_server_options(address), "connection_class": AsyncMasterConnection}
     made: redis.asyncio.Redis = finder.master_for(address.master, **options)
     return made

@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from math import isfinite
 from typing import Any, Final
 
-from jaas_submit.connection.connection import answers, as_text, redis_errors
+import redis
+
+from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Base, Part
@@ -200,9 +202,16 @@ class Batches(Part):
             batch_id: the batch's id.
             offset: how many to skip.
             limit: at most this many.
+
+        Raises:
+            UnreadableRecord: the key holds no list of ids.
         """
         with redis_errors(f"batch {batch_id}"):
-            found = self._client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
+            try:
+                found = self._client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
+            except redis.ResponseError as error:
+                wrong_type(error)
+                raise self._base.cannot_read(f"batch {batch_id}", error) from error
         return [as_text(item) for item in found]
 
     def waiting_before(self, batch_id: str, job_id: str) -> int | None:

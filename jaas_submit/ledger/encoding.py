@@ -157,10 +157,14 @@ def read_json(fields: Mapping[str, str], name: str, default: str) -> Any:
     Raises:
         ValueError: it is invalid.
     """
+    text = fields.get(name) or default
     try:
-        return json.loads(bounded(fields.get(name) or default, _MOST_OF_A_FIELD))
+        found = json.loads(bounded(text, _MOST_OF_A_FIELD))
+        if "\\u" in text:  # half a surrogate pair can be neither written nor asked for
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: is not JSON: {error}") from None
+    return found
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.fields import Duration, Model
 
 __all__ = ["Speculation", "in_full"]
@@ -51,7 +52,7 @@ class Speculation(Model):
             return None if (fields := in_full(value)) is None else cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            name = ".".join(["speculate", *map(str, first["loc"])])
+            name = ".".join(["speculate", *(shown(str(part)) or "''" for part in first["loc"])])
             text = str(first.get("ctx", {}).get("error") or first["msg"])
             if first["type"] == "extra_forbidden":
                 text = f"is no field of it; there are {', '.join(cls.model_fields)}"

@@ -56,7 +56,7 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str]:
         parts = [shown_name(part) for part in parts]
     elif parts[:1] == ["input"]:  # any value: pydantic lists each type that it tried
         parts = [part for part in parts if part not in {"list", "dict"}][:4]
-    path = ".".join(map(shown, parts))
+    path = ".".join(shown(part) or "''" for part in parts)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":
         text = str(context["error"])

@@ -63,9 +63,10 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     if answer.action is ClaimAction.REPLAY:
         return Report()
     _note_stop(job, world, record, new=answer.action is ClaimAction.LAUNCH)
-    if record.spec is None:
+    under_way = record.state in {JobState.PENDING, JobState.RUNNING}
+    if record.spec is None or (job.delivery.defect and not under_way):
         return End(refused_outcome(Cause.REFUSED, refusal or _refusal(job.delivery, record)))
-    if record.state in {JobState.PENDING, JobState.RUNNING}:
+    if under_way:
         return Adopt(record.state, record.updated_at.timestamp())
     return Launch()
 
@@ -138,6 +139,8 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
 def _refusal(delivery: Delivery, record: JobRecord) -> str:
     if record.unreadable:
         return f"{record.unreadable} (or upgrade the workers, where a newer version of jaas described it)"
+    if delivery.defect:  # and with the message goes what was to follow the job
+        return delivery.defect
     try:
         delivery.description()
     except SpecError as error:

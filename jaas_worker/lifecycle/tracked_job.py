@@ -36,6 +36,8 @@ class Delivery(Protocol):
     """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
     wakeup: bool
     """The message holds no description: only the job's record does."""
+    defect: str
+    """What is wrong with the message, for people; the job is not launched then. Empty if nothing is."""
 
     def revoked(self) -> bool:
         """Return whether the task was revoked since its message arrived."""

@@ -50,12 +50,11 @@ class Speculator:
         for batch_id in ids:
             try:
                 batch = self._ledger.batches.get(batch_id)
+                # Most rounds start nothing: they should not read the outputs of ended jobs.
+                if batch.speculate and any(ran > batch.speculate.least for ran in running[batch_id].values()):
+                    copied += self._copy(batch, running[batch_id], cluster)
             except (UnknownJob, UnreadableRecord):  # expired, or unreadable and named in the log
                 self._ledger.batches.stop_speculating(batch_id)
-                continue
-            # Most rounds start nothing: they should not read the outputs of ended jobs.
-            if batch.speculate and any(ran > batch.speculate.least for ran in running[batch_id].values()):
-                copied += self._copy(batch, running[batch_id], cluster)
         return copied
 
     def _copy(self, batch: BatchRecord, running: dict[str, float], cluster: Callable[[], Cluster]) -> list[str]:

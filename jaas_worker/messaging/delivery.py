@@ -24,6 +24,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, TRACEPARENT, job_id_of
 from jaas_worker.messaging import kept_messages
+from jaas_worker.messaging.message_checks import DEFECT
 from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
 from jaas_worker.telemetry.log_actions import Action, action
 
@@ -86,6 +87,7 @@ class CeleryDelivery:
         headers = self.request.message.headers or {}
         self.traceparent = str(headers.get(TRACEPARENT) or "")
         self.wakeup = bool(headers.get(messages.WAKEUP))
+        self.defect = str(headers.get(DEFECT) or "")
         self.pid = pid
         self._target = target
         self._args = args

@@ -14,8 +14,10 @@ from kombu.serialization import prepare_accept_content
 
 from jaas_submit.messaging.messages import message_parts
 from jaas_submit.model.records import JobRecord
+from jaas_submit.model.wire_names import TASK_RUN
+from jaas_worker.messaging.message_checks import DEFECT, task_defect
 
-__all__ = ["TAKEN_OVER", "message_from_json", "message_of", "message_to_json"]
+__all__ = ["TAKEN_OVER", "message_for", "message_from_json", "message_of", "message_to_json"]
 
 TAKEN_OVER: Final = "jaas_taken_over"
 """Header of a message that a worker makes for itself, for a job that the ledger gave it: the ledger has decided that
@@ -56,6 +58,33 @@ def message_of(record: JobRecord) -> str:
     """
     headers, body = message_parts(record.task_id, record.spec, record.batch, record.index)
     return message_to_json(headers, body, {"correlation_id": record.task_id})
+
+
+def message_for(record: JobRecord, kept: str) -> Message:
+    """Return the message of a job that the ledger gave to this worker; it says so where the kept one is damaged.
+
+    Args:
+        record: the job's.
+        kept: a foreign producer's message, in ``message_to_json``'s form; empty where it is made from the record.
+    """
+    if not kept:
+        return message_from_json(message_of(record))
+    try:
+        message = message_from_json(kept)
+        wrong = _damage(message, record)
+    except Exception as error:  # noqa: BLE001 (what Redis holds may be anything, and kombu maps not all of its errors)
+        wrong = f"{type(error).__name__} while it was read"
+    if not wrong:
+        return message
+    made = message_from_json(message_of(record))
+    made.headers[DEFECT] = f"the message in its record is damaged: {wrong}"
+    return made
+
+
+def _damage(message: Message, record: JobRecord) -> str:
+    if message.headers.get("id") != record.task_id or message.headers.get("task") != TASK_RUN:
+        return "it is another task's"
+    return task_defect(message.headers, message.payload)
 
 
 def message_from_json(text: str) -> Message:

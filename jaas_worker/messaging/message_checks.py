@@ -228,7 +228,7 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
         tag: its delivery tag here; the entry's own field is ignored.
         ended: number of workers that it has ended.
     """
-    about: Mapping[str, Any] = {}
+    about: Mapping[str, Any] | None = None
     wrong = f"refused: it ended {ended} workers" if ended >= MAX_DELIVERIES else ""
     if cut := _CUT.match(item):
         about = _headers_in_part(item)
@@ -242,6 +242,9 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
                 return _addressed(_taken(entry), queue, tag)
         except ValueError as error:
             wrong = wrong or shown(error, MAX_REASON)
+            if about is None:  # whoever waits for this id shall learn of it
+                about = _headers_in_part(item)
+    about = about or {}
     kept = {name: about[name] for name in ("id", "task") if is_task_id(about.get(name))}
     stand_in = {"headers": {**kept, DEFECT: wrong}, "body": "", "properties": {}}
     return _addressed({**stand_in, "content-type": "application/json", "content-encoding": "utf-8"}, queue, tag)
@@ -297,7 +300,7 @@ def _headers(entry: object) -> Mapping[str, Any]:
 
 
 def _headers_in_part(item: bytes) -> dict[str, str]:
-    """Return id and task from the last part of an entry, if they can be found."""
+    """Return id and task from an entry that is unreadable or incomplete, if they can be found."""
     found = {"id": _ID_IN_PART.search(item), "task": _TASK_IN_PART.search(item)}
     return {name: match[1].decode(errors="replace") for name, match in found.items() if match}
 

@@ -168,11 +168,20 @@ class TaskPool(BasePool):
 
         self.runner.background(write)
 
-    def discarded(self, job_id: str, why: str) -> None:
-        """Cancel a job whose message Celery has discarded, with REVOKED in its result backend."""
+    def discarded(self, task_id: str, why: str, *, foreign: bool) -> None:
+        """Cancel a job whose message Celery has discarded, with REVOKED in its result backend.
+
+        Args:
+            task_id: Celery's task id.
+            why: it was discarded, for people.
+            foreign: whether somebody else's app has sent the message, whose job may have no record yet.
+        """
+        job_id = job_id_of(task_id)
 
         def write() -> None:
             ledger = self.runner.ledger
+            if foreign:  # without a description: should this process die right here, the job must not be run
+                ledger.submission.create(job_id, None, self.settings.queue, task_id)
             with contextlib.suppress(UnknownJob, UnreadableRecord):
                 if ledger.queries.get(job_id).state not in _WAITS:
                     return  # it was a duplicate; the job has been launched, and stopping it needs terminate
@@ -211,11 +220,7 @@ class TaskPool(BasePool):
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without using the queue."""
         record = self.runner.ledger.queries.get(job_id)
-        text = self.runner.ledger.ownership.foreign_message(job_id)
-        try:
-            message = kept_messages.message_from_json(text or kept_messages.message_of(record))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UnreadableRecord(f"job {job_id}: the message in its record cannot be read: {error}") from error
+        message = kept_messages.message_for(record, self.runner.ledger.ownership.foreign_message(job_id))
         self.on_loop(partial(self._inject_now, message))
 
     def _inject_now(self, message: Any) -> None:

@@ -7,6 +7,8 @@ entry can be stored and returned.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from kombu.transport import redis as stock
@@ -167,14 +169,22 @@ class QoS(stock.QoS):
 
     def ack(self, delivery_tag: Any) -> None:
         self.leave(delivery_tag)  # even if the note stays: this worker is done with the message
-        self._remove_from_indices(delivery_tag).execute()
+        self._unless_refused(self._remove_from_indices(delivery_tag).execute)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         self.leave(delivery_tag)
         if requeue:
-            self.restore_by_tag(delivery_tag, leftmost=True)
+            self._unless_refused(partial(self.restore_by_tag, delivery_tag, leftmost=True))
         else:
-            self._remove_from_indices(delivery_tag).execute()
+            self._unless_refused(self._remove_from_indices(delivery_tag).execute)
+
+    def _unless_refused(self, write: Callable[[], object]) -> None:
+        """Change a note; where Redis refuses, it stays: the message comes once more, and the ledger knows its job."""
+        try:
+            write()
+        except self.channel.ResponseError as error:  # read-only; or somebody wrote to our keys
+            about = action(Action.REDIS_UNAVAILABLE)
+            logger.warning("a message stays noted as unacknowledged: %s", error, extra=about)
 
     def leave(self, delivery_tag: Any) -> None:
         """Forget a message here and leave its note: it is delivered again after the time-out.

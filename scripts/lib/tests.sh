@@ -58,6 +58,16 @@ run_tests() {
     return "$code"
 }
 
+# report_coverage: the total, and the modules of which the least is covered. It judges nothing. Counted is what the tests
+# of tests/unit and tests/component reach (see tests/conftest.py), without the programs that they start.
+report_coverage() {
+    [ -f "$COVERAGE_FILE" ] || return 0
+    say "coverage: lines and branches that tests/unit and tests/component reach; the ten modules with the least"
+    "$VENV/bin/coverage" report --skip-empty --sort=cover |
+        awk 'NR == 1 || /^TOTAL/ { print; next } /^[^-]/ && shown < 10 { print; shown++ }' || true
+    rm -f "$COVERAGE_FILE"
+}
+
 # report_run CODE: the last line of the run; exits with the run's code.
 report_run() {
     local code=$1

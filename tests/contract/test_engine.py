@@ -284,7 +284,7 @@ def test_the_outcome_that_jaas_reads_from_it(
 )
 def test_a_task_that_no_node_can_take_is_pending_and_says_why(bench: Bench, fields: Any, reason: str) -> None:
     service = bench.create(**fields)
-    task = eventually(lambda: (t := bench.in_state(service, "pending")).error and t, 30, "a reason")
+    task = eventually(lambda: t if (t := bench.in_state(service, "pending")).error else None, 30, "a reason")
     assert re.fullmatch(reason, waiting_reason(task))
     assert task.container_id is None
     assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []

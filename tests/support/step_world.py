@@ -33,6 +33,7 @@ class StubDelivery:
     """A message, and a Celery that takes every result."""
 
     traceparent = ""
+    defect = ""
 
     def __init__(self, job_id: str, spec: JobSpec | Exception | None = None) -> None:
         self.job_id = self.task_id = job_id

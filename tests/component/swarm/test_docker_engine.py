@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def test_a_port_on_which_nobody_listens() -> None:
 def test_every_call_gives_up_on_an_engine_that_hangs(deaf_engine: str) -> None:
     swarm = Swarm(deaf_engine, timeout=1)
     request = {"Name": "x", "Labels": {}, "TaskTemplate": {"ContainerSpec": {"Image": "a"}}}
-    calls = [
+    calls: list[Callable[[], object]] = [
         swarm.info,
         lambda: swarm.create(request),
         lambda: swarm.find("x"),
@@ -243,7 +243,7 @@ ERRORS: list[tuple[Exception, type[JaasError]]] = [
     (docker.errors.DockerException("no version"), EngineUnavailable),
     (requests.ConnectionError("refused"), EngineUnavailable),
     (requests.ReadTimeout("slow"), EngineUnavailable),
-    (urllib3.exceptions.ReadTimeoutError(None, "/", "slow"), EngineUnavailable),  # type: ignore[arg-type]
+    (urllib3.exceptions.ReadTimeoutError(None, "/", "slow"), EngineUnavailable),  # type: ignore[arg-type] # no pool
     (urllib3.exceptions.ProtocolError("broken"), EngineUnavailable),
     (ConnectionResetError("reset"), EngineUnavailable),
     (TimeoutError("slow"), EngineUnavailable),
@@ -293,7 +293,7 @@ BODIES: list[tuple[bytes, list[Frame]]] = [
     (frame(2, b"t two\n"), [Frame("stderr", b"t two\n")]),
     (
         frame(1, b"a") + frame(2, b"b") + frame(1, b"c"),
-        [*map(Frame, ("stdout", "stderr", "stdout"), (b"a", b"b", b"c"))],
+        [Frame("stdout", b"a"), Frame("stderr", b"b"), Frame("stdout", b"c")],
     ),
     (frame(1, b""), [Frame("stdout", b"")]),
     (frame(1, b"x" * 70_000), [Frame("stdout", b"x" * 70_000)]),

@@ -141,6 +141,20 @@ def test_a_deadline_counts_from_the_submission() -> None:
     assert world.job.deadlines.job == world.now + 30
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"), [(JobState.LAUNCHING, to.End), (JobState.PENDING, to.Adopt), (JobState.RUNNING, to.Adopt)]
+)
+def test_a_job_whose_message_is_damaged_is_not_launched(state: JobState, expected: type) -> None:
+    world = World(record_of(state=state), "launch" if state is JobState.LAUNCHING else "adopt")
+    world.delivery.defect = "the message in its record is damaged"
+
+    following = claim(world.job, world.context)
+
+    assert isinstance(following, expected)
+    if isinstance(following, to.End):
+        assert (following.outcome.cause, following.outcome.reason) == (Cause.REFUSED, world.delivery.defect)
+
+
 def test_a_foreign_job_gets_its_record_and_is_claimed_then() -> None:
     world = World()
     world.ledger.claims.insert(0, Claim(ClaimAction.UNKNOWN, ""))

@@ -264,8 +264,9 @@ def test_a_workers_clock_that_differs(client: Client) -> None:
 def test_a_celery_worker_that_is_not_ours_takes_our_messages(own_redis: Callable[..., OwnRedis]) -> None:
     """Its visibility time-out would rule, as kombu's bookkeeping is shared by all clients of a Redis database."""
     with Client(own_redis().url, queue="jobs") as client:
-        mapping = {"t1": json.dumps([{}, "", "jobs"]), "t2": json.dumps([{}, "", "theirs"]), "t3": "garbage"}
-        client.ledger.client.hset("unacked", mapping=mapping)
+        for tag, note in {"t1": [{}, "", "jobs"], "t2": [{}, "", "theirs"]}.items():
+            client.ledger.client.hset("unacked", tag, json.dumps(note))
+        client.ledger.client.hset("unacked", "t3", "garbage")
         found = by_name(redis_checks(client))["other consumers"]
         assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are held by another client")
         client.ledger.client.hdel("unacked", "t1")
