@@ -5,16 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import socket
 import sys
 import threading
-import time
-import uuid
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib import metadata
+from functools import partial
 from typing import Any
 
 import celery
@@ -22,122 +16,34 @@ from celery import signals
 from celery.exceptions import SecurityWarning
 
 import jaas_worker.messaging.consumer
-import jaas_worker.messaging.pool
-import jaas_worker.messaging.redis_transport
 import jaas_worker.messaging.remote_control  # registers its commands
-from jaas_submit.connection import connect, redis_errors
-from jaas_submit.errors import JaasError, PermanentError
+from jaas_submit.connection import connect
+from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging import messages
-from jaas_submit.messaging.permissions import missing_rules, user_of
-from jaas_submit.model.wire_names import TASK_RUN, job_id_of
-from jaas_submit.storage.store import Store
-from jaas_worker.lifecycle.runner import Runner
-from jaas_worker.messaging import task
+from jaas_submit.messaging.app import celery_app
+from jaas_submit.model.wire_names import TASK_RUN
+from jaas_worker.components import REDIS_TIMEOUT_S, Parts, require_permissions
+from jaas_worker.messaging import task, transport_settings
 from jaas_worker.messaging.celery_arguments import check_arguments
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
-from jaas_worker.swarm.engine import Engine, SwarmInfo
-from jaas_worker.swarm.measured import measured
+from jaas_worker.swarm.engine import Engine
 from jaas_worker.telemetry import logging_setup
-from jaas_worker.telemetry.metrics import Metrics, Monitor
+from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["Parts", "WorkerApp", "create_app", "worker_main"]
+__all__ = ["WorkerApp", "create_app", "worker_main"]
 
 logger = logging.getLogger(__name__)
 
 _PREFETCH = 32
 """Messages that a worker may have received and not claimed yet."""
 
-_REDIS_TIMEOUT_S = 5.0
-"""Seconds to wait for an answer of Redis; three of them must fit into a lease (15 seconds by default)."""
-
 
 class WorkerApp(celery.Celery):
-    """A Celery app that knows what its pool is made of."""
+    """A Celery app with the parts of its pool."""
 
     jaas: Parts
-
-
-@dataclass
-class Parts:
-    """What the pool is made of; ``app.jaas``."""
-
-    settings: Settings
-    engine: Engine
-    info: SwarmInfo | None = None
-    metrics: Metrics = field(default_factory=Metrics)
-    pool: jaas_worker.messaging.pool.TaskPool | None = None
-
-    def make_runner(self) -> Runner:
-        """Return a runner with a name that no other process has.
-
-        Raises:
-            NotAManager: the engine is no swarm manager.
-            EngineUnavailable: it does not answer.
-            PermanentError: Redis' user may not do what a worker does.
-        """
-        self.info = self.engine.info()
-        require_manager(self.info, self.settings.docker_host)
-        ledger = Ledger(
-            connect(self.settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S),
-            self.settings.prefix,
-            self.settings.record_ttl,
-        )
-        _require_permissions(ledger.client, self.settings)
-        holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
-        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
-
-    def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
-        """Begin to show this worker's figures; return what ends it.
-
-        Args:
-            runner: the worker's jobs.
-            queue_length: how many messages wait in its queue.
-        """
-        settings = self.settings
-        if not settings.metrics_port:
-            return lambda: None
-        about = {name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid"}}
-        monitor = Monitor(
-            runner.ledger,
-            self.metrics,
-            settings.metrics_interval,
-            stats=runner.stats,
-            queue_length=queue_length,
-            about=about,
-            limit=settings.max_in_flight,
-        )
-        monitor.start()
-        close = self.metrics.serve(settings.metrics_port, settings.metrics_address)
-
-        def stop() -> None:
-            monitor.close()
-            close()
-
-        return stop
-
-    def about_worker(self) -> dict[str, Any]:
-        """Return what does not change as long as the worker lives."""
-        info = self.info
-        return {
-            "version": _version(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "node": info.node_name if info else "",
-            "engine": info.engine_version if info else "",
-            "queue": self.settings.queue,
-        }
-
-    def about(self, runner: Runner) -> dict[str, Any]:
-        """Return what the worker says about itself in the ledger."""
-        ahead = time.time() - runner.ledger.now()
-        away = self.pool.watch.away if self.pool else ""
-        room = max(self.pool.room(), 0) if self.pool else 0
-        most = self.settings.max_in_flight
-        own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
-        return {**self.about_worker(), **own, **runner.stats()}
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> WorkerApp:
@@ -153,7 +59,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         SpecError: a setting is not valid.
     """
     settings = settings or Settings()
-    app = messages.celery_app(settings.redis_url, kind=WorkerApp)
+    app = celery_app(settings.redis_url, kind=WorkerApp)
     results = "jaas_worker.messaging.result_backend:Results"
     app.loader.override_backends = {
         "redis": results,
@@ -168,27 +74,25 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         task_send_sent_event=True,
-        # What follows a job in the canvas of somebody else's app goes where that app's own worker would put it.
+        # The next task after a job in another app's canvas goes to the queue that that app's own worker would use.
         task_default_queue=jaas_worker.messaging.consumer.FOREIGN_QUEUE,
         task_create_missing_queues=True,
         task_acks_late=False,
-        task_track_started=False,  # the pool says STARTED when it is true
+        task_track_started=False,  # the pool reports STARTED when the container runs
         task_routes=(partial(_route, settings.queue),),
         result_expires=int(settings.record_ttl),
-        result_compression=None,  # a script looks at what is stored
-        # Each thread has its own connection to the results; a dead one must not hold it up for long.
-        redis_socket_timeout=_REDIS_TIMEOUT_S,
-        # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for
-        # longer than this (80 seconds), and with it the rest of the workflow.
+        result_compression=None,  # a script checks the stored result
+        # Each thread has its own connection to the results; a dead one must not block the thread for long.
+        redis_socket_timeout=REDIS_TIMEOUT_S,
+        # The worker publishes the next task of a chain or a chord's body. If Redis is away for longer than this (80
+        # seconds), Celery gives up, and the rest of the workflow is lost.
         task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
         broker_connection_retry=True,
         broker_connection_max_retries=None,
-        **jaas_worker.messaging.redis_transport.settings(
-            settings.redis_url, app.conf.broker_transport_options, settings.prefix
-        ),
-        # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
+        **transport_settings.settings(settings.redis_url, app.conf.broker_transport_options, settings.prefix),
+        # A Redis that is full, read-only or loading refuses commands; that is temporary, and must not end the worker.
         broker_channel_error_retry=True,
-        worker_enable_prefetch_count_reduction=False,  # it would count jobs that need no message any more
+        worker_enable_prefetch_count_reduction=False,  # it would count jobs that no longer need their message
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
@@ -198,57 +102,51 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         queues.append(jaas_worker.messaging.consumer.FOREIGN_QUEUE)
     app.amqp.queues.select(queues)
     task.register(app)
-    # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
+    # Celery's log line about the end of a task has the container's output; the runner writes one without it.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
     logging_setup.install(settings.log_format)
-    signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
-    signals.worker_ready.connect(_freeze_startup_objects)
-    signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
+    _connect_signals(app)
     return app
 
 
 def _route(queue: str, name: str, *_: Any, task: Any = None, **__: Any) -> dict[str, str] | None:
-    """Route jobs, and what the user's own code has added to this worker, to this worker's queue.
+    """Route jobs, and tasks that the user's own code has added to this worker, to this worker's queue.
 
     Args:
         queue: this worker's.
-        name: the task that is published.
-        task: it itself, where this worker has it.
+        name: of the published task.
+        task: the task itself, if this worker has it.
     """
     ours = name == TASK_RUN or (task is not None and not name.startswith("celery."))
     return {"queue": queue} if ours else None
 
 
-def _require_permissions(client: Any, settings: Settings) -> None:
-    """Refuse a Redis whose user may not do all that a worker does: it would be refused again and again, unnamed."""
-    with redis_errors("permissions"):
-        missing = missing_rules(client, settings.prefix, settings.queue)
-    if missing:
-        user = user_of(client)
-        raise PermanentError(
-            f"Redis does not allow its user {user} all that a worker does: ACL SETUSER {user} {' '.join(missing)}"
-        )
+def _connect_signals(app: WorkerApp) -> None:
+    signals.worker_shutting_down.connect(partial(_watch_shutdown, app.jaas.settings.shutdown_timeout), weak=False)
+    signals.worker_ready.connect(_freeze_startup_objects)
+    signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
 
 
 def _freeze_startup_objects(**_: Any) -> None:
-    """Leave what the start has made (modules, classes, the app) out of every later garbage collection: it stays."""
+    """Exclude the objects of the start (modules, classes, the app) from later garbage collections: they stay for
+    ever."""
     gc.collect()
     gc.freeze()
 
 
 def _watch_shutdown(patience: float, **_: Any) -> None:
-    """End the process when its shutdown hangs.
+    """End the process if its shutdown hangs.
 
     Measured with Celery 5.7.0: with a Redis that does not answer (half-open connection, removed network), the event
-    loop publishes its heartbeat again and again and never looks at the signal. Ending here is what SIGKILL is: the
-    containers go on, and the jobs are taken over when the lease has run out.
+    loop publishes its heartbeat again and again and never looks at the signal. Ending here has the effect of SIGKILL:
+    containers go on, and the jobs are taken over when the lease has expired.
     """
 
     def end() -> None:
         logger.error(
-            "the shutdown has not come to its end within %g s; ending without handing over, the lease will run out",
+            "the shutdown did not finish within %g s; exiting without releasing jobs, the lease will expire",
             patience,
-            extra=logging_setup.action(logging_setup.Action.WORKER_SHUTDOWN_TIMEOUT),
+            extra=action(Action.WORKER_SHUTDOWN_TIMEOUT),
         )
         logging.shutdown()
         os._exit(1)
@@ -258,23 +156,17 @@ def _watch_shutdown(patience: float, **_: Any) -> None:
     timer.start()
 
 
-@cache  # installed packages are searched for it
-def _version() -> str:
-    try:
-        return metadata.version("jaas")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "unknown"
-
-
 def _not_about_jobs(record: logging.LogRecord) -> bool:
     data = getattr(record, "data", None)
     return not (isinstance(data, dict) and data.get("name") == TASK_RUN and record.levelno <= logging.INFO)
 
 
 def _on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: Any) -> None:
-    """A request was revoked or had expired before it was launched: the ledger must not have it launched later."""
+    """A request was revoked or expired before its launch: record that, so that it is not launched later."""
     if not terminated:
-        sender.app.jaas.pool.discarded(job_id_of(request.id), "expired" if expired else "revoked through Celery")
+        why = "its message had expired when it arrived" if expired else "revoked through Celery"
+        foreign = sender.name == TASK_RUN and not request.get(messages.WAKEUP)
+        sender.app.jaas.pool.discarded(request.id, why, foreign=foreign)
 
 
 def worker_main(arguments: list[str]) -> None:
@@ -286,23 +178,23 @@ def worker_main(arguments: list[str]) -> None:
     Raises:
         SpecError: a setting or an option is not valid.
         NotAManager: the engine is no swarm manager.
-        PermanentError: Redis' user may not do what a worker does.
+        PermanentError: Redis' user lacks ACL rules.
         TemporaryError: engine or Redis do not answer.
     """
     check_arguments(arguments)
     app = create_app()
     parts: Parts = app.jaas
-    # Checked here too, so that the sentence comes before Celery's banner.
+    # Checked here too, so that the message appears before Celery's banner.
     require_manager(parts.engine.info(), parts.settings.docker_host)
     ledger = Ledger(connect(parts.settings.redis_url), parts.settings.prefix)
     ledger.now()
-    _require_permissions(ledger.client, parts.settings)
+    require_permissions(ledger.client, parts.settings)
     # Celery warns of running as root because of pickle, which is not accepted here; the engine's socket needs root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     workers: list[Any] = []
     signals.worker_init.connect(lambda sender, **_: workers.append(sender), weak=False)
     app.worker_main(["worker", *arguments])
-    # Celery keeps it to itself here: a worker that an error has ended would look like one that was told to stop.
+    # Celery hides the error here: a worker that an error ended would look like one that was stopped.
     code = next((worker.exitcode for worker in workers), None)
     if isinstance(code, int) and code:
         sys.exit(code)

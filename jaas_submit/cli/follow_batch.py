@@ -1,4 +1,4 @@
-"""Following a batch from a shell: how it stands, its results and failures, Ctrl-C. For `jaas map` and `jaas batch`."""
+"""Following a batch from a shell: progress, results, failures, Ctrl-C. For `jaas map` and `jaas batch`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from jaas_submit.cli import output as render
+from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.model.states import JobState
@@ -44,8 +44,8 @@ Exit codes:
   130  interrupted with Ctrl-C"""
 
 
-class BatchProgress(render.Progress):
-    """The standing of a batch: one line that changes on a terminal, else a line now and then; and its failures."""
+class BatchProgress(output.Progress):
+    """The progress of a batch: one changing line on a terminal, elsewhere a line now and then; and its failures."""
 
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
@@ -56,7 +56,7 @@ class BatchProgress(render.Progress):
         self._failures = 0
 
     def standing(self, status: BatchRecord, *, last: bool = False) -> None:
-        """Print how a batch stands; not more often than can be read."""
+        """Print the progress of a batch, not too often to be read."""
         now = time.monotonic()
         if self._first is None:
             self._first = status.ended
@@ -78,12 +78,12 @@ class BatchProgress(render.Progress):
 
 
 def standing_line(status: BatchRecord, ended: int, seconds: float) -> str:
-    """Return in one line how a batch stands: counts, rate, and when it will have ended.
+    """Return the progress of a batch in one line: counts, rate, and estimated end.
 
     Args:
         status: the batch.
-        ended: how many of its jobs have ended while we looked.
-        seconds: for how long we have looked.
+        ended: how many of its jobs have ended since the command's start.
+        seconds: since the command's start.
     """
     total = status.size if status.total is None else status.total
     more = "" if status.total is not None else "+"
@@ -92,7 +92,7 @@ def standing_line(status: BatchRecord, ended: int, seconds: float) -> str:
     if ended and seconds > 0 and not status.done:
         rate = ended / seconds
         parts.append(f"{rate:.1f}/s")
-        parts.append(f"{render.duration((total - status.ended) / rate, coarse=True)} left")
+        parts.append(f"{output.duration((total - status.ended) / rate, coarse=True)} left")
     return ", ".join(parts)
 
 
@@ -121,7 +121,7 @@ def conclude(batch: Batch, progress: BatchProgress) -> int:
 
 
 def results_of(client: Client, batch: Batch, progress: BatchProgress) -> Iterator[JobResult]:
-    """Yield a batch's results as they arrive, also past a Redis that is away for a while; show how it stands."""
+    """Yield a batch's results as they arrive, also across an outage of Redis; show the progress."""
     from jaas_submit.client.wait import Outage, batch_results
 
     outage = Outage(lambda: progress.say("Redis does not answer; the jobs go on; trying again"))
@@ -140,13 +140,13 @@ def results_of(client: Client, batch: Batch, progress: BatchProgress) -> Iterato
 
 def print_result(client: Client, result: JobResult, *, as_json: bool) -> None:
     """Print a result as a JSON line; all of it with ``as_json``."""
-    output = client.fetch(result.output)
+    value = client.fetch(result.output)
     if as_json:
-        render.print_json({**result.to_wire(), "output": output})
+        output.print_json({**result.to_wire(), "output": value})
         return
     data = result.to_wire()
     names = ("index", "job_id", "state", "exit_code", "cause", "reason", "duration")
-    render.print_json({**{name: data[name] for name in names}, "output": output})
+    output.print_json({**{name: data[name] for name in names}, "output": value})
 
 
 def interrupted(batches: list[Batch], progress: BatchProgress) -> int:

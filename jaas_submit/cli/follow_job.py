@@ -1,4 +1,4 @@
-"""Following a job from a shell until it ends, and the exit code that stands for its end."""
+"""Following a job from a shell until it ends, and the exit code for its outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT
 from jaas_submit.cli.output import Progress
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
-from jaas_submit.model.states import Cause, JobState, is_terminal
+from jaas_submit.model.causes import facts_of
+from jaas_submit.model.states import JobState, is_terminal
 
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
@@ -18,35 +19,31 @@ if TYPE_CHECKING:
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 
-# UNSCHEDULABLE: no node could take it before pending_timeout was over.
-_OUT_OF_TIME: Final = frozenset(
-    {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT, Cause.UNSCHEDULABLE, Cause.DEADLINE, Cause.EXPIRED}
-)
-
 _HINT_AFTER_S: Final = 3.0
-"""Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
+"""Seconds after which, if a job is still QUEUED, the command checks whether any worker is alive."""
 
 _SECOND_CTRL_C_S: Final = 3.0
 """Seconds within which a second Ctrl-C cancels the job."""
 
 
 def exit_code_of(result: JobResult) -> int:
-    """Return the exit code that stands for a job's end.
+    """Return the exit code for a job's outcome.
 
     Args:
         result: how it ended.
 
     Returns:
-        The container's own where its process ended by itself. One that was stopped from outside also has some, such as
-        143, but that says nothing of the job: 124 for its time limits, 125 for the rest.
+        The container's own if its process exited by itself. A container stopped from outside has one too, such as 143,
+        but that says nothing about the job: 124 for its time limits, 125 for other causes.
     """
     if result.state is JobState.SUCCEEDED:
         return 0
-    if result.cause in _OUT_OF_TIME:
+    kind = facts_of(result.cause).exit_code
+    if kind == "timeout":
         return EXIT_TIMEOUT
     code = result.exit_code
     # A shell sees one byte of it: 256 would read as 0.
-    if result.cause in {Cause.EXIT, Cause.OOM, Cause.LAUNCH} and code is not None and 0 < code < 256:
+    if kind in {"program", "launch"} and code is not None and 0 < code < 256:
         return code
     return EXIT_JAAS
 
@@ -59,7 +56,7 @@ def follow(
     timeout: float | None = None,
     queue_timeout: float | None = None,
 ) -> bool:
-    """Show a job's states until it has ended, also past a Redis that is away for a while.
+    """Show a job's states until it has ended, also across an outage of Redis.
 
     Args:
         client: where the job is.
@@ -95,17 +92,17 @@ def follow(
                 if state is JobState.QUEUED:
                     given_up |= _still_queued(client, job_id, progress, looks[0] == queue_timeout)
             except LedgerUnavailable as error:
-                time.sleep(_borne(outage, error, job_id))
+                time.sleep(_delay_or_raise(outage, error, job_id))
             else:
                 del looks[0]
         except LedgerUnavailable as error:
-            # The time until the next look may be over; Redis may be away for longer.
-            time.sleep(_borne(outage, error, job_id))
+            # The time until the next read may have passed; Redis may be away for longer.
+            time.sleep(_delay_or_raise(outage, error, job_id))
         else:
             return given_up
 
 
-def _borne(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
+def _delay_or_raise(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
     try:
         return outage.retry_delay(error)
     except LedgerUnavailable:
@@ -116,7 +113,7 @@ def _borne(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
 
 
 def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -> bool:
-    """See to a job that no worker has taken; return whether it is given up."""
+    """Handle a job that no worker has claimed; return whether it is given up."""
     if over:
         client.cancel(job_id, "no worker took it within the time given with --timeout")
         return True
@@ -126,12 +123,12 @@ def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -
 
 
 def interrupted(client: Client, job_id: str, progress: Progress) -> int:
-    """Leave a job alone after Ctrl-C, or cancel it after a second one; return the exit code.
+    """Leave a job running after Ctrl-C, or cancel it after a second one; return the exit code.
 
     Args:
         client: where the job is.
         job_id: the job's id.
-        progress: where to say it.
+        progress: where to print it.
     """
     progress.warn(f"job {job_id} goes on: `jaas wait {job_id}` follows it again, `jaas cancel {job_id}` ends it")
     if sys.stderr.isatty():

@@ -13,10 +13,12 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
+from jaas_submit.cli.input_files import read_env_file
+
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
 
-__all__ = ["JobRequest", "job_options", "job_request_of", "read_env_file", "split_label"]
+__all__ = ["JobRequest", "job_options", "job_request_of", "split_label"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +35,7 @@ _MOUNT_KEYS: Final = {
 _SECRET_KEYS: Final = {key: key for key in ("source", "target", "uid", "gid", "mode")} | {"src": "source"}
 _TRUTH: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
 
-# Click shows options in the order in which they are written here.
+# Click shows options in this order.
 _OPTIONS: Final = (
     click.option("-i", "--image", help="Image to run; else the first word that is no option names it."),
     click.option("--spec", type=click.File("rb"), metavar="FILE|-", help="JSON job description to start from."),
@@ -65,15 +67,13 @@ _OPTIONS: Final = (
         "-d", "--command", metavar="TEXT", help="Entry point and arguments in one text, split as a shell does."
     ),
     click.option("--entrypoint", metavar="PROGRAM", help="Entry point alone; its arguments are the words at the end."),
-    click.option(
-        "-t", "--timeout", metavar="TIME", help="At most so long in the queue, so long pending, so long running."
-    ),
-    click.option("--run-timeout", metavar="TIME", help="At most so long running, such as 90s or 1h30m."),
-    click.option("--pending-timeout", metavar="TIME", help="At most so long waiting for a running container."),
-    click.option("--deadline", metavar="TIME", help="From now until the whole job must have ended, retries included."),
-    click.option("--expires", metavar="TIME", help="From now until it is not started any more."),
+    click.option("-t", "--timeout", metavar="TIME", help="Longest time in the queue, pending, and running (each)."),
+    click.option("--run-timeout", metavar="TIME", help="Longest run time, such as 90s or 1h30m."),
+    click.option("--pending-timeout", metavar="TIME", help="Longest time until the container runs."),
+    click.option("--deadline", metavar="TIME", help="Longest time from now to the end of the job, retries included."),
+    click.option("--expires", metavar="TIME", help="Longest time from now to the job's start."),
     click.option("--max-attempts", type=click.IntRange(1), help="Attempts that may fail by the job's own fault."),
-    click.option("--max-cluster-retries", type=click.IntRange(0), help="Further ones after the cluster's faults."),
+    click.option("--max-cluster-retries", type=click.IntRange(0), help="Further attempts after faults of the cluster."),
     click.option(
         "--backoff", metavar="TIME|KEY=VALUE,...", help="Pause before the next attempt: 10s; kind=constant,delay=1m."
     ),
@@ -81,10 +81,10 @@ _OPTIONS: Final = (
     click.option("--idempotent/--no-idempotent", default=None, help="Running it twice at the same time does no harm."),
     click.option("--on-node-lost", metavar="wait|retry|fail", help="What to do when its node is down."),
     click.option("--lost-after", metavar="TIME", help="How long the node must have been down for that."),
-    click.option("--limit-memory", metavar="SIZE", help="Most memory, such as 512M."),
-    click.option("--limit-cpu", metavar="CORES", help="Most processor time, such as 0.5."),
-    click.option("--reserve-memory", metavar="SIZE", help="Memory that the node must have to spare."),
-    click.option("--reserve-cpu", metavar="CORES", help="Cores that the node must have to spare."),
+    click.option("--limit-memory", metavar="SIZE", help="Memory limit, such as 512M."),
+    click.option("--limit-cpu", metavar="CORES", help="Limit of cores, such as 0.5."),
+    click.option("--reserve-memory", metavar="SIZE", help="Memory that must be free on the node."),
+    click.option("--reserve-cpu", metavar="CORES", help="Cores that must be free on the node."),
     click.option("--name", help="For people: shown in lists and in Flower."),
     click.option("--label", multiple=True, metavar="KEY=VALUE", help="For finding the job again; may be repeated."),
     click.option("-u", "--user", metavar="USER[:GROUP]", help="User inside the container."),
@@ -92,10 +92,8 @@ _OPTIONS: Final = (
     click.option("--stop-signal", metavar="SIGNAL", help="Signal that ends it, such as SIGINT."),
     click.option("--stop-grace", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."),
     click.option("--healthcheck/--no-healthcheck", default=None, help="Let the image's HEALTHCHECK kill the job."),
-    click.option(
-        "--check/--no-check", default=None, help="Whether a bad end is a FAILURE for Celery too; yes if not given."
-    ),
-    click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker shall pull with."),
+    click.option("--check/--no-check", default=None, help="Whether a failed job is a FAILURE in Celery; default yes."),
+    click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker uses to pull."),
     click.option(
         "--input", metavar="JSON|@FILE", help="The job's input: it finds it in the file that JAAS_INPUT names."
     ),
@@ -106,7 +104,7 @@ _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
     *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output"),
 )
-"""Options whose value is the field's, under the same name."""
+"""Options whose name and value are those of the field."""
 
 
 class JobRequest(NamedTuple):
@@ -141,7 +139,8 @@ def job_request_of(
         click.UsageError: an option cannot be read.
         SpecError: a field of the description is wrong.
     """
-    from jaas_submit.model.job_spec import JobSpec, parse_duration
+    from jaas_submit.model.fields import parse_duration
+    from jaas_submit.model.job_spec import JobSpec
 
     fields = _base(options["spec"])
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
@@ -185,7 +184,7 @@ def job_request_of(
         if registry:
             fields["registry"] = registry
     spec = JobSpec.parse(fields)
-    # The description has been accepted, so that the time can be read.
+    # The description is valid, so the time can be parsed.
     queue_timeout = parse_duration(options["timeout"]) if options["timeout"] else None
     return JobRequest(spec, queue_timeout, tuple(notes))
 
@@ -245,7 +244,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _merge(fields: dict[str, Any], name: str, more: Mapping[str, Any]) -> None:
-    """Let ``more`` replace entries of an object; what is no object is left for the validation to refuse."""
+    """Let ``more`` replace entries of an object; the validation refuses other values."""
     old = fields.get(name, {})
     if not more:
         return
@@ -256,7 +255,7 @@ def _merge(fields: dict[str, Any], name: str, more: Mapping[str, Any]) -> None:
 
 
 def _extend(fields: dict[str, Any], name: str, more: Sequence[Any]) -> None:
-    """Add ``more`` to a list; what is no list is left for the validation to refuse."""
+    """Add ``more`` to a list; the validation refuses other values."""
     old = fields.get(name, [])
     if more and isinstance(old, list):
         fields[name] = [*old, *more]
@@ -281,37 +280,6 @@ def _environment(
         yield from read_env_file(file, environ)
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if equals:
-            yield name, value
-        elif name in environ:
-            yield name, environ[name]
-
-
-def read_env_file(file: IO[bytes], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables of an env file, by the rules of `docker run --env-file`.
-
-    Blank lines and those that start with ``#`` are passed over; a value is everything behind the first ``=``, with
-    nothing unquoted or trimmed; a name alone is taken from the environment, and left out where it is not set there.
-
-    Args:
-        file: UTF-8, with or without a byte order mark.
-        environ: where names alone are looked up.
-
-    Raises:
-        click.UsageError: a line has no name or a blank in it; the file is no UTF-8.
-    """
-    where = f"--env-file {file.name}"
-    try:
-        lines = file.read().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{where}: is no UTF-8 text") from None
-    for number, line in enumerate(lines, 1):
-        text = line.removesuffix("\r").lstrip()
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        if not name or any(letter.isspace() for letter in name):
-            raise click.UsageError(f"{where}, line {number}: {name[:40]!r} is no variable name; write NAME=value")
         if equals:
             yield name, value
         elif name in environ:
@@ -368,7 +336,7 @@ def _registry(text: str) -> tuple[str | None, str]:
     """Return the registry's host and what to tell the user.
 
     The Go tool took credentials here, in base64: JSON, or user:password as ~/.docker/config.json has them. They must
-    not travel through Redis, so that only the host is kept of them.
+    not be sent through Redis, so only the host is kept.
     """
     credentials = _decoded("".join(text.split()))
     if credentials is None:
@@ -388,8 +356,8 @@ def _registry(text: str) -> tuple[str | None, str]:
 
 
 def _decoded(text: str) -> str | None:
-    """Return the credentials that are behind base64; None where the text is a host's name."""
-    if "." in text or ":" in text or text == "localhost":  # no letters of base64, but of most hosts
+    """Decode credentials from base64; None if the text is a host's name."""
+    if "." in text or ":" in text or text == "localhost":  # not in base64, but in most host names
         return None
     try:
         alternative = b"-_" if set(text) & set("-_") else None

@@ -9,15 +9,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
-
-import celery
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaas_submit.client.wait import Found, Listen, Read, Sleep, Steps, Subscribe
 from jaas_submit.connection import AsyncSubscription, Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.storage.store import Store
+
+if TYPE_CHECKING:
+    import celery
 
 __all__ = ["AsyncSession", "Session"]
 
@@ -32,18 +33,18 @@ class Session:
         ledger: the records.
         queue: Celery queue of the workers.
         store: of large values; None where there is none.
-        app: Celery app whose result backend is told of cancellations.
+        app: returns the Celery app whose result backend is told of cancellations.
         publisher: Celery app that publishes the messages; None leaves that to the ledger's own Redis.
     """
 
     ledger: Ledger
     queue: str
     store: Store | None
-    app: celery.Celery
+    app: Callable[[], celery.Celery]
     publisher: celery.Celery | None
 
     def keep(self, job_id: str, value: Any) -> Any:
-        """Return a job's input, or a reference to it where it is large and there is a store.
+        """Return a job's input, or a reference to it if it is large and there is a store.
 
         Raises:
             StoreUnavailable: it could not be stored.
@@ -51,12 +52,12 @@ class Session:
         return value if self.store is None else self.store.keep(job_id, "input.json", value)
 
     def fetch(self, value: Any) -> Any:
-        """Return an output, from the store where it stands for a value there; see ``Client.fetch``."""
-        # Only what lies in our own store: what a container prints must not make us read anything else.
+        """Return an output, read from the store if it is a reference; see ``Client.fetch``."""
+        # Only from our own store: a container's output must not make a producer read anything else.
         return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
 
     def subscribe(self, channel: str) -> Subscription:
-        """Return a subscription to a channel, not yet begun."""
+        """Return a subscription to a channel, not started yet."""
         return Subscription(self.ledger.client, channel)
 
     def run(self, steps: Steps[T]) -> Iterator[T]:
@@ -86,7 +87,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class AsyncSession:
-    """The same for asyncio. Waiting holds no thread; each reading takes one for as long as Redis takes to answer.
+    """The same for asyncio. Waiting occupies no thread; each read occupies one until Redis answers.
 
     Args:
         sync: the connections of the threads that read.

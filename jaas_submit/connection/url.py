@@ -1,4 +1,4 @@
-"""The one Redis URL that everything is derived from: the ledger's connections, Celery's broker and its results.
+"""The one Redis URL for everything: the ledger's connections, Celery's broker and its results.
 
 Two forms::
 
@@ -13,6 +13,7 @@ present master at each new connection. User and password before the hosts are th
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,7 +22,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import bounded
 
-__all__ = ["SentinelAddress", "masked", "sentinel_address", "server_url"]
+__all__ = ["SentinelAddress", "default_url", "masked", "sentinel_address", "server_url"]
 
 _PORT: Final = 26379
 """Sentinel's own."""
@@ -47,7 +48,7 @@ _CERT_REQS: Final = {
 
 @dataclass(frozen=True)
 class SentinelAddress:
-    """What a ``sentinel://`` URL says.
+    """The parts of a ``sentinel://`` URL.
 
     Args:
         hosts: host and port of each Sentinel.
@@ -82,14 +83,33 @@ class SentinelAddress:
         return [f"sentinel://{login}{host}:{port}/{self.db}" for host, port in hosts]
 
 
+def default_url() -> str:
+    """Return the Redis URL that is used when none is given.
+
+    In this order: the file that JAAS_REDIS_URL_FILE names (such as a swarm secret), JAAS_REDIS_URL, CELERY_BROKER_URL,
+    Redis on this host.
+
+    Raises:
+        SpecError: the file cannot be read.
+    """
+    if path := os.environ.get("JAAS_REDIS_URL_FILE"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read().strip()
+        except OSError as error:
+            raise SpecError(f"JAAS_REDIS_URL_FILE: {error}") from error
+    given = os.environ.get("JAAS_REDIS_URL") or os.environ.get("CELERY_BROKER_URL") or "redis://127.0.0.1:6379/0"
+    return given.strip()
+
+
 def sentinel_address(url: str) -> SentinelAddress | None:
-    """Return what a ``sentinel://`` URL says; None for a URL of a single server.
+    """Return the parts of a ``sentinel://`` URL; None for a URL of a single server.
 
     Args:
         url: of one of the forms above.
 
     Raises:
-        SpecError: it is of no such form. The text holds no part of the URL that may be a password.
+        SpecError: it has another form. The text contains no part of the URL that may be a password.
     """
     try:
         bounded(url, _MAX_URL)
@@ -123,7 +143,7 @@ def sentinel_address(url: str) -> SentinelAddress | None:
 
 
 def _check_single(url: str) -> None:
-    # What redis-py and kombu read differently, or one of them not at all: records and messages belong together.
+    # URLs that redis-py and kombu read differently are refused: records and messages must be in one Redis.
     login, _, rest = url.partition("://")[2].rpartition("@")
     if re.search(r"[/?#]", login):
         raise SpecError("Redis URL: in a password, write / as %2F, ? as %3F and # as %23")
@@ -132,7 +152,7 @@ def _check_single(url: str) -> None:
     if db and not re.fullmatch(r"[0-9]{1,4}", db):
         raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_SINGLE}")
     given = dict(parse_qsl(query, keep_blank_values=True))
-    # Not quoted: where a ? was not written as %3F it is a password.
+    # Not quoted: with an unescaped ? it is part of a password.
     if not all(name.startswith("ssl_") for name in given):
         raise SpecError(f"Redis URL: takes no parameters but those of TLS (ssl_...), and the database as in {_SINGLE}")
     if given and not url.lower().startswith("rediss://"):
@@ -144,13 +164,13 @@ def _check_single(url: str) -> None:
 
 
 def server_url(url: str) -> str:
-    """Return the URL of a single server in the words that redis-py, kombu and Celery all understand.
+    """Return the URL of a single server in the form that redis-py, kombu and Celery read alike.
 
-    Left alone, redis-py refuses Celery's ``CERT_NONE``, and without ``ssl_cert_reqs`` kombu checks no certificate while
-    Celery's results refuse to work.
+    redis-py refuses Celery's ``CERT_NONE``. Without ``ssl_cert_reqs`` kombu checks no certificate, and Celery's result
+    backend refuses the URL.
 
     Args:
-        url: one that ``sentinel_address`` has looked at; any other than ``rediss://`` is returned as it is.
+        url: one that ``sentinel_address`` has checked; any other than ``rediss://`` is returned unchanged.
     """
     where, _, query = url.partition("?")
     if not where.lower().startswith("rediss://"):
@@ -163,7 +183,7 @@ def server_url(url: str) -> str:
 def _options(query: str) -> dict[str, str]:
     given = dict(parse_qsl(query, keep_blank_values=True))
     if given.keys() - _PARAMETERS:
-        # Not quoted: where a ? was not written as %3F it is a password.
+        # Not quoted: with an unescaped ? it is part of a password.
         raise SpecError(f"Redis URL: a sentinel:// URL takes the parameters {', '.join(_PARAMETERS)} and no other")
     if not given.get("master"):
         raise SpecError(f"Redis URL: names no master for the Sentinels to look up; append ?master=NAME, as {_EXAMPLE}")
@@ -179,7 +199,7 @@ def _host(number: int, text: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, 0
     if not host:
-        # Not quoted: where an @ was forgotten it is a password.
+        # Not quoted: with a missing @ it is a password.
         raise SpecError(f"Redis URL: Sentinel {number} is not written as HOST or HOST:PORT, as in {_EXAMPLE}")
     return host, port
 

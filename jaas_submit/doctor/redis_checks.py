@@ -2,66 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
-from enum import StrEnum
-from typing import Any, Final, NamedTuple
-
-import kombu.exceptions
-import redis
+from typing import Any, Final
 
 from jaas_submit.client.client import Client
-from jaas_submit.connection import as_text
+from jaas_submit.connection import master_address, server_info
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.messaging.messages import lists_of
 from jaas_submit.messaging.permissions import missing_rules, user_of
+from jaas_submit.messaging.queues import lists_of, unacknowledged, unread_lists
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import TASK_RUN
 
-__all__ = ["Check", "Verdict", "flower_checks", "messages_in", "redis_checks"]
+__all__ = ["messages_in", "redis_checks"]
+
+_API_REFUSED: Final = "client version "
+"""In what an engine says to a client whose version of the API it does not take."""
 
 _CLOCK_TOLERANCE_S: Final = 2.0
-_FLOWER: Final = "http://127.0.0.1:5555"
-_FLOWER_TIMEOUT_S: Final = 5.0
-_SAMPLE: Final = 500
-"""Unacknowledged messages that are looked at."""
 _NEARLY_FULL: Final = 0.9
-_SCAN: Final = 5000
-_MAX_SCANS: Final = 400
-"""With so many keys each: two million keys are looked at, a millisecond or two of Redis' time for each scan."""
-_ENTRY: Final = 64 * 1024
-"""Bytes at both ends of an entry in which its task is looked for."""
-
-
-class Verdict(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARN = "warn"  # works, but something is not as it should be
-    FAIL = "FAIL"  # jobs cannot run, or can get lost
-    SKIP = "skip"  # was not looked at
-
-
-class Check(NamedTuple):
-    """One line of the doctor's answer."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    fix: str = ""
-    """What to do about it, in one sentence; empty when all is well."""
 
 
 def redis_checks(client: Client) -> list[Check]:
-    """Return what is to be said about Redis, its clock, the workers and the queue.
+    """Return the checks of Redis, its clock, the workers and the queue.
 
     Args:
-        client: whose Redis, queue and prefix are looked at.
+        client: whose Redis, queue and prefix are checked.
     """
     try:
         before = time.time()
@@ -85,28 +51,28 @@ def redis_checks(client: Client) -> list[Check]:
             *_unread_lists(client),
             *_other_consumers(client),
         ]
-    except (LedgerUnavailable, redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
+    except LedgerUnavailable as error:
         fix = "see to it that the Redis stays up and lets this user run INFO, PUBLISH and EVALSHA"
         return [Check("redis", Verdict.FAIL, f"went away, or refuses a command: {error}", fix)]
 
 
 def _permissions(client: Client) -> list[Check]:
-    """Return which rules the user lacks; nothing where it has all that a worker needs."""
+    """Return the ACL rules that the user lacks; nothing if it has all that a worker needs."""
     missing = missing_rules(client.ledger.client, client.ledger.prefix, client.queue)
     if not missing:
         return []
     user = user_of(client.ledger.client)
-    detail = f"user {user} may not do all that a worker does: {' '.join(missing)}"
+    detail = f"user {user} lacks ACL rules that a worker needs: {' '.join(missing)}"
     return [Check("permissions", Verdict.FAIL, detail, f"run `redis-cli ACL SETUSER {user} {' '.join(missing)}`")]
 
 
 def _server(client: Client) -> list[Check]:
     # INFO has all that is needed, so that CONFIG, which managed services forbid, is not.
-    info: dict[str, Any] = client.ledger.client.info()
+    info: dict[str, Any] = server_info(client.ledger.client)
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "of unknown version")
-    # Where Sentinel was asked: which server it named.
-    where = getattr(client.ledger.client.connection_pool, "master_address", None)
+    # The server that Sentinel named.
+    where = master_address(client.ledger.client)
     server = f"{name} {version}{f' at {where[0]}:{where[1]}' if where else ''}"
     return [_role(info, server), _append_only(info), _memory(info), *(_replication(info) if where else [])]
 
@@ -119,7 +85,7 @@ def _role(info: dict[str, Any], server: str) -> Check:
 
 
 def _replication(info: dict[str, Any]) -> list[Check]:
-    """Return what the master itself says of its replicas: what an isolated one takes is lost."""
+    """Return the master's own state of replication: an isolated master loses its writes."""
     # There when both min-replicas-to-write and min-replicas-max-lag are set.
     good = info.get("min_slaves_good_slaves")
     bound = "writes need none of them (min-replicas-to-write 0)" if good is None else f"for writes {good} count"
@@ -129,7 +95,7 @@ def _replication(info: dict[str, Any]) -> list[Check]:
 def _append_only(info: dict[str, Any]) -> Check:
     if info.get("aof_enabled"):
         return Check("append-only file", Verdict.OK, "on")
-    fix = "start Redis with `--appendonly yes`: without it jobs get lost when it is restarted"
+    fix = "start Redis with `--appendonly yes`: without it a restart loses jobs"
     return Check("append-only file", Verdict.FAIL, "off", fix)
 
 
@@ -137,9 +103,9 @@ def _memory(info: dict[str, Any]) -> Check:
     policy, used, most = info.get("maxmemory_policy", ""), int(info["used_memory"]), int(info.get("maxmemory") or 0)
     detail = f"{used / 2**20:.1f} MiB used of {f'{most / 2**20:.1f} MiB' if most else 'any number'}, {policy}"
     if policy != "noeviction":
-        # Without a limit nothing is evicted now, but that is one command away.
+        # Without a limit nothing is evicted now, but one command can change that.
         verdict = Verdict.FAIL if most else Verdict.WARN
-        fix = "start Redis with `--maxmemory-policy noeviction`, else it deletes jobs when its memory is full"
+        fix = "start Redis with `--maxmemory-policy noeviction`, or it deletes jobs when its memory is full"
         return Check("memory", verdict, detail, fix)
     if most and used > _NEARLY_FULL * most:
         return Check("memory", Verdict.WARN, detail, "raise `maxmemory`, or keep records for a shorter time")
@@ -150,7 +116,7 @@ def _clock(ahead: float) -> Check:
     detail = f"Redis' is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
     if abs(ahead) <= _CLOCK_TOLERANCE_S:
         return Check("clock", Verdict.OK, detail)
-    fix = "synchronise both machines' clocks (NTP); jobs run all the same, but the times shown do not fit together"
+    fix = "synchronise both machines' clocks (NTP); jobs are not affected, but the times shown are inconsistent"
     return Check("clock", Verdict.WARN, detail, fix)
 
 
@@ -163,7 +129,7 @@ def _workers(workers: list[dict[str, Any]]) -> Check:
 
 
 def _versions(workers: list[dict[str, Any]]) -> list[Check]:
-    """Return whether all workers are of one version; nothing where there is none to compare."""
+    """Return whether all workers are of one version; nothing if there is none."""
     by_version: dict[str, list[str]] = defaultdict(list)
     for worker in workers:
         by_version[str(worker.get("version", "unknown"))].append(str(worker.get("node") or worker["holder"]))
@@ -172,7 +138,7 @@ def _versions(workers: list[dict[str, Any]]) -> list[Check]:
     if len(by_version) == 1:
         return [Check("versions", Verdict.OK, f"all workers are jaas {next(iter(by_version))}")]
     found = "; ".join(f"{version} on {', '.join(sorted(nodes))}" for version, nodes in sorted(by_version.items()))
-    fix = "fine while an update is under way; else finish it: the older ones refuse what only the newer ones can read"
+    fix = "fine during an update; otherwise finish it: older workers refuse what only newer ones can read"
     return [Check("versions", Verdict.WARN, found, fix)]
 
 
@@ -183,7 +149,7 @@ def _worker_clocks(workers: list[dict[str, Any]]) -> list[Check]:
         for worker in workers
         if abs(ahead := float(worker.get("clock_ahead", 0.0))) > _CLOCK_TOLERANCE_S
     ]
-    fix = "synchronise these nodes' clocks (NTP); jobs run all the same, but the times shown do not fit together"
+    fix = "synchronise these nodes' clocks (NTP); jobs are not affected, but the times shown are inconsistent"
     return [Check("workers' clocks", Verdict.WARN, "; ".join(wrong), fix)] if wrong else []
 
 
@@ -195,56 +161,26 @@ def _engines_away(workers: list[dict[str, Any]]) -> list[Check]:
         if (why := worker.get("engine_unavailable"))
     ]
     fix = "see `docker node ls` there; new jobs go to the other workers, and the jobs that these hold wait"
+    if any(_API_REFUSED in why for why in away):
+        fix = "Docker, or a proxy in front of it, takes another version of its API now: restart these workers"
     return [Check("workers' engines", Verdict.WARN, "; ".join(away), fix)] if away else []
 
 
 def _other_consumers(client: Client) -> list[Check]:
     """Return whether a Celery worker that is not jaas' takes messages from the queue.
 
-    kombu notes a message that was received and not acknowledged in the hash "unacked", which all Celery clients of a
-    Redis database share, and the shortest visibility_timeout among them counts for all; jaas' workers have one of
-    their own.
+    The shortest visibility_timeout among all Celery clients of a Redis database counts for all, but for jaas' workers.
     """
-    answer: Any = client.ledger.client.hscan("unacked", count=_SAMPLE)
-    noted: dict[bytes, bytes] = answer[1]
-    taken = 0
-    for entry in noted.values():
-        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
-            taken += json.loads(entry)[2] == client.queue
+    taken = unacknowledged(client.ledger.client, client.queue)
     if not taken:
         return []
     fix = (
         f"stop the Celery worker that consumes {client.queue!r} and is no `jaas worker`: it discards jobs, and its "
         "visibility_timeout counts for what it holds"
     )
-    return [Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are with somebody else", fix)]
-
-
-def flower_checks(url: str | None) -> list[Check]:
-    """Return whether Flower asks for a password.
-
-    Args:
-        url: where it is; None looks at its usual port on this host, and says nothing when nobody answers there.
-    """
-    where = (url or _FLOWER).rstrip("/")
-    if not where.startswith(("http://", "https://")):
-        return [Check("flower", Verdict.FAIL, f"{where} is no URL", "set JAAS_FLOWER_URL to http://HOST:PORT")]
-    try:
-        # Its own page first: whatever else listens on that port is not ours to judge.
-        with urllib.request.urlopen(f"{where}/api/workers", timeout=_FLOWER_TIMEOUT_S) as answer:  # noqa: S310 (http, see above)
-            is_flower = answer.headers.get("Content-Type", "").startswith("application/json")
-    except urllib.error.HTTPError as error:
-        if error.code in {401, 403}:
-            return [Check("flower", Verdict.OK, f"{where} asks for a password")]
-        fix = "see Flower's log, and whether JAAS_FLOWER_URL is its own address"
-        return [Check("flower", Verdict.WARN, f"{where} answers with status {error.code}", fix)] if url else []
-    except OSError as error:
-        fix = "see `docker service ps jaas_flower`, or correct JAAS_FLOWER_URL"
-        return [Check("flower", Verdict.WARN, f"{where} does not answer ({error})", fix)] if url else []
-    if not is_flower:
-        return []
-    fix = "start it with docker/flowerconfig.py, or with --basic_auth: whoever reaches it can cancel and submit jobs"
-    return [Check("flower", Verdict.FAIL, f"{where} is open to everybody", fix)]
+    return [
+        Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are held by another client", fix)
+    ]
 
 
 def messages_in(client: Client) -> int:
@@ -266,26 +202,12 @@ def _queue(client: Client) -> Check:
 
 def _unread_lists(client: Client) -> list[Check]:
     """Return whether jobs wait in lists that no worker reads, because of their producer's transport options."""
-    redis_client: Any = client.ledger.client
-    read = {name.encode() for name in lists_of(client.queue)}
-    found: list[str] = []
-    cursor = 0
-    for _ in range(_MAX_SCANS):
-        cursor, names = redis_client.scan(cursor, match=f"*{_escaped(client.queue)}*", count=_SCAN, _type="list")
-        for name in set(names) - read:
-            entry = redis_client.lindex(name, -1)
-            if entry and f'"{TASK_RUN}"'.encode() in entry[:_ENTRY] + entry[-_ENTRY:]:
-                found.append(f"{redis_client.llen(name)} in {as_text(name)!r}")
-        if not cursor:
-            break
+    found = unread_lists(client.ledger.client, client.queue)
     if not found:
         return []
     fix = (
         "workers read the lists of a queue that kombu names with its own separator or with ':', without a key prefix: "
         "correct sep and global_keyprefix in the producer's broker_transport_options"
     )
-    return [Check("unread lists", Verdict.FAIL, f"jobs wait where no worker looks: {', '.join(sorted(found))}", fix)]
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+    named = ", ".join(f"{count} in {name!r}" for name, count in sorted(found.items()))
+    return [Check("unread lists", Verdict.FAIL, f"jobs wait in lists that no worker reads: {named}", fix)]

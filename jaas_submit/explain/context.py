@@ -1,8 +1,8 @@
-"""For `explain`: what a job's record does not say, put together from the ledger's answers."""
+"""For `explain`: the facts about a job that are not in its record, from the ledger."""
 
 from __future__ import annotations
 
-from jaas_submit.explain.explanation import Awaited, Surroundings, WorkerLoad
+from jaas_submit.explain.explanation import Awaited, ExplainContext, WorkerLoad
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
@@ -10,8 +10,8 @@ from jaas_submit.model.states import JobState
 __all__ = ["explain_context"]
 
 
-def explain_context(ledger: Ledger, record: JobRecord) -> Surroundings:
-    """Return what there is to know of a job's place: its queue, the workers, the nodes, what it waits for.
+def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:
+    """Return a job's context: its queue, the workers, the nodes, and what it waits for.
 
     Args:
         ledger: is asked.
@@ -22,7 +22,7 @@ def explain_context(ledger: Ledger, record: JobRecord) -> Surroundings:
     """
     waiting = record.state is JobState.WAITING
     line = ledger.batches.waiting_before(record.batch, record.id) if waiting and record.batch else None
-    return Surroundings(
+    return ExplainContext(
         cluster=ledger.queries.cluster(),
         ahead=ledger.queries.ahead(record.id, record.queue) if record.state is JobState.QUEUED else 0,
         workers=tuple(WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()),
@@ -33,7 +33,7 @@ def explain_context(ledger: Ledger, record: JobRecord) -> Surroundings:
 
 
 def _all_awaited(ledger: Ledger, record: JobRecord) -> tuple[Awaited, ...]:
-    """Return how those stand that the job comes after."""
+    """Return the states of the jobs and batches that the job comes after."""
     known: dict[str, JobRecord | BatchRecord] = {}
     jobs = [name for name, _ in record.after if not name.startswith("batch:")]
     known.update((job.id, job) for job in ledger.queries.find(jobs))
@@ -44,7 +44,7 @@ def _all_awaited(ledger: Ledger, record: JobRecord) -> tuple[Awaited, ...]:
 
 def _awaited(name: str, on: str, found: JobRecord | BatchRecord | None) -> Awaited:
     words = name.replace("batch:", "batch ") if name.startswith("batch:") else f"job {name}"
-    if found is None:  # what has expired had ended
+    if found is None:  # expired records had ended
         return Awaited(name=words, on=on, state="", ended=True)
     if isinstance(found, JobRecord):
         return Awaited(name=words, on=on, state=found.state, ended=found.terminal)

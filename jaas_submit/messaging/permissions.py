@@ -1,24 +1,26 @@
-"""What Redis' user must be allowed to (ACL), and which of these rules it lacks: Redis names neither key nor rule."""
+"""The ACL rules that a worker's user of Redis needs, and which it lacks: Redis' errors name no key and no rule."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import redis
 
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.connection import redis_errors
+from jaas_submit.messaging.queues import lists_of
 
 __all__ = ["missing_rules", "user_of"]
 
-_COMMAND: Final = re.compile(r"run the '([\w|]+)' command")
+_BEFORE, _AFTER = "run the '", "' command"
+"""Around the name of the command in Redis' error."""
+
 _PROBE: Final = "permission-check"
 """Last part of the names of keys and channels that are tried: nobody uses them."""
 
 
 def missing_rules(client: redis.Redis, prefix: str, queue: str) -> list[str]:
-    """Return the ACL rules that a worker's user of Redis lacks, as ACL SETUSER takes them; empty where all is allowed.
+    """Return the ACL rules that a worker's user of Redis lacks, in the form of ACL SETUSER; empty if it has all.
 
     It tries one key or channel of each kind with commands that change nothing.
 
@@ -28,9 +30,10 @@ def missing_rules(client: redis.Redis, prefix: str, queue: str) -> list[str]:
         queue: of jobs.
 
     Raises:
-        redis.RedisError: Redis does not answer.
+        LedgerUnavailable: Redis does not answer.
     """
-    found = [_missing(rule, attempt) for rule, attempt in _attempts(client, prefix, queue)]
+    with redis_errors("permissions"):
+        found = [_missing(rule, attempt) for rule, attempt in _attempts(client, prefix, queue)]
     return list(dict.fromkeys(rule for rule in found if rule))
 
 
@@ -73,8 +76,8 @@ def _missing(rule: str, attempt: Callable[[], object]) -> str:
     try:
         attempt()
     except redis.exceptions.NoPermissionError as error:
-        command = _COMMAND.search(str(error))
-        return f"+{command[1]}" if command else rule
+        command, named, _ = str(error).partition(_BEFORE)[2].partition(_AFTER)
+        return f"+{command}" if named else rule
     except redis.ResponseError:  # not for want of permission: no such script, no list, full, read-only
         pass
     return ""

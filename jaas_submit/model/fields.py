@@ -1,28 +1,32 @@
-"""Field types that several parts of a job description share."""
+"""Field types of a job description, and the small objects that it is made of."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from jaas_submit.model.bounds import bounded
 
 __all__ = [
     "AbsolutePath",
     "Duration",
+    "Gather",
     "Model",
+    "Mount",
     "Name",
     "PositiveDuration",
+    "Resources",
+    "SecretMount",
     "Size",
     "Text",
     "parse_duration",
     "parse_size",
 ]
 
-_MOST = 64
-"""Characters of a duration or a size: room for all units and more digits than a float has."""
+_MAX_CHARACTERS = 64
+"""Of a duration or a size: room for all units and more digits than a float has."""
 
 _DURATION_PART = re.compile(r"(\d{1,64}(?:\.\d{1,64})?)(ms|s|m|h|d)")
 _DURATION_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -37,7 +41,7 @@ def parse_duration(value: object) -> float:
         value: a number of seconds, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
 
     Raises:
-        ValueError: it is neither, or it is negative.
+        ValueError: it has another form, or it is negative.
     """
     if isinstance(value, bool):
         raise ValueError("give seconds or a duration such as 60s or 1h30m")
@@ -65,7 +69,7 @@ def parse_size(value: object) -> int:
         value: a number of bytes, or a text such as ``512M`` or ``1.5GiB`` (powers of 1024, as the docker CLI has them).
 
     Raises:
-        ValueError: it is neither, or it is negative.
+        ValueError: it has another form, or it is negative.
     """
     if isinstance(value, bool):
         raise ValueError("give bytes or a size such as 512M")
@@ -84,7 +88,7 @@ def parse_size(value: object) -> int:
 def _text(value: object, fix: str) -> str:
     if not isinstance(value, str):
         raise ValueError(fix)
-    return bounded(value, _MOST).strip()
+    return bounded(value, _MAX_CHARACTERS).strip()
 
 
 def _as_float(value: float) -> float:
@@ -106,10 +110,54 @@ AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_leng
 
 
 class Model(BaseModel):
-    """A part of a job description: it cannot be changed, and knows no unknown fields.
+    """A part of a job description: immutable, without unknown fields.
 
     Raises:
-        pydantic.ValidationError: a field is wrong, where a part is made alone; ``JobSpec`` raises SpecError.
+        pydantic.ValidationError: a field is wrong, if a part is made alone; ``JobSpec`` raises SpecError.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, hide_input_in_errors=True)
+
+
+class Mount(Model):
+    """A host folder, a volume or a tmpfs in the container."""
+
+    type: Literal["bind", "volume", "tmpfs"] = "bind"
+    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
+    target: AbsolutePath
+    read_only: bool = False
+
+    @model_validator(mode="after")
+    def _source_fits_type(self) -> Self:
+        if self.type == "bind" and not self.source.startswith("/"):
+            raise ValueError("source of a bind mount must be an absolute path; for a volume say type=volume")
+        if self.type == "tmpfs" and self.source:
+            raise ValueError("a tmpfs mount has no source; leave it out")
+        if self.type == "volume" and "/" in self.source:
+            raise ValueError("source of a volume mount is a volume's name, without slashes; for a path say type=bind")
+        return self
+
+
+class SecretMount(Model):
+    """A swarm secret as a file in the container; only its name travels, never its value."""
+
+    source: Name
+    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
+    uid: str = Field("0", pattern=r"^\d+$")
+    gid: str = Field("0", pattern=r"^\d+$")
+    mode: int = Field(0o444, ge=0, le=0o7777)
+
+
+class Resources(Model):
+    """Resources that the container may use (limits), or that must be free on its node (reservations)."""
+
+    cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
+    memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
+
+
+class Gather(Model):
+    """Which outputs a reduce job gets: those of some consecutive jobs of a batch."""
+
+    batch: Name
+    first: int = Field(0, ge=0, description="index of the first job")
+    count: int = Field(ge=0, le=100_000, description="how many jobs")

@@ -1,4 +1,4 @@
-"""The job description: what a producer may ask for. Validated here, once, for library, CLI and worker alike."""
+"""The job description: what a producer may ask for. Validated here, for library, CLI and worker."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from pydantic_core import from_json
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import bounded, check_plain, shown
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import (
     AbsolutePath,
     Duration,
+    Gather,
     Model,
+    Mount,
     Name,
     PositiveDuration,
-    Size,
+    Resources,
+    SecretMount,
     Text,
-    parse_duration,
-    parse_size,
 )
 from jaas_submit.model.retry_policy import RetryPolicy
-from jaas_submit.model.states import Cause
 from jaas_submit.model.validation import kind_of, shown_name, spec_error
 
 __all__ = [
@@ -41,22 +42,16 @@ __all__ = [
     "INPUT_FILE",
     "MAX_SPEC_BYTES",
     "SPEC_VERSION",
-    "Gather",
     "JobSpec",
-    "Mount",
-    "Resources",
-    "SecretMount",
-    "parse_duration",
-    "parse_size",
 ]
 
 SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
-"""Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
+"""Largest description, as JSON, in bytes: it is written to Redis and the swarm's raft log several times."""
 
 INPUT_FILE: Final = "/run/jaas/input.json"
 GATHER_FILE: Final = "/run/jaas/input.jsonl"
-"""Where a container finds its input; JAAS_INPUT names the file."""
+"""Path of a container's input; JAAS_INPUT names the file."""
 
 _MAX_FIELDS: Final = 100
 _MAX_ENV_NAME: Final = 1024
@@ -66,7 +61,7 @@ _CONSTRAINT = re.compile(
     r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]++)|engine\.labels\.[\w.-]++)\s*+(==|!=)\s*+\S.*+\Z"
 )
 # The reference grammar of distribution images: [domain[:port]/]path[:tag][@digest], path in lower case.
-# Its repetitions are possessive (++): none is tried again with less, so that the time grows with the length alone.
+# Its repetitions are possessive (++): there is no backtracking, so the time is linear in the length.
 _PATH_PART = r"[a-z0-9]++(?:(?:__|[._]|-++)[a-z0-9]++)*+"
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9]++(?:-++[a-zA-Z0-9]++)*+(?:\.[a-zA-Z0-9-]++)*+|\[[0-9a-fA-F:]++\])(?::\d++)?/)?"
@@ -74,50 +69,6 @@ _IMAGE = re.compile(
     r"(?::\w[\w.-]{0,127})?"
     r"(?:@[a-zA-Z][a-zA-Z0-9]*+:[0-9a-fA-F]{32,}+)?\Z"
 )
-
-
-class Mount(Model):
-    """A host folder, a volume or a tmpfs in the container."""
-
-    type: Literal["bind", "volume", "tmpfs"] = "bind"
-    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
-    target: AbsolutePath
-    read_only: bool = False
-
-    @model_validator(mode="after")
-    def _source_fits_type(self) -> Self:
-        if self.type == "bind" and not self.source.startswith("/"):
-            raise ValueError("source of a bind mount must be an absolute path; for a volume say type=volume")
-        if self.type == "tmpfs" and self.source:
-            raise ValueError("a tmpfs mount has no source; leave it out")
-        if self.type == "volume" and "/" in self.source:
-            raise ValueError("source of a volume mount is a volume's name, without slashes; for a path say type=bind")
-        return self
-
-
-class SecretMount(Model):
-    """A swarm secret as a file in the container; only its name travels, never its value."""
-
-    source: Name
-    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
-    uid: str = Field("0", pattern=r"^\d+$")
-    gid: str = Field("0", pattern=r"^\d+$")
-    mode: int = Field(0o444, ge=0, le=0o7777)
-
-
-class Resources(Model):
-    """What the container may use at most (limits), or needs on its node (reservations)."""
-
-    cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
-    memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
-
-
-class Gather(Model):
-    """Which outputs a reduce job gets: those of some consecutive jobs of a batch."""
-
-    batch: Name
-    first: int = Field(0, ge=0, description="index of the first job")
-    count: int = Field(ge=0, le=100_000, description="how many jobs")
 
 
 def _env_map(value: object) -> object:
@@ -134,7 +85,7 @@ def _env_map(value: object) -> object:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether the text can be written as UTF-8; JSON can smuggle in half a surrogate pair."""
+    """Return whether the text can be written as UTF-8; JSON can smuggle in an unpaired surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -168,11 +119,11 @@ Words = Annotated[
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:
-    """Refuse what is too much for pydantic, which would follow it to its end first: it notes each error it finds."""
+    """Refuse values that are too large for pydantic, which would collect every error in them first."""
     if len(fields) > _MAX_FIELDS:
         raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
     for name, value in fields.items():
-        if not name.isprintable():  # as half a surrogate pair, which pydantic cannot name
+        if not name.isprintable():  # as an unpaired surrogate, which pydantic cannot name
             raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
         try:
             check_plain(value)
@@ -183,7 +134,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 class JobSpec(Model):
     """One container to be run once.
 
-    Compose files' words are used where they have one: ``entrypoint`` replaces the image's entry point and ``command``
+    Names are those of compose files: ``entrypoint`` replaces the image's entry point and ``command``
     its arguments. Durations are seconds or texts such as ``1h30m``; sizes are bytes or texts such as ``512M``.
 
     Raises:
@@ -247,12 +198,12 @@ class JobSpec(Model):
     retry: RetryPolicy = Field(RetryPolicy(), description="when it is attempted again")
     idempotent: bool = Field(
         False,
-        description="true: running it twice, even at the same time, does no harm; a batch with speculation does so",
+        description="true: running it twice, even at the same time, does no harm; speculation needs this",
     )
     on_node_lost: Literal["wait", "retry", "fail"] = Field(
         "wait",
-        description="what to do when the node of a running container is down, and with it all knowledge of the "
-        "container: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
+        description="what to do when the node of a running container is down, so that the container's state is "
+        "unknown: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
     )
     lost_after: PositiveDuration | None = Field(
         None,
@@ -328,7 +279,7 @@ class JobSpec(Model):
                 raise ValueError(f"reservations.{kind}: is more than limits.{kind}; raise the limit or reserve less")
         return self
 
-    def __init__(self, /, **fields: Any) -> None:  # a foreign object may well have a field "self"
+    def __init__(self, /, **fields: Any) -> None:  # a foreign object may have a field "self"
         _check_fields(fields)
         try:
             super().__init__(**fields)
@@ -349,13 +300,13 @@ class JobSpec(Model):
 
     @classmethod
     def parse(cls, data: object) -> JobSpec:
-        """Return the description that a JSON object, or its text, holds.
+        """Return the description in a JSON object, or in its text.
 
         Args:
             data: a mapping, a ``JobSpec``, or JSON as ``str`` or ``bytes``.
 
         Raises:
-            SpecError: it is none, or a field is wrong.
+            SpecError: it is invalid, or a field is wrong.
         """
         if isinstance(data, JobSpec):
             return data
@@ -366,7 +317,7 @@ class JobSpec(Model):
                 data = from_json(data)
             except ValueError as error:
                 raise SpecError(f"the description is not valid JSON: {error}") from None
-            except TypeError:  # a text with half a surrogate pair
+            except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
         if not isinstance(data, Mapping):
             raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {kind_of(data)}')
@@ -375,7 +326,7 @@ class JobSpec(Model):
         return cls(**data)
 
     def changed(self, changes: Mapping[str, Any]) -> JobSpec:
-        """Return the description with some fields replaced; of objects only the entries that are named.
+        """Return the description with some fields replaced; in objects only the named entries change.
 
         Args:
             changes: such as ``{"image": "app:2", "limits": {"memory": "2G"}, "env": {"LEVEL": "3"}}``.
@@ -401,11 +352,11 @@ class JobSpec(Model):
         return self.model_dump_json(exclude_defaults=True)
 
     def too_late(self, age: float, *, started: bool) -> tuple[Cause, str] | None:
-        """Return why the job has to end by now; None while it may go on.
+        """Return why the job has to end now; None if it may go on.
 
         Args:
             age: seconds since its submission.
-            started: whether an attempt was launched in time, so that ``expires`` does not matter any more.
+            started: whether an attempt was launched in time, so that ``expires`` no longer applies.
         """
         if not started and self.expires is not None and age > self.expires:
             return Cause.EXPIRED, f"not started within expires ({self.expires:g} s)"

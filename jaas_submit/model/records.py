@@ -8,21 +8,22 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogStatus, StoredLogStatus
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState, is_terminal, read_as
+from jaas_submit.model.states import JobState, is_terminal, read_as
 
 __all__ = ["Attempt", "BatchRecord", "JobRecord", "Outcome", "StoredCause", "StoredModel", "StoredState"]
 
 
 class StoredModel(BaseModel):
-    """What is read from Redis or from a Celery result. Fields that a newer version added are passed over."""
+    """Data read from Redis or from a Celery result. Fields of a newer version are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-# Records and results may have been written by a newer version, whose words are taken as they are.
+# Records and results may have been written by a newer version, whose unknown words are kept.
 StoredState = Annotated[JobState, BeforeValidator(partial(read_as, JobState))]
 StoredCause = Annotated[Cause, BeforeValidator(partial(read_as, Cause))]
 
@@ -61,7 +62,7 @@ class Attempt(Outcome):
 
 
 class JobRecord(StoredModel):
-    """What the ledger knows of a job now."""
+    """A job's record in the ledger."""
 
     id: str = Field(description="the job's id")
     state: StoredState = Field(description="where it is now")
@@ -76,7 +77,7 @@ class JobRecord(StoredModel):
     holder: str = Field("", description="the worker that looks after it; empty where none does")
     detail: str = Field("", description="what the swarm said last, such as why the task is pending")
     node: str | None = Field(None, description="host name of the node where the present attempt is")
-    cancel: str = Field("", description="why it is to be cancelled; empty when it is not")
+    cancel: str = Field("", description="why it is to be cancelled; empty if it is not")
     created_at: datetime = Field(description="when it was submitted, by Redis' clock")
     updated_at: datetime = Field(description="when its state changed last, by Redis' clock")
     started_at: datetime | None = Field(None, description="when the present attempt's container started")
@@ -84,7 +85,7 @@ class JobRecord(StoredModel):
     reported: bool = Field(False, description="Celery has its result, so that no worker has to look after it any more")
     late: bool = Field(False, description="a request for an attempt's service may have been carried out late")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
-    note: str = Field("", description="what a worker found worth telling about the image")
+    note: str = Field("", description="a worker's note about the image")
     after: tuple[tuple[str, str], ...] = Field(
         (), description="jobs (ids) and batches (``batch:ID``) that it comes after, and on what"
     )
@@ -103,7 +104,7 @@ class JobRecord(StoredModel):
     def terminal(self) -> bool:
         """Whether the job has ended for good.
 
-        Of a state that only a newer version knows this is told by Celery having been given the result.
+        In a state that only a newer version knows, this is true when Celery has the result.
         """
         return is_terminal(self.state) or self.reported
 
@@ -121,7 +122,7 @@ class JobRecord(StoredModel):
 
 
 class BatchRecord(StoredModel):
-    """What the ledger knows of a batch now."""
+    """A batch's record in the ledger."""
 
     id: str
     name: str = ""
@@ -157,7 +158,7 @@ class BatchRecord(StoredModel):
         return sum(count for state, count in self.counts.items() if is_terminal(state))
 
     def sentence(self) -> str:
-        """Return in one line how it stands."""
+        """Return the progress in one line."""
         total = self.size if self.total is None else self.total
         parts = ", ".join(f"{count:,} {state.lower()}" for state, count in self.counts.items())
         how = f"{self.state.lower()}: {self.reason}" if self.state else f"{self.ended:,} of {total:,} jobs ended"

@@ -20,11 +20,11 @@ from jaas_submit.model.wire_names import job_id_of
 __all__ = ["INLINE_LIMIT", "Store", "is_reference"]
 
 INLINE_LIMIT: Final = 64 * 1024
-"""Bytes of JSON above which an input goes into the store, where there is one."""
+"""Bytes of JSON above which an input goes into the store, if there is one."""
 
 
 def is_reference(value: object) -> bool:
-    """Return whether a value stands for one in a store."""
+    """Return whether a value is a reference to a store."""
     return isinstance(value, dict) and value.keys() == {"$ref", "bytes"} and isinstance(value["$ref"], str)
 
 
@@ -32,7 +32,8 @@ class Store:
     """A folder for large values.
 
     Args:
-        url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or ``s3://bucket/jaas``.
+        url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or
+            ``s3://bucket/jaas``.
         prefix: the installation's; first folder below it.
 
     Raises:
@@ -82,7 +83,7 @@ class Store:
             pieces: its contents.
 
         Raises:
-            StoreUnavailable: it did not work; calling again may.
+            StoreUnavailable: it failed; calling again may help.
         """
         path, url = self._place(job_id, name)
         size = 0
@@ -96,7 +97,7 @@ class Store:
     def holds(self, value: object) -> bool:
         """Return whether a value is a reference to a file of this store, and of this installation.
 
-        What a container prints may look like one: nothing else may be read by it.
+        A container's output may look like a reference: it must not lead to other files.
         """
         return (
             isinstance(value, dict)
@@ -142,7 +143,7 @@ class Store:
         return value
 
     def remove(self, job_ids: Iterable[str]) -> int:
-        """Remove the files of jobs; return of how many there were some."""
+        """Remove the files of jobs; return the number of jobs that had any."""
         count = 0
         for job_id in job_ids:
             if job_id_of(job_id) != job_id:  # what is no id has no files; the index may hold anything

@@ -7,22 +7,24 @@ from dataclasses import replace
 
 from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import JobRecord
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
+from jaas_worker.decisions.node_outage import down_since
 from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
 from jaas_worker.lifecycle.tracked_job import NO_LABELS, AttemptFacts, Delivery, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.swarm.service_spec import membership_labels
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.swarm.membership import membership_labels
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["claim"]
 
 logger = logging.getLogger(__name__)
 
 _NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.NEWER, ClaimAction.UNKNOWN})
-"""Answers to a claim after which there is nothing to do for a message."""
+"""Answers to a claim that leave nothing to do for a message."""
 
 
 _KNOWN = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY})
@@ -30,7 +32,7 @@ _KNOWN = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY})
 
 
 def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt | Launch:
-    """Claim a job whose message has arrived, and say what its record asks for.
+    """Claim a job whose message has arrived, and return the step that its record asks for.
 
     Args:
         job: the job.
@@ -44,7 +46,7 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     failpoint("claim.after")
     refusal = ""
     if answer.action is ClaimAction.UNKNOWN and not job.delivery.wakeup:
-        # A foreign producer's job: its record begins here, with the message for the case that we die.
+        # A foreign producer's job: its record is created here, with the message, in case this worker dies.
         refusal = _create_record(job, world)
         answer = _ask_for(job, world)
     if answer.action in _NOT_OURS:
@@ -65,9 +67,10 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     if answer.action is ClaimAction.REPLAY:
         return Report()
     _note_stop(job, world, record, new=answer.action is ClaimAction.LAUNCH)
-    if record.spec is None:
+    under_way = record.state in {JobState.PENDING, JobState.RUNNING}
+    if record.spec is None or (job.delivery.defect and not under_way):
         return End(refused_outcome(Cause.REFUSED, refusal or _refusal(job.delivery, record)))
-    if record.state in {JobState.PENDING, JobState.RUNNING}:
+    if under_way:
         return Adopt(record.state, record.updated_at.timestamp())
     return Launch()
 
@@ -86,12 +89,12 @@ def _another_message(job: TrackedJob, answer: ClaimAction, world: WorkerContext)
 
 
 def _ask_for(job: TrackedJob, world: WorkerContext) -> Claim:
-    job.held_at = world.clock.monotonic()  # before the question: the answer may be read after a long suspension
+    job.held_at = world.clock.monotonic()  # before the request: the answer may be read after a long suspension
     return world.ledger.ownership.claim(job.job_id, world.holder)
 
 
 def _create_record(job: TrackedJob, world: WorkerContext) -> str:
-    """Write the record of a job that has none; return why its description is refused, if it is."""
+    """Write the record of a job that has none; return the reason if its description is refused."""
     delivery, refusal = job.delivery, ""
     try:
         spec = delivery.description()
@@ -102,9 +105,9 @@ def _create_record(job: TrackedJob, world: WorkerContext) -> str:
 
 
 def _leave(job: TrackedJob, world: WorkerContext) -> Drop:
-    """Leave a job under way to a worker of the newer version that described it: refusing it would end a container.
+    """Leave a running job to a worker of the newer version that described it: a refusal would stop its container.
 
-    Nobody looks for it until a lease is over, so that such a worker gets at it, and not this one again and again.
+    No worker looks for it until a lease has passed, so that a newer worker can take it, and not this one again.
     """
     world.ledger.ownership.release(job.job_id, world.holder, world.settings.lease)
     logger.warning(
@@ -126,11 +129,12 @@ def _note_record(job: TrackedJob, record: JobRecord) -> None:
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
     job.image = record.image
+    job.away_since = down_since(record.detail)
     job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
 
 
 def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new: bool) -> None:
-    """Note why the job is to end before its time: it was cancelled, or one of its times is over before the launch."""
+    """Record why the job ends early: it was cancelled, or a time limit passed before the launch."""
     if record.cancel and job.stop is None:
         job.stop = StopRequest(Cause.CANCELLED, record.cancel)
     if new and job.stop is None and job.delivery.revoked():
@@ -139,7 +143,7 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
     spec = record.spec
     if spec is None or (spec.deadline is None and spec.expires is None):
         return
-    # Redis' clock wrote created_at, and Redis' clock says how long ago that was.
+    # created_at is by Redis' clock, so its age is computed by Redis' clock too.
     age = world.ledger.now() - record.created_at.timestamp()
     if spec.deadline is not None:
         at = world.clock.monotonic() + spec.deadline - age
@@ -152,6 +156,8 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
 def _refusal(delivery: Delivery, record: JobRecord) -> str:
     if record.unreadable:
         return f"{record.unreadable} (or upgrade the workers, where a newer version of jaas described it)"
+    if delivery.defect:  # and with the message goes what was to follow the job
+        return delivery.defect
     try:
         delivery.description()
     except SpecError as error:

@@ -10,10 +10,11 @@ from sys import intern
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
-from jaas_submit.placement.node_fit import Node
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint
@@ -23,7 +24,7 @@ from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.engine import ServiceView
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import ENV_TRACEPARENT
 from jaas_worker.tracking.tracked_service import ServiceRef
 
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
-    """Create the service of an attempt, or find it by its name, and note it in the ledger.
+    """Create the service of an attempt, or find it by its name, and record it in the ledger.
 
     Args:
         job: the job, claimed by this worker.
@@ -46,7 +47,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     assert spec is not None
     world.require_lease()
     if job.stop:
-        # Is there anything to stop? Not unless somebody has sent the request.
+        # There is something to stop only if a request was sent.
         found = world.engine.find(job.service_name) if job.late or job.asked else None
         if found is None:
             return End(refused_outcome(job.stop.cause, job.stop.reason))
@@ -58,7 +59,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     except EngineRefused as error:
         return End(refused_outcome(Cause.LAUNCH, str(error)))
     except EngineUnavailable:
-        # The engine may carry the request out at any later time, even after the attempt has come to its end.
+        # The engine may carry the request out later, even after the attempt has ended.
         job.late = True
         raise
     if wanted is None or service is None:
@@ -70,7 +71,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     world.metrics.launches.inc()
     fields: dict[str, Any] = {"late": 1} if job.late else {}
     if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
-        # Another worker took the job over while we were suspended; it has found the same service by its name.
+        # Another worker took the job over while we were suspended; it adopts the same service by its name.
         return LostOwnership()
     failpoint("pending.after")
     job.state = JobState.PENDING
@@ -84,11 +85,11 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
 
 
 def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
-    """Go on with an attempt whose service existed when its former holder went away.
+    """Continue an attempt whose service existed when its former holder died or stopped.
 
     Args:
         job: the job, claimed by this worker.
-        step: since when it has waited or run.
+        step: the time of the last change.
         world: the worker.
 
     Raises:
@@ -99,7 +100,7 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     service = world.engine.find(job.service_name)
     if service is None:
         return End(gone_outcome(job.stop, job.node, job.started_at))
-    # How long it has waited or run already is Redis' to say: the clocks of node and worker may differ.
+    # Redis' clock decides how long it has waited or run: the clocks of node and worker may differ.
     before = max(world.ledger.now() - step.since, 0.0)
     waited, ran = (0.0, before) if step.state is JobState.RUNNING else (before, 0.0)
     now = world.clock.monotonic()
@@ -114,9 +115,9 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
 
 
 def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | None:
-    """Return the description as it holds for this attempt; None when the job is not this worker's any more."""
+    """Return the description for this attempt; None if this worker no longer holds the job."""
     facts = job.facts
-    # The nodes matter where the attempt may have to avoid some.
+    # The nodes are needed only if the attempt may have to avoid some.
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
@@ -133,23 +134,23 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
 
 
 def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContext) -> ServiceView | None:
-    """Return the attempt's service; None when the job is not this worker's any more."""
-    marks = {**world.marks, LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
+    """Return the attempt's service; None if this worker no longer holds the job."""
+    marks = {LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
     file = input_file(spec, world.ledger.queries, world.store, job.job_id, job.attempt)
     job.has_config = file is not None and file.data != b""
     if not _still_ours(job, world):
         return None
-    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.holder)
+    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.service_defaults)
 
 
 def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:
     """Return whether the ledger has named this worker as the job's holder less than a lease ago.
 
-    Since the claim this worker may have been suspended for so long that its lease ran out and another worker took
-    the job over; that the lease has been renewed after that says nothing of the job.
+    Since the claim this worker may have been suspended until its lease expired and another worker took the job over. A
+    lease that was renewed after that does not prove anything about the job.
 
     Raises:
-        LedgerUnavailable: the lease has run out, or Redis does not answer.
+        LedgerUnavailable: the lease has expired, or Redis does not answer.
     """
     now = world.require_lease()
     if now - job.held_at < world.settings.lease:
@@ -162,7 +163,7 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> str | No
     """Return the image with the digest that all attempts of this job use.
 
     Returns:
-        Empty where no registry tells one; None when the job is not this worker's any more.
+        Empty if no registry returned one; None if this worker no longer holds the job.
     """
     if job.image or job.attempt > 1 or not world.settings.resolve_images:
         return job.image
@@ -183,7 +184,7 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> str | No
 def _note_service(
     job: TrackedJob, spec: JobSpec, service: ServiceView, now: float, launched: float, ran_before: float = 0.0
 ) -> None:
-    worker = service.labels.get(LABEL_WORKER)  # whichever launched it
+    worker = service.labels.get(LABEL_WORKER)  # whichever worker launched it
     label = intern(f"{LABEL_WORKER}={worker}") if worker else ""
     health_checked = bool(spec.healthcheck)
     job.service = ServiceRef(job.job_id, job.attempt, service.id, label, health_checked)

@@ -1,33 +1,111 @@
-"""What the steps of a job's life need of the worker: the sides that it talks to, and who it is."""
+"""What the steps of a job's life need of the worker: the sides that it talks to, as protocols, and who it is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.model.wire_names import LABEL_LEDGER, LABEL_PREFIX
+from jaas_submit.ledger import Claim
+from jaas_submit.ledger.queries import Outline
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import Attempt, JobRecord
+from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.storage.store import Store
-from jaas_worker.lifecycle.ports import JobLedger
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ResolvedImage
+from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import Tracer
+from jaas_worker.tracking.tracked_service import ServiceRef
 
-__all__ = ["Clock", "ImageCache", "WorkerContext"]
+__all__ = ["Clock", "ImageCache", "JobLedger", "ServiceTracker", "WorkerContext"]
 
 _IMAGES_MOST = 1000
-"""Answers of registries that are kept before those that hold no longer are dropped."""
+"""Number of cached answers of registries before expired ones are dropped."""
 
 _IMAGE_KEPT_S = 10.0
+_LOG_DRIVERS_KEPT_S = 10.0
 _SILENCE_KEPT_S = 60.0
-"""For how long a registry's answer holds, and for how long one that does not answer is not asked again."""
+"""Seconds for which a registry's answer is cached, and a missing answer."""
+
+
+class _Submission(Protocol):
+    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool: ...
+    def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]: ...
+
+
+class _Ownership(Protocol):
+    def claim(self, job_id: str, holder: str) -> Claim: ...
+    def release(self, job_id: str, holder: str, pause: float = 0.0) -> bool: ...
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: str | float) -> bool: ...
+    def finish(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None = None,
+        output: str | None = None,
+        *,
+        late: bool = False,
+    ) -> JobRecord | None: ...
+    def back_off(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None,
+        delay: float | None,
+        detail: str,
+        *,
+        late: bool = False,
+    ) -> tuple[bool, str]: ...
+    def mark_reported(self, job_id: str, holder: str) -> bool: ...
+    def foreign_message(self, job_id: str) -> str: ...
+
+
+class _Maintenance(Protocol):
+    def identity(self) -> str: ...
+
+
+class _Queries(Protocol):
+    def get(self, job_id: str) -> JobRecord: ...
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]: ...
+    def outlines(self, job_ids: Sequence[str]) -> list[Outline]: ...
+    def logs(self, job_id: str, attempt: int) -> Logs | None: ...
+    def workers(self) -> list[dict[str, Any]]: ...
+
+
+class JobLedger(Protocol):
+    """What the steps need of the ledger; ``jaas_submit.ledger.Ledger`` says what each part does."""
+
+    @property
+    def submission(self) -> _Submission: ...
+    @property
+    def ownership(self) -> _Ownership: ...
+    @property
+    def maintenance(self) -> _Maintenance: ...
+    @property
+    def queries(self) -> _Queries: ...
+    def now(self) -> float: ...
+    def replicated(self) -> bool: ...
+
+
+class ServiceTracker(Protocol):
+    """What the executor needs of the tracker; ``jaas_worker.tracking.tracker.Tracker`` says what each does."""
+
+    def watch(self, ref: ServiceRef) -> None: ...
+    def stopping(self, ref: ServiceRef) -> None: ...
+    def forget(self, ref: ServiceRef) -> None: ...
+    def look_soon(self) -> None: ...
 
 
 class Clock(NamedTuple):
-    """Where the steps take the time from."""
+    """The clock of the steps."""
 
     monotonic: Callable[[], float] = time.monotonic
     time: Callable[[], float] = time.time
@@ -35,7 +113,7 @@ class Clock(NamedTuple):
 
 
 class ImageCache:
-    """What registries have said of images, for as long as it holds. Several threads may use it."""
+    """A cache of registries' answers about images. Threads may share it."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str | None], tuple[float, ResolvedImage | None]] = {}
@@ -46,13 +124,13 @@ class ImageCache:
     def get(
         self, image: str, registry: str | None, now: float, ask: Callable[[str, str | None], ResolvedImage | None]
     ) -> ResolvedImage | None:
-        """Return what an image's tag stands for; None where no registry answers.
+        """Return the image that a tag stands for; None if no registry answers.
 
         Args:
             image: a reference as in a job description.
-            registry: registry whose credentials go along.
+            registry: registry whose credentials are sent.
             now: the present moment, by the monotonic clock.
-            ask: asks the registry, where no answer is kept.
+            ask: asks the registry, if no answer is cached.
         """
         until, found = self._known.get((image, registry), (0.0, None))
         if now >= until:
@@ -67,16 +145,16 @@ class ImageCache:
 
 @dataclass
 class WorkerContext:
-    """A worker process, as the steps know it.
+    """A worker process, as the steps see it.
 
     Args:
         settings: the worker's settings.
         ledger: the records.
         engine: the swarm.
         holder: name of this worker process in the ledger; no other process has ever had it.
-        metrics: where this worker counts.
-        tracer: where it traces.
-        store: where large values go; None where there is no such place.
+        metrics: of this worker.
+        tracer: of this worker.
+        store: for large values; None if there is none.
         clock: tells the time.
 
     Raises:
@@ -94,15 +172,16 @@ class WorkerContext:
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
     images: ImageCache = field(default_factory=ImageCache, init=False)
-    marks: dict[str, str] = field(init=False)
-    """Labels of every service of this installation."""
+    service_defaults: ServiceDefaults = field(init=False)
+    """What every service that this worker asks for has."""
     label: str = field(init=False)
-    """Selects them."""
+    """Selects the services of this installation."""
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
+    _log_drivers: tuple[float, dict[str, str]] = field(default=(0.0, {}), init=False)
 
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
-        self.marks = {LABEL_PREFIX: self.settings.prefix, LABEL_LEDGER: identity}
+        self.service_defaults = ServiceDefaults.of(self.settings, identity, self.holder)
         self.label = f"{LABEL_LEDGER}={identity}"
 
     def node_name(self, node_id: str) -> str | None:
@@ -115,12 +194,25 @@ class WorkerContext:
             self._nodes = self.engine.node_names()
         return self._nodes.get(node_id)
 
+    def log_drivers(self) -> dict[str, str]:
+        """Return node id -> log driver of the engines whose workers have told it.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        until, known = self._log_drivers
+        if self.clock.monotonic() >= until:
+            told = self.ledger.queries.workers()
+            known = {one["node_id"]: one["log_driver"] for one in told if one.get("node_id") and one.get("log_driver")}
+            self._log_drivers = (self.clock.monotonic() + _LOG_DRIVERS_KEPT_S, known)
+        return known
+
     def superseded(self, job_id: str, labels: Mapping[str, str]) -> bool:
         """Return whether this worker holds a job and its copy has ended it (speculation).
 
         Args:
             job_id: the job's id.
-            labels: what it is in its batch; only jobs of batches have copies.
+            labels: its place in its batch; only jobs of batches have copies.
 
         Raises:
             LedgerUnavailable: Redis does not answer.
@@ -132,10 +224,10 @@ class WorkerContext:
         """Return the present moment, by the monotonic clock.
 
         Raises:
-            LedgerUnavailable: this worker's lease has run out: it was suspended for long, or Redis was away. Somebody
-                else may have its jobs by now, so the ledger has to be asked first.
+            LedgerUnavailable: this worker's lease has expired: it was suspended, or Redis was away. Another worker may
+                hold its jobs now, so the ledger has to be asked first.
         """
         now = self.clock.monotonic()
         if now >= self.lease_until:
-            raise LedgerUnavailable("the lease has run out")
+            raise LedgerUnavailable("the lease has expired")
         return now

@@ -5,7 +5,7 @@ task body ("trace") to be run, and the callback with what the trace returned. He
 ledger names this worker as the job's holder, and the trace runs when the container has ended. Everything else about
 a task - STARTED, results, callbacks, chords, events, `inspect active`, revoke and terminate - stays Celery's own.
 
-All callbacks of Celery are made on its event loop's thread: its bookkeeping is not made for several.
+All callbacks of Celery are made on its event loop's thread: its bookkeeping is not thread-safe.
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from celery.concurrency.base import BasePool, apply_target
@@ -28,16 +24,17 @@ from celery.worker import state as worker_state
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.lifecycle.runner import Runner
+from jaas_worker.maintenance.lease import Lease
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.messaging import kept_messages
 from jaas_worker.messaging.delivery import CeleryDelivery
-from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
+from jaas_worker.messaging.event_loop import LoopCalls
 from jaas_worker.settings import Settings
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.engine_health import EngineHealth
 
 __all__ = ["TaskPool"]
@@ -45,11 +42,11 @@ __all__ = ["TaskPool"]
 logger = logging.getLogger(__name__)
 
 _WAITS = frozenset({JobState.WAITING, JobState.QUEUED, JobState.BACKOFF})
-"""States of a job that nobody holds."""
+"""States of a job without a holder."""
 
 
 class TaskPool(BasePool):
-    """Runs `jaas.run` as swarm services and any other task in a few threads.
+    """Runs `jaas.run` as swarm services, and any other task in a few threads.
 
     Needs ``app.jaas`` (``jaas_worker.app.Parts``), which ``create_app`` sets.
     """
@@ -65,39 +62,36 @@ class TaskPool(BasePool):
         self.runner: Runner = self._when_reachable(parts.make_runner)
         self.pids = itertools.count(1)
         self._threads = ThreadPoolExecutor(self.settings.task_threads, thread_name_prefix="jaas-task")
-        self._due: deque[Callable[[], None]] = deque()
         self._stop_monitor: Callable[[], None] = lambda: None
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._stopped = threading.Event()
-        self._lease = threading.Thread(target=self._keep_lease, name="jaas-lease", daemon=True)
+        self._loop_calls = LoopCalls()
+        self.on_loop = self._loop_calls.make
+        self.wait_on_loop = self._loop_calls.make_and_wait
         self.watch = EngineHealth(self.runner.engine, self.settings.idle_interval, self._engine_changed)
+        self._lease = Lease(self.settings, self.runner, partial(parts.about, self.runner), parts.metrics)
+        self.knows = self.runner.knows
+        self.follows = self.runner.follows
+        self.have_ended = self.runner.have_ended
+        self.let_go_of_unknown = self.runner.let_go_of_unknown
         self.reconciler = Reconciler(
             self.settings,
             self.runner.ledger,
             self.runner.engine,
             self.runner.holder,
             self.runner.label,
-            inject=self.inject,
-            knows=self.runner.knows,
-            follows=self.runner.follows,
-            have_ended=self.runner.have_ended,
-            let_go=self.runner.let_go_of_unknown,
-            room=self.room,
-            away=lambda: bool(self.watch.away),
-            queue_length=self._queue_length,
-            metrics=parts.metrics,
-            store=self.runner.store,
+            self,
+            parts.metrics,
+            self.runner.store,
         )
         self.consumer: Any = None
 
     @staticmethod
     def _when_reachable(make: Callable[[], Runner]) -> Runner:
-        """Return a runner; wait for Redis as long as it does not answer, and refuse an engine that is of no use."""
+        """Return a runner; wait while Redis does not answer, and refuse an unhealthy engine."""
         while True:
             try:
                 return make()
             except LedgerUnavailable as error:
-                # An outage, not a defect: one line.
+                # An outage, not a defect: one line is enough.
                 logger.error("waiting: %s", error, extra=action(Action.REDIS_UNAVAILABLE))  # noqa: TRY400 (no traceback)
                 worker_state.maybe_shutdown()
                 time.sleep(2.0)
@@ -109,10 +103,10 @@ class TaskPool(BasePool):
     def on_start(self) -> None:
         self.runner.start()
         self._lease.start()
-        self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))
+        self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self.queue_length, self.settings.queue))
 
     def attach(self, consumer: Any) -> None:
-        """Learn the consumer, whose strategies turn a message into a request; called when it is ready."""
+        """Keep the consumer, whose strategies turn a message into a request; called when it is ready."""
         first = self.consumer is None
         self.consumer = consumer
         if first:
@@ -158,8 +152,8 @@ class TaskPool(BasePool):
 
         Args:
             job_id: the job's id.
-            terminate: also one that is being launched or runs. Celery tells its holder; who takes a job over from a
-                holder that is gone learns of it from the ledger.
+            terminate: also one that is being launched or runs. Celery informs its holder; a worker that adopts the job
+                reads it in the ledger.
         """
 
         def write() -> None:
@@ -174,16 +168,25 @@ class TaskPool(BasePool):
 
         self.runner.background(write)
 
-    def discarded(self, job_id: str, why: str) -> None:
-        """Cancel a job whose message Celery has discarded, with REVOKED in its result backend."""
+    def discarded(self, task_id: str, why: str, *, foreign: bool) -> None:
+        """Cancel a job whose message Celery has discarded, with REVOKED in its result backend.
+
+        Args:
+            task_id: Celery's task id.
+            why: it was discarded, for people.
+            foreign: whether somebody else's app has sent the message, whose job may have no record yet.
+        """
+        job_id = job_id_of(task_id)
 
         def write() -> None:
             ledger = self.runner.ledger
+            if foreign:  # without a description: should this process die right here, the job must not be run
+                ledger.submission.create(job_id, None, self.settings.queue, task_id)
             with contextlib.suppress(UnknownJob, UnreadableRecord):
                 if ledger.queries.get(job_id).state not in _WAITS:
-                    return  # it was a copy; the job has long been launched, and terminate is another word
+                    return  # it was a duplicate; the job has been launched, and stopping it needs terminate
                 state, done = ledger.submission.cancel(job_id, why)
-                # Celery has the outcome already, so that nobody has to bring it there.
+                # Celery already has the outcome, so no report is needed.
                 over = done or state is JobState.CANCELLED
                 if over and ledger.ownership.claim(job_id, self.runner.holder).action is ClaimAction.REPLAY:
                     ledger.ownership.mark_reported(job_id, self.runner.holder)
@@ -191,80 +194,33 @@ class TaskPool(BasePool):
         self.runner.background(write)
 
     def on_stop(self) -> None:
-        """Hand the jobs over: the containers go on, another worker follows them."""
-        self._stopped.set()
+        """Release the jobs: containers go on, and other workers adopt them."""
+        self._lease.close()
         self._stop_monitor()
         self.watch.close()
         if self.consumer is not None:
             self.reconciler.close()
         self._threads.shutdown(wait=True)
-        self._drain()  # the event loop has ended; what is still due is done here
+        self._loop_calls.run()  # the event loop has ended; what is still due is done here
         self.runner.hand_over()
-        self._drain()
+        self._loop_calls.run()
 
     def on_terminate(self) -> None:
         self.on_stop()
 
     def register_with_event_loop(self, loop: Any) -> None:
-        loop.add_reader(self._wake_fd, self._on_wake)
-        self._wake()
+        self._loop_calls.register(loop)
 
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()  # type: ignore[misc] # not in the stubs
         return {**info, "jaas": {"holder": self.runner.holder, **self.runner.stats()}}
 
-    # -- the event loop's thread ------------------------------------------------------------------------------------
-
-    def on_loop(self, call: Callable[[], None]) -> None:
-        """Have a call made on the event loop's thread."""
-        self._due.append(call)
-        self._wake()
-
-    def wait_on_loop(self, call: Callable[[], None], timeout: float = 30.0) -> bool:
-        """Have a call made on the event loop's thread and wait for it; False when it failed or did not come about."""
-        finished = threading.Event()
-        worked = False
-
-        def run() -> None:
-            nonlocal worked
-            try:
-                call()
-                worked = True
-            except TEMPORARY_ERRORS as error:
-                logger.warning("Celery could not be told: %r", error, extra=action(Action.RESULT_NOT_STORED))
-            finally:
-                finished.set()
-
-        self.on_loop(run)
-        finished.wait(timeout)
-        return worked
-
-    def _wake(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
-
-    def _on_wake(self, *_: Any) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
-        self._drain()
-
-    def _drain(self) -> None:
-        while self._due:
-            call = self._due.popleft()
-            try:
-                call()
-            except Exception:  # one request's trouble must not end the worker
-                logger.exception("a callback failed", extra=action(Action.STEP_FAILED))
-
-    # -- the reconciler's side --------------------------------------------------------------------------------------
+    # -- what maintenance sees of it (maintenance.ports.Worker) ------------------------------------------------------
 
     def inject(self, job_id: str) -> None:
-        """Take a job as if its message had just arrived, without the way through the queue."""
+        """Take a job as if its message had just arrived, without using the queue."""
         record = self.runner.ledger.queries.get(job_id)
-        text = self.runner.ledger.ownership.foreign_message(job_id)
-        try:
-            message = kept_messages.message_from_json(text or kept_messages.message_of(record))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UnreadableRecord(f"job {job_id}: the message in its record cannot be read: {error}") from error
+        message = kept_messages.message_for(record, self.runner.ledger.ownership.foreign_message(job_id))
         self.on_loop(partial(self._inject_now, message))
 
     def _inject_now(self, message: Any) -> None:
@@ -272,35 +228,25 @@ class TaskPool(BasePool):
         strategy(message, None, _nothing, _nothing, ())
 
     def _engine_changed(self, away: bool) -> None:
-        """Take no messages while the engine is away, and leave to others what has come and was not begun with."""
+        """Take no messages while the engine is away, and return those that were not started."""
         self.runner.metrics.engine_up.set(not away)
         self.consumer.hold(away)
         self.runner.hold(away)
-        self._wake()
+        self._loop_calls.wake()
+
+    def away(self) -> bool:
+        """Return whether this worker's engine is of no use now."""
+        return bool(self.watch.away)
 
     def room(self) -> int:
-        """Return how many further messages this worker would like to have."""
+        """Return how many further messages this worker has room for."""
         if self.watch.away:
             return 0
         return int(self.limit) - self.runner.stats()["waiting"]
 
-    def _queue_length(self, queue: str) -> int:
+    def queue_length(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
         return self.runner.ledger.queries.queue_length(lists_of(queue))
-
-    def _keep_lease(self) -> None:
-        settings = self.settings
-        while not self._stopped.is_set():
-            try:
-                self.runner.renew_lease(self.app.jaas.about(self.runner))
-                if settings.lease_file:
-                    Path(settings.lease_file).touch()
-                self.runner.look_around()
-            except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
-                self.runner.metrics.lease_renewals.labels("failed").inc()
-                logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
-            except Exception:  # without its lease this worker would launch nothing any more
-                logger.exception("the lease could not be renewed", extra=action(Action.LEASE_NOT_RENEWED))
-            self._stopped.wait(settings.lease / 3)
 
 
 def _nothing(*_: Any) -> None:

@@ -1,17 +1,17 @@
-"""kombu's Redis transport, made fit for jobs: it loses no message, knows a dead connection, and survives garbage.
+"""kombu's Redis transport, changed for jobs: it loses no message, detects dead connections, and survives invalid data.
 
 Three things that the stock transport of kombu 5.7.0 does not do, each measured:
 
-* It takes a message off its queue with BRPOP and notes it as unacknowledged in a second round trip. A worker that is
-  killed in between, or whose connection is half-open, takes the message along (7 of 130 in a fault campaign of eight
-  minutes). Here a script moves it, in one step; what waits for messages takes none off.
+* It takes a message off its queue with BRPOP and notes it as unacknowledged in a second round trip. If the worker is
+  killed in between, or its connection is half-open, the message is lost (7 of 130 in a fault campaign of eight
+  minutes). Here a script moves the message in one step.
 * On a half-open connection it finds one dead connection after the other, each after up to a minute: 131 to 184
   seconds until messages arrive again. Here the first one is noticed after 6 to 11 seconds, and all are dropped.
-* An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. So does what
-  is published on a channel of Celery's. Here an entry becomes a message that says what is wrong with it, and the
-  consumer records it; a bad broadcast is logged and dropped.
+* An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. So does an
+  invalid broadcast. Here an invalid entry becomes a placeholder message with the reason, and the consumer records it;
+  an invalid broadcast is logged and dropped.
 
-It speaks to one server or, over Sentinel, to the present master.
+It speaks to one server; ``sentinel_transport`` to the present master.
 """
 
 from __future__ import annotations
@@ -22,108 +22,48 @@ import uuid
 import weakref
 from queue import Empty
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any
 
 import redis.exceptions
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 
-from jaas_submit.connection.sentinel import Finder, MasterConnection
-from jaas_submit.connection.url import SentinelAddress, sentinel_address
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.bounds import shown
 from jaas_worker.messaging.message_bounds import MAX_REASON
 from jaas_worker.messaging.message_checks import DEFECT, broadcast_message, queue_message
 from jaas_worker.messaging.unacknowledged import FETCH, QoS, fetch_arguments
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = [
     "Channel",
     "Poller",
     "QoS",
-    "SentinelChannel",
-    "SentinelTransport",
     "Transport",
-    "options",
-    "settings",
 ]
 
 logger = logging.getLogger(__name__)
-
-
-def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Return Celery's settings of a worker's broker.
-
-    Args:
-        url: of Redis (``jaas_submit.connection.url``).
-        common: the transport options that producers have.
-        prefix: of this installation's keys.
-
-    Raises:
-        SpecError: the URL is not valid.
-    """
-    address = sentinel_address(url)
-    more = {**common, **options(prefix)}
-    if address is None:
-        return {"broker_transport": "jaas_worker.messaging.redis_transport:Transport", "broker_transport_options": more}
-    # With the URLs of all Sentinels kombu would go on with the next of them after a lost connection, and with the stock
-    # transport that its scheme means. What that one is told of the Sentinels holds what cannot be sent as JSON.
-    for stocks in ("master_name", "sentinel_kwargs"):
-        more.pop(stocks, None)
-    first = address.celery_urls()[0]
-    return {
-        "broker_transport": "jaas_worker.messaging.redis_transport:SentinelTransport",
-        "broker_transport_options": {**more, "sentinel": address},
-        "broker_read_url": first,
-        "broker_write_url": first,
-    }
-
-
-def options(prefix: str) -> dict[str, Any]:
-    """Return the transport options of a worker, on top of those that producers have.
-
-    Args:
-        prefix: of this installation's keys.
-    """
-    return {
-        # Of our own: the stock ones are shared by all Celery clients of a Redis, and the shortest visibility_timeout
-        # among them counts for all.
-        "unacked_key": f"{prefix}:unacked",
-        "unacked_index_key": f"{prefix}:unacked_index",
-        "unacked_mutex_key": f"{prefix}:unacked_mutex",
-        "ended_key": f"{prefix}:unacked_ended",
-        "leases_key": f"{prefix}:holders",
-        # A message that a worker has received and not claimed is delivered again after so many seconds, should that
-        # worker be gone. Harmless where it is not: the ledger knows a job whose message comes twice.
-        "visibility_timeout": 60,
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,
-        "unacked_restore_limit": 1000,
-        # Redis answers a waiting worker every second; without an answer for so much longer the connection is dead.
-        "health_check_interval": 5,
-        "socket_timeout": 5,
-    }
 
 
 _alive: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 
 class Channel(stock.Channel):
-    """Fetches messages without a moment in which they are nowhere, and lets nothing that arrives end the worker.
+    """Fetches messages atomically, and survives invalid ones.
 
-    It does by turns what the stock channel does with BRPOP: it waits until the first queue holds something (BLMOVE of
-    the last entry to where it is), and then fetches from all queues until they are empty.
+    Instead of BRPOP it waits until the first queue has an entry (BLMOVE of the last entry to its own place), and then
+    fetches from all queues until they are empty.
     """
 
     QoS = QoS
     from_transport_options = (*stock.Channel.from_transport_options, "ended_key", "leases_key")
 
     ended_key = "unacked_ended"
-    """How many workers a message has ended; an option of the transport, as the next one."""
+    """Key of the number of workers that a message has ended; an option of the transport, as the next one."""
 
     leases_key = "holders"
 
-    # What kombu's stubs leave out.
+    # Missing in kombu's stubs.
     connection: Any
     connection_errors: Any
     _queue_cycle: Any
@@ -146,12 +86,13 @@ class Channel(stock.Channel):
     def _connparams(self, asynchronous: bool = False) -> Any:
         if self.connection is None or self.connection.client is None:
             # The stock channel raises AttributeError when a message is acknowledged after its connection was closed,
-            # and the worker ends of it.
+            # and that ends the worker.
             raise redis.exceptions.ConnectionError("the channel is closed")
         return super()._connparams(asynchronous)  # type: ignore[misc] # not in the stubs
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        """Return a client of the channel's pool: the same as before, since making one takes longer than a message."""
+        """Return a client of the channel's pool: the same as before, since creating one takes longer than handling a
+        message."""
         if asynchronous:  # the channel keeps those itself
             return super()._create_client(asynchronous)  # type: ignore[misc] # not in the stubs
         pool = self.pool
@@ -167,7 +108,7 @@ class Channel(stock.Channel):
         with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             for name in lists_of(queue):
                 pipe.llen(name)
-            # One of its lists may be none; the others can be read.
+            # One of its keys may not be a list; the others can be read.
             return sum(size for size in pipe.execute(raise_on_error=False) if isinstance(size, int))
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -175,8 +116,8 @@ class Channel(stock.Channel):
         if not queues:
             return
         seconds = self.brpop_timeout if timeout is None else timeout
-        # All lists that a producer may have chosen. What follows a job is published to the usual ones (priority_steps):
-        # it is for other workers, which read no others.
+        # All lists that a producer may have chosen. The next task after a job is published to the default ones
+        # (priority_steps): it is for other workers, which read no others.
         ranked = zip(*(lists_of(queue) for queue in queues), strict=True)
         lists = [(key, queue) for keys in ranked for key, queue in zip(keys, queues, strict=True)]
         self._queue_of = dict(lists)
@@ -188,7 +129,7 @@ class Channel(stock.Channel):
         commands: dict[str, list[Any]] = {
             "fetch": ["EVAL", FETCH, len(keys), *keys, *fetch_arguments(self._tag, self.QoS.worker), *noted],
             "wait": ["BLMOVE", bell, bell, "RIGHT", "RIGHT", seconds],
-            # Redis refuses the other two: a second of waiting for what never comes.
+            # Redis refuses the other two, so waiting would be useless.
             "pause": ["BLPOP", f"{self.unacked_key}:nothing", seconds],
         }
         self._in_poll = self.client.connection
@@ -205,7 +146,7 @@ class Channel(stock.Channel):
                 raise
             except self.ResponseError as error:  # full, read-only, loading
                 logger.warning(
-                    "Redis refuses to hand out messages for now: %s", error, extra=action(Action.REDIS_UNAVAILABLE)
+                    "Redis refuses to return messages for now: %s", error, extra=action(Action.REDIS_UNAVAILABLE)
                 )
                 self._next = "pause"
         finally:
@@ -253,7 +194,7 @@ class Channel(stock.Channel):
         return True
 
     def _deliver_broadcast(self, message: dict[str, Any], queue: str) -> None:
-        """Deliver what needs no acknowledgement; whatever its content does to the code that reads it."""
+        """Deliver a message without acknowledgement; errors in its content are caught."""
         try:
             self.connection._deliver(message, queue)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
@@ -273,7 +214,7 @@ class Channel(stock.Channel):
 
 
 class Poller(stock.MultiChannelPoller):
-    """Breaks the connection off as soon as Redis is silent for longer than it can be."""
+    """Closes the connection when Redis is silent for longer than its time-out."""
 
     _channels: Any
 
@@ -281,8 +222,8 @@ class Poller(stock.MultiChannelPoller):
         for channel in list(self._channels):
             try:
                 channel.qos.restore_visible(num=channel.unacked_restore_limit)
-            except channel.connection_errors as error:  # the reading of messages finds that out, too
-                logger.debug("messages of workers that are gone were not looked for: %s", error)
+            except channel.connection_errors as error:  # reading messages detects that too
+                logger.debug("messages of dead workers could not be searched: %s", error)
 
     def maybe_check_brpop_health(self) -> None:
         for channel in self._channels:
@@ -291,12 +232,12 @@ class Poller(stock.MultiChannelPoller):
                 continue
             silent = monotonic() - sent
             if silent > channel.brpop_timeout + interval and not _readable(channel._in_poll):
-                # Not only this one is dead, most likely: the consumer begins anew, with new connections only.
+                # Other connections are probably dead too: the consumer restarts with new ones.
                 raise redis.exceptions.ConnectionError(f"Redis has been silent for {silent:.0f} s")
 
 
 def _readable(connection: Any) -> bool:
-    """Return whether an answer is there already, which the event loop has not come to yet."""
+    """Return whether an answer has arrived that the event loop has not read yet."""
     sock = getattr(connection, "_sock", None)
     if sock is None:
         return True
@@ -306,7 +247,7 @@ def _readable(connection: Any) -> bool:
 
 
 class Transport(stock.Transport):
-    """Makes such channels, and a poller that looks after them."""
+    """Creates these channels, and their poller."""
 
     Channel = Channel
 
@@ -316,60 +257,8 @@ class Transport(stock.Transport):
 
     @staticmethod
     def drop_connections() -> None:
-        """Close all connections of all transports that nobody is using: one was dead, so the others may be, too."""
+        """Close all unused connections of all transports: one was dead, so the others may be too."""
         for channel in list(_alive):
             for pool in (channel._pool, channel._async_pool):
                 if pool is not None:
                     pool.disconnect(inuse_connections=False)
-
-
-class _Finder(Finder):
-    """Says when the master is another one."""
-
-    found: ClassVar[dict[str, tuple[str, int]]] = {}
-    """The last known one by its name. Of the class, because each channel makes an instance."""
-
-    def discover_master(self, service_name: str) -> tuple[str, int]:
-        now = super().discover_master(service_name)
-        if self.found.get(service_name, now) != now:
-            logger.warning(
-                "the master of %s is now %s:%d", service_name, *now, extra=action(Action.REDIS_MASTER_CHANGED)
-            )
-        self.found[service_name] = now
-        return now
-
-
-class SentinelChannel(Channel, stock.SentinelChannel):
-    """Asks Sentinel for the present master at each new connection."""
-
-    from_transport_options = (
-        *Channel.from_transport_options,
-        *stock.SentinelChannel.from_transport_options,
-        "sentinel",
-    )
-
-    connection_class = MasterConnection
-
-    sentinel: SentinelAddress
-    """Which one; an option of the transport."""
-
-    _sentinel_manager: Any
-    _async_sentinel_manager: Any
-
-    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
-        params = self._connparams(asynchronous)
-        # Those of the URL are a Sentinel's.
-        params = {name: value for name, value in params.items() if name not in {"host", "port"}}
-        finder = _Finder(self.sentinel)
-        # The stock channel closes them.
-        if asynchronous:
-            self._async_sentinel_manager = finder
-        else:
-            self._sentinel_manager = finder
-        return finder.master(**params).connection_pool
-
-
-class SentinelTransport(Transport):
-    """``Transport`` over Sentinel."""
-
-    Channel = SentinelChannel

@@ -1,7 +1,6 @@
-"""Celery's remote control, where it has to reach further than this process, or cannot work at all.
+"""Celery's remote control: revoke, also for jobs that no worker holds, and refusals of commands that cannot work.
 
-Revoking reaches a job that nobody holds. What is about the processes of a pool is answered with a sentence: Celery's
-own commands fail with a traceback.
+Commands about the processes of a pool get an answer in one sentence; Celery's own commands fail with a traceback.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from celery.worker import control
 
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 
-__all__ = ["revoke"]
+__all__ = ["revoke", "time_limit"]
 
-# A pattern for workers' names is sent along with a command; as a regular expression it may take for ever.
+# A command may have a pattern for workers' names; as a regular expression it could take for ever.
 kombu.matcher.unregister("pcre")
 
 
 @control.control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **more: Any) -> Any:
-    """Do what Celery does, and cancel those of the jobs that wait (for their turn, for others, for the next attempt).
+    """Do what Celery does, and cancel the jobs that wait (for a worker, for other jobs, for the next attempt).
 
-    Celery only remembers the id, in this process, until a message of the task comes to its turn. A job whose next
+    Celery only remembers the id, in this process, until it handles a message of the task. A job whose next
     attempt is due tomorrow would be shown as RETRY until then, and a restart of the workers would forget it.
     """
     ids = [task_id] if isinstance(task_id, str) else list(task_id or ())

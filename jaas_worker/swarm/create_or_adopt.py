@@ -1,4 +1,4 @@
-"""Create or adopt: after it returns there is exactly one service for the attempt, whoever created it."""
+"""Create or adopt: afterwards there is exactly one service for the attempt, created by any worker."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_WORKER, service_name
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_worker.swarm.engine import Engine, ServiceView
-from jaas_worker.swarm.service_spec import InputPlace, service_request
+from jaas_worker.swarm.service_spec import NO_DEFAULTS, InputPlace, ServiceDefaults, service_request
 
 __all__ = ["InputFile", "create_or_adopt"]
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class InputFile(NamedTuple):
-    """Where a container finds its input, and what has to be put there, if anything."""
+    """Path or URL of a container's input, and the content to create there, if any."""
 
     path: str
     """A path, or the URL of a file in a store that is no file system."""
@@ -35,27 +35,28 @@ def create_or_adopt(
     attempt: int,
     marks: Mapping[str, str],
     file: InputFile | None = None,
-    worker: str = "",
+    defaults: ServiceDefaults = NO_DEFAULTS,
 ) -> ServiceView:
-    """Return the attempt's service, creating it where it does not exist yet. Idempotent.
+    """Return the attempt's service; create it if it does not exist. Idempotent.
 
-    The name is unique in the swarm's raft store, so that of two requests (a retry after a lost reply, two workers)
-    only one can succeed; the other finds what the first one made.
+    The name is unique in the swarm's raft store, so that only one of two requests can succeed (a retry after a lost
+    reply, two workers); the other finds the existing service.
 
     Args:
         engine: the swarm.
-        spec: the description, as it holds for this attempt.
+        spec: the description for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
         file: the job's input; None where it has none.
-        marks: labels that tell whose job it is, and of which description (see ``service_request``).
-        worker: this worker process, for a label; a service that another worker asked for keeps the other's.
+        marks: labels that tell of which description it is (see ``service_request``).
+        defaults: what every service of this worker has.
 
     Raises:
         EngineRefused: the engine will never take this description.
         EngineUnavailable: it is not known whether the service exists; call again.
     """
     name = service_name(job_id, attempt)
+    own = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.installation, **marks}
     wanted = [secret.source for secret in spec.secrets]
     secret_ids = engine.secret_ids(wanted) if wanted else {}
     for secret in wanted:
@@ -65,28 +66,26 @@ def create_or_adopt(
     if file is not None:
         place = InputPlace(file.path, source=file.source)
         if file.data:
-            of_config = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
-            place = InputPlace(file.path, engine.create_config(name, of_config, file.data), name)
+            place = InputPlace(file.path, engine.create_config(name, own, file.data), name)
     try:
-        labels = {**marks, LABEL_WORKER: worker} if worker else marks
-        created = engine.create(service_request(spec, job_id, attempt, labels, secret_ids, place), spec.registry)
+        request = service_request(spec, job_id, attempt, marks, secret_ids, place, defaults)
+        created = engine.create(request, spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.
         found = engine.find(name)
         if found is None:
             raise
-        created = _ours(found, job_id, attempt, marks)
+        created = _ours(found, own)
     if created is not None:
         return created
     existing = engine.find(name)
     if existing is None:
-        raise EngineUnavailable(f"service {name} existed and was gone a moment later")
-    return _ours(existing, job_id, attempt, marks)
+        raise EngineUnavailable(f"service {name} existed and was removed a moment later")
+    return _ours(existing, own)
 
 
-def _ours(service: ServiceView, job_id: str, attempt: int, marks: Mapping[str, str]) -> ServiceView:
-    expected = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
-    if any(service.labels.get(key) != value for key, value in expected.items()):
+def _ours(service: ServiceView, own: Mapping[str, str]) -> ServiceView:
+    if any(service.labels.get(key) != value for key, value in own.items()):
         raise EngineRefused(
             f"a service named {service.name} exists, but its labels are not those of this job; remove it, then submit "
             "the job again"

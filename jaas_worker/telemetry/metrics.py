@@ -1,30 +1,27 @@
-"""What a worker counts, and its HTTP endpoint for Prometheus. No series names a job: their number never grows.
+"""A worker's metrics, and its HTTP endpoint for Prometheus. No series names a job, so their number never grows.
 
-Counters and histograms are of this worker's own doing: sum them over workers. What starts with ``jaas_ledger_`` is the
-same in every worker, because all look at one ledger: take the maximum.
+Counters and histograms count this worker's work: sum them over workers. Metrics named ``jaas_ledger_...`` are the same
+in every worker, because all read one ledger: take the maximum.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 import prometheus_client as prometheus
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from jaas_submit.errors import EngineUnavailable, JaasError, LedgerUnavailable
-from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, Cause, JobState
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_submit.model.states import JobState
+from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["Metrics", "Monitor"]
+__all__ = ["Metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +30,7 @@ _LONG: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 
 
 
 class Metrics:
-    """The figures of one worker, in a registry of their own."""
+    """The metrics of one worker, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = registry = prometheus.CollectorRegistry()
@@ -46,14 +43,14 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> prometheus.Histogram:
             return prometheus.Histogram(name, text, labels, buckets=buckets, registry=registry)
 
-        self.jobs_ended = counter("jaas_jobs_ended", "Jobs whose outcome this worker wrote down.", "state", "cause")
+        self.jobs_ended = counter("jaas_jobs_ended", "Jobs whose outcome this worker recorded.", "state", "cause")
         self.attempts_ended = counter("jaas_attempts_ended", "Attempts that ended, the retried ones too.", "cause")
-        self.retries = counter("jaas_retries", "Attempts that another one follows.", "cause")
+        self.retries = counter("jaas_retries", "Attempts that were followed by another one.", "cause")
         self.launches = counter("jaas_launches", "Services created or found by their name.")
         self.steps_repeated = counter(
-            "jaas_steps_repeated", "Steps of a job that did not work at once.", "reason"
+            "jaas_steps_repeated", "Steps of a job that were repeated.", "reason"
         )  # reason: redis, engine, other, unexpected
-        self.logs = counter("jaas_logs_read", "Container outputs read, by how much of them was kept.", "status")
+        self.logs = counter("jaas_logs_read", "Container outputs read, by status.", "status")
         self.queue_wait = histogram("jaas_queue_wait_seconds", "From submission to a worker's claim.", _LONG)
         self.launch = histogram("jaas_launch_seconds", "From the service's creation to the container's start.", _SHORT)
         self.completion = histogram(
@@ -61,22 +58,22 @@ class Metrics:
         )
         self.run = histogram("jaas_run_seconds", "How long containers ran.", _LONG)
         self.engine_seconds = histogram(
-            "jaas_engine_request_seconds", "Time that the engine's API took to answer.", _SHORT, "operation"
+            "jaas_engine_request_seconds", "Response time of the engine's API.", _SHORT, "operation"
         )
         self.engine_errors = counter(
             "jaas_engine_errors", "Requests that the engine refused or did not answer.", "operation", "kind"
         )
-        self.repairs = counter("jaas_repairs", "What the reconciler put right.", "kind")
+        self.repairs = counter("jaas_repairs", "Repairs of the reconciler.", "kind")
         self.rounds = counter("jaas_reconciler_rounds", "Rounds of the reconciler.", "result")
         self.lease_renewals = counter("jaas_lease_renewals", "Renewals of this worker's lease.", "result")
         self.engine_up = prometheus.Gauge(
             "jaas_engine_up",
-            "Whether the engine answers and has a leader; else no jobs are taken.",
+            "Whether the engine answers and has a leader; if not, the worker takes no jobs.",
             registry=registry,
         )
         self.engine_up.set(1)
         self.redis_away = counter("jaas_redis_unavailable_seconds", "Seconds for which Redis did not answer.")
-        # A counter that appears with its first event shows no increase: what may happen is there from the start.
+        # A counter that appears with its first event shows no increase, so all possible labels exist from the start.
         for cause in Cause:
             self.attempts_ended.labels(cause)
             self.retries.labels(cause)
@@ -95,7 +92,7 @@ class Metrics:
             self.steps_repeated.labels(reason)
 
     def step_repeated(self, error: BaseException) -> None:
-        """Count a step that has to be repeated, by what its error says."""
+        """Count a step that has to be repeated, by its error's type."""
         reason = "unexpected"
         if isinstance(error, LedgerUnavailable):
             reason = "redis"
@@ -106,16 +103,16 @@ class Metrics:
         self.steps_repeated.labels(reason).inc()
 
     def claimed(self, created_at: datetime) -> None:
-        """Note how long a new job has waited for its claim."""
+        """Count how long a new job has waited for its claim."""
         self.queue_wait.observe(_since(created_at))
 
     def attempt_ended(self, attempt: Attempt, launched_at: float | None, *, retried: bool) -> None:
-        """Note the end of an attempt, after it was written down.
+        """Count the end of an attempt, after it was recorded.
 
         Args:
             attempt: how it ended.
-            launched_at: when this worker created its service, in seconds since the epoch; None where another one did.
-            retried: whether another attempt follows; else the job has ended.
+            launched_at: when this worker created its service, in seconds since the epoch; None if another one did.
+            retried: whether another attempt follows; if not, the job has ended.
         """
         self.attempts_ended.labels(attempt.cause).inc()
         if retried:
@@ -132,7 +129,7 @@ class Metrics:
             self.run.observe(attempt.duration)
 
     def serve(self, port: int, address: str) -> Callable[[], None]:
-        """Answer GET /metrics; return what ends it. A port that is taken is no reason not to run jobs.
+        """Serve GET /metrics; return the function that stops it. A port in use does not prevent jobs from running.
 
         Args:
             port: TCP port; 0 serves nothing.
@@ -159,110 +156,3 @@ class Metrics:
 
 def _since(moment: datetime) -> float:
     return max(time.time() - moment.timestamp(), 0.0)
-
-
-class Monitor(Collector):
-    """Looks at the ledger every few seconds and shows what it saw last; a scrape never waits for Redis.
-
-    Args:
-        ledger: the records.
-        metrics: where it registers.
-        interval: seconds between two looks.
-        stats: jobs in this worker's hands, by what it does with them.
-        queue_length: messages in this worker's queue.
-        about: what the worker says about itself: texts only.
-        limit: jobs that this worker may have in flight.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        metrics: Metrics,
-        interval: float,
-        *,
-        stats: Callable[[], Mapping[str, int]],
-        queue_length: Callable[[], int],
-        about: Mapping[str, str],
-        limit: int,
-    ) -> None:
-        self._ledger = ledger
-        self._metrics = metrics
-        self._interval = interval
-        self._stats = stats
-        self._queue_length = queue_length
-        self._about = about
-        self._limit = limit
-        self._families: list[Metric] = []
-        self._redis_up = 0
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="jaas-monitor", daemon=True)
-        metrics.registry.register(self)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-
-    def look(self) -> None:
-        """Take one look. What was seen before an outage is not shown during it: old figures would look true."""
-        started = time.monotonic()
-        try:
-            self._families = list(self._read())
-            self._redis_up = 1
-        except Exception as error:
-            self._families, self._redis_up = [], 0
-            self._metrics.redis_away.inc(time.monotonic() - started)
-            if not isinstance(error, LedgerUnavailable):
-                raise
-
-    def _read(self) -> Iterator[Metric]:
-        standing = self._ledger.queries.counts_and_ages()
-        jobs = GaugeMetricFamily("jaas_ledger_jobs", "Jobs in the ledger, of all workers.", labels=["state"])
-        oldest = GaugeMetricFamily(
-            "jaas_ledger_oldest_seconds", "How long the oldest job of a state has been in it.", labels=["state"]
-        )
-        for state in JobState:
-            count, age = standing[state]
-            jobs.add_metric([state], count)
-            if state not in TERMINAL:
-                oldest.add_metric([state], age)
-        yield jobs
-        yield oldest
-        workers = GaugeMetricFamily("jaas_ledger_workers", "Live workers, by version.", labels=["version"])
-        versions = [str(worker.get("version", "unknown")) for worker in self._ledger.queries.workers()]
-        for version in sorted(set(versions)):
-            workers.add_metric([version], versions.count(version))
-        yield workers
-        queue = GaugeMetricFamily("jaas_ledger_queue_messages", "Messages in the queue.", labels=["queue"])
-        queue.add_metric([self._about.get("queue", "")], self._queue_length())
-        yield queue
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield what there is now; called for each scrape."""
-        stats = dict(self._stats())
-        window = stats.pop("window", 0)
-        mine = GaugeMetricFamily("jaas_worker_jobs", "Jobs that this worker holds.", labels=["phase"])
-        for phase, count in stats.items():
-            mine.add_metric([phase], count)
-        yield mine
-        yield GaugeMetricFamily("jaas_worker_launch_window", "Services that may be starting at once.", window)
-        yield GaugeMetricFamily("jaas_worker_jobs_limit", "Jobs it may have in flight.", self._limit)
-        yield GaugeMetricFamily("jaas_redis_up", "Whether Redis answered at the last look.", self._redis_up)
-        info = GaugeMetricFamily("jaas_worker_info", "1; its labels tell of the worker.", labels=list(self._about))
-        info.add_metric(list(self._about.values()), 1)
-        yield info
-        yield from self._families
-
-    def _loop(self) -> None:
-        while not self._closed.is_set():
-            started = time.monotonic()
-            try:
-                self.look()
-            except Exception:  # figures are missing until the next look
-                logger.exception("looking at the ledger failed", extra=action(Action.STEP_FAILED))
-            self._closed.wait(self._interval)
-            if not self._redis_up:
-                self._metrics.redis_away.inc(min(time.monotonic() - started, self._interval))

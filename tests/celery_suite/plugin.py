@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from celery.contrib.testing import worker as testing_worker
 from celery.utils.nodenames import anon_nodename
 from celery.worker.consumer import Consumer as CeleryConsumer
 
-import jaas_worker.messaging.redis_transport
-from jaas_worker.app import Parts
+from jaas_worker.components import Parts
+from jaas_worker.messaging import transport_settings
 from jaas_worker.messaging.consumer import Consumer
 from jaas_worker.settings import Settings
 from tests.support.fake_swarm import FakeSwarm
@@ -37,10 +37,11 @@ class SuiteConsumer(Consumer):
     """Our consumer, which takes the tasks of their suite as Celery's takes them."""
 
     create_task_handler = CeleryConsumer.create_task_handler
-    on_unknown_task = CeleryConsumer.on_unknown_task
-    on_unknown_message = CeleryConsumer.on_unknown_message
-    on_invalid_task = CeleryConsumer.on_invalid_task
-    on_decode_error = CeleryConsumer.on_decode_error
+    # Any: the names of the arguments differ.
+    on_unknown_task: Any = CeleryConsumer.on_unknown_task
+    on_unknown_message: Any = CeleryConsumer.on_unknown_message
+    on_invalid_task: Any = CeleryConsumer.on_invalid_task
+    on_decode_error: Any = CeleryConsumer.on_decode_error
 
 
 def not_applicable() -> dict[str, str]:
@@ -55,7 +56,7 @@ def _prepare(app: Any) -> dict[str, Any]:
     settings = Settings(redis_url=url, prefix=f"suite-{uuid.uuid4().hex[:8]}", queue="celery", task_threads=_THREADS)
     app.jaas = Parts(settings, FakeSwarm())
     app.loader.override_backends = {"redis": "jaas_worker.messaging.result_backend:Results"}
-    app.conf.update(**jaas_worker.messaging.redis_transport.settings(url, {}, settings.prefix))
+    app.conf.update(**transport_settings.settings(url, {}, settings.prefix))
     return {"pool": "jaas_worker.messaging.pool:TaskPool", "consumer_cls": SuiteConsumer}
 
 
@@ -69,7 +70,7 @@ def _start(app: Any, **options: Any) -> Any:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "flaky: repeated by Celery's CI")
-    testing_worker.start_worker = _start
+    testing_worker.start_worker = _start  # type: ignore[assignment] # it passes on all options
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -90,7 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report: Any = yield
     if report.when == "call" or report.outcome != "passed":
         with Path(os.environ["JAAS_SUITE_RESULTS"]).open("a") as file:

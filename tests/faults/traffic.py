@@ -13,14 +13,15 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import celery
 import redis
 
 from jaas_submit import Client, job
 from jaas_submit.errors import JaasError
-from jaas_submit.model.job_spec import JobSpec, Mount
+from jaas_submit.model.fields import Mount
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from jaas_submit.model.states import JobState
 from tests.faults.history import History, now
@@ -143,7 +144,7 @@ class JaasChannel:
     def waiting(self) -> int:
         ledger = self.client.ledger
         try:
-            counts, messages = ledger.queries.counts(), int(cast("int", ledger.client.llen(self._queue)))
+            counts, messages = ledger.queries.counts(), int(ledger.client.llen(self._queue))
         except (JaasError, redis.RedisError):
             return 0
         return max(counts[JobState.QUEUED], messages) + counts[JobState.LAUNCHING]

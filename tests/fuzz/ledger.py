@@ -8,6 +8,7 @@ Where a key that all share has another type, everything may fail, but with a doc
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -21,11 +22,14 @@ from jaas_worker.settings import Settings
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
 from tests.fuzz.poison import Poison, poison
 from tests.fuzz.scene import BATCHES, GOOD, LABEL, TAKEN, VICTIMS, Scene
+from tests.support.maintained import MaintainedWorker
 
 __all__ = ["LEVEL", "LedgerLevel"]
 
 LEVEL: Final = "ledger"
 _PREFIX: Final = "fuzz"
+_GROWTH: Final = 640 * 2**10
+"""KiB by which a case may raise the peak of this process' memory: twice the 256 MiB that a log may have, and a bit."""
 
 
 class LedgerLevel:
@@ -78,9 +82,12 @@ class LedgerLevel:
         """Return which promises a case shows to be broken."""
         done: Poison = one.content
         done.apply(self._raw, _PREFIX)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             with within():
-                return [*self._lists(done), *self._single(), *self._round(done)]
+                wrong = [*self._lists(done), *self._single(), *self._round(done)]
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            return [*wrong, f"it took {grown >> 10} MiB of memory"] if grown > _GROWTH else wrong
         except Hang as error:
             return [str(error)]
 
@@ -160,23 +167,11 @@ class LedgerLevel:
 def _reconciler(ledger: Ledger, taken: list[str]) -> Reconciler:
     """Return a reconciler of a worker that reads what it takes, as the pool does."""
 
-    def inject(job_id: str) -> None:
+    def taking(job_id: str) -> None:
         record = ledger.queries.get(job_id)
         assert ledger.ownership.foreign_message(job_id) or message_of(record)
-        taken.append(job_id)
 
+    worker = MaintainedWorker(taking, taken=taken)
     return Reconciler(
-        Settings(redis_url="redis://unused", queue="q"),
-        ledger,
-        Scene.engine(),
-        "living-worker",
-        LABEL,
-        inject=inject,
-        knows=lambda job_id: job_id in taken,
-        follows=lambda job_id, service: False,
-        have_ended=lambda job_ids: None,
-        let_go=list,
-        room=lambda: 100,
-        away=lambda: False,
-        queue_length=lambda queue: 1,
+        Settings(redis_url="redis://unused", queue="q"), ledger, Scene.engine(), "living-worker", LABEL, worker
     )

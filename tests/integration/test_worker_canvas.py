@@ -149,7 +149,7 @@ def test_the_priority_of_what_follows_a_job_is_one_that_its_worker_reads(
 
 @pytest.mark.parametrize("kind", [xmap, xstarmap])  # a task's chunks() are the latter
 def test_a_job_that_is_to_be_called_as_a_function_is_refused_with_a_sentence(
-    foreign: celery.Celery, client: Client, worker: WorkerProcess, kind: type[Signature[Any]]
+    foreign: celery.Celery, client: Client, worker: WorkerProcess, kind: Any
 ) -> None:
     before = len(worker.log)
     one: Any = kind(foreign.signature("jaas.run"), [({"image": TEST_IMAGE},)], app=foreign)
@@ -192,9 +192,8 @@ def test_remote_control_that_cannot_work_is_answered_with_a_sentence(
     foreign: celery.Celery, worker: WorkerProcess, command: str, arguments: dict[str, Any], says: str
 ) -> None:
     before = len(worker.log)
-    answers = foreign.control.broadcast(
-        command, arguments=arguments, reply=True, timeout=5, pattern="w1@*", matcher="glob"
-    )
+    control: Any = foreign.control  # a matcher is a name
+    answers = control.broadcast(command, arguments=arguments, reply=True, timeout=5, pattern="w1@*", matcher="glob")
     ((answer,),) = (one.values() for one in answers)
     assert says in answer["error"]
     assert "Traceback" not in worker.log[before:]

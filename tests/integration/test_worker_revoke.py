@@ -58,7 +58,8 @@ def test_a_job_that_was_revoked_before_its_message_came_does_not_run_after_a_res
     sent = foreign.send_task("jaas.run", kwargs={"spec": SPEC}, queue=home.queue, task_id="not-yet")
     # Celery's backend says REVOKED from the start, whatever becomes of the message.
     eventually(lambda: [one.reported for one in home.ledger.queries.find(["not-yet"])] == [True], 30, "the job's end")
-    assert sent.state == "REVOKED"
+    state: str = sent.state
+    assert state == "REVOKED"
     record = home.ledger.queries.get("not-yet")
     assert (record.state, record.last and record.last.number) == (JobState.CANCELLED, 0), "it was never launched"
     assert record.last is not None

@@ -9,8 +9,8 @@ import celery
 import pytest
 
 from jaas_submit import Client, JobState
-from jaas_submit.ledger import NewJob
-from jaas_submit.messaging.messages import publish_many
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.messaging.publisher import publish_many
 from jaas_submit.model.wire_names import TASK_RUN
 from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.wait import eventually
@@ -70,7 +70,7 @@ def test_a_job_under_way_with_a_newer_description_is_left_to_a_newer_worker(
     until(client, handle.id, JobState.RUNNING)
     key = f"{client.ledger.prefix}:job:{handle.id}"
     readable = client.ledger.client.hget(key, "spec")
-    client.ledger.client.hset(key, "spec", json.dumps({**json.loads(readable), "gpus": 2}))
+    client.ledger.client.hset(key, "spec", json.dumps({**json.loads(readable or ""), "gpus": 2}))
     newer.stop()
     older = jaas.worker().start()
     told = f"job {handle.id}: left to a worker of the newer version that described it"

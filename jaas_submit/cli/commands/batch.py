@@ -1,4 +1,4 @@
-"""`jaas batch`: what can be done with a batch that was submitted."""
+"""`jaas batch`: list, show, follow, retry and cancel batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaas_submit.cli import output as render
+from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED, Target, for_each, name_unreadable, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
 from jaas_submit.model.states import JobState
@@ -20,7 +20,7 @@ __all__ = ["batch"]
 
 @click.group()
 def batch() -> None:
-    """Look after batches: list, status, watch, results, retry, cancel."""
+    """Manage batches: list, status, watch, results, retry, cancel."""
 
 
 _ids = click.argument("batch_ids", nargs=-1, required=True, metavar="ID...")
@@ -39,21 +39,21 @@ def list_(target: Target, limit: int, as_json: bool, quiet: bool) -> None:
         now = client.ledger.now()
     if as_json:
         for record in records:
-            render.print_json(record.model_dump(mode="json"))
+            output.print_json(record.model_dump(mode="json"))
     elif quiet:
         for record in records:
             click.echo(record.id)
     elif records:
         rows = [_row(record, now) for record in records]
-        render.print_table(("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS"), rows)
+        output.print_table(("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS"), rows)
     else:
-        render.Progress(quiet).say("no such batches")
+        output.Progress(quiet).say("no such batches")
 
 
 def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
     counts = ", ".join(f"{count:,} {state.lower()}" for state, count in record.counts.items() if count)
     state = record.state or ("open" if record.total is not None else "being submitted")
-    age = render.duration(now - record.created_at.timestamp(), coarse=True)
+    age = output.duration(now - record.created_at.timestamp(), coarse=True)
     return (record.id, state, age, f"{record.size:,}", record.name or "-", counts or "-")
 
 
@@ -62,17 +62,17 @@ def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
 @output_options
 @click.pass_obj
 def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
-    """Show how batches stand. Quiet: the state only."""
+    """Show the progress of batches. Quiet: the state only."""
     with target.client() as client:
 
         def show(batch_id: str) -> None:
             record = client.batch(batch_id).status
             if as_json:
-                render.print_json(record.model_dump(mode="json"))
+                output.print_json(record.model_dump(mode="json"))
             elif quiet:
                 click.echo(record.state or "OPEN")
             else:
-                render.print_details(_details(client, record), blank_before=batch_id != batch_ids[0])
+                output.print_details(_details(client, record), blank_before=batch_id != batch_ids[0])
 
         return for_each(batch_ids, show)
 
@@ -103,7 +103,7 @@ def _speculation(record: BatchRecord) -> str:
     if plan is None:
         return ""
     return (
-        f"at {plan.factor:g} x the median, {render.duration(plan.least, coarse=True)} at least, "
+        f"at {plan.factor:g} x the median, {output.duration(plan.least, coarse=True)} at least, "
         f"once {plan.after:.0%} have ended; {record.copies:,} run twice now"
     )
 
@@ -113,7 +113,7 @@ def _speculation(record: BatchRecord) -> str:
 @output_options
 @click.pass_obj
 def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
-    """Follow a batch to its end, showing how it stands; end as `jaas map` does."""
+    """Follow a batch to its end and show its progress; exit as `jaas map` does."""
     progress = BatchProgress(quiet)
     with target.client() as client:
         followed = client.batch(batch_id)
@@ -124,7 +124,7 @@ def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
             return EXIT_INTERRUPTED
         code = conclude(followed, progress)
         if as_json:
-            render.print_json(followed.status.model_dump(mode="json"))
+            output.print_json(followed.status.model_dump(mode="json"))
     return code
 
 
@@ -134,14 +134,14 @@ def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
 @output_options
 @click.pass_obj
 def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: bool) -> None:
-    """Print the results that there are so far, as JSON lines in the order of the inputs."""
+    """Print the present results as JSON lines, in the order of the inputs."""
     ended = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)
     with target.client() as client:
         found = client.batch(batch_id)
         for record in found.records(*(ended[1:] if failed else ended)):
             print_result(client, client.result(record.id), as_json=as_json)
         if not found.status.done:
-            render.Progress(quiet).say(found.status.sentence())
+            output.Progress(quiet).say(found.status.sentence())
 
 
 @batch.command()
@@ -153,7 +153,7 @@ def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: b
 def retry(
     target: Target, batch_id: str, env: tuple[str, ...], limit_memory: str | None, as_json: bool, quiet: bool
 ) -> None:
-    """Submit the jobs of a batch that did not succeed once more, as a new batch; print its id."""
+    """Submit the jobs of a batch that did not succeed again, as a new batch; print its id."""
     changes: dict[str, Any] = {}
     if env:
         changes["env"] = dict(text.partition("=")[::2] for text in env)
@@ -162,10 +162,10 @@ def retry(
     with target.client() as client:
         again = client.batch(batch_id).retry_failed(**changes)
         if as_json:
-            render.print_json(again.status.model_dump(mode="json"))
+            output.print_json(again.status.model_dump(mode="json"))
         else:
             click.echo(again.id)
-            render.Progress(quiet).say(f"{again.status.size:,} jobs; `jaas batch watch {again.id}` follows them")
+            output.Progress(quiet).say(f"{again.status.size:,} jobs; `jaas batch watch {again.id}` follows them")
 
 
 @batch.command("cancel")
@@ -174,13 +174,13 @@ def retry(
 @output_options
 @click.pass_obj
 def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
-    """Ask for the end of all jobs of batches, durably."""
+    """Request the cancellation of all jobs of batches, durably."""
     with target.client() as client:
 
         def end(batch_id: str) -> None:
             count = client.batch(batch_id).cancel(reason)
             if as_json:
-                render.print_json({"id": batch_id, "jobs": count})
+                output.print_json({"id": batch_id, "jobs": count})
             elif not quiet:
                 click.echo(f"{batch_id}: {count:,} jobs cancelled")
 

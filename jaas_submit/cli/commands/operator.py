@@ -8,27 +8,29 @@ from typing import Final
 
 import click
 
-from jaas_submit.cli import output as render
+from jaas_submit.cli import output
 from jaas_submit.cli.common import Target, missing_packages, output_options
 
 __all__ = ["completion", "doctor"]
 
 CHECKS: Final = "jaas.checks"
-"""Group of entry points that add checks to `jaas doctor`. Each is called with ``ledger=`` and returns checks. Where it
-cannot be imported, one check of its name is skipped."""
+"""Group of entry points that add checks to `jaas doctor`. Each is called with ``ledger=`` and returns checks. If it
+cannot be imported, the check of its name is skipped."""
 
 
 @click.command()
-@click.option("--no-engine", is_flag=True, help="Do not look at the engine: no worker shall run on this machine.")
+@click.option("--no-engine", is_flag=True, help="Do not check the engine: this machine runs no worker.")
 @output_options
 @click.pass_obj
 def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
     """Check Redis, clock, workers, engine and swarm, and say what to do. Exit code 1 when a check fails.
 
-    Quiet: only what is not well.
+    Quiet: only the problems.
     """
+    from jaas_submit.doctor.check import Check, Verdict
+    from jaas_submit.doctor.flower_checks import flower_checks
     from jaas_submit.doctor.ledger_checks import ledger_checks
-    from jaas_submit.doctor.redis_checks import Check, Verdict, flower_checks, redis_checks
+    from jaas_submit.doctor.redis_checks import redis_checks
     from jaas_submit.doctor.sentinel_checks import sentinel_checks
 
     with target.client() as client:
@@ -48,12 +50,12 @@ def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
                 checks.append(Check(more.name, Verdict.SKIP, f"{missing_packages(error)}; producers need neither"))
     failed = any(check.verdict is Verdict.FAIL for check in checks)
     if as_json:
-        render.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
+        output.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
     else:
         shown = [check for check in checks if not quiet or check.verdict in {Verdict.WARN, Verdict.FAIL}]
         if shown:
             rows = [(c.name, str(c.verdict), c.detail, c.fix) for c in shown]
-            render.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
+            output.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
     return int(failed)
 
 

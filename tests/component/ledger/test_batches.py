@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, SpecError, UnknownJob, WaitTimeout
-from jaas_submit.ledger import ClaimAction, Created, Ledger, NewJob
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import ClaimAction, Created, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause
-from jaas_worker.maintenance.reconciler import Reconciler
-from jaas_worker.settings import Settings
-from tests.support.fake_swarm import FakeSwarm
+from jaas_worker.maintenance.cancelled_batches import CancelledBatches
 from tests.support.twins import TWINS, client_of
 from tests.support.wait import eventually
 
@@ -161,7 +160,7 @@ def test_ids_that_are_not_known_are_refused(client: Client, ledger: Ledger) -> N
     with pytest.raises(UnknownJob):
         client.submit(SPEC, after=["nope"])
     with pytest.raises(SpecError, match="on: must be"):
-        client.submit(SPEC, on="sometimes")  # type: ignore[arg-type]
+        client.submit(SPEC, on="sometimes")  # type: ignore[arg-type] # what is tested
     with pytest.raises(SpecError, match="after: give a list"):
         client.submit(SPEC, after="j")
 
@@ -276,7 +275,7 @@ def test_a_batch_without_inputs_has_ended_well(client: Client, ledger: Ledger) -
     batch = client.map(SPEC, [])
     after = client.submit(SPEC, after=[batch])
     assert batch.wait(0).reason == "0 of 0 jobs succeeded, 0 needed"
-    assert list(batch.results()) == batch.failed == []
+    assert (list(batch.results()), batch.failed) == ([], [])
     assert after.state is QUEUED
 
 
@@ -459,23 +458,7 @@ def test_a_worker_goes_on_where_a_cancelling_client_died(client: Client, ledger:
     batch = client.map(SPEC, range(3), max_parallel=1)
     assert ledger.batches.cancel(batch.id, "enough")
     assert batch.status.counts == {QUEUED: 1, WAITING: 2}
-    settings = Settings(redis_url="redis://unused")
-    reconciler = Reconciler(
-        settings,
-        ledger,
-        FakeSwarm(),
-        HOLDER,
-        "label",
-        inject=lambda job_id: None,
-        knows=lambda job_id: True,
-        follows=lambda job_id, service: False,
-        have_ended=lambda job_ids: None,
-        let_go=list,
-        room=lambda: 0,
-        away=lambda: False,
-        queue_length=lambda queue: 1,
-    )
-    reconciler.run_once()
+    CancelledBatches(ledger).run_once()
     assert batch.status.counts == {CANCELLED: 3}
     assert batch.status.state is CANCELLED
     assert ledger.batches.cancelling() == []
@@ -531,9 +514,9 @@ def test_a_map_reduce_that_crashed_anywhere_is_completed_by_its_key(client: Clie
     crashes = 0
     for die_at in itertools.count():
         calls = itertools.count()
-        client.ledger.submission.create_many = mortal(create_many, die_at)  # type: ignore[method-assign]
-        client.ledger.batches.create = mortal(create_batch, die_at)  # type: ignore[method-assign]
-        client.ledger.batches.close = mortal(close_batch, die_at)  # type: ignore[method-assign]
+        client.ledger.submission.create_many = mortal(create_many, die_at)  # type: ignore[method-assign] # dies within
+        client.ledger.batches.create = mortal(create_batch, die_at)  # type: ignore[method-assign] # dies within
+        client.ledger.batches.close = mortal(close_batch, die_at)  # type: ignore[method-assign] # dies within
         try:
             made = client.map_reduce(SPEC, range(10), REDUCE, fan_in=4, key="k")
         except Crash:

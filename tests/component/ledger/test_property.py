@@ -23,9 +23,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, TRANSITIONS, Cause, JobState
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState
 
 JOBS = ["j0", "j1", "j2"]
 WORKERS = ["w0", "w1", "w2"]
@@ -463,8 +464,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def test_the_ledger_does_what_the_model_says(ledger: Ledger) -> None:
     numbers = itertools.count()
+
+    class Machine(LedgerMachine):
+        def __init__(self) -> None:
+            super().__init__(Ledger(ledger.client, f"{ledger.prefix}-{next(numbers)}"))
+
     run_state_machine_as_test(
-        lambda: LedgerMachine(Ledger(ledger.client, f"{ledger.prefix}-{next(numbers)}")),
+        Machine,
         settings=settings(
             max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),

@@ -12,26 +12,29 @@ import click.testing
 import pytest
 
 from jaas_submit import Client
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.cli.main import cli
 from jaas_submit.errors import LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.explain.context import explain_context
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.ledger.base import UNREADABLE
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.settings import Settings
-from jaas_worker.telemetry.logging_setup import Action
+from jaas_worker.telemetry.log_actions import Action
 from tests.support.fake_swarm import FakeSwarm
+from tests.support.maintained import MaintainedWorker
 
 SPEC = JobSpec(image="a")
 LONG = 3600.0
 GOOD = Attempt(number=1, state=JobState.SUCCEEDED, cause=Cause.EXIT, exit_code=0)
 
-FIELDS: dict[str, dict[str, Any]] = {
+FIELDS: dict[str, dict[Any, Any]] = {
     "attempts not JSON": {"attempts": "[{"},
     "attempts deep": {"attempts": "[" * 100_000},
     "attempts of another kind": {"attempts": '{"a": 1}'},
@@ -45,6 +48,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "index a word": {"index": "²"},
     "output not JSON": {"output": "{"},
     "after of another kind": {"after": "[1]"},
+    "after half a character": {"after": '[["\\ud800", "success"]]'},
     "after too long": {"after": '[["a", "b", "c"]]'},
 }
 """Fields that make a record unreadable."""
@@ -86,30 +90,19 @@ def named(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: [vars(r).get("job_id", "") for r in caplog.records if getattr(r, "action", "") == UNREADABLE]
 
 
-class Worker:
+class Worker(MaintainedWorker):
     """A reconciler, and what it takes."""
 
     def __init__(self, ledger: Ledger, engine: FakeSwarm | None = None) -> None:
-        self.ledger = ledger
-        self.taken: list[str] = []
+        super().__init__(ledger.queries.get, messages=0)
         self.reconciler = Reconciler(
             Settings(redis_url="redis://unused", queue="q", republish_after=1),
             ledger,
             engine or FakeSwarm(),
             "w",
             "x=y",
-            inject=self.inject,
-            knows=lambda job_id: job_id in self.taken,
-            follows=lambda job_id, service: False,
-            have_ended=lambda job_ids: None,
-            let_go=list,
-            room=lambda: 100,
-            away=lambda: False,
-            queue_length=lambda queue: 0,
+            self,
         )
-
-    def inject(self, job_id: str) -> None:
-        self.taken.append(self.ledger.queries.get(job_id).id)
 
 
 def test_the_log_s_action_is_the_worker_s() -> None:
@@ -144,7 +137,8 @@ def test_bytes_that_are_no_text_are_shown(ledger: Ledger) -> None:
     ledger.client.hset(ledger.key("job", "a"), mapping={"detail": b"\xff", b"\xfe": b"\xfd", "state": "ODD"})
     record = ledger.queries.get("a")
     assert (record.detail, str(record.state)) == ("\\xff", "ODD")
-    ledger.client.zadd(ledger.key("jobs"), {b"\xff": 1, "": 2, "x" * 10_000: 3})
+    ids: dict[Any, float] = {b"\xff": 1, "": 2, "x" * 10_000: 3}
+    ledger.client.zadd(ledger.key("jobs"), ids)
     assert len(ledger.queries.find(ledger.queries.ids())) == 1
 
 
@@ -401,16 +395,14 @@ def test_an_error_that_nobody_expected_does_not_end_a_round(
     for job_id in ("a", "b"):
         ledger.submission.create(job_id, SPEC, "q")
         ledger.client.zadd(ledger.key("ready"), {job_id: 1})
-    take = worker.inject
 
-    def inject(job_id: str) -> None:
+    def taking(job_id: str) -> None:
         if job_id == "a":
             raise RuntimeError("a defect")
-        take(job_id)
 
-    monkeypatch.setattr(worker.reconciler, "_inject", inject)
-    monkeypatch.setattr(worker.reconciler._ledger.maintenance, "expired", None)
-    monkeypatch.setattr(worker.reconciler, "_cancel_batches", None)
+    worker.taking = taking
+    monkeypatch.setattr(ledger.maintenance, "expired", None)
+    monkeypatch.setattr(ledger.batches, "cancelling", None)
     worker.reconciler.run_once()
     assert worker.taken == ["b"]
     assert ledger.queries.cluster() is not None  # which is done last

@@ -14,11 +14,12 @@ import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.lifecycle.worker_context import Clock
@@ -37,6 +38,7 @@ class StubDelivery:
 
     traceparent = ""
     wakeup = True
+    defect = ""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = self.task_id = job_id
@@ -66,6 +68,14 @@ class StubDelivery:
     def done(self) -> None: ...
 
     def returned(self) -> None: ...
+
+    def follow_up(self) -> str:
+        return ""
+
+    def adds_to(self, kept: str) -> bool:
+        return False
+
+    def postponed(self) -> None: ...
 
     def dropped(self) -> None:
         self.is_dropped.set()
@@ -251,12 +261,12 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
     worker.wait_for("j", JobState.RUNNING)
     really, asked = engine.logs, []
 
-    def unreachable(service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+    def unreachable(service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
         asked.append(True)
         raise EngineUnavailable("reading logs: the time allowed is over")
         yield
 
-    engine.logs = unreachable  # type: ignore[method-assign]
+    engine.logs = unreachable  # type: ignore[method-assign] # the test stands in for it
 
     def asked_again() -> bool:
         told(worker, exit_of(engine, "j", 0))  # nothing comes of it while the first is looked into
@@ -264,7 +274,7 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
 
     eventually(asked_again, PATIENCE, "the first look to be over")
     assert worker.ledger.queries.get("j").state is JobState.RUNNING
-    engine.logs = really  # type: ignore[method-assign]
+    engine.logs = really  # type: ignore[method-assign] # the test stands in for it
     engine.exit("j", stdout=b"at last\n")
     worker.wait_for("j", JobState.SUCCEEDED)
     logs = worker.ledger.queries.logs("j", 1)
@@ -348,7 +358,7 @@ def test_an_end_that_redis_has_forgotten_before_it_was_reported_is_written_again
     delivery = worker.submit("j")
     worker.wait_for("j", JobState.RUNNING)
     key, client = f"{worker.ledger.prefix}:job:j", worker.ledger.client
-    before = client.hgetall(key)
+    before: dict[Any, Any] = client.hgetall(key)
     tried: list[JobResult] = []
 
     def report(result: JobResult) -> bool:
@@ -357,7 +367,7 @@ def test_an_end_that_redis_has_forgotten_before_it_was_reported_is_written_again
         tried.append(result)
         return False
 
-    delivery.report = report  # type: ignore[method-assign]
+    delivery.report = report  # type: ignore[method-assign] # the test stands in for it
     engine.exit("j")
     eventually(lambda: tried, PATIENCE, "a report")
     record = worker.ledger.queries.get("j")

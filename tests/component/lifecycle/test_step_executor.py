@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.lifecycle import step_executor
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import MAX_UNEXPECTED_ERRORS, StepExecutor
-from jaas_worker.lifecycle.timer import retry_delay
+from jaas_worker.lifecycle.step_threads import retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, Running, ServiceRef, Waiting
 from tests.support.step_world import StubDelivery, World, record_of
@@ -247,7 +248,7 @@ def test_each_step_has_its_own_count_of_errors(stages: Callable[..., Stage]) -> 
             raise ValueError(f"stumbled (test) {number}")
         return True
 
-    stage.world.delivery.report = report  # type: ignore[method-assign]
+    stage.world.delivery.report = report  # type: ignore[method-assign] # the test stands in for it
     stage.world.engine.exit("j")
     stage.see(Ended)
     stage.wait_for("accepted", "done")
@@ -311,7 +312,7 @@ def test_a_copy_of_the_message_that_came_while_celery_was_told_is_dropped(stages
         assert stage.table.take(copy) is first
         return True
 
-    first.report = report  # type: ignore[method-assign]
+    first.report = report  # type: ignore[method-assign] # the test stands in for it
     stage.world.engine.exit("j")
     stage.see(Ended)
     eventually(lambda: copy.told == ["accepted", "dropped"], PATIENCE, lambda: f"{copy.told}")

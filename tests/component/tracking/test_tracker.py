@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from jaas_worker.decisions.end_belief import Belief, believe
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.engine import EngineEvent, TaskView
+from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.tracking import poll_schedule
 from jaas_worker.tracking.tracked_service import (
     Ended,
@@ -110,7 +112,7 @@ class Stage:
     def launch(self, job_id: str, worker: str = "me", constraints: tuple[str, ...] = ()) -> ServiceRef:
         marks = {LABEL_LEDGER: "x"}
         spec = JobSpec(image="x", constraints=constraints)
-        service = create_or_adopt(self.engine, spec, job_id, 1, marks, worker=worker)
+        service = create_or_adopt(self.engine, spec, job_id, 1, marks, defaults=ServiceDefaults(worker=worker))
         ref = ServiceRef(job_id, 1, service.id, f"{LABEL_WORKER}={worker}" if worker else "")
         self.tracker.watch(ref)
         return ref
@@ -124,10 +126,16 @@ def test_only_what_a_worker_launched_is_listed_and_what_it_took_over() -> None:
     stage = Stage(poll_interval=0.01, state_interval=0.01)
     stage.launch("mine")
     for number in range(5):  # nobody watches them here
-        create_or_adopt(stage.engine, JobSpec(image="x"), f"other{number}", 1, {LABEL_LEDGER: "x"}, worker="other")
+        others = ServiceDefaults({LABEL_LEDGER: "x"}, "other")
+        create_or_adopt(stage.engine, JobSpec(image="x"), f"other{number}", 1, {}, defaults=others)
     asked: list[str] = []
     listed = stage.engine.all_tasks
-    stage.engine.all_tasks = lambda label: asked.append(label) or listed(label)  # type: ignore[method-assign,func-returns-value]
+
+    def all_tasks(label: str) -> list[TaskView]:
+        asked.append(label)
+        return listed(label)
+
+    stage.engine.all_tasks = all_tasks  # type: ignore[method-assign] # each call is noted
     eventually(lambda: asked, 20, "a list")
     assert set(asked) == {f"{LABEL_WORKER}=me"}
     taken_over = stage.launch("theirs", worker="dead")
@@ -217,9 +225,9 @@ def test_that_a_container_runs_is_told_once_more_when_its_node_is_back() -> None
     def all_tasks(label: str) -> list[TaskView]:
         return [task._replace(desired="running") if back.is_set() else task for task in shown(label)]
 
-    stage.engine.all_tasks = all_tasks  # type: ignore[method-assign]
-    stage.engine.ended_tasks = lambda label: []  # type: ignore[method-assign]
-    stage.engine.tasks_of = lambda *services: []  # type: ignore[method-assign]
+    stage.engine.all_tasks = all_tasks  # type: ignore[method-assign] # an engine that lags
+    stage.engine.ended_tasks = lambda label: []  # type: ignore[method-assign] # an engine that lags
+    stage.engine.tasks_of = lambda *services: []  # type: ignore[method-assign] # an engine that lags
     stage.start()
     stage.heard.wait_for("running", "j")
     stage.engine.lose_node("node1")
@@ -302,10 +310,14 @@ def test_the_swarm_is_asked_for_the_end_of_what_it_stops(monkeypatch: pytest.Mon
 def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = alone(monkeypatch, ["first"])
     own = stage.engine.info().node_id
+
+    def looked(times: int) -> bool:
+        return stage.engine.calls["ended_tasks"] > times
+
     for nodes in ([own, "another"], ["another"], []):
         stage.tracker.nodes_are(nodes)
         before = stage.engine.calls["ended_tasks"]
-        eventually(lambda before=before: stage.engine.calls["ended_tasks"] > before + 5, 20, "looks at ended tasks")
+        eventually(partial(looked, before + 5), 20, "looks at ended tasks")
     stage.close()
 
 

@@ -149,7 +149,7 @@ def play(steps: Steps[Any], fails: Callable[[int], bool] = lambda _: False) -> t
 def test_a_job_is_looked_at_after_each_notice() -> None:
     books = Books([QUEUED, QUEUED, RUNNING, SUCCEEDED])
     taken, found = play(wait.job_records(books.ledger, "j"))
-    assert taken == [Subscribe("changes:j"), *[Listen(wait.LOOK_AGAIN_S)] * 3]
+    assert taken == [Subscribe("changes:j"), *[Listen(wait.POLL_INTERVAL_S)] * 3]
     assert [one.state for one in found] == [QUEUED, RUNNING, SUCCEEDED]
 
 
@@ -162,12 +162,13 @@ def test_how_long_a_notice_is_waited_for(timeout: float | None, listens: float) 
 @pytest.mark.parametrize("kind", ["job", "result", "batch", "results"])
 def test_the_time_runs_from_the_first_step_on(clock: Clock, kind: str) -> None:
     ledger = Books([QUEUED, SUCCEEDED], ends=[0]).ledger
-    steps: Steps[Any] = {
+    kinds: dict[str, Callable[[], Steps[Any]]] = {
         "job": lambda: wait.job_records(ledger, "j", 1),
         "result": lambda: wait.job_result(ledger, "j", 1),
         "batch": lambda: wait.batch_records(ledger, [BATCH], 1),
         "results": lambda: wait.batch_results(ledger, BATCH, timeout=1),
-    }[kind]()
+    }
+    steps = kinds[kind]()
     clock.now += 3600
     assert play(steps)[1]
 

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import SpecError
-from jaas_submit.model.job_spec import JobSpec, Resources
+from jaas_submit.model.causes import CLUSTER_CAUSES, Cause
+from jaas_submit.model.cluster import Node
+from jaas_submit.model.fields import Resources
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
-from jaas_submit.model.states import CLUSTER_CAUSES, Cause, JobState
-from jaas_submit.placement.node_fit import Node
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.retry import backoff_delay, decide, next_memory, spec_for_attempt
 
 NEVER_RETRIED = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
@@ -237,7 +239,7 @@ def test_an_ignored_attempt_is_not_counted_when_later_ones_are() -> None:
 def test_nothing_is_attempted_more_often_than_anything_may_be(end: Attempt) -> None:
     endless = policy({"action": "ignore"}, attempts=MAX_ATTEMPTS, cluster=MAX_ATTEMPTS)
     assert granted(endless, *[end] * (MAX_ATTEMPTS - 1))[0]
-    assert granted(endless, *[end] * MAX_ATTEMPTS) == (False, f"{MAX_ATTEMPTS} attempts, the most there may be")
+    assert granted(endless, *[end] * MAX_ATTEMPTS) == (False, f"{MAX_ATTEMPTS} attempts, which is the maximum")
 
 
 # -- a node that is lost ----------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jaas_submit import Attempt, BatchRecord, Cause, JobRecord, JobSpec, JobState, RetryPolicy, SpecError, Speculation
+from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.ids import copy_id_of
-from jaas_submit.placement.node_fit import Cluster, Node
 from jaas_worker.decisions.speculation import copy_spec, slow_jobs
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -132,6 +132,9 @@ def test_what_a_producer_may_ask_for(value: Any, made: Speculation | None) -> No
         ({"after": 2}, "speculate.after: input should be less than or equal to 1"),
         ({"least": "soon"}, "speculate.least: give seconds or a duration such as 60s or 1h30m"),
         ({"what": 2}, "speculate.what: is no field of it; there are factor, after, least, most"),
+        ({"a\nb": 1}, "speculate.a\\nb: is no field of it; there are factor, after, least, most"),
+        ({"": 1}, "speculate.'': is no field of it; there are factor, after, least, most"),
+        ({"x" * 3000: 1}, f"speculate.{'x' * 57}...: is no field of it; there are factor, after, least, most"),
         ("x", "speculate.factor: input should be a valid number, unable to parse string as a number"),
     ],
 )

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from jaas_submit import job
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.messaging.messages import task_options
-from jaas_submit.model.job_spec import (
-    MAX_SPEC_BYTES,
-    SPEC_VERSION,
-    JobSpec,
-    Mount,
-    Resources,
-    SecretMount,
-    parse_duration,
-    parse_size,
-)
+from jaas_submit.model.fields import Mount, Resources, SecretMount, parse_duration, parse_size
+from jaas_submit.model.job_spec import MAX_SPEC_BYTES, SPEC_VERSION, JobSpec
 
 HUGE = 10**400
 """JSON allows such numbers; no float holds them."""
@@ -68,6 +60,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     # unknown fields, at each level
     ({"imag": "a"}, "imag", "no field of a job description"),
     ({"self": 1}, "self", "no field of a job description"),
+    ({"": 1}, "''", "no field of a job description"),
+    ({"limits": {"": 1}}, "limits.''", "no field"),
     ({"image": "a", "input": float("nan")}, "input", "JSON does not know"),
     ({"image": "a", "input": [{"b": float("-inf")}]}, "input", "JSON does not know"),
     ({"image": "a", "input": {"b": "\ud800"}}, "input", "no valid Unicode"),
@@ -421,7 +415,7 @@ def test_the_digest_tells_descriptions_apart(other: dict[str, Any]) -> None:
 
 def test_a_description_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
-        JobSpec(image="a").image = "b"  # type: ignore[misc]
+        JobSpec(image="a").image = "b"  # type: ignore[misc] # what is tested
 
 
 def test_the_largest_description_that_is_allowed() -> None:

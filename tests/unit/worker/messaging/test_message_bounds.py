@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.model.bounds import MAX_VALUES
-from jaas_worker.messaging import message_bounds
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, read_json
+from jaas_submit.model import bounds
+from jaas_submit.model.bounds import MAX_VALUES, read_json
+from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES
 from jaas_worker.messaging.message_checks import DEFECT, MAX_BODY_BYTES, broadcast_message, queue_message
 
 JSON = st.recursive(
@@ -141,9 +141,9 @@ def test_values_are_counted_as_in_a_description(value: Any) -> None:
         one = left.pop()
         left.extend(one if isinstance(one, list) else one.values() if isinstance(one, dict) else ())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(message_bounds, "MAX_VALUES", count)
+        patch.setattr(bounds, "MAX_VALUES", count)
         assert read_json(data) == [value]
-        patch.setattr(message_bounds, "MAX_VALUES", count - 1)
+        patch.setattr(bounds, "MAX_VALUES", count - 1)
         with pytest.raises(ValueError, match="holds more than"):
             read_json(data)
 
@@ -175,6 +175,31 @@ def test_a_message_that_has_ended_workers(ended: int, reason: str | None, task_i
     headers = queue_message(json.dumps(entry()).encode(), "q", "tag", ended)["headers"]
 
     assert (headers.get(DEFECT), headers.get("id")) == (reason, task_id)
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong"),
+    [
+        ('"priority": 1e999', "a number is too large"),
+        ('"priority": NaN', "NaN and Infinity are no numbers of JSON"),
+        (f'"priority": {"1" * 5000}', "a number is too long"),
+        ('"a\nb": 1', "Invalid control character"),
+        (f'"priority": {"[" * 100}', "nested more than 64 deep"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_keeps_an_id_that_can(where: str, wrong: str) -> None:
+    text = json.dumps(entry()).replace('"properties": {}', f'"properties": {{{where}}}')
+
+    headers = queue_message(text.encode(), "q", "tag")["headers"]
+
+    assert (headers.get("id"), headers.get("task")) == ("i", "t")
+    assert wrong in headers[DEFECT]
+
+
+def test_an_id_elsewhere_in_an_entry_that_is_read_is_not_its_own() -> None:
+    made = entry(headers={}, properties={"delivery_info": {"id": "another's"}}, body=5)
+
+    assert set(queue_message(json.dumps(made).encode(), "q", "tag")["headers"]) == {DEFECT}
 
 
 def test_what_is_left_of_a_large_entry_has_its_id() -> None:

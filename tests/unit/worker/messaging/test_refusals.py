@@ -10,7 +10,7 @@ import pytest
 from jaas_submit.errors import LedgerUnavailable
 from jaas_worker.messaging import consumer
 from jaas_worker.messaging.message_checks import DEFECT
-from jaas_worker.telemetry.logging_setup import Action
+from jaas_worker.telemetry.log_actions import Action
 
 
 class Refusing:
@@ -102,4 +102,4 @@ def test_a_backend_that_does_not_take_it_changes_nothing(
     refusing.refuse("bad")
 
     assert refusing.acknowledged == 1
-    assert "Celery could not be told" in caplog.text
+    assert "could not be reported to Celery" in caplog.text

@@ -1,4 +1,4 @@
-"""PURE: on which nodes a job would fit, and what the others lack."""
+"""PURE: on which nodes a job would fit, and why not on the others."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 
-__all__ = ["Cluster", "Lack", "Node", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
+__all__ = ["Lack", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
 Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided"]
-"""Why a node does not take a job: no memory or no cores to spare, a constraint that it does not meet, it is down, it is
+"""Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
 drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
 
 _LACKS: Final[dict[Lack, str]] = {
@@ -30,45 +30,17 @@ _LACKS: Final[dict[Lack, str]] = {
 }
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Node(_Model):
-    """A node of the swarm, as a worker saw it last."""
-
-    id: str
-    hostname: str
-    role: str = "worker"
-    availability: str = "active"
-    state: str = "ready"
-    os: str = ""
-    arch: str = ""
-    address: str = ""
-    labels: dict[str, str] = Field(default_factory=dict)
-    engine_labels: dict[str, str] = Field(default_factory=dict)
-    cpus: float = Field(0.0, description="cores in all")
-    memory: int = Field(0, description="bytes in all")
-    free_cpus: float = Field(0.0, description="cores that no running task has reserved")
-    free_memory: int = Field(0, description="bytes that no running task has reserved")
-
-
-class Cluster(_Model):
-    """The swarm's nodes at one time."""
-
-    at: datetime
-    nodes: tuple[Node, ...] = ()
-
-
-class NodeFit(_Model):
+class NodeFit(BaseModel):
     """Whether a job fits on a node, and if not, why not."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     hostname: str = Field(description="the node's host name")
     fits: bool = Field(description="whether the job could start there now")
-    lacks: tuple[Lack, ...] = Field((), description="what keeps the job away from it, each kind once")
+    lacks: tuple[Lack, ...] = Field((), description="why it does not fit, each kind once")
     reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
-    free_cpus: float = Field(description="cores that no reservation takes")
-    free_memory: int = Field(description="bytes that no reservation takes")
+    free_cpus: float = Field(description="free cores")
+    free_memory: int = Field(description="free bytes of memory")
 
 
 _CONSTRAINT: Final = re.compile(r"([\w.-]++)\s*+(==|!=)\s*+(.*+)\Z")
@@ -128,7 +100,7 @@ def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
 
 
 def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> frozenset[str]:
-    """Return the ids of the nodes that the next attempt keeps away from.
+    """Return the ids of the nodes that the next attempt avoids.
 
     Args:
         spec: the job's description; without ``avoid_failed_nodes`` there are none.
@@ -149,7 +121,7 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> Nod
     Args:
         spec: the job's description.
         node: the node.
-        avoided: ids of the nodes that its next attempt keeps away from (see ``avoided_nodes``).
+        avoided: ids of the nodes that its next attempt avoids (see ``avoided_nodes``).
     """
     found: list[tuple[Lack, str]] = []
     if node.id in avoided:
