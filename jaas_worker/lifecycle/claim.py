@@ -28,7 +28,7 @@ _NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, Cl
 
 
 _KNOWN = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY})
-"""Those of them that another message has had, or will have."""
+"""Those of them whose job another message has brought."""
 
 
 def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt | Launch:
@@ -76,10 +76,10 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
 
 
 def _another_message(job: TrackedJob, answer: ClaimAction, world: WorkerContext) -> Drop | Report:
-    """Say what to do with a message of a job that another message has brought, now or long ago.
+    """Return the step for a message of a job that another message has brought.
 
-    A copy is dropped. Where somebody has used the task id again, what hangs on this message (a chord, the next step of
-    a chain, callbacks) gets the job's result, once there is one.
+    A duplicate is dropped. If a client has used the task id again, the follow-up of this message (a chord, the next
+    step of a chain, callbacks) gets the job's result after its end.
     """
     if answer not in _KNOWN or not job.delivery.follow_up():
         return Drop()

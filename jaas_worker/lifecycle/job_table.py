@@ -66,7 +66,7 @@ class JobTable:
             known = self._jobs.get(delivery.job_id)
             if known:
                 if (follow_up := delivery.follow_up()) != known.delivery.follow_up():
-                    # No copy: somebody has used the task id again. The first message keeps its place.
+                    # No duplicate: a client has used the task id again. The first message stays.
                     if follow_up:
                         known.others = (*known.others, delivery)
                     else:

@@ -1,4 +1,4 @@
-"""Which options of `celery worker` a worker of jaas takes."""
+"""The options of `celery worker` that a jaas worker accepts."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _REFUSED: Final = {
     "soft_time_limit": _NO_LIMIT,
     "executable": "it has a meaning with --detach only",
 }
-"""Options of `celery worker`, by Celery's names of them, that cannot do here what they do there."""
+"""Options of `celery worker`, by Celery's names, that have no effect or another one here; and why."""
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse options of `celery worker` that have no effect here, or another one than is expected of them.
+    """Refuse options of `celery worker` that have no effect or another one here.
 
     Args:
         arguments: those of the worker.

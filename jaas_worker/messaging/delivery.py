@@ -245,7 +245,7 @@ class CeleryDelivery:
 
     def _postpone(self) -> None:
         request, message = self.request, self.request.message
-        request.acknowledged = True  # in Celery's eyes: the transport keeps its note, and brings it again
+        request.acknowledged = True  # for Celery; the transport keeps its note, and delivers it again
         message.channel.qos.leave(message.delivery_tag)
         worker_state.task_ready(request)
 
