@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.model.constraint import Constraint
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 
@@ -71,9 +71,6 @@ class NodeFit(_Model):
     free_memory: int = Field(description="bytes that no reservation takes")
 
 
-_CONSTRAINT: Final = re.compile(r"([\w.-]++)\s*+(==|!=)\s*+(.*+)\Z")
-
-
 def _value(node: Node, key: str) -> str:
     """Return a node's value for a constraint's key; a label that is not set is empty, as in the swarm."""
     plain = {
@@ -84,37 +81,33 @@ def _value(node: Node, key: str) -> str:
         "node.platform.os": node.os,
         "node.platform.arch": node.arch,
     }
-    if key in plain:
-        return plain[key]
+    kind = key.lower()
+    if kind in plain:
+        return plain[kind]
     for prefix, labels in (("node.labels.", node.labels), ("engine.labels.", node.engine_labels)):
-        if key.startswith(prefix):
-            return labels.get(key.removeprefix(prefix), "")
+        if kind.startswith(prefix):
+            return labels.get(key[len(prefix) :], "")
     return ""
 
 
-def _meets(node: Node, constraint: str) -> bool:
-    """Tell whether a node meets a constraint. Source: moby/swarmkit, manager/constraint; tested against a real swarm.
+def _unmet(node: Node, text: str) -> str:
+    """Return why a node does not meet a constraint; empty where it does.
 
-    Case does not count, and there are no wildcards; ``node.ip`` also takes a subnet.
+    Source: moby/swarmkit, manager/constraint; tested against a real swarm. Case does not count (but in the name of a
+    label), and there are no wildcards; ``node.ip`` also takes a subnet.
     """
-    match = _CONSTRAINT.match(constraint.strip())
-    if not match:
-        return False
-    key, operator, wanted = match.groups()
-    if key == "node.ip":
+    wanted = Constraint.parse(text)
+    value = _value(node, wanted.key)
+    if wanted.key.lower() == "node.ip":
         try:
-            equal = ipaddress.ip_address(node.address) in ipaddress.ip_network(wanted, strict=False)
+            equal = ipaddress.ip_address(value) in ipaddress.ip_network(wanted.value, strict=False)
         except ValueError:  # the swarm takes no malformed address for an answer, be it == or !=
-            return False
+            equal = not wanted.equal
     else:
-        equal = _value(node, key).lower() == wanted.lower()
-    return equal == (operator == "==")
-
-
-def _unmet(node: Node, constraint: str) -> str:
-    match = _CONSTRAINT.match(constraint.strip())
-    value = _value(node, match[1]) if match else ""
-    return f"constraint {constraint} is not met ({f'it has {value}' if value else 'it has none'})"
+        equal = value.lower() == wanted.value.lower()
+    if equal == wanted.equal:
+        return ""
+    return f"constraint {text} is not met ({f'it has {value}' if value else 'it has none'})"
 
 
 def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
@@ -158,7 +151,7 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> Nod
         found.append(("state", f"it is {node.state}"))
     if node.availability != "active":
         found.append(("availability", f"its availability is {node.availability}"))
-    found += [("constraint", _unmet(node, text)) for text in spec.constraints if not _meets(node, text)]
+    found += [("constraint", unmet) for text in spec.constraints if (unmet := _unmet(node, text))]
     need = spec.reservations
     if need.memory and need.memory > node.free_memory:
         found.append(("memory", f"{size(need.memory)} of memory wanted, {size(node.free_memory)} free"))

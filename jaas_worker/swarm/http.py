@@ -34,8 +34,24 @@ __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
 _API_VERSION: Final = "1.41"
 """What docker-py is told, so that it does not ask for the version itself."""
 
-_REFUSED_AS_500: Final = re.compile(r"network \S{1,255} not found|constraint expected one operator")
-"""What Docker 20.10 answers with status 500 although the request itself is wrong."""
+_REFUSED_AS_500: Final = re.compile(
+    "|".join(
+        (
+            r"network \S{1,255} not found",
+            r"constraint expected one operator",
+            r"desc = (?:key|value) '",
+            r"desc = invalid expr: ",
+            r"raft message is too large",
+            r"trying to send message larger than max",
+            r"received message larger than max",
+        )
+    )
+)
+"""What an engine answers with status 500 although the request itself is wrong.
+
+Source: moby, daemon/cluster/helpers.go, and moby/swarmkit, manager/constraint and manager/state/raft, whose errors have
+no code; the same from Docker 20.10 to 28.5. The last two are gRPC's, between the engine and the swarm's leader.
+"""
 
 _STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
 

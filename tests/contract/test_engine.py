@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.simulator import Model, SimulatedSwarm
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.constraint import Constraint
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import Cause, JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
@@ -202,6 +203,30 @@ def test_what_can_never_work_is_refused_for_good(bench: Bench, fields: dict[str,
     with pytest.raises(EngineRefused, match=said):
         bench.engine.create(request)
     assert bench.engine.find(request["Name"]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'node.labels.zone=="eu"',
+        "node.labels.zone==eu,us",
+        "node.labels.zone==b\u00fcro",
+        "node.labels.a b==x",
+        "node.id",
+    ],
+)
+def test_a_constraint_that_the_description_refuses_the_swarm_refuses_too(bench: Bench, text: str) -> None:
+    request = bench.request()
+    request["TaskTemplate"]["Placement"]["Constraints"] = [text]
+    with pytest.raises(ValueError, match="no placement constraint"):
+        Constraint.parse(text)
+    with pytest.raises(EngineRefused, match=r"is invalid|expected one operator"):
+        bench.engine.create(request)
+    assert bench.engine.find(request["Name"]) is None
+
+
+def test_a_constraint_that_the_description_takes_the_swarm_takes_too(bench: Bench) -> None:
+    bench.ended(bench.create(constraints=["NODE.ROLE == Manager", "node.labels.jaas-x!=:-_.*()?+[]\\^$|/ a"]))
 
 
 # -- how tasks end ---------------------------------------------------------------------------------------------------

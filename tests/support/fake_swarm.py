@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import queue
-import re
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.constraint import Constraint
 from jaas_submit.model.wire_names import LABEL_JOB
 from jaas_submit.placement import node_fit
 from jaas_worker.swarm.engine import (
@@ -41,7 +41,6 @@ __all__ = ["FakeSwarm", "Gate", "Node"]
 
 _DRIVEN = Program("", exit_code=None, on_term=143)
 _NEVER = "0001-01-01T00:00:00Z"
-_CONSTRAINT = re.compile(r"([\w.-]+)\s*(==|!=)\s*(.*)")
 
 
 @dataclass
@@ -57,11 +56,9 @@ class Node:
 
     def meets(self, constraint: str) -> bool:
         """Return whether a container with this constraint may run here."""
-        match = _CONSTRAINT.match(constraint)
-        assert match, constraint
-        key, operator, value = match.groups()
+        wanted = Constraint.parse(constraint)
         mine = {"node.id": self.id, "node.hostname": self.name, "node.role": "manager", **self.attributes}
-        return (mine.get(key) == value) == (operator == "==")
+        return (mine.get(wanted.key.lower(), "").lower() == wanted.value.lower()) == wanted.equal
 
 
 @dataclass
@@ -577,6 +574,11 @@ class FakeSwarm:
             wrong = "ContainerSpec: duplicate mount point"
         elif gone := set(secrets) - set(self.secrets.values()):
             wrong = f"secret not found: {gone.pop()}"
+        for text in template["Placement"].get("Constraints", []):
+            try:
+                Constraint.parse(text)
+            except ValueError:
+                wrong = f"value '{text}' is invalid"
         if wrong:
             raise EngineRefused(f"creating service {name}: {wrong}")
 

@@ -212,6 +212,17 @@ ERRORS: list[tuple[Exception, type[JaasError]]] = [
     # Docker 20.10 answers 500 to these, although the request itself is wrong.
     (api_error(500, "network nope not found"), EngineRefused),
     (api_error(500, "rpc error: code = Unknown desc = constraint expected one operator from ==, !="), EngineRefused),
+    (api_error(500, "rpc error: code = Unknown desc = key 'a b' is invalid"), EngineRefused),
+    (api_error(500, "rpc error: code = Unknown desc = value ''eu'' is invalid"), EngineRefused),
+    (
+        api_error(500, "rpc error: code = Unknown desc = raft: raft message is too large and can't be sent"),
+        EngineRefused,
+    ),
+    (
+        api_error(500, "rpc error: code = ResourceExhausted desc = grpc: received message larger than max"),
+        EngineRefused,
+    ),
+    (api_error(500, "rpc error: code = Unknown desc = The swarm does not have a leader."), EngineUnavailable),
     (docker.errors.DockerException("no version"), EngineUnavailable),
     (requests.ConnectionError("refused"), EngineUnavailable),
     (requests.ReadTimeout("slow"), EngineUnavailable),

@@ -23,7 +23,7 @@ from jaas_submit.batch_model.templates import fill
 from jaas_submit.connection import url as redis_url
 from jaas_submit.connection.url import sentinel_address
 from jaas_submit.errors import JaasError, SpecError
-from jaas_submit.model import fields, job_spec, retry_policy
+from jaas_submit.model import constraint, fields, job_spec, retry_policy
 from jaas_submit.model.bounds import MAX_DEPTH, MAX_VALUES, bounded, check_plain, shown, whole
 from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.job_spec import JobSpec
@@ -73,7 +73,7 @@ PARSERS: dict[str, tuple[Callable[[str], object], str, ModuleType | None, str]] 
         "_RANGE",
     ),
     "image": (spec_with(image=...), "a-" * LONG, job_spec, "_IMAGE"),
-    "constraint": (spec_with(constraints=[...]), "node.labels." + "a" * LONG, job_spec, "_CONSTRAINT"),
+    "constraint": (spec_with(constraints=[...]), "node.labels." + "a" * LONG, constraint, "_CONSTRAINT"),
     "environment name": (env_name, "a" * LONG, job_spec, "_ENV_NAME"),
     "Redis URL": (sentinel_address, "redis://" + "a" * LONG, redis_url, "re"),
     "name": (spec_with(name=...), "a" * LONG, None, ""),
