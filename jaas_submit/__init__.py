@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaas_submit.batch_model.new_job import NewJob
     from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
     from jaas_submit.client.async_client import AsyncClient
     from jaas_submit.client.async_job_handle import AsyncJobHandle
@@ -23,16 +24,18 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from jaas_submit.explain.explanation import Explanation, WorkerLoad
-    from jaas_submit.ledger import Change, NewJob
-    from jaas_submit.messaging.messages import job
-    from jaas_submit.model.job_spec import Gather, JobSpec, Mount, Resources, SecretMount
+    from jaas_submit.ledger import Change
+    from jaas_submit.messaging.app import job
+    from jaas_submit.model.causes import Cause
+    from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
+    from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogLine, Logs, LogStatus
     from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
     from jaas_submit.model.result import CapturedOutput, JobResult
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
-    from jaas_submit.model.states import Cause, JobState
-    from jaas_submit.placement.node_fit import NodeFit
+    from jaas_submit.model.states import JobState
+    from jaas_submit.placement.placement import NodeFit
 
 __all__ = [
     "AsyncBatch",
@@ -82,18 +85,27 @@ __all__ = [
 _MODULES = (
     *(
         "model.states",
+        "model.causes",
         "errors",
         "model.retry_policy",
+        "model.fields",
         "model.job_spec",
         "model.speculation",
-        "placement.node_fit",
+        "placement.placement",
         "explain.explanation",
         "model.logs",
         "model.records",
         "model.result",
     ),
-    *("ledger", "messaging.messages", "client.job_handle", "client.batch", "client.map_reduce", "client.client"),
-    *("client.async_job_handle", "client.async_batch", "client.async_client"),
+    *(
+        "batch_model.new_job",
+        "ledger",
+        "client.job_handle",
+        "client.batch",
+        "client.map_reduce",
+        "client.client",
+    ),
+    *("client.async_job_handle", "client.async_batch", "client.async_client", "messaging.app"),
 )
 """Where the public names are, the cheap ones first."""
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import socket
 import sys
 import threading
-import time
-import uuid
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib import metadata
+from functools import partial
 from typing import Any
 
 import celery
@@ -22,118 +16,32 @@ from celery import signals
 from celery.exceptions import SecurityWarning
 
 import jaas_worker.messaging.consumer
-import jaas_worker.messaging.pool
-import jaas_worker.messaging.redis_transport
 import jaas_worker.messaging.remote_control  # registers its commands
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
-from jaas_submit.messaging import messages
+from jaas_submit.messaging.app import celery_app
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
-from jaas_submit.storage.store import Store
-from jaas_worker.lifecycle.runner import Runner
-from jaas_worker.messaging import task
+from jaas_worker.components import REDIS_TIMEOUT_S, Parts
+from jaas_worker.messaging import task, transport_settings
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
-from jaas_worker.swarm.engine import Engine, SwarmInfo
-from jaas_worker.swarm.measured import measured
+from jaas_worker.swarm.engine import Engine
 from jaas_worker.telemetry import logging_setup
-from jaas_worker.telemetry.metrics import Metrics, Monitor
+from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["Parts", "WorkerApp", "create_app", "worker_main"]
+__all__ = ["WorkerApp", "create_app", "worker_main"]
 
 logger = logging.getLogger(__name__)
 
 _PREFETCH = 32
 """Messages that a worker may have received and not claimed yet."""
 
-_REDIS_TIMEOUT_S = 5.0
-"""Seconds to wait for an answer of Redis; three of them must fit into a lease (15 seconds by default)."""
-
 
 class WorkerApp(celery.Celery):
     """A Celery app that knows what its pool is made of."""
 
     jaas: Parts
-
-
-@dataclass
-class Parts:
-    """What the pool is made of; ``app.jaas``."""
-
-    settings: Settings
-    engine: Engine
-    info: SwarmInfo | None = None
-    metrics: Metrics = field(default_factory=Metrics)
-    pool: jaas_worker.messaging.pool.TaskPool | None = None
-
-    def make_runner(self) -> Runner:
-        """Return a runner with a name that no other process has.
-
-        Raises:
-            NotAManager: the engine is no swarm manager.
-            EngineUnavailable: it does not answer.
-        """
-        self.info = self.engine.info()
-        require_manager(self.info, self.settings.docker_host)
-        ledger = Ledger(
-            connect(self.settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S),
-            self.settings.prefix,
-            self.settings.record_ttl,
-        )
-        holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
-        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
-
-    def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
-        """Begin to show this worker's figures; return what ends it.
-
-        Args:
-            runner: the worker's jobs.
-            queue_length: how many messages wait in its queue.
-        """
-        settings = self.settings
-        if not settings.metrics_port:
-            return lambda: None
-        about = {name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid"}}
-        monitor = Monitor(
-            runner.ledger,
-            self.metrics,
-            settings.metrics_interval,
-            stats=runner.stats,
-            queue_length=queue_length,
-            about=about,
-            limit=settings.max_in_flight,
-        )
-        monitor.start()
-        close = self.metrics.serve(settings.metrics_port, settings.metrics_address)
-
-        def stop() -> None:
-            monitor.close()
-            close()
-
-        return stop
-
-    def about_worker(self) -> dict[str, Any]:
-        """Return what does not change as long as the worker lives."""
-        info = self.info
-        return {
-            "version": _version(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "node": info.node_name if info else "",
-            "engine": info.engine_version if info else "",
-            "queue": self.settings.queue,
-        }
-
-    def about(self, runner: Runner) -> dict[str, Any]:
-        """Return what the worker says about itself in the ledger."""
-        ahead = time.time() - runner.ledger.now()
-        away = self.pool.watch.away if self.pool else ""
-        room = max(self.pool.room(), 0) if self.pool else 0
-        most = self.settings.max_in_flight
-        own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
-        return {**self.about_worker(), **own, **runner.stats()}
 
 
 def create_app(settings: Settings | None = None, engine: Engine | None = None) -> WorkerApp:
@@ -149,7 +57,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         SpecError: a setting is not valid.
     """
     settings = settings or Settings()
-    app = messages.celery_app(settings.redis_url, kind=WorkerApp)
+    app = celery_app(settings.redis_url, kind=WorkerApp)
     results = "jaas_worker.messaging.result_backend:Results"
     app.loader.override_backends = {
         "redis": results,
@@ -172,15 +80,13 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         result_expires=int(settings.record_ttl),
         result_compression=None,  # a script looks at what is stored
         # Each thread has its own connection to the results; a dead one must not hold it up for long.
-        redis_socket_timeout=_REDIS_TIMEOUT_S,
+        redis_socket_timeout=REDIS_TIMEOUT_S,
         # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for
         # longer than this (80 seconds), and with it the rest of the workflow.
         task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
         broker_connection_retry=True,
         broker_connection_max_retries=None,
-        **jaas_worker.messaging.redis_transport.settings(
-            settings.redis_url, app.conf.broker_transport_options, settings.prefix
-        ),
+        **transport_settings.settings(settings.redis_url, app.conf.broker_transport_options, settings.prefix),
         # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
         broker_channel_error_retry=True,
         worker_enable_prefetch_count_reduction=False,  # it would count jobs that need no message any more
@@ -196,10 +102,14 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
     logging_setup.install(settings.log_format)
-    signals.worker_shutting_down.connect(partial(_watch_shutdown, settings.shutdown_timeout), weak=False)
+    _connect_signals(app)
+    return app
+
+
+def _connect_signals(app: WorkerApp) -> None:
+    signals.worker_shutting_down.connect(partial(_watch_shutdown, app.jaas.settings.shutdown_timeout), weak=False)
     signals.worker_ready.connect(_freeze_startup_objects)
     signals.task_revoked.connect(_on_revoked, sender=app.tasks[TASK_RUN], weak=False)
-    return app
 
 
 def _freeze_startup_objects(**_: Any) -> None:
@@ -220,7 +130,7 @@ def _watch_shutdown(patience: float, **_: Any) -> None:
         logger.error(
             "the shutdown has not come to its end within %g s; ending without handing over, the lease will run out",
             patience,
-            extra=logging_setup.action(logging_setup.Action.WORKER_SHUTDOWN_TIMEOUT),
+            extra=action(Action.WORKER_SHUTDOWN_TIMEOUT),
         )
         logging.shutdown()
         os._exit(1)
@@ -228,14 +138,6 @@ def _watch_shutdown(patience: float, **_: Any) -> None:
     timer = threading.Timer(patience, end)
     timer.daemon = True
     timer.start()
-
-
-@cache  # installed packages are searched for it
-def _version() -> str:
-    try:
-        return metadata.version("jaas")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "unknown"
 
 
 def _not_about_jobs(record: logging.LogRecord) -> bool:

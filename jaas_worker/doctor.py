@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from jaas_submit.doctor.redis_checks import Check, Verdict
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_LEDGER, LABEL_PREFIX
-from jaas_worker.decisions.task_outcome import parse_time
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import Swarm
 from jaas_worker.swarm.engine import Engine, ServiceView, SwarmInfo

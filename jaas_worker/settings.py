@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
-from jaas_submit.messaging.messages import default_url
-from jaas_submit.model.job_spec import parse_duration, parse_size
+from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 
 __all__ = ["LogFormat", "Settings"]

@@ -1,80 +1,14 @@
-"""Files of `jaas map`: inputs, read one by one, and batch files. An error names the line. Prints and sends nothing."""
+"""What a batch file may hold."""
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import click
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from jaas_submit.errors import SpecError
 from jaas_submit.model.speculation import Speculation, in_full
 
-if TYPE_CHECKING:
-    from jaas_submit.model.job_spec import JobSpec
-
-__all__ = ["BatchFile", "ReadFile", "read_batch_file", "read_inputs"]
-
-_KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "json"}
-
-
-def read_inputs(name: str, kind: str | None = None) -> Iterator[Any]:
-    """Yield the inputs that a file holds.
-
-    Args:
-        name: the file's name, or - for standard input.
-        kind: lines (of text, blank ones left out), jsonl, csv (with a line of names) or json (a list); None goes by
-            the file's name.
-
-    Raises:
-        click.UsageError: it cannot be read; the text names the line.
-    """
-    kind = kind or _KINDS.get(os.path.splitext(name)[1].lower(), "lines")
-    try:
-        with click.open_file(name, encoding="utf-8-sig") as file:
-            if kind == "lines":
-                yield from (text for line in file if (text := line.rstrip("\r\n")).strip())
-            elif kind == "jsonl":
-                yield from _json_lines(name, file)
-            elif kind == "csv":
-                yield from _csv_rows(name, file)
-            else:
-                data = json.load(file)
-                if not isinstance(data, list):
-                    raise click.UsageError(f"{name}: must hold a JSON list; for one value a line use --format jsonl")
-                yield from data
-    except OSError as error:
-        raise click.UsageError(f"{name}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{name}: is no UTF-8 text") from None
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"{name}: is not valid JSON: {error}") from None
-
-
-def _json_lines(name: str, file: IO[str]) -> Iterator[Any]:
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise click.UsageError(f"{name}, line {number}: is not valid JSON: {error}") from None
-
-
-def _csv_rows(name: str, file: IO[str]) -> Iterator[dict[str, str]]:
-    rows = csv.DictReader(file, strict=True)
-    try:
-        for row in rows:
-            if None in row or None in row.values():
-                raise click.UsageError(f"{name}, line {rows.line_num}: has not as many values as the first line names")
-            yield row
-    except csv.Error as error:
-        raise click.UsageError(f"{name}, line {rows.line_num}: {error}") from None
+__all__ = ["BatchFile"]
 
 
 class BatchFile(BaseModel):
@@ -96,101 +30,3 @@ class BatchFile(BaseModel):
     key: str | None = None
     as_file: bool | None = None
     fan_in: int = Field(256, ge=2)
-
-
-@dataclass(frozen=True)
-class ReadFile:
-    """A batch file that has been read and checked."""
-
-    path: str
-    file: BatchFile
-    spec: JobSpec
-    reduce: JobSpec | None
-
-    def inputs(self) -> Iterator[Any]:
-        """Yield the inputs that it holds or names."""
-        if self.file.inputs is not None:
-            return iter(self.file.inputs)
-        if self.file.inputs_file is None:
-            raise click.UsageError(f"{self.path}: has neither inputs nor inputs_file; add one, or give --inputs FILE")
-        return read_inputs(os.path.join(os.path.dirname(self.path), self.file.inputs_file))
-
-
-def read_batch_file(path: str) -> ReadFile:
-    """Return what a batch file holds.
-
-    Args:
-        path: a file in YAML or JSON.
-
-    Raises:
-        click.UsageError: it is not valid; the text names line and field.
-    """
-    from jaas_submit.model.job_spec import JobSpec
-
-    try:
-        import yaml  # type: ignore[import-untyped] # an extra
-    except ImportError:
-        raise click.UsageError("--file: PyYAML is not installed: pip install 'jaas[cli]'") from None
-    try:
-        with open(path, encoding="utf-8") as stream:
-            text = stream.read()
-        if path.endswith(".json"):
-            json.loads(text)  # what is no JSON shall not pass for YAML
-            text = text.replace("\t", " ")  # which has no tabs; JSON's own texts cannot hold one as it is
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{path}: is no UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise click.UsageError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise click.UsageError(f"{path}{where}: {getattr(error, 'problem', None) or error}") from None
-    if not isinstance(data, dict):
-        raise click.UsageError(f"{path}: must hold an object with job and inputs")
-
-    @contextmanager
-    def checked(*before: str) -> Iterator[None]:
-        try:
-            yield
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            unknown = first["type"] == "extra_forbidden"
-            words = (
-                f"is no field of a batch file; there are {', '.join(BatchFile.model_fields)}"
-                if unknown
-                else first["msg"]
-            )
-            raise _at(path, tree, [*before, *map(str, first["loc"])], words) from None
-        except SpecError as error:
-            field = error.field.split(".") if error.field else []
-            raise _at(path, tree, [*before, *field], str(error).removeprefix(f"{error.field}: ")) from None
-
-    with checked():
-        file = BatchFile.model_validate(data)
-    with checked("job"):
-        spec = JobSpec.parse(file.job)
-    with checked("reduce"):
-        reduce = JobSpec.parse(file.reduce) if file.reduce is not None else None
-    return ReadFile(path, file, spec, reduce)
-
-
-def _at(path: str, tree: Any, field: Sequence[str], words: str) -> click.UsageError:
-    """Return an error that names the line of a field, or of the nearest thing around it."""
-    node, line = tree, tree.start_mark.line
-    for name in field:
-        found = None
-        if isinstance(node.value, list):
-            for number, entry in enumerate(node.value):
-                if isinstance(entry, tuple):
-                    if entry[0].value == name:
-                        line, found = entry[0].start_mark.line, entry[1]
-                elif str(number) == name:
-                    line, found = entry.start_mark.line, entry
-        if found is None:
-            break
-        node = found
-    return click.UsageError(f"{path}, line {line + 1}: {'.'.join(field)}: {words}")

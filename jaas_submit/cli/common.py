@@ -22,6 +22,7 @@ __all__ = [
     "EXIT_CODES",
     "EXIT_INTERRUPTED",
     "EXIT_JAAS",
+    "EXIT_NO",
     "EXIT_TIMEOUT",
     "EXIT_USAGE",
     "JaasGroup",
@@ -40,6 +41,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 COMMANDS: Final = "jaas.commands"
 """Group of entry points. Each is a click command under its own name; the worker's package adds its commands by it."""
+
+EXIT_NO: Final = 1
+"""The answer to what was asked is no."""
 
 EXIT_USAGE: Final = 2
 EXIT_TIMEOUT: Final = 124
@@ -175,8 +179,8 @@ def output_options(command: F) -> F:
 def complete_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the youngest jobs' ids for the TAB key; nothing when Redis is slow or away."""
     from jaas_submit.connection import connect
+    from jaas_submit.connection.url import default_url
     from jaas_submit.ledger import Ledger
-    from jaas_submit.messaging.messages import default_url
 
     target = ctx.find_object(Target) or Target()
     try:

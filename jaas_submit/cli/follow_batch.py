@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from jaas_submit.cli import output as render
+from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.model.states import JobState
@@ -44,7 +44,7 @@ Exit codes:
   130  interrupted with Ctrl-C"""
 
 
-class BatchProgress(render.Progress):
+class BatchProgress(output.Progress):
     """The standing of a batch: one line that changes on a terminal, else a line now and then; and its failures."""
 
     def __init__(self, quiet: bool) -> None:
@@ -92,7 +92,7 @@ def standing_line(status: BatchRecord, ended: int, seconds: float) -> str:
     if ended and seconds > 0 and not status.done:
         rate = ended / seconds
         parts.append(f"{rate:.1f}/s")
-        parts.append(f"{render.duration((total - status.ended) / rate, coarse=True)} left")
+        parts.append(f"{output.duration((total - status.ended) / rate, coarse=True)} left")
     return ", ".join(parts)
 
 
@@ -140,13 +140,13 @@ def results_of(client: Client, batch: Batch, progress: BatchProgress) -> Iterato
 
 def print_result(client: Client, result: JobResult, *, as_json: bool) -> None:
     """Print a result as a JSON line; all of it with ``as_json``."""
-    output = client.fetch(result.output)
+    value = client.fetch(result.output)
     if as_json:
-        render.print_json({**result.to_wire(), "output": output})
+        output.print_json({**result.to_wire(), "output": value})
         return
     data = result.to_wire()
     names = ("index", "job_id", "state", "exit_code", "cause", "reason", "duration")
-    render.print_json({**{name: data[name] for name in names}, "output": output})
+    output.print_json({**{name: data[name] for name in names}, "output": value})
 
 
 def interrupted(batches: list[Batch], progress: BatchProgress) -> int:

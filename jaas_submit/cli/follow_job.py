@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT
 from jaas_submit.cli.output import Progress
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
-from jaas_submit.model.states import Cause, JobState, is_terminal
+from jaas_submit.model.causes import facts_of
+from jaas_submit.model.states import JobState, is_terminal
 
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
     from jaas_submit.model.result import JobResult
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
-
-# UNSCHEDULABLE: no node could take it before pending_timeout was over.
-_OUT_OF_TIME: Final = frozenset(
-    {Cause.RUN_TIMEOUT, Cause.PENDING_TIMEOUT, Cause.UNSCHEDULABLE, Cause.DEADLINE, Cause.EXPIRED}
-)
 
 _HINT_AFTER_S: Final = 3.0
 """Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
@@ -42,11 +38,12 @@ def exit_code_of(result: JobResult) -> int:
     """
     if result.state is JobState.SUCCEEDED:
         return 0
-    if result.cause in _OUT_OF_TIME:
+    kind = facts_of(result.cause).exit_code
+    if kind == "timeout":
         return EXIT_TIMEOUT
     code = result.exit_code
     # A shell sees one byte of it: 256 would read as 0.
-    if result.cause in {Cause.EXIT, Cause.OOM, Cause.LAUNCH} and code is not None and 0 < code < 256:
+    if kind in {"program", "launch"} and code is not None and 0 < code < 256:
         return code
     return EXIT_JAAS
 
@@ -95,17 +92,17 @@ def follow(
                 if state is JobState.QUEUED:
                     given_up |= _still_queued(client, job_id, progress, looks[0] == queue_timeout)
             except LedgerUnavailable as error:
-                time.sleep(_borne(outage, error, job_id))
+                time.sleep(_delay_or_raise(outage, error, job_id))
             else:
                 del looks[0]
         except LedgerUnavailable as error:
             # The time until the next look may be over; Redis may be away for longer.
-            time.sleep(_borne(outage, error, job_id))
+            time.sleep(_delay_or_raise(outage, error, job_id))
         else:
             return given_up
 
 
-def _borne(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
+def _delay_or_raise(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
     try:
         return outage.retry_delay(error)
     except LedgerUnavailable:

@@ -13,10 +13,12 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
+from jaas_submit.cli.input_files import read_env_file
+
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
 
-__all__ = ["JobRequest", "job_options", "job_request_of", "read_env_file", "split_label"]
+__all__ = ["JobRequest", "job_options", "job_request_of", "split_label"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -141,7 +143,8 @@ def job_request_of(
         click.UsageError: an option cannot be read.
         SpecError: a field of the description is wrong.
     """
-    from jaas_submit.model.job_spec import JobSpec, parse_duration
+    from jaas_submit.model.fields import parse_duration
+    from jaas_submit.model.job_spec import JobSpec
 
     fields = _base(options["spec"])
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
@@ -281,37 +284,6 @@ def _environment(
         yield from read_env_file(file, environ)
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if equals:
-            yield name, value
-        elif name in environ:
-            yield name, environ[name]
-
-
-def read_env_file(file: IO[bytes], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables of an env file, by the rules of `docker run --env-file`.
-
-    Blank lines and those that start with ``#`` are passed over; a value is everything behind the first ``=``, with
-    nothing unquoted or trimmed; a name alone is taken from the environment, and left out where it is not set there.
-
-    Args:
-        file: UTF-8, with or without a byte order mark.
-        environ: where names alone are looked up.
-
-    Raises:
-        click.UsageError: a line has no name or a blank in it; the file is no UTF-8.
-    """
-    where = f"--env-file {file.name}"
-    try:
-        lines = file.read().decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{where}: is no UTF-8 text") from None
-    for number, line in enumerate(lines, 1):
-        text = line.removesuffix("\r").lstrip()
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        if not name or any(letter.isspace() for letter in name):
-            raise click.UsageError(f"{where}, line {number}: {name[:40]!r} is no variable name; write NAME=value")
         if equals:
             yield name, value
         elif name in environ:

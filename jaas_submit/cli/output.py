@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.causes import Cause, facts_of
+from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogLine, Logs
     from jaas_submit.model.records import Attempt, JobRecord
     from jaas_submit.model.result import JobResult
-    from jaas_submit.placement.node_fit import NodeFit
+    from jaas_submit.placement.placement import NodeFit
 
 __all__ = [
     "DEAD_HEADERS",
@@ -99,7 +100,7 @@ class Progress:
     def ended(self, result: JobResult, code: int) -> None:
         """Print how a job ended. Quiet leaves that out where the exit code is the container's own and says it all."""
         ran = f" ({duration(result.duration)})" if result.duration is not None else ""
-        own = result.ok or (result.cause in {Cause.EXIT, Cause.OOM} and code == result.exit_code)
+        own = result.ok or (facts_of(result.cause).exit_code == "program" and code == result.exit_code)
         if not (self.quiet and own):
             self.warn(result.sentence() + ran)
 

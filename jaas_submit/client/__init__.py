@@ -1,4 +1,4 @@
-"""What a producer holds in its hands: the two clients, the handles and batches that they return, and how they wait.
+"""What a producer uses: the two clients, the handles and batches that they return, and how they wait.
 
 The room turns descriptions into records and messages, and records into results. It talks to Redis through the ledger
 only: it knows no key and no script. It knows nothing of Docker, of the worker, or of the command line, prints nothing

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import celery
-
+from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
 from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import BatchReference
@@ -17,15 +16,18 @@ from jaas_submit.client.dependencies import Dependency, On
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.connection import AsyncSubscription, connect_async
 from jaas_submit.explain.explanation import Explanation
-from jaas_submit.ledger import KEY_TTL, NewJob
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.placement.node_fit import NodeFit
+from jaas_submit.placement.placement import NodeFit
+
+if TYPE_CHECKING:
+    import celery
 
 __all__ = ["AsyncClient"]
 

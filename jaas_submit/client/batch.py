@@ -11,7 +11,6 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.replay import replay_failed
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records, batch_results
-from jaas_submit.ledger.batch_cancellation import cancel_jobs
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
@@ -144,7 +143,7 @@ class Batch(BatchReference):
             How many jobs that were.
         """
         self._session.ledger.batches.cancel(self.id, why)
-        return cancel_jobs(self._session.ledger, self.id)
+        return self._session.ledger.batches.cancel_jobs(self.id)
 
     def retry_failed(self, **changes: Any) -> Batch:
         """Submit the jobs that did not succeed once more, as a new batch whose inputs keep their order.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import celery
-
+from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
@@ -18,20 +18,23 @@ from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submi
 from jaas_submit.client.replay import replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
-from jaas_submit.connection.url import masked
+from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
 from jaas_submit.explain.explanation import Explanation
-from jaas_submit.ledger import KEY_TTL, Ledger, NewJob
-from jaas_submit.messaging import messages
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.placement.node_fit import NodeFit, placement
+from jaas_submit.placement.placement import NodeFit, placement
 from jaas_submit.storage.store import Store
+
+if TYPE_CHECKING:
+    import celery
 
 __all__ = ["Client"]
 
@@ -64,14 +67,22 @@ class Client:
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
-        self.url = url or messages.default_url()
+        self.url = url or default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
         self.store = Store(where, prefix) if where else None
         self.queue = queue
         self.ledger = Ledger(connect(self.url), prefix)
-        self.app = app or messages.celery_app(self.url)
-        self.session = Session(self.ledger, queue, self.store, self.app, publisher=app)
+        if app is not None:
+            self.app = app
+        self.session = Session(self.ledger, queue, self.store, lambda: self.app, publisher=app)
         """What handles and batches are made of."""
+
+    @cached_property
+    def app(self) -> celery.Celery:
+        """The Celery app whose result backend has the jobs' results; made, and Celery imported, when it is needed."""
+        from jaas_submit.messaging.app import celery_app
+
+        return celery_app(self.url)
 
     def __repr__(self) -> str:
         return f"Client({masked(self.url)!r}, queue={self.queue!r})"
@@ -85,7 +96,8 @@ class Client:
     def close(self) -> None:
         """Close the connections; the client may not be used again."""
         self.ledger.client.close()
-        self.app.close()
+        if "app" in vars(self):
+            self.app.close()
 
     def submit(
         self,

@@ -6,16 +6,18 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import celery
-
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.client.session import Session
 from jaas_submit.client.tracing import producing
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Created, NewJob
-from jaas_submit.messaging import messages
+from jaas_submit.ledger import Created
+from jaas_submit.messaging.messages import packed
 from jaas_submit.model.states import JobState
+
+if TYPE_CHECKING:
+    import celery
 
 __all__ = ["enqueue", "enqueue_many"]
 
@@ -67,11 +69,13 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
 def _complete(job: NewJob, traceparent: str, session: Session) -> NewJob:
     wakeup = ""
     if session.publisher is None and job.spec is not None:
-        wakeup = messages.packed(job.job_id, job.spec, job.queue, job.batch, job.index)
+        wakeup = packed(job.job_id, job.spec, job.queue, job.batch, job.index)
     return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup)
 
 
 def _publish(publisher: celery.Celery, jobs: Sequence[NewJob]) -> None:
+    from jaas_submit.messaging.publisher import publish_many
+
     # The record is the job; should the message not get through, a worker takes the record up without it.
     with contextlib.suppress(LedgerUnavailable):
-        messages.publish_many(publisher, jobs)
+        publish_many(publisher, jobs)

@@ -8,7 +8,6 @@ from jaas_submit.client import queries
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import job_records, job_result
 from jaas_submit.ledger import Change
-from jaas_submit.messaging import messages
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import JobResult
@@ -132,9 +131,11 @@ class JobHandle(JobReference):
         """
         state, done = self._session.ledger.submission.cancel(self.id, why)
         if done:
+            from jaas_submit.messaging.publisher import mark_revoked
+
             # For those who wait for Celery's result. Should this process die before it, the worker that receives the
             # message does the same.
-            messages.mark_revoked(self._session.app, self.record().task_id, why)
+            mark_revoked(self._session.app(), self.record().task_id, why)
         return state
 
 

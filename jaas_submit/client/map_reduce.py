@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.batch_model.templates import fill
 from jaas_submit.client.batch import Batch, Show, shown
 from jaas_submit.client.enqueue import enqueue_many
@@ -16,7 +17,6 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records
 from jaas_submit.errors import SpecError
-from jaas_submit.ledger import NewJob
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.result import JobResult

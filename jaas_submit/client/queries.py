@@ -10,11 +10,12 @@ from typing import Final
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 
 __all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
 

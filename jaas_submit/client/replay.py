@@ -6,19 +6,19 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.client.enqueue import enqueue, enqueue_many
 from jaas_submit.client.queries import UNSUCCESSFUL, batch_jobs
 from jaas_submit.client.session import Session
 from jaas_submit.errors import SpecError
-from jaas_submit.ledger import NewJob
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
 
-__all__ = ["replay_failed", "replay_job", "spec_again"]
+__all__ = ["replay_failed", "replay_job", "replayed_spec"]
 
 
-def spec_again(record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
+def replayed_spec(record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
     """Return the description with which a job is replayed.
 
     Args:
@@ -38,7 +38,7 @@ def spec_again(record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
 def replay_job(session: Session, job_id: str, changes: Mapping[str, Any]) -> str:
     """Replay a job; return the new one's id. See ``Client.replay``."""
     record = session.ledger.queries.get(job_id)
-    new = NewJob(str(uuid.uuid4()), spec_again(record, changes), record.queue, replay_of=job_id)
+    new = NewJob(str(uuid.uuid4()), replayed_spec(record, changes), record.queue, replay_of=job_id)
     return enqueue(session, new).job_id
 
 

@@ -9,15 +9,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
-
-import celery
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaas_submit.client.wait import Found, Listen, Read, Sleep, Steps, Subscribe
 from jaas_submit.connection import AsyncSubscription, Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.storage.store import Store
+
+if TYPE_CHECKING:
+    import celery
 
 __all__ = ["AsyncSession", "Session"]
 
@@ -32,14 +33,14 @@ class Session:
         ledger: the records.
         queue: Celery queue of the workers.
         store: of large values; None where there is none.
-        app: Celery app whose result backend is told of cancellations.
+        app: returns the Celery app whose result backend is told of cancellations.
         publisher: Celery app that publishes the messages; None leaves that to the ledger's own Redis.
     """
 
     ledger: Ledger
     queue: str
     store: Store | None
-    app: celery.Celery
+    app: Callable[[], celery.Celery]
     publisher: celery.Celery | None
 
     def keep(self, job_id: str, value: Any) -> Any:

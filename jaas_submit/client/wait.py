@@ -21,7 +21,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
 __all__ = [
-    "LOOK_AGAIN_S",
+    "POLL_INTERVAL_S",
     "REDIS_OUTAGE_TIMEOUT_S",
     "Found",
     "Listen",
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 REDIS_OUTAGE_TIMEOUT_S: Final = 60.0
-"""Seconds for which whoever waits bears a Redis that does not answer, once it has answered."""
+"""Seconds for which whoever waits tolerates a Redis that does not answer, once it has answered."""
 
-LOOK_AGAIN_S: Final = 2.0
+POLL_INTERVAL_S: Final = 2.0
 """Seconds after which the ledger is read even if no notice came: pub/sub may lose one."""
 
 _RETRY_PAUSE_S: Final = 1.0
@@ -91,7 +91,7 @@ _Look = Callable[[], Generator[Read | Found[T], Any, str | None]]
 
 
 class Outage:
-    """How long a Redis that does not answer is borne; ``REDIS_OUTAGE_TIMEOUT_S`` says for how long.
+    """How long a Redis that does not answer is tolerated; ``REDIS_OUTAGE_TIMEOUT_S`` says for how long.
 
     One that has never answered is not: the URL may be wrong.
 
@@ -135,13 +135,13 @@ class _Deadline:
 
     @property
     def left(self) -> float:
-        return LOOK_AGAIN_S if self._end is None else self._end - time.monotonic()
+        return POLL_INTERVAL_S if self._end is None else self._end - time.monotonic()
 
     def pause(self, standing: str) -> float:
         """Return for how many seconds to listen; raise WaitTimeout where the time is over."""
         if self.left <= 0:
             raise WaitTimeout(f"{standing} after {self._timeout:g} s; it goes on")
-        return min(LOOK_AGAIN_S, self.left)
+        return min(POLL_INTERVAL_S, self.left)
 
 
 def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) -> Steps[T]:
@@ -174,7 +174,7 @@ def job_records(
         ledger: where the job is.
         job_id: the job's id.
         timeout: seconds to wait in all; None waits for ever.
-        outage: how long a Redis that is away is borne; None begins anew.
+        outage: how long a Redis that is away is tolerated; None begins anew.
 
     Raises:
         WaitTimeout: the time is over.
@@ -288,7 +288,7 @@ def batch_results(
         timeout: seconds to wait in all; None waits for ever.
         offset: how many to pass over, in the order in which they arrive; not where they are ``ordered``.
         progress: called with the batch's record each time before it is waited for more.
-        outage: how long a Redis that is away is borne; None begins anew.
+        outage: how long a Redis that is away is tolerated; None begins anew.
 
     Raises:
         WaitTimeout: the time is over.

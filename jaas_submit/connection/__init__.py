@@ -3,7 +3,23 @@
 This room knows what Redis' errors mean to jaas. It knows no key, no script and no record: those are the ledger's.
 """
 
-from jaas_submit.connection.connection import as_text, connect, connect_async, redis_errors
+from jaas_submit.connection.connection import (
+    as_text,
+    connect,
+    connect_async,
+    master_address,
+    redis_errors,
+    server_info,
+)
 from jaas_submit.connection.subscription import AsyncSubscription, Subscription
 
-__all__ = ["AsyncSubscription", "Subscription", "as_text", "connect", "connect_async", "redis_errors"]
+__all__ = [
+    "AsyncSubscription",
+    "Subscription",
+    "as_text",
+    "connect",
+    "connect_async",
+    "master_address",
+    "redis_errors",
+    "server_info",
+]

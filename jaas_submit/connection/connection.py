@@ -14,7 +14,16 @@ from redis.retry import Retry
 from jaas_submit.connection.sentinel import async_client, client
 from jaas_submit.errors import LedgerUnavailable
 
-__all__ = ["answers", "as_text", "connect", "connect_async", "redis_errors", "wrong_type"]
+__all__ = [
+    "answers",
+    "as_text",
+    "connect",
+    "connect_async",
+    "master_address",
+    "redis_errors",
+    "server_info",
+    "wrong_type",
+]
 
 
 def connect(url: str, **options: Any) -> redis.Redis:
@@ -67,6 +76,30 @@ def redis_errors(what: str) -> Iterator[None]:
         # A pipeline's error quotes the command, which may hold a description.
         said = str(error).rpartition("caused error: ")[2]
         raise LedgerUnavailable(f"{what}: Redis refuses ({said})") from error
+
+
+def server_info(made: redis.Redis) -> dict[str, Any]:
+    """Return what the server says of itself (INFO).
+
+    Args:
+        made: a client as ``connect`` makes it.
+
+    Raises:
+        LedgerUnavailable: Redis cannot be reached, or refuses.
+    """
+    with redis_errors("server"):
+        info: dict[str, Any] = made.info()
+    return info
+
+
+def master_address(made: redis.Redis) -> tuple[str, int] | None:
+    """Return host and port of the master that Sentinel named; None where no Sentinel was asked.
+
+    Args:
+        made: a client as ``connect`` makes it.
+    """
+    where: tuple[str, int] | None = getattr(made.connection_pool, "master_address", None)
+    return where
 
 
 def answers(pipe: Any) -> list[Any]:

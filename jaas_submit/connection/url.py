@@ -12,6 +12,7 @@ present master at each new connection. User and password before the hosts are th
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import bounded
 
-__all__ = ["SentinelAddress", "masked", "sentinel_address"]
+__all__ = ["SentinelAddress", "default_url", "masked", "sentinel_address"]
 
 _PORT: Final = 26379
 """Sentinel's own."""
@@ -70,6 +71,25 @@ class SentinelAddress:
         login = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}@" if named else ""
         hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in self.hosts]
         return [f"sentinel://{login}{host}:{port}/{self.db}" for host, port in hosts]
+
+
+def default_url() -> str:
+    """Return the Redis URL that is used when none is given.
+
+    That is the one in the file that JAAS_REDIS_URL_FILE names (a swarm secret, say), else JAAS_REDIS_URL, else
+    CELERY_BROKER_URL, else Redis on this host.
+
+    Raises:
+        SpecError: the file cannot be read.
+    """
+    if path := os.environ.get("JAAS_REDIS_URL_FILE"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read().strip()
+        except OSError as error:
+            raise SpecError(f"JAAS_REDIS_URL_FILE: {error}") from error
+    given = os.environ.get("JAAS_REDIS_URL") or os.environ.get("CELERY_BROKER_URL") or "redis://127.0.0.1:6379/0"
+    return given.strip()
 
 
 def sentinel_address(url: str) -> SentinelAddress | None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import celery
 
+from jaas_submit.connection.url import default_url
 from jaas_submit.errors import JaasError
-from jaas_submit.messaging import messages
+from jaas_submit.messaging.app import celery_app
 
 __all__: list[str] = []
 
@@ -20,7 +21,7 @@ def __getattr__(name: str) -> Any:
     """Make ``app`` on first use: importing the module must not need a setting."""
     if name in {"app", "celery"}:
         try:
-            made: celery.Celery = messages.celery_app(messages.default_url())
+            made: celery.Celery = celery_app(default_url())
         except JaasError as error:
             sys.exit(f"jaas: {error}")
         globals()["app"] = made

@@ -6,9 +6,10 @@ import time
 from typing import Any, Final
 
 from jaas_submit.client.client import Client
-from jaas_submit.doctor.redis_checks import Check, Verdict, messages_in
+from jaas_submit.doctor.check import Check, Verdict
+from jaas_submit.doctor.redis_checks import messages_in
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.bounds import shown
 
 __all__ = ["ledger_checks"]

@@ -2,50 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
-from enum import StrEnum
-from typing import Any, Final, NamedTuple
-
-import kombu.exceptions
-import redis
+from typing import Any, Final
 
 from jaas_submit.client.client import Client
+from jaas_submit.connection import master_address, server_info
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of, unacknowledged
 from jaas_submit.model.states import JobState
 
-__all__ = ["Check", "Verdict", "flower_checks", "messages_in", "redis_checks"]
+__all__ = ["messages_in", "redis_checks"]
 
 _CLOCK_TOLERANCE_S: Final = 2.0
-_FLOWER: Final = "http://127.0.0.1:5555"
-_FLOWER_TIMEOUT_S: Final = 5.0
-_SAMPLE: Final = 500
-"""Unacknowledged messages that are looked at."""
 _NEARLY_FULL: Final = 0.9
-
-
-class Verdict(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARN = "warn"  # works, but something is not as it should be
-    FAIL = "FAIL"  # jobs cannot run, or can get lost
-    SKIP = "skip"  # was not looked at
-
-
-class Check(NamedTuple):
-    """One line of the doctor's answer."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    fix: str = ""
-    """What to do about it, in one sentence; empty when all is well."""
 
 
 def redis_checks(client: Client) -> list[Check]:
@@ -73,18 +44,18 @@ def redis_checks(client: Client) -> list[Check]:
             _queue(client),
             *_other_consumers(client),
         ]
-    except (LedgerUnavailable, redis.RedisError, kombu.exceptions.OperationalError, OSError) as error:
+    except LedgerUnavailable as error:
         fix = "see to it that the Redis stays up and lets this user run INFO, PUBLISH and EVALSHA"
         return [Check("redis", Verdict.FAIL, f"went away, or refuses a command: {error}", fix)]
 
 
 def _server(client: Client) -> list[Check]:
     # INFO has all that is needed, so that CONFIG, which managed services forbid, is not.
-    info: dict[str, Any] = client.ledger.client.info()
+    info: dict[str, Any] = server_info(client.ledger.client)
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "of unknown version")
     # Where Sentinel was asked: which server it named.
-    where = getattr(client.ledger.client.connection_pool, "master_address", None)
+    where = master_address(client.ledger.client)
     server = f"{name} {version}{f' at {where[0]}:{where[1]}' if where else ''}"
     return [_role(info, server), _append_only(info), _memory(info), *(_replication(info) if where else [])]
 
@@ -179,16 +150,9 @@ def _engines_away(workers: list[dict[str, Any]]) -> list[Check]:
 def _other_consumers(client: Client) -> list[Check]:
     """Return whether a Celery worker that is not jaas' takes messages from the queue.
 
-    kombu notes a message that was received and not acknowledged in the hash "unacked", which all Celery clients of a
-    Redis database share, and the shortest visibility_timeout among them counts for all; jaas' workers have one of
-    their own.
+    The shortest visibility_timeout among all Celery clients of a Redis database counts for all, but for jaas' workers.
     """
-    answer: Any = client.ledger.client.hscan("unacked", count=_SAMPLE)
-    noted: dict[bytes, bytes] = answer[1]
-    taken = 0
-    for entry in noted.values():
-        with contextlib.suppress(ValueError, TypeError, LookupError, RecursionError):
-            taken += json.loads(entry)[2] == client.queue
+    taken = unacknowledged(client.ledger.client, client.queue)
     if not taken:
         return []
     fix = (
@@ -196,33 +160,6 @@ def _other_consumers(client: Client) -> list[Check]:
         "visibility_timeout counts for what it holds"
     )
     return [Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are with somebody else", fix)]
-
-
-def flower_checks(url: str | None) -> list[Check]:
-    """Return whether Flower asks for a password.
-
-    Args:
-        url: where it is; None looks at its usual port on this host, and says nothing when nobody answers there.
-    """
-    where = (url or _FLOWER).rstrip("/")
-    if not where.startswith(("http://", "https://")):
-        return [Check("flower", Verdict.FAIL, f"{where} is no URL", "set JAAS_FLOWER_URL to http://HOST:PORT")]
-    try:
-        # Its own page first: whatever else listens on that port is not ours to judge.
-        with urllib.request.urlopen(f"{where}/api/workers", timeout=_FLOWER_TIMEOUT_S) as answer:  # noqa: S310 (http, see above)
-            is_flower = answer.headers.get("Content-Type", "").startswith("application/json")
-    except urllib.error.HTTPError as error:
-        if error.code in {401, 403}:
-            return [Check("flower", Verdict.OK, f"{where} asks for a password")]
-        fix = "see Flower's log, and whether JAAS_FLOWER_URL is its own address"
-        return [Check("flower", Verdict.WARN, f"{where} answers with status {error.code}", fix)] if url else []
-    except OSError as error:
-        fix = "see `docker service ps jaas_flower`, or correct JAAS_FLOWER_URL"
-        return [Check("flower", Verdict.WARN, f"{where} does not answer ({error})", fix)] if url else []
-    if not is_flower:
-        return []
-    fix = "start it with docker/flowerconfig.py, or with --basic_auth: whoever reaches it can cancel and submit jobs"
-    return [Check("flower", Verdict.FAIL, f"{where} is open to everybody", fix)]
 
 
 def messages_in(client: Client) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaas_submit.explain.explanation import Awaited, Surroundings, WorkerLoad
+from jaas_submit.explain.explanation import Awaited, ExplainContext, WorkerLoad
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
@@ -10,7 +10,7 @@ from jaas_submit.model.states import JobState
 __all__ = ["explain_context"]
 
 
-def explain_context(ledger: Ledger, record: JobRecord) -> Surroundings:
+def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:
     """Return what there is to know of a job's place: its queue, the workers, the nodes, what it waits for.
 
     Args:
@@ -22,7 +22,7 @@ def explain_context(ledger: Ledger, record: JobRecord) -> Surroundings:
     """
     waiting = record.state is JobState.WAITING
     line = ledger.batches.waiting_before(record.batch, record.id) if waiting and record.batch else None
-    return Surroundings(
+    return ExplainContext(
         cluster=ledger.queries.cluster(),
         ahead=ledger.queries.ahead(record.id, record.queue) if record.state is JobState.QUEUED else 0,
         workers=tuple(WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()),

@@ -10,11 +10,13 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.model.causes import Cause, facts_of
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
-from jaas_submit.model.states import Cause, JobState
-from jaas_submit.placement.node_fit import Cluster, NodeFit, avoided_nodes, fit, size, what_is_lacking
+from jaas_submit.model.states import JobState
+from jaas_submit.placement.placement import NodeFit, avoided_nodes, fit, size, what_is_lacking
 
-__all__ = ["Awaited", "Explanation", "Limit", "Surroundings", "WorkerLoad", "explain"]
+__all__ = ["Awaited", "ExplainContext", "Explanation", "Limit", "WorkerLoad", "explain"]
 
 Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after"]
 """What keeps a job from being started: the workers' engine or limits, its batch's limit, or what it comes after."""
@@ -57,7 +59,7 @@ class Awaited(_Model):
     ended: bool
 
 
-class Surroundings(_Model):
+class ExplainContext(_Model):
     """What a job's record does not say: its queue, the workers, the nodes, and what it waits for."""
 
     cluster: Cluster | None = Field(None, description="the swarm's nodes, where a worker has told them")
@@ -106,51 +108,22 @@ _BY_SIGNAL: Final = 128
 _KILLED: Final = 137
 """Exit code of a process that was killed with SIGKILL: by the kernel for its memory, or by somebody."""
 
-_CAUSES: Final[dict[Cause, tuple[str, str]]] = {
-    Cause.EXIT: ("its process ended by itself", ""),
-    Cause.OOM: (
-        "the kernel killed it for its memory",
-        "raise limits.memory, or let it grow from attempt to attempt with retry.memory_factor",
-    ),
-    Cause.IMAGE: (
-        "its image is missing or may not be pulled",
-        "check the name, and that the nodes reach the registry; the worker's own login there is used (see registry)",
-    ),
-    Cause.UNSCHEDULABLE: ("no node could take it", "change constraints or reservations, or add a node"),
-    Cause.LAUNCH: ("its container could not be started", "check command, mounts, networks, secrets and user"),
-    Cause.NODE_LOST: ("its node went away", "set on_node_lost to retry if two containers at once do no harm"),
-    Cause.PREEMPTED: ("its node had to give it up", "raise retry.max_cluster_retries"),
-    Cause.RUN_TIMEOUT: ("it ran for too long", "raise run_timeout"),
-    Cause.PENDING_TIMEOUT: ("it did not start in time", "raise pending_timeout, or have the image on the nodes before"),
-    Cause.DEADLINE: ("its deadline came", "raise deadline"),
-    Cause.EXPIRED: ("it was not started in time", "raise expires, or see that enough workers are up"),
-    Cause.CANCELLED: ("somebody cancelled it", ""),
-    Cause.REMOVED_OUTSIDE: ("somebody else removed its service", "raise retry.max_cluster_retries"),
-    Cause.SKIPPED: ("what it had to come after ended otherwise than was asked for", ""),
-    Cause.OUTPUT: ("what it printed is not the output that it declares", "see `jaas logs`"),
-    Cause.REFUSED: ("its description is not valid", "correct the description"),
-    Cause.ENGINE: ("the engine failed", "raise retry.max_cluster_retries; see the engine's own log"),
-}
-"""Each cause in plain words, and what helps against it."""
 
-_NEWER: Final = ("for a cause that only a newer version of jaas knows", "upgrade jaas here")
-
-
-def explain(record: JobRecord, around: Surroundings, now: datetime | None = None) -> Explanation:
+def explain(record: JobRecord, context: ExplainContext, now: datetime | None = None) -> Explanation:
     """Return why a job is where it is.
 
     Args:
         record: the job's record.
-        around: what else is known.
+        context: what else is known (``explain_context``).
         now: the present time; None asks the clock.
     """
     now = now or datetime.now(UTC)
-    cluster = around.cluster
+    cluster = context.cluster
     fits: tuple[NodeFit, ...] = ()
     if cluster and record.spec and not record.terminal:
         avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes)
         fits = tuple(fit(record.spec, node, avoided) for node in cluster.nodes)
-    said = _how_it_ended(record) if record.terminal else _where_it_is(record, around, now)
+    said = _how_it_ended(record) if record.terminal else _where_it_is(record, context, now)
     if record.cancel and not record.terminal:
         said.append(f"It is to be cancelled: {_clause(record.cancel)}.")
     said += [_attempt(attempt) for attempt in record.attempts if attempt.number and not _is_end(record, attempt)]
@@ -172,9 +145,9 @@ def explain(record: JobRecord, around: Surroundings, now: datetime | None = None
         job_id=record.id,
         state=record.state,
         sentences=tuple(said),
-        ahead=around.ahead if queued else None,
-        limit=_limit(record, around),
-        workers=_takers(record, around) if queued else (),
+        ahead=context.ahead if queued else None,
+        limit=_limit(record, context),
+        workers=_takers(record, context) if queued else (),
         decision=record.last.decision if record.last else "",
         next_attempt_at=record.due_at if record.state is JobState.BACKOFF else None,
         nodes=fits,
@@ -185,19 +158,19 @@ _BY_NEARNESS: Final[tuple[Limit, ...]] = ("max_starting", "max_in_flight", "engi
 """Limits of workers, the one first that will be over soonest."""
 
 
-def _takers(record: JobRecord, around: Surroundings) -> tuple[WorkerLoad, ...]:
+def _takers(record: JobRecord, context: ExplainContext) -> tuple[WorkerLoad, ...]:
     """Return the workers that take the job's queue; one that does not say counts as one."""
-    return tuple(worker for worker in around.workers if worker.queue in {"", record.queue})
+    return tuple(worker for worker in context.workers if worker.queue in {"", record.queue})
 
 
-def _limit(record: JobRecord, around: Surroundings) -> Limit | None:
+def _limit(record: JobRecord, context: ExplainContext) -> Limit | None:
     """Return what holds a job that has not been started."""
     if record.state is JobState.WAITING:
-        if any(not one.ended for one in around.after):
+        if any(not one.ended for one in context.after):
             return "after"
-        return None if around.line is None else "max_parallel"
+        return None if context.line is None else "max_parallel"
     if record.state is JobState.QUEUED:
-        limits = [worker.limit for worker in _takers(record, around)]
+        limits = [worker.limit for worker in _takers(record, context)]
         if limits and all(limits):
             return next(one for one in _BY_NEARNESS if one in limits)
     return None
@@ -212,17 +185,17 @@ def _is_end(record: JobRecord, attempt: Attempt) -> bool:
     return record.terminal and attempt is record.last
 
 
-def _where_it_is(record: JobRecord, around: Surroundings, now: datetime) -> list[str]:
+def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> list[str]:
     since = _ago(record.updated_at, now)
     said: list[str] = []
     match record.state:
         case JobState.WAITING:
-            said += _what_it_waits_for(record, around, since)
+            said += _what_it_waits_for(record, context, since)
         case JobState.QUEUED:
-            ahead = around.ahead
+            ahead = context.ahead
             others = f"{_count(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
             said.append(f"It has been queued for {since}; {others}.")
-            said += _who_takes_it(record, around)
+            said += _who_takes_it(record, context)
         case JobState.LAUNCHING:
             said.append(f"Worker {record.holder or '(none now)'} is creating its service, for {since} now.")
             if (now - record.updated_at).total_seconds() > _LONG_FOR_A_LAUNCH:
@@ -241,17 +214,17 @@ def _where_it_is(record: JobRecord, around: Surroundings, now: datetime) -> list
             wait = (due - now).total_seconds()
             when = f"in {_span(wait)}" if wait > 0 else "now"
             said.append(f"It waits for its next attempt, which is due {when} ({due:%Y-%m-%d %H:%M:%S} UTC).")
-            if not around.workers:
+            if not context.workers:
                 said.append(_NO_WORKER)
         case _:
             said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
     # In BACKOFF it is what is said of the attempt, and of a job with a copy that it has one.
     if record.detail and record.state is not JobState.BACKOFF and not record.copied_by:
         said.append(f"What the swarm says: {_clause(record.detail)}.")
-    if record.state in _HELD and record.holder not in {worker.holder for worker in around.workers}:
+    if record.state in _HELD and record.holder not in {worker.holder for worker in context.workers}:
         said.append(
             "Its worker is gone. What is in the swarm goes on, and another worker takes the job over in moments."
-            if around.workers
+            if context.workers
             else f"Its worker is gone; what is in the swarm goes on. {_NO_WORKER}"
         )
     return said
@@ -262,20 +235,20 @@ _LONG_FOR_A_LAUNCH: Final = 30.0
 _NO_WORKER: Final = "No worker is up: start one on a manager node (`jaas worker`, or the stack)."
 
 
-def _what_it_waits_for(record: JobRecord, around: Surroundings, since: str) -> list[str]:
+def _what_it_waits_for(record: JobRecord, context: ExplainContext, since: str) -> list[str]:
     """Return for a WAITING job which others it comes after, or who is before it in its batch."""
-    if around.line is not None and around.batch:
-        most = around.batch.max_parallel
+    if context.line is not None and context.batch:
+        most = context.batch.max_parallel
         return [
             f"For {since} it has waited for a place in batch {record.batch}, "
             f"which may have {_count(most, 'active job')} at once (max_parallel).",
-            f"{_count(around.line, 'job')} of the batch {'is' if around.line == 1 else 'are'} before it.",
+            f"{_count(context.line, 'job')} of the batch {'is' if context.line == 1 else 'are'} before it.",
         ]
-    if not around.after:
+    if not context.after:
         return [f"For {since} it has waited for the jobs that it comes after, or for a place in its batch."]
-    open_ = [one for one in around.after if not one.ended]
+    open_ = [one for one in context.after if not one.ended]
     said = [
-        f"For {since} it has waited for what it comes after: {len(open_)} of {len(around.after)} "
+        f"For {since} it has waited for what it comes after: {len(open_)} of {len(context.after)} "
         f"{'has' if len(open_) == 1 else 'have'} not ended."
     ]
     said += [f"  {one.name} is {one.state} ({_AWAITED.get(one.on, one.on)})" for one in open_[:_SHOWN]]
@@ -289,25 +262,25 @@ _SHOWN: Final = 10
 """Jobs, or workers, that are named one by one."""
 
 
-def _who_takes_it(record: JobRecord, around: Surroundings) -> list[str]:
-    takers = _takers(record, around)
-    if not takers and around.workers:
-        others = ", ".join(sorted({repr(worker.queue) for worker in around.workers}))
-        up = f"{_count(len(around.workers), 'worker')} {'is' if len(around.workers) == 1 else 'are'} up"
+def _who_takes_it(record: JobRecord, context: ExplainContext) -> list[str]:
+    takers = _takers(record, context)
+    if not takers and context.workers:
+        others = ", ".join(sorted({repr(worker.queue) for worker in context.workers}))
+        up = f"{_count(len(context.workers), 'worker')} {'is' if len(context.workers) == 1 else 'are'} up"
         return [
             f"No worker takes queue {record.queue!r}; {up}, for {others}: start one with JAAS_QUEUE={record.queue}."
         ]
     if not takers:
         return [_NO_WORKER]
     up = f"{_count(len(takers), 'worker')} {'is' if len(takers) == 1 else 'are'} up"
-    match _limit(record, around):
+    match _limit(record, context):
         case "engine":
             return [f"{up} and takes no new jobs: {_clause(takers[0].engine_unavailable)}."]
         case "max_in_flight":
             said = [f"{up}, with as many jobs in flight as JAAS_MAX_IN_FLIGHT allows; one that ends makes room."]
         case "max_starting":
             said = [f"{up}, starting as many containers at once as the launch window holds; one that runs makes room."]
-        case _ if around.ahead:
+        case _ if context.ahead:
             return [f"{up} and taking jobs in order."]
         case _:
             return [f"{up} and it is the next one in queue {record.queue!r}."]
@@ -344,7 +317,8 @@ def _how_it_ended(record: JobRecord) -> list[str]:
 
 def _in_words(attempt: Attempt) -> tuple[str, str]:
     """Return why an attempt ended in plain words, and what helps against it."""
-    words, advice = _CAUSES.get(attempt.cause, _NEWER)
+    facts = facts_of(attempt.cause)
+    words, advice = facts.meaning, facts.remedy
     if attempt.cause is Cause.OOM and not attempt.oom_killed:
         words = (
             "it was killed with SIGKILL under its memory limit, most likely for its memory, though no engine said so"

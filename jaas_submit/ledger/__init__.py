@@ -30,18 +30,16 @@ from jaas_submit.ledger.health import Health
 from jaas_submit.ledger.maintenance import Due, Maintenance
 from jaas_submit.ledger.ownership import Claim, ClaimAction, Ownership
 from jaas_submit.ledger.queries import Change, Outline, Queries
-from jaas_submit.ledger.submission import KEY_TTL, Created, NewJob, Submission
+from jaas_submit.ledger.submission import Created, Submission
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
 
 __all__ = [
-    "KEY_TTL",
     "Change",
     "Claim",
     "ClaimAction",
     "Created",
     "Due",
     "Ledger",
-    "NewJob",
     "Outline",
     "parse_record",
 ]
@@ -69,7 +67,7 @@ class Ledger(Base):
         """What is known of jobs and workers."""
         self.maintenance = Maintenance(self, self.queries)
         """Leases, and jobs that nobody holds, that are overdue, lost or expired."""
-        self.batches = Batches(self)
+        self.batches = Batches(self, self.queries, self.submission)
         """Batches as a whole; their jobs are jobs like any other."""
         self.health = Health(self, self.queries, self.batches)
         """Whether the ledger can be read, and whether jobs are claimed."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
-from jaas_submit.ledger.base import Part
+from jaas_submit.ledger.base import Base, Part
 from jaas_submit.ledger.encoding import parse_batch
-from jaas_submit.model.ids import copy_id_of
+from jaas_submit.ledger.queries import Queries
+from jaas_submit.ledger.submission import Submission
+from jaas_submit.model.ids import batch_job_id, copy_id_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import BatchRecord
 from jaas_submit.model.speculation import Speculation
@@ -19,9 +21,23 @@ from jaas_submit.model.states import JobState
 
 __all__ = ["Batches"]
 
+_PAGE: Final = 500
+"""Records that are read at once."""
+
 
 class Batches(Part):
-    """What is done with batches as a whole; their jobs are jobs like any other."""
+    """What is done with batches as a whole; their jobs are jobs like any other.
+
+    Args:
+        base: of the ledger that it is a part of.
+        queries: of the same ledger.
+        submission: of the same ledger.
+    """
+
+    def __init__(self, base: Base, queries: Queries, submission: Submission) -> None:
+        super().__init__(base)
+        self._queries = queries
+        self._submission = submission
 
     def create(self, batch_id: str, *, speculate: Speculation | None = None, **fields: str | float) -> bool:
         """Write the record of a batch, before its jobs are.
@@ -105,8 +121,7 @@ class Batches(Part):
     def cancel(self, batch_id: str, why: str) -> bool:
         """Note, durably, that a batch is to be cancelled: it gets no further jobs, and none of it is started any more.
 
-        Its open jobs then have to be cancelled (``Submission.cancel_many``); should the caller die before that, a
-        worker does it.
+        Its open jobs then have to be cancelled (``cancel_jobs``); should the caller die before that, a worker does it.
 
         Returns:
             False when it had ended already.
@@ -118,6 +133,27 @@ class Batches(Part):
         if answer == 0:
             raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
         return answer == 1
+
+    def cancel_jobs(self, batch_id: str) -> int:
+        """Cancel the open jobs of a batch that is marked as cancelled; return how many there were.
+
+        Args:
+            batch_id: the batch's id.
+
+        Raises:
+            UnknownJob: there is no such batch.
+            LedgerUnavailable: Redis does not answer; the same call goes on.
+        """
+        batch = self.get(batch_id)
+        count = 0
+        for first in range(0, batch.span, _PAGE):
+            numbers = range(first, min(first + _PAGE, batch.span))
+            records = self._queries.find([batch_job_id(batch_id, index) for index in numbers])
+            if ids := [record.id for record in records if not record.terminal]:
+                self._submission.cancel_many(ids, batch.cancelled)
+                count += len(ids)
+        self.cancellation_done(batch_id)
+        return count
 
     def cancelling(self) -> list[str]:
         """Return ids of cancelled batches whose jobs may not all know of it."""

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from jaas_submit.connection.connection import as_text
 from jaas_submit.errors import SpecError, UnreadableRecord
 from jaas_submit.model.bounds import bounded, shown, whole
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState, read_as
+from jaas_submit.model.states import JobState, read_as
 from jaas_submit.model.wire_names import TRACEPARENT
 
 __all__ = ["cancelled", "dump_attempts", "parse_batch", "parse_record", "parse_row", "read_json", "reading"]

@@ -12,11 +12,11 @@ from jaas_submit.connection.subscription import Subscription
 from jaas_submit.ledger.base import SET_ASIDE, Base, Part
 from jaas_submit.ledger.encoding import dump_attempts
 from jaas_submit.ledger.queries import Queries
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.states import TERMINAL, JobState
-from jaas_submit.placement.node_fit import Cluster
 
 __all__ = ["Due", "Maintenance"]
 

@@ -15,10 +15,10 @@ from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import parse_record, reading
 from jaas_submit.model.bounds import bounded, shown
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import TERMINAL, JobState, is_terminal, read_as
-from jaas_submit.placement.node_fit import Cluster
 
 __all__ = ["Change", "Outline", "Queries"]
 

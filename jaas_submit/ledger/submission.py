@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
 from jaas_submit.ledger.base import Part
@@ -15,32 +15,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState, read_as
 from jaas_submit.model.wire_names import TRACEPARENT
 
-__all__ = ["KEY_TTL", "Created", "NewJob", "Submission"]
-
-KEY_TTL: Final = 7 * 86400
-"""Seconds for which an idempotency key leads to its job, unless the producer says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job to be written down."""
-
-    job_id: str
-    spec: JobSpec | None
-    queue: str
-    task_id: str = ""
-    message: str = ""
-    key: str = ""
-    key_ttl: float = KEY_TTL
-    replay_of: str = ""
-    batch: str = ""
-    index: int = 0
-    after: tuple[tuple[str, str], ...] = ()
-    """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
-    traceparent: str = ""
-    wakeup: str = ""
-    """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with
-    the record. Empty where it goes elsewhere."""
+__all__ = ["Created", "Submission"]
 
 
 class Created(NamedTuple):

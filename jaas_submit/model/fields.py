@@ -1,28 +1,33 @@
-"""Field types that several parts of a job description share."""
+"""Field types of a job description, and the small objects that it is made of."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from jaas_submit.model.bounds import bounded
+from jaas_submit.model.bounds import bounded, shown
 
 __all__ = [
     "AbsolutePath",
+    "Constraint",
     "Duration",
+    "Gather",
     "Model",
+    "Mount",
     "Name",
     "PositiveDuration",
+    "Resources",
+    "SecretMount",
     "Size",
     "Text",
     "parse_duration",
     "parse_size",
 ]
 
-_MOST = 64
-"""Characters of a duration or a size: room for all units and more digits than a float has."""
+_MAX_CHARACTERS = 64
+"""Of a duration or a size: room for all units and more digits than a float has."""
 
 _DURATION_PART = re.compile(r"(\d{1,64}(?:\.\d{1,64})?)(ms|s|m|h|d)")
 _DURATION_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -84,7 +89,7 @@ def parse_size(value: object) -> int:
 def _text(value: object, fix: str) -> str:
     if not isinstance(value, str):
         raise ValueError(fix)
-    return bounded(value, _MOST).strip()
+    return bounded(value, _MAX_CHARACTERS).strip()
 
 
 def _as_float(value: float) -> float:
@@ -113,3 +118,86 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, hide_input_in_errors=True)
+
+
+class Mount(Model):
+    """A host folder, a volume or a tmpfs in the container."""
+
+    type: Literal["bind", "volume", "tmpfs"] = "bind"
+    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
+    target: AbsolutePath
+    read_only: bool = False
+
+    @model_validator(mode="after")
+    def _source_fits_type(self) -> Self:
+        if self.type == "bind" and not self.source.startswith("/"):
+            raise ValueError("source of a bind mount must be an absolute path; for a volume say type=volume")
+        if self.type == "tmpfs" and self.source:
+            raise ValueError("a tmpfs mount has no source; leave it out")
+        if self.type == "volume" and "/" in self.source:
+            raise ValueError("source of a volume mount is a volume's name, without slashes; for a path say type=bind")
+        return self
+
+
+class SecretMount(Model):
+    """A swarm secret as a file in the container; only its name travels, never its value."""
+
+    source: Name
+    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
+    uid: str = Field("0", pattern=r"^\d+$")
+    gid: str = Field("0", pattern=r"^\d+$")
+    mode: int = Field(0o444, ge=0, le=0o7777)
+
+
+class Resources(Model):
+    """What the container may use at most (limits), or needs on its node (reservations)."""
+
+    cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
+    memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
+
+
+class Gather(Model):
+    """Which outputs a reduce job gets: those of some consecutive jobs of a batch."""
+
+    batch: Name
+    first: int = Field(0, ge=0, description="index of the first job")
+    count: int = Field(ge=0, le=100_000, description="how many jobs")
+
+
+_MAX_CONSTRAINT: Final = 4096
+_QUOTES: Final = frozenset("\"'`\u2018\u2019\u201c\u201d")
+
+# Source: moby/swarmkit, manager/constraint/constraint.go, ``Parse``: case does not count, and only ASCII is taken.
+_CONSTRAINT = re.compile(
+    r"([a-zA-Z_][a-zA-Z0-9_.-]++)[ \t\n\f\r]*+(==|!=)[ \t\n\f\r]*+([a-zA-Z0-9:_ \t\n\f\r.*()?+\[\]\\^$|/-]++)\Z"
+)
+_KEY = re.compile(r"(?:node\.(?:id|hostname|role|ip|platform\.(?:os|arch)|labels\..++)|engine\.labels\..++)\Z")
+
+
+class Constraint(NamedTuple):
+    """What a node must be, or must not be, to be given a job."""
+
+    key: str
+    """As it was written: the name of a label keeps its case."""
+    equal: bool
+    """Whether the node's value must be this one, or any other."""
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Return the constraint that a text holds.
+
+        Args:
+            text: such as ``node.labels.disk==ssd``.
+
+        Raises:
+            ValueError: the swarm would refuse it, or no node could ever meet it, as nothing has such a key.
+        """
+        found = _CONSTRAINT.match(bounded(text, _MAX_CONSTRAINT).strip())
+        if found is None or not _KEY.match(found[1].lower()):
+            fix = "leave the quotes out" if _QUOTES & set(text) else "write KEY==VALUE or KEY!=VALUE"
+            raise ValueError(
+                f"'{shown(text)}' is no placement constraint; {fix}, such as node.role==worker or "
+                "node.labels.disk==ssd (a value may have ASCII letters, digits, blanks and :-_.*()?+[]\\^$|/)"
+            )
+        return cls(found[1], found[2] == "==", found[3])

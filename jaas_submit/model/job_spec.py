@@ -21,20 +21,21 @@ from pydantic_core import from_json
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import bounded, check_plain, shown
-from jaas_submit.model.constraint import Constraint
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import (
     AbsolutePath,
+    Constraint,
     Duration,
+    Gather,
     Model,
+    Mount,
     Name,
     PositiveDuration,
-    Size,
+    Resources,
+    SecretMount,
     Text,
-    parse_duration,
-    parse_size,
 )
 from jaas_submit.model.retry_policy import RetryPolicy
-from jaas_submit.model.states import Cause
 from jaas_submit.model.validation import kind_of, shown_name, spec_error
 
 __all__ = [
@@ -42,13 +43,7 @@ __all__ = [
     "INPUT_FILE",
     "MAX_SPEC_BYTES",
     "SPEC_VERSION",
-    "Gather",
     "JobSpec",
-    "Mount",
-    "Resources",
-    "SecretMount",
-    "parse_duration",
-    "parse_size",
 ]
 
 SPEC_VERSION: Final = 1
@@ -74,50 +69,6 @@ _IMAGE = re.compile(
 )
 
 
-class Mount(Model):
-    """A host folder, a volume or a tmpfs in the container."""
-
-    type: Literal["bind", "volume", "tmpfs"] = "bind"
-    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
-    target: AbsolutePath
-    read_only: bool = False
-
-    @model_validator(mode="after")
-    def _source_fits_type(self) -> Self:
-        if self.type == "bind" and not self.source.startswith("/"):
-            raise ValueError("source of a bind mount must be an absolute path; for a volume say type=volume")
-        if self.type == "tmpfs" and self.source:
-            raise ValueError("a tmpfs mount has no source; leave it out")
-        if self.type == "volume" and "/" in self.source:
-            raise ValueError("source of a volume mount is a volume's name, without slashes; for a path say type=bind")
-        return self
-
-
-class SecretMount(Model):
-    """A swarm secret as a file in the container; only its name travels, never its value."""
-
-    source: Name
-    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
-    uid: str = Field("0", pattern=r"^\d+$")
-    gid: str = Field("0", pattern=r"^\d+$")
-    mode: int = Field(0o444, ge=0, le=0o7777)
-
-
-class Resources(Model):
-    """What the container may use at most (limits), or needs on its node (reservations)."""
-
-    cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
-    memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
-
-
-class Gather(Model):
-    """Which outputs a reduce job gets: those of some consecutive jobs of a batch."""
-
-    batch: Name
-    first: int = Field(0, ge=0, description="index of the first job")
-    count: int = Field(ge=0, le=100_000, description="how many jobs")
-
-
 def _env_map(value: object) -> object:
     """Accept ["A=b"] as well as {"A": "b"}, as compose files do."""
     if not isinstance(value, list | tuple):
@@ -132,7 +83,7 @@ def _env_map(value: object) -> object:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether the text can be written as UTF-8; JSON can smuggle in half a surrogate pair."""
+    """Return whether the text can be written as UTF-8; JSON can smuggle in an unpaired surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -170,7 +121,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
     if len(fields) > _MAX_FIELDS:
         raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
     for name, value in fields.items():
-        if not name.isprintable():  # as half a surrogate pair, which pydantic cannot name
+        if not name.isprintable():  # as an unpaired surrogate, which pydantic cannot name
             raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
         try:
             check_plain(value)
@@ -360,7 +311,7 @@ class JobSpec(Model):
                 data = from_json(data)
             except ValueError as error:
                 raise SpecError(f"the description is not valid JSON: {error}") from None
-            except TypeError:  # a text with half a surrogate pair
+            except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
         if not isinstance(data, Mapping):
             raise SpecError(f'the description must be a JSON object such as {{"image": "..."}}, not {kind_of(data)}')

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogStatus, StoredLogStatus
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState, is_terminal, read_as
+from jaas_submit.model.states import JobState, is_terminal, read_as
 
 __all__ = ["Attempt", "BatchRecord", "JobRecord", "Outcome", "StoredCause", "StoredModel", "StoredState"]
 

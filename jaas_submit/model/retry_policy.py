@@ -12,8 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from jaas_submit.model.bounds import bounded
+from jaas_submit.model.causes import CLUSTER_CAUSES, Cause
 from jaas_submit.model.fields import Duration, Model, Size
-from jaas_submit.model.states import CLUSTER_CAUSES, Cause
 
 __all__ = ["MAX_ATTEMPTS", "Backoff", "RetryPolicy", "RetryRule"]
 
@@ -37,7 +37,7 @@ def _code_range(value: object) -> object:
     return value
 
 
-def _some(value: object) -> object:
+def _one_or_more(value: object) -> object:
     """Accept one value where a list is meant."""
     return [value] if isinstance(value, str | int) and not isinstance(value, bool) else value
 
@@ -55,8 +55,10 @@ class RetryRule(Model):
         description="retry: again while the budget lasts; fail: give up at once; ignore: again, without counting "
         "the attempt"
     )
-    causes: Annotated[tuple[Cause, ...], BeforeValidator(_some)] = Field((), description="which causes; empty: any")
-    exit_codes: Annotated[tuple[CodeRange, ...], BeforeValidator(_some)] = Field(
+    causes: Annotated[tuple[Cause, ...], BeforeValidator(_one_or_more)] = Field(
+        (), description="which causes; empty: any"
+    )
+    exit_codes: Annotated[tuple[CodeRange, ...], BeforeValidator(_one_or_more)] = Field(
         (), max_length=64, description="which exit codes, such as [4, '64-78']; empty: any, and none"
     )
     # No regular expression: one that backtracks would keep every worker that takes the job from all of its work.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, TypeVar
 
-__all__ = ["CLUSTER_CAUSES", "TERMINAL", "TRANSITIONS", "Cause", "JobState", "is_known", "is_terminal", "read_as"]
+__all__ = ["TERMINAL", "TRANSITIONS", "JobState", "is_known", "is_terminal", "read_as"]
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -37,31 +37,6 @@ class JobState(StrEnum):
     # Whoever ends a job (or batch) that it had to come after, when that ended otherwise than was asked for.
     SKIPPED = "SKIPPED"
 
-
-class Cause(StrEnum):
-    """Why an attempt ended."""
-
-    EXIT = "exit"  # the container's process ended by itself; the exit code says how
-    OOM = "oom"  # the kernel killed it for its memory, by what the engine says, or by 137 under a memory limit
-    IMAGE = "image"  # the image is missing or may not be pulled
-    UNSCHEDULABLE = "unschedulable"  # no node can take it
-    LAUNCH = "launch"  # the container could not be started: command not found, bad mount, unknown network
-    NODE_LOST = "node_lost"  # the node went away with it
-    PREEMPTED = "preempted"  # the swarm took it off its node: drain, constraint changed
-    RUN_TIMEOUT = "run_timeout"  # it ran longer than run_timeout
-    PENDING_TIMEOUT = "pending_timeout"  # it did not start running within pending_timeout
-    DEADLINE = "deadline"  # the whole job took longer than deadline
-    EXPIRED = "expired"  # it was not started within expires
-    CANCELLED = "cancelled"  # somebody cancelled it
-    REMOVED_OUTSIDE = "removed_outside"  # somebody else removed its service
-    SKIPPED = "skipped"  # a job or batch that it had to come after ended otherwise than was asked for
-    OUTPUT = "output"  # the container ended well, but what it printed is not the output that was declared
-    REFUSED = "refused"  # the description is not valid
-    ENGINE = "engine"  # the engine reported a failure of its own
-
-
-CLUSTER_CAUSES: Final = frozenset({Cause.NODE_LOST, Cause.PREEMPTED, Cause.REMOVED_OUTSIDE, Cause.ENGINE})
-"""Causes that are no fault of the job; they have a retry budget of their own."""
 
 TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 

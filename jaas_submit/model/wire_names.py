@@ -81,7 +81,7 @@ def job_id_of(task_id: str) -> str:
     """
     if _PLAIN_ID.match(task_id):
         return task_id
-    # JSON can smuggle in half a surrogate pair, of which no bytes can be made.
+    # JSON can smuggle in an unpaired surrogate, of which no bytes can be made.
     return str(uuid.uuid5(_NAMESPACE, task_id.encode(errors="backslashreplace").decode()))
 
 

@@ -13,12 +13,12 @@ from typing import Final
 from jaas_submit.connection import connect
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
-from jaas_worker.decisions.task_outcome import parse_time
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import Swarm
 from jaas_worker.swarm.engine import Engine, EngineEvent
 from jaas_worker.telemetry import logging_setup
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
 
 __all__ = ["Agent", "agent_main"]

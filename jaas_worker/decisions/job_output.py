@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import JobRecord, Outcome
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 
 __all__ = ["Output", "output_of", "reduce_lines", "with_output"]
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from jaas_submit.model.causes import Cause, facts_of
+from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
-from jaas_submit.model.states import CLUSTER_CAUSES, Cause, JobState
-from jaas_submit.placement.node_fit import Node, avoided_nodes
+from jaas_submit.model.states import JobState
+from jaas_submit.placement.placement import avoided_nodes
 
 __all__ = ["Decision", "backoff_delay", "decide", "next_memory", "spec_for_attempt"]
-
-_FINAL: Final = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
-"""Causes after which no policy has a say."""
 
 _MAX_MEMORY_BYTES: Final = 2**62
 """Bytes that no node has; the engine's numbers end at 2**63."""
@@ -99,7 +98,7 @@ def decide(spec: JobSpec, attempts: Sequence[Attempt], fraction: float, left: fl
 def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
     """Return whether rules and budgets grant another attempt, and which of them said so."""
     policy, last = spec.retry, attempts[-1]
-    if last.cause in _FINAL:
+    if facts_of(last.cause).final:
         return False, f"never retried after cause {last.cause}"
     found = _rule_for(policy, last)
     by = f"rule {found[0]} ({found[1].action})" if found else "no rule"
@@ -117,8 +116,8 @@ def _budget(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[int, int, str]:
     """Return how much of the budget that the last attempt falls under is used, how much there is, and its name."""
     policy = spec.retry
     counted = [attempt for attempt in attempts if not _ignored(policy, attempt)]
-    of_cluster = sum(attempt.cause in CLUSTER_CAUSES for attempt in counted)
-    if attempts[-1].cause in CLUSTER_CAUSES:
+    of_cluster = sum(facts_of(attempt.cause).by_cluster for attempt in counted)
+    if facts_of(attempts[-1].cause).by_cluster:
         budget = policy.max_cluster_retries
         if spec.on_node_lost == "retry" and attempts[-1].cause is Cause.NODE_LOST:
             budget = budget or _MAX_LOST_RETRIES

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.states import JobState
-from jaas_submit.placement.node_fit import Cluster, placement
+from jaas_submit.placement.placement import placement
 
 __all__ = ["copy_spec", "slow_jobs"]
 

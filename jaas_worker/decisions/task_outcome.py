@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from jaas_submit.model.bounds import bounded
+from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerTimes, TaskView
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "gone_outcome",
     "lost_outcome",
     "outcome_of",
-    "parse_time",
     "refused_outcome",
     "stop_mark",
     "waiting_reason",
@@ -33,10 +33,6 @@ __all__ = [
 _SIGNALLED = 128
 """Exit codes above are those of processes that a signal ended."""
 
-_MOST_OF_A_TIME = 64
-"""Characters; RFC 3339 needs 35."""
-
-_NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
 _ENGINE = (
@@ -84,21 +80,6 @@ class StopRequest(NamedTuple):
 
     cause: Cause
     reason: str
-
-
-def parse_time(text: str) -> datetime | None:
-    """Return an engine's time; None for an empty one, for the engine's "never" (year 1), and for what is no time.
-
-    Args:
-        text: RFC 3339, with up to nine digits of a second.
-    """
-    if not text or text.startswith("0001-"):
-        return None
-    try:
-        plain = _NANOSECONDS.sub(r"\1", bounded(text, _MOST_OF_A_TIME)).replace("Z", "+00:00")
-        return datetime.fromisoformat(plain).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
@@ -221,7 +202,7 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
         # Ended well by itself, even if somebody wanted to stop it at that very moment.
         return JobState.SUCCEEDED, Cause.EXIT, ""
     if stop is not None and task.state in {"shutdown", "failed", "rejected", "remove"}:
-        state = JobState.CANCELLED if stop.cause is Cause.CANCELLED else JobState.FAILED
+        state = facts_of(stop.cause).state
         return state, stop.cause, stop.reason
     said = task.error or task.message
     if task.state in {"failed", "rejected"}:
@@ -282,7 +263,7 @@ def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: 
     """Return the outcome of an attempt whose service is gone before anybody saw its end."""
     cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
     return Outcome(
-        state=JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED,
+        state=facts_of(cause).state,
         cause=cause,
         reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
         node=node,
@@ -315,5 +296,4 @@ def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, 
 
 def refused_outcome(cause: Cause, reason: str) -> Outcome:
     """Return the outcome of a job for which no container was created."""
-    state = JobState.CANCELLED if cause is Cause.CANCELLED else JobState.FAILED
-    return Outcome(state=state, cause=cause, reason=reason, finished_at=datetime.now(UTC))
+    return Outcome(state=facts_of(cause).state, cause=cause, reason=reason, finished_at=datetime.now(UTC))

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import JobRecord
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
 from jaas_worker.lifecycle.tracked_job import NO_LABELS, AttemptFacts, Delivery, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.swarm.service_spec import membership_labels
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.swarm.membership import membership_labels
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["claim"]
 

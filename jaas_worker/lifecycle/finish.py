@@ -35,7 +35,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import marked, read_logs
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]

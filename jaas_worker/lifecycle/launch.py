@@ -10,10 +10,11 @@ from sys import intern
 from typing import Any
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
-from jaas_submit.placement.node_fit import Node
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint
@@ -23,7 +24,7 @@ from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.engine import ServiceView
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import ENV_TRACEPARENT
 from jaas_worker.tracking.tracked_service import ServiceRef
 
@@ -134,12 +135,12 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
 
 def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContext) -> ServiceView | None:
     """Return the attempt's service; None when the job is not this worker's any more."""
-    marks = {**world.marks, LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
+    marks = {LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
     file = input_file(spec, world.ledger.queries, world.store, job.job_id, job.attempt)
     job.has_config = file is not None and file.data != b""
     if not _still_ours(job, world):
         return None
-    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.holder)
+    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.service_defaults)
 
 
 def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:

@@ -15,7 +15,7 @@ from jaas_submit.ledger import Ledger
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import StepExecutor
 from jaas_worker.swarm.engine import EngineEvent
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit, read_exit
 from jaas_worker.tracking.subscriber import listen
 from jaas_worker.tracking.tracker import Tracker

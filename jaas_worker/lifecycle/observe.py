@@ -8,7 +8,8 @@ from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
-from jaas_worker.decisions.task_outcome import gone_outcome, parse_time, waiting_reason
+from jaas_worker.decisions.task_outcome import gone_outcome, waiting_reason
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -24,7 +25,7 @@ from jaas_worker.lifecycle.tracked_job import LostNode, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import collect
 from jaas_worker.swarm.engine import TaskView
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Seen, Waiting
 
 __all__ = ["ask_engine", "observe", "read_output"]

@@ -20,7 +20,7 @@ from typing import Any
 
 from jaas_submit.errors import LedgerUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.states import Cause
+from jaas_submit.model.causes import Cause
 from jaas_submit.storage.store import Store
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.failpoints import failpoint
@@ -31,7 +31,7 @@ from jaas_worker.lifecycle.tracked_job import Phase
 from jaas_worker.lifecycle.worker_context import Clock, WorkerContext
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, EngineEvent
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import make_tracer
 from jaas_worker.tracking.tracked_service import Seen, ServiceRef

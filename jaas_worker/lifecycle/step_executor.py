@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, assert_never
 
 from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError, UnreadableRecord
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs
-from jaas_submit.model.states import Cause
 from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle import next_step as to
@@ -34,12 +32,11 @@ from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.launch import adopt, launch
 from jaas_worker.lifecycle.next_step import Next
 from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
-from jaas_worker.lifecycle.ports import ServiceTracker
+from jaas_worker.lifecycle.step_threads import StepThreads, retry_delay
 from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, remove_stuck, send_stop
-from jaas_worker.lifecycle.timer import Timer, retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
-from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.telemetry.logging_setup import Action, about, action
+from jaas_worker.lifecycle.worker_context import ServiceTracker, WorkerContext
+from jaas_worker.telemetry.log_actions import Action, about, action
 from jaas_worker.tracking.tracked_service import NodeLost, Running, Seen, ServiceRef, Waiting
 
 __all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor"]
@@ -51,9 +48,6 @@ MAX_UNEXPECTED_ERRORS = 5
 
 _UNEXPECTED_RETRY_S = 1.0
 """Until a step that failed so is taken again."""
-
-_THREADS_START_S = 10.0
-"""For so long the finishing threads wait for each other, should one of them not start."""
 
 
 class StepExecutor:
@@ -69,27 +63,14 @@ class StepExecutor:
         self._world = world
         self._table = table
         self._tracker = tracker
-        self._timer = Timer()
         settings = world.settings
-        threads = settings.finish_threads
-        self._finishers = ThreadPoolExecutor(threads, thread_name_prefix="jaas-finish")
-        self._launchers = [
-            threading.Thread(target=self._launch_loop, name=f"jaas-launch-{n}", daemon=True)
-            for n in range(settings.launch_threads)
-        ]
+        self._threads = StepThreads(settings.launch_threads, settings.finish_threads, self._launch_loop)
         # A node that cannot be reached just now must not keep all threads waiting for its containers' output.
-        self._reading = threading.Semaphore(threads // 4 or int(threads > 1))
+        self._reading = threading.Semaphore(settings.finish_threads // 4 or int(settings.finish_threads > 1))
 
     def start(self) -> None:
         """Start the threads."""
-        self._timer.start()
-        for thread in self._launchers:
-            thread.start()
-        # All at once, not as work comes: whoever counts a worker's threads over days wants to see none added.
-        threads = self._world.settings.finish_threads
-        together = threading.Barrier(threads)
-        for _ in range(threads):
-            self._finishers.submit(together.wait, _THREADS_START_S)
+        self._threads.start()
 
     def close(self, patience: float) -> None:
         """Begin no further step; the table is closed already.
@@ -97,18 +78,12 @@ class StepExecutor:
         Args:
             patience: seconds to wait for those that are under way.
         """
-        deadline = time.monotonic() + patience
-        for thread in self._launchers:
-            thread.join(max(deadline - time.monotonic(), 0.0))
-        self._timer.close()
-        self._finishers.shutdown(wait=False, cancel_futures=True)
-        for thread in tuple(self._finishers._threads):
-            thread.join(max(deadline - time.monotonic(), 0.0))
+        self._threads.close(patience)
 
     def submit(self, call: Callable[..., Any], *args: Any) -> None:
         """Have a call made on a finishing thread; not made any more when the worker shuts down."""
         if not self._table.closing:
-            self._finishers.submit(call, *args)
+            self._threads.submit(call, *args)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> None:
         """Have a short call made after a pause.
@@ -117,7 +92,7 @@ class StepExecutor:
             delay: seconds.
             call: must not raise.
         """
-        self._timer.call(delay, call)
+        self._threads.call_later(delay, call)
 
     # -- what sets a job going --------------------------------------------------------------------------------------
 
@@ -236,7 +211,7 @@ class StepExecutor:
         if self._table.closing or job.phase is Phase.GONE:
             return
         if job.phase is Phase.FINISHING:
-            self._finishers.submit(self.run, job, step)
+            self._threads.submit(self.run, job, step)
         else:
             self._table.put_first(job, step)
 
@@ -382,7 +357,7 @@ class StepExecutor:
             job.tries = 0
         if job.service is not None:
             self._tracker.forget(job.service)
-        self._finishers.submit(self.run, job, step)
+        self._threads.submit(self.run, job, step)
         if isinstance(step, to.Finish):
             self._table.started(job, self._world.clock.monotonic(), ran=step.task.container_id is not None)
 

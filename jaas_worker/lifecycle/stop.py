@@ -6,8 +6,8 @@ import contextlib
 import logging
 
 from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs, LogStatus
-from jaas_submit.model.states import Cause
 from jaas_worker.decisions.deadlines import Overdue, due
 from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, lost_outcome, waiting_reason
 from jaas_worker.failpoints import failpoint
@@ -24,7 +24,7 @@ from jaas_worker.lifecycle.next_step import (
 )
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["apply_cancellation", "check_overdue", "check_pending", "remove_stuck", "send_stop"]
 

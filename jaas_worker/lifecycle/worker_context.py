@@ -1,22 +1,29 @@
-"""What the steps of a job's life need of the worker: the sides that it talks to, and who it is."""
+"""What the steps of a job's life need of the worker: the sides that it talks to, as protocols, and who it is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.model.wire_names import LABEL_LEDGER, LABEL_PREFIX
+from jaas_submit.ledger import Claim
+from jaas_submit.ledger.queries import Outline
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs
+from jaas_submit.model.records import Attempt, JobRecord
+from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.storage.store import Store
-from jaas_worker.lifecycle.ports import JobLedger
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ResolvedImage
+from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import Tracer
+from jaas_worker.tracking.tracked_service import ServiceRef
 
-__all__ = ["Clock", "ImageCache", "WorkerContext"]
+__all__ = ["Clock", "ImageCache", "JobLedger", "ServiceTracker", "WorkerContext"]
 
 _IMAGES_MOST = 1000
 """Answers of registries that are kept before those that hold no longer are dropped."""
@@ -24,6 +31,74 @@ _IMAGES_MOST = 1000
 _IMAGE_KEPT_S = 10.0
 _SILENCE_KEPT_S = 60.0
 """For how long a registry's answer holds, and for how long one that does not answer is not asked again."""
+
+
+class _Submission(Protocol):
+    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool: ...
+    def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]: ...
+
+
+class _Ownership(Protocol):
+    def claim(self, job_id: str, holder: str) -> Claim: ...
+    def release(self, job_id: str, holder: str, pause: float = 0.0) -> bool: ...
+    def move(self, job_id: str, holder: str, to: JobState, *, detail: str = "", **fields: str | float) -> bool: ...
+    def finish(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None = None,
+        output: str | None = None,
+        *,
+        late: bool = False,
+    ) -> JobRecord | None: ...
+    def back_off(
+        self,
+        job_id: str,
+        holder: str,
+        attempts: Sequence[Attempt],
+        logs: Logs | None,
+        delay: float | None,
+        detail: str,
+        *,
+        late: bool = False,
+    ) -> tuple[bool, str]: ...
+    def mark_reported(self, job_id: str, holder: str) -> bool: ...
+
+
+class _Maintenance(Protocol):
+    def identity(self) -> str: ...
+
+
+class _Queries(Protocol):
+    def get(self, job_id: str) -> JobRecord: ...
+    def find(self, job_ids: Sequence[str]) -> list[JobRecord]: ...
+    def outlines(self, job_ids: Sequence[str]) -> list[Outline]: ...
+    def logs(self, job_id: str, attempt: int) -> Logs | None: ...
+
+
+class JobLedger(Protocol):
+    """What the steps need of the ledger; ``jaas_submit.ledger.Ledger`` says what each part does."""
+
+    @property
+    def submission(self) -> _Submission: ...
+    @property
+    def ownership(self) -> _Ownership: ...
+    @property
+    def maintenance(self) -> _Maintenance: ...
+    @property
+    def queries(self) -> _Queries: ...
+    def now(self) -> float: ...
+    def replicated(self) -> bool: ...
+
+
+class ServiceTracker(Protocol):
+    """What the executor needs of the tracker; ``jaas_worker.tracking.tracker.Tracker`` says what each does."""
+
+    def watch(self, ref: ServiceRef) -> None: ...
+    def stopping(self, ref: ServiceRef) -> None: ...
+    def forget(self, ref: ServiceRef) -> None: ...
+    def look_soon(self) -> None: ...
 
 
 class Clock(NamedTuple):
@@ -94,15 +169,15 @@ class WorkerContext:
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
     images: ImageCache = field(default_factory=ImageCache, init=False)
-    marks: dict[str, str] = field(init=False)
-    """Labels of every service of this installation."""
+    service_defaults: ServiceDefaults = field(init=False)
+    """What every service that this worker asks for has."""
     label: str = field(init=False)
-    """Selects them."""
+    """Selects the services of this installation."""
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
-        self.marks = {LABEL_PREFIX: self.settings.prefix, LABEL_LEDGER: identity}
+        self.service_defaults = ServiceDefaults.of(self.settings, identity, self.holder)
         self.label = f"{LABEL_LEDGER}={identity}"
 
     def node_name(self, node_id: str) -> str | None:

@@ -15,11 +15,14 @@ from jaas_submit.ledger import Ledger
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
-from jaas_worker.decisions.task_outcome import attempt_task, parse_time
+from jaas_worker.decisions.task_outcome import attempt_task
+from jaas_worker.decisions.times import parse_time
+from jaas_worker.maintenance.ports import Worker
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ServiceView
-from jaas_worker.swarm.service_spec import membership_of, spec_of_service
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.swarm.membership import membership_of
+from jaas_worker.swarm.service_spec import spec_of_service
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["OrphanServices"]
 
@@ -46,23 +49,27 @@ class OrphanServices:
         ledger: the records.
         engine: the swarm.
         label: selects this installation's services.
-        follows: tells whether a service (by its name) is the one that this worker follows for a job (by its id).
+        worker: its own services are left alone.
     """
 
-    def __init__(
-        self, settings: Settings, ledger: Ledger, engine: Engine, label: str, follows: Callable[[str, str], bool]
-    ) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, engine: Engine, label: str, worker: Worker) -> None:
         self._settings = settings
         self._ledger = ledger
         self._engine = engine
         self._label = label
-        self._follows = follows
+        self._worker = worker
         self._parts: list[str] = []
 
-    def settle(self) -> tuple[list[str], list[str]]:
+    def run_once(self) -> tuple[list[str], list[str]]:
         """Compare the swarm's services with the records: all of them, or as many parts as the time allows.
 
         With a hundred thousand services, a list of all is 300 MB of JSON; a part of them is 1/16 of that.
+
+        Returns:
+            The names of the services that were removed, and the ids of the jobs whose record was made again.
+
+        Raises:
+            TemporaryError: Redis or the engine does not answer.
         """
         counts = self._ledger.queries.counts()
         if (
@@ -95,7 +102,7 @@ class OrphanServices:
         by_job: dict[str, list[ServiceView]] = defaultdict(list)
         for service in services:
             job_id = service.labels.get(LABEL_JOB, "")
-            if not self._follows(job_id, service.name):
+            if not self._worker.follows(job_id, service.name):
                 by_job[job_id].append(service)
         now = self._ledger.now()
         removed: list[str] = []

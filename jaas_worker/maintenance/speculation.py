@@ -9,12 +9,12 @@ from typing import Final
 
 from jaas_submit.errors import UnknownJob, UnreadableRecord
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
-from jaas_submit.placement.node_fit import Cluster
 from jaas_worker.decisions.speculation import copy_spec, slow_jobs
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["Speculator"]
 

@@ -13,14 +13,14 @@ from celery.worker.consumer.control import Control
 
 from jaas_submit.errors import JobFailed, LedgerUnavailable
 from jaas_submit.model.bounds import shown
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.decisions.task_outcome import refused_outcome
 from jaas_worker.messaging.message_bounds import MAX_REASON
 from jaas_worker.messaging.message_checks import DEFECT, is_task_id, task_defect, task_name
 from jaas_worker.messaging.unacknowledged import QoS
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
 

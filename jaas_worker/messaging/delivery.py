@@ -25,7 +25,7 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, TRACEPARENT, job_id_of
 from jaas_worker.messaging import kept_messages
 from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["CeleryDelivery", "Loop", "RetryNotice", "current_result"]
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jaas_submit.model.bounds import shown
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, MAX_REASON, read_json
+from jaas_submit.model.bounds import read_json, shown
+from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, MAX_REASON
 
 __all__ = [
     "DEFECT",

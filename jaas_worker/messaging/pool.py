@@ -13,14 +13,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from celery.concurrency.base import BasePool, apply_target
@@ -28,16 +24,17 @@ from celery.worker import state as worker_state
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.ledger import ClaimAction
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.lifecycle.runner import Runner
+from jaas_worker.maintenance.lease import Lease
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.messaging import kept_messages
 from jaas_worker.messaging.delivery import CeleryDelivery
-from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
+from jaas_worker.messaging.event_loop import LoopCalls
 from jaas_worker.settings import Settings
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.engine_health import EngineHealth
 
 __all__ = ["TaskPool"]
@@ -65,28 +62,25 @@ class TaskPool(BasePool):
         self.runner: Runner = self._when_reachable(parts.make_runner)
         self.pids = itertools.count(1)
         self._threads = ThreadPoolExecutor(self.settings.task_threads, thread_name_prefix="jaas-task")
-        self._due: deque[Callable[[], None]] = deque()
         self._stop_monitor: Callable[[], None] = lambda: None
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._stopped = threading.Event()
-        self._lease = threading.Thread(target=self._keep_lease, name="jaas-lease", daemon=True)
+        self._loop_calls = LoopCalls()
+        self.on_loop = self._loop_calls.make
+        self.wait_on_loop = self._loop_calls.make_and_wait
         self.watch = EngineHealth(self.runner.engine, self.settings.idle_interval, self._engine_changed)
+        self._lease = Lease(self.settings, self.runner, partial(parts.about, self.runner), parts.metrics)
+        self.knows = self.runner.knows
+        self.follows = self.runner.follows
+        self.have_ended = self.runner.have_ended
+        self.let_go_of_unknown = self.runner.let_go_of_unknown
         self.reconciler = Reconciler(
             self.settings,
             self.runner.ledger,
             self.runner.engine,
             self.runner.holder,
             self.runner.label,
-            inject=self.inject,
-            knows=self.runner.knows,
-            follows=self.runner.follows,
-            have_ended=self.runner.have_ended,
-            let_go=self.runner.let_go_of_unknown,
-            room=self.room,
-            away=lambda: bool(self.watch.away),
-            queue_length=self._queue_length,
-            metrics=parts.metrics,
-            store=self.runner.store,
+            self,
+            parts.metrics,
+            self.runner.store,
         )
         self.consumer: Any = None
 
@@ -109,7 +103,7 @@ class TaskPool(BasePool):
     def on_start(self) -> None:
         self.runner.start()
         self._lease.start()
-        self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self._queue_length, self.settings.queue))
+        self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self.queue_length, self.settings.queue))
 
     def attach(self, consumer: Any) -> None:
         """Learn the consumer, whose strategies turn a message into a request; called when it is ready."""
@@ -192,70 +186,27 @@ class TaskPool(BasePool):
 
     def on_stop(self) -> None:
         """Hand the jobs over: the containers go on, another worker follows them."""
-        self._stopped.set()
+        self._lease.close()
         self._stop_monitor()
         self.watch.close()
         if self.consumer is not None:
             self.reconciler.close()
         self._threads.shutdown(wait=True)
-        self._drain()  # the event loop has ended; what is still due is done here
+        self._loop_calls.run()  # the event loop has ended; what is still due is done here
         self.runner.hand_over()
-        self._drain()
+        self._loop_calls.run()
 
     def on_terminate(self) -> None:
         self.on_stop()
 
     def register_with_event_loop(self, loop: Any) -> None:
-        loop.add_reader(self._wake_fd, self._on_wake)
-        self._wake()
+        self._loop_calls.register(loop)
 
     def _get_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super()._get_info()  # type: ignore[misc] # not in the stubs
         return {**info, "jaas": {"holder": self.runner.holder, **self.runner.stats()}}
 
-    # -- the event loop's thread ------------------------------------------------------------------------------------
-
-    def on_loop(self, call: Callable[[], None]) -> None:
-        """Have a call made on the event loop's thread."""
-        self._due.append(call)
-        self._wake()
-
-    def wait_on_loop(self, call: Callable[[], None], timeout: float = 30.0) -> bool:
-        """Have a call made on the event loop's thread and wait for it; False when it failed or did not come about."""
-        finished = threading.Event()
-        worked = False
-
-        def run() -> None:
-            nonlocal worked
-            try:
-                call()
-                worked = True
-            except TEMPORARY_ERRORS as error:
-                logger.warning("Celery could not be told: %r", error, extra=action(Action.RESULT_NOT_STORED))
-            finally:
-                finished.set()
-
-        self.on_loop(run)
-        finished.wait(timeout)
-        return worked
-
-    def _wake(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
-
-    def _on_wake(self, *_: Any) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake_fd)
-        self._drain()
-
-    def _drain(self) -> None:
-        while self._due:
-            call = self._due.popleft()
-            try:
-                call()
-            except Exception:  # one request's trouble must not end the worker
-                logger.exception("a callback failed", extra=action(Action.STEP_FAILED))
-
-    # -- the reconciler's side --------------------------------------------------------------------------------------
+    # -- what maintenance sees of it (maintenance.ports.Worker) ------------------------------------------------------
 
     def inject(self, job_id: str) -> None:
         """Take a job as if its message had just arrived, without the way through the queue."""
@@ -276,7 +227,11 @@ class TaskPool(BasePool):
         self.runner.metrics.engine_up.set(not away)
         self.consumer.hold(away)
         self.runner.hold(away)
-        self._wake()
+        self._loop_calls.wake()
+
+    def away(self) -> bool:
+        """Return whether this worker's engine is of no use now."""
+        return bool(self.watch.away)
 
     def room(self) -> int:
         """Return how many further messages this worker would like to have."""
@@ -284,23 +239,9 @@ class TaskPool(BasePool):
             return 0
         return int(self.limit) - self.runner.stats()["waiting"]
 
-    def _queue_length(self, queue: str) -> int:
+    def queue_length(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
         return self.runner.ledger.queries.queue_length(lists_of(queue))
-
-    def _keep_lease(self) -> None:
-        settings = self.settings
-        while not self._stopped.is_set():
-            try:
-                self.runner.renew_lease(self.app.jaas.about(self.runner))
-                if settings.lease_file:
-                    Path(settings.lease_file).touch()
-                self.runner.look_around()
-            except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
-                self.runner.metrics.lease_renewals.labels("failed").inc()
-                logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
-            except Exception:  # without its lease this worker would launch nothing any more
-                logger.exception("the lease could not be renewed", extra=action(Action.LEASE_NOT_RENEWED))
-            self._stopped.wait(settings.lease / 3)
 
 
 def _nothing(*_: Any) -> None:

@@ -11,7 +11,7 @@ Three things that the stock transport of kombu 5.7.0 does not do, each measured:
   is published on a channel of Celery's. Here an entry becomes a message that says what is wrong with it, and the
   consumer records it; a bad broadcast is logged and dropped.
 
-It speaks to one server or, over Sentinel, to the present master.
+It speaks to one server; ``sentinel_transport`` to the present master.
 """
 
 from __future__ import annotations
@@ -22,86 +22,26 @@ import uuid
 import weakref
 from queue import Empty
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any
 
 import redis.exceptions
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 
-from jaas_submit.connection.sentinel import Finder, MasterConnection
-from jaas_submit.connection.url import SentinelAddress, sentinel_address
 from jaas_submit.model.bounds import shown
 from jaas_worker.messaging.message_bounds import MAX_REASON
 from jaas_worker.messaging.message_checks import DEFECT, broadcast_message, queue_message
 from jaas_worker.messaging.unacknowledged import FETCH, QoS, fetch_arguments
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = [
     "Channel",
     "Poller",
     "QoS",
-    "SentinelChannel",
-    "SentinelTransport",
     "Transport",
-    "options",
-    "settings",
 ]
 
 logger = logging.getLogger(__name__)
-
-
-def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Return Celery's settings of a worker's broker.
-
-    Args:
-        url: of Redis (``jaas_submit.connection.url``).
-        common: the transport options that producers have.
-        prefix: of this installation's keys.
-
-    Raises:
-        SpecError: the URL is not valid.
-    """
-    address = sentinel_address(url)
-    more = {**common, **options(prefix)}
-    if address is None:
-        return {"broker_transport": "jaas_worker.messaging.redis_transport:Transport", "broker_transport_options": more}
-    # With the URLs of all Sentinels kombu would go on with the next of them after a lost connection, and with the stock
-    # transport that its scheme means. What that one is told of the Sentinels holds what cannot be sent as JSON.
-    for stocks in ("master_name", "sentinel_kwargs"):
-        more.pop(stocks, None)
-    first = address.celery_urls()[0]
-    return {
-        "broker_transport": "jaas_worker.messaging.redis_transport:SentinelTransport",
-        "broker_transport_options": {**more, "sentinel": address},
-        "broker_read_url": first,
-        "broker_write_url": first,
-    }
-
-
-def options(prefix: str) -> dict[str, Any]:
-    """Return the transport options of a worker, on top of those that producers have.
-
-    Args:
-        prefix: of this installation's keys.
-    """
-    return {
-        # Of our own: the stock ones are shared by all Celery clients of a Redis, and the shortest visibility_timeout
-        # among them counts for all.
-        "unacked_key": f"{prefix}:unacked",
-        "unacked_index_key": f"{prefix}:unacked_index",
-        "unacked_mutex_key": f"{prefix}:unacked_mutex",
-        "ended_key": f"{prefix}:unacked_ended",
-        "leases_key": f"{prefix}:holders",
-        # A message that a worker has received and not claimed is delivered again after so many seconds, should that
-        # worker be gone. Harmless where it is not: the ledger knows a job whose message comes twice.
-        "visibility_timeout": 60,
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,
-        "unacked_restore_limit": 1000,
-        # Redis answers a waiting worker every second; without an answer for so much longer the connection is dead.
-        "health_check_interval": 5,
-        "socket_timeout": 5,
-    }
 
 
 _alive: weakref.WeakSet[Channel] = weakref.WeakSet()
@@ -315,55 +255,3 @@ class Transport(stock.Transport):
             for pool in (channel._pool, channel._async_pool):
                 if pool is not None:
                     pool.disconnect(inuse_connections=False)
-
-
-class _Finder(Finder):
-    """Says when the master is another one."""
-
-    found: ClassVar[dict[str, tuple[str, int]]] = {}
-    """The last known one by its name. Of the class, because each channel makes an instance."""
-
-    def discover_master(self, service_name: str) -> tuple[str, int]:
-        now = super().discover_master(service_name)
-        if self.found.get(service_name, now) != now:
-            logger.warning(
-                "the master of %s is now %s:%d", service_name, *now, extra=action(Action.REDIS_MASTER_CHANGED)
-            )
-        self.found[service_name] = now
-        return now
-
-
-class SentinelChannel(Channel, stock.SentinelChannel):
-    """Asks Sentinel for the present master at each new connection."""
-
-    from_transport_options = (
-        *Channel.from_transport_options,
-        *stock.SentinelChannel.from_transport_options,
-        "sentinel",
-    )
-
-    connection_class = MasterConnection
-
-    sentinel: SentinelAddress
-    """Which one; an option of the transport."""
-
-    _sentinel_manager: Any
-    _async_sentinel_manager: Any
-
-    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
-        params = self._connparams(asynchronous)
-        # Those of the URL are a Sentinel's.
-        params = {name: value for name, value in params.items() if name not in {"host", "port"}}
-        finder = _Finder(self.sentinel)
-        # The stock channel closes them.
-        if asynchronous:
-            self._async_sentinel_manager = finder
-        else:
-            self._sentinel_manager = finder
-        return finder.master(**params).connection_pool
-
-
-class SentinelTransport(Transport):
-    """``Transport`` over Sentinel."""
-
-    Channel = SentinelChannel

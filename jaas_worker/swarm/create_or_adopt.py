@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_WORKER, service_name
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_worker.swarm.engine import Engine, ServiceView
-from jaas_worker.swarm.service_spec import InputPlace, service_request
+from jaas_worker.swarm.service_spec import NO_DEFAULTS, InputPlace, ServiceDefaults, service_request
 
 __all__ = ["InputFile", "create_or_adopt"]
 
@@ -35,7 +35,7 @@ def create_or_adopt(
     attempt: int,
     marks: Mapping[str, str],
     file: InputFile | None = None,
-    worker: str = "",
+    defaults: ServiceDefaults = NO_DEFAULTS,
 ) -> ServiceView:
     """Return the attempt's service, creating it where it does not exist yet. Idempotent.
 
@@ -48,14 +48,15 @@ def create_or_adopt(
         job_id: the job's id.
         attempt: counted from 1.
         file: the job's input; None where it has none.
-        marks: labels that tell whose job it is, and of which description (see ``service_request``).
-        worker: this worker process, for a label; a service that another worker asked for keeps the other's.
+        marks: labels that tell of which description it is (see ``service_request``).
+        defaults: what every service of this worker has.
 
     Raises:
         EngineRefused: the engine will never take this description.
         EngineUnavailable: it is not known whether the service exists; call again.
     """
     name = service_name(job_id, attempt)
+    own = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.installation, **marks}
     wanted = [secret.source for secret in spec.secrets]
     secret_ids = engine.secret_ids(wanted) if wanted else {}
     for secret in wanted:
@@ -65,28 +66,26 @@ def create_or_adopt(
     if file is not None:
         place = InputPlace(file.path, source=file.source)
         if file.data:
-            of_config = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
-            place = InputPlace(file.path, engine.create_config(name, of_config, file.data), name)
+            place = InputPlace(file.path, engine.create_config(name, own, file.data), name)
     try:
-        labels = {**marks, LABEL_WORKER: worker} if worker else marks
-        created = engine.create(service_request(spec, job_id, attempt, labels, secret_ids, place), spec.registry)
+        request = service_request(spec, job_id, attempt, marks, secret_ids, place, defaults)
+        created = engine.create(request, spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.
         found = engine.find(name)
         if found is None:
             raise
-        created = _ours(found, job_id, attempt, marks)
+        created = _ours(found, own)
     if created is not None:
         return created
     existing = engine.find(name)
     if existing is None:
         raise EngineUnavailable(f"service {name} existed and was gone a moment later")
-    return _ours(existing, job_id, attempt, marks)
+    return _ours(existing, own)
 
 
-def _ours(service: ServiceView, job_id: str, attempt: int, marks: Mapping[str, str]) -> ServiceView:
-    expected = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
-    if any(service.labels.get(key) != value for key, value in expected.items()):
+def _ours(service: ServiceView, own: Mapping[str, str]) -> ServiceView:
+    if any(service.labels.get(key) != value for key, value in own.items()):
         raise EngineRefused(
             f"a service named {service.name} exists, but its labels are not those of this job; remove it, then submit "
             "the job again"

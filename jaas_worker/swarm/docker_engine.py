@@ -13,7 +13,7 @@ from urllib.parse import quote
 import urllib3
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
-from jaas_submit.placement.node_fit import Cluster
+from jaas_submit.model.cluster import Cluster
 from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, mapped
 from jaas_worker.swarm.responses import (

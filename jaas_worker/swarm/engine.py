@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from jaas_submit.placement.node_fit import Cluster
+from jaas_submit.model.cluster import Cluster
 
 __all__ = [
     "ENDED_STATES",

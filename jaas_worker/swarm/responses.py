@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.11
 
 from jaas_submit.model.bounds import whole
+from jaas_submit.model.cluster import Node
 from jaas_submit.model.wire_names import LABEL_JOB
-from jaas_submit.placement.node_fit import Node
 from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, ServiceView, TaskView
 
 __all__ = ["NodeItem", "event_in", "node_of", "nodes_in", "service_in", "services_in", "tasks_in", "times_in"]

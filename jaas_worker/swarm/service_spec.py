@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from jaas_submit.model.bounds import whole
-from jaas_submit.model.ids import batch_job_id, copy_id_of
-from jaas_submit.model.job_spec import JobSpec, Mount, Resources, SecretMount
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.fields import Mount, Resources, SecretMount
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import (
     ENV_ATTEMPT,
     ENV_INPUT,
     ENV_JOB_ID,
     LABEL_ATTEMPT,
-    LABEL_BATCH,
-    LABEL_COPY_OF,
-    LABEL_INDEX,
     LABEL_JOB,
+    LABEL_LEDGER,
+    LABEL_PREFIX,
     LABEL_SPEC,
+    LABEL_WORKER,
     service_name,
 )
 
-__all__ = ["InputPlace", "membership_labels", "membership_of", "service_request", "spec_of_service"]
+if TYPE_CHECKING:
+    from jaas_worker.settings import Settings
+
+__all__ = [
+    "NO_DEFAULTS",
+    "InputPlace",
+    "ServiceDefaults",
+    "service_request",
+    "spec_of_service",
+]
 
 _MAX_LABEL_CHARS = 16 * 1024
 """Characters of a description that go into a label; it is written to the raft log of every manager."""
@@ -40,6 +48,34 @@ class InputPlace(NamedTuple):
     """A file on the host of every node, such as on a shared file system."""
 
 
+class ServiceDefaults(NamedTuple):
+    """What every service that a worker asks for has, whatever the job. Only here settings become parts of a request."""
+
+    installation: Mapping[str, str] = MappingProxyType({})
+    """Labels that say whose services they are."""
+    worker: str = ""
+    """The worker process, for a label; a service that another worker asked for keeps the other's."""
+
+    @classmethod
+    def of(cls, settings: Settings, ledger: str, worker: str) -> Self:
+        """Return the defaults of a worker.
+
+        Args:
+            settings: its settings.
+            ledger: identity of the ledger that it serves.
+            worker: its name in the ledger.
+        """
+        return cls({LABEL_PREFIX: settings.prefix, LABEL_LEDGER: ledger}, worker)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of such a service."""
+        return {**self.installation, **({LABEL_WORKER: self.worker} if self.worker else {})}
+
+
+NO_DEFAULTS: Final = ServiceDefaults()
+
+
 def service_request(
     spec: JobSpec,
     job_id: str,
@@ -47,6 +83,7 @@ def service_request(
     marks: Mapping[str, str],
     secret_ids: Mapping[str, str],
     place: InputPlace | None = None,
+    defaults: ServiceDefaults = NO_DEFAULTS,
 ) -> dict[str, Any]:
     """Return the request that creates the service of one attempt.
 
@@ -54,17 +91,37 @@ def service_request(
         spec: the description, as it holds for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
-        marks: further labels: whose job it is (LABEL_PREFIX, LABEL_LEDGER) and LABEL_SPEC_HASH.
+        marks: further labels: of which description it is (LABEL_SPEC_HASH), and what the job is in its batch.
         place: where the container finds the job's input; None where it has none.
         secret_ids: name -> id of (at least) the secrets that the description names.
+        defaults: what every service of the worker has.
 
     Raises:
         KeyError: a secret's id is missing.
     """
-    labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **marks}
+    labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.labels, **marks}
     kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
     if len(kept) <= _MAX_LABEL_CHARS:
         labels[LABEL_SPEC] = kept
+    return {
+        "Name": service_name(job_id, attempt),
+        "Labels": labels,
+        "TaskTemplate": {
+            "ContainerSpec": _container(spec, job_id, attempt, secret_ids, place),
+            "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
+            "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
+            "Placement": {"Constraints": [text.strip() for text in spec.constraints]},
+            "Networks": [{"Target": name} for name in spec.networks],
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+        # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
+        "EndpointSpec": {"Mode": "dnsrr"},
+    }
+
+
+def _container(
+    spec: JobSpec, job_id: str, attempt: int, secret_ids: Mapping[str, str], place: InputPlace | None
+) -> dict[str, Any]:
     container: dict[str, Any] = {
         "Image": spec.image,
         "Env": [_literal(f"{name}={value}") for name, value in spec.env.items()]
@@ -97,43 +154,7 @@ def service_request(
     if not spec.healthcheck:
         # A failing HEALTHCHECK of the image would make the swarm kill the job.
         container["Healthcheck"] = {"Test": ["NONE"]}
-    return {
-        "Name": service_name(job_id, attempt),
-        "Labels": labels,
-        "TaskTemplate": {
-            "ContainerSpec": container,
-            "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
-            "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
-            "Placement": {"Constraints": [text.strip() for text in spec.constraints]},
-            "Networks": [{"Target": name} for name in spec.networks],
-        },
-        "Mode": {"Replicated": {"Replicas": 1}},
-        # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
-        "EndpointSpec": {"Mode": "dnsrr"},
-    }
-
-
-def membership_labels(record: JobRecord) -> dict[str, str]:
-    """Return the labels that say what a job is in its batch; none where it is in none."""
-    if not record.batch or record.index is None:
-        return {}
-    copy = {LABEL_COPY_OF: record.copy_of} if record.copy_of else {}
-    return {LABEL_BATCH: record.batch, LABEL_INDEX: str(record.index), **copy}
-
-
-def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
-    """Return batch, index and copy_of that a service's labels tell; nothing where they do not belong to the job's id.
-
-    Args:
-        labels: the service's labels.
-        job_id: the job's id, which follows from batch and index, or from the id of the job that it is a copy of.
-    """
-    batch, index, copy_of = labels.get(LABEL_BATCH, ""), labels.get(LABEL_INDEX, ""), labels.get(LABEL_COPY_OF, "")
-    try:
-        fits = job_id == (copy_id_of(copy_of) if copy_of else batch_job_id(batch, whole(index)))
-    except ValueError:
-        return {}
-    return {"batch": batch, "index": whole(index), "copy_of": copy_of} if fits else {}
+    return container
 
 
 def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | None:

@@ -7,24 +7,21 @@ same in every worker, because all look at one ledger: take the maximum.
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 import prometheus_client as prometheus
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from jaas_submit.errors import EngineUnavailable, JaasError, LedgerUnavailable
-from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, Cause, JobState
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_submit.model.states import JobState
+from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["Metrics", "Monitor"]
+__all__ = ["Metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -159,110 +156,3 @@ class Metrics:
 
 def _since(moment: datetime) -> float:
     return max(time.time() - moment.timestamp(), 0.0)
-
-
-class Monitor(Collector):
-    """Looks at the ledger every few seconds and shows what it saw last; a scrape never waits for Redis.
-
-    Args:
-        ledger: the records.
-        metrics: where it registers.
-        interval: seconds between two looks.
-        stats: jobs in this worker's hands, by what it does with them.
-        queue_length: messages in this worker's queue.
-        about: what the worker says about itself: texts only.
-        limit: jobs that this worker may have in flight.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        metrics: Metrics,
-        interval: float,
-        *,
-        stats: Callable[[], Mapping[str, int]],
-        queue_length: Callable[[], int],
-        about: Mapping[str, str],
-        limit: int,
-    ) -> None:
-        self._ledger = ledger
-        self._metrics = metrics
-        self._interval = interval
-        self._stats = stats
-        self._queue_length = queue_length
-        self._about = about
-        self._limit = limit
-        self._families: list[Metric] = []
-        self._redis_up = 0
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="jaas-monitor", daemon=True)
-        metrics.registry.register(self)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._closed.set()
-
-    def look(self) -> None:
-        """Take one look. What was seen before an outage is not shown during it: old figures would look true."""
-        started = time.monotonic()
-        try:
-            self._families = list(self._read())
-            self._redis_up = 1
-        except Exception as error:
-            self._families, self._redis_up = [], 0
-            self._metrics.redis_away.inc(time.monotonic() - started)
-            if not isinstance(error, LedgerUnavailable):
-                raise
-
-    def _read(self) -> Iterator[Metric]:
-        standing = self._ledger.queries.counts_and_ages()
-        jobs = GaugeMetricFamily("jaas_ledger_jobs", "Jobs in the ledger, of all workers.", labels=["state"])
-        oldest = GaugeMetricFamily(
-            "jaas_ledger_oldest_seconds", "How long the oldest job of a state has been in it.", labels=["state"]
-        )
-        for state in JobState:
-            count, age = standing[state]
-            jobs.add_metric([state], count)
-            if state not in TERMINAL:
-                oldest.add_metric([state], age)
-        yield jobs
-        yield oldest
-        workers = GaugeMetricFamily("jaas_ledger_workers", "Live workers, by version.", labels=["version"])
-        versions = [str(worker.get("version", "unknown")) for worker in self._ledger.queries.workers()]
-        for version in sorted(set(versions)):
-            workers.add_metric([version], versions.count(version))
-        yield workers
-        queue = GaugeMetricFamily("jaas_ledger_queue_messages", "Messages in the queue.", labels=["queue"])
-        queue.add_metric([self._about.get("queue", "")], self._queue_length())
-        yield queue
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield what there is now; called for each scrape."""
-        stats = dict(self._stats())
-        window = stats.pop("window", 0)
-        mine = GaugeMetricFamily("jaas_worker_jobs", "Jobs that this worker holds.", labels=["phase"])
-        for phase, count in stats.items():
-            mine.add_metric([phase], count)
-        yield mine
-        yield GaugeMetricFamily("jaas_worker_launch_window", "Services that may be starting at once.", window)
-        yield GaugeMetricFamily("jaas_worker_jobs_limit", "Jobs it may have in flight.", self._limit)
-        yield GaugeMetricFamily("jaas_redis_up", "Whether Redis answered at the last look.", self._redis_up)
-        info = GaugeMetricFamily("jaas_worker_info", "1; its labels tell of the worker.", labels=list(self._about))
-        info.add_metric(list(self._about.values()), 1)
-        yield info
-        yield from self._families
-
-    def _loop(self) -> None:
-        while not self._closed.is_set():
-            started = time.monotonic()
-            try:
-                self.look()
-            except Exception:  # figures are missing until the next look
-                logger.exception("looking at the ledger failed", extra=action(Action.STEP_FAILED))
-            self._closed.wait(self._interval)
-            if not self._redis_up:
-                self._metrics.redis_away.inc(min(time.monotonic() - started, self._interval))

@@ -86,26 +86,18 @@ def make_tracer(enabled: bool, exporter: Any = None) -> Tracer:
     if not enabled:
         return NoTracer()
     try:
-        from opentelemetry import trace
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-        from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
-
-        if exporter is None:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-            processor: Any = BatchSpanProcessor(OTLPSpanExporter())
-        else:
-            processor = SimpleSpanProcessor(exporter)
+        return _OpenTelemetryTracer(exporter)
     except ImportError as error:
         raise SpecError(f"JAAS_TRACES: {error}; pip install 'jaas[otel]'", field="traces") from error
+
+
+def _id_generator() -> Any:
+    """Return what makes the ids of the attempt's own span, and random ones for those below it."""
+    from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 
     random_ids = RandomIdGenerator()
 
     class DerivedIds(IdGenerator):
-        """The ids of the attempt's own span, and random ones for those below it."""
-
         def generate_trace_id(self) -> int:
             trace_id = _ids.get((0, 0))[0]
             return trace_id or random_ids.generate_trace_id()
@@ -114,57 +106,77 @@ def make_tracer(enabled: bool, exporter: Any = None) -> Tracer:
             span_id = _ids.get((0, 0))[1]
             return span_id or random_ids.generate_span_id()
 
-    provider = TracerProvider(
-        resource=Resource.create({"service.name": "jaas-worker"}), id_generator=DerivedIds(), shutdown_on_exit=False
-    )
-    provider.add_span_processor(processor)
-    tracer = provider.get_tracer("jaas")
+    return DerivedIds()
 
-    class OpenTelemetryTracer:
-        def for_container(self, traceparent: str, job_id: str, attempt: int) -> str:
-            match = _TRACEPARENT.match(traceparent)
-            trace_id = match[1] if match else f"{_derived(job_id, 32):032x}"
-            return f"00-{trace_id}-{_derived(f'{job_id}/{attempt}', 16):016x}-{match[3] if match else '01'}"
 
-        def attempt_ended(self, traceparent: str, job_id: str, attempt: Attempt, times: AttemptTimes) -> None:
-            parent = None
-            if match := _TRACEPARENT.match(traceparent):
-                remote = trace.SpanContext(
-                    int(match[1], 16), int(match[2], 16), True, trace.TraceFlags(int(match[3], 16))
-                )
-                parent = trace.set_span_in_context(trace.NonRecordingSpan(remote))
-            begin = min(t for t in (times.queued, times.claimed, times.launched, times.written) if t is not None)
-            token = _ids.set((_derived(job_id, 32), _derived(f"{job_id}/{attempt.number}", 16)))
-            try:
-                span = tracer.start_span(
-                    "jaas.attempt",
-                    parent,
-                    kind=trace.SpanKind.CONSUMER,
-                    attributes=_attributes(job_id, attempt),
-                    start_time=_nanoseconds(begin),
-                )
-            finally:
-                _ids.reset(token)
-            if attempt.state is not JobState.SUCCEEDED:
-                span.set_status(trace.StatusCode.ERROR, attempt.reason)
-            below = trace.set_span_in_context(span)
-            parts = (
-                ("jaas.queue", times.queued, times.claimed),
-                ("jaas.launch", times.launched, attempt.started_at),
-                ("jaas.run", attempt.started_at, attempt.finished_at),
-                ("jaas.result", attempt.finished_at, times.written),
+class _OpenTelemetryTracer:
+    """Traces by OpenTelemetry.
+
+    Args:
+        exporter: as for ``make_tracer``.
+
+    Raises:
+        ImportError: OpenTelemetry is not installed.
+    """
+
+    def __init__(self, exporter: Any) -> None:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+        if exporter is None:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+            processor: Any = BatchSpanProcessor(OTLPSpanExporter())
+        else:
+            processor = SimpleSpanProcessor(exporter)
+        resource = Resource.create({"service.name": "jaas-worker"})
+        self._provider = TracerProvider(resource=resource, id_generator=_id_generator(), shutdown_on_exit=False)
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("jaas")
+
+    def for_container(self, traceparent: str, job_id: str, attempt: int) -> str:
+        match = _TRACEPARENT.match(traceparent)
+        trace_id = match[1] if match else f"{_derived(job_id, 32):032x}"
+        return f"00-{trace_id}-{_derived(f'{job_id}/{attempt}', 16):016x}-{match[3] if match else '01'}"
+
+    def attempt_ended(self, traceparent: str, job_id: str, attempt: Attempt, times: AttemptTimes) -> None:
+        from opentelemetry import trace
+
+        parent = None
+        if match := _TRACEPARENT.match(traceparent):
+            remote = trace.SpanContext(int(match[1], 16), int(match[2], 16), True, trace.TraceFlags(int(match[3], 16)))
+            parent = trace.set_span_in_context(trace.NonRecordingSpan(remote))
+        begin = min(t for t in (times.queued, times.claimed, times.launched, times.written) if t is not None)
+        token = _ids.set((_derived(job_id, 32), _derived(f"{job_id}/{attempt.number}", 16)))
+        try:
+            span = self._tracer.start_span(
+                "jaas.attempt",
+                parent,
+                kind=trace.SpanKind.CONSUMER,
+                attributes=_attributes(job_id, attempt),
+                start_time=_nanoseconds(begin),
             )
-            for name, start, end in parts:
-                if start is not None and end is not None:
-                    first = _nanoseconds(start)
-                    part = tracer.start_span(name, below, start_time=first)
-                    part.end(max(_nanoseconds(end), first))  # clocks of nodes may differ
-            span.end(max(_nanoseconds(times.written), _nanoseconds(begin)))
+        finally:
+            _ids.reset(token)
+        if attempt.state is not JobState.SUCCEEDED:
+            span.set_status(trace.StatusCode.ERROR, attempt.reason)
+        below = trace.set_span_in_context(span)
+        parts = (
+            ("jaas.queue", times.queued, times.claimed),
+            ("jaas.launch", times.launched, attempt.started_at),
+            ("jaas.run", attempt.started_at, attempt.finished_at),
+            ("jaas.result", attempt.finished_at, times.written),
+        )
+        for name, start, end in parts:
+            if start is not None and end is not None:
+                first = _nanoseconds(start)
+                part = self._tracer.start_span(name, below, start_time=first)
+                part.end(max(_nanoseconds(end), first))  # clocks of nodes may differ
+        span.end(max(_nanoseconds(times.written), _nanoseconds(begin)))
 
-        def close(self) -> None:
-            provider.shutdown()
-
-    return OpenTelemetryTracer()
+    def close(self) -> None:
+        self._provider.shutdown()
 
 
 def _attributes(job_id: str, attempt: Attempt) -> dict[str, str | int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_worker.swarm.engine import Engine
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["EngineHealth"]
 

@@ -13,8 +13,8 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from jaas_submit.ledger import Ledger
-from jaas_worker.decisions.task_outcome import parse_time
-from jaas_worker.messaging.message_bounds import read_json
+from jaas_submit.model.bounds import read_json
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import EngineEvent
 
 __all__ = ["forward_exit", "read_exit"]

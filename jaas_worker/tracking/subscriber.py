@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from jaas_submit.connection import Subscription
 from jaas_submit.errors import TemporaryError
-from jaas_worker.telemetry.logging_setup import Action, action
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["listen"]
 

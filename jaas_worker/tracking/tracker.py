@@ -25,12 +25,13 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
+from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
 from jaas_worker.decisions.task_outcome import attempt_task
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, EngineEvent, TaskView
-from jaas_worker.telemetry.logging_setup import Action, about, action
+from jaas_worker.telemetry.log_actions import Action, about, action
+from jaas_worker.tracking.engine_events import EngineEvents
 from jaas_worker.tracking.fresh_services import CLOSE_MOST_WHILE_DEAR, FreshServices
 from jaas_worker.tracking.poll_schedule import DEAR_LIST_S, Look, PollSchedule
 from jaas_worker.tracking.tracked_service import (
@@ -51,9 +52,6 @@ logger = logging.getLogger(__name__)
 
 _CLOSE_PAUSE_S = 0.02
 """Between two close looks, at least. Each costs the engine about a millisecond."""
-
-_EVENTS_RETRY_S = 1.0
-"""Until the engine's events are asked for once more."""
 
 _STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
 """Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
@@ -102,14 +100,10 @@ class Tracker:
         self._exits: deque[_Exit] = deque()  # what is to be looked at
         self._fresh = FreshServices()
         self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
-        self._node_id = ""  # this engine's
-        self._own_node = ""  # the same while its events are followed, else empty
+        self._events = EngineEvents(engine, self._hear)
         self._wake = threading.Event()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._loop, name="jaas-tracker", daemon=True),
-            threading.Thread(target=self._follow_events, name="jaas-events", daemon=True),
-        ]
+        self._thread = threading.Thread(target=self._loop, name="jaas-tracker", daemon=True)
 
     def start(self, listener: Listener) -> None:
         """Start the threads.
@@ -118,14 +112,15 @@ class Tracker:
             listener: is told what was seen.
         """
         self._listener = listener
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
+        self._events.start()
 
     def close(self) -> None:
         """Stop watching; returns when no more calls to the listener will come."""
         self._closed = True
+        self._events.close()
         self._wake.set()
-        self._threads[0].join(self._timeout)
+        self._thread.join(self._timeout)
 
     def watch(self, ref: ServiceRef) -> None:
         """Begin to follow a service."""
@@ -180,7 +175,7 @@ class Tracker:
 
     def by_events(self) -> bool:
         """Return whether every container's end is among the events that are followed."""
-        return bool(self._own_node) and self._nodes == {self._own_node}
+        return bool(self._events.followed_node) and self._nodes == {self._events.followed_node}
 
     def __len__(self) -> int:
         return len(self._services)
@@ -236,7 +231,7 @@ class Tracker:
             if tracked and task:
                 event, here = exited[service_id]
                 # Where several workers share an engine, it need not be the one that told.
-                self._judge_exit(tracked, task, event, here or task.node_id == self._node_id)
+                self._judge_exit(tracked, task, event, here or task.node_id == self._events.node_id)
         if self._exits:
             self._wake.set()
 
@@ -347,24 +342,7 @@ class Tracker:
         self._listener.observed(tracked.ref, Running(task))
         tracked.has_run, tracked.node_lost = True, False
 
-    # -- the events thread ------------------------------------------------------------------------------------------
-
-    def _follow_events(self) -> None:
-        while not self._closed:
-            try:
-                self._node_id = self._engine.info().node_id
-                for event in self._engine.events():
-                    self._own_node = self._node_id
-                    if self._closed:
-                        return
-                    self._hear(event)
-            except (EngineUnavailable, EngineRefused) as error:
-                logger.debug("no events from the engine: %s", error)
-            except Exception:  # polling goes on without events, but they must come back
-                logger.exception("following the engine's events failed", extra=action(Action.STEP_FAILED))
-            self._own_node = ""
-            if not self._closed:
-                time.sleep(_EVENTS_RETRY_S)
+    # -- the events' thread --------------------------------------------------------------------------------------------
 
     def _hear(self, event: EngineEvent) -> None:
         tracked = self._services.get(event.service_id)

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from jaas_submit import Cause, Client, JobHandle, JobState
-from jaas_submit.model.job_spec import JobSpec, Resources
+from jaas_submit.model.fields import Resources
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.acceptance.conftest import LabNodes
 from tests.support.jobs import LONG, ended, run, shell, until

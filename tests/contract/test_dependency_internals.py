@@ -129,7 +129,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Transport.Channel": "class (*args, **kwargs)",
         "kombu.transport.virtual.Message": "class (payload, channel=None, **kwargs)",
     },
-    ("jaas_worker.messaging.redis_transport", "over Sentinel each new connection goes to the present master"): {
+    ("jaas_worker.messaging.sentinel_transport", "over Sentinel each new connection goes to the present master"): {
         "kombu.transport.redis.SentinelChannel._sentinel_managed_pool": "(self, asynchronous=False) #2cd6dc8e",
         "kombu.transport.redis.SentinelChannel._sentinel_manager": "self._sentinel_manager = sentinel_inst",
         "kombu.transport.redis.SentinelChannel._async_sentinel_manager": "self._async_sentinel_manager = sentinel_inst",
@@ -338,16 +338,16 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Channel._put": "(self, queue, message, **kwargs) #b1c06265",
     },
     (
-        "jaas_submit.messaging.messages",
+        "jaas_submit.messaging.publisher",
         "who waits for Celery's result of a cancelled job is told; Celery has no documented call for it",
     ): {
         "celery.backends.base.Backend.mark_as_revoked": "(self, task_id, reason='', request=None, store_result=True, state='REVOKED')",
     },
-    ("jaas_submit.messaging.messages", "the names of a queue's lists"): {
+    ("jaas_submit.messaging.queues", "the names of a queue's lists"): {
         "kombu.transport.redis.PRIORITY_STEPS": "= [0, 3, 6, 9]",
         "kombu.transport.redis.Channel.sep": "= '\\x06\\x16'",
     },
-    ("jaas_submit.messaging.messages", "Celery has no setting for the class of a backend"): {
+    ("jaas_submit.messaging.app", "Celery has no setting for the class of a backend"): {
         "celery.loaders.base.BaseLoader.override_backends": "= {}",
     },
 }

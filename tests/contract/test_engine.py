@@ -15,11 +15,13 @@ import pytest
 
 from benchmarks.simulator import Model, SimulatedSwarm
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
-from jaas_submit.model.constraint import Constraint
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
-from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, outcome_of, parse_time, waiting_reason
+from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, outcome_of, waiting_reason
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.container_logs import collect
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.docker_engine import Swarm, require_manager

@@ -23,7 +23,7 @@ import redis
 
 from jaas_submit.connection import connect
 from jaas_submit.connection.url import sentinel_address
-from jaas_worker.messaging import redis_transport
+from jaas_worker.messaging import transport_settings
 from tests.support.sentinel_group import MASTER, Group
 from tests.support.wait import eventually
 from tests.support.worker import clean_env
@@ -42,7 +42,7 @@ def make_app(url: str, *, ours: bool) -> celery.Celery:
     made = celery.Celery("fail_over", broker=";".join(address.celery_urls()), set_as_current=False)
     made.conf.update(broker_transport_options=options, broker_connection_max_retries=None, task_ignore_result=True)
     if ours:
-        made.conf.update(redis_transport.settings(url, {"socket_connect_timeout": 5}, "fail-over"))
+        made.conf.update(transport_settings.settings(url, {"socket_connect_timeout": 5}, "fail-over"))
 
     @made.task(name="seen")
     def seen(number: int) -> None:

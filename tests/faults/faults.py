@@ -18,7 +18,7 @@ import kombu
 import redis
 
 from jaas_worker.messaging.redis_transport import Transport
-from jaas_worker.messaging.redis_transport import options as transport_options
+from jaas_worker.messaging.transport_settings import options as transport_options
 from tests.faults.lab import NODES, Lab
 from tests.faults.processes import Worker
 from tests.faults.proxies import EngineProxy, RedisProxy

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jaas_submit import Cause, Client, JobState
-from jaas_submit.doctor.redis_checks import Verdict, redis_checks
+from jaas_submit.doctor.check import Verdict
+from jaas_submit.doctor.redis_checks import redis_checks
 from jaas_worker.doctor import engine_checks
 from jaas_worker.swarm.docker_engine import Swarm
 from tests.faults.proxies import EngineProxy, ProxyLoop

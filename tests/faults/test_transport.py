@@ -13,9 +13,10 @@ import pytest
 import redis
 
 from jaas_submit import Client, JobSpec
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_worker.messaging.message_checks import DEFECT
-from jaas_worker.messaging.redis_transport import Transport, options
+from jaas_worker.messaging.redis_transport import Transport
+from jaas_worker.messaging.transport_settings import options
 from jaas_worker.messaging.unacknowledged import QoS
 from tests.faults.proxies import ProxyLoop, RedisProxy
 from tests.support.real import required_env

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.messaging.messages import WAKEUP
-from jaas_worker.messaging.redis_transport import lists_of
+from jaas_submit.messaging.queues import lists_of
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd

@@ -21,6 +21,7 @@ from jaas_worker.settings import Settings
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
 from tests.fuzz.poison import Poison, poison
 from tests.fuzz.scene import BATCHES, GOOD, LABEL, TAKEN, VICTIMS, Scene
+from tests.support.maintained import MaintainedWorker
 
 __all__ = ["LEVEL", "LedgerLevel"]
 
@@ -160,23 +161,11 @@ class LedgerLevel:
 def _reconciler(ledger: Ledger, taken: list[str]) -> Reconciler:
     """Return a reconciler of a worker that reads what it takes, as the pool does."""
 
-    def inject(job_id: str) -> None:
+    def taking(job_id: str) -> None:
         record = ledger.queries.get(job_id)
         assert ledger.ownership.foreign_message(job_id) or message_of(record)
-        taken.append(job_id)
 
+    worker = MaintainedWorker(taking, taken=taken)
     return Reconciler(
-        Settings(redis_url="redis://unused", queue="q"),
-        ledger,
-        Scene.engine(),
-        "living-worker",
-        LABEL,
-        inject=inject,
-        knows=lambda job_id: job_id in taken,
-        follows=lambda job_id, service: False,
-        have_ended=lambda job_ids: None,
-        let_go=list,
-        room=lambda: 100,
-        away=lambda: False,
-        queue_length=lambda queue: 1,
+        Settings(redis_url="redis://unused", queue="q"), ledger, Scene.engine(), "living-worker", LABEL, worker
     )

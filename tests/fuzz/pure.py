@@ -16,7 +16,7 @@ from kombu.utils.json import loads
 
 from jaas_submit import JobSpec
 from jaas_submit.errors import SpecError
-from jaas_submit.model.job_spec import parse_duration, parse_size
+from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.wire_names import job_id_of
 from jaas_worker.messaging.message_checks import (

@@ -8,10 +8,11 @@ from typing import Any, Final
 import redis
 
 from jaas_submit import Attempt, Cause, JobSpec, JobState, LogLine, Logs
-from jaas_submit.ledger import Ledger, NewJob
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH
-from jaas_submit.placement.node_fit import Cluster, Node
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from tests.support.fake_swarm import FakeSwarm
 

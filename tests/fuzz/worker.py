@@ -19,9 +19,9 @@ from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import job_id_of
-from jaas_worker.messaging.redis_transport import lists_of
 from tests.fuzz.arrivals import Address, Arrival, arrival, carried_id, waits
 from tests.fuzz.cases import Case, Failure, random_of
 from tests.support.redis_server import OwnRedis

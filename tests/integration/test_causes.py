@@ -14,9 +14,10 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobHandle, JobState
-from jaas_submit.model.job_spec import JobSpec, Mount, Resources
+from jaas_submit.model.fields import Mount, Resources
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
-from jaas_submit.placement.node_fit import placement
+from jaas_submit.placement.placement import placement
 from jaas_worker.swarm.docker_engine import Swarm
 from jaas_worker.swarm.service_spec import service_request
 from tests.support.jobs import LONG, containers_of, docker_cli, ended, label_node, until

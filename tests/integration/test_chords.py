@@ -19,8 +19,9 @@ from redis.connection import AbstractConnection
 
 from jaas_submit import JobFailed, JobSpec, job
 from jaas_submit.connection import connect
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.result import JobResult
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.app import WorkerApp, create_app
 from jaas_worker.messaging.delivery import CeleryDelivery

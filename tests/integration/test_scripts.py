@@ -57,7 +57,7 @@ def _start(folder: Path, code: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
+@pytest.mark.parametrize(("name", "code"), [("INT", 130), ("TERM", 143)])
 def test_an_interrupted_run_fails_and_says_so(tmp_path: Path, name: str, code: int) -> None:
     run = _start(tmp_path, _WAITS)
     eventually((tmp_path / "test_it.begun").exists, 60, "the test did not begin")

@@ -15,7 +15,8 @@ from celery.result import AsyncResult
 from jaas_submit import AsyncClient, Cause, Client, JobHandle, JobSpec, JobState, LedgerUnavailable
 from jaas_submit.connection import connect
 from jaas_submit.connection.url import sentinel_address
-from jaas_submit.doctor.redis_checks import Check, Verdict, redis_checks
+from jaas_submit.doctor.check import Check, Verdict
+from jaas_submit.doctor.redis_checks import redis_checks
 from jaas_submit.doctor.sentinel_checks import sentinel_checks
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.records import Attempt
@@ -115,7 +116,7 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     assert "action=redis.master_changed" in worker.log
     shown = foreign.control.inspect(timeout=20, limit=1)
     told = str((shown.stats(), shown.conf(), worker.log))
-    assert "jaas_worker.messaging.redis_transport:SentinelTransport" in told
+    assert "jaas_worker.messaging.sentinel_transport:SentinelTransport" in told
     assert "sesame" not in told
     checks = by_name([*sentinel_checks(client.url), *redis_checks(client)])
     assert checks["master"].detail == f"{MASTER} is 127.0.0.1:{new.port}"

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jaas_submit import AsyncClient, Cause, Client, JobState, SpecError
-from jaas_submit.model.job_spec import Resources
+from jaas_submit.model.fields import Resources
 from jaas_submit.model.retry_policy import RetryPolicy
 from tests.support.jobs import LONG, ended, until
 from tests.support.wait import eventually

@@ -9,8 +9,8 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobCancelled, JobState
-from jaas_submit.ledger import NewJob
-from jaas_submit.messaging.messages import publish_many
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.messaging.publisher import publish_many
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.support.jobs import LONG, containers_of, ended, shell, until
 from tests.support.wait import eventually

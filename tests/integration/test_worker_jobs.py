@@ -17,7 +17,7 @@ import pytest
 from celery.result import AsyncResult
 
 from jaas_submit import AsyncClient, Cause, Client, JobFailed, JobSpec, JobState, LogStatus, Mount, WaitTimeout
-from jaas_submit.model.job_spec import Resources, SecretMount
+from jaas_submit.model.fields import Resources, SecretMount
 from tests.support.jobs import LONG, containers_of, run, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness

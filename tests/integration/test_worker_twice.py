@@ -9,9 +9,10 @@ from celery.result import AsyncResult
 from kombu import Connection
 
 from jaas_submit import Client, JobSpec, JobState
-from jaas_submit.ledger import NewJob
-from jaas_submit.messaging.messages import publish_many
-from jaas_worker.messaging.redis_transport import Transport, options
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.messaging.publisher import publish_many
+from jaas_worker.messaging.redis_transport import Transport
+from jaas_worker.messaging.transport_settings import options
 from tests.support.jobs import LONG, container_of, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness

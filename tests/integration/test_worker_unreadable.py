@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jaas_submit import Client
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.doctor.ledger_checks import ledger_checks
-from jaas_submit.ledger import NewJob
-from jaas_submit.messaging.messages import publish_many
+from jaas_submit.messaging.publisher import publish_many
 from tests.support.jobs import LONG
 from tests.support.wait import eventually
 from tests.support.witness import Witness

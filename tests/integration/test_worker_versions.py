@@ -9,8 +9,8 @@ import celery
 import pytest
 
 from jaas_submit import Client, JobState
-from jaas_submit.ledger import NewJob
-from jaas_submit.messaging.messages import publish_many
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.messaging.publisher import publish_many
 from jaas_submit.model.wire_names import TASK_RUN
 from tests.support.jobs import LONG, ended, run, shell, until
 from tests.support.wait import eventually

@@ -22,9 +22,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
-from jaas_submit.model.constraint import Constraint
+from jaas_submit.model.fields import Constraint
 from jaas_submit.model.wire_names import LABEL_JOB
-from jaas_submit.placement import node_fit
+from jaas_submit.placement import placement
 from jaas_worker.swarm.engine import (
     ENDED_STATES,
     ContainerTimes,
@@ -434,7 +434,7 @@ class FakeSwarm:
         with self._call("resolve"):
             return ResolvedImage(image) if "@" in image else None
 
-    def cluster(self) -> node_fit.Cluster:
+    def cluster(self) -> placement.Cluster:
         with self._call("cluster"):
             reserving = self._reserving.values()
             running = [(s, t) for s in reserving for t in s.tasks if t.desired == "running" and t.node]
@@ -445,7 +445,7 @@ class FakeSwarm:
                     "NanoCPUs", 0
                 )
             nodes = tuple(
-                node_fit.Node(
+                placement.Node(
                     id=node.id,
                     hostname=node.name,
                     role="manager",
@@ -455,7 +455,7 @@ class FakeSwarm:
                 )
                 for node in self.nodes.values()
             )
-            return node_fit.Cluster(at=datetime.now(UTC), nodes=nodes)
+            return placement.Cluster(at=datetime.now(UTC), nodes=nodes)
 
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):

@@ -10,8 +10,9 @@ import click.testing
 import pytest
 
 from jaas_submit import Attempt, Cause, JobSpec, JobState, LogLine, Logs, LogStatus
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.cli.main import cli
-from jaas_submit.ledger import Created, Ledger, NewJob
+from jaas_submit.ledger import Created, Ledger
 from jaas_submit.ledger.submission import Submission
 
 __all__ = ["HOLDER", "OUTPUT", "START", "Stage", "ended"]

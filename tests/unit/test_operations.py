@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from jaas_worker.telemetry.logging_setup import Action
+from jaas_worker.telemetry.log_actions import Action
 from jaas_worker.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]

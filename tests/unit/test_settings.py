@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
-from jaas_submit.messaging.messages import default_url
 from jaas_worker.settings import Settings
 
 

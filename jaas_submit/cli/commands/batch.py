@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jaas_submit.cli import output as render
+from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED, Target, for_each, name_unreadable, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
 from jaas_submit.model.states import JobState
@@ -39,21 +39,21 @@ def list_(target: Target, limit: int, as_json: bool, quiet: bool) -> None:
         now = client.ledger.now()
     if as_json:
         for record in records:
-            render.print_json(record.model_dump(mode="json"))
+            output.print_json(record.model_dump(mode="json"))
     elif quiet:
         for record in records:
             click.echo(record.id)
     elif records:
         rows = [_row(record, now) for record in records]
-        render.print_table(("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS"), rows)
+        output.print_table(("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS"), rows)
     else:
-        render.Progress(quiet).say("no such batches")
+        output.Progress(quiet).say("no such batches")
 
 
 def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
     counts = ", ".join(f"{count:,} {state.lower()}" for state, count in record.counts.items() if count)
     state = record.state or ("open" if record.total is not None else "being submitted")
-    age = render.duration(now - record.created_at.timestamp(), coarse=True)
+    age = output.duration(now - record.created_at.timestamp(), coarse=True)
     return (record.id, state, age, f"{record.size:,}", record.name or "-", counts or "-")
 
 
@@ -68,11 +68,11 @@ def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: boo
         def show(batch_id: str) -> None:
             record = client.batch(batch_id).status
             if as_json:
-                render.print_json(record.model_dump(mode="json"))
+                output.print_json(record.model_dump(mode="json"))
             elif quiet:
                 click.echo(record.state or "OPEN")
             else:
-                render.print_details(_details(client, record), blank_before=batch_id != batch_ids[0])
+                output.print_details(_details(client, record), blank_before=batch_id != batch_ids[0])
 
         return for_each(batch_ids, show)
 
@@ -103,7 +103,7 @@ def _speculation(record: BatchRecord) -> str:
     if plan is None:
         return ""
     return (
-        f"at {plan.factor:g} x the median, {render.duration(plan.least, coarse=True)} at least, "
+        f"at {plan.factor:g} x the median, {output.duration(plan.least, coarse=True)} at least, "
         f"once {plan.after:.0%} have ended; {record.copies:,} run twice now"
     )
 
@@ -124,7 +124,7 @@ def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
             return EXIT_INTERRUPTED
         code = conclude(followed, progress)
         if as_json:
-            render.print_json(followed.status.model_dump(mode="json"))
+            output.print_json(followed.status.model_dump(mode="json"))
     return code
 
 
@@ -141,7 +141,7 @@ def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: b
         for record in found.records(*(ended[1:] if failed else ended)):
             print_result(client, client.result(record.id), as_json=as_json)
         if not found.status.done:
-            render.Progress(quiet).say(found.status.sentence())
+            output.Progress(quiet).say(found.status.sentence())
 
 
 @batch.command()
@@ -162,10 +162,10 @@ def retry(
     with target.client() as client:
         again = client.batch(batch_id).retry_failed(**changes)
         if as_json:
-            render.print_json(again.status.model_dump(mode="json"))
+            output.print_json(again.status.model_dump(mode="json"))
         else:
             click.echo(again.id)
-            render.Progress(quiet).say(f"{again.status.size:,} jobs; `jaas batch watch {again.id}` follows them")
+            output.Progress(quiet).say(f"{again.status.size:,} jobs; `jaas batch watch {again.id}` follows them")
 
 
 @batch.command("cancel")
@@ -180,7 +180,7 @@ def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bo
         def end(batch_id: str) -> None:
             count = client.batch(batch_id).cancel(reason)
             if as_json:
-                render.print_json({"id": batch_id, "jobs": count})
+                output.print_json({"id": batch_id, "jobs": count})
             elif not quiet:
                 click.echo(f"{batch_id}: {count:,} jobs cancelled")
 

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from jaas_submit.cli import output as render
-from jaas_submit.cli.common import Target, complete_ids, for_each, job_ids_argument, name_unreadable, output_options
+from jaas_submit.cli import output
+from jaas_submit.cli.common import (
+    EXIT_NO,
+    Target,
+    complete_ids,
+    for_each,
+    job_ids_argument,
+    name_unreadable,
+    output_options,
+)
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import split_label
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.model.records import JobRecord
 
 __all__ = ["cancel", "explain", "list_", "replay"]
-
-EXIT_NO: Final = 1
 
 _CAUSES: Final = [str(cause) for cause in Cause]
 
@@ -105,15 +112,15 @@ def list_(
         name_unreadable(client.ledger.unreadable)
     if as_json:
         for record in records:
-            render.print_json(render.record_json(record))
+            output.print_json(output.record_json(record))
     elif quiet:
         for record in records:
             click.echo(record.id)
     elif records:
-        headers, row = (render.DEAD_HEADERS, render.dead_row) if dead else (render.LIST_HEADERS, render.list_row)
-        render.print_table(headers, [row(record, now) for record in records])
+        headers, row = (output.DEAD_HEADERS, output.dead_row) if dead else (output.LIST_HEADERS, output.list_row)
+        output.print_table(headers, [row(record, now) for record in records])
     else:
-        render.Progress(quiet).say("no such jobs")
+        output.Progress(quiet).say("no such jobs")
 
 
 @click.command()
@@ -127,11 +134,11 @@ def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool
         def tell(job_id: str) -> None:
             told = client.explain(job_id)
             if as_json:
-                render.print_json(told.model_dump(mode="json"))
+                output.print_json(told.model_dump(mode="json"))
                 return
             if len(job_ids) > 1:
                 click.echo(("\n" if job_id != job_ids[0] else "") + f"job {job_id}")
-            render.print_lines(told.sentences[:1] if quiet else told.sentences)
+            output.print_lines(told.sentences[:1] if quiet else told.sentences)
 
         return for_each(job_ids, tell)
 
@@ -167,12 +174,12 @@ def cancel(
     """
     if bool(job_ids) + bool(label) + (batch is not None) + everything != 1:
         raise click.UsageError("give ids, or --label, or --batch, or --all")
-    progress = render.Progress(quiet)
+    progress = output.Progress(quiet)
     with target.client() as client:
         if batch is not None:
             count = client.batch(batch).cancel(reason)
             if as_json:
-                render.print_json({"id": batch, "jobs": count})
+                output.print_json({"id": batch, "jobs": count})
             elif not quiet:
                 click.echo(f"batch {batch}: {count:,} jobs cancelled")
             return 0
@@ -194,7 +201,7 @@ def cancel(
             before = client.cancel(job_id, reason)
             in_the_swarm += before in _IN_THE_SWARM
             if as_json:
-                render.print_json({"id": job_id, "state_before": before})
+                output.print_json({"id": job_id, "state_before": before})
             elif not quiet:
                 click.echo(f"{job_id}: {cancelled(before)}")
 
@@ -273,13 +280,13 @@ def replay(
       jaas replay --cause oom --set memory=2G
       jaas replay --label team=web --set env.API=https://...
     """
-    from jaas_submit.client.replay import spec_again
+    from jaas_submit.client.replay import replayed_spec
 
     wanted = _Wanted(label, cause, batch)
     if bool(job_ids) == (wanted != _Wanted()):
         raise click.UsageError("give ids, or choose with --cause, --label and --batch")
     changes = _changes(settings)
-    progress = render.Progress(quiet)
+    progress = output.Progress(quiet)
     with target.client() as client:
         chosen = list(dict.fromkeys(job_ids))
         if chosen:
@@ -292,17 +299,17 @@ def replay(
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")
         for record in records:  # all of them, before the first one is enqueued
-            spec_again(record, changes)
+            replayed_spec(record, changes)
         return for_each(tuple(chosen), _replayer(client, changes, progress, as_json))
 
 
 def _replayer(
-    client: Client, changes: dict[str, Any], progress: render.Progress, as_json: bool
+    client: Client, changes: dict[str, Any], progress: output.Progress, as_json: bool
 ) -> Callable[[str], None]:
     def again(job_id: str) -> None:
         made = client.replay(job_id, **changes).id
         if as_json:
-            render.print_json({"id": made, "replay_of": job_id})
+            output.print_json({"id": made, "replay_of": job_id})
         else:
             click.echo(made)
             progress.say(f"job {made} repeats job {job_id}")

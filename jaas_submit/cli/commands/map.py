@@ -114,7 +114,8 @@ def _plan(
     batch_file: str | None,
     progress: BatchProgress,
 ) -> _Plan:
-    from jaas_submit.batch_model.batch_file import BatchFile, read_batch_file, read_inputs
+    from jaas_submit.batch_model.batch_file import BatchFile
+    from jaas_submit.cli.input_files import read_batch_file, read_inputs
     from jaas_submit.model.job_spec import JobSpec
 
     own = {name: options.pop(name) for name in ("as_file", "max_parallel", "min_success", "speculate", "key", "fan_in")}

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from jaas_submit.cli import output as render
+from jaas_submit.cli import output
 from jaas_submit.cli.common import Target, missing_packages, output_options
 
 __all__ = ["completion", "doctor"]
@@ -27,8 +27,10 @@ def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
 
     Quiet: only what is not well.
     """
+    from jaas_submit.doctor.check import Check, Verdict
+    from jaas_submit.doctor.flower_checks import flower_checks
     from jaas_submit.doctor.ledger_checks import ledger_checks
-    from jaas_submit.doctor.redis_checks import Check, Verdict, flower_checks, redis_checks
+    from jaas_submit.doctor.redis_checks import redis_checks
     from jaas_submit.doctor.sentinel_checks import sentinel_checks
 
     with target.client() as client:
@@ -48,12 +50,12 @@ def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
                 checks.append(Check(more.name, Verdict.SKIP, f"{missing_packages(error)}; producers need neither"))
     failed = any(check.verdict is Verdict.FAIL for check in checks)
     if as_json:
-        render.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
+        output.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
     else:
         shown = [check for check in checks if not quiet or check.verdict in {Verdict.WARN, Verdict.FAIL}]
         if shown:
             rows = [(c.name, str(c.verdict), c.detail, c.fix) for c in shown]
-            render.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
+            output.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
     return int(failed)
 
 

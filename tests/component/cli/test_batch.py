@@ -11,14 +11,14 @@ import click.testing
 import pytest
 
 from jaas_submit import BatchRecord, JobState, LedgerUnavailable
-from jaas_submit.batch_model.batch_file import read_batch_file, read_inputs
 from jaas_submit.cli.follow_batch import standing_line
+from jaas_submit.cli.input_files import read_batch_file, read_inputs
 from jaas_submit.cli.main import cli
 from jaas_submit.connection import Subscription
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogLine, Logs
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause
 from tests.support.stage import on_submit
 
 HOLDER = "w"

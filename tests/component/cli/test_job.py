@@ -13,12 +13,13 @@ import click.testing
 import pytest
 
 from jaas_submit import Cause, Client, JobSpec, JobState
-from jaas_submit.cli.commands import job as cli_manage
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.cli.commands import job
 from jaas_submit.cli.job_options import job_request_of
 from jaas_submit.cli.main import cli
-from jaas_submit.ledger import Ledger, NewJob
+from jaas_submit.ledger import Ledger
+from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.states import TERMINAL
-from jaas_submit.placement.node_fit import Cluster, Node
 from tests.support.stage import HOLDER, Stage, ended
 
 GIB = 2**30
@@ -422,7 +423,7 @@ def test_replay_takes_each_job_once_and_to_its_own_queue(stage: Stage) -> None:
 
 def test_everything_that_set_takes_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "retries.md").read_text()
-    for field in (*cli_manage._SETTABLE, *cli_manage._SHORT, *(f"{name}NAME" for name in cli_manage._NAMED)):
+    for field in (*job._SETTABLE, *job._SHORT, *(f"{name}NAME" for name in job._NAMED)):
         assert f"`{field}`" in text, field
 
 

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, SpecError, UnknownJob, WaitTimeout
-from jaas_submit.ledger import ClaimAction, Created, Ledger, NewJob
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import ClaimAction, Created, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause
-from jaas_worker.maintenance.reconciler import Reconciler
-from jaas_worker.settings import Settings
-from tests.support.fake_swarm import FakeSwarm
+from jaas_worker.maintenance.cancelled_batches import CancelledBatches
 from tests.support.twins import TWINS, client_of
 from tests.support.wait import eventually
 
@@ -459,23 +458,7 @@ def test_a_worker_goes_on_where_a_cancelling_client_died(client: Client, ledger:
     batch = client.map(SPEC, range(3), max_parallel=1)
     assert ledger.batches.cancel(batch.id, "enough")
     assert batch.status.counts == {QUEUED: 1, WAITING: 2}
-    settings = Settings(redis_url="redis://unused")
-    reconciler = Reconciler(
-        settings,
-        ledger,
-        FakeSwarm(),
-        HOLDER,
-        "label",
-        inject=lambda job_id: None,
-        knows=lambda job_id: True,
-        follows=lambda job_id, service: False,
-        have_ended=lambda job_ids: None,
-        let_go=list,
-        room=lambda: 0,
-        away=lambda: False,
-        queue_length=lambda queue: 1,
-    )
-    reconciler.run_once()
+    CancelledBatches(ledger).run_once()
     assert batch.status.counts == {CANCELLED: 3}
     assert batch.status.state is CANCELLED
     assert ledger.batches.cancelling() == []

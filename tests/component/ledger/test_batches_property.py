@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from jaas_submit import BatchRecord, JobRecord, JobSpec, JobState
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
-from jaas_submit.ledger.batch_cancellation import cancel_jobs
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id, copy_id_of
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, Cause
+from jaas_submit.model.states import TERMINAL
 
 SPEC = JobSpec(image="a")
 HOLDER = "w"
@@ -179,7 +180,7 @@ class Machine(RuleBasedStateMachine):
             open_jobs = {one.id for one in self.mine.queries.find(batch.jobs) if one.state not in TERMINAL}
             if not dies:
                 self.by_hand |= open_jobs
-                cancel_jobs(self.mine, batch.id)
+                self.mine.batches.cancel_jobs(batch.id)
 
     # -- what must be true ---------------------------------------------------------------------------------------------
 
@@ -254,7 +255,7 @@ class Machine(RuleBasedStateMachine):
             self.mine.batches.close(batch.id, len(batch.jobs))
             batch.closed = True
         for batch_id in self.mine.batches.cancelling():
-            cancel_jobs(self.mine, batch_id)
+            self.mine.batches.cancel_jobs(batch_id)
         while (ready := self.mine.queries.ids(QUEUED, 1000)) or self.in_flight():
             if ready:
                 self.run(ready[-1], SUCCEEDED)

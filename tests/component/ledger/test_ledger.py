@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import redis
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.connection import connect
 from jaas_submit.errors import LedgerUnavailable, SpecError, TemporaryError, UnknownJob
-from jaas_submit.ledger import Claim, ClaimAction, Due, Ledger, NewJob
+from jaas_submit.ledger import Claim, ClaimAction, Due, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogLine, Logs, LogStatus
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, TRANSITIONS, Cause, JobState
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 

@@ -10,10 +10,11 @@ import pytest
 from jaas_submit import Client, JobSpec, JobState
 from jaas_submit.errors import JobFailed, WaitTimeout
 from jaas_submit.ledger import ClaimAction
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.retry_policy import RetryRule
-from jaas_submit.model.states import TERMINAL, Cause, is_known, read_as
+from jaas_submit.model.states import TERMINAL, is_known, read_as
 from tests.support.stage import HOLDER, Stage
 
 ATTEMPT = {

@@ -23,9 +23,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import TERMINAL, TRANSITIONS, Cause, JobState
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState
 
 JOBS = ["j0", "j1", "j2"]
 WORKERS = ["w0", "w1", "w2"]

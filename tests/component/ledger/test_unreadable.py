@@ -12,20 +12,23 @@ import click.testing
 import pytest
 
 from jaas_submit import Client
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.cli.main import cli
 from jaas_submit.errors import LedgerUnavailable, UnknownJob, UnreadableRecord
 from jaas_submit.explain.context import explain_context
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.ledger.base import UNREADABLE
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.settings import Settings
-from jaas_worker.telemetry.logging_setup import Action
+from jaas_worker.telemetry.log_actions import Action
 from tests.support.fake_swarm import FakeSwarm
+from tests.support.maintained import MaintainedWorker
 
 SPEC = JobSpec(image="a")
 LONG = 3600.0
@@ -86,30 +89,19 @@ def named(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: [vars(r).get("job_id", "") for r in caplog.records if getattr(r, "action", "") == UNREADABLE]
 
 
-class Worker:
+class Worker(MaintainedWorker):
     """A reconciler, and what it takes."""
 
     def __init__(self, ledger: Ledger, engine: FakeSwarm | None = None) -> None:
-        self.ledger = ledger
-        self.taken: list[str] = []
+        super().__init__(ledger.queries.get, messages=0)
         self.reconciler = Reconciler(
             Settings(redis_url="redis://unused", queue="q", republish_after=1),
             ledger,
             engine or FakeSwarm(),
             "w",
             "x=y",
-            inject=self.inject,
-            knows=lambda job_id: job_id in self.taken,
-            follows=lambda job_id, service: False,
-            have_ended=lambda job_ids: None,
-            let_go=list,
-            room=lambda: 100,
-            away=lambda: False,
-            queue_length=lambda queue: 0,
+            self,
         )
-
-    def inject(self, job_id: str) -> None:
-        self.taken.append(self.ledger.queries.get(job_id).id)
 
 
 def test_the_log_s_action_is_the_worker_s() -> None:
@@ -401,16 +393,14 @@ def test_an_error_that_nobody_expected_does_not_end_a_round(
     for job_id in ("a", "b"):
         ledger.submission.create(job_id, SPEC, "q")
         ledger.client.zadd(ledger.key("ready"), {job_id: 1})
-    take = worker.inject
 
-    def inject(job_id: str) -> None:
+    def taking(job_id: str) -> None:
         if job_id == "a":
             raise RuntimeError("a defect")
-        take(job_id)
 
-    monkeypatch.setattr(worker.reconciler, "_inject", inject)
-    monkeypatch.setattr(worker.reconciler._ledger.maintenance, "expired", None)
-    monkeypatch.setattr(worker.reconciler, "_cancel_batches", None)
+    worker.taking = taking
+    monkeypatch.setattr(ledger.maintenance, "expired", None)
+    monkeypatch.setattr(ledger.batches, "cancelling", None)
     worker.reconciler.run_once()
     assert worker.taken == ["b"]
     assert ledger.queries.cluster() is not None  # which is done last

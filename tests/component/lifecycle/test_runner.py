@@ -14,11 +14,12 @@ import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.lifecycle.worker_context import Clock

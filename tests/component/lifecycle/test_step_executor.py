@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.lifecycle import step_executor
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import MAX_UNEXPECTED_ERRORS, StepExecutor
-from jaas_worker.lifecycle.timer import retry_delay
+from jaas_worker.lifecycle.step_threads import retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, Running, ServiceRef, Waiting
 from tests.support.step_world import StubDelivery, World, record_of

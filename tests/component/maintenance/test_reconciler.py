@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import pytest
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import ClaimAction, Ledger, NewJob
+from jaas_submit.ledger import ClaimAction, Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_worker.maintenance.reconciler import Reconciler
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from tests.support.fake_swarm import FakeSwarm
+from tests.support.maintained import MaintainedWorker
 from tests.support.stage import Stage, ended
 from tests.support.stumble import stumbling
 
@@ -26,43 +29,28 @@ PATIENCE = 30.0
 
 
 @dataclass
-class Worker:
-    """What a reconciler sees of its worker, and the reconciler."""
+class Worker(MaintainedWorker):
+    """A worker, its engine, and its reconciler."""
 
+    _: KW_ONLY
     ledger: Ledger
-    engine: FakeSwarm
     name: str
-    away: bool = False
-    room: int = 100
-    taken: list[str] = field(default_factory=list)
+    engine: FakeSwarm = field(default_factory=FakeSwarm)
 
     @functools.cached_property
     def reconciler(self) -> Reconciler:
-        return Reconciler(
-            Settings(redis_url="redis://unused"),
-            self.ledger,
-            self.engine,
-            self.name,
-            LABEL,
-            inject=self.taken.append,
-            knows=lambda job_id: job_id in self.taken,
-            follows=lambda job_id, service: False,
-            have_ended=lambda job_ids: None,
-            let_go=list,
-            room=lambda: self.room,
-            away=lambda: self.away,
-            queue_length=lambda queue: 1,
-        )
+        settings = Settings(redis_url="redis://unused")
+        return Reconciler(settings, self.ledger, self.engine, self.name, LABEL, self)
 
 
 @pytest.fixture
 def worker(ledger: Ledger) -> Worker:
-    return Worker(ledger, FakeSwarm(), "worker-a")
+    return Worker(ledger=ledger, name="worker-a")
 
 
 @pytest.fixture
 def other(ledger: Ledger) -> Worker:
-    return Worker(ledger, FakeSwarm(), "worker-b")
+    return Worker(ledger=ledger, name="worker-b")
 
 
 def left_behind(stage: Stage, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch, jobs: int) -> list[str]:
@@ -83,7 +71,7 @@ def owner(ledger: Ledger, duty: str) -> Any:
 
 
 def test_a_worker_without_an_engine_leaves_the_duties_to_others(ledger: Ledger, worker: Worker, other: Worker) -> None:
-    worker.away = worker.engine.away = True
+    worker.engine_away = worker.engine.away = True
     worker.reconciler.run_once()
     assert owner(ledger, "sweep") is None
     assert owner(ledger, "speculate") is None
@@ -96,7 +84,7 @@ def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
 ) -> None:
     worker.reconciler.run_once()
     assert owner(ledger, "sweep") == b"worker-a"
-    worker.away = worker.engine.away = True
+    worker.engine_away = worker.engine.away = True
     worker.reconciler._next_sweep = worker.reconciler._next_slow = 0.0
     renewed: list[str] = []
     monkeypatch.setattr(ledger.maintenance, "take_duty", lambda name, holder, ttl: bool(renewed.append(holder)))
@@ -230,12 +218,12 @@ def lose_a_worker(ledger: Ledger) -> None:
 def test_a_worker_takes_as_many_released_jobs_as_it_has_room_for(ledger: Ledger, worker: Worker, other: Worker) -> None:
     ids = release(ledger, 10)
     lose_a_worker(ledger)
-    worker.room = 3
+    worker.free = 3
     worker.reconciler.run_once()
     assert worker.taken[0] == "running", "it is behind them in time, but does not wait for room"
     assert len(worker.taken) == 4
     assert set(worker.taken) - {"running"} <= set(ids)
-    worker.room = 0
+    worker.free = 0
     worker.reconciler.run_once()
     assert len(worker.taken) == 4
     other.reconciler.run_once()
@@ -246,14 +234,14 @@ def test_a_worker_takes_as_many_released_jobs_as_it_has_room_for(ledger: Ledger,
 def test_a_worker_without_room_takes_over_all_the_same(ledger: Ledger, worker: Worker) -> None:
     release(ledger, 10)
     lose_a_worker(ledger)
-    worker.room = 0
+    worker.free = 0
     worker.reconciler.run_once()
     assert worker.taken == ["running"]
 
 
 def test_a_worker_without_an_engine_leaves_released_jobs_to_others(ledger: Ledger, worker: Worker) -> None:
     release(ledger, 3)
-    worker.away = worker.engine.away = True
+    worker.engine_away = worker.engine.away = True
     worker.reconciler.run_once()
     assert worker.taken == []
 
@@ -265,7 +253,7 @@ def test_ready_jobs_that_an_older_version_put_among_the_unowned_do_not_stand_bef
     ids = release(ledger, 250)
     redis.rename(f"{prefix}:ready", f"{prefix}:unowned")
     lose_a_worker(ledger)
-    worker.room = 3
+    worker.free = 3
     worker.reconciler.run_once()
     assert worker.taken[0] == "running"
     assert len(worker.taken) == 4

@@ -9,9 +9,10 @@ import pytest
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SPEC_HASH, service_name
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, LABEL_WORKER, service_name
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.engine import ServiceView
+from jaas_worker.swarm.service_spec import ServiceDefaults
 from tests.support.fake_swarm import FakeSwarm
 
 
@@ -113,3 +114,18 @@ def test_many_at_once_make_one_service(engine: FakeSwarm) -> None:
     assert len(made) == 20
     assert len({service.id for service in made}) == 1
     assert len(engine.starts) == 1
+
+
+def test_the_service_that_another_worker_asked_for_is_adopted_and_keeps_that_worker_s_label(engine: FakeSwarm) -> None:
+    spec = JobSpec(image="a")
+    first, second = (ServiceDefaults({LABEL_LEDGER: "x"}, name) for name in ("worker-1", "worker-2"))
+    made = create_or_adopt(engine, spec, "j", 1, {}, defaults=first)
+    assert create_or_adopt(engine, spec, "j", 1, {}, defaults=second) == made
+    assert made.labels[LABEL_WORKER] == "worker-1"
+
+
+def test_the_service_of_another_installation_is_not_adopted(engine: FakeSwarm) -> None:
+    spec = JobSpec(image="a")
+    create_or_adopt(engine, spec, "j", 1, {}, defaults=ServiceDefaults({LABEL_LEDGER: "theirs"}))
+    with pytest.raises(EngineRefused, match="labels are not those"):
+        create_or_adopt(engine, spec, "j", 1, {}, defaults=ServiceDefaults({LABEL_LEDGER: "ours"}))

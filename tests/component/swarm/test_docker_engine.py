@@ -23,7 +23,7 @@ from jaas_submit.errors import (
     PermanentError,
     TemporaryError,
 )
-from jaas_submit.placement.node_fit import Node
+from jaas_submit.model.cluster import Node
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, demultiplex, json_lines, mapped

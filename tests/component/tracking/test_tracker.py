@@ -13,6 +13,7 @@ from jaas_worker.decisions.end_belief import Belief, believe
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.engine import EngineEvent, TaskView
+from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.tracking import poll_schedule
 from jaas_worker.tracking.tracked_service import (
     Ended,
@@ -110,7 +111,7 @@ class Stage:
     def launch(self, job_id: str, worker: str = "me", constraints: tuple[str, ...] = ()) -> ServiceRef:
         marks = {LABEL_LEDGER: "x"}
         spec = JobSpec(image="x", constraints=constraints)
-        service = create_or_adopt(self.engine, spec, job_id, 1, marks, worker=worker)
+        service = create_or_adopt(self.engine, spec, job_id, 1, marks, defaults=ServiceDefaults(worker=worker))
         ref = ServiceRef(job_id, 1, service.id, f"{LABEL_WORKER}={worker}" if worker else "")
         self.tracker.watch(ref)
         return ref
@@ -124,7 +125,8 @@ def test_only_what_a_worker_launched_is_listed_and_what_it_took_over() -> None:
     stage = Stage(poll_interval=0.01, state_interval=0.01)
     stage.launch("mine")
     for number in range(5):  # nobody watches them here
-        create_or_adopt(stage.engine, JobSpec(image="x"), f"other{number}", 1, {LABEL_LEDGER: "x"}, worker="other")
+        others = ServiceDefaults({LABEL_LEDGER: "x"}, "other")
+        create_or_adopt(stage.engine, JobSpec(image="x"), f"other{number}", 1, {}, defaults=others)
     asked: list[str] = []
     listed = stage.engine.all_tasks
     stage.engine.all_tasks = lambda label: asked.append(label) or listed(label)  # type: ignore[method-assign,func-returns-value]

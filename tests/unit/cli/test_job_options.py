@@ -13,7 +13,8 @@ import click
 import pytest
 
 from jaas_submit import JobSpec, SpecError
-from jaas_submit.cli.job_options import JobRequest, job_request_of, read_env_file
+from jaas_submit.cli.input_files import read_env_file
+from jaas_submit.cli.job_options import JobRequest, job_request_of
 from jaas_submit.cli.main import cli
 
 ENVIRON = {"HOME": "/root", "EMPTY": ""}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jaas_submit import Attempt, Cause, JobRecord, JobSpec, JobState
-from jaas_submit.cli import output as render
+from jaas_submit.cli import output
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -33,8 +33,8 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
     ],
 )
 def test_durations(seconds: float, text: str, coarse: str) -> None:
-    assert render.duration(seconds) == text
-    assert render.duration(seconds, coarse=True) == coarse
+    assert output.duration(seconds) == text
+    assert output.duration(seconds, coarse=True) == coarse
 
 
 def record(state: JobState = JobState.RUNNING, **fields: object) -> JobRecord:
@@ -71,26 +71,26 @@ def failed(number: int = 1, cause: Cause = Cause.EXIT, code: int | None = 4, rea
     ],
 )
 def test_a_row_of_the_list(job: JobRecord, exit_code: str, ran: str, why: str) -> None:
-    row = dict(zip(render.LIST_HEADERS, render.list_row(job, NOW.timestamp() + 60), strict=True))
+    row = dict(zip(output.LIST_HEADERS, output.list_row(job, NOW.timestamp() + 60), strict=True))
     assert (row["EXIT"], row["RAN"], row["WHY"]) == (exit_code, ran, why)
     assert row["AGE"] == "1m"
 
 
 def test_earlier_attempts_have_a_line_each() -> None:
     job = record(JobState.FAILED, attempts=(failed(), failed(2, Cause.OOM, 137, "out of memory")), attempt=2)
-    rows = dict(render.status_rows(job))
+    rows = dict(output.status_rows(job))
     assert rows["attempt 1"] == "exit, exit code 4, ran 2.0s"
     assert (rows["attempt"], rows["cause"], rows["exit code"]) == ("2", "oom", "137")
     assert "attempt 2" not in rows
 
 
 def test_a_table_without_a_terminal_is_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    render.print_table(("A", "B"), [("long one", "x"), ("s", "[bold]y[/]\x1b[31m\nz")])
+    output.print_table(("A", "B"), [("long one", "x"), ("s", "[bold]y[/]\x1b[31m\nz")])
     assert capsys.readouterr().out == "A         B\nlong one  x\ns         [bold]y[/] [31m z\n"
 
 
 def test_what_others_wrote_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    render.print_details([("id", "a\x1b]0;title\x07\nb"), ("none", "")], blank_before=False)
+    output.print_details([("id", "a\x1b]0;title\x07\nb"), ("none", "")], blank_before=False)
     assert capsys.readouterr().out == "id:        a ]0;title  b\n"
 
 
@@ -148,7 +148,7 @@ def test_a_reader_that_has_enough_does_not_change_the_exit_code() -> None:
 
 
 def test_progress_prints_each_state_once(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = render.Progress(quiet=False)
+    progress = output.Progress(quiet=False)
     states: Sequence[JobRecord] = [
         record(JobState.QUEUED),
         record(JobState.QUEUED),

@@ -149,7 +149,7 @@ def play(steps: Steps[Any], fails: Callable[[int], bool] = lambda _: False) -> t
 def test_a_job_is_looked_at_after_each_notice() -> None:
     books = Books([QUEUED, QUEUED, RUNNING, SUCCEEDED])
     taken, found = play(wait.job_records(books.ledger, "j"))
-    assert taken == [Subscribe("changes:j"), *[Listen(wait.LOOK_AGAIN_S)] * 3]
+    assert taken == [Subscribe("changes:j"), *[Listen(wait.POLL_INTERVAL_S)] * 3]
     assert [one.state for one in found] == [QUEUED, RUNNING, SUCCEEDED]
 
 

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import SpecError
-from jaas_submit.model.job_spec import JobSpec, Resources
+from jaas_submit.model.causes import CLUSTER_CAUSES, Cause
+from jaas_submit.model.cluster import Node
+from jaas_submit.model.fields import Resources
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
-from jaas_submit.model.states import CLUSTER_CAUSES, Cause, JobState
-from jaas_submit.placement.node_fit import Node
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.retry import backoff_delay, decide, next_memory, spec_for_attempt
 
 NEVER_RETRIED = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})

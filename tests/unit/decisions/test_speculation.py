@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jaas_submit import Attempt, BatchRecord, Cause, JobRecord, JobSpec, JobState, RetryPolicy, SpecError, Speculation
+from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.ids import copy_id_of
-from jaas_submit.placement.node_fit import Cluster, Node
 from jaas_worker.decisions.speculation import copy_spec, slow_jobs
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

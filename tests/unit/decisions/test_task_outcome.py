@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import (
     StopRequest,
     asks_for_engine,
@@ -17,10 +18,10 @@ from jaas_worker.decisions.task_outcome import (
     ended_here,
     gone_outcome,
     outcome_of,
-    parse_time,
     refused_outcome,
     waiting_reason,
 )
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ENDED_STATES, ContainerTimes, TaskView
 
 SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.explain.explanation import Awaited, Explanation, Surroundings, WorkerLoad, explain
-from jaas_submit.model.job_spec import JobSpec, Resources
+from jaas_submit.explain.explanation import Awaited, ExplainContext, Explanation, WorkerLoad, explain
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.cluster import Cluster, Node
+from jaas_submit.model.fields import Resources
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.retry_policy import RetryPolicy
-from jaas_submit.model.states import TERMINAL, Cause, JobState
-from jaas_submit.placement.node_fit import Cluster, Node, NodeFit, avoided_nodes, placement, what_is_lacking
+from jaas_submit.model.states import TERMINAL, JobState
+from jaas_submit.placement.placement import NodeFit, avoided_nodes, placement, what_is_lacking
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOLDER = "host-1-x"
@@ -54,13 +57,13 @@ def worker(number: int = 1, **fields: Any) -> WorkerLoad:
     return WorkerLoad(**{**usual, "max_in_flight": 9, "window": 3, **fields})
 
 
-def around(*nodes: Node, workers: int | list[WorkerLoad] = 2, **fields: Any) -> Surroundings:
+def context(*nodes: Node, workers: int | list[WorkerLoad] = 2, **fields: Any) -> ExplainContext:
     up = [worker(n + 1) for n in range(workers)] if isinstance(workers, int) else workers
-    return Surroundings(cluster=cluster(*nodes) if nodes else None, workers=tuple(up), **fields)
+    return ExplainContext(cluster=cluster(*nodes) if nodes else None, workers=tuple(up), **fields)
 
 
 def said(job: JobRecord, *nodes: Node, **fields: Any) -> list[str]:
-    return list(explain(job, around(*nodes, **fields), NOW).sentences)
+    return list(explain(job, context(*nodes, **fields), NOW).sentences)
 
 
 # -- a job that waits -------------------------------------------------------------------------------------------------
@@ -132,7 +135,7 @@ PLACES: dict[str, tuple[int, list[WorkerLoad], str | None, list[str]]] = {
 @pytest.mark.parametrize("name", PLACES)
 def test_a_queued_job_is_told_its_place_and_which_limit_holds_it(name: str) -> None:
     ahead, workers, limit, expected = PLACES[name]
-    told = explain(record(QUEUED), around(ahead=ahead, workers=workers), NOW)
+    told = explain(record(QUEUED), context(ahead=ahead, workers=workers), NOW)
     jobs = "1 job submitted earlier is" if ahead == 1 else f"{ahead} jobs submitted earlier are"
     assert told.sentences == (f"It has been queued for 30 seconds; {jobs} still in the queue.", *expected)
     assert (told.ahead, told.limit) == (ahead, limit)
@@ -150,7 +153,7 @@ def test_a_job_that_comes_after_others_is_told_which_of_them_have_not_ended() ->
         Awaited(name="job b", on="finish", state="SUCCEEDED", ended=True),
         Awaited(name="batch c", on="failure", state="open, 3 of 10 jobs ended", ended=False),
     ]
-    told = explain(record(JobState.WAITING), around(after=after), NOW)
+    told = explain(record(JobState.WAITING), context(after=after), NOW)
     assert told.sentences == (
         "For 30 seconds it has waited for what it comes after: 2 of 3 have not ended.",
         "  job a is RUNNING (it must succeed)",
@@ -166,7 +169,7 @@ def test_a_job_that_comes_after_others_is_told_which_of_them_have_not_ended() ->
 @pytest.mark.parametrize(("line", "before"), [(0, "0 jobs of the batch are"), (1, "1 job of the batch is")])
 def test_a_job_that_waits_for_its_batch_is_told_its_place_in_line(line: int, before: str) -> None:
     batch = BatchRecord(id="b", created_at=NOW, max_parallel=4)
-    told = explain(record(JobState.WAITING, batch="b"), around(batch=batch, line=line), NOW)
+    told = explain(record(JobState.WAITING, batch="b"), context(batch=batch, line=line), NOW)
     assert told.sentences == (
         "For 30 seconds it has waited for a place in batch b, which may have 4 active jobs at once (max_parallel).",
         f"{before} before it.",
@@ -218,7 +221,7 @@ def test_a_pending_job_says_what_the_swarm_says_which_nodes_there_are_and_that_n
         "  n3: it is down (4 cores and 8.0 GiB free)",
         "It waits without a limit: it has neither pending_timeout nor deadline.",
     ]
-    fits = explain(job, around(*nodes, node("n4", labels={"disk": "SSD"})), NOW)
+    fits = explain(job, context(*nodes, node("n4", labels={"disk": "SSD"})), NOW)
     assert "it fits on n4." in str(fits)
     assert [(fit.hostname, fit.fits) for fit in fits.nodes] == [
         ("n1", False),
@@ -280,7 +283,7 @@ def test_a_job_between_two_attempts_says_which_rule_decided_and_when_the_next_co
         "Attempt 1 ended on n1 with exit code 75: its process ended by itself (cause exit; task: non-zero exit (75)). "
         "What followed was decided so: rule 1 (retry) matched; 1 of 3 max_attempts used.",
     ]
-    told = explain(job, around(), NOW)
+    told = explain(job, context(), NOW)
     assert told.next_attempt_at == job.due_at
     assert told.decision == "rule 1 (retry) matched; 1 of 3 max_attempts used"
     assert said(job, workers=0)[1] == NO_WORKER
@@ -458,7 +461,7 @@ ATTEMPTS = st.builds(
 def test_every_record_is_explained_with_whole_sentences(
     state: JobState, attempts: list[Attempt], detail: str, known: bool
 ) -> None:
-    told = explain(record(state, *attempts, detail=detail), around(*[node()] * known, ahead=1), NOW)
+    told = explain(record(state, *attempts, detail=detail), context(*[node()] * known, ahead=1), NOW)
     assert told.sentences
     assert all(text.startswith("  ") or text.endswith((".", ").")) for text in told.sentences)
     assert "None" not in str(told)

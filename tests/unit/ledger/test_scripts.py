@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from jaas_submit.ledger.lua import SHARED, needed_by, source, states
-from jaas_submit.model.states import TERMINAL, TRANSITIONS, Cause, JobState
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState
 from tests.support.lua_keys import READS, SCRIPTS, WRITES, head_of, scripts, touched_by
 from tests.unit.test_docs import DOCS, rows
 

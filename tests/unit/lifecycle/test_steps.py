@@ -14,10 +14,11 @@ from jaas_submit.errors import (
     TemporaryError,
 )
 from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_BATCH, service_name
 from jaas_worker.decisions.deadlines import Deadlines
 from jaas_worker.decisions.end_belief import Evidence

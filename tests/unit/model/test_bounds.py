@@ -23,16 +23,16 @@ from jaas_submit.batch_model.templates import fill
 from jaas_submit.connection import url as redis_url
 from jaas_submit.connection.url import sentinel_address
 from jaas_submit.errors import JaasError, SpecError
-from jaas_submit.model import constraint, fields, job_spec, retry_policy
+from jaas_submit.model import fields, job_spec, retry_policy
 from jaas_submit.model.bounds import MAX_DEPTH, MAX_VALUES, bounded, check_plain, shown, whole
+from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import job_id_of
-from jaas_submit.placement import node_fit
-from jaas_submit.placement.node_fit import Cluster
-from jaas_worker.decisions import task_outcome
-from jaas_worker.decisions.task_outcome import parse_time
-from jaas_worker.swarm.service_spec import membership_of
+from jaas_submit.placement import placement
+from jaas_worker.decisions import times
+from jaas_worker.decisions.times import parse_time
+from jaas_worker.swarm.membership import membership_of
 from jaas_worker.telemetry.logging_setup import mask
 
 # -- texts ------------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ PARSERS: dict[str, tuple[Callable[[str], object], str, ModuleType | None, str]] 
         "_RANGE",
     ),
     "image": (spec_with(image=...), "a-" * LONG, job_spec, "_IMAGE"),
-    "constraint": (spec_with(constraints=[...]), "node.labels." + "a" * LONG, constraint, "_CONSTRAINT"),
+    "constraint": (spec_with(constraints=[...]), "node.labels." + "a" * LONG, fields, "_CONSTRAINT"),
     "environment name": (env_name, "a" * LONG, job_spec, "_ENV_NAME"),
     "Redis URL": (sentinel_address, "redis://" + "a" * LONG, redis_url, "re"),
     "name": (spec_with(name=...), "a" * LONG, None, ""),
@@ -101,7 +101,7 @@ def test_a_text_that_is_too_long_is_refused_before_a_pattern_sees_it(
 def test_a_time_that_is_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_time("x") is None
     seen = Mock()
-    monkeypatch.setattr(task_outcome, "_NANOSECONDS", seen)
+    monkeypatch.setattr(times, "_NANOSECONDS", seen)
     assert parse_time("2026-01-01T00:00:00." + "1" * LONG) is None
     assert not seen.mock_calls
 
@@ -150,7 +150,7 @@ def test_masking_ends_at_the_next_at_sign(text: str, masked: str) -> None:
 def test_constraints_are_read_as_before() -> None:
     cluster = Cluster.model_validate({"at": 0, "nodes": [{"id": "n", "hostname": "h", "labels": {"a": "b c"}}]})
     for text, fits in (("node.labels.a == b c  ", True), ("  node.labels.a!=b c", False), ("node.hostname==x", False)):
-        assert node_fit.placement(JobSpec(image="a", constraints=(text,)), cluster)[0].fits is fits
+        assert placement.placement(JobSpec(image="a", constraints=(text,)), cluster)[0].fits is fits
 
 
 # -- the whole description --------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ SEARCHES = {"search", "findall", "finditer", "sub", "subn", "split"}
 
 LINEAR = {
     ("jaas_submit.batch_model.templates", "_PLACE"): "begins with a {, which its repetition cannot pass",
-    ("jaas_worker.messaging.message_bounds", "_STRING"): "each match ends, at the text's end at the latest (see there)",
+    ("jaas_submit.model.bounds", "_STRING"): "each match ends, at the text's end at the latest (see there)",
     ("jaas_worker.telemetry.logging_setup", "_PASSWORD"): "searches texts that end with the @ it looks for (see there)",
 }
 """Patterns that are searched for, repeat without a bound, and take no longer than the text is long all the same."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jaas_submit.errors import SpecError
-from jaas_submit.model.constraint import Constraint
+from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
 
 TAKEN = [

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 from jaas_submit import job
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.messaging.messages import task_options
-from jaas_submit.model.job_spec import (
-    MAX_SPEC_BYTES,
-    SPEC_VERSION,
-    JobSpec,
-    Mount,
-    Resources,
-    SecretMount,
-    parse_duration,
-    parse_size,
-)
+from jaas_submit.model.fields import Mount, Resources, SecretMount, parse_duration, parse_size
+from jaas_submit.model.job_spec import MAX_SPEC_BYTES, SPEC_VERSION, JobSpec
 
 HUGE = 10**400
 """JSON allows such numbers; no float holds them."""

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import JobCancelled, JobFailed
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogLine, Logs, LogStatus
 from jaas_submit.model.records import Attempt, JobRecord, Outcome
 from jaas_submit.model.result import RESULT_VERSION, CapturedOutput, JobResult
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

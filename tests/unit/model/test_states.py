@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jaas_submit.model.states import TERMINAL, TRANSITIONS, Cause, JobState, is_terminal
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState, is_terminal
 
 
 def reachable(start: JobState) -> set[JobState]:

@@ -13,8 +13,8 @@ import pytest
 from jaas_submit import Client, JobRecord, JobSpec, JobState, SpecError
 from jaas_submit.errors import EngineRefused, JaasError, StoreUnavailable
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.fields import Gather
 from jaas_submit.model.ids import batch_job_id
-from jaas_submit.model.job_spec import Gather
 from jaas_submit.storage.store import INLINE_LIMIT, Store, is_reference
 from jaas_worker.lifecycle.job_input import CONFIG_LIMIT, NOTHING, input_file
 

@@ -9,8 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC, LABEL_SPEC_HASH
-from jaas_worker.swarm.service_spec import service_request, spec_of_service
+from jaas_submit.model.wire_names import (
+    LABEL_ATTEMPT,
+    LABEL_JOB,
+    LABEL_LEDGER,
+    LABEL_PREFIX,
+    LABEL_SPEC,
+    LABEL_SPEC_HASH,
+    LABEL_WORKER,
+)
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.service_spec import ServiceDefaults, service_request, spec_of_service
 
 MISSING = "(missing)"  # a text, as it is part of the names of tests, which must be the same in every process
 MARKS = {LABEL_PREFIX: "pre", LABEL_SPEC_HASH: "hash"}
@@ -179,3 +188,14 @@ def test_the_same_description_always_makes_the_same_request() -> None:
 def test_a_secret_whose_id_is_not_known() -> None:
     with pytest.raises(KeyError, match="nobody"):
         request(secrets=["nobody"])
+
+
+def test_what_a_worker_s_settings_say_is_in_each_request() -> None:
+    defaults = ServiceDefaults.of(Settings(redis_url="redis://unused", prefix="pre"), "ledger-1", "worker-1")
+    labels = service_request(JobSpec(image="a"), "j", 1, {LABEL_SPEC_HASH: "hash"}, {}, defaults=defaults)["Labels"]
+    assert {name: labels[name] for name in (LABEL_PREFIX, LABEL_LEDGER, LABEL_WORKER, LABEL_SPEC_HASH)} == {
+        LABEL_PREFIX: "pre",
+        LABEL_LEDGER: "ledger-1",
+        LABEL_WORKER: "worker-1",
+        LABEL_SPEC_HASH: "hash",
+    }

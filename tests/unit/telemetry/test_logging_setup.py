@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import jaas_worker
-from jaas_worker.telemetry.logging_setup import Action, about, action, formatter, mask
+from jaas_worker.telemetry.log_actions import Action, about, action
+from jaas_worker.telemetry.logging_setup import formatter, mask
 
 
 class Log:

@@ -12,12 +12,14 @@ import pytest
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.swarm.engine import Engine, Frame
 from jaas_worker.swarm.measured import measured
-from jaas_worker.telemetry.metrics import Metrics, Monitor
+from jaas_worker.telemetry.ledger_monitor import LedgerMonitor
+from jaas_worker.telemetry.metrics import Metrics
 
 
 @pytest.fixture
@@ -173,8 +175,8 @@ def ledger() -> _Ledger:
 
 
 @pytest.fixture
-def monitor(ledger: _Ledger, metrics: Metrics) -> Monitor:
-    return Monitor(
+def monitor(ledger: _Ledger, metrics: Metrics) -> LedgerMonitor:
+    return LedgerMonitor(
         cast("Ledger", ledger),
         metrics,
         60,
@@ -185,7 +187,7 @@ def monitor(ledger: _Ledger, metrics: Metrics) -> Monitor:
     )
 
 
-def test_what_the_ledger_says(metrics: Metrics, monitor: Monitor) -> None:
+def test_what_the_ledger_says(metrics: Metrics, monitor: LedgerMonitor) -> None:
     monitor.look()
     assert value(metrics, "jaas_ledger_jobs", state="QUEUED") == 3
     assert value(metrics, "jaas_ledger_oldest_seconds", state="QUEUED") == 7.5
@@ -199,7 +201,9 @@ def test_what_the_ledger_says(metrics: Metrics, monitor: Monitor) -> None:
     assert value(metrics, "jaas_redis_up") == 1
 
 
-def test_while_redis_is_away_old_figures_are_not_shown(metrics: Metrics, ledger: _Ledger, monitor: Monitor) -> None:
+def test_while_redis_is_away_old_figures_are_not_shown(
+    metrics: Metrics, ledger: _Ledger, monitor: LedgerMonitor
+) -> None:
     monitor.look()
     ledger.away = True
     monitor.look()

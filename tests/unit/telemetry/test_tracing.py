@@ -12,8 +12,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from jaas_submit.client.tracing import producing
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.telemetry.tracing import AttemptTimes, NoTracer, Tracer, make_tracer
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -17,8 +17,9 @@ import redis
 
 from jaas_submit import Client
 from jaas_submit.cli.main import cli
-from jaas_submit.doctor import redis_checks as checks
-from jaas_submit.doctor.redis_checks import Check, Verdict, flower_checks, redis_checks
+from jaas_submit.doctor.check import Check, Verdict
+from jaas_submit.doctor.flower_checks import flower_checks
+from jaas_submit.doctor.redis_checks import redis_checks
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_worker.doctor import engine_checks
@@ -317,7 +318,7 @@ def test_a_flower_that_should_be_there_and_is_not() -> None:
 
 
 def test_a_flower_nobody_spoke_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_FLOWER", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("jaas_submit.doctor.flower_checks._FLOWER", f"http://127.0.0.1:{free_port()}")
     assert flower_checks(None) == []
 
 

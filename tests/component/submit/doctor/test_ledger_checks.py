@@ -9,10 +9,10 @@ import pytest
 
 from jaas_submit import Client, JobSpec
 from jaas_submit.cli.main import cli
+from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.doctor.ledger_checks import ledger_checks
-from jaas_submit.doctor.redis_checks import Check, Verdict
 from jaas_submit.ledger import Ledger
-from jaas_submit.messaging.messages import lists_of
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.states import JobState
 

@@ -12,8 +12,10 @@ from kombu import Connection
 from kombu.transport.virtual import Channel
 
 from jaas_submit import Client, JobSpec, JobState, UnknownJob
-from jaas_submit.ledger import Ledger, NewJob
-from jaas_submit.messaging.messages import WAKEUP, celery_app, packed
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.ledger import Ledger
+from jaas_submit.messaging.app import celery_app
+from jaas_submit.messaging.messages import WAKEUP, packed
 from tests.support.ports import free_port
 
 SPEC = JobSpec(image="a", command=["echo", "hé"], check=False)

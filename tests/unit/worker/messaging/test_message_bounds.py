@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.model.bounds import MAX_VALUES
-from jaas_worker.messaging import message_bounds
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, read_json
+from jaas_submit.model import bounds
+from jaas_submit.model.bounds import MAX_VALUES, read_json
+from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES
 from jaas_worker.messaging.message_checks import DEFECT, MAX_BODY_BYTES, broadcast_message, queue_message
 
 JSON = st.recursive(
@@ -141,9 +141,9 @@ def test_values_are_counted_as_in_a_description(value: Any) -> None:
         one = left.pop()
         left.extend(one if isinstance(one, list) else one.values() if isinstance(one, dict) else ())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(message_bounds, "MAX_VALUES", count)
+        patch.setattr(bounds, "MAX_VALUES", count)
         assert read_json(data) == [value]
-        patch.setattr(message_bounds, "MAX_VALUES", count - 1)
+        patch.setattr(bounds, "MAX_VALUES", count - 1)
         with pytest.raises(ValueError, match="holds more than"):
             read_json(data)
 

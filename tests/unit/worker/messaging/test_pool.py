@@ -14,8 +14,9 @@ from celery.worker import state as worker_state
 from jaas_submit.connection import connect
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.result import JobResult
-from jaas_submit.model.states import Cause, JobState
+from jaas_submit.model.states import JobState
 from jaas_worker.messaging.delivery import CeleryDelivery
 from jaas_worker.messaging.pool import TaskPool
 
@@ -96,4 +97,4 @@ def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:
     pool: Any = SimpleNamespace(runner=SimpleNamespace(ledger=Ledger(connect("redis://127.0.0.1:1"))))
 
     with pytest.raises(LedgerUnavailable, match="queue: Redis does not answer"):
-        TaskPool._queue_length(pool, "jobs")
+        TaskPool.queue_length(pool, "jobs")

@@ -10,7 +10,7 @@ import pytest
 from jaas_submit.errors import LedgerUnavailable
 from jaas_worker.messaging import consumer
 from jaas_worker.messaging.message_checks import DEFECT
-from jaas_worker.telemetry.logging_setup import Action
+from jaas_worker.telemetry.log_actions import Action
 
 
 class Refusing:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jaas_submit.model.constraint import Constraint
+from jaas_submit.model.cluster import Cluster, Node
+from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 
-__all__ = ["Cluster", "Lack", "Node", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
+__all__ = ["Lack", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
 Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided"]
 """Why a node does not take a job: no memory or no cores to spare, a constraint that it does not meet, it is down, it is
@@ -30,38 +30,10 @@ _LACKS: Final[dict[Lack, str]] = {
 }
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Node(_Model):
-    """A node of the swarm, as a worker saw it last."""
-
-    id: str
-    hostname: str
-    role: str = "worker"
-    availability: str = "active"
-    state: str = "ready"
-    os: str = ""
-    arch: str = ""
-    address: str = ""
-    labels: dict[str, str] = Field(default_factory=dict)
-    engine_labels: dict[str, str] = Field(default_factory=dict)
-    cpus: float = Field(0.0, description="cores in all")
-    memory: int = Field(0, description="bytes in all")
-    free_cpus: float = Field(0.0, description="cores that no running task has reserved")
-    free_memory: int = Field(0, description="bytes that no running task has reserved")
-
-
-class Cluster(_Model):
-    """The swarm's nodes at one time."""
-
-    at: datetime
-    nodes: tuple[Node, ...] = ()
-
-
-class NodeFit(_Model):
+class NodeFit(BaseModel):
     """Whether a job fits on a node, and if not, why not."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     hostname: str = Field(description="the node's host name")
     fits: bool = Field(description="whether the job could start there now")

@@ -1,0 +1,35 @@
+"""A job as its producer hands it over: what its record and its message are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from jaas_submit.model.job_spec import JobSpec
+
+__all__ = ["KEY_TTL", "NewJob"]
+
+KEY_TTL: Final = 7 * 86400
+"""Seconds for which an idempotency key leads to its job, unless the producer says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be written down."""
+
+    job_id: str
+    spec: JobSpec | None
+    queue: str
+    task_id: str = ""
+    message: str = ""
+    key: str = ""
+    key_ttl: float = KEY_TTL
+    replay_of: str = ""
+    batch: str = ""
+    index: int = 0
+    after: tuple[tuple[str, str], ...] = ()
+    """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
+    traceparent: str = ""
+    wakeup: str = ""
+    """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with
+    the record. Empty where it goes elsewhere."""

@@ -1,0 +1,234 @@
+"""The commands of `jaas` that submit one job and follow it: run, submit, wait."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jaas_submit.cli import output
+from jaas_submit.cli.common import (
+    EXIT_CODES,
+    EXIT_NO,
+    EXIT_TIMEOUT,
+    Target,
+    for_each,
+    job_ids_argument,
+    output_options,
+)
+from jaas_submit.cli.follow_job import exit_code_of, follow, interrupted
+from jaas_submit.cli.go_flags import GoCommand
+from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
+from jaas_submit.errors import UnknownJob
+from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import service_name
+
+if TYPE_CHECKING:
+    from jaas_submit.client.client import Client
+    from jaas_submit.client.job_handle import JobHandle
+
+__all__ = ["run", "submit", "wait"]
+
+_key_option = click.option("--key", metavar="KEY", help="Idempotency key: if a job with it is known, take that one.")
+_dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Check the description and say on which nodes it would fit; enqueue nothing."
+)
+
+
+@click.command(cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)
+@job_options
+@_key_option
+@_dry_run_option
+@click.option("-l", "--show-logs/--no-show-logs", default=True, help="Print the container's output (default).")
+@click.option(
+    "-r",
+    "--remove/--no-remove",
+    default=True,
+    help="Taken for the Go tool's sake: the service is always removed, output and outcome are kept in the ledger.",
+)
+@click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
+@output_options
+@click.pass_obj
+def run(
+    target: Target,
+    /,
+    words: tuple[str, ...],
+    key: str | None,
+    dry_run: bool,
+    show_logs: bool,
+    remove: bool,
+    verbose: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Run a job: submit it, follow it, print its output, end with its exit code.
+
+    Options come before the image and the command, as with docker run:
+
+    \b
+      jaas run alpine echo hello
+      jaas run -e URL=http://... --run-timeout 5m href-counter
+      jaas run --image alpine --network demo -- sh -c 'env | sort'
+
+    -t TIME gives the job up when no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
+    container's output is printed when it has ended, its stdout on stdout and its stderr on stderr. With --json the
+    result is printed instead, output included.
+
+    Ctrl-C leaves the job alone; a second one cancels it.
+    """
+    request = job_request_of(words, options)  # first of all: a bad description must not depend on Redis
+    progress = output.Progress(quiet)
+    for note in request.notes:
+        progress.warn(note)
+    if dry_run:
+        return _dry_run(target, request, progress, as_json)
+    if not remove:
+        progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
+    with target.client() as client:
+        handle = client.submit(request.spec, key=key)
+        job_id = handle.id
+        progress.say(_said_of(handle, client))
+        # What somebody else has submitted with this key is not ours to give up.
+        queue_timeout = None if handle.existing else request.queue_timeout
+        try:
+            if verbose:
+                _describe(progress, client, job_id)
+            given_up = follow(client, job_id, progress, queue_timeout=queue_timeout)
+            result = client.result(job_id)
+            code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
+            if as_json:
+                output.print_json(result.to_wire())
+            elif show_logs and result.attempts[-1].number:
+                _print_output(client, job_id, progress)
+            progress.ended(result, code)
+        except KeyboardInterrupt:
+            return interrupted(client, job_id, progress)
+    return code
+
+
+@click.command(cls=GoCommand, context_settings={"allow_interspersed_args": False})
+@job_options
+@_key_option
+@_dry_run_option
+@output_options
+@click.pass_obj
+def submit(
+    target: Target,
+    /,
+    words: tuple[str, ...],
+    key: str | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Enqueue a job and print its id; do not wait for it.
+
+    The options are those of `jaas run`; -t sets --pending-timeout and --run-timeout here.
+    """
+    request = job_request_of(words, options)
+    progress = output.Progress(quiet)
+    for note in request.notes:
+        progress.warn(note)
+    if dry_run:
+        return _dry_run(target, request, progress, as_json)
+    with target.client() as client:
+        handle = client.submit(request.spec, key=key)
+        if as_json:
+            more = {"state": _state_of(handle), "existing": True} if handle.existing else {"state": JobState.QUEUED}
+            output.print_json({"id": handle.id, "queue": client.queue, **more})
+        else:
+            click.echo(handle.id)
+            progress.say(f"{_said_of(handle, client)}; `jaas wait {handle.id}` follows it")
+    return 0
+
+
+@click.command(epilog=EXIT_CODES)
+@job_ids_argument
+@click.option("-t", "--timeout", metavar="TIME", help="Wait at most so long; the jobs go on.")
+@output_options
+@click.pass_obj
+def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json: bool, quiet: bool) -> int:
+    """Wait for jobs; print how each ended; end with the first exit code that is not 0."""
+    seconds = _seconds(timeout)
+    begin = time.monotonic()
+    codes = []
+    with target.client() as client:
+
+        def one(job_id: str) -> None:
+            progress = output.Progress(quiet)
+            if len(job_ids) > 1:
+                progress.say(f"job {job_id}")
+            left = None if seconds is None else max(seconds - (time.monotonic() - begin), 0)
+            follow(client, job_id, progress, timeout=left)
+            result = client.result(job_id)
+            codes.append(exit_code_of(result))
+            if as_json:
+                output.print_json(result.to_wire())
+            elif not quiet:
+                click.echo(result.sentence())
+
+        unknown = for_each(job_ids, one)
+    return next((code for code in codes if code), unknown)
+
+
+def _print_output(client: Client, job_id: str, progress: output.Progress) -> None:
+    captured = client.logs(job_id)
+    output.print_logs(captured.lines)
+    if note := output.logs_note(captured):
+        progress.say(note)
+
+
+def _said_of(handle: JobHandle, client: Client) -> str:
+    if handle.existing:
+        return f"job {handle.id} with this key is there already: {_state_of(handle).lower()}"
+    return f"job {handle.id} is in queue {client.queue}"
+
+
+def _state_of(handle: JobHandle) -> str:
+    try:
+        return handle.state
+    except UnknownJob:  # its key holds for longer than its record
+        return "EXPIRED"
+
+
+def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_json: bool) -> int:
+    """Say on which nodes the job would fit; exit code 1 where it fits on none of them now."""
+    from jaas_submit.placement.placement import what_is_lacking
+
+    with target.client() as client:
+        fits = client.placement(request.spec)
+    good = [fit for fit in fits if fit.fits]
+    if as_json:
+        nodes = [fit.model_dump(mode="json") for fit in fits]
+        output.print_json(
+            {"fits": bool(good) if fits else None, "nodes": nodes, "spec": output.spec_json(request.spec)}
+        )
+    elif fits:
+        output.print_table(output.FIT_HEADERS, [output.fit_row(fit) for fit in fits])
+    lacking = what_is_lacking(fits)
+    where_to = (
+        f"it fits on {len(good)} of {len(fits)} nodes{f' ({lacking})' if lacking else ''}"
+        if fits
+        else "no worker has told of any node in the last hour"
+    )
+    progress.say(f"the description is valid; {where_to}; nothing was enqueued")
+    return EXIT_NO if fits and not good else 0
+
+
+def _describe(progress: output.Progress, client: Client, job_id: str) -> None:
+    record = client.ledger.queries.get(job_id)
+    progress.say(f"{client!r}, service {service_name(job_id, 1)}")
+    for name, value in (output.record_json(record)["spec"] or {}).items():
+        progress.say(f"  {name}: {value}")
+
+
+def _seconds(text: str | None) -> float | None:
+    from jaas_submit.model.fields import parse_duration
+
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise click.UsageError(f"--timeout: {error}") from None

@@ -1,0 +1,39 @@
+"""The swarm's nodes, as a worker saw them last: what each has to offer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Cluster", "Node"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Node(_Model):
+    """A node of the swarm, as a worker saw it last."""
+
+    id: str
+    hostname: str
+    role: str = "worker"
+    availability: str = "active"
+    state: str = "ready"
+    os: str = ""
+    arch: str = ""
+    address: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    engine_labels: dict[str, str] = Field(default_factory=dict)
+    cpus: float = Field(0.0, description="cores in all")
+    memory: int = Field(0, description="bytes in all")
+    free_cpus: float = Field(0.0, description="cores that no running task has reserved")
+    free_memory: int = Field(0, description="bytes that no running task has reserved")
+
+
+class Cluster(_Model):
+    """The swarm's nodes at one time."""
+
+    at: datetime
+    nodes: tuple[Node, ...] = ()

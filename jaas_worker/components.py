@@ -1,0 +1,117 @@
+"""What a worker is made of, put together: ledger, engine, runner, metrics."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from typing import Any, Final
+
+from jaas_submit.connection import connect
+from jaas_submit.ledger import Ledger
+from jaas_submit.storage.store import Store
+from jaas_worker.lifecycle.runner import Runner
+from jaas_worker.messaging.pool import TaskPool
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.docker_engine import require_manager
+from jaas_worker.swarm.engine import Engine, SwarmInfo
+from jaas_worker.swarm.measured import measured
+from jaas_worker.telemetry.ledger_monitor import LedgerMonitor
+from jaas_worker.telemetry.metrics import Metrics
+
+__all__ = ["REDIS_TIMEOUT_S", "Parts"]
+
+REDIS_TIMEOUT_S: Final = 5.0
+"""Seconds to wait for an answer of Redis; three of them must fit into a lease (15 seconds by default)."""
+
+
+@dataclass
+class Parts:
+    """What the pool is made of; ``app.jaas``."""
+
+    settings: Settings
+    engine: Engine
+    info: SwarmInfo | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    pool: TaskPool | None = None
+
+    def make_runner(self) -> Runner:
+        """Return a runner with a name that no other process has.
+
+        Raises:
+            NotAManager: the engine is no swarm manager.
+            EngineUnavailable: it does not answer.
+        """
+        self.info = self.engine.info()
+        require_manager(self.info, self.settings.docker_host)
+        ledger = Ledger(
+            connect(self.settings.redis_url, socket_timeout=REDIS_TIMEOUT_S),
+            self.settings.prefix,
+            self.settings.record_ttl,
+        )
+        holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
+        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
+
+    def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
+        """Begin to show this worker's figures; return what ends it.
+
+        Args:
+            runner: the worker's jobs.
+            queue_length: how many messages wait in its queue.
+        """
+        settings = self.settings
+        if not settings.metrics_port:
+            return lambda: None
+        about = {name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid"}}
+        monitor = LedgerMonitor(
+            runner.ledger,
+            self.metrics,
+            settings.metrics_interval,
+            stats=runner.stats,
+            queue_length=queue_length,
+            about=about,
+            limit=settings.max_in_flight,
+        )
+        monitor.start()
+        close = self.metrics.serve(settings.metrics_port, settings.metrics_address)
+
+        def stop() -> None:
+            monitor.close()
+            close()
+
+        return stop
+
+    def about_worker(self) -> dict[str, Any]:
+        """Return what does not change as long as the worker lives."""
+        info = self.info
+        return {
+            "version": _version(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "node": info.node_name if info else "",
+            "engine": info.engine_version if info else "",
+            "queue": self.settings.queue,
+        }
+
+    def about(self, runner: Runner) -> dict[str, Any]:
+        """Return what the worker says about itself in the ledger."""
+        ahead = time.time() - runner.ledger.now()
+        away = self.pool.watch.away if self.pool else ""
+        room = max(self.pool.room(), 0) if self.pool else 0
+        most = self.settings.max_in_flight
+        own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
+        return {**self.about_worker(), **own, **runner.stats()}
+
+
+@cache  # installed packages are searched for it
+def _version() -> str:
+    try:
+        return metadata.version("jaas")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "unknown"

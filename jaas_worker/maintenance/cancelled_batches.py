@@ -1,0 +1,31 @@
+"""Tells the jobs of cancelled batches of it, where the one who cancelled them died before that."""
+
+from __future__ import annotations
+
+from jaas_submit.errors import UnknownJob, UnreadableRecord
+from jaas_submit.ledger import Ledger
+
+__all__ = ["CancelledBatches"]
+
+
+class CancelledBatches:
+    """A duty of one worker for all.
+
+    Args:
+        ledger: the records.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def run_once(self) -> None:
+        """Cancel what is left of the batches.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        for batch_id in self._ledger.batches.cancelling():
+            try:
+                self._ledger.batches.cancel_jobs(batch_id)
+            except (UnknownJob, UnreadableRecord):  # expired, or named in the log: there is nothing to go by
+                self._ledger.batches.cancellation_done(batch_id)

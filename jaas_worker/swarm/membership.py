@@ -1,0 +1,36 @@
+"""PURE: what a job is in its batch, as labels of its services: a record that Redis has lost is made again from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaas_submit.model.bounds import whole
+from jaas_submit.model.ids import batch_job_id, copy_id_of
+from jaas_submit.model.records import JobRecord
+from jaas_submit.model.wire_names import LABEL_BATCH, LABEL_COPY_OF, LABEL_INDEX
+
+__all__ = ["membership_labels", "membership_of"]
+
+
+def membership_labels(record: JobRecord) -> dict[str, str]:
+    """Return the labels that say what a job is in its batch; none where it is in none."""
+    if not record.batch or record.index is None:
+        return {}
+    copy = {LABEL_COPY_OF: record.copy_of} if record.copy_of else {}
+    return {LABEL_BATCH: record.batch, LABEL_INDEX: str(record.index), **copy}
+
+
+def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
+    """Return batch, index and copy_of that a service's labels tell; nothing where they do not belong to the job's id.
+
+    Args:
+        labels: the service's labels.
+        job_id: the job's id, which follows from batch and index, or from the id of the job that it is a copy of.
+    """
+    batch, index, copy_of = labels.get(LABEL_BATCH, ""), labels.get(LABEL_INDEX, ""), labels.get(LABEL_COPY_OF, "")
+    try:
+        fits = job_id == (copy_id_of(copy_of) if copy_of else batch_job_id(batch, whole(index)))
+    except ValueError:
+        return {}
+    return {"batch": batch, "index": whole(index), "copy_of": copy_of} if fits else {}
