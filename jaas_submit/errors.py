@@ -161,7 +161,15 @@ class EngineUnavailable(TemporaryError):
     """The engine did not answer in time, or answered that it cannot serve now.
 
     What the request did is *unknown*: it may have been carried out.
+
+    Args:
+        message: what was asked for, and what was answered.
+        status: HTTP status of the answer; None where there was none.
     """
+
+    def __init__(self, message: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PermanentError(JaasError):

@@ -75,6 +75,7 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         cancel=fields.get("cancel", ""),
         created_at=_time(fields, "created_at"),
         updated_at=_time(fields, "updated_at"),
+        claimed_at=_time(fields, "claimed_at") if fields.get("claimed_at") else None,
         started_at=_time(fields, "started_at") if fields.get("started_at") else None,
         attempts=tuple(Attempt.model_validate(item) for item in read_json(fields, "attempts", "[]")),
         reported=fields.get("reported") == "1",

@@ -80,6 +80,10 @@ class JobRecord(StoredModel):
     cancel: str = Field("", description="why it is to be cancelled; empty when it is not")
     created_at: datetime = Field(description="when it was submitted, by Redis' clock")
     updated_at: datetime = Field(description="when its state changed last, by Redis' clock")
+    claimed_at: datetime | None = Field(
+        None,
+        description="when the present attempt was claimed, where pending_timeout begins; null without one",
+    )
     started_at: datetime | None = Field(None, description="when the present attempt's container started")
     attempts: tuple[Attempt, ...] = Field((), description="those that have ended, the first one first")
     reported: bool = Field(False, description="Celery has its result, so that no worker has to look after it any more")

@@ -25,6 +25,7 @@ __all__ = [
     "gone_outcome",
     "lost_outcome",
     "outcome_of",
+    "pending_reason",
     "refused_outcome",
     "stop_mark",
     "waiting_reason",
@@ -120,6 +121,16 @@ def waiting_reason(task: TaskView) -> str:
     if task.error:
         return task.error
     return task.message if task.state == "preparing" else ""
+
+
+def pending_reason(limit: float, detail: str) -> str:
+    """Return why an attempt ends for which no container has run in time.
+
+    Args:
+        limit: its ``pending_timeout``, in seconds.
+        detail: what the swarm, the engine or the registry said last; empty where nothing did.
+    """
+    return f"no running container within pending_timeout ({limit:g} s){detail and ': ' + detail}"
 
 
 def outcome_of(

@@ -5,18 +5,21 @@ The ledger says LAUNCHING before the service is created.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from sys import intern
 from typing import Any
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
-from jaas_worker.decisions.task_outcome import gone_outcome, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest, gone_outcome, pending_reason, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_input import input_file
 from jaas_worker.lifecycle.next_step import Adopt, End, LostOwnership, Track
@@ -28,9 +31,12 @@ from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import ENV_TRACEPARENT
 from jaas_worker.tracking.tracked_service import ServiceRef
 
-__all__ = ["adopt", "launch"]
+__all__ = ["adopt", "launch", "note_failure"]
 
 logger = logging.getLogger(__name__)
+
+_MAX_DETAIL = 500
+"""Characters of an answer that the record keeps."""
 
 
 def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
@@ -46,6 +52,9 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     spec = job.spec
     assert spec is not None
     world.require_lease()
+    if job.stop is None and world.clock.monotonic() > job.deadlines.start:
+        assert spec.pending_timeout is not None
+        job.stop = StopRequest(Cause.PENDING_TIMEOUT, pending_reason(spec.pending_timeout, job.detail))
     if job.stop:
         # Is there anything to stop? Not unless somebody has sent the request.
         found = world.engine.find(job.service_name) if job.late or job.asked else None
@@ -58,18 +67,24 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         service = _create(job, spec, wanted, world) if wanted is not None else None
     except EngineRefused as error:
         return End(refused_outcome(Cause.LAUNCH, str(error)))
-    except EngineUnavailable:
+    except EngineUnavailable as error:
         # The engine may carry the request out at any later time, even after the attempt has come to its end.
         job.late = True
-        raise
+        if not _refuses(job, error, world):
+            raise
+        return End(refused_outcome(Cause.LAUNCH, str(error)))
     if wanted is None or service is None:
         return LostOwnership()
     failpoint("create.after")
     now = world.clock.monotonic()
+    world.created_at = now
+    job.detail, job.answer = "", NO_ANSWER
     _note_service(job, spec, service, now, now)
     job.launched_at = world.clock.time()
     world.metrics.launches.inc()
     fields: dict[str, Any] = {"late": 1} if job.late else {}
+    if spec.pending_timeout is not None:
+        fields["claimed_at"] = job.launching_since
     if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
         # Another worker took the job over while we were suspended; it has found the same service by its name.
         return LostOwnership()
@@ -141,6 +156,37 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
     if not _still_ours(job, world):
         return None
     return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.service_defaults)
+
+
+def _refuses(job: TrackedJob, error: EngineUnavailable, world: WorkerContext) -> bool:
+    """Return whether an engine's error is a refusal: it keeps to it while it creates others' services.
+
+    Raises:
+        EngineUnavailable: it does not say whether the service exists all the same.
+    """
+    if not may_refuse(error.status, str(error)):
+        return False
+    now = world.clock.monotonic()
+    job.answer = job.answer.again(str(error), now)
+    return refuses(job.answer, now, world.created_at) and world.engine.find(job.service_name) is None
+
+
+def note_failure(job: TrackedJob, error: TemporaryError, world: WorkerContext) -> None:
+    """Note in the record what was answered to a step that will be repeated, for `explain`; nothing depends on it.
+
+    What Redis answers is for the log: whoever takes no write takes no note of it either.
+
+    Args:
+        job: the job.
+        error: what engine, registry or store answered.
+        world: the worker.
+    """
+    said = shown(str(error), _MAX_DETAIL)
+    if not job.accepted or said == job.detail or isinstance(error, LedgerUnavailable):
+        return
+    with contextlib.suppress(TemporaryError):
+        if world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=said):
+            job.detail = said
 
 
 def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:

@@ -16,6 +16,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
 from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
+from jaas_worker.decisions.engine_refusal import NO_ANSWER, SameAnswer
 from jaas_worker.decisions.retry import Decision
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.swarm.engine import TaskView
@@ -128,10 +129,14 @@ class TrackedJob:
     """The service may appear at any later time: its request was not answered, or a former holder may yet send it."""
     asked: bool = False
     """This worker has sent a request to create the service, whatever became of it."""
+    answer: SameAnswer = NO_ANSWER
+    """What the engine answers to the launch, where that may be a refusal."""
     service: ServiceRef | None = None
     """None until it is known to exist."""
     held_at: float = 0.0
     """When this worker last asked the ledger and was told that it holds the job, by the monotonic clock."""
+    launching_since: float = 0.0
+    """When the attempt was claimed, by whichever worker, in seconds since the epoch by Redis' clock."""
     followed_since: float = 0.0
     """When this worker began to follow the service, by the monotonic clock."""
     queued_at: float | None = None

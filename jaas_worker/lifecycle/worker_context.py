@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple, Protocol
 
 from jaas_submit.errors import LedgerUnavailable
@@ -168,6 +169,8 @@ class WorkerContext:
     clock: Clock = field(default_factory=Clock)
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
+    created_at: float = field(default=-inf, init=False)
+    """When this worker's engine last created a service, by the monotonic clock."""
     images: ImageCache = field(default_factory=ImageCache, init=False)
     service_defaults: ServiceDefaults = field(init=False)
     """What every service that this worker asks for has."""

@@ -99,7 +99,7 @@ def _refusal(what: str, status: int, said: str) -> EngineRefused | EngineUnavail
     # 4xx: the engine understood and refuses. 503 is its answer on a node that is no manager, or has no leader.
     if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
         return EngineRefused(f"{what}: {said}")
-    return EngineUnavailable(f"{what}: {said}")
+    return EngineUnavailable(f"{what}: {said}", status)
 
 
 class _Session:

@@ -185,8 +185,10 @@ def test_a_waiting_job_of_an_older_record_says_what_it_may_be() -> None:
 def test_a_launching_job_names_its_worker_and_what_a_long_launch_means() -> None:
     assert said(record(JobState.LAUNCHING)) == ["Worker host-1-x is creating its service, for 30 seconds now."]
     long = said(record(JobState.LAUNCHING, updated_at=NOW - timedelta(minutes=3)))
-    assert long[1:] == [
-        "That takes moments as a rule: engine or registry do not answer, and the worker's log says more."
+    assert long[1:] == ["That takes moments as a rule; the worker's log says more."]
+    answered = said(record(JobState.LAUNCHING, detail="creating service jaas-j-1: no such thing."))
+    assert answered[1:] == [
+        "That did not work yet and is tried again. The last answer: creating service jaas-j-1: no such thing."
     ]
 
 
@@ -300,7 +302,7 @@ def test_a_job_that_is_to_be_cancelled_says_so(state: JobState) -> None:
     [
         (JobState.WAITING, {"expires", "deadline"}),
         (QUEUED, {"expires", "deadline"}),
-        (JobState.LAUNCHING, {"deadline"}),
+        (JobState.LAUNCHING, {"pending_timeout", "deadline"}),
         (PENDING, {"pending_timeout", "deadline"}),
         (RUNNING, {"run_timeout", "deadline"}),
         (BACKOFF, {"deadline"}),

@@ -34,7 +34,7 @@ from jaas_worker.lifecycle.finish import (
     tell_retry,
     write_end,
 )
-from jaas_worker.lifecycle.launch import adopt, launch
+from jaas_worker.lifecycle.launch import adopt, launch, note_failure
 from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
 from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, send_stop
 from jaas_worker.lifecycle.tracked_job import LostNode, Phase
@@ -190,7 +190,8 @@ def test_a_former_holder_may_yet_send_its_request(action: str, state: JobState, 
 def test_a_launch_creates_the_service_and_then_notes_it() -> None:
     world = claimed(World(record_of(spec=JobSpec(image="a", pending_timeout=30))))
     assert launch(world.job, world.context) == to.Track()
-    assert world.ledger.writes == [("move", JobState.PENDING, {"service": service_name("j", 1)})]
+    noted = {"service": service_name("j", 1), "claimed_at": CREATED.timestamp()}
+    assert world.ledger.writes == [("move", JobState.PENDING, noted)]
     assert world.job.service is not None
     assert world.job.deadlines.start == world.now + 30
 
@@ -264,6 +265,73 @@ def test_what_is_to_be_stopped_and_may_have_been_launched_is_looked_for() -> Non
         launch(world.job, world.context)
     world.job.stop = CANCEL
     assert launch(world.job, world.context) == to.Track()
+
+
+INVALID = "creating service jaas-j-1: rpc error: code = Unknown desc = it is not to our taste"
+
+
+def launched_again(world: World, error: Exception, pause: float) -> Any:
+    """Return what follows when the job is claimed and launched once more, a while later."""
+    world.now += pause
+    world.ledger.age += pause
+    world.context.lease_until = world.now + 15
+    world.engine.fail("create", error=error)
+    claim(world.job, world.context)
+    return launch(world.job, world.context)
+
+
+def test_an_answer_that_is_given_again_and_again_while_others_are_created_is_a_refusal() -> None:
+    world = claimed()
+    error = EngineUnavailable(INVALID, 500)
+    for pause in (0, 10, 10, 9):
+        with pytest.raises(EngineUnavailable):
+            launched_again(world, error, pause)
+    world.context.created_at = world.now
+    with pytest.raises(EngineUnavailable):  # five times, but over 29.9 seconds
+        launched_again(world, error, 0.9)
+    end = launched_again(world, error, 0.1)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, end.outcome.reason) == (Cause.LAUNCH, INVALID)
+
+
+def test_an_answer_to_a_job_whose_service_exists_is_no_refusal() -> None:
+    world = claimed()
+    error = EngineUnavailable(INVALID, 500)
+    for _ in range(4):
+        with pytest.raises(EngineUnavailable):
+            launched_again(world, error, 10)
+        world.context.created_at = world.now
+    world.engine.fail("create", lost_reply=True, error=error)
+    world.now += 9
+    assert launch(world.job, world.context) == to.Track(), "it is found by its name"
+
+
+def test_pending_timeout_counts_from_the_claim_while_the_launch_is_repeated() -> None:
+    world = claimed(World(record_of(spec=JobSpec(image="a", pending_timeout=7))))
+    error = EngineUnavailable("creating service jaas-j-1: slow", 503)
+    with pytest.raises(EngineUnavailable):
+        launched_again(world, error, 6.9)
+    note_failure(world.job, error, world.context)
+    world.ledger.record = record_of(spec=JobSpec(image="a", pending_timeout=7), detail=world.job.detail)
+    world.ledger.claims = [Claim(ClaimAction.ADOPT, "LAUNCHING", world.ledger.record)]
+    end = launched_again(world, error, 0.2)
+    assert isinstance(end, to.End)
+    assert end.outcome.cause is Cause.PENDING_TIMEOUT
+    assert end.outcome.reason == ("no running container within pending_timeout (7 s): creating service jaas-j-1: slow")
+
+
+def test_what_was_answered_stands_in_the_record_once_and_bounded() -> None:
+    world = claimed()
+    error = EngineUnavailable("asking\n" + "x" * 999)
+    for _ in range(2):
+        note_failure(world.job, error, world.context)
+    (write,) = world.ledger.writes
+    assert write[:2] == ("move", JobState.LAUNCHING)
+    assert write[2]["detail"].startswith("asking\\nxxx")
+    assert len(write[2]["detail"]) < 510
+    note_failure(world.job, LedgerUnavailable("it is away"), world.context)
+    assert launch(world.job, world.context) == to.Track()
+    assert world.ledger.writes[-1] == ("move", JobState.PENDING, {"service": service_name("j", 1)})
 
 
 # -- adopt ------------------------------------------------------------------------------------------------------------
