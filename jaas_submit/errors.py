@@ -14,7 +14,8 @@
     └── PermanentError       the same request will fail again
         ├── UnreadableRecord    what Redis holds of a job or batch is no record that can be read
         ├── EngineRefused       the engine says no: bad mount, unknown network, ...
-        │   └── EngineNotFound  the thing named is not there
+        │   ├── EngineNotFound  the thing named is not there
+        │   └── ImageRefused    the image cannot be had: no such login
         └── NotAManager         the engine is no swarm manager
 
 Temporary or permanent is told by type, so no caller compares texts.
@@ -32,6 +33,7 @@ __all__ = [
     "EngineNotFound",
     "EngineRefused",
     "EngineUnavailable",
+    "ImageRefused",
     "JaasError",
     "JobCancelled",
     "JobFailed",
@@ -186,6 +188,10 @@ class EngineRefused(PermanentError):
 
 class EngineNotFound(EngineRefused):
     """The engine does not know the object named."""
+
+
+class ImageRefused(EngineRefused):
+    """The image cannot be had as the job asks for it: its login is not there, or belongs to another host."""
 
 
 class NotAManager(PermanentError):

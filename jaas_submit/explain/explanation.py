@@ -121,8 +121,8 @@ def explain(record: JobRecord, context: ExplainContext, now: datetime | None = N
     cluster = context.cluster
     fits: tuple[NodeFit, ...] = ()
     if cluster and record.spec and not record.terminal:
-        avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes)
-        fits = tuple(fit(record.spec, node, avoided) for node in cluster.nodes)
+        avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes, record.platforms)
+        fits = tuple(fit(record.spec, node, avoided, record.platforms) for node in cluster.nodes)
     said = _how_it_ended(record) if record.terminal else _where_it_is(record, context, now)
     if record.cancel and not record.terminal:
         said.append(f"It is to be cancelled: {_clause(record.cancel)}.")

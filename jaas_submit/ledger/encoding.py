@@ -82,6 +82,7 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         late=fields.get("late") == "1",
         due_at=_time(fields, "due_at") if fields.get("due_at") else None,
         image=fields.get("image", ""),
+        platforms=tuple(fields.get("platforms", "").split()),
         note=fields.get("note", ""),
         key=fields.get("key", ""),
         traceparent=fields.get(TRACEPARENT, ""),

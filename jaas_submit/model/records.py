@@ -89,6 +89,9 @@ class JobRecord(StoredModel):
     reported: bool = Field(False, description="Celery has its result, so that no worker has to look after it any more")
     late: bool = Field(False, description="a request for an attempt's service may have been carried out late")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
+    platforms: tuple[str, ...] = Field(
+        (), description="what the image runs on, such as linux/amd64; linux/ for any processor; empty where not known"
+    )
     note: str = Field("", description="what a worker found worth telling about the image")
     after: tuple[tuple[str, str], ...] = Field(
         (), description="jobs (ids) and batches (``batch:ID``) that it comes after, and on what"

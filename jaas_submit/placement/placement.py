@@ -16,7 +16,7 @@ from jaas_submit.model.records import Attempt
 
 __all__ = ["Lack", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
-Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided"]
+Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform"]
 """Why a node does not take a job: no memory or no cores to spare, a constraint that it does not meet, it is down, it is
 drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
 
@@ -24,6 +24,7 @@ _LACKS: Final[dict[Lack, str]] = {
     "memory": "insufficient memory",
     "cpus": "insufficient cores",
     "constraint": "constraint not met",
+    "platform": "unsupported platform",
     "state": "not ready",
     "availability": "drained or paused",
     "avoided": "avoided after a failed attempt",
@@ -82,6 +83,17 @@ def _unmet(node: Node, text: str) -> str:
     return f"constraint {text} is not met ({f'it has {value}' if value else 'it has none'})"
 
 
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Words of nodes, and images' words for the same. Source: moby/swarmkit, manager/scheduler/filter.go."""
+
+
+def _runs(platform: str, node: Node) -> bool:
+    """Return whether an image for this platform runs on a node; what is left open fits all."""
+    os, _, arch = platform.partition("/")
+    same = _ARCHITECTURES.get(arch, arch) == _ARCHITECTURES.get(node.arch, node.arch)
+    return os in {"", node.os} and (not arch or same)
+
+
 def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
     """Return for each node whether the job would fit there.
 
@@ -92,12 +104,15 @@ def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
     return tuple(fit(spec, node) for node in cluster.nodes)
 
 
-def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> frozenset[str]:
+def avoided_nodes(
+    spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node], platforms: Sequence[str] = ()
+) -> frozenset[str]:
     """Return the ids of the nodes that the next attempt keeps away from.
 
     Args:
         spec: the job's description; without ``avoid_failed_nodes`` there are none.
         attempts: the attempts so far.
+        platforms: what the image runs on; empty where that is not known.
         nodes: the swarm's nodes: one at least that could take the job must remain, else none is avoided.
     """
     if not spec.retry.avoid_failed_nodes:
@@ -105,16 +120,21 @@ def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[No
     failed = frozenset(attempt.node_id for attempt in attempts if attempt.node_id)
     # What runs on a node now will not run there for ever.
     empty = [node.model_copy(update={"free_cpus": node.cpus, "free_memory": node.memory}) for node in nodes]
-    return failed if any(node.id not in failed and fit(spec, node).fits for node in empty) else frozenset()
+    return (
+        failed
+        if any(node.id not in failed and fit(spec, node, platforms=platforms).fits for node in empty)
+        else frozenset()
+    )
 
 
-def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> NodeFit:
+def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platforms: Sequence[str] = ()) -> NodeFit:
     """Return whether a job fits on a node.
 
     Args:
         spec: the job's description.
         node: the node.
         avoided: ids of the nodes that its next attempt keeps away from (see ``avoided_nodes``).
+        platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
     """
     found: list[tuple[Lack, str]] = []
     if node.id in avoided:
@@ -124,6 +144,8 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> Nod
     if node.availability != "active":
         found.append(("availability", f"its availability is {node.availability}"))
     found += [("constraint", unmet) for text in spec.constraints if (unmet := _unmet(node, text))]
+    if platforms and not any(_runs(one, node) for one in platforms):
+        found.append(("platform", f"the image runs on {', '.join(platforms)}, the node is {node.os}/{node.arch}"))
     need = spec.reservations
     if need.memory and need.memory > node.free_memory:
         found.append(("memory", f"{size(need.memory)} of memory wanted, {size(node.free_memory)} free"))

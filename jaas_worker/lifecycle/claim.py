@@ -110,7 +110,7 @@ def _note_record(job: TrackedJob, record: JobRecord) -> None:
         record.traceparent or job.delivery.traceparent,
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
-    job.image = record.image
+    job.image, job.platforms = record.image, record.platforms
     job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
 
 

@@ -6,19 +6,22 @@ that somebody has to bring it there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
 from math import inf
 
 from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.job_output import with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, stop_mark
+from jaas_worker.decisions.task_outcome import asks_for_engine, image_reason, outcome_of, stop_mark
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -62,12 +65,21 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
     outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit)
+    if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
+        outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
     settings, logs = world.settings, step.logs
     if logs is None:
         logs = read_logs(engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)
+
+
+def _image_problem(spec: JobSpec, world: WorkerContext) -> str:
+    """Return why no image can be had from its registry; empty where one can, or where that is not known."""
+    with contextlib.suppress(TemporaryError, EngineRefused):
+        return world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve).problem
+    return ""
 
 
 def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostOwnership:

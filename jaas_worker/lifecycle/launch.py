@@ -10,7 +10,7 @@ import logging
 from sys import intern
 from typing import Any
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
@@ -66,7 +66,8 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         wanted = _wanted(job, spec, world)
         service = _create(job, spec, wanted, world) if wanted is not None else None
     except EngineRefused as error:
-        return End(refused_outcome(Cause.LAUNCH, str(error)))
+        cause = Cause.IMAGE if isinstance(error, ImageRefused) else Cause.LAUNCH
+        return End(refused_outcome(cause, str(error)))
     except EngineUnavailable as error:
         # The engine may carry the request out at any later time, even after the attempt has come to its end.
         job.late = True
@@ -136,12 +137,11 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
-    wanted = spec_for_attempt(spec, facts.attempts, nodes)
-    pinned = _pin_image(job, spec, world)
-    if pinned is None:
+    if not _pin_image(job, spec, world):
         return None
-    if pinned:
-        wanted = wanted.model_copy(update={"image": pinned})
+    wanted = spec_for_attempt(spec, facts.attempts, nodes, job.platforms)
+    if job.image:
+        wanted = wanted.model_copy(update={"image": job.image})
     traceparent = world.tracer.for_container(facts.traceparent, job.job_id, facts.attempt)
     if traceparent:
         wanted = wanted.model_copy(update={"env": {ENV_TRACEPARENT: traceparent, **wanted.env}})
@@ -155,7 +155,8 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
     job.has_config = file is not None and file.data != b""
     if not _still_ours(job, world):
         return None
-    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.service_defaults)
+    defaults = world.service_defaults
+    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, defaults, job.platforms)
 
 
 def _refuses(job: TrackedJob, error: EngineUnavailable, world: WorkerContext) -> bool:
@@ -205,26 +206,31 @@ def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:
     return world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING)
 
 
-def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> str | None:
-    """Return the image with the digest that all attempts of this job use.
+def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
+    """Find out, once, which digest all attempts of this job use and what it runs on, where a registry tells.
 
     Returns:
-        Empty where no registry tells one; None when the job is not this worker's any more.
+        False when the job is not this worker's any more.
     """
     if job.image or job.attempt > 1 or not world.settings.resolve_images:
-        return job.image
+        return True
     found = world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve)
-    if found is None:
-        return ""
+    if not found.pinned:
+        return True
     if found.note:
         logger.warning("job %s: %s", job.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
     # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
     if not world.ledger.ownership.move(
-        job.job_id, world.holder, JobState.LAUNCHING, note=found.note, image=found.pinned
+        job.job_id,
+        world.holder,
+        JobState.LAUNCHING,
+        note=found.note,
+        image=found.pinned,
+        platforms=" ".join(found.platforms),
     ):
-        return None
-    job.image = found.pinned
-    return found.pinned
+        return False
+    job.image, job.platforms = found.pinned, found.platforms
+    return True
 
 
 def _note_service(

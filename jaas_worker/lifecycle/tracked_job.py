@@ -123,6 +123,8 @@ class TrackedJob:
     started_at: datetime | None = None
     image: str = ""
     """The image with its digest; empty where no registry told one."""
+    platforms: tuple[str, ...] = ()
+    """What the image runs on, such as ``linux/amd64``; empty where that is not known."""
     has_config: bool = False
     """A swarm config holds its input."""
     late: bool = False

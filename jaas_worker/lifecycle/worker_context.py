@@ -114,15 +114,15 @@ class ImageCache:
     """What registries have said of images, for as long as it holds. Several threads may use it."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str | None], tuple[float, ResolvedImage | None]] = {}
+        self._known: dict[tuple[str, str | None], tuple[float, ResolvedImage]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def get(
-        self, image: str, registry: str | None, now: float, ask: Callable[[str, str | None], ResolvedImage | None]
-    ) -> ResolvedImage | None:
-        """Return what an image's tag stands for; None where no registry answers.
+        self, image: str, registry: str | None, now: float, ask: Callable[[str, str | None], ResolvedImage]
+    ) -> ResolvedImage:
+        """Return what an image's tag stands for.
 
         Args:
             image: a reference as in a job description.
@@ -130,14 +130,14 @@ class ImageCache:
             now: the present moment, by the monotonic clock.
             ask: asks the registry, where no answer is kept.
         """
-        until, found = self._known.get((image, registry), (0.0, None))
+        until, found = self._known.get((image, registry), (0.0, ResolvedImage()))
         if now >= until:
             found = ask(image, registry)
             if len(self._known) >= _IMAGES_MOST:
                 for key, (over, _) in list(self._known.items()):
                     if over <= now:
                         self._known.pop(key, None)
-            self._known[image, registry] = (now + (_IMAGE_KEPT_S if found else _SILENCE_KEPT_S), found)
+            self._known[image, registry] = (now + (_SILENCE_KEPT_S if found.problem else _IMAGE_KEPT_S), found)
         return found
 
 

@@ -18,6 +18,7 @@ from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, Frame, Resolve
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, mapped
 from jaas_worker.swarm.responses import (
     NodeItem,
+    distribution_in,
     event_in,
     node_of,
     nodes_in,
@@ -99,18 +100,19 @@ class Swarm:
         except EngineNotFound:
             return None
 
-    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
-        if "@" in image:
-            return ResolvedImage(image)
-        in_path = quote(image, safe="/:")
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage:
+        in_path = quote(image, safe="/:@")
         with mapped(f"finding credentials for {image}"):
             headers = self._http.credentials(image, registry)
         try:
             with mapped(f"asking the registry for {image}"):
                 answer = self._http.ask("GET", f"distribution/{in_path}/json", headers=headers)
-                digest = str(answer.json()["Descriptor"]["digest"])
-        except (EngineRefused, EngineUnavailable):
-            return None  # no registry, no such image there, or no right to see it: the node will tell
+                digest, platforms = distribution_in(answer.data)
+        except (EngineRefused, EngineUnavailable) as error:
+            # No registry, no such image there, or no right to see it: a node may have the image all the same.
+            return ResolvedImage(image if "@" in image else "", problem=str(error))
+        if "@" in image:
+            return ResolvedImage(image, platforms=platforms)
         last = image.rsplit("/", 1)[-1]
         name = image.rsplit(":", 1)[0] if ":" in last else image
         try:
@@ -120,7 +122,7 @@ class Swarm:
             known = None
         stale = known is not None and not any(text.endswith(f"@{digest}") for text in known)
         note = f"this engine's own image {image} is not the registry's; {digest} is used" if stale else ""
-        return ResolvedImage(f"{name}@{digest}", note)
+        return ResolvedImage(f"{name}@{digest}", note, platforms)
 
     def services(self, label: str, prefix: str = "") -> list[ServiceView]:
         with mapped("listing services"):

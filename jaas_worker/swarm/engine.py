@@ -104,10 +104,14 @@ class EngineEvent(NamedTuple):
 class ResolvedImage(NamedTuple):
     """What an image's tag stands for in its registry."""
 
-    pinned: str
-    """The reference with the digest, so that every node and every attempt runs the same."""
+    pinned: str = ""
+    """The reference with the digest, so that every node and every attempt runs the same; empty where none is known."""
     note: str = ""
     """For people: this engine's own image of that tag is another one."""
+    platforms: tuple[str, ...] = ()
+    """What it runs on, such as ``linux/amd64``, or ``linux/`` for any processor; empty where that is not known."""
+    problem: str = ""
+    """Why the registry tells nothing."""
 
 
 class Engine(Protocol):
@@ -130,8 +134,8 @@ class Engine(Protocol):
     def find(self, name: str) -> ServiceView | None:
         """Return the service of this name; None when there is none."""
 
-    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
-        """Ask the image's registry what its tag stands for now; None when no registry answers.
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage:
+        """Ask the image's registry what its tag stands for now, and what it runs on.
 
         Args:
             image: a reference as in a job description.

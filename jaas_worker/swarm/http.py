@@ -28,6 +28,7 @@ import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_worker.swarm.engine import Frame
+from jaas_worker.swarm.logins import login_for
 
 __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
 
@@ -172,11 +173,20 @@ class EngineHTTP:
 
         Args:
             image: the image's name.
-            registry: the registry's name; None means the one in the image's name.
+            registry: the login's name; None means the one of the image's own registry.
+
+        Raises:
+            ImageRefused: there is no such login, or it is for another host.
         """
+        host, _ = docker.auth.resolve_repository_name(image)
         if registry is None:
-            registry, _ = docker.auth.resolve_repository_name(image)
-        header = docker.auth.get_config_header(self._session.docker, registry)
+            header = docker.auth.get_config_header(self._session.docker, host)
+        else:
+            logins = docker.auth.load_config()
+            stored = {host} if logins.creds_store else set()
+            name = login_for(registry, host, {*logins.auths, *(logins.cred_helpers or ()), *stored})
+            found = logins.auths.get(name) or docker.auth.resolve_authconfig(logins, name)
+            header = docker.auth.encode_header(found) if found else None
         return {"X-Registry-Auth": header.decode("ascii")} if header else {}
 
     def ask(

@@ -572,10 +572,10 @@ def test_what_is_reserved_on_a_node_is_not_free(bench: Bench) -> None:
 
 def test_an_image_that_no_registry_knows_is_left_as_it_is(bench: Bench) -> None:
     pinned = "a@sha256:" + "0" * 64
-    assert bench.engine.resolve(NO_SUCH_IMAGE) is None
-    resolved = bench.engine.resolve(pinned)
-    assert resolved is not None
-    assert resolved.pinned == pinned
+    missing = bench.engine.resolve(NO_SUCH_IMAGE)
+    assert missing.pinned == ""
+    assert missing.problem
+    assert bench.engine.resolve(pinned).pinned == pinned
 
 
 def test_secrets_are_found_by_their_whole_name(bench: Bench) -> None:

@@ -182,6 +182,8 @@ class FakeSwarm:
         """True: no call is answered, and event streams break."""
         self.networks = {"demo"}
         self.config_files: dict[str, tuple[str, dict[str, str], bytes]] = {}
+        self.images: dict[str, ResolvedImage] = {}
+        """What registries tell."""
         self.secrets: dict[str, str] = {}
         self.missing_images = {NO_SUCH_IMAGE}
         self.calls: Counter[str] = Counter()
@@ -430,9 +432,9 @@ class FakeSwarm:
         with self._call("node_names"):
             return {node.id: node.name for node in self.nodes.values()}
 
-    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage:
         with self._call("resolve"):
-            return ResolvedImage(image) if "@" in image else None
+            return self.images.get(image) or ResolvedImage(image if "@" in image else "", problem="no such registry")
 
     def cluster(self) -> placement.Cluster:
         with self._call("cluster"):

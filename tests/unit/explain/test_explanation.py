@@ -544,6 +544,26 @@ def test_constraints_are_read_as_the_swarm_reads_them(constraint: str, met: bool
     assert all(f"constraint {constraint} is not met" in reason for reason in found.reasons)
 
 
+@pytest.mark.parametrize(
+    ("platforms", "fits"),
+    [
+        ((), True),
+        (("linux/amd64",), True),
+        (("linux/x86_64",), True),
+        (("linux/",), True),
+        (("windows/amd64", "linux/arm64"), False),
+        (("linux/arm64", "linux/amd64"), True),
+    ],
+)
+def test_an_image_runs_on_its_platforms_only(platforms: tuple[str, ...], fits: bool) -> None:
+    job = record(PENDING, detail="no suitable node", platforms=platforms)
+    (found,) = explain(job, ExplainContext(cluster=cluster(node(os="linux", arch="x86_64"))), NOW).nodes
+    assert found.fits is fits
+    assert found.lacks == (() if fits else ("platform",))
+    if not fits:
+        assert found.reasons == (f"the image runs on {', '.join(platforms)}, the node is linux/x86_64",)
+
+
 def test_what_a_node_has_instead_is_shown() -> None:
     wanted = ["node.platform.arch==amd64", "node.labels.gpu==yes"]
     assert fit(JobSpec(image="a", constraints=wanted), MANAGER).reasons == (

@@ -9,6 +9,7 @@ import pytest
 from jaas_submit.errors import (
     EngineRefused,
     EngineUnavailable,
+    ImageRefused,
     LedgerUnavailable,
     SpecError,
     TemporaryError,
@@ -39,7 +40,7 @@ from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
 from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, send_stop
 from jaas_worker.lifecycle.tracked_job import LostNode, Phase
 from jaas_worker.lifecycle.worker_context import ImageCache
-from jaas_worker.swarm.engine import EngineEvent, TaskView
+from jaas_worker.swarm.engine import EngineEvent, ResolvedImage, TaskView
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Waiting
 from tests.support.step_world import CREATED, HOLDER, World, record_of
 
@@ -757,7 +758,7 @@ def test_an_answer_of_a_registry_holds_for_a_while_and_a_silence_for_longer() ->
 
     def ask(image: str, registry: str | None) -> Any:
         asked.append(image)
-        return None if image == "silent" else image
+        return ResolvedImage(problem="silence") if image == "silent" else ResolvedImage(image)
 
     for moment in (0.0, 9.9, 10.0, 59.9, 60.0):
         cache.get("a", None, moment, ask)
@@ -766,9 +767,44 @@ def test_an_answer_of_a_registry_holds_for_a_while_and_a_silence_for_longer() ->
     assert asked.count("silent") == 2
 
 
+def test_why_an_image_cannot_be_had_is_in_the_reason() -> None:
+    world = launched(World(record_of(spec=JobSpec(image="r.example/a:1")), resolve_images=True))
+    world.engine.images["r.example/a:1"] = ResolvedImage(problem="asking the registry: no basic auth credentials")
+    world.engine.set_task("j", "rejected", error="No such image: r.example/a:1")
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.outcome.cause is Cause.IMAGE
+    # It was asked at the launch, and its answer of then still holds.
+    assert end.outcome.reason == "No such image: r.example/a:1; no such registry"
+    world.now += 60
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.outcome.reason == "No such image: r.example/a:1; asking the registry: no basic auth credentials"
+
+
+def test_a_login_that_the_worker_does_not_have_is_an_error_of_the_image() -> None:
+    world = claimed()
+    world.engine.fail("create", error=ImageRefused("registry: this worker has no login x for y; it has none"))
+    end = launch(world.job, world.context)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, end.outcome.reason[:9]) == (Cause.IMAGE, "registry:")
+
+
+def test_what_the_image_runs_on_is_kept_and_goes_into_the_request() -> None:
+    world = claimed(World(record_of(), resolve_images=True))
+    world.engine.images["a"] = ResolvedImage("a@sha256:1", platforms=("linux/amd64", "linux/"))
+    assert launch(world.job, world.context) == to.Track()
+    noted = {"image": "a@sha256:1", "note": "", "platforms": "linux/amd64 linux/"}
+    assert world.ledger.writes[0] == ("move", JobState.LAUNCHING, noted)
+    platforms = [{"OS": "linux", "Architecture": "amd64"}, {"OS": "linux", "Architecture": ""}]
+    assert world.engine.requests[0]["TaskTemplate"]["Placement"]["Platforms"] == platforms
+    again = World(record_of(image="a@sha256:1", platforms=("linux/arm64",), attempt=2), resolve_images=True)
+    launched(again)
+    (request,) = again.engine.requests
+    assert request["TaskTemplate"]["Placement"]["Platforms"] == [{"OS": "linux", "Architecture": "arm64"}]
+
+
 def test_answers_of_registries_are_not_kept_for_ever() -> None:
     cache = ImageCache()
     for number in range(1000):
-        cache.get(f"old:{number}", None, 0.0, lambda *_: None)
-    cache.get("new", None, 61.0, lambda *_: None)
+        cache.get(f"old:{number}", None, 0.0, lambda *_: ResolvedImage(problem="silence"))
+    cache.get("new", None, 61.0, lambda *_: ResolvedImage(problem="silence"))
     assert len(cache) == 1
