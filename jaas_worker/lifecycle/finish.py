@@ -19,6 +19,7 @@ from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.decisions.job_output import with_output
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import asks_for_engine, image_reason, outcome_of, stop_mark
@@ -246,7 +247,8 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
         if job.service:
             world.engine.remove(job.service.id)
         if job.has_config:
-            world.engine.remove_config(job.service_name)
+            own = {LABEL_JOB: job.job_id, LABEL_ATTEMPT: str(job.attempt), **world.service_defaults.installation}
+            world.engine.remove_config(job.service_name, own)
     except (TemporaryError, EngineRefused) as error:
         logger.warning(
             "job %s: service %s is left to the reconciler: %s",

@@ -16,7 +16,7 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import StopRequest, gone_outcome, pending_reason, refused_outcome
@@ -114,7 +114,8 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     spec = job.spec
     assert spec is not None
     service = world.engine.find(job.service_name)
-    if service is None:
+    own = {LABEL_JOB: job.job_id, **world.service_defaults.installation}
+    if service is None or any(service.labels.get(key) != value for key, value in own.items()):
         return End(gone_outcome(job.stop, job.node, job.started_at))
     # How long it has waited or run already is Redis' to say: the clocks of node and worker may differ.
     before = max(world.ledger.now() - step.since, 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -180,22 +180,38 @@ class Swarm:
                 body = {"Name": name, "Labels": labels, "Data": base64.b64encode(data).decode("ascii")}
                 return str(self._http.ask("POST", "configs/create", body=body).json()["ID"])
         except EngineRefused:
-            # It exists (whoever made it), or it is refused for good.
-            with mapped(f"looking for config {name}"):
-                for item in self._get_json("configs", filters={"name": [name]}) or ():
-                    if item["Spec"]["Name"] == name:
-                        return str(item["ID"])
-            raise
+            # It exists, or it is refused for good.
+            found = self._config(name)
+            if found is None:
+                raise
+            if not _has(found[1], labels):
+                raise EngineRefused(
+                    f"a config named {name} exists, but its labels are not those of this job; remove it, then submit "
+                    "the job again"
+                ) from None
+            return found[0]
+
+    def _config(self, name: str) -> tuple[str, dict[str, str]] | None:
+        """Return id and labels of the config of this name; the filter matches all names that begin so."""
+        with mapped(f"looking for config {name}"):
+            for item in self._get_json("configs", filters={"name": [name]}) or ():
+                if item["Spec"]["Name"] == name:
+                    return str(item["ID"]), item["Spec"].get("Labels") or {}
+        return None
 
     def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         with mapped("listing configs"):
             found = self._get_json("configs", filters=_filters(label, prefix)) or ()
             return {item["Spec"]["Name"]: item["Spec"].get("Labels") or {} for item in found}
 
-    def remove_config(self, name: str) -> bool:
+    def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
+        found = self._config(name)
+        if found is None or not _has(found[1], labels):
+            return False
         try:
+            # By its id: by then the name may be another one's.
             with mapped(f"removing config {name}"):
-                self._http.ask("DELETE", f"configs/{quote(name)}")
+                self._http.ask("DELETE", f"configs/{found[0]}")
         except EngineNotFound:
             return False
         return True
@@ -271,6 +287,10 @@ class Swarm:
                 if event := event_in(item):
                     yield event
         raise EngineUnavailable("following events: the engine closed the stream")
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in wanted.items())
 
 
 def _filters(label: str, prefix: str) -> dict[str, list[str]]:

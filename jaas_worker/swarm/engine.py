@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -161,13 +161,17 @@ class Engine(Protocol):
         """Remove a service; False when it was gone already."""
 
     def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
-        """Create a swarm config unless there is one of this name; return its id."""
+        """Create a swarm config, or find the one that was made so before; return its id.
+
+        Raises:
+            EngineRefused: also where one of this name has other labels: it is somebody else's.
+        """
 
     def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         """Return name -> labels of all configs with this label whose name begins like this."""
 
-    def remove_config(self, name: str) -> bool:
-        """Remove a config; False when it was gone already."""
+    def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Remove the config of this name if it has these labels; False when there is none (any more)."""
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         """Return name -> id of those of the secrets that exist."""

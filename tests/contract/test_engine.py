@@ -491,8 +491,12 @@ def test_a_config_of_a_name_is_made_once_and_removed_once(bench: Bench) -> None:
     assert engine.configs(LABEL_PREFIX, bench.prefix) == {name: labels}
     assert engine.configs(LABEL_PREFIX, f"{name}0") == {}
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}x") == {}
-    assert engine.remove_config(name) is True
-    assert engine.remove_config(name) is False
+    assert engine.remove_config(name, {**labels, LABEL_JOB: "other"}) is False
+    assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {name: labels}, "it is not removed for another"
+    with pytest.raises(EngineRefused, match=f"a config named {name} exists, but its labels are not those"):
+        engine.create_config(name, {**labels, LABEL_JOB: "other"}, b"\x00data")
+    assert engine.remove_config(name, labels) is True
+    assert engine.remove_config(name, labels) is False
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {}
 
 

@@ -15,7 +15,7 @@ import itertools
 import queue
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -413,16 +413,23 @@ class FakeSwarm:
 
     def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
         with self._call("create_config"):
-            return self.config_files.setdefault(name, (self._id("config"), labels, data))[0]
+            made = self.config_files.setdefault(name, (self._id("config"), labels, data))
+            if any(made[1].get(key) != value for key, value in labels.items()):
+                raise EngineRefused(f"a config named {name} exists, but its labels are not those of this job")
+            return made[0]
 
     def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         with self._call("configs"):
             found = {name: made[1] for name, made in self.config_files.items() if _has_label(made[1], label)}
             return {name: labels for name, labels in found.items() if name.startswith(prefix)}
 
-    def remove_config(self, name: str) -> bool:
+    def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
         with self._call("remove_config"):
-            return self.config_files.pop(name, None) is not None
+            made = self.config_files.get(name)
+            if made is None or any(made[1].get(key) != value for key, value in labels.items()):
+                return False
+            del self.config_files[name]
+            return True
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         with self._call("secret_ids"):

@@ -20,7 +20,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_BATCH, service_name
+from jaas_submit.model.wire_names import LABEL_BATCH, LABEL_LEDGER, service_name
 from jaas_worker.decisions.deadlines import Deadlines
 from jaas_worker.decisions.end_belief import Evidence
 from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
@@ -41,6 +41,7 @@ from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_
 from jaas_worker.lifecycle.tracked_job import LostNode, Phase
 from jaas_worker.lifecycle.worker_context import ImageCache
 from jaas_worker.swarm.engine import EngineEvent, ResolvedImage, TaskView
+from jaas_worker.swarm.service_spec import service_request
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Waiting
 from tests.support.step_world import CREATED, HOLDER, World, record_of
 
@@ -335,6 +336,18 @@ def test_what_was_answered_stands_in_the_record_once_and_bounded() -> None:
     assert world.ledger.writes[-1] == ("move", JobState.PENDING, {"service": service_name("j", 1)})
 
 
+def test_a_config_of_somebody_else_is_neither_read_nor_removed() -> None:
+    world = claimed(World(record_of(spec=JobSpec(image="a", input=[1]))))
+    world.engine.create_config(service_name("j", 1), {"owner": "somebody"}, b"theirs")
+    end = launch(world.job, world.context)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, world.engine.calls["create"]) == (Cause.LAUNCH, 0)
+    assert "its labels are not those of this job" in end.outcome.reason
+    world.ledger.record = record_of(state=JobState.FAILED)
+    remove_service(world.job, world.context)
+    assert world.engine.config_files[service_name("j", 1)][2] == b"theirs"
+
+
 # -- adopt ------------------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +377,17 @@ def test_an_attempt_whose_service_is_gone_ends() -> None:
     end = adopt(world.job, following, world.context)
     assert isinstance(end, to.End)
     assert (end.outcome.cause, end.outcome.node) == (Cause.REMOVED_OUTSIDE, "node1")
+
+
+def test_a_service_of_somebody_else_is_not_taken_over() -> None:
+    world = World(record_of(state=JobState.RUNNING), "adopt")
+    request = service_request(JobSpec(image="a"), "j", 1, {LABEL_LEDGER: "another"}, {})
+    world.engine.create(request)
+    following = claim(world.job, world.context)
+    assert isinstance(following, to.Adopt)
+    end = adopt(world.job, following, world.context)
+    assert isinstance(end, to.End)
+    assert end.outcome.cause is Cause.REMOVED_OUTSIDE
 
 
 # -- observe ----------------------------------------------------------------------------------------------------------
