@@ -1,4 +1,4 @@
-# Flower, with what it needs to show jaas jobs. Build it from the repository's root:
+# Flower with the packages that show jaas jobs. Build it from the repository's root:
 #   docker build -f docker/flower.Dockerfile -t jaas-flower:0.1.0 .
 # The build arguments are those of docker/worker.Dockerfile.
 ARG BASE=python:3.11-slim-bookworm
@@ -13,7 +13,7 @@ COPY jaas_submit /src/jaas_submit
 COPY jaas_worker /src/jaas_worker
 RUN ["python3", "-m", "pip", "install", "--no-cache-dir", "--target", "/opt/jaas", \
      "--constraint", "/src/constraints.txt", "/src[flower]", "tzdata"]
-# An empty named volume takes over the owner of the folder that it is mounted on.
+# An empty named volume gets the owner of the folder that it is mounted on.
 RUN ["python3", "-c", "import os; os.mkdir('/flower'); os.chown('/flower', 65534, 65534)"]
 
 FROM ${BASE}
@@ -21,10 +21,10 @@ LABEL org.opencontainers.image.title="Flower for jaas" org.opencontainers.image.
 COPY --from=build /opt/jaas /opt/jaas
 COPY --from=build --chown=65534:65534 /flower /data
 ENV PYTHONPATH=/opt/jaas PATH=/opt/jaas/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# It talks to Redis only, so nobody will do.
+# It connects to Redis only, so the user nobody is enough.
 USER 65534:65534
 WORKDIR /data
 EXPOSE 5555
 ENTRYPOINT ["python3", "-m", "celery", "-A", "jaas_submit.dashboard.flower_app", "flower"]
-# Settings and password come from outside; without this file Flower does not start.
+# This file is mounted and has settings and password; without it Flower does not start.
 CMD ["--conf=/etc/jaas/flowerconfig.py"]

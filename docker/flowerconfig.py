@@ -6,8 +6,8 @@ Flower reads this file as Python, after its FLOWER_... variables and before its 
 import os
 from pathlib import Path
 
-# Whoever reaches Flower may cancel jobs and, by its API, submit tasks: it never runs without a password. The secret
-# holds user:password; more users are further lines.
+# A user of Flower can cancel jobs and, by its API, submit tasks: Flower never runs without a password. The secret has
+# one line user:password for each user.
 secret = Path(os.environ.get("JAAS_FLOWER_AUTH_FILE", "/run/secrets/jaas_flower_auth"))
 if not os.environ.get("FLOWER_AUTH"):  # OAuth
     try:
@@ -21,9 +21,9 @@ if not os.environ.get("FLOWER_AUTH"):  # OAuth
 port = int(os.environ.get("FLOWER_PORT", "5555"))
 persistent = True
 db = os.environ.get("FLOWER_DB", "/data/flower")
-state_save_interval = 60_000  # milliseconds; without it the state is saved at a clean shutdown only
+state_save_interval = 60_000  # milliseconds; 0 would save the state only at a clean shutdown
 max_tasks = 20_000  # in memory, 4 KB each; the ledger has all of them
-purge_offline_workers = 600  # seconds; each restart of a worker is a new worker to Flower
-# kwargs: name, image and command of the job. args: its batch. result: where it runs and which attempt; then how it
-# ended: exit code, cause, reason.
+purge_offline_workers = 600  # seconds; to Flower, each restart of a worker is a new worker
+# kwargs: name, image and command of the job. args: its batch. result: node and attempt; at the end exit code, cause and
+# reason.
 tasks_columns = "state,uuid,kwargs,result,args,received,started,runtime,worker"

@@ -107,11 +107,11 @@ _MODULES = (
     ),
     *("client.async_job_handle", "client.async_batch", "client.async_client", "messaging.app"),
 )
-"""Where the public names are, the cheap ones first."""
+"""The modules of the public names, fast imports first."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: `jaas --help` and a TAB key cannot wait for Celery (250 ms)."""
+    """Load a public name when it is first used: `jaas --help` and the TAB key must not wait for Celery (250 ms)."""
     if name in __all__:
         for module in _MODULES:
             home = import_module(f"{__name__}.{module}")

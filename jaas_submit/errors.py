@@ -4,7 +4,7 @@
     ├── SpecError            the job description is wrong; nothing was enqueued (also a ValueError)
     ├── UnknownJob           the ledger has no such job, or its record has expired (also a LookupError)
     ├── WaitTimeout          `wait(timeout=...)` ran out; the job goes on (also a TimeoutError)
-    ├── JobFailed            the job ended badly: exit code, cause and last lines of output
+    ├── JobFailed the job failed: exit code, cause and last lines of output
     │   └── JobCancelled     the job was cancelled
     ├── BatchFailed          fewer jobs of a batch succeeded than its quorum asks for
     ├── TemporaryError       try again: nothing is known to be wrong with the request itself
@@ -12,13 +12,13 @@
     │   ├── StoreUnavailable    the store of large values (JAAS_STORE_URL) cannot be reached
     │   └── EngineUnavailable   the engine's API did not answer, or the swarm has no leader
     └── PermanentError       the same request will fail again
-        ├── UnreadableRecord    what Redis holds of a job or batch is no record that can be read
-        ├── EngineRefused       the engine says no: bad mount, unknown network, ...
-        │   ├── EngineNotFound  the thing named is not there
+        ├── UnreadableRecord    a record of a job or batch is unreadable
+        ├── EngineRefused       the engine refuses: bad mount, unknown network, ...
+        │   ├── EngineNotFound  the named object does not exist
         │   └── ImageRefused    the image cannot be had: no such login
         └── NotAManager         the engine is no swarm manager
 
-Temporary or permanent is told by type, so no caller compares texts.
+The type says whether an error is temporary or permanent, so no caller compares texts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
 
 
 class EndedJob(Protocol):
-    """What an error tells of a job; in truth a ``JobResult``, which stands above this module."""
+    """The result in an error; a ``JobResult``, which this module cannot import."""
 
     @property
     def job_id(self) -> str: ...
@@ -73,7 +73,7 @@ class EndedJob(Protocol):
 
 
 class EndedBatch(Protocol):
-    """What an error tells of a batch; in truth a ``BatchRecord``."""
+    """The batch in an error; a ``BatchRecord``."""
 
     @property
     def id(self) -> str: ...
@@ -107,11 +107,11 @@ class UnknownJob(JaasError, LookupError):
 
 
 class WaitTimeout(JaasError, TimeoutError):
-    """The time given to ``wait`` is over; the job itself goes on."""
+    """The time-out of ``wait`` has passed; the job itself goes on."""
 
 
 class JobFailed(JaasError):
-    """A job ended badly.
+    """A job failed.
 
     The single positional argument is the text, so that Celery can rebuild the exception from JSON.
 
@@ -126,12 +126,12 @@ class JobFailed(JaasError):
 
     @property
     def exit_code(self) -> int | None:
-        """The container's exit code; None where no container ended."""
+        """The container's exit code; None if no container exited."""
         return self.result.exit_code if self.result else None
 
 
 class JobCancelled(JobFailed):
-    """The job was cancelled before it ended by itself, or skipped because of what it was to come after."""
+    """The job was cancelled before it ended by itself, or skipped because of a job or batch before it."""
 
 
 class BatchFailed(JaasError):
@@ -148,7 +148,7 @@ class BatchFailed(JaasError):
 
 
 class TemporaryError(JaasError):
-    """Worth trying again."""
+    """Trying again may help."""
 
 
 class LedgerUnavailable(TemporaryError):
@@ -160,13 +160,13 @@ class StoreUnavailable(TemporaryError):
 
 
 class EngineUnavailable(TemporaryError):
-    """The engine did not answer in time, or answered that it cannot serve now.
+    """The engine did not answer in time, or answered that it is unavailable.
 
-    What the request did is *unknown*: it may have been carried out.
+    The result of the request is *unknown*: it may have been carried out.
 
     Args:
-        message: what was asked for, and what was answered.
-        status: HTTP status of the answer; None where there was none.
+        message: the request and the answer.
+        status: HTTP status of the answer; None without an answer.
     """
 
     def __init__(self, message: str = "", status: int | None = None) -> None:
@@ -179,11 +179,12 @@ class PermanentError(JaasError):
 
 
 class UnreadableRecord(PermanentError):
-    """What Redis holds of a job or batch is no record: it is damaged, or something else wrote it. The others go on."""
+    """The record of a job or batch is unreadable: it is damaged, or another program wrote it. Other jobs are not
+    affected."""
 
 
 class EngineRefused(PermanentError):
-    """The engine understood the request and said no."""
+    """The engine understood the request and refused it."""
 
 
 class EngineNotFound(EngineRefused):

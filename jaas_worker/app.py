@@ -20,8 +20,9 @@ import jaas_worker.messaging.remote_control  # registers its commands
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
+from jaas_submit.messaging import messages
 from jaas_submit.messaging.app import celery_app
-from jaas_submit.model.wire_names import TASK_RUN, job_id_of
+from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.components import REDIS_TIMEOUT_S, Parts
 from jaas_worker.messaging import task, transport_settings
 from jaas_worker.settings import Settings
@@ -39,7 +40,7 @@ _PREFETCH = 32
 
 
 class WorkerApp(celery.Celery):
-    """A Celery app that knows what its pool is made of."""
+    """A Celery app with the parts of its pool."""
 
     jaas: Parts
 
@@ -75,21 +76,21 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         task_default_queue=settings.queue,
         task_create_missing_queues=True,
         task_acks_late=False,
-        task_track_started=False,  # the pool says STARTED when it is true
+        task_track_started=False,  # the pool reports STARTED when the container runs
         task_routes={TASK_RUN: {"queue": settings.queue}},
         result_expires=int(settings.record_ttl),
-        result_compression=None,  # a script looks at what is stored
-        # Each thread has its own connection to the results; a dead one must not hold it up for long.
+        result_compression=None,  # a script checks the stored result
+        # Each thread has its own connection to the results; a dead one must not block the thread for long.
         redis_socket_timeout=REDIS_TIMEOUT_S,
-        # What follows a job in a chain or a chord is published by the worker: Celery gives it up when Redis is away for
-        # longer than this (80 seconds), and with it the rest of the workflow.
+        # The worker publishes the next task of a chain or a chord's body. If Redis is away for longer than this (80
+        # seconds), Celery gives up, and the rest of the workflow is lost.
         task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
         broker_connection_retry=True,
         broker_connection_max_retries=None,
         **transport_settings.settings(settings.redis_url, app.conf.broker_transport_options, settings.prefix),
-        # A Redis that is full, read-only or loading refuses commands; that passes, and the worker must not end of it.
+        # A Redis that is full, read-only or loading refuses commands; that is temporary, and must not end the worker.
         broker_channel_error_retry=True,
-        worker_enable_prefetch_count_reduction=False,  # it would count jobs that need no message any more
+        worker_enable_prefetch_count_reduction=False,  # it would count jobs that no longer need their message
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
@@ -99,7 +100,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         queues.append(jaas_worker.messaging.consumer.FOREIGN_QUEUE)
     app.amqp.queues.select(queues)
     task.register(app)
-    # Celery's line about the end of a task holds the container's output; the runner writes one that does not.
+    # Celery's log line about the end of a task has the container's output; the runner writes one without it.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
     logging_setup.install(settings.log_format)
     _connect_signals(app)
@@ -113,22 +114,23 @@ def _connect_signals(app: WorkerApp) -> None:
 
 
 def _freeze_startup_objects(**_: Any) -> None:
-    """Leave what the start has made (modules, classes, the app) out of every later garbage collection: it stays."""
+    """Exclude the objects of the start (modules, classes, the app) from later garbage collections: they stay for
+    ever."""
     gc.collect()
     gc.freeze()
 
 
 def _watch_shutdown(patience: float, **_: Any) -> None:
-    """End the process when its shutdown hangs.
+    """End the process if its shutdown hangs.
 
     Measured with Celery 5.7.0: with a Redis that does not answer (half-open connection, removed network), the event
-    loop publishes its heartbeat again and again and never looks at the signal. Ending here is what SIGKILL is: the
-    containers go on, and the jobs are taken over when the lease has run out.
+    loop publishes its heartbeat again and again and never looks at the signal. Ending here has the effect of SIGKILL:
+    containers go on, and the jobs are taken over when the lease has expired.
     """
 
     def end() -> None:
         logger.error(
-            "the shutdown has not come to its end within %g s; ending without handing over, the lease will run out",
+            "the shutdown did not finish within %g s; exiting without releasing jobs, the lease will expire",
             patience,
             extra=action(Action.WORKER_SHUTDOWN_TIMEOUT),
         )
@@ -146,9 +148,11 @@ def _not_about_jobs(record: logging.LogRecord) -> bool:
 
 
 def _on_revoked(sender: Any, request: Any, terminated: bool, expired: bool, **_: Any) -> None:
-    """A request was revoked or had expired before it was launched: the ledger must not have it launched later."""
+    """A request was revoked or expired before its launch: record that, so that it is not launched later."""
     if not terminated:
-        sender.app.jaas.pool.discarded(job_id_of(request.id), "expired" if expired else "revoked through Celery")
+        why = "its message had expired when it arrived" if expired else "revoked through Celery"
+        foreign = sender.name == TASK_RUN and not request.get(messages.WAKEUP)
+        sender.app.jaas.pool.discarded(request.id, why, foreign=foreign)
 
 
 def worker_main(arguments: list[str]) -> None:
@@ -164,7 +168,7 @@ def worker_main(arguments: list[str]) -> None:
     """
     app = create_app()
     parts: Parts = app.jaas
-    # Checked here too, so that the sentence comes before Celery's banner.
+    # Checked here too, so that the message appears before Celery's banner.
     require_manager(parts.engine.info(), parts.settings.docker_host)
     Ledger(connect(parts.settings.redis_url), parts.settings.prefix).now()
     # Celery warns of running as root because of pickle, which is not accepted here; the engine's socket needs root.
@@ -172,7 +176,7 @@ def worker_main(arguments: list[str]) -> None:
     workers: list[Any] = []
     signals.worker_init.connect(lambda sender, **_: workers.append(sender), weak=False)
     app.worker_main(["worker", *arguments])
-    # Celery keeps it to itself here: a worker that an error has ended would look like one that was told to stop.
+    # Celery hides the error here: a worker that an error ended would look like one that was stopped.
     code = next((worker.exitcode for worker in workers), None)
     if isinstance(code, int) and code:
         sys.exit(code)

@@ -1,4 +1,4 @@
-"""The commands that the worker's package adds to `jaas`: worker, listen. Found by the entry points in pyproject.toml.
+"""The commands that the worker's package adds to `jaas`: worker, agent. Found by the entry points in pyproject.toml.
 
 Imports wait for the functions that need them: `jaas --help` loads this module.
 """
@@ -32,7 +32,7 @@ def worker(
 ) -> None:
     """Start a worker: on a swarm manager, with the packages of jaas[worker].
 
-    Everything else is set by JAAS_... variables; what follows -- goes to `celery worker`.
+    All other settings are JAAS_... variables; words after -- go to `celery worker`.
     """
     _set(target, JAAS_MAX_IN_FLIGHT=max_in_flight)
     try:
@@ -47,9 +47,9 @@ def worker(
 @target_options()
 @click.pass_obj
 def agent(target: Target, log_level: str) -> None:
-    """Tell workers of containers' ends: on nodes without a worker, with the packages of jaas[worker].
+    """Forward container exits to the workers: on nodes without a worker, with the packages of jaas[worker].
 
-    Jobs on such a node end without it too, and some 70 ms later.
+    Without an agent, outcomes of jobs on such a node arrive some 70 ms later.
     """
     _set(target)
     try:
@@ -60,7 +60,7 @@ def agent(target: Target, log_level: str) -> None:
 
 
 def _set(target: Target, **more: object) -> None:
-    # Settings are read from the environment, also by whatever the worker starts.
+    # Settings are read from the environment, also by programs that the worker starts.
     if target.redis:
         os.environ.pop("JAAS_REDIS_URL_FILE", None)
     given = {"JAAS_REDIS_URL": target.redis, "JAAS_QUEUE": target.queue, "JAAS_PREFIX": target.prefix, **more}

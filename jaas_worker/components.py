@@ -32,7 +32,7 @@ REDIS_TIMEOUT_S: Final = 5.0
 
 @dataclass
 class Parts:
-    """What the pool is made of; ``app.jaas``."""
+    """The parts of the pool; ``app.jaas``."""
 
     settings: Settings
     engine: Engine
@@ -60,7 +60,7 @@ class Parts:
         return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
-        """Begin to show this worker's figures; return what ends it.
+        """Serve this worker's metrics; return the function that stops it.
 
         Args:
             runner: the worker's jobs.
@@ -96,12 +96,14 @@ class Parts:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "node": info.node_name if info else "",
+            "node_id": info.node_id if info else "",
+            "log_driver": info.log_driver if info else "",
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:
-        """Return what the worker says about itself in the ledger."""
+        """Return the worker's report about itself for the ledger."""
         ahead = time.time() - runner.ledger.now()
         away = self.pool.watch.away if self.pool else ""
         room = max(self.pool.room(), 0) if self.pool else 0

@@ -19,18 +19,18 @@ __all__ = ["engine_checks"]
 
 _ENGINE_TIMEOUT_S: Final = 5.0
 _STRAY_AFTER_S: Final = 60.0
-"""Seconds that the reconciler has to see to a service."""
+"""Seconds after which the reconciler should have handled a service."""
 
 _LEAST_API: Final = (1, 41)
 """Docker 20.10's: the oldest engine that the tests run on."""
 
 
 def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) -> list[Check]:
-    """Return what is to be said about the engine that a worker on this machine would use.
+    """Return the checks of the engine that a worker on this machine would use.
 
     Args:
         engine: the engine to ask; None takes the one that the settings name.
-        ledger: whose jobs its services should be; None does not look for strays.
+        ledger: the ledger that its services should belong to; None does not check the services.
     """
     try:
         settings = Settings()
@@ -40,20 +40,20 @@ def engine_checks(engine: Engine | None = None, ledger: Ledger | None = None) ->
     try:
         info = engine.info()
     except (EngineUnavailable, EngineRefused) as error:
-        fix = "start Docker, point DOCKER_HOST at a swarm manager, or use --no-engine where no worker shall run"
+        fix = "start Docker, point DOCKER_HOST at a swarm manager, or use --no-engine if no worker runs here"
         return [Check("engine", Verdict.FAIL, f"{settings.docker_host}: {error}", fix)]
     checks = [_version(info), *_swarm(info)]
     if info.manager and info.state == "active":
         checks.append(_leader(engine))
     if ledger is not None and info.manager:
-        # What cannot be asked now has a line of its own already.
+        # Another line already reports what cannot be asked now.
         with contextlib.suppress(EngineUnavailable, EngineRefused, LedgerUnavailable):
             checks.append(_strays(engine, ledger))
     return checks
 
 
 def _strays(engine: Engine, ledger: Ledger) -> Check:
-    """Look for services of jobs that nobody looks after: of a ledger that is gone, or of no job that is known."""
+    """Look for services without an owner: of a ledger that is gone, or of an unknown job."""
     services = engine.services(f"{LABEL_PREFIX}={ledger.prefix}")
     own = ledger.maintenance.identity()
     foreign = [service.name for service in services if service.labels.get(LABEL_LEDGER) != own]
@@ -62,7 +62,7 @@ def _strays(engine: Engine, ledger: Ledger) -> Check:
     known |= {name.removeprefix("job ") for name in ledger.unreadable}
     unknown = [service.name for job, service in jobs.items() if job not in known and _old(service, ledger.now())]
     if not foreign and not unknown:
-        return Check("services", Verdict.OK, f"{len(services)} of jobs, none astray")
+        return Check("services", Verdict.OK, f"{len(services)} of jobs, all of known jobs")
     parts = []
     if foreign:
         parts.append(f"{len(foreign)} of another ledger with the same prefix ({_some(foreign)})")
@@ -89,7 +89,7 @@ def _version(info: SwarmInfo) -> Check:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return an API's version as numbers; none where it is not written as such."""
+    """Return an API's version as numbers; empty if it is no version."""
     try:
         return tuple(whole(part) for part in version.split("."))
     except ValueError:
@@ -101,7 +101,9 @@ def _leader(engine: Engine) -> Check:
     try:
         down = engine.down_nodes()
     except (EngineUnavailable, EngineRefused) as error:
-        fix = "bring managers back until more than half of them are up; till then workers take no new jobs"
+        fix = "bring managers back until more than half of them are up; until then workers take no new jobs"
+        if "client version" in str(error):
+            fix = "let Docker, and a proxy in front of it, take one and the same version of the API"
         return Check("leader", Verdict.FAIL, str(error), fix)
     return Check("leader", Verdict.OK, f"there is one; {len(down)} nodes are down")
 

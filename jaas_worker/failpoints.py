@@ -1,6 +1,6 @@
 """Places at which a test can kill the worker: right before and right after each durable step.
 
-JAAS_FAILPOINT=LABEL kills the process with SIGKILL the first time it comes by that label; LABEL:N the Nth time. Without
+JAAS_FAILPOINT=LABEL kills the process with SIGKILL the first time it reaches that label; LABEL:N the Nth time. Without
 the variable a failpoint costs one comparison.
 """
 
@@ -37,7 +37,7 @@ FAILPOINTS: Final = (
     "release.before",
     "release.after",
 )
-"""Every label, in the order in which a job comes by."""
+"""Every label, in the order in which a job reaches them."""
 
 _label, _, _count = os.environ.get("JAAS_FAILPOINT", "").partition(":")
 _left = int(_count or 1)
@@ -45,7 +45,7 @@ _lock = threading.Lock()
 
 
 def failpoint(label: str) -> None:
-    """Die here if the environment says so.
+    """Kill this process here if JAAS_FAILPOINT names the label.
 
     Args:
         label: one of FAILPOINTS.

@@ -46,11 +46,11 @@ class Settings(BaseSettings):
     """Celery queue of jobs."""
 
     take_default_queue: bool = True
-    """Consume Celery's default queue ``celery`` too, so that a `jaas.run` sent without naming a queue arrives. As soon
-    as a task of somebody else's turns up there, it is put back and the worker leaves that queue alone."""
+    """Consume Celery's default queue ``celery`` too, so that a `jaas.run` sent without naming a queue arrives. If
+    another application's task is there, the worker puts it back and stops consuming that queue."""
 
     max_in_flight: int = Field(1000, ge=1, le=100_000)
-    """Jobs that one worker may have in the swarm at once; further ones wait in Redis."""
+    """Jobs that one worker may hold at once; further ones wait in Redis."""
 
     max_starting: int = Field(0, ge=0, le=10_000)
     """Services that one worker may have between creation and a running container, at most. Starting containers is what
@@ -65,20 +65,20 @@ class Settings(BaseSettings):
     """Threads that read logs, store outcomes and remove services."""
 
     task_threads: int = Field(4, ge=1, le=256)
-    """Threads for Celery tasks that are no container jobs, where the user's app adds some to this worker."""
+    """Threads for other Celery tasks, if the user's app adds some to this worker."""
 
     poll_interval: Seconds = Field(0.1, gt=0, le=60)
-    """Seconds between two looks at ended tasks while jobs are in flight; one look takes the engine 1-50 ms. For ten
-    seconds after something has happened to a job it is looked at more often: every 20 ms where there are few such jobs.
-    With a slow or busy engine the pauses grow to ten times what a look takes. In a swarm of one node its engine's
-    events tell of the ends, and ended tasks are looked at once a second, unless something is being stopped."""
+    """Seconds between two polls of ended tasks while jobs are in flight; one poll takes the engine 1-50 ms. For ten
+    seconds after a change a job is polled every 20 ms if there are few such jobs. With a slow or busy engine the pauses
+    grow to ten times the duration of a poll. In a swarm of one node the engine's events report exits, and ended tasks
+    are polled once a second, unless something is being stopped."""
 
     idle_interval: Seconds = Field(2.0, gt=0, le=60)
-    """Seconds between two looks for what is overdue while no job is in flight."""
+    """Seconds between two checks of time limits while no job is in flight."""
 
     state_interval: Seconds = Field(1.0, gt=0, le=600)
-    """Seconds between two looks at all tasks (pending, and why; running, and where). The pause grows to forty times
-    what a look takes, so that ten thousand jobs in flight do not load the engine."""
+    """Seconds between two polls of all tasks (pending, and why; running, and where). The pause grows to forty times the
+    duration of a poll, so that ten thousand jobs in flight do not overload the engine."""
 
     engine_timeout: Seconds = Field(15.0, gt=0, le=600)
     """Seconds to wait for one answer of the engine; after it the answer is unknown, never a failure."""
@@ -97,24 +97,24 @@ class Settings(BaseSettings):
     job fails. What a job returns is read from its log, so that JAAS_LOG_LIMIT is a limit, too."""
 
     store_url: str = Field("", repr=False)
-    """Where values go that are too large for Redis (outputs over JAAS_OUTPUT_LIMIT) or for a swarm config (what a
+    """Store for values that are too large for Redis (outputs over JAAS_OUTPUT_LIMIT) or for a swarm config (what a
     reduce job reads): ``file:///srv/jaas`` on a file system that all nodes, workers and producers share,
     ``s3://bucket/jaas``, or any other URL of fsspec. They are removed when the job's record expires. Empty: there is no
-    such place, and larger values are refused. Needs jaas[store]."""
+    store, and larger values are refused. Needs jaas[store]."""
 
     record_ttl: Seconds = Field(7 * 86400.0, ge=7200, le=3650 * 86400)
     """Seconds that records, logs and Celery's results are kept after the end of a job."""
 
     resolve_images: bool = True
-    """Ask the image's registry for the digest that its tag stands for, once for each job, so that all attempts run the
-    same image. Where no registry answers, each node runs what it has under the tag. An answer is kept for 10 seconds, a
-    silence for 60."""
+    """Ask the image's registry for the digest of its tag, once for each job, so that all attempts run the
+    same image. Where no registry answers, each node runs what it has under the tag. An answer is cached for 10 seconds,
+    a missing answer for 60."""
 
     lease: Seconds = Field(15.0, ge=1, le=3600)
-    """Seconds after which a silent worker's jobs are given to others; renewed three times as often."""
+    """Seconds after which other workers adopt a silent worker's jobs; renewed three times as often."""
 
     lease_file: str = ""
-    """File that is touched whenever the lease has been renewed: a health check needs to look at its age only. Empty:
+    """File that is touched when the lease has been renewed: a health check only needs to look at its age. Empty:
     none."""
 
     reconcile_interval: Seconds = Field(0.5, gt=0, le=3600)
@@ -125,12 +125,12 @@ class Settings(BaseSettings):
 
     late_launch_grace: Seconds = Field(300.0, ge=0, le=86400)
     """Seconds for which the service of a job taken over in the middle of its launch is kept after its end. Its name
-    keeps the former holder, should it wake up in the middle of its request, from launching the attempt again."""
+    prevents a suspended former holder from launching the attempt again."""
 
     remove_delay: Seconds = Field(2.0, ge=0, le=3600)
-    """Seconds between writing an outcome down and removing its service. Longer than Redis' fsync interval (1 second
-    with ``appendfsync everysec``), so that an outcome which a crash of Redis takes back is found once more; 0 will do
-    with ``appendfsync always``."""
+    """Seconds between recording an outcome and removing its service. Longer than Redis' fsync interval (1 second
+    with ``appendfsync everysec``), so that an outcome that a crash of Redis loses can be read again; 0 is enough with
+    ``appendfsync always``."""
 
     stop_timeout: Seconds = Field(30.0, ge=1, le=3600)
     """Seconds beyond the job's ``stop_grace`` to wait for a stopped container's end; then its service is removed."""
@@ -143,22 +143,22 @@ class Settings(BaseSettings):
     """TCP port of GET /metrics for Prometheus; 0 means none."""
 
     metrics_address: str = "127.0.0.1"
-    """Address that the metrics' port listens on. They name no job, but whoever reaches them sees how much runs; 0.0.0.0
-    in a container, where the network is the fence."""
+    """Address that the metrics' port listens on. The metrics name no job, but show how much runs; 0.0.0.0 in a
+    container, where the network protects the port."""
 
     metrics_interval: Seconds = Field(5.0, ge=0.1, le=3600)
-    """Seconds between two looks at the ledger for the metrics; six short commands each."""
+    """Seconds between two reads of the ledger for the metrics; six short commands each."""
 
     traces: bool = False
-    """Send OpenTelemetry traces of all attempts by OTLP over HTTP, to where OTEL_EXPORTER_OTLP_ENDPOINT and its kin
-    say. Needs jaas[otel]. Without it a job's container is still told its producer's trace."""
+    """Send OpenTelemetry traces of all attempts by OTLP over HTTP, as the standard variables OTEL_EXPORTER_OTLP_...
+    say. Needs jaas[otel]. Without it a job's container still gets its producer's trace."""
 
     shutdown_timeout: Seconds = Field(60.0, ge=1, le=3600)
-    """Seconds that a shutdown may take. Handing over takes a moment; one that hangs because Redis does not answer is
-    ended without it. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
+    """Limit of a shutdown in seconds. Releasing jobs takes a moment; a shutdown that hangs because Redis does not
+    answer is cut off. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
 
     def __init__(self, **values: Any) -> None:
-        if "redis_url" not in values:  # what the environment says of it, for producers as for workers
+        if "redis_url" not in values:  # the environment's Redis URL, for producers and workers
             values["redis_url"] = default_url()
         try:
             super().__init__(**values)

@@ -34,7 +34,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class _ByServers(LoadScopeScheduling):
+class _ByServers(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Where tests run side by side (scripts/test), those that share servers stay in one process, in their order."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -54,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("engine")
         if "redis_url" in names or "own_redis" in names:
             item.add_marker("redis")
+        if not item.nodeid.startswith(("tests/unit/", "tests/component/")):
+            item.add_marker("no_cover")  # counting slows a worker down, and most of what it does is in other processes
 
 
 @pytest.fixture

@@ -170,5 +170,5 @@ def main(environ: dict[str, str]) -> int:
 
 if __name__ == "__main__":
     # Whatever the container's locale is: JSON is UTF-8.
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr] # a real file
     sys.exit(main(dict(os.environ)))

@@ -10,12 +10,12 @@ from jaas_submit.model.job_spec import JobSpec
 __all__ = ["KEY_TTL", "NewJob"]
 
 KEY_TTL: Final = 7 * 86400
-"""Seconds for which an idempotency key leads to its job, unless the producer says otherwise."""
+"""Seconds for which an idempotency key is kept, by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be written down."""
+    """A job to be recorded."""
 
     job_id: str
     spec: JobSpec | None
@@ -28,8 +28,8 @@ class NewJob:
     batch: str = ""
     index: int = 0
     after: tuple[tuple[str, str], ...] = ()
-    """Ids of jobs (or ``batch:ID``), and on what: success, failure or finish."""
+    """Ids of jobs (or ``batch:ID``) with the required outcome: success, failure or finish."""
     traceparent: str = ""
     wakeup: str = ""
     """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with
-    the record. Empty where it goes elsewhere."""
+    the record. Empty if it is published elsewhere."""

@@ -16,8 +16,7 @@ _BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "l
 def job_schema() -> dict[str, Any]:
     """Return the JSON Schema of a job description: what `jaas.run` takes as ``spec``.
 
-    What it accepts may still be refused: that an image's name can be one, or that two mounts have different targets,
-    is checked by ``JobSpec`` itself.
+    ``JobSpec`` itself makes further checks: image names, and different targets of mounts.
     """
     schema = _tidy(JobSpec.model_json_schema())
     return _published(
@@ -62,8 +61,8 @@ def _published(schema: dict[str, Any], urn: str, title: str, description: str) -
 
 
 def _tidy(node: Any) -> Any:
-    """Put right what pydantic writes for a type with a validator before it: bounds under Python's names, and no word
-    about names that match no pattern."""
+    """Correct pydantic's schema of types with a "before" validator: bounds have Python's names, and additional
+    properties are missing."""
     if isinstance(node, list):
         return [_tidy(item) for item in node]
     if not isinstance(node, dict):

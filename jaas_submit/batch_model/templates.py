@@ -45,7 +45,7 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
                 raise SpecError(f"{field}: input {index} has no {match[0]}; see its names", field=field)
         filled = _text(found)
         size += len(filled)
-        if size > MAX_SPEC_BYTES:  # a long text with many places makes a very long one
+        if size > MAX_SPEC_BYTES:  # a long text with many placeholders becomes very long
             raise SpecError(
                 f"{field}: with input {index} has more than the {MAX_SPEC_BYTES:,} bytes allowed", field=field
             )
@@ -55,7 +55,7 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
 
 
 def uses_item(spec: JobSpec) -> bool:
-    """Return whether a description has a place for the item (``{item...}``) in its words or its environment."""
+    """Return whether a description has a placeholder for the item (``{item...}``) in its command or environment."""
     texts = [*(spec.command or ()), *(spec.entrypoint or ()), *spec.env.values()]
     return any(match[1] != "index" for text in texts for match in _PLACE.finditer(text))
 
@@ -74,13 +74,13 @@ def fill(
     Other braces than ``{item}``, ``{item.name}``, ``{item.0}`` and ``{index}`` are left as they are.
 
     Args:
-        spec: the description, with places for the input in ``command``, ``entrypoint`` and the values of ``env``.
+        spec: the description, with placeholders for the input in ``command``, ``entrypoint`` and the values of ``env``.
         item: the input: any JSON value.
-        index: which one it is, counted from 0.
+        index: the input's number, counted from 0.
         batch_id: the batch's id.
-        as_file: True hands the item over as the file /run/jaas/input.json, False does not; None does where the
-            description has no place for it.
-        keep: returns what stands for an item that is too large for a description.
+        as_file: True hands the item over as the file /run/jaas/input.json, False does not; None does so if the
+            description has no placeholder for it.
+        keep: returns a reference for an item that is too large for a description.
 
     Raises:
         SpecError: the input has no such part, or the description is not valid with it.

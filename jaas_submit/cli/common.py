@@ -1,4 +1,4 @@
-"""What all commands of `jaas` share: their options, how they end, and that an error is one sentence."""
+"""Shared code of all commands of `jaas`: options, exit codes, errors in one sentence."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EXIT_JAAS: Final = 125
 EXIT_INTERRUPTED: Final = 130
 
 _NAMED: Final = 5
-"""Records that cannot be read which a command names; of the others it says how many there are."""
+"""Unreadable records that a command names; it only counts the others."""
 
 EXIT_CODES: Final = """\b
 Exit codes: the container's own; else
@@ -65,7 +65,7 @@ Exit codes: the container's own; else
 
 @dataclass
 class Target:
-    """Which installation is meant: the options that every command has."""
+    """The installation to use: the options that every command has."""
 
     redis: str | None = None
     queue: str | None = None
@@ -81,7 +81,7 @@ class Target:
 class JaasGroup(click.Group):
     """The top of all commands: a command's number is the exit code, and an error is one sentence.
 
-    Other packages add commands by entry points (``COMMANDS``). They are looked up only where a name is not known here,
+    Other packages add commands by entry points (``COMMANDS``). They are looked up only if a name is not known here,
     because the search reads the metadata of every installed package.
     """
 
@@ -90,7 +90,7 @@ class JaasGroup(click.Group):
         return sorted({*super().list_commands(ctx), *metadata.entry_points(group=COMMANDS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of a name; None where there is none."""
+        """Return the command of a name; None if there is none."""
         command = super().get_command(ctx, cmd_name)
         if command is None and (found := metadata.entry_points(group=COMMANDS, name=cmd_name)):
             command = next(iter(found)).load()
@@ -117,7 +117,7 @@ class JaasGroup(click.Group):
             code = _fail(f"{error}; check --redis or JAAS_REDIS_URL, `jaas doctor` says more", EXIT_JAAS)
         except JaasError as error:
             code = _fail(str(error), EXIT_JAAS)
-        except Exception as error:  # the last resort: a defect of ours; users get no traceback unasked
+        except Exception as error:  # the last resort: a defect of jaas; users get no traceback by default
             if os.environ.get("JAAS_DEBUG"):
                 raise
             text = f"internal error: {type(error).__name__}: {error}; JAAS_DEBUG=1 shows where, please report it"
@@ -126,7 +126,7 @@ class JaasGroup(click.Group):
 
 
 def missing_packages(error: ImportError) -> JaasError:
-    """Return the error that says how the worker's packages are installed.
+    """Return the error that says how to install the worker's packages.
 
     Args:
         error: what their import raised.
@@ -154,7 +154,7 @@ def target_options(*, environment: bool = False) -> Callable[[F], F]:
             ("queue", "Celery queue of the workers (env JAAS_QUEUE; default jaas)."),
             ("redis", "Redis URL (env JAAS_REDIS_URL_FILE, JAAS_REDIS_URL, CELERY_BROKER_URL; default this host)."),
         ):
-            # The environment is asked once, before the command's name, so that it never beats an option given there.
+            # The environment is read once, before the command's name, so that it never overrides an option.
             variable = f"JAAS_{name.upper()}" if environment and name != "redis" else None
             command = click.option(
                 f"--{name}",
@@ -202,7 +202,7 @@ def job_ids_argument(command: F) -> F:
 
 
 def for_each(job_ids: tuple[str, ...], verb: Callable[[str], None]) -> int:
-    """Do something with each job; one that is not known does not keep it from the others.
+    """Process each job; an unknown one does not prevent the others.
 
     Args:
         job_ids: the jobs.
@@ -221,7 +221,7 @@ def for_each(job_ids: tuple[str, ...], verb: Callable[[str], None]) -> int:
 
 
 def name_unreadable(found: Mapping[str, str]) -> None:
-    """Say on standard error what a list had to leave out.
+    """Name on standard error the records that a list had to skip.
 
     Args:
         found: ``Ledger.unreadable``.

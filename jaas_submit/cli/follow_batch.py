@@ -1,4 +1,4 @@
-"""Following a batch from a shell: how it stands, its results and failures, Ctrl-C. For `jaas map` and `jaas batch`."""
+"""Following a batch from a shell: progress, results, failures, Ctrl-C. For `jaas map` and `jaas batch`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Exit codes:
 
 
 class BatchProgress(output.Progress):
-    """The standing of a batch: one line that changes on a terminal, else a line now and then; and its failures."""
+    """The progress of a batch: one changing line on a terminal, elsewhere a line now and then; and its failures."""
 
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
@@ -56,7 +56,7 @@ class BatchProgress(output.Progress):
         self._failures = 0
 
     def standing(self, status: BatchRecord, *, last: bool = False) -> None:
-        """Print how a batch stands; not more often than can be read."""
+        """Print the progress of a batch, not too often to be read."""
         now = time.monotonic()
         if self._first is None:
             self._first = status.ended
@@ -78,12 +78,12 @@ class BatchProgress(output.Progress):
 
 
 def standing_line(status: BatchRecord, ended: int, seconds: float) -> str:
-    """Return in one line how a batch stands: counts, rate, and when it will have ended.
+    """Return the progress of a batch in one line: counts, rate, and estimated end.
 
     Args:
         status: the batch.
-        ended: how many of its jobs have ended while we looked.
-        seconds: for how long we have looked.
+        ended: how many of its jobs have ended since the command's start.
+        seconds: since the command's start.
     """
     total = status.size if status.total is None else status.total
     more = "" if status.total is not None else "+"
@@ -121,7 +121,7 @@ def conclude(batch: Batch, progress: BatchProgress) -> int:
 
 
 def results_of(client: Client, batch: Batch, progress: BatchProgress) -> Iterator[JobResult]:
-    """Yield a batch's results as they arrive, also past a Redis that is away for a while; show how it stands."""
+    """Yield a batch's results as they arrive, also across an outage of Redis; show the progress."""
     from jaas_submit.client.wait import Outage, batch_results
 
     outage = Outage(lambda: progress.say("Redis does not answer; the jobs go on; trying again"))

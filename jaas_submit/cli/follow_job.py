@@ -1,4 +1,4 @@
-"""Following a job from a shell until it ends, and the exit code that stands for its end."""
+"""Following a job from a shell until it ends, and the exit code for its outcome."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 
 _HINT_AFTER_S: Final = 3.0
-"""Seconds after which a job that is still QUEUED makes us look whether any worker is alive."""
+"""Seconds after which, if a job is still QUEUED, the command checks whether any worker is alive."""
 
 _SECOND_CTRL_C_S: Final = 3.0
 """Seconds within which a second Ctrl-C cancels the job."""
 
 
 def exit_code_of(result: JobResult) -> int:
-    """Return the exit code that stands for a job's end.
+    """Return the exit code for a job's outcome.
 
     Args:
         result: how it ended.
 
     Returns:
-        The container's own where its process ended by itself. One that was stopped from outside also has some, such as
-        143, but that says nothing of the job: 124 for its time limits, 125 for the rest.
+        The container's own if its process exited by itself. A container stopped from outside has one too, such as 143,
+        but that says nothing about the job: 124 for its time limits, 125 for other causes.
     """
     if result.state is JobState.SUCCEEDED:
         return 0
@@ -56,7 +56,7 @@ def follow(
     timeout: float | None = None,
     queue_timeout: float | None = None,
 ) -> bool:
-    """Show a job's states until it has ended, also past a Redis that is away for a while.
+    """Show a job's states until it has ended, also across an outage of Redis.
 
     Args:
         client: where the job is.
@@ -96,7 +96,7 @@ def follow(
             else:
                 del looks[0]
         except LedgerUnavailable as error:
-            # The time until the next look may be over; Redis may be away for longer.
+            # The time until the next read may have passed; Redis may be away for longer.
             time.sleep(_delay_or_raise(outage, error, job_id))
         else:
             return given_up
@@ -113,7 +113,7 @@ def _delay_or_raise(outage: Outage, error: LedgerUnavailable, job_id: str) -> fl
 
 
 def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -> bool:
-    """See to a job that no worker has taken; return whether it is given up."""
+    """Handle a job that no worker has claimed; return whether it is given up."""
     if over:
         client.cancel(job_id, "no worker took it within the time given with --timeout")
         return True
@@ -123,12 +123,12 @@ def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -
 
 
 def interrupted(client: Client, job_id: str, progress: Progress) -> int:
-    """Leave a job alone after Ctrl-C, or cancel it after a second one; return the exit code.
+    """Leave a job running after Ctrl-C, or cancel it after a second one; return the exit code.
 
     Args:
         client: where the job is.
         job_id: the job's id.
-        progress: where to say it.
+        progress: where to print it.
     """
     progress.warn(f"job {job_id} goes on: `jaas wait {job_id}` follows it again, `jaas cancel {job_id}` ends it")
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""PURE: command lines as the archived Go tool (pflag) read them, put into the form that click reads."""
+"""PURE: converts command lines of the archived Go tool (pflag) into click's form."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TRUTH: Final = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
-"""What Go's strconv.ParseBool takes."""
+"""What Go's strconv.ParseBool accepts."""
 
 
 class GoCommand(click.Command):
-    """A command that takes ``--flag=false``, ``-l=false`` and ``-i=IMAGE`` besides what click takes itself."""
+    """A command that takes ``--flag=false``, ``-l=false`` and ``-i=IMAGE`` in addition to click's forms."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Bring the arguments into click's form, then parse them."""
+        """Convert the arguments to click's form, then parse them."""
         options = {
             name: option
             for option in self.get_params(ctx)
@@ -31,7 +31,7 @@ class GoCommand(click.Command):
 
 
 def to_click(args: Sequence[str], options: Mapping[str, click.Option]) -> list[str]:
-    """Return the arguments as click wants them.
+    """Return the arguments in click's form.
 
     Args:
         args: the command's arguments. Everything from ``--`` or the first word that is no option on stays as it is.
@@ -84,7 +84,7 @@ def _next(rest: list[str]) -> list[str]:
 
 
 def _flag(option: click.Option, name: str, value: str) -> list[str]:
-    """Return the flag's own word for true or false; nothing where leaving it out says false."""
+    """Return the flag's own word for true or false; nothing if omitting it means false."""
     if value not in _TRUTH:
         raise click.UsageError(f"{name}: takes true or false, not {value!r}")
     if _TRUTH[value] == (name in option.opts):

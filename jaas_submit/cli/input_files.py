@@ -26,8 +26,8 @@ _KINDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".json": "json"}
 def read_env_file(file: IO[bytes], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the variables of an env file, by the rules of `docker run --env-file`.
 
-    Blank lines and those that start with ``#`` are passed over; a value is everything behind the first ``=``, with
-    nothing unquoted or trimmed; a name alone is taken from the environment, and left out where it is not set there.
+    Blank lines and those that start with ``#`` are ignored; a value is everything behind the first ``=``, with
+    quotes and blanks included; a name alone is taken from the environment, and ignored if it is not set there.
 
     Args:
         file: UTF-8, with or without a byte order mark.
@@ -140,15 +140,15 @@ def read_batch_file(path: str) -> ReadFile:
     from jaas_submit.model.job_spec import JobSpec
 
     try:
-        import yaml  # type: ignore[import-untyped] # an extra
+        import yaml  # an extra
     except ImportError:
         raise click.UsageError("--file: PyYAML is not installed: pip install 'jaas[cli]'") from None
     try:
         with open(path, encoding="utf-8") as stream:
             text = stream.read()
         if path.endswith(".json"):
-            json.loads(text)  # what is no JSON shall not pass for YAML
-            text = text.replace("\t", " ")  # which has no tabs; JSON's own texts cannot hold one as it is
+            json.loads(text)  # invalid JSON must not be read as YAML
+            text = text.replace("\t", " ")  # which has no tabs; JSON's texts cannot contain an unescaped one
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except OSError as error:
@@ -191,7 +191,7 @@ def read_batch_file(path: str) -> ReadFile:
 
 
 def _at(path: str, tree: Any, field: Sequence[str], words: str) -> click.UsageError:
-    """Return an error that names the line of a field, or of the nearest thing around it."""
+    """Return an error that names the line of a field, or of the nearest object that contains it."""
     node, line = tree, tree.start_mark.line
     for name in field:
         found = None

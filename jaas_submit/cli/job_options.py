@@ -35,7 +35,7 @@ _MOUNT_KEYS: Final = {
 _SECRET_KEYS: Final = {key: key for key in ("source", "target", "uid", "gid", "mode")} | {"src": "source"}
 _TRUTH: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
 
-# Click shows options in the order in which they are written here.
+# Click shows options in this order.
 _OPTIONS: Final = (
     click.option("-i", "--image", help="Image to run; else the first word that is no option names it."),
     click.option("--spec", type=click.File("rb"), metavar="FILE|-", help="JSON job description to start from."),
@@ -67,15 +67,13 @@ _OPTIONS: Final = (
         "-d", "--command", metavar="TEXT", help="Entry point and arguments in one text, split as a shell does."
     ),
     click.option("--entrypoint", metavar="PROGRAM", help="Entry point alone; its arguments are the words at the end."),
-    click.option(
-        "-t", "--timeout", metavar="TIME", help="At most so long in the queue, so long pending, so long running."
-    ),
-    click.option("--run-timeout", metavar="TIME", help="At most so long running, such as 90s or 1h30m."),
-    click.option("--pending-timeout", metavar="TIME", help="At most so long waiting for a running container."),
-    click.option("--deadline", metavar="TIME", help="From now until the whole job must have ended, retries included."),
-    click.option("--expires", metavar="TIME", help="From now until it is not started any more."),
+    click.option("-t", "--timeout", metavar="TIME", help="Longest time in the queue, pending, and running (each)."),
+    click.option("--run-timeout", metavar="TIME", help="Longest run time, such as 90s or 1h30m."),
+    click.option("--pending-timeout", metavar="TIME", help="Longest time until the container runs."),
+    click.option("--deadline", metavar="TIME", help="Longest time from now to the end of the job, retries included."),
+    click.option("--expires", metavar="TIME", help="Longest time from now to the job's start."),
     click.option("--max-attempts", type=click.IntRange(1), help="Attempts that may fail by the job's own fault."),
-    click.option("--max-cluster-retries", type=click.IntRange(0), help="Further ones after the cluster's faults."),
+    click.option("--max-cluster-retries", type=click.IntRange(0), help="Further attempts after faults of the cluster."),
     click.option(
         "--backoff", metavar="TIME|KEY=VALUE,...", help="Pause before the next attempt: 10s; kind=constant,delay=1m."
     ),
@@ -83,10 +81,10 @@ _OPTIONS: Final = (
     click.option("--idempotent/--no-idempotent", default=None, help="Running it twice at the same time does no harm."),
     click.option("--on-node-lost", metavar="wait|retry|fail", help="What to do when its node is down."),
     click.option("--lost-after", metavar="TIME", help="How long the node must have been down for that."),
-    click.option("--limit-memory", metavar="SIZE", help="Most memory, such as 512M."),
-    click.option("--limit-cpu", metavar="CORES", help="Most processor time, such as 0.5."),
-    click.option("--reserve-memory", metavar="SIZE", help="Memory that the node must have to spare."),
-    click.option("--reserve-cpu", metavar="CORES", help="Cores that the node must have to spare."),
+    click.option("--limit-memory", metavar="SIZE", help="Memory limit, such as 512M."),
+    click.option("--limit-cpu", metavar="CORES", help="Limit of cores, such as 0.5."),
+    click.option("--reserve-memory", metavar="SIZE", help="Memory that must be free on the node."),
+    click.option("--reserve-cpu", metavar="CORES", help="Cores that must be free on the node."),
     click.option("--name", help="For people: shown in lists and in Flower."),
     click.option("--label", multiple=True, metavar="KEY=VALUE", help="For finding the job again; may be repeated."),
     click.option("-u", "--user", metavar="USER[:GROUP]", help="User inside the container."),
@@ -94,10 +92,8 @@ _OPTIONS: Final = (
     click.option("--stop-signal", metavar="SIGNAL", help="Signal that ends it, such as SIGINT."),
     click.option("--stop-grace", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."),
     click.option("--healthcheck/--no-healthcheck", default=None, help="Let the image's HEALTHCHECK kill the job."),
-    click.option(
-        "--check/--no-check", default=None, help="Whether a bad end is a FAILURE for Celery too; yes if not given."
-    ),
-    click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker shall pull with."),
+    click.option("--check/--no-check", default=None, help="Whether a failed job is a FAILURE in Celery; default yes."),
+    click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker uses to pull."),
     click.option(
         "--input", metavar="JSON|@FILE", help="The job's input: it finds it in the file that JAAS_INPUT names."
     ),
@@ -108,7 +104,7 @@ _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
     *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output"),
 )
-"""Options whose value is the field's, under the same name."""
+"""Options whose name and value are those of the field."""
 
 
 class JobRequest(NamedTuple):
@@ -188,7 +184,7 @@ def job_request_of(
         if registry:
             fields["registry"] = registry
     spec = JobSpec.parse(fields)
-    # The description has been accepted, so that the time can be read.
+    # The description is valid, so the time can be parsed.
     queue_timeout = parse_duration(options["timeout"]) if options["timeout"] else None
     return JobRequest(spec, queue_timeout, tuple(notes))
 
@@ -248,7 +244,7 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _merge(fields: dict[str, Any], name: str, more: Mapping[str, Any]) -> None:
-    """Let ``more`` replace entries of an object; what is no object is left for the validation to refuse."""
+    """Let ``more`` replace entries of an object; the validation refuses other values."""
     old = fields.get(name, {})
     if not more:
         return
@@ -259,7 +255,7 @@ def _merge(fields: dict[str, Any], name: str, more: Mapping[str, Any]) -> None:
 
 
 def _extend(fields: dict[str, Any], name: str, more: Sequence[Any]) -> None:
-    """Add ``more`` to a list; what is no list is left for the validation to refuse."""
+    """Add ``more`` to a list; the validation refuses other values."""
     old = fields.get(name, [])
     if more and isinstance(old, list):
         fields[name] = [*old, *more]
@@ -340,7 +336,7 @@ def _registry(text: str) -> tuple[str | None, str]:
     """Return the registry's host and what to tell the user.
 
     The Go tool took credentials here, in base64: JSON, or user:password as ~/.docker/config.json has them. They must
-    not travel through Redis, so that only the host is kept of them.
+    not be sent through Redis, so only the host is kept.
     """
     credentials = _decoded("".join(text.split()))
     if credentials is None:
@@ -360,8 +356,8 @@ def _registry(text: str) -> tuple[str | None, str]:
 
 
 def _decoded(text: str) -> str | None:
-    """Return the credentials that are behind base64; None where the text is a host's name."""
-    if "." in text or ":" in text or text == "localhost":  # no letters of base64, but of most hosts
+    """Decode credentials from base64; None if the text is a host's name."""
+    if "." in text or ":" in text or text == "localhost":  # not in base64, but in most host names
         return None
     try:
         alternative = b"-_" if set(text) & set("-_") else None

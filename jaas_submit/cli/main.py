@@ -1,6 +1,6 @@
 """`jaas`: run, submit, follow and inspect jobs from a shell. Its exit code is the job's.
 
-Imports are kept for the functions that need them: `jaas --help` and a TAB key must not wait for Celery.
+Imports are in the functions that need them: `jaas --help` and a TAB key must not wait for Celery.
 """
 
 from __future__ import annotations

@@ -61,10 +61,10 @@ FIT_HEADERS: Final = ("NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT")
 
 
 class Progress:
-    """Lines on stderr about what happens.
+    """Progress lines on stderr.
 
     Args:
-        quiet: print only what the user has to know.
+        quiet: print only what the user must know.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -82,7 +82,7 @@ class Progress:
         click.echo(f"jaas: {_clean(text)}", err=True)
 
     def change(self, record: JobRecord) -> None:
-        """Print a job's state, unless that was printed last or it has ended: the end has a line of its own."""
+        """Print a job's state, unless it was printed last or the job has ended: the end has its own line."""
         if record.terminal:
             return
         text = click.style(record.state.lower(), fg=_COLOURS.get(record.state))
@@ -98,7 +98,7 @@ class Progress:
         click.echo(f"jaas: {now - self._begin:5.1f} s  {text}", err=True)
 
     def ended(self, result: JobResult, code: int) -> None:
-        """Print how a job ended. Quiet leaves that out where the exit code is the container's own and says it all."""
+        """Print how a job ended. Quiet omits it if the exit code is the container's own."""
         ran = f" ({duration(result.duration)})" if result.duration is not None else ""
         own = result.ok or (facts_of(result.cause).exit_code == "program" and code == result.exit_code)
         if not (self.quiet and own):
@@ -111,14 +111,14 @@ def print_json(data: Mapping[str, Any], *, indent: int | None = None) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under headers: with rich on a terminal, else in plain columns."""
+    """Print rows under headers: with rich on a terminal, elsewhere in plain columns."""
     cleaned = [[_clean(cell) for cell in row] for row in rows]
     if not (sys.stdout.isatty() and _print_rich(headers, cleaned)):
         _print_plain(headers, cleaned)
 
 
 def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Return False where rich is not installed: it is an extra."""
+    """Return False if rich is not installed: it is an extra."""
     try:
         from rich.console import Console
         from rich.table import Table
@@ -127,10 +127,10 @@ def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         return False
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, header in enumerate(headers):
-        # Ids are there to be copied; what does not fit is taken from the texts on the right.
+        # Ids must be complete for copying; texts on the right are cut.
         table.add_column(header, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        # Text, so that square brackets in a command are no markup.
+        # Text, so that square brackets in a command are not markup.
         table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
     Console().print(table)
     return True
@@ -154,7 +154,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_details(rows: Iterable[tuple[str, str]], *, blank_before: bool) -> None:
-    """Print names and values, one a line; what is empty is left out."""
+    """Print names and values, one a line; empty ones are omitted."""
     if blank_before:
         click.echo()
     for name, value in rows:
@@ -186,7 +186,7 @@ def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
 
 
 def dead_row(record: JobRecord, now: float) -> tuple[str, ...]:
-    """Return the cells of a job that gave up, under ``DEAD_HEADERS``.
+    """Return the cells of a FAILED job under ``DEAD_HEADERS``.
 
     Args:
         record: the job.
@@ -217,7 +217,7 @@ def _short(label: str) -> str:
 
 
 def _why(record: JobRecord) -> str:
-    """Return what the state alone does not say."""
+    """Return the details of a state."""
     last = record.last
     if not record.terminal:
         return f"being cancelled: {record.cancel}" if record.cancel else record.detail
@@ -227,7 +227,7 @@ def _why(record: JobRecord) -> str:
 
 
 def status_rows(record: JobRecord) -> list[tuple[str, str]]:
-    """Return all that there is to say about a job."""
+    """Return all details of a job."""
     end = record.last if record.terminal else None
     before = record.attempts[:-1] if end else record.attempts
     return [
@@ -278,7 +278,7 @@ def record_json(record: JobRecord, *, show_env: bool = False) -> dict[str, Any]:
 
     Args:
         record: the job.
-        show_env: whether the values of variables are shown; they often are secrets.
+        show_env: whether the values of variables are shown; they are often secrets.
     """
     data = record.model_dump(mode="json", exclude={"spec"})
     return {**data, "spec": spec_json(record.spec, show_env=show_env) if record.spec else None}
@@ -289,7 +289,7 @@ def spec_json(spec: JobSpec, *, show_env: bool = False) -> dict[str, Any]:
 
     Args:
         spec: the description.
-        show_env: whether the values of variables are shown; they often are secrets.
+        show_env: whether the values of variables are shown; they are often secrets.
     """
     fields = spec.to_wire()
     if "env" in fields and not show_env:
@@ -300,20 +300,20 @@ def spec_json(spec: JobSpec, *, show_env: bool = False) -> dict[str, Any]:
 def print_logs(lines: Iterable[LogLine], *, timestamps: bool = False) -> None:
     """Print a container's output: its stdout on stdout, its stderr on stderr.
 
-    As bytes: what a container prints is not ours to change. A reader that has had enough (`| head`) must not change
-    the exit code of `jaas run` either.
+    As bytes: a container's output is not changed. A reader that stops early (`| head`) must not change the exit code of
+    `jaas run`.
     """
     try:
         for line in lines:
             text = f"{line.time or '-'} {line.text}" if timestamps else line.text
             click.echo(text.encode("utf-8", "surrogateescape"), nl=False, err=line.stream == "stderr")
     except BrokenPipeError:
-        # Nothing more can be written there, also not what Python still has in its buffer when it ends.
+        # Nothing more can be written there, not even Python's buffer at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def logs_note(logs: Logs) -> str:
-    """Return what to tell the user about output that is not all there is; empty when it is."""
+    """Return the message about incomplete output; empty if it is complete."""
     return logs.reason and f"output {logs.status}: {logs.reason}"
 
 
@@ -341,5 +341,5 @@ def duration(seconds: float, *, coarse: bool = False) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return one line without control characters: a job's name or an engine's message must not steer a terminal."""
+    """Return one line without control characters: a job's name or an engine's message must not control the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

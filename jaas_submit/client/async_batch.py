@@ -1,4 +1,4 @@
-"""``AsyncBatch`` and ``AsyncMapReduce``: the verbs of ``Batch`` and ``MapReduce`` for asyncio."""
+"""``AsyncBatch`` and ``AsyncMapReduce``: the methods of ``Batch`` and ``MapReduce`` for asyncio."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["AsyncBatch", "AsyncMapReduce"]
 
 
 class AsyncBatch(BatchReference):
-    """A batch of jobs, for asyncio; the verbs of ``Batch``, with the same arguments and errors.
+    """A batch of jobs, for asyncio; the methods of ``Batch``, with the same arguments and errors.
 
     Args:
-        session: whose connections it uses.
+        session: the connections.
         batch_id: the batch's id.
     """
 
@@ -31,7 +31,7 @@ class AsyncBatch(BatchReference):
         self.sync = Batch(session.sync, batch_id)
 
     async def status(self) -> BatchRecord:
-        """Return how the batch stands now; see ``Batch.status``."""
+        """Return the batch's present record; see ``Batch.status``."""
         return await asyncio.to_thread(lambda: self.sync.status)
 
     def job(self, index: int) -> AsyncJobHandle:
@@ -60,7 +60,8 @@ class AsyncBatch(BatchReference):
         offset: int = 0,
         progress: Show | None = None,
     ) -> AsyncIterator[JobResult]:
-        """Yield the results of the batch's jobs, good and bad; see ``Batch.results``. No thread is held meanwhile."""
+        """Yield the results of the batch's jobs, successes and failures; see ``Batch.results``. It occupies no
+        thread."""
         ledger = self._session.sync.ledger
         steps = batch_results(ledger, self.id, ordered=ordered, timeout=timeout, offset=offset, progress=progress)
         async for result in self._session.run(steps):
@@ -69,7 +70,7 @@ class AsyncBatch(BatchReference):
     async def wait(
         self, timeout: float | None = None, *, check: bool = True, progress: bool | Show = False
     ) -> BatchRecord:
-        """Wait until all jobs of the batch have ended; see ``Batch.wait``. No thread is held meanwhile."""
+        """Wait until all jobs of the batch have ended; see ``Batch.wait``. It occupies no thread."""
         steps = batch_records(self._session.sync.ledger, [self.id], timeout, check=check)
         with shown(progress) as show:
             async for status in self._session.run(steps):
@@ -81,16 +82,16 @@ class AsyncBatch(BatchReference):
         return await asyncio.to_thread(self.sync.cancel, why)
 
     async def retry_failed(self, **changes: Any) -> AsyncBatch:
-        """Submit the jobs that did not succeed once more, as a new batch; see ``Batch.retry_failed``."""
+        """Submit the jobs that did not succeed again, as a new batch; see ``Batch.retry_failed``."""
         batch = await asyncio.to_thread(lambda: self.sync.retry_failed(**changes))
         return AsyncBatch(self._session, batch.id)
 
 
 class AsyncMapReduce:
-    """A batch of maps and the tree of reduces over its outputs, for asyncio; the verbs of ``MapReduce``.
+    """A batch of maps and the tree of reduces over its outputs, for asyncio; the methods of ``MapReduce``.
 
     Args:
-        session: whose connections it uses.
+        session: the connections.
         maps: the batch of maps.
         levels: the batches of reduces, the last of which has one job.
     """
@@ -106,7 +107,7 @@ class AsyncMapReduce:
         return self.levels[-1].job(0)
 
     async def wait(self, timeout: float | None = None, *, progress: bool | Show = False) -> JobResult:
-        """Wait for the last reduce and return its result; see ``MapReduce.wait``. No thread is held meanwhile."""
+        """Wait for the last reduce and return its result; see ``MapReduce.wait``. It occupies no thread."""
         batches = [batch.id for batch in (self.maps, *self.levels)]
         with shown(progress) as show:
             async for status in self._session.run(batch_records(self._session.sync.ledger, batches, timeout)):
@@ -115,5 +116,5 @@ class AsyncMapReduce:
         return await self.final.result()
 
     async def cancel(self, why: str = "cancelled by the producer") -> int:
-        """Cancel all that has not ended; see ``MapReduce.cancel``."""
+        """Cancel the jobs that have not ended; see ``MapReduce.cancel``."""
         return sum([await batch.cancel(why) for batch in (*reversed(self.levels), self.maps)])

@@ -1,4 +1,4 @@
-"""``AsyncClient``: the verbs of ``Client`` for asyncio. Each is carried out in a thread; waiting takes none."""
+"""``AsyncClient``: the methods of ``Client`` for asyncio. Each runs in a thread; waiting needs none."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = ["AsyncClient"]
 
 
 class AsyncClient:
-    """``Client`` for asyncio: the same verbs, arguments and errors.
+    """``Client`` for asyncio: the same methods, arguments and errors.
 
     Args:
-        url: as for ``Client``, and so are the others.
+        url: this and the others are as for ``Client``.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys.
-        app: your own Celery app, if its broker and result backend shall be used for the messages.
+        app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values.
 
     Make it, and use it, in one event loop.
@@ -57,7 +57,7 @@ class AsyncClient:
         self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store)
         self._redis = connect_async(self.sync.url)
         self.session = AsyncSession(self.sync.session, partial(AsyncSubscription, self._redis))
-        """What handles and batches are made of."""
+        """The connections that handles and batches use."""
 
     def __repr__(self) -> str:
         return f"Async{self.sync!r}"
@@ -99,7 +99,7 @@ class AsyncClient:
         return await asyncio.to_thread(self.sync.submit_records, jobs)
 
     async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
-        """Submit the description of a job that has ended once more; see ``Client.replay``."""
+        """Submit the description of an ended job again; see ``Client.replay``."""
         handle = await asyncio.to_thread(self.sync.replay, job_id, **changes)
         return AsyncJobHandle(self.session, handle.id)
 
@@ -191,11 +191,11 @@ class AsyncClient:
         return await asyncio.to_thread(self.sync.logs, job_id, attempt)
 
     async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of a job, durably; see ``JobHandle.cancel``."""
+        """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, job_id, why)
 
     async def fetch(self, value: Any) -> Any:
-        """Return an output, from the store where it stands for a value there; see ``Client.fetch``."""
+        """Return an output, read from the store if it is a reference; see ``Client.fetch``."""
         return await asyncio.to_thread(self.sync.fetch, value)
 
     async def explain(self, job_id: str) -> Explanation:

@@ -1,4 +1,4 @@
-"""``AsyncJobHandle``: the verbs of ``JobHandle`` for asyncio."""
+"""``AsyncJobHandle``: the methods of ``JobHandle`` for asyncio."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["AsyncJobHandle"]
 
 
 class AsyncJobHandle(JobReference):
-    """A submitted job, for asyncio; the verbs of ``JobHandle``, with the same arguments and errors.
+    """A submitted job, for asyncio; the methods of ``JobHandle``, with the same arguments and errors.
 
     Args:
-        session: whose connections it uses.
+        session: the connections.
         job_id: the job's id, which is Celery's task id too.
         existing: whether ``submit`` found a job with its key and enqueued nothing.
     """
@@ -32,7 +32,7 @@ class AsyncJobHandle(JobReference):
         self.sync = JobHandle(session.sync, job_id, existing=existing)
 
     async def record(self) -> JobRecord:
-        """Return what the ledger knows of the job now; see ``JobHandle.record``."""
+        """Return the job's present record; see ``JobHandle.record``."""
         return await asyncio.to_thread(self.sync.record)
 
     async def state(self) -> JobState:
@@ -40,13 +40,13 @@ class AsyncJobHandle(JobReference):
         return (await self.record()).state
 
     async def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
-        """Wait for the end of the job and return its result; see ``JobHandle.wait``. No thread is held meanwhile."""
+        """Wait for the end of the job and return its result; see ``JobHandle.wait``. It occupies no thread."""
         steps = job_result(self._session.sync.ledger, self.id, timeout, check)
         (result,) = [found async for found in self._session.run(steps)]
         return result
 
     async def follow(self, timeout: float | None = None) -> AsyncIterator[Change]:
-        """Yield the job's transitions as they happen; see ``JobHandle.follow``. No thread is held meanwhile."""
+        """Yield the job's transitions as they happen; see ``JobHandle.follow``. It occupies no thread."""
         async for record in self._session.run(job_records(self._session.sync.ledger, self.id, timeout)):
             yield change_in(record)
 
@@ -59,5 +59,5 @@ class AsyncJobHandle(JobReference):
         return await asyncio.to_thread(self.sync.logs, attempt)
 
     async def cancel(self, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of the job; see ``JobHandle.cancel``."""
+        """Request the cancellation of the job; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, why)

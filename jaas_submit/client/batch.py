@@ -19,11 +19,11 @@ from jaas_submit.model.states import JobState
 __all__ = ["Batch", "BatchReference", "Show", "shown"]
 
 Show = Callable[[BatchRecord], None]
-"""What is called with a batch's record, in order to show how the batch stands."""
+"""Called with a batch's record, to show its progress."""
 
 
 class BatchReference:
-    """A batch by its id: what jobs may come after.
+    """A batch by its id; jobs may come after it.
 
     Args:
         batch_id: the batch's id.
@@ -43,7 +43,7 @@ class Batch(BatchReference):
     does not answer.
 
     Args:
-        session: whose connections it uses.
+        session: the connections.
         batch_id: the batch's id.
     """
 
@@ -53,14 +53,14 @@ class Batch(BatchReference):
 
     @property
     def status(self) -> BatchRecord:
-        """How the batch stands now: counts per state, total, and its end."""
+        """The batch's present record: counts per state, total, and outcome."""
         return self._session.ledger.batches.get(self.id)
 
     def job(self, index: int) -> JobHandle:
         """Return a handle on the job for one input.
 
         Args:
-            index: which input, counted from 0.
+            index: the input's number, counted from 0.
         """
         return JobHandle(self._session, batch_job_id(self.id, index))
 
@@ -89,18 +89,17 @@ class Batch(BatchReference):
         offset: int = 0,
         progress: Show | None = None,
     ) -> Iterator[JobResult]:
-        """Yield the results of the batch's jobs, good and bad, until all have ended.
+        """Yield the results of the batch's jobs, successes and failures, until all have ended.
 
         Args:
-            ordered: True yields them in the order of the inputs, False as they arrive. What stands behind an input
-                whose job Redis has lost comes at the batch's end.
+            ordered: True yields them in the order of the inputs, False as they arrive. Results after an input whose job
+                Redis has lost come at the batch's end.
             timeout: seconds to wait in all; None waits for ever.
-            offset: how many to pass over, in the order in which they arrive: what was seen before. It has no
-                meaning with ``ordered``.
+            offset: how many results to skip, in the order in which they arrive. Ignored with ``ordered``.
             progress: called with the batch's record while it waits, every two seconds at least.
 
         Raises:
-            WaitTimeout: the time is over; the batch goes on.
+            WaitTimeout: the time has passed; the batch goes on.
             UnknownJob: there is no such batch, or the record of one of its jobs has expired.
             LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
@@ -121,7 +120,7 @@ class Batch(BatchReference):
 
         Raises:
             BatchFailed: the quorum was missed; the text counts the causes.
-            WaitTimeout: the time is over; the batch goes on.
+            WaitTimeout: the time has passed; the batch goes on.
             UnknownJob: there is no such batch, or its record has expired.
             LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
@@ -132,25 +131,25 @@ class Batch(BatchReference):
         return status
 
     def cancel(self, why: str = "cancelled by the producer") -> int:
-        """Cancel every job of the batch that has not ended; none is added or started any more.
+        """Cancel every job of the batch that has not ended; no job is added or started afterwards.
 
-        It is durable: should this process die in the middle, a worker cancels the rest.
+        It is durable: if this process dies in the middle, a worker cancels the rest.
 
         Args:
             why: the reason, kept in the records.
 
         Returns:
-            How many jobs that were.
+            Number of cancelled jobs.
         """
         self._session.ledger.batches.cancel(self.id, why)
         return self._session.ledger.batches.cancel_jobs(self.id)
 
     def retry_failed(self, **changes: Any) -> Batch:
-        """Submit the jobs that did not succeed once more, as a new batch whose inputs keep their order.
+        """Submit the jobs that did not succeed again, as a new batch whose inputs keep their order.
 
         Args:
             changes: fields of the description to be replaced, as in ``Client.replay``. JAAS_BATCH_ID and JAAS_INDEX
-                still name the input: of which batch, and which one.
+                still name the original batch and input.
 
         Raises:
             SpecError: the batch has not ended, or a change is not valid.
@@ -160,7 +159,7 @@ class Batch(BatchReference):
 
 @contextmanager
 def shown(progress: bool | Show) -> Iterator[Show]:
-    """Yield what is called in order to show how a batch stands.
+    """Yield the function that shows a batch's progress.
 
     Args:
         progress: as in ``Batch.wait``.

@@ -1,4 +1,4 @@
-"""``Client``: what a producer can do. ``AsyncClient`` has the same verbs for asyncio."""
+"""``Client``: the operations of a producer. ``AsyncClient`` has the same methods for asyncio."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Client:
     """Submits jobs and follows them.
 
     Args:
-        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None takes what
-            JAAS_REDIS_URL_FILE names, JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
+        url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None uses JAAS_REDIS_URL_FILE,
+            JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
         queue: Celery queue of the workers.
         prefix: first part of the ledger's Redis keys; the workers must use the same.
-        app: your own Celery app, if its broker and result backend shall be used for the messages.
+        app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
 
     Raises:
-        SpecError: a URL is not valid, or the packages that the store's needs are not installed.
+        SpecError: a URL is not valid, or the packages for the store's URL are not installed.
 
     Every call may raise LedgerUnavailable: Redis does not answer.
 
@@ -75,7 +75,7 @@ class Client:
         if app is not None:
             self.app = app
         self.session = Session(self.ledger, queue, self.store, lambda: self.app, publisher=app)
-        """What handles and batches are made of."""
+        """The connections that handles and batches use."""
 
     @cached_property
     def app(self) -> celery.Celery:
@@ -111,25 +111,25 @@ class Client:
     ) -> JobHandle:
         """Enqueue a job: write its record and its message.
 
-        When this returns, the job is in the ledger and will run, even if the message should get lost.
+        When this returns, the job is in the ledger and will run, even if the message gets lost.
 
         Args:
             spec: the description.
-            key: idempotency key, such as ``payroll-2026-11``: where a job was submitted with this key, its handle
-                is returned and nothing is enqueued, whatever the description.
-            key_ttl: seconds for which the key leads to the job (7 days by default), even if its record expires before.
+            key: idempotency key, such as ``payroll-2026-11``: if a job was submitted with this key, its handle is
+                returned and nothing is enqueued, whatever the description.
+            key_ttl: seconds for which the key is kept (7 days by default), even if the job's record expires earlier.
             after: jobs and batches that this one comes after (handles, batches or ids of jobs).
-            on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way). Else
-                it is SKIPPED, with the reason. A batch succeeds by its quorum.
-            input: the job's input, in place of the description's; a large one goes into the store, where there is one.
+            on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
+                Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
+            input: the job's input, in place of the description's; a large one goes into the store, if there is one.
 
         Raises:
             SpecError: ``key``, ``on``, ``after`` or ``input`` is not valid.
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input could not be stored.
-            LedgerUnavailable: Redis did not take the record; nothing was enqueued, as far as is known. Or, where the
-                Redis URL has ``replicas=N``, they did not confirm it in time: then it is enqueued, unless the master is
-                lost just now.
+            LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has
+                ``replicas=N``, the replicas did not confirm it in time: then it is enqueued, unless this master is
+                lost.
         """
         if key is not None and not key.strip():
             raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
@@ -141,7 +141,7 @@ class Client:
         return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
 
     def fetch(self, value: Any) -> Any:
-        """Return an output; one that stands for a value in the store (``{"$ref": ...}``) is read from there.
+        """Return an output; a reference to the store (``{"$ref": ...}``) is read from there.
 
         Args:
             value: what ``result.output`` holds. A reference to another store, or without a store, or one that jaas has
@@ -149,7 +149,7 @@ class Client:
 
         Raises:
             LedgerUnavailable: Redis does not answer.
-            JaasError: it is not there any more: it goes with the job's record.
+            JaasError: it no longer exists: it is deleted with the job's record.
             StoreUnavailable: the store does not answer.
         """
         return self.session.fetch(value)
@@ -157,28 +157,28 @@ class Client:
     def submit_records(self, jobs: Iterable[NewJob]) -> int:
         """Enqueue many jobs in bulk: records and messages in chunks, each chunk in one transaction.
 
-        With an app of your own, the messages of a chunk follow it.
+        With your own app, the messages of a chunk are published after it.
 
         Args:
-            jobs: read one by one; those that are there already are left alone.
+            jobs: read one by one; existing ones are not changed.
 
         Returns:
-            How many there were.
+            Their number.
 
         Raises:
-            UnknownJob: what one of them is to come after is not known.
+            UnknownJob: a job or batch that one of them comes after is unknown.
             SpecError: a batch takes no more jobs.
-            LedgerUnavailable: Redis did not take a chunk; those before it are enqueued.
+            LedgerUnavailable: Redis did not confirm a chunk; those before it are enqueued.
         """
         return enqueue_many(self.session, jobs)
 
     def replay(self, job_id: str, **changes: Any) -> JobHandle:
-        """Submit the description of a job that has ended once more, to the same queue, linked to the original.
+        """Submit the description of an ended job again, to the same queue, linked to the original.
 
         Args:
-            job_id: the job that gave up (or succeeded).
-            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``; of objects (``env``,
-                ``limits``, ``retry``, ...) only the entries that are named.
+            job_id: the ended job.
+            changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``; in objects (``env``,
+                ``limits``, ``retry``, ...) only the named entries change.
 
         Raises:
             UnknownJob: there is no record.
@@ -220,13 +220,13 @@ class Client:
             name: for people.
             max_parallel: how many of the jobs may be active at once; None sets no limit.
             min_success: part of the jobs that must succeed for the batch to succeed.
-            key: idempotency key: submitting with the same key once more (after a crash in the middle, say) adds only
-                what is missing, and returns the same batch.
+            key: idempotency key: submitting again with the same key (for example after a crash) adds only what is
+                missing, and returns the same batch.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
-                where the description has no place for it.
-            speculate: whether jobs that run for long are started a second time near the batch's end, such as 2.0: those
-                that have run more than twice as long as half of the others did. The first good result wins, the other
-                container is removed. Only for descriptions with ``idempotent=True``; None for never.
+                if the description has no placeholder for it.
+            speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run
+                more than twice as long as the median of the others. The first success counts, and the other container
+                is removed. Only for descriptions with ``idempotent=True``; None for never.
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
@@ -259,9 +259,10 @@ class Client:
     ) -> MapReduce:
         """Submit one map job for each input, and reduce jobs over their outputs.
 
-        The reduces start once, when every map has ended and enough of them well; a tree of them where there are more
-        outputs than ``fan_in``. Each gets its inputs as JSON lines (index, state, output) in the file that JAAS_INPUT
-        names. Where too few maps succeed, the reduces are SKIPPED.
+        The reduces start once, when every map has ended and the quorum is met. If there are more outputs than
+        ``fan_in``, they form a tree. Each gets its inputs as JSON lines (index, state, output) in the file that
+        JAAS_INPUT
+        names. If too few maps succeed, the reduces are SKIPPED.
 
         Args:
             map_spec: as in ``map``; it should declare an ``output``.
@@ -286,7 +287,7 @@ class Client:
         return MapReduce(self.session, Batch(self.session, batch_id), levels)
 
     def batch(self, batch_id: str) -> Batch:
-        """Return a batch that was submitted earlier, here or elsewhere. Redis is not asked whether it is known.
+        """Return a batch that was submitted earlier, here or elsewhere. This does not ask Redis.
 
         Args:
             batch_id: the batch's id.
@@ -297,12 +298,12 @@ class Client:
         """Return the records of batches, youngest first.
 
         Args:
-            limit: at most so many.
+            limit: at most this many.
         """
         return self.ledger.batches.recent(limit)
 
     def handle(self, job_id: str) -> JobHandle:
-        """Return a handle on a job that was submitted earlier, here or elsewhere. Redis is not asked about it.
+        """Return a handle on a job that was submitted earlier, here or elsewhere. This does not ask Redis.
 
         Args:
             job_id: the job's id.
@@ -322,7 +323,7 @@ class Client:
         return self.handle(job_id).logs(attempt)
 
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of a job, durably; see ``JobHandle.cancel``."""
+        """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
 
     def explain(self, job_id: str) -> Explanation:
@@ -337,7 +338,7 @@ class Client:
         return queries.explanation(self.ledger, job_id)
 
     def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
-        """Return on which nodes a job would fit, before it is submitted; empty when no worker has told of any node.
+        """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
 
         Args:
             spec: the job's description.
@@ -357,7 +358,7 @@ class Client:
 
         Args:
             state: only jobs in this state; FAILED ones are the dead letters.
-            limit: at most so many.
+            limit: at most this many.
             labels: only jobs whose description has all these labels.
             cause: only jobs whose last attempt ended by this cause.
         """

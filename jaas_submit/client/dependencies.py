@@ -1,4 +1,4 @@
-"""What a job may come after, and on what."""
+"""What a job may come after, and on which outcome."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Dependency = JobReference | BatchReference | str
 """What a job may come after: a handle, a batch (of either client), or a job's id."""
 
 On = Literal["success", "failure", "finish"]
-"""How a job or batch must have ended for what comes after it to run."""
+"""The outcome of a job or batch that its dependents require."""
 
 
 def dependencies(after: Sequence[Dependency], on: On) -> tuple[tuple[str, str], ...]:
-    """Return what the ledger is told of a job's dependencies: id (or ``batch:ID``) and on what, for each.
+    """Return a job's dependencies for the ledger: id (or ``batch:ID``) and required outcome of each.
 
     Args:
         after: what the job comes after.
-        on: how all of it must have ended.
+        on: the required outcome of all of them.
 
     Raises:
-        SpecError: one of the two is nothing of the kind.
+        SpecError: one of the two is invalid.
     """
     if on not in get_args(On):
         raise SpecError(f"on: must be success, failure or finish, not {on!r}", field="on")

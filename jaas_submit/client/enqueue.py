@@ -1,4 +1,4 @@
-"""Enqueueing: the records, and the messages that tell workers of them."""
+"""Enqueueing: the records, and their wake-up messages."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 __all__ = ["enqueue", "enqueue_many"]
 
 _CHUNK: Final = 500
-"""Jobs that are written in one transaction: Redis serves nobody else for some 20 ms."""
+"""Jobs that are written in one transaction, which blocks Redis for some 20 ms."""
 
 
 def enqueue(session: Session, job: NewJob) -> Created:
     """Write a job's record and its message.
 
-    Without a publisher of its own the session has the message put into a queue of the ledger's Redis, in one step with
-    the record; else it is published when the record is there.
+    Without a separate publisher the message is put into a queue of the ledger's Redis, in one step with the record.
+    Otherwise it is published after the record is written.
 
     Args:
         session: the connections.
         job: what is written.
 
     Returns:
-        What became of it.
+        The result.
 
     Raises:
-        UnknownJob: a job or batch that it is to come after is not known.
+        UnknownJob: a job or batch that it comes after is unknown.
         SpecError: its batch takes no more jobs.
-        LedgerUnavailable: Redis did not take the record. A message that a publisher did not take is no error.
+        LedgerUnavailable: Redis did not confirm the record. A message that could not be published is no error.
     """
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
         made = session.ledger.submission.create_many([_complete(job, traceparent, session)])[0]
-        # Its own id although it is not new: the first reply was lost, and the record is ours.
+        # Its own id although it is not new: an earlier reply was lost, and the record is this job's.
         if session.publisher is not None and made.job_id == job.job_id and made.state is JobState.QUEUED:
             _publish(session.publisher, [job])
     return made
@@ -76,6 +76,6 @@ def _complete(job: NewJob, traceparent: str, session: Session) -> NewJob:
 def _publish(publisher: celery.Celery, jobs: Sequence[NewJob]) -> None:
     from jaas_submit.messaging.publisher import publish_many
 
-    # The record is the job; should the message not get through, a worker takes the record up without it.
+    # The record is the job; if the message is lost, a worker republishes the job.
     with contextlib.suppress(LedgerUnavailable):
         publish_many(publisher, jobs)

@@ -1,4 +1,4 @@
-"""``JobHandle``: what a producer does with a job that it has submitted."""
+"""``JobHandle``: a producer's operations on a submitted job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["JobHandle", "JobReference", "change_in"]
 
 
 class JobReference:
-    """A job by its id, which is Celery's task id too: what other jobs may come after.
+    """A job by its id, which is Celery's task id too; other jobs may come after it.
 
     Args:
         job_id: the job's id.
@@ -38,7 +38,7 @@ class JobHandle(JobReference):
     Every call may raise LedgerUnavailable: Redis does not answer.
 
     Args:
-        session: whose connections it uses.
+        session: the connections.
         job_id: the job's id, which is Celery's task id too.
         existing: whether ``submit`` found a job with its key and enqueued nothing.
     """
@@ -48,7 +48,7 @@ class JobHandle(JobReference):
         self._session = session
 
     def record(self) -> JobRecord:
-        """Return what the ledger knows of the job now.
+        """Return the job's present record.
 
         Raises:
             UnknownJob: there is no record, or it has expired.
@@ -68,14 +68,14 @@ class JobHandle(JobReference):
         """Wait for the end of the job and return its result.
 
         Args:
-            timeout: seconds to wait; None waits for ever. The job goes on when the time is over.
-            check: True raises when the job ended badly, False never does; None takes the description's ``check``
+            timeout: seconds to wait; None waits for ever. The job goes on when the time has passed.
+            check: True raises if the job failed, False never does; None takes the description's ``check``
                 (True by default).
 
         Raises:
-            JobFailed: the job ended badly; ``.result`` is the whole result.
-            JobCancelled: the job was cancelled, or skipped because of what it was to come after.
-            WaitTimeout: the time is over.
+            JobFailed: the job failed; ``.result`` is the whole result.
+            JobCancelled: the job was cancelled, or skipped because of a job or batch before it.
+            WaitTimeout: the time has passed.
             UnknownJob: there is no record, or it has expired.
             LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
@@ -89,7 +89,7 @@ class JobHandle(JobReference):
             timeout: seconds to wait in all; None waits for ever.
 
         Raises:
-            WaitTimeout: the time is over.
+            WaitTimeout: the time has passed.
             UnknownJob: there is no record, or it has expired.
             LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
@@ -97,7 +97,7 @@ class JobHandle(JobReference):
             yield change_in(record)
 
     def result(self) -> JobResult:
-        """Return the result of a job that has ended, without raising when it ended badly.
+        """Return the result of a job that has ended, without raising if it failed.
 
         Raises:
             ValueError: it has not ended yet.
@@ -117,14 +117,13 @@ class JobHandle(JobReference):
         return queries.logs(self._session.ledger, self.id, attempt)
 
     def cancel(self, why: str = "cancelled by the producer") -> JobState:
-        """Ask for the end of the job, durably: it is carried out even when no worker is up now.
+        """Request the cancellation of the job, durably: it is carried out even if no worker is up now.
 
         Args:
             why: the reason, kept in the record.
 
         Returns:
-            The state the job was in. One that had not been launched is CANCELLED at once; of one that had ended
-            already nothing changes.
+            The state the job was in. A job that was not launched is CANCELLED at once; an ended job does not change.
 
         Raises:
             UnknownJob: there is no record, or it has expired.
@@ -133,12 +132,12 @@ class JobHandle(JobReference):
         if done:
             from jaas_submit.messaging.publisher import mark_revoked
 
-            # For those who wait for Celery's result. Should this process die before it, the worker that receives the
+            # For programs that wait for Celery's result. If this process dies first, the worker that receives the
             # message does the same.
             mark_revoked(self._session.app(), self.record().task_id, why)
         return state
 
 
 def change_in(record: JobRecord) -> Change:
-    """Return what ``follow`` tells of a record."""
+    """Return what ``follow`` yields for a record."""
     return Change(record.state, record.detail, record.reported)

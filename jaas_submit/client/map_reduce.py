@@ -29,7 +29,7 @@ class MapReduce:
     """A batch of maps and the tree of reduces over its outputs.
 
     Args:
-        session: whose connections it uses.
+        session: the connections.
         maps: the batch of maps.
         levels: the batches of reduces, the last of which has one job.
     """
@@ -53,7 +53,7 @@ class MapReduce:
 
         Raises:
             BatchFailed: too few maps succeeded, or a reduce failed.
-            WaitTimeout: the time is over; the jobs go on.
+            WaitTimeout: the time has passed; the jobs go on.
             LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
         batches = [batch.id for batch in (self.maps, *self.levels)]
@@ -64,7 +64,7 @@ class MapReduce:
         return self.final.result()
 
     def cancel(self, why: str = "cancelled by the producer") -> int:
-        """Cancel all that has not ended; return how many jobs that were.
+        """Cancel the jobs that have not ended; return their number.
 
         Args:
             why: the reason, kept in the records.
@@ -135,15 +135,15 @@ def submit_map(
     Args:
         session: the connections.
         batch_id: id of the batch, whose record is there.
-        spec: the description, with places for the input.
+        spec: the description, with placeholders for the input.
         inputs: the inputs, read one by one.
         after: what each job comes after.
-        after_each: id of a batch, and on what: job i comes after job i of that batch.
+        after_each: id of a batch and the required outcome: job i comes after job i of that batch.
         as_file: see ``templates.fill``.
 
     Raises:
         SpecError: a description is not valid with its input, or the batch takes no more jobs.
-        UnknownJob: what they come after is not known.
+        UnknownJob: a job or batch that they come after is unknown.
         LedgerUnavailable: Redis does not answer.
     """
 

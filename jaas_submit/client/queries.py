@@ -1,4 +1,4 @@
-"""What producers are told of jobs and batches, read from the ledger: results, output, lists."""
+"""What producers read of jobs and batches from the ledger: results, output, lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jaas_submit.model.states import JobState
 __all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
-"""States in which a job of a batch has ended without doing what it was there for."""
+"""Final states other than success."""
 
 _PAGE: Final = 500
 """Records that are read at once."""
@@ -53,7 +53,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
 def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     """See ``Client.logs``."""
     record = ledger.queries.get(job_id)
-    # An end between two attempts (cancelled, deadline) has no number and no output of its own.
+    # An end between two attempts (cancelled, deadline) has no number and no output.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
     return ledger.queries.logs(job_id, number) or _no_logs(record)
@@ -126,7 +126,7 @@ def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
     offset = 0
     seen: set[str] = set()
     while ids := ledger.queries.ids(state, _PAGE, offset):
-        # While we read, younger jobs push the others down the list.
+        # While this reads, younger jobs move the others down the list.
         yield from ledger.queries.find([job_id for job_id in ids if job_id not in seen])
         seen.update(ids)
         offset += len(ids)

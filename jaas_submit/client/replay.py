@@ -1,4 +1,4 @@
-"""Submitting once more what has ended: one job, or the jobs of a batch that did not succeed."""
+"""Submitting ended jobs again: one job, or the jobs of a batch that did not succeed."""
 
 from __future__ import annotations
 

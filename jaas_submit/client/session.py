@@ -44,7 +44,7 @@ class Session:
     publisher: celery.Celery | None
 
     def keep(self, job_id: str, value: Any) -> Any:
-        """Return a job's input, or a reference to it where it is large and there is a store.
+        """Return a job's input, or a reference to it if it is large and there is a store.
 
         Raises:
             StoreUnavailable: it could not be stored.
@@ -52,12 +52,12 @@ class Session:
         return value if self.store is None else self.store.keep(job_id, "input.json", value)
 
     def fetch(self, value: Any) -> Any:
-        """Return an output, from the store where it stands for a value there; see ``Client.fetch``."""
-        # Only what lies in our own store: what a container prints must not make us read anything else.
+        """Return an output, read from the store if it is a reference; see ``Client.fetch``."""
+        # Only from our own store: a container's output must not make a producer read anything else.
         return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
 
     def subscribe(self, channel: str) -> Subscription:
-        """Return a subscription to a channel, not yet begun."""
+        """Return a subscription to a channel, not started yet."""
         return Subscription(self.ledger.client, channel)
 
     def run(self, steps: Steps[T]) -> Iterator[T]:
@@ -87,7 +87,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class AsyncSession:
-    """The same for asyncio. Waiting holds no thread; each reading takes one for as long as Redis takes to answer.
+    """The same for asyncio. Waiting occupies no thread; each read occupies one until Redis answers.
 
     Args:
         sync: the connections of the threads that read.

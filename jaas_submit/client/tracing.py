@@ -15,14 +15,14 @@ __all__ = ["producing"]
 
 @contextmanager
 def producing(name: str, **attributes: str | int) -> Iterator[str]:
-    """Span the submission of jobs, if the program traces at all.
+    """Make a span for the submission of jobs, if the program uses OpenTelemetry.
 
     Args:
         name: of the span.
-        attributes: what it tells; with dots where the names have underscores.
+        attributes: of the span; underscores in names become dots.
 
     Yields:
-        The span's ``traceparent``; empty where nothing is traced.
+        The span's ``traceparent``; empty if nothing is traced.
     """
     trace: Any = sys.modules.get("opentelemetry.trace")
     if trace is None:

@@ -40,7 +40,7 @@ REDIS_OUTAGE_TIMEOUT_S: Final = 60.0
 """Seconds for which whoever waits tolerates a Redis that does not answer, once it has answered."""
 
 POLL_INTERVAL_S: Final = 2.0
-"""Seconds after which the ledger is read even if no notice came: pub/sub may lose one."""
+"""Seconds after which the ledger is read even without a notice: pub/sub may lose one."""
 
 _RETRY_PAUSE_S: Final = 1.0
 """Seconds between two attempts to reach a Redis that is away."""
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to a channel, in place of the subscription there was."""
+    """Subscribe to a channel, instead of the former one."""
 
     channel: str
 
@@ -64,36 +64,36 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for a notice on the channel, at most for so many seconds."""
+    """Wait for a notice on the channel, for at most this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Do nothing for so many seconds."""
+    """Do nothing for this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """Hand a value to whoever waits."""
+    """Return a value to the caller."""
 
     value: T
 
 
 Steps = Generator[Subscribe | Read | Listen | Sleep | Found[T], Any, None]
-"""What is done, step by step, in order to find values."""
+"""The steps that find values."""
 
 _Look = Callable[[], Generator[Read | Found[T], Any, str | None]]
-"""Reads how it stands, and returns that in words; None when there is no more to wait for."""
+"""Reads the present state, and returns it in words; None when the wait is over."""
 
 
 class Outage:
     """How long a Redis that does not answer is tolerated; ``REDIS_OUTAGE_TIMEOUT_S`` says for how long.
 
-    One that has never answered is not: the URL may be wrong.
+    A Redis that has never answered is not tolerated: the URL may be wrong.
 
     Args:
         begins: called when Redis stops answering, before it is tried again.
@@ -101,22 +101,22 @@ class Outage:
 
     def __init__(self, begins: Callable[[], None] | None = None) -> None:
         self.answered = False
-        """Whether Redis has ever answered. That it answers one question does not end an outage: see ``over``."""
+        """Whether Redis has ever answered. One answer does not end an outage: see ``over``."""
         self._begins = begins
         self._since: float | None = None
 
     def over(self) -> None:
-        """Note that Redis has answered all that was asked, or that something was found."""
+        """Register that Redis has answered everything, or that something was found."""
         self.answered, self._since = True, None
 
     def retry_delay(self, error: LedgerUnavailable) -> float:
         """Return the seconds to sleep before Redis is tried again.
 
         Args:
-            error: what it did last.
+            error: the last one.
 
         Raises:
-            LedgerUnavailable: that very error: Redis has never answered, or not for too long.
+            LedgerUnavailable: the same error: Redis has never answered, or the outage is too long.
         """
         now = time.monotonic()
         if not self.answered or (self._since is not None and now - self._since > REDIS_OUTAGE_TIMEOUT_S):
@@ -138,16 +138,16 @@ class _Deadline:
         return POLL_INTERVAL_S if self._end is None else self._end - time.monotonic()
 
     def pause(self, standing: str) -> float:
-        """Return for how many seconds to listen; raise WaitTimeout where the time is over."""
+        """Return for how many seconds to listen; raise WaitTimeout if the time has passed."""
         if self.left <= 0:
             raise WaitTimeout(f"{standing} after {self._timeout:g} s; it goes on")
         return min(POLL_INTERVAL_S, self.left)
 
 
 def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) -> Steps[T]:
-    """Look, and look again after each notice, until there is no more to wait for."""
+    """Read, and read again after each notice, until the wait is over."""
     while True:
-        # A lost connection ends the subscription; the next look finds what was missed meanwhile.
+        # A lost connection ends the subscription; the next read finds what was missed.
         try:
             yield Subscribe(channel)
             while (standing := (yield from look())) is not None:
@@ -168,7 +168,7 @@ def _job(job_id: str, look: _Look[T], ledger: Ledger, timeout: float | None, out
 def job_records(
     ledger: Ledger, job_id: str, timeout: float | None = None, outage: Outage | None = None
 ) -> Steps[JobRecord]:
-    """Find a job's record as it is, and again whenever its state or what is said of it has changed, up to its end.
+    """Find a job's present record, and again whenever its state or detail has changed, up to its end.
 
     Args:
         ledger: where the job is.
@@ -177,9 +177,9 @@ def job_records(
         outage: how long a Redis that is away is tolerated; None begins anew.
 
     Raises:
-        WaitTimeout: the time is over.
+        WaitTimeout: the time has passed.
         UnknownJob: there is no record.
-        LedgerUnavailable: Redis has never answered, or not for too long.
+        LedgerUnavailable: Redis has never answered, or the outage is too long.
     """
     seen: tuple[JobState, str] | None = None
 
@@ -203,14 +203,14 @@ def job_result(
         ledger: where the job is.
         job_id: the job's id.
         timeout: seconds to wait; None waits for ever.
-        check: whether a bad end raises; None leaves that to the job's description.
+        check: whether a failed job raises; None uses the job's description.
 
     Raises:
-        JobFailed: the job ended badly.
+        JobFailed: the job failed.
         JobCancelled: it was cancelled, or skipped.
-        WaitTimeout: the time is over.
+        WaitTimeout: the time has passed.
         UnknownJob: there is no record.
-        LedgerUnavailable: Redis has never answered, or not for too long.
+        LedgerUnavailable: Redis has never answered, or the outage is too long.
     """
     outage = Outage()
 
@@ -240,9 +240,9 @@ def batch_records(
 
     Raises:
         BatchFailed: a batch missed its quorum; the text counts the causes.
-        WaitTimeout: the time is over.
+        WaitTimeout: the time has passed.
         UnknownJob: there is no such batch.
-        LedgerUnavailable: Redis has never answered, or not for too long.
+        LedgerUnavailable: Redis has never answered, or the outage is too long.
     """
     deadline, outage = _Deadline(timeout), Outage()
 
@@ -279,7 +279,7 @@ def batch_results(
     progress: Callable[[BatchRecord], None] | None = None,
     outage: Outage | None = None,
 ) -> Steps[JobResult]:
-    """Find the results of a batch's jobs, good and bad, until all have ended.
+    """Find the results of a batch's jobs, successes and failures, until all have ended.
 
     Args:
         ledger: where the batch is.
@@ -291,9 +291,9 @@ def batch_results(
         outage: how long a Redis that is away is tolerated; None begins anew.
 
     Raises:
-        WaitTimeout: the time is over.
+        WaitTimeout: the time has passed.
         UnknownJob: there is no such batch, or the record of one of its jobs has expired.
-        LedgerUnavailable: Redis has never answered, or not for too long.
+        LedgerUnavailable: Redis has never answered, or the outage is too long.
     """
     bearing = outage or Outage()
     seen = 0 if ordered else offset
@@ -320,7 +320,7 @@ def batch_results(
                 bearing.over()
                 yield from arrived(result)
         if status.done:
-            # Where Redis has lost records there are gaps: what stands behind them is handed out at the end.
+            # If Redis has lost records there are gaps: the results after them are returned at the end.
             yield from (Found(held.pop(index)) for index in sorted(held))
             return None
         if progress is not None:

@@ -1,6 +1,6 @@
-"""Redis, reached: the URL, connections to one server or to the master that Sentinel names, subscriptions.
+"""Connections to Redis: the URL, one server or the master that Sentinel names, subscriptions.
 
-This room knows what Redis' errors mean to jaas. It knows no key, no script and no record: those are the ledger's.
+This room converts Redis' errors to errors of jaas. It knows no key, no script and no record: those are the ledger's.
 """
 
 from jaas_submit.connection.connection import (

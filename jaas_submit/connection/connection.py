@@ -1,4 +1,4 @@
-"""The connection to Redis: how it is made, and what its errors mean."""
+"""The connection to Redis: how it is made, and how its errors are converted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
         options: further arguments of ``redis.Redis``.
 
     Raises:
-        SpecError: the URL is of no such form.
+        SpecError: the URL has another form.
     """
     settings: dict[str, Any] = {
         "socket_timeout": 10,
@@ -43,7 +43,7 @@ def connect(url: str, **options: Any) -> redis.Redis:
         "health_check_interval": 30,
         # Scripts are idempotent (compare-and-set), so that repeating one after a lost reply is safe.
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
-        "retry_on_error": [redis.ConnectionError, redis.TimeoutError],  # which redis-py 5 wants to be told
+        "retry_on_error": [redis.ConnectionError, redis.TimeoutError],  # which redis-py 5 needs explicitly
     }
     return client(url, **{**settings, **options})
 
@@ -59,7 +59,7 @@ def connect_async(url: str) -> redis.asyncio.Redis:
 
 @contextmanager
 def redis_errors(what: str) -> Iterator[None]:
-    """Map Redis' errors to ours.
+    """Convert Redis' errors to errors of jaas.
 
     Args:
         what: is being done, for the error's text.
@@ -72,7 +72,7 @@ def redis_errors(what: str) -> Iterator[None]:
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
         raise LedgerUnavailable(f"{what}: Redis does not answer ({error})") from error
     except redis.ResponseError as error:
-        # OOM, READONLY, MISCONF, NOREPLICAS, LOADING: the server refuses for now.
+        # OOM, READONLY, MISCONF, NOREPLICAS, LOADING: the server refuses temporarily.
         # A pipeline's error quotes the command, which may hold a description.
         said = str(error).rpartition("caused error: ")[2]
         raise LedgerUnavailable(f"{what}: Redis refuses ({said})") from error
@@ -106,7 +106,7 @@ def answers(pipe: Any) -> list[Any]:
     """Return the answers to a pipeline's commands; to one about a key of a wrong type the answer is the error.
 
     Args:
-        pipe: with commands about several keys: one bad key must not keep the others from being read.
+        pipe: with commands about several keys: one bad key must not prevent reading the others.
 
     Raises:
         redis.RedisError: Redis does not answer, or refuses for another reason.
@@ -126,5 +126,5 @@ def wrong_type(error: redis.ResponseError) -> redis.ResponseError:
 
 
 def as_text(value: object) -> str:
-    """Return what Redis holds as text; bytes that are none are shown as escapes."""
+    """Return what Redis holds as text; invalid bytes are shown as escapes."""
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

@@ -26,8 +26,8 @@ __all__ = [
 _NO_MASTER: Final = "no Sentinel names a master {!r} that is up"
 
 _SENTINEL_TIMEOUTS: Final[dict[str, Any]] = {
-    # The next Sentinel is asked where one does not answer, without a second try (redis-py's default are three, with up
-    # to ten seconds in between, at each new connection).
+    # If a Sentinel does not answer, the next one is asked, without a retry (redis-py's default is three, with up to ten
+    # seconds in between, at each new connection).
     "socket_connect_timeout": 1,
     "socket_timeout": 2,
     "retry": None,
@@ -35,19 +35,19 @@ _SENTINEL_TIMEOUTS: Final[dict[str, Any]] = {
 
 
 class _MasterConnection(SentinelManagedConnection):
-    """A connection to the present master, whenever it is made.
+    """A connection to the master at the time of connecting.
 
     redis-py 6 to 8.1 asks Sentinel when it takes a connection from its pool, but not when a command is repeated after
-    its connection was lost (https://github.com/redis/redis-py/issues/3874): that goes to the former master, which
-    answers nothing, or comes back, takes the write, and forgets it when Sentinel makes it a replica.
+    its connection was lost (https://github.com/redis/redis-py/issues/3874): that goes to the former master, which does
+    not answer, or comes back, accepts the write, and loses it when Sentinel makes it a replica.
     """
 
     def connect(self) -> None:
-        """Connect, as often as the retry policy says."""
+        """Connect, with the retries of the policy."""
         self.retry.call_with_retry(self.connect_check_health, lambda _error: None)
 
     def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
-        """Connect once, whatever is asked for: who calls repeats the whole, with the question who the master is."""
+        """Connect once: the caller repeats everything, including the search for the master."""
         del retry_socket_connect
         if not self._sock:
             self.host, self.port = self.connection_pool.get_master_address()
@@ -58,11 +58,11 @@ class _AsyncMasterConnection(asynchronous.SentinelManagedConnection):
     """``_MasterConnection`` for asyncio."""
 
     async def connect(self) -> None:
-        """Connect, as often as the retry policy says."""
+        """Connect, with the retries of the policy."""
         await self.retry.call_with_retry(self.connect_check_health, _pass_over)
 
     async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
-        """Connect once, whatever is asked for; see ``_MasterConnection``."""
+        """Connect once; see ``_MasterConnection``."""
         del retry_socket_connect
         if not self.is_connected:
             self.host, self.port = await self.connection_pool.get_master_address()
@@ -96,7 +96,7 @@ def _server_options(address: SentinelAddress) -> dict[str, Any]:
 
 
 class Finder(Sentinel):
-    """Finds the master, or says in one sentence that there is none (redis-py lists all connections' options).
+    """Finds the master, or raises one sentence if there is none (redis-py lists all connections' options).
 
     Args:
         address: the Sentinels, and the master's name there. Nothing is connected yet.
@@ -150,7 +150,7 @@ def client(url: str, **options: Any) -> redis.Redis:
         options: of ``redis.Redis``.
 
     Raises:
-        SpecError: the URL is of no such form.
+        SpecError: the URL has another form.
     """
     address = sentinel_address(url)
     if address is not None:
@@ -171,18 +171,18 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
         options: of ``redis.asyncio.Redis``.
 
     Raises:
-        SpecError: the URL is of no such form.
+        SpecError: the URL has another form.
     """
     address = sentinel_address(url)
     if address is None:
         return redis.asyncio.Redis.from_url(url, **options)
-    finder = _AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call]
+    finder = _AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call] # redis-py has no types here
     options = {**options, **_server_options(address), "connection_class": AsyncMasterConnection}
     made: redis.asyncio.Redis = finder.master_for(address.master, **options)
     return made
 
 
 def replicas_asked(made: redis.Redis) -> int:
-    """Return how many replicas the URL of a client asks to have its writes; 0 where it says nothing of that."""
+    """Return how many replicas must confirm a client's writes by its URL; 0 by default."""
     finder = getattr(made.connection_pool, "sentinel_manager", None)
     return finder.replicas if isinstance(finder, Finder) else 0

@@ -12,18 +12,18 @@ from jaas_submit.connection.url import SentinelAddress
 __all__ = ["SentinelAnswers", "SentinelView", "ask_sentinels"]
 
 _NO_SUCH_MASTER: Final = "No such master"
-"""What a Sentinel says of a name that it does not watch."""
+"""A Sentinel's error for an unknown name."""
 
 
 class SentinelView(NamedTuple):
-    """What one Sentinel says of the master."""
+    """One Sentinel's view of the master."""
 
     master: tuple[str, int]
     down: bool
     replicas: int
-    """Those that answer it."""
+    """The replicas that answer it."""
     quorum: str
-    """Why too few Sentinels are there for a fail-over; empty when there are enough."""
+    """Why there are too few Sentinels for a fail-over; empty if there are enough."""
 
 
 class SentinelAnswers(NamedTuple):

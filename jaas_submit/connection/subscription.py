@@ -1,4 +1,4 @@
-"""Subscriptions to Redis' channels, and for asyncio."""
+"""Subscriptions to Redis' channels, for threads and for asyncio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["AsyncSubscription", "Subscription"]
 
 
 class Subscription:
-    """A pub/sub subscription. Read the record after ``__enter__``: what was published before it is not seen."""
+    """A pub/sub subscription. Read the record after ``__enter__``: earlier messages are not seen."""
 
     def __init__(self, client: redis.Redis, channel: str) -> None:
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
@@ -20,7 +20,7 @@ class Subscription:
     def __enter__(self) -> Subscription:
         with redis_errors("subscription"):
             self._pubsub.subscribe(self._channel)
-            # The confirmation must have arrived, else a change right now would be missed.
+            # The confirmation must have arrived, or a change now would be missed.
             self._pubsub.get_message(timeout=5)
         return self
 
@@ -28,7 +28,7 @@ class Subscription:
         self._pubsub.close()
 
     def next(self, timeout: float) -> str | None:
-        """Return the next message, or None when there is none within the time.
+        """Return the next message, or None if none arrives in time.
 
         Args:
             timeout: seconds.
@@ -61,7 +61,7 @@ class AsyncSubscription:
             await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
 
     async def next(self, timeout: float) -> str | None:
-        """Return the next message, or None when there is none within the time.
+        """Return the next message, or None if none arrives in time.
 
         Args:
             timeout: seconds.

@@ -1,4 +1,4 @@
-"""The one Redis URL that everything is derived from: the ledger's connections, Celery's broker and its results.
+"""The one Redis URL for everything: the ledger's connections, Celery's broker and its results.
 
 Two forms::
 
@@ -38,7 +38,7 @@ _SINGLE: Final = "redis://host:6379/0"
 
 @dataclass(frozen=True)
 class SentinelAddress:
-    """What a ``sentinel://`` URL says.
+    """The parts of a ``sentinel://`` URL.
 
     Args:
         hosts: host and port of each Sentinel.
@@ -76,8 +76,8 @@ class SentinelAddress:
 def default_url() -> str:
     """Return the Redis URL that is used when none is given.
 
-    That is the one in the file that JAAS_REDIS_URL_FILE names (a swarm secret, say), else JAAS_REDIS_URL, else
-    CELERY_BROKER_URL, else Redis on this host.
+    In this order: the file that JAAS_REDIS_URL_FILE names (such as a swarm secret), JAAS_REDIS_URL, CELERY_BROKER_URL,
+    Redis on this host.
 
     Raises:
         SpecError: the file cannot be read.
@@ -93,13 +93,13 @@ def default_url() -> str:
 
 
 def sentinel_address(url: str) -> SentinelAddress | None:
-    """Return what a ``sentinel://`` URL says; None for a URL of a single server.
+    """Return the parts of a ``sentinel://`` URL; None for a URL of a single server.
 
     Args:
         url: of one of the forms above.
 
     Raises:
-        SpecError: it is of no such form. The text holds no part of the URL that may be a password.
+        SpecError: it has another form. The text contains no part of the URL that may be a password.
     """
     try:
         bounded(url, _MAX_URL)
@@ -133,7 +133,7 @@ def sentinel_address(url: str) -> SentinelAddress | None:
 
 
 def _check_single(url: str) -> None:
-    # What redis-py and kombu read differently, or one of them not at all: records and messages belong together.
+    # URLs that redis-py and kombu read differently are refused: records and messages must be in one Redis.
     login, _, rest = url.partition("://")[2].rpartition("@")
     if re.search(r"[/?#]", login):
         raise SpecError("Redis URL: in a password, write / as %2F, ? as %3F and # as %23")
@@ -141,7 +141,7 @@ def _check_single(url: str) -> None:
     db = where.partition("/")[2]
     if db and not re.fullmatch(r"[0-9]{1,4}", db):
         raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_SINGLE}")
-    # Not quoted: where a ? was not written as %3F it is a password.
+    # Not quoted: with an unescaped ? it is part of a password.
     if not all(name.startswith("ssl_") for name, _ in parse_qsl(query, keep_blank_values=True)):
         raise SpecError(f"Redis URL: takes no parameters but those of TLS (ssl_...), and the database as in {_SINGLE}")
 
@@ -149,7 +149,7 @@ def _check_single(url: str) -> None:
 def _options(query: str) -> dict[str, str]:
     given = dict(parse_qsl(query, keep_blank_values=True))
     if given.keys() - _PARAMETERS:
-        # Not quoted: where a ? was not written as %3F it is a password.
+        # Not quoted: with an unescaped ? it is part of a password.
         raise SpecError(f"Redis URL: a sentinel:// URL takes the parameters {', '.join(_PARAMETERS)} and no other")
     if not given.get("master"):
         raise SpecError(f"Redis URL: names no master for the Sentinels to look up; append ?master=NAME, as {_EXAMPLE}")
@@ -165,7 +165,7 @@ def _host(number: int, text: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, 0
     if not host:
-        # Not quoted: where an @ was forgotten it is a password.
+        # Not quoted: with a missing @ it is a password.
         raise SpecError(f"Redis URL: Sentinel {number} is not written as HOST or HOST:PORT, as in {_EXAMPLE}")
     return host, port
 

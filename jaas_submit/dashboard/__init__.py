@@ -1,4 +1,4 @@
 """The Celery app for Flower.
 
-It must not know an engine, nor be imported by anything else: Flower starts it.
+It must not know an engine, and no other room imports it: Flower starts it.
 """

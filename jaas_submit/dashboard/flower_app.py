@@ -1,6 +1,6 @@
 """The Celery app for Flower: `celery -A jaas_submit.dashboard.flower_app flower`. It needs Redis alone, and no engine.
 
-docker/flowerconfig.py has the settings that fit jaas.
+docker/flowerconfig.py has the settings for jaas.
 """
 
 from __future__ import annotations

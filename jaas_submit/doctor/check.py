@@ -9,12 +9,12 @@ __all__ = ["Check", "Verdict"]
 
 
 class Verdict(StrEnum):
-    """What a check found."""
+    """The result of a check."""
 
     OK = "ok"
-    WARN = "warn"  # works, but something is not as it should be
-    FAIL = "FAIL"  # jobs cannot run, or can get lost
-    SKIP = "skip"  # was not looked at
+    WARN = "warn"  # works, but something should be changed
+    FAIL = "FAIL"  # jobs cannot run, or can be lost
+    SKIP = "skip"  # was not checked
 
 
 class Check(NamedTuple):
@@ -24,4 +24,4 @@ class Check(NamedTuple):
     verdict: Verdict
     detail: str
     fix: str = ""
-    """What to do about it, in one sentence; empty when all is well."""
+    """What to do about it, in one sentence; empty if there is no problem."""

@@ -18,14 +18,14 @@ def flower_checks(url: str | None) -> list[Check]:
     """Return whether Flower asks for a password.
 
     Args:
-        url: where it is; None looks at its usual port on this host, and says nothing when nobody answers there.
+        url: its address; None checks the usual port on this host, and returns nothing if nothing answers there.
     """
     where = (url or _FLOWER).rstrip("/")
     if not where.startswith(("http://", "https://")):
         return [Check("flower", Verdict.FAIL, f"{where} is no URL", "set JAAS_FLOWER_URL to http://HOST:PORT")]
     try:
-        # Its own page first: whatever else listens on that port is not ours to judge.
-        with urllib.request.urlopen(f"{where}/api/workers", timeout=_FLOWER_TIMEOUT_S) as answer:  # noqa: S310 (http, see above)
+        # Flower's own page first: another program on that port is not checked.
+        with urllib.request.urlopen(f"{where}/api/workers", timeout=_FLOWER_TIMEOUT_S) as answer:  # noqa: S310 (http)
             is_flower = answer.headers.get("Content-Type", "").startswith("application/json")
     except urllib.error.HTTPError as error:
         if error.code in {401, 403}:
@@ -37,5 +37,5 @@ def flower_checks(url: str | None) -> list[Check]:
         return [Check("flower", Verdict.WARN, f"{where} does not answer ({error})", fix)] if url else []
     if not is_flower:
         return []
-    fix = "start it with docker/flowerconfig.py, or with --basic_auth: whoever reaches it can cancel and submit jobs"
+    fix = "start it with docker/flowerconfig.py, or with --basic_auth: anybody can cancel and submit jobs"
     return [Check("flower", Verdict.FAIL, f"{where} is open to everybody", fix)]

@@ -15,25 +15,25 @@ from jaas_submit.model.bounds import shown
 __all__ = ["ledger_checks"]
 
 _IDLE: Final = 60.0
-"""Seconds without a claim after which a message that waits, beside workers with room, is worth a word."""
+"""Seconds without a claim after which waiting messages are reported, if workers have room."""
 
 _SECOND_LOOK: Final = 2.0
-"""Seconds after which it is looked at again: a message that has just come is taken within milliseconds."""
+"""Seconds until the second read: a new message is taken within milliseconds."""
 
 _NAMED: Final = 3
 _LONGEST_KEY: Final = 400
 
 
 def ledger_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Check]:
-    """Return what is to be said about the ledger's records and about claims; nothing where Redis does not answer.
+    """Return the checks of the ledger's records and of claims; nothing if Redis does not answer.
 
     Args:
-        client: whose Redis, queue and prefix are looked at.
-        second_look: seconds between two looks at messages that wait.
+        client: whose Redis, queue and prefix are checked.
+        second_look: seconds between two reads of waiting messages.
     """
     try:
         return [_records(client), *_claims(client, second_look)]
-    except LedgerUnavailable:  # of which another check says more
+    except LedgerUnavailable:  # which another check reports
         return []
 
 
@@ -41,7 +41,7 @@ def _records(client: Client) -> Check:
     misplaced = client.ledger.health.misplaced(lists_of(client.queue))
     if misplaced:
         detail = ", ".join(f"{shown(key, _LONGEST_KEY)} holds a {kind}" for key, kind in sorted(misplaced.items()))
-        fix = "something else has written there: see what (`redis-cli TYPE KEY`), and delete it (`redis-cli DEL KEY`)"
+        fix = "another program has written there: see what (`redis-cli TYPE KEY`), and delete it (`redis-cli DEL KEY`)"
         return Check("records", Verdict.FAIL, detail, fix)
     count = client.ledger.health.look_through()
     bad = client.ledger.unreadable
@@ -78,7 +78,7 @@ def _is_stuck(client: Client) -> bool:
 
 
 def _room(client: Client) -> int:
-    """Return how many more jobs the workers of this queue would take now, by what they said last."""
+    """Return how many more jobs the workers of this queue have room for, by their last reports."""
     workers = [
         w for w in client.ledger.queries.workers() if w.get("queue") == client.queue and not w.get("engine_unavailable")
     ]
@@ -86,5 +86,5 @@ def _room(client: Client) -> int:
 
 
 def _room_of(worker: dict[str, Any]) -> int:
-    # An older worker tells only how many it has, and how many it may have.
+    # An older worker reports only its number of jobs and its limit.
     return int(worker.get("room", worker.get("max_in_flight", 0) - worker.get("in_flight", 0)))

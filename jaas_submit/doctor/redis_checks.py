@@ -15,15 +15,18 @@ from jaas_submit.model.states import JobState
 
 __all__ = ["messages_in", "redis_checks"]
 
+_API_REFUSED: Final = "client version "
+"""In what an engine says to a client whose version of the API it does not take."""
+
 _CLOCK_TOLERANCE_S: Final = 2.0
 _NEARLY_FULL: Final = 0.9
 
 
 def redis_checks(client: Client) -> list[Check]:
-    """Return what is to be said about Redis, its clock, the workers and the queue.
+    """Return the checks of Redis, its clock, the workers and the queue.
 
     Args:
-        client: whose Redis, queue and prefix are looked at.
+        client: whose Redis, queue and prefix are checked.
     """
     try:
         before = time.time()
@@ -54,7 +57,7 @@ def _server(client: Client) -> list[Check]:
     info: dict[str, Any] = server_info(client.ledger.client)
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "of unknown version")
-    # Where Sentinel was asked: which server it named.
+    # The server that Sentinel named.
     where = master_address(client.ledger.client)
     server = f"{name} {version}{f' at {where[0]}:{where[1]}' if where else ''}"
     return [_role(info, server), _append_only(info), _memory(info), *(_replication(info) if where else [])]
@@ -68,7 +71,7 @@ def _role(info: dict[str, Any], server: str) -> Check:
 
 
 def _replication(info: dict[str, Any]) -> list[Check]:
-    """Return what the master itself says of its replicas: what an isolated one takes is lost."""
+    """Return the master's own state of replication: an isolated master loses its writes."""
     # There when both min-replicas-to-write and min-replicas-max-lag are set.
     good = info.get("min_slaves_good_slaves")
     bound = "writes need none of them (min-replicas-to-write 0)" if good is None else f"for writes {good} count"
@@ -78,7 +81,7 @@ def _replication(info: dict[str, Any]) -> list[Check]:
 def _append_only(info: dict[str, Any]) -> Check:
     if info.get("aof_enabled"):
         return Check("append-only file", Verdict.OK, "on")
-    fix = "start Redis with `--appendonly yes`: without it jobs get lost when it is restarted"
+    fix = "start Redis with `--appendonly yes`: without it a restart loses jobs"
     return Check("append-only file", Verdict.FAIL, "off", fix)
 
 
@@ -86,9 +89,9 @@ def _memory(info: dict[str, Any]) -> Check:
     policy, used, most = info.get("maxmemory_policy", ""), int(info["used_memory"]), int(info.get("maxmemory") or 0)
     detail = f"{used / 2**20:.1f} MiB used of {f'{most / 2**20:.1f} MiB' if most else 'any number'}, {policy}"
     if policy != "noeviction":
-        # Without a limit nothing is evicted now, but that is one command away.
+        # Without a limit nothing is evicted now, but one command can change that.
         verdict = Verdict.FAIL if most else Verdict.WARN
-        fix = "start Redis with `--maxmemory-policy noeviction`, else it deletes jobs when its memory is full"
+        fix = "start Redis with `--maxmemory-policy noeviction`, or it deletes jobs when its memory is full"
         return Check("memory", verdict, detail, fix)
     if most and used > _NEARLY_FULL * most:
         return Check("memory", Verdict.WARN, detail, "raise `maxmemory`, or keep records for a shorter time")
@@ -99,7 +102,7 @@ def _clock(ahead: float) -> Check:
     detail = f"Redis' is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
     if abs(ahead) <= _CLOCK_TOLERANCE_S:
         return Check("clock", Verdict.OK, detail)
-    fix = "synchronise both machines' clocks (NTP); jobs run all the same, but the times shown do not fit together"
+    fix = "synchronise both machines' clocks (NTP); jobs are not affected, but the times shown are inconsistent"
     return Check("clock", Verdict.WARN, detail, fix)
 
 
@@ -112,7 +115,7 @@ def _workers(workers: list[dict[str, Any]]) -> Check:
 
 
 def _versions(workers: list[dict[str, Any]]) -> list[Check]:
-    """Return whether all workers are of one version; nothing where there is none to compare."""
+    """Return whether all workers are of one version; nothing if there is none."""
     by_version: dict[str, list[str]] = defaultdict(list)
     for worker in workers:
         by_version[str(worker.get("version", "unknown"))].append(str(worker.get("node") or worker["holder"]))
@@ -121,7 +124,7 @@ def _versions(workers: list[dict[str, Any]]) -> list[Check]:
     if len(by_version) == 1:
         return [Check("versions", Verdict.OK, f"all workers are jaas {next(iter(by_version))}")]
     found = "; ".join(f"{version} on {', '.join(sorted(nodes))}" for version, nodes in sorted(by_version.items()))
-    fix = "fine while an update is under way; else finish it: the older ones refuse what only the newer ones can read"
+    fix = "fine during an update; otherwise finish it: older workers refuse what only newer ones can read"
     return [Check("versions", Verdict.WARN, found, fix)]
 
 
@@ -132,7 +135,7 @@ def _worker_clocks(workers: list[dict[str, Any]]) -> list[Check]:
         for worker in workers
         if abs(ahead := float(worker.get("clock_ahead", 0.0))) > _CLOCK_TOLERANCE_S
     ]
-    fix = "synchronise these nodes' clocks (NTP); jobs run all the same, but the times shown do not fit together"
+    fix = "synchronise these nodes' clocks (NTP); jobs are not affected, but the times shown are inconsistent"
     return [Check("workers' clocks", Verdict.WARN, "; ".join(wrong), fix)] if wrong else []
 
 
@@ -144,6 +147,8 @@ def _engines_away(workers: list[dict[str, Any]]) -> list[Check]:
         if (why := worker.get("engine_unavailable"))
     ]
     fix = "see `docker node ls` there; new jobs go to the other workers, and the jobs that these hold wait"
+    if any(_API_REFUSED in why for why in away):
+        fix = "Docker, or a proxy in front of it, takes another version of its API now: restart these workers"
     return [Check("workers' engines", Verdict.WARN, "; ".join(away), fix)] if away else []
 
 
@@ -159,7 +164,9 @@ def _other_consumers(client: Client) -> list[Check]:
         f"stop the Celery worker that consumes {client.queue!r} and is no `jaas worker`: it discards jobs, and its "
         "visibility_timeout counts for what it holds"
     )
-    return [Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are with somebody else", fix)]
+    return [
+        Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are held by another client", fix)
+    ]
 
 
 def messages_in(client: Client) -> int:

@@ -1,4 +1,4 @@
-"""The checks of `jaas doctor` that ask the Sentinels, each of them for itself."""
+"""The checks of `jaas doctor` that ask each Sentinel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["sentinel_checks"]
 
 
 def sentinel_checks(url: str) -> list[Check]:
-    """Return what is to be said about the Sentinels; nothing where the URL names none.
+    """Return the checks of the Sentinels; nothing if the URL names none.
 
     Args:
         url: of Redis (``jaas_submit.connection.url``).
@@ -40,7 +40,7 @@ def _answers(
 
 
 def _fail_over(address: SentinelAddress, views: list[SentinelView]) -> list[Check]:
-    """Return who the master is, and whether another could become it."""
+    """Return the check of the master, and of the replicas that could replace it."""
     masters = sorted({f"{view.master[0]}:{view.master[1]}" for view in views})
     if len(masters) > 1:
         fix = "normal for seconds in a fail-over; else see which Sentinels are cut off (`SENTINEL SENTINELS NAME`)"
@@ -52,12 +52,12 @@ def _fail_over(address: SentinelAddress, views: list[SentinelView]) -> list[Chec
     found = [Check("master", Verdict.OK, detail)]
     replicas = min(view.replicas for view in views)
     if replicas == 0:
-        fix = "start a replica (`replicaof`): should the master go away, nothing can take its place"
+        fix = "start a replica (`replicaof`): if the master fails, nothing can replace it"
         found.append(Check("replicas", Verdict.WARN, "Sentinel knows of none that is up", fix))
     else:
         found.append(Check("replicas", Verdict.OK, f"{replicas} up"))
     if lacking := next((view.quorum for view in views if view.quorum), ""):
-        fix = "start the missing Sentinels: with so few the master's death is not followed by a fail-over"
+        fix = "start the missing Sentinels: with so few a failed master is not replaced"
         found.append(Check("quorum", Verdict.WARN, lacking, fix))
     else:
         found.append(Check("quorum", Verdict.OK, "enough Sentinels for a fail-over"))

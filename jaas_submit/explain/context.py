@@ -1,4 +1,4 @@
-"""For `explain`: what a job's record does not say, put together from the ledger's answers."""
+"""For `explain`: the facts about a job that are not in its record, from the ledger."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["explain_context"]
 
 
 def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:
-    """Return what there is to know of a job's place: its queue, the workers, the nodes, what it waits for.
+    """Return a job's context: its queue, the workers, the nodes, and what it waits for.
 
     Args:
         ledger: is asked.
@@ -33,7 +33,7 @@ def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:
 
 
 def _all_awaited(ledger: Ledger, record: JobRecord) -> tuple[Awaited, ...]:
-    """Return how those stand that the job comes after."""
+    """Return the states of the jobs and batches that the job comes after."""
     known: dict[str, JobRecord | BatchRecord] = {}
     jobs = [name for name, _ in record.after if not name.startswith("batch:")]
     known.update((job.id, job) for job in ledger.queries.find(jobs))
@@ -44,7 +44,7 @@ def _all_awaited(ledger: Ledger, record: JobRecord) -> tuple[Awaited, ...]:
 
 def _awaited(name: str, on: str, found: JobRecord | BatchRecord | None) -> Awaited:
     words = name.replace("batch:", "batch ") if name.startswith("batch:") else f"job {name}"
-    if found is None:  # what has expired had ended
+    if found is None:  # expired records had ended
         return Awaited(name=words, on=on, state="", ended=True)
     if isinstance(found, JobRecord):
         return Awaited(name=words, on=on, state=found.state, ended=found.terminal)

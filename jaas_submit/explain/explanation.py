@@ -19,7 +19,7 @@ from jaas_submit.placement.placement import NodeFit, avoided_nodes, fit, size, w
 __all__ = ["Awaited", "ExplainContext", "Explanation", "Limit", "WorkerLoad", "explain"]
 
 Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after"]
-"""What keeps a job from being started: the workers' engine or limits, its batch's limit, or what it comes after."""
+"""What prevents a job's start: the workers' engine or limits, its batch's limit, or what it comes after."""
 
 
 class _Model(BaseModel):
@@ -27,20 +27,20 @@ class _Model(BaseModel):
 
 
 class WorkerLoad(_Model):
-    """What a live worker said last about its work."""
+    """A live worker's last report about its work."""
 
     holder: str
     node: str = ""
     queue: str = ""
-    in_flight: int = Field(0, description="jobs that it has in the swarm")
+    in_flight: int = Field(0, description="jobs that it holds")
     starting: int = Field(0, description="those of them whose container does not run yet")
-    max_in_flight: int | None = Field(None, description="None: an older worker, which does not tell")
+    max_in_flight: int | None = Field(None, description="None: an older worker, which does not report it")
     window: int | None = Field(None, description="how many may be starting at once: JAAS_MAX_STARTING, or fewer")
-    engine_unavailable: str = Field("", description="why it takes no new jobs: what is wrong with its engine")
+    engine_unavailable: str = Field("", description="why it takes no new jobs: its engine's error")
 
     @property
     def limit(self) -> Limit | None:
-        """The limit that keeps it from starting another job now."""
+        """The limit that prevents it from starting another job now."""
         if self.engine_unavailable:
             return "engine"
         if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
@@ -60,24 +60,24 @@ class Awaited(_Model):
 
 
 class ExplainContext(_Model):
-    """What a job's record does not say: its queue, the workers, the nodes, and what it waits for."""
+    """Facts that are not in a job's record: its queue, the workers, the nodes, and what it waits for."""
 
-    cluster: Cluster | None = Field(None, description="the swarm's nodes, where a worker has told them")
+    cluster: Cluster | None = Field(None, description="the swarm's nodes, if a worker has reported them")
     ahead: int = Field(0, description="QUEUED jobs of the same queue that were submitted earlier")
     workers: tuple[WorkerLoad, ...] = Field((), description="live workers")
     after: tuple[Awaited, ...] = Field((), description="of a WAITING job: what it comes after")
     batch: BatchRecord | None = None
-    line: int | None = Field(None, description="how many jobs of its batch stand in line before it; None: it does not")
+    line: int | None = Field(None, description="jobs of its batch that wait before it, if it waits")
 
 
 class Explanation(_Model):
-    """Why a job is where it is."""
+    """Why a job is in its state."""
 
     job_id: str
     state: JobState
     sentences: tuple[str, ...]
     ahead: int | None = Field(None, description="QUEUED jobs of the same queue that were submitted earlier")
-    limit: Limit | None = Field(None, description="for a job that waits to be started: what holds it")
+    limit: Limit | None = Field(None, description="for a job that waits to be started: the limit that holds it")
     workers: tuple[WorkerLoad, ...] = Field((), description="for a QUEUED job: the workers that take its queue")
     decision: str = Field("", description="which rule and budget decided what follows the last attempt")
     next_attempt_at: datetime | None = None
@@ -103,14 +103,14 @@ def _ago(then: datetime, now: datetime) -> str:
 
 
 _BY_SIGNAL: Final = 128
-"""What is added to a signal's number to give the exit code of a process that it ended."""
+"""Added to a signal's number to get the exit code of a process that it ended."""
 
 _KILLED: Final = 137
-"""Exit code of a process that was killed with SIGKILL: by the kernel for its memory, or by somebody."""
+"""Exit code of a process that was killed with SIGKILL: by the kernel because of its memory, or by another process."""
 
 
 def explain(record: JobRecord, context: ExplainContext, now: datetime | None = None) -> Explanation:
-    """Return why a job is where it is.
+    """Return why a job is in its state.
 
     Args:
         record: the job's record.
@@ -155,16 +155,16 @@ def explain(record: JobRecord, context: ExplainContext, now: datetime | None = N
 
 
 _BY_NEARNESS: Final[tuple[Limit, ...]] = ("max_starting", "max_in_flight", "engine")
-"""Limits of workers, the one first that will be over soonest."""
+"""Limits of workers, the one that will pass first at the front."""
 
 
 def _takers(record: JobRecord, context: ExplainContext) -> tuple[WorkerLoad, ...]:
-    """Return the workers that take the job's queue; one that does not say counts as one."""
+    """Return the workers that consume the job's queue; a worker that does not report its queue counts."""
     return tuple(worker for worker in context.workers if worker.queue in {"", record.queue})
 
 
 def _limit(record: JobRecord, context: ExplainContext) -> Limit | None:
-    """Return what holds a job that has not been started."""
+    """Return the limit that holds a job that has not been started."""
     if record.state is JobState.WAITING:
         if any(not one.ended for one in context.after):
             return "after"
@@ -177,7 +177,7 @@ def _limit(record: JobRecord, context: ExplainContext) -> Limit | None:
 
 
 def _clause(text: str) -> str:
-    """Return a text that goes before a full stop of ours."""
+    """Return a text without its final full stop."""
     return text.strip().rstrip(".")
 
 
@@ -214,7 +214,7 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
                 said.append(_NO_WORKER)
         case _:
             said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
-    # In BACKOFF it is what is said of the attempt, and of a job with a copy that it has one.
+    # In BACKOFF the detail is about the last attempt, or says that the job has a copy.
     if record.detail and record.state not in _DETAIL_TOLD and not record.copied_by:
         said.append(f"What the swarm says: {_clause(record.detail)}.")
     if record.state in _HELD and record.holder not in {worker.holder for worker in context.workers}:
@@ -243,7 +243,7 @@ def _launching(record: JobRecord, since: str, seconds: float) -> list[str]:
 
 
 def _what_it_waits_for(record: JobRecord, context: ExplainContext, since: str) -> list[str]:
-    """Return for a WAITING job which others it comes after, or who is before it in its batch."""
+    """Return which jobs a WAITING job comes after, or which are before it in its batch."""
     if context.line is not None and context.batch:
         most = context.batch.max_parallel
         return [
@@ -266,7 +266,7 @@ def _what_it_waits_for(record: JobRecord, context: ExplainContext, since: str) -
 
 _AWAITED: Final = {"success": "it must succeed", "failure": "it must fail", "finish": "however it ends"}
 _SHOWN: Final = 10
-"""Jobs, or workers, that are named one by one."""
+"""Number of jobs or workers that are listed."""
 
 
 def _who_takes_it(record: JobRecord, context: ExplainContext) -> list[str]:
@@ -323,7 +323,7 @@ def _how_it_ended(record: JobRecord) -> list[str]:
 
 
 def _in_words(attempt: Attempt) -> tuple[str, str]:
-    """Return why an attempt ended in plain words, and what helps against it."""
+    """Return why an attempt ended in plain words, and a remedy."""
     facts = facts_of(attempt.cause)
     words, advice = facts.meaning, facts.remedy
     if attempt.cause is Cause.OOM and not attempt.oom_killed:

@@ -1,22 +1,21 @@
 """The ledger: every job's record in Redis. The only room that knows Redis keys and scripts.
 
-``Ledger`` is what everybody uses. Each of its parts is for one kind of caller: ``submission`` for producers,
-``ownership`` for the worker that holds a job, ``maintenance`` for those who look after all jobs, ``batches``,
-``queries`` for readers, and ``health`` for `jaas doctor`. It knows neither Celery nor Docker, nor the client that
-producers use.
+``Ledger`` is the interface. Each of its parts is for one kind of caller: ``submission`` for producers,
+``ownership`` for the worker that holds a job, ``maintenance`` for cluster-wide duties, ``batches``,
+``queries`` for readers, and ``health`` for `jaas doctor`. It does not know Celery, Docker, or the producers' client.
 
-The Lua scripts are the files in ``scripts``. The head of each lists its arguments, its answer and every key that it may
-touch. docs/ledger.md lists all keys with their types, who writes them and when they expire.
+The Lua scripts are the files in ``scripts``. The header of each lists its arguments, its answer and every key that it
+uses. docs/ledger.md lists all keys with their types, who writes them and when they expire.
 
-Rules that keep it right:
+Its rules:
 
-* Every transition is one Lua script: it compares (state, holder) and sets record, indexes and channel together, so
-  there is nothing between two commands for a crash to hit.
-* Every time is Redis' own (TIME inside the scripts): clocks of workers and producers do not matter.
+* Every transition is one Lua script: it compares (state, holder) and sets record, indexes and channel together, so a
+  crash cannot come between two commands.
+* Every time is by Redis' clock (TIME inside the scripts): clocks of workers and producers do not matter.
 * A worker may change a record only while it is the record's holder. One that was suspended past its lease finds
   another holder there and drops the job.
-* A terminal record is never changed again, except for `reported` and its expiry, `replayed_by`, and the wish
-  (`cancel`) that its holder stop what still runs because a copy was faster.
+* A terminal record is never changed again, except for `reported` and its expiry, `replayed_by`, and `cancel`, which
+  asks its holder to stop the container because a copy was faster.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ __all__ = [
 
 
 class Ledger(Base):
-    """All that is done with records, by its parts.
+    """All operations on records, in parts.
 
     Args:
         client: a connection as ``connect`` makes it.
@@ -60,13 +59,13 @@ class Ledger(Base):
     def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX, ttl: float = RECORD_TTL) -> None:
         super().__init__(client, prefix, ttl)
         self.submission = Submission(self)
-        """New jobs, and the wish that one ends."""
+        """New jobs, and cancellations."""
         self.ownership = Ownership(self)
-        """What a worker process does with the jobs that it holds."""
+        """A worker's operations on the jobs that it holds."""
         self.queries = Queries(self)
-        """What is known of jobs and workers."""
+        """Reads of jobs and workers."""
         self.maintenance = Maintenance(self, self.queries)
-        """Leases, and jobs that nobody holds, that are overdue, lost or expired."""
+        """Leases, and jobs that are unowned, overdue, lost or expired."""
         self.batches = Batches(self, self.queries, self.submission)
         """Batches as a whole; their jobs are jobs like any other."""
         self.health = Health(self, self.queries, self.batches)

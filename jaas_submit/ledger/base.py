@@ -1,4 +1,4 @@
-"""The ground of the ledger's parts: the client, the keys, and how a script is run."""
+"""The base of the ledger's parts: the client, the keys, and running scripts."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ RECORD_TTL: Final = 7 * 86400
 """Seconds that a record and its logs are kept after the job has ended."""
 
 _REPLICATION_TIMEOUT_MS: Final = 1000
-"""Time that replicas have for telling that they have a write; usually they take one millisecond."""
+"""Time that replicas have to confirm a write, in milliseconds; usually they take one."""
 
 # NaN and infinity are not in JSON: Redis would refuse the whole script.
 _to_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 UNREADABLE: Final = "record.unreadable"
-"""The action of the log's line that names a record."""
+"""The action of the log line about an unreadable record."""
 
 SET_ASIDE: Final = 3600.0
-"""Seconds for which nobody looks at a record again that could not be read."""
+"""Seconds until an unreadable record is read again."""
 
 _MOST_NAMED: Final = 500
 
 
 logger = logging.getLogger(__name__)
-logger.addHandler(logging.NullHandler())  # a program that sets no logging up says such things itself, or not at all
+logger.addHandler(logging.NullHandler())  # a program without logging reports such errors itself
 
 R = TypeVar("R")
 
 
 class Base:
-    """What every part of the ledger needs; see ``Ledger`` for the arguments."""
+    """Shared by all parts of the ledger; see ``Ledger`` for the arguments."""
 
     def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX, ttl: float = RECORD_TTL) -> None:
         self.client = client
@@ -53,8 +53,8 @@ class Base:
         self.replicas = replicas_asked(client)
         """How many replicas must have a submitted job, and an outcome; 0 waits for none."""
         self.unreadable: dict[str, str] = {}
-        """What could not be read when it was last looked at, and why: "job ID", "batch ID", "worker HOLDER" or "key
-        NAME". The latest hundreds."""
+        """What was unreadable at the last read, and why: "job ID", "batch ID", "worker HOLDER" or "key
+        NAME". The latest few hundred."""
         self._scripts: dict[str, Script] = {}
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ class Base:
 
         Args:
             script: its path in ``scripts``, without ``.lua``.
-            what: it is about, for errors.
+            what: its subject, for errors.
             texts: its further arguments, as they are.
             named: its named arguments; those that are None are left out.
 
@@ -99,7 +99,7 @@ class Base:
             raise self.cannot_read(f"job {job_id}", f"its key holds a {kind}, not a hash")
 
     def add_to(self, pipe: Pipeline, script: str, **named: object) -> None:
-        """Have a pipeline run a script that takes no texts.
+        """Let a pipeline run a script without texts.
 
         Args:
             pipe: of this ledger's client.
@@ -118,7 +118,7 @@ class Base:
         return _to_json({"prefix": self.prefix, **{name: value for name, value in named.items() if value is not None}})
 
     def cannot_read(self, name: str, why: object) -> UnreadableRecord:
-        """Note, and log once, that something cannot be read; return the error that says so."""
+        """Record and log once that something is unreadable; return its error."""
         text = "its key holds another kind of value" if isinstance(why, redis.ResponseError) else str(why)
         if self.unreadable.get(name) != text:
             while len(self.unreadable) >= _MOST_NAMED:
@@ -132,11 +132,11 @@ class Base:
     def readable(
         self, names: Sequence[str], rows: Sequence[Any], parse: Callable[[str, Any], R | None], what: str = "job"
     ) -> Iterator[R]:
-        """Yield what can be read of several rows; those that are missing are left out, the others are noted.
+        """Yield the readable ones of several rows; missing ones are skipped, unreadable ones are recorded.
 
         Args:
             names: the ids.
-            rows: what Redis holds of each, or the error that it answered.
+            rows: Redis' data of each, or its error.
             parse: reads one, and raises UnreadableRecord.
             what: they are of: job or batch.
         """
@@ -170,16 +170,16 @@ class Base:
         return found
 
     def replicated(self, *keys: str) -> bool:
-        """Return whether as many replicas as the URL asks for have everything that was written until now.
+        """Return whether as many replicas as the URL asks for have all writes until now.
 
         Args:
-            keys: what must be there, too: a fail-over may have come between writing and asking.
+            keys: must also exist: a fail-over may have come between writing and asking.
         """
         if not self.replicas:
             return True
         with redis_errors("replicas"):
             pipe = self.client.pipeline(transaction=False)
-            # WAIT is about what its own connection has written; replicas get all writes in one order.
+            # WAIT covers the writes of its own connection; replicas get all writes in one order.
             pipe.set(self.key("replicated"), 1, ex=60)
             pipe.wait(self.replicas, _REPLICATION_TIMEOUT_MS)
             pipe.exists(*keys or (self.key("replicated"),))
@@ -194,7 +194,7 @@ class Base:
 
 
 class Part:
-    """What one kind of caller does with the ledger.
+    """A part of the ledger, for one kind of caller.
 
     Args:
         base: of the ledger that it is a part of.

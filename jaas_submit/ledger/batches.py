@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from math import isfinite
 from typing import Any, Final
 
-from jaas_submit.connection.connection import answers, as_text, redis_errors
+import redis
+
+from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Base, Part
@@ -40,7 +42,7 @@ class Batches(Part):
         self._submission = submission
 
     def create(self, batch_id: str, *, speculate: Speculation | None = None, **fields: str | float) -> bool:
-        """Write the record of a batch, before its jobs are.
+        """Write the record of a batch, before its jobs.
 
         Args:
             batch_id: the batch's id.
@@ -48,7 +50,7 @@ class Batches(Part):
             fields: name, max_parallel (0: no limit), min_success (part of the jobs that must succeed), ...
 
         Returns:
-            False when there was one already; it is left as it is.
+            False if there was one already; it does not change.
         """
         key = self._key("batch", batch_id)
         with redis_errors(f"batch {batch_id}"):
@@ -68,7 +70,7 @@ class Batches(Part):
             return [as_text(item) for item in self._client.smembers(self._key("speculating"))]
 
     def stop_speculating(self, batch_id: str) -> None:
-        """Forget a batch among those: it has ended."""
+        """Remove an ended batch from these."""
         with redis_errors(f"batch {batch_id}"):
             self._client.srem(self._key("speculating"), batch_id)
 
@@ -77,7 +79,7 @@ class Batches(Part):
 
         Args:
             batch_ids: the batches.
-            most: how many RUNNING jobs are looked at, those first that have run longest.
+            most: how many RUNNING jobs are read, the oldest first.
         """
         with redis_errors("running jobs"):
             rows: list[Any] = self._client.zrange(self._key("state", JobState.RUNNING), 0, most - 1, withscores=True)
@@ -89,28 +91,28 @@ class Batches(Part):
         found: dict[str, dict[str, float]] = {batch_id: {} for batch_id in batch_ids}
         for (job_id, since), row in zip(rows, read, strict=True):
             if isinstance(row, Exception) or not isfinite(since):
-                continue  # who reads the whole record names it
+                continue  # the reader of the whole record reports it
             batch, copied_by, copy_of = row
             if batch and as_text(batch) in found and not copied_by and not copy_of:
                 found[as_text(batch)][as_text(job_id)] = now - since
         return found
 
     def start_copy(self, job_id: str, spec: JobSpec, detail: str) -> bool:
-        """Write the record of a running job's copy, for whichever worker takes it up first.
+        """Write the record of a running job's copy; any worker may claim it.
 
         Args:
             job_id: the job that runs for too long.
             spec: the copy's description.
-            detail: what to say of the job from now on, for people.
+            detail: the job's detail from now on, for people.
 
         Returns:
-            False when it does not run any more, has a copy, or its batch has no room for one.
+            False when it no longer runs, has a copy, or its batch has no room for one.
         """
         named = {"copy_of": job_id, "start_within": spec.deadline or None, "detail": detail}
         return bool(self._base.run_for(copy_id_of(job_id), "batches/start_copy", spec.to_json(), **named))
 
     def close(self, batch_id: str, total: int) -> None:
-        """Note that all jobs of a batch have been submitted; it ends when the last of them has.
+        """Record that all jobs of a batch have been submitted; it ends with the last of them.
 
         Args:
             batch_id: the batch's id.
@@ -119,12 +121,12 @@ class Batches(Part):
         self._base.run("batches/close", f"batch {batch_id}", batch=batch_id, total=total)
 
     def cancel(self, batch_id: str, why: str) -> bool:
-        """Note, durably, that a batch is to be cancelled: it gets no further jobs, and none of it is started any more.
+        """Record, durably, that a batch is to be cancelled: it gets no further jobs, and starts none.
 
         Its open jobs then have to be cancelled (``cancel_jobs``); should the caller die before that, a worker does it.
 
         Returns:
-            False when it had ended already.
+            False if it had already ended.
 
         Raises:
             UnknownJob: there is none.
@@ -156,12 +158,12 @@ class Batches(Part):
         return count
 
     def cancelling(self) -> list[str]:
-        """Return ids of cancelled batches whose jobs may not all know of it."""
+        """Return ids of cancelled batches whose jobs may not all be cancelled yet."""
         with redis_errors("batches"):
             return [as_text(item) for item in self._client.smembers(self._key("cancelling"))]
 
     def cancellation_done(self, batch_id: str) -> None:
-        """Note that every open job of a cancelled batch has been told."""
+        """Record that every open job of a cancelled batch is cancelled."""
         with redis_errors(f"batch {batch_id}"):
             self._client.srem(self._key("cancelling"), batch_id)
 
@@ -170,7 +172,7 @@ class Batches(Part):
 
         Raises:
             UnknownJob: there is none.
-            UnreadableRecord: there is something, which cannot be read.
+            UnreadableRecord: the record is unreadable.
         """
         found = self.find([batch_id])
         if found:
@@ -186,7 +188,7 @@ class Batches(Part):
         return self.find(ids)
 
     def find(self, batch_ids: Sequence[str]) -> list[BatchRecord]:
-        """Return the records of those of the batches that have one, in the order given; see ``Queries.find``."""
+        """Return the existing records of these batches, in the given order; see ``Queries.find``."""
         with redis_errors("batches"):
             pipe = self._client.pipeline(transaction=False)
             for batch_id in batch_ids:
@@ -198,19 +200,26 @@ class Batches(Part):
 
         Args:
             batch_id: the batch's id.
-            offset: how many to pass over.
-            limit: at most so many.
+            offset: how many to skip.
+            limit: at most this many.
+
+        Raises:
+            UnreadableRecord: the key holds no list of ids.
         """
         with redis_errors(f"batch {batch_id}"):
-            found = self._client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
+            try:
+                found = self._client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)
+            except redis.ResponseError as error:
+                wrong_type(error)
+                raise self._base.cannot_read(f"batch {batch_id}", error) from error
         return [as_text(item) for item in found]
 
     def waiting_before(self, batch_id: str, job_id: str) -> int | None:
-        """Return how many jobs wait for a slot of the batch before this one; None where it waits for none."""
+        """Return how many jobs wait for a slot of the batch before this one; None if it does not wait for one."""
         with redis_errors(f"batch {batch_id}"):
             rank = self._client.zrank(self._key("batch", batch_id, "waiting"), job_id)
         return rank if isinstance(rank, int) else None
 
     def changes(self, batch_id: str) -> Subscription:
-        """Return a subscription to the ends of a batch's jobs; use it in a ``with`` statement."""
+        """Return a subscription to the outcomes of a batch's jobs; use it in a ``with`` statement."""
         return Subscription(self._client, self._key("changes", "batch", batch_id))

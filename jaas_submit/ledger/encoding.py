@@ -1,4 +1,4 @@
-"""How records are written in Redis: hashes of text, with JSON for what has parts."""
+"""How records are stored in Redis: hashes of text, with JSON for structured fields."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_OF_A_FIELD: Final = 32 * 1024 * 1024
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn whatever is wrong with the fields of a record into an UnreadableRecord that names the field."""
+    """Convert any error in a record's fields into an UnreadableRecord that names the field."""
     try:
         yield
     except ValidationError as error:
@@ -47,7 +47,7 @@ def parse_record(job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
     """Return the record that a hash holds.
 
     Raises:
-        UnreadableRecord: a field is missing, or is not what it should be.
+        UnreadableRecord: a field is missing or invalid.
     """
     with reading():
         return _record(job_id, {as_text(k): as_text(v) for k, v in row.items()})
@@ -58,7 +58,7 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
     if fields.get("spec"):
         try:
             spec = JobSpec.parse(fields["spec"])
-        except SpecError as error:  # the job can be listed all the same
+        except SpecError as error:  # the job can still be listed
             unreadable = str(error)
     return JobRecord(
         id=job_id,
@@ -101,7 +101,7 @@ def parse_row(job_id: str, row: Sequence[bytes]) -> JobRecord:
     """Return the record that a hash holds, as a script returns one: names and values in turns.
 
     Raises:
-        UnreadableRecord: a field is missing, or is not what it should be.
+        UnreadableRecord: a field is missing or invalid.
     """
     return parse_record(job_id, dict(zip(row[::2], row[1::2], strict=True)))
 
@@ -110,7 +110,7 @@ def parse_batch(batch_id: str, row: Mapping[Any, Any]) -> BatchRecord:
     """Return the batch that a hash holds.
 
     Raises:
-        UnreadableRecord: a field is missing, or is not what it should be.
+        UnreadableRecord: a field is missing or invalid.
     """
     with reading():
         return _batch(batch_id, {as_text(k): as_text(v) for k, v in row.items()})
@@ -146,7 +146,7 @@ def dump_attempts(attempts: Sequence[Attempt]) -> str:
 
 
 def cancelled(why: str) -> str:
-    """Return, as a record holds it, the last attempt of a job that is cancelled while nobody holds it."""
+    """Return, in a record's form, the last attempt of a job that is cancelled without a holder."""
     attempt = Attempt(
         number=0, state=JobState.CANCELLED, cause=Cause.CANCELLED, reason=why, finished_at=datetime.now(UTC)
     )
@@ -157,12 +157,16 @@ def read_json(fields: Mapping[str, str], name: str, default: str) -> Any:
     """Return a field's JSON value.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
+    text = fields.get(name) or default
     try:
-        return json.loads(bounded(fields.get(name) or default, _MOST_OF_A_FIELD))
+        found = json.loads(bounded(text, _MOST_OF_A_FIELD))
+        if "\\u" in text:  # half a surrogate pair can be neither written nor asked for
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: is not JSON: {error}") from None
+    return found
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:

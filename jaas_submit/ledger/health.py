@@ -1,4 +1,4 @@
-"""The ledger, as `jaas doctor` looks at it: whether it can be read, and whether jobs are taken."""
+"""The ledger's checks for `jaas doctor`: whether it can be read, and whether jobs are claimed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PAGE: Final = 500
 
 
 class Health(Part):
-    """What there is to know of the ledger itself.
+    """Checks of the ledger itself.
 
     Args:
         base: of the ledger that it is a part of.
@@ -47,7 +47,7 @@ class Health(Part):
         self._batches = batches
 
     def last_claim(self, queue: str) -> float:
-        """Return when a worker claimed a job of a queue last, in seconds since the epoch; 0 where none ever did."""
+        """Return when a worker claimed a job of a queue last, in seconds since the epoch; 0 if none ever did."""
         with redis_errors("claims"):
             try:
                 found = self._client.hget(self._key("last_claim"), queue)
@@ -79,10 +79,10 @@ class Health(Part):
     def look_through(self) -> int:
         """Read the youngest 1,000 records and in each open state the oldest 500, batches, workers and nodes.
 
-        ``unreadable`` then says what cannot be read.
+        ``unreadable`` then names the unreadable ones.
 
         Returns:
-            How many records of jobs were looked at.
+            How many records of jobs were read.
         """
         names = ["jobs", *(f"state:{state}" for state in JobState if state not in TERMINAL)]
         ids: dict[str, None] = {}

@@ -29,7 +29,7 @@ def states() -> str:
 
 @cache
 def source(name: str) -> str:
-    """Return the whole text of a script: the states, what it shares with others, and its own.
+    """Return the whole text of a script: the states, the shared functions, and its own text.
 
     Args:
         name: its path in ``scripts``, without ``.lua``: ``ownership/claim``.
@@ -40,7 +40,7 @@ def source(name: str) -> str:
 def needed_by(name: str) -> list[str]:
     """Return the shared files that a script begins with: the one that its head says it needs, and those before it.
 
-    Redis runs all of that at each call, so that no script takes more than it needs.
+    Redis runs all of it at each call, so a script includes only what it needs.
     """
     said = [line.removeprefix(_NEEDS) for line in _read(name).splitlines() if line.startswith(_NEEDS)]
     if len(said) != 1:

@@ -1,4 +1,4 @@
-"""The ledger, as those use it who look after all jobs: leases; jobs that are unowned, overdue, lost or expired."""
+"""The ledger for cluster-wide duties: leases; jobs that are unowned, overdue, lost or expired."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Due", "Maintenance"]
 
 
 class Due(NamedTuple):
-    """What there is to do for who looks after all jobs; each by the call of that name."""
+    """The duties with pending work; each is done by the call of that name."""
 
     release_dependents: bool
     reap: bool
@@ -33,7 +33,7 @@ class Due(NamedTuple):
 
 
 class Maintenance(Part):
-    """What keeps the ledger right while workers come and go.
+    """Repairs of the ledger while workers come and go.
 
     Args:
         base: of the ledger that it is a part of.
@@ -45,7 +45,7 @@ class Maintenance(Part):
         self._queries = queries
 
     def due(self) -> Due:
-        """Return what there is to do: mostly nothing, which one round trip tells instead of five."""
+        """Return the pending work: usually none, which takes one round trip instead of five."""
         with redis_errors("maintenance"):
             pipe = self._client.pipeline(transaction=False)
             pipe.time()
@@ -64,38 +64,38 @@ class Maintenance(Part):
         Args:
             holder: the worker process.
             ttl: seconds until it runs out.
-            info: what the worker says about itself, for operators.
+            info: the worker's report about itself, for operators.
 
         Returns:
-            False when the lease had run out and its jobs may have been given to others.
+            False if the lease had expired and others may have adopted its jobs.
         """
         return bool(self._base.run("maintenance/renew_lease", "lease", holder=holder, ttl=ttl, info=json.dumps(info)))
 
     def drop_lease(self, holder: str) -> None:
-        """End a worker's lease at once (shutdown); nobody holds its jobs any more after the next ``reap``."""
+        """End a worker's lease at once (shutdown); its jobs have no holder after the next ``reap``."""
         with redis_errors("lease"):
             self._client.zadd(self._key("holders"), {holder: 0}, xx=True)
             self._client.delete(self._key("info", holder))
 
     def reap(self, most: int = 500) -> list[str]:
-        """Take the jobs from workers whose lease has run out; return their ids."""
+        """Take the jobs from workers whose lease has expired; return their ids."""
         return [as_text(item) for item in self._base.run("maintenance/reap", "leases", most=most)]
 
     def unowned(self, pause: float, most: int = 100) -> list[str]:
-        """Return ids of jobs that somebody has to take over: their holder is gone, or gave them up.
+        """Return ids of jobs to be taken over: their holder is gone, or released them.
 
         Args:
             pause: seconds until the same job is returned again if nobody claims it.
-            most: at most so many.
+            most: at most this many.
         """
         return [as_text(item) for item in self._base.run("maintenance/unowned", "unowned jobs", most=most, pause=pause)]
 
     def ready(self, pause: float, most: int = 100) -> list[str]:
-        """Return ids of QUEUED jobs that no message announces: what they came after has ended, or they are copies.
+        """Return ids of ready jobs: the jobs before them have ended, or they are copies.
 
         Args:
             pause: seconds until the same job is returned again if nobody claims it.
-            most: at most so many; the others wait here for workers that have room.
+            most: at most this many; the others wait for workers with room.
         """
         return [as_text(item) for item in self._base.run("maintenance/ready", "ready jobs", most=most, pause=pause)]
 
@@ -104,10 +104,10 @@ class Maintenance(Part):
         return Subscription(self._client, self._key("available"))
 
     def end_overdue(self, most: int = 100) -> list[str]:
-        """End jobs that nobody has started in the time they had (``expires``, ``deadline``); return their ids.
+        """End jobs whose ``expires`` or ``deadline`` passed before they were started; return their ids.
 
         Args:
-            most: at most so many.
+            most: at most this many.
         """
         ids = [as_text(item) for item in self._base.run("maintenance/overdue", "deadlines", most=most)]
         if not ids:
@@ -122,7 +122,7 @@ class Maintenance(Part):
                 self._look_later(record.id, now + 1)
                 continue
             over = record.spec.too_late(now - record.created_at.timestamp(), started=False)
-            if over is None:  # of many jobs made in one transaction, each is a microsecond younger than the one before
+            if over is None:  # jobs of one transaction are a microsecond apart
                 continue
             cause, why = over
             attempt = Attempt(
@@ -143,19 +143,19 @@ class Maintenance(Part):
         return bool(self._base.run_for(job_id, "maintenance/end_overdue", **named))
 
     def set_aside(self, job_id: str) -> None:
-        """Have nobody look for an hour at a job whose record cannot be read."""
+        """Make all workers ignore a job with an unreadable record for an hour."""
         at = self._base.now() + SET_ASIDE
         with redis_errors(f"job {job_id}"):
             for name in ("unowned", "ready", "deadlines"):
                 self._client.zadd(self._key(name), {job_id: at}, xx=True)
 
     def _look_later(self, job_id: str, at: float) -> None:
-        """Have a job that this version cannot read stand behind the others; a newer version reads it meanwhile."""
+        """Move a job that this version cannot read behind the others; a newer version reads it meanwhile."""
         with redis_errors(f"job {job_id}"):
             self._client.zadd(self._key("deadlines"), {job_id: at}, xx=True)
 
     def release_dependents(self) -> bool:
-        """Go on with what comes after jobs and batches that have ended, where there was too much of it for one script.
+        """Continue with the dependents of ended jobs and batches that had too many for one script.
 
         Returns:
             Whether there is still more.
@@ -169,10 +169,10 @@ class Maintenance(Part):
 
         Args:
             queue: the queue that their messages went to.
-            margin: seconds after which a message that has not arrived counts as lost, if messages of jobs younger by as
-                much have arrived, or the queue is empty.
+            margin: seconds after which a message that has not arrived counts as lost, if messages of jobs that are this
+                much younger have arrived, or the queue is empty.
             pause: seconds until the same job is returned again if nobody claims it.
-            most: at most so many; the oldest 5,000 QUEUED jobs are looked at.
+            most: at most this many; the oldest 5,000 QUEUED jobs are read.
             empty: no message waits in the queue now.
         """
         named = {"queue": queue, "margin": margin, "pause": pause, "most": most, "empty": empty}
@@ -180,7 +180,7 @@ class Maintenance(Part):
         return [as_text(item) for item in found]
 
     def identity(self) -> str:
-        """Return this ledger's own id: services tell by it which installation they belong to."""
+        """Return this ledger's own id: services carry it to name their installation."""
         key = self._key("identity")
         with redis_errors("identity"):
             self._client.set(key, uuid.uuid4().hex[:16], nx=True)
@@ -199,22 +199,22 @@ class Maintenance(Part):
     def restore(
         self, job_id: str, spec: JobSpec, queue: str, attempt: int, batch: str = "", index: int = 0, copy_of: str = ""
     ) -> bool:
-        """Make a record again that Redis has lost (it came back older than it was), for a service that exists.
+        """Rebuild a record that Redis has lost (it came back with older data), for an existing service.
 
-        Where the batch's record is lost, too, it is made again, without name, quorum and total: submitting with its key
-        once more completes it.
+        If the batch's record is lost too, it is rebuilt without name, quorum and total: submitting again with its key
+        completes it.
 
         Args:
             job_id: the job's id.
-            spec: the description, as the service tells it.
+            spec: the description in the service's labels.
             queue: the workers' queue.
             attempt: which attempt the service is.
             batch: id of the batch it belongs to.
-            index: which of the batch's inputs it is for.
+            index: the input's number in the batch.
             copy_of: id of the job that it is a copy of.
 
         Returns:
-            False when there is a record after all.
+            False if there is a record.
         """
         named = {"queue": queue, "attempt": attempt, "copy": copy_id_of(job_id)}
         member = {"batch": batch, "index": index, "copy_of": copy_of or None} if batch else {}
@@ -224,7 +224,7 @@ class Maintenance(Part):
         """Return the ids of jobs whose record has expired: ``sweep`` will forget them.
 
         Args:
-            most: how many of the oldest are looked at: of all, and of those in each state that is an end.
+            most: how many of the oldest are read: of all, and of each terminal state.
         """
         with redis_errors("sweep"):
             pipe = self._client.pipeline(transaction=False)
@@ -239,7 +239,7 @@ class Maintenance(Part):
         """Remove expired records from the indexes, and batches that ended as long ago.
 
         Args:
-            most: how many of the oldest are looked at: of all, and of those in each state that is an end.
+            most: how many of the oldest are read: of all, and of each terminal state.
 
         Returns:
             How many were removed.
@@ -251,6 +251,6 @@ class Maintenance(Part):
         return bool(self._base.run("maintenance/take_duty", "duty", name=name, holder=holder, ttl=ttl))
 
     def save_cluster(self, cluster: Cluster) -> None:
-        """Keep what a worker saw of the swarm's nodes, for those who have no engine to ask."""
+        """Store a worker's view of the swarm's nodes, for programs without an engine."""
         with redis_errors("nodes"):
             self._client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)

@@ -1,4 +1,4 @@
-"""The ledger, as the worker that holds a job uses it: from the claim to the outcome."""
+"""The ledger for the worker that holds a job: from the claim to the outcome."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Claim", "ClaimAction", "Ownership"]
 
 
 class ClaimAction(StrEnum):
-    """What the worker that received a message has to do."""
+    """What the worker has to do after a claim."""
 
     LAUNCH = "launch"  # the job is new: create attempt 1
-    ADOPT = "adopt"  # its holder is gone: go on with the attempt that is under way
+    ADOPT = "adopt"  # its holder is gone: continue the present attempt
     REPLAY = "replay"  # it has ended, and the result may still have to reach Celery
-    DONE = "done"  # it has ended, and Celery has the result: this message is a copy
-    HELD = "held"  # another live worker has it: this message is a copy
-    EARLY = "early"  # its next attempt is not due yet: this message is a copy
-    NEWER = "newer"  # it is in a state that only a newer version knows: not this worker's business
+    DONE = "done"  # it has ended, and Celery has the result: this message is a duplicate
+    HELD = "held"  # another live worker holds it: this message is a duplicate
+    EARLY = "early"  # its next attempt is not due yet: this message is a duplicate
+    NEWER = "newer"  # it is in a state that only a newer version knows: leave it
     UNKNOWN = "unknown"  # there is no record
 
 
@@ -41,11 +41,11 @@ class Claim:
     state: str
     """The record's, before the claim."""
     record: JobRecord | None = field(default=None, compare=False, repr=False)
-    """After the claim, where the worker has the job now."""
+    """After the claim, if the worker holds the job now."""
 
 
 class _Ended(NamedTuple):
-    """What goes with the end of an attempt."""
+    """Further data of an attempt's outcome."""
 
     number: int = 0
     logs: Logs | None = None
@@ -54,17 +54,17 @@ class _Ended(NamedTuple):
 
 
 class Ownership(Part):
-    """What a worker process does with the jobs that it holds."""
+    """A worker's operations on the jobs that it holds."""
 
     def claim(self, job_id: str, holder: str) -> Claim:
-        """Become the holder of a job whose message arrived, unless a live worker is.
+        """Become the holder of a job whose message arrived, unless another live worker holds it.
 
         Args:
             job_id: the job's id.
             holder: this worker process; its lease must be live (``Maintenance.renew_lease``).
 
         Raises:
-            UnreadableRecord: what is there cannot be read. Nobody looks for it for an hour.
+            UnreadableRecord: the record is unreadable. Workers ignore it for an hour.
         """
         action, state, *row = self._base.run_for(job_id, "ownership/claim", holder=holder)
         try:
@@ -81,7 +81,7 @@ class Ownership(Part):
             job_id: the job's id.
             holder: this worker; the record must name it.
             to: a state that is not terminal.
-            detail: what the swarm says, for people.
+            detail: the swarm's reason, for people.
             fields: further fields of the record, such as ``node``.
 
         Returns:
@@ -105,12 +105,12 @@ class Ownership(Part):
             job_id: the job's id.
             holder: this worker; the record must name it.
             attempts: all attempts; the last one decides the state.
-            logs: captured output of the last attempt; None where no container ran.
+            logs: captured output of the last attempt; None if no container ran.
             output: the job's typed output as JSON; None when it has none.
-            late: the attempt's service may yet appear, as a request for it may still be on its way.
+            late: the attempt's service may still appear, because of a late request.
 
         Returns:
-            The record as it is now; None when it has another holder or has ended already: the caller drops it.
+            The present record; None if it has another holder or has ended: the caller drops the job.
         """
         last = attempts[-1]
         fields: dict[str, str | float] = {}
@@ -125,8 +125,8 @@ class Ownership(Part):
             job_id, holder, last.state, last.reason, fields, _Ended(last.number, logs, dumped, output or "")
         )
         if not done:
-            # The reply to our own call may have been lost and the script sent again: besides the holder only the job's
-            # copy writes an end, and that has other attempts.
+            # The reply to the first call may have been lost and the script repeated. Besides the holder only the job's
+            # copy writes an outcome, with other attempts.
             state, owner, theirs = map(as_text, answer[:3])
             if (state, owner) != (last.state, holder) or theirs not in {"", dumped}:
                 return None
@@ -143,20 +143,20 @@ class Ownership(Part):
         *,
         late: bool = False,
     ) -> tuple[bool, str]:
-        """Write the end of an attempt down, and that another follows; this worker lets go of the job.
+        """Record the outcome of an attempt and that another follows; this worker releases the job.
 
         Args:
             job_id: the job's id.
             holder: this worker; the record must name it.
             attempts: all attempts so far.
-            logs: captured output of the last one; None where no container ran.
+            logs: captured output of the last one; None if no container ran.
             delay: seconds until the next attempt; None when only the job's copy may still succeed (speculation).
             detail: for people.
-            late: the attempt's service may yet appear, as a request for it may still be on its way.
+            late: the attempt's service may still appear, because of a late request.
 
         Returns:
-            Whether it was done, and else why the job is to end all the same: it is to be cancelled, or has no copy.
-            Empty when the record has another holder or state: the caller drops it.
+            Whether it was done, and if not, why the job ends anyway: it is to be cancelled, or has no copy. Empty if
+            the record has another holder or state: the caller drops the job.
         """
         answer = self._base.run_for(
             job_id,
@@ -183,7 +183,7 @@ class Ownership(Part):
         fields: dict[str, str | float],
         ended: _Ended | None = None,
     ) -> list[Any]:
-        """Return the answer of the script: whether it was done, and what else it has to say."""
+        """Return the answer of the script: whether it was done, and its further values."""
         sources = [state for state, targets in TRANSITIONS.items() if to in targets or (state is to not in TERMINAL)]
         end = ended or _Ended()
         answer: list[Any] = self._base.run_for(
@@ -196,7 +196,7 @@ class Ownership(Part):
             sources=sources,
             to=to,
             detail=detail,
-            # As texts: a time that is a number of Lua's would lose its last digits.
+            # As texts: a Lua number would lose a time's last digits.
             fields={name: str(value) for name, value in fields.items()},
             attempt=end.number,
             ttl=self._base.ttl,
@@ -204,11 +204,11 @@ class Ownership(Part):
         return answer
 
     def mark_reported(self, job_id: str, holder: str) -> bool:
-        """Note that the outcome has reached Celery; the holder lets go of the job, and the record starts to expire."""
+        """Record that the outcome has reached Celery; the holder releases the job, and the record starts to expire."""
         return bool(self._base.run_for(job_id, "ownership/mark_reported", holder=holder, ttl=self._base.ttl))
 
     def release(self, job_id: str, holder: str, pause: float = 0.0) -> bool:
-        """Give a job up without an outcome, for another worker to go on with it.
+        """Release a job without an outcome, so that another worker continues it.
 
         Args:
             job_id: the job's id.
@@ -233,7 +233,7 @@ class Ownership(Part):
             return [as_text(item) for item in self._client.smembers(self._key("stop", holder))]
 
     def acknowledge_cancellations(self, holder: str, job_ids: Sequence[str]) -> None:
-        """Note that this worker knows of the cancellations of these jobs."""
+        """Record that this worker knows the cancellations of these jobs."""
         with redis_errors("cancellations"):
             self._client.srem(self._key("stop", holder), *job_ids)
 
@@ -247,19 +247,19 @@ class Ownership(Part):
             return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
 
     def forward_exit(self, job_id: str, what: str) -> bool:
-        """Tell the worker that holds a job how its container ended.
+        """Forward a container exit to the job's holder.
 
         Args:
             job_id: the job's id.
-            what: is passed on as it is.
+            what: the notice, forwarded unchanged.
 
         Returns:
-            False when nobody holds the job, or nobody listens.
+            False if no worker holds the job, or the holder does not listen.
         """
         return bool(self._base.run_for(job_id, "ownership/forward_exit", what))
 
     def exits_for(self, holder: str) -> Subscription:
-        """Return a subscription to how containers of this worker's jobs ended on other nodes."""
+        """Return a subscription to the forwarded exits of this worker's jobs."""
         return Subscription(self._client, self._key("exits", holder))
 
     def cancellations(self) -> Subscription:

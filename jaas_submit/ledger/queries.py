@@ -1,4 +1,4 @@
-"""The ledger, as everybody reads it."""
+"""The ledger for readers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["Change", "Outline", "Queries"]
 
 
 _MOST_ASKED_AHEAD: Final = 2000
-"""Jobs ahead that are asked for their queue; of more, all count, as an exact number would cost more than it tells."""
+"""Number of jobs ahead whose queue is checked; beyond that all count, because an exact number would be expensive."""
 
 
 class Change(NamedTuple):
-    """One notice from the changes channel."""
+    """One notice of the changes channel."""
 
     state: JobState
     detail: str
@@ -36,7 +36,7 @@ class Change(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """What those need of a record who look at very many."""
+    """The fields of a record for callers that read very many."""
 
     id: str
     state: JobState
@@ -50,7 +50,7 @@ class Outline(NamedTuple):
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended; of a state that only a newer version knows, its report tells."""
+        """Whether the job has ended; in a state that only a newer version knows, ``reported`` decides."""
         return is_terminal(self.state) or self.reported
 
 
@@ -79,15 +79,14 @@ def _age(now: float, oldest: Sequence[tuple[bytes, float]] | None) -> float:
 
 
 _MOST_OF_INFO: Final = 64 * 1024
-_TEXTS: Final = frozenset({"version", "host", "node", "engine", "queue", "engine_unavailable"})
+_TEXTS: Final = frozenset({"version", "host", "node", "node_id", "log_driver", "engine", "queue", "engine_unavailable"})
 _NUMBERS: Final = frozenset(
     {"pid", "clock_ahead", "max_in_flight", "waiting", "starting", "window", "in_flight", "room"}
 )
 
 
 def _is_as_said(name: str, value: object) -> bool:
-    """Return whether a worker says something of itself in the form that readers expect; what they do not know may be
-    anything."""
+    """Return whether a worker's report about itself has the expected form; unknown fields may be anything."""
     if name in _TEXTS:
         return isinstance(value, str)
     if name in _NUMBERS:
@@ -96,14 +95,14 @@ def _is_as_said(name: str, value: object) -> bool:
 
 
 class Queries(Part):
-    """What is known of jobs and workers."""
+    """Reads of jobs and workers."""
 
     def get(self, job_id: str) -> JobRecord:
         """Return a job's record.
 
         Raises:
             UnknownJob: there is none.
-            UnreadableRecord: there is something, which cannot be read.
+            UnreadableRecord: the record is unreadable.
         """
         found = self.find([job_id])
         if found:
@@ -113,12 +112,12 @@ class Queries(Part):
         raise UnknownJob(f"no job {job_id} is known; its record may have expired")
 
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
-        """Return the records of those of the jobs that have one, in the order given.
+        """Return the existing records of these jobs, in the given order.
 
-        What cannot be read is left out; ``unreadable`` says which and why.
+        Unreadable ones are skipped; ``unreadable`` names them.
         """
         with redis_errors("records"):
-            if len(job_ids) == 1:  # by far the most frequent; a pipeline costs its caller more
+            if len(job_ids) == 1:  # the most frequent case; a pipeline would cost more
                 rows = [self._hash(self._key("job", job_ids[0]))]
             else:
                 pipe = self._client.pipeline(transaction=False)
@@ -143,7 +142,7 @@ class Queries(Part):
         return list(self._base.readable(job_ids, rows, _outline))
 
     def logs(self, job_id: str, attempt: int) -> Logs | None:
-        """Return the captured output of an attempt; None where none is kept."""
+        """Return the captured output of an attempt; None if there is none."""
         with redis_errors(f"job {job_id}"):
             data = self._value(self._key("log", job_id, attempt))
         try:
@@ -155,16 +154,16 @@ class Queries(Part):
         """Return ids of jobs, youngest first.
 
         Args:
-            state: only jobs in this state (ordered by when they came into it).
-            limit: at most so many.
-            offset: how many to pass over first.
+            state: only jobs in this state (ordered by when they entered it).
+            limit: at most this many.
+            offset: how many to skip first.
         """
         key = self._key("state", state) if state else self._key("jobs")
         with redis_errors("jobs"):
             return [as_text(item) for item in self._client.zrevrange(key, offset, offset + limit - 1)]
 
     def _value(self, key: str) -> bytes | None:
-        """Return a text as Redis holds it; bytes that can be no JSON where the key holds something else."""
+        """Return a text as Redis holds it; invalid JSON if the key holds another type."""
         try:
             found = self._client.get(key)
         except redis.ResponseError as error:
@@ -173,7 +172,7 @@ class Queries(Part):
         return found if isinstance(found, bytes) else None
 
     def active(self) -> list[str]:
-        """Return the ids of all jobs that have not ended, as they were at one moment, youngest first in each state."""
+        """Return the ids of all jobs that have not ended, at one moment, youngest first in each state."""
         with redis_errors("jobs"):
             pipe = self._client.pipeline()  # one transaction: no job moves on from one state to the next in between
             for state in JobState:
@@ -236,7 +235,7 @@ class Queries(Part):
             return sum(one for one in found if isinstance(one, int))
 
     def workers(self) -> list[dict[str, Any]]:
-        """Return what each live worker says about itself, with the number of jobs it holds."""
+        """Return each live worker's report about itself, with the number of jobs it holds."""
         with redis_errors("workers"):
             seconds, micros = self._client.time()
             live = self._client.pipeline(transaction=False)
@@ -266,12 +265,12 @@ class Queries(Part):
         return {**about, "holder": holder, "jobs": jobs}
 
     def cluster(self) -> Cluster | None:
-        """Return what a worker saw last of the swarm's nodes; None when none has told anything for an hour."""
+        """Return the last view of the swarm's nodes; None if no worker has reported for an hour."""
         with redis_errors("nodes"):
             text = self._value(self._key("cluster"))
         try:
             return Cluster.model_validate_json(text) if text is not None else None
-        except ValueError:  # the next worker that looks writes it anew
+        except ValueError:  # the next report replaces it
             self._base.cannot_read(f"key {self._key('cluster')}", "it does not describe the nodes")
             return None
 

@@ -1,4 +1,4 @@
-"""The ledger, as producers use it: new jobs, and the wish that one ends."""
+"""The ledger for producers: new jobs, and cancellations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Created", "Submission"]
 
 
 class Created(NamedTuple):
-    """What became of a new job."""
+    """The result for a new job."""
 
     new: bool
     """False: there is a job with this id or key already."""
@@ -30,20 +30,20 @@ class Created(NamedTuple):
 
 
 class Submission(Part):
-    """What producers do: they submit jobs, and ask that they end."""
+    """Operations of producers: submit and cancel jobs."""
 
     def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
         """Write the record of a new job, in state QUEUED.
 
         Args:
             job_id: the job's id.
-            spec: the description; None where a foreign message held none that is valid.
+            spec: the description; None if a foreign message had no valid one.
             queue: the queue that its message goes to.
-            task_id: Celery's task id where it differs from the job's id.
-            message: the Celery message as JSON, where only this copy could be published again (foreign producers).
+            task_id: Celery's task id if it differs from the job's id.
+            message: the Celery message as JSON, if it cannot be rebuilt (foreign producers).
 
         Returns:
-            Whether the record is new; False leaves the one that is there untouched.
+            Whether the record is new; False leaves the existing one unchanged.
         """
         return self.create_once(job_id, spec, queue, task_id=task_id, message=message) is None
 
@@ -66,13 +66,13 @@ class Submission(Part):
             spec: the description.
             queue: the queue that its message goes to.
             key: idempotency key; empty means none.
-            key_ttl: seconds for which the key leads to this job.
+            key_ttl: seconds for which the key is kept.
             task_id: see ``create``.
             message: see ``create``.
             replay_of: id of the job that this one repeats.
 
         Returns:
-            None when the record is new, else the id of the job that is there already.
+            None if the record is new, or the id of the existing job.
         """
         made = self.create_many(
             [NewJob(job_id, spec, queue, task_id, message, key=key, key_ttl=key_ttl, replay_of=replay_of)]
@@ -83,17 +83,16 @@ class Submission(Part):
         """Write the records of new jobs, and those messages that go with them, all of them in one transaction.
 
         Args:
-            jobs: at most some hundreds: Redis serves nobody else meanwhile.
+            jobs: at most some hundreds, because the transaction blocks Redis.
 
         Returns:
-            For each job what became of it.
+            The result for each job.
 
         Raises:
-            UnknownJob: a job or batch that one of them is to come after is not known; the others are written all the
-                same.
+            UnknownJob: a job or batch that one of them comes after is unknown; the others are written.
             SpecError: a batch takes no more jobs.
-            LedgerUnavailable: also where the URL asks for replicas and they do not confirm that they have the records;
-                the master has them then.
+            LedgerUnavailable: also if the URL asks for replicas and they do not confirm the records; the master has
+                them then.
         """
         what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
         texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
@@ -113,10 +112,10 @@ class Submission(Part):
         return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
-        """Ask for the end of a job; durable, so that it is carried out even when no worker is up now.
+        """Request the cancellation of a job; durable: it is carried out even if no worker is up now.
 
         Returns:
-            The state before, and whether the job is CANCELLED by this very call (nobody had launched it).
+            The state before, and whether this call made the job CANCELLED (it was not launched).
 
         Raises:
             UnknownJob: there is no record.
@@ -129,7 +128,7 @@ class Submission(Part):
         return read_as(JobState, as_text(state)), bool(done)
 
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
-        """Ask for the end of some hundred jobs; see ``cancel``. Ids that are not known are passed over."""
+        """Request the cancellation of some hundred jobs; see ``cancel``. Unknown ids are skipped."""
         attempt = cancelled(why)
         with redis_errors(f"{len(job_ids)} jobs"):
             pipe = self._client.pipeline(transaction=False)
@@ -139,7 +138,7 @@ class Submission(Part):
 
 
 def _arguments(job: NewJob) -> dict[str, object]:
-    """Return what the script is told of a job; what is not said costs nothing, and most jobs have little of it."""
+    """Return the script's arguments for a job, without defaults to save space."""
     said: dict[str, object] = {"id": job.job_id, "queue": job.queue}
     if job.task_id not in {"", job.job_id}:
         said["task_id"] = job.task_id

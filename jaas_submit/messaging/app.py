@@ -19,10 +19,10 @@ App = TypeVar("App", bound=celery.Celery)
 
 
 def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = celery.Celery) -> App:  # type: ignore[assignment] # mypy has no defaults for bound type variables
-    """Return a Celery app that is good for publishing `jaas.run` and reading its results.
+    """Return a Celery app for publishing `jaas.run` and reading its results.
 
     Args:
-        broker: Redis URL of the queues (``jaas_submit.connection.url`` tells its forms).
+        broker: Redis URL of the queues (``jaas_submit.connection.url`` describes the forms).
         backend: Redis URL of the results; None means the same as the broker.
         kind: class of the app.
 
@@ -33,7 +33,7 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
     app = kind("jaas", broker=where["broker_url"], backend=where["result_backend"], set_as_current=False)
     app.loader.override_backends = {"sentinel": "jaas_submit.messaging.sentinel_results:SentinelBackend"}
     app.conf.update(
-        # The variable CELERY_BROKER_URL goes before broker_url, but not before these.
+        # The variable CELERY_BROKER_URL overrides broker_url, but not these.
         broker_read_url=where["broker_url"],
         broker_write_url=where["broker_url"],
         result_backend_transport_options=where["result_backend_transport_options"],
@@ -41,7 +41,7 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
         result_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
-        # A producer wants to be told within seconds that Redis is away, not to hang.
+        # A producer should get an error within seconds if Redis is away, and not hang.
         broker_transport_options={
             "socket_connect_timeout": 5,
             "socket_timeout": 10,
@@ -80,8 +80,8 @@ def _transport_options(address: SentinelAddress | None) -> dict[str, Any]:
 def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> celery.Signature[Any]:
     """Return the Celery signature of a job, for chain, group and chord of your own app.
 
-    The job's record is written by the worker that receives the message. Within a chain or chord it gets
-    what the task before it returned as its input (of a job, the ``output``), unless it has an input of its own.
+    The job's record is written by the worker that receives the message. Within a chain or chord its input is the result
+    of the task before it (of a job, the ``output``), unless its description has an input.
 
     Args:
         spec: the job's description.

@@ -13,44 +13,44 @@ from jaas_submit.model.wire_names import TASK_RUN
 __all__ = ["BATCH", "INDEX", "WAKEUP", "message_parts", "packed", "task_options"]
 
 WAKEUP: Final = "jaas_wakeup"
-"""Header of a message that says only that there is a job: what it is to do is in its record, and nowhere else. Without
-the record (expired, or lost) there is nothing to run."""
+"""Header of a wake-up message: the description is only in the record. Without the record (expired, or lost) there is
+nothing to run."""
 
 BATCH: Final = "jaas_batch"
-"""Header of the message of a batch's job: the batch's id. For people who look at Flower; the record is what counts."""
+"""Header of the message of a batch's job: the batch's id. For display in Flower; the record counts."""
 
 INDEX: Final = "jaas_index"
-"""Header beside it: which of its batch's inputs the job is for, counted from 0."""
+"""Header of the message of a batch's job: the input's number, counted from 0."""
 
 
 def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> dict[str, Any]:
-    """Return the message options that say what operators see of a job, with no value of its environment in it.
+    """Return the message options for display of a job, without values of its environment.
 
     Args:
         spec: the description.
         batch: id of the batch it belongs to.
-        index: which of the batch's inputs it is for.
+        index: the input's number in the batch.
     """
     of_batch = f"index {index} of batch {batch}" if batch else ""
     return {"argsrepr": f"({of_batch})", "kwargsrepr": f"({spec.summary()})"}
 
 
 def _wakeup_kwargs(spec: JobSpec | None) -> dict[str, Any]:
-    # The task's body has to know whether a bad end is a failure in Celery's eyes.
+    # The task's body has to know whether a failed job is a FAILURE in Celery.
     return {} if spec is None or spec.check else {"spec": {"check": False}}
 
 
 def message_parts(task_id: str, spec: JobSpec | None, batch: str, index: int | None) -> tuple[dict[str, Any], str]:
-    """Return headers and body of a message; what Celery has a default for is left out.
+    """Return headers and body of a message, without Celery's defaults.
 
-    A million of them wait in Redis at times, and a message in Celery's own way, with the description, has twice the
-    size of the record. Source of the fields: Celery's "Message Protocol", version 2.
+    A million of them may wait in Redis, and a full Celery message with the description has twice the size of the
+    record. Source of the fields: Celery's "Message Protocol", version 2.
 
     Args:
         task_id: Celery's task id.
-        spec: the description; None where this version cannot read what the record holds.
+        spec: the description; None if this version cannot read it.
         batch: id of the batch it belongs to.
-        index: which of the batch's inputs it is for.
+        index: the input's number in the batch.
     """
     shown = {**task_options(spec, batch, index), **_batch_headers(batch, index)} if spec else {}
     headers = {"lang": "py", "task": TASK_RUN, "id": task_id, WAKEUP: True, **shown}
@@ -58,7 +58,7 @@ def message_parts(task_id: str, spec: JobSpec | None, batch: str, index: int | N
 
 
 def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int | None = None) -> str:
-    """Return the message of a job whose record is in the ledger, as kombu's Redis transport has it in its lists.
+    """Return the message of a job whose record is in the ledger, in the form of kombu's Redis lists.
 
     Source of the form: ``kombu.transport.virtual.base.Channel``, whose own steps take a connected channel.
 
@@ -67,7 +67,7 @@ def packed(task_id: str, spec: JobSpec, queue: str, batch: str = "", index: int 
         spec: the description.
         queue: Celery queue.
         batch: id of the batch it belongs to.
-        index: which of the batch's inputs it is for.
+        index: the input's number in the batch.
     """
     headers, body = message_parts(task_id, spec, batch, index)
     properties = {

@@ -19,7 +19,7 @@ __all__ = ["mark_revoked", "publish_many"]
 _PUBLISH_ERRORS: Final = (kombu.exceptions.KombuError, redis.RedisError, OSError)
 
 _BATCH_BROKEN: Final[Any] = getattr(kombu.exceptions, "BatchPublishError", ())
-"""What kombu raises for a batch over a connection that broke; before kombu 5.7 there are no batches."""
+"""kombu's errors for a batch over a broken connection; before kombu 5.7 there are no batches."""
 
 
 def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
@@ -27,10 +27,10 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
 
     Args:
         app: as ``celery_app`` makes it, or the user's own.
-        jobs: whose records are in the ledger; those without a description are passed over.
+        jobs: whose records are in the ledger; those without a description are skipped.
 
     Raises:
-        LedgerUnavailable: the broker did not take them all. The records stay; workers take them up later.
+        LedgerUnavailable: the broker did not accept them all. The records stay; workers republish them later.
     """
     described = [(job, job.spec) for job in jobs if job.spec is not None]
     if not described:
@@ -45,19 +45,19 @@ def publish_many(app: celery.Celery, jobs: Sequence[NewJob]) -> None:
 
     try:
         with app.producer_or_acquire() as producer:
-            # One round trip, where the broker is Redis; before kombu 5.7 there is one for each message.
+            # One round trip, if the broker is Redis; before kombu 5.7 there is one for each message.
             batch: Any = getattr(producer, "batch", contextlib.nullcontext)
             try:
                 with batch():
                     send(producer)
             except _BATCH_BROKEN:
-                # A message that comes twice finds its record and does no harm.
+                # A duplicate message finds its record and does no harm.
                 send(producer)
     except _PUBLISH_ERRORS as error:
         raise LedgerUnavailable(f"{len(described)} messages could not be published ({error})") from error
 
 
 def mark_revoked(app: celery.Celery, task_id: str, why: str) -> None:
-    """Tell those who wait for Celery's result of a job that it was cancelled; left to the worker when Redis is away."""
+    """Store REVOKED as Celery's result of a cancelled job; the worker does it if Redis is away."""
     with contextlib.suppress(redis.RedisError, OSError):
         app.backend.mark_as_revoked(task_id, reason=why, store_result=True)

@@ -14,7 +14,7 @@ from jaas_submit.connection import redis_errors
 __all__ = ["lists_of", "unacknowledged"]
 
 _SAMPLE: Final = 500
-"""Unacknowledged messages that are looked at."""
+"""Number of unacknowledged messages that are checked."""
 
 
 def lists_of(queue: str) -> list[str]:

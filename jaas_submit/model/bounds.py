@@ -18,14 +18,15 @@ MAX_DEPTH: Final = 64
 """How deep lists and objects may be nested in a value."""
 
 MAX_VALUES: Final = 262_144
-"""How many values, lists and objects included, a value may hold: as JSON each takes two bytes of the 512 KiB."""
+"""How many values, lists and objects included, a value may hold: as JSON each takes at least two bytes of the 512
+KiB."""
 
 _MAX_BITS: Final = 14_000
-"""Of a whole number: Python writes none of more than 4,300 digits, which are some 14,280 bits."""
+"""Limit of a whole number in bits: Python writes at most 4,300 digits, which are some 14,280 bits."""
 
 _MAX_DIGITS: Final = 1000
 
-# Each match ends, at the end of the text at the latest: nothing is looked at twice.
+# Each match ends at the end of the text at the latest, so no character is read twice.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SOME_STRINGS: Final = re.compile(rb'(?:[^"]*+"(?:[^"\\]|\\.)*+(?:"|\\?\Z)){0,4096}[^"]*+', re.DOTALL)
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
@@ -34,10 +35,10 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]"))
 
 
 def bounded(text: str, most: int) -> str:
-    """Return a text as it is, if it is short enough to be looked at.
+    """Return a text unchanged, if it is short enough.
 
     Args:
-        text: from whoever sent it.
+        text: foreign.
         most: how many characters it may have.
 
     Raises:
@@ -49,14 +50,14 @@ def bounded(text: str, most: int) -> str:
 
 
 def whole(text: str, most: int = 9) -> int:
-    """Return the whole number, from 0 on, that a text of ASCII digits is.
+    """Return the non-negative whole number in a text of ASCII digits.
 
     Args:
-        text: from whoever sent it.
+        text: foreign.
         most: how many digits it may have.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     if not (len(text) <= most and text.isascii() and text.isdigit()):
         raise ValueError(f"{shown(text)} is no whole number of at most {most} digits")
@@ -76,10 +77,10 @@ def shown(value: object, most: int = 60) -> str:
 
 
 def check_plain(value: object) -> None:
-    """Check that a value is small enough for code that follows its nesting, and that its numbers can be written.
+    """Check that a value's size and depth are limited, and that its numbers can be written.
 
     Args:
-        value: any value. Objects that are no part of JSON are passed over: their own types are checked elsewhere.
+        value: any value. Objects that are not JSON are skipped: their types are checked elsewhere.
 
     Raises:
         ValueError: it is nested too deep, or in itself; it holds too many values; a number is too large.
@@ -101,13 +102,13 @@ def check_plain(value: object) -> None:
 
 
 def read_json(data: bytes, most: int = MAX_JSON_BYTES, *, typed: bool = False) -> Any:
-    """Return what a JSON text that somebody else wrote says.
+    """Decode a foreign JSON text.
 
     Args:
         data: the text, in UTF-8.
         most: bytes that it may have.
-        typed: whether it is a body, which kombu will make values of where ``__type__`` says so. A number
-            that is not finite is left to the check of the description, which names the field.
+        typed: whether it is a body, in which kombu decodes values with ``__type__``. Numbers that are not finite are
+            left to the check of the description, which names the field.
 
     Raises:
         ValueError: it is larger, nested deeper than ``MAX_DEPTH``, holds more than ``MAX_VALUES`` values, or is no
@@ -157,12 +158,12 @@ def _without_texts(data: bytes) -> bytes:
 
 def _too_deep(bare: bytes) -> bool:
     brackets = bare.translate(None, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):  # each turn takes off the innermost ones
+    for _ in range(MAX_DEPTH):  # each pass removes the innermost ones
         shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             break
         brackets = shorter
-    # What never closes is no JSON, but must not bring the decoder to its limits.
+    # Unclosed brackets are no JSON, but must not exceed the decoder's depth.
     return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
 
 

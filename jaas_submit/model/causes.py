@@ -73,7 +73,9 @@ CAUSES: Final[dict[Cause, CauseFacts]] = {
         "its container could not be started", "check command, mounts, networks, secrets and user", exit_code="launch"
     ),
     Cause.NODE_LOST: CauseFacts(
-        "its node went away", "set on_node_lost to retry if two containers at once do no harm", by_cluster=True
+        "its node went away",
+        "raise retry.max_cluster_retries; set on_node_lost to retry if two containers at once do no harm",
+        by_cluster=True,
     ),
     # Drain, or a constraint that changed.
     Cause.PREEMPTED: CauseFacts("its node had to give it up", "raise retry.max_cluster_retries", by_cluster=True),
@@ -105,7 +107,7 @@ CAUSES: Final[dict[Cause, CauseFacts]] = {
 """All facts about each cause. What decides, explains or ends by a cause reads them here."""
 
 CLUSTER_CAUSES: Final = frozenset(cause for cause, facts in CAUSES.items() if facts.by_cluster)
-"""Causes that are no fault of the job; they have a retry budget of their own."""
+"""Causes that are no fault of the job; they have a separate retry budget."""
 
 _NEWER: Final = CauseFacts("for a cause that only a newer version of jaas knows", "upgrade jaas here")
 

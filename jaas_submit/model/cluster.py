@@ -14,7 +14,7 @@ class _Model(BaseModel):
 
 
 class Node(_Model):
-    """A node of the swarm, as a worker saw it last."""
+    """A node of the swarm, as last seen by a worker."""
 
     id: str
     hostname: str

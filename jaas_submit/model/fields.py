@@ -42,7 +42,7 @@ def parse_duration(value: object) -> float:
         value: a number of seconds, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
 
     Raises:
-        ValueError: it is neither, or it is negative.
+        ValueError: it has another form, or it is negative.
     """
     if isinstance(value, bool):
         raise ValueError("give seconds or a duration such as 60s or 1h30m")
@@ -70,7 +70,7 @@ def parse_size(value: object) -> int:
         value: a number of bytes, or a text such as ``512M`` or ``1.5GiB`` (powers of 1024, as the docker CLI has them).
 
     Raises:
-        ValueError: it is neither, or it is negative.
+        ValueError: it has another form, or it is negative.
     """
     if isinstance(value, bool):
         raise ValueError("give bytes or a size such as 512M")
@@ -111,10 +111,10 @@ AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_leng
 
 
 class Model(BaseModel):
-    """A part of a job description: it cannot be changed, and knows no unknown fields.
+    """A part of a job description: immutable, without unknown fields.
 
     Raises:
-        pydantic.ValidationError: a field is wrong, where a part is made alone; ``JobSpec`` raises SpecError.
+        pydantic.ValidationError: a field is wrong, if a part is made alone; ``JobSpec`` raises SpecError.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, hide_input_in_errors=True)
@@ -150,7 +150,7 @@ class SecretMount(Model):
 
 
 class Resources(Model):
-    """What the container may use at most (limits), or needs on its node (reservations)."""
+    """Resources that the container may use (limits), or that must be free on its node (reservations)."""
 
     cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
     memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")

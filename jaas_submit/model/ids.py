@@ -1,4 +1,4 @@
-"""PURE: ids that follow from other ids, so that whatever is made twice is one."""
+"""PURE: ids derived from other ids, so that repeated submissions make the same job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def batch_id_of(key: str | None, prefix: str) -> str:
 
 
 def batch_job_id(batch_id: str, index: int) -> str:
-    """Return the id of a batch's job; it follows from the index, so that submitting twice adds nothing.
+    """Return the id of a batch's job; it is derived from the index, so that submitting twice adds nothing.
 
     Args:
         batch_id: the batch's id, a UUID.
@@ -32,9 +32,9 @@ def batch_job_id(batch_id: str, index: int) -> str:
 
 
 def copy_id_of(job_id: str) -> str:
-    """Return the id of a job's copy; it follows from the job's, so that nobody can start two.
+    """Return the id of a job's copy; it is derived from the job's id, so that a second copy is impossible.
 
     Args:
-        job_id: the id of the job that runs for too long.
+        job_id: the id of the slow job.
     """
     return str(uuid.uuid5(_COPIES, job_id))

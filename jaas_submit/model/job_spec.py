@@ -1,4 +1,4 @@
-"""The job description: what a producer may ask for. Validated here, once, for library, CLI and worker alike."""
+"""The job description: what a producer may ask for. Validated here, for library, CLI and worker."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ __all__ = [
 
 SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
-"""Largest description, as JSON, in bytes: it travels through Redis and the swarm's raft log several times."""
+"""Largest description, as JSON, in bytes: it is written to Redis and the swarm's raft log several times."""
 
 INPUT_FILE: Final = "/run/jaas/input.json"
 GATHER_FILE: Final = "/run/jaas/input.jsonl"
-"""Where a container finds its input; JAAS_INPUT names the file."""
+"""Path of a container's input; JAAS_INPUT names the file."""
 
 _MAX_FIELDS: Final = 100
 _MAX_ENV_NAME: Final = 1024
 
 _ENV_NAME = re.compile(r"[^=\x00\s]++\Z")
 # The reference grammar of distribution images: [domain[:port]/]path[:tag][@digest], path in lower case.
-# Its repetitions are possessive (++): none is tried again with less, so that the time grows with the length alone.
+# Its repetitions are possessive (++): there is no backtracking, so the time is linear in the length.
 _PATH_PART = r"[a-z0-9]++(?:(?:__|[._]|-++)[a-z0-9]++)*+"
 _IMAGE = re.compile(
     r"(?:(?:[a-zA-Z0-9]++(?:-++[a-zA-Z0-9]++)*+(?:\.[a-zA-Z0-9-]++)*+|\[[0-9a-fA-F:]++\])(?::\d++)?/)?"
@@ -117,7 +117,7 @@ Words = Annotated[
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:
-    """Refuse what is too much for pydantic, which would follow it to its end first: it notes each error it finds."""
+    """Refuse values that are too large for pydantic, which would collect every error in them first."""
     if len(fields) > _MAX_FIELDS:
         raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
     for name, value in fields.items():
@@ -132,7 +132,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 class JobSpec(Model):
     """One container to be run once.
 
-    Compose files' words are used where they have one: ``entrypoint`` replaces the image's entry point and ``command``
+    Names are those of compose files: ``entrypoint`` replaces the image's entry point and ``command``
     its arguments. Durations are seconds or texts such as ``1h30m``; sizes are bytes or texts such as ``512M``.
 
     Raises:
@@ -196,12 +196,12 @@ class JobSpec(Model):
     retry: RetryPolicy = Field(RetryPolicy(), description="when it is attempted again")
     idempotent: bool = Field(
         False,
-        description="true: running it twice, even at the same time, does no harm; a batch with speculation does so",
+        description="true: running it twice, even at the same time, does no harm; speculation needs this",
     )
     on_node_lost: Literal["wait", "retry", "fail"] = Field(
         "wait",
-        description="what to do when the node of a running container is down, and with it all knowledge of the "
-        "container: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
+        description="what to do when the node of a running container is down, so that the container's state is "
+        "unknown: wait for the node; retry elsewhere (the lost container may still run: attempts may overlap); fail",
     )
     lost_after: PositiveDuration | None = Field(
         None,
@@ -273,7 +273,7 @@ class JobSpec(Model):
                 raise ValueError(f"reservations.{kind}: is more than limits.{kind}; raise the limit or reserve less")
         return self
 
-    def __init__(self, /, **fields: Any) -> None:  # a foreign object may well have a field "self"
+    def __init__(self, /, **fields: Any) -> None:  # a foreign object may have a field "self"
         _check_fields(fields)
         try:
             super().__init__(**fields)
@@ -294,13 +294,13 @@ class JobSpec(Model):
 
     @classmethod
     def parse(cls, data: object) -> JobSpec:
-        """Return the description that a JSON object, or its text, holds.
+        """Return the description in a JSON object, or in its text.
 
         Args:
             data: a mapping, a ``JobSpec``, or JSON as ``str`` or ``bytes``.
 
         Raises:
-            SpecError: it is none, or a field is wrong.
+            SpecError: it is invalid, or a field is wrong.
         """
         if isinstance(data, JobSpec):
             return data
@@ -320,7 +320,7 @@ class JobSpec(Model):
         return cls(**data)
 
     def changed(self, changes: Mapping[str, Any]) -> JobSpec:
-        """Return the description with some fields replaced; of objects only the entries that are named.
+        """Return the description with some fields replaced; in objects only the named entries change.
 
         Args:
             changes: such as ``{"image": "app:2", "limits": {"memory": "2G"}, "env": {"LEVEL": "3"}}``.
@@ -346,11 +346,11 @@ class JobSpec(Model):
         return self.model_dump_json(exclude_defaults=True)
 
     def too_late(self, age: float, *, started: bool) -> tuple[Cause, str] | None:
-        """Return why the job has to end by now; None while it may go on.
+        """Return why the job has to end now; None if it may go on.
 
         Args:
             age: seconds since its submission.
-            started: whether an attempt was launched in time, so that ``expires`` does not matter any more.
+            started: whether an attempt was launched in time, so that ``expires`` no longer applies.
         """
         if not started and self.expires is not None and age > self.expires:
             return Cause.EXPIRED, f"not started within expires ({self.expires:g} s)"

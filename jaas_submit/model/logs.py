@@ -18,14 +18,14 @@ __all__ = ["LogLine", "LogStatus", "Logs", "StoredLogStatus"]
 
 
 class LogStatus(StrEnum):
-    """How much of a container's output was kept."""
+    """How complete the captured output is."""
 
     COMPLETE = "complete"  # every byte
     TRUNCATED = "truncated"  # more than the cap: head and tail were kept, the cut is marked
-    UNAVAILABLE = "unavailable"  # the engine did not hand it out in time; what is there may be nothing
+    UNAVAILABLE = "unavailable"  # the engine did not return it in time; it may be empty
 
 
-# A newer version may have written it: a word that is not known is taken as it is.
+# A newer version may have written it: an unknown word is kept.
 StoredLogStatus = Annotated[LogStatus, BeforeValidator(partial(read_as, LogStatus))]
 
 
@@ -53,9 +53,9 @@ class Logs:
     """The captured output of one attempt.
 
     Args:
-        lines: pieces in the order in which the engine handed them out.
-        status: whether that is all there was.
-        reason: why it is not all, for people; empty when complete.
+        lines: pieces in the engine's order.
+        status: whether it is complete.
+        reason: why it is incomplete, for people; empty if complete.
     """
 
     lines: tuple[LogLine, ...] = ()
@@ -99,12 +99,12 @@ class Logs:
             data: the packed form.
 
         Raises:
-            ValueError: it is none, or has more than 256 MiB.
+            ValueError: it is invalid, or has more than 256 MiB.
         """
         try:
             unpacker = zlib.decompressobj()
             text = unpacker.decompress(data, _MOST_UNPACKED)
-            raw = json.loads(text if unpacker.eof else b"")  # else it is cut off, or too large
+            raw = json.loads(text if unpacker.eof else b"")  # otherwise it is cut off, or too large
             lines = tuple(LogLine(_text(time), stream, _text(piece)) for time, stream, piece, *_ in raw["lines"])
             return cls(lines, read_as(LogStatus, _text(raw["status"])), _text(raw["reason"]))
         except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:

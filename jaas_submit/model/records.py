@@ -18,12 +18,12 @@ __all__ = ["Attempt", "BatchRecord", "JobRecord", "Outcome", "StoredCause", "Sto
 
 
 class StoredModel(BaseModel):
-    """What is read from Redis or from a Celery result. Fields that a newer version added are passed over."""
+    """Data read from Redis or from a Celery result. Fields of a newer version are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-# Records and results may have been written by a newer version, whose words are taken as they are.
+# Records and results may have been written by a newer version, whose unknown words are kept.
 StoredState = Annotated[JobState, BeforeValidator(partial(read_as, JobState))]
 StoredCause = Annotated[Cause, BeforeValidator(partial(read_as, Cause))]
 
@@ -62,7 +62,7 @@ class Attempt(Outcome):
 
 
 class JobRecord(StoredModel):
-    """What the ledger knows of a job now."""
+    """A job's record in the ledger."""
 
     id: str = Field(description="the job's id")
     state: StoredState = Field(description="where it is now")
@@ -77,7 +77,7 @@ class JobRecord(StoredModel):
     holder: str = Field("", description="the worker that looks after it; empty where none does")
     detail: str = Field("", description="what the swarm said last, such as why the task is pending")
     node: str | None = Field(None, description="host name of the node where the present attempt is")
-    cancel: str = Field("", description="why it is to be cancelled; empty when it is not")
+    cancel: str = Field("", description="why it is to be cancelled; empty if it is not")
     created_at: datetime = Field(description="when it was submitted, by Redis' clock")
     updated_at: datetime = Field(description="when its state changed last, by Redis' clock")
     claimed_at: datetime | None = Field(
@@ -92,7 +92,7 @@ class JobRecord(StoredModel):
     platforms: tuple[str, ...] = Field(
         (), description="what the image runs on, such as linux/amd64; linux/ for any processor; empty where not known"
     )
-    note: str = Field("", description="what a worker found worth telling about the image")
+    note: str = Field("", description="a worker's note about the image")
     after: tuple[tuple[str, str], ...] = Field(
         (), description="jobs (ids) and batches (``batch:ID``) that it comes after, and on what"
     )
@@ -111,7 +111,7 @@ class JobRecord(StoredModel):
     def terminal(self) -> bool:
         """Whether the job has ended for good.
 
-        Of a state that only a newer version knows this is told by Celery having been given the result.
+        In a state that only a newer version knows, this is true when Celery has the result.
         """
         return is_terminal(self.state) or self.reported
 
@@ -129,7 +129,7 @@ class JobRecord(StoredModel):
 
 
 class BatchRecord(StoredModel):
-    """What the ledger knows of a batch now."""
+    """A batch's record in the ledger."""
 
     id: str
     name: str = ""
@@ -165,7 +165,7 @@ class BatchRecord(StoredModel):
         return sum(count for state, count in self.counts.items() if is_terminal(state))
 
     def sentence(self) -> str:
-        """Return in one line how it stands."""
+        """Return the progress in one line."""
         total = self.size if self.total is None else self.total
         parts = ", ".join(f"{count:,} {state.lower()}" for state, count in self.counts.items())
         how = f"{self.state.lower()}: {self.reason}" if self.state else f"{self.ended:,} of {total:,} jobs ended"

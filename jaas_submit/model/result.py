@@ -18,7 +18,7 @@ RESULT_VERSION: Final = 1
 
 
 class CapturedOutput(StoredModel):
-    """Output as it stands in the Celery result: text only, with a smaller cap than the ledger's."""
+    """Output in the Celery result: text only, with a smaller limit than the ledger's."""
 
     stdout: str = ""
     stderr: str = ""
@@ -98,7 +98,7 @@ class JobResult(StoredModel):
 
     @property
     def ok(self) -> bool:
-        """Whether the job ended well."""
+        """Whether the job succeeded."""
         return self.state is JobState.SUCCEEDED
 
     @property
@@ -119,7 +119,7 @@ class JobResult(StoredModel):
         """Return in one line how the job ended: exit code, cause, reason, attempt and node.
 
         Args:
-            named: begin with the job's id; False where that stands beside it already.
+            named: begin with the job's id; False if it is already shown.
         """
         last = self.attempts[-1] if self.attempts else None
         if self.ok:
@@ -144,11 +144,11 @@ class JobResult(StoredModel):
         return text
 
     def check(self) -> JobResult:
-        """Return the result itself when the job ended well.
+        """Return the result itself if the job succeeded.
 
         Raises:
             JobCancelled: it was cancelled, or skipped because of what it was to come after.
-            JobFailed: it ended badly; the text has the exit code and the last lines of output.
+            JobFailed: it failed; the text has the exit code and the last lines of output.
         """
         if self.ok:
             return self

@@ -1,7 +1,7 @@
-"""What a job may ask for when an attempt ends badly. jaas_worker/decisions/retry.py decides by it.
+"""What a job may request when an attempt fails. jaas_worker/decisions/retry.py decides by it.
 
-The rules follow AWS Batch's ``evaluateOnExit`` and Kubernetes' ``podFailurePolicy``: an ordered list, the first that
-matches decides.
+The rules follow AWS Batch's ``evaluateOnExit`` and Kubernetes' ``podFailurePolicy``: an ordered list, the first match
+decides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaas_submit.model.fields import Duration, Model, Size
 __all__ = ["MAX_ATTEMPTS", "Backoff", "RetryPolicy", "RetryRule"]
 
 MAX_ATTEMPTS = 1000
-"""No job is ever attempted more often, whatever its rules say."""
+"""The maximum number of attempts of a job, whatever its rules say."""
 
 _RANGE = re.compile(r"(\d{1,3})(?:\s*+-\s*+(\d{1,3}))?\Z")
 
@@ -49,7 +49,7 @@ CodeRange = Annotated[
 
 
 class RetryRule(Model):
-    """One rule: all that it names must match; what it leaves out matches everything."""
+    """One rule: all its fields must match; an omitted field matches everything."""
 
     action: Literal["retry", "fail", "ignore"] = Field(
         description="retry: again while the budget lasts; fail: give up at once; ignore: again, without counting "
@@ -59,9 +59,9 @@ class RetryRule(Model):
         (), description="which causes; empty: any"
     )
     exit_codes: Annotated[tuple[CodeRange, ...], BeforeValidator(_one_or_more)] = Field(
-        (), max_length=64, description="which exit codes, such as [4, '64-78']; empty: any, and none"
+        (), max_length=64, description="which exit codes, such as [4, '64-78']; empty: any, or no exit code"
     )
-    # No regular expression: one that backtracks would keep every worker that takes the job from all of its work.
+    # No regular expression: a backtracking one could block every worker that takes the job.
     reason: str | None = Field(
         None,
         min_length=1,
@@ -91,7 +91,7 @@ class Backoff(Model):
 
 
 class RetryPolicy(Model):
-    """When a job is attempted again. By default never: nothing runs twice unless it is asked for."""
+    """When a job is attempted again. By default never: nothing runs twice unless requested."""
 
     max_attempts: int = Field(
         1, ge=1, le=MAX_ATTEMPTS, description="attempts that may end by the job's own fault, the first included"

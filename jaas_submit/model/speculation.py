@@ -11,13 +11,14 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.fields import Duration, Model
 
 __all__ = ["Speculation", "in_full"]
 
 
 class Speculation(Model):
-    """Whether and when the slowest jobs of a batch are started a second time; the first good result wins.
+    """Whether and when the slowest jobs of a batch are started a second time; the first success counts.
 
     Raises:
         pydantic.ValidationError: a field is wrong.
@@ -42,7 +43,7 @@ class Speculation(Model):
         """Return what a producer asks for.
 
         Args:
-            value: the whole of it, or only the factor; None or False for no speculation, True for the defaults.
+            value: the object, or only the factor; None or False for no speculation, True for the defaults.
 
         Raises:
             SpecError: it is not valid.
@@ -51,7 +52,7 @@ class Speculation(Model):
             return None if (fields := in_full(value)) is None else cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            name = ".".join(["speculate", *map(str, first["loc"])])
+            name = ".".join(["speculate", *(shown(str(part)) or "''" for part in first["loc"])])
             text = str(first.get("ctx", {}).get("error") or first["msg"])
             if first["type"] == "extra_forbidden":
                 text = f"is no field of it; there are {', '.join(cls.model_fields)}"
@@ -59,7 +60,7 @@ class Speculation(Model):
 
 
 def in_full(value: object) -> object:
-    """Return an object where the factor alone, or yes or no, is given."""
+    """Return an object if only the factor, or yes or no, is given."""
     if value is None or value is False:
         return None
     return {} if value is True else value if isinstance(value, dict | Speculation) else {"factor": value}

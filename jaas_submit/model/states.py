@@ -1,4 +1,4 @@
-"""The states of a job and the moves between them. docs/state-machine.md is checked against this module."""
+"""The states of a job and the transitions between them. docs/state-machine.md is checked against this module."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class JobState(StrEnum):
-    """Where a job is. Each comment names who moves a job *into* the state."""
+    """The states. Each comment names the process that moves a job *into* the state."""
 
     # The producer, when it comes after other jobs, or its batch has as many active ones as it may.
     WAITING = "WAITING"
-    # The producer (or, for a message without a record, the first worker that receives it); out of WAITING, whoever ends
-    # the last job that it waited for.
+    # The producer (or, for a message without a record, the first worker that receives it); out of WAITING, the process
+    # that ends the last job that it waited for.
     QUEUED = "QUEUED"
     # The worker that claims the job: from here on it has a holder.
     LAUNCHING = "LAUNCHING"
@@ -24,31 +24,31 @@ class JobState(StrEnum):
     PENDING = "PENDING"
     # The holder, once the swarm reports the container as running.
     RUNNING = "RUNNING"
-    # The holder, when an attempt ended badly and the retry policy grants another, or the job's copy may still succeed;
-    # nobody holds the job until then.
+    # The holder, when an attempt failed and the retry policy grants another, or the job's copy may still succeed; the
+    # job has no holder until then.
     BACKOFF = "BACKOFF"
-    # The holder, when the container ended with exit code 0; whoever ends the job's copy so.
+    # The holder, when the container exited with 0; or the process that records the success of the job's copy.
     SUCCEEDED = "SUCCEEDED"
-    # The holder, when the job ended in any other way, or could not start; a worker, when its time was over before that;
-    # whoever ends the job's copy, when the job itself had failed before.
+    # The holder, when the job ended in any other way, or could not start; a worker, when a time limit passed before
+    # that; the process that ends the job's copy, when the job itself had failed before.
     FAILED = "FAILED"
-    # The producer's side for a job that nobody holds, else the holder.
+    # The producer for a job without a holder, otherwise the holder.
     CANCELLED = "CANCELLED"
-    # Whoever ends a job (or batch) that it had to come after, when that ended otherwise than was asked for.
+    # The process that ends a job or batch before it, when the condition of ``after`` cannot be met any more.
     SKIPPED = "SKIPPED"
 
 
 TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
-    # FAILED without a launch: its time was over before anybody started it.
+    # FAILED without a launch: its time limit passed before it was started.
     JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED}),
     JobState.QUEUED: frozenset({JobState.LAUNCHING, JobState.FAILED, JobState.CANCELLED}),
     # SUCCEEDED by its copy (speculation), which may happen in any state but the first ones.
     JobState.LAUNCHING: frozenset(
         {JobState.PENDING, JobState.BACKOFF, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
-    # A short container may end before anybody saw it running.
+    # A short container may exit before it was seen running.
     JobState.PENDING: frozenset(
         {JobState.RUNNING, JobState.BACKOFF, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
@@ -71,7 +71,7 @@ def read_as(kind: type[E], text: str) -> E:
     """Return the member of an enumeration that a stored text names.
 
     A text that this version does not know was written by a newer one, in the middle of an update: it becomes a value
-    that is equal to no member and shows as that text. What users write is checked strictly, elsewhere.
+    that equals no member and is shown as that text. Users' input is checked strictly elsewhere.
 
     Args:
         kind: the enumeration.

@@ -1,4 +1,4 @@
-"""What is wrong with a job description, in one sentence that names the field and the fix."""
+"""Errors of a job description, in one sentence that names the field and the fix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = re.compile(r"([a-z_]++(?:\.[a-z_]++)*+): ")
 
 
 def kind_of(value: object) -> str:
-    """Return in words of what kind a value is, and nothing of the value."""
+    """Return the type of a value in words, without the value."""
     names: dict[type, str] = {
         list: "a list",
         tuple: "a list",
@@ -30,7 +30,7 @@ def kind_of(value: object) -> str:
 
 
 def shown_name(name: str) -> str:
-    """Return what an error text may show of a variable's name: nothing behind a '=', which was meant as a value."""
+    """Return the part of a variable's name for an error text: nothing behind a '=', which may be a secret value."""
     return name.partition("=")[0][:40]
 
 
@@ -50,13 +50,13 @@ _FIXES: Final[dict[str, str]] = {
 
 
 def _sentence(detail: ErrorDetails) -> tuple[str, str]:
-    """Return the field's path and what is wrong with it, in words that name the fix."""
+    """Return the field's path and the error, in words that name the fix."""
     parts = [str(part) for part in detail["loc"] if part != "[key]"]
     if parts[:1] == ["env"]:
         parts = [shown_name(part) for part in parts]
-    elif parts[:1] == ["input"]:  # any value: pydantic tells the way it tried, type by type
+    elif parts[:1] == ["input"]:  # any value: pydantic lists each type that it tried
         parts = [part for part in parts if part not in {"list", "dict"}][:4]
-    path = ".".join(map(shown, parts))
+    path = ".".join(shown(part) or "''" for part in parts)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "value_error":
         text = str(context["error"])

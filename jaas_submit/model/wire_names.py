@@ -48,9 +48,9 @@ LABEL_INDEX: Final = "jaas.index"
 LABEL_COPY_OF: Final = "jaas.copy-of"
 LABEL_WORKER: Final = "jaas.worker"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
-LABEL_SPEC the description without its environment, from which a lost record is made again, LABEL_LEDGER which ledger
-the job is in, and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF what it is in its batch, if it is in
-one. LABEL_WORKER says which worker process asked for the service: it lists its own by it."""
+LABEL_SPEC the description without its environment, from which a lost record is rebuilt, LABEL_LEDGER the ledger's id,
+and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF the job's place in its batch. LABEL_WORKER names the worker process that
+created the service; workers filter lists by it."""
 
 TRACEPARENT: Final = "traceparent"
 """Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,
@@ -58,10 +58,10 @@ section 3.2."""
 
 ENV_JOB_ID: Final = "JAAS_JOB_ID"
 ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
-"""Environment variables that each container gets: which job it is, and which attempt, counted from 1."""
+"""Environment variables that each container gets: the job's id and the attempt's number, counted from 1."""
 
 ENV_INPUT: Final = "JAAS_INPUT"
-"""Environment variable that names the file with a job's input, where it has one."""
+"""Environment variable that names the file with a job's input, if any."""
 
 # A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
 _PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
@@ -71,7 +71,7 @@ _NAMESPACE = uuid.UUID("6f9cf9b2-55a6-4e0e-9a5f-0d1f3c2b7a11")
 def job_id_of(task_id: str) -> str:
     """Return the job id that belongs to a Celery task id.
 
-    They are the same wherever the task id can be part of a service name, as Celery's own UUIDs can.
+    They are equal if the task id can be part of a service name, as Celery's own UUIDs can.
 
     Args:
         task_id: Celery's task id; a foreign producer may have chosen any text.

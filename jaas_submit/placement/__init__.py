@@ -1,4 +1,4 @@
-"""On which nodes of the swarm a job fits, and what the others lack.
+"""On which nodes of the swarm a job fits, and why not on the others.
 
-PURE. It must not ask anybody: the nodes are given to it.
+PURE. It does no I/O: the nodes are arguments.
 """

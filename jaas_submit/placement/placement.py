@@ -1,4 +1,4 @@
-"""PURE: on which nodes a job would fit, and what the others lack."""
+"""PURE: on which nodes a job would fit, and why not on the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaas_submit.model.records import Attempt
 __all__ = ["Lack", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
 Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform"]
-"""Why a node does not take a job: no memory or no cores to spare, a constraint that it does not meet, it is down, it is
+"""Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
 drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
 
 _LACKS: Final[dict[Lack, str]] = {
@@ -38,10 +38,10 @@ class NodeFit(BaseModel):
 
     hostname: str = Field(description="the node's host name")
     fits: bool = Field(description="whether the job could start there now")
-    lacks: tuple[Lack, ...] = Field((), description="what keeps the job away from it, each kind once")
+    lacks: tuple[Lack, ...] = Field((), description="why it does not fit, each kind once")
     reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
-    free_cpus: float = Field(description="cores that no reservation takes")
-    free_memory: int = Field(description="bytes that no reservation takes")
+    free_cpus: float = Field(description="free cores")
+    free_memory: int = Field(description="free bytes of memory")
 
 
 def _value(node: Node, key: str) -> str:
@@ -107,7 +107,7 @@ def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
 def avoided_nodes(
     spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node], platforms: Sequence[str] = ()
 ) -> frozenset[str]:
-    """Return the ids of the nodes that the next attempt keeps away from.
+    """Return the ids of the nodes that the next attempt avoids.
 
     Args:
         spec: the job's description; without ``avoid_failed_nodes`` there are none.
@@ -133,7 +133,7 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platfo
     Args:
         spec: the job's description.
         node: the node.
-        avoided: ids of the nodes that its next attempt keeps away from (see ``avoided_nodes``).
+        avoided: ids of the nodes that its next attempt avoids (see ``avoided_nodes``).
         platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
     """
     found: list[tuple[Lack, str]] = []

@@ -25,13 +25,13 @@ from jaas_submit.model.wire_names import job_id_of
 __all__ = ["INLINE_LIMIT", "Store", "is_reference"]
 
 INLINE_LIMIT: Final = 64 * 1024
-"""Bytes of JSON above which an input goes into the store, where there is one."""
+"""Bytes of JSON above which an input goes into the store, if there is one."""
 
 _MAX_SIZE: Final = 2**63
 
 
 def is_reference(value: object) -> bool:
-    """Return whether a value stands for one in a store."""
+    """Return whether a value is a reference to a store."""
     return isinstance(value, dict) and value.keys() == {"$ref", "bytes", "sig"} and isinstance(value["$ref"], str)
 
 
@@ -39,7 +39,8 @@ class Store:
     """A folder for large values.
 
     Args:
-        url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or ``s3://bucket/jaas``.
+        url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or
+            ``s3://bucket/jaas``.
         prefix: the installation's; first folder below it.
         secret: returns what references are signed with (``Maintenance.secret``); asked each time, so that a ledger
             that was lost is not confused with its successor.
@@ -92,7 +93,7 @@ class Store:
             pieces: its contents.
 
         Raises:
-            StoreUnavailable: it did not work; calling again may.
+            StoreUnavailable: it failed; calling again may help.
         """
         path, url = self._place(job_id, name)
         size = 0
@@ -160,7 +161,7 @@ class Store:
         return value
 
     def remove(self, job_ids: Iterable[str]) -> int:
-        """Remove the files of jobs; return of how many there were some."""
+        """Remove the files of jobs; return the number of jobs that had any."""
         count = 0
         for job_id in job_ids:
             if job_id_of(job_id) != job_id:  # what is no id has no files; the index may hold anything

@@ -1,7 +1,8 @@
-"""`jaas agent`: on a node without a worker, tells the workers of its containers' ends sooner than the swarm does.
+"""`jaas agent`: on a node without a worker, forwards container exits to the workers sooner than the swarm does.
 
-A worker hears its own engine and tells others of what concerns them (``tracking/exit_notice.py``). This is that part
-alone: it needs no manager, and starts nothing. Nothing depends on it; what it does not tell, the swarm does.
+A worker receives its own engine's events and forwards exits to other workers (``tracking/exit_notice.py``). The agent
+does only that: it needs no manager, and starts nothing. Nothing depends on it: the swarm reports the exits that it
+misses.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _RETRY_PAUSE_S: Final = 1.0
 """Seconds until an engine that does not answer is asked again."""
 
 _STALE_AFTER_S: Final = 2.0
-"""Seconds after an end when there is no use in telling: the swarm has."""
+"""Seconds after an exit when forwarding it is useless: the swarm has reported it."""
 
 
 class Agent:
-    """Passes on what one engine tells.
+    """Forwards container exits of one engine.
 
     Args:
-        ledger: knows who holds a job, and reaches them.
+        ledger: knows the holder of each job, and sends notices to it.
         engine: the node's.
     """
 
@@ -44,10 +45,10 @@ class Agent:
         self._ledger = ledger
         self._engine = engine
         self._away: set[Action] = set()
-        """Whose outage has been told of."""
+        """The parts whose outage has been logged."""
 
     def run(self) -> None:
-        """Listen for ever; outages of engine and Redis are waited for."""
+        """Forward exits for ever; wait during outages of engine and Redis."""
         node = ""
         while True:
             try:
@@ -77,7 +78,7 @@ class Agent:
             self._warn(Action.REDIS_UNAVAILABLE, error)
 
     def _warn(self, what: Action, error: Exception) -> None:
-        """Say once for each outage that there is one."""
+        """Log each outage once."""
         if what not in self._away:
             logger.warning("container exits are not forwarded for now: %s", error, extra=action(what))
         self._away.add(what)
@@ -89,7 +90,7 @@ class Agent:
 
 
 def agent_main(level: str) -> None:
-    """Run a listener in this process, with the settings of a worker, until it is killed.
+    """Run an agent in this process, with the settings of a worker, until it is killed.
 
     Args:
         level: of the log, such as ``INFO``.

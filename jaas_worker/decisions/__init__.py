@@ -1,4 +1,4 @@
-"""PURE: what follows from what is known. Each decision is a function with a table test: no I/O, no threads, no clock.
+"""PURE: what follows from known facts. Each decision is a function with a table test: no I/O, no threads, no clock.
 
 It must not know Redis, Celery, Docker or sockets; facts and the present moment are arguments.
 """

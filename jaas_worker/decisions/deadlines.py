@@ -1,4 +1,4 @@
-"""PURE: the moments at which an attempt in flight has taken too long, and which of them is over."""
+"""PURE: the time limits of an attempt in flight, and which of them has passed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOST_AFTER_S = 60.0
 class Overdue(Enum):
     """What has taken too long."""
 
-    STOP = auto()  # the container was asked to stop, and has not ended
+    STOP = auto()  # the container was asked to stop, and has not exited
     JOB = auto()  # the whole job: `deadline`
     RUN = auto()  # the container runs: `run_timeout`
     LOST = auto()  # its node is down: `lost_after`
@@ -27,9 +27,9 @@ class Overdue(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Moments of an attempt by the monotonic clock, infinite where there is none.
+    """Time limits of an attempt by the monotonic clock, infinite if there is none.
 
-    Frozen, so that any thread may read them at any time; each change makes new ones.
+    Frozen, so that any thread may read them at any time; a change creates new ones.
     """
 
     job: float = inf
@@ -41,11 +41,11 @@ class Deadlines:
     lost: float = inf
     """When a node that is down has been down for too long."""
     stop: float = inf
-    """When a container that was asked to stop must have ended."""
+    """When a stopped container must have exited."""
     may_run: float = inf
     """Seconds that the container may run from the moment when this worker first sees it run."""
     first: float = field(init=False, default=inf)
-    """Before this moment nothing is over: the one comparison that nearly all jobs need."""
+    """Before this moment no limit has passed: the only comparison that most jobs need."""
 
     def __post_init__(self) -> None:
         first = self.stop if self.stop < inf else min(self.job, self.start, self.run, self.lost)
@@ -56,8 +56,8 @@ class Deadlines:
 
         Args:
             spec: the job's description.
-            at: when the service came into being, by the monotonic clock; ``pending_timeout`` counts from the claim
-                where that is known.
+            at: when the service was created, by the monotonic clock; ``pending_timeout`` counts from the claim if that
+                is known.
             ran_before: seconds that the container had run when this worker took the job over.
         """
         start = inf if spec.pending_timeout is None else min(self.start, at + spec.pending_timeout)
@@ -74,8 +74,8 @@ class Deadlines:
         Args:
             spec: the job's description.
             now: when that was seen.
-            ran_since: when this worker took over a job whose container ran by then; None where it saw that itself, or
-                where the container has not run yet.
+            ran_since: when this worker took over a job whose container ran by then; None if it saw that itself, or if
+                the container has not run yet.
         """
         patience = spec.lost_after or (inf if spec.on_node_lost == "wait" else _LOST_AFTER_S)
         run = self.run if ran_since is None else min(self.run, ran_since + self.may_run)
@@ -96,12 +96,12 @@ NO_DEADLINES: Final = Deadlines()
 
 
 def _shared(deadlines: Deadlines) -> Deadlines:
-    """Return the same deadlines for all attempts that have none: there may be a hundred thousand of them."""
+    """Return one shared object for all attempts without deadlines, to save memory."""
     return NO_DEADLINES if deadlines == NO_DEADLINES else deadlines
 
 
 def due(deadlines: Deadlines, now: float) -> Overdue | None:
-    """Return what has taken too long; None while nothing has.
+    """Return the limit that has passed; None if none has.
 
     Args:
         deadlines: of the attempt.

@@ -1,8 +1,8 @@
-"""PURE: when the end of an attempt is believed, and on whose word.
+"""PURE: when the end of an attempt is accepted, and from which source.
 
-The swarm's word always counts. The engine that ran the container knows of its end up to 0.1 s before the swarm does;
-its word counts where it says all there is to say. Silence is no end: a service that is missing from one list, or a
-node that is down, says nothing of the container.
+The swarm's report always counts. The engine that ran the container knows the exit up to 0.1 s before the swarm does.
+Its report counts if it is complete. No report is no end: a service that is missing from one list, or a node that is
+down, proves nothing about the container.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, TaskView
 __all__ = ["MISSING_FOR_S", "Belief", "Evidence", "Verdict", "believe"]
 
 MISSING_FOR_S = 2.0
-"""How long a service must be missing from the list before that means anything: the list may be a moment old."""
+"""How long a service must be missing from the list before it counts as gone: the list may be a moment old."""
 
 
 class Belief(Enum):
-    """What is to be made of the evidence."""
+    """The conclusion from the evidence."""
 
-    ALIVE = auto()  # nothing says that it has ended
+    ALIVE = auto()  # no sign that it has ended
     ENDED = auto()  # it has ended, as the verdict's task says
     GONE = auto()  # its service does not exist any more
     NODE_LOST = auto()  # its node is down: whether the container runs is unknown until the node is back
-    SWARM_JUDGES = auto()  # its container has ended, but only the swarm can say how: it will in a moment
+    SWARM_JUDGES = auto()  # its container has exited, but only the swarm can say how: wait for its report
     ASK_SWARM = auto()  # does the service exist?
     ASK_NODE = auto()  # is its node down?
     ASK_ENGINE = auto()  # how did the container end?
-    READ_OUTPUT = auto()  # is the output to be had?
+    READ_OUTPUT = auto()  # can the output be read?
 
 
 class Evidence(NamedTuple):
-    """What is known of an attempt. What was not asked for yet is None."""
+    """The facts about an attempt. Facts not asked for yet are None."""
 
     task: TaskView | None = None
-    """As the swarm shows it; None where it shows none."""
+    """As the swarm shows it; None if it shows none."""
     stopping: bool = False
     """jaas asked for the container's end."""
     health_checked: bool = False
-    """The swarm may end the container for its health, and is the only one to know."""
+    """The swarm may stop the container because of its health check, and only the swarm knows."""
     exit: EngineEvent | None = None
     """The container's exit, as its engine reports it."""
     here: bool = False
-    """That engine is this worker's own; else the word came from another node."""
+    """That engine is this worker's own; otherwise the exit was forwarded from another node."""
     began: str = ""
-    """When this worker's engine saw the container start (RFC 3339); empty where it was not heard of."""
+    """When this worker's engine saw the container start (RFC 3339); empty if that event was missed."""
     engine_asked: bool = False
     times: ContainerTimes | None = None
-    """What this worker's engine says of the container, once it was asked; None where it does not know it."""
+    """The answer of this worker's engine about the container; None if it does not know it."""
     output_found: bool | None = None
-    """Whether the swarm hands the output out."""
+    """Whether the swarm returns the output."""
     missing_for: float = 0.0
     """Seconds for which the swarm has shown no task."""
     task_seen: bool = False
@@ -65,17 +65,17 @@ class Evidence(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is believed."""
+    """What is accepted."""
 
     belief: Belief
     task: TaskView | None = None
     """The task, as the swarm shows it or will show it in a moment."""
     times: ContainerTimes | None = None
-    """The container's times, where they are at hand."""
+    """The container's times, if known."""
 
 
 def believe(evidence: Evidence) -> Verdict:
-    """Return what is to be believed of an attempt's end, or what has to be asked for first.
+    """Return the conclusion about an attempt's end, or the fact that has to be asked for first.
 
     Args:
         evidence: what is known.
@@ -87,8 +87,8 @@ def believe(evidence: Evidence) -> Verdict:
         return Verdict(Belief.ENDED, task)
     if evidence.exit is not None:
         return _exited(evidence, evidence.exit, task)
-    # The swarm wants it ended. Unless jaas has asked for that, its node may be down; a node that was down before is,
-    # even if jaas asks for the container's end: "running" is only what was seen last.
+    # The swarm wants it ended. Unless jaas has requested that, its node may be down. A node that was down before still
+    # is, even if jaas requests a stop: "running" is only the last known state.
     if task.desired == "shutdown" and (not evidence.stopping or evidence.node_lost):
         if evidence.node_lost or evidence.node_down:
             return Verdict(Belief.NODE_LOST, task)
@@ -99,19 +99,19 @@ def believe(evidence: Evidence) -> Verdict:
 def _missing(evidence: Evidence) -> Belief:
     if evidence.missing_for <= MISSING_FOR_S:
         return Belief.ALIVE
-    # A service that had its task and has it no more was scaled to nothing; a new one gets its task soon.
+    # A service that has lost its task was scaled to zero; a new one gets its task soon.
     if evidence.task_seen or evidence.service_exists is False:
         return Belief.GONE
     return Belief.ASK_SWARM if evidence.service_exists is None else Belief.ALIVE
 
 
 def _exited(evidence: Evidence, event: EngineEvent, task: TaskView) -> Verdict:
-    """Return what the word of the container's engine is worth."""
+    """Return the conclusion from the report of the container's engine."""
     left = Verdict(Belief.SWARM_JUDGES, task)
     if evidence.stopping or evidence.health_checked or task.container_id != event.container_id:
         return left
     if not evidence.here:
-        # Of a task that is not shown as running yet the swarm hands out no output: none, and no error. Source:
+        # The swarm returns no output and no error for a task that it does not show as running yet. Source:
         # moby/swarmkit, manager/logbroker/subscription.go, match.
         times = ContainerTimes(task.timestamp, event.at, oom_killed=False, exit_code=event.exit_code)
         ended = ended_here(task, times)
@@ -119,13 +119,13 @@ def _exited(evidence: Evidence, event: EngineEvent, task: TaskView) -> Verdict:
             return left
         if evidence.output_found is None:
             return Verdict(Belief.READ_OUTPUT, task)
-        # If the swarm cannot reach that node now, it tells of the end when it can, and then the output is there.
+        # If the swarm cannot reach that node now, it reports the exit later, and then the output is available.
         return Verdict(Belief.ENDED, ended, times) if evidence.output_found else Verdict(Belief.ALIVE, task)
     if event.exit_code == 0 and evidence.began and event.at:
         known: ContainerTimes | None = ContainerTimes(evidence.began, event.at, oom_killed=False, exit_code=0)
     elif evidence.engine_asked:
         known = evidence.times
-    else:  # of other exit codes the engine knows whether memory ran out
+    else:  # for other exit codes the engine knows whether memory ran out
         return Verdict(Belief.ASK_ENGINE, task)
     ended = ended_here(task, known)
     return Verdict(Belief.ENDED, ended, known) if ended.ended else left

@@ -1,9 +1,9 @@
-"""PURE: what a job returns, out of what it printed; what a reduce job gets, out of what others returned."""
+"""PURE: a job's typed output from its log, and the input of a reduce job from other jobs' outputs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaas_submit.model.causes import Cause
@@ -12,7 +12,7 @@ from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import JobRecord, Outcome
 from jaas_submit.model.states import JobState
 
-__all__ = ["Output", "output_of", "reduce_lines", "with_output"]
+__all__ = ["Output", "output_not_kept", "output_of", "reduce_lines", "with_output"]
 
 
 class Output(NamedTuple):
@@ -24,11 +24,11 @@ class Output(NamedTuple):
 
 
 def output_of(spec: JobSpec, logs: Logs | None) -> Output:
-    """Return what a job that ended well returns.
+    """Return the typed output of a job that succeeded.
 
     Args:
-        spec: its description, which declares what it is.
-        logs: what it printed.
+        spec: its description, which declares the output.
+        logs: its captured output.
     """
     if spec.output == "none":
         return Output(None)
@@ -50,7 +50,7 @@ def _json_in(stdout: str, logs: Logs) -> Output:
         try:
             found = json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False, allow_nan=False)
             found.encode()
-        except UnicodeEncodeError:  # JSON may name them, and no text can hold them
+        except UnicodeEncodeError:  # JSON may contain them, UTF-8 cannot
             return Output(None, "its output holds an unpaired surrogate, such as \\ud83d")
         except (ValueError, RecursionError):
             continue
@@ -63,6 +63,17 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
+def output_not_kept(node_id: str, drivers: Mapping[str, str]) -> str:
+    """Return why nothing could be read of a container on another node; empty where nothing says so.
+
+    Args:
+        node_id: the node.
+        drivers: node id -> log driver, where it is known. A node where it is not is taken to be as the others.
+    """
+    known = {drivers[node_id]} if node_id in drivers else set(drivers.values())
+    return "its node's engine keeps no output (log driver none)" if known == {"none"} else ""
+
+
 def with_output(
     spec: JobSpec, outcome: Outcome, logs: Logs | None, limit: int, keep: Callable[[str], str] | None = None
 ) -> tuple[Outcome, str | None]:
@@ -71,9 +82,9 @@ def with_output(
     Args:
         spec: the description.
         outcome: how the container ended.
-        logs: what it printed.
+        logs: its captured output.
         limit: bytes that an output may have.
-        keep: puts a larger one elsewhere, and returns what stands for it; None where there is no such place.
+        keep: stores a larger one, and returns a reference to it; None if there is no store.
     """
     if outcome.state is not JobState.SUCCEEDED:
         return outcome, None
@@ -92,7 +103,7 @@ def reduce_lines(records: Iterable[JobRecord], resolve: Callable[[Any], Any] = l
 
     Args:
         records: the jobs, in the order of their index.
-        resolve: gets what a reference stands for.
+        resolve: returns the value of a reference.
     """
     for record in records:
         row = {"index": record.index, "state": record.state, "output": resolve(record.output)}

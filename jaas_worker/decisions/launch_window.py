@@ -1,11 +1,12 @@
-"""PURE: how many services may be starting at once, found out by how long starts take.
+"""PURE: how many services may be starting at once, learnt from how long starts take.
 
-A node that starts many containers at once starts all of them slower: the window is where a further one adds nothing.
+A node that starts many containers at once starts all of them slower: the window is the number beyond which one more
+adds nothing.
 The idea is TCP Vegas' (Brakmo, O'Malley, Peterson: "TCP Vegas: New Techniques for Congestion Detection and Avoidance",
 SIGCOMM 1994), as Netflix' concurrency-limits (VegasLimit) applies it to requests: of ``n`` starts under way that take
-``t`` seconds each, where one alone takes ``base``, about ``n * (1 - base / t)`` do nothing but wait for the others.
-Below a few of those for each node the window grows, above it shrinks. Nothing of it depends on what a start costs, nor
-on the size of the nodes; and workers that share the nodes each see the others' starts in their own.
+``t`` seconds each, where one alone takes ``base``, about ``n * (1 - base / t)`` only wait for the others. With fewer
+than a few of those for each node the window grows, with more it shrinks. The rule does not depend on the cost of a
+start or the size of the nodes. Workers that share nodes see each other's starts in the duration of their own.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import statistics
 __all__ = ["LaunchWindow"]
 
 _FIRST = 8
-"""Starts at once for each node, before anything is known."""
+"""Starts at once for each node, before any measurement."""
 
 _LEAST = 2
-"""Starts at once for each node, however slow they are: below it a node idles between two of them."""
+"""Lower limit of starts at once for each node: with fewer a node idles between two of them."""
 
 _FEW_WAIT = 7.0
 """Waiting starts for each node below which the window grows. Measured on 2 cores: with 10 starting about 7 waited and
@@ -38,7 +39,7 @@ class LaunchWindow:
     """Learns how many services should be starting at once. Not safe to share between threads.
 
     Args:
-        most: never more than this; 0 for no such bound.
+        most: upper limit; 0 for none.
     """
 
     def __init__(self, most: int = 0) -> None:
@@ -56,11 +57,11 @@ class LaunchWindow:
         return int(min(bounded, self._most) if self._most else bounded)
 
     def share(self, nodes: int, workers: int) -> None:
-        """Learn of the cluster: each worker has its part of what all nodes can do.
+        """Learn the size of the cluster: each worker uses its share of it.
 
         Args:
-            nodes: that are ready and take tasks; with none of them it stays as it was.
-            workers: that are alive, this one among them.
+            nodes: number of ready nodes that take tasks; 0 changes nothing.
+            workers: number of live workers, including this one.
         """
         part = nodes / max(workers, 1)
         if nodes > 0 and part != self._nodes:
@@ -68,7 +69,7 @@ class LaunchWindow:
             self._nodes = part
 
     def started(self, seconds: float, starting: int) -> None:
-        """Learn of a start that is over.
+        """Learn the duration of a start.
 
         Args:
             seconds: from the service's creation until its container ran.
@@ -79,7 +80,7 @@ class LaunchWindow:
         if self._base is None or seconds < self._base:
             self._base = seconds
         elif starting <= self._nodes:
-            # Nothing stood in its way: it is the starts themselves that have become slower, such as by another image.
+            # It did not wait for others: the starts themselves have become slower, for example with another image.
             self._base += (seconds - self._base) / 8
         self._held_back = self._held_back or starting >= self.size
         self._round.append(seconds)
@@ -93,7 +94,7 @@ class LaunchWindow:
         self._size = float(self.size)
         waiting = self._size * max(1.0 - self._base / seconds, 0.0)
         step = max(self._size / _SHARE, 1.0)
-        if waiting < _FEW_WAIT * self._nodes and self._held_back:  # a window that was never full tells nothing
+        if waiting < _FEW_WAIT * self._nodes and self._held_back:  # a window that was never full proves nothing
             self._size += 2 * step if waiting < _FEW_WAIT * self._nodes / 2 else step
         elif waiting > 2 * _MANY_WAIT * self._nodes:
             self._size -= 2 * step

@@ -16,10 +16,10 @@ from jaas_submit.placement.placement import avoided_nodes
 __all__ = ["Decision", "backoff_delay", "decide", "next_memory", "spec_for_attempt"]
 
 _MAX_MEMORY_BYTES: Final = 2**62
-"""Bytes that no node has; the engine's numbers end at 2**63."""
+"""More bytes than any node has; the engine's numbers end at 2**63."""
 
 _MAX_LOST_RETRIES: Final = 3
-"""Cluster retries with on_node_lost=retry where the policy names none."""
+"""Cluster retries with on_node_lost=retry if the policy names none."""
 
 
 class Decision(NamedTuple):
@@ -80,7 +80,7 @@ def decide(spec: JobSpec, attempts: Sequence[Attempt], fraction: float, left: fl
 
     Args:
         spec: the description, with the retry policy.
-        attempts: all attempts so far, the one that ended last.
+        attempts: all attempts so far, the latest at the end.
         fraction: a random number from 0 up to 1.
         left: seconds until the job's deadline; None when it has none.
     """
@@ -96,7 +96,7 @@ def decide(spec: JobSpec, attempts: Sequence[Attempt], fraction: float, left: fl
 
 
 def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
-    """Return whether rules and budgets grant another attempt, and which of them said so."""
+    """Return whether rules and budgets grant another attempt, and the reason."""
     policy, last = spec.retry, attempts[-1]
     if facts_of(last.cause).final:
         return False, f"never retried after cause {last.cause}"
@@ -105,7 +105,7 @@ def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
     if found and found[1].action == "fail":
         return False, f"{by} matched"
     if len(attempts) >= MAX_ATTEMPTS:
-        return False, f"{MAX_ATTEMPTS} attempts, the most there may be"
+        return False, f"{MAX_ATTEMPTS} attempts, which is the maximum"
     if found and found[1].action == "ignore":
         return True, f"{by} matched; not counted"
     used, budget, name = _budget(spec, attempts)
@@ -113,7 +113,7 @@ def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
 
 
 def _budget(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[int, int, str]:
-    """Return how much of the budget that the last attempt falls under is used, how much there is, and its name."""
+    """Return the used and total amount of the budget that the last attempt counts in, and its name."""
     policy = spec.retry
     counted = [attempt for attempt in attempts if not _ignored(policy, attempt)]
     of_cluster = sum(facts_of(attempt.cause).by_cluster for attempt in counted)

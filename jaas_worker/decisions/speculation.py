@@ -1,4 +1,4 @@
-"""PURE: which jobs of a batch run for so long that they are started a second time, and how."""
+"""PURE: which slow jobs of a batch are started a second time, and how."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def slow_jobs(
 
     Args:
         batch: the batch, as it stands.
-        running: for how many seconds each of its jobs has run that has no copy yet.
-        durations: for how many seconds each of those ran that succeeded, or of a sample of them.
+        running: run time in seconds of each running job without a copy.
+        durations: run times in seconds of the jobs that succeeded, or of a sample.
         copies: how many of its jobs run twice already.
         active: how many of its jobs count towards ``max_parallel`` now, copies included.
     """
     plan = batch.speculate
     if plan is None or batch.done or batch.cancelled or not batch.total or not durations:
         return []
-    # What has not been started at all comes first: a copy would take its place.
+    # Jobs that have not been started come first: a copy would take their place.
     if (
         batch.ended < plan.after * batch.total
         or batch.counts.get(JobState.WAITING)
@@ -47,11 +47,11 @@ def slow_jobs(
 
 
 def copy_spec(record: JobRecord, cluster: Cluster | None, age: float) -> JobSpec | None:
-    """Return the description of a job's copy: one attempt, in what is left of its time, on another node if one fits.
+    """Return the description of a job's copy: one attempt, in the rest of its time, on another node if one fits.
 
     Args:
-        record: the job that runs for too long.
-        cluster: the swarm's nodes; None where nobody knows them.
+        record: the slow job.
+        cluster: the swarm's nodes; None if unknown.
         age: seconds since the job was submitted.
 
     Returns:

@@ -27,6 +27,7 @@ __all__ = [
     "image_reason",
     "lost_outcome",
     "outcome_of",
+    "output_lost",
     "pending_reason",
     "refused_outcome",
     "stop_mark",
@@ -37,33 +38,42 @@ _MAX_PROBLEM: Final = 500
 """Characters of a registry's answer that a reason has."""
 
 _SIGNALLED = 128
-"""Exit codes above are those of processes that a signal ended."""
+"""Exit codes above this are of processes that a signal ended."""
 
 _NOT_FOUND = ("executable file not found", "no such file or directory", "not found in $path")
 _NOT_EXECUTABLE = ("permission denied", "exec format error", "is a directory")
 _ENGINE = (
     "connection error: desc",  # the engine lost its containerd
-    # It was killed between a container's creation and the note of it, and finds what it is about to make.
+    # It was killed after it created the container and before it recorded that, and finds the container.
     "starting container failed: id already in use",
     "starting container failed: unable to remount dir as readonly",  # its mount of configs and secrets was busy
     'conflict. the container name "/',
+    # Docker 26 and 28: an overlay network was removed, another one has got its addresses, and this node's engine still
+    # holds the first.
+    "invalid pool request: pool overlaps",
 )
+_THROWN_AWAY = "no such container: "
+"""What the swarm says of a task that ran when its engine was told to stop (SIGTERM, as from systemd): the engine leaves
+the swarm, stops its containers before their ends are told, and removes them. Exit code and output are lost. Seen on
+Docker 20.10 and 28.5, on one manager and on three."""
+
 _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
 
 _NOT_KNOWN: Final = 255
-"""Exit code that a restarted engine gives a container that ended while it was dead, where it finds no other. Source:
+"""Exit code that a restarted engine reports for a container that exited while it was down, if it knows no other.
+Source:
 moby, daemon/daemon.go, ``restore``; seen on Docker 20.10."""
 
 _BY_RESTART: Final = {
     _NOT_KNOWN: "its engine was restarted meanwhile and does not know how it ended; it says {said}",
-    # Without live-restore an engine that starts ends whatever still runs of its former life.
+    # Without live-restore an engine that starts stops the containers that still run from before.
     137: "its engine was restarted and killed it: {said}",
     143: "its engine was restarted and stopped it: {said}",
 }
-_REPORTED_LATE: Final = timedelta(seconds=2)
-"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted does so once it is in the
-swarm again, 7 to 18 s after the end that it noted."""
+_REPORTED_LATE: Final = timedelta(seconds=0.9)
+"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted 1.1 s and more after the end
+that it noted, which is the moment of its start where it does not know better."""
 _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
 the node and of the swarm's leader may differ a little."""
@@ -72,13 +82,17 @@ _KILLED = 137
 """Exit code of a process that was killed with SIGKILL."""
 
 _SIGKILLED = "task: non-zero exit (137)"
-"""All that is said of a process that was killed. Where the engine did it for a HEALTHCHECK, more follows."""
+"""The whole text for a killed process. If the engine killed it because of a HEALTHCHECK, more text follows."""
 
 _TAKEN_AWAY = {
     "orphaned": (Cause.NODE_LOST, "its node has been away for too long"),
     "remove": (Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"),
     "shutdown": (Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"),
 }
+_NO_CODE_OF_ITS_OWN: Final = frozenset({Cause.LAUNCH, Cause.ENGINE, Cause.NODE_LOST})
+"""Where these are the cause, 0 is not what the process returned but what nobody has filled in."""
+
+_STOPPED_ON_RETURN: Final = "its node was away for {away:.0f} s, and the swarm stopped the container when it was back"
 
 
 class StopRequest(NamedTuple):
@@ -99,12 +113,12 @@ def attempt_task(tasks: Iterable[TaskView]) -> TaskView | None:
 def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
     """Return the task as the swarm will show it in a moment, when its engine says that its container has ended.
 
-    Only what has ended by itself. A task that the swarm wants to end is the swarm's to judge (it says so in ``desired``
-    before it stops the container), and so is a container that could not be started, or that somebody killed: an engine
-    that shuts down, or lack of memory. One with a health check is the swarm's as well, but that is the caller's to say.
+    Only for a process that exited by itself. All other cases are left to the swarm: a task that the swarm wants to end
+    (``desired`` says so before it stops the container), a container that could not be started, and a killed one (engine
+    shutdown, lack of memory). The caller excludes containers with a health check.
 
     Args:
-        task: as the swarm shows it now; read after the container's end was heard of.
+        task: as the swarm shows it now; read after the exit was reported.
         times: of its container; None when they are not known.
     """
     if task.desired != "running" or task.state not in {"starting", "running"}:
@@ -122,7 +136,7 @@ def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
 
 
 def waiting_reason(task: TaskView) -> str:
-    """Return what the swarm says about a task that does not run yet, empty when it says nothing worth showing."""
+    """Return what the swarm says about a task that does not run yet, empty if it says nothing useful."""
     if task.error:
         return task.error
     return task.message if task.state == "preparing" else ""
@@ -156,34 +170,44 @@ def outcome_of(
     stop: StopRequest | None,
     node_back: str = "",
     memory_limit: int | None = None,
+    away_since: datetime | None = None,
 ) -> Outcome:
     """Return how an attempt ended.
 
     Args:
         task: its task, in an ended state.
         node: host name of the task's node, where known.
-        started_at: when the container was first seen running; None when nobody saw it.
-        times: the container's own times, where its engine has told them.
+        started_at: when the container was first seen running; None if it was never seen.
+        times: the container's own times, if its engine reported them.
         stop: set when jaas had it stopped.
-        node_back: when the swarm last heard of the task's node anew (RFC 3339); asked for by ``asks_for_engine``.
+        node_back: when the task's node last rejoined the swarm (RFC 3339); needed if ``asks_for_engine`` says so.
         memory_limit: the attempt's limit in bytes; None where it had none.
+        away_since: when the task's node was seen to be down, while the container ran; None where it never was.
     """
     finished = parse_time(task.timestamp)
     if times is not None:
         started_at = parse_time(times.started_at) or started_at
         finished = parse_time(times.finished_at) or finished
     if started_at is not None and finished is not None:
-        # The engine notes a start after the fact: a container of a few milliseconds "ended" before it "started".
+        # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
         started_at = min(started_at, finished)
     state, cause, reason = _verdict(task, times, stop)
+    if cause is Cause.PREEMPTED and away_since is not None:
+        back = parse_time(node_back)
+        until = back if back is not None and back > away_since else finished or away_since
+        away = max((until - away_since).total_seconds(), 0.0)
+        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=away)
     if cause is Cause.EXIT and asks_for_engine(task) and _engine_restarted(task, started_at, times, node_back):
         cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
+    if cause is Cause.ENGINE and (lost := output_lost(task)):
+        reason = f"{reason}: {lost}"
     if cause is Cause.OOM:
         reason += ": out of memory, says the engine"
     elif cause is Cause.EXIT and memory_limit is not None and reason.lower() == _SIGKILLED:
-        # Docker 20.10 does not always tell, and never of other nodes: SIGKILL under a memory limit is the sign.
+        # Docker 20.10 does not always report it, and never for other nodes: SIGKILL under a memory limit is taken as
+        # the sign.
         cause, reason = Cause.OOM, f"{reason}: SIGKILL under a memory limit"
-    exit_code = _exit_code(task, cause)
+    exit_code = _exit_code(task, cause, times)
     if exit_code is not None and times is not None and times.exit_code is not None:
         exit_code = times.exit_code
     return Outcome(
@@ -202,7 +226,7 @@ def outcome_of(
 
 
 def asks_for_engine(task: TaskView) -> bool:
-    """Return whether a task's exit code may be the doing of an engine that was restarted, and not the job's own."""
+    """Return whether a task's exit code may come from a restarted engine, and not from the job."""
     return task.state == "failed" and task.exit_code in _BY_RESTART and task.error.startswith("task: non-zero exit")
 
 
@@ -211,8 +235,8 @@ def _engine_restarted(
 ) -> bool:
     """Return whether the end was reported by an engine that had just come back.
 
-    Nothing says so outright. An engine that was merely cut off reports late, too, but notes when it saw the end. Where
-    its container cannot be asked (another node's), an end seconds before the node was back may be taken wrongly.
+    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. If the
+    container cannot be inspected (on another node), an exit seconds before the node was back may be misjudged.
     """
     reported, back = parse_time(task.timestamp), parse_time(node_back)
     if reported is None or back is None or (started_at is not None and back <= started_at):
@@ -225,7 +249,7 @@ def _engine_restarted(
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:
     if task.state == "complete":
-        # Ended well by itself, even if somebody wanted to stop it at that very moment.
+        # Exited with 0 by itself, even if it was stopped at that moment.
         return JobState.SUCCEEDED, Cause.EXIT, ""
     if stop is not None and task.state in {"shutdown", "failed", "rejected", "remove"}:
         state = facts_of(stop.cause).state
@@ -243,7 +267,7 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
         return Cause.OOM
     if any(text in said for text in _IMAGE):
         return Cause.IMAGE
-    if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said):
+    if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said) or said.startswith(_THROWN_AWAY):
         return Cause.ENGINE
     # "task: non-zero exit (N)" and nothing else means that the process itself ended so.
     if task.exit_code and said.startswith("task: non-zero exit"):
@@ -251,8 +275,8 @@ def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Ca
     return Cause.LAUNCH
 
 
-def _exit_code(task: TaskView, cause: Cause) -> int | None:
-    """Return the exit code: the container's own, else 127 or 126 as docker has them for a program that cannot start."""
+def _exit_code(task: TaskView, cause: Cause, times: ContainerTimes | None) -> int | None:
+    """Return the exit code: the container's own, or 127 or 126 for a program that cannot start, as docker does."""
     if task.state == "complete":
         return 0
     if task.exit_code is not None and task.exit_code > 0 and (cause is not Cause.ENGINE or _killed_by_restart(task)):
@@ -263,9 +287,25 @@ def _exit_code(task: TaskView, cause: Cause) -> int | None:
             return 127
         if any(text in said for text in _NOT_EXECUTABLE) and "exec" in said:
             return 126
-    if task.container_id and task.state in {"failed", "shutdown"} and task.exit_code == 0 and cause is not Cause.LAUNCH:
-        return 0
-    return None
+    ended = task.container_id and task.state in {"failed", "shutdown"}
+    # A task whose container its engine does not know any more is reported as shutdown with 0, too.
+    unproven = cause is Cause.PREEMPTED and (times is None or times.exit_code is None)
+    return 0 if ended and task.exit_code == 0 and not unproven and cause not in _NO_CODE_OF_ITS_OWN else None
+
+
+def output_lost(task: TaskView, away_since: datetime | None = None) -> str:
+    """Return why the output of an ended task cannot be had any more, if there is none; empty where nothing says so.
+
+    Args:
+        task: it, in an ended state.
+        away_since: as for ``outcome_of``.
+    """
+    if task.state == "failed" and task.container_id and task.error.lower().startswith(_THROWN_AWAY):
+        return "its engine was stopped, and has removed the container with its output"
+    # Docker 20.10 says nothing more of it where the swarm had given the node up meanwhile.
+    if task.state == "shutdown" and task.exit_code == 0 and away_since is not None:
+        return "its node was away, and its engine does not know the container any more"
+    return ""
 
 
 def _killed_by_restart(task: TaskView) -> bool:
@@ -273,7 +313,7 @@ def _killed_by_restart(task: TaskView) -> bool:
 
 
 def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
-    """Return what the log says of a container that jaas had stopped: why, and what it took.
+    """Return the log line about a container that jaas stopped: why, and by which signal.
 
     Args:
         stop: why.
@@ -286,7 +326,7 @@ def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
 
 
 def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:
-    """Return the outcome of an attempt whose service is gone before anybody saw its end."""
+    """Return the outcome of an attempt whose service disappeared before its end was seen."""
     cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
     return Outcome(
         state=facts_of(cause).state,
@@ -299,10 +339,10 @@ def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: 
 
 
 def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, lost_for: float) -> Outcome:
-    """Return the outcome of an attempt whose node is down, when its policy does not wait for it any longer.
+    """Return the outcome of an attempt whose node is down, when its policy no longer waits for the node.
 
     Args:
-        task: its task, as the swarm last heard of it.
+        task: its task, as last reported.
         node: host name of the node.
         started_at: when the container was first seen running.
         lost_for: seconds since the node was seen to be down.

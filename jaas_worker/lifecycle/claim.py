@@ -10,6 +10,7 @@ from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
+from jaas_worker.decisions.node_outage import down_since
 from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
@@ -23,11 +24,11 @@ __all__ = ["claim"]
 logger = logging.getLogger(__name__)
 
 _NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.NEWER, ClaimAction.UNKNOWN})
-"""Answers to a claim after which there is nothing to do for a message."""
+"""Answers to a claim that leave nothing to do for a message."""
 
 
 def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt | Launch:
-    """Claim a job whose message has arrived, and say what its record asks for.
+    """Claim a job whose message has arrived, and return the step that its record asks for.
 
     Args:
         job: the job.
@@ -41,7 +42,7 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     failpoint("claim.after")
     refusal = ""
     if answer.action is ClaimAction.UNKNOWN and not job.delivery.wakeup:
-        # A foreign producer's job: its record begins here, with the message for the case that we die.
+        # A foreign producer's job: its record is created here, with the message, in case this worker dies.
         refusal = _create_record(job, world)
         answer = _ask_for(job, world)
     if answer.action in _NOT_OURS:
@@ -62,21 +63,22 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     if answer.action is ClaimAction.REPLAY:
         return Report()
     _note_stop(job, world, record, new=answer.action is ClaimAction.LAUNCH)
-    if record.spec is None:
+    under_way = record.state in {JobState.PENDING, JobState.RUNNING}
+    if record.spec is None or (job.delivery.defect and not under_way):
         return End(refused_outcome(Cause.REFUSED, refusal or _refusal(job.delivery, record)))
-    if record.state in {JobState.PENDING, JobState.RUNNING}:
+    if under_way:
         claimed = record.claimed_at if record.state is JobState.PENDING else None
         return Adopt(record.state, (claimed or record.updated_at).timestamp())
     return Launch()
 
 
 def _ask_for(job: TrackedJob, world: WorkerContext) -> Claim:
-    job.held_at = world.clock.monotonic()  # before the question: the answer may be read after a long suspension
+    job.held_at = world.clock.monotonic()  # before the request: the answer may be read after a long suspension
     return world.ledger.ownership.claim(job.job_id, world.holder)
 
 
 def _create_record(job: TrackedJob, world: WorkerContext) -> str:
-    """Write the record of a job that has none; return why its description is refused, if it is."""
+    """Write the record of a job that has none; return the reason if its description is refused."""
     delivery, refusal = job.delivery, ""
     try:
         spec = delivery.description()
@@ -87,9 +89,9 @@ def _create_record(job: TrackedJob, world: WorkerContext) -> str:
 
 
 def _leave(job: TrackedJob, world: WorkerContext) -> Drop:
-    """Leave a job under way to a worker of the newer version that described it: refusing it would end a container.
+    """Leave a running job to a worker of the newer version that described it: a refusal would stop its container.
 
-    Nobody looks for it until a lease is over, so that such a worker gets at it, and not this one again and again.
+    No worker looks for it until a lease has passed, so that a newer worker can take it, and not this one again.
     """
     world.ledger.ownership.release(job.job_id, world.holder, world.settings.lease)
     logger.warning(
@@ -111,11 +113,12 @@ def _note_record(job: TrackedJob, record: JobRecord) -> None:
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
     job.image, job.platforms = record.image, record.platforms
+    job.away_since = down_since(record.detail)
     job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
 
 
 def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new: bool) -> None:
-    """Note why the job is to end before its time: it was cancelled, or one of its times is over before the launch."""
+    """Record why the job ends early: it was cancelled, or a time limit passed before the launch."""
     if record.cancel and job.stop is None:
         job.stop = StopRequest(Cause.CANCELLED, record.cancel)
     if new and job.stop is None and job.delivery.revoked():
@@ -124,7 +127,7 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
     spec = record.spec
     if spec is None or (spec.deadline is None and spec.expires is None and spec.pending_timeout is None):
         return
-    # Redis' clock wrote created_at, and Redis' clock says how long ago that was.
+    # created_at is by Redis' clock, so its age is computed by Redis' clock too.
     now = world.ledger.now()
     age = now - record.created_at.timestamp()
     if spec.pending_timeout is not None and record.state is JobState.LAUNCHING:
@@ -142,6 +145,8 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
 def _refusal(delivery: Delivery, record: JobRecord) -> str:
     if record.unreadable:
         return f"{record.unreadable} (or upgrade the workers, where a newer version of jaas described it)"
+    if delivery.defect:  # and with the message goes what was to follow the job
+        return delivery.defect
     try:
         delivery.description()
     except SpecError as error:

@@ -1,7 +1,7 @@
-"""The last steps of a job in this worker: write the end down, decide on another attempt, report, remove the service.
+"""The last steps of a job in this worker: record the outcome, decide on another attempt, report, remove the service.
 
-Outcome and output are in the ledger before the service is removed, and Celery has the result before the ledger forgets
-that somebody has to bring it there.
+Outcome and output are in the ledger before the service is removed. Celery has the result before the ledger marks it as
+reported.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import contextlib
 import json
 import logging
 import random
+from dataclasses import replace
 from math import inf
 
-from jaas_submit.errors import EngineRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
@@ -20,9 +21,9 @@ from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
-from jaas_worker.decisions.job_output import with_output
+from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_engine, image_reason, outcome_of, stop_mark
+from jaas_worker.decisions.task_outcome import asks_for_engine, image_reason, outcome_of, output_lost, stop_mark
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -46,9 +47,13 @@ __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded",
 
 logger = logging.getLogger(__name__)
 
+_TRIES_AFTER_OUTAGE = 3
+"""How often the output of a container whose node was away is read again when there is none. The swarm has been seen to
+hand out nothing, without an error, in the first second after the node's return."""
+
 
 def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
-    """Find out how an attempt ended, and what it printed.
+    """Find out how an attempt ended, and read its output.
 
     Args:
         job: the job.
@@ -58,19 +63,16 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     Raises:
         TemporaryError: the engine does not answer.
     """
-    engine, spec, task, service = world.engine, job.spec, step.task, job.service
-    assert service is not None
+    engine, spec, task = world.engine, job.spec, step.task
     times = step.times
     if times is None and task.container_id:
         times = engine.container_times(task.container_id)
-    back = engine.node_back_at(task.node_id) if asks_for_engine(task) else ""
+    back = engine.node_back_at(task.node_id) if asks_for_engine(task) or job.away_since else ""
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit)
+    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit, job.away_since)
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
-    settings, logs = world.settings, step.logs
-    if logs is None:
-        logs = read_logs(engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
+    logs = _output(job, step, world, here=times is not None)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)
@@ -83,8 +85,33 @@ def _image_problem(spec: JobSpec, world: WorkerContext) -> str:
     return ""
 
 
+def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) -> Logs:
+    """Return what an attempt printed, and whether that is all.
+
+    Args:
+        job: the job.
+        step: its task, which has ended.
+        world: the worker.
+        here: its container is known to this worker's engine.
+    """
+    task, service, settings = step.task, job.service, world.settings
+    assert service is not None
+    logs = step.logs
+    if logs is None:
+        logs = read_logs(world.engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
+    if logs.lines or logs.status is not LogStatus.COMPLETE or not task.container_id:
+        return logs
+    # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.
+    why = output_lost(task, job.away_since) or ("" if here else output_not_kept(task.node_id, world.log_drivers()))
+    if why:
+        return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
+    if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:
+        raise EngineUnavailable("reading logs: its node was away, and hands out no output yet")
+    return logs
+
+
 def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostOwnership:
-    """Write an attempt's end into the ledger, with the next attempt where the policy grants one.
+    """Record an attempt's outcome in the ledger, with the next attempt if the policy grants one.
 
     Args:
         job: the job.
@@ -104,7 +131,7 @@ def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostO
         attempts = (*job.facts.attempts, attempt.model_copy(update={"decision": job.decision.why}))
         if job.decision.retry and (following := _back_off(job, attempts, step.logs, job.decision.delay, world)):
             return following
-        # In a batch with speculation the first good result wins, not the first result.
+        # In a batch with speculation the first success counts, not the first outcome.
         may_have_copy = job.spec.idempotent and job.facts.labels and attempt.state is JobState.FAILED
         if may_have_copy and (following := _back_off(job, attempts, step.logs, None, world)):
             return following
@@ -114,12 +141,12 @@ def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostO
         return LostOwnership()
     failpoint("finish.after")
     _count_end(job, attempts[-1], world, retried=False)
-    # From here on only the report is repeated: the service is gone in a moment, and with it what it could tell.
+    # From here on only the report is repeated: the service is removed soon, and cannot be read again.
     return Aside(RemoveService(), after=world.settings.remove_delay, then=Report(record, step.logs))
 
 
 def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[Attempt, str | None]:
-    """Return the attempt as the ledger is to have it, and the job's output as JSON."""
+    """Return the attempt as the ledger stores it, and the job's output as JSON."""
     spec, outcome, output = job.spec, step.outcome, None
 
     def keep(text: str) -> str:
@@ -142,13 +169,13 @@ def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[At
 def _back_off(
     job: TrackedJob, attempts: tuple[Attempt, ...], logs: Logs | None, delay: float | None, world: WorkerContext
 ) -> Aside | LostOwnership | None:
-    """Write down that another attempt follows; return None when the job is to end all the same.
+    """Record that another attempt follows; return None if the job ends anyway.
 
     Args:
         job: the job.
         attempts: all attempts so far.
-        logs: output of the last one; None where there can be none.
-        delay: seconds until the next one; None when there is none, but the job's copy may still succeed.
+        logs: output of the last one; None if it had no container.
+        delay: seconds until the next one; None if there is none, but the job's copy may still succeed.
         world: the worker.
     """
     last = attempts[-1]
@@ -171,19 +198,19 @@ def _back_off(
 
 
 def _count_end(job: TrackedJob, attempt: Attempt, world: WorkerContext, *, retried: bool) -> None:
-    """Count and trace an attempt whose end is in the ledger."""
+    """Count and trace an attempt whose outcome is in the ledger."""
     world.metrics.attempt_ended(attempt, job.launched_at, retried=retried)
     times = AttemptTimes(job.queued_at, job.claimed_at, job.launched_at, world.clock.time())
     try:
         world.tracer.attempt_ended(job.facts.traceparent, job.job_id, attempt, times)
-    except Exception:  # what is shown of a job must never change what becomes of it
+    except Exception:  # a failure of tracing must never affect the job
         logger.exception("job %s: its trace could not be made", job.job_id, extra=action(Action.STEP_FAILED))
 
 
 def tell_retry(job: TrackedJob, step: TellRetry) -> Reported:
     """Tell Celery that another attempt follows.
 
-    Celery's RETRY is for those who look; the next attempt is in the ledger, whether Celery hears of this or not.
+    Celery's RETRY is for display only; the next attempt is in the ledger, whether this succeeds or not.
 
     Args:
         job: the job.
@@ -195,10 +222,10 @@ def tell_retry(job: TrackedJob, step: TellRetry) -> Reported:
 
 
 def lost_ownership(job: TrackedJob, world: WorkerContext) -> Drop | Superseded:
-    """Find out why the ledger did not take what this worker wrote.
+    """Find out why the ledger rejected this worker's write.
 
-    It names another holder: this worker was suspended, or cut off, for longer than its lease. Or the job's copy has
-    ended it (speculation).
+    Either the record names another holder, because this worker was suspended or cut off for longer than its lease. Or
+    the job's copy has ended it (speculation).
 
     Args:
         job: the job.
@@ -214,7 +241,7 @@ def lost_ownership(job: TrackedJob, world: WorkerContext) -> Drop | Superseded:
 
 
 def superseded(job: TrackedJob) -> Aside:
-    """Remove what still runs for a job whose copy has ended well, and report: the outcome is in the ledger.
+    """Remove the service of a job whose copy has succeeded, and report: the outcome is in the ledger.
 
     Args:
         job: the job.
@@ -229,7 +256,7 @@ def superseded(job: TrackedJob) -> Aside:
 
 
 def remove_service(job: TrackedJob, world: WorkerContext) -> None:
-    """Remove what an attempt that has ended has left in the swarm; the reconciler does if this worker cannot.
+    """Remove the service and config of an ended attempt; if this worker cannot, the reconciler does.
 
     Args:
         job: the job.
@@ -238,7 +265,7 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
     if job.late or not (job.service or job.has_config):
         return
     try:
-        # Redis may have come back older than it was, or may do so: then the service is needed once more.
+        # Redis may have come back with older data, or may do so: then the service is needed again.
         if not world.ledger.replicated():
             raise LedgerUnavailable("its outcome is not on the replicas yet")
         for outline in world.ledger.queries.outlines([job.job_id]):
@@ -260,11 +287,11 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
 
 
 def report(job: TrackedJob, step: Report, world: WorkerContext) -> Reported:
-    """Bring the result of a job that has ended to Celery.
+    """Report the result of an ended job to Celery.
 
     Args:
         job: the job.
-        step: record and output, where they are at hand.
+        step: record and output, if already read.
         world: the worker.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a container finds its input in: a swarm config, which reaches it on any node, or a file of the store."""
+"""How a container gets its input: as a swarm config, which reaches any node, or as a file of the store."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from jaas_worker.swarm.create_or_adopt import InputFile
 __all__ = ["CONFIG_LIMIT", "NOTHING", "Records", "input_file"]
 
 NOTHING: Final = "/dev/null"
-"""Stands for an input without a line: the swarm takes no empty file."""
+"""Used for an empty input: the swarm accepts no empty config."""
 
 CONFIG_LIMIT: Final = 1000 * 1024 - 1
 """Bytes that a swarm config may have. Source: moby/swarmkit, manager/controlapi/config.go (less than 1,000 KiB)."""
 
 
 class Records(Protocol):
-    """Where the outputs are that a reduce job gets: ``Ledger.queries``."""
+    """Source of the outputs that a reduce job gets: ``Ledger.queries``."""
 
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
-        """Return the records of these jobs, as far as there are any."""
+        """Return the records of these jobs; unknown jobs are left out."""
 
 
 def input_file(spec: JobSpec, records_of: Records, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
-    """Return where a job finds its input; None when it has none.
+    """Return the path or URL of a job's input; None if it has none.
 
     Args:
         spec: the job's description.
-        records_of: where the outputs are that a reduce job gets.
-        store: where large values are; None where there is no such place.
+        records_of: source of the outputs that a reduce job gets.
+        store: for large values; None if there is none.
         job_id: the job's id.
         attempt: counted from 1.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
         StoreUnavailable: the store does not answer.
-        EngineRefused: it is too large, or outputs that are to be gathered have expired.
+        EngineRefused: it is too large, or outputs of other jobs have expired.
     """
     if spec.gather is not None:
         numbers = range(spec.gather.first, spec.gather.first + spec.gather.count)
         records = records_of.find([batch_job_id(spec.gather.batch, index) for index in numbers])
         if len(records) < len(numbers):
             missing = len(numbers) - len(records)
-            raise EngineRefused(f"{missing:,} of the {len(numbers):,} records to be gathered have expired")
+            raise EngineRefused(f"{missing:,} of the {len(numbers):,} records of the jobs before it have expired")
         return _gathered(records, store, job_id, attempt) if records else InputFile(NOTHING)
     if spec.input is None:
         return None

@@ -1,4 +1,4 @@
-"""The jobs of this worker, the launch queue in which they wait, and how many of them may be starting at once."""
+"""The jobs of this worker, its launch queue, and how many of the jobs may be starting at once."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from jaas_worker.lifecycle.tracked_job import Delivery, Phase, TrackedJob
 __all__ = ["JobTable", "QueuedStep"]
 
 QueuedStep = tuple[TrackedJob, Next]
-"""A job, and the step that a launching thread is to take."""
+"""A job, and the step for a launching thread."""
 
 
 class JobTable:
-    """All jobs that this worker has taken. Any thread may use it.
+    """All jobs of this worker. Threads may share it.
 
     Args:
         max_in_flight: how many jobs this worker may hold.
-        max_starting: how many of them may be starting, at most; 0 for no such bound.
+        max_starting: upper limit of starting services; 0 for none.
     """
 
     def __init__(self, max_in_flight: int, max_starting: int = 0) -> None:
         self.lock = threading.RLock()
         """Guards the phase of every job, its message and its stop request."""
         self.closing = False
-        """No further step is begun."""
+        """No further step starts."""
         self.held = False
-        """No new job is begun with."""
+        """No new job starts."""
         self._max_in_flight = max_in_flight
         self._changed = threading.Condition(self.lock)
         self._jobs: dict[str, TrackedJob] = {}
@@ -41,7 +41,7 @@ class JobTable:
         self._in_flight = 0
 
     def __iter__(self) -> Iterator[TrackedJob]:
-        """Yield all jobs that there are now."""
+        """Yield all present jobs."""
         return iter(list(self._jobs.values()))
 
     def __contains__(self, job_id: object) -> bool:
@@ -82,10 +82,10 @@ class JobTable:
         return None
 
     def have_ended(self, job_ids: Iterable[str]) -> None:
-        """Learn of jobs that need no place in the swarm: their end is written down, Celery only has to hear of it.
+        """Register jobs that need no room: their outcome is recorded, and only the report to Celery is missing.
 
         Args:
-            job_ids: those jobs; their messages may be here already, or come in a moment.
+            job_ids: those jobs; their messages are here already, or arrive soon.
         """
         with self._changed:
             for job_id in job_ids:
@@ -103,10 +103,10 @@ class JobTable:
         self._queue.appendleft((job, Claim()))
 
     def hold(self, yes: bool) -> None:
-        """Begin with no new job and give back those that wait, for other workers; or go on.
+        """Stop or resume starting new jobs; when stopped, return the waiting ones for other workers.
 
         Args:
-            yes: whether new jobs are held off.
+            yes: whether to stop.
         """
         with self._changed:
             self.held = yes
@@ -121,7 +121,7 @@ class JobTable:
     # -- the launch queue -------------------------------------------------------------------------------------------
 
     def next(self) -> QueuedStep | None:
-        """Wait for a job that a launching thread may go on with, and return it; None when the worker shuts down."""
+        """Wait for the next job for a launching thread, and return it; None when the worker shuts down."""
         with self._changed:
             while not self.closing and not (self._queue and self._has_room()):
                 self._changed.wait()
@@ -135,13 +135,13 @@ class JobTable:
             return job, step
 
     def _has_room(self) -> bool:
-        # Only a new job takes a place; what is in flight already may always go on.
+        # Only a new job needs room; a job in flight may always go on.
         if self._queue[0][0].phase is not Phase.WAITING:
             return True
         return self._in_flight < self._max_in_flight and len(self._starting) < self._window.size
 
     def put_first(self, job: TrackedJob, step: Next) -> None:
-        """Have a launching thread go on with a job that is in flight, before all new ones."""
+        """Let a launching thread continue a job in flight, before all new ones."""
         with self._changed:
             self._queue.appendleft((job, step))
             self._changed.notify()
@@ -158,23 +158,23 @@ class JobTable:
             self._starting.add(job.job_id)
 
     def started(self, job: TrackedJob, now: float, *, ran: bool) -> None:
-        """Learn that a job does not count as starting any more.
+        """Register that a job no longer counts as starting.
 
         Args:
             job: the job.
             now: the present moment, by the monotonic clock.
-            ran: its container has run; else it could not be started, or no node takes it.
+            ran: its container has run; otherwise it could not be started, or no node takes it.
         """
         with self._changed:
             if job.job_id not in self._starting:
                 return
-            if ran and job.launched_at is not None:  # one that was taken over began long ago
+            if ran and job.launched_at is not None:  # the start of an adopted job is unknown
                 self._window.started(now - job.followed_since, len(self._starting))
             self._starting.discard(job.job_id)
             self._changed.notify_all()
 
     def share(self, nodes: int, workers: int) -> None:
-        """Learn how many nodes and workers there are, which decides how many services this worker may be starting."""
+        """Update the numbers of nodes and workers, which decide how many services this worker may be starting."""
         with self._changed:
             self._window.share(nodes, workers)
             self._changed.notify_all()
@@ -182,7 +182,7 @@ class JobTable:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def forget(self, job: TrackedJob) -> None:
-        """A job is no business of this worker any more."""
+        """Remove a job from this worker."""
         with self._changed:
             if job.phase is Phase.GONE:
                 return
@@ -195,7 +195,7 @@ class JobTable:
             self._changed.notify()
 
     def close(self) -> None:
-        """Take no further job up; steps that are under way go on."""
+        """Start no further job; running steps go on."""
         with self._changed:
             self.closing = True
             self._changed.notify_all()

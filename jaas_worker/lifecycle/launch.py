@@ -40,7 +40,7 @@ _MAX_DETAIL = 500
 
 
 def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
-    """Create the service of an attempt, or find it by its name, and note it in the ledger.
+    """Create the service of an attempt, or find it by its name, and record it in the ledger.
 
     Args:
         job: the job, claimed by this worker.
@@ -56,7 +56,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         assert spec.pending_timeout is not None
         job.stop = StopRequest(Cause.PENDING_TIMEOUT, pending_reason(spec.pending_timeout, job.detail))
     if job.stop:
-        # Is there anything to stop? Not unless somebody has sent the request.
+        # There is something to stop only if a request was sent.
         found = world.engine.find(job.service_name) if job.late or job.asked else None
         if found is None:
             return End(refused_outcome(job.stop.cause, job.stop.reason))
@@ -69,7 +69,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         cause = Cause.IMAGE if isinstance(error, ImageRefused) else Cause.LAUNCH
         return End(refused_outcome(cause, str(error)))
     except EngineUnavailable as error:
-        # The engine may carry the request out at any later time, even after the attempt has come to its end.
+        # The engine may carry the request out later, even after the attempt has ended.
         job.late = True
         if not _refuses(job, error, world):
             raise
@@ -87,7 +87,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     if spec.pending_timeout is not None:
         fields["claimed_at"] = job.launching_since
     if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
-        # Another worker took the job over while we were suspended; it has found the same service by its name.
+        # Another worker took the job over while we were suspended; it adopts the same service by its name.
         return LostOwnership()
     failpoint("pending.after")
     job.state = JobState.PENDING
@@ -101,11 +101,11 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
 
 
 def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
-    """Go on with an attempt whose service existed when its former holder went away.
+    """Continue an attempt whose service existed when its former holder died or stopped.
 
     Args:
         job: the job, claimed by this worker.
-        step: since when it has waited or run.
+        step: the time of the last change.
         world: the worker.
 
     Raises:
@@ -117,7 +117,7 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     own = {LABEL_JOB: job.job_id, **world.service_defaults.installation}
     if service is None or any(service.labels.get(key) != value for key, value in own.items()):
         return End(gone_outcome(job.stop, job.node, job.started_at))
-    # How long it has waited or run already is Redis' to say: the clocks of node and worker may differ.
+    # Redis' clock decides how long it has waited or run: the clocks of node and worker may differ.
     before = max(world.ledger.now() - step.since, 0.0)
     waited, ran = (0.0, before) if step.state is JobState.RUNNING else (before, 0.0)
     now = world.clock.monotonic()
@@ -132,9 +132,9 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
 
 
 def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | None:
-    """Return the description as it holds for this attempt; None when the job is not this worker's any more."""
+    """Return the description for this attempt; None if this worker no longer holds the job."""
     facts = job.facts
-    # The nodes matter where the attempt may have to avoid some.
+    # The nodes are needed only if the attempt may have to avoid some.
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
@@ -150,7 +150,7 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
 
 
 def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContext) -> ServiceView | None:
-    """Return the attempt's service; None when the job is not this worker's any more."""
+    """Return the attempt's service; None if this worker no longer holds the job."""
     marks = {LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
     file = input_file(spec, world.ledger.queries, world.store, job.job_id, job.attempt)
     job.has_config = file is not None and file.data != b""
@@ -184,7 +184,8 @@ def note_failure(job: TrackedJob, error: TemporaryError, world: WorkerContext) -
         world: the worker.
     """
     said = shown(str(error), _MAX_DETAIL)
-    if not job.accepted or said == job.detail or isinstance(error, LedgerUnavailable):
+    # While its node is away the detail says since when, which a worker that adopts the job has to know.
+    if not job.accepted or said == job.detail or job.away_since or isinstance(error, LedgerUnavailable):
         return
     with contextlib.suppress(TemporaryError):
         if world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=said):
@@ -194,11 +195,11 @@ def note_failure(job: TrackedJob, error: TemporaryError, world: WorkerContext) -
 def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:
     """Return whether the ledger has named this worker as the job's holder less than a lease ago.
 
-    Since the claim this worker may have been suspended for so long that its lease ran out and another worker took
-    the job over; that the lease has been renewed after that says nothing of the job.
+    Since the claim this worker may have been suspended until its lease expired and another worker took the job over. A
+    lease that was renewed after that does not prove anything about the job.
 
     Raises:
-        LedgerUnavailable: the lease has run out, or Redis does not answer.
+        LedgerUnavailable: the lease has expired, or Redis does not answer.
     """
     now = world.require_lease()
     if now - job.held_at < world.settings.lease:
@@ -211,7 +212,7 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
     """Find out, once, which digest all attempts of this job use and what it runs on, where a registry tells.
 
     Returns:
-        False when the job is not this worker's any more.
+        False if this worker no longer holds the job.
     """
     if job.image or job.attempt > 1 or not world.settings.resolve_images:
         return True
@@ -237,7 +238,7 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
 def _note_service(
     job: TrackedJob, spec: JobSpec, service: ServiceView, now: float, launched: float, ran_before: float = 0.0
 ) -> None:
-    worker = service.labels.get(LABEL_WORKER)  # whichever launched it
+    worker = service.labels.get(LABEL_WORKER)  # whichever worker launched it
     label = intern(f"{LABEL_WORKER}={worker}") if worker else ""
     health_checked = bool(spec.healthcheck)
     job.service = ServiceRef(job.job_id, job.attempt, service.id, label, health_checked)

@@ -1,4 +1,4 @@
-"""What a step returns: what comes next in a job's life. Plain values; ``StepExecutor`` carries them out."""
+"""What a step returns: the next step of a job. Plain values; ``StepExecutor`` carries them out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ask the ledger for the job; what failed before the job was tracked begins here once more."""
+    """Ask the ledger for the job; a step that failed before the job was tracked restarts here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Go on with an attempt whose service existed when its former holder went away."""
+    """Continue an attempt whose service existed when its former holder died or stopped."""
 
     state: JobState
     since: float
@@ -70,14 +70,14 @@ class AskEngine:
 
 @dataclass(frozen=True, slots=True)
 class ReadOutput:
-    """Read the output of a container whose exit another node has told of."""
+    """Read the output of a container whose exit was forwarded."""
 
     evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
 class CheckPending:
-    """End an attempt that has waited for too long, unless it runs by now."""
+    """End an attempt whose `pending_timeout` has passed, unless it runs by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,42 +92,42 @@ class RemoveStuck:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End the attempt as its task did."""
+    """End the attempt with its task's outcome."""
 
     task: TaskView
     times: ContainerTimes | None = None
-    """Of its container, where they are at hand."""
+    """Of its container, if known."""
     logs: Logs | None = None
-    """Its output, where it is at hand."""
+    """Its output, if already read."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Write the end of the attempt into the ledger."""
+    """Record the attempt's outcome in the ledger."""
 
     outcome: Outcome
     logs: Logs | None = None
-    """Its output; None where there can be none."""
+    """Its output; None if it had no container."""
 
 
 @dataclass(frozen=True, slots=True)
 class LostOwnership:
-    """The ledger did not take what this worker wrote: find out why."""
+    """The ledger rejected this worker's write: find out why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """The job's copy has ended it (speculation): remove what still runs, and report."""
+    """The job's copy has ended it (speculation): remove its service, and report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Bring the result of the job to Celery."""
+    """Report the result of the job to Celery."""
 
     record: JobRecord | None = None
-    """The record after its end, where it is at hand; good for one try, as Redis may come back older."""
+    """The record after its end, if already read; valid for one try, as Redis may come back with older data."""
     logs: Logs | None = None
-    """The last attempt's output, where it is at hand."""
+    """The last attempt's output, if already read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class TellRetry:
 
 @dataclass(frozen=True, slots=True)
 class RemoveService:
-    """Remove what an attempt that has ended has left in the swarm."""
+    """Remove the service and config of an ended attempt."""
 
 
 # -- what the executor does itself ------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class RemoveService:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Nothing is to be done: another worker has the job, or it is over."""
+    """Nothing is to be done: another worker holds the job, or it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,29 +159,29 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Have the attempt end before its time, once."""
+    """Stop the attempt early, once."""
 
     request: StopRequest
 
 
 @dataclass(frozen=True, slots=True)
 class SwarmJudges:
-    """An end is near of which only the swarm can say how it was."""
+    """An exit is near that only the swarm can report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """Celery has been told: forget the job."""
+    """Celery has the result: forget the job."""
 
     delivery: Delivery
-    """The message through which Celery was told. A copy may have taken its place meanwhile."""
+    """The message that was used to report. A duplicate may have replaced it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """Take a step on another thread, once, while the job stays as it is; with ``then`` go on at once with that.
+    """Take a step on another thread, once; the job stays unchanged. Continue at once with ``then``, if given.
 
-    Nothing depends on the step: should it fail, something else does the same later.
+    The step is optional: if it fails, another part does the same later.
     """
 
     step: AskEngine | ReadOutput | CheckPending | SendStop | RemoveStuck | RemoveService
@@ -213,4 +213,4 @@ Next = (
     | Reported
     | Aside
 )
-"""What comes next. A step that returns None leaves the job as it is."""
+"""The next step. None leaves the job unchanged."""

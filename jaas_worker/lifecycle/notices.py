@@ -1,6 +1,6 @@
-"""What other processes tell this worker through the ledger, and what it tells them: cancellations and container exits.
+"""Notices between this worker and other processes, through the ledger: cancellations and container exits.
 
-Nothing depends on a notice. A cancellation is in the job's record, and looked for there; an exit is seen in the swarm.
+Nothing depends on a notice. A cancellation is also in the job's record; an exit is also reported by the swarm.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ __all__ = ["Cancellations", "ExitNotices"]
 logger = logging.getLogger(__name__)
 
 _MISSED_S = 10.0
-"""Between two looks for cancellations whose notice did not get through."""
+"""Seconds between two searches for cancellations whose notice was lost."""
 
 
 class Cancellations:
-    """Hears of jobs that are to be cancelled, and looks for those of which it did not hear.
+    """Receives requests to cancel jobs, and searches for those whose notice was lost.
 
     Args:
         ledger: where they are.
@@ -48,15 +48,15 @@ class Cancellations:
         self._thread = threading.Thread(target=self._listen, name="jaas-cancels", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Listen no longer; the thread ends within a second and is not waited for."""
+        """Stop the thread; it ends within a second and is not waited for."""
         self._closed.set()
 
     def check(self) -> None:
-        """Find cancellations whose notice did not get through, if it is time to look for them."""
+        """Find cancellations whose notice was lost, if a search is due."""
         now = time.monotonic()
         if now < self._next_check:
             return
@@ -65,7 +65,7 @@ class Cancellations:
             if ids := self._ledger.ownership.cancellations_for(self._holder):
                 for job_id, why in self._ledger.ownership.cancel_reasons(ids).items():
                     self._executor.cancelled(job_id, why)
-                # Should this process die before that, whoever takes the jobs over reads it in their records.
+                # If this process dies before that, the worker that adopts the jobs reads it in their records.
                 self._ledger.ownership.acknowledge_cancellations(self._holder, ids)
         except LedgerUnavailable as error:
             logger.debug("cancellations: %s", error)
@@ -78,18 +78,18 @@ class Cancellations:
             self._executor.cancelled(job_id, self._ledger.ownership.cancel_reasons([job_id]).get(job_id, "cancelled"))
 
     def _check_soon(self) -> None:
-        self._next_check = 0.0  # what was missed meanwhile is in the ledger
+        self._next_check = 0.0  # missed cancellations are in the ledger
 
 
 class ExitNotices:
-    """Hears of exits on other nodes, and forwards those on this one to the workers that hold the jobs.
+    """Receives forwarded exits from other nodes, and forwards this node's exits to the holders.
 
     Args:
         ledger: passes the notices on.
         holder: this worker process.
         executor: has the threads for it.
-        tracker: learns of what was heard.
-        forwards: whether this worker has a thread to spare for forwarding.
+        tracker: gets the received exits.
+        forwards: whether this worker has a free thread for forwarding.
     """
 
     def __init__(
@@ -99,22 +99,22 @@ class ExitNotices:
         self._holder = holder
         self._executor = executor
         self._tracker = tracker
-        # One at a time: where there are more the cluster is busy, and the swarm's word will do. Redis may let this one
-        # wait, and a worker with a single thread needs that for its own jobs.
+        # One at a time: with more exits the cluster is busy, and the swarm's report is enough. Redis may make this
+        # thread wait, and a worker with a single thread needs it for its own jobs.
         self._forwarding = threading.Semaphore(int(forwards))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="jaas-exit-notices", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Listen no longer; the thread ends within a second and is not waited for."""
+        """Stop the thread; it ends within a second and is not waited for."""
         self._closed.set()
 
     def forward(self, event: EngineEvent) -> None:
-        """Have the worker that holds the job told, if there is one; returns at once.
+        """Forward an exit to the job's holder, if there is one; returns at once.
 
         Args:
             event: the exit of a container that none of this worker's jobs has.

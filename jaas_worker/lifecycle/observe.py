@@ -1,13 +1,15 @@
-"""What the tracker sees of a job's service, brought into the ledger; and what follows when the attempt has ended."""
+"""Records what the tracker sees of a job's service, and decides what follows when the attempt has ended."""
 
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 
 from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
+from jaas_worker.decisions.node_outage import node_down_detail
 from jaas_worker.decisions.task_outcome import gone_outcome, waiting_reason
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.failpoints import failpoint
@@ -33,15 +35,15 @@ __all__ = ["ask_engine", "observe", "read_output"]
 logger = logging.getLogger(__name__)
 
 _OUTPUT_TIMEOUT_S = 2.0
-"""For the output of a container whose exit another node has told of: the swarm tells of it anyway."""
+"""For the output of a container whose exit was forwarded: the swarm reports it anyway."""
 
 
 def observe(job: TrackedJob, seen: Seen, world: WorkerContext) -> Next | None:
-    """Note what was seen of a job's service. What cannot be written down now is seen again in the next round.
+    """Record what was seen of a job's service. If that fails, the next round sees it again.
 
     Args:
         job: the job; it is tracked.
-        seen: what the tracker says.
+        seen: what the tracker saw.
         world: the worker.
 
     Raises:
@@ -58,12 +60,12 @@ def observe(job: TrackedJob, seen: Seen, world: WorkerContext) -> Next | None:
             return _exited(evidence)
         case Ended(task):
             return Finish(task)
-        case Gone():  # somebody removed the service, or a stop that took too long did
+        case Gone():  # the service was removed by hand, or after a stop that took too long
             return End(gone_outcome(job.stop, job.node, job.started_at))
 
 
 def _waiting(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
-    """Note why the task waits."""
+    """Record why the task waits."""
     detail = waiting_reason(task)
     if not detail or detail == job.detail:
         return None
@@ -74,12 +76,12 @@ def _waiting(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwner
 
 
 def _running(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
-    """Note that the container runs, and where; or that its node is back."""
+    """Record that the container runs, and where; or that its node is back."""
     now = world.clock.monotonic()
-    if job.lost is not None:
+    if job.lost is not None or job.away_since is not None:
         if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=""):
             return LostOwnership()
-        job.lost, job.detail = None, ""
+        job.lost, job.away_since, job.detail = None, None, ""
         job.reschedule(lambda deadlines: deadlines.running(now))
     if job.running:
         return None
@@ -107,29 +109,31 @@ def _running(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwner
 
 
 def _node_lost(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
-    """Note that nothing is known of the container until its node is back."""
+    """Record that the container's state is unknown until its node is back."""
     spec = job.spec
     assert spec is not None
     node = world.node_name(task.node_id) or task.node_id
-    detail = f"node {node} is down: whether the container still runs is unknown"
+    since = job.away_since or datetime.fromtimestamp(world.clock.time(), UTC)
+    detail = node_down_detail(node, since)
     logger.warning("job %s: %s", job.job_id, detail, extra=action(Action.JOB_NODE_LOST, node=node))
     if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=detail):
         return LostOwnership()
     now = world.clock.monotonic()
-    # Taken over while its node was down: the swarm shows a task that is to end, and none that runs.
+    # Adopted while its node was down: the swarm shows a task with desired state shutdown, and no running one.
     ran_since = job.followed_since if job.state is JobState.RUNNING and not job.running else None
     job.detail, job.node, job.lost = detail, node, LostNode(task, now)
+    job.away_since = since
     job.reschedule(lambda deadlines: deadlines.node_lost(spec, now, ran_since))
     return None
 
 
 def _exited(evidence: Evidence) -> Next | None:
-    """Say what is to be done about a container that has ended, of which the swarm does not tell yet."""
+    """Return the step for a container that has exited, which the swarm does not report yet."""
     belief, task, times = believe(evidence)
     if belief is Belief.ENDED and task is not None:
         return Finish(task, times)
     if belief is Belief.ASK_ENGINE:
-        # The engine answers when it has cleaned up behind the container: not a call for the tracker's thread.
+        # The engine answers only after its clean-up, which would block the tracker's thread.
         return Aside(AskEngine(evidence))
     if belief is Belief.READ_OUTPUT:
         return Aside(ReadOutput(evidence))
@@ -158,7 +162,7 @@ def ask_engine(job: TrackedJob, step: AskEngine, world: WorkerContext) -> Finish
 
 
 def read_output(job: TrackedJob, step: ReadOutput, world: WorkerContext) -> Finish | SwarmJudges | None:
-    """Read the output of a container whose exit another node has told of, before its end is believed.
+    """Read the output of a container whose exit was forwarded, before the exit is accepted.
 
     Args:
         job: the job.

@@ -6,10 +6,10 @@ described in docs/guarantees.md. The order within a step is what makes it safe:
 * claim:   the ledger names this worker before the message is acknowledged.        claim.py
 * launch:  the ledger says LAUNCHING before the service is created, and the
            service's name admits one only.                                         launch.py
-* track:   what the swarm shows is brought into the ledger; what is overdue ends.  decisions/task_outcome.py, stop.py
+* track:   what the swarm shows is recorded; what is overdue is ended.  decisions/task_outcome.py, stop.py
 * finish:  outcome and logs are in the ledger before the service is removed.       finish.py
-* report:  Celery has the result before the ledger forgets that somebody has to
-           bring it there.                                                         finish.py
+* report:  Celery has the result before the ledger marks it as reported.
+          finish.py
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["Runner"]
 logger = logging.getLogger(__name__)
 
 _CLOSE_TIMEOUT_S = 3.0
-"""How long a shutdown waits for calls to the engine that are under way."""
+"""How long a shutdown waits for running calls to the engine, in seconds."""
 
 
 class Runner:
@@ -53,8 +53,8 @@ class Runner:
         ledger: the records.
         engine: the swarm.
         holder: name of this worker process in the ledger; no other process has ever had it.
-        metrics: where this worker counts.
-        store: where large values go; None where there is no such place.
+        metrics: of this worker.
+        store: for large values; None if there is none.
         clock: tells the time.
 
     Raises:
@@ -104,7 +104,7 @@ class Runner:
         self._exits.start()
 
     def knows(self, job_id: str) -> bool:
-        """Return whether this worker has the job, be it only in its launch queue."""
+        """Return whether this worker has the job, in flight or in its launch queue."""
         return job_id in self._table
 
     def cancel(self, job_id: str, why: str) -> None:
@@ -117,15 +117,15 @@ class Runner:
         self._executor.stop(job_id, StopRequest(Cause.CANCELLED, why))
 
     def let_go_of_unknown(self) -> list[str]:
-        """Give up jobs that the ledger says this worker holds, and of which it knows nothing; return their ids.
+        """Release jobs that this worker holds by the ledger but does not know; return their ids.
 
-        That happens when Redis comes back older than it was, or when a step was broken off for good.
+        That happens when Redis comes back with older data, or when a step was abandoned.
         """
         unknown = [job_id for job_id in self.ledger.ownership.held_by(self.holder) if job_id not in self._table]
         return [job_id for job_id in unknown if self.ledger.ownership.release(job_id, self.holder)]
 
     def background(self, call: Callable[[], None]) -> None:
-        """Have a short call made on one of this worker's own threads; it is repeated while Redis does not answer."""
+        """Run a short call on a thread of this worker; it is repeated while Redis does not answer."""
 
         def run() -> None:
             try:
@@ -140,7 +140,7 @@ class Runner:
         """Tell the ledger that this worker is alive.
 
         Args:
-            info: what the worker says about itself.
+            info: the worker's report about itself.
 
         Raises:
             LedgerUnavailable: Redis does not answer; the lease runs out unless a later call gets through.
@@ -150,16 +150,16 @@ class Runner:
         self.metrics.lease_renewals.labels("ok" if kept else "lost").inc()
         if not kept:
             logger.warning(
-                "the lease had run out; jobs of this worker may have been taken over by others",
+                "the lease had expired; other workers may have taken over jobs of this worker",
                 extra=action(Action.LEASE_LOST),
             )
         self._world.lease_until = asked + self.settings.lease
 
     def look_around(self) -> None:
-        """Learn how many nodes and workers there are.
+        """Update the numbers of nodes and workers.
 
         Raises:
-            LedgerUnavailable: Redis does not answer; what was known before holds on.
+            LedgerUnavailable: Redis does not answer; the former numbers stay.
         """
         cluster = self.ledger.queries.cluster()
         known = cluster.nodes if cluster else ()
@@ -168,12 +168,12 @@ class Runner:
         self._table.share(len(takers), len(self.ledger.queries.workers()))
 
     def hand_over(self) -> None:
-        """Let go of every job (shutdown): containers go on, and another worker follows them to their end."""
+        """Release every job (shutdown): containers go on, and other workers adopt the jobs."""
         self._table.close()
         self._cancellations.close()
         self._exits.close()
         self._tracker.close()
-        # What is being written down right now shall be done, but the next worker must not wait for a hanging call.
+        # Writes in progress should finish, but the next worker must not wait for a hanging call.
         self._executor.close(_CLOSE_TIMEOUT_S)
         released = 0
         try:
@@ -185,20 +185,20 @@ class Runner:
             self.ledger.maintenance.drop_lease(self.holder)
         except LedgerUnavailable as error:
             logger.warning(
-                "not all jobs could be handed over; the lease will run out: %s",
+                "not all jobs could be released; the lease will expire: %s",
                 error,
                 extra=action(Action.LEASE_NOT_RENEWED),
             )
         self._world.tracer.close()
         logger.info(
-            "handed over %d jobs; their containers go on",
+            "released %d jobs; their containers go on",
             released,
             extra=action(Action.WORKER_HANDED_OVER, jobs=released),
         )
 
 
 class _Listener:
-    """What the tracker tells of services, brought to those who care for jobs."""
+    """Passes the tracker's observations of services to the executor."""
 
     def __init__(self, executor: StepExecutor, cancellations: Cancellations, exits: ExitNotices) -> None:
         self._executor = executor

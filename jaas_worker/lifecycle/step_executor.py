@@ -1,7 +1,7 @@
-"""Carries out what steps return. It alone knows threads, phases and repetition; steps know nothing of it.
+"""Carries out what steps return. Only this module knows threads, phases and repetition.
 
-A step is a short, idempotent piece of a job's life. One that fails for now is repeated after a pause; a job is in the
-hands of one thread at a time, and its phase says whose.
+A step is a short, idempotent part of a job's life. If it fails temporarily, it is repeated after a pause. Only one
+thread at a time works on a job; the job's phase says which.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ __all__ = ["MAX_UNEXPECTED_ERRORS", "StepExecutor"]
 logger = logging.getLogger(__name__)
 
 MAX_UNEXPECTED_ERRORS = 5
-"""How often a step may fail with an error that nobody expected before the job is failed with it."""
+"""How often a step may fail with an unexpected error before the job fails with it."""
 
 _UNEXPECTED_RETRY_S = 1.0
-"""Until a step that failed so is taken again."""
+"""Seconds until such a step is repeated."""
 
 
 class StepExecutor:
@@ -65,7 +65,7 @@ class StepExecutor:
         self._tracker = tracker
         settings = world.settings
         self._threads = StepThreads(settings.launch_threads, settings.finish_threads, self._launch_loop)
-        # A node that cannot be reached just now must not keep all threads waiting for its containers' output.
+        # A node that cannot be reached must not block all threads with its containers' output.
         self._reading = threading.Semaphore(settings.finish_threads // 4 or int(settings.finish_threads > 1))
 
     def start(self) -> None:
@@ -73,20 +73,20 @@ class StepExecutor:
         self._threads.start()
 
     def close(self, patience: float) -> None:
-        """Begin no further step; the table is closed already.
+        """Start no further step; the table is closed already.
 
         Args:
-            patience: seconds to wait for those that are under way.
+            patience: seconds to wait for running steps.
         """
         self._threads.close(patience)
 
     def submit(self, call: Callable[..., Any], *args: Any) -> None:
-        """Have a call made on a finishing thread; not made any more when the worker shuts down."""
+        """Run a call on a finishing thread, unless the worker shuts down."""
         if not self._table.closing:
             self._threads.submit(call, *args)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> None:
-        """Have a short call made after a pause.
+        """Run a short call after a pause.
 
         Args:
             delay: seconds.
@@ -94,21 +94,21 @@ class StepExecutor:
         """
         self._threads.call_later(delay, call)
 
-    # -- what sets a job going --------------------------------------------------------------------------------------
+    # -- what starts a step ----------------------------------------------------------------------------------------
 
     def _launch_loop(self) -> None:
         while item := self._table.next():
             self.run(*item)
 
     def observed(self, service: ServiceRef, seen: Seen) -> None:
-        """Go on with a job of whose service the tracker has seen something; on the tracker's thread.
+        """Handle what the tracker has seen of a job's service; on the tracker's thread.
 
         Args:
             service: the service.
             seen: what was seen.
 
         Raises:
-            TemporaryError: it could not be written down; it has to be told again.
+            TemporaryError: it could not be recorded; the tracker has to repeat the call.
         """
         job = self._table.get(service.job_id)
         if job is None or job.service is not service:
@@ -119,13 +119,13 @@ class StepExecutor:
         if job.phase is Phase.TRACKED:
             try:
                 self._chain(job, observe(job, seen, self._world))
-            except UnreadableRecord as error:  # the other jobs must be followed all the same
+            except UnreadableRecord as error:  # the other jobs must still be followed
                 self._abandon(job, error)
 
     def check_overdue(self) -> None:
-        """Look for jobs that wait or run for too long, and for stops that do not come to their end."""
+        """Look for jobs whose time limit has passed, and for stops that take too long."""
         now = self._world.clock.monotonic()
-        # All jobs in flight, once a second: most are passed over by one comparison.
+        # All jobs in flight, once a second: one comparison is enough for most.
         for job in self._table:
             if now > job.deadlines.first and job.phase is Phase.TRACKED:
                 with about(job):
@@ -142,7 +142,7 @@ class StepExecutor:
             self._chain(job, to.Stop(request))
 
     def cancelled(self, job_id: str, why: str) -> None:
-        """Do what the record of a job asks for: stop it, or leave what its copy was faster with.
+        """Do what the job's record asks for: stop the job, or drop it because its copy was faster.
 
         Args:
             job_id: the job's id; unknown ones are ignored.
@@ -157,10 +157,10 @@ class StepExecutor:
     # -- repetition -------------------------------------------------------------------------------------------------
 
     def run(self, job: TrackedJob, step: Next) -> None:
-        """Take a step, and those that follow from it at once; repeat them later when one failed for now.
+        """Take a step and those that follow at once; repeat later if one fails temporarily.
 
         Args:
-            job: the job; it is in this thread's hands.
+            job: the job; only this thread works on it.
             step: the first step.
         """
         ending = job.phase is Phase.FINISHING
@@ -168,7 +168,7 @@ class StepExecutor:
             try:
                 following = self._next(job, step, ending)
                 while following is not None:
-                    if isinstance(following, to.Report | to.TellRetry):  # what was before is done for good
+                    if isinstance(following, to.Report | to.TellRetry):  # the steps before are complete
                         step = to.Report(logs=following.logs) if isinstance(following, to.Report) else following
                         job.tries = 0
                     following = self._next(job, following, ending)
@@ -176,7 +176,7 @@ class StepExecutor:
                 self._failed_for_now(job, step, error)
             except UnreadableRecord as error:
                 self._abandon(job, error)
-            except Exception as error:  # a defect in one job's handling must not take the worker down
+            except Exception as error:  # a defect in the handling of one job must not end the worker
                 logger.exception("job %s: unexpected error", job.job_id, extra=action(Action.STEP_FAILED))
                 self._failed_unexpectedly(job, step, error)
 
@@ -207,8 +207,8 @@ class StepExecutor:
             self._release(job)
 
     def _abandon(self, job: TrackedJob, error: UnreadableRecord) -> None:
-        """Leave a job alone, of which there is no record to write to any more; its container runs on."""
-        logger.error("%s; the job is left alone", error, extra=action(Action.RECORD_UNREADABLE))
+        """Drop a job whose record no longer exists; its container runs on."""
+        logger.error("%s; the job is dropped", error, extra=action(Action.RECORD_UNREADABLE))
         self._carry_out(job, to.Drop())
 
     def _again(self, job: TrackedJob, step: Next) -> None:
@@ -220,19 +220,19 @@ class StepExecutor:
             self._table.put_first(job, step)
 
     def _release(self, job: TrackedJob) -> None:
-        """Leave a job to other workers (or to this one, in a while), as at a shutdown."""
+        """Release a job to other workers (or to this one later), as at a shutdown."""
         self._forget(job)
         try:
             self._world.ledger.ownership.release(job.job_id, self._world.holder)
         except LedgerUnavailable as error:
-            # The ledger says that it is ours, and we know nothing of it: the reconciler lets go of such jobs.
+            # The ledger names this worker, which does not know the job: the reconciler releases such jobs.
             logger.warning("job %s: %s", job.job_id, error, extra=action(Action.STEP_REPEATED))
         job.delivery.dropped()
 
     # -- what comes next --------------------------------------------------------------------------------------------
 
     def _chain(self, job: TrackedJob, following: Next | None) -> None:
-        """Carry out what comes next, and what follows from it, on a thread that has not the job's end in its hands."""
+        """Carry out the next steps on a thread other than the finishing ones."""
         while following is not None:
             following = self._next(job, following, ending=False)
 
@@ -344,17 +344,17 @@ class StepExecutor:
             self._reading.release()
 
     def _take_aside(self, job: TrackedJob, step: Next) -> None:
-        """Take a step on which nothing depends, unless there is no use in it any more."""
+        """Take an optional step, unless it is no longer needed."""
         if job.phase is not Phase.TRACKED and not isinstance(step, to.RemoveService):
             return
         with about(job):
             try:
                 self._chain(job, step)
-            except Exception:  # something else does the same later
+            except Exception:  # another part does the same later
                 logger.exception("job %s: unexpected error", job.job_id, extra=action(Action.STEP_FAILED))
 
     def _begin_finishing(self, job: TrackedJob, step: to.Finish | to.End | to.Superseded | to.Report) -> None:
-        """Begin with the end of a job, once, on a finishing thread."""
+        """Start the finish of a job, once, on a finishing thread."""
         with self._table.lock:
             if job.phase not in {Phase.TRACKED, Phase.LAUNCHING} or self._table.closing:
                 return

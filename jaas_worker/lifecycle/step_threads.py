@@ -18,11 +18,11 @@ __all__ = ["StepThreads", "Timer", "retry_delay"]
 logger = logging.getLogger(__name__)
 
 _THREADS_START_S: Final = 10.0
-"""For so long the finishing threads wait for each other, should one of them not start."""
+"""Seconds for which the finishing threads wait for each other, if one of them does not start."""
 
 
 def retry_delay(tries: int) -> float:
-    """Return the seconds until a step is taken again.
+    """Return the seconds until a step is repeated.
 
     Args:
         tries: how often it has failed in a row.
@@ -55,7 +55,7 @@ class Timer:
         with self._changed:
             item = (time.monotonic() + delay, next(self._numbers), what)
             heapq.heappush(self._heap, item)
-            if self._heap[0] is item:  # else the thread wakes up early enough
+            if self._heap[0] is item:  # otherwise the thread wakes up early enough by itself
                 self._changed.notify()
 
     def _loop(self) -> None:
@@ -68,7 +68,7 @@ class Timer:
                 _, _, what = heapq.heappop(self._heap)
             try:
                 what()
-            except Exception:  # one bad call must not end all that come after it
+            except Exception:  # one failing call must not prevent the later ones
                 logger.exception("a delayed call failed", extra=action(Action.STEP_FAILED))
 
 
@@ -94,7 +94,7 @@ class StepThreads:
         self._timer.start()
         for thread in self._launchers:
             thread.start()
-        # All at once, not as work comes: whoever counts a worker's threads over days wants to see none added.
+        # All at once and not on demand, so that the number of threads is constant.
         together = threading.Barrier(self._finishing)
         for _ in range(self._finishing):
             self._finishers.submit(together.wait, _THREADS_START_S)
@@ -118,7 +118,7 @@ class StepThreads:
         self._finishers.submit(call, *args)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> None:
-        """Have a short call made after a pause.
+        """Run a short call after a pause.
 
         Args:
             delay: seconds.

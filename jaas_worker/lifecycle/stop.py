@@ -1,4 +1,4 @@
-"""Ends attempts before their time: cancellations, time limits, nodes that stay away."""
+"""Ends attempts early: cancellations, time limits, lost nodes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = ["apply_cancellation", "check_overdue", "check_pending", "remove_stuck
 logger = logging.getLogger(__name__)
 
 _RESEND_S = 1.0
-"""Until a stop that did not reach the swarm is asked for once more."""
+"""Seconds until a stop that did not reach the swarm is requested again."""
 
 
 def apply_cancellation(job: TrackedJob, why: str, world: WorkerContext) -> Stop | Superseded:
-    """Do what the record of a job asks for: stop it, or leave what its copy was faster with.
+    """Do what the job's record asks for: stop the job, or drop it because its copy was faster.
 
     Args:
         job: the job.
@@ -51,7 +51,7 @@ def apply_cancellation(job: TrackedJob, why: str, world: WorkerContext) -> Stop 
 
 
 def check_overdue(job: TrackedJob, world: WorkerContext) -> Next | None:
-    """Say what is to be done about a job that waits, runs or stops for too long.
+    """Return the step for a job whose time limit has passed.
 
     Args:
         job: the job; it is tracked.
@@ -80,7 +80,7 @@ def check_overdue(job: TrackedJob, world: WorkerContext) -> Next | None:
 
 
 def check_pending(job: TrackedJob, world: WorkerContext) -> Stop | None:
-    """End an attempt that has waited for too long, with what the swarm says of it now, and not when last seen.
+    """End an attempt whose `pending_timeout` has passed, with the swarm's present reason.
 
     Args:
         job: the job.
@@ -92,7 +92,7 @@ def check_pending(job: TrackedJob, world: WorkerContext) -> Stop | None:
     with contextlib.suppress(TemporaryError, EngineRefused):
         task = attempt_task(world.engine.tasks_of(service.id))
         if task is not None and (task.ended or task.state == "running"):
-            return None  # just now: the tracker will see it
+            return None  # it runs now: the tracker will see it
         detail = (waiting_reason(task) if task is not None else "") or detail
     assert spec.pending_timeout is not None
     reason = pending_reason(spec.pending_timeout, detail)
@@ -101,7 +101,7 @@ def check_pending(job: TrackedJob, world: WorkerContext) -> Stop | None:
 
 
 def send_stop(job: TrackedJob, world: WorkerContext) -> SwarmJudges | Aside:
-    """Ask the swarm to stop the container; asked again until the request arrives.
+    """Ask the swarm to stop the container; repeated until the request arrives.
 
     Args:
         job: the job; its service exists.

@@ -1,4 +1,4 @@
-"""A job that this worker holds or is about to claim, and what is needed of the message that brought it."""
+"""A job that this worker holds or is about to claim, and the interface of its message."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ class Delivery(Protocol):
     traceparent: str
     """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
     wakeup: bool
-    """The message holds no description: what is to be done is in the job's record, or nowhere."""
+    """The message holds no description: only the job's record does."""
+    defect: str
+    """What is wrong with the message, for people; the job is not launched then. Empty if nothing is."""
 
     def revoked(self) -> bool:
-        """Return whether Celery's revoke has named the task since its message arrived."""
+        """Return whether the task was revoked since its message arrived."""
 
     def description(self) -> JobSpec:
         """Return the job description in the message; raises SpecError."""
@@ -48,7 +50,7 @@ class Delivery(Protocol):
         """Return the whole message as JSON, for the record of a job that has none yet."""
 
     def accepted(self, *, first: bool = True) -> None:
-        """The job is in the ledger with this worker as its holder: the message is not needed any more."""
+        """The ledger names this worker as the holder: the message is no longer needed."""
 
     def running(self, node: str, attempt: int, service: str) -> None:
         """The container of an attempt runs on a node."""
@@ -70,13 +72,13 @@ class Delivery(Protocol):
 
 
 class Phase(Enum):
-    """What this worker is doing with a job, and so which thread may write to it."""
+    """What this worker does with a job, which decides the thread that may write to it."""
 
     WAITING = auto()  # in the launch queue, not claimed yet: nobody
-    LAUNCHING = auto()  # being claimed, or its service being created: the launching thread that has it
+    LAUNCHING = auto()  # being claimed, or its service being created: its launching thread
     TRACKED = auto()  # the service exists: the tracker's thread
-    FINISHING = auto()  # its end is being written down and reported: the finishing thread that has it
-    GONE = auto()  # no business of this worker any more: nobody
+    FINISHING = auto()  # its outcome is being recorded and reported: its finishing thread
+    GONE = auto()  # removed from this worker: nobody
 
 
 class AttemptFacts(NamedTuple):
@@ -87,7 +89,7 @@ class AttemptFacts(NamedTuple):
     attempts: tuple[Attempt, ...] = ()
     """Those that have ended."""
     labels: Mapping[str, str] = NO_LABELS
-    """What it is in its batch, for the service's labels; empty where it is in none."""
+    """Its place in its batch, for the service's labels; empty without a batch."""
     traceparent: str = ""
     """The trace that the job was submitted in."""
 
@@ -96,10 +98,10 @@ _NOTHING_KNOWN: Final = AttemptFacts()
 
 
 class LostNode(NamedTuple):
-    """The node of an attempt is down, and with it all knowledge of the container."""
+    """The node of an attempt is down, so the container's state is unknown."""
 
     task: TaskView
-    """As the swarm showed it last."""
+    """The task's last known state."""
     since: float
     """When that was first seen, by the monotonic clock."""
 
@@ -108,7 +110,7 @@ class LostNode(NamedTuple):
 class TrackedJob:
     """What this worker keeps of a job; the truth is the ledger's record.
 
-    The job is in the hands of one thread at a time: its phase says whose. Only ``phase``, ``delivery`` and ``stop`` are
+    Only one thread at a time works on the job; its phase says which. Only ``phase``, ``delivery`` and ``stop`` are
     written by others, under the job table's lock, and ``deadlines`` by ``reschedule``.
     """
 
@@ -117,7 +119,7 @@ class TrackedJob:
     phase: Phase = Phase.WAITING
     facts: AttemptFacts = _NOTHING_KNOWN
     state: JobState = JobState.QUEUED
-    """As this worker last wrote or read it."""
+    """The state as this worker last wrote or read it."""
     detail: str = ""
     node: str | None = None
     started_at: datetime | None = None
@@ -128,17 +130,17 @@ class TrackedJob:
     has_config: bool = False
     """A swarm config holds its input."""
     late: bool = False
-    """The service may appear at any later time: its request was not answered, or a former holder may yet send it."""
+    """The service may still appear: its request was not answered, or a former holder may still send one."""
     asked: bool = False
-    """This worker has sent a request to create the service, whatever became of it."""
+    """This worker has sent a request to create the service, with any result."""
     answer: SameAnswer = NO_ANSWER
-    """What the engine answers to the launch, where that may be a refusal."""
+    """The engine's answer to the launch, if it may be a refusal."""
     service: ServiceRef | None = None
     """None until it is known to exist."""
     held_at: float = 0.0
-    """When this worker last asked the ledger and was told that it holds the job, by the monotonic clock."""
+    """When the ledger last confirmed that this worker holds the job, by the monotonic clock."""
     launching_since: float = 0.0
-    """When the attempt was claimed, by whichever worker, in seconds since the epoch by Redis' clock."""
+    """When the attempt was claimed, by any worker, in seconds since the epoch by Redis' clock."""
     followed_since: float = 0.0
     """When this worker began to follow the service, by the monotonic clock."""
     queued_at: float | None = None
@@ -149,10 +151,13 @@ class TrackedJob:
     running: bool = False
     """This worker has seen the container run, and the ledger says so."""
     lost: LostNode | None = None
+    away_since: datetime | None = None
+    """When the node was seen to be down, by this worker or a former holder; None where it was not, or is back and the
+    container goes on."""
     deadlines: Deadlines = NO_DEADLINES
     stop: StopRequest | None = None
     decision: Decision | None = None
-    """Whether another attempt follows; decided once, however often the end has to be written down."""
+    """Whether another attempt follows; decided once, even if recording the outcome is repeated."""
     tries: int = 0
     """How often the present step failed in a row."""
     accepted: bool = False

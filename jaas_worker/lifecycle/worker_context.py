@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Claim
@@ -27,11 +27,12 @@ from jaas_worker.tracking.tracked_service import ServiceRef
 __all__ = ["Clock", "ImageCache", "JobLedger", "ServiceTracker", "WorkerContext"]
 
 _IMAGES_MOST = 1000
-"""Answers of registries that are kept before those that hold no longer are dropped."""
+"""Number of cached answers of registries before expired ones are dropped."""
 
 _IMAGE_KEPT_S = 10.0
+_LOG_DRIVERS_KEPT_S = 10.0
 _SILENCE_KEPT_S = 60.0
-"""For how long a registry's answer holds, and for how long one that does not answer is not asked again."""
+"""Seconds for which a registry's answer is cached, and a missing answer."""
 
 
 class _Submission(Protocol):
@@ -76,6 +77,7 @@ class _Queries(Protocol):
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]: ...
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]: ...
     def logs(self, job_id: str, attempt: int) -> Logs | None: ...
+    def workers(self) -> list[dict[str, Any]]: ...
 
 
 class JobLedger(Protocol):
@@ -103,7 +105,7 @@ class ServiceTracker(Protocol):
 
 
 class Clock(NamedTuple):
-    """Where the steps take the time from."""
+    """The clock of the steps."""
 
     monotonic: Callable[[], float] = time.monotonic
     time: Callable[[], float] = time.time
@@ -111,7 +113,7 @@ class Clock(NamedTuple):
 
 
 class ImageCache:
-    """What registries have said of images, for as long as it holds. Several threads may use it."""
+    """A cache of registries' answers about images. Threads may share it."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str | None], tuple[float, ResolvedImage]] = {}
@@ -122,13 +124,13 @@ class ImageCache:
     def get(
         self, image: str, registry: str | None, now: float, ask: Callable[[str, str | None], ResolvedImage]
     ) -> ResolvedImage:
-        """Return what an image's tag stands for.
+        """Return the image that a tag stands for.
 
         Args:
             image: a reference as in a job description.
-            registry: registry whose credentials go along.
+            registry: registry whose credentials are sent.
             now: the present moment, by the monotonic clock.
-            ask: asks the registry, where no answer is kept.
+            ask: asks the registry, if no answer is cached.
         """
         until, found = self._known.get((image, registry), (0.0, ResolvedImage()))
         if now >= until:
@@ -143,16 +145,16 @@ class ImageCache:
 
 @dataclass
 class WorkerContext:
-    """A worker process, as the steps know it.
+    """A worker process, as the steps see it.
 
     Args:
         settings: the worker's settings.
         ledger: the records.
         engine: the swarm.
         holder: name of this worker process in the ledger; no other process has ever had it.
-        metrics: where this worker counts.
-        tracer: where it traces.
-        store: where large values go; None where there is no such place.
+        metrics: of this worker.
+        tracer: of this worker.
+        store: for large values; None if there is none.
         clock: tells the time.
 
     Raises:
@@ -177,6 +179,7 @@ class WorkerContext:
     label: str = field(init=False)
     """Selects the services of this installation."""
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
+    _log_drivers: tuple[float, dict[str, str]] = field(default=(0.0, {}), init=False)
 
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
@@ -193,12 +196,25 @@ class WorkerContext:
             self._nodes = self.engine.node_names()
         return self._nodes.get(node_id)
 
+    def log_drivers(self) -> dict[str, str]:
+        """Return node id -> log driver of the engines whose workers have told it.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        until, known = self._log_drivers
+        if self.clock.monotonic() >= until:
+            told = self.ledger.queries.workers()
+            known = {one["node_id"]: one["log_driver"] for one in told if one.get("node_id") and one.get("log_driver")}
+            self._log_drivers = (self.clock.monotonic() + _LOG_DRIVERS_KEPT_S, known)
+        return known
+
     def superseded(self, job_id: str, labels: Mapping[str, str]) -> bool:
         """Return whether this worker holds a job and its copy has ended it (speculation).
 
         Args:
             job_id: the job's id.
-            labels: what it is in its batch; only jobs of batches have copies.
+            labels: its place in its batch; only jobs of batches have copies.
 
         Raises:
             LedgerUnavailable: Redis does not answer.
@@ -210,10 +226,10 @@ class WorkerContext:
         """Return the present moment, by the monotonic clock.
 
         Raises:
-            LedgerUnavailable: this worker's lease has run out: it was suspended for long, or Redis was away. Somebody
-                else may have its jobs by now, so the ledger has to be asked first.
+            LedgerUnavailable: this worker's lease has expired: it was suspended, or Redis was away. Another worker may
+                hold its jobs now, so the ledger has to be asked first.
         """
         now = self.clock.monotonic()
         if now >= self.lease_until:
-            raise LedgerUnavailable("the lease has run out")
+            raise LedgerUnavailable("the lease has expired")
         return now

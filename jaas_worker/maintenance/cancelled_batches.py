@@ -27,5 +27,5 @@ class CancelledBatches:
         for batch_id in self._ledger.batches.cancelling():
             try:
                 self._ledger.batches.cancel_jobs(batch_id)
-            except (UnknownJob, UnreadableRecord):  # expired, or named in the log: there is nothing to go by
+            except (UnknownJob, UnreadableRecord):  # expired, or unreadable and named in the log
                 self._ledger.batches.cancellation_done(batch_id)

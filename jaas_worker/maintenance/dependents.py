@@ -9,7 +9,7 @@ from jaas_submit.ledger import Ledger
 __all__ = ["Dependents"]
 
 _MAX_CHUNKS: Final = 40
-"""How many times in one round what comes after ended jobs is gone on with, by some 250 jobs each time."""
+"""How many steps of 250 dependents one round takes."""
 
 
 class Dependents:

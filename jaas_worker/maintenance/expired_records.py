@@ -11,10 +11,10 @@ from jaas_submit.storage.store import Store
 __all__ = ["ExpiredRecords"]
 
 _ROUND_TIME_S: Final = 1.0
-"""Seconds after which a round looks for no further expired records: it goes on there the next time."""
+"""Seconds after which a round looks for no further expired records: the next round continues there."""
 
 _RECORDS_PER_CALL: Final = 1000
-"""Expired records that leave the indexes in one call; Redis serves nobody else for some 10 ms."""
+"""Expired records that one call removes from the indexes; it blocks Redis for some 10 ms."""
 
 
 class ExpiredRecords:
@@ -22,7 +22,7 @@ class ExpiredRecords:
 
     Args:
         ledger: the records.
-        store: where large values are, whose files go with the records; None where there is no such place.
+        store: for large values, whose files are deleted with the records; None if there is none.
     """
 
     def __init__(self, ledger: Ledger, store: Store | None) -> None:
@@ -38,7 +38,7 @@ class ExpiredRecords:
         expired = 0
         until = time.monotonic() + _ROUND_TIME_S
         while True:
-            if self._store is not None:  # first its files: the index is what names them
+            if self._store is not None:  # first its files, because the index names them
                 self._store.remove(self._ledger.maintenance.expired(_RECORDS_PER_CALL))
             gone = self._ledger.maintenance.sweep(_RECORDS_PER_CALL)
             expired += gone

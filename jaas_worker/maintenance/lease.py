@@ -63,10 +63,10 @@ class Lease:
             if self._settings.lease_file:
                 Path(self._settings.lease_file).touch()
             self._holder.look_around()
-        except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken anew when it is back
+        except LedgerUnavailable as error:  # Redis may be away for long; the lease is taken again when it is back
             self._metrics.lease_renewals.labels("failed").inc()
             logger.warning("the lease could not be renewed: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
-        except Exception:  # without its lease this worker would launch nothing any more
+        except Exception:  # without its lease this worker could launch nothing
             logger.exception("the lease could not be renewed", extra=action(Action.LEASE_NOT_RENEWED))
 
     def _loop(self) -> None:

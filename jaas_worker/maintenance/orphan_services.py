@@ -1,4 +1,4 @@
-"""What is done about the swarm's services that no worker follows: removed, stopped, or their record made again."""
+"""Services that no worker follows: they are removed or stopped, or their record is rebuilt."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["OrphanServices"]
 logger = logging.getLogger(__name__)
 
 _MIN_AGE_S = 30.0
-"""Seconds after a job's end before a service that is still there counts as left behind."""
+"""Seconds after a job's end after which its service counts as an orphan."""
 
 _MAX_LISTED_WHOLE = 500
 """Jobs in the swarm up to which all services, of 5 KB at most, are listed in one call; with more, a part at a time."""
@@ -38,7 +38,7 @@ _FIRST_CHARACTERS = string.digits + string.ascii_lowercase
 """Of job ids. Service names begin with the id, so that these are the parts; of ids that are UUIDs, 16 equal ones."""
 
 _ROUND_TIME_S = 1.0
-"""Seconds after which a round takes no further part up: it goes on there the next time."""
+"""Seconds after which a round starts no further part: the next round continues there."""
 
 
 class OrphanServices:
@@ -92,12 +92,12 @@ class OrphanServices:
     def _settle_services(self, prefix: str) -> tuple[list[str], list[str]]:
         """Compare the swarm's services whose name begins so with the records.
 
-        A service whose attempt has ended was left behind by a worker that died before it could remove it. A service
-        that no record knows is a job that Redis has lost: its record is made again from the labels, or, where they do
-        not hold enough, the service is reported and removed once it has ended.
+        A service whose attempt has ended belongs to a worker that died before it could remove it. A service without a
+        record is a job that Redis has lost: its record is rebuilt from the labels. If they do not hold enough, the
+        service is reported, and removed when it has ended.
         """
         if not self._ledger.replicated():
-            return [], []  # an outcome that a fail-over may take back needs its service once more
+            return [], []  # an outcome that a fail-over may lose needs its service again
         services = self._engine.services(self._label, prefix)
         by_job: dict[str, list[ServiceView]] = defaultdict(list)
         for service in services:
@@ -108,9 +108,9 @@ class OrphanServices:
         removed: list[str] = []
         outlines = self._ledger.queries.outlines(list(by_job))
         for job_id in [one for one in by_job if f"job {one}" in self._ledger.unreadable]:
-            del by_job[job_id]  # there is a record, whatever it says
+            del by_job[job_id]  # there is a record, even if unreadable
         for record in outlines:
-            # Of a job that goes on, the services of earlier attempts are left behind.
+            # If the job goes on, the services of earlier attempts are orphans.
             attempts = {str(number) for number in record.ended}
             left_behind = [
                 service
@@ -140,7 +140,7 @@ class OrphanServices:
         return removed, restored
 
     def _stop_strays(self, services: list[ServiceView]) -> None:
-        """Stop what a request that was carried out late has started; the service stays, for its name."""
+        """Stop the container of a request that was carried out late; the service stays, to keep its name."""
         for service in services:
             _unless_refused(service.labels.get(LABEL_JOB, ""), service.name, partial(self._stop_stray, service))
 
@@ -172,18 +172,18 @@ class OrphanServices:
             _unless_refused(labels.get(LABEL_JOB, ""), name, partial(self._engine.remove_config, name, labels))
 
     def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
-        """Make the record of a job again from its youngest service."""
+        """Rebuild the record of a job from its youngest service."""
         attempts = [(_attempt_of(service), service) for service in services]
         number, service = max(attempts, key=lambda pair: pair[0])
         created = parse_time(service.created_at)
-        # A record is always older than its service, so that a moment's grace only is for clocks that differ.
+        # A record is always older than its service; the short grace is only for clocks that differ.
         if created is None or (now - created).total_seconds() < _MIN_AGE_S:
             return False
         try:
             spec = spec_of_service(service.labels, service.env)
         except (SpecError, ValueError) as error:
             logger.warning(
-                "service %s: its labels are not readable: %s",
+                "service %s: its labels cannot be read: %s",
                 service.name,
                 error,
                 extra=action(Action.SERVICE_UNKNOWN, job_id=job_id, service=service.name),
@@ -193,7 +193,7 @@ class OrphanServices:
             member = membership_of(service.labels, job_id)
             if self._ledger.maintenance.restore(job_id, spec, self._settings.queue, number, **member):
                 logger.warning(
-                    "job %s: Redis had lost its record; made again from service %s",
+                    "job %s: Redis had lost its record; rebuilt from service %s",
                     job_id,
                     service.name,
                     extra=action(Action.JOB_RESTORED, job_id=job_id, attempt=number, service=service.name),
@@ -204,7 +204,7 @@ class OrphanServices:
         if task is None or task.ended:
             state = task.state if task else "without a task"
             logger.error(
-                "removed service %s, of which no record knows and which is %s",
+                "removed service %s, which has no record and is %s",
                 service.name,
                 state,
                 extra=action(Action.SERVICE_UNKNOWN, job_id=job_id, service=service.name),
@@ -215,7 +215,7 @@ class OrphanServices:
 
 
 def _attempt_of(service: ServiceView) -> int:
-    """Return which attempt a service is; 0 where its label, which anybody may have set, does not tell."""
+    """Return the attempt's number of a service; 0 if its label, which anybody may have set, is invalid."""
     try:
         return whole(service.labels.get(LABEL_ATTEMPT, ""))
     except ValueError:
@@ -223,7 +223,7 @@ def _attempt_of(service: ServiceView) -> int:
 
 
 def _unless_refused(job_id: str, service: str, call: Callable[[], bool]) -> bool:
-    """Do something about one service, or config; what the engine refuses must not keep the others from their turn.
+    """Handle one service or config; a refusal of the engine must not prevent the handling of the others.
 
     Args:
         job_id: the job it belongs to.

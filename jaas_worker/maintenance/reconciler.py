@@ -34,23 +34,23 @@ S = TypeVar("S")
 logger = logging.getLogger(__name__)
 
 _SWEEP_INTERVAL_S: Final = 30.0
-"""Seconds between two rounds of the duties that one worker does for all."""
+"""Seconds between two rounds of the cluster-wide duties."""
 
 _SLOW_JOBS_INTERVAL_S: Final = 5.0
-"""Seconds between two looks at the batches whose slowest jobs may be started a second time."""
+"""Seconds between two looks at the batches with speculation."""
 
 
 class Repairs(NamedTuple):
     """What one round did."""
 
     taken_over: list[str]
-    """Jobs whose holder was gone, and QUEUED ones that came after others."""
+    """Jobs without a live holder, and ready jobs."""
     republished: list[str]
     """QUEUED jobs whose message was lost."""
     removed: list[str]
     """Services whose attempt had ended."""
     restored: list[str]
-    """Jobs whose record was lost and made again from their service."""
+    """Jobs whose record was lost and rebuilt from their service."""
     expired: int
     """Expired records removed from the indexes."""
     copied: list[str]
@@ -119,7 +119,7 @@ class Reconciler:
         """Do one round.
 
         Raises:
-            TemporaryError: Redis or the engine did not answer; the next round goes on from there.
+            TemporaryError: Redis or the engine did not answer; the next round continues.
         """
         due = self._ledger.maintenance.due()
         if due.release_dependents:
@@ -137,7 +137,7 @@ class Reconciler:
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_INTERVAL_S
             if self._has_duty("sweep", 2 * _SWEEP_INTERVAL_S):
-                # What needs no engine comes first: nothing that the engine does may keep it from being done.
+                # Parts that need no engine come first, so that a slow engine cannot delay them.
                 self._step(self._cancelled_batches.run_once, None)
                 expired = self._step(self._expired_records.run_once, 0)
                 removed, restored = self._step(self._orphan_services.run_once, (removed, restored))
@@ -156,15 +156,15 @@ class Reconciler:
                 self._count(self.run_once())
                 result = "ok"
             except (TemporaryError, EngineRefused) as error:
-                logger.warning("reconciling failed for now: %s", error, extra=action(Action.RECONCILE_FAILED))
-            except Exception:  # the next round may work, and it must come
+                logger.warning("reconciling failed temporarily: %s", error, extra=action(Action.RECONCILE_FAILED))
+            except Exception:  # the next round may succeed, and must happen
                 logger.exception("reconciling failed", extra=action(Action.RECONCILE_FAILED))
             self._metrics.rounds.labels(result).inc()
             self._wake.wait(self._settings.reconcile_interval)
             self._wake.clear()
 
     def _listen_for_available(self) -> None:
-        """Begin a round early when a job may be started or taken over at once."""
+        """Start a round early when a job may be started or taken over at once."""
         listen("jobs to be taken up", self._ledger.maintenance.available, lambda _: self._wake.set(), self._closed)
 
     def _count(self, repairs: Repairs) -> None:
@@ -173,7 +173,7 @@ class Reconciler:
                 self._metrics.repairs.labels(kind).inc(done if isinstance(done, int) else len(done))
 
     def _step(self, call: Callable[[], S], nothing: S) -> S:
-        """Do a part of a round; an error that nobody expected does not keep the other parts from their turn."""
+        """Do a part of a round; an unexpected error does not prevent the other parts."""
         try:
             return call()
         except (TemporaryError, EngineRefused):

@@ -1,4 +1,4 @@
-"""Starts the slowest jobs of a batch a second time, where the batch asks for it: a duty of one worker for all."""
+"""Starts the slowest jobs of a batch a second time, if the batch asks for it: a cluster-wide duty."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["Speculator"]
 logger = logging.getLogger(__name__)
 
 _SAMPLE: Final = 200
-"""How many of a batch's jobs, those that ended last, tell how long one takes."""
+"""How many of a batch's latest ended jobs are used to compute the usual duration."""
 
 
 class Speculator:
-    """What is behind ``Client.map(speculate=...)``.
+    """Implements ``Client.map(speculate=...)``.
 
     Args:
         ledger: the records.
@@ -37,7 +37,7 @@ class Speculator:
         self._cluster = cluster
 
     def run_once(self) -> list[str]:
-        """Look at all batches that ask for it; return the ids of the jobs that were started a second time.
+        """Check all batches with speculation; return the ids of the jobs that were started a second time.
 
         Raises:
             LedgerUnavailable: Redis does not answer; the next round goes on from there.
@@ -45,17 +45,16 @@ class Speculator:
         """
         ids = self._ledger.batches.speculating()
         running = self._ledger.batches.running_jobs(ids) if ids else {}
-        cluster = functools.cache(self._cluster)  # the engine is asked for every task there is: once a round, if at all
+        cluster = functools.cache(self._cluster)  # this asks the engine for every task: at most once a round
         copied: list[str] = []
         for batch_id in ids:
             try:
                 batch = self._ledger.batches.get(batch_id)
-            except (UnknownJob, UnreadableRecord):  # expired, or named in the log
+                # Most rounds start nothing: they should not read the outputs of ended jobs.
+                if batch.speculate and any(ran > batch.speculate.least for ran in running[batch_id].values()):
+                    copied += self._copy(batch, running[batch_id], cluster)
+            except (UnknownJob, UnreadableRecord):  # expired, or unreadable and named in the log
                 self._ledger.batches.stop_speculating(batch_id)
-                continue
-            # Most rounds come to nothing: they shall not read what the jobs that ended have printed.
-            if batch.speculate and any(ran > batch.speculate.least for ran in running[batch_id].values()):
-                copied += self._copy(batch, running[batch_id], cluster)
         return copied
 
     def _copy(self, batch: BatchRecord, running: dict[str, float], cluster: Callable[[], Cluster]) -> list[str]:

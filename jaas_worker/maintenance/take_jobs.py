@@ -29,7 +29,7 @@ def take_jobs(ledger: Ledger, worker: Worker, job_ids: Iterable[str]) -> list[st
     taken = [job_id for job_id in job_ids if not worker.knows(job_id) and _taken(ledger, worker, job_id)]
     if taken:
         logger.info(
-            "took %d jobs that nobody held: %s",
+            "took over %d jobs without a holder: %s",
             len(taken),
             ", ".join(taken[:5]),
             extra=action(Action.RECONCILE_TOOK_OVER),
@@ -38,7 +38,7 @@ def take_jobs(ledger: Ledger, worker: Worker, job_ids: Iterable[str]) -> list[st
 
 
 def _taken(ledger: Ledger, worker: Worker, job_id: str) -> bool:
-    """Take one job; False where that does not work: the others shall have their turn."""
+    """Take one job; False if that fails, so that the others are still handled."""
     try:
         worker.inject(job_id)
     except TemporaryError:
@@ -46,7 +46,7 @@ def _taken(ledger: Ledger, worker: Worker, job_id: str) -> bool:
     except UnknownJob:  # expired just now
         return False
     except Exception as error:
-        if not isinstance(error, UnreadableRecord):  # which the ledger has named
+        if not isinstance(error, UnreadableRecord):  # which the ledger has logged
             logger.exception("job %s cannot be taken", job_id, extra=action(Action.STEP_FAILED, job_id=job_id))
         ledger.maintenance.set_aside(job_id)
         return False

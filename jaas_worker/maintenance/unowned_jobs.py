@@ -20,7 +20,7 @@ __all__ = ["UnownedJobs"]
 logger = logging.getLogger(__name__)
 
 _MAX_READY_PER_ROUND: Final = 500
-"""Jobs that nobody has begun with, and that come without a message, which a round takes at most."""
+"""Upper limit of ready jobs that a round takes."""
 
 
 class UnownedJobs:
@@ -55,12 +55,12 @@ class UnownedJobs:
                 due = due._replace(unowned=True)
         for job_id in self._ledger.maintenance.end_overdue() if due.end_overdue else ():
             logger.info("job %s: not started in time", job_id, extra=action(Action.JOB_OVERDUE, job_id=job_id))
-        # Without an engine this worker is of use only to jobs that have ended, of which Celery has to hear.
+        # Without an engine this worker can only report ended jobs to Celery.
         away = self._worker.away()
         found: list[str] = []
         if due.unowned or due.reap or due.end_overdue:
             found = self._unowned(away)
-        # Those that nobody has begun with wait in Redis while all workers are full; there may be any number of them.
+        # Jobs that have not been started wait in Redis while all workers are full; there may be any number of them.
         most = min(self._worker.room(), _MAX_READY_PER_ROUND)
         if (due.ready or due.end_overdue or found) and most > 0 and not away:
             found += self._ledger.maintenance.ready(self._settings.lease, most)

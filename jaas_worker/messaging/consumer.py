@@ -1,4 +1,4 @@
-"""Celery's consumer, which drops nothing: a message that is no job is recorded as a failed one, with the reason."""
+"""Celery's consumer, which drops nothing: an invalid message is recorded as a failed job, with the reason."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
 logger = logging.getLogger(__name__)
 
 FOREIGN_QUEUE: Final = "celery"
-"""Celery's default queue, where a `jaas.run` sent without naming a queue is, and maybe other people's tasks."""
+"""Celery's default queue, which may hold a `jaas.run` sent without a queue, and other applications' tasks."""
 
 _EVENT_BATCH_S: Final = 0.5
-"""Seconds for which events are collected: Flower sees them so much later. Each publication costs as much as a step of
-a job's life."""
+"""Seconds for which events are collected: Flower shows them this much later. Each publication costs as much as a step
+of a job."""
 
 
 def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
@@ -41,10 +41,10 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
         app: the worker's app (``jaas_worker.app.WorkerApp``).
         task_id: Celery's task id; empty when the message has none.
         queue: where it came from.
-        reason: what is wrong with it.
+        reason: why it is invalid.
 
     Returns:
-        Whether it is a job of its own now; False when there is one of that id, which goes on.
+        Whether it is a job now; False if a job with that id exists, which goes on.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -54,17 +54,17 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
     attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
     about = action(Action.JOB_REFUSED, job_id=job_id)
     if not runner.ledger.submission.create(job_id, None, queue, task_id):
-        logger.error("a bad message came under the id of job %s, which goes on: %s", job_id, reason, extra=about)
+        logger.error("an invalid message has the id of job %s, which goes on: %s", job_id, reason, extra=about)
         return False
     runner.ledger.ownership.claim(job_id, runner.holder)
     runner.ledger.ownership.finish(job_id, runner.holder, [attempt])
     runner.ledger.ownership.mark_reported(job_id, runner.holder)
-    logger.error("recorded a bad message as failed job %s: %s", job_id, reason, extra=about)
+    logger.error("recorded an invalid message as failed job %s: %s", job_id, reason, extra=about)
     return True
 
 
 def _decoded(message: Any) -> tuple[Any, str]:
-    """Return a message's decoded body, and what is wrong with it; None where it cannot be decoded."""
+    """Return a message's decoded body, and the reason if it is invalid; None if it cannot be decoded."""
     if wrong := message.headers.get(DEFECT):
         return None, str(wrong)
     try:
@@ -74,16 +74,16 @@ def _decoded(message: Any) -> tuple[Any, str]:
 
 
 def _why(error: Exception) -> str:
-    # Decoders tell the position; what a look-up failed for is part of the message.
-    return "its encoding is not known here" if isinstance(error, LookupError) else str(error)[:200]
+    # Decoders name the position only; the error of a look-up would show a part of the message.
+    return "its encoding is unknown" if isinstance(error, LookupError) else str(error)[:200]
 
 
 def _nothing() -> None:
-    """There is nothing to begin anew."""
+    """There is nothing to restart."""
 
 
 class Consumer(CeleryConsumer):
-    """Consumes the jobs' queue, and the default one as long as nobody else uses it."""
+    """Consumes the jobs' queue, and the default one as long as no other application uses it."""
 
     app: Any
     pool: Any
@@ -94,14 +94,14 @@ class Consumer(CeleryConsumer):
     connection_errors: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Each heartbeat of each worker would be read by all others, for elections that nobody holds here.
+        # Otherwise all workers would read each other's heartbeats, for elections that jaas does not use.
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), "without_gossip": True}
         super().__init__(*args, **kwargs)
         self.app.jaas.pool = self.pool
         QoS.worker = self.pool.runner.holder
         for step in self.steps:
             if isinstance(step, Control):
-                # Celery would subscribe anew after a command that failed, and miss those that follow it.
+                # Celery would subscribe again after a failed command, and miss the commands after it.
                 step.box.reset = _nothing  # type: ignore[attr-defined] # not in the stubs
         self._next_flush = 0.0
 
@@ -121,24 +121,24 @@ class Consumer(CeleryConsumer):
             self.event_dispatcher.flush(errors=False)
 
     def stop(self) -> None:
-        self._flush_groups()  # before the word that this worker is offline
+        self._flush_groups()  # before the event that this worker is offline
         super().stop()
 
     def shutdown(self) -> None:
-        self._flush_groups()  # what the pool had to tell when it stopped
+        self._flush_groups()  # the pool's last reports
         super().shutdown()
 
     @staticmethod
     def hold(yes: bool) -> None:
-        """Take no messages off the queues, or take them again; may be called from any thread.
+        """Stop or resume taking messages; may be called from any thread.
 
         Args:
-            yes: whether messages are left where they are.
+            yes: whether to stop.
         """
         QoS.held = yes
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        # Where one connection is dead, others may be, too, and each would have to be found out by a time-out.
+        # If one connection is dead, others may be too, and each would be detected only by a time-out.
         transport: Any = self.connection.transport if self.connection else None
         if transport is not None:
             transport.drop_connections()
@@ -148,9 +148,9 @@ class Consumer(CeleryConsumer):
         super().on_connection_error_after_connected(exc)
 
     def _keep_events(self) -> None:
-        """Have events that were not published yet published by the next dispatcher, which takes over this one's list.
+        """Let the next dispatcher publish the remaining events: it takes over this one's list.
 
-        They stand in groups, which Celery does not hand over (celery/worker/consumer/events.py, 5.7).
+        They are in groups, which Celery does not hand over (celery/worker/consumer/events.py, 5.7).
         """
         dispatcher = self.event_dispatcher
         if dispatcher is None:
@@ -167,7 +167,7 @@ class Consumer(CeleryConsumer):
             try:
                 self._receive(message, handle)
             except Exception as error:
-                # A KeyError counts as a connection error with kombu's Redis transport; in here it is none.
+                # A KeyError counts as a connection error with kombu's Redis transport; in here it is not.
                 if isinstance(error, self.connection_errors) and not isinstance(error, KeyError):
                     raise
                 logger.exception("a message could not be handled", extra=action(Action.JOB_REFUSED))
@@ -193,7 +193,7 @@ class Consumer(CeleryConsumer):
     def _leave_to_others(self, message: Any, name: object) -> None:
         message.requeue()
         logger.warning(
-            "queue %r carries tasks of somebody else (%s): put it back, and leave that queue alone from now on; "
+            "queue %r has tasks of another application (%s): put back, this worker stops consuming it; "
             "send jaas.run with queue=%r",
             FOREIGN_QUEUE,
             shown(name, 200),
@@ -204,7 +204,7 @@ class Consumer(CeleryConsumer):
 
     def on_unknown_task(self, _body: Any, message: Any, _exc: Exception) -> None:
         name = task_name(message.headers, _decoded(message)[0])
-        self._refuse(message, f"{name!r} is no task of jaas; send jaas.run")
+        self._refuse(message, f"{name!r} is not a task of jaas; send jaas.run")
 
     def on_unknown_message(self, _body: Any, message: Any) -> None:
         self._refuse(message, "the message has no task name: it was not sent by Celery")
@@ -220,7 +220,7 @@ class Consumer(CeleryConsumer):
         return str((message.delivery_info or {}).get("routing_key", ""))
 
     def _refuse(self, message: Any, reason: str) -> None:
-        """Record the message as a failed job, then take it off the queue; its content is shown nowhere."""
+        """Record the message as a failed job, then take it off the queue; its content is never shown."""
         payload, _ = _decoded(message)
         fields = {**payload, **message.headers} if isinstance(payload, dict) else message.headers
         task_id = fields["id"] if is_task_id(fields.get("id")) else ""
@@ -228,15 +228,15 @@ class Consumer(CeleryConsumer):
         try:
             recorded = self._record(task_id, self._queue_of(message), reason)
         except LedgerUnavailable as error:
-            logger.warning("a bad message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
-            message.channel.qos.leave(message.delivery_tag)  # so that it comes again
+            logger.warning("an invalid message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
+            message.channel.qos.leave(message.delivery_tag)  # so that it is delivered again
             return
         if task_id and recorded:
             self._tell_celery(task_id, reason)
         message.ack_log_error(logger, self.connection_errors)
 
     def _record(self, task_id: str, queue: str, reason: str) -> bool:
-        """Record a refusal, under an id of its own if it cannot be done under the message's; return whether under that.
+        """Record a refusal, under a new id if the message's id fails; return whether it has the message's id.
 
         Raises:
             LedgerUnavailable: Redis does not answer.
@@ -245,21 +245,21 @@ class Consumer(CeleryConsumer):
             return record_refusal(self.app, task_id, queue, reason)
         except LedgerUnavailable:
             raise
-        except Exception:  # what was sent must not end the worker, whatever it does to the record of it
-            logger.exception("a bad message could not be recorded under its id", extra=action(Action.JOB_REFUSED))
+        except Exception:  # no message may end the worker, even if it cannot be recorded
+            logger.exception("an invalid message could not be recorded under its id", extra=action(Action.JOB_REFUSED))
         try:
             record_refusal(self.app, "", self.app.jaas.settings.queue, "a message could not be read")
         except LedgerUnavailable:
             raise
         except Exception:
-            logger.exception("a bad message is lost: it could not be recorded", extra=action(Action.JOB_REFUSED))
+            logger.exception("an invalid message is lost: it could not be recorded", extra=action(Action.JOB_REFUSED))
         return False
 
     def _tell_celery(self, task_id: str, reason: str) -> None:
         try:
             self.app.backend.mark_as_failure(task_id, JobFailed(reason))
-        except Exception:  # the record stands
+        except Exception:  # the record exists
             about = action(Action.RESULT_NOT_STORED, job_id=job_id_of(task_id))
-            logger.exception("Celery could not be told of a bad message", extra=about)
+            logger.exception("an invalid message could not be reported to Celery", extra=about)
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"JobFailed({reason!r})")

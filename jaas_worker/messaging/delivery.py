@@ -1,6 +1,6 @@
 """One received `jaas.run` message, in Celery's terms: accepted, running, reported, returned.
 
-What touches Celery's bookkeeping is called on the event loop's thread.
+Calls into Celery's bookkeeping are made on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, TRACEPARENT, job_id_of
 from jaas_worker.messaging import kept_messages
+from jaas_worker.messaging.message_checks import DEFECT
 from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
 from jaas_worker.telemetry.log_actions import Action, action
 
@@ -36,10 +37,10 @@ class Loop(Protocol):
     """Celery's event loop, as the pool offers it."""
 
     def on_loop(self, call: Callable[[], None]) -> None:
-        """Have a call made on the event loop's thread."""
+        """Run a call on the event loop's thread."""
 
     def wait_on_loop(self, call: Callable[[], None]) -> bool:
-        """Have a call made there and wait for it; False when it failed or did not come about."""
+        """Run a call there and wait for it; False if it failed or was not made."""
 
 
 class RetryNotice(NamedTuple):
@@ -54,12 +55,12 @@ _result: ContextVar[JobResult | RetryNotice | None] = ContextVar("jaas_result", 
 
 
 def current_result() -> JobResult | RetryNotice | None:
-    """Return what the task body that runs now has to tell Celery; None outside of one."""
+    """Return what the running task body has to report to Celery; None outside of one."""
     return _result.get()
 
 
 def _passed_on(value: Any) -> Any:
-    """Return what a task gets from the one before it: of a job's result its output, of anything else the value."""
+    """Return what a task gets from the one before it: the output of a job's result, or the value of another task."""
     if isinstance(value, list):
         return [_passed_on(one) for one in value]
     if isinstance(value, dict) and {"version", "job_id", "state", "exit_code"} <= value.keys():
@@ -74,7 +75,7 @@ def _exception(value: Any) -> BaseException | None:
 
 
 class CeleryDelivery:
-    """A received `jaas.run` message: what the runner may do with it, in Celery's terms."""
+    """A received `jaas.run` message: the runner's operations on it, in Celery's terms."""
 
     def __init__(
         self, loop: Loop, pid: int, target: Callable[..., Any], args: tuple[Any, ...], callbacks: dict[str, Any]
@@ -86,6 +87,7 @@ class CeleryDelivery:
         headers = self.request.message.headers or {}
         self.traceparent = str(headers.get(TRACEPARENT) or "")
         self.wakeup = bool(headers.get(messages.WAKEUP))
+        self.defect = str(headers.get(DEFECT) or "")
         self.pid = pid
         self._target = target
         self._args = args
@@ -117,7 +119,7 @@ class CeleryDelivery:
         return kept_messages.message_to_json(message.headers, message.body, message.properties)
 
     def accepted(self, *, first: bool = True) -> None:
-        if first:  # a copy may come while the outcome is on its way, which STARTED must not overwrite
+        if first:  # a duplicate may arrive while the outcome is being stored, which STARTED must not overwrite
             self._store_started({"hostname": self.request.hostname, "pid": self.pid})
         self.loop.on_loop(self._accept_now)
 
@@ -129,13 +131,13 @@ class CeleryDelivery:
     def running(self, node: str, attempt: int, service: str) -> None:
         where = {"node": node, "attempt": attempt, "service": service}
         self._store_started({"hostname": self.request.hostname, "pid": self.pid, **where})
-        # Flower shows a started task's "result": the event may be sent again with a newer one.
+        # Flower shows a started task's "result": the event may be repeated with a newer one.
         text = f"running on {node}, attempt {attempt}, service {service}"
         self.loop.on_loop(partial(self.request.send_event, "task-started", result=text))
 
     def _store_started(self, meta: dict[str, Any]) -> None:
-        # What people see while it runs; the outcome is in the ledger, so that losing this does no harm. Writing it late
-        # does: a worker that was suspended right here would put it over the outcome that its successor has stored.
+        # For display while the job runs; losing it does no harm, because the outcome is in the ledger. Writing it late
+        # would do harm: a worker that was suspended here would overwrite the outcome that its successor has stored.
         with contextlib.suppress(Exception):
             self.request.task.backend.store_started(self.task_id, meta, self.request._context)
 
@@ -153,7 +155,7 @@ class CeleryDelivery:
             if isinstance(error, TEMPORARY_ERRORS):
                 return False
             try:
-                # What is to follow the job cannot be called, now or ever; its outcome must reach Celery all the same.
+                # The next task after the job can never be called; the outcome must reach Celery anyway.
                 failed, value = self._store_alone(result)
             except TEMPORARY_ERRORS as raised:
                 self._not_stored(raised)
@@ -166,7 +168,7 @@ class CeleryDelivery:
         logger.warning(what, self.job_id, error, extra=action(Action.RESULT_NOT_STORED))
 
     def _store_alone(self, result: JobResult) -> tuple[int, Any]:
-        """Store the outcome and call nothing that follows it, but count it where it is a part of a chord."""
+        """Store the outcome without callbacks, but count it if it is a part of a chord."""
         backend, context = self.request.task.backend, self.request._context
         spec = self.request.kwargs.get("spec") if isinstance(self.request.kwargs, dict) else None
         check = spec.get("check", True) if isinstance(spec, dict) else True
@@ -187,7 +189,7 @@ class CeleryDelivery:
         except TEMPORARY_ERRORS as raised:
             failed, value, error = 1, None, raised
         if not isinstance(error, Retry):
-            # Not repeated: the next attempt is in the ledger, and Celery hears of that one.
+            # Not repeated: the next attempt is in the ledger, and its outcome is reported.
             self._not_stored(error)
             self.dropped()
             return False
@@ -195,7 +197,7 @@ class CeleryDelivery:
         return True
 
     def _run_body(self, what: JobResult | RetryNotice) -> tuple[int, Any]:
-        """Have Celery trace the task body, which turns ``what`` into a result, a failure or a retry."""
+        """Let Celery trace the task body, which turns ``what`` into a result, a failure or a retry."""
         token = _result.set(what)
         try:
             failed, value, _ = self._target(*self._args)
@@ -204,11 +206,11 @@ class CeleryDelivery:
         return failed, value
 
     def _revoke(self) -> None:
-        """End in REVOKED, as Celery's own terminate does (unless that is what brought us here)."""
+        """End in REVOKED, as Celery's own terminate does (unless that has already done it)."""
         request = self.request
         self._accept_now()
         if request._already_revoked:
-            # The event once more, for Flower to show why, which attempt and where.
+            # The event again, so that Flower shows reason, attempt and node.
             request.send_event("task-revoked", terminated=True, signum="SIGTERM", expired=False)
         else:
             request._announce_revoked("terminated", True, "SIGTERM", False)
@@ -232,7 +234,7 @@ class CeleryDelivery:
         self.loop.on_loop(self.release)
 
     def release(self) -> None:
-        """Acknowledge the message and forget the request, without a word to the result backend."""
+        """Acknowledge the message and forget the request, without using the result backend."""
         self.request.acknowledge()
         worker_state.task_ready(self.request)
 

@@ -40,7 +40,7 @@ class LoopCalls:
         self.wake()
 
     def make_and_wait(self, call: Callable[[], None], timeout: float = 30.0) -> bool:
-        """Have a call made on the event loop's thread and wait for it; False when it failed or did not come about."""
+        """Run a call on the event loop's thread and wait for it; False if it failed or was not made."""
         finished = threading.Event()
         worked = False
 
@@ -50,7 +50,7 @@ class LoopCalls:
                 call()
                 worked = True
             except TEMPORARY_ERRORS as error:
-                logger.warning("Celery could not be told: %r", error, extra=action(Action.RESULT_NOT_STORED))
+                logger.warning("reporting to Celery failed: %r", error, extra=action(Action.RESULT_NOT_STORED))
             finally:
                 finished.set()
 
@@ -68,7 +68,7 @@ class LoopCalls:
             call = self._due.popleft()
             try:
                 call()
-            except Exception:  # one request's trouble must not end the worker
+            except Exception:  # an error of one request must not end the worker
                 logger.exception("a callback failed", extra=action(Action.STEP_FAILED))
 
     def _on_wake(self, *_: Any) -> None:

@@ -1,6 +1,6 @@
-"""Celery messages that the ledger keeps: how a received one is written down, and how Celery gets it again.
+"""Celery messages that the ledger keeps: how a received one is stored, and how Celery gets it again.
 
-The producer never does this. It leans on kombu's ``Message`` and on what it makes of an entry of the queue.
+The producer never does this. It uses kombu's ``Message`` and its decoding of queue entries.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from kombu.serialization import prepare_accept_content
 
 from jaas_submit.messaging.messages import message_parts
 from jaas_submit.model.records import JobRecord
+from jaas_submit.model.wire_names import TASK_RUN
+from jaas_worker.messaging.message_checks import DEFECT, task_defect
 
-__all__ = ["TAKEN_OVER", "message_from_json", "message_of", "message_to_json"]
+__all__ = ["TAKEN_OVER", "message_for", "message_from_json", "message_of", "message_to_json"]
 
 TAKEN_OVER: Final = "jaas_taken_over"
-"""Header of a message that a worker makes for itself, for a job that the ledger gave it: whether the job is to run was
-decided there, and neither Celery's list of revoked tasks nor an expiry time has a say any more."""
+"""Header of a message that a worker makes for itself, for a job that the ledger gave it: the ledger has decided that
+the job runs, so Celery's list of revoked tasks and expiry times do not apply."""
 
 
 def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:
-    """Return a received Celery message as JSON, so that ``message_from_json`` can make the very same one again.
+    """Return a received Celery message as JSON, so that ``message_from_json`` can rebuild the same message.
 
     Args:
         headers: the task headers (id, group, root_id, ...).
         body: the encoded body, with the callbacks, chord and chain.
-        properties: of these, what Celery's results need is kept.
+        properties: those that Celery's results need are kept.
     """
     raw = body if isinstance(body, bytes) else body.encode()
     kept = {
@@ -58,11 +60,38 @@ def message_of(record: JobRecord) -> str:
     return message_to_json(headers, body, {"correlation_id": record.task_id})
 
 
+def message_for(record: JobRecord, kept: str) -> Message:
+    """Return the message of a job that the ledger gave to this worker; it says so where the kept one is damaged.
+
+    Args:
+        record: the job's.
+        kept: a foreign producer's message, in ``message_to_json``'s form; empty where it is made from the record.
+    """
+    if not kept:
+        return message_from_json(message_of(record))
+    try:
+        message = message_from_json(kept)
+        wrong = _damage(message, record)
+    except Exception as error:  # noqa: BLE001 (what Redis holds may be anything, and kombu maps not all of its errors)
+        wrong = f"{type(error).__name__} while it was read"
+    if not wrong:
+        return message
+    made = message_from_json(message_of(record))
+    made.headers[DEFECT] = f"the message in its record is damaged: {wrong}"
+    return made
+
+
+def _damage(message: Message, record: JobRecord) -> str:
+    if message.headers.get("id") != record.task_id or message.headers.get("task") != TASK_RUN:
+        return "it is another task's"
+    return task_defect(message.headers, message.payload)
+
+
 def message_from_json(text: str) -> Message:
     """Return the message that ``message_to_json`` kept: same id, same callbacks, same chord; nothing to acknowledge."""
     data = json.loads(text)
     properties = data["properties"]
-    # Its start and expiry times were looked at when it was received first.
+    # Its start and expiry times were checked when it was first received.
     headers: dict[str, Any] = {**data["headers"], "expires": None, "eta": None, TAKEN_OVER: True}
     return Message(
         body=base64.b64decode(data["body"]).decode(),

@@ -1,9 +1,9 @@
-"""PURE: what is taken of that which others wrote: how large, how deep, of which shape. Every intake asks here.
+"""PURE: checks of everything that other programs send: size, depth and shape. All incoming data passes here.
 
 Celery and kombu trust what arrives: a list for a task id, a text for a time limit, JSON nested 10,000 deep or 3 KB that
 decompress to a gigabyte end the worker (measured with Celery 5.7.0; tests/integration/test_worker_bad_messages.py has
-the shapes). Queue entries, broadcasts and notices are read here first. The texts say what is wrong and show nothing of
-the content. Source of the shapes: Celery's "Message Protocol" (version 2, and 1 with all in the body), kombu's virtual
+the shapes). Queue entries, broadcasts and notices are read here first. The error texts show nothing of the content.
+Source of the shapes: Celery's "Message Protocol" (version 2, and 1 with all in the body), kombu's virtual
 transport.
 """
 
@@ -33,20 +33,20 @@ __all__ = [
 ]
 
 DEFECT: Final = "jaas-defect"
-"""Header of the message that stands for a queue entry that cannot be taken: what is wrong with the entry."""
+"""Header of the placeholder message for an invalid queue entry: the reason."""
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Size of a message's body, decoded and decompressed."""
 
 MAX_DELIVERIES: Final = 2
-"""Workers that a message may end before it is refused."""
+"""Number of workers that a message may end before it is refused."""
 
 TOO_LARGE: Final = "jaas-too-large"
-"""First word of what the fetching script puts in the place of an entry that is too large; its size follows, and after a
-line's end the last part of the entry, where Celery writes the headers."""
+"""First word of the placeholder for an entry that is too large, made by the fetching script. Its size follows, and
+after a newline the last part of the entry, where Celery writes the headers."""
 
 _XZ_MEMORY: Final = 128 * 1024 * 1024
-"""Bytes that the sender's choice of a dictionary may cost; the largest preset takes 65 MiB."""
+"""Limit in bytes for the dictionary that the sender chooses; the largest preset takes 65 MiB."""
 
 _CUT: Final = re.compile(rb"jaas-too-large (\d{1,12})\n")
 _ID_IN_PART: Final = re.compile(rb'"id": ?"([^"\\]{1,1024})"')
@@ -64,7 +64,7 @@ def _is_text(value: object) -> bool:
         return False
     try:
         value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can carry and Redis cannot
+    except UnicodeEncodeError:  # an unpaired surrogate, which JSON can hold and Redis cannot
         return False
     return True
 
@@ -79,7 +79,7 @@ def is_task_id(value: object) -> bool:
 
 
 def _is_time(value: object) -> bool:
-    """Return whether a value is a time that the calendar has in every time zone."""
+    """Return whether a value is a valid time in every time zone."""
     if not isinstance(value, str):
         return False
     try:
@@ -106,7 +106,7 @@ def _is_pair_of_limits(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(_or_nothing(_is_number), value))
 
 
-# What is read of a task's fields: name, what it must be, in words and as a check.
+# The checked fields of a task: name, expected type in words, and the check.
 _FIELDS: Final[tuple[tuple[str, str, Check], ...]] = (
     ("task", "a text", _is_text),
     ("id", f"a text of 1 to {_MAX_ID_CHARS:,} characters", is_task_id),
@@ -128,7 +128,7 @@ _AFTERWARDS: Final[tuple[tuple[str, str, Check], ...]] = (
 
 
 def _entry_defects(entry: Any) -> Iterator[str]:
-    """Yield what is wrong; only the first is meant to be asked for, because each check relies on those before it."""
+    """Yield the errors; use only the first, because each check relies on those before it."""
     if not isinstance(entry, dict):
         yield "it is no object"
     properties = entry.get("properties")
@@ -176,7 +176,7 @@ _DECOMPRESSORS: Final[dict[str, Callable[[], Any]]] = {
     **dict.fromkeys(("application/x-bz2", "bzip2", "bzip"), _bzip2),
     **dict.fromkeys(("application/x-lzma", "lzma", "xz"), _xz),
 }
-"""By kombu's names. It reads others where their packages are installed; those are not read here."""
+"""By kombu's names. kombu reads others if their packages are installed; jaas does not."""
 
 
 def _decompressed(data: bytes, name: object) -> bytes:
@@ -185,7 +185,7 @@ def _decompressed(data: bytes, name: object) -> bytes:
         raise ValueError("its compression is not known here; gzip, bzip2 and lzma are")
     opened = make()
     try:
-        text: bytes = opened.decompress(data, MAX_BODY_BYTES + 1)  # and no byte more, whatever it holds
+        text: bytes = opened.decompress(data, MAX_BODY_BYTES + 1)  # never more, whatever it contains
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError) as error:
         raise ValueError("it is not compressed as its header says") from error
     if len(text) > MAX_BODY_BYTES:
@@ -196,7 +196,7 @@ def _decompressed(data: bytes, name: object) -> bytes:
 
 
 def _body(entry: dict[str, Any]) -> bytes:
-    """Return a message's body as JSON text, which has been looked at.
+    """Return a message's body as checked JSON text.
 
     Raises:
         ValueError: why it cannot be read.
@@ -216,25 +216,25 @@ def _body(entry: dict[str, Any]) -> bytes:
     return bytes(body)
 
 
-# -- what kombu makes a message of ------------------------------------------------------------------------------------
+# -- input of kombu's Message --------------------------------------------------------------------------------------
 
 
 def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str, Any]:
-    """Return what kombu makes a message of, whatever is on a queue: the entry, or what stands for one that is no good.
+    """Return kombu's input for any queue entry: the entry, or a placeholder for an invalid one.
 
     Args:
         item: the entry.
-        queue: where it was, whatever it says itself.
-        tag: its delivery tag here, whatever it says itself.
-        ended: how many workers it has ended.
+        queue: where it was found; the entry's own field is ignored.
+        tag: its delivery tag here; the entry's own field is ignored.
+        ended: number of workers that it has ended.
     """
-    about: Mapping[str, Any] = {}
+    about: Mapping[str, Any] | None = None
     wrong = f"refused: it ended {ended} workers" if ended >= MAX_DELIVERIES else ""
     if cut := _CUT.match(item):
         about = _headers_in_part(item)
         size = f"the queue entry has {int(cut[1]):,} bytes, of which at most {MAX_ENTRY_BYTES:,} are taken"
         wrong = wrong or f"{size}; pass large data by a mount, a secret or a URL"
-    elif ended <= MAX_DELIVERIES:  # else it may have been its id that did it
+    elif ended <= MAX_DELIVERIES:  # otherwise its id may have been the cause
         try:
             entry = read_json(item)
             about = _headers(entry)
@@ -242,19 +242,22 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
                 return _addressed(_taken(entry), queue, tag)
         except ValueError as error:
             wrong = wrong or shown(error, MAX_REASON)
+            if about is None:  # whoever waits for this id shall learn of it
+                about = _headers_in_part(item)
+    about = about or {}
     kept = {name: about[name] for name in ("id", "task") if is_task_id(about.get(name))}
     stand_in = {"headers": {**kept, DEFECT: wrong}, "body": "", "properties": {}}
     return _addressed({**stand_in, "content-type": "application/json", "content-encoding": "utf-8"}, queue, tag)
 
 
 def broadcast_message(data: bytes) -> dict[str, Any]:
-    """Return what kombu makes a message of, of what was published for all workers.
+    """Return kombu's input for a broadcast.
 
     Args:
         data: as it was published.
 
     Raises:
-        ValueError: why it cannot be taken.
+        ValueError: why it is invalid.
     """
     entry = _taken(read_json(data))
     info = entry["properties"].get("delivery_info")
@@ -267,7 +270,7 @@ def _taken(entry: Any) -> dict[str, Any]:
     """Return a decoded entry whose body is no longer compressed.
 
     Raises:
-        ValueError: it is no message, or its body cannot be read.
+        ValueError: it is no message, or its body is unreadable.
     """
     if wrong := next(_entry_defects(entry), ""):
         raise ValueError(f"the queue entry is no message of Celery: {wrong}")
@@ -283,7 +286,7 @@ def _taken(entry: Any) -> dict[str, Any]:
 
 
 _OURS: Final = frozenset({DEFECT, "compression"})
-"""Headers that are not passed on."""
+"""Headers that are dropped."""
 
 
 def _addressed(entry: dict[str, Any], queue: str, tag: str) -> dict[str, Any]:
@@ -297,13 +300,13 @@ def _headers(entry: object) -> Mapping[str, Any]:
 
 
 def _headers_in_part(item: bytes) -> dict[str, str]:
-    """Return id and task of an entry of which only the last part is here, if they can be found."""
+    """Return id and task from an entry that is unreadable or incomplete, if they can be found."""
     found = {"id": _ID_IN_PART.search(item), "task": _TASK_IN_PART.search(item)}
     return {name: match[1].decode(errors="replace") for name, match in found.items() if match}
 
 
 def task_name(headers: Mapping[str, Any], payload: object) -> object:
-    """Return which task a message is meant for; None when it does not say.
+    """Return the name of a message's task; None if it has none.
 
     Args:
         headers: the message's.
@@ -315,7 +318,7 @@ def task_name(headers: Mapping[str, Any], payload: object) -> object:
 
 
 def task_defect(headers: Mapping[str, Any], payload: object) -> str:
-    """Return what is wrong with a message that names a task; empty when Celery can make a request of it.
+    """Return the error of a message that names a task; empty if Celery can make a request of it.
 
     Args:
         headers: the message's.
@@ -325,12 +328,12 @@ def task_defect(headers: Mapping[str, Any], payload: object) -> str:
 
 
 def _task_defects(headers: Mapping[str, Any], payload: Any) -> Iterator[str]:
-    """Yield what is wrong; as in ``_entry_defects`` only the first counts."""
+    """Yield the errors; as in ``_entry_defects`` only the first counts."""
     fields = {**payload, **headers} if isinstance(payload, dict) else headers
     for name, kind, check in _FIELDS:
         if not check(fields.get(name)):
             yield f"its {name} is not {kind}"
-    if isinstance(payload, dict) and "args" in payload:  # as in version 1, or half of it
+    if isinstance(payload, dict) and "args" in payload:  # as in version 1, possibly incomplete
         args, kwargs, afterwards = payload["args"], payload.get("kwargs", {}), payload
     elif isinstance(payload, list | tuple) and len(payload) == 3:
         args, kwargs, afterwards = payload

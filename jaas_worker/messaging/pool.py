@@ -5,7 +5,7 @@ task body ("trace") to be run, and the callback with what the trace returned. He
 ledger names this worker as the job's holder, and the trace runs when the container has ended. Everything else about
 a task - STARTED, results, callbacks, chords, events, `inspect active`, revoke and terminate - stays Celery's own.
 
-All callbacks of Celery are made on its event loop's thread: its bookkeeping is not made for several.
+All callbacks of Celery are made on its event loop's thread: its bookkeeping is not thread-safe.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ __all__ = ["TaskPool"]
 logger = logging.getLogger(__name__)
 
 _WAITS = frozenset({JobState.WAITING, JobState.QUEUED, JobState.BACKOFF})
-"""States of a job that nobody holds."""
+"""States of a job without a holder."""
 
 
 class TaskPool(BasePool):
-    """Runs `jaas.run` as swarm services and any other task in a few threads.
+    """Runs `jaas.run` as swarm services, and any other task in a few threads.
 
     Needs ``app.jaas`` (``jaas_worker.app.Parts``), which ``create_app`` sets.
     """
@@ -86,12 +86,12 @@ class TaskPool(BasePool):
 
     @staticmethod
     def _when_reachable(make: Callable[[], Runner]) -> Runner:
-        """Return a runner; wait for Redis as long as it does not answer, and refuse an engine that is of no use."""
+        """Return a runner; wait while Redis does not answer, and refuse an unhealthy engine."""
         while True:
             try:
                 return make()
             except LedgerUnavailable as error:
-                # An outage, not a defect: one line.
+                # An outage, not a defect: one line is enough.
                 logger.error("waiting: %s", error, extra=action(Action.REDIS_UNAVAILABLE))  # noqa: TRY400 (no traceback)
                 worker_state.maybe_shutdown()
                 time.sleep(2.0)
@@ -106,7 +106,7 @@ class TaskPool(BasePool):
         self._stop_monitor = self.app.jaas.monitor(self.runner, partial(self.queue_length, self.settings.queue))
 
     def attach(self, consumer: Any) -> None:
-        """Learn the consumer, whose strategies turn a message into a request; called when it is ready."""
+        """Keep the consumer, whose strategies turn a message into a request; called when it is ready."""
         first = self.consumer is None
         self.consumer = consumer
         if first:
@@ -152,15 +152,15 @@ class TaskPool(BasePool):
 
         Args:
             job_id: the job's id.
-            terminate: also one that is being launched or runs. Celery tells its holder; who takes a job over from a
-                holder that is gone learns of it from the ledger.
+            terminate: also one that is being launched or runs. Celery informs its holder; a worker that adopts the job
+                reads it in the ledger.
         """
 
         def write() -> None:
             ledger = self.runner.ledger
             with contextlib.suppress(
                 UnknownJob, UnreadableRecord
-            ):  # its message has not arrived: Celery remembers the id for that
+            ):  # its message has not arrived: Celery remembers the revoked id
                 if ledger.queries.get(job_id).state in _WAITS:
                     ledger.submission.cancel(job_id, "revoked through Celery")
                 elif terminate:
@@ -168,16 +168,25 @@ class TaskPool(BasePool):
 
         self.runner.background(write)
 
-    def discarded(self, job_id: str, why: str) -> None:
-        """Cancel a job whose message Celery has discarded, with REVOKED in its result backend."""
+    def discarded(self, task_id: str, why: str, *, foreign: bool) -> None:
+        """Cancel a job whose message Celery has discarded, with REVOKED in its result backend.
+
+        Args:
+            task_id: Celery's task id.
+            why: it was discarded, for people.
+            foreign: whether somebody else's app has sent the message, whose job may have no record yet.
+        """
+        job_id = job_id_of(task_id)
 
         def write() -> None:
             ledger = self.runner.ledger
+            if foreign:  # without a description: should this process die right here, the job must not be run
+                ledger.submission.create(job_id, None, self.settings.queue, task_id)
             with contextlib.suppress(UnknownJob, UnreadableRecord):
                 if ledger.queries.get(job_id).state not in _WAITS:
-                    return  # it was a copy; the job has long been launched, and terminate is another word
+                    return  # it was a duplicate; the job has been launched, and stopping it needs terminate
                 state, done = ledger.submission.cancel(job_id, why)
-                # Celery has the outcome already, so that nobody has to bring it there.
+                # Celery already has the outcome, so no report is needed.
                 over = done or state is JobState.CANCELLED
                 if over and ledger.ownership.claim(job_id, self.runner.holder).action is ClaimAction.REPLAY:
                     ledger.ownership.mark_reported(job_id, self.runner.holder)
@@ -185,7 +194,7 @@ class TaskPool(BasePool):
         self.runner.background(write)
 
     def on_stop(self) -> None:
-        """Hand the jobs over: the containers go on, another worker follows them."""
+        """Release the jobs: containers go on, and other workers adopt them."""
         self._lease.close()
         self._stop_monitor()
         self.watch.close()
@@ -209,13 +218,9 @@ class TaskPool(BasePool):
     # -- what maintenance sees of it (maintenance.ports.Worker) ------------------------------------------------------
 
     def inject(self, job_id: str) -> None:
-        """Take a job as if its message had just arrived, without the way through the queue."""
+        """Take a job as if its message had just arrived, without using the queue."""
         record = self.runner.ledger.queries.get(job_id)
-        text = self.runner.ledger.ownership.foreign_message(job_id)
-        try:
-            message = kept_messages.message_from_json(text or kept_messages.message_of(record))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UnreadableRecord(f"job {job_id}: the message in its record cannot be read: {error}") from error
+        message = kept_messages.message_for(record, self.runner.ledger.ownership.foreign_message(job_id))
         self.on_loop(partial(self._inject_now, message))
 
     def _inject_now(self, message: Any) -> None:
@@ -223,7 +228,7 @@ class TaskPool(BasePool):
         strategy(message, None, _nothing, _nothing, ())
 
     def _engine_changed(self, away: bool) -> None:
-        """Take no messages while the engine is away, and leave to others what has come and was not begun with."""
+        """Take no messages while the engine is away, and return those that were not started."""
         self.runner.metrics.engine_up.set(not away)
         self.consumer.hold(away)
         self.runner.hold(away)
@@ -234,7 +239,7 @@ class TaskPool(BasePool):
         return bool(self.watch.away)
 
     def room(self) -> int:
-        """Return how many further messages this worker would like to have."""
+        """Return how many further messages this worker has room for."""
         if self.watch.away:
             return 0
         return int(self.limit) - self.runner.stats()["waiting"]

@@ -1,15 +1,15 @@
-"""kombu's Redis transport, made fit for jobs: it loses no message, knows a dead connection, and survives garbage.
+"""kombu's Redis transport, changed for jobs: it loses no message, detects dead connections, and survives invalid data.
 
 Three things that the stock transport of kombu 5.7.0 does not do, each measured:
 
-* It takes a message off its queue with BRPOP and notes it as unacknowledged in a second round trip. A worker that is
-  killed in between, or whose connection is half-open, takes the message along (7 of 130 in a fault campaign of eight
-  minutes). Here a script moves it, in one step; what waits for messages takes none off.
+* It takes a message off its queue with BRPOP and notes it as unacknowledged in a second round trip. If the worker is
+  killed in between, or its connection is half-open, the message is lost (7 of 130 in a fault campaign of eight
+  minutes). Here a script moves the message in one step.
 * On a half-open connection it finds one dead connection after the other, each after up to a minute: 131 to 184
   seconds until messages arrive again. Here the first one is noticed after 6 to 11 seconds, and all are dropped.
-* An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. So does what
-  is published on a channel of Celery's. Here an entry becomes a message that says what is wrong with it, and the
-  consumer records it; a bad broadcast is logged and dropped.
+* An entry that is not JSON, or no message, ends the worker, and the entry is lost: `LPUSH jaas garbage`. So does an
+  invalid broadcast. Here an invalid entry becomes a placeholder message with the reason, and the consumer records it;
+  an invalid broadcast is logged and dropped.
 
 It speaks to one server; ``sentinel_transport`` to the present master.
 """
@@ -48,21 +48,21 @@ _alive: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 
 class Channel(stock.Channel):
-    """Fetches messages without a moment in which they are nowhere, and lets nothing that arrives end the worker.
+    """Fetches messages atomically, and survives invalid ones.
 
-    It does by turns what the stock channel does with BRPOP: it waits until the first queue holds something (BLMOVE of
-    the last entry to where it is), and then fetches from all queues until they are empty.
+    Instead of BRPOP it waits until the first queue has an entry (BLMOVE of the last entry to its own place), and then
+    fetches from all queues until they are empty.
     """
 
     QoS = QoS
     from_transport_options = (*stock.Channel.from_transport_options, "ended_key", "leases_key")
 
     ended_key = "unacked_ended"
-    """How many workers a message has ended; an option of the transport, as the next one."""
+    """Key of the number of workers that a message has ended; an option of the transport, as the next one."""
 
     leases_key = "holders"
 
-    # What kombu's stubs leave out.
+    # Missing in kombu's stubs.
     connection: Any
     connection_errors: Any
     _queue_cycle: Any
@@ -85,12 +85,13 @@ class Channel(stock.Channel):
     def _connparams(self, asynchronous: bool = False) -> Any:
         if self.connection is None or self.connection.client is None:
             # The stock channel raises AttributeError when a message is acknowledged after its connection was closed,
-            # and the worker ends of it.
+            # and that ends the worker.
             raise redis.exceptions.ConnectionError("the channel is closed")
         return super()._connparams(asynchronous)  # type: ignore[misc] # not in the stubs
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        """Return a client of the channel's pool: the same as before, since making one takes longer than a message."""
+        """Return a client of the channel's pool: the same as before, since creating one takes longer than handling a
+        message."""
         if asynchronous:  # the channel keeps those itself
             return super()._create_client(asynchronous)  # type: ignore[misc] # not in the stubs
         pool = self.pool
@@ -105,7 +106,7 @@ class Channel(stock.Channel):
     def _size(self, queue: str) -> int:
         try:
             return int(super()._size(queue))
-        except self.ResponseError:  # one of its lists is none; the others can be read
+        except self.ResponseError:  # one of its keys is not a list; the others can be read
             return 0
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -122,7 +123,7 @@ class Channel(stock.Channel):
         commands: dict[str, list[Any]] = {
             "fetch": ["EVAL", FETCH, len(keys), *keys, *fetch_arguments(self._tag, self.QoS.worker), *noted],
             "wait": ["BLMOVE", bell, bell, "RIGHT", "RIGHT", seconds],
-            # Redis refuses the other two: a second of waiting for what never comes.
+            # Redis refuses the other two, so waiting would be useless.
             "pause": ["BLPOP", f"{self.unacked_key}:nothing", seconds],
         }
         self._in_poll = self.client.connection
@@ -139,7 +140,7 @@ class Channel(stock.Channel):
                 raise
             except self.ResponseError as error:  # full, read-only, loading
                 logger.warning(
-                    "Redis refuses to hand out messages for now: %s", error, extra=action(Action.REDIS_UNAVAILABLE)
+                    "Redis refuses to return messages for now: %s", error, extra=action(Action.REDIS_UNAVAILABLE)
                 )
                 self._next = "pause"
         finally:
@@ -187,7 +188,7 @@ class Channel(stock.Channel):
         return True
 
     def _deliver_broadcast(self, message: dict[str, Any], queue: str) -> None:
-        """Deliver what needs no acknowledgement; whatever its content does to the code that reads it."""
+        """Deliver a message without acknowledgement; errors in its content are caught."""
         try:
             self.connection._deliver(message, queue)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
@@ -207,7 +208,7 @@ class Channel(stock.Channel):
 
 
 class Poller(stock.MultiChannelPoller):
-    """Breaks the connection off as soon as Redis is silent for longer than it can be."""
+    """Closes the connection when Redis is silent for longer than its time-out."""
 
     _channels: Any
 
@@ -215,8 +216,8 @@ class Poller(stock.MultiChannelPoller):
         for channel in list(self._channels):
             try:
                 channel.qos.restore_visible(num=channel.unacked_restore_limit)
-            except channel.connection_errors as error:  # the reading of messages finds that out, too
-                logger.debug("messages of workers that are gone were not looked for: %s", error)
+            except channel.connection_errors as error:  # reading messages detects that too
+                logger.debug("messages of dead workers could not be searched: %s", error)
 
     def maybe_check_brpop_health(self) -> None:
         for channel in self._channels:
@@ -225,12 +226,12 @@ class Poller(stock.MultiChannelPoller):
                 continue
             silent = monotonic() - sent
             if silent > channel.brpop_timeout + interval and not _readable(channel._in_poll):
-                # Not only this one is dead, most likely: the consumer begins anew, with new connections only.
+                # Other connections are probably dead too: the consumer restarts with new ones.
                 raise redis.exceptions.ConnectionError(f"Redis has been silent for {silent:.0f} s")
 
 
 def _readable(connection: Any) -> bool:
-    """Return whether an answer is there already, which the event loop has not come to yet."""
+    """Return whether an answer has arrived that the event loop has not read yet."""
     sock = getattr(connection, "_sock", None)
     if sock is None:
         return True
@@ -240,7 +241,7 @@ def _readable(connection: Any) -> bool:
 
 
 class Transport(stock.Transport):
-    """Makes such channels, and a poller that looks after them."""
+    """Creates these channels, and their poller."""
 
     Channel = Channel
 
@@ -250,7 +251,7 @@ class Transport(stock.Transport):
 
     @staticmethod
     def drop_connections() -> None:
-        """Close all connections of all transports that nobody is using: one was dead, so the others may be, too."""
+        """Close all unused connections of all transports: one was dead, so the others may be too."""
         for channel in list(_alive):
             for pool in (channel._pool, channel._async_pool):
                 if pool is not None:

@@ -1,4 +1,4 @@
-"""Celery's remote control, where it has to reach further than this process: revoking a job that nobody holds."""
+"""Celery's remote control for jobs that no worker holds: revoke."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jaas_submit.model.wire_names import job_id_of
 
 __all__ = ["revoke"]
 
-# A pattern for workers' names is sent along with a command; as a regular expression it may take for ever.
+# A command may have a pattern for workers' names; as a regular expression it could take for ever.
 kombu.matcher.unregister("pcre")
 
 
 @control.control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **more: Any) -> Any:
-    """Do what Celery does, and cancel those of the jobs that wait (for their turn, for others, for the next attempt).
+    """Do what Celery does, and cancel the jobs that wait (for a worker, for other jobs, for the next attempt).
 
-    Celery only remembers the id, in this process, until a message of the task comes to its turn. A job whose next
+    Celery only remembers the id, in this process, until it handles a message of the task. A job whose next
     attempt is due tomorrow would be shown as RETRY until then, and a restart of the workers would forget it.
     """
     ids = [task_id] if isinstance(task_id, str) else list(task_id or ())

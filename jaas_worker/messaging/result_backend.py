@@ -1,24 +1,23 @@
-"""Celery's Redis result backend, with a chord that loses its body to nothing, and outcomes that are the job's own.
+"""Celery's Redis result backend, in which a chord never loses its body, and storing errors do not change outcomes.
 
-Celery 5.7.0 counts each part of a chord once, in one step, and gives the claim to settle the chord to one worker, which
-extends it, and whose clean-up ends it (its scripts are used here). These of its habits remain wrong for a job that is
-reported again until that has worked:
+Celery 5.7.0 counts each part of a chord once, in one step, and gives one worker the claim to settle the chord (its
+scripts are used here). These parts are wrong for a job that is reported until it succeeds:
 
-* A claim bears a token of the call. If the reply to it is lost, or the worker dies, whoever reports the part again is
-  told that all is well, and nobody publishes the body. Here the token is the part's task id, so that who reports it
-  again goes on with the claim.
+* A claim has a token of the call. If its reply is lost, or the worker dies, the next report of the part counts as done,
+  and nobody publishes the body. Here the token is the part's task id, so that the next report continues the claim.
 * If Redis does not answer between claim and publication, or is full, Celery fails the chord. Here such an error leaves
-  the part unreported: the ledger has it reported again. The body may be published twice, as with Celery when a claim
-  runs out; a body that is a job has its id, and runs once.
+  the part unreported, and a worker reports it again. The body may be published twice, as with Celery when a claim
+  expires; a body that is a job has the same id, and runs once.
 * If the next task of a chain cannot be published, Celery stores that as the task's failure.
-* A part of a chord among what is left of a failed chain is counted only the first time, which may be the time that
-  failed: Celery passes over it once its state is stored.
+* A part of a chord among the rest of a failed chain is counted only the first time, even if that failed: Celery skips
+  it once its state is stored.
 * A result is read, compared and stored in several steps, each repeated for 20 seconds, maybe on the event loop; and
   STARTED replaces a failure. Since 5.7.0 a worker does not mark a task REVOKED that another one runs; a worker that was
   suspended may still write too late.
 
-Keys and their meaning are Celery's (``.j`` parts by index, ``.d`` those counted, ``.s`` size, ``.t`` what came on top,
-``.c`` the claim), so that parts of one chord may run on Celery workers of others.
+Keys and their meaning are Celery's (``.j`` parts by index, ``.d`` those counted, ``.s`` size, ``.t`` values added to
+the size,
+``.c`` the claim), so that parts of one chord may run on other Celery workers.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ from jaas_worker.failpoints import failpoint
 __all__ = ["TEMPORARY_ERRORS", "Results", "SentinelResults"]
 
 TEMPORARY_ERRORS: Final = (redis.RedisError, OperationalError, BackendError, OSError)
-"""Errors of storing a result or publishing what follows it that are worth another try: Redis is away, or refuses."""
+"""Temporary errors of storing a result or publishing the next task: Redis is away, or refuses."""
 
 _CLAIM_TTL_S: Final = 300
-"""Seconds for which nobody else settles the chord: more than publishing the body may take (``create_app``)."""
+"""Seconds for which no other worker settles the chord: more than publishing the body may take (``create_app``)."""
 
 _ORDERED: Final = 1
-"""Parts are kept by their index, which is Celery's default (``result_chord_ordered``)."""
+"""Parts are stored by their index, which is Celery's default (``result_chord_ordered``)."""
 
 _DONE_TTL_S: Final = 600
 """Seconds for which a chord is remembered as settled, for parts that are reported again."""
@@ -57,14 +56,14 @@ _DONE_TTL_S: Final = 600
 _STORE: Final = """
 local key, value, seconds, loud = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local known = redis.call('GET', key)
--- What is no JSON was stored by somebody else's worker, which was told to revoke the task and compresses results.
+-- Other Celery workers may store compressed results, which are not JSON.
 local ok, meta = pcall(cjson.decode, known or '')
 local status = ok and type(meta) == 'table' and meta.status
 for i = 4, #ARGV do if status == ARGV[i] then return end end
 if seconds > 0 then redis.call('SET', key, value, 'EX', seconds) else redis.call('SET', key, value) end
 if loud == '1' then redis.call('PUBLISH', key, value) end
 """
-"""Store a task's state, if none of those that are to stay is stored; in one step, where Celery takes two or three."""
+"""Store a task's state, unless a final one is stored; in one step, where Celery takes two or three."""
 
 
 class _Chords(stock.RedisBackend):
@@ -83,11 +82,11 @@ class _Chords(stock.RedisBackend):
     _MAX_STR_VALUE_SIZE: int
 
     def store_started(self, task_id: str, meta: dict[str, Any], request: Any) -> None:
-        """Store that a task has started; nothing where it has ended already.
+        """Store that a task has started, unless it has ended.
 
         Args:
             task_id: the task.
-            meta: what is shown of it.
+            meta: its displayed details.
             request: Celery's context of the task.
 
         Raises:
@@ -98,7 +97,7 @@ class _Chords(stock.RedisBackend):
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
-        # Not repeated here, for half a minute and maybe on the event loop: who reports it tries again (FOR_NOW).
+        # Not repeated here, which could block the event loop: the caller tries again (FOR_NOW).
         self._store(task_id, result, state, traceback, request, loud=1, stay=(states.SUCCESS,))
         return result
 
@@ -112,9 +111,9 @@ class _Chords(stock.RedisBackend):
         self.client.eval(_STORE, 1, self.get_key_for_task(task_id), value, seconds or 0, loud, *stay)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
-        """Subscribe to no result of what the worker publishes: nobody here waits for one.
+        """Do not subscribe to results of published tasks: the worker waits for none.
 
-        Celery would, and go on for 20 s to end a subscription when Redis is away.
+        Celery would, and would try for 20 s to end a subscription when Redis is away.
         """
 
     def on_chord_part_return(
@@ -133,7 +132,7 @@ class _Chords(stock.RedisBackend):
             result: what it returned or raised.
 
         Raises:
-            redis.RedisError, OperationalError: Redis is away or refuses; to be called once more.
+            redis.RedisError, OperationalError: Redis is away or refuses; call it again.
         """
         group, task_id = request.group, request.id
         if not group or not task_id:
@@ -154,7 +153,7 @@ class _Chords(stock.RedisBackend):
                 task_id,
             ],
         )
-        if not due or known != int(due) + int(on_top or 0):  # no chord, a settled one, or others are still to come
+        if not due or known != int(due) + int(on_top or 0):  # no chord, a settled one, or parts are missing
             return
         # Claimed by this part already, if it is reported again.
         if not claimed and not self._chord_claim_extend_script(keys=[claim, size], args=[task_id, _CLAIM_TTL_S]):
@@ -174,7 +173,7 @@ class _Chords(stock.RedisBackend):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Store a job's failure, and what it sets off; anything else that is traced as one is raised.
+        """Store a job's failure with its consequences; raise any other error.
 
         Args:
             task_id: the task.
@@ -190,8 +189,8 @@ class _Chords(stock.RedisBackend):
         super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
     def _fail_chain(self, chain: Any, exc: Any, *args: Any, state: str = states.FAILURE, **more: Any) -> None:
-        # First the parts of chords among what is left of the chain, and then its states: Celery passes over a part
-        # whose state it has stored already.
+        # First the parts of chords in the rest of the chain, then its states: Celery skips a part whose state is
+        # stored.
         for part in _parts_among(chain):
             self.on_chord_part_return(part, state, exc)
         super()._fail_chain(chain, exc, *args, state=state, **more)  # type: ignore[misc] # missing in celery-types
@@ -214,7 +213,7 @@ class _Chords(stock.RedisBackend):
         nested: Any = GroupResult.restore(group, backend=self, app=self.app)
         if nested is None:
             return [self._unpack_chord_result(part, self.decode) for part in self.client.zrange(parts, 0, -1)]
-        # Celery keeps it where groups are among the parts, whose values are lists.
+        # Celery stores it if parts are groups, whose values are lists.
         for part in nested.results:
             if part.failed():
                 raise ChordError(f"Dependency {part.id} failed")
@@ -225,7 +224,7 @@ class _Chords(stock.RedisBackend):
 
 
 def _parts_among(chain: Any) -> Iterator[Context]:
-    """Return what is a part of a chord among the elements of a chain, and the bodies of chords in it."""
+    """Return the chord parts and chord bodies among the elements of a chain."""
     left = list(chain) if isinstance(chain, list | tuple) else []
     while left:
         element: Any = Context(left.pop())

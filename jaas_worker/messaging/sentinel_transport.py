@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Finder(Finder):
-    """Says when the master is another one."""
+    """Logs a change of the master."""
 
     found: ClassVar[dict[str, tuple[str, int]]] = {}
     """The last known one by its name. Of the class, because each channel makes an instance."""
@@ -45,14 +45,14 @@ class SentinelChannel(Channel, stock.SentinelChannel):
     connection_class = MasterConnection
 
     sentinel: SentinelAddress
-    """Which one; an option of the transport."""
+    """The master's name; an option of the transport."""
 
     _sentinel_manager: Any
     _async_sentinel_manager: Any
 
     def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
         params = self._connparams(asynchronous)
-        # Those of the URL are a Sentinel's.
+        # The URL's credentials are the Sentinel's.
         params = {name: value for name, value in params.items() if name not in {"host", "port"}}
         finder = _Finder(self.sentinel)
         # The stock channel closes them.

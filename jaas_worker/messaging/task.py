@@ -1,4 +1,4 @@
-"""The Celery task `jaas.run`. Its body runs when the container has ended; it only turns the result into Celery's."""
+"""The Celery task `jaas.run`. Its body runs when the container has exited, and converts the result for Celery."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class JobRequest(Request):
     _kwargsrepr: str
     _request_dict: dict[str, Any]
     told: str = ""
-    """What Flower is to show as the task's result, however it ended: Celery has one for a success only."""
+    """The result that Flower shows, for any outcome: Celery has one for a success only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self._request_dict.get(messages.WAKEUP):  # our own client has written what people may see
+        if self._request_dict.get(messages.WAKEUP):  # our own client has already removed secret values
             return
         spec = self._kwargs.get("spec") if isinstance(self._kwargs, dict) else None
         try:
@@ -49,7 +49,7 @@ class JobRequest(Request):
         self._request_dict.update(options)
 
     def _batch(self) -> tuple[str, int | None]:
-        """Return the batch that the message names, and the job's index in it; whoever sent it may have written any."""
+        """Return the batch that the message names, and the job's index in it; the sender may have written anything."""
         batch, index = self._request_dict.get(messages.BATCH), self._request_dict.get(messages.INDEX)
         if not isinstance(batch, str) or not _BATCH_ID.match(batch):
             return "", None
@@ -73,13 +73,13 @@ def register(app: celery.Celery) -> None:
     @app.task(
         name=TASK_RUN,
         bind=True,
-        # The ledger remembers the job from the moment of its claim, so that the message is acknowledged then: no
-        # visibility time-out, and no second start after a dropped connection.
+        # The ledger holds the job from its claim on, so the message is acknowledged then: no visibility time-out
+        # applies, and a dropped connection starts nothing twice.
         acks_late=False,
         ignore_result=False,
         max_retries=0,
         throws=(JobFailed,),
-        # Celery makes a text of what the task returns for a log line and an event that say something else here.
+        # Celery would convert the result to a text for a log line and an event that jaas replaces.
         resultrepr_maxsize=16,
     )
     def run(task: Any, *_: Any, **__: Any) -> Any:

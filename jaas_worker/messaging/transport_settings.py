@@ -14,7 +14,7 @@ def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
 
     Args:
         url: of Redis (``jaas_submit.connection.url``).
-        common: the transport options that producers have.
+        common: the transport options of producers.
         prefix: of this installation's keys.
 
     Raises:
@@ -24,8 +24,8 @@ def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
     more = {**common, **options(prefix)}
     if address is None:
         return {"broker_transport": "jaas_worker.messaging.redis_transport:Transport", "broker_transport_options": more}
-    # With the URLs of all Sentinels kombu would go on with the next of them after a lost connection, and with the stock
-    # transport that its scheme means. What that one is told of the Sentinels holds what cannot be sent as JSON.
+    # With the URLs of all Sentinels, kombu would use the next of them after a lost connection, with the stock transport
+    # of its scheme. The options of that transport cannot be sent as JSON.
     for stocks in ("master_name", "sentinel_kwargs"):
         more.pop(stocks, None)
     first = address.celery_urls()[0]
@@ -44,20 +44,21 @@ def options(prefix: str) -> dict[str, Any]:
         prefix: of this installation's keys.
     """
     return {
-        # Of our own: the stock ones are shared by all Celery clients of a Redis, and the shortest visibility_timeout
-        # among them counts for all.
+        # Separate keys: all Celery clients of a Redis share the stock ones, and the shortest visibility_timeout applies
+        # to all.
         "unacked_key": f"{prefix}:unacked",
         "unacked_index_key": f"{prefix}:unacked_index",
         "unacked_mutex_key": f"{prefix}:unacked_mutex",
         "ended_key": f"{prefix}:unacked_ended",
         "leases_key": f"{prefix}:holders",
-        # A message that a worker has received and not claimed is delivered again after so many seconds, should that
-        # worker be gone. Harmless where it is not: the ledger knows a job whose message comes twice.
+        # A message that a worker has received and not claimed is delivered again after this many seconds, if that
+        # worker is gone. If it is not, the duplicate is harmless, because the ledger knows the job.
         "visibility_timeout": 60,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
         "unacked_restore_limit": 1000,
-        # Redis answers a waiting worker every second; without an answer for so much longer the connection is dead.
+        # Redis answers a waiting worker every second; after this many more seconds without an answer the connection is
+        # dead.
         "health_check_interval": 5,
         "socket_timeout": 5,
     }

@@ -1,12 +1,14 @@
-"""Messages that workers have received and not acknowledged: how they are noted, given back, and counted.
+"""Messages that workers have received and not acknowledged: how they are noted, returned, and counted.
 
-Nothing here reads a message. What Redis notes is the entry as it was on its queue, under a tag of this worker's making:
-there is no entry of which the note could not be made, or not be read again.
+Nothing here decodes a message. Redis stores the queue entry unchanged, under a tag that this worker makes, so that any
+entry can be stored and returned.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from kombu.transport import redis as stock
@@ -21,13 +23,13 @@ __all__ = ["FETCH", "QoS", "fetch_arguments"]
 logger = logging.getLogger(__name__)
 
 _COUNTS_KEPT: Final = 86_400
-"""Seconds for which it is known how many workers a message has ended."""
+"""Seconds for which the count of workers that a message has ended is kept."""
 
 _MOST_COUNTS: Final = 10_000
-"""Messages of which that is known at most."""
+"""Maximal number of messages with such a count."""
 
 _PART_BYTES: Final = 64 * 1024
-"""What is read of an entry that is too large: its end, where Celery writes the headers."""
+"""Bytes read from the end of an entry that is too large, where Celery writes the headers."""
 
 # A note: when it was fetched, by which worker, and from which list, a line each; then the entry.
 _NOTES: Final = """
@@ -101,9 +103,9 @@ _GIVE_BACK: Final = _NOTES + _GIVE_BACK_ONE + "return give_back(ARGV[2], ARGV[1]
 
 # ARGV: 1 seconds after which a note is looked at, 2 most notes, 3 seconds for which counts are kept, 4 most counts,
 # 5... tags of messages that the calling worker has.
-# A message has ended its worker when that one's lease is gone and it died before it looked after its messages even
-# once: one that waits in a worker for its turn is not to blame. Of those that have ended a worker before, one comes
-# back at a time, so that none is blamed for another.
+# A message has ended its worker if the worker's lease is gone and it died before its first announcement of held
+# messages. Messages that waited in the worker are not counted. Messages with a count are returned one at a time, so
+# that only the cause is counted again.
 _SWEEP: Final = (
     _NOTES
     + _GIVE_BACK_ONE
@@ -141,7 +143,7 @@ def fetch_arguments(tag: str, worker: str) -> list[str | int]:
 
     Args:
         tag: under which the message is noted.
-        worker: who fetches it; empty where nobody can be blamed.
+        worker: the fetching worker; empty if none is to be counted.
     """
     return [tag, worker, MAX_ENTRY_BYTES, _PART_BYTES, TOO_LARGE]
 
@@ -154,7 +156,7 @@ class QoS(stock.QoS):
     _dirty: set[str]
     _remove_from_indices: Any
     worker: ClassVar[str] = ""
-    """Who fetches, by its lease; of the class, as the next one."""
+    """The fetching worker's name; of the class, as the next one."""
 
     held: ClassVar[bool] = False
     """No messages are taken off the queues; of the class, because Celery makes new instances with each connection."""
@@ -166,18 +168,26 @@ class QoS(stock.QoS):
         virtual.QoS.append(self, message, delivery_tag)  # the fetching script has noted it
 
     def ack(self, delivery_tag: Any) -> None:
-        self.leave(delivery_tag)  # whatever becomes of the note: this worker has done with it
-        self._remove_from_indices(delivery_tag).execute()
+        self.leave(delivery_tag)  # even if the note stays: this worker is done with the message
+        self._unless_refused(self._remove_from_indices(delivery_tag).execute)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         self.leave(delivery_tag)
         if requeue:
-            self.restore_by_tag(delivery_tag, leftmost=True)
+            self._unless_refused(partial(self.restore_by_tag, delivery_tag, leftmost=True))
         else:
-            self._remove_from_indices(delivery_tag).execute()
+            self._unless_refused(self._remove_from_indices(delivery_tag).execute)
+
+    def _unless_refused(self, write: Callable[[], object]) -> None:
+        """Change a note; where Redis refuses, it stays: the message comes once more, and the ledger knows its job."""
+        try:
+            write()
+        except self.channel.ResponseError as error:  # read-only; or somebody wrote to our keys
+            about = action(Action.REDIS_UNAVAILABLE)
+            logger.warning("a message stays noted as unacknowledged: %s", error, extra=about)
 
     def leave(self, delivery_tag: Any) -> None:
-        """Forget a message here and leave its note: it comes again when the time-out is over.
+        """Forget a message here and leave its note: it is delivered again after the time-out.
 
         Args:
             delivery_tag: the message's.
@@ -188,14 +198,15 @@ class QoS(stock.QoS):
         try:
             super().restore_unacked_once(stderr)
         except Exception as error:  # noqa: BLE001 (the stock one stumbles over its own closed connection, too)
-            # With Redis away nothing can be given back, and nothing needs to be: it is noted there, and comes again.
-            logger.debug("messages could not be given back now: %r", error)
+            # While Redis is away nothing can be returned. That is harmless: the notes are in Redis, and the messages
+            # are delivered again.
+            logger.debug("messages could not be returned now: %r", error)
 
     def restore_unacked(self, client: Any = None) -> Any:
-        """Put back what was received and not acknowledged, if there still is a connection to do it by.
+        """Return unacknowledged messages, if there is still a connection.
 
-        The stock one ends the worker with AttributeError where Redis went away under it. What is not put back comes
-        back by the visibility time-out; the ledger knows the jobs, and does not wait for that.
+        The stock method ends the worker with AttributeError if Redis is away. Messages that are not returned are
+        delivered again after the visibility time-out; the ledger knows the jobs, and does not wait for that.
         """
         transport = self.channel.connection
         if transport is None or transport.client is None:
@@ -206,13 +217,13 @@ class QoS(stock.QoS):
         self._run(_GIVE_BACK, "LPUSH" if leftmost else "RPUSH", tag, client=client)
 
     def restore_visible(self, start: int = 0, num: int = 1000, interval: int = 1) -> None:  # noqa: ARG002 (kombu's)
-        """Say which messages this worker still has, and give back those of which nobody has said it for a while."""
+        """Announce the messages that this worker still has, and return those that nobody has announced for a while."""
         mine = [tag for tag in list(self._delivered) if tag not in self._dirty]
         try:
             self._run(_SWEEP, self.visibility_timeout, num or 1000, _COUNTS_KEPT, _MOST_COUNTS, *mine)
-        except self.channel.ResponseError as error:  # full, read-only, loading; or somebody wrote to our keys
+        except self.channel.ResponseError as error:  # full, read-only, loading; or another program wrote to our keys
             about = action(Action.REDIS_UNAVAILABLE)
-            logger.warning("messages of workers that are gone could not be given back: %s", error, extra=about)
+            logger.warning("messages of dead workers could not be returned: %s", error, extra=about)
 
     def _run(self, script: str, *arguments: Any, client: Any = None) -> None:
         channel = self.channel

@@ -1,4 +1,4 @@
-"""Create or adopt: after it returns there is exactly one service for the attempt, whoever created it."""
+"""Create or adopt: afterwards there is exactly one service for the attempt, created by any worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class InputFile(NamedTuple):
-    """Where a container finds its input, and what has to be put there, if anything."""
+    """Path or URL of a container's input, and the content to create there, if any."""
 
     path: str
     """A path, or the URL of a file in a store that is no file system."""
@@ -38,14 +38,14 @@ def create_or_adopt(
     defaults: ServiceDefaults = NO_DEFAULTS,
     platforms: Sequence[str] = (),
 ) -> ServiceView:
-    """Return the attempt's service, creating it where it does not exist yet. Idempotent.
+    """Return the attempt's service; create it if it does not exist. Idempotent.
 
-    The name is unique in the swarm's raft store, so that of two requests (a retry after a lost reply, two workers)
-    only one can succeed; the other finds what the first one made.
+    The name is unique in the swarm's raft store, so that only one of two requests can succeed (a retry after a lost
+    reply, two workers); the other finds the existing service.
 
     Args:
         engine: the swarm.
-        spec: the description, as it holds for this attempt.
+        spec: the description for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
         file: the job's input; None where it has none.
@@ -82,7 +82,7 @@ def create_or_adopt(
         return created
     existing = engine.find(name)
     if existing is None:
-        raise EngineUnavailable(f"service {name} existed and was gone a moment later")
+        raise EngineUnavailable(f"service {name} existed and was removed a moment later")
     return _ours(existing, own)
 
 

@@ -1,4 +1,4 @@
-"""The real engine: what jaas asks of a swarm manager, in the words of Docker's API."""
+"""The real engine: requests to a swarm manager's Docker API."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_NODE: Final = "node.id==none"
 """A constraint that no node meets: an update with it stops the running task and starts no other."""
 
 _NODES_PER_CALL: Final = 25
-"""Nodes whose tasks are asked for in one call: their ids have to fit into a URL."""
+"""Number of nodes in one request for tasks: their ids have to fit into a URL."""
 
 
 class Swarm:
@@ -79,6 +79,7 @@ class Swarm:
                 state=swarm.get("LocalNodeState", "inactive"),
                 manager=bool(swarm.get("ControlAvailable")),
                 error=swarm.get("Error", ""),
+                log_driver=info.get("LoggingDriver", ""),
             )
 
     def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:
@@ -140,15 +141,15 @@ class Swarm:
         try:
             with mapped("listing services' tasks"):
                 return self._tasks(service=list(service_ids))
-        except EngineNotFound:  # one of them is gone, and the others' tasks are not told
+        except EngineNotFound:  # one of them is gone, so the answer has no tasks of the others
             if len(service_ids) == 1:
                 return []
             return [task for service_id in service_ids for task in self.tasks_of(service_id)]
 
     def stop(self, service_id: str) -> bool:
-        # Removing the service would take logs and exit code along; scaling to 0 would remove the task. An update that
-        # no node can meet makes the swarm stop the running task in its normal way (stop signal, grace, kill) and keep
-        # what is left of it.
+        # Removing the service would take logs and exit code along; scaling to 0 would remove the task. An update with a
+        # constraint that no node meets makes the swarm stop the running task in its normal way (stop signal, grace,
+        # kill) and keep its output and exit code.
         for _ in range(5):
             try:
                 with mapped("stopping a service"):
@@ -160,11 +161,11 @@ class Swarm:
             except EngineNotFound:
                 return False
             except (EngineRefused, EngineUnavailable) as error:
-                if "out of sequence" not in str(error):  # somebody else updated it in between: read it again
+                if "out of sequence" not in str(error):  # another update came in between: read it again
                     raise
             else:
                 return True
-        raise EngineUnavailable("stopping a service: others keep updating it")
+        raise EngineUnavailable("stopping a service: it is updated by others again and again")
 
     def remove(self, service_id: str) -> bool:
         try:
@@ -231,7 +232,7 @@ class Swarm:
             nodes = self._nodes()
             cpus: dict[str, float] = defaultdict(float)
             memory: dict[str, int] = defaultdict(int)
-            # By nodes: so the tasks that no node has (there may be ten thousand that wait) are not in the answers.
+            # By nodes, so that the answers do not contain tasks without a node, of which there may be ten thousand.
             for first in range(0, len(nodes), _NODES_PER_CALL):
                 some = [node["ID"] for node in nodes[first : first + _NODES_PER_CALL]]
                 for task in self._get_json("tasks", filters={"desired-state": ["running"], "node": some}) or ():
@@ -259,24 +260,24 @@ class Swarm:
         except EngineNotFound:
             return None
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
         deadline = time.monotonic() + timeout
         service = f"services/{service_id}"
         with mapped("reading logs"):
-            # The engine that ran the container has the output at hand; the swarm-wide call needs the node's help.
+            # The engine that ran the container has the output; the swarm-wide request has to ask the node.
             try:
-                response = self._open_logs(f"containers/{container_id}" if container_id else service, deadline)
+                response = self._open_logs(f"containers/{container_id}" if container_id else service, deadline, tail)
             except EngineAnswer as error:
                 if error.status != 404 or not container_id:
                     raise
-                response = self._open_logs(service, deadline)
+                response = self._open_logs(service, deadline, tail)
             try:
                 yield from demultiplex(response, deadline)
             finally:
                 response.close()
 
-    def _open_logs(self, what: str, deadline: float) -> urllib3.BaseHTTPResponse:
-        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0"}
+    def _open_logs(self, what: str, deadline: float, tail: int) -> urllib3.BaseHTTPResponse:
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0", "tail": str(tail) if tail else "all"}
         patience = max(deadline - time.monotonic(), 0.1)
         return self._http.ask("GET", f"{what}/logs", timeout=patience, query=query, stream=True)
 
@@ -302,11 +303,11 @@ def require_manager(info: SwarmInfo, host: str) -> None:
     """Check that jobs can be created on this engine.
 
     Args:
-        info: what the engine says.
-        host: where it was asked, for the text.
+        info: the engine's answer.
+        host: its address, for the text.
 
     Raises:
-        NotAManager: it is not in a swarm, or is no manager; the text says what to do.
+        NotAManager: it is not in a swarm, or not a manager; the text says what to do.
     """
     if info.state != "active":
         more = f" ({info.error})" if info.error else ""

@@ -1,4 +1,4 @@
-"""What the worker needs of a swarm engine and sees there. docker_engine.py is the real one; the tests have a fake."""
+"""The interface of a swarm engine. docker_engine.py is the real one; the tests have a fake."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 ENDED_STATES = frozenset({"complete", "failed", "shutdown", "rejected", "orphaned", "remove"})
-"""Task states from which none returns. Source: moby/swarmkit, api/types.proto, TaskState."""
+"""Final task states. Source: moby/swarmkit, api/types.proto, TaskState."""
 
 
 class TaskView(NamedTuple):
@@ -58,7 +58,7 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class SwarmInfo:
-    """What the engine says about itself."""
+    """The engine's report about itself."""
 
     engine_version: str
     api_version: str
@@ -67,6 +67,8 @@ class SwarmInfo:
     state: str
     manager: bool
     error: str = ""
+    log_driver: str = ""
+    """What keeps the output of its containers, unless they say otherwise: ``json-file``; ``none`` keeps nothing."""
 
 
 class Frame(NamedTuple):
@@ -77,32 +79,33 @@ class Frame(NamedTuple):
 
 
 class ContainerTimes(NamedTuple):
-    """When a container started and ended (RFC 3339), whether for lack of memory, and how, as its engine says."""
+    """When a container started and exited (RFC 3339), its exit code, and whether it ran out of memory, by its
+    engine."""
 
     started_at: str
     finished_at: str
     oom_killed: bool
     exit_code: int | None = None
-    """None while it has not ended. A task that was stopped has been seen with 0 where the container had 137."""
+    """None while it runs. For a stopped task 0 was seen although the container had 137."""
 
 
 class EngineEvent(NamedTuple):
-    """A container's start or end on an engine, or a service's removal anywhere in the swarm, as the engine tells it."""
+    """An engine's event: a container's start or exit, or a service's removal anywhere in the swarm."""
 
     kind: Literal["start", "die", "remove"]
     service_id: str
     task_id: str = ""
     job_id: str = ""
-    """Which job the container says it belongs to; empty where it is no job of jaas."""
+    """The job in the container's labels; empty if it is no job of jaas."""
     container_id: str = ""
     exit_code: int | None = None
-    """Of a container that has ended; its output is complete then."""
+    """Of a container that has exited; its output is complete then."""
     at: str = ""
-    """When the engine told it (RFC 3339)."""
+    """The event's time (RFC 3339)."""
 
 
 class ResolvedImage(NamedTuple):
-    """What an image's tag stands for in its registry."""
+    """The image that a tag stands for in its registry."""
 
     pinned: str = ""
     """The reference with the digest, so that every node and every attempt runs the same; empty where none is known."""
@@ -115,9 +118,9 @@ class ResolvedImage(NamedTuple):
 
 
 class Engine(Protocol):
-    """A swarm manager's API, as far as jaas uses it.
+    """The part of a swarm manager's API that jaas uses.
 
-    Every method raises EngineUnavailable when the answer is unknown, EngineRefused when the engine says no.
+    Every method raises EngineUnavailable when the answer is unknown, EngineRefused when the engine refuses.
     """
 
     def info(self) -> SwarmInfo:
@@ -128,37 +131,37 @@ class Engine(Protocol):
 
         Args:
             request: body of ``POST /services/create``.
-            registry: registry whose credentials go along; None means the one the image's name tells.
+            registry: registry whose credentials are sent; None means the one in the image's name.
         """
 
     def find(self, name: str) -> ServiceView | None:
-        """Return the service of this name; None when there is none."""
+        """Return the service with this name; None if there is none."""
 
     def resolve(self, image: str, registry: str | None = None) -> ResolvedImage:
         """Ask the image's registry what its tag stands for now, and what it runs on.
 
         Args:
             image: a reference as in a job description.
-            registry: registry whose credentials go along; None means the one the image's name tells.
+            registry: registry whose credentials are sent; None means the one in the image's name.
         """
 
     def services(self, label: str, prefix: str = "") -> list[ServiceView]:
         """Return all services with this label (``key`` or ``key=value``) whose name begins like this."""
 
     def ended_tasks(self, label: str) -> list[TaskView]:
-        """Return the tasks of services with this label that ended or are to end."""
+        """Return the tasks of services with this label that have ended or should end."""
 
     def all_tasks(self, label: str) -> list[TaskView]:
         """Return all tasks of services with this label."""
 
     def tasks_of(self, *service_ids: str) -> list[TaskView]:
-        """Return the tasks of these services; of one that is gone there are none."""
+        """Return the tasks of these services; a removed one has none."""
 
     def stop(self, service_id: str) -> bool:
-        """Have the service's container stopped, keeping its logs and exit code; False when the service is gone."""
+        """Stop the service's container, keeping its logs and exit code; False if the service is gone."""
 
     def remove(self, service_id: str) -> bool:
-        """Remove a service; False when it was gone already."""
+        """Remove a service; False if it was already gone."""
 
     def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
         """Create a swarm config, or find the one that was made so before; return its id.
@@ -174,19 +177,19 @@ class Engine(Protocol):
         """Remove the config of this name if it has these labels; False when there is none (any more)."""
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
-        """Return name -> id of those of the secrets that exist."""
+        """Return name -> id of the existing ones of the secrets."""
 
     def node_names(self) -> dict[str, str]:
         """Return node id -> host name."""
 
     def cluster(self) -> Cluster:
-        """Return the swarm's nodes, with what running tasks leave free on each."""
+        """Return the swarm's nodes, with the free resources of each."""
 
     def down_nodes(self) -> set[str]:
-        """Return the ids of the nodes that the swarm has lost sight of."""
+        """Return the ids of the nodes that are down."""
 
     def node_back_at(self, node_id: str) -> str:
-        """Return when what the swarm knows of a node last changed (RFC 3339), as it does when its engine joins anew.
+        """Return when the swarm's record of a node last changed (RFC 3339), such as when its engine rejoined.
 
         Empty when there is no such node.
         """
@@ -194,8 +197,15 @@ class Engine(Protocol):
     def container_times(self, container_id: str) -> ContainerTimes | None:
         """Return a container's times; None when it did not run on this engine."""
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
-        """Yield a task's output, with timestamps; ends with EngineUnavailable when ``timeout`` seconds are over."""
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+        """Yield a task's output, with timestamps; ends with EngineUnavailable when ``timeout`` seconds are over.
+
+        Args:
+            service_id: the task's service.
+            container_id: the task's container; None asks the swarm for that of any node.
+            timeout: seconds.
+            tail: only so many of the last lines; 0 means all.
+        """
 
     def events(self) -> Iterator[EngineEvent]:
-        """Yield events as they come, for ever; ends with EngineUnavailable when the connection breaks."""
+        """Yield events as they arrive, for ever; ends with EngineUnavailable when the connection breaks."""

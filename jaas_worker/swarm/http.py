@@ -1,10 +1,10 @@
-"""The one way to a Docker engine's API, requests and streams alike. The ONLY module that imports docker.
+"""All requests and streams to a Docker engine's API. The ONLY module that imports docker.
 
 docker-py opens the connections (unix sockets, TCP, TLS, SSH) and finds the credentials of registries. The requests go
 straight over its urllib3 connections: measured, a call through docker-py takes 2 ms of the worker's processor time, the
 same one here 0.3 ms. There are about five for each job, and up to ten more a second while jobs are in flight.
 
-Errors of all these libraries become ours, temporary or permanent, here.
+Errors of all these libraries become temporary or permanent errors of jaas here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from jaas_worker.swarm.logins import login_for
 __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
 
 _API_VERSION: Final = "1.41"
-"""What docker-py is told, so that it does not ask for the version itself."""
+"""Given to docker-py, so that it does not ask for the version itself."""
 
 _REFUSED_AS_500: Final = re.compile(
     "|".join(
@@ -54,6 +54,10 @@ Source: moby, daemon/cluster/helpers.go, and moby/swarmkit, manager/constraint a
 no code; the same from Docker 20.10 to 28.5. The last two are gRPC's, between the engine and the swarm's leader.
 """
 
+_VERSION_REFUSED: Final = re.compile(r"client version \S{1,20} is too (?:old|new)")
+"""How an engine answers, with status 400, that was exchanged since its API's version was asked for. Source: moby,
+api/server/middleware/version.go; seen on Docker 28.5."""
+
 _STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
 
 _PIECE: Final = 2**16
@@ -71,15 +75,15 @@ class EngineAnswer(Exception):
 
 @contextmanager
 def mapped(what: str) -> Iterator[None]:
-    """Turn the errors of a request, or of reading its answer, into ours.
+    """Convert the errors of a request, or of reading its answer, into errors of jaas.
 
     Args:
         what: what is being done, for the text.
 
     Raises:
-        EngineNotFound: the engine does not know what is asked for.
-        EngineRefused: it refuses for good.
-        EngineUnavailable: it does not answer, refuses for now, or answers what is not of its API.
+        EngineNotFound: the requested object does not exist.
+        EngineRefused: it refuses permanently.
+        EngineUnavailable: it does not answer, refuses temporarily, or its answer is invalid.
     """
     try:
         yield
@@ -88,16 +92,18 @@ def mapped(what: str) -> Iterator[None]:
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise EngineUnavailable(f"{what}: the engine does not answer ({error})") from error
     except json.JSONDecodeError as error:
-        raise EngineUnavailable(f"{what}: its answer is not what Docker's API says (it is not JSON)") from error
-    except pydantic.ValidationError as error:  # its text would show what was answered
-        problem = "its answer is not what Docker's API says"
+        raise EngineUnavailable(f"{what}: its answer is not valid in Docker's API (not JSON)") from error
+    except pydantic.ValidationError as error:  # its text would show the answer
+        problem = "its answer is not valid in Docker's API"
         raise EngineUnavailable(f"{what}: {problem} ({error.error_count()} errors)") from None
 
 
 def _refusal(what: str, status: int, said: str) -> EngineRefused | EngineUnavailable:
     if status == 404:
         return EngineNotFound(f"{what}: {said}")
-    # 4xx: the engine understood and refuses. 503 is its answer on a node that is no manager, or has no leader.
+    if _VERSION_REFUSED.search(said):  # says nothing about the request itself
+        return EngineUnavailable(f"{what}: no version of its API is accepted: {said}")
+    # 4xx: the engine understood and refuses. 503: the node is not a manager, or has no leader.
     if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
         return EngineRefused(f"{what}: {said}")
     return EngineUnavailable(f"{what}: {said}", status)
@@ -109,11 +115,15 @@ class _Session:
     def __init__(self, host: str, timeout: float) -> None:
         self.docker: Any = docker.APIClient(base_url=host, version=_API_VERSION, timeout=int(max(timeout, 1)))
         prepared = requests.Request("GET", self.docker.base_url).prepare()
-        adapter: Any = self.docker.get_adapter(self.docker.base_url)  # the stubs know no method that returns a pool
+        adapter: Any = self.docker.get_adapter(self.docker.base_url)  # the stubs lack the method that returns a pool
         self._pool: urllib3.HTTPConnectionPool = adapter.get_connection_with_tls_context(
             prepared, self.docker.verify, cert=self.docker.cert
         )
-        self.version: str = self.send("GET", "/version", timeout).json()["ApiVersion"]
+        self.version = self.ask_version(timeout)
+
+    def ask_version(self, timeout: float) -> str:
+        """Return the newest version of the API that the engine speaks now."""
+        return str(self.send("GET", "/version", timeout).json()["ApiVersion"])
 
     def send(
         self,
@@ -144,7 +154,7 @@ class _Session:
 
 
 class EngineHTTP:
-    """An engine's API. Threads may share it: each gets its own connections.
+    """An engine's API. Threads may share it; each gets its own connections.
 
     Args:
         host: URL of the API, such as ``unix:///var/run/docker.sock`` or ``tcp://...``.
@@ -169,7 +179,7 @@ class EngineHTTP:
         return self._session.version
 
     def credentials(self, image: str, registry: str | None) -> dict[str, str]:
-        """Return the header with the credentials of an image's registry; empty where there are none.
+        """Return the header with the credentials of an image's registry; empty if there are none.
 
         Args:
             image: the image's name.
@@ -200,16 +210,16 @@ class EngineHTTP:
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        """Send one request; it is never repeated.
+        """Send one request. It is repeated only if the engine speaks another version of its API by now.
 
         Args:
             method: such as GET.
             path: without the API's version, such as ``services/create``.
             timeout: seconds; 0 means those of this engine.
-            query: what is no text is sent as JSON.
+            query: values that are not text are sent as JSON.
             body: sent as JSON; None sends none.
             headers: further ones.
-            stream: the answer's body is still to be read, and the answer to be closed.
+            stream: the caller reads the answer's body and closes the answer.
 
         Raises:
             EngineAnswer: its status is an error.
@@ -221,11 +231,21 @@ class EngineHTTP:
         if body is not None:
             data = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
-        url = _url(session.version, path, query)
-        return session.send(method, url, timeout or self.timeout, data, sent, stream=stream)
+        used = session.version
+        try:
+            return session.send(method, _url(used, path, query), timeout or self.timeout, data, sent, stream=stream)
+        except EngineAnswer as error:
+            if not _VERSION_REFUSED.search(error.said):
+                raise
+            session.version = session.ask_version(self.timeout)
+            if session.version == used:
+                raise
+        return session.send(
+            method, _url(session.version, path, query), timeout or self.timeout, data, sent, stream=stream
+        )
 
     def follow(self, path: str, query: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield the JSON objects of an endless answer, however long none comes; on a connection of its own.
+        """Yield the JSON objects of an endless answer, without a time limit, on a separate connection.
 
         Args:
             path: as for ``ask``.
@@ -254,7 +274,7 @@ def _url(version: str, path: str, query: Mapping[str, Any] | None) -> str:
 
 
 def _said(data: bytes) -> str:
-    """Return the text in an error's body, which is JSON, or not where something else answers in the engine's place."""
+    """Return the text in an error's body, which is JSON, unless another program answers in the engine's place."""
     text = data.decode(errors="replace").strip()
     try:
         return str(json.loads(text)["message"])
@@ -263,7 +283,7 @@ def _said(data: bytes) -> str:
 
 
 def json_lines(raw: urllib3.BaseHTTPResponse) -> Iterator[Any]:
-    """Yield the objects of a stream of JSON lines; what follows the last line's end is no object yet."""
+    """Yield the objects of a stream of JSON lines; an incomplete last line is ignored."""
     rest = b""
     while piece := raw.read1(_PIECE):
         *lines, rest = (rest + piece).split(b"\n")
@@ -278,7 +298,7 @@ def demultiplex(raw: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[Fram
     """
     while True:
         if time.monotonic() > deadline:
-            raise EngineUnavailable("reading logs: the time allowed is over")
+            raise EngineUnavailable("reading logs: the time limit has passed")
         header = _read_exactly(raw, 8)
         if not header:
             return

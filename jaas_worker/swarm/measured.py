@@ -17,7 +17,7 @@ class _Measured:
     """An engine whose every method is timed."""
 
     _STREAMS: Final = frozenset({"events"})
-    """They last for as long as the worker."""
+    """They exist as long as the worker."""
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         self._engine = engine
@@ -58,5 +58,5 @@ class _Measured:
 
 
 def measured(engine: Engine, metrics: Metrics) -> Engine:
-    """Return an engine that does the same and is timed."""
+    """Return the same engine with timed requests."""
     return cast("Engine", _Measured(engine, metrics))

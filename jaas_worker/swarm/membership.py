@@ -14,7 +14,7 @@ __all__ = ["membership_labels", "membership_of"]
 
 
 def membership_labels(record: JobRecord) -> dict[str, str]:
-    """Return the labels that say what a job is in its batch; none where it is in none."""
+    """Return the labels of a job's place in its batch; none without a batch."""
     if not record.batch or record.index is None:
         return {}
     copy = {LABEL_COPY_OF: record.copy_of} if record.copy_of else {}
@@ -22,7 +22,7 @@ def membership_labels(record: JobRecord) -> dict[str, str]:
 
 
 def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
-    """Return batch, index and copy_of that a service's labels tell; nothing where they do not belong to the job's id.
+    """Return batch, index and copy_of from a service's labels; nothing if they do not match the job's id.
 
     Args:
         labels: the service's labels.

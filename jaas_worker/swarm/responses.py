@@ -1,8 +1,8 @@
-"""What is in the engine's answers: of each, the few fields that jaas needs.
+"""The engine's answers: of each, the few fields that jaas needs.
 
-There may be ten thousand services and tasks in one answer, of a kilobyte each. Validated against types that name what
-is needed, a list is read in less than half of the time that ``json.loads`` takes (``scripts/bench limit``), and without
-making objects of the rest.
+There may be ten thousand services and tasks in one answer, of a kilobyte each. With types that name only the needed
+fields, a list is read in less than half of the time of ``json.loads`` (``scripts/bench limit``), and no objects are
+made of the rest.
 
 Source of the fields: Docker Engine API 1.41, "Service", "Task", "ContainerInspect".
 """
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Required
 
 from pydantic import TypeAdapter
-from typing_extensions import TypedDict  # pydantic asks for it up to Python 3.11
+from typing_extensions import TypedDict  # pydantic needs it up to Python 3.11
 
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.cluster import Node
@@ -159,7 +159,7 @@ def _service(item: _Service) -> ServiceView:
 
 
 def times_in(answer: bytes) -> ContainerTimes:
-    """Return when a container began and ended, as the answer to ``GET /containers/{id}/json`` tells it."""
+    """Return when a container started and exited, from the answer to ``GET /containers/{id}/json``."""
     state = _CONTAINER.validate_json(answer)["State"]
     ended = state.get("Status") in {"exited", "dead"} and not state["StartedAt"].startswith("0001-")
     return ContainerTimes(
@@ -221,7 +221,7 @@ def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
 
 
 def event_in(item: dict[str, Any]) -> EngineEvent | None:
-    """Return an event as jaas sees it; None for one that is of no interest.
+    """Return an event; None for one that jaas ignores.
 
     Args:
         item: one object of ``GET /events``.

@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 _MAX_LABEL_CHARS = 16 * 1024
-"""Characters of a description that go into a label; it is written to the raft log of every manager."""
+"""Limit in characters for a description in a label, which is written to the raft log of every manager."""
 
 
 class InputPlace(NamedTuple):
-    """Where a container finds its input: a path (or URL), and what has to be put there, if anything."""
+    """Path or URL of a container's input, and the content to create there, if any."""
 
     path: str
     config_id: str = ""
@@ -89,7 +89,7 @@ def service_request(
     """Return the request that creates the service of one attempt.
 
     Args:
-        spec: the description, as it holds for this attempt.
+        spec: the description for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
         marks: further labels: of which description it is (LABEL_SPEC_HASH), and what the job is in its batch.
@@ -116,7 +116,7 @@ def service_request(
             "Networks": [{"Target": name} for name in spec.networks],
         },
         "Mode": {"Replicated": {"Replicas": 1}},
-        # A job serves nobody: without a virtual IP there is one thing less to allocate and to clean up.
+        # A job is no server: without a virtual IP there is less to allocate and to clean up.
         "EndpointSpec": {"Mode": "dnsrr"},
     }
 
@@ -178,7 +178,7 @@ _BRACES = '{{"{{"}}'
 
 
 def _literal(text: str) -> str:
-    """Return a text that the swarm hands on as it is: environment and mounts are Go templates to it."""
+    """Return a text escaped for the swarm, which treats environment and mounts as Go templates."""
     return text.replace("{{", _BRACES)
 
 

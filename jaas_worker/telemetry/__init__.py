@@ -1,4 +1,4 @@
-"""What a worker tells about itself: log, metrics, traces.
+"""What a worker reports about itself: log, metrics, traces.
 
-It must not know who calls it, and a failure here must not touch a job.
+It must not know its callers, and a failure here must not affect a job.
 """

@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 class LedgerMonitor(Collector):
-    """Looks at the ledger every few seconds and shows what it saw last; a scrape never waits for Redis.
+    """Reads the ledger every few seconds and shows the last values; a scrape never waits for Redis.
 
     Args:
         ledger: the records.
-        metrics: where it registers.
-        interval: seconds between two looks.
-        stats: jobs in this worker's hands, by what it does with them.
+        metrics: the registry.
+        interval: seconds between two reads.
+        stats: jobs that this worker holds, by phase.
         queue_length: messages in this worker's queue.
-        about: what the worker says about itself: texts only.
-        limit: jobs that this worker may have in flight.
+        about: the worker's report about itself: texts only.
+        limit: jobs that this worker may hold.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class LedgerMonitor(Collector):
         self._closed.set()
 
     def look(self) -> None:
-        """Take one look. What was seen before an outage is not shown during it: old figures would look true."""
+        """Read once. Values from before an outage are not shown during it, because they would look current."""
         started = time.monotonic()
         try:
             self._families = list(self._read())
@@ -81,9 +81,7 @@ class LedgerMonitor(Collector):
     def _read(self) -> Iterator[Metric]:
         standing = self._ledger.queries.counts_and_ages()
         jobs = GaugeMetricFamily("jaas_ledger_jobs", "Jobs in the ledger, of all workers.", labels=["state"])
-        oldest = GaugeMetricFamily(
-            "jaas_ledger_oldest_seconds", "How long the oldest job of a state has been in it.", labels=["state"]
-        )
+        oldest = GaugeMetricFamily("jaas_ledger_oldest_seconds", "Age of the oldest job in a state.", labels=["state"])
         for state in JobState:
             count, age = standing[state]
             jobs.add_metric([state], count)
@@ -101,17 +99,19 @@ class LedgerMonitor(Collector):
         yield queue
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what there is now; called for each scrape."""
+        """Yield the present values; called for each scrape."""
         stats = dict(self._stats())
         window = stats.pop("window", 0)
         mine = GaugeMetricFamily("jaas_worker_jobs", "Jobs that this worker holds.", labels=["phase"])
         for phase, count in stats.items():
             mine.add_metric([phase], count)
         yield mine
-        yield GaugeMetricFamily("jaas_worker_launch_window", "Services that may be starting at once.", window)
-        yield GaugeMetricFamily("jaas_worker_jobs_limit", "Jobs it may have in flight.", self._limit)
-        yield GaugeMetricFamily("jaas_redis_up", "Whether Redis answered at the last look.", self._redis_up)
-        info = GaugeMetricFamily("jaas_worker_info", "1; its labels tell of the worker.", labels=list(self._about))
+        yield GaugeMetricFamily("jaas_worker_launch_window", "Limit of services that may be starting at once.", window)
+        yield GaugeMetricFamily("jaas_worker_jobs_limit", "Limit of jobs in flight.", self._limit)
+        yield GaugeMetricFamily("jaas_redis_up", "Whether Redis answered the last read.", self._redis_up)
+        info = GaugeMetricFamily(
+            "jaas_worker_info", "Always 1; the labels describe the worker.", labels=list(self._about)
+        )
         info.add_metric(list(self._about.values()), 1)
         yield info
         yield from self._families
@@ -121,8 +121,8 @@ class LedgerMonitor(Collector):
             started = time.monotonic()
             try:
                 self.look()
-            except Exception:  # figures are missing until the next look
-                logger.exception("looking at the ledger failed", extra=action(Action.STEP_FAILED))
+            except Exception:  # metrics are missing until the next read
+                logger.exception("reading the ledger failed", extra=action(Action.STEP_FAILED))
             self._closed.wait(self._interval)
             if not self._redis_up:
                 self._metrics.redis_away.inc(min(time.monotonic() - started, self._interval))

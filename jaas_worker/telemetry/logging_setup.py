@@ -1,7 +1,7 @@
 """The worker's log: one line an event, as JSON or for people, with the job's id and attempt on each line about a job.
 
-All code logs through the standard library, ours, Celery's and kombu's alike; structlog only renders, so that a program
-that imports jaas keeps its own logging. Our lines carry a stable ``action`` (``extra={"action": "job.launched"}``) for
+All code logs through the standard library, ours, Celery's and kombu's alike; structlog only renders, so a program that
+imports jaas keeps its own logging. Our lines carry a stable ``action`` (``extra={"action": "job.launched"}``) for
 alerts and searches; the sentence in ``event`` is for people and may change. docs/operations.md lists the actions.
 """
 
@@ -26,8 +26,8 @@ __all__ = ["formatter", "install", "mask", "set_up"]
 _WORD: Final = re.compile(r"\S+")
 
 _PASSWORD: Final = re.compile(r"(://[^\s:/@]*+:)[^\s@]++(?=@)")
-"""A URL's password; it goes up to the next @, as passwords may hold slashes. Only texts that end with an @ are
-searched: each place where one may begin then has its end, so that nothing is looked at twice."""
+"""A URL's password, up to the next @, as passwords may contain slashes. Only texts that end with an @ are searched:
+then each possible start has an end, so no character is read twice."""
 
 _SENTINEL_PASSWORD: Final = re.compile(r"(sentinel_password=)[^\s&]+", re.IGNORECASE)
 
@@ -35,14 +35,14 @@ _CELERY_TASK: Final = re.compile(re.escape(TASK_RUN) + r"\[([^\]\s]{1,255})\]")
 """How Celery's own lines name a task."""
 
 _SERVICE: Final = re.compile(r"-([0-9]{1,9})\Z")
-"""The end of a service's name: which attempt."""
+"""The attempt's number at the end of a service's name."""
 
 _INSTALL_UID: Final = "jaas-logs"
 
 
 def mask(text: str) -> str:
     """Return a text without the passwords of the URLs in it."""
-    if "://" not in text and "=" not in text:  # nearly always, and the pattern looks at each character
+    if "://" not in text and "=" not in text:  # the usual case; the pattern would read each character
         return text
     return _WORD.sub(lambda word: _mask_word(word[0]), text)
 
@@ -66,14 +66,14 @@ def _add_job(_logger: Any, _method: str, event: EventDict) -> EventDict:
     elif "job_id" not in event and (match := _CELERY_TASK.search(str(event.get("event", "")))):
         event["job_id"] = job_id_of(match[1])
     if "job_id" in event and "attempt" not in event:
-        # Nobody holds the job here: the service says which attempt it is, and before there is one, nothing does.
+        # This worker does not hold the job: the attempt's number is in the service's name, if there is one.
         match = _SERVICE.search(str(event.get("service", "")))
         event["attempt"] = int(match[1]) if match else 0
     return event
 
 
 def _add_extra(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Take over ``extra``, but of Celery's nothing: its ``data`` holds results and arguments."""
+    """Copy ``extra``, except for Celery's lines: their ``data`` has results and arguments."""
     record: logging.LogRecord = event["_record"]
     for name, value in record.__dict__.items():
         if name not in _STANDARD and name != "data":
@@ -111,7 +111,7 @@ def formatter(kind: Literal["json", "console"], *, colours: bool = False) -> log
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if kind == "json":
-        # A traceback is one field: a line that is cut in pieces cannot be searched.
+        # A traceback is one field: a line in pieces cannot be searched.
         last: list[Any] = [
             structlog.processors.format_exc_info,
             _mask_all,
@@ -135,8 +135,8 @@ def set_up(wanted: LogFormat, level: int | str, file: str | None = None) -> None
 
     Args:
         wanted: auto is console on a terminal and JSON elsewhere.
-        level: the least that is shown.
-        file: what is appended to; None means standard error.
+        level: the lowest level that is shown.
+        file: to append to; None means standard error.
     """
     stream: IO[str] = open(file, "a", encoding="utf-8") if file else sys.stderr  # noqa: SIM115 (for good)
     terminal = stream.isatty()
@@ -150,7 +150,7 @@ def set_up(wanted: LogFormat, level: int | str, file: str | None = None) -> None
 
 
 def install(wanted: LogFormat) -> None:
-    """Have Celery set up logging in this process our way: `jaas worker` and `celery -A jaas_worker.app worker` alike.
+    """Let Celery use jaas' logging in this process: for `jaas worker` and `celery -A jaas_worker.app worker`.
 
     Args:
         wanted: see ``set_up``.
@@ -160,7 +160,7 @@ def install(wanted: LogFormat) -> None:
         set_up(wanted, loglevel, logfile)
 
     def no_banner(instance: Any = None, **_: Any) -> None:
-        # Celery prints its banner on standard output: nothing that reads JSON lines can use it.
+        # Celery prints its banner on standard output, which readers of JSON lines cannot use.
         if wanted == "json" or (wanted == "auto" and not sys.stderr.isatty()):
             instance.quiet = True
 

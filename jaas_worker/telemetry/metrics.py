@@ -1,7 +1,7 @@
-"""What a worker counts, and its HTTP endpoint for Prometheus. No series names a job: their number never grows.
+"""A worker's metrics, and its HTTP endpoint for Prometheus. No series names a job, so their number never grows.
 
-Counters and histograms are of this worker's own doing: sum them over workers. What starts with ``jaas_ledger_`` is the
-same in every worker, because all look at one ledger: take the maximum.
+Counters and histograms count this worker's work: sum them over workers. Metrics named ``jaas_ledger_...`` are the same
+in every worker, because all read one ledger: take the maximum.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONG: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 
 
 
 class Metrics:
-    """The figures of one worker, in a registry of their own."""
+    """The metrics of one worker, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = registry = prometheus.CollectorRegistry()
@@ -43,14 +43,14 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> prometheus.Histogram:
             return prometheus.Histogram(name, text, labels, buckets=buckets, registry=registry)
 
-        self.jobs_ended = counter("jaas_jobs_ended", "Jobs whose outcome this worker wrote down.", "state", "cause")
+        self.jobs_ended = counter("jaas_jobs_ended", "Jobs whose outcome this worker recorded.", "state", "cause")
         self.attempts_ended = counter("jaas_attempts_ended", "Attempts that ended, the retried ones too.", "cause")
-        self.retries = counter("jaas_retries", "Attempts that another one follows.", "cause")
+        self.retries = counter("jaas_retries", "Attempts that were followed by another one.", "cause")
         self.launches = counter("jaas_launches", "Services created or found by their name.")
         self.steps_repeated = counter(
-            "jaas_steps_repeated", "Steps of a job that did not work at once.", "reason"
+            "jaas_steps_repeated", "Steps of a job that were repeated.", "reason"
         )  # reason: redis, engine, other, unexpected
-        self.logs = counter("jaas_logs_read", "Container outputs read, by how much of them was kept.", "status")
+        self.logs = counter("jaas_logs_read", "Container outputs read, by status.", "status")
         self.queue_wait = histogram("jaas_queue_wait_seconds", "From submission to a worker's claim.", _LONG)
         self.launch = histogram("jaas_launch_seconds", "From the service's creation to the container's start.", _SHORT)
         self.completion = histogram(
@@ -58,22 +58,22 @@ class Metrics:
         )
         self.run = histogram("jaas_run_seconds", "How long containers ran.", _LONG)
         self.engine_seconds = histogram(
-            "jaas_engine_request_seconds", "Time that the engine's API took to answer.", _SHORT, "operation"
+            "jaas_engine_request_seconds", "Response time of the engine's API.", _SHORT, "operation"
         )
         self.engine_errors = counter(
             "jaas_engine_errors", "Requests that the engine refused or did not answer.", "operation", "kind"
         )
-        self.repairs = counter("jaas_repairs", "What the reconciler put right.", "kind")
+        self.repairs = counter("jaas_repairs", "Repairs of the reconciler.", "kind")
         self.rounds = counter("jaas_reconciler_rounds", "Rounds of the reconciler.", "result")
         self.lease_renewals = counter("jaas_lease_renewals", "Renewals of this worker's lease.", "result")
         self.engine_up = prometheus.Gauge(
             "jaas_engine_up",
-            "Whether the engine answers and has a leader; else no jobs are taken.",
+            "Whether the engine answers and has a leader; if not, the worker takes no jobs.",
             registry=registry,
         )
         self.engine_up.set(1)
         self.redis_away = counter("jaas_redis_unavailable_seconds", "Seconds for which Redis did not answer.")
-        # A counter that appears with its first event shows no increase: what may happen is there from the start.
+        # A counter that appears with its first event shows no increase, so all possible labels exist from the start.
         for cause in Cause:
             self.attempts_ended.labels(cause)
             self.retries.labels(cause)
@@ -92,7 +92,7 @@ class Metrics:
             self.steps_repeated.labels(reason)
 
     def step_repeated(self, error: BaseException) -> None:
-        """Count a step that has to be repeated, by what its error says."""
+        """Count a step that has to be repeated, by its error's type."""
         reason = "unexpected"
         if isinstance(error, LedgerUnavailable):
             reason = "redis"
@@ -103,16 +103,16 @@ class Metrics:
         self.steps_repeated.labels(reason).inc()
 
     def claimed(self, created_at: datetime) -> None:
-        """Note how long a new job has waited for its claim."""
+        """Count how long a new job has waited for its claim."""
         self.queue_wait.observe(_since(created_at))
 
     def attempt_ended(self, attempt: Attempt, launched_at: float | None, *, retried: bool) -> None:
-        """Note the end of an attempt, after it was written down.
+        """Count the end of an attempt, after it was recorded.
 
         Args:
             attempt: how it ended.
-            launched_at: when this worker created its service, in seconds since the epoch; None where another one did.
-            retried: whether another attempt follows; else the job has ended.
+            launched_at: when this worker created its service, in seconds since the epoch; None if another one did.
+            retried: whether another attempt follows; if not, the job has ended.
         """
         self.attempts_ended.labels(attempt.cause).inc()
         if retried:
@@ -129,7 +129,7 @@ class Metrics:
             self.run.observe(attempt.duration)
 
     def serve(self, port: int, address: str) -> Callable[[], None]:
-        """Answer GET /metrics; return what ends it. A port that is taken is no reason not to run jobs.
+        """Serve GET /metrics; return the function that stops it. A port in use does not prevent jobs from running.
 
         Args:
             port: TCP port; 0 serves nothing.

@@ -1,8 +1,8 @@
 """OpenTelemetry on the worker's side (extra ``jaas[otel]``): queue, launch, run and result of each attempt, as spans.
 
-Spans are made when the attempt has ended, from what was noted meanwhile: none is open while a container runs for hours,
-and a worker that takes a job over loses none. An attempt's span id is derived from the job's id, so that whoever
-writes the attempt's end makes the very span that its container was told as TRACEPARENT.
+Spans are made when the attempt has ended, from recorded times: none is open while a container runs for hours, and a
+worker that adopts a job loses none. An attempt's span id is derived from the job's id, so that any worker that records
+the outcome makes the span that the container got as TRACEPARENT.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ ENV_TRACEPARENT: Final = "TRACEPARENT"
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 
 _ids: ContextVar[tuple[int, int]] = ContextVar("jaas_trace_ids")
-"""Trace and span id of the span that is made now."""
+"""Trace and span id of the present span."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptTimes:
-    """When what happened, in seconds since the epoch; None where this worker does not know."""
+    """The times of an attempt's events, in seconds since the epoch; None if unknown to this worker."""
 
     queued: float | None
     claimed: float | None
@@ -42,13 +42,13 @@ class Tracer(Protocol):
     """Makes spans of attempts."""
 
     def for_container(self, traceparent: str, job_id: str, attempt: int) -> str:
-        """Return the ``traceparent`` that the container of an attempt is to continue; empty where there is none."""
+        """Return the ``traceparent`` for an attempt's container; empty if there is none."""
 
     def attempt_ended(self, traceparent: str, job_id: str, attempt: Attempt, times: AttemptTimes) -> None:
-        """Make the spans of an attempt whose end was written down."""
+        """Make the spans of an attempt whose outcome was recorded."""
 
     def close(self) -> None:
-        """Send what has not been sent yet."""
+        """Send the remaining spans."""
 
 
 class NoTracer:
@@ -74,11 +74,11 @@ def _nanoseconds(moment: float | datetime) -> int:
 
 
 def make_tracer(enabled: bool, exporter: Any = None) -> Tracer:
-    """Return what traces attempts.
+    """Return the tracer of attempts.
 
     Args:
         enabled: False imports nothing.
-        exporter: None sends by OTLP over HTTP, where the standard OTEL_EXPORTER_OTLP_... variables say.
+        exporter: None sends by OTLP over HTTP, to the address in the standard OTEL_EXPORTER_OTLP_... variables.
 
     Raises:
         SpecError: OpenTelemetry is not installed.
@@ -172,7 +172,7 @@ class _OpenTelemetryTracer:
             if start is not None and end is not None:
                 first = _nanoseconds(start)
                 part = self._tracer.start_span(name, below, start_time=first)
-                part.end(max(_nanoseconds(end), first))  # clocks of nodes may differ
+                part.end(max(_nanoseconds(end), first))  # the nodes' clocks may differ
         span.end(max(_nanoseconds(times.written), _nanoseconds(begin)))
 
     def close(self) -> None:

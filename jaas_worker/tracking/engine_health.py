@@ -1,4 +1,4 @@
-"""Whether this worker's engine is of use. Without it a worker takes no new jobs: others run them, or itself later."""
+"""Whether this worker's engine is healthy. If not, the worker takes no new jobs: others run them, or this one later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class EngineHealth:
     Args:
         engine: the swarm.
         interval: seconds between two questions.
-        changed: is told of each change, from the watch's thread: whether the engine is away.
+        changed: called on each change, on this thread, with whether the engine is away.
     """
 
     def __init__(self, engine: Engine, interval: float, changed: Callable[[bool], None]) -> None:
@@ -33,25 +33,25 @@ class EngineHealth:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="jaas-engine-health", daemon=True)
         self.away = ""
-        """Why the engine is of no use; empty while it is."""
+        """Why the engine is unhealthy; empty while it is healthy."""
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; what it is asking now is not waited for."""
+        """End the thread without waiting for a running request."""
         self._closed.set()
 
     def look(self) -> None:
         """Ask once."""
         try:
-            # A short list, which a manager has from the leader.
+            # A short list, which needs the leader.
             self._engine.down_nodes()
         except (EngineUnavailable, EngineRefused) as error:
             if not self.away:
                 self._since = time.monotonic()
-                logger.warning("taking no new jobs for now: %s", error, extra=action(Action.ENGINE_UNAVAILABLE))
+                logger.warning("taking no new jobs: %s", error, extra=action(Action.ENGINE_UNAVAILABLE))
             before, self.away = self.away, str(error)
         else:
             before, self.away = self.away, ""
@@ -68,5 +68,5 @@ class EngineHealth:
             try:
                 self.look()
             except Exception:  # the thread that lets a worker take jobs again must not end
-                logger.exception("asking the engine failed", extra=action(Action.STEP_FAILED))
+                logger.exception("checking the engine failed", extra=action(Action.STEP_FAILED))
             self._closed.wait(self._interval)

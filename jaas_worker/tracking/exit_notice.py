@@ -1,8 +1,8 @@
-"""A container's exit, as workers and agents tell each other of it through the ledger.
+"""A container's exit, as workers and agents forward it through the ledger.
 
-The swarm hands what its nodes report to the managers in batches, ten a second (moby/swarmkit, manager/dispatcher,
-``maxBatchInterval``). Who hears of the exit of a container whose job another worker holds forwards it to that worker.
-Nothing depends on it: what gets lost here, the other worker learns from the swarm.
+The swarm passes its nodes' reports to the managers in batches, ten a second (moby/swarmkit, manager/dispatcher,
+``maxBatchInterval``). A worker or agent forwards the exits of other workers' jobs to their holders. Nothing depends on
+it: the swarm also reports the exits that get lost here.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["forward_exit", "read_exit"]
 _EVENT = TypeAdapter(EngineEvent)
 
 _MAX_NOTICE_BYTES: Final = 64 * 1024
-"""Size of a notice; a longer one is none of ours."""
+"""Maximal size of a notice."""
 
 
 def forward_exit(ledger: Ledger, event: EngineEvent) -> None:
-    """Tell the worker that holds a job of its container's exit, if there is one.
+    """Forward a container's exit to the job's holder, if there is one.
 
     Args:
         ledger: knows who holds the job.
@@ -39,7 +39,7 @@ def forward_exit(ledger: Ledger, event: EngineEvent) -> None:
 
 
 def read_exit(text: str) -> EngineEvent | None:
-    """Return the exit that another process has told of; None where this version cannot read it.
+    """Return a forwarded exit; None if this version cannot read it.
 
     Args:
         text: as ``forward_exit`` wrote it, perhaps in another version.

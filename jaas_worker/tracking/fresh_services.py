@@ -1,4 +1,4 @@
-"""The services to which something happened a moment ago: their next change is near, and they are watched closely."""
+"""Services that changed recently: their next change is near, so they are polled often."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from jaas_worker.tracking.tracked_service import TrackedService
 __all__ = ["CLOSE_MOST_WHILE_DEAR", "FreshServices"]
 
 _FRESH_FOR_S: Final = 10.0
-"""How long a service is looked at closely after something has happened to it."""
+"""Seconds for which a service is polled often after a change."""
 
 _CLOSE_MOST: Final = 4
-"""Services that a close look takes. Where more change at once the cluster is busy, and the other looks will do: a look
-at single services costs the engine the more of them there are."""
+"""Maximal number of services in a frequent poll. If more change at once, the other polls are enough: a poll of single
+services costs the engine more with each service."""
 
 CLOSE_MOST_WHILE_DEAR: Final = 25
-"""Services that a close look takes while lists are dear: those that may be starting, or else no other could start. Also
-those whose containers' exits are looked into at once."""
+"""Maximal number of services in a frequent poll while lists are slow: those that may be starting, or no other could
+start. Also the limit of exits that are examined at once."""
 
 
 class FreshServices:
-    """Service ids, each with the moment at which something happened to it."""
+    """Service ids, each with the time of its last change."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._since: dict[str, float] = {}
 
     def add(self, service_id: str) -> None:
-        """Note that something has happened to a service just now."""
+        """Register a change of a service."""
         with self._lock:
             self._since[service_id] = time.monotonic()
 
     def drop(self, service_id: str) -> None:
-        """Note that nothing will happen to a service soon."""
+        """Register that a service will not change soon."""
         with self._lock:
             self._since.pop(service_id, None)
 
     def busy(self) -> bool:
-        """Return whether there are more than a close look takes."""
+        """Return whether there are more than a frequent poll allows."""
         return len(self._since) > _CLOSE_MOST
 
     def choose(self, now: float, dear: bool, followed: Mapping[str, TrackedService]) -> tuple[list[str], float]:
-        """Return the services to look at closely, and the seconds since anything happened to any.
+        """Return the services to poll often, and the seconds since the last change of any.
 
         Args:
             now: the present moment, by the monotonic clock.
-            dear: lists of all tasks are dear: some are looked at even if there are many.
+            dear: lists of all tasks are slow: some services are polled even if there are many.
             followed: the services that are followed, by their ids.
         """
         with self._lock:

@@ -1,7 +1,7 @@
-"""PURE: which look at the swarm is due. Knows no engine and no clock: the present moment is an argument.
+"""PURE: which poll of the swarm is due. Knows no engine and no clock: the present moment is an argument.
 
-A list costs the engine a look at every task there is, and this worker the reading of every task of its own: the pauses
-between lists grow with what the last one took.
+For a list the engine reads every task, and this worker decodes every task of its own: the pauses between lists grow
+with the duration of the last one.
 """
 
 from __future__ import annotations
@@ -12,47 +12,47 @@ from typing import Final
 __all__ = ["DEAR_LIST_S", "Look", "PollSchedule"]
 
 DEAR_LIST_S: Final = 0.05
-"""From so many seconds on a list of all tasks counts as dear, and comes ever more rarely."""
+"""From this duration in seconds on, a list of all tasks counts as slow, and is made more rarely."""
 
 _LIST_SHARE: Final = 40
-"""A list of all tasks comes after so many times as long as the last one took: ten thousand tasks take half a second, of
-the engine's time and of this worker's."""
+"""Pause between lists of all tasks, as a multiple of the last one's duration: ten thousand tasks take half a second of
+the engine's and this worker's time."""
 
 _ENDED_SHARE: Final = 10
-"""A look at ended tasks comes after so many times as long as the last one took: an engine that is busy with starting
-containers is not asked so often."""
+"""Pause between polls of ended tasks, as a multiple of the last one's duration: an engine that is busy with starting
+containers is asked less often."""
 
 _ENDED_PAUSE_S: Final = 10.0
-"""After so long it comes at the latest: an engine that was slow once may not be any more."""
+"""Maximal pause in seconds: an engine that was slow may have recovered."""
 
 _BY_EVENTS_S: Final = 1.0
-"""Between looks at ended tasks where the engine's events tell of the ends, for those that have none: tasks that the
-swarm gave up before they had a container."""
+"""Seconds between polls of ended tasks if the engine's events report exits: for tasks without events, which the swarm
+gave up before they had a container."""
 
 _UNSETTLED_S: Final = 2.0
-"""For so long ended tasks are looked at all the same, after something that only the swarm can tell the end of."""
+"""Seconds for which ended tasks are polled anyway, after something whose end only the swarm reports."""
 
 _RETRY_S: Final = 1.0
-"""Until the next round after one that failed."""
+"""Seconds until the next round after a failed one."""
 
 _OVERDUE_S: Final = 1.0
-"""Between two looks at what is overdue."""
+"""Seconds between two checks of time limits."""
 
 
 class Look(Enum):
-    """What the tracker can look at."""
+    """What the tracker can poll."""
 
-    CLOSE = auto()  # the tasks of a few services to which something has just happened
+    CLOSE = auto()  # the tasks of a few services that have just changed
     ALL = auto()  # every task
     ENDED = auto()  # the tasks that have ended
 
 
 class PollSchedule:
-    """When each look is due. Not safe to share between threads, but for ``unsettled``.
+    """When each poll is due. Not thread-safe, except ``unsettled``.
 
     Args:
-        poll_interval: seconds between looks at ended tasks, at least.
-        state_interval: seconds between lists of all tasks, at least.
+        poll_interval: least seconds between polls of ended tasks.
+        state_interval: least seconds between lists of all tasks.
         idle_interval: seconds between rounds while there is no service to follow.
     """
 
@@ -69,15 +69,15 @@ class PollSchedule:
         self._next_round = 0.0
 
     def unsettled(self, now: float) -> None:
-        """Learn that an end is near of which only the swarm will tell."""
+        """Register that an exit is near that only the swarm will report."""
         self._unsettled_until = now + _UNSETTLED_S
 
     def due(self, now: float, *, by_events: bool) -> list[Look]:
-        """Return the looks at the swarm that are due, in their order.
+        """Return the polls that are due, in their order.
 
         Args:
             now: the present moment, by the monotonic clock.
-            by_events: every container's end is among the events that are followed.
+            by_events: the followed events contain every container's exit.
         """
         looks = [Look.CLOSE] if now >= self._next_close else []
         if now >= self._next_list and not self._list_failed:
@@ -87,25 +87,25 @@ class PollSchedule:
         return looks
 
     def overdue_due(self, now: float) -> bool:
-        """Return whether to look at what is overdue, and take it as done."""
+        """Return whether to check time limits, and count it as done."""
         if now < self._next_overdue:
             return False
         self._next_overdue = now + _OVERDUE_S
         return True
 
     def begins(self, look: Look) -> None:
-        """Note that a look begins. After a list that fails ended tasks come first: it must keep no end back."""
+        """Register the start of a poll. After a failed list, ended tasks come first, so that no exit is delayed."""
         if look is not Look.CLOSE:
             self._list_failed = look is Look.ALL
 
     def done(self, look: Look, began: float, now: float, pause: float = 0.0) -> None:
-        """Note that a look has been taken.
+        """Register a finished poll.
 
         Args:
             look: which.
             began: when it began.
             now: the present moment.
-            pause: seconds until the next close look.
+            pause: seconds until the next frequent poll.
         """
         if look is Look.CLOSE:
             self._next_close = now + pause
@@ -119,7 +119,7 @@ class PollSchedule:
             self._next_list = now + max(self._state_interval, _LIST_SHARE * self.list_took)
 
     def round_over(self, began: float, now: float, *, followed: bool, by_events: bool) -> None:
-        """Note that a round has come to its end, and work out when the next one is due.
+        """Register the end of a round, and compute when the next one is due.
 
         Args:
             began: when it began.
@@ -133,7 +133,7 @@ class PollSchedule:
             self._next_round = began + self._idle_interval
 
     def round_failed(self, began: float) -> None:
-        """Note that a round was broken off."""
+        """Register a failed round."""
         self._next_round = began + _RETRY_S
 
     def pause(self, now: float) -> float:

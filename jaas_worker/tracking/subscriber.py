@@ -1,4 +1,4 @@
-"""A thread's way of hearing what other processes publish in the ledger, across outages of Redis."""
+"""A thread that receives what other processes publish in the ledger, across outages of Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["listen"]
 logger = logging.getLogger(__name__)
 
 _RETRY_PAUSE_S = 1.0
-"""Seconds between two attempts to subscribe, and until a closed listener ends at the latest."""
+"""Seconds between two attempts to subscribe, and until a closed subscriber ends at the latest."""
 
 
 def listen(
@@ -25,14 +25,14 @@ def listen(
     closed: threading.Event,
     missed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Hand on what is published, until told to stop; what makes things quick must not end because of one error.
+    """Call ``hear`` with each published message until ``closed`` is set; no error ends the loop.
 
     Args:
-        what: what is listened for, for the log.
-        subscribe: makes the subscription, anew after each outage.
+        what: the subject, for the log.
+        subscribe: creates the subscription, again after each outage.
         hear: is called with each message.
-        closed: set when there is nothing more to hear.
-        missed: is called when the subscription stands, also after one that broke: there may have been messages before.
+        closed: set to stop.
+        missed: called when a subscription starts, also after an outage: messages may have been missed before.
     """
     while not closed.is_set():
         try:
@@ -43,6 +43,6 @@ def listen(
                         hear(notice)
         except TemporaryError as error:
             logger.debug("listening for %s: %s", what, error)
-        except Exception:  # whatever it was, the next one may be heard
+        except Exception:  # the next message may be received
             logger.exception("listening for %s failed", what, extra=action(Action.STEP_FAILED))
         closed.wait(_RETRY_PAUSE_S)

@@ -1,4 +1,4 @@
-"""A service that is followed, and what can be seen of it."""
+"""A followed service, and what can be seen of it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ __all__ = ["Ended", "ExitReported", "Gone", "NodeLost", "Running", "Seen", "Serv
 
 
 class ServiceRef(NamedTuple):
-    """The service of an attempt, as all threads may know it."""
+    """The service of an attempt, safe for all threads."""
 
     job_id: str
     attempt: int
     id: str
     label: str
-    """Selects the services of the worker that asked for this one; empty where it has no such label."""
+    """Selects the services of the worker that created this one; empty if it has no such label."""
     health_checked: bool = False
-    """The swarm may end the container for its health."""
+    """The swarm may stop the container because of its health check."""
 
     @property
     def name(self) -> str:
-        """Its name in the swarm; there may be very many, so that it is not kept."""
+        """Its name in the swarm, computed each time to save memory."""
         return service_name(self.job_id, self.attempt)
 
 
 @dataclass(slots=True, eq=False)
 class TrackedService:
-    """What the tracker keeps of a service that it follows. Nobody else writes here, or reads."""
+    """The tracker's data about a service. No other part reads or writes it."""
 
     ref: ServiceRef
     began: str = ""
-    """When the container started, by an event of this worker's engine (RFC 3339); empty where none has told."""
+    """When the container started, by an event of this worker's engine (RFC 3339); empty without such an event."""
     stopping: bool = False
     """jaas asked for the container's end."""
     has_run: bool = False
@@ -54,7 +54,7 @@ class Waiting:
 
     task: TaskView
     starting: bool
-    """A node is at it."""
+    """A node is starting it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """The task's node is down, and with it all knowledge of the container."""
+    """The task's node is down, so the container's state is unknown."""
 
     task: TaskView
 
 
 @dataclass(frozen=True, slots=True)
 class ExitReported:
-    """An engine says that the container has ended; the swarm does not say so yet."""
+    """An engine reports that the container has exited; the swarm does not report it yet."""
 
     evidence: Evidence
 
@@ -91,4 +91,4 @@ class Gone:
 
 
 Seen = Waiting | Running | NodeLost | ExitReported | Ended | Gone
-"""What the tracker can say of a service."""
+"""What the tracker can report about a service."""

@@ -1,19 +1,19 @@
-"""Follows all services of this worker with a few calls for all of them, never one per job.
+"""Follows all services of this worker with a few requests for all of them, never one per job.
 
-Four sources, from cheap to thorough:
+Four sources:
 
-* ``tasks_of``: the tasks of services to which something has happened a moment ago (launched, running, an event), in one
-  call. Asked very often, for their next change is near.
-* ``ended_tasks``: one filtered call that returns exactly the tasks that ended. Asked often.
-* ``all_tasks``: every task with its state: pending and why, running and where, gone. Asked less often.
-* the engine's own events (containers of this node, removals anywhere): they wake the others early. Of a container's end
-  the swarm learns up to 0.1 s after its node's engine: here that engine itself is asked, and workers and agents on
-  other nodes forward what theirs say (``exit_notice.py``). In a swarm of one node these events tell of every
-  container's end, and ended tasks are looked at rarely.
+* ``tasks_of``: the tasks of services that changed recently (launched, running, an event), in one request. Polled very
+  often, because their next change is near.
+* ``ended_tasks``: one filtered request that returns exactly the ended tasks. Polled often.
+* ``all_tasks``: every task with its state: pending and why, running and where, gone. Polled less often.
+* the engine's own events (containers of this node, removals anywhere): they start the other polls early. The swarm
+  reports a container's exit up to 0.1 s after its node's engine. So this worker asks its own engine, and workers and
+  agents on other nodes forward exits (``exit_notice.py``). In a swarm of one node these events report every exit, and
+  ended tasks are polled rarely.
 
-Which of them is due says ``PollSchedule``; what is believed says ``believe``. Lists are filtered by the label of the
-worker that asked for the service, so that no worker reads the services of others, but of those whose jobs it has taken
-over.
+``PollSchedule`` decides which is due; ``believe`` decides what is accepted. Lists are filtered by the label of the
+worker that created the service, so that a worker reads its own services, and those of workers whose jobs it has
+adopted.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ __all__ = ["Listener", "Tracker"]
 logger = logging.getLogger(__name__)
 
 _CLOSE_PAUSE_S = 0.02
-"""Between two close looks, at least. Each costs the engine about a millisecond."""
+"""Least seconds between two frequent polls. Each costs the engine about a millisecond."""
 
 _STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
 """Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
 
 
 class Listener(Protocol):
-    """Who wants to know. The calls come from the tracker's threads and must be short."""
+    """Receives observations. The calls come from the tracker's threads and must be short."""
 
     def observed(self, service: ServiceRef, seen: Seen) -> None:
-        """Learn what was seen of a service. What raises an error is told again in a later round."""
+        """Handle what was seen of a service. After an error the call is repeated in a later round."""
 
     def exited_unknown(self, event: EngineEvent) -> None:
-        """Learn that a container has ended on this engine whose service is not followed here."""
+        """Handle the exit of a container on this engine whose service is not followed here."""
 
     def overdue(self) -> None:
-        """About once a second: look at what takes too long."""
+        """About once a second: check time limits."""
 
 
 class _Exit(NamedTuple):
@@ -80,9 +80,9 @@ class Tracker:
 
     Args:
         engine: the swarm.
-        label: selects this installation's services; used for those that no worker's label is known of.
+        label: selects this installation's services; used for services without a worker's label.
         settings: intervals.
-        schedule: when to look; None makes one of the settings.
+        schedule: of the polls; None makes one from the settings.
     """
 
     def __init__(self, engine: Engine, label: str, settings: Settings, schedule: PollSchedule | None = None) -> None:
@@ -96,8 +96,8 @@ class Tracker:
         self._listener: Listener
         self._lock = threading.Lock()
         self._services: dict[str, TrackedService] = {}
-        self._labels: Counter[str] = Counter()  # what the lists are filtered by, and for how many services
-        self._exits: deque[_Exit] = deque()  # what is to be looked at
+        self._labels: Counter[str] = Counter()  # filters of the lists, each with its number of services
+        self._exits: deque[_Exit] = deque()  # exits to examine
         self._fresh = FreshServices()
         self._nodes: frozenset[str] = frozenset()  # of the swarm, as far as is known
         self._events = EngineEvents(engine, self._hear)
@@ -109,7 +109,7 @@ class Tracker:
         """Start the threads.
 
         Args:
-            listener: is told what was seen.
+            listener: receives the observations.
         """
         self._listener = listener
         self._thread.start()
@@ -130,17 +130,17 @@ class Tracker:
             self._services[ref.id] = TrackedService(ref)
             first = len(self._services) == 1
         self._fresh.add(ref.id)
-        if first:  # else a round is due in a moment, and nothing can have happened before it
+        if first:  # otherwise a round is due soon, and nothing can have changed before it
             self._wake.set()
 
     def stopping(self, ref: ServiceRef) -> None:
-        """Learn that jaas asks for the end of a service's container."""
+        """Register that jaas stops a service's container."""
         with self._lock:
             if tracked := self._services.get(ref.id):
                 tracked.stopping = True
 
     def forget(self, ref: ServiceRef) -> None:
-        """Follow a service no more."""
+        """Stop following a service."""
         with self._lock:
             tracked = self._services.get(ref.id)
             if tracked is not None and tracked.ref is ref:
@@ -152,7 +152,7 @@ class Tracker:
                 self._fresh.drop(ref.id)
 
     def nodes_are(self, nodes: Iterable[str]) -> None:
-        """Learn which nodes the swarm has.
+        """Update the swarm's nodes.
 
         Args:
             nodes: their ids, whatever their state: containers run on while their node takes no new ones.
@@ -160,11 +160,11 @@ class Tracker:
         self._nodes = frozenset(nodes)
 
     def look_soon(self) -> None:
-        """Learn that an end is near of which only the swarm will tell."""
+        """Register that an exit is near that only the swarm will report."""
         self._schedule.unsettled(time.monotonic())
 
     def exited_elsewhere(self, event: EngineEvent) -> None:
-        """Learn that a container has ended on another node.
+        """Handle a forwarded exit.
 
         Args:
             event: of its engine; a service that is not followed is ignored.
@@ -174,7 +174,7 @@ class Tracker:
             self._wake.set()
 
     def by_events(self) -> bool:
-        """Return whether every container's end is among the events that are followed."""
+        """Return whether the followed events contain every container's exit."""
         return bool(self._events.followed_node) and self._nodes == {self._events.followed_node}
 
     def __len__(self) -> int:
@@ -190,10 +190,8 @@ class Tracker:
             try:
                 self._round(began)
             except (TemporaryError, EngineRefused) as error:
-                # What happened to the jobs is unknown, and nothing is concluded from it.
-                logger.warning(
-                    "cannot follow the jobs in flight for now: %s", error, extra=action(Action.ENGINE_UNAVAILABLE)
-                )
+                # The jobs' states are unknown, so no conclusion is drawn.
+                logger.warning("cannot follow the jobs in flight: %s", error, extra=action(Action.ENGINE_UNAVAILABLE))
                 self._schedule.round_failed(began)
             except Exception:  # the thread that follows every job must not end
                 logger.exception("unexpected error in the tracker loop", extra=action(Action.STEP_FAILED))
@@ -202,10 +200,10 @@ class Tracker:
                 try:
                     self._listener.overdue()
                 except Exception:  # as above
-                    logger.exception("looking at what is overdue failed", extra=action(Action.STEP_FAILED))
+                    logger.exception("checking time limits failed", extra=action(Action.STEP_FAILED))
 
     def _round(self, began: float) -> None:
-        """See what is new, and take the looks that are due."""
+        """Handle news, and make the polls that are due."""
         followed = bool(self._services)
         if followed:
             self._see_exits()
@@ -222,7 +220,7 @@ class Tracker:
         self._schedule.round_over(began, time.monotonic(), followed=followed, by_events=self.by_events())
 
     def _see_exits(self) -> None:
-        """Look at services whose container has ended, of which the swarm may not know yet."""
+        """Examine services whose container has exited, which the swarm may not report yet."""
         exits = [self._exits.popleft() for _ in range(min(len(self._exits), CLOSE_MOST_WHILE_DEAR))]
         exited = {one.event.service_id: one for one in exits}
         followed = [service_id for service_id in exited if service_id in self._services]
@@ -230,7 +228,7 @@ class Tracker:
             tracked, task = self._services.get(service_id), attempt_task(tasks)
             if tracked and task:
                 event, here = exited[service_id]
-                # Where several workers share an engine, it need not be the one that told.
+                # If several workers share an engine, this one may not be the sender.
                 self._judge_exit(tracked, task, event, here or task.node_id == self._events.node_id)
         if self._exits:
             self._wake.set()
@@ -254,10 +252,10 @@ class Tracker:
         self._tell(tracked, task)
 
     def _look_closely(self, now: float) -> float:
-        """Look at services that are fresh, if they are few or lists are dear; return the seconds until the next look.
+        """Poll recently changed services, if they are few or lists are slow; return the seconds until the next poll.
 
-        The pause grows to a hundredth of the time since anything happened: who has waited long for a job may learn of
-        its end a little later.
+        The pause grows to a hundredth of the time since the last change: the end of a long job may be noticed a little
+        later.
         """
         fresh, youngest = self._fresh.choose(now, self._schedule.list_took > DEAR_LIST_S, self._services)
         if not fresh:
@@ -310,7 +308,7 @@ class Tracker:
         tracked.missing_since = now
 
     def _tell(self, tracked: TrackedService, task: TaskView) -> None:
-        """Tell the listener what the swarm shows of a service, as far as it is news."""
+        """Report what the swarm shows of a service to the listener, if it is new."""
         tracked.task_seen = True
         evidence = Evidence(task, stopping=tracked.stopping, node_lost=tracked.node_lost)
         belief = believe(evidence).belief
@@ -328,9 +326,9 @@ class Tracker:
             elif task.state == "running":
                 self._tell_running(tracked, task)
             else:
-                # A task that cannot be placed says why; one that is about to be placed says nothing.
+                # A task that cannot be placed has a reason; one that is about to be placed has none.
                 starting = task.state in _STARTING or (task.state == "pending" and not task.error)
-                if not starting:  # nothing will happen to it soon
+                if not starting:  # it will not change soon
                     self._fresh.drop(tracked.ref.id)
                 self._listener.observed(tracked.ref, Waiting(task, starting))
 
@@ -350,7 +348,7 @@ class Tracker:
             if event.kind == "die" and not self._fresh.busy():
                 self._listener.exited_unknown(event)
             return
-        if event.kind == "start":  # seen in the next round, which is due in a moment
+        if event.kind == "start":  # the next round, which is due soon, sees it
             tracked.began = event.at
             self._fresh.add(event.service_id)
             return

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# What every script here shares: saying things, the state folder, waiting, and
-# starting and stopping processes. Sourced, never run.
+# Functions for all scripts: messages, the state folder, waiting, starting and
+# stopping processes. Sourced, never run.
 #
 # The state folder (JAAS_STATE_DIR) holds everything that these scripts start:
-# pid files, logs, sockets and data. Whatever is in there is ours; whatever is
-# not in there (an engine or a Redis that was running already) is left alone.
+# pid files, logs, sockets and data. The scripts only touch what is in there, and no
+# engine or Redis that was running before.
 
 set -euo pipefail
 
@@ -16,7 +16,7 @@ readonly REPO STATE VENV
 
 say() { printf '==> %s\n' "$*"; }
 
-# die [-EXIT_CODE] MESSAGE: 2 = the machine lacks something, 1 = a step failed.
+# die [-EXIT_CODE] MESSAGE: 2 = something is missing on the machine, 1 = a step failed.
 die() {
     local code=1
     case $1 in -[0-9]*) code=${1#-}; shift ;; esac

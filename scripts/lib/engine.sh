@@ -20,7 +20,7 @@ docker_on() {
     DOCKER_HOST=$host timeout "${JAAS_DOCKER_TIMEOUT:-20}" "$(find_docker)" "$@"
 }
 
-# default_docker_host: where the client goes when nobody says anything.
+# default_docker_host: the client's address without settings.
 default_docker_host() {
     docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null || echo unix:///var/run/docker.sock
 }
@@ -113,9 +113,9 @@ start_own_engine() {
 
 engine_up_or_dead() { engine_answers "$ENGINE_HOST" || ! running_pid "$ENGINE_DIR/pid" >/dev/null; }
 
-# clear_away_engine FOLDER: stops it if it runs, and removes what an engine that was
-# killed leaves behind (its containers live on below their shims, and the next engine
-# may not know them).
+# clear_away_engine FOLDER: stops the engine if it runs, and removes what a killed engine
+# leaves behind (its containers go on below their shims, and the next engine may not
+# know them).
 clear_away_engine() {
     stop_daemon "$1/pid" 30 || true
     kill_leftovers "$1/exec"

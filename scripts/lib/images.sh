@@ -32,7 +32,7 @@ make_image() {
     mkdir -p "$scratch"
     "$maker" "$name" "$hash" "$scratch"
     rm -rf "$scratch"
-    # Somebody may still be using the one before; then it stays.
+    # The former image stays if it is still in use.
     [ -z "$old" ] || docker image rm "$old" >/dev/null 2>&1 || true
 }
 

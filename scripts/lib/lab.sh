@@ -6,13 +6,14 @@
 #                            +---- jaasv2 ~ node2 10.99.0.12
 #                            +---- jaasv3 ~ node3 10.99.0.13
 
-# JAAS_LAB=NAME makes another lab beside it, with names and a network of its own.
+# JAAS_LAB=NAME makes another lab beside it, with names and a network of its own. JAAS_LAB_NODES="1" makes one
+# with fewer nodes, JAAS_LAB_ENGINE=RELEASE one with the engines of another Debian release (lib/engines.sh).
 
 LAB_NAME=${JAAS_LAB:-}
 # The names of network interfaces may have 15 characters.
 case $LAB_NAME in *[!a-z0-9]* | ????????*) die -2 "JAAS_LAB must be at most 7 small letters and digits: $LAB_NAME" ;; esac
 LAB=${JAAS_LAB_DIR:-/var/tmp/jaas-lab${LAB_NAME:+-$LAB_NAME}}
-LAB_NODES="1 2 3"
+LAB_NODES=${JAAS_LAB_NODES:-1 2 3}
 LAB_PREFIX=jaas$LAB_NAME
 LAB_BRIDGE=${LAB_PREFIX}br0
 LAB_CGROUP=jaaslab$LAB_NAME
@@ -38,6 +39,8 @@ on_node() { # on_node N ARGUMENTS: that node's engine, with a deadline
     shift
     docker_on "$(node_host "$n")" "$@"
 }
+
+lab_size() { echo "$LAB_NODES" | wc -w; }
 
 # --- network ---
 
@@ -82,7 +85,7 @@ ensure_holder() {
     echo "nameserver 127.0.0.1" >"$dir/resolv.conf" # so that look-ups fail at once
     start_daemon "$dir/holder.pid" "$dir/holder.log" \
         nsenter --net="/run/netns/$LAB_PREFIX$n" unshare --mount --uts \
-        "$LIB/lab-node" "$dir" "node$n"
+        "$LIB/lab-node" "$dir" "node$n" "$(cat "$LAB/usr" 2>/dev/null)"
     wait_until 10 test -e "$dir/ready" || die "node$n: no namespaces: $(tail -n 3 "$dir/holder.log")"
 }
 
@@ -95,8 +98,12 @@ start_node() {
     ensure_holder "$n"
     if running_pid "$dir/pid" >/dev/null; then return; fi
     say "lab: starting node$n's engine"
-    PATH=$PATH:/usr/sbin:/sbin
-    dockerd=$(type -P dockerd) || die -2 "dockerd is not installed: apt-get install docker.io"
+    if [ -e "$LAB/usr" ]; then
+        dockerd=/usr/sbin/dockerd # in the node's mount namespace
+    else
+        PATH=$PATH:/usr/sbin:/sbin
+        dockerd=$(type -P dockerd) || die -2 "dockerd is not installed: apt-get install docker.io"
+    fi
     rm -f "$dir/dockerd.pid" "$dir/docker.sock"
     # Dies with a killed dockerd, but as a zombie it would count as running.
     running_pid "$dir/exec/containerd/containerd.pid" >/dev/null || rm -f "$dir/exec/containerd/containerd.pid"
@@ -120,10 +127,10 @@ node_up_or_dead() { engine_answers "$(node_host "$1")" || ! running_pid "$(node_
 join_swarm() {
     local n token
     if [ "$(swarm_state "$(node_host 1)")" = "inactive false" ]; then
-        say "lab: making a swarm of three managers"
+        say "lab: making a swarm"
         on_node 1 swarm init --advertise-addr "$(node_ip 1)" >/dev/null
     fi
-    for n in 2 3; do
+    for n in $LAB_NODES; do
         if [ "$(swarm_state "$(node_host "$n")")" = "inactive false" ]; then
             token=$(on_node 1 swarm join-token --quiet manager)
             on_node "$n" swarm join --token "$token" --advertise-addr "$(node_ip "$n")" "$(node_ip 1):2377" >/dev/null
@@ -131,13 +138,13 @@ join_swarm() {
     done
 }
 
-# lab_is_whole: every node's engine is a manager, and the swarm has three that are ready.
+# lab_is_whole: every node's engine is a manager, and the swarm has them all as ready.
 lab_is_whole() {
     local n
     for n in $LAB_NODES; do
         [ "$(swarm_state "$(node_host "$n")")" = "active true" ] || return 1
     done
-    [ "$(on_node 1 node ls --format '{{.Status}} {{.ManagerStatus}}' 2>/dev/null | grep -cE '^Ready (Leader|Reachable)')" -eq 3 ]
+    [ "$(on_node 1 node ls --format '{{.Status}} {{.ManagerStatus}}' 2>/dev/null | grep -cE '^Ready (Leader|Reachable)')" -eq "$(lab_size)" ]
 }
 
 undrain() {
@@ -173,25 +180,35 @@ image_ids() {
     docker_on "$1" image inspect --format '{{.Id}}' $JAAS_IMAGES 2>/dev/null || true
 }
 
-# --- the whole ---
+# --- the whole lab ---
 
 lab_up() {
     is_root || die -2 "the lab needs root (network namespaces and engines)"
     make_folder "$LAB" JAAS_LAB_DIR
     lock "$LAB"
+    choose_engine
     lab_once
     # A node that was cut off for a while needs up to half a minute.
     if ! wait_until 90 lab_is_whole; then
         say "lab: the swarm does not come together again, making a new one"
         lab_clear
         mkdir -p "$LAB"
+        choose_engine
         lab_once
-        wait_until 40 lab_is_whole || die "the three nodes do not form a swarm; see $LAB/n1/log"
+        wait_until 40 lab_is_whole || die "the nodes do not form a swarm; see $LAB/n1/log"
     fi
     undrain
     load_images
     unlock
-    say "lab: three managers are ready"
+    say "lab: $(lab_size) managers are ready"
+}
+
+# choose_engine: notes whose /usr the nodes have. A lab that is up keeps the engine that it was made with.
+choose_engine() {
+    if [ -n "${JAAS_LAB_ENGINE:-}" ] && [ ! -d "$(node_dir 1)" ]; then
+        ensure_engine_of "$JAAS_LAB_ENGINE"
+        engine_usr "$JAAS_LAB_ENGINE" >"$LAB/usr"
+    fi
 }
 
 lab_once() {

@@ -19,6 +19,7 @@ missing_packages() {
         have redis-server || echo redis-server
         have docker-registry || echo docker-registry
         have luacheck || echo lua-check
+        have shellcheck || echo shellcheck
         have prometheus || echo prometheus
         have chromium || echo chromium
         have chromedriver || echo chromium-driver

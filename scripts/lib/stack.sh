@@ -71,6 +71,7 @@ make_stack_image() {
 # lab_images: makes them, and loads them to the lab's nodes.
 lab_images() {
     ensure_stack_images
+    # shellcheck disable=SC2034  # load_images reads it
     JAAS_IMAGES=$STACK_IMAGES
     load_images
 }

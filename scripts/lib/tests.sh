@@ -5,6 +5,7 @@ FAILED_CHECKS=""
 INTERRUPTED=""  # the name of the signal that ended the run early
 PYTEST_PID=""
 TOTAL="no test was run"
+RUN_IN=()         # words in front of pytest's command, such as those that run it in another network
 
 check() { # check COMMAND...: a program of the virtual environment or the system; notes its failure and goes on
     say "check: $*"
@@ -40,7 +41,7 @@ run_tests() {
     tee_pid=$!
     # Side by side: most tests wait for containers most of the time. A module's tests stay together.
     # In the background, for a signal interrupts "wait" and not a command in the foreground.
-    "$VENV/bin/pytest" --color="$colour" --numprocesses=2 --dist=loadscope --no-loadscope-reorder "$@" >&"$out" 2>&1 &
+    "${RUN_IN[@]}" "$VENV/bin/pytest" --color="$colour" --numprocesses=2 --dist=loadscope --no-loadscope-reorder "$@" >&"$out" 2>&1 &
     PYTEST_PID=$!
     exec {out}>&-
     while :; do
@@ -55,6 +56,16 @@ run_tests() {
     # Pytest's own word for an interruption, whoever sent the signal.
     if [ "$code" -eq 2 ] && [ -z "$INTERRUPTED" ]; then INTERRUPTED=INT; fi
     return "$code"
+}
+
+# report_coverage: the total, and the modules of which the least is covered. It judges nothing. Counted is what the tests
+# of tests/unit and tests/component reach (see tests/conftest.py), without the programs that they start.
+report_coverage() {
+    [ -f "$COVERAGE_FILE" ] || return 0
+    say "coverage: lines and branches that tests/unit and tests/component reach; the ten modules with the least"
+    "$VENV/bin/coverage" report --skip-empty --sort=cover |
+        awk 'NR == 1 || /^TOTAL/ { print; next } /^[^-]/ && shown < 10 { print; shown++ }' || true
+    rm -f "$COVERAGE_FILE"
 }
 
 # report_run CODE: the last line of the run; exits with the run's code.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Who is using the engine and the Redis in the state folder: so that the end of a demo
-# does not take them away from a test run, nor the other way round.
+# Which scripts use the engine and the Redis in the state folder, so that the end of a demo
+# does not stop those of a test run, nor the other way round.
 
 USERS_DIR=$STATE/users
 

@@ -29,17 +29,23 @@ PY
 
 # make_environment FOLDER REQUIREMENT...: with this package as it is in the repository, whatever its bounds say.
 make_environment() {
-    local folder=$1 out
+    local folder=$1
     shift
     say "versions: installing into $folder"
     python3 -m venv --clear "$folder"
+    pip_install "$folder" "$@"
+    pip_install "$folder" --no-deps --editable "$REPO"
+}
+
+# pip_install FOLDER ARGUMENT...: quiet unless it fails.
+pip_install() {
+    local folder=$1 out
+    shift
     out=$("$folder/bin/pip" install --quiet --disable-pip-version-check "$@" 2>&1 9>&-) ||
-        die "pip install failed:"$'\n'"$out"
-    out=$("$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --editable "$REPO" 2>&1 9>&-) ||
         die "pip install failed:"$'\n'"$out"
 }
 
-# show_versions FOLDER: of what we lean on.
+# show_versions FOLDER: the versions of the main dependencies.
 show_versions() {
     "$1/bin/python" - <<'PY'
 from importlib.metadata import PackageNotFoundError, version

@@ -29,7 +29,18 @@ from jaas_worker.swarm.engine import Engine, EngineEvent, ServiceView, TaskView
 from jaas_worker.swarm.service_spec import service_request
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
-from tests.support.programs import DEAF, EXIT_4, LONG_LINE, NO_SUCH_IMAGE, NO_SUCH_PROGRAM, SPEAK, TRUE, WAIT, Program
+from tests.support.programs import (
+    COUNT,
+    DEAF,
+    EXIT_4,
+    LONG_LINE,
+    NO_SUCH_IMAGE,
+    NO_SUCH_PROGRAM,
+    SPEAK,
+    TRUE,
+    WAIT,
+    Program,
+)
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 
@@ -298,7 +309,7 @@ def test_the_outcome_that_jaas_reads_from_it(
 )
 def test_a_task_that_no_node_can_take_is_pending_and_says_why(bench: Bench, fields: Any, reason: str) -> None:
     service = bench.create(**fields)
-    task = eventually(lambda: (t := bench.in_state(service, "pending")).error and t, 30, "a reason")
+    task = eventually(lambda: t if (t := bench.in_state(service, "pending")).error else None, 30, "a reason")
     assert re.fullmatch(reason, waiting_reason(task))
     assert task.container_id is None
     assert bench.engine.ended_tasks(f"{LABEL_PREFIX}={bench.prefix}") == []
@@ -440,6 +451,14 @@ def test_output_is_told_apart_by_stream_and_has_times(bench: Bench, by_container
     assert all(parse_time(frame.data.split(b" ")[0].decode()) for frame in frames)
     logs = collect(frames, 10_000)
     assert (logs.stdout, logs.stderr) == ("one\nthree\nfour", "two\n")
+
+
+@pytest.mark.parametrize("by_container", [True, False], ids=["container", "service"])
+def test_the_last_lines_can_be_read_alone(bench: Bench, by_container: bool) -> None:
+    service = bench.create(COUNT)
+    task = bench.ended(service)
+    frames = bench.engine.logs(service.id, task.container_id if by_container else None, 10, tail=2)
+    assert [frame.data.split(b" ")[1] for frame in frames] == [b"7\n", b"8\n"]
 
 
 def test_a_long_line_arrives_in_pieces_and_whole(bench: Bench) -> None:

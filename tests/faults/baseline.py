@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, cast
+from typing import Any
 
 import celery
 import docker
@@ -64,7 +64,7 @@ def create_app(url: str, queue: str) -> celery.Celery:
             if tasks and tasks[0]["Status"]["State"] in {"complete", "failed", "rejected", "shutdown", "orphaned"}:
                 break
             time.sleep(0.5)
-        code = tasks[0]["Status"].get("ContainerStatus", {}).get("ExitCode", -1)
+        code = int(tasks[0]["Status"].get("ContainerStatus", {}).get("ExitCode", -1))
         service.remove()
         if code:
             raise ContainerFailed(f"exit code {code}")
@@ -128,7 +128,7 @@ class NaiveChannel:
     def waiting(self) -> int:
         """Return how many messages wait in the queue; 0 while nobody can tell."""
         try:
-            return int(cast("int", self._redis.llen(self._queue)))
+            return int(self._redis.llen(self._queue))
         except redis.RedisError:
             return 0
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 
 import kombu
 import redis
+from redis import Redis
 
 from jaas_worker.messaging.redis_transport import Transport
 from jaas_worker.messaging.transport_settings import options as transport_options
@@ -38,9 +39,9 @@ class Bench:
     engine_proxies: list[EngineProxy]
     prefix: str = ""
 
-    def client(self) -> redis.Redis:
+    def client(self) -> Redis:
         """Return a connection to Redis past all proxies."""
-        return redis.Redis(port=self.redis.port, socket_timeout=5)
+        return Redis(port=self.redis.port, socket_timeout=5)
 
 
 @dataclass
@@ -93,7 +94,8 @@ class _WorkerFault(Fault):
         self.parameters["worker"] = self.rng.randrange(3)
 
     def worker(self, bench: Bench) -> Worker:
-        return bench.workers[self.parameters["worker"] % len(bench.workers)]
+        number: int = self.parameters["worker"]
+        return bench.workers[number % len(bench.workers)]
 
 
 class WorkerKill(_WorkerFault):
@@ -225,7 +227,7 @@ class ShortVisibility(Fault):
 
     def inject(self, bench: Bench) -> dict[str, Any]:
         ours = self.parameters["keys"] == "workers"
-        kind = {"transport": Transport} if ours else {}
+        kind: dict[str, Any] = {"transport": Transport} if ours else {}
         options = {**(transport_options(bench.prefix) if ours else {}), "visibility_timeout": 1}
         restored = 0
         deadline = time.monotonic() + self.seconds

@@ -51,7 +51,7 @@ def test_new_jobs_go_to_the_workers_whose_engine_answers(
         eventually(lambda: all(f"[{job.id}] received" in cut_off.log for job in waiting), 30, lambda: cut_off.log)
 
         proxy.refuse(True)
-        eventually(lambda: "taking no new jobs for now" in cut_off.log, 30, lambda: cut_off.log)
+        eventually(lambda: "taking no new jobs" in cut_off.log, 30, lambda: cut_off.log)
 
         # It says so, to those who look.
         eventually(lambda: any(check.name == "workers' engines" for check in redis_checks(client)), 20)

@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import celery
 import redis
@@ -144,7 +144,7 @@ class JaasChannel:
     def waiting(self) -> int:
         ledger = self.client.ledger
         try:
-            counts, messages = ledger.queries.counts(), int(cast("int", ledger.client.llen(self._queue)))
+            counts, messages = ledger.queries.counts(), int(ledger.client.llen(self._queue))
         except (JaasError, redis.RedisError):
             return 0
         return max(counts[JobState.QUEUED], messages) + counts[JobState.LAUNCHING]

@@ -16,7 +16,7 @@ from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd
 from tests.fuzz.specimens import EVENT, KINDS_OF_BODY, SPECS, entry, message, new_id, packed
 
-__all__ = ["Address", "Arrival", "arrival", "carried_id", "waits"]
+__all__ = ["BROKER_KEYS", "CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id", "waits"]
 
 
 class Address(NamedTuple):
@@ -36,6 +36,10 @@ class Arrival(NamedTuple):
     """For Redis."""
     entry: bytes = b""
     """What stands in the queue, where it is an entry."""
+    job_id: str = ""
+    """Of a record whose job has to end: it is found, and nothing but its message is damaged."""
+    until_gone: str = ""
+    """A key that expires, before which nothing else is sent."""
 
 
 def _entry(rng: random.Random, to: Address) -> Arrival:
@@ -102,6 +106,7 @@ _NONSENSE: Final[tuple[tuple[str, Any], ...]] = (
     ("headers.eta", "2999-01-01T00:00:00"),
     ("headers.expires", "2999-01-01T00:00:00+00:00"),
     ("headers.expires", "0002-01-01T00:00:00+00:00"),
+    ("headers.expires", "2020-01-01T00:00:00+00:00"),
     ("headers.timelimit", [1e9, -1]),
     ("headers.timelimit", [None, 0]),
     ("headers.retries", -5),
@@ -196,25 +201,43 @@ def _published(rng: random.Random, channel: str, what: str, body: Any, headers: 
     return Arrival(f"{what}: {done}", (("PUBLISH", channel, text),))
 
 
+CHANNELS: Final = ("exits", "cancels", "available", "changes")
+"""First words of jaas' own channels, of which workers hear the first three."""
+
+INDEXES: Final = ("ready", "unowned", "state:QUEUED", "jobs")
+"""Where a worker finds jobs to take up."""
+
+_HUGE_OR_DEEP: Final = (
+    ("a million brackets", b"[" * 1_000_000),
+    ("a million objects inside each other", b'{"a":' * 1_000_000),
+    ("3 MB of text", b'"' + b"x" * 3_000_000 + b'"'),
+    ("3 MB of no text", b"\xff" * 3_000_000),
+    ("a number of a million digits", b"9" * 1_000_000),
+    ("nothing", b""),
+)
+
+
 def _notice(rng: random.Random, to: Address) -> Arrival:
     """Return a notice on one of jaas' own channels."""
-    channel, specimen = rng.choice(
-        (
-            (f"ends:{to.holder}", json.dumps({**EVENT, "job_id": new_id(rng)}).encode()),
-            ("cancels", new_id(rng).encode()),
-            ("orphaned", b"settling"),
-            (f"changes:{new_id(rng)}", b'{"state":"RUNNING","detail":""}'),
-        )
-    )
-    if channel.startswith("ends") and rng.random() < 0.7:
+    kind = rng.choice(CHANNELS)
+    channel, specimen = {
+        "exits": (f"exits:{to.holder}", json.dumps({**EVENT, "job_id": new_id(rng)}).encode()),
+        "cancels": ("cancels", new_id(rng).encode()),
+        "available": ("available", rng.choice((b"pending_dependents", new_id(rng).encode()))),
+        "changes": (f"changes:{new_id(rng)}", b'{"state":"RUNNING","detail":""}'),
+    }[kind]
+    roll = rng.random()
+    if roll < 0.15:
+        done, raw = rng.choice(_HUGE_OR_DEEP)
+    elif kind == "exits" and roll < 0.75:
         tree, done = mutate(rng, json.loads(specimen))
         raw = as_json(tree)
-    elif rng.random() < 0.5:
+    elif roll < 0.6:
         one = odd(rng)
         raw, done = as_json(one), one.name
     else:
         raw, done = mutate_bytes(rng, specimen)
-    return Arrival(f"notice on {channel.split(':')[0]}: {done}", (("PUBLISH", f"{to.prefix}:{channel}", raw),))
+    return Arrival(f"notice on {kind}: {done}", (("PUBLISH", f"{to.prefix}:{channel}", raw),))
 
 
 def _record(rng: random.Random, to: Address) -> Arrival:
@@ -247,16 +270,54 @@ def _record(rng: random.Random, to: Address) -> Arrival:
         else:
             fields[name], what = mutate_bytes(rng, fields[name].encode())
             done = f"{name}: {what}"
+    readable = done.startswith("message: ")
     flat = [part for pair in fields.items() for part in pair]
     key = f"{to.prefix}:job:{job_id}"
     if rng.random() < 0.15:
         commands: list[tuple[Any, ...]] = [("SET", key, "1")]
-        done = "is a string"
+        done, readable = "is a string", False
     else:
         commands = [("HSET", key, *flat)]
-    index = rng.choice(("released", "orphans", "state:QUEUED", "jobs"))
+    index = rng.choice(INDEXES)
     commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.prefix}:available", job_id)]
-    return Arrival(f"record in {index}: {done}", tuple(commands))
+    return Arrival(
+        f"record in {index}: {done}", tuple(commands), job_id=job_id if readable and index == "ready" else ""
+    )
+
+
+_MISPLACE: Final = (
+    "redis.call('DEL', KEYS[1]) redis.call(ARGV[1], KEYS[1], unpack(ARGV, 3)) redis.call('PEXPIRE', KEYS[1], ARGV[2])"
+)
+_FREE: Final = "if redis.call('EXISTS', KEYS[1]) == 1 then return end "
+_MISPLACED_MS: Final = 300
+
+BROKER_KEYS: Final = ("unacked", "unacked_index", "unacked_ended")
+"""Keys of the transport's own notes."""
+
+
+def _misplaced(rng: random.Random, to: Address) -> Arrival:
+    """Return another kind of value at a key of the transport, for a moment in which a good message comes."""
+    lists = lists_of(to.queue)
+    key = rng.choice((*(f"{to.prefix}:{name}" for name in BROKER_KEYS), *lists))
+    kind, made = rng.choice(
+        (
+            ("a string", ("SET", "1")),
+            ("a set", ("SADD", "1")),
+            ("a stream", ("XADD", "*", "a", "1")),
+            ("a list", ("RPUSH", "1")),
+            ("a hash", ("HSET", "a", "1")),
+            ("a sorted set", ("ZADD", "1", "a")),
+        )
+    )
+    if key in lists and kind == "a list":
+        kind, made = "a string", ("SET", "1")
+    envelope, body = message(rng, "Celery's protocol 2", to.queue)
+    text = entry(envelope, as_json(body))
+    # What waits in a list must not go: it is left alone while it holds something.
+    script = _FREE + _MISPLACE if key in lists else _MISPLACE
+    place = ("EVAL", script, 1, key, made[0], _MISPLACED_MS, *made[1:])
+    good = ("LPUSH", rng.choice([name for name in lists if name != key]), text)
+    return Arrival(f"{key} is {kind}", (place, good), text, until_gone=key)
 
 
 _KINDS: Final[tuple[tuple[int, Callable[[random.Random, Address], Arrival]], ...]] = (
@@ -265,6 +326,7 @@ _KINDS: Final[tuple[tuple[int, Callable[[random.Random, Address], Arrival]], ...
     (1, _event),
     (2, _notice),
     (2, _record),
+    (1, _misplaced),
 )
 
 
@@ -295,12 +357,23 @@ def _read(raw: bytes) -> dict[str, Any]:
             return {}
     except (ValueError, RecursionError, KeyError, TypeError):
         return {}
-    return headers if "task" in headers else {**_version_1(whole), **headers}
+    return headers if "task" in headers or not _is_strict(raw) else {**_version_1(whole), **headers}
+
+
+def _is_strict(raw: bytes) -> bool:
+    """Return whether an entry has no numbers but JSON's: else nobody looks for an id within its body."""
+    try:
+        json.loads(raw.decode(), parse_float=_finite, parse_constant=_finite, parse_int=_finite)
+    except ValueError:
+        return False
+    return True
 
 
 def _version_1(whole: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that a message of Celery's first protocol has in its body, where that is plain JSON."""
     if whole["headers"].get("compression") or whole.get("content-type") != "application/json":
+        return {}
+    if whole.get("content-encoding", "utf-8") != "utf-8":
         return {}
     try:
         encoded = whole["properties"].get("body_encoding") == "base64"
@@ -344,10 +417,9 @@ def carried_id(raw: bytes) -> str:
 
 
 def waits(raw: bytes) -> bool:
-    """Return whether Celery keeps a message until its time has come, or drops it when that is over.
+    """Return whether Celery keeps a message until its time has come.
 
     Args:
         raw: the entry.
     """
-    fields = _read(raw)
-    return bool(fields.get("eta") or fields.get("expires"))
+    return bool(_read(raw).get("eta"))

@@ -120,7 +120,7 @@ def _wrong_type(index: str) -> Callable[[random.Random, str, str], list[Command]
     return make
 
 
-def _settling(rng: random.Random, queue: str, prefix: str) -> list[Command]:
+def _pending(rng: random.Random, queue: str, prefix: str) -> list[Command]:
     return [("RPUSH", f"{prefix}:pending_dependents", json.dumps(None))]
 
 
@@ -142,10 +142,7 @@ CORPUS: Final[tuple[tuple[str, Callable[[random.Random, str, str], list[Command]
     ("deep JSON inside of a broadcast", _deep_broadcast_inside),
     ("deep JSON among events", _deep_event),
     ("an election among workers", _election),
-    *(
-        (f"a record of another type in {index}", _wrong_type(index))
-        for index in ("released", "orphans", "state:QUEUED")
-    ),
-    ("null among what has ended", _settling),
+    *((f"a record of another type in {index}", _wrong_type(index)) for index in ("ready", "unowned", "state:QUEUED")),
+    ("null among what has ended", _pending),
 )
 """What it is, and what makes the commands for Redis, from a random source, a queue and a prefix."""

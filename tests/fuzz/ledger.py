@@ -8,6 +8,7 @@ Where a key that all share has another type, everything may fail, but with a doc
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ __all__ = ["LEVEL", "LedgerLevel"]
 
 LEVEL: Final = "ledger"
 _PREFIX: Final = "fuzz"
+_GROWTH: Final = 640 * 2**10
+"""KiB by which a case may raise the peak of this process' memory: twice the 256 MiB that a log may have, and a bit."""
 
 
 class LedgerLevel:
@@ -79,9 +82,12 @@ class LedgerLevel:
         """Return which promises a case shows to be broken."""
         done: Poison = one.content
         done.apply(self._raw, _PREFIX)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             with within():
-                return [*self._lists(done), *self._single(), *self._round(done)]
+                wrong = [*self._lists(done), *self._single(), *self._round(done)]
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            return [*wrong, f"it took {grown >> 10} MiB of memory"] if grown > _GROWTH else wrong
         except Hang as error:
             return [str(error)]
 

@@ -13,12 +13,14 @@ from jaas_submit.model.states import JobState
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import ODD, as_json, odd
 from tests.fuzz.scene import BATCHES, VICTIMS
+from tests.fuzz.specimens import bomb
 
-__all__ = ["Poison", "poison"]
+__all__ = ["OWN", "SHARED", "Poison", "poison"]
 
 OWN: Final = (
     *(f"job:{victim}" for victim in VICTIMS),
     *(f"job:{victim}" for victim in VICTIMS),  # twice as likely as the rest
+    "log:bad-ended:1",
     "log:bad-ended:1",
     f"batch:{BATCHES['bad']}",
     f"batch:{BATCHES['bad']}:line",
@@ -35,8 +37,8 @@ OWN: Final = (
 
 INDEXES: Final = (
     "jobs",
-    "orphans",
-    "released",
+    "unowned",
+    "ready",
     "due",
     "deadlines",
     "holders",
@@ -44,7 +46,17 @@ INDEXES: Final = (
     *(f"state:{state}" for state in JobState),
 )
 SETS: Final = ("cancelling", "speculating", "held:bad-worker", "stop:bad-worker", "after:bad-orphan")
-SHARED: Final = (*INDEXES, "cancelling", "speculating", "settling", "heard", "identity", "lock:sweep", "lock:speculate")
+SHARED: Final = (
+    *INDEXES,
+    "cancelling",
+    "speculating",
+    "pending_dependents",
+    "newest_received",
+    "last_claim",
+    "identity",
+    "lock:sweep",
+    "lock:speculate",
+)
 """Keys that all share: of one with another type a documented error tells, and nothing else."""
 
 _STRANGE_IDS: Final = (
@@ -133,6 +145,15 @@ def _log(rng: random.Random) -> tuple[bytes, str]:
         rng, {"status": "complete", "reason": "", "lines": [["", "stdout", "a\n"], ["t", "stderr", "b"]]}
     )
     packed = zlib.compress(as_json(tree))
+    if rng.random() < 0.2:
+        return rng.choice(
+            (
+                (bomb("application/x-gzip"), "a bomb"),
+                (zlib.compress(b"[" * 5_000_000), "five million brackets"),
+                (zlib.compress(b'{"a":' * 1_000_000), "a million objects inside each other"),
+                (zlib.compress(b"9" * 1_000_000), "a number of a million digits"),
+            )
+        )
     if rng.random() < 0.4:
         return mutate_bytes(rng, packed)
     return packed, done
@@ -173,7 +194,7 @@ def _strange_members(rng: random.Random) -> Poison:
     strange: Any = rng.choice(_STRANGE_IDS) if rng.random() < 0.8 else rng.choice((b"\xff\xfe", b"\xed\xa0\x80"))
     if rng.random() < 0.2:
         text = rng.choice([one.token for one in ODD if one.token] + ["[1]", "{}", '["a"]', '["a","b","c","d"]', "x"])
-        return Poison(f"settling: has {text[:30]!r}", [("RPUSH", "settling", text)])
+        return Poison(f"pending_dependents: has {text[:30]!r}", [("RPUSH", "pending_dependents", text)])
     if rng.random() < 0.3:
         key = rng.choice(SETS)
         return Poison(f"{key}: has {strange[:20]!r}", [("SADD", key, strange)])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from jaas_submit import JobSpec
+from jaas_submit import JobSpec, ledger
 from jaas_submit.errors import SpecError
-from tests.fuzz import pure
-from tests.fuzz.arrivals import carried_id
+from tests.fuzz import pure, worker
+from tests.fuzz.arrivals import CHANNELS, INDEXES, Arrival, carried_id
 from tests.fuzz.cases import Case, Hang, sentence_defect, summary, within
 from tests.fuzz.ledger import LedgerLevel
-from tests.fuzz.poison import Poison
+from tests.fuzz.poison import OWN, SHARED, Poison
 from tests.fuzz.worker import WorkerLevel
 from tests.support.redis_server import OwnRedis
 
@@ -37,19 +42,19 @@ def ledger_level(own_redis: Callable[..., OwnRedis]) -> Iterator[LedgerLevel]:
 
 
 def test_descriptions_messages_and_notices() -> None:
-    failures = pure.run(SEED, 0, 5000)
+    failures = pure.run(SEED, 0, 3000)
     assert not failures, summary(failures)
 
 
 def test_poisoned_records(ledger_level: LedgerLevel) -> None:
-    failures = ledger_level.run(SEED, 0, 500)
+    failures = ledger_level.run(SEED, 0, 300)
     assert not failures, summary(failures)
 
 
 @pytest.mark.timeout(600)
 def test_a_worker_lives_and_works_whatever_arrives(tmp_path: Path) -> None:
     with WorkerLevel.made(tmp_path) as level:
-        failures = level.run(SEED, 0, 400)
+        failures = level.run(SEED, 0, 240)
     assert not failures, summary(failures)
 
 
@@ -99,9 +104,65 @@ def test_a_scene_that_nobody_poisoned_is_in_order(ledger_level: LedgerLevel) -> 
     assert ledger_level.check(Case("ledger", 0, "nothing", Poison("nothing", []))) == []
 
 
+@pytest.mark.parametrize("key", sorted({name.split(":")[0] for name in (*OWN, *SHARED, *CHANNELS, *INDEXES)}))
+def test_what_is_poisoned_has_the_name_of_a_key_of_the_ledger(key: str) -> None:
+    sources = [path for kind in ("lua", "py") for path in Path(ledger.__path__[0]).rglob(f"*.{kind}")]
+    used = re.compile(rf"\bP:{key}\b|key\(\"{key}\"")
+    assert any(used.search(path.read_text()) for path in sources)
+
+
 def test_a_list_that_lacks_a_good_job_is_a_failure(ledger_level: LedgerLevel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jaas_submit.ledger.queries.Queries.find", lambda _ledger, _ids: [])
     assert any("lacks good ones" in one.why for one in ledger_level.run(SEED, 0, 3))
+
+
+def test_memory_that_a_case_takes_beyond_the_bound_is_a_failure(
+    ledger_level: LedgerLevel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = iter((0, 2**30))
+    monkeypatch.setattr("tests.fuzz.ledger.resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=next(peaks)))
+    ledger_level.restore()
+    assert ledger_level.check(Case("ledger", 0, "nothing", Poison("nothing", []))) == ["it took 1048576 MiB of memory"]
+
+
+def test_a_worker_that_loses_a_message_logs_a_traceback_or_ends_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def case(**content: Any) -> Case:
+        return Case("worker", 0, "x", Arrival("x", (), **content))
+
+    monkeypatch.setattr("tests.fuzz.worker._PATIENCE", 5.0)
+    with WorkerLevel.made(tmp_path) as level:
+        assert level._check([case()]) is None
+        lost = level._check([case(), case(entry=b'{"headers": {"task": "jaas.run", "id": "lost"}}')])
+        assert lost is not None
+        assert "jobs with these ids" in lost.why
+        assert len(lost.suspects) == 1
+        with monkeypatch.context() as patched:
+            patched.setattr("tests.fuzz.worker._GROWTH", -1)
+            grown = level._check([case()])
+        assert grown is not None
+        assert "memory has grown" in grown.why
+        os.kill(level._worker.pid, signal.SIGKILL)
+        ended = level._check([case()])
+        assert ended is not None
+        assert "the worker has ended" in ended.why
+        assert level._check([case()]) is None
+
+
+@pytest.mark.parametrize(
+    ("log", "surprising"),
+    [
+        (
+            "[error] a callback failed [jaas_worker.messaging.pool] a=b\nTraceback (most recent call last):\n  x\nE: y",
+            True,
+        ),
+        ("[error] bad [celery.worker] a=b\nTraceback (most recent call last):\n  x\nE: y", False),
+        ("[error] a callback failed [jaas_worker.messaging.pool] a=b\n[info] fine", False),
+    ],
+)
+def test_which_tracebacks_count(log: str, surprising: bool) -> None:
+    assert bool(worker._SURPRISE.search(log)) is surprising
 
 
 @pytest.mark.parametrize(
@@ -109,6 +170,8 @@ def test_a_list_that_lacks_a_good_job_is_a_failure(ledger_level: LedgerLevel, mo
     [
         (b'{"headers": {"task": "jaas.run", "id": "a"}}', "a"),
         (_VERSION_1, "b"),
+        (_VERSION_1.replace(b'{"headers"', b'{"priority": 1e999, "headers"'), ""),
+        (b'{"headers": {"task": "jaas.run", "id": "a"}, "priority": 1e999}', "a"),
         (b'{"headers": {"task": "jaas.run", "id": "\\ud800"}}', ""),
         (b'{"headers": {"task": "jaas.run", "id": "a", "jaas_wakeup": true}}', ""),
         (b'{"headers": {"task": "a\nb", "id": "a"}}', ""),

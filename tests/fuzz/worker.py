@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -149,6 +150,8 @@ class WorkerLevel:
             for one in arrivals:
                 for command in one.commands:
                     self._raw.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+                if one.until_gone:
+                    eventually(partial(self._is_gone, one.until_gone), _PATIENCE, "the end of a key")
             self._good()
             self._drained(arrivals)
             self._recorded(arrivals)
@@ -168,6 +171,9 @@ class WorkerLevel:
 
     def _alive(self) -> None:
         assert self._worker.alive, "the worker has ended"
+
+    def _is_gone(self, key: str) -> bool:
+        return bool(self._raw.pttl(key) < 0)
 
     def _good(self) -> None:
         """Have a good job of our own and one of a foreign app succeed."""
@@ -206,6 +212,7 @@ class WorkerLevel:
             return [job_id for job_id in ids if not self._raw.exists(f"{_PREFIX}:job:{job_id}")]
 
         eventually(lambda: not missing(), _PATIENCE, lambda: f"jobs with these ids: {missing()}")
+        ids += [one.job_id for one in arrivals if one.job_id]
         for record in self._client.ledger.queries.find(ids):
             if not record.terminal:
                 self._client.cancel(record.id)

@@ -6,11 +6,12 @@ A module tunes its workers with a constant ``WORKER = {"lease": "2s"}``.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import celery
 import docker
 import pytest
+from celery.app import app_or_default
 
 from jaas_submit import Client
 from tests.support.redis_server import OwnRedis
@@ -21,7 +22,7 @@ _running: list[Installation] = []
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
         for home in _running:
@@ -109,3 +110,12 @@ def no_service_left(jaas: Installation) -> Iterator[None]:
         _none_left(jaas)
     finally:
         jaas.remove_services()
+
+
+@pytest.fixture
+def foreign_is_current(foreign: celery.Celery) -> Iterator[None]:
+    """Somebody's app as Celery's current one, as `app = Celery(...)` does in their own programs by default."""
+    before = app_or_default()
+    foreign.set_current()
+    yield
+    before.set_current()

@@ -13,17 +13,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import celery
 import docker
 import pytest
 from celery import chain, chord, group
-from celery.result import AsyncResult
 
 from jaas_submit import Batch, BatchFailed, Cause, Client, JobFailed, JobSpec, JobState, Speculation, job
 from jaas_submit.model.job_spec import MAX_SPEC_BYTES
 from jaas_submit.model.wire_names import LABEL_PREFIX, service_name
 from jaas_worker.swarm.docker_engine import Swarm
-from tests.support.jobs import LONG, containers_of, shell, until
+from tests.support.jobs import LONG, celery_result, containers_of, shell, until
 from tests.support.twins import TWINS, client_of
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -157,7 +155,7 @@ def test_too_few_good_maps_and_no_reduce_runs(client: Client, witness: Witness) 
     assert made.final.wait(LONG, check=False).state is JobState.SKIPPED
     assert witness.starts() == []
     # Celery is told, too.
-    told = AsyncResult(made.final.id, app=client.app)
+    told = celery_result(made.final.id, app=client.app)
     eventually(lambda: told.state == "REVOKED", 20, lambda: f"Celery says {told.state}")
 
 
@@ -239,7 +237,7 @@ def test_the_first_good_result_of_a_job_and_its_copy_wins(
     assert lost.wait(LONG, check=False).state is JobState.CANCELLED
     assert made.maps.status.counts == {JobState.SUCCEEDED: 4}
     eventually(lambda: not containers_of(docker_api, slow.id), 20, "the container that hangs to be gone")
-    told = AsyncResult(slow.id, app=client.app).get(timeout=LONG)
+    told = celery_result(slow.id, app=client.app).get(timeout=LONG)
     assert (told["state"], told["output"], told["logs"]["stdout"]) == ("SUCCEEDED", 2, "2\n")
     started = Counter(line.split()[0] for line in witness.starts())
     jobs = [one.id for batch in (made.maps, *made.levels) for one in batch.records()]
@@ -263,16 +261,7 @@ def test_dependencies_between_jobs(client: Client, witness: Witness) -> None:
 # -- Celery's canvas -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def theirs(foreign: celery.Celery) -> Iterator[celery.Celery]:
-    """Somebody's app as the current one, as it is in their own programs."""
-    before = celery.current_app._get_current_object()
-    foreign.set_current()
-    yield foreign
-    before.set_current()
-
-
-@pytest.mark.usefixtures("theirs")
+@pytest.mark.usefixtures("foreign_is_current")
 def test_a_chain_passes_the_output_on(client: Client) -> None:
     first = job(shell("echo '{\"n\": 20}'", output="json"), queue=client.queue)
     second = job(shell('cat "$JAAS_INPUT"; echo', output="json"), queue=client.queue)
@@ -282,7 +271,7 @@ def test_a_chain_passes_the_output_on(client: Client) -> None:
     assert json.loads(json.dumps(result))["state"] == "SUCCEEDED"
 
 
-@pytest.mark.usefixtures("theirs")
+@pytest.mark.usefixtures("foreign_is_current")
 def test_a_chord_hands_all_outputs_to_a_job(client: Client) -> None:
     parts = [job(shell(f"echo {n}", output="json"), queue=client.queue) for n in (1, 2, 3)]
     body = job(shell('cat "$JAAS_INPUT"; echo', output="json"), queue=client.queue)
@@ -325,7 +314,7 @@ def test_ctrl_c_leaves_a_batch_that_another_process_follows(
     jaas: Installation, client: Client, witness: Witness
 ) -> None:
     mount = f"{witness.folder}=/witness"
-    command = ["--", "sh", "-c", f"{witness.spec().command[2]}; {witness.held()}; echo {{item}}"]  # type: ignore[index]
+    command = ["--", "sh", "-c", f"{witness.spec().command[2]}; {witness.held()}; echo {{item}}"]  # type: ignore[index] # it is there
     first = subprocess.Popen(
         [*JAAS, "map", "--inputs", "-", "-m", mount, "--output", "json", "jaas-test", *command],
         env=jaas.environment(),

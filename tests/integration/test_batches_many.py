@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -36,7 +37,7 @@ with Client(sys.argv[1]) as client:
 """
 
 
-def test_the_memory_of_a_producer_does_not_grow_with_its_inputs(own_redis: type[OwnRedis]) -> None:
+def test_the_memory_of_a_producer_does_not_grow_with_its_inputs(own_redis: Callable[..., OwnRedis]) -> None:
     redis = own_redis(appendonly="no")
     done = subprocess.run(
         [sys.executable, "-c", PRODUCER, redis.url, str(ITEMS)],

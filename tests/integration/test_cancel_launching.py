@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
-from tests.support.jobs import LONG, containers_of, ended
+from tests.support.jobs import LONG, celery_result, containers_of, ended
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation
@@ -42,7 +41,7 @@ def test_a_job_that_is_being_launched_is_cancelled(
         result = ended(client, handle.id)
         assert (result.state, result.cause, result.reason) == (JobState.CANCELLED, Cause.CANCELLED, "in the middle")
         assert len(result.attempts) == 1
-        told = AsyncResult(handle.id, app=client.app)
+        told = celery_result(handle.id, app=client.app)
         eventually(lambda: told.state == "REVOKED", LONG, lambda: f"Celery to say REVOKED, not {told.state}")
         eventually(lambda: not containers_of(docker_api, handle.id), LONG, "the container to be gone")
         assert len(witness.starts()) == starts

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobHandle, JobState
 from jaas_submit.model.fields import Mount, Resources
@@ -20,7 +19,7 @@ from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.placement.placement import placement
 from jaas_worker.swarm.docker_engine import Swarm
 from jaas_worker.swarm.service_spec import service_request
-from tests.support.jobs import LONG, containers_of, docker_cli, ended, label_node, until
+from tests.support.jobs import LONG, celery_result, containers_of, docker_cli, ended, label_node, until
 from tests.support.slow_registry import SlowRegistry
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -157,7 +156,7 @@ def test_the_cause_is_recorded_and_takes_one_of_two_attempts_each_time(
     starts = [line.split()[:2] for line in watched.starts(handle.id)]
     assert starts == [[handle.id, str(number)] for number in range(1, case.starts + 1)]
     assert not containers_of(docker_api, handle.id)
-    told = AsyncResult(handle.id, app=client.app)
+    told = celery_result(handle.id, app=client.app)
     assert (told.state, str(told.result)) == ("FAILURE", result.sentence())
     explained = client.explain(handle.id)
     assert f"(cause {case.cause}" in explained.sentences[0]

@@ -54,7 +54,7 @@ class Fault:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Strike from now on."""
-        send = AbstractConnection.send_packed_command
+        send: Any = AbstractConnection.send_packed_command
 
         def struck(connection: Any, command: Any, check_health: bool = True) -> None:
             self.seen += 1
@@ -133,10 +133,11 @@ def begun(app: WorkerApp, *, chained: bool) -> list[Message]:
     """Begin a chord as Celery's `apply_async` does; return its parts. The last one may have a job before it."""
     body = job(SPEC, queue=app.jaas.settings.queue).set(task_id="the-body")
     app.backend.set_chord_size("the-chord", 3)
-    whole = {"chord": dict(body)}
+    whole: dict[str, Any] = {"chord": dict(body)}
     parts = [Message(app, f"part-{n}", whole, group="the-chord", group_index=n) for n in range(3)]
     if chained:
-        last = job(SPEC).set(task_id="part-2", group_id="the-chord", group_index=2, **whole)
+        last: Any = job(SPEC)
+        last.set(task_id="part-2", group_id="the-chord", group_index=2, **whole)
         parts[-1] = Message(app, "before-it", {"chain": [dict(last)]})
     return parts
 
@@ -225,7 +226,7 @@ def test_what_a_worker_says_too_late_does_not_replace_an_outcome(
     app: WorkerApp, state: str, starts: bool, fails: bool
 ) -> None:
     """One that was suspended goes on where it was, after its successor has stored the end."""
-    backend = app.backend
+    backend: Any = app.backend
 
     def stored() -> str:
         return str(backend.get_task_meta("late", cache=False)["status"])
@@ -240,7 +241,7 @@ def test_what_a_worker_says_too_late_does_not_replace_an_outcome(
 
 
 def test_who_waits_for_a_result_is_told_of_the_outcome_alone(app: WorkerApp) -> None:
-    backend = app.backend
+    backend: Any = app.backend
     with backend.client.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe(backend.get_key_for_task("heard"))
         pubsub.get_message(timeout=5)

@@ -6,11 +6,10 @@ from datetime import timedelta
 
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
-from tests.support.jobs import LONG, containers_of, ended, until
+from tests.support.jobs import LONG, celery_result, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
@@ -47,7 +46,7 @@ def test_a_job_is_tried_until_it_succeeds_and_each_attempt_is_kept(client: Clien
     for attempt, (_, _, container) in zip(result.attempts, starts, strict=True):
         assert attempt.container_id
         assert attempt.container_id.startswith(container)
-    assert AsyncResult(handle.id, app=client.app).get(timeout=LONG)["exit_code"] == 0
+    assert celery_result(handle.id, app=client.app).get(timeout=LONG)["exit_code"] == 0
 
 
 @pytest.mark.usefixtures("worker")
@@ -105,7 +104,7 @@ def test_between_two_attempts_nobody_holds_the_job_and_nothing_of_it_is_left_in_
     assert told.next_attempt_at == record.due_at
     assert "It waits for its next attempt, which is due in " in told.sentences[0]
     assert told.sentences[1].endswith("decided so: no rule matched; 1 of 2 max_attempts used.")
-    asynchronous = AsyncResult(handle.id, app=client.app)
+    asynchronous = celery_result(handle.id, app=client.app)
     eventually(lambda: asynchronous.state == "RETRY", LONG, lambda: f"Celery to say RETRY, not {asynchronous.state}")
 
     assert handle.cancel("no longer needed") is JobState.BACKOFF
@@ -128,7 +127,7 @@ def test_a_job_between_two_attempts_is_cancelled_while_no_worker_lives(
     worker.kill()
     assert handle.cancel("no longer needed") is JobState.BACKOFF
     assert handle.wait(LONG, check=False).state is JobState.CANCELLED
-    assert AsyncResult(handle.id, app=client.app).state == "REVOKED"
+    assert celery_result(handle.id, app=client.app).state == "REVOKED"
     worker.start()
     assert ended(client, handle.id).reason == "no longer needed"
     assert numbers(witness, handle.id) == [1]

@@ -12,6 +12,7 @@ import redis
 from jaas_submit import Cause, Client, JobState
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
+from tests.support.jobs import celery_result
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -96,6 +97,6 @@ def test_a_thousand_waiting_retries_outlive_redis_and_worker(
         assert len(witness.starts()) == 2 * WITH_CONTAINER
         assert client.ledger.queries.counts()[JobState.BACKOFF] == 0
         assert client.ledger.client.zcard(f"{jaas.prefix}:due") == 0
-        told = client.app.AsyncResult(late[0])
+        told = celery_result(late[0], app=client.app)
         assert told.state == "REVOKED"
         eventually(lambda: not jaas.services(), 60)

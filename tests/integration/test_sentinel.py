@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import celery
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import AsyncClient, Cause, Client, JobHandle, JobSpec, JobState, LedgerUnavailable
 from jaas_submit.connection import connect
@@ -21,7 +20,7 @@ from jaas_submit.doctor.sentinel_checks import sentinel_checks
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import JobResult
-from tests.support.jobs import LONG, containers_of, ended, until
+from tests.support.jobs import LONG, celery_result, containers_of, ended, until
 from tests.support.redis_server import OwnRedis
 from tests.support.sentinel_group import MASTER, Group
 from tests.support.wait import eventually
@@ -83,8 +82,9 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     held, spec = witness.spec(witness.held()), witness.spec().to_wire()
     running = client.submit(held)
     theirs = [foreign.send_task("jaas.run", kwargs={"spec": held.to_wire()}, queue=jaas.queue)]
-    for job_id in (running.id, theirs[0].id):
-        eventually(lambda job_id=job_id: client.ledger.queries.find([job_id]), LONG)
+    started = [running.id, theirs[0].id]
+    eventually(lambda: len(client.ledger.queries.find(started)) == len(started), LONG)
+    for job_id in started:
         until(client, job_id, JobState.RUNNING)
     waiting = [client.submit(witness.spec())]  # there is room for two
     (container,) = containers_of(docker_api, running.id)
@@ -109,7 +109,7 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
         assert waiter.result(LONG).state is JobState.SUCCEEDED
     for handle in (running, *waiting):
         assert ended(client, handle.id).state is JobState.SUCCEEDED
-        assert AsyncResult(handle.id, app=foreign).get(timeout=LONG)["exit_code"] == 0
+        assert celery_result(handle.id, app=foreign).get(timeout=LONG)["exit_code"] == 0
     assert [result.get(timeout=LONG)["exit_code"] for result in theirs] == [0, 0]
     ids = [running.id, *(handle.id for handle in waiting), *(result.id for result in theirs)]
     assert sorted(line.split()[0] for line in witness.starts()) == sorted(ids)

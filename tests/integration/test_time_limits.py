@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
 from jaas_submit.model.retry_policy import RetryPolicy
-from tests.support.jobs import LONG, ended, until
+from tests.support.jobs import LONG, celery_result, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation
@@ -41,7 +40,7 @@ def test_jobs_whose_time_was_over_before_any_worker_came_are_not_started(
             assert (result.state, result.cause, result.reason) == (JobState.FAILED, cause, reason)
             assert [a.number for a in result.attempts] == [0]
             assert result.attempts[0].decision == f"never retried after cause {cause}"
-            assert AsyncResult(handle.id, app=client.app).state == "FAILURE"
+            assert celery_result(handle.id, app=client.app).state == "FAILURE"
             assert "No container was seen to start." in client.explain(handle.id).sentences
         assert [line.split()[0] for line in witness.starts()] == [in_time.id]
     finally:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobCancelled, JobState
 from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.messaging.publisher import publish_many
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from tests.support.jobs import LONG, containers_of, ended, shell, until
+from tests.support.jobs import LONG, celery_result, containers_of, ended, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import WorkerProcess
@@ -31,7 +31,7 @@ def check_cancelled(client: Client, api: docker.APIClient, job_id: str, reason: 
     assert (result.state, result.cause, result.reason) == (JobState.CANCELLED, Cause.CANCELLED, reason)
     with pytest.raises(JobCancelled, match=reason):
         client.wait(job_id, LONG, check=True)
-    told = AsyncResult(job_id, app=client.app)
+    told = celery_result(job_id, app=client.app)
     eventually(lambda: told.state == "REVOKED", 20, lambda: f"Celery to say REVOKED, not {told.state}")
     eventually(lambda: not containers_of(api, job_id), LONG, "the container to be gone")
 
@@ -56,7 +56,7 @@ def test_a_queued_job_while_no_worker_lives(
     handle = client.submit(witness.spec())
     assert handle.cancel("no longer needed") is JobState.QUEUED
     assert handle.state is JobState.CANCELLED
-    assert AsyncResult(handle.id, app=client.app).state == "REVOKED"
+    assert celery_result(handle.id, app=client.app).state == "REVOKED"
     request.getfixturevalue("worker")
     assert client.submit(witness.spec()).wait(LONG).ok
     check_cancelled(client, docker_api, handle.id, "no longer needed")
@@ -154,7 +154,7 @@ def test_after_the_end_it_changes_nothing(client: Client) -> None:
     result = ended(client, client.submit(shell("exit 4")).id)
     assert client.cancel(result.job_id) is JobState.FAILED
     assert client.result(result.job_id) == result
-    assert AsyncResult(result.job_id, app=client.app).state == "FAILURE"
+    assert celery_result(result.job_id, app=client.app).state == "FAILURE"
 
 
 # -- Celery's own means ---------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_celery_revokes_jobs_that_nobody_holds_at_once_and_for_good(
     again = client.submit(witness.spec("exit 6", retry=RetryPolicy(max_attempts=2, backoff=patient)))
     until(client, again.id, JobState.BACKOFF)
     for handle in (waits, again):
-        AsyncResult(handle.id, app=client.app).revoke()
+        celery_result(handle.id, app=client.app).revoke()
         eventually(lambda: handle.state is JobState.CANCELLED, LONG, lambda: str(handle.record()))  # noqa: B023 (asked within the round)
         check_cancelled(client, docker_api, handle.id, "revoked through Celery")
     witness.open()
@@ -218,7 +218,7 @@ def test_celery_revokes_a_job_before_its_message_arrives(
     task_id = str(uuid.uuid4())
     assert client.app.control.revoke(task_id, reply=True, timeout=20, limit=1)
     client.app.send_task("jaas.run", kwargs={"spec": witness.spec().to_wire()}, task_id=task_id, queue=client.queue)
-    told = AsyncResult(task_id, app=client.app)
+    told = celery_result(task_id, app=client.app)
     eventually(lambda: told.state == "REVOKED", LONG, lambda: f"Celery to say REVOKED, not {told.state}")
     # Messages are taken in order: when a later job has ended, this one would have been started.
     assert client.submit(witness.spec()).wait(LONG).ok
@@ -244,16 +244,18 @@ def test_celery_revokes_a_running_job_without_terminating_it_and_it_goes_on(clie
     assert client.app.control.revoke(handle.id, reply=True, timeout=20, limit=1)
     witness.open()
     assert ended(client, handle.id).ok
-    assert AsyncResult(handle.id, app=client.app).state == "SUCCESS"
+    assert celery_result(handle.id, app=client.app).state == "SUCCESS"
 
 
 @pytest.mark.usefixtures("worker")
 def test_a_message_that_has_expired_is_not_run(client: Client, witness: Witness, docker_api: docker.APIClient) -> None:
     task_id = str(uuid.uuid4())
-    long_ago = "2020-01-01T00:00:00+00:00"
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
     spec = witness.spec().to_wire()
     client.app.send_task("jaas.run", kwargs={"spec": spec}, task_id=task_id, queue=client.queue, expires=long_ago)
-    told = AsyncResult(task_id, app=client.app)
+    eventually(lambda: client.ledger.queries.find([task_id]), LONG, "a record")
+    check_cancelled(client, docker_api, task_id, "its message had expired when it arrived")
+    told = celery_result(task_id, app=client.app)
     eventually(lambda: told.state == "REVOKED", LONG, lambda: f"Celery to say REVOKED, not {told.state}")
     assert client.submit(witness.spec()).wait(LONG).ok
     assert witness.starts(task_id) == []

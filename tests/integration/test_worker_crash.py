@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobSpec, JobState, LogStatus
 from jaas_submit.model.result import JobResult
-from tests.support.jobs import LONG, container_of, containers_of, ended, label_node, until
+from tests.support.jobs import LONG, celery_result, container_of, containers_of, ended, label_node, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation, WorkerProcess
@@ -51,7 +51,7 @@ def check_ran_once(client: Client, witness: Witness, result: JobResult, containe
     assert attempt.container_id == container
     (start,) = witness.starts(result.job_id)
     assert container.startswith(start.split()[2])
-    told = AsyncResult(result.job_id, app=client.app)
+    told = celery_result(result.job_id, app=client.app)
     assert told.state == "FAILURE"
     assert str(told.result) == result.sentence()
 
@@ -97,8 +97,7 @@ def test_a_second_worker_takes_over_the_jobs_of_a_killed_one(
     containers = [container_of(docker_api, handle.id) for handle in handles]
     second = hire()
     first.kill()
-    for handle in handles:
-        eventually(lambda h=handle: h.record().holder == second.holder, LONG, "the second worker to take over")
+    eventually(lambda: {h.record().holder for h in handles} == {second.holder}, LONG, "the second worker to take over")
     witness.open()
     for handle, container in zip(handles, containers, strict=True):
         check_ran_once(client, witness, ended(client, handle.id), container)
@@ -148,7 +147,7 @@ def test_messages_lost_from_the_middle_of_a_queue_are_not_needed(
 ) -> None:
     handles = client.submit_many(witness.spec(witness.held()) for _ in range(4))
     # The queue's oldest message is its last entry.
-    second = jaas.ledger.client.lindex(jaas.queue, -2)
+    second: Any = jaas.ledger.client.lindex(jaas.queue, -2)
     assert handles[1].id.encode() in second
     assert jaas.ledger.client.lrem(jaas.queue, 1, second) == 1
     hire()
@@ -169,9 +168,9 @@ def test_sigterm_hands_the_jobs_over_to_the_next_worker(
     containers = [container_of(docker_api, handle.id) for handle in handles]
     second = hire()
     assert first.stop() == 0
-    assert "handed over 3 jobs" in first.log
+    assert "released 3 jobs" in first.log
+    eventually(lambda: {h.record().holder for h in handles} == {second.holder}, LONG, "the second worker to take over")
     for handle, container in zip(handles, containers, strict=True):
-        eventually(lambda h=handle: h.record().holder == second.holder, LONG, "the second worker to take over")
         assert containers_of(docker_api, handle.id) == [container]
     witness.open()
     for handle, container in zip(handles, containers, strict=True):
@@ -206,7 +205,8 @@ def test_a_worker_that_was_frozen_beyond_its_lease_does_no_harm_when_it_wakes_up
     witness.open("go")
     result = ended(client, handle.id)
     check_ran_once(client, witness, result, container)
-    stored = client.app.backend.get(client.app.backend.get_key_for_task(handle.id))
+    backend: Any = client.app.backend
+    stored = backend.get(backend.get_key_for_task(handle.id))
     first.thaw()
     eventually(lambda: first.holder, LONG, "the first worker to be back")
     second.stop()
@@ -215,7 +215,7 @@ def test_a_worker_that_was_frozen_beyond_its_lease_does_no_harm_when_it_wakes_up
     assert ended(client, another.id).exit_code == 5
     assert client.ledger.ownership.held_by(first.holder) == set()
     assert client.result(handle.id) == result
-    assert client.app.backend.get(client.app.backend.get_key_for_task(handle.id)) == stored
+    assert backend.get(backend.get_key_for_task(handle.id)) == stored
     assert len(witness.starts(handle.id)) == 1
 
 
@@ -230,6 +230,6 @@ def test_a_job_cancelled_while_no_worker_lives_is_stopped_by_the_next_one(
     worker.start()
     result = ended(client, handle.id)
     assert (result.state, result.reason) == (JobState.CANCELLED, "changed my mind")
-    assert AsyncResult(handle.id, app=client.app).state == "REVOKED"
+    assert celery_result(handle.id, app=client.app).state == "REVOKED"
     assert containers_of(docker_api, handle.id) == []
     assert len(witness.starts()) == 1

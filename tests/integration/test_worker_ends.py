@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobState
 from jaas_submit.model.result import JobResult
-from tests.support.jobs import LONG, container_of, containers_of, docker_cli, ended, until
+from tests.support.jobs import LONG, celery_result, container_of, containers_of, docker_cli, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation
@@ -56,7 +55,7 @@ def check_failed_everywhere(client: Client, result: JobResult, api: docker.APICl
     assert result.state is JobState.FAILED
     record = client.ledger.queries.get(result.job_id)
     assert (record.state, record.holder) == (JobState.FAILED, "")
-    told = AsyncResult(result.job_id, app=client.app)
+    told = celery_result(result.job_id, app=client.app)
     assert told.state == "FAILURE"
     assert str(told.result) == result.sentence()
     eventually(lambda: not containers_of(api, result.job_id), LONG, "the container to be gone")

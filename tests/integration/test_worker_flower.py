@@ -12,11 +12,10 @@ from typing import Any
 
 import docker
 import pytest
-from celery.result import AsyncResult
 
 from jaas_submit import Cause, Client, JobResult, JobState
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from tests.support.jobs import LONG, containers_of, ended, until
+from tests.support.jobs import LONG, celery_result, containers_of, ended, until
 from tests.support.ports import free_port
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -152,7 +151,7 @@ def test_flowers_terminate_stops_the_container(
     assert handle.id in answer["message"]
     result = ended(client, handle.id)
     assert (result.state, result.cause) == (JobState.CANCELLED, Cause.CANCELLED)
-    assert AsyncResult(handle.id, app=client.app).state == "REVOKED"
+    assert celery_result(handle.id, app=client.app).state == "REVOKED"
     flower.tells_how_it_ended(handle.id, "REVOKED", result)
     assert containers_of(docker_api, handle.id) == []
     assert len(witness.starts()) == 1

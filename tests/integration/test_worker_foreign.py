@@ -13,11 +13,10 @@ import pytest
 from celery import chain, chord, group
 from celery.canvas import Signature
 from celery.exceptions import ChordError
-from celery.result import AsyncResult
 
 from jaas_submit import Client, JobSpec, JobState, job
 from jaas_submit.batch_model.schema import result_schema
-from tests.support.jobs import LONG, ended
+from tests.support.jobs import LONG, celery_result, ended
 from tests.support.theirs import TheirWorker, run_their_code
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -65,7 +64,7 @@ def test_a_job_sent_by_name(
     note = {"source": str(witness.folder), "target": "/witness"}
     command = ["sh", "-c", 'echo "$JAAS_JOB_ID 1 $HOSTNAME" >> /witness/starts; echo "$GREETING"; echo oh >&2']
     spec = {"image": "jaas-test:latest", "command": command, "env": {"GREETING": "hello"}, "mounts": [note]}
-    options = {"queue": jaas.queue} if named else {}
+    options: dict[str, Any] = {"queue": jaas.queue} if named else {}
     sent = foreign.send_task("jaas.run", kwargs={"spec": spec}, **options)
     told = sent.get(timeout=LONG)
     jsonschema.validate(told, result_schema())
@@ -87,7 +86,7 @@ def test_a_job_sent_by_name(
 def test_what_is_stored_is_plain_json(jaas: Installation, run_job: Any, witness: Witness) -> None:
     sent = run_job(witness.spec("echo hello")).delay()
     sent.get(timeout=LONG)
-    stored = json.loads(jaas.ledger.client.get(f"celery-task-meta-{sent.id}"))
+    stored = json.loads(jaas.ledger.client.get(f"celery-task-meta-{sent.id}") or "")
     assert stored["status"] == "SUCCESS"
     assert stored["result"]["logs"]["stdout"] == "hello\n"
 
@@ -98,7 +97,7 @@ def test_a_job_that_fails_is_failure_with_exit_code_and_reason_for_those_without
     sent = run_job(witness.spec("exit 4")).delay()
     result = ended(client_when_known(client, sent.id), sent.id)
     code = (
-        f"result = app.AsyncResult({sent.id!r})\n"
+        f"result = app.celery_result({sent.id!r})\n"
         "try:\n    result.get(timeout=60)\n"
         "except Exception as error:\n    print(result.state, type(error).__name__, error, sep='|')\n"
     )
@@ -143,11 +142,12 @@ def test_callbacks_of_a_job_are_called(
 def test_what_follows_a_job_and_cannot_be_called_does_not_keep_its_result_back(
     foreign: celery.Celery, run_job: Any, client: Client, witness: Witness, code: int
 ) -> None:
-    wrong = their_task(foreign, "exit_code").set(countdown="soon")
+    wrong: Any = their_task(foreign, "exit_code")
+    wrong.set(countdown="soon")
     sent = run_job(witness.spec(f"exit {code}")).apply_async(link=wrong, link_error=wrong)
     result = ended(client_when_known(client, sent.id), sent.id)
     assert result.exit_code == code
-    told = AsyncResult(sent.id, app=foreign)
+    told = celery_result(sent.id, app=foreign)
     assert told.state == ("FAILURE" if code else "SUCCESS")
     if code:
         assert str(told.result) == result.sentence()
@@ -173,10 +173,10 @@ def test_a_chain_of_jobs_and_a_task_of_theirs(
 
 
 def test_a_job_that_fails_ends_its_chain(run_job: Any, client: Client, witness: Witness) -> None:
-    sent = chain(run_job(witness.spec("exit 4")), run_job(witness.spec("echo never"))).apply_async()
+    sent: Any = chain(run_job(witness.spec("exit 4")), run_job(witness.spec("echo never"))).apply_async()
     assert sent.parent is not None
     ended(client_when_known(client, sent.parent.id), sent.parent.id)
-    assert AsyncResult(sent.parent.id, app=client.app).state == "FAILURE"
+    assert celery_result(sent.parent.id, app=client.app).state == "FAILURE"
     assert client.ledger.queries.find([sent.id]) == []
     assert len(witness.starts()) == 1
 
@@ -204,7 +204,7 @@ def test_a_chord_of_five_jobs_whose_callback_is_a_job(run_job: Any, witness: Wit
 
 
 def test_a_chord_with_groups_among_its_parts(run_job: Any, witness: Witness) -> None:
-    def says(n: int) -> Signature[Any]:
+    def says(n: int) -> Any:
         return run_job(witness.spec(f"echo {n}", output="json"))
 
     sent = chord([says(0), chain(says(5), group(says(1), says(2)))])(run_job(witness.spec("cat /run/jaas/input.json")))
@@ -242,9 +242,7 @@ def test_a_chord_with_a_cancelled_job_does_not_hang(
     assert ended(client, "to-be-cancelled").state is JobState.CANCELLED
 
 
-def test_our_own_signature_does_the_same(
-    jaas: Installation, foreign: celery.Celery, witness: Witness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(celery._state._tls, "current_app", foreign)  # what their `app = Celery(...)` does by default
+@pytest.mark.usefixtures("foreign_is_current")
+def test_our_own_signature_does_the_same(jaas: Installation, witness: Witness) -> None:
     sent = group(job(witness.spec(f"echo {n}"), queue=jaas.queue) for n in range(2)).apply_async()
     assert [told["logs"]["stdout"] for told in sent.get(timeout=LONG)] == ["0\n", "1\n"]

@@ -22,7 +22,7 @@ def test_tasks_of_others_are_put_back_and_their_worker_gets_all_of_them(
     job = foreign.send_task("jaas.run", kwargs={"spec": shell("echo before").to_wire()})
     assert job.get(timeout=LONG)["logs"]["stdout"] == "before\n"
     sent = [foreign.send_task("theirs.add", args=(n, n)) for n in range(30)]
-    eventually(lambda: "leave that queue alone" in worker.log, LONG, "the worker to find somebody else's task")
+    eventually(lambda: "this worker stops consuming it" in worker.log, LONG, "the worker to find somebody else's task")
     assert run(client, shell("echo by our own queue")).ok
     eventually(lambda: jaas.ledger.client.llen("celery") == 30, LONG, "all of their tasks to be back in the queue")
     theirs = TheirWorker(jaas.redis_url, tmp_path / "theirs", "celery")

@@ -7,7 +7,7 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def redis_of_mine(own_redis: Callable[..., OwnRedis]) -> Iterator[str]:
+def redis_of_mine(own_redis: Callable[..., OwnRedis]) -> str:
     return own_redis().url
 
 

@@ -26,13 +26,12 @@ def test_a_shutdown_does_not_wait_for_a_redis_that_hangs(
             first = home.worker(shutdown_timeout="2s").start()
             handle = client.submit(shell("trap exit TERM; sleep 300 & wait"))
             until(client, handle.id, JobState.RUNNING)
-            pid = server._process.pid  # type: ignore[union-attr]
-            os.kill(pid, signal.SIGSTOP)
+            server.freeze()
             try:
                 os.kill(first.pid, signal.SIGTERM)
                 eventually(lambda: not first.alive, LONG, lambda: first.log[-3000:])
             finally:
-                os.kill(pid, signal.SIGCONT)
+                server.thaw()
             home.worker().start()
             eventually(
                 lambda: client.ledger.queries.get(handle.id).holder in _holders(home), LONG, "the job to be taken over"

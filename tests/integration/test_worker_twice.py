@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import docker
 import pytest
 import redis
-from celery.result import AsyncResult
 from kombu import Connection
 
 from jaas_submit import Client, JobSpec, JobState
@@ -13,7 +14,7 @@ from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.messaging.publisher import publish_many
 from jaas_worker.messaging.redis_transport import Transport
 from jaas_worker.messaging.transport_settings import options
-from tests.support.jobs import LONG, container_of, containers_of, ended, until
+from tests.support.jobs import LONG, celery_result, container_of, containers_of, ended, until
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import CONNECTION_LOST, Installation, WorkerProcess
@@ -40,7 +41,7 @@ def check_one_good_end(client: Client, witness: Witness, job_id: str) -> None:
     assert result.ok, result.sentence()
     assert len(result.attempts) == 1
     assert len(witness.starts(job_id)) == 1
-    told = AsyncResult(job_id, app=client.app)
+    told = celery_result(job_id, app=client.app)
     assert told.state == "SUCCESS"
     assert told.result["attempts"][0]["container_id"] == result.attempts[0].container_id
 
@@ -74,12 +75,12 @@ def test_a_second_message_after_the_end_changes_nothing(client: Client, witness:
     spec = witness.spec()
     handle = client.submit(spec)
     check_one_good_end(client, witness, handle.id)
-    record, stored = handle.record(), AsyncResult(handle.id, app=client.app).result
+    record, stored = handle.record(), celery_result(handle.id, app=client.app).result
     publish_many(client.app, [NewJob(handle.id, spec, client.queue)])
     # Messages are taken in order: when a later job has ended, the copy has been dealt with.
     check_one_good_end(client, witness, client.submit(spec).id)
     assert handle.record() == record
-    assert AsyncResult(handle.id, app=client.app).result == stored
+    assert celery_result(handle.id, app=client.app).result == stored
     assert len(witness.starts(handle.id)) == 1
 
 
@@ -97,7 +98,8 @@ def test_two_messages_of_a_foreign_producer_with_the_same_id(client: Client, wit
 
 def put_back_by(connection: Connection) -> None:
     """Do what a client does now and then: put messages back that are older than its visibility_timeout."""
-    connection.default_channel.qos.restore_visible(num=100, interval=1)
+    channel: Any = connection.default_channel
+    channel.qos.restore_visible(num=100, interval=1)
 
 
 def test_a_foreign_client_with_a_short_visibility_timeout_does_not_reach_our_messages(
@@ -144,8 +146,7 @@ def occupy(client: Client, witness: Witness, worker: WorkerProcess) -> tuple[lis
     for handle in running:
         until(client, handle.id, JobState.RUNNING)
     waiting = client.submit_many(witness.spec("true") for _ in range(3))
-    for handle in waiting:
-        eventually(lambda h=handle: f"[{h.id}] received" in worker.log, LONG, f"job {handle.id} to be received")
+    eventually(lambda: all(f"[{one.id}] received" in worker.log for one in waiting), LONG, "the jobs to be received")
     eventually(lambda: unacknowledged(client) == 3, LONG, "those that wait to be noted as unacknowledged")
     return [handle.id for handle in running], [handle.id for handle in waiting]
 

@@ -70,7 +70,7 @@ def test_a_job_under_way_with_a_newer_description_is_left_to_a_newer_worker(
     until(client, handle.id, JobState.RUNNING)
     key = f"{client.ledger.prefix}:job:{handle.id}"
     readable = client.ledger.client.hget(key, "spec")
-    client.ledger.client.hset(key, "spec", json.dumps({**json.loads(readable), "gpus": 2}))
+    client.ledger.client.hset(key, "spec", json.dumps({**json.loads(readable or ""), "gpus": 2}))
     newer.stop()
     older = jaas.worker().start()
     told = f"job {handle.id}: left to a worker of the newer version that described it"

@@ -13,6 +13,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,6 @@ from tests.support.fake_swarm import FakeSwarm
 
 __all__ = ["Latency", "make_server", "serving"]
 
-API_VERSION = "1.41"
 
 # What it says of a client that goes away in the middle of an answer is of no interest.
 logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
@@ -116,8 +116,17 @@ class _Handler(RequestHandler):
         self._latency = latency
 
     def set_default_headers(self) -> None:
-        self.set_header("Api-Version", API_VERSION)
         self.set_header("Content-Type", "application/json")
+
+    def prepare(self) -> None:
+        self.set_header("Api-Version", self.engine.api_versions[1])
+        if asked := re.match(r"/v([0-9.]+)/", self.request.path):
+            (oldest, newest), version = self.engine.api_versions, asked[1]
+            if _number(version) < _number(oldest):
+                why = f"client version {version} is too old. Minimum supported API version is {oldest}"
+                raise HTTPError(400, f"{why}, please upgrade your client to a newer version")
+            if _number(version) > _number(newest):
+                raise HTTPError(400, f"client version {version} is too new. Maximum supported API version is {newest}")
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1]
@@ -165,9 +174,14 @@ def _plain(error: Exception) -> str:
     return str(error).partition(": ")[2] or str(error)
 
 
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 class _Version(_Handler):
     async def get(self) -> None:
-        self.say({"Version": "simulated", "ApiVersion": API_VERSION, "MinAPIVersion": "1.12"})
+        oldest, newest = self.engine.api_versions
+        self.say({"Version": "simulated", "ApiVersion": newest, "MinAPIVersion": oldest})
 
 
 class _Info(_Handler):
@@ -330,7 +344,8 @@ class _Logs(_Handler):
             if not service:
                 raise HTTPError(404, f"No such container: {name}")
         self.set_header("Content-Type", "application/vnd.docker.raw-stream")
-        frames = await self.call("logs", service, container, 60.0)
+        tail = self.get_query_argument("tail", "all")
+        frames = await self.call("logs", service, container, 60.0, 0 if tail == "all" else int(tail))
         try:
             for frame in frames:
                 self._piece(_STREAMS[frame.stream], frame.data)

@@ -22,9 +22,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.cluster import Cluster
+from jaas_submit.model.cluster import Node as NodeFacts
 from jaas_submit.model.fields import Constraint
 from jaas_submit.model.wire_names import LABEL_JOB
-from jaas_submit.placement import placement
 from jaas_worker.swarm.engine import (
     ENDED_STATES,
     ContainerTimes,
@@ -180,6 +181,8 @@ class FakeSwarm:
         """True: a container that is asked to stop goes on until ``exit``."""
         self.away = False
         """True: no call is answered, and event streams break."""
+        self.api_versions = ("1.12", "1.41")
+        """The oldest and the newest version of the API that is spoken over HTTP."""
         self.networks = {"demo"}
         self.config_files: dict[str, tuple[str, dict[str, str], bytes]] = {}
         self.images: dict[str, ResolvedImage] = {}
@@ -206,7 +209,7 @@ class FakeSwarm:
         self._last_time = datetime.fromtimestamp(0, UTC)
         self._faults: dict[str, list[_Fault]] = {}
         self._gates: dict[str, Gate] = {}
-        self._listeners: list[queue.SimpleQueue[EngineEvent | None]] = []
+        self.listeners: list[queue.SimpleQueue[EngineEvent | None]] = []
 
     def __repr__(self) -> str:
         return f"FakeSwarm({len(self._services)} services)"
@@ -232,7 +235,7 @@ class FakeSwarm:
 
     def break_events(self) -> None:
         """Break all event streams."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.put(None)
 
     @contextmanager
@@ -297,7 +300,7 @@ class FakeSwarm:
 
     def tell(self, event: EngineEvent) -> None:
         """Let the event streams say something, whatever is the case here."""
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.put(event)
 
     def set_task(self, job: str, state: str, *, error: str = "", exit_code: int | None = None) -> None:
@@ -443,7 +446,7 @@ class FakeSwarm:
         with self._call("resolve"):
             return self.images.get(image) or ResolvedImage(image if "@" in image else "", problem="no such registry")
 
-    def cluster(self) -> placement.Cluster:
+    def cluster(self) -> Cluster:
         with self._call("cluster"):
             reserving = self._reserving.values()
             running = [(s, t) for s in reserving for t in s.tasks if t.desired == "running" and t.node]
@@ -454,7 +457,7 @@ class FakeSwarm:
                     "NanoCPUs", 0
                 )
             nodes = tuple(
-                placement.Node(
+                NodeFacts(
                     id=node.id,
                     hostname=node.name,
                     role="manager",
@@ -464,7 +467,7 @@ class FakeSwarm:
                 )
                 for node in self.nodes.values()
             )
-            return placement.Cluster(at=datetime.now(UTC), nodes=nodes)
+            return Cluster(at=datetime.now(UTC), nodes=nodes)
 
     def down_nodes(self) -> set[str]:
         with self._call("down_nodes"):
@@ -484,7 +487,7 @@ class FakeSwarm:
                 container.started_at, container.finished_at, container.oom_killed, container.exit_code
             )
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
         with self._call("logs"):
             service = self._services.get(service_id)
             if service is None:
@@ -492,21 +495,21 @@ class FakeSwarm:
             frames: list[Frame] = []
             for task in service.tasks:
                 if task.node and not task.node.up:
-                    raise EngineUnavailable("reading logs: the time allowed is over")
+                    raise EngineUnavailable("reading logs: the time limit has passed")
                 asked = container_id is None and task.runs_or_ran
                 if task.container and (asked or container_id == task.container.id):
                     frames += task.container.frames
-        yield from frames
+        yield from frames[-tail:]
 
     def events(self) -> Iterator[EngineEvent]:
         listener: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()
         with self._call("events"):
-            self._listeners.append(listener)
+            self.listeners.append(listener)
         try:
             while (event := listener.get()) is not None:
                 yield event
         finally:
-            self._listeners.remove(listener)
+            self.listeners.remove(listener)
         raise EngineUnavailable("following events: the engine closed the stream")
 
     # -- for who shows it in another way (tests/support/engine_http.py) ----------------------------------------------
@@ -703,7 +706,7 @@ class FakeSwarm:
         for one in service.tasks:
             if one.container:
                 self._containers.pop(one.container.id, None)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.put(EngineEvent("remove", service.id))
 
     def _tell(self, kind: str, service: _Service, task: _Task) -> None:
@@ -713,5 +716,5 @@ class FakeSwarm:
             code = task.exit_code or 0 if what == "die" else None
             job_id = service.labels.get(LABEL_JOB, "")
             event = EngineEvent(what, service.id, task.id, job_id, container, code, self._time())
-            for listener in self._listeners:
+            for listener in self.listeners:
                 listener.put(event)

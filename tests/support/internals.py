@@ -78,7 +78,7 @@ def _signature(function: Any) -> str:
         return "(?)"
     parts, starred = [], False
     for one in signature.parameters.values():
-        star = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        star = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
         if one.kind is one.KEYWORD_ONLY and not starred:
             parts.append("*")
         starred = starred or one.kind in {one.VAR_POSITIONAL, one.KEYWORD_ONLY}
@@ -100,8 +100,9 @@ def _assigned(owner: Any, last: str) -> str:
     """Return what a class or its bases assign to an attribute of their instances."""
     for cls in (owner,) if isinstance(owner, ModuleType) else owner.__mro__[:-1]:
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls)))):
-            targets = node.targets if isinstance(node, ast.Assign) else ()
-            for target in targets:
+            if not isinstance(node, ast.Assign):
+                continue
+            for target in node.targets:
                 for one in target.elts if isinstance(target, ast.Tuple) else (target,):
                     if isinstance(one, ast.Attribute) and one.attr == last and ast.unparse(one.value) == "self":
                         return f"self.{last} = {ast.unparse(node.value)}"[:70]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
+import celery
 import docker
+from celery.result import AsyncResult
 
 from jaas_submit import Client, JobSpec, JobState
 from jaas_submit.model.result import JobResult
@@ -13,7 +15,18 @@ from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import clean_env
 
-__all__ = ["LONG", "container_of", "containers_of", "docker_cli", "ended", "label_node", "run", "shell", "until"]
+__all__ = [
+    "LONG",
+    "celery_result",
+    "container_of",
+    "containers_of",
+    "docker_cli",
+    "ended",
+    "label_node",
+    "run",
+    "shell",
+    "until",
+]
 
 LONG = 60.0
 """Seconds to wait for something that takes one or two: only a failure waits so long."""
@@ -44,6 +57,11 @@ def ended(client: Client, job_id: str) -> JobResult:
     result = client.handle(job_id).wait(LONG, check=False)
     eventually(lambda: client.ledger.queries.get(job_id).reported, LONG, f"job {job_id} to be reported to Celery")
     return result
+
+
+def celery_result(task_id: str, app: celery.Celery) -> Any:
+    """Return Celery's `AsyncResult`; without a type, for celery-types knows neither its REVOKED nor what is in it."""
+    return AsyncResult(task_id, app=app)
 
 
 def containers_of(api: docker.APIClient, job_id: str) -> list[str]:
@@ -77,7 +95,7 @@ def label_node(api: docker.APIClient, name: str, value: str | None) -> None:
     def done() -> bool:
         node = api.inspect_node(api.info()["Swarm"]["NodeID"])
         labels = {**(node["Spec"].get("Labels") or {}), name: value}
-        spec = {**node["Spec"], "Labels": {key: text for key, text in labels.items() if text is not None}}
+        spec: Any = {**node["Spec"], "Labels": {key: text for key, text in labels.items() if text is not None}}
         try:
             api.update_node(node["ID"], node["Version"]["Index"], spec)
         except docker.errors.APIError as error:

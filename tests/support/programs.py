@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "COUNT",
     "DEAF",
     "EXIT_4",
     "LONG_LINE",
@@ -52,6 +53,7 @@ SPEAK = Program(
     "echo one; echo two >&2; echo three; printf 'four'",
     output=(("stdout", b"one\n"), ("stderr", b"two\n"), ("stdout", b"three\n"), ("stdout", b"four")),
 )
+COUNT = Program("seq 0 8", output=tuple(("stdout", f"{number}\n".encode()) for number in range(9)))
 LONG_LINE = Program(
     # The engine cuts lines into pieces of 16 KB; its json-file driver makes rubbish of a character on the cut.
     "yes x | head -n 40000 | tr -d '\\n'; echo",
@@ -70,5 +72,5 @@ DEAF = Program(
     exit_code=None,
 )
 
-PROGRAMS = {program.shell: program for program in (TRUE, EXIT_4, SPEAK, LONG_LINE, WAIT, DEAF)}
+PROGRAMS = {program.shell: program for program in (TRUE, EXIT_4, SPEAK, COUNT, LONG_LINE, WAIT, DEAF)}
 """Programs that the engine in memory knows, by their shell text."""

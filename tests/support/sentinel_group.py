@@ -109,7 +109,7 @@ class Group:
 
     def _follows(self, server: OwnRedis) -> bool:
         with server.client() as client:
-            return client.info("replication").get("master_link_status") == "up"
+            return bool(client.info("replication").get("master_link_status") == "up")
 
     @property
     def master(self) -> OwnRedis:

@@ -33,6 +33,7 @@ class StubDelivery:
     """A message, and a Celery that takes every result."""
 
     traceparent = ""
+    defect = ""
 
     def __init__(self, job_id: str, spec: JobSpec | Exception | None = None) -> None:
         self.job_id = self.task_id = job_id
@@ -109,6 +110,8 @@ class ScriptedLedger:
     """What was written is not on the replicas."""
     ended_attempts: frozenset[int] = frozenset({1})
     writes: list[tuple[Any, ...]] = field(default_factory=list)
+    known_workers: list[dict[str, Any]] = field(default_factory=list)
+    """What the workers say of themselves."""
 
     def _call(self, *what: Any) -> bool:
         if self.away:
@@ -148,6 +151,9 @@ class ScriptedLedger:
 
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]:
         return [Outline("j", self.record.state, 0.0, False, self.ended_attempts, False)]
+
+    def workers(self) -> list[dict[str, Any]]:
+        return self.known_workers
 
     def logs(self, job_id: str, attempt: int) -> Logs | None:
         return None

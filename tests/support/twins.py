@@ -70,7 +70,7 @@ class _Twin:
     def __getattr__(self, name: str) -> Any:
         kind = type(self._target)
         if not hasattr(self._target, name):  # what the tests look at and only Client has, such as its ledger
-            return getattr(self._target.sync, name)  # type: ignore[attr-defined]
+            return getattr(self._target.sync, name)  # type: ignore[attr-defined] # a twin of an async client
         value = getattr(self._target, name)
         like = getattr(jaas_submit, kind.__name__.removeprefix("Async"))
         if inspect.ismethod(value):

@@ -13,7 +13,7 @@ T = TypeVar("T")
 _PAUSE = 0.02
 
 
-def eventually(predicate: Callable[[], T], timeout: float = 10.0, what: str | Callable[[], str] = "") -> T:
+def eventually(predicate: Callable[[], T | None], timeout: float = 10.0, what: str | Callable[[], object] = "") -> T:
     """Return the predicate's first true value.
 
     Args:

@@ -193,6 +193,10 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
 
+    def wait(self) -> None:
+        """Wait until it has ended by itself."""
+        eventually(lambda: not self.alive, 60, lambda: f"{self.name} to end; its log:\n{self.log}")
+
     def freeze(self) -> None:
         """Suspend it, as a paused virtual machine would be."""
         os.kill(self.pid, signal.SIGSTOP)

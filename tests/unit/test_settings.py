@@ -106,7 +106,7 @@ def test_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_is_documented() -> None:
     # The reason for a default stands below it, in the source: read by people and by the docs.
-    body = ast.parse(inspect.getsource(Settings)).body[0].body  # type: ignore[attr-defined]
+    body = ast.parse(inspect.getsource(Settings)).body[0].body  # type: ignore[attr-defined] # it is a class
     silent = [
         node.target.id
         for node, after in pairwise(body)

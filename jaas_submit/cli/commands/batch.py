@@ -1,4 +1,4 @@
-"""`jaas batch`: what can be done with a batch that was submitted."""
+"""`jaas batch`: list, show, follow, retry and cancel batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["batch"]
 
 @click.group()
 def batch() -> None:
-    """Look after batches: list, status, watch, results, retry, cancel."""
+    """Manage batches: list, status, watch, results, retry, cancel."""
 
 
 _ids = click.argument("batch_ids", nargs=-1, required=True, metavar="ID...")
@@ -62,7 +62,7 @@ def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
 @output_options
 @click.pass_obj
 def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
-    """Show how batches stand. Quiet: the state only."""
+    """Show the progress of batches. Quiet: the state only."""
     with target.client() as client:
 
         def show(batch_id: str) -> None:
@@ -113,7 +113,7 @@ def _speculation(record: BatchRecord) -> str:
 @output_options
 @click.pass_obj
 def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
-    """Follow a batch to its end, showing how it stands; end as `jaas map` does."""
+    """Follow a batch to its end and show its progress; exit as `jaas map` does."""
     progress = BatchProgress(quiet)
     with target.client() as client:
         followed = client.batch(batch_id)
@@ -134,7 +134,7 @@ def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
 @output_options
 @click.pass_obj
 def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: bool) -> None:
-    """Print the results that there are so far, as JSON lines in the order of the inputs."""
+    """Print the present results as JSON lines, in the order of the inputs."""
     ended = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)
     with target.client() as client:
         found = client.batch(batch_id)
@@ -153,7 +153,7 @@ def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: b
 def retry(
     target: Target, batch_id: str, env: tuple[str, ...], limit_memory: str | None, as_json: bool, quiet: bool
 ) -> None:
-    """Submit the jobs of a batch that did not succeed once more, as a new batch; print its id."""
+    """Submit the jobs of a batch that did not succeed again, as a new batch; print its id."""
     changes: dict[str, Any] = {}
     if env:
         changes["env"] = dict(text.partition("=")[::2] for text in env)
@@ -174,7 +174,7 @@ def retry(
 @output_options
 @click.pass_obj
 def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bool, quiet: bool) -> int:
-    """Ask for the end of all jobs of batches, durably."""
+    """Request the cancellation of all jobs of batches, durably."""
     with target.client() as client:
 
         def end(batch_id: str) -> None:

@@ -1,4 +1,4 @@
-"""`jaas list`, `explain`, `cancel` and `replay`: looking after jobs, one or many at once."""
+"""`jaas list`, `explain`, `cancel` and `replay`: managing jobs, one or many at once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | 
     seen: set[str] = set()
     while ids := client.ledger.queries.ids(state, page, offset):
         offset += page
-        # While we read, younger jobs push the others down the list.
+        # While this reads, younger jobs move the others down the list.
         fresh = [job_id for job_id in ids if job_id not in seen]
         seen.update(fresh)
         for record in client.ledger.queries.find(fresh):
@@ -168,7 +168,7 @@ def cancel(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Ask for the end of jobs, durably: it is carried out even when no worker is up now.
+    """Request the cancellation of jobs, durably: it is carried out even if no worker is up now.
 
     Give ids, or choose by --label (which may be repeated; all must match), --batch, or --all.
     """
@@ -271,10 +271,10 @@ def replay(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Run jobs that have ended once more, linked to the originals; print the new ids.
+    """Run ended jobs again, linked to the originals; print the new ids.
 
-    Give ids, or choose among the dead ones (FAILED) by --cause, --label and --batch; those that have been replayed
-    already are then passed over. `jaas batch retry` makes a new batch of them instead.
+    Give ids, or choose among the dead ones (FAILED) by --cause, --label and --batch; those that have already been
+    replayed are then skipped. `jaas batch retry` makes a new batch of them instead.
 
     \b
       jaas replay --cause oom --set memory=2G
@@ -294,7 +294,7 @@ def replay(
         else:
             wanted.check(client)
             records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
-            records.reverse()  # in the order in which they gave up
+            records.reverse()  # in the order in which they failed
             chosen = [record.id for record in records]
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")

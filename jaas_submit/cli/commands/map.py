@@ -35,7 +35,7 @@ __all__ = ["map_"]
 )
 @click.option("--file", "batch_file", metavar="FILE", help="Batch file (YAML or JSON) instead of all this.")
 @click.option("--as-file/--no-as-file", default=None, help="Each input as the file that JAAS_INPUT names.")
-@click.option("--max-parallel", type=click.IntRange(1), help="So many of the jobs at once.")
+@click.option("--max-parallel", type=click.IntRange(1), help="At most this many of the jobs at once.")
 @click.option("--min-success", type=click.FloatRange(0, 1), help="Part of the jobs that must succeed; 1 if not given.")
 @click.option(
     "--speculate",
@@ -43,8 +43,8 @@ __all__ = ["map_"]
     metavar="FACTOR",
     help="Start a job that has run so many times as long as half of the others a second time; needs --idempotent.",
 )
-@click.option("--key", help="The same key once more adds only what is missing, after a crash for instance.")
-@click.option("--reduce-image", metavar="IMAGE", help="A job of this image gets all outputs, when enough are there.")
+@click.option("--key", help="Submitting again with the same key adds only what is missing, for example after a crash.")
+@click.option("--reduce-image", metavar="IMAGE", help="A job of this image gets all outputs, if the quorum is met.")
 @click.option("--reduce-command", metavar="TEXT", help="Its entry point and arguments, split as a shell does.")
 @click.option("--fan-in", type=click.IntRange(2), help="Outputs that one reduce job takes; 256 if not given.")
 @click.option("--detach", is_flag=True, help="Print the batch's id and do not wait.")
@@ -65,15 +65,15 @@ def map_(
 ) -> int:
     """Run one job for each input; print the results as JSON lines while they arrive.
 
-    {item}, {item.name} and {index} in command and environment are filled in. Where they name no item, each job finds
-    its input in the file that JAAS_INPUT names.
+    {item}, {item.name} and {index} in command and environment are replaced. If they name no item, each job finds its
+    input in the file that JAAS_INPUT names.
 
     \b
       jaas map --inputs urls.txt --network demo -e url={item} --output json href-counter
       jaas map --inputs staff.csv --image alpine -- echo {item.name}
       seq 100 | jaas map --inputs - --max-parallel 10 alpine -- sh -c 'echo $(({item} * 2))'
 
-    Ctrl-C on a terminal asks whether to leave or to cancel the batch, and elsewhere leaves it.
+    On a terminal, Ctrl-C asks whether to leave or to cancel the batch; elsewhere it leaves the batch.
     """
     progress = BatchProgress(quiet)
     plan = _plan(words, options, inputs, kind, batch_file, progress)
@@ -97,7 +97,7 @@ class _Plan:
         self.spec = spec
         self.reduce = reduce
         self.inputs = inputs
-        # A key of its own, so that the batch's id is known before the first job is submitted.
+        # A random key, so that the batch's id is known before the first job is submitted.
         self.key = file.key or f"map-{uuid.uuid4()}"
 
     def batch_id(self, client: Client) -> str:
@@ -173,7 +173,7 @@ def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch
             return client.map(plan.spec, plan.inputs, **fields), []
         made = client.map_reduce(plan.spec, plan.inputs, plan.reduce, fan_in=file.fan_in, **fields)
     except BaseException as error:
-        # What was submitted before a bad input shall not run on as half a batch, unless it can be gone on with.
+        # After a bad input, cancel the jobs that were submitted, unless the batch can be completed later.
         batch = client.batch(plan.batch_id(client))
         if isinstance(error, LedgerUnavailable):
             if file.key:

@@ -14,18 +14,18 @@ from jaas_submit.cli.common import Target, missing_packages, output_options
 __all__ = ["completion", "doctor"]
 
 CHECKS: Final = "jaas.checks"
-"""Group of entry points that add checks to `jaas doctor`. Each is called with ``ledger=`` and returns checks. Where it
-cannot be imported, one check of its name is skipped."""
+"""Group of entry points that add checks to `jaas doctor`. Each is called with ``ledger=`` and returns checks. If it
+cannot be imported, the check of its name is skipped."""
 
 
 @click.command()
-@click.option("--no-engine", is_flag=True, help="Do not look at the engine: no worker shall run on this machine.")
+@click.option("--no-engine", is_flag=True, help="Do not check the engine: this machine runs no worker.")
 @output_options
 @click.pass_obj
 def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
     """Check Redis, clock, workers, engine and swarm, and say what to do. Exit code 1 when a check fails.
 
-    Quiet: only what is not well.
+    Quiet: only the problems.
     """
     from jaas_submit.doctor.check import Check, Verdict
     from jaas_submit.doctor.flower_checks import flower_checks

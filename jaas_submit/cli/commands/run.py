@@ -45,7 +45,7 @@ _dry_run_option = click.option(
     "-r",
     "--remove/--no-remove",
     default=True,
-    help="Taken for the Go tool's sake: the service is always removed, output and outcome are kept in the ledger.",
+    help="For compatibility with the Go tool: the service is always removed, output and outcome stay in the ledger.",
 )
 @click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
 @output_options
@@ -63,7 +63,7 @@ def run(
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Run a job: submit it, follow it, print its output, end with its exit code.
+    """Run a job: submit it, follow it, print its output, exit with its exit code.
 
     Options come before the image and the command, as with docker run:
 
@@ -72,13 +72,13 @@ def run(
       jaas run -e URL=http://... --run-timeout 5m href-counter
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
-    -t TIME gives the job up when no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
+    -t TIME cancels the job if no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
     container's output is printed when it has ended, its stdout on stdout and its stderr on stderr. With --json the
     result is printed instead, output included.
 
-    Ctrl-C leaves the job alone; a second one cancels it.
+    Ctrl-C leaves the job running; a second one cancels it.
     """
-    request = job_request_of(words, options)  # first of all: a bad description must not depend on Redis
+    request = job_request_of(words, options)  # first, so that a bad description is reported without Redis
     progress = output.Progress(quiet)
     for note in request.notes:
         progress.warn(note)
@@ -90,7 +90,7 @@ def run(
         handle = client.submit(request.spec, key=key)
         job_id = handle.id
         progress.say(_said_of(handle, client))
-        # What somebody else has submitted with this key is not ours to give up.
+        # Another producer's job with this key must not be cancelled here.
         queue_timeout = None if handle.existing else request.queue_timeout
         try:
             if verbose:
@@ -147,11 +147,11 @@ def submit(
 
 @click.command(epilog=EXIT_CODES)
 @job_ids_argument
-@click.option("-t", "--timeout", metavar="TIME", help="Wait at most so long; the jobs go on.")
+@click.option("-t", "--timeout", metavar="TIME", help="Wait at most this long; the jobs go on.")
 @output_options
 @click.pass_obj
 def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json: bool, quiet: bool) -> int:
-    """Wait for jobs; print how each ended; end with the first exit code that is not 0."""
+    """Wait for jobs; print how each ended; exit with the first exit code that is not 0."""
     seconds = _seconds(timeout)
     begin = time.monotonic()
     codes = []

@@ -13,7 +13,7 @@ __all__ = ["logs", "schema", "status"]
 
 @click.command()
 @job_ids_argument
-@click.option("--show-env", is_flag=True, help="With --json: show the values of variables, which often are secrets.")
+@click.option("--show-env", is_flag=True, help="With --json: show the values of variables, which are often secrets.")
 @output_options
 @click.pass_obj
 def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bool, quiet: bool) -> int:
@@ -36,11 +36,11 @@ def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bo
 @click.argument("job_id", metavar="ID", shell_complete=complete_ids)
 @click.option("--attempt", type=click.IntRange(1), help="Which attempt, counted from 1; the last one if not given.")
 @click.option("-t", "--timestamps", is_flag=True, help="Put the time in front of each line.")
-@click.option("-n", "--tail", type=click.IntRange(0), help="Only so many lines of the end.")
+@click.option("-n", "--tail", type=click.IntRange(0), help="Only this many lines from the end.")
 @click.option("--stdout", "streams", flag_value="stdout", help="Only what was written to stdout.")
 @click.option("--stderr", "streams", flag_value="stderr", help="Only what was written to stderr.")
 @click.option(
-    "-f", "--follow", "to_the_end", is_flag=True, help="Wait for the job's end first. Output cannot be had earlier yet."
+    "-f", "--follow", "to_the_end", is_flag=True, help="Wait for the job's end first; there is no live output."
 )
 @output_options
 @click.pass_obj
@@ -57,7 +57,7 @@ def logs(
 ) -> int:
     """Print a job's output: stdout on stdout, stderr on stderr.
 
-    It is stored when the container has ended. Exit code 125 says that none can be had.
+    It is stored when the container has ended. Exit code 125 means that the output is unavailable.
     """
     from jaas_submit.model.logs import LogStatus
 

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ PATIENCE = 30.0
 HOLDER = "somebody"
 
 
-def end(**changes: object) -> EngineEvent:
+def end(**changes: Any) -> EngineEvent:
     """Return what an engine says of a container of job "j" that has just ended."""
     event = EngineEvent("die", "s", "t", "j", "c", 3, datetime.now(UTC).isoformat())
     return event._replace(**changes)
@@ -55,8 +56,8 @@ def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> 
     thread.start()
 
     def hear(event: EngineEvent) -> None:
-        eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
-        for one in engine._listeners:
+        eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
+        for one in engine.listeners:
             one.put(event)
 
     yield hear
@@ -65,8 +66,8 @@ def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> 
         raise SystemExit
 
     monkeypatch.setattr(engine, "info", over)
-    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
-    engine._listeners[0].put(None)
+    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
+    engine.listeners[0].put(None)
     thread.join(PATIENCE)
     assert not thread.is_alive()
 
@@ -109,13 +110,13 @@ def test_the_holder_is_told_of_ends_of_jobs(
 def test_an_engine_that_was_away_is_listened_to_again(
     ledger: Ledger, engine: FakeSwarm, tell: Callable[[EngineEvent], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
+    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
     with caplog.at_level(logging.INFO):
         assert heard(ledger, tell) == []
-        (before,) = engine._listeners
+        (before,) = engine.listeners
         engine.fail("info", times=3, error=EngineUnavailable("no answer (test)"))
         before.put(None)
-        eventually(lambda: [one for one in engine._listeners if one is not before], PATIENCE, "it to listen anew")
+        eventually(lambda: [one for one in engine.listeners if one is not before], PATIENCE, "it to listen anew")
         assert heard(ledger, tell) == []
     assert actions(caplog) == ["engine.unavailable", "agent.forwarding"], "an outage is told once"
 
@@ -123,12 +124,12 @@ def test_an_engine_that_was_away_is_listened_to_again(
 def test_an_engine_without_events_is_told_of_once(
     ledger: Ledger, engine: FakeSwarm, tell: Callable[[EngineEvent], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
-    (before,) = engine._listeners
+    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
+    (before,) = engine.listeners
     engine.fail("events", times=5, error=EngineUnavailable("no such path (test)"))
     with caplog.at_level(logging.INFO):
         before.put(None)
-        eventually(lambda: [one for one in engine._listeners if one is not before], PATIENCE, "it to listen anew")
+        eventually(lambda: [one for one in engine.listeners if one is not before], PATIENCE, "it to listen anew")
     assert actions(caplog) == ["engine.unavailable"]
 
 
@@ -154,7 +155,7 @@ def test_a_redis_that_is_away_ends_nothing_and_is_told_of_once(
         raise LedgerUnavailable("no answer (test)")
 
     monkeypatch.setattr("jaas_submit.ledger.ownership.Ownership.forward_exit", refuse)
-    eventually(lambda: engine._listeners, PATIENCE, "the listener to follow events")
+    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
     with caplog.at_level(logging.INFO):
         tell(end())
         tell(end())

@@ -344,7 +344,9 @@ def test_replay_by_cause_and_label_in_the_order_in_which_they_gave_up(stage: Sta
     assert "all of them have been replayed" in again.stderr
     assert stage.jaas("replay", "-q", oom[0]).exit_code == 0
     made = [json.loads(line) for line in stage.jaas("replay", "--json", "--label", "team=a").stdout.splitlines()]
-    assert [stage.ledger.queries.get(one["replay_of"]).last.cause for one in made] == [Cause.IMAGE]
+    (last,) = [stage.ledger.queries.get(one["replay_of"]).last for one in made]
+    assert last is not None
+    assert last.cause is Cause.IMAGE
 
 
 SETTINGS: list[tuple[list[str], dict[str, Any]]] = [
@@ -369,7 +371,7 @@ SETTINGS: list[tuple[list[str], dict[str, Any]]] = [
 def test_set_changes_what_it_names_and_nothing_else(
     stage: Stage, settings: list[str], expected: dict[str, Any]
 ) -> None:
-    before = {
+    before: dict[str, Any] = {
         "env": {"A": "1", "B": "2"},
         "labels": {"team": "a"},
         "limits": {"cpus": 1, "memory": "1G"},

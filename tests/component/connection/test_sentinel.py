@@ -43,7 +43,8 @@ def sentinel(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Sentinel:
 def test_a_command_that_is_repeated_asks_again_who_the_master_is(sentinel: Sentinel, redis_url: str) -> None:
     """After a lost connection the former master may be a replica by now: what it takes is forgotten."""
     # On a connection of its own: a pool finds out by itself that one is closed, and asks.
-    with connect(URL).client() as client, connect(redis_url) as other:
+    url: Any = connect(URL)
+    with url.client() as client, connect(redis_url) as other:
         number: Any = client.client_id()
         before = sentinel.asked
         other.client_kill_filter(_id=number)

@@ -160,7 +160,7 @@ def test_ids_that_are_not_known_are_refused(client: Client, ledger: Ledger) -> N
     with pytest.raises(UnknownJob):
         client.submit(SPEC, after=["nope"])
     with pytest.raises(SpecError, match="on: must be"):
-        client.submit(SPEC, on="sometimes")  # type: ignore[arg-type]
+        client.submit(SPEC, on="sometimes")  # type: ignore[arg-type] # what is tested
     with pytest.raises(SpecError, match="after: give a list"):
         client.submit(SPEC, after="j")
 
@@ -275,7 +275,7 @@ def test_a_batch_without_inputs_has_ended_well(client: Client, ledger: Ledger) -
     batch = client.map(SPEC, [])
     after = client.submit(SPEC, after=[batch])
     assert batch.wait(0).reason == "0 of 0 jobs succeeded, 0 needed"
-    assert list(batch.results()) == batch.failed == []
+    assert (list(batch.results()), batch.failed) == ([], [])
     assert after.state is QUEUED
 
 
@@ -514,9 +514,9 @@ def test_a_map_reduce_that_crashed_anywhere_is_completed_by_its_key(client: Clie
     crashes = 0
     for die_at in itertools.count():
         calls = itertools.count()
-        client.ledger.submission.create_many = mortal(create_many, die_at)  # type: ignore[method-assign]
-        client.ledger.batches.create = mortal(create_batch, die_at)  # type: ignore[method-assign]
-        client.ledger.batches.close = mortal(close_batch, die_at)  # type: ignore[method-assign]
+        client.ledger.submission.create_many = mortal(create_many, die_at)  # type: ignore[method-assign] # dies within
+        client.ledger.batches.create = mortal(create_batch, die_at)  # type: ignore[method-assign] # dies within
+        client.ledger.batches.close = mortal(close_batch, die_at)  # type: ignore[method-assign] # dies within
         try:
             made = client.map_reduce(SPEC, range(10), REDUCE, fan_in=4, key="k")
         except Crash:

@@ -268,6 +268,4 @@ class Machine(RuleBasedStateMachine):
 
 def test_any_order_of_calls(ledger: Ledger) -> None:
     Machine.ledger = ledger
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
-    )
+    run_state_machine_as_test(Machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))

@@ -33,7 +33,7 @@ def paused(stage: Stage, **fields: Any) -> str:
     """Do what a newer worker does: leave a job in a state that this version does not know."""
     job_id, ledger = stage.add(), stage.ledger
     redis, prefix = ledger.client, ledger.prefix
-    row = {"state": "PAUSED", "attempts": json.dumps([ATTEMPT]), "invented_later": "kept", **fields}
+    row: dict[Any, Any] = {"state": "PAUSED", "attempts": json.dumps([ATTEMPT]), "invented_later": "kept", **fields}
     redis.zrem(f"{prefix}:state:QUEUED", job_id)
     redis.zadd(f"{prefix}:state:PAUSED", {job_id: ledger.now()})
     redis.zadd(f"{prefix}:unowned", {job_id: ledger.now()})
@@ -59,7 +59,7 @@ def test_a_word_that_is_not_known_is_kept_and_equals_none_that_is() -> None:
 
 def test_what_users_write_is_checked_all_the_same() -> None:
     with pytest.raises(ValueError, match="causes"):
-        RetryRule(action="retry", causes=("quota",))  # type: ignore[arg-type] # what is tested
+        RetryRule(action="retry", causes=("quota",))
 
 
 def test_it_is_listed_shown_and_explained(stage: Stage) -> None:
@@ -118,6 +118,7 @@ def test_who_waits_for_it_hears_of_its_end(stage: Stage) -> None:
         stage.ledger.client.hset(f"{stage.ledger.prefix}:job:{job_id}", "reported", 1)
         with pytest.raises(JobFailed, match="ended as PAUSED, which only a newer version of jaas knows") as raised:
             client.wait(job_id, 5)
+        assert raised.value.result is not None
         assert raised.value.result.exit_code == 9
         assert [record.id for record in client.history()] == [job_id]
         assert stage.ledger.ownership.claim(job_id, HOLDER).action is ClaimAction.DONE

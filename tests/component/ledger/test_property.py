@@ -464,8 +464,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def test_the_ledger_does_what_the_model_says(ledger: Ledger) -> None:
     numbers = itertools.count()
+
+    class Machine(LedgerMachine):
+        def __init__(self) -> None:
+            super().__init__(Ledger(ledger.client, f"{ledger.prefix}-{next(numbers)}"))
+
     run_state_machine_as_test(
-        lambda: LedgerMachine(Ledger(ledger.client, f"{ledger.prefix}-{next(numbers)}")),
+        Machine,
         settings=settings(
             max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),

@@ -232,3 +232,17 @@ def test_an_end_that_its_batch_knows_is_not_counted_twice(client: Client, ledger
     ledger.client.delete(f"{prefix}:job:{job.id}")
     assert ledger.maintenance.restore(job.id, SPEC, prefix, 1, batch.id, 0)
     assert (job.record().batch, batch.status) == ("", before)
+
+
+def test_a_batch_whose_ended_jobs_cannot_be_read_does_not_hide_the_others(client: Client, ledger: Ledger) -> None:
+    bad, good = (client.map(SPEC, range(2), speculate=PLAN) for _ in range(2))
+    for made in (bad, good):
+        for index in (0, 1):
+            start(ledger, made.job(index).id)
+        assert ledger.ownership.finish(made.job(0).id, OLD, [attempt(SUCCEEDED)])
+    ledger.client.set(ledger.key("batch", bad.id, "ended"), "no list")
+
+    assert Speculator(ledger, FakeSwarm().cluster).run_once() == [good.job(1).id]
+
+    assert ledger.batches.speculating() == [good.id]
+    assert list(ledger.unreadable) == [f"batch {bad.id}"]

@@ -34,7 +34,7 @@ SPEC = JobSpec(image="a")
 LONG = 3600.0
 GOOD = Attempt(number=1, state=JobState.SUCCEEDED, cause=Cause.EXIT, exit_code=0)
 
-FIELDS: dict[str, dict[str, Any]] = {
+FIELDS: dict[str, dict[Any, Any]] = {
     "attempts not JSON": {"attempts": "[{"},
     "attempts deep": {"attempts": "[" * 100_000},
     "attempts of another kind": {"attempts": '{"a": 1}'},
@@ -48,6 +48,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "index a word": {"index": "²"},
     "output not JSON": {"output": "{"},
     "after of another kind": {"after": "[1]"},
+    "after half a character": {"after": '[["\\ud800", "success"]]'},
     "after too long": {"after": '[["a", "b", "c"]]'},
 }
 """Fields that make a record unreadable."""
@@ -136,7 +137,8 @@ def test_bytes_that_are_no_text_are_shown(ledger: Ledger) -> None:
     ledger.client.hset(ledger.key("job", "a"), mapping={"detail": b"\xff", b"\xfe": b"\xfd", "state": "ODD"})
     record = ledger.queries.get("a")
     assert (record.detail, str(record.state)) == ("\\xff", "ODD")
-    ledger.client.zadd(ledger.key("jobs"), {b"\xff": 1, "": 2, "x" * 10_000: 3})
+    ids: dict[Any, float] = {b"\xff": 1, "": 2, "x" * 10_000: 3}
+    ledger.client.zadd(ledger.key("jobs"), ids)
     assert len(ledger.queries.find(ledger.queries.ids())) == 1
 
 

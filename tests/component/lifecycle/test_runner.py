@@ -38,6 +38,7 @@ class StubDelivery:
 
     traceparent = ""
     wakeup = True
+    defect = ""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = self.task_id = job_id
@@ -257,7 +258,7 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
         raise EngineUnavailable("reading logs: the time allowed is over")
         yield
 
-    engine.logs = unreachable  # type: ignore[method-assign]
+    engine.logs = unreachable  # type: ignore[method-assign] # the test stands in for it
 
     def asked_again() -> bool:
         told(worker, exit_of(engine, "j", 0))  # nothing comes of it while the first is looked into
@@ -265,7 +266,7 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
 
     eventually(asked_again, PATIENCE, "the first look to be over")
     assert worker.ledger.queries.get("j").state is JobState.RUNNING
-    engine.logs = really  # type: ignore[method-assign]
+    engine.logs = really  # type: ignore[method-assign] # the test stands in for it
     engine.exit("j", stdout=b"at last\n")
     worker.wait_for("j", JobState.SUCCEEDED)
     logs = worker.ledger.queries.logs("j", 1)
@@ -349,7 +350,7 @@ def test_an_end_that_redis_has_forgotten_before_it_was_reported_is_written_again
     delivery = worker.submit("j")
     worker.wait_for("j", JobState.RUNNING)
     key, client = f"{worker.ledger.prefix}:job:j", worker.ledger.client
-    before = client.hgetall(key)
+    before: dict[Any, Any] = client.hgetall(key)
     tried: list[JobResult] = []
 
     def report(result: JobResult) -> bool:
@@ -358,7 +359,7 @@ def test_an_end_that_redis_has_forgotten_before_it_was_reported_is_written_again
         tried.append(result)
         return False
 
-    delivery.report = report  # type: ignore[method-assign]
+    delivery.report = report  # type: ignore[method-assign] # the test stands in for it
     engine.exit("j")
     eventually(lambda: tried, PATIENCE, "a report")
     record = worker.ledger.queries.get("j")

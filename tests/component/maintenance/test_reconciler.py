@@ -87,7 +87,12 @@ def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
     worker.engine_away = worker.engine.away = True
     worker.reconciler._next_sweep = worker.reconciler._next_slow = 0.0
     renewed: list[str] = []
-    monkeypatch.setattr(ledger.maintenance, "take_duty", lambda name, holder, ttl: bool(renewed.append(holder)))
+
+    def take_duty(name: str, holder: str, ttl: float) -> bool:
+        renewed.append(holder)
+        return False
+
+    monkeypatch.setattr(ledger.maintenance, "take_duty", take_duty)
     worker.reconciler.run_once()
     assert renewed == [], "it would keep the duty for ever"
     other.reconciler.run_once()

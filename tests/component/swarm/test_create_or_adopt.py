@@ -80,7 +80,7 @@ def test_a_service_that_is_gone_a_moment_later_is_unknown_not_refused(engine: Fa
     engine.remove_outside("j")
     gate.open()
     thread.join(10)
-    assert "gone a moment later" in str(failed[0])
+    assert "removed a moment later" in str(failed[0])
 
 
 def test_a_foreign_service_of_the_same_name_is_never_adopted(engine: FakeSwarm) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, json_lines, mapped
 from jaas_worker.swarm.responses import distribution_in, node_of, nodes_in, services_in, tasks_in, times_in
+from tests.support.engine_http import serving
+from tests.support.fake_swarm import FakeSwarm
 
 # -- no manager ------------------------------------------------------------------------------------------------------
 
@@ -61,6 +63,32 @@ def test_a_manager_is_accepted() -> None:
     require_manager(info(), "unix:///x.sock")
 
 
+# -- an engine that speaks another version of its API than it did -----------------------------------------------------
+
+
+@pytest.mark.parametrize("spoken", [("1.44", "1.51"), ("1.12", "1.40")], ids=["upgraded", "downgraded"])
+def test_an_engine_that_was_exchanged_is_asked_for_its_api_version_anew(
+    tmp_path: Path, spoken: tuple[str, str]
+) -> None:
+    engine = FakeSwarm()
+    with serving(engine, str(tmp_path / "sock")) as host:
+        swarm = Swarm(host)
+        assert swarm.info().api_version == "1.41"
+        engine.api_versions = spoken
+        assert swarm.down_nodes() == set()
+        assert swarm.info().api_version == spoken[1]
+
+
+def test_an_engine_that_takes_no_version_of_its_api_refuses_no_job(tmp_path: Path) -> None:
+    engine = FakeSwarm()
+    with serving(engine, str(tmp_path / "sock")) as host:
+        swarm = Swarm(host)
+        swarm.down_nodes()
+        engine.api_versions = ("1.44", "1.41")
+        with pytest.raises(EngineUnavailable, match=r"client version 1\.41 is too old"):
+            swarm.down_nodes()
+
+
 # -- an engine that does not answer ----------------------------------------------------------------------------------
 
 
@@ -88,7 +116,7 @@ def test_a_port_on_which_nobody_listens() -> None:
 def test_every_call_gives_up_on_an_engine_that_hangs(deaf_engine: str) -> None:
     swarm = Swarm(deaf_engine, timeout=1)
     request = {"Name": "x", "Labels": {}, "TaskTemplate": {"ContainerSpec": {"Image": "a"}}}
-    calls = [
+    calls: list[Callable[[], object]] = [
         swarm.info,
         lambda: swarm.create(request),
         lambda: swarm.find("x"),
@@ -187,7 +215,7 @@ def test_nodes_are_read(answer: bytes, nodes: list[Node]) -> None:
 def test_an_answer_that_is_none_counts_as_no_answer(answer: bytes) -> None:
     """Something else answers in the engine's place, or cuts the answer off: to be asked again."""
     with (
-        pytest.raises(EngineUnavailable, match=r"^listing: its answer is not what Docker's API says"),
+        pytest.raises(EngineUnavailable, match=r"^listing: its answer is not valid in Docker's API"),
         mapped("listing"),
     ):
         tasks_in(answer)
@@ -229,7 +257,7 @@ ERRORS: list[tuple[Exception, type[JaasError]]] = [
     (docker.errors.DockerException("no version"), EngineUnavailable),
     (requests.ConnectionError("refused"), EngineUnavailable),
     (requests.ReadTimeout("slow"), EngineUnavailable),
-    (urllib3.exceptions.ReadTimeoutError(None, "/", "slow"), EngineUnavailable),  # type: ignore[arg-type]
+    (urllib3.exceptions.ReadTimeoutError(None, "/", "slow"), EngineUnavailable),  # type: ignore[arg-type] # no pool
     (urllib3.exceptions.ProtocolError("broken"), EngineUnavailable),
     (ConnectionResetError("reset"), EngineUnavailable),
     (TimeoutError("slow"), EngineUnavailable),
@@ -279,7 +307,7 @@ BODIES: list[tuple[bytes, list[Frame]]] = [
     (frame(2, b"t two\n"), [Frame("stderr", b"t two\n")]),
     (
         frame(1, b"a") + frame(2, b"b") + frame(1, b"c"),
-        [*map(Frame, ("stdout", "stderr", "stdout"), (b"a", b"b", b"c"))],
+        [Frame("stdout", b"a"), Frame("stderr", b"b"), Frame("stdout", b"c")],
     ),
     (frame(1, b""), [Frame("stdout", b"")]),
     (frame(1, b"x" * 70_000), [Frame("stdout", b"x" * 70_000)]),
@@ -306,7 +334,7 @@ def test_an_error_of_the_engine_within_the_stream() -> None:
 
 
 def test_a_stream_that_goes_on_too_long() -> None:
-    with pytest.raises(EngineUnavailable, match="the time allowed is over"):
+    with pytest.raises(EngineUnavailable, match="the time limit has passed"):
         demultiplexed(frame(1, b"a"), seconds=-1)
 
 
@@ -328,7 +356,7 @@ def test_json_lines_come_as_whole_objects(step: int) -> None:
 
 def test_a_line_that_is_no_json_counts_as_no_answer() -> None:
     body: Any = Pieces(b"<html>\n", 100)
-    with pytest.raises(EngineUnavailable, match=r"^following: its answer is not what"), mapped("following"):
+    with pytest.raises(EngineUnavailable, match=r"^following: its answer is not valid"), mapped("following"):
         list(json_lines(body))
 
 

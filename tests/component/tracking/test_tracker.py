@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -129,7 +130,12 @@ def test_only_what_a_worker_launched_is_listed_and_what_it_took_over() -> None:
         create_or_adopt(stage.engine, JobSpec(image="x"), f"other{number}", 1, {}, defaults=others)
     asked: list[str] = []
     listed = stage.engine.all_tasks
-    stage.engine.all_tasks = lambda label: asked.append(label) or listed(label)  # type: ignore[method-assign,func-returns-value]
+
+    def all_tasks(label: str) -> list[TaskView]:
+        asked.append(label)
+        return listed(label)
+
+    stage.engine.all_tasks = all_tasks  # type: ignore[method-assign] # each call is noted
     eventually(lambda: asked, 20, "a list")
     assert set(asked) == {f"{LABEL_WORKER}=me"}
     taken_over = stage.launch("theirs", worker="dead")
@@ -219,9 +225,9 @@ def test_that_a_container_runs_is_told_once_more_when_its_node_is_back() -> None
     def all_tasks(label: str) -> list[TaskView]:
         return [task._replace(desired="running") if back.is_set() else task for task in shown(label)]
 
-    stage.engine.all_tasks = all_tasks  # type: ignore[method-assign]
-    stage.engine.ended_tasks = lambda label: []  # type: ignore[method-assign]
-    stage.engine.tasks_of = lambda *services: []  # type: ignore[method-assign]
+    stage.engine.all_tasks = all_tasks  # type: ignore[method-assign] # an engine that lags
+    stage.engine.ended_tasks = lambda label: []  # type: ignore[method-assign] # an engine that lags
+    stage.engine.tasks_of = lambda *services: []  # type: ignore[method-assign] # an engine that lags
     stage.start()
     stage.heard.wait_for("running", "j")
     stage.engine.lose_node("node1")
@@ -304,10 +310,14 @@ def test_the_swarm_is_asked_for_the_end_of_what_it_stops(monkeypatch: pytest.Mon
 def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = alone(monkeypatch, ["first"])
     own = stage.engine.info().node_id
+
+    def looked(times: int) -> bool:
+        return stage.engine.calls["ended_tasks"] > times
+
     for nodes in ([own, "another"], ["another"], []):
         stage.tracker.nodes_are(nodes)
         before = stage.engine.calls["ended_tasks"]
-        eventually(lambda before=before: stage.engine.calls["ended_tasks"] > before + 5, 20, "looks at ended tasks")
+        eventually(partial(looked, before + 5), 20, "looks at ended tasks")
     stage.close()
 
 

@@ -162,12 +162,13 @@ def test_how_long_a_notice_is_waited_for(timeout: float | None, listens: float) 
 @pytest.mark.parametrize("kind", ["job", "result", "batch", "results"])
 def test_the_time_runs_from_the_first_step_on(clock: Clock, kind: str) -> None:
     ledger = Books([QUEUED, SUCCEEDED], ends=[0]).ledger
-    steps: Steps[Any] = {
+    kinds: dict[str, Callable[[], Steps[Any]]] = {
         "job": lambda: wait.job_records(ledger, "j", 1),
         "result": lambda: wait.job_result(ledger, "j", 1),
         "batch": lambda: wait.batch_records(ledger, [BATCH], 1),
         "results": lambda: wait.batch_results(ledger, BATCH, timeout=1),
-    }[kind]()
+    }
+    steps = kinds[kind]()
     clock.now += 3600
     assert play(steps)[1]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaas_submit import Cause, JobRecord, JobSpec, JobState, LogLine, Logs, LogStatus
 from jaas_submit.model.records import Outcome
-from jaas_worker.decisions.job_output import output_of, reduce_lines, with_output
+from jaas_worker.decisions.job_output import output_not_kept, output_of, reduce_lines, with_output
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WELL = Outcome(state=JobState.SUCCEEDED, cause=Cause.EXIT, exit_code=0)
@@ -135,6 +135,20 @@ def record(index: int, state: JobState, output: Any = None) -> JobRecord:
     return JobRecord(
         id=f"j{index}", state=state, queue="q", created_at=NOON, updated_at=NOON, index=index, output=output
     )
+
+
+@pytest.mark.parametrize(
+    ("drivers", "kept"),
+    [
+        ({"n1": "none", "n2": "json-file"}, False),
+        ({"n1": "local", "n2": "none"}, True),
+        ({"n2": "none", "n3": "none"}, False),  # nobody has told of it: it is taken to be as the others
+        ({"n2": "none", "n3": "json-file"}, True),
+        ({}, True),
+    ],
+)
+def test_an_engine_may_keep_no_output(drivers: dict[str, str], kept: bool) -> None:
+    assert (output_not_kept("n1", drivers) == "") == kept
 
 
 def test_a_reduce_job_reads_a_line_for_each_job() -> None:

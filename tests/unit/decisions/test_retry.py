@@ -243,7 +243,7 @@ def test_an_ignored_attempt_is_not_counted_when_later_ones_are() -> None:
 def test_nothing_is_attempted_more_often_than_anything_may_be(end: Attempt) -> None:
     endless = policy({"action": "ignore"}, attempts=MAX_ATTEMPTS, cluster=MAX_ATTEMPTS)
     assert granted(endless, *[end] * (MAX_ATTEMPTS - 1))[0]
-    assert granted(endless, *[end] * MAX_ATTEMPTS) == (False, f"{MAX_ATTEMPTS} attempts, the most there may be")
+    assert granted(endless, *[end] * MAX_ATTEMPTS) == (False, f"{MAX_ATTEMPTS} attempts, which is the maximum")
 
 
 # -- a node that is lost ----------------------------------------------------------------------------------------------

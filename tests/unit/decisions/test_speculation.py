@@ -132,6 +132,9 @@ def test_what_a_producer_may_ask_for(value: Any, made: Speculation | None) -> No
         ({"after": 2}, "speculate.after: input should be less than or equal to 1"),
         ({"least": "soon"}, "speculate.least: give seconds or a duration such as 60s or 1h30m"),
         ({"what": 2}, "speculate.what: is no field of it; there are factor, after, least, most"),
+        ({"a\nb": 1}, "speculate.a\\nb: is no field of it; there are factor, after, least, most"),
+        ({"": 1}, "speculate.'': is no field of it; there are factor, after, least, most"),
+        ({"x" * 3000: 1}, f"speculate.{'x' * 57}...: is no field of it; there are factor, after, least, most"),
         ("x", "speculate.factor: input should be a valid number, unable to parse string as a number"),
     ],
 )

@@ -18,6 +18,7 @@ from jaas_worker.decisions.task_outcome import (
     ended_here,
     gone_outcome,
     outcome_of,
+    output_lost,
     refused_outcome,
     waiting_reason,
 )
@@ -51,6 +52,8 @@ MOUNT_BUSY = (
     "/secrets, flags: 0x21, data: uid=0,gid=0: device or resource busy"
 )
 CONFLICT = 'Conflict. The container name "/jaas-x-1.1.j5kaz" is already in use by container "cb47". You have to'
+THROWN_AWAY = "No such container: jaas-x-1.1.sdl9bm9fdil7hiuvyasxvso91"
+OVERLAP = "invalid pool request: Pool overlaps with other one on this address space"
 UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
 
 BOX = "container-1"
@@ -111,6 +114,11 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("rejected", None, error=CONFLICT), None, None, FAILED, Cause.ENGINE, None),
     (task("failed", exit_code=128, error=IN_USE), None, None, FAILED, Cause.ENGINE, None),
     (task("failed", exit_code=128, error=MOUNT_BUSY), None, None, FAILED, Cause.ENGINE, None),
+    # failed: it ran when its engine was stopped with SIGTERM and started again
+    (task("failed", exit_code=0, error=THROWN_AWAY), None, None, FAILED, Cause.ENGINE, None),
+    # failed: this node still holds the addresses of a network that is gone
+    (task("failed", None, None, OVERLAP), None, None, FAILED, Cause.ENGINE, None),
+    (task("rejected", None, None, OVERLAP), None, None, FAILED, Cause.ENGINE, None),
     # rejected: there is no container
     (task("rejected", None, 0, NO_IMAGE), None, None, FAILED, Cause.IMAGE, None),
     (task("rejected", None, 0, DENIED), None, None, FAILED, Cause.IMAGE, None),
@@ -126,6 +134,8 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("failed", exit_code=143, error="task: non-zero exit (143)"), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 143),
     (task("remove", exit_code=-1), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
     # shutdown: somebody else did it
+    (task("shutdown", exit_code=0), TIMES._replace(exit_code=0), None, FAILED, Cause.PREEMPTED, 0),  # it obeyed
+    (task("shutdown", exit_code=0), None, None, FAILED, Cause.PREEMPTED, None),  # as where nobody filled it in
     (task("shutdown", exit_code=143), TIMES, None, FAILED, Cause.PREEMPTED, 143),
     (task("shutdown", exit_code=-1), None, None, FAILED, Cause.PREEMPTED, None),
     (task("shutdown", None), None, None, FAILED, Cause.PREEMPTED, None),
@@ -222,6 +232,7 @@ ENGINE, EXIT = Cause.ENGINE, Cause.EXIT
         (137, "2026-11-23T12:28:28Z", SOON_AFTER, ENGINE, 137),
         (143, None, SOON_AFTER, ENGINE, 143),
         (3, "2026-11-23T12:28:20Z", SOON_AFTER, EXIT, 3),  # it has kept the true one
+        (255, "2026-11-23T12:28:35.7Z", SOON_AFTER, ENGINE, None),  # ended when its engine started, the engine says
         # its node was cut off, and the container ended by itself meanwhile
         (255, MOMENTS_BEFORE, SOON_AFTER, EXIT, 255),
         (137, MOMENTS_BEFORE, SOON_AFTER, EXIT, 137),
@@ -239,6 +250,61 @@ def test_an_exit_code_that_an_engine_made_up_is_not_the_jobs(
     assert (outcome.state, outcome.cause, outcome.exit_code) == (FAILED, cause, exit_code)
     assert f"task: non-zero exit ({code})" in outcome.reason
     assert ("restarted" in outcome.reason) == (cause is ENGINE)
+
+
+# Of a node that was seen to be down at 12:28:06: the swarm stops its containers when it is back (STAMP is the end).
+AWAY = datetime(2026, 11, 23, 12, 28, 6, tzinfo=UTC)
+BACK = "2026-11-23T12:28:34.4Z"
+
+
+@pytest.mark.parametrize(
+    ("seen", "stop", "back", "away_since", "cause", "exit_code", "reason"),
+    [
+        (task("shutdown", exit_code=137), None, BACK, AWAY, Cause.NODE_LOST, 137, "its node was away for 28 s, and"),
+        (task("shutdown", exit_code=143), None, BACK, AWAY, Cause.NODE_LOST, 143, "its node was away for 28 s, and"),
+        # killed with its node: nobody has filled the exit code in
+        (task("shutdown", exit_code=0), None, BACK, AWAY, Cause.NODE_LOST, None, "its node was away for 28 s, and"),
+        # the node has been removed meanwhile, or what is known of it is older
+        (task("shutdown", exit_code=137), None, "", AWAY, Cause.NODE_LOST, 137, "its node was away for 31 s, and"),
+        (task("shutdown", exit_code=137), None, LONG_BEFORE, AWAY, Cause.NODE_LOST, 137, "its node was away for 31 s,"),
+        # it ended by itself meanwhile, or jaas wanted its end
+        (non_zero(4), None, BACK, AWAY, EXIT, 4, "task: non-zero exit (4)"),
+        (task("complete", exit_code=0), None, BACK, AWAY, EXIT, 0, ""),
+        (task("shutdown", exit_code=137), CANCEL, BACK, AWAY, Cause.CANCELLED, 137, "enough"),
+        # its node was never away
+        (task("shutdown", exit_code=137), None, BACK, None, Cause.PREEMPTED, 137, "the swarm took the container off"),
+    ],
+)
+def test_what_was_cut_off_with_its_node(
+    seen: TaskView,
+    stop: StopRequest | None,
+    back: str,
+    away_since: datetime | None,
+    cause: Cause,
+    exit_code: int | None,
+    reason: str,
+) -> None:
+    outcome = outcome_of(seen, "node", None, None, stop, back, away_since=away_since)
+    assert (outcome.cause, outcome.exit_code) == (cause, exit_code)
+    assert outcome.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("seen", "away_since", "lost"),
+    [
+        (task("failed", exit_code=0, error=THROWN_AWAY), None, True),
+        (task("shutdown", exit_code=0), AWAY, True),
+        (task("shutdown", exit_code=0), None, False),
+        (task("shutdown", exit_code=137), AWAY, False),
+        (task("failed", exit_code=4, error="task: non-zero exit (4)"), AWAY, False),
+        (task("failed", None, error=THROWN_AWAY), None, False),  # it never had a container
+        (task("complete", exit_code=0), AWAY, False),
+    ],
+)
+def test_output_goes_with_a_container_that_its_engine_removed(
+    seen: TaskView, away_since: datetime | None, lost: bool
+) -> None:
+    assert bool(output_lost(seen, away_since)) == lost
 
 
 def test_what_jaas_stopped_or_ran_out_of_memory_is_no_fault_of_a_restarted_engine() -> None:

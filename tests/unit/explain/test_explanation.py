@@ -268,8 +268,8 @@ def test_a_running_job_says_where_for_how_long_and_until_when() -> None:
 
 
 def test_a_running_job_whose_node_is_away_says_so() -> None:
-    job = record(RUNNING, node="n2", detail="node n2 is down: whether the container still runs is unknown")
-    assert said(job)[1] == "What the swarm says: node n2 is down: whether the container still runs is unknown."
+    detail = "node n2 is down since 2026-11-23T12:00:00Z: whether the container still runs is unknown"
+    assert said(record(RUNNING, node="n2", detail=detail))[1] == f"What the swarm says: {detail}."
 
 
 def test_a_job_between_two_attempts_says_which_rule_decided_and_when_the_next_comes() -> None:

@@ -11,7 +11,7 @@ from jaas_submit.ledger.lua import SHARED, needed_by, source, states
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.states import TERMINAL, TRANSITIONS, JobState
 from tests.support.lua_keys import READS, SCRIPTS, WRITES, head_of, scripts, touched_by
-from tests.unit.test_docs import DOCS, rows
+from tests.support.pages import DOCS, rows
 
 LEDGER = SCRIPTS.parent
 PARTS = ("submission", "ownership", "maintenance", "batches")

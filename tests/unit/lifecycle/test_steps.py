@@ -143,6 +143,20 @@ def test_a_deadline_counts_from_the_submission() -> None:
     assert world.job.deadlines.job == world.now + 30
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"), [(JobState.LAUNCHING, to.End), (JobState.PENDING, to.Adopt), (JobState.RUNNING, to.Adopt)]
+)
+def test_a_job_whose_message_is_damaged_is_not_launched(state: JobState, expected: type) -> None:
+    world = World(record_of(state=state), "launch" if state is JobState.LAUNCHING else "adopt")
+    world.delivery.defect = "the message in its record is damaged"
+
+    following = claim(world.job, world.context)
+
+    assert isinstance(following, expected)
+    if isinstance(following, to.End):
+        assert (following.outcome.cause, following.outcome.reason) == (Cause.REFUSED, world.delivery.defect)
+
+
 def test_a_foreign_job_gets_its_record_and_is_claimed_then() -> None:
     world = World()
     world.ledger.claims.insert(0, Claim(ClaimAction.UNKNOWN, ""))
@@ -449,6 +463,23 @@ def test_a_node_that_is_lost_and_comes_back() -> None:
     assert world.ledger.writes[-1] == ("move", JobState.RUNNING, {})
 
 
+def test_who_takes_a_job_over_knows_since_when_its_node_is_down() -> None:
+    first = running()
+    observe(first.job, NodeLost(first.engine.job("j")), first.context)
+    assert first.job.away_since is not None
+    since = first.job.away_since.replace(microsecond=0)
+
+    second = World(record_of(state=JobState.RUNNING, detail=first.job.detail), "adopt")
+    claim(second.job, second.context)
+    assert second.job.away_since == since
+    second.now += 100
+    observe(second.job, NodeLost(first.engine.job("j")), second.context)
+    note_failure(second.job, EngineUnavailable("reading logs: not yet"), second.context)
+    assert (second.job.away_since, second.job.detail) == (since, first.job.detail)
+    observe(second.job, Running(first.engine.job("j")), second.context)  # it was never given up
+    assert (second.job.away_since, second.job.detail) == (None, "")
+
+
 def exit_of(world: World, code: int, **fields: Any) -> Evidence:
     task = world.engine.job("j")
     event = EngineEvent("die", task.service_id, task.id, "j", task.container_id or "", code, "2026-11-30T12:00:09Z")
@@ -603,6 +634,58 @@ def test_an_attempt_that_has_ended_brings_outcome_and_output() -> None:
     assert (end.outcome.cause, end.outcome.exit_code) == (Cause.EXIT, 4)
     assert end.logs is not None
     assert end.logs.stdout == "out\n"
+
+
+def test_a_container_that_the_swarm_stops_when_its_node_is_back_was_lost_with_the_node() -> None:
+    world = running()
+    observe(world.job, NodeLost(world.engine.job("j")), world.context)
+    world.engine.set_task("j", "shutdown")
+    world.job.tries = 3
+    end = finish(world.job, to.Finish(world.engine.job("j")._replace(exit_code=137)), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (Cause.NODE_LOST, 137)
+    assert end.outcome.reason.startswith("its node was away for ")
+
+
+def test_no_output_of_a_node_that_was_away_is_read_again_before_it_is_believed() -> None:
+    world = running()
+    observe(world.job, NodeLost(world.engine.job("j")), world.context)
+    world.engine.exit("j", 4)
+    step = to.Finish(world.engine.job("j"))
+    for world.job.tries in range(3):
+        with pytest.raises(EngineUnavailable, match="hands out no output yet"):
+            finish(world.job, step, world.context)
+    world.job.tries = 3
+    end = finish(world.job, step, world.context)
+    assert end.logs is not None
+    assert (end.outcome.exit_code, end.logs.status, end.logs.lines) == (4, LogStatus.COMPLETE, ())
+
+
+def test_output_that_an_engine_has_thrown_away_is_not_called_complete() -> None:
+    world = running()
+    gone = "No such container: jaas-j-1.1.abc"
+    task = world.engine.job("j")._replace(state="failed", exit_code=0, error=gone)
+    end = finish(world.job, to.Finish(task), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (Cause.ENGINE, None)
+    assert end.outcome.reason.startswith(gone)
+    assert end.logs is not None
+    assert (end.logs.status, end.logs.reason) == (LogStatus.UNAVAILABLE, end.outcome.reason.removeprefix(f"{gone}: "))
+
+
+@pytest.mark.parametrize(("own", "status"), [(True, LogStatus.COMPLETE), (False, LogStatus.UNAVAILABLE)])
+def test_no_output_of_a_node_that_keeps_none_is_not_called_complete(own: bool, status: LogStatus) -> None:
+    world = running()
+    task = world.engine.job("j")
+    world.ledger.known_workers = [
+        {"node_id": task.node_id, "log_driver": "none"},
+        {"node_id": "other", "log_driver": "local"},
+        {"holder": "older"},
+    ]
+    world.engine.exit("j", 0)
+    times = world.engine.container_times(task.container_id or "")
+    world.engine.container_times = lambda _: times if own else None  # type: ignore[method-assign] # another node's
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.logs is not None
+    assert (end.logs.status, "log driver none" in end.logs.reason) == (status, not own)
 
 
 def end_of(world: World, code: int = 0) -> to.End:

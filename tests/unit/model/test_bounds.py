@@ -1,14 +1,10 @@
-"""What others send is bounded before anything follows it, and no pattern takes longer than the text is long."""
+"""What others send is bounded before anything follows it."""
 
 from __future__ import annotations
 
-import ast
-import importlib
 import json
-import pkgutil
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 from unittest.mock import Mock
@@ -17,8 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jaas_submit
-import jaas_worker
 from jaas_submit.batch_model.templates import fill
 from jaas_submit.connection import url as redis_url
 from jaas_submit.connection.url import sentinel_address
@@ -30,10 +24,6 @@ from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import job_id_of
 from jaas_submit.placement import placement
-from jaas_worker.decisions import times
-from jaas_worker.decisions.times import parse_time
-from jaas_worker.swarm.membership import membership_of
-from jaas_worker.telemetry.logging_setup import mask
 
 # -- texts ------------------------------------------------------------------------------------------------------------
 
@@ -98,19 +88,6 @@ def test_a_text_that_is_too_long_is_refused_before_a_pattern_sees_it(
     assert not seen.mock_calls
 
 
-def test_a_time_that_is_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse_time("x") is None
-    seen = Mock()
-    monkeypatch.setattr(times, "_NANOSECONDS", seen)
-    assert parse_time("2026-01-01T00:00:00." + "1" * LONG) is None
-    assert not seen.mock_calls
-
-
-@pytest.mark.parametrize("index", ["1" * 5000, "²", "-1", "x", ""])
-def test_an_index_that_is_none_is_no_membership(index: str) -> None:
-    assert membership_of({"jaas.batch": "b", "jaas.index": index}, "job") == {}
-
-
 @pytest.mark.parametrize("place", ["²", "1" * 5000, "٣"])
 def test_a_place_in_a_list_that_is_no_number_is_an_error_of_the_description(place: str) -> None:
     with pytest.raises(SpecError, match="input 0 has no"):
@@ -133,18 +110,6 @@ def test_the_helpers() -> None:
     for wrong in (itself, [0] * (MAX_VALUES + 1), 10**5000, {"a": [10**5000]}):
         with pytest.raises(ValueError, match=r"deeper|more than|too large"):
             check_plain(wrong)
-
-
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        ("a://b:c@d@e://f:g", "a://b:***@d@e://f:g"),
-        ("x a://b:c@d,a://b:c@d y", "x a://b:***@d,a://b:***@d y"),
-        ("a://b:c d@e", "a://b:c d@e"),
-    ],
-)
-def test_masking_ends_at_the_next_at_sign(text: str, masked: str) -> None:
-    assert mask(text) == masked
 
 
 def test_constraints_are_read_as_before() -> None:
@@ -251,115 +216,6 @@ def test_parse_takes_any_json_value(data: dict[str, Any]) -> None:
             assert str(error).isprintable()  # noqa: PT017 (either may come)
         else:
             assert JobSpec.parse(json.loads(made.to_json())) == made
-
-
-# -- patterns ---------------------------------------------------------------------------------------------------------
-
-SEARCHES = {"search", "findall", "finditer", "sub", "subn", "split"}
-
-LINEAR = {
-    ("jaas_submit.batch_model.templates", "_PLACE"): "begins with a {, which its repetition cannot pass",
-    ("jaas_submit.model.bounds", "_STRING"): "each match ends, at the text's end at the latest (see there)",
-    ("jaas_worker.telemetry.logging_setup", "_PASSWORD"): "searches texts that end with the @ it looks for (see there)",
-}
-"""Patterns that are searched for, repeat without a bound, and take no longer than the text is long all the same."""
-
-
-def modules() -> Iterator[ModuleType]:
-    for package in (jaas_submit, jaas_worker):
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            # Not those that start something by being imported, or that belong to another program.
-            if found.name not in {"jaas_submit.dashboard.flower_app"} and not found.name.endswith("__main__"):
-                yield importlib.import_module(found.name)
-
-
-def patterns() -> Iterator[tuple[ModuleType, str, str, bool]]:
-    """Yield each pattern: its module, its name, its text, and whether it is searched for (not only matched)."""
-    for module in modules():
-        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-        searched = {
-            node.func.value.id
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and isinstance(node.func.value, ast.Name)
-            and node.func.attr in SEARCHES
-        }
-        for name, value in vars(module).items():
-            if isinstance(value, re.Pattern):
-                yield module, name, value.pattern, name in searched
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                of_re = isinstance(node.func.value, ast.Name) and node.func.value.id == "re"
-                if of_re and node.func.attr in SEARCHES | {"match", "fullmatch"}:
-                    assert isinstance(node.args[0], ast.Constant), f"{module.__name__}:{node.lineno}: name the pattern"
-                    yield module, f"line {node.lineno}", str(node.args[0].value), node.func.attr in SEARCHES
-
-
-def endless(tree: Any) -> Iterator[tuple[bool, bool]]:
-    """Yield each repetition without a bound: whether it is possessive, and whether the pattern ends with it."""
-    parser: Any = importlib.import_module("re._parser")
-    items = list(tree)
-    for place, (op, value) in enumerate(items):
-        last = place == len(items) - 1
-        name = str(op)
-        if name in {"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"}:
-            _, most, part = value
-            if most is parser.MAXREPEAT or int(most) > 4096:
-                yield name == "POSSESSIVE_REPEAT", last
-            for possessive, _ in endless(part):
-                yield possessive, False
-        elif name == "SUBPATTERN":
-            for possessive, end in endless(value[3]):
-                yield possessive, end and last
-        elif name in {"ATOMIC_GROUP"}:
-            yield from endless(value)
-        elif name == "BRANCH":
-            for branch in value[1]:
-                for possessive, end in endless(branch):
-                    yield possessive, end and last
-        elif name in {"ASSERT", "ASSERT_NOT"}:
-            for possessive, _ in endless(value[1]):
-                yield possessive, False
-
-
-def problem(text: str, *, searched: bool) -> str:
-    parser: Any = importlib.import_module("re._parser")
-    for possessive, last in endless(parser.parse(text)):
-        if last:
-            continue  # nothing follows that could fail, so that nothing is tried again
-        if searched:
-            return "is searched for, and what it repeats without a bound is looked at again from each place"
-        if not possessive:
-            return "repeats without a bound and tries again with less; write ++ or *+, or a bound"
-    return ""
-
-
-def test_no_pattern_takes_longer_than_the_text_is_long() -> None:
-    found = list(patterns())
-    assert len(found) > 12
-    wrong = {
-        f"{module.__name__} {name}: {text}": why
-        for module, name, text, searched in found
-        if (why := problem(text, searched=searched)) and (module.__name__, name) not in LINEAR
-    }
-    assert wrong == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "searched", "fine"),
-    [
-        (r"(a+)+b", False, False),
-        (r"\s*(.*?)\s*\Z", False, False),
-        (r"a++b", False, True),
-        (r"a++b", True, False),
-        (r"x=([^&]*)", True, True),
-        (r"a{1,64}b", True, True),
-        (r"(?:a++-)*+b", False, True),
-    ],
-)
-def test_the_check_of_patterns_can_fail(text: str, searched: bool, fine: bool) -> None:
-    assert (problem(text, searched=searched) == "") is fine
 
 
 def test_errors_are_ours() -> None:

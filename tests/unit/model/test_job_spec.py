@@ -60,6 +60,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     # unknown fields, at each level
     ({"imag": "a"}, "imag", "no field of a job description"),
     ({"self": 1}, "self", "no field of a job description"),
+    ({"": 1}, "''", "no field of a job description"),
+    ({"limits": {"": 1}}, "limits.''", "no field"),
     ({"image": "a", "input": float("nan")}, "input", "JSON does not know"),
     ({"image": "a", "input": [{"b": float("-inf")}]}, "input", "JSON does not know"),
     ({"image": "a", "input": {"b": "\ud800"}}, "input", "no valid Unicode"),
@@ -413,7 +415,7 @@ def test_the_digest_tells_descriptions_apart(other: dict[str, Any]) -> None:
 
 def test_a_description_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
-        JobSpec(image="a").image = "b"  # type: ignore[misc]
+        JobSpec(image="a").image = "b"  # type: ignore[misc] # what is tested
 
 
 def test_the_largest_description_that_is_allowed() -> None:

@@ -195,6 +195,61 @@ def frames(output: list[tuple[str, str]]) -> list[Frame]:
     return [out(text) if stream == "stdout" else err(text) for stream, text in output]
 
 
+class SlowEngine(FakeSwarm):
+    """Hands out so many frames in the time allowed, whether of all or of the last ones."""
+
+    def __init__(self, frames: list[Frame], in_time: int) -> None:
+        super().__init__()
+        self.frames, self.in_time = frames, in_time
+        self.asked: list[int] = []
+
+    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+        self.asked.append(tail)
+        wanted = self.frames[-tail:]
+        yield from wanted[: self.in_time]
+        if len(wanted) > self.in_time:
+            raise EngineUnavailable("reading logs: the time allowed is over")
+
+
+def numbered(count: int) -> list[Frame]:
+    return [Frame("stdout", f"2026-11-23T12:00:00.{n:09}Z {n:09}\n".encode()) for n in range(count)]
+
+
+NO_TIME = "there was no time to read what is in between"
+
+
+# Frames of ten bytes; how many are handed out in time; the cap; how many are kept of the beginning and of the end; what
+# the mark between them says; the status.
+SLOW = [
+    (5000, 5000, 10**6, 5000, 0, "", LogStatus.COMPLETE),
+    (5000, 4001, 10**6, 4001, 999, "", LogStatus.COMPLETE),  # the few that were missing
+    (5000, 4001, 1000, 50, 50, "49,000 bytes of stdout", LogStatus.TRUNCATED),
+    (50_000, 2000, 1000, 50, 50, "at least 29,000 bytes of stdout", LogStatus.TRUNCATED),
+    (5000, 4000, 10**6, 4000, 1000, "an unknown number of bytes of stdout", LogStatus.TRUNCATED),
+]
+
+
+@pytest.mark.parametrize(("count", "in_time", "cap", "head", "tail", "mark", "status"), SLOW)
+def test_the_end_of_what_takes_too_long_is_read_by_itself(
+    count: int, in_time: int, cap: int, head: int, tail: int, mark: str, status: LogStatus
+) -> None:
+    frames = numbered(count)
+    logs = read_logs(SlowEngine(frames, in_time), "s", "c", cap, 10)
+    texts = [frame.data.partition(b" ")[2].decode() for frame in frames]
+    cut = f"[... {mark} cut by jaas ...]\n" if mark else ""
+    assert logs.stdout == "".join(texts[:head]) + cut + "".join(texts[count - tail :])
+    assert logs.status is status
+    assert (NO_TIME in logs.reason) == mark.startswith(("at least", "an unknown"))
+
+
+def test_an_end_that_takes_too_long_as_well_is_asked_for_once_more_and_is_none() -> None:
+    engine = SlowEngine(numbered(50_000), 500)
+    logs = read_logs(engine, "s", "c", 100_000, 10)
+    assert engine.asked == [0, 5000, 1000]
+    assert (logs.status, logs.reason) == (LogStatus.UNAVAILABLE, "reading logs: the time allowed is over")
+    assert logs.stdout.startswith("000000000\n")
+
+
 @given(outputs, st.integers(0, 60))
 def test_never_more_than_the_cap_and_everything_below_it(output: list[tuple[str, str]], cap: int) -> None:
     logs = collect(frames(output), cap)

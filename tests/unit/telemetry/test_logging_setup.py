@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -21,7 +21,7 @@ from jaas_worker.telemetry.logging_setup import formatter, mask
 class Log:
     """A logger with our formatter, and what it wrote."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: Literal["json", "console"]) -> None:
         self._stream = io.StringIO()
         self._handler = logging.StreamHandler(self._stream)
         self._handler.setFormatter(formatter(kind))
@@ -37,7 +37,8 @@ class Log:
     @property
     def line(self) -> dict[str, Any]:
         (line,) = self.text.splitlines()
-        return json.loads(line)
+        fields: dict[str, Any] = json.loads(line)
+        return fields
 
 
 @pytest.fixture
@@ -138,8 +139,20 @@ def test_passwords_in_urls_are_masked(text: str, masked: str) -> None:
     assert mask(text) == masked
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("a://b:c@d@e://f:g", "a://b:***@d@e://f:g"),
+        ("x a://b:c@d,a://b:c@d y", "x a://b:***@d,a://b:***@d y"),
+        ("a://b:c d@e", "a://b:c d@e"),
+    ],
+)
+def test_masking_ends_at_the_next_at_sign(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
 @pytest.mark.parametrize("kind", ["json", "console"])
-def test_a_traceback_has_no_password(kind: str) -> None:
+def test_a_traceback_has_no_password(kind: Literal["json", "console"]) -> None:
     log = Log(kind)
     try:
         int("redis://:sesame@host")

@@ -49,7 +49,7 @@ def spans(exporter: InMemorySpanExporter) -> dict[str, Any]:
 
 
 def seconds(span: Any) -> float:
-    return round((span.end_time - span.start_time) / 1e9, 3)
+    return float(round((span.end_time - span.start_time) / 1e9, 3))
 
 
 def test_an_attempt_is_one_span_with_its_four_parts(tracer: Tracer, exporter: InMemorySpanExporter) -> None:

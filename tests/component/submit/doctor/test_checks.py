@@ -233,6 +233,13 @@ def test_workers_whose_engine_is_away(client: Client) -> None:
     assert (check.verdict, check.detail) == (Verdict.WARN, "n1: listing nodes: no leader")
 
 
+def test_a_worker_whose_engine_takes_another_version_of_its_api(client: Client) -> None:
+    why = "listing nodes: client version 1.41 is too old. Minimum supported API version is 1.44"
+    client.ledger.maintenance.renew_lease("a", 60, {"node": "n1", "engine_unavailable": why})
+    check = by_name(redis_checks(client))["workers' engines"]
+    assert (check.detail, "restart these workers" in check.fix) == (f"n1: {why}", True)
+
+
 def test_workers_of_one_version(client: Client) -> None:
     for holder in ("a", "b"):
         client.ledger.maintenance.renew_lease(holder, 60, {"version": "1.2"})
@@ -257,10 +264,11 @@ def test_a_workers_clock_that_differs(client: Client) -> None:
 def test_a_celery_worker_that_is_not_ours_takes_our_messages(own_redis: Callable[..., OwnRedis]) -> None:
     """Its visibility time-out would rule, as kombu's bookkeeping is shared by all clients of a Redis database."""
     with Client(own_redis().url, queue="jobs") as client:
-        mapping = {"t1": json.dumps([{}, "", "jobs"]), "t2": json.dumps([{}, "", "theirs"]), "t3": "garbage"}
-        client.ledger.client.hset("unacked", mapping=mapping)
+        for tag, note in {"t1": [{}, "", "jobs"], "t2": [{}, "", "theirs"]}.items():
+            client.ledger.client.hset("unacked", tag, json.dumps(note))
+        client.ledger.client.hset("unacked", "t3", "garbage")
         found = by_name(redis_checks(client))["other consumers"]
-        assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are with somebody else")
+        assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are held by another client")
         client.ledger.client.hdel("unacked", "t1")
         assert "other consumers" not in by_name(redis_checks(client))
 
@@ -345,7 +353,7 @@ def test_no_service_is_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -
     own = client.ledger.maintenance.identity()
     young = datetime.now(UTC).isoformat()
     views = [stray("a", own), stray("being-made", own, young)]
-    assert services_check(client, monkeypatch, views) == Check("services", Verdict.OK, "2 of jobs, none astray")
+    assert services_check(client, monkeypatch, views) == Check("services", Verdict.OK, "2 of jobs, all of known jobs")
 
 
 def test_services_that_are_astray(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

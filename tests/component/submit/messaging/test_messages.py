@@ -9,7 +9,6 @@ import kombu
 import pytest
 import redis
 from kombu import Connection
-from kombu.transport.virtual import Channel
 
 from jaas_submit import Client, JobSpec, JobState, UnknownJob
 from jaas_submit.batch_model.new_job import NewJob
@@ -29,7 +28,7 @@ BOTH_WAYS = pytest.mark.parametrize(
 def test_a_message_has_the_form_that_kombu_gives_it() -> None:
     message = json.loads(packed("j", SPEC, "q", "b", 3))
     with Connection("memory://") as connection:
-        channel: Channel = connection.channel()
+        channel: Any = connection.channel()
         made = channel.prepare_message(
             '[[], {"spec": {"check": false}}, {}]',
             content_type="application/json",
@@ -97,7 +96,7 @@ def test_a_job_that_is_refused_keeps_no_message_of_the_others_back(ledger: Ledge
 
 
 def test_a_broker_that_does_not_answer_is_no_error(ledger: Ledger, redis_url: str) -> None:
-    app = celery_app(f"redis://127.0.0.1:{free_port()}/0")
+    app: Any = celery_app(f"redis://127.0.0.1:{free_port()}/0")
     app.conf.task_publish_retry_policy = {"max_retries": 1, "interval_start": 0}
     with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, app=app) as client:
         assert client.submit(SPEC).state is JobState.QUEUED

@@ -177,6 +177,31 @@ def test_a_message_that_has_ended_workers(ended: int, reason: str | None, task_i
     assert (headers.get(DEFECT), headers.get("id")) == (reason, task_id)
 
 
+@pytest.mark.parametrize(
+    ("where", "wrong"),
+    [
+        ('"priority": 1e999', "a number is too large"),
+        ('"priority": NaN', "NaN and Infinity are no numbers of JSON"),
+        (f'"priority": {"1" * 5000}', "a number is too long"),
+        ('"a\nb": 1', "Invalid control character"),
+        (f'"priority": {"[" * 100}', "nested more than 64 deep"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_keeps_an_id_that_can(where: str, wrong: str) -> None:
+    text = json.dumps(entry()).replace('"properties": {}', f'"properties": {{{where}}}')
+
+    headers = queue_message(text.encode(), "q", "tag")["headers"]
+
+    assert (headers.get("id"), headers.get("task")) == ("i", "t")
+    assert wrong in headers[DEFECT]
+
+
+def test_an_id_elsewhere_in_an_entry_that_is_read_is_not_its_own() -> None:
+    made = entry(headers={}, properties={"delivery_info": {"id": "another's"}}, body=5)
+
+    assert set(queue_message(json.dumps(made).encode(), "q", "tag")["headers"]) == {DEFECT}
+
+
 def test_what_is_left_of_a_large_entry_has_its_id() -> None:
     part = b'jaas-too-large 3000000\naaa", "headers": {"id": "my-id", "root_id": "no", "task": "jaas.run"}}'
 

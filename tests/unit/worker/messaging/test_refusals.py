@@ -102,4 +102,4 @@ def test_a_backend_that_does_not_take_it_changes_nothing(
     refusing.refuse("bad")
 
     assert refusing.acknowledged == 1
-    assert "Celery could not be told" in caplog.text
+    assert "could not be reported to Celery" in caplog.text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,32 @@ def test_a_whole_run_tells_what_pytest_told(tmp_path: Path) -> None:
     assert run.returncode == 0, said
     assert said.splitlines()[-1].startswith("==> test: 1 passed"), said
     assert said.splitlines()[-1].endswith("checks: all passed")
+
+
+_CALLED = """#!/usr/bin/env bash
+echo "${0##*/}" >>"$CALLED"
+"""
+
+
+def test_the_unit_tests_need_nothing_but_python(tmp_path: Path) -> None:
+    programs, called = tmp_path / "venv" / "bin", tmp_path / "called"
+    programs.mkdir(parents=True)
+    for name in ("ruff", "mypy", "lint-imports", "pytest", "luacheck", "redis-server", "dockerd", "docker", "apt-get"):
+        (programs / name).write_text(_CALLED)
+        (programs / name).chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)
+    stamp = hashlib.sha256((_ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    (tmp_path / "venv" / ".jaas-stamp").write_text(f"{stamp}  -\n")
+    with tempfile.TemporaryDirectory() as state:  # its path may not be long
+        env = {"PATH": f"{programs}:{os.environ['PATH']}", "JAAS_STATE_DIR": state, "JAAS_VENV": str(programs.parent)}
+        done = subprocess.run(
+            [_ROOT / "scripts" / "test", "tests/unit"],
+            env={**env, "CALLED": str(called)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert list(Path(state).iterdir()) == []
+    assert called.read_text().split() == ["ruff", "ruff", "mypy", "lint-imports", "pytest"]
