@@ -48,6 +48,8 @@ class CauseFacts(NamedTuple):
     final: bool = False
     """Whether no policy has a say after it."""
     exit_code: ExitCode = "none"
+    own_code: bool = True
+    """Whether an exit code 0 that the swarm shows is what the process returned; else nobody has filled it in."""
     state: JobState = JobState.FAILED
     """Of the job, unless another attempt follows, or the container ended well."""
 
@@ -70,12 +72,16 @@ CAUSES: Final[dict[Cause, CauseFacts]] = {
     ),
     # Command not found, bad mount, unknown network.
     Cause.LAUNCH: CauseFacts(
-        "its container could not be started", "check command, mounts, networks, secrets and user", exit_code="launch"
+        "its container could not be started",
+        "check command, mounts, networks, secrets and user",
+        exit_code="launch",
+        own_code=False,
     ),
     Cause.NODE_LOST: CauseFacts(
         "its node went away",
         "raise retry.max_cluster_retries; set on_node_lost to retry if two containers at once do no harm",
         by_cluster=True,
+        own_code=False,
     ),
     # Drain, or a constraint that changed.
     Cause.PREEMPTED: CauseFacts("its node had to give it up", "raise retry.max_cluster_retries", by_cluster=True),
@@ -101,7 +107,10 @@ CAUSES: Final[dict[Cause, CauseFacts]] = {
     Cause.OUTPUT: CauseFacts("what it printed is not the output that it declares", "see `jaas logs`"),
     Cause.REFUSED: CauseFacts("its description is not valid", "correct the description", final=True),
     Cause.ENGINE: CauseFacts(
-        "the engine failed", "raise retry.max_cluster_retries; see the engine's own log", by_cluster=True
+        "the engine failed",
+        "raise retry.max_cluster_retries; see the engine's own log",
+        by_cluster=True,
+        own_code=False,
     ),
 }
 """All facts about each cause. What decides, explains or ends by a cause reads them here."""

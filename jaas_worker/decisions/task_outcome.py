@@ -89,9 +89,6 @@ _TAKEN_AWAY = {
     "remove": (Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"),
     "shutdown": (Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"),
 }
-_NO_CODE_OF_ITS_OWN: Final = frozenset({Cause.LAUNCH, Cause.ENGINE, Cause.NODE_LOST})
-"""Where these are the cause, 0 is not what the process returned but what nobody has filled in."""
-
 _STOPPED_ON_RETURN: Final = "its node was away for {away:.0f} s, and the swarm stopped the container when it was back"
 
 
@@ -290,7 +287,7 @@ def _exit_code(task: TaskView, cause: Cause, times: ContainerTimes | None) -> in
     ended = task.container_id and task.state in {"failed", "shutdown"}
     # A task whose container its engine does not know any more is reported as shutdown with 0, too.
     unproven = cause is Cause.PREEMPTED and (times is None or times.exit_code is None)
-    return 0 if ended and task.exit_code == 0 and not unproven and cause not in _NO_CODE_OF_ITS_OWN else None
+    return 0 if ended and task.exit_code == 0 and not unproven and facts_of(cause).own_code else None
 
 
 def output_lost(task: TaskView, away_since: datetime | None = None) -> str:

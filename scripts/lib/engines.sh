@@ -36,6 +36,7 @@ apt_of() {
 # debian_mirror: the one that this machine uses.
 debian_mirror() {
     local found
+    # shellcheck disable=SC2016  # apt's own variables
     found=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(ORIGIN)' 2>/dev/null |
         awk '$2 !~ /security/ && $3 == "Debian" { print $1; exit }')
     echo "${found:-http://deb.debian.org/debian}"

@@ -139,6 +139,15 @@ def test_named_files_exist(page: Path) -> None:
         assert (ROOT / name).exists(), name
 
 
+def test_what_contributing_names_is_there() -> None:
+    """A name and the file that it says to be in: `Cause` ... in `jaas_submit/model/causes.py`."""
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    pairs = re.findall(r"`([A-Z]\w+)`[^`.]* in `(jaas_\w+/[\w/]+\.py)`", text)
+    assert pairs
+    for name, path in pairs:
+        assert re.search(rf"^(class )?{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), (name, path)
+
+
 def test_index_names_every_page() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     for page in DOCS.glob("*.md"):

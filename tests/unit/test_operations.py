@@ -12,6 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from jaas_submit.model.causes import CLUSTER_CAUSES
 from jaas_worker.telemetry.log_actions import Action
 from jaas_worker.telemetry.metrics import Metrics
 
@@ -37,6 +38,13 @@ def test_every_action_is_listed() -> None:
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`(Jaas\w+)`", PAGE))))
 def test_alerts_that_are_spoken_of_exist(name: str) -> None:
     assert name in {rule["alert"] for rule in RULES}
+
+
+def test_the_alert_for_the_clusters_faults_counts_every_such_cause() -> None:
+    (expression,) = (rule["expr"] for rule in RULES if rule["alert"] == "JaasClusterFailures")
+    found = re.search(r'cause=~"([^"]+)"', expression)
+    assert found
+    assert set(found[1].split("|")) == {str(cause) for cause in CLUSTER_CAUSES}
 
 
 def test_dashboard_panels_have_a_place_and_a_title_of_their_own() -> None:

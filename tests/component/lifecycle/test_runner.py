@@ -253,7 +253,7 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
     worker.wait_for("j", JobState.RUNNING)
     really, asked = engine.logs, []
 
-    def unreachable(service_id: str, container_id: str | None, timeout: float) -> Iterator[Frame]:
+    def unreachable(service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
         asked.append(True)
         raise EngineUnavailable("reading logs: the time allowed is over")
         yield
