@@ -14,7 +14,8 @@
     └── PermanentError       the same request will fail again
         ├── UnreadableRecord    a record of a job or batch is unreadable
         ├── EngineRefused       the engine refuses: bad mount, unknown network, ...
-        │   └── EngineNotFound  the named object does not exist
+        │   ├── EngineNotFound  the named object does not exist
+        │   └── ImageRefused    the image cannot be had: no such login
         └── NotAManager         the engine is no swarm manager
 
 The type says whether an error is temporary or permanent, so no caller compares texts.
@@ -32,6 +33,7 @@ __all__ = [
     "EngineNotFound",
     "EngineRefused",
     "EngineUnavailable",
+    "ImageRefused",
     "JaasError",
     "JobCancelled",
     "JobFailed",
@@ -161,7 +163,15 @@ class EngineUnavailable(TemporaryError):
     """The engine did not answer in time, or answered that it is unavailable.
 
     The result of the request is *unknown*: it may have been carried out.
+
+    Args:
+        message: the request and the answer.
+        status: HTTP status of the answer; None without an answer.
     """
+
+    def __init__(self, message: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class PermanentError(JaasError):
@@ -179,6 +189,10 @@ class EngineRefused(PermanentError):
 
 class EngineNotFound(EngineRefused):
     """The engine does not know the object named."""
+
+
+class ImageRefused(EngineRefused):
+    """The image cannot be had as the job asks for it: its login is not there, or belongs to another host."""
 
 
 class NotAManager(PermanentError):

@@ -62,7 +62,8 @@ class Parts:
         )
         require_permissions(ledger.client, self.settings)
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        store = Store(self.settings.store_url, self.settings.prefix) if self.settings.store_url else None
+        where, secret = self.settings.store_url, ledger.maintenance.secret
+        store = Store(where, self.settings.prefix, secret) if where else None
         return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:

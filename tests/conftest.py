@@ -125,8 +125,8 @@ def engine_host(_engine: str, prefix: str) -> Iterator[str]:
     engine = Swarm(_engine)
     for service in engine.services(f"{LABEL_PREFIX}={prefix}"):
         engine.remove(service.id)
-    for config in engine.configs(f"{LABEL_PREFIX}={prefix}"):
-        engine.remove_config(config)
+    for name, labels in engine.configs(f"{LABEL_PREFIX}={prefix}").items():
+        engine.remove_config(name, labels)
 
 
 @pytest.fixture

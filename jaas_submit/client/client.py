@@ -69,9 +69,9 @@ class Client:
     ) -> None:
         self.url = url or default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
-        self.store = Store(where, prefix) if where else None
         self.queue = queue
         self.ledger = Ledger(connect(self.url), prefix)
+        self.store = Store(where, prefix, self.ledger.maintenance.secret) if where else None
         if app is not None:
             self.app = app
         self.session = Session(self.ledger, queue, self.store, lambda: self.app, publisher=app)
@@ -144,9 +144,11 @@ class Client:
         """Return an output; a reference to the store (``{"$ref": ...}``) is read from there.
 
         Args:
-            value: what ``result.output`` holds. A reference to another store, or without a store, is returned as it is.
+            value: what ``result.output`` holds. A reference to another store, or without a store, or one that jaas has
+                not made, is returned as it is.
 
         Raises:
+            LedgerUnavailable: Redis does not answer.
             JaasError: it no longer exists: it is deleted with the job's record.
             StoreUnavailable: the store does not answer.
         """

@@ -121,8 +121,8 @@ def explain(record: JobRecord, context: ExplainContext, now: datetime | None = N
     cluster = context.cluster
     fits: tuple[NodeFit, ...] = ()
     if cluster and record.spec and not record.terminal:
-        avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes)
-        fits = tuple(fit(record.spec, node, avoided) for node in cluster.nodes)
+        avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes, record.platforms)
+        fits = tuple(fit(record.spec, node, avoided, record.platforms) for node in cluster.nodes)
     said = _how_it_ended(record) if record.terminal else _where_it_is(record, context, now)
     if record.cancel and not record.terminal:
         said.append(f"It is to be cancelled: {_clause(record.cancel)}.")
@@ -197,11 +197,7 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
             said.append(f"It has been queued for {since}; {others}.")
             said += _who_takes_it(record, context)
         case JobState.LAUNCHING:
-            said.append(f"Worker {record.holder or '(none now)'} is creating its service, for {since} now.")
-            if (now - record.updated_at).total_seconds() > _LONG_FOR_A_LAUNCH:
-                said.append(
-                    "That usually takes moments: engine or registry do not answer, and the worker's log says more."
-                )
+            said += _launching(record, since, (now - record.updated_at).total_seconds())
         case JobState.PENDING:
             said.append(f"Its service exists; no container has run for {since}.")
         case JobState.RUNNING:
@@ -219,7 +215,7 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
         case _:
             said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
     # In BACKOFF the detail is about the last attempt, or says that the job has a copy.
-    if record.detail and record.state is not JobState.BACKOFF and not record.copied_by:
+    if record.detail and record.state not in _DETAIL_TOLD and not record.copied_by:
         said.append(f"What the swarm says: {_clause(record.detail)}.")
     if record.state in _HELD and record.holder not in {worker.holder for worker in context.workers}:
         said.append(
@@ -230,9 +226,20 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
     return said
 
 
+_DETAIL_TOLD: Final = frozenset({JobState.BACKOFF, JobState.LAUNCHING})
+"""States in which the detail is part of another sentence."""
 _HELD: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
 _LONG_FOR_A_LAUNCH: Final = 30.0
 _NO_WORKER: Final = "No worker is up: start one on a manager node (`jaas worker`, or the stack)."
+
+
+def _launching(record: JobRecord, since: str, seconds: float) -> list[str]:
+    said = [f"Worker {record.holder or '(none now)'} is creating its service, for {since} now."]
+    if record.detail:
+        said.append(f"That did not work yet and is tried again. The last answer: {_clause(record.detail)}.")
+    elif seconds > _LONG_FOR_A_LAUNCH:
+        said.append("That takes moments as a rule; the worker's log says more.")
+    return said
 
 
 def _what_it_waits_for(record: JobRecord, context: ExplainContext, since: str) -> list[str]:
@@ -352,7 +359,12 @@ def _limits(record: JobRecord, now: datetime) -> list[str]:
     not_begun = {JobState.WAITING, JobState.QUEUED}
     limits = [
         ("expires", spec.expires, record.created_at, record.state in not_begun),
-        ("pending_timeout", spec.pending_timeout, record.updated_at, record.state is JobState.PENDING),
+        (
+            "pending_timeout",
+            spec.pending_timeout,
+            record.claimed_at or record.updated_at,
+            record.state in {JobState.LAUNCHING, JobState.PENDING},
+        ),
         ("run_timeout", spec.run_timeout, started, record.state is JobState.RUNNING),
         ("deadline", spec.deadline, record.created_at, True),
     ]

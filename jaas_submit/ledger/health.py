@@ -23,7 +23,7 @@ _KINDS: Final = {
     **dict.fromkeys(("newest_received", "last_claim"), "hash"),
     **dict.fromkeys(("cancelling", "speculating"), "set"),
     "pending_dependents": "list",
-    **dict.fromkeys(("cluster", "identity"), "string"),
+    **dict.fromkeys(("cluster", "identity", "secret"), "string"),
 }
 """What the ledger's own keys hold, apart from those of jobs, batches and workers; and what workers note of messages."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import uuid
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -184,6 +185,16 @@ class Maintenance(Part):
         with redis_errors("identity"):
             self._client.set(key, uuid.uuid4().hex[:16], nx=True)
             return as_text(self._client.get(key))
+
+    def secret(self) -> str:
+        """Return what this ledger's references to stored values are signed with; it is shown nowhere."""
+        key = self._key("secret")
+        with redis_errors("secret"):
+            found = self._client.get(key)
+            if found is None:
+                self._client.set(key, secrets.token_hex(32), nx=True)
+                found = self._client.get(key)
+            return as_text(found)
 
     def restore(
         self, job_id: str, spec: JobSpec, queue: str, attempt: int, batch: str = "", index: int = 0, copy_of: str = ""

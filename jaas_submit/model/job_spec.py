@@ -24,6 +24,7 @@ from jaas_submit.model.bounds import bounded, check_plain, shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import (
     AbsolutePath,
+    Constraint,
     Duration,
     Gather,
     Model,
@@ -57,9 +58,6 @@ _MAX_FIELDS: Final = 100
 _MAX_ENV_NAME: Final = 1024
 
 _ENV_NAME = re.compile(r"[^=\x00\s]++\Z")
-_CONSTRAINT = re.compile(
-    r"(node\.(id|hostname|role|ip|platform\.(os|arch)|labels\.[\w.-]++)|engine\.labels\.[\w.-]++)\s*+(==|!=)\s*+\S.*+\Z"
-)
 # The reference grammar of distribution images: [domain[:port]/]path[:tag][@digest], path in lower case.
 # Its repetitions are possessive (++): there is no backtracking, so the time is linear in the length.
 _PATH_PART = r"[a-z0-9]++(?:(?:__|[._]|-++)[a-z0-9]++)*+"
@@ -250,11 +248,7 @@ class JobSpec(Model):
     @classmethod
     def _constraints_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
-            if not _CONSTRAINT.match(text.strip()):
-                raise ValueError(
-                    f"{text[:60]!r} is no placement constraint; write KEY==VALUE or KEY!=VALUE, "
-                    "such as node.role==worker or node.labels.disk==ssd"
-                )
+            Constraint.parse(text)
         return value
 
     @field_validator("entrypoint", "command")

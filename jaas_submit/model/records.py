@@ -80,11 +80,18 @@ class JobRecord(StoredModel):
     cancel: str = Field("", description="why it is to be cancelled; empty if it is not")
     created_at: datetime = Field(description="when it was submitted, by Redis' clock")
     updated_at: datetime = Field(description="when its state changed last, by Redis' clock")
+    claimed_at: datetime | None = Field(
+        None,
+        description="when the present attempt was claimed, where pending_timeout begins; null without one",
+    )
     started_at: datetime | None = Field(None, description="when the present attempt's container started")
     attempts: tuple[Attempt, ...] = Field((), description="those that have ended, the first one first")
     reported: bool = Field(False, description="Celery has its result, so that no worker has to look after it any more")
     late: bool = Field(False, description="a request for an attempt's service may have been carried out late")
     image: str = Field("", description="the image with the digest that every attempt uses; empty where none is known")
+    platforms: tuple[str, ...] = Field(
+        (), description="what the image runs on, such as linux/amd64; linux/ for any processor; empty where not known"
+    )
     note: str = Field("", description="a worker's note about the image")
     after: tuple[tuple[str, str], ...] = Field(
         (), description="jobs (ids) and batches (``batch:ID``) that it comes after, and on what"

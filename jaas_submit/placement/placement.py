@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -11,12 +10,13 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jaas_submit.model.cluster import Cluster, Node
+from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 
 __all__ = ["Lack", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
-Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided"]
+Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform"]
 """Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
 drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
 
@@ -24,6 +24,7 @@ _LACKS: Final[dict[Lack, str]] = {
     "memory": "insufficient memory",
     "cpus": "insufficient cores",
     "constraint": "constraint not met",
+    "platform": "unsupported platform",
     "state": "not ready",
     "availability": "drained or paused",
     "avoided": "avoided after a failed attempt",
@@ -43,9 +44,6 @@ class NodeFit(BaseModel):
     free_memory: int = Field(description="free bytes of memory")
 
 
-_CONSTRAINT: Final = re.compile(r"([\w.-]++)\s*+(==|!=)\s*+(.*+)\Z")
-
-
 def _value(node: Node, key: str) -> str:
     """Return a node's value for a constraint's key; a label that is not set is empty, as in the swarm."""
     plain = {
@@ -56,37 +54,44 @@ def _value(node: Node, key: str) -> str:
         "node.platform.os": node.os,
         "node.platform.arch": node.arch,
     }
-    if key in plain:
-        return plain[key]
+    kind = key.lower()
+    if kind in plain:
+        return plain[kind]
     for prefix, labels in (("node.labels.", node.labels), ("engine.labels.", node.engine_labels)):
-        if key.startswith(prefix):
-            return labels.get(key.removeprefix(prefix), "")
+        if kind.startswith(prefix):
+            return labels.get(key[len(prefix) :], "")
     return ""
 
 
-def _meets(node: Node, constraint: str) -> bool:
-    """Tell whether a node meets a constraint. Source: moby/swarmkit, manager/constraint; tested against a real swarm.
+def _unmet(node: Node, text: str) -> str:
+    """Return why a node does not meet a constraint; empty where it does.
 
-    Case does not count, and there are no wildcards; ``node.ip`` also takes a subnet.
+    Source: moby/swarmkit, manager/constraint; tested against a real swarm. Case does not count (but in the name of a
+    label), and there are no wildcards; ``node.ip`` also takes a subnet.
     """
-    match = _CONSTRAINT.match(constraint.strip())
-    if not match:
-        return False
-    key, operator, wanted = match.groups()
-    if key == "node.ip":
+    wanted = Constraint.parse(text)
+    value = _value(node, wanted.key)
+    if wanted.key.lower() == "node.ip":
         try:
-            equal = ipaddress.ip_address(node.address) in ipaddress.ip_network(wanted, strict=False)
+            equal = ipaddress.ip_address(value) in ipaddress.ip_network(wanted.value, strict=False)
         except ValueError:  # the swarm takes no malformed address for an answer, be it == or !=
-            return False
+            equal = not wanted.equal
     else:
-        equal = _value(node, key).lower() == wanted.lower()
-    return equal == (operator == "==")
+        equal = value.lower() == wanted.value.lower()
+    if equal == wanted.equal:
+        return ""
+    return f"constraint {text} is not met ({f'it has {value}' if value else 'it has none'})"
 
 
-def _unmet(node: Node, constraint: str) -> str:
-    match = _CONSTRAINT.match(constraint.strip())
-    value = _value(node, match[1]) if match else ""
-    return f"constraint {constraint} is not met ({f'it has {value}' if value else 'it has none'})"
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Words of nodes, and images' words for the same. Source: moby/swarmkit, manager/scheduler/filter.go."""
+
+
+def _runs(platform: str, node: Node) -> bool:
+    """Return whether an image for this platform runs on a node; what is left open fits all."""
+    os, _, arch = platform.partition("/")
+    same = _ARCHITECTURES.get(arch, arch) == _ARCHITECTURES.get(node.arch, node.arch)
+    return os in {"", node.os} and (not arch or same)
 
 
 def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
@@ -99,12 +104,15 @@ def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
     return tuple(fit(spec, node) for node in cluster.nodes)
 
 
-def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> frozenset[str]:
+def avoided_nodes(
+    spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node], platforms: Sequence[str] = ()
+) -> frozenset[str]:
     """Return the ids of the nodes that the next attempt avoids.
 
     Args:
         spec: the job's description; without ``avoid_failed_nodes`` there are none.
         attempts: the attempts so far.
+        platforms: what the image runs on; empty where that is not known.
         nodes: the swarm's nodes: one at least that could take the job must remain, else none is avoided.
     """
     if not spec.retry.avoid_failed_nodes:
@@ -112,16 +120,21 @@ def avoided_nodes(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[No
     failed = frozenset(attempt.node_id for attempt in attempts if attempt.node_id)
     # What runs on a node now will not run there for ever.
     empty = [node.model_copy(update={"free_cpus": node.cpus, "free_memory": node.memory}) for node in nodes]
-    return failed if any(node.id not in failed and fit(spec, node).fits for node in empty) else frozenset()
+    return (
+        failed
+        if any(node.id not in failed and fit(spec, node, platforms=platforms).fits for node in empty)
+        else frozenset()
+    )
 
 
-def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> NodeFit:
+def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platforms: Sequence[str] = ()) -> NodeFit:
     """Return whether a job fits on a node.
 
     Args:
         spec: the job's description.
         node: the node.
         avoided: ids of the nodes that its next attempt avoids (see ``avoided_nodes``).
+        platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
     """
     found: list[tuple[Lack, str]] = []
     if node.id in avoided:
@@ -130,7 +143,9 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset()) -> Nod
         found.append(("state", f"it is {node.state}"))
     if node.availability != "active":
         found.append(("availability", f"its availability is {node.availability}"))
-    found += [("constraint", _unmet(node, text)) for text in spec.constraints if not _meets(node, text)]
+    found += [("constraint", unmet) for text in spec.constraints if (unmet := _unmet(node, text))]
+    if platforms and not any(_runs(one, node) for one in platforms):
+        found.append(("platform", f"the image runs on {', '.join(platforms)}, the node is {node.os}/{node.arch}"))
     need = spec.reservations
     if need.memory and need.memory > node.free_memory:
         found.append(("memory", f"{size(need.memory)} of memory wanted, {size(node.free_memory)} free"))

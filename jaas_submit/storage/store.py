@@ -1,14 +1,19 @@
 """Values that are too large for Redis: files in a store that a URL names, reached through fsspec.
 
 The files of a job are below ``URL/PREFIX/JOB_ID/`` and are removed when its record has expired. In the record stands a
-reference instead of the value: ``{"$ref": "file:///srv/jaas/jaas/ID/output-1.json", "bytes": 1234567}``.
+reference instead of the value: ``{"$ref": "file:///srv/jaas/jaas/ID/output-1.json", "bytes": 1234567, "sig": "..."}``.
+
+Values of users may look like that. So a reference is signed with a secret of the ledger: only one that jaas has made is
+followed, and any other is a value like all others.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,10 +27,12 @@ __all__ = ["INLINE_LIMIT", "Store", "is_reference"]
 INLINE_LIMIT: Final = 64 * 1024
 """Bytes of JSON above which an input goes into the store, if there is one."""
 
+_MAX_SIZE: Final = 2**63
+
 
 def is_reference(value: object) -> bool:
     """Return whether a value is a reference to a store."""
-    return isinstance(value, dict) and value.keys() == {"$ref", "bytes"} and isinstance(value["$ref"], str)
+    return isinstance(value, dict) and value.keys() == {"$ref", "bytes", "sig"} and isinstance(value["$ref"], str)
 
 
 class Store:
@@ -35,12 +42,14 @@ class Store:
         url: such as ``file:///srv/jaas`` (a file system that producers, workers and nodes share) or
             ``s3://bucket/jaas``.
         prefix: the installation's; first folder below it.
+        secret: returns what references are signed with (``Maintenance.secret``); asked each time, so that a ledger
+            that was lost is not confused with its successor.
 
     Raises:
         SpecError: the URL names no folder, or its packages are not installed.
     """
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, secret: Callable[[], str]) -> None:
         parts = urlsplit(url)
         if not parts.scheme or not (parts.netloc or parts.path.strip("/")) or ".." in parts.path.split("/"):
             raise SpecError(f"JAAS_STORE_URL: {url!r} names no folder; write file:///srv/jaas or s3://bucket/jaas")
@@ -48,6 +57,7 @@ class Store:
             raise SpecError(f"JAAS_STORE_URL: {url!r} names a host; write file:/// and an absolute path")
         self.url = url.rstrip("/")
         self.prefix = prefix
+        self._secret = secret
         self.is_local = parts.scheme == "file"
         try:
             import fsspec  # type: ignore[import-untyped] # it has no stubs
@@ -92,19 +102,27 @@ class Store:
             with self._fs.open(path, "wb") as file:
                 for piece in pieces:
                     size += file.write(piece)
-        return {"$ref": url, "bytes": size}
+        return {"$ref": url, "bytes": size, "sig": self._signature(url, size)}
+
+    def _signature(self, url: str, size: int) -> str:
+        return hmac.new(self._secret().encode(), f"{size} {url}".encode(), hashlib.sha256).hexdigest()
 
     def holds(self, value: object) -> bool:
-        """Return whether a value is a reference to a file of this store, and of this installation.
+        """Return whether a value is a reference that jaas has made to a file of this store, and of this installation.
 
-        A container's output may look like a reference: it must not lead to other files.
+        What a container prints, or a producer sends, may look like one: nothing may be read by it.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
         """
-        return (
-            isinstance(value, dict)
-            and is_reference(value)
-            and value["$ref"].startswith(f"{self.url}/{self.prefix}/")
-            and not {"..", "."} & set(value["$ref"].split("/"))
-        )
+        if not isinstance(value, dict) or not is_reference(value):
+            return False
+        url, size, signature = value["$ref"], value["bytes"], value["sig"]
+        if not url.startswith(f"{self.url}/{self.prefix}/") or {"..", "."} & set(url.split("/")):
+            return False
+        if not (isinstance(signature, str) and signature.isascii() and isinstance(size, int) and url.isprintable()):
+            return False
+        return 0 <= size < _MAX_SIZE and hmac.compare_digest(self._signature(url, size), signature)
 
     def path(self, reference: dict[str, Any]) -> str:
         """Return the file's path in the store's own terms; for ``file://`` that is the one on the host."""

@@ -56,10 +56,11 @@ class Deadlines:
 
         Args:
             spec: the job's description.
-            at: when the service was created, by the monotonic clock.
+            at: when the service was created, by the monotonic clock; ``pending_timeout`` counts from the claim if that
+                is known.
             ran_before: seconds that the container had run when this worker took the job over.
         """
-        start = inf if spec.pending_timeout is None else at + spec.pending_timeout
+        start = inf if spec.pending_timeout is None else min(self.start, at + spec.pending_timeout)
         may_run = inf if spec.run_timeout is None else spec.run_timeout - ran_before
         return _shared(Deadlines(job=self.job, start=start, may_run=may_run))
 

@@ -143,18 +143,21 @@ def next_memory(spec: JobSpec, attempts: Sequence[Attempt]) -> int | None:
     return max(grown, limit)
 
 
-def spec_for_attempt(spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node]) -> JobSpec:
+def spec_for_attempt(
+    spec: JobSpec, attempts: Sequence[Attempt], nodes: Sequence[Node], platforms: Sequence[str] = ()
+) -> JobSpec:
     """Return the description as it holds for the next attempt.
 
     Args:
         spec: the description as submitted.
         attempts: the attempts so far.
         nodes: the swarm's nodes (see ``avoided_nodes``).
+        platforms: what the image runs on; empty where that is not known.
     """
     changes: dict[str, object] = {}
     memory = next_memory(spec, attempts)
     if memory != spec.limits.memory:
         changes["limits"] = spec.limits.model_copy(update={"memory": memory})
-    if avoided := avoided_nodes(spec, attempts, nodes):
+    if avoided := avoided_nodes(spec, attempts, nodes, platforms):
         changes["constraints"] = (*spec.constraints, *(f"node.id!={node}" for node in sorted(avoided)))
     return spec.model_copy(update=changes) if changes else spec

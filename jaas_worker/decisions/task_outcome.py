@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
@@ -23,13 +24,18 @@ __all__ = [
     "attempt_task",
     "ended_here",
     "gone_outcome",
+    "image_reason",
     "lost_outcome",
     "outcome_of",
     "output_lost",
+    "pending_reason",
     "refused_outcome",
     "stop_mark",
     "waiting_reason",
 ]
+
+_MAX_PROBLEM: Final = 500
+"""Characters of a registry's answer that a reason has."""
 
 _SIGNALLED = 128
 """Exit codes above this are of processes that a signal ended."""
@@ -131,6 +137,26 @@ def waiting_reason(task: TaskView) -> str:
     if task.error:
         return task.error
     return task.message if task.state == "preparing" else ""
+
+
+def image_reason(said: str, problem: str) -> str:
+    """Return why an image could not be had: a node only says that it has none, the registry says why not.
+
+    Args:
+        said: what the node said.
+        problem: what the registry answers, or why it does not; empty where it gives the image.
+    """
+    return f"{said}; {shown(problem, _MAX_PROBLEM)}" if problem else said
+
+
+def pending_reason(limit: float, detail: str) -> str:
+    """Return why an attempt ends for which no container has run in time.
+
+    Args:
+        limit: its ``pending_timeout``, in seconds.
+        detail: what the swarm, the engine or the registry said last; empty where nothing did.
+    """
+    return f"no running container within pending_timeout ({limit:g} s){detail and ': ' + detail}"
 
 
 def outcome_of(

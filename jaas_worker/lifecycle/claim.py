@@ -71,7 +71,8 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     if record.spec is None or (job.delivery.defect and not under_way):
         return End(refused_outcome(Cause.REFUSED, refusal or _refusal(job.delivery, record)))
     if under_way:
-        return Adopt(record.state, record.updated_at.timestamp())
+        claimed = record.claimed_at if record.state is JobState.PENDING else None
+        return Adopt(record.state, (claimed or record.updated_at).timestamp())
     return Launch()
 
 
@@ -128,7 +129,7 @@ def _note_record(job: TrackedJob, record: JobRecord) -> None:
         record.traceparent or job.delivery.traceparent,
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
-    job.image = record.image
+    job.image, job.platforms = record.image, record.platforms
     job.away_since = down_since(record.detail)
     job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
 
@@ -141,10 +142,15 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
         job.stop = StopRequest(Cause.CANCELLED, "revoked through Celery")
         world.ledger.submission.cancel(job.job_id, job.stop.reason)
     spec = record.spec
-    if spec is None or (spec.deadline is None and spec.expires is None):
+    if spec is None or (spec.deadline is None and spec.expires is None and spec.pending_timeout is None):
         return
     # created_at is by Redis' clock, so its age is computed by Redis' clock too.
-    age = world.ledger.now() - record.created_at.timestamp()
+    now = world.ledger.now()
+    age = now - record.created_at.timestamp()
+    if spec.pending_timeout is not None and record.state is JobState.LAUNCHING:
+        job.launching_since = record.updated_at.timestamp()
+        start = world.clock.monotonic() + spec.pending_timeout - (now - job.launching_since)
+        job.reschedule(lambda deadlines: replace(deadlines, start=start))
     if spec.deadline is not None:
         at = world.clock.monotonic() + spec.deadline - age
         job.reschedule(lambda deadlines: replace(deadlines, job=at))

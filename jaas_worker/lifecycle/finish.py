@@ -6,6 +6,7 @@ reported.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
@@ -13,13 +14,16 @@ from dataclasses import replace
 from math import inf
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_engine, outcome_of, output_lost, stop_mark
+from jaas_worker.decisions.task_outcome import asks_for_engine, image_reason, outcome_of, output_lost, stop_mark
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -66,10 +70,19 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     back = engine.node_back_at(task.node_id) if asks_for_engine(task) or job.away_since else ""
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
     outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit, job.away_since)
+    if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
+        outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
     logs = _output(job, step, world, here=times is not None)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)
+
+
+def _image_problem(spec: JobSpec, world: WorkerContext) -> str:
+    """Return why no image can be had from its registry; empty where one can, or where that is not known."""
+    with contextlib.suppress(TemporaryError, EngineRefused):
+        return world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve).problem
+    return ""
 
 
 def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) -> Logs:
@@ -261,7 +274,8 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
         if job.service:
             world.engine.remove(job.service.id)
         if job.has_config:
-            world.engine.remove_config(job.service_name)
+            own = {LABEL_JOB: job.job_id, LABEL_ATTEMPT: str(job.attempt), **world.service_defaults.installation}
+            world.engine.remove_config(job.service_name, own)
     except (TemporaryError, EngineRefused) as error:
         logger.warning(
             "job %s: service %s is left to the reconciler: %s",

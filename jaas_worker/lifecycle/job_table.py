@@ -153,6 +153,17 @@ class JobTable:
             self._queue.appendleft((job, step))
             self._changed.notify()
 
+    def repeats(self, job: TrackedJob) -> None:
+        """Learn that a step of a job failed for now: until it succeeds, the job holds no starting slot from others."""
+        with self._changed:
+            self._starting.discard(job.job_id)
+            self._changed.notify_all()
+
+    def starts(self, job: TrackedJob) -> None:
+        """Learn that a job's service exists: it counts as starting, whatever failed before."""
+        with self._changed:
+            self._starting.add(job.job_id)
+
     def started(self, job: TrackedJob, now: float, *, ran: bool) -> None:
         """Register that a job no longer counts as starting.
 

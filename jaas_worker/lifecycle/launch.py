@@ -5,18 +5,21 @@ The ledger says LAUNCHING before the service is created.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from sys import intern
 from typing import Any
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
-from jaas_worker.decisions.task_outcome import gone_outcome, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest, gone_outcome, pending_reason, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_input import input_file
 from jaas_worker.lifecycle.next_step import Adopt, End, LostOwnership, Track
@@ -28,9 +31,12 @@ from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import ENV_TRACEPARENT
 from jaas_worker.tracking.tracked_service import ServiceRef
 
-__all__ = ["adopt", "launch"]
+__all__ = ["adopt", "launch", "note_failure"]
 
 logger = logging.getLogger(__name__)
+
+_MAX_DETAIL = 500
+"""Characters of an answer that the record keeps."""
 
 
 def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
@@ -46,6 +52,9 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     spec = job.spec
     assert spec is not None
     world.require_lease()
+    if job.stop is None and world.clock.monotonic() > job.deadlines.start:
+        assert spec.pending_timeout is not None
+        job.stop = StopRequest(Cause.PENDING_TIMEOUT, pending_reason(spec.pending_timeout, job.detail))
     if job.stop:
         # There is something to stop only if a request was sent.
         found = world.engine.find(job.service_name) if job.late or job.asked else None
@@ -57,19 +66,26 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         wanted = _wanted(job, spec, world)
         service = _create(job, spec, wanted, world) if wanted is not None else None
     except EngineRefused as error:
-        return End(refused_outcome(Cause.LAUNCH, str(error)))
-    except EngineUnavailable:
+        cause = Cause.IMAGE if isinstance(error, ImageRefused) else Cause.LAUNCH
+        return End(refused_outcome(cause, str(error)))
+    except EngineUnavailable as error:
         # The engine may carry the request out later, even after the attempt has ended.
         job.late = True
-        raise
+        if not _refuses(job, error, world):
+            raise
+        return End(refused_outcome(Cause.LAUNCH, str(error)))
     if wanted is None or service is None:
         return LostOwnership()
     failpoint("create.after")
     now = world.clock.monotonic()
+    world.created_at = now
+    job.detail, job.answer = "", NO_ANSWER
     _note_service(job, spec, service, now, now)
     job.launched_at = world.clock.time()
     world.metrics.launches.inc()
     fields: dict[str, Any] = {"late": 1} if job.late else {}
+    if spec.pending_timeout is not None:
+        fields["claimed_at"] = job.launching_since
     if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
         # Another worker took the job over while we were suspended; it adopts the same service by its name.
         return LostOwnership()
@@ -98,7 +114,8 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     spec = job.spec
     assert spec is not None
     service = world.engine.find(job.service_name)
-    if service is None:
+    own = {LABEL_JOB: job.job_id, **world.service_defaults.installation}
+    if service is None or any(service.labels.get(key) != value for key, value in own.items()):
         return End(gone_outcome(job.stop, job.node, job.started_at))
     # Redis' clock decides how long it has waited or run: the clocks of node and worker may differ.
     before = max(world.ledger.now() - step.since, 0.0)
@@ -121,12 +138,11 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
-    wanted = spec_for_attempt(spec, facts.attempts, nodes)
-    pinned = _pin_image(job, spec, world)
-    if pinned is None:
+    if not _pin_image(job, spec, world):
         return None
-    if pinned:
-        wanted = wanted.model_copy(update={"image": pinned})
+    wanted = spec_for_attempt(spec, facts.attempts, nodes, job.platforms)
+    if job.image:
+        wanted = wanted.model_copy(update={"image": job.image})
     traceparent = world.tracer.for_container(facts.traceparent, job.job_id, facts.attempt)
     if traceparent:
         wanted = wanted.model_copy(update={"env": {ENV_TRACEPARENT: traceparent, **wanted.env}})
@@ -140,7 +156,40 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
     job.has_config = file is not None and file.data != b""
     if not _still_ours(job, world):
         return None
-    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, world.service_defaults)
+    defaults = world.service_defaults
+    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, defaults, job.platforms)
+
+
+def _refuses(job: TrackedJob, error: EngineUnavailable, world: WorkerContext) -> bool:
+    """Return whether an engine's error is a refusal: it keeps to it while it creates others' services.
+
+    Raises:
+        EngineUnavailable: it does not say whether the service exists all the same.
+    """
+    if not may_refuse(error.status, str(error)):
+        return False
+    now = world.clock.monotonic()
+    job.answer = job.answer.again(str(error), now)
+    return refuses(job.answer, now, world.created_at) and world.engine.find(job.service_name) is None
+
+
+def note_failure(job: TrackedJob, error: TemporaryError, world: WorkerContext) -> None:
+    """Note in the record what was answered to a step that will be repeated, for `explain`; nothing depends on it.
+
+    What Redis answers is for the log: whoever takes no write takes no note of it either.
+
+    Args:
+        job: the job.
+        error: what engine, registry or store answered.
+        world: the worker.
+    """
+    said = shown(str(error), _MAX_DETAIL)
+    # While its node is away the detail says since when, which a worker that adopts the job has to know.
+    if not job.accepted or said == job.detail or job.away_since or isinstance(error, LedgerUnavailable):
+        return
+    with contextlib.suppress(TemporaryError):
+        if world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=said):
+            job.detail = said
 
 
 def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:
@@ -159,26 +208,31 @@ def _still_ours(job: TrackedJob, world: WorkerContext) -> bool:
     return world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING)
 
 
-def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> str | None:
-    """Return the image with the digest that all attempts of this job use.
+def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
+    """Find out, once, which digest all attempts of this job use and what it runs on, where a registry tells.
 
     Returns:
-        Empty if no registry returned one; None if this worker no longer holds the job.
+        False if this worker no longer holds the job.
     """
     if job.image or job.attempt > 1 or not world.settings.resolve_images:
-        return job.image
+        return True
     found = world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve)
-    if found is None:
-        return ""
+    if not found.pinned:
+        return True
     if found.note:
         logger.warning("job %s: %s", job.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
     # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
     if not world.ledger.ownership.move(
-        job.job_id, world.holder, JobState.LAUNCHING, note=found.note, image=found.pinned
+        job.job_id,
+        world.holder,
+        JobState.LAUNCHING,
+        note=found.note,
+        image=found.pinned,
+        platforms=" ".join(found.platforms),
     ):
-        return None
-    job.image = found.pinned
-    return found.pinned
+        return False
+    job.image, job.platforms = found.pinned, found.platforms
+    return True
 
 
 def _note_service(

@@ -57,7 +57,8 @@ class Adopt:
 
     state: JobState
     since: float
-    """When the record last changed, in seconds since the epoch by Redis' clock."""
+    """When the attempt began to wait (its claim, where that was noted) or to run, in seconds since the epoch by Redis'
+    clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from jaas_worker.lifecycle.finish import (
     write_end,
 )
 from jaas_worker.lifecycle.job_table import JobTable
-from jaas_worker.lifecycle.launch import adopt, launch
+from jaas_worker.lifecycle.launch import adopt, launch, note_failure
 from jaas_worker.lifecycle.next_step import Next
 from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
 from jaas_worker.lifecycle.step_threads import StepThreads, retry_delay
@@ -183,10 +183,14 @@ class StepExecutor:
     def _failed_for_now(self, job: TrackedJob, step: Next, error: TemporaryError) -> None:
         job.tries += 1
         self._world.metrics.step_repeated(error)
+        self._table.repeats(job)
+        note_failure(job, error, self._world)
         if self._table.held and job.phase is Phase.LAUNCHING and isinstance(error, EngineUnavailable):
             self._release(job)
             return
-        delay = retry_delay(job.tries)
+        # No later than at the next of its time limits, which the step looks at.
+        left = job.deadlines.first - self._world.clock.monotonic()
+        delay = min(retry_delay(job.tries), left) if left > 0 else retry_delay(job.tries)
         logger.warning(
             "job %s: %s; trying again in %.1f s", job.job_id, error, delay, extra=action(Action.STEP_REPEATED)
         )
@@ -295,6 +299,7 @@ class StepExecutor:
         assert job.service is not None
         with self._table.lock:  # a stop comes before both, or after both
             job.phase = Phase.TRACKED
+            self._table.starts(job)
             self._tracker.watch(job.service)
             stopped = job.stop is not None
         if stopped:

@@ -9,7 +9,7 @@ from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_worker.decisions.deadlines import Overdue, due
-from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, lost_outcome, waiting_reason
+from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, lost_outcome, pending_reason, waiting_reason
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -94,7 +94,8 @@ def check_pending(job: TrackedJob, world: WorkerContext) -> Stop | None:
         if task is not None and (task.ended or task.state == "running"):
             return None  # it runs now: the tracker will see it
         detail = (waiting_reason(task) if task is not None else "") or detail
-    reason = f"no running container within pending_timeout ({spec.pending_timeout:g} s){detail and ': ' + detail}"
+    assert spec.pending_timeout is not None
+    reason = pending_reason(spec.pending_timeout, detail)
     unplaced = detail.startswith("no suitable node")
     return Stop(StopRequest(Cause.UNSCHEDULABLE if unplaced else Cause.PENDING_TIMEOUT, reason))
 

@@ -16,6 +16,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
 from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
+from jaas_worker.decisions.engine_refusal import NO_ANSWER, SameAnswer
 from jaas_worker.decisions.retry import Decision
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.swarm.engine import TaskView
@@ -133,16 +134,22 @@ class TrackedJob:
     started_at: datetime | None = None
     image: str = ""
     """The image with its digest; empty where no registry told one."""
+    platforms: tuple[str, ...] = ()
+    """What the image runs on, such as ``linux/amd64``; empty where that is not known."""
     has_config: bool = False
     """A swarm config holds its input."""
     late: bool = False
     """The service may still appear: its request was not answered, or a former holder may still send one."""
     asked: bool = False
     """This worker has sent a request to create the service, with any result."""
+    answer: SameAnswer = NO_ANSWER
+    """The engine's answer to the launch, if it may be a refusal."""
     service: ServiceRef | None = None
     """None until it is known to exist."""
     held_at: float = 0.0
     """When the ledger last confirmed that this worker holds the job, by the monotonic clock."""
+    launching_since: float = 0.0
+    """When the attempt was claimed, by any worker, in seconds since the epoch by Redis' clock."""
     followed_since: float = 0.0
     """When this worker began to follow the service, by the monotonic clock."""
     queued_at: float | None = None

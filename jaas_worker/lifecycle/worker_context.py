@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from jaas_submit.errors import LedgerUnavailable
@@ -116,15 +117,15 @@ class ImageCache:
     """A cache of registries' answers about images. Threads may share it."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str | None], tuple[float, ResolvedImage | None]] = {}
+        self._known: dict[tuple[str, str | None], tuple[float, ResolvedImage]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def get(
-        self, image: str, registry: str | None, now: float, ask: Callable[[str, str | None], ResolvedImage | None]
-    ) -> ResolvedImage | None:
-        """Return the image that a tag stands for; None if no registry answers.
+        self, image: str, registry: str | None, now: float, ask: Callable[[str, str | None], ResolvedImage]
+    ) -> ResolvedImage:
+        """Return the image that a tag stands for.
 
         Args:
             image: a reference as in a job description.
@@ -132,14 +133,14 @@ class ImageCache:
             now: the present moment, by the monotonic clock.
             ask: asks the registry, if no answer is cached.
         """
-        until, found = self._known.get((image, registry), (0.0, None))
+        until, found = self._known.get((image, registry), (0.0, ResolvedImage()))
         if now >= until:
             found = ask(image, registry)
             if len(self._known) >= _IMAGES_MOST:
                 for key, (over, _) in list(self._known.items()):
                     if over <= now:
                         self._known.pop(key, None)
-            self._known[image, registry] = (now + (_IMAGE_KEPT_S if found else _SILENCE_KEPT_S), found)
+            self._known[image, registry] = (now + (_SILENCE_KEPT_S if found.problem else _IMAGE_KEPT_S), found)
         return found
 
 
@@ -171,6 +172,8 @@ class WorkerContext:
     clock: Clock = field(default_factory=Clock)
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
+    created_at: float = field(default=-inf, init=False)
+    """When this worker's engine last created a service, by the monotonic clock."""
     images: ImageCache = field(default_factory=ImageCache, init=False)
     service_defaults: ServiceDefaults = field(init=False)
     """What every service that this worker asks for has."""

@@ -169,7 +169,7 @@ class OrphanServices:
                 over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
                 if not over or now - record.updated_at <= _MIN_AGE_S:
                     continue
-            _unless_refused(labels.get(LABEL_JOB, ""), name, partial(self._engine.remove_config, name))
+            _unless_refused(labels.get(LABEL_JOB, ""), name, partial(self._engine.remove_config, name, labels))
 
     def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
         """Rebuild the record of a job from its youngest service."""

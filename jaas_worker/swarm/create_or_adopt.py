@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
@@ -36,6 +36,7 @@ def create_or_adopt(
     marks: Mapping[str, str],
     file: InputFile | None = None,
     defaults: ServiceDefaults = NO_DEFAULTS,
+    platforms: Sequence[str] = (),
 ) -> ServiceView:
     """Return the attempt's service; create it if it does not exist. Idempotent.
 
@@ -50,6 +51,7 @@ def create_or_adopt(
         file: the job's input; None where it has none.
         marks: labels that tell of which description it is (see ``service_request``).
         defaults: what every service of this worker has.
+        platforms: what the image runs on; empty where that is not known.
 
     Raises:
         EngineRefused: the engine will never take this description.
@@ -68,7 +70,7 @@ def create_or_adopt(
         if file.data:
             place = InputPlace(file.path, engine.create_config(name, own, file.data), name)
     try:
-        request = service_request(spec, job_id, attempt, marks, secret_ids, place, defaults)
+        request = service_request(spec, job_id, attempt, marks, secret_ids, place, defaults, platforms)
         created = engine.create(request, spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.

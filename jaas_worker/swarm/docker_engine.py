@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, Frame, Resolve
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, mapped
 from jaas_worker.swarm.responses import (
     NodeItem,
+    distribution_in,
     event_in,
     node_of,
     nodes_in,
@@ -100,18 +101,19 @@ class Swarm:
         except EngineNotFound:
             return None
 
-    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
-        if "@" in image:
-            return ResolvedImage(image)
-        in_path = quote(image, safe="/:")
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage:
+        in_path = quote(image, safe="/:@")
         with mapped(f"finding credentials for {image}"):
             headers = self._http.credentials(image, registry)
         try:
             with mapped(f"asking the registry for {image}"):
                 answer = self._http.ask("GET", f"distribution/{in_path}/json", headers=headers)
-                digest = str(answer.json()["Descriptor"]["digest"])
-        except (EngineRefused, EngineUnavailable):
-            return None  # no registry, no such image, or no permission: the node will report it
+                digest, platforms = distribution_in(answer.data)
+        except (EngineRefused, EngineUnavailable) as error:
+            # No registry, no such image there, or no right to see it: a node may have the image all the same.
+            return ResolvedImage(image if "@" in image else "", problem=str(error))
+        if "@" in image:
+            return ResolvedImage(image, platforms=platforms)
         last = image.rsplit("/", 1)[-1]
         name = image.rsplit(":", 1)[0] if ":" in last else image
         try:
@@ -121,7 +123,7 @@ class Swarm:
             known = None
         stale = known is not None and not any(text.endswith(f"@{digest}") for text in known)
         note = f"this engine's own image {image} is not the registry's; {digest} is used" if stale else ""
-        return ResolvedImage(f"{name}@{digest}", note)
+        return ResolvedImage(f"{name}@{digest}", note, platforms)
 
     def services(self, label: str, prefix: str = "") -> list[ServiceView]:
         with mapped("listing services"):
@@ -179,22 +181,38 @@ class Swarm:
                 body = {"Name": name, "Labels": labels, "Data": base64.b64encode(data).decode("ascii")}
                 return str(self._http.ask("POST", "configs/create", body=body).json()["ID"])
         except EngineRefused:
-            # It exists, or it is refused permanently.
-            with mapped(f"looking for config {name}"):
-                for item in self._get_json("configs", filters={"name": [name]}) or ():
-                    if item["Spec"]["Name"] == name:
-                        return str(item["ID"])
-            raise
+            # It exists, or it is refused for good.
+            found = self._config(name)
+            if found is None:
+                raise
+            if not _has(found[1], labels):
+                raise EngineRefused(
+                    f"a config named {name} exists, but its labels are not those of this job; remove it, then submit "
+                    "the job again"
+                ) from None
+            return found[0]
+
+    def _config(self, name: str) -> tuple[str, dict[str, str]] | None:
+        """Return id and labels of the config of this name; the filter matches all names that begin so."""
+        with mapped(f"looking for config {name}"):
+            for item in self._get_json("configs", filters={"name": [name]}) or ():
+                if item["Spec"]["Name"] == name:
+                    return str(item["ID"]), item["Spec"].get("Labels") or {}
+        return None
 
     def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         with mapped("listing configs"):
             found = self._get_json("configs", filters=_filters(label, prefix)) or ()
             return {item["Spec"]["Name"]: item["Spec"].get("Labels") or {} for item in found}
 
-    def remove_config(self, name: str) -> bool:
+    def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
+        found = self._config(name)
+        if found is None or not _has(found[1], labels):
+            return False
         try:
+            # By its id: by then the name may be another one's.
             with mapped(f"removing config {name}"):
-                self._http.ask("DELETE", f"configs/{quote(name)}")
+                self._http.ask("DELETE", f"configs/{found[0]}")
         except EngineNotFound:
             return False
         return True
@@ -270,6 +288,10 @@ class Swarm:
                 if event := event_in(item):
                     yield event
         raise EngineUnavailable("following events: the engine closed the stream")
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in wanted.items())
 
 
 def _filters(label: str, prefix: str) -> dict[str, list[str]]:

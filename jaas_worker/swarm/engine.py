@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -107,10 +107,14 @@ class EngineEvent(NamedTuple):
 class ResolvedImage(NamedTuple):
     """The image that a tag stands for in its registry."""
 
-    pinned: str
-    """The reference with the digest, so that every node and every attempt runs the same image."""
+    pinned: str = ""
+    """The reference with the digest, so that every node and every attempt runs the same; empty where none is known."""
     note: str = ""
-    """For people: this engine has another image under that tag."""
+    """For people: this engine's own image of that tag is another one."""
+    platforms: tuple[str, ...] = ()
+    """What it runs on, such as ``linux/amd64``, or ``linux/`` for any processor; empty where that is not known."""
+    problem: str = ""
+    """Why the registry tells nothing."""
 
 
 class Engine(Protocol):
@@ -133,8 +137,8 @@ class Engine(Protocol):
     def find(self, name: str) -> ServiceView | None:
         """Return the service with this name; None if there is none."""
 
-    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
-        """Ask the image's registry for the tag's present digest; None if no registry answers.
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage:
+        """Ask the image's registry what its tag stands for now, and what it runs on.
 
         Args:
             image: a reference as in a job description.
@@ -160,13 +164,17 @@ class Engine(Protocol):
         """Remove a service; False if it was already gone."""
 
     def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
-        """Create a swarm config unless there is one of this name; return its id."""
+        """Create a swarm config, or find the one that was made so before; return its id.
+
+        Raises:
+            EngineRefused: also where one of this name has other labels: it is somebody else's.
+        """
 
     def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         """Return name -> labels of all configs with this label whose name begins like this."""
 
-    def remove_config(self, name: str) -> bool:
-        """Remove a config; False if it was already gone."""
+    def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Remove the config of this name if it has these labels; False when there is none (any more)."""
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         """Return name -> id of the existing ones of the secrets."""

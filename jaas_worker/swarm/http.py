@@ -28,14 +28,31 @@ import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_worker.swarm.engine import Frame
+from jaas_worker.swarm.logins import login_for
 
 __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
 
 _API_VERSION: Final = "1.41"
 """Given to docker-py, so that it does not ask for the version itself."""
 
-_REFUSED_AS_500: Final = re.compile(r"network \S{1,255} not found|constraint expected one operator")
-"""Errors that Docker 20.10 answers with status 500 although the request itself is wrong."""
+_REFUSED_AS_500: Final = re.compile(
+    "|".join(
+        (
+            r"network \S{1,255} not found",
+            r"constraint expected one operator",
+            r"desc = (?:key|value) '",
+            r"desc = invalid expr: ",
+            r"raft message is too large",
+            r"trying to send message larger than max",
+            r"received message larger than max",
+        )
+    )
+)
+"""What an engine answers with status 500 although the request itself is wrong.
+
+Source: moby, daemon/cluster/helpers.go, and moby/swarmkit, manager/constraint and manager/state/raft, whose errors have
+no code; the same from Docker 20.10 to 28.5. The last two are gRPC's, between the engine and the swarm's leader.
+"""
 
 _VERSION_REFUSED: Final = re.compile(r"client version \S{1,20} is too (?:old|new)")
 """How an engine answers, with status 400, that was exchanged since its API's version was asked for. Source: moby,
@@ -89,7 +106,7 @@ def _refusal(what: str, status: int, said: str) -> EngineRefused | EngineUnavail
     # 4xx: the engine understood and refuses. 503: the node is not a manager, or has no leader.
     if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
         return EngineRefused(f"{what}: {said}")
-    return EngineUnavailable(f"{what}: {said}")
+    return EngineUnavailable(f"{what}: {said}", status)
 
 
 class _Session:
@@ -166,11 +183,20 @@ class EngineHTTP:
 
         Args:
             image: the image's name.
-            registry: the registry's name; None means the one in the image's name.
+            registry: the login's name; None means the one of the image's own registry.
+
+        Raises:
+            ImageRefused: there is no such login, or it is for another host.
         """
+        host, _ = docker.auth.resolve_repository_name(image)
         if registry is None:
-            registry, _ = docker.auth.resolve_repository_name(image)
-        header = docker.auth.get_config_header(self._session.docker, registry)
+            header = docker.auth.get_config_header(self._session.docker, host)
+        else:
+            logins = docker.auth.load_config()
+            stored = {host} if logins.creds_store else set()
+            name = login_for(registry, host, {*logins.auths, *(logins.cred_helpers or ()), *stored})
+            found = logins.auths.get(name) or docker.auth.resolve_authconfig(logins, name)
+            header = docker.auth.encode_header(found) if found else None
         return {"X-Registry-Auth": header.decode("ascii")} if header else {}
 
     def ask(

@@ -20,7 +20,17 @@ from jaas_submit.model.cluster import Node
 from jaas_submit.model.wire_names import LABEL_JOB
 from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, ServiceView, TaskView
 
-__all__ = ["NodeItem", "event_in", "node_of", "nodes_in", "service_in", "services_in", "tasks_in", "times_in"]
+__all__ = [
+    "NodeItem",
+    "distribution_in",
+    "event_in",
+    "node_of",
+    "nodes_in",
+    "service_in",
+    "services_in",
+    "tasks_in",
+    "times_in",
+]
 
 
 class _ContainerStatus(TypedDict, total=False):
@@ -86,10 +96,25 @@ class NodeItem(TypedDict):
     Status: dict[str, Any]
 
 
+class _Descriptor(TypedDict):
+    digest: str
+
+
+class _Platform(TypedDict, total=False):
+    architecture: str
+    os: str
+
+
+class _Distribution(TypedDict, total=False):
+    Descriptor: Required[_Descriptor]
+    Platforms: list[_Platform] | None
+
+
 _TASKS: Final = TypeAdapter(list[_Task] | None)
 _SERVICES: Final = TypeAdapter(list[_Service] | None)
 _SERVICE: Final = TypeAdapter(_Service)
 _CONTAINER: Final = TypeAdapter(_Container)
+_DISTRIBUTION: Final = TypeAdapter(_Distribution)
 _NODES: Final = TypeAdapter(list[NodeItem] | None)
 
 
@@ -148,6 +173,22 @@ def times_in(answer: bytes) -> ContainerTimes:
 def nodes_in(answer: bytes) -> list[NodeItem]:
     """Return the nodes in the answer to ``GET /nodes``."""
     return _NODES.validate_json(answer) or []
+
+
+def distribution_in(answer: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return digest and platforms of an image, as its registry tells them.
+
+    As ``docker service create`` does it: of ARM only the system counts, as nodes name the variant (``armv7l``) where
+    images do not. Source: moby, client/service_create.go.
+
+    Args:
+        answer: to ``GET /distribution/{name}/json``.
+    """
+    found = _DISTRIBUTION.validate_json(answer)
+    platforms = [(one.get("os", ""), one.get("architecture", "")) for one in found.get("Platforms") or ()]
+    # What builders attach to an image, such as its provenance, is listed as the platform unknown/unknown.
+    kept = [f"{os}/{'' if arch.lower() == 'arm' else arch}" for os, arch in platforms if os != "unknown"]
+    return found["Descriptor"]["digest"], tuple(dict.fromkeys(kept))
 
 
 def node_of(item: NodeItem, cpus: float, memory: int) -> Node:

@@ -84,6 +84,7 @@ def service_request(
     secret_ids: Mapping[str, str],
     place: InputPlace | None = None,
     defaults: ServiceDefaults = NO_DEFAULTS,
+    platforms: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the request that creates the service of one attempt.
 
@@ -95,6 +96,7 @@ def service_request(
         place: where the container finds the job's input; None where it has none.
         secret_ids: name -> id of (at least) the secrets that the description names.
         defaults: what every service of the worker has.
+        platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
 
     Raises:
         KeyError: a secret's id is missing.
@@ -110,7 +112,7 @@ def service_request(
             "ContainerSpec": _container(spec, job_id, attempt, secret_ids, place),
             "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
             "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
-            "Placement": {"Constraints": [text.strip() for text in spec.constraints]},
+            "Placement": _placement(spec, platforms),
             "Networks": [{"Target": name} for name in spec.networks],
         },
         "Mode": {"Replicated": {"Replicas": 1}},
@@ -178,6 +180,14 @@ _BRACES = '{{"{{"}}'
 def _literal(text: str) -> str:
     """Return a text escaped for the swarm, which treats environment and mounts as Go templates."""
     return text.replace("{{", _BRACES)
+
+
+def _placement(spec: JobSpec, platforms: Sequence[str]) -> dict[str, Any]:
+    made: dict[str, Any] = {"Constraints": [text.strip() for text in spec.constraints]}
+    if platforms:
+        pairs = [one.partition("/") for one in platforms]
+        made["Platforms"] = [{"OS": os, "Architecture": arch} for os, _, arch in pairs]
+    return made
 
 
 def _nanoseconds(seconds: float) -> int:

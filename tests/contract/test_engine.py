@@ -16,6 +16,7 @@ import pytest
 from benchmarks.simulator import Model, SimulatedSwarm
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
@@ -215,6 +216,30 @@ def test_what_can_never_work_is_refused_for_good(bench: Bench, fields: dict[str,
     with pytest.raises(EngineRefused, match=said):
         bench.engine.create(request)
     assert bench.engine.find(request["Name"]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'node.labels.zone=="eu"',
+        "node.labels.zone==eu,us",
+        "node.labels.zone==b\u00fcro",
+        "node.labels.a b==x",
+        "node.id",
+    ],
+)
+def test_a_constraint_that_the_description_refuses_the_swarm_refuses_too(bench: Bench, text: str) -> None:
+    request = bench.request()
+    request["TaskTemplate"]["Placement"]["Constraints"] = [text]
+    with pytest.raises(ValueError, match="no placement constraint"):
+        Constraint.parse(text)
+    with pytest.raises(EngineRefused, match=r"is invalid|expected one operator"):
+        bench.engine.create(request)
+    assert bench.engine.find(request["Name"]) is None
+
+
+def test_a_constraint_that_the_description_takes_the_swarm_takes_too(bench: Bench) -> None:
+    bench.ended(bench.create(constraints=["NODE.ROLE == Manager", "node.labels.jaas-x!=:-_.*()?+[]\\^$|/ a"]))
 
 
 # -- how tasks end ---------------------------------------------------------------------------------------------------
@@ -485,8 +510,12 @@ def test_a_config_of_a_name_is_made_once_and_removed_once(bench: Bench) -> None:
     assert engine.configs(LABEL_PREFIX, bench.prefix) == {name: labels}
     assert engine.configs(LABEL_PREFIX, f"{name}0") == {}
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}x") == {}
-    assert engine.remove_config(name) is True
-    assert engine.remove_config(name) is False
+    assert engine.remove_config(name, {**labels, LABEL_JOB: "other"}) is False
+    assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {name: labels}, "it is not removed for another"
+    with pytest.raises(EngineRefused, match=f"a config named {name} exists, but its labels are not those"):
+        engine.create_config(name, {**labels, LABEL_JOB: "other"}, b"\x00data")
+    assert engine.remove_config(name, labels) is True
+    assert engine.remove_config(name, labels) is False
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {}
 
 
@@ -566,10 +595,10 @@ def test_what_is_reserved_on_a_node_is_not_free(bench: Bench) -> None:
 
 def test_an_image_that_no_registry_knows_is_left_as_it_is(bench: Bench) -> None:
     pinned = "a@sha256:" + "0" * 64
-    assert bench.engine.resolve(NO_SUCH_IMAGE) is None
-    resolved = bench.engine.resolve(pinned)
-    assert resolved is not None
-    assert resolved.pinned == pinned
+    missing = bench.engine.resolve(NO_SUCH_IMAGE)
+    assert missing.pinned == ""
+    assert missing.problem
+    assert bench.engine.resolve(pinned).pinned == pinned
 
 
 def test_secrets_are_found_by_their_whole_name(bench: Bench) -> None:

@@ -99,7 +99,7 @@ def test_how_much_the_swarm_takes(jaas: Installation, swarm: Swarm) -> None:
     labels = {LABEL_PREFIX: jaas.prefix}
     most = 1000 * 1024 - 1
     swarm.create_config(f"{jaas.prefix}-most", labels, b"x" * most)
-    assert swarm.remove_config(f"{jaas.prefix}-most")
+    assert swarm.remove_config(f"{jaas.prefix}-most", labels)
     for size in (0, most + 1):
         with pytest.raises(Exception, match="larger than 0 and less than"):
             swarm.create_config(f"{jaas.prefix}-{size}", labels, b"x" * size)
@@ -375,5 +375,5 @@ def test_a_worker_killed_five_times_during_a_map_reduce(
     assert sorted(started) == sorted(jobs)
     # A worker that died between an outcome and the removal of its service leaves that to the next sweep.
     jaas.remove_services()
-    for name in jaas.swarm.configs(f"{LABEL_PREFIX}={jaas.prefix}"):
-        jaas.swarm.remove_config(name)
+    for name, labels in jaas.swarm.configs(f"{LABEL_PREFIX}={jaas.prefix}").items():
+        jaas.swarm.remove_config(name, labels)

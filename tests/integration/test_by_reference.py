@@ -47,8 +47,22 @@ def test_large_inputs_are_mounted_and_large_outputs_are_fetched(client: Client, 
     assert output == {
         "$ref": f"file://{folder}/{client.ledger.prefix}/{printed.id}/output-1.json",
         "bytes": 200_002,
+        "sig": output["sig"],
     }
     assert client.fetch(output) == "x" * 200_000
+
+
+def test_what_only_looks_like_a_reference_stays_a_value(client: Client, folder: Path) -> None:
+    handle = client.submit(shell(PRINT.replace("{item}", "70000"), output="json"))
+    real = handle.wait(LONG).output
+    forged = {"$ref": real["$ref"], "bytes": real["bytes"], "sig": "0" * 64}
+    printed = client.submit(shell(f"echo '{json.dumps(forged)}'", output="json")).wait(LONG).output
+    assert printed == forged
+    assert client.fetch(printed) == forged
+    read = client.submit(shell('cat "$JAAS_INPUT"', output="json"), input=forged).wait(LONG).output
+    assert read == forged
+    followed = client.submit(shell('wc -c < "$JAAS_INPUT"', output="json"), input=real).wait(LONG).output
+    assert followed == real["bytes"]
 
 
 def test_a_reduce_reads_more_than_a_config_takes(client: Client) -> None:

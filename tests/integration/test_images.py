@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import docker
@@ -48,7 +49,9 @@ def worker(jaas: Installation, guarded: Registry, tmp_path_factory: pytest.TempP
     """A worker that knows the password, under the registry's own name and under one that an operator chose."""
     folder = tmp_path_factory.mktemp("docker-config")
     login = {"auth": guarded.auth}
-    (folder / "config.json").write_text(json.dumps({"auths": {guarded.host: login, "team-a": login}}))
+    (folder / "config.json").write_text(
+        json.dumps({"auths": {guarded.host: login, f"{guarded.host}/team-a": login, "other.example": login}})
+    )
     return jaas.worker(DOCKER_CONFIG=folder).start()
 
 
@@ -183,8 +186,47 @@ def test_without_a_login_a_guarded_image_is_missing_and_retries_follow_the_polic
     handle = client.submit(spec)
     result = ended(client, handle.id)
     assert [a.cause for a in result.attempts] == [Cause.IMAGE, Cause.IMAGE]
+    assert "no login nobody-of-that-name for" in result.reason
+    assert f"{guarded.host}/team-a" in result.reason
+    assert PASSWORD not in result.reason
     assert "its image is missing or may not be pulled" in client.explain(handle.id).sentences[0]
     assert "the worker's own login there is used (see registry)" in str(client.explain(handle.id))
     assert witness.starts() == []
     # With the login all is well.
     assert ended(client, client.replay(handle.id, registry="team-a").id).ok
+
+
+def test_a_login_is_not_sent_to_another_host(client: Client, guarded: Registry, witness: Witness) -> None:
+    spec = witness.spec(image=f"{guarded.host}/closed:1", registry="other.example")
+    result = ended(client, client.submit(spec).id)
+    assert result.cause is Cause.IMAGE
+    assert f"the login other.example is for other.example, and the image is from {guarded.host}" in result.reason
+
+
+# -- why not, and where -----------------------------------------------------------------------------------------------
+
+
+def test_the_registrys_words_are_in_the_reason(
+    client: Client, registry: Registry, witness: Witness, docker_api: docker.APIClient
+) -> None:
+    registry.push(docker_api, "there:1", "x")
+    for name, words in (("there:2", "manifest unknown"), ("nowhere:1", "manifest unknown|name unknown|not known")):
+        result = ended(client, client.submit(witness.spec(image=f"{registry.host}/{name}")).id)
+        assert result.cause is Cause.IMAGE
+        assert re.search(words, result.reason), result.reason
+        assert result.reason in client.explain(result.job_id).sentences[0]
+    away = witness.spec(image="127.0.0.1:1/app:1")
+    assert "connection refused" in ended(client, client.submit(away).id).reason
+
+
+def test_the_images_platforms_are_in_the_service(
+    client: Client, registry: Registry, witness: Witness, docker_api: docker.APIClient
+) -> None:
+    registry.push(docker_api, "platform:1", "x")
+    handle = client.submit(witness.spec(witness.held(), image=f"{registry.host}/platform:1"))
+    eventually(witness.starts, LONG)
+    service = docker_api.inspect_service(f"jaas-{handle.id}-1")
+    witness.open()
+    assert ended(client, handle.id).ok
+    assert service["Spec"]["TaskTemplate"]["Placement"]["Platforms"] == [{"Architecture": "amd64", "OS": "linux"}]
+    assert handle.record().platforms == ("linux/amd64",)

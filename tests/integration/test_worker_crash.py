@@ -1,4 +1,4 @@
-"""Workers that are killed, frozen or told to stop while jobs are in their hands: the containers never notice."""
+"""Workers that are killed, frozen or told to stop while they hold jobs: the containers never notice."""
 
 from __future__ import annotations
 

@@ -293,9 +293,10 @@ class _Configs(_Handler):
 
 
 class _Config(_Handler):
-    async def delete(self, name: str) -> None:
-        if not await self.call("remove_config", name):
-            raise HTTPError(404, f"config {name} not found")
+    async def delete(self, config: str) -> None:
+        name = next((name for name, made in self.engine.config_files.items() if made[0] == config), config)
+        if not await self.call("remove_config", name, {}):
+            raise HTTPError(404, f"config {config} not found")
         self.set_status(204)
 
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import itertools
 import queue
-import re
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from typing import Any, Literal
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.cluster import Node as NodeFacts
+from jaas_submit.model.fields import Constraint
 from jaas_submit.model.wire_names import LABEL_JOB
 from jaas_worker.swarm.engine import (
     ENDED_STATES,
@@ -42,7 +42,6 @@ __all__ = ["FakeSwarm", "Gate", "Node"]
 
 _DRIVEN = Program("", exit_code=None, on_term=143)
 _NEVER = "0001-01-01T00:00:00Z"
-_CONSTRAINT = re.compile(r"([\w.-]+)\s*(==|!=)\s*(.*)")
 
 
 @dataclass
@@ -58,11 +57,9 @@ class Node:
 
     def meets(self, constraint: str) -> bool:
         """Return whether a container with this constraint may run here."""
-        match = _CONSTRAINT.match(constraint)
-        assert match, constraint
-        key, operator, value = match.groups()
+        wanted = Constraint.parse(constraint)
         mine = {"node.id": self.id, "node.hostname": self.name, "node.role": "manager", **self.attributes}
-        return (mine.get(key) == value) == (operator == "==")
+        return (mine.get(wanted.key.lower(), "").lower() == wanted.value.lower()) == wanted.equal
 
 
 @dataclass
@@ -188,6 +185,8 @@ class FakeSwarm:
         """The oldest and the newest version of the API that is spoken over HTTP."""
         self.networks = {"demo"}
         self.config_files: dict[str, tuple[str, dict[str, str], bytes]] = {}
+        self.images: dict[str, ResolvedImage] = {}
+        """What registries tell."""
         self.secrets: dict[str, str] = {}
         self.missing_images = {NO_SUCH_IMAGE}
         self.calls: Counter[str] = Counter()
@@ -417,16 +416,23 @@ class FakeSwarm:
 
     def create_config(self, name: str, labels: dict[str, str], data: bytes) -> str:
         with self._call("create_config"):
-            return self.config_files.setdefault(name, (self._id("config"), labels, data))[0]
+            made = self.config_files.setdefault(name, (self._id("config"), labels, data))
+            if any(made[1].get(key) != value for key, value in labels.items()):
+                raise EngineRefused(f"a config named {name} exists, but its labels are not those of this job")
+            return made[0]
 
     def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
         with self._call("configs"):
             found = {name: made[1] for name, made in self.config_files.items() if _has_label(made[1], label)}
             return {name: labels for name, labels in found.items() if name.startswith(prefix)}
 
-    def remove_config(self, name: str) -> bool:
+    def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
         with self._call("remove_config"):
-            return self.config_files.pop(name, None) is not None
+            made = self.config_files.get(name)
+            if made is None or any(made[1].get(key) != value for key, value in labels.items()):
+                return False
+            del self.config_files[name]
+            return True
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         with self._call("secret_ids"):
@@ -436,9 +442,9 @@ class FakeSwarm:
         with self._call("node_names"):
             return {node.id: node.name for node in self.nodes.values()}
 
-    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage | None:
+    def resolve(self, image: str, registry: str | None = None) -> ResolvedImage:
         with self._call("resolve"):
-            return ResolvedImage(image) if "@" in image else None
+            return self.images.get(image) or ResolvedImage(image if "@" in image else "", problem="no such registry")
 
     def cluster(self) -> Cluster:
         with self._call("cluster"):
@@ -580,6 +586,11 @@ class FakeSwarm:
             wrong = "ContainerSpec: duplicate mount point"
         elif gone := set(secrets) - set(self.secrets.values()):
             wrong = f"secret not found: {gone.pop()}"
+        for text in template["Placement"].get("Constraints", []):
+            try:
+                Constraint.parse(text)
+            except ValueError:
+                wrong = f"value '{text}' is invalid"
         if wrong:
             raise EngineRefused(f"creating service {name}: {wrong}")
 

@@ -195,7 +195,21 @@ def test_a_launch_that_fails_for_now_begins_with_the_claim_once_more(stages: Cal
     stage = stages()
     stage.world.engine.fail("create", times=2)
     stage.track()
-    assert stage.world.ledger.names() == ["claim", "claim", "claim", "move"]
+    assert stage.world.ledger.names() == ["claim", "move", "claim", "move", "claim", "move"]
+    notes = [write[1:] for write in stage.world.ledger.writes if write[0] == "move"]
+    answer = {"detail": "create: the engine does not answer (test)"}
+    assert notes[:2] == [(JobState.LAUNCHING, answer)] * 2
+    assert notes[2][0] is JobState.PENDING
+    assert stage.table.stats()["starting"] == 1
+
+
+def test_a_launch_that_is_repeated_keeps_no_other_from_starting(stages: Callable[..., Stage]) -> None:
+    stage = stages(World(max_starting=1))
+    stage.world.engine.fail("create", times=10_000)
+    stage.take()
+    other = StubDelivery("other")
+    stage.table.take(other)
+    eventually(lambda: "accepted" in other.told, PATIENCE, lambda: f"{other.told}, {stage.table.stats()}")
 
 
 def test_an_end_that_cannot_be_written_down_reads_the_output_again_and_keeps_none_meanwhile(
@@ -276,7 +290,7 @@ def test_while_the_engine_is_away_what_cannot_be_launched_is_left_to_others(stag
     stage.table.hold(True)
     gate.open()
     stage.wait_for("accepted", "dropped")
-    assert stage.world.ledger.names() == ["claim", "release"]
+    assert stage.world.ledger.names() == ["claim", "move", "release"]
 
 
 # -- who has the job --------------------------------------------------------------------------------------------------

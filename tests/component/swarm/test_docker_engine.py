@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from jaas_submit.errors import (
     EngineNotFound,
     EngineRefused,
     EngineUnavailable,
+    ImageRefused,
     JaasError,
     NotAManager,
     PermanentError,
@@ -26,8 +29,8 @@ from jaas_submit.errors import (
 from jaas_submit.model.cluster import Node
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import Frame, ServiceView, SwarmInfo, TaskView
-from jaas_worker.swarm.http import EngineAnswer, demultiplex, json_lines, mapped
-from jaas_worker.swarm.responses import node_of, nodes_in, services_in, tasks_in, times_in
+from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, json_lines, mapped
+from jaas_worker.swarm.responses import distribution_in, node_of, nodes_in, services_in, tasks_in, times_in
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
 
@@ -240,6 +243,17 @@ ERRORS: list[tuple[Exception, type[JaasError]]] = [
     # Docker 20.10 answers 500 to these, although the request itself is wrong.
     (api_error(500, "network nope not found"), EngineRefused),
     (api_error(500, "rpc error: code = Unknown desc = constraint expected one operator from ==, !="), EngineRefused),
+    (api_error(500, "rpc error: code = Unknown desc = key 'a b' is invalid"), EngineRefused),
+    (api_error(500, "rpc error: code = Unknown desc = value ''eu'' is invalid"), EngineRefused),
+    (
+        api_error(500, "rpc error: code = Unknown desc = raft: raft message is too large and can't be sent"),
+        EngineRefused,
+    ),
+    (
+        api_error(500, "rpc error: code = ResourceExhausted desc = grpc: received message larger than max"),
+        EngineRefused,
+    ),
+    (api_error(500, "rpc error: code = Unknown desc = The swarm does not have a leader."), EngineUnavailable),
     (docker.errors.DockerException("no version"), EngineUnavailable),
     (requests.ConnectionError("refused"), EngineUnavailable),
     (requests.ReadTimeout("slow"), EngineUnavailable),
@@ -344,3 +358,32 @@ def test_a_line_that_is_no_json_counts_as_no_answer() -> None:
     body: Any = Pieces(b"<html>\n", 100)
     with pytest.raises(EngineUnavailable, match=r"^following: its answer is not valid"), mapped("following"):
         list(json_lines(body))
+
+
+# -- what a registry tells -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("platforms", "expected"),
+    [
+        (None, ()),
+        ([], ()),
+        ([{"architecture": "amd64", "os": "linux"}] * 2, ("linux/amd64",)),
+        ([{"architecture": "arm", "os": "linux", "variant": "v7"}], ("linux/",)),
+        ([{"architecture": "arm64", "os": "linux"}, {"architecture": "unknown", "os": "unknown"}], ("linux/arm64",)),
+    ],
+)
+def test_an_images_digest_and_platforms(platforms: Any, expected: tuple[str, ...]) -> None:
+    answer = json.dumps({"Descriptor": {"digest": "sha256:1"}, "Platforms": platforms}).encode()
+    assert distribution_in(answer) == ("sha256:1", expected)
+
+
+def test_a_login_is_looked_for_in_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    auths = {"r.example/team": {"auth": base64.b64encode(b"u:p").decode()}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    http = EngineHTTP("unix:///nowhere.sock", 1)
+    header = http.credentials("r.example/app:1", "team")["X-Registry-Auth"]
+    assert json.loads(base64.urlsafe_b64decode(header))["username"] == "u"
+    with pytest.raises(ImageRefused, match=r"is for r\.example, and the image is from evil\.example"):
+        http.credentials("evil.example/app:1", "r.example/team")

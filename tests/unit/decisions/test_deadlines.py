@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jaas_submit.model.job_spec import JobSpec
-from jaas_worker.decisions.deadlines import Deadlines, Overdue, due
+from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines, Overdue, due
 
 
 def spec(**fields: Any) -> JobSpec:
@@ -51,8 +51,13 @@ def test_what_is_overdue(deadlines: Deadlines, expected: Overdue | None) -> None
     ],
 )
 def test_an_attempt_whose_service_exists(fields: Any, ran_before: float, expected: Deadlines) -> None:
-    before = Deadlines(job=500, start=1, run=2, lost=3, stop=4)
+    before = Deadlines(job=500, run=2, lost=3, stop=4)
     assert before.launched(spec(**fields), 100, ran_before) == expected
+
+
+def test_pending_timeout_counts_from_the_claim() -> None:
+    assert Deadlines(start=110).launched(spec(pending_timeout=30), 100).start == 110
+    assert Deadlines(start=110).launched(spec(), 100) == NO_DEADLINES
 
 
 def test_a_container_that_runs() -> None:

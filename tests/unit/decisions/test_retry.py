@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from jaas_submit.model.records import Attempt
 from jaas_submit.model.retry_policy import MAX_ATTEMPTS, Backoff, RetryPolicy, RetryRule
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.retry import backoff_delay, decide, next_memory, spec_for_attempt
+from jaas_worker.decisions.task_outcome import image_reason
 
 NEVER_RETRIED = frozenset({Cause.CANCELLED, Cause.SKIPPED, Cause.REFUSED, Cause.DEADLINE, Cause.EXPIRED})
 OWN_CAUSES = frozenset(Cause) - CLUSTER_CAUSES - NEVER_RETRIED
@@ -570,3 +574,22 @@ def test_a_policy_survives_the_wire() -> None:
     assert JobSpec.parse(job.to_json()) == job
     assert JobSpec.parse(job.to_wire()) == job
     assert job.to_wire()["retry"]["rules"][1]["exit_codes"] == [[75, 75], [64, 70]]
+
+
+@pytest.mark.parametrize(
+    ("problem", "retried"),
+    [
+        ("asking the registry for a: Get https://r.example/v2/: dial tcp: i/o timeout", True),
+        (
+            "asking the registry for a: net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+            True,
+        ),
+        ("asking the registry for a: manifest unknown", False),
+        ("", False),
+    ],
+)
+def test_the_documented_rule_for_images_matches_what_a_registry_answers(problem: str, retried: bool) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "retries.md").read_text(encoding="utf-8")
+    (rule,) = [json.loads(found) for found in re.findall(r'\{"action": "retry", "causes": \["image"\].*?\}', text)]
+    rules = RetryPolicy.model_validate({"max_attempts": 2, "rules": [rule, {"action": "fail"}]})
+    assert granted(rules, attempt(Cause.IMAGE, reason=image_reason("No such image: a", problem)))[0] is retried

@@ -185,7 +185,11 @@ def test_a_waiting_job_of_an_older_record_says_what_it_may_be() -> None:
 def test_a_launching_job_names_its_worker_and_what_a_long_launch_means() -> None:
     assert said(record(JobState.LAUNCHING)) == ["Worker host-1-x is creating its service, for 30 seconds now."]
     long = said(record(JobState.LAUNCHING, updated_at=NOW - timedelta(minutes=3)))
-    assert long[1:] == ["That usually takes moments: engine or registry do not answer, and the worker's log says more."]
+    assert long[1:] == ["That takes moments as a rule; the worker's log says more."]
+    answered = said(record(JobState.LAUNCHING, detail="creating service jaas-j-1: no such thing."))
+    assert answered[1:] == [
+        "That did not work yet and is tried again. The last answer: creating service jaas-j-1: no such thing."
+    ]
 
 
 @pytest.mark.parametrize("state", [JobState.LAUNCHING, PENDING, RUNNING])
@@ -298,7 +302,7 @@ def test_a_job_that_is_to_be_cancelled_says_so(state: JobState) -> None:
     [
         (JobState.WAITING, {"expires", "deadline"}),
         (QUEUED, {"expires", "deadline"}),
-        (JobState.LAUNCHING, {"deadline"}),
+        (JobState.LAUNCHING, {"pending_timeout", "deadline"}),
         (PENDING, {"pending_timeout", "deadline"}),
         (RUNNING, {"run_timeout", "deadline"}),
         (BACKOFF, {"deadline"}),
@@ -538,6 +542,26 @@ def test_constraints_are_read_as_the_swarm_reads_them(constraint: str, met: bool
     assert found.fits == met
     assert bool(found.reasons) == (not met)
     assert all(f"constraint {constraint} is not met" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("platforms", "fits"),
+    [
+        ((), True),
+        (("linux/amd64",), True),
+        (("linux/x86_64",), True),
+        (("linux/",), True),
+        (("windows/amd64", "linux/arm64"), False),
+        (("linux/arm64", "linux/amd64"), True),
+    ],
+)
+def test_an_image_runs_on_its_platforms_only(platforms: tuple[str, ...], fits: bool) -> None:
+    job = record(PENDING, detail="no suitable node", platforms=platforms)
+    (found,) = explain(job, ExplainContext(cluster=cluster(node(os="linux", arch="x86_64"))), NOW).nodes
+    assert found.fits is fits
+    assert found.lacks == (() if fits else ("platform",))
+    if not fits:
+        assert found.reasons == (f"the image runs on {', '.join(platforms)}, the node is linux/x86_64",)
 
 
 def test_what_a_node_has_instead_is_shown() -> None:

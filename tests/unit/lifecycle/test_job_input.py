@@ -24,7 +24,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(f"file://{tmp_path}/store", "p")
+    return Store(f"file://{tmp_path}/store", "p", lambda: "s")
 
 
 def ledger_with(outputs: list[Any]) -> Ledger:
@@ -59,7 +59,7 @@ def test_an_input_by_reference_is_mounted_from_a_file_system(store: Store, tmp_p
 
 
 def test_an_input_by_reference_is_a_url_elsewhere() -> None:
-    store = Store("memory://bucket/jaas", "p")
+    store = Store("memory://bucket/jaas", "p", lambda: "s")
     reference = store.write("j", "input.json", [b"1"])
     assert reference["$ref"] == "memory://bucket/jaas/p/j/input.json"
     placed = input_file(JobSpec(image="a", input=reference), ledger_with([]).queries, store, "j", 1)

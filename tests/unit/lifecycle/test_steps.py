@@ -9,6 +9,7 @@ import pytest
 from jaas_submit.errors import (
     EngineRefused,
     EngineUnavailable,
+    ImageRefused,
     LedgerUnavailable,
     SpecError,
     TemporaryError,
@@ -19,7 +20,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_BATCH, service_name
+from jaas_submit.model.wire_names import LABEL_BATCH, LABEL_LEDGER, service_name
 from jaas_worker.decisions.deadlines import Deadlines
 from jaas_worker.decisions.end_belief import Evidence
 from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
@@ -34,12 +35,13 @@ from jaas_worker.lifecycle.finish import (
     tell_retry,
     write_end,
 )
-from jaas_worker.lifecycle.launch import adopt, launch
+from jaas_worker.lifecycle.launch import adopt, launch, note_failure
 from jaas_worker.lifecycle.observe import ask_engine, observe, read_output
 from jaas_worker.lifecycle.stop import apply_cancellation, check_overdue, check_pending, send_stop
 from jaas_worker.lifecycle.tracked_job import LostNode, Phase
 from jaas_worker.lifecycle.worker_context import ImageCache
-from jaas_worker.swarm.engine import EngineEvent, TaskView
+from jaas_worker.swarm.engine import EngineEvent, ResolvedImage, TaskView
+from jaas_worker.swarm.service_spec import service_request
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Waiting
 from tests.support.stage import ended as ended_attempt
 from tests.support.step_world import CREATED, HOLDER, World, record_of
@@ -233,7 +235,8 @@ def test_a_former_holder_may_yet_send_its_request(action: str, state: JobState, 
 def test_a_launch_creates_the_service_and_then_notes_it() -> None:
     world = claimed(World(record_of(spec=JobSpec(image="a", pending_timeout=30))))
     assert launch(world.job, world.context) == to.Track()
-    assert world.ledger.writes == [("move", JobState.PENDING, {"service": service_name("j", 1)})]
+    noted = {"service": service_name("j", 1), "claimed_at": CREATED.timestamp()}
+    assert world.ledger.writes == [("move", JobState.PENDING, noted)]
     assert world.job.service is not None
     assert world.job.deadlines.start == world.now + 30
 
@@ -309,6 +312,85 @@ def test_what_is_to_be_stopped_and_may_have_been_launched_is_looked_for() -> Non
     assert launch(world.job, world.context) == to.Track()
 
 
+INVALID = "creating service jaas-j-1: rpc error: code = Unknown desc = it is not to our taste"
+
+
+def launched_again(world: World, error: Exception, pause: float) -> Any:
+    """Return what follows when the job is claimed and launched once more, a while later."""
+    world.now += pause
+    world.ledger.age += pause
+    world.context.lease_until = world.now + 15
+    world.engine.fail("create", error=error)
+    claim(world.job, world.context)
+    return launch(world.job, world.context)
+
+
+def test_an_answer_that_is_given_again_and_again_while_others_are_created_is_a_refusal() -> None:
+    world = claimed()
+    error = EngineUnavailable(INVALID, 500)
+    for pause in (0, 10, 10, 9):
+        with pytest.raises(EngineUnavailable):
+            launched_again(world, error, pause)
+    world.context.created_at = world.now
+    with pytest.raises(EngineUnavailable):  # five times, but over 29.9 seconds
+        launched_again(world, error, 0.9)
+    end = launched_again(world, error, 0.1)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, end.outcome.reason) == (Cause.LAUNCH, INVALID)
+
+
+def test_an_answer_to_a_job_whose_service_exists_is_no_refusal() -> None:
+    world = claimed()
+    error = EngineUnavailable(INVALID, 500)
+    for _ in range(4):
+        with pytest.raises(EngineUnavailable):
+            launched_again(world, error, 10)
+        world.context.created_at = world.now
+    world.engine.fail("create", lost_reply=True, error=error)
+    world.now += 9
+    assert launch(world.job, world.context) == to.Track(), "it is found by its name"
+
+
+def test_pending_timeout_counts_from_the_claim_while_the_launch_is_repeated() -> None:
+    world = claimed(World(record_of(spec=JobSpec(image="a", pending_timeout=7))))
+    error = EngineUnavailable("creating service jaas-j-1: slow", 503)
+    with pytest.raises(EngineUnavailable):
+        launched_again(world, error, 6.9)
+    note_failure(world.job, error, world.context)
+    world.ledger.record = record_of(spec=JobSpec(image="a", pending_timeout=7), detail=world.job.detail)
+    world.ledger.claims = [Claim(ClaimAction.ADOPT, "LAUNCHING", world.ledger.record)]
+    end = launched_again(world, error, 0.2)
+    assert isinstance(end, to.End)
+    assert end.outcome.cause is Cause.PENDING_TIMEOUT
+    assert end.outcome.reason == ("no running container within pending_timeout (7 s): creating service jaas-j-1: slow")
+
+
+def test_what_was_answered_stands_in_the_record_once_and_bounded() -> None:
+    world = claimed()
+    error = EngineUnavailable("asking\n" + "x" * 999)
+    for _ in range(2):
+        note_failure(world.job, error, world.context)
+    (write,) = world.ledger.writes
+    assert write[:2] == ("move", JobState.LAUNCHING)
+    assert write[2]["detail"].startswith("asking\\nxxx")
+    assert len(write[2]["detail"]) < 510
+    note_failure(world.job, LedgerUnavailable("it is away"), world.context)
+    assert launch(world.job, world.context) == to.Track()
+    assert world.ledger.writes[-1] == ("move", JobState.PENDING, {"service": service_name("j", 1)})
+
+
+def test_a_config_of_somebody_else_is_neither_read_nor_removed() -> None:
+    world = claimed(World(record_of(spec=JobSpec(image="a", input=[1]))))
+    world.engine.create_config(service_name("j", 1), {"owner": "somebody"}, b"theirs")
+    end = launch(world.job, world.context)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, world.engine.calls["create"]) == (Cause.LAUNCH, 0)
+    assert "its labels are not those of this job" in end.outcome.reason
+    world.ledger.record = record_of(state=JobState.FAILED)
+    remove_service(world.job, world.context)
+    assert world.engine.config_files[service_name("j", 1)][2] == b"theirs"
+
+
 # -- adopt ------------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +420,17 @@ def test_an_attempt_whose_service_is_gone_ends() -> None:
     end = adopt(world.job, following, world.context)
     assert isinstance(end, to.End)
     assert (end.outcome.cause, end.outcome.node) == (Cause.REMOVED_OUTSIDE, "node1")
+
+
+def test_a_service_of_somebody_else_is_not_taken_over() -> None:
+    world = World(record_of(state=JobState.RUNNING), "adopt")
+    request = service_request(JobSpec(image="a"), "j", 1, {LABEL_LEDGER: "another"}, {})
+    world.engine.create(request)
+    following = claim(world.job, world.context)
+    assert isinstance(following, to.Adopt)
+    end = adopt(world.job, following, world.context)
+    assert isinstance(end, to.End)
+    assert end.outcome.cause is Cause.REMOVED_OUTSIDE
 
 
 # -- observe ----------------------------------------------------------------------------------------------------------
@@ -410,6 +503,8 @@ def test_who_takes_a_job_over_knows_since_when_its_node_is_down() -> None:
     seen = [second.job.away_since]
     second.now += 100
     observe(second.job, NodeLost(first.engine.job("j")), second.context)
+    note_failure(second.job, EngineUnavailable("reading logs: not yet"), second.context)
+    assert second.job.detail == first.job.detail
     seen.append(second.job.away_since)
     observe(second.job, Running(first.engine.job("j")), second.context)  # it was never given up
     assert [*seen, second.job.away_since] == [since, since, None]
@@ -803,7 +898,7 @@ def test_an_answer_of_a_registry_holds_for_a_while_and_a_silence_for_longer() ->
 
     def ask(image: str, registry: str | None) -> Any:
         asked.append(image)
-        return None if image == "silent" else image
+        return ResolvedImage(problem="silence") if image == "silent" else ResolvedImage(image)
 
     for moment in (0.0, 9.9, 10.0, 59.9, 60.0):
         cache.get("a", None, moment, ask)
@@ -812,9 +907,44 @@ def test_an_answer_of_a_registry_holds_for_a_while_and_a_silence_for_longer() ->
     assert asked.count("silent") == 2
 
 
+def test_why_an_image_cannot_be_had_is_in_the_reason() -> None:
+    world = launched(World(record_of(spec=JobSpec(image="r.example/a:1")), resolve_images=True))
+    world.engine.images["r.example/a:1"] = ResolvedImage(problem="asking the registry: no basic auth credentials")
+    world.engine.set_task("j", "rejected", error="No such image: r.example/a:1")
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.outcome.cause is Cause.IMAGE
+    # It was asked at the launch, and its answer of then still holds.
+    assert end.outcome.reason == "No such image: r.example/a:1; no such registry"
+    world.now += 60
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.outcome.reason == "No such image: r.example/a:1; asking the registry: no basic auth credentials"
+
+
+def test_a_login_that_the_worker_does_not_have_is_an_error_of_the_image() -> None:
+    world = claimed()
+    world.engine.fail("create", error=ImageRefused("registry: this worker has no login x for y; it has none"))
+    end = launch(world.job, world.context)
+    assert isinstance(end, to.End)
+    assert (end.outcome.cause, end.outcome.reason[:9]) == (Cause.IMAGE, "registry:")
+
+
+def test_what_the_image_runs_on_is_kept_and_goes_into_the_request() -> None:
+    world = claimed(World(record_of(), resolve_images=True))
+    world.engine.images["a"] = ResolvedImage("a@sha256:1", platforms=("linux/amd64", "linux/"))
+    assert launch(world.job, world.context) == to.Track()
+    noted = {"image": "a@sha256:1", "note": "", "platforms": "linux/amd64 linux/"}
+    assert world.ledger.writes[0] == ("move", JobState.LAUNCHING, noted)
+    platforms = [{"OS": "linux", "Architecture": "amd64"}, {"OS": "linux", "Architecture": ""}]
+    assert world.engine.requests[0]["TaskTemplate"]["Placement"]["Platforms"] == platforms
+    again = World(record_of(image="a@sha256:1", platforms=("linux/arm64",), attempt=2), resolve_images=True)
+    launched(again)
+    (request,) = again.engine.requests
+    assert request["TaskTemplate"]["Placement"]["Platforms"] == [{"OS": "linux", "Architecture": "arm64"}]
+
+
 def test_answers_of_registries_are_not_kept_for_ever() -> None:
     cache = ImageCache()
     for number in range(1000):
-        cache.get(f"old:{number}", None, 0.0, lambda *_: None)
-    cache.get("new", None, 61.0, lambda *_: None)
+        cache.get(f"old:{number}", None, 0.0, lambda *_: ResolvedImage(problem="silence"))
+    cache.get("new", None, 61.0, lambda *_: ResolvedImage(problem="silence"))
     assert len(cache) == 1

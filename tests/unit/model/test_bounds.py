@@ -63,7 +63,7 @@ PARSERS: dict[str, tuple[Callable[[str], object], str, ModuleType | None, str]] 
         "_RANGE",
     ),
     "image": (spec_with(image=...), "a-" * LONG, job_spec, "_IMAGE"),
-    "constraint": (spec_with(constraints=[...]), "node.labels." + "a" * LONG, job_spec, "_CONSTRAINT"),
+    "constraint": (spec_with(constraints=[...]), "node.labels." + "a" * LONG, fields, "_CONSTRAINT"),
     "environment name": (env_name, "a" * LONG, job_spec, "_ENV_NAME"),
     "Redis URL": (sentinel_address, "redis://" + "a" * LONG, redis_url, "re"),
     "name": (spec_with(name=...), "a" * LONG, None, ""),

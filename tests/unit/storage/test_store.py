@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 
 from jaas_submit import Client, SpecError
 from jaas_submit.errors import JaasError, StoreUnavailable
+from jaas_submit.ledger.maintenance import Maintenance
 from jaas_submit.storage.store import INLINE_LIMIT, Store, is_reference
 
 BATCH = "00000000-0000-0000-0000-000000000001"
@@ -21,12 +22,12 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(f"file://{tmp_path}/store", "p")
+    return Store(f"file://{tmp_path}/store", "p", lambda: "s")
 
 
 def test_a_value_comes_back_and_goes_with_its_job(store: Store, tmp_path: Path) -> None:
     reference = store.write("j", "output-1.json", [b'{"a":', b" 1}"])
-    assert reference == {"$ref": f"file://{tmp_path}/store/p/j/output-1.json", "bytes": 8}
+    assert reference == {"$ref": f"file://{tmp_path}/store/p/j/output-1.json", "bytes": 8, "sig": reference["sig"]}
     assert json.loads(json.dumps(reference)) == reference
     assert is_reference(reference)
     assert store.read(reference) == b'{"a": 1}'
@@ -59,10 +60,12 @@ def test_only_large_values_are_kept_there(store: Store, value: Any, kept: bool) 
 )
 def test_a_url_that_names_no_folder_is_refused(url: str) -> None:
     with pytest.raises(SpecError, match="JAAS_STORE_URL"):
-        Store(url, "p")
+        Store(url, "p", lambda: "s")
 
 
-def test_only_references_into_the_own_store_are_followed(store: Store, tmp_path: Path) -> None:
+def test_only_references_into_the_own_store_are_followed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Containers print what they like: a reference must not make a worker or a producer read any other file."""
     secret = tmp_path / "secret"
     secret.write_text("1")
@@ -75,18 +78,41 @@ def test_only_references_into_the_own_store_are_followed(store: Store, tmp_path:
         f"{base}2/p/j",
         "http://169.254.169.254/p/j",
     ):
-        assert not store.holds({"$ref": url, "bytes": 1}), url
+        assert not store.holds({"$ref": url, "bytes": 1, "sig": store._signature(url, 1)}), url
     good = store.write("j", "x", [b"1"])
     assert store.holds(good)
     for value in (None, "text", [good], {**good, "more": 1}, {"$ref": good["$ref"]}, {"$ref": 1, "bytes": 1}):
         assert not store.holds(value), value
+    monkeypatch.setattr(Maintenance, "secret", lambda _: "s")
     with Client("redis://unused", prefix="p", store=base) as client:
         assert client.fetch(good) == 1
-        false = {"$ref": f"file://{secret}", "bytes": 1}
+        false = {"$ref": f"file://{secret}", "bytes": 1, "sig": good["sig"]}
         assert client.fetch(false) == false
         assert client.fetch("plain") == "plain"
     with Client("redis://unused", prefix="p", store="") as client:
         assert client.fetch(good) == good
+
+
+def test_only_references_that_jaas_has_made_are_followed(store: Store, tmp_path: Path) -> None:
+    """Another job's file lies in the same store, and its URL is no secret."""
+    good = store.write("other", "output-1.json", [b"1"])
+    url, size = good["$ref"], good["bytes"]
+    bare = {"$ref": url, "bytes": size}
+    for forged in (
+        bare,
+        {**bare, "sig": ""},
+        {**bare, "sig": "0" * 64},
+        {**bare, "sig": "\u00fc"},
+        {**bare, "sig": None},
+        {**good, "bytes": size + 1},
+        {**good, "bytes": 10**5000},
+        {**good, "bytes": str(size)},
+        {**good, "$ref": url.replace("other", "third")},
+        {**good, "$ref": url + "\ud800"},
+        {**good, "sig": Store(store.url, "p", lambda: "another").write("other", "output-1.json", [b"1"])["sig"]},
+    ):
+        assert not store.holds(forged), forged
+    assert Store(store.url, "p", lambda: "s").holds(good)
 
 
 @pytest.mark.parametrize("job_id", ["", ".", "..", "../..", "/", "a/b", "{outside}", "\ud800"])
