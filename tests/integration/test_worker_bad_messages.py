@@ -293,7 +293,7 @@ BAD_MESSAGE: dict[str, tuple[Callable[[], Message], str]] = {
     },
     "compressed, cut off": (lambda: message(zlib.compress(b"[]")[:-1], compression="gzip"), "cut off"),
     # task
-    "unknown task": (lambda: changed("headers.task", "somebody.elses"), "'somebody.elses' is no task of jaas"),
+    "unknown task": (lambda: changed("headers.task", "somebody.elses"), "'somebody.elses' is not a task of jaas"),
     "task a list": (lambda: changed("headers.task", [MARKER]), "task"),
     "task null": (lambda: changed("headers.task", None), "task"),
     "task a number": (lambda: changed("headers.task", 5), "task"),
