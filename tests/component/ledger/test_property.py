@@ -462,6 +462,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.maintenance.reap() == []
 
 
+@pytest.mark.timeout(600)  # some hundred examples: a busy machine takes longer than for other tests
 def test_the_ledger_does_what_the_model_says(ledger: Ledger) -> None:
     numbers = itertools.count()
 
