@@ -23,8 +23,9 @@ from jaas_submit.ledger import Ledger
 from jaas_submit.messaging import messages
 from jaas_submit.messaging.app import celery_app
 from jaas_submit.model.wire_names import TASK_RUN
-from jaas_worker.components import REDIS_TIMEOUT_S, Parts
+from jaas_worker.components import REDIS_TIMEOUT_S, Parts, require_permissions
 from jaas_worker.messaging import task, transport_settings
+from jaas_worker.messaging.celery_arguments import check_arguments
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import Engine
@@ -73,11 +74,12 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         task_send_sent_event=True,
-        task_default_queue=settings.queue,
+        # The next task after a job in another app's canvas goes to the queue that that app's own worker would use.
+        task_default_queue=jaas_worker.messaging.consumer.FOREIGN_QUEUE,
         task_create_missing_queues=True,
         task_acks_late=False,
         task_track_started=False,  # the pool reports STARTED when the container runs
-        task_routes={TASK_RUN: {"queue": settings.queue}},
+        task_routes=(partial(_route, settings.queue),),
         result_expires=int(settings.record_ttl),
         result_compression=None,  # a script checks the stored result
         # Each thread has its own connection to the results; a dead one must not block the thread for long.
@@ -105,6 +107,18 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     logging_setup.install(settings.log_format)
     _connect_signals(app)
     return app
+
+
+def _route(queue: str, name: str, *_: Any, task: Any = None, **__: Any) -> dict[str, str] | None:
+    """Route jobs, and tasks that the user's own code has added to this worker, to this worker's queue.
+
+    Args:
+        queue: this worker's.
+        name: of the published task.
+        task: the task itself, if this worker has it.
+    """
+    ours = name == TASK_RUN or (task is not None and not name.startswith("celery."))
+    return {"queue": queue} if ours else None
 
 
 def _connect_signals(app: WorkerApp) -> None:
@@ -162,15 +176,19 @@ def worker_main(arguments: list[str]) -> None:
         arguments: options of ``celery worker``, such as ``--loglevel=INFO``.
 
     Raises:
-        SpecError: a setting is not valid.
+        SpecError: a setting or an option is not valid.
         NotAManager: the engine is no swarm manager.
+        PermanentError: Redis' user lacks ACL rules.
         TemporaryError: engine or Redis do not answer.
     """
+    check_arguments(arguments)
     app = create_app()
     parts: Parts = app.jaas
     # Checked here too, so that the message appears before Celery's banner.
     require_manager(parts.engine.info(), parts.settings.docker_host)
-    Ledger(connect(parts.settings.redis_url), parts.settings.prefix).now()
+    ledger = Ledger(connect(parts.settings.redis_url), parts.settings.prefix)
+    ledger.now()
+    require_permissions(ledger.client, parts.settings)
     # Celery warns of running as root because of pickle, which is not accepted here; the engine's socket needs root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     workers: list[Any] = []

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jaas_submit.connection import connect
+from jaas_submit.errors import PermanentError
 from jaas_submit.ledger import Ledger
+from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.storage.store import Store
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.messaging.pool import TaskPool
@@ -24,7 +26,10 @@ from jaas_worker.swarm.measured import measured
 from jaas_worker.telemetry.ledger_monitor import LedgerMonitor
 from jaas_worker.telemetry.metrics import Metrics
 
-__all__ = ["REDIS_TIMEOUT_S", "Parts"]
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["REDIS_TIMEOUT_S", "Parts", "require_permissions"]
 
 REDIS_TIMEOUT_S: Final = 5.0
 """Seconds to wait for an answer of Redis; three of them must fit into a lease (15 seconds by default)."""
@@ -46,6 +51,7 @@ class Parts:
         Raises:
             NotAManager: the engine is no swarm manager.
             EngineUnavailable: it does not answer.
+            PermanentError: Redis' user lacks ACL rules.
         """
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
@@ -54,6 +60,7 @@ class Parts:
             self.settings.prefix,
             self.settings.record_ttl,
         )
+        require_permissions(ledger.client, self.settings)
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
@@ -110,6 +117,25 @@ class Parts:
         most = self.settings.max_in_flight
         own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
         return {**self.about_worker(), **own, **runner.stats()}
+
+
+def require_permissions(client: redis.Redis, settings: Settings) -> None:
+    """Refuse a Redis user that lacks ACL rules; otherwise its commands would fail again and again, without the rule.
+
+    Args:
+        client: with the worker's user.
+        settings: of the worker.
+
+    Raises:
+        PermanentError: the user lacks ACL rules.
+        LedgerUnavailable: Redis does not answer.
+    """
+    missing = missing_rules(client, settings.prefix, settings.queue)
+    if missing:
+        user = user_of(client)
+        raise PermanentError(
+            f"Redis does not allow its user {user} all that a worker does: ACL SETUSER {user} {' '.join(missing)}"
+        )
 
 
 @cache  # installed packages are searched for it

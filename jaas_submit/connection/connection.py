@@ -75,6 +75,8 @@ def redis_errors(what: str) -> Iterator[None]:
         # OOM, READONLY, MISCONF, NOREPLICAS, LOADING: the server refuses temporarily.
         # A pipeline's error quotes the command, which may hold a description.
         said = str(error).rpartition("caused error: ")[2]
+        if isinstance(error, redis.exceptions.NoPermissionError) or "executing the script can't" in said:
+            said = f"{said}; `jaas doctor` names the rule that its user lacks"
         raise LedgerUnavailable(f"{what}: Redis refuses ({said})") from error
 
 

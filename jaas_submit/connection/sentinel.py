@@ -10,7 +10,7 @@ from redis.asyncio import sentinel as asynchronous
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
-from jaas_submit.connection.url import SentinelAddress, sentinel_address
+from jaas_submit.connection.url import SentinelAddress, sentinel_address, server_url
 from jaas_submit.errors import SpecError
 
 __all__ = [
@@ -157,7 +157,7 @@ def client(url: str, **options: Any) -> redis.Redis:
         options = {**options, **_server_options(address), "connection_class": MasterConnection}
         return Finder(address).master(**options)
     try:
-        made: redis.Redis = redis.Redis.from_url(url, **options)
+        made: redis.Redis = redis.Redis.from_url(server_url(url), **options)
     except ValueError as error:
         raise SpecError(f"Redis URL: {error}") from None
     return made
@@ -175,7 +175,7 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
     """
     address = sentinel_address(url)
     if address is None:
-        return redis.asyncio.Redis.from_url(url, **options)
+        return redis.asyncio.Redis.from_url(server_url(url), **options)
     finder = _AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call] # redis-py has no types here
     options = {**options, **_server_options(address), "connection_class": AsyncMasterConnection}
     made: redis.asyncio.Redis = finder.master_for(address.master, **options)

@@ -2,7 +2,8 @@
 
 Two forms::
 
-    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]      one server; also rediss:// (TLS)
+    redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]      one server
+    rediss://...[?ssl_cert_reqs=required|optional|none][&ssl_ca_certs=FILE][&ssl_...]      the same with TLS
     sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB]?master=NAME
         [&sentinel_username=USER][&sentinel_password=PASSWORD][&replicas=N]
 
@@ -16,12 +17,12 @@ import os
 import re
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import bounded
 
-__all__ = ["SentinelAddress", "default_url", "masked", "sentinel_address"]
+__all__ = ["SentinelAddress", "default_url", "masked", "sentinel_address", "server_url"]
 
 _PORT: Final = 26379
 """Sentinel's own."""
@@ -34,6 +35,15 @@ _MAX_URL: Final = 8192
 """Characters: room for many Sentinels."""
 
 _SINGLE: Final = "redis://host:6379/0"
+
+_TLS_FILES: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password")
+"""Parameters of TLS that redis-py, kombu and Celery read alike."""
+
+_CERT_REQS: Final = {
+    **{word: word for word in ("required", "optional", "none")},
+    **{f"CERT_{word.upper()}": word for word in ("required", "optional", "none")},
+}
+"""How ssl_cert_reqs may be written: redis-py's words, and Celery's."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +151,33 @@ def _check_single(url: str) -> None:
     db = where.partition("/")[2]
     if db and not re.fullmatch(r"[0-9]{1,4}", db):
         raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_SINGLE}")
+    given = dict(parse_qsl(query, keep_blank_values=True))
     # Not quoted: with an unescaped ? it is part of a password.
-    if not all(name.startswith("ssl_") for name, _ in parse_qsl(query, keep_blank_values=True)):
+    if not all(name.startswith("ssl_") for name in given):
         raise SpecError(f"Redis URL: takes no parameters but those of TLS (ssl_...), and the database as in {_SINGLE}")
+    if given and not url.lower().startswith("rediss://"):
+        raise SpecError("Redis URL: parameters of TLS (ssl_...) need rediss:// in the place of redis://")
+    if given.keys() - {"ssl_cert_reqs", *_TLS_FILES}:
+        raise SpecError(f"Redis URL: the parameters of TLS are ssl_cert_reqs, {', '.join(_TLS_FILES)}")
+    if given.get("ssl_cert_reqs", "required") not in _CERT_REQS:
+        raise SpecError("Redis URL: ssl_cert_reqs must be required, optional or none (or CERT_REQUIRED, ...)")
+
+
+def server_url(url: str) -> str:
+    """Return the URL of a single server in the form that redis-py, kombu and Celery read alike.
+
+    redis-py refuses Celery's ``CERT_NONE``. Without ``ssl_cert_reqs`` kombu checks no certificate, and Celery's result
+    backend refuses the URL.
+
+    Args:
+        url: one that ``sentinel_address`` has checked; any other than ``rediss://`` is returned unchanged.
+    """
+    where, _, query = url.partition("?")
+    if not where.lower().startswith("rediss://"):
+        return url
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    checks = _CERT_REQS[given.get("ssl_cert_reqs", "required")]
+    return f"{where}?{urlencode({**given, 'ssl_cert_reqs': checks})}"
 
 
 def _options(query: str) -> dict[str, str]:

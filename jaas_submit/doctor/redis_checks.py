@@ -10,7 +10,8 @@ from jaas_submit.client.client import Client
 from jaas_submit.connection import master_address, server_info
 from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.messaging.queues import lists_of, unacknowledged
+from jaas_submit.messaging.permissions import missing_rules, user_of
+from jaas_submit.messaging.queues import lists_of, unacknowledged, unread_lists
 from jaas_submit.model.states import JobState
 
 __all__ = ["messages_in", "redis_checks"]
@@ -36,6 +37,8 @@ def redis_checks(client: Client) -> list[Check]:
         fix = "start Redis, or name the right one with --redis or JAAS_REDIS_URL"
         return [Check("redis", Verdict.FAIL, str(error), fix)]
     try:
+        if refused := _permissions(client):
+            return refused
         workers = client.ledger.queries.workers()
         return [
             *_server(client),
@@ -45,11 +48,22 @@ def redis_checks(client: Client) -> list[Check]:
             *_worker_clocks(workers),
             *_engines_away(workers),
             _queue(client),
+            *_unread_lists(client),
             *_other_consumers(client),
         ]
     except LedgerUnavailable as error:
         fix = "see to it that the Redis stays up and lets this user run INFO, PUBLISH and EVALSHA"
         return [Check("redis", Verdict.FAIL, f"went away, or refuses a command: {error}", fix)]
+
+
+def _permissions(client: Client) -> list[Check]:
+    """Return the ACL rules that the user lacks; nothing if it has all that a worker needs."""
+    missing = missing_rules(client.ledger.client, client.ledger.prefix, client.queue)
+    if not missing:
+        return []
+    user = user_of(client.ledger.client)
+    detail = f"user {user} lacks ACL rules that a worker needs: {' '.join(missing)}"
+    return [Check("permissions", Verdict.FAIL, detail, f"run `redis-cli ACL SETUSER {user} {' '.join(missing)}`")]
 
 
 def _server(client: Client) -> list[Check]:
@@ -184,3 +198,16 @@ def messages_in(client: Client) -> int:
 def _queue(client: Client) -> Check:
     queued = client.ledger.queries.counts()[JobState.QUEUED]
     return Check("queue", Verdict.OK, f"{client.queue}: {messages_in(client)} messages; {queued} jobs QUEUED")
+
+
+def _unread_lists(client: Client) -> list[Check]:
+    """Return whether jobs wait in lists that no worker reads, because of their producer's transport options."""
+    found = unread_lists(client.ledger.client, client.queue)
+    if not found:
+        return []
+    fix = (
+        "workers read the lists of a queue that kombu names with its own separator or with ':', without a key prefix: "
+        "correct sep and global_keyprefix in the producer's broker_transport_options"
+    )
+    named = ", ".join(f"{count} in {name!r}" for name, count in sorted(found.items()))
+    return [Check("unread lists", Verdict.FAIL, f"jobs wait in lists that no worker reads: {named}", fix)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.connection.connection import answers, as_text, redis_errors
@@ -16,6 +16,9 @@ from jaas_submit.model.states import JobState, read_as
 from jaas_submit.model.wire_names import TRACEPARENT
 
 __all__ = ["Created", "Submission"]
+
+_MOST_REVOKED: Final = 10_000
+"""Ids of revoked jobs without a record that are kept."""
 
 
 class Created(NamedTuple):
@@ -126,6 +129,20 @@ class Submission(Part):
         if not state:
             raise UnknownJob(f"no job {job_id} is known; its record may have expired")
         return read_as(JobState, as_text(state)), bool(done)
+
+    def revoke(self, job_id: str) -> bool:
+        """Record that a foreign job, which has no record before a worker claims it, must not run.
+
+        The newest 10,000 ids are kept, for as long as records are.
+
+        Args:
+            job_id: the job's id.
+
+        Returns:
+            Whether the id was recorded; False if the job has a record.
+        """
+        ttl = int(self._base.ttl)
+        return bool(self._base.run_for(job_id, "submission/revoke", most=_MOST_REVOKED, ttl=ttl))
 
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Request the cancellation of some hundred jobs; see ``cancel``. Unknown ids are skipped."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import celery
 
 from jaas_submit.connection.sentinel import sentinel_options
-from jaas_submit.connection.url import SentinelAddress, sentinel_address
+from jaas_submit.connection.url import SentinelAddress, sentinel_address, server_url
 from jaas_submit.messaging.messages import task_options
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import DEFAULT_QUEUE, TASK_RUN
@@ -65,9 +65,9 @@ def _settings(broker: str, backend: str) -> dict[str, Any]:
         _, *others = replace(results, username="", password="").celery_urls()
         backend = ";".join([first, *others])
     return {
-        "broker_url": ";".join(queues.celery_urls()) if queues else broker,
+        "broker_url": ";".join(queues.celery_urls()) if queues else server_url(broker),
         "broker_transport_options": _transport_options(queues),
-        "result_backend": backend,
+        "result_backend": backend if results else server_url(backend),
         "result_backend_transport_options": _transport_options(results),
     }
 

@@ -27,6 +27,10 @@ _NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, Cl
 """Answers to a claim that leave nothing to do for a message."""
 
 
+_KNOWN = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY})
+"""Those of them whose job another message has brought."""
+
+
 def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt | Launch:
     """Claim a job whose message has arrived, and return the step that its record asks for.
 
@@ -46,7 +50,7 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
         refusal = _create_record(job, world)
         answer = _ask_for(job, world)
     if answer.action in _NOT_OURS:
-        return Drop()
+        return _another_message(job, answer.action, world)
     record = answer.record or world.ledger.queries.get(job.job_id)
     if record.newer and answer.action is not ClaimAction.REPLAY and answer.state != JobState.QUEUED:
         return _leave(job, world)
@@ -70,6 +74,19 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
         claimed = record.claimed_at if record.state is JobState.PENDING else None
         return Adopt(record.state, (claimed or record.updated_at).timestamp())
     return Launch()
+
+
+def _another_message(job: TrackedJob, answer: ClaimAction, world: WorkerContext) -> Drop | Report:
+    """Return the step for a message of a job that another message has brought.
+
+    A duplicate is dropped. If a client has used the task id again, the follow-up of this message (a chord, the next
+    step of a chain, callbacks) gets the job's result after its end.
+    """
+    if answer not in _KNOWN or not job.delivery.follow_up():
+        return Drop()
+    if not job.delivery.adds_to(world.ledger.ownership.foreign_message(job.job_id)):
+        return Drop()
+    return Report(again=True) if answer is ClaimAction.DONE else Drop(postponed=True)
 
 
 def _ask_for(job: TrackedJob, world: WorkerContext) -> Claim:

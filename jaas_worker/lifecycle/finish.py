@@ -307,6 +307,11 @@ def report(job: TrackedJob, step: Report, world: WorkerContext) -> Reported:
     if not delivery.report(result):
         raise TemporaryError("the result did not reach Celery")
     failpoint("report.after")
+    if step.again:
+        delivery.accepted(first=False)
+        what = "job %s: its result went to another message with its task id"
+        logger.info(what, job.job_id, extra=action(Action.JOB_ENDED, state=result.state))
+        return Reported(delivery)
     world.ledger.ownership.mark_reported(job.job_id, world.holder)
     failpoint("reported.after")
     logger.info(

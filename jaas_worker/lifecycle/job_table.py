@@ -65,6 +65,13 @@ class JobTable:
         with self._changed:
             known = self._jobs.get(delivery.job_id)
             if known:
+                if (follow_up := delivery.follow_up()) != known.delivery.follow_up():
+                    # No duplicate: a client has used the task id again. The first message stays.
+                    if follow_up:
+                        known.others = (*known.others, delivery)
+                    else:
+                        delivery.dropped()
+                    return None
                 earlier, known.delivery = known.delivery, delivery
                 if known.accepted:
                     delivery.accepted(first=False)
@@ -188,11 +195,17 @@ class JobTable:
                 return
             if job.phase is not Phase.WAITING:
                 self._in_flight -= 1
+            had_ended = job.phase is Phase.FINISHING
             job.phase = Phase.GONE
             self._starting.discard(job.job_id)
             if self._jobs.get(job.job_id) is job:
                 del self._jobs[job.job_id]
             self._changed.notify()
+        for other in job.others:
+            if had_ended:
+                self.take(other)
+            else:
+                other.postponed()
 
     def close(self) -> None:
         """Start no further job; running steps go on."""

@@ -128,6 +128,8 @@ class Report:
     """The record after its end, if already read; valid for one try, as Redis may come back with older data."""
     logs: Logs | None = None
     """The last attempt's output, if already read."""
+    again: bool = False
+    """Celery has the result, and another message with the same task id asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,9 @@ class RemoveService:
 @dataclass(frozen=True, slots=True)
 class Drop:
     """Nothing is to be done: another worker holds the job, or it has ended."""
+
+    postponed: bool = False
+    """Its task id was used before, so it is delivered again later, until that job has ended."""
 
 
 @dataclass(frozen=True, slots=True)

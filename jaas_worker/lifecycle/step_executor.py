@@ -264,7 +264,7 @@ class StepExecutor:
                 self._tracker.look_soon()
             case to.Drop():
                 self._forget(job)
-                job.delivery.dropped()
+                (job.delivery.postponed if step.postponed else job.delivery.dropped)()
             case to.LostOwnership():
                 return lost_ownership(job, world)
             case to.Finish():

@@ -67,6 +67,15 @@ class Delivery(Protocol):
     def returned(self) -> None:
         """The message goes back to its queue, for another worker: this one takes no new jobs for now."""
 
+    def follow_up(self) -> str:
+        """Return what Celery calls after the job's end, in a form that can be compared; empty for nothing."""
+
+    def adds_to(self, kept: str) -> bool:
+        """Return whether this message has a follow-up that the one in the ledger has not."""
+
+    def postponed(self) -> None:
+        """The message stays unacknowledged: it is delivered again after a minute, when the job may have ended."""
+
     def dropped(self) -> None:
         """Nothing is to be done for this message: another worker has the job, or it was reported long ago."""
 
@@ -110,8 +119,8 @@ class LostNode(NamedTuple):
 class TrackedJob:
     """What this worker keeps of a job; the truth is the ledger's record.
 
-    Only one thread at a time works on the job; its phase says which. Only ``phase``, ``delivery`` and ``stop`` are
-    written by others, under the job table's lock, and ``deadlines`` by ``reschedule``.
+    Only one thread at a time works on the job; its phase says which. Only ``phase``, ``delivery``, ``others`` and
+    ``stop`` are written by others, under the job table's lock, and ``deadlines`` by ``reschedule``.
     """
 
     job_id: str
@@ -155,6 +164,8 @@ class TrackedJob:
     """When the node was seen to be down, by this worker or a former holder; None where it was not, or is back and the
     container goes on."""
     deadlines: Deadlines = NO_DEADLINES
+    others: tuple[Delivery, ...] = ()
+    """Messages that use the task id again and are no duplicates; they wait for the job's end."""
     stop: StopRequest | None = None
     decision: Decision | None = None
     """Whether another attempt follows; decided once, even if recording the outcome is repeated."""

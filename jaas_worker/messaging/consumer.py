@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 FOREIGN_QUEUE: Final = "celery"
 """Celery's default queue, which may hold a `jaas.run` sent without a queue, and other applications' tasks."""
 
+_CALLING: Final = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
+
 _EVENT_BATCH_S: Final = 0.5
 """Seconds for which events are collected: Flower shows them this much later. Each publication costs as much as a step
 of a job."""
@@ -76,6 +78,14 @@ def _decoded(message: Any) -> tuple[Any, str]:
 def _why(error: Exception) -> str:
     # Decoders name the position only; the error of a look-up would show a part of the message.
     return "its encoding is unknown" if isinstance(error, LookupError) else str(error)[:200]
+
+
+def _calls_jobs(name: object, payload: Any) -> bool:
+    """Return whether a message is one of Celery's own tasks that would call `jaas.run` as a function."""
+    if name not in _CALLING or not isinstance(payload, list | tuple):
+        return False
+    called = payload[1].get("task")
+    return isinstance(called, dict) and called.get("task") == TASK_RUN
 
 
 def _nothing() -> None:
@@ -185,6 +195,8 @@ class Consumer(CeleryConsumer):
             wrong = "the message has no task name: it was not sent by Celery"
         if not wrong and (defect := task_defect(message.headers, payload)):
             wrong = f"the message is not valid: {defect}"
+        if not wrong and _calls_jobs(name, payload):
+            wrong = f"{name} calls a task many times within one, which a job cannot be; send a group of {TASK_RUN}"
         if wrong:
             self._refuse(message, wrong)
         else:

@@ -118,6 +118,14 @@ class CeleryDelivery:
         message = self.request.message
         return kept_messages.message_to_json(message.headers, message.body, message.properties)
 
+    def follow_up(self) -> str:
+        message = self.request.message
+        return "" if self.wakeup else kept_messages.follow_up(message.headers, message.body)
+
+    def adds_to(self, kept: str) -> bool:
+        mine = self.follow_up()
+        return bool(mine) and mine != kept_messages.follow_up_of(kept)
+
     def accepted(self, *, first: bool = True) -> None:
         if first:  # a duplicate may arrive while the outcome is being stored, which STARTED must not overwrite
             self._store_started({"hostname": self.request.hostname, "pid": self.pid})
@@ -136,6 +144,8 @@ class CeleryDelivery:
         self.loop.on_loop(partial(self.request.send_event, "task-started", result=text))
 
     def _store_started(self, meta: dict[str, Any]) -> None:
+        if self.request.ignore_result:
+            return  # nothing would ever replace it
         # For display while the job runs; losing it does no harm, because the outcome is in the ledger. Writing it late
         # would do harm: a worker that was suspended here would overwrite the outcome that its successor has stored.
         with contextlib.suppress(Exception):
@@ -228,6 +238,15 @@ class CeleryDelivery:
             # Not `Request.reject`, whose event would have Flower show the job as rejected.
             request.acknowledged = True
             request.on_reject(logger, request.connection_errors, True)
+        worker_state.task_ready(request)
+
+    def postponed(self) -> None:
+        self.loop.on_loop(self._postpone)
+
+    def _postpone(self) -> None:
+        request, message = self.request, self.request.message
+        request.acknowledged = True  # for Celery; the transport keeps its note, and delivers it again
+        message.channel.qos.leave(message.delivery_tag)
         worker_state.task_ready(request)
 
     def dropped(self) -> None:

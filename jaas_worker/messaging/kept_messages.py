@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from kombu import Message
@@ -17,7 +18,15 @@ from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.messaging.message_checks import DEFECT, task_defect
 
-__all__ = ["TAKEN_OVER", "message_for", "message_from_json", "message_of", "message_to_json"]
+__all__ = [
+    "TAKEN_OVER",
+    "follow_up",
+    "follow_up_of",
+    "message_for",
+    "message_from_json",
+    "message_of",
+    "message_to_json",
+]
 
 TAKEN_OVER: Final = "jaas_taken_over"
 """Header of a message that a worker makes for itself, for a job that the ledger gave it: the ledger has decided that
@@ -40,6 +49,34 @@ def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict
     }
     plain = {key: value for key, value in headers.items() if _is_plain(value)}
     return json.dumps({"headers": plain, "body": base64.b64encode(raw).decode(), "properties": kept})
+
+
+def follow_up(headers: Mapping[str, Any], body: bytes | str) -> str:
+    """Return what Celery calls after the end of a message's job, in a form that can be compared; empty for nothing.
+
+    Args:
+        headers: the message's.
+        body: its encoded body, of Celery's protocol 2.
+    """
+    try:
+        options = json.loads(body)[2]
+        called = {name: options[name] for name in ("callbacks", "errbacks", "chain", "chord") if options.get(name)}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    return json.dumps([headers.get("group"), called], sort_keys=True) if called else ""
+
+
+def follow_up_of(text: str) -> str:
+    """Return ``follow_up`` of a kept message.
+
+    Args:
+        text: what ``message_to_json`` returned; empty if no message is kept.
+    """
+    try:
+        kept = json.loads(text) if text else {}
+        return follow_up(kept["headers"], base64.b64decode(kept["body"])) if kept else ""
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def _is_plain(value: object) -> bool:

@@ -13,6 +13,7 @@ import base64
 import bz2
 import lzma
 import re
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ __all__ = [
     "DEFECT",
     "MAX_DELIVERIES",
     "TOO_LARGE",
+    "UUID_ID",
     "broadcast_message",
     "is_task_id",
     "queue_message",
@@ -34,6 +36,9 @@ __all__ = [
 
 DEFECT: Final = "jaas-defect"
 """Header of the placeholder message for an invalid queue entry: the reason."""
+
+UUID_ID: Final = "jaas-uuid-id"
+"""Header of a message whose task id was sent as a UUID object: its result must have the same object."""
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Size of a message's body, decoded and decompressed."""
@@ -278,14 +283,28 @@ def _taken(entry: Any) -> dict[str, Any]:
         body = _body(entry)
     except ValueError as error:
         raise ValueError(f"the message cannot be decoded: {error}") from error
-    headers = {name: value for name, value in (entry.get("headers") or {}).items() if name not in _OURS}
-    if "compression" not in (entry.get("headers") or {}):
-        return {**entry, "headers": headers}
-    properties = {**entry["properties"], "body_encoding": "base64"}
+    sent = entry.get("headers") or {}
+    headers = {name: _id_as_text(value) for name, value in sent.items() if name not in _OURS}
+    if headers.get("id") != sent.get("id"):
+        headers[UUID_ID] = True
+    properties = {name: _id_as_text(value) for name, value in entry["properties"].items()}
+    if "compression" not in sent:
+        return {**entry, "headers": headers, "properties": properties}
+    properties["body_encoding"] = "base64"
     return {**entry, "headers": headers, "properties": properties, "body": base64.b64encode(body).decode()}
 
 
-_OURS: Final = frozenset({DEFECT, "compression"})
+def _id_as_text(value: Any) -> Any:
+    """Return a UUID object, as kombu writes it in JSON, as the text by which Celery names its result; others as is."""
+    if isinstance(value, dict) and value.keys() == {"__type__", "__value__"} and value["__type__"] == "uuid":
+        try:
+            return str(uuid.UUID(**value["__value__"]))
+        except (TypeError, ValueError, AttributeError):  # it may be anything
+            return value
+    return value
+
+
+_OURS: Final = frozenset({DEFECT, UUID_ID, "compression"})
 """Headers that are dropped."""
 
 
@@ -296,7 +315,7 @@ def _addressed(entry: dict[str, Any], queue: str, tag: str) -> dict[str, Any]:
 
 def _headers(entry: object) -> Mapping[str, Any]:
     headers = entry.get("headers") if isinstance(entry, dict) else None
-    return headers if isinstance(headers, dict) else {}
+    return {name: _id_as_text(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
 
 
 def _headers_in_part(item: bytes) -> dict[str, str]:

@@ -158,9 +158,9 @@ class TaskPool(BasePool):
 
         def write() -> None:
             ledger = self.runner.ledger
-            with contextlib.suppress(
-                UnknownJob, UnreadableRecord
-            ):  # its message has not arrived: Celery remembers the revoked id
+            if ledger.submission.revoke(job_id):  # its message has not arrived
+                return
+            with contextlib.suppress(UnknownJob, UnreadableRecord):
                 if ledger.queries.get(job_id).state in _WAITS:
                     ledger.submission.cancel(job_id, "revoked through Celery")
                 elif terminate:

@@ -28,6 +28,7 @@ import redis.exceptions
 from kombu.transport import redis as stock
 from kombu.utils.encoding import bytes_to_str
 
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.bounds import shown
 from jaas_worker.messaging.message_bounds import MAX_REASON
 from jaas_worker.messaging.message_checks import DEFECT, broadcast_message, queue_message
@@ -66,7 +67,6 @@ class Channel(stock.Channel):
     connection: Any
     connection_errors: Any
     _queue_cycle: Any
-    _q_for_pri: Any
     _flush_brpop_reauth: Any
     _handle_message: Any
     _fanout_to_queue: Any
@@ -79,6 +79,7 @@ class Channel(stock.Channel):
         self._unacknowledged: set[str] = set()
         self._next = "fetch"
         self._sent = ""
+        self._queue_of: dict[str, str] = {}
         super().__init__(*args, **kwargs)
         _alive.add(self)
 
@@ -104,21 +105,26 @@ class Channel(stock.Channel):
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
     def _size(self, queue: str) -> int:
-        try:
-            return int(super()._size(queue))
-        except self.ResponseError:  # one of its keys is not a list; the others can be read
-            return 0
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for name in lists_of(queue):
+                pipe.llen(name)
+            # One of its keys may not be a list; the others can be read.
+            return sum(size for size in pipe.execute(raise_on_error=False) if isinstance(size, int))
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         queues = self._queue_cycle.consume(len(self.active_queues))
         if not queues:
             return
         seconds = self.brpop_timeout if timeout is None else timeout
-        lists = [(self._q_for_pri(queue, step), queue) for step in self.priority_steps for queue in queues]
+        # All lists that a producer may have chosen. The next task after a job is published to the default ones
+        # (priority_steps): it is for other workers, which read no others.
+        ranked = zip(*(lists_of(queue) for queue in queues), strict=True)
+        lists = [(key, queue) for keys in ranked for key, queue in zip(keys, queues, strict=True)]
+        self._queue_of = dict(lists)
         self._tag = str(uuid.uuid4())
         keys = [self.unacked_index_key, self.unacked_key, self.ended_key, *(key for key, _ in lists)]
         noted = [int(queue not in self._unacknowledged) for _, queue in lists]
-        bell = self._q_for_pri(next(iter(self.active_queues)), 0)
+        bell = next(iter(self.active_queues))
         self._sent, self._next = self._next, "fetch"
         commands: dict[str, list[Any]] = {
             "fetch": ["EVAL", FETCH, len(keys), *keys, *fetch_arguments(self._tag, self.QoS.worker), *noted],
@@ -153,7 +159,7 @@ class Channel(stock.Channel):
         raise Empty
 
     def _hand_on(self, key: bytes, item: bytes, ended: int) -> bool:
-        queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
+        queue = self._queue_of[bytes_to_str(key)]
         self._queue_cycle.rotate(queue)
         message = queue_message(item, queue, self._tag, ended)
         if queue in self._unacknowledged:  # answers to Celery's own questions

@@ -22,6 +22,7 @@ the size,
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from jaas_submit.errors import JobFailed
 from jaas_submit.messaging.sentinel_results import SentinelBackend as OurSentinelBackend
 from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.failpoints import failpoint
+from jaas_worker.messaging.message_checks import UUID_ID
 
 __all__ = ["TEMPORARY_ERRORS", "Results", "SentinelResults"]
 
@@ -97,14 +99,15 @@ class _Chords(stock.RedisBackend):
     def _store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **_: Any
     ) -> Any:
-        # Not repeated here, which could block the event loop: the caller tries again (FOR_NOW).
+        # Not repeated here, which could block the event loop: the caller tries again.
         self._store(task_id, result, state, traceback, request, loud=1, stay=(states.SUCCESS,))
         return result
 
     def _store(
         self, task_id: str, result: Any, state: str, traceback: Any, request: Any, *, loud: int, stay: Iterable[str]
     ) -> None:
-        value = self.encode({**self._get_result_meta(result, state, traceback, request), "task_id": task_id})
+        named = uuid.UUID(task_id) if request is not None and request.get(UUID_ID) else task_id
+        value = self.encode({**self._get_result_meta(result, state, traceback, request), "task_id": named})
         if len(value) > self._MAX_STR_VALUE_SIZE:
             raise BackendStoreError(f"task {task_id}: its result has more than {self._MAX_STR_VALUE_SIZE:,} characters")
         seconds = self.failure_expires if state == states.FAILURE else self.expires
@@ -159,7 +162,18 @@ class _Chords(stock.RedisBackend):
         if not claimed and not self._chord_claim_extend_script(keys=[claim, size], args=[task_id, _CLAIM_TTL_S]):
             return
         failpoint("chord.before")
-        self._settle(maybe_signature(request.chord, app=self.app), group, parts)
+        body = maybe_signature(request.chord, app=self.app)
+        try:
+            values = self._values(group, parts)
+        except TEMPORARY_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 (a part's failure, or whatever keeps its result from being read)
+            self.chord_error_from_stack(body, _chord_error("Join error", error))
+            failpoint("chord.after")
+            # As with Celery: without its size the chord is settled, and what its parts have returned can be looked up.
+            self.client.delete(size)
+            return
+        self._publish(body, values)
         failpoint("chord.after")
         self._chord_cleanup_script(keys=[claim, parts, more, size, counted], args=[task_id, _DONE_TTL_S])
 
@@ -189,20 +203,20 @@ class _Chords(stock.RedisBackend):
         super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
     def _fail_chain(self, chain: Any, exc: Any, *args: Any, state: str = states.FAILURE, **more: Any) -> None:
-        # First the parts of chords in the rest of the chain, then its states: Celery skips a part whose state is
-        # stored.
+        # First the states: a client that waits for a chord's body looks for a failure among its parents as soon as the
+        # body has a result, and must always find the same one. Then the parts again: Celery skips a part whose state is
+        # stored, maybe in a try that failed before the part was counted.
+        super()._fail_chain(chain, exc, *args, state=state, **more)  # type: ignore[misc] # missing in celery-types
         for part in _parts_among(chain):
             self.on_chord_part_return(part, state, exc)
-        super()._fail_chain(chain, exc, *args, state=state, **more)  # type: ignore[misc] # missing in celery-types
 
-    def _settle(self, body: Any, group: str, parts: Any) -> None:
+    def _publish(self, body: Any, values: list[Any]) -> None:
         try:
-            body.delay(self._values(group, parts))
+            body.delay(values)
         except TEMPORARY_ERRORS:
             raise
-        except Exception as error:  # noqa: BLE001 (a part's failure, or whatever keeps the body from being published)
-            failure = error if isinstance(error, ChordError) else ChordError(f"Callback error: {error!r}")
-            self.chord_error_from_stack(body, failure)
+        except Exception as error:  # noqa: BLE001 (whatever keeps the body from being published)
+            self.chord_error_from_stack(body, _chord_error("Callback error", error))
 
     def _values(self, group: str, parts: Any) -> list[Any]:
         """Return what the parts returned, in order.
@@ -221,6 +235,10 @@ class _Chords(stock.RedisBackend):
         with allow_join_result():
             values: list[Any] = nested.join_native(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
         return values
+
+
+def _chord_error(what: str, error: Exception) -> ChordError:
+    return error if isinstance(error, ChordError) else ChordError(f"{what}: {error!r}")
 
 
 def _parts_among(chain: Any) -> Iterator[Context]:

@@ -73,6 +73,7 @@ def register(app: celery.Celery) -> None:
     @app.task(
         name=TASK_RUN,
         bind=True,
+        shared=False,  # otherwise every app of this process would have it
         # The ledger holds the job from its claim on, so the message is acknowledged then: no visibility time-out
         # applies, and a dropped connection starts nothing twice.
         acks_late=False,

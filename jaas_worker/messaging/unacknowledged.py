@@ -78,7 +78,7 @@ return refused
 """
 )
 
-# KEYS: 1 index and 2 hash of the notes, 3 list for a note that cannot be read (empty: it stays), 4 hash of workers
+# KEYS: 1 index and 2 hash of the notes, 3 list for a note that cannot be read (the index: it stays), 4 hash of workers
 # ended, 5 leases.
 # Returns whether it is back on its list; where Redis takes nothing, it stays noted and is tried again later.
 _GIVE_BACK_ONE: Final = """
@@ -87,7 +87,7 @@ local function give_back(tag, push)
   if note then
     local _, _, list, item = read_note(note)
     local to = list or KEYS[3]
-    if to == '' or type(redis.pcall(push, to, item or note)) == 'table' then
+    if to == KEYS[1] or type(redis.pcall(push, to, item or note)) == 'table' then
       redis.call('ZADD', KEYS[1], 'XX', now, tag)
       return false
     end
@@ -227,6 +227,12 @@ class QoS(stock.QoS):
 
     def _run(self, script: str, *arguments: Any, client: Any = None) -> None:
         channel = self.channel
-        keys = [self.unacked_index_key, self.unacked_key, channel.main_queue, channel.ended_key, channel.leases_key]
+        keys = [
+            self.unacked_index_key,
+            self.unacked_key,
+            channel.main_queue or self.unacked_index_key,
+            channel.ended_key,
+            channel.leases_key,
+        ]
         with channel.conn_or_acquire(client) as redis:
             redis.eval(script, len(keys), *keys, *arguments)

@@ -40,9 +40,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.Channel._brpop_sent_at": "= None",
         "kombu.transport.redis.Channel._flush_brpop_reauth": "(self)",
         "kombu.transport.redis.Channel._queue_cycle": "self._queue_cycle = cycle_by_name(self.queue_order_strategy)()",
-        "kombu.transport.redis.Channel._q_for_pri": "(self, queue, pri)",
         "kombu.transport.redis.Channel.active_queues": "property",
-        "kombu.transport.redis.Channel.priority_steps": "= [0, 3, 6, 9]",
         "kombu.transport.redis.Channel.brpop_timeout": "self.brpop_timeout = self.connection.brpop_timeout",
         "kombu.transport.redis.Channel.unacked_key": "= 'unacked'",
         "kombu.transport.redis.Channel.unacked_index_key": "= 'unacked_index'",
@@ -347,7 +345,6 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.backends.base.Backend.mark_as_revoked": "(self, task_id, reason='', request=None, store_result=True, state='REVOKED')",
     },
     ("jaas_submit.messaging.queues", "the names of a queue's lists"): {
-        "kombu.transport.redis.PRIORITY_STEPS": "= [0, 3, 6, 9]",
         "kombu.transport.redis.Channel.sep": "= '\\x06\\x16'",
     },
     ("jaas_submit.messaging.app", "Celery has no setting for the class of a backend"): {

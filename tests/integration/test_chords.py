@@ -210,6 +210,36 @@ def test_an_error_of_storing_the_outcome_is_not_the_outcome(
     assert app.backend.get_task_meta(last.id)["status"] == "SUCCESS"
 
 
+def test_who_finds_the_body_failed_finds_the_failure_it_came_from(
+    app: WorkerApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who waits for the body gets the job's own failure at one time, and ChordError at another."""
+    *parts, last = begun(app, chained=True)
+    for part in parts:
+        part.reported(0)
+    stored: list[tuple[str, str]] = []
+    store = app.backend.store_result
+
+    def noting(task_id: str, result: Any, state: str, *args: Any, **more: Any) -> Any:
+        stored.append((task_id, state))
+        return store(task_id, result, state, *args, **more)
+
+    monkeypatch.setattr(app.backend, "store_result", noting)
+    last.reported(4)
+    assert stored == [("before-it", "FAILURE"), ("part-2", "FAILURE"), ("the-body", "FAILURE")]
+
+
+def test_what_the_parts_of_a_failed_chord_have_returned_can_be_looked_up(app: WorkerApp) -> None:
+    *parts, last = begun(app, chained=False)
+    for part in parts:
+        part.reported(0)
+    last.reported(4)
+    backend: Any = app.backend
+    kept = backend.client.zrange(backend.get_key_for_group("the-chord", ".j"), 0, -1)
+    states = [backend.decode(part)[1:3] for part in kept]
+    assert states == [["part-0", "SUCCESS"], ["part-1", "SUCCESS"], ["part-2", "FAILURE"]]
+
+
 STORED = [
     # what is stored already, whether STARTED and whether a failure take its place
     ("PENDING", True, True),

@@ -97,7 +97,7 @@ def test_a_job_that_fails_is_failure_with_exit_code_and_reason_for_those_without
     sent = run_job(witness.spec("exit 4")).delay()
     result = ended(client_when_known(client, sent.id), sent.id)
     code = (
-        f"result = app.celery_result({sent.id!r})\n"
+        f"result = app.AsyncResult({sent.id!r})\n"
         "try:\n    result.get(timeout=60)\n"
         "except Exception as error:\n    print(result.state, type(error).__name__, error, sep='|')\n"
     )

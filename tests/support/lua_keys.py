@@ -39,7 +39,7 @@ READS: Final = frozenset(
 )
 WRITES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("HSET", "HSETNX", "HDEL", "HINCRBY"), "hash"),
-    **dict.fromkeys(("ZADD", "ZREM", "ZPOPMIN"), "sorted set"),
+    **dict.fromkeys(("ZADD", "ZREM", "ZPOPMIN", "ZREMRANGEBYSCORE", "ZREMRANGEBYRANK"), "sorted set"),
     **dict.fromkeys(("SADD", "SREM", "SPOP"), "set"),
     **dict.fromkeys(("LPUSH", "RPUSH", "RPOP"), "list"),
     "SET": "string",
@@ -50,7 +50,7 @@ WRITES: Final[Mapping[str, str]] = {
 _KEYS: Final = """
     P:job:ID P:log:ID:ATTEMPT P:batch:ID P:batch:ID:waiting P:batch:ID:ended P:batches P:cancelling P:speculating
     P:pending_dependents P:after:ID P:jobs P:state:STATE P:held:HOLDER P:stop:HOLDER P:due P:deadlines P:key:KEY
-    P:holders P:unowned P:ready P:newest_received P:last_claim
+    P:holders P:unowned P:ready P:newest_received P:last_claim P:revoked
     P:info:HOLDER P:seen:HOLDER P:lock:NAME
     P:changes:ID P:changes:batch:ID P:cancels P:available P:exits:HOLDER QUEUE
 """

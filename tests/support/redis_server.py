@@ -67,6 +67,13 @@ class OwnRedis:
         }
         return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
+    def tls_port(self) -> int:
+        """Have it listen for TLS, too, with the certificate of its options; return the port."""
+        port = free_port()
+        with self.client() as client:
+            client.config_set("tls-port", port)
+        return port
+
     def client(self, timeout: float | None = 5) -> redis.Redis:
         """Return a connection to this very server, whatever its role is.
 

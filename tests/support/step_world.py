@@ -40,6 +40,7 @@ class StubDelivery:
         self.spec = spec
         self.wakeup = spec is None
         self.is_revoked = False
+        self.hangs = ""
         self.takes_results = True
         self.results: list[JobResult] = []
         self.told: list[str] = []
@@ -78,6 +79,15 @@ class StubDelivery:
     def returned(self) -> None:
         self.told.append("returned")
 
+    def follow_up(self) -> str:
+        return self.hangs
+
+    def adds_to(self, kept: str) -> bool:
+        return bool(self.hangs) and self.hangs != kept
+
+    def postponed(self) -> None:
+        self.told.append("postponed")
+
     def dropped(self) -> None:
         self.told.append("dropped")
         self.is_dropped.set()
@@ -104,6 +114,8 @@ class ScriptedLedger:
     """Why an attempt may not be followed by another."""
     age: float = 0.0
     """Seconds since CREATED."""
+    message: str = ""
+    """The message that is kept."""
     away: int = 0
     """How many calls fail, as Redis does not answer."""
     stale: bool = False
@@ -196,6 +208,9 @@ class ScriptedLedger:
     ) -> tuple[bool, str]:
         done = self._call("back_off", attempts[-1], delay)
         return done and not self.must_end, self.must_end
+
+    def foreign_message(self, job_id: str) -> str:
+        return self.message
 
     def mark_reported(self, job_id: str, holder: str) -> bool:
         return self._call("reported")

@@ -28,7 +28,7 @@ class NotInstalled:
 
 sys.meta_path.insert(0, NotInstalled())
 
-app = celery.Celery("theirs", broker=os.environ["THEIR_REDIS"], backend=os.environ["THEIR_REDIS"])
+{app}
 
 
 @app.task(name="theirs.add")
@@ -52,6 +52,9 @@ def failed(*args):
 """
 
 
+_OWN_APP = 'app = celery.Celery("theirs", broker=os.environ["THEIR_REDIS"], backend=os.environ["THEIR_REDIS"])'
+
+
 def _their_env(redis_url: str, folder: Path) -> dict[str, str]:
     return clean_env(THEIR_REDIS=redis_url, PYTHONPATH=str(folder))
 
@@ -63,11 +66,14 @@ class TheirWorker:
         redis_url: broker and results.
         folder: for its code and its log.
         queue: what it consumes.
+        shop: code of a module "shop" that has the app; empty where it has one of its own.
     """
 
-    def __init__(self, redis_url: str, folder: Path, queue: str) -> None:
+    def __init__(self, redis_url: str, folder: Path, queue: str, shop: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "theirs.py").write_text(_APP)
+        self.folder = folder
+        (folder / "shop.py").write_text(shop)
+        (folder / "theirs.py").write_text(_APP.replace("{app}", "from shop import app" if shop else _OWN_APP))
         self._log = folder / "theirs.log"
         command = [sys.executable, "-m", "celery", "-A", "theirs", "worker", "--pool=prefork", "--concurrency=1"]
         with self._log.open("wb") as log:
@@ -98,7 +104,7 @@ class TheirWorker:
 
 def run_their_code(redis_url: str, folder: Path, code: str) -> str:
     """Run a piece of Python that has ``app``, and not our packages; return what it prints."""
-    (folder / "theirs.py").write_text(_APP)
+    (folder / "theirs.py").write_text(_APP.replace("{app}", _OWN_APP))
     done = subprocess.run(
         [sys.executable, "-c", f"from theirs import app\n{code}"],
         cwd=folder,

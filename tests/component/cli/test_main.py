@@ -574,10 +574,38 @@ def test_worker_hands_its_options_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaas_worker.app, "worker_main", worker_main)
     for name in names:
         monkeypatch.setenv(name, "x")
-    line = "--redis redis://r worker --queue q --prefix p --max-in-flight 7 --log-level DEBUG --name a@b -- -E --pool=x"
+    line = (
+        "--redis redis://r worker --queue q --prefix p --max-in-flight 7 --log-level DEBUG --name a@b -- -E --pidfile=x"
+    )
     result = click.testing.CliRunner().invoke(cli, line.split(), catch_exceptions=False)
     assert result.exit_code == 0
-    assert seen == [(["--loglevel=DEBUG", "--hostname=a@b", "-E", "--pool=x"], "redis://r", "q", "p", "7", None)]
+    assert seen == [(["--loglevel=DEBUG", "--hostname=a@b", "-E", "--pidfile=x"], "redis://r", "q", "p", "7", None)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--detach", "--detach is not for workers of jaas: run the worker under a supervisor"),
+        ("-El info -D", "--detach is not"),
+        ("-B", "--beat is not for workers of jaas: run `celery beat`"),
+        ("--autoscale=10,1", "--autoscale is not"),
+        ("-c 4", "--concurrency is not"),
+        ("-P threads", "--pool is not"),
+        ("-Q mine", "--queues is not for workers of jaas: JAAS_QUEUE"),
+        ("--time-limit 5", "--time-limit is not for workers of jaas: it would not reach the container"),
+        ("--no-such-option", "No such option"),
+    ],
+)
+def test_worker_refuses_options_of_celery_that_cannot_work(
+    arguments: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import jaas_worker.app
+
+    monkeypatch.setattr(jaas_worker.app, "create_app", lambda: pytest.fail("it was started"))
+    result = click.testing.CliRunner().invoke(cli, ["worker", "--", *arguments.split()], prog_name="jaas")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("jaas: ")
+    assert says.lower() in result.stderr.lower()
 
 
 def test_worker_on_an_engine_that_is_no_manager(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,14 @@ class StubDelivery:
 
     def returned(self) -> None: ...
 
+    def follow_up(self) -> str:
+        return ""
+
+    def adds_to(self, kept: str) -> bool:
+        return False
+
+    def postponed(self) -> None: ...
+
     def dropped(self) -> None:
         self.is_dropped.set()
 

@@ -6,7 +6,7 @@ import pytest
 
 from jaas_submit import Client, SpecError
 from jaas_submit.connection import connect
-from jaas_submit.connection.url import SentinelAddress, masked, sentinel_address
+from jaas_submit.connection.url import SentinelAddress, masked, sentinel_address, server_url
 
 FULL = "sentinel://ann:p%40ss%2F@s1,s2:1,[::1]:2/3?master=m&sentinel_username=bob&sentinel_password=s%26cret&replicas=1"
 
@@ -30,6 +30,21 @@ def test_a_single_server(url: str) -> None:
     assert sentinel_address(url) is None
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("redis://:p@h:1/2", "redis://:p@h:1/2"),
+        ("rediss://h/0", "rediss://h/0?ssl_cert_reqs=required"),
+        ("rediss://h?ssl_cert_reqs=CERT_NONE", "rediss://h?ssl_cert_reqs=none"),
+        ("rediss://h?ssl_ca_certs=/ca.pem", "rediss://h?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=required"),
+    ],
+)
+def test_what_redis_py_kombu_and_celery_read_differently_is_written_so_that_all_read_the_same(
+    given: str, read: str
+) -> None:
+    assert server_url(given) == read
+
+
 WRONG = [
     ("h:6379", "must begin with redis://, rediss:// or sentinel://"),
     ("unix:///run/redis.sock", "must begin with"),  # Celery has no such transport
@@ -38,6 +53,9 @@ WRONG = [
     ("rediss://:secret@h?db=3", "takes no parameters but those of TLS (ssl_...), and the database as in redis://"),
     ("redis://:secret@h/1?virtual_host=3", "takes no parameters but"),
     ("redis://h/1?password=secret", "takes no parameters but"),
+    ("rediss://h?ssl_cert_reqs=secret", "ssl_cert_reqs must be required, optional or none (or CERT_REQUIRED, ...)"),
+    ("rediss://h?ssl_secret=1", "the parameters of TLS are ssl_cert_reqs, ssl_ca_certs"),
+    ("redis://:secret@h?ssl_cert_reqs=none", "need rediss:// in the place of redis://"),
     ("redis://h?secret@x", "write / as %2F, ? as %3F and # as %23"),
     ("redis://:a/secret@h/1", "write / as %2F"),
     ("redis://:a#secret@h/1", "write / as %2F"),

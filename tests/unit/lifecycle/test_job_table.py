@@ -71,6 +71,37 @@ def test_a_copy_of_a_message_takes_its_place(accepted: bool) -> None:
     assert table.stats()["in_flight"] == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "told"), [("", "a chord", []), ("a chord", "", ["dropped"]), ("a", "b", [])]
+)
+def test_a_second_message_with_a_task_id_does_not_take_the_place_of_the_first(
+    first: str, second: str, told: list[str]
+) -> None:
+    table = JobTable(10)
+    one, two = StubDelivery("a"), StubDelivery("a")
+    one.hangs, two.hangs = first, second
+    assert table.take(one) is None
+    assert table.take(two) is None
+    assert next_job(table).delivery is one
+    assert (one.told, two.told) == ([], told)
+
+
+@pytest.mark.parametrize(("phase", "told"), [(Phase.FINISHING, []), (Phase.LAUNCHING, ["postponed"])])
+def test_what_waits_for_the_end_of_a_job_with_its_task_id_comes_after_it(phase: Phase, told: list[str]) -> None:
+    table = JobTable(10)
+    one, two = StubDelivery("a"), StubDelivery("a")
+    two.hangs = "a chord"
+    table.take(one)
+    job = next_job(table)
+    table.take(two)
+    job.phase = phase
+    table.forget(job)
+    assert two.told == told
+    assert ("a" in table) == (not told)
+    if not told:
+        assert next_job(table).delivery is two
+
+
 def test_what_has_ended_skips_the_queue_and_needs_no_place() -> None:
     table = JobTable(1, 1)
     take(table, "a", "b", "c")

@@ -43,6 +43,7 @@ from jaas_worker.lifecycle.worker_context import ImageCache
 from jaas_worker.swarm.engine import EngineEvent, ResolvedImage, TaskView
 from jaas_worker.swarm.service_spec import service_request
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Waiting
+from tests.support.stage import ended as ended_attempt
 from tests.support.step_world import CREATED, HOLDER, World, record_of
 
 CANCEL = StopRequest(Cause.CANCELLED, "enough")
@@ -76,6 +77,34 @@ def running(world: World | None = None) -> World:
 
 
 # -- claim ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "kept", "follows"),
+    [
+        ("done", "another chord", to.Report(again=True)),
+        ("done", "", to.Report(again=True)),
+        ("done", "a chord", to.Drop()),
+        ("held", "another chord", to.Drop(postponed=True)),
+        ("early", "another chord", to.Drop(postponed=True)),
+        ("held", "a chord", to.Drop()),
+        ("newer", "another chord", to.Drop()),
+        ("unknown", "another chord", to.Drop()),
+    ],
+)
+def test_what_hangs_on_a_second_message_with_a_task_id_gets_the_result(action: str, kept: str, follows: object) -> None:
+    world = World(action=action)
+    world.delivery.hangs = "a chord"
+    world.ledger.message = kept
+    assert claim(world.job, world.context) == follows
+
+
+def test_a_result_that_another_message_asks_for_is_handed_to_celery_and_changes_nothing_in_the_ledger() -> None:
+    world = World(record_of(state=JobState.SUCCEEDED, attempts=(ended_attempt(),)))
+    assert isinstance(report(world.job, to.Report(again=True), world.context), to.Reported)
+    assert [one.state for one in world.delivery.results] == [JobState.SUCCEEDED]
+    assert world.delivery.told == ["accepted"]
+    assert world.ledger.names() == []
 
 
 @pytest.mark.parametrize("action", ["held", "done", "early", "newer", "unknown"])

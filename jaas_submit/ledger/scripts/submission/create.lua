@@ -22,7 +22,7 @@
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:key:KEY
---   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned QUEUE
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unowned QUEUE
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 -- Returns what the jobs and batches that a job is to come after are, and which of them is not known.
@@ -103,7 +103,13 @@ local function create(job, spec, message, wakeup)
   -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
   redis.call('HSET', record, 'spec', spec, 'queue', job.queue, 'holder', '', 'created_at', stamp)
   if job.task_id then redis.call('HSET', record, 'task_id', job.task_id) end
-  if message ~= '' then redis.call('HSET', record, 'message', message) end
+  if message ~= '' then
+    redis.call('HSET', record, 'message', message)
+    -- Only jobs of foreign producers can be revoked before they have a record. Who claims it ends it.
+    if redis.pcall('ZREM', P .. ':revoked', id) == 1 then
+      redis.call('HSET', record, 'cancel', 'revoked through Celery')
+    end
+  end
   redis.call('ZADD', P .. ':jobs', stamp, id)
   if job.batch then
     redis.call('HSET', record, 'batch', job.batch, 'index', job.index)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import celery
 import click.testing
 import pytest
 import redis
@@ -82,6 +83,45 @@ def test_what_redis_says_of_itself(
 def test_messages_are_counted(client: Client) -> None:
     client.app.send_task("some.task", queue=client.queue)
     assert "1 messages" in by_name(redis_checks(client))["queue"].detail
+
+
+def producer(client: Client, **transport: Any) -> celery.Celery:
+    app = celery.Celery("theirs", broker=client.app.conf.broker_url, set_as_current=False)
+    app.conf.broker_transport_options = transport
+    return app
+
+
+@pytest.mark.parametrize("sep", ["\x06\x16", ":"])
+def test_messages_of_all_priorities_are_counted(client: Client, sep: str) -> None:
+    app = producer(client, priority_steps=list(range(10)), sep=sep)
+    for priority in range(10):
+        app.send_task("jaas.run", queue=client.queue, priority=priority)
+    found = by_name(redis_checks(client))
+    assert "10 messages" in found["queue"].detail
+    assert "unread lists" not in found
+
+
+@pytest.mark.parametrize(
+    ("transport", "priority", "key"),
+    [
+        ({"sep": "|"}, 3, "{}|3"),
+        ({"global_keyprefix": "theirs-"}, 0, "theirs-{}"),
+    ],
+)
+def test_jobs_that_wait_where_no_worker_looks_are_named(
+    client: Client, transport: dict[str, Any], priority: int, key: str
+) -> None:
+    for task in ("jaas.run", "their.own"):
+        producer(client, **transport).send_task(task, queue=client.queue, priority=priority)
+    check = by_name(redis_checks(client))["unread lists"]
+    assert check.verdict is Verdict.FAIL
+    assert f"2 in '{key.format(client.queue)}'" in check.detail
+    assert "correct sep and global_keyprefix" in check.fix
+
+
+def test_lists_of_other_people_are_not_named(client: Client) -> None:
+    producer(client).send_task("their.own", queue=f"{client.queue}-theirs")
+    assert "unread lists" not in by_name(redis_checks(client))
 
 
 @pytest.mark.parametrize(("offset", "verdict"), [(0.5, "ok"), (-1.5, "ok"), (2.5, "warn"), (-60.0, "warn")])
