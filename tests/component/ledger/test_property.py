@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -462,6 +463,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.maintenance.reap() == []
 
 
+@pytest.mark.timeout(600)  # some hundred examples: a busy machine takes longer than for other tests
 def test_the_ledger_does_what_the_model_says(ledger: Ledger) -> None:
     numbers = itertools.count()
 
