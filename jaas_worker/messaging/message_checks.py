@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from jaas_submit.model.bounds import read_json, shown
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES, MAX_REASON
+from jaas_submit.model.bounds import MAX_JSON_BYTES, read_json, shown
 
 __all__ = [
     "DEFECT",
     "MAX_DELIVERIES",
+    "MAX_ENTRY_BYTES",
+    "MAX_REASON",
     "TOO_LARGE",
     "UUID_ID",
     "broadcast_message",
@@ -33,6 +34,12 @@ __all__ = [
     "task_defect",
     "task_name",
 ]
+
+MAX_ENTRY_BYTES: Final = MAX_JSON_BYTES
+"""Size of a queue entry or a broadcast."""
+
+MAX_REASON: Final = 400
+"""Characters that are quoted of why something cannot be taken."""
 
 DEFECT: Final = "jaas-defect"
 """Header of the placeholder message for an invalid queue entry: the reason."""

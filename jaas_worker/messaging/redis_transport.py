@@ -30,8 +30,7 @@ from kombu.utils.encoding import bytes_to_str
 
 from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.bounds import shown
-from jaas_worker.messaging.message_bounds import MAX_REASON
-from jaas_worker.messaging.message_checks import DEFECT, broadcast_message, queue_message
+from jaas_worker.messaging.message_checks import DEFECT, MAX_REASON, broadcast_message, queue_message
 from jaas_worker.messaging.unacknowledged import FETCH, QoS, fetch_arguments
 from jaas_worker.telemetry.log_actions import Action, action
 

@@ -14,8 +14,7 @@ from typing import Any, ClassVar, Final
 from kombu.transport import redis as stock
 from kombu.transport import virtual
 
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES
-from jaas_worker.messaging.message_checks import TOO_LARGE
+from jaas_worker.messaging.message_checks import MAX_ENTRY_BYTES, TOO_LARGE
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["FETCH", "QoS", "fetch_arguments"]

@@ -175,6 +175,7 @@ def test_architecture_names_every_module_in_its_room() -> None:
             modules = there.setdefault(str(module.parent.relative_to(ROOT)), set())
             modules |= {module.stem} - {"__init__"}
     assert shown == there
+    assert {room: len(modules) for room, modules in there.items() if len(modules) > 14} == {}, "rooms that are too full"
 
 
 def test_architecture_has_the_import_rules_that_are_checked() -> None:

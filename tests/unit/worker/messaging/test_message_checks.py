@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 
 from jaas_submit.model import bounds
 from jaas_submit.model.bounds import MAX_VALUES, read_json
-from jaas_worker.messaging.message_bounds import MAX_ENTRY_BYTES
-from jaas_worker.messaging.message_checks import DEFECT, MAX_BODY_BYTES, broadcast_message, queue_message
+from jaas_worker.messaging.message_checks import (
+    DEFECT,
+    MAX_BODY_BYTES,
+    MAX_ENTRY_BYTES,
+    broadcast_message,
+    queue_message,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
