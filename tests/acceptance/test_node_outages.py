@@ -32,6 +32,8 @@ def jaas(lab: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[In
     yield home
     home.close()
     redis.kill()
+    # The modules after this one use the same lab. A leader that has just been elected waits for each node's word.
+    eventually(lambda: all_ready(lab), BACK_S, "all nodes to be ready again")
 
 
 @pytest.fixture(scope="module")

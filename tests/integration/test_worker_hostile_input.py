@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import celery
@@ -78,6 +79,8 @@ COMMANDS: dict[str, bytes] = {
 @pytest.mark.parametrize("database", [0, 7])
 def test_no_command_ends_a_worker(jaas: Installation, client: Client, worker: WorkerProcess, database: int) -> None:
     with redis.Redis.from_url(jaas.redis_url, db=database) as publisher:
+        # A worker says that it is ready a moment before it hears commands.
+        eventually(partial(publisher.publish, "/0.celery.pidbox", b"[]"), LONG, "the worker to hear commands")
         for data in COMMANDS.values():
             assert publisher.publish("/0.celery.pidbox", data) > 0
         publisher.publish(b"/0.celery.pidbox/\xff", b"[" * 10)
