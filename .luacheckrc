@@ -9,6 +9,7 @@ read_globals = {
   "to_number", "read_fields", "members_until", "decode_list", "is_no_record", "add_to_batch",
   "set_state", "request_cancel", "set_holder", "clear_holder", "mark_ready", "mark_unreported",
   "free_slots", "take_slot", "queue_waiting", "give_slot_back", "end_batch",
+  "batch_facts", "broken_rule", "stop_batch", "reopen_batch", "leave_batch",
   "copy_ended", "cancel_attempt",
   "dependency_met", "process_end", "release_dependents", "move",
 }

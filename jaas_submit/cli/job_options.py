@@ -18,7 +18,7 @@ from jaas_submit.cli.input_files import read_env_file
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
 
-__all__ = ["JobRequest", "job_options", "job_request_of", "split_label"]
+__all__ = ["JobRequest", "job_options", "job_request_of", "json_input", "split_label"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -176,7 +176,7 @@ def job_request_of(
     )
     fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
     if options["input"]:
-        fields["input"] = _input(options["input"])
+        fields["input"] = json_input(options["input"])
     notes = []
     if options["registry"]:
         registry, note = _registry(options["registry"])
@@ -201,7 +201,8 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     return data
 
 
-def _input(text: str) -> Any:
+def json_input(text: str) -> Any:
+    """Return the value of --input: JSON, or @FILE with JSON."""
     try:
         if not text.startswith("@"):
             return json.loads(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,13 +11,26 @@ from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
+from jaas_submit.placement.placement import NodeFit, placement
 
-__all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
+__all__ = [
+    "UNSUCCESSFUL",
+    "Reader",
+    "active",
+    "batch_jobs",
+    "batch_result",
+    "explanation",
+    "history",
+    "logs",
+    "reasons",
+    "result",
+    "result_of",
+]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 """Final states other than success."""
@@ -105,11 +118,21 @@ def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
 def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ()) -> Iterator[JobRecord]:
     """See ``Batch.records``."""
     span = ledger.batches.get(batch_id).span
-    for first in range(0, span, _PAGE):
-        numbers = range(first, min(first + _PAGE, span))
-        for record in ledger.queries.find([batch_job_id(batch_id, index) for index in numbers]):
-            if not states or record.state in states:
+    order = ledger.queries.batch_order(batch_id)
+    places: Sequence[int] = range(span)
+    if order is not None:
+        placed = set(order)
+        places = [*order, *(place for place in places if place not in placed)]
+    for first in range(0, len(places), _PAGE):
+        for record in ledger.queries.find(ledger.queries.batch_job_ids(batch_id, places[first : first + _PAGE])):
+            if not record.left and (not states or record.state in states):
                 yield record
+
+
+def batch_result(ledger: Ledger, job_id: str) -> JobResult | None:
+    """Return the result of a batch's job that has ended; None if it no longer counts in the batch."""
+    record = ledger.queries.get(job_id)
+    return None if record.left else result_of(ledger, record)
 
 
 def reasons(ledger: Ledger, batch_id: str) -> str:
@@ -134,3 +157,64 @@ def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
 
 def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
     return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())
+
+
+class Reader:
+    """The operations of a client that read what many jobs have in common."""
+
+    ledger: Ledger
+    """The records."""
+
+    def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first.
+
+        Args:
+            limit: at most this many.
+        """
+        return self.ledger.batches.recent(limit)
+
+    def explain(self, job_id: str) -> Explanation:
+        """Return why a job waits, or why it ended, in plain words.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
+        """
+        return explanation(self.ledger, job_id)
+
+    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+        """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
+
+        Args:
+            spec: the job's description.
+        """
+        cluster = self.ledger.queries.cluster()
+        return placement(spec, cluster) if cluster else ()
+
+    def history(
+        self,
+        state: JobState | None = None,
+        limit: int = 100,
+        *,
+        labels: Mapping[str, str] | None = None,
+        cause: Cause | None = None,
+    ) -> list[JobRecord]:
+        """Return records, youngest first.
+
+        Args:
+            state: only jobs in this state; FAILED ones are the dead letters.
+            limit: at most this many.
+            labels: only jobs whose description has all these labels.
+            cause: only jobs whose last attempt ended by this cause.
+        """
+        return history(self.ledger, state, limit, labels, cause)
+
+    def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
+        """Return the records of all jobs that have not ended.
+
+        Args:
+            labels: only jobs whose description has all these labels.
+        """
+        return active(self.ledger, labels)

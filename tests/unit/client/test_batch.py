@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.client.map_reduce import reduce_sizes
+from jaas_submit.client.maps.reduces import reduce_sizes
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.wire_names import job_id_of
 
