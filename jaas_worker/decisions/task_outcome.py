@@ -72,8 +72,9 @@ _BY_RESTART: Final = {
     143: "its engine was restarted and stopped it: {said}",
 }
 _REPORTED_LATE: Final = timedelta(seconds=0.9)
-"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted 1.1 s and more after the end
-that it noted, which is the moment of its start where it does not know better."""
+"""A report that comes this long after a container's end is late: the engine was restarted meanwhile. A running engine
+reports an end within 0.8 s (on 2 busy cores), a restarted one after 1.1 s or more. For a container that ended while it
+was away, a restarted engine may give the moment of its own start as the end."""
 _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
 the node and of the swarm's leader may differ a little."""

@@ -1,8 +1,8 @@
--- Ends a job that nobody has started in the time it had.
+-- Ends a job that no worker has started within its time limit.
 --
 -- Arguments:
 --   id
---   attempt  as JSON, its only attempt
+--   attempt  its only attempt, as JSON
 --   why
 --   ttl      seconds for which the record is kept
 -- Answer: 1 when this call ended it.

@@ -1,4 +1,4 @@
-"""What a delivery does when the result backend does not take what it is given; tests/integration has the rest."""
+"""What a delivery does when the result backend fails. tests/integration has the rest."""
 
 from __future__ import annotations
 
