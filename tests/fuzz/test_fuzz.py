@@ -162,7 +162,7 @@ def test_a_worker_that_loses_a_message_logs_a_traceback_or_ends_is_a_failure(
     ],
 )
 def test_which_tracebacks_count(log: str, surprising: bool) -> None:
-    assert bool(worker._SURPRISE.search(log)) is surprising
+    assert bool(worker.SURPRISE.search(log)) is surprising
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.worker import Installation
 
-__all__ = ["BATCH", "LEVEL", "WorkerLevel"]
+__all__ = ["BATCH", "LEVEL", "SURPRISE", "WorkerLevel"]
 
 LEVEL: Final = "worker"
 BATCH: Final = 40
@@ -45,7 +45,7 @@ _PREFIX: Final = "fuzz"
 _GOOD: Final = JobSpec(image="alpine:3.20", command=["true"])
 _PEAK: Final = re.compile(r"VmHWM:\s+(\d+) kB")
 
-_SURPRISE: Final = re.compile(
+SURPRISE: Final = re.compile(
     r"^(.*\[jaas_worker\..*)\nTraceback \(most recent call last\):\n(?:(?:[ +].*)?\n)*(.*)$", re.MULTILINE
 )
 """A traceback that jaas logs: something came out that nobody expected. Celery logs some for others' nonsense."""
@@ -224,5 +224,5 @@ class WorkerLevel:
         grown = self._peak_now() - self._peak
         assert grown < _GROWTH, f"its memory has grown by {grown / 2**20:.0f} MiB"
         logs = self._worker.log[logged:]
-        if found := _SURPRISE.search(logs):
+        if found := SURPRISE.search(logs):
             raise AssertionError(f"it logged a traceback: {found[1][28:228]}: {found[2][:200]}")
