@@ -16,11 +16,11 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.times import parse_time
-from jaas_worker.swarm.engine import ContainerTimes, TaskView
+from jaas_worker.swarm.engine import ContainerTimes, NodeChange, TaskView
 
 __all__ = [
     "StopRequest",
-    "asks_for_engine",
+    "asks_for_node",
     "attempt_task",
     "ended_here",
     "gone_outcome",
@@ -89,7 +89,12 @@ _TAKEN_AWAY = {
     "remove": (Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"),
     "shutdown": (Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"),
 }
-_STOPPED_ON_RETURN: Final = "its node was away for {away:.0f} s, and the swarm stopped the container when it was back"
+_STOPPED_ON_RETURN: Final = "its node was away {away}, and the swarm stopped the container when it was back"
+
+_STOPPED_AFTER_BACK: Final = timedelta(seconds=60)
+"""The swarm stops the containers of a node within 5 s of its return; the container may take its ``stop_grace``."""
+
+_UNCHANGED: Final = NodeChange()
 
 
 class StopRequest(NamedTuple):
@@ -165,7 +170,7 @@ def outcome_of(
     started_at: datetime | None,
     times: ContainerTimes | None,
     stop: StopRequest | None,
-    node_back: str = "",
+    node_change: NodeChange = _UNCHANGED,
     memory_limit: int | None = None,
     away_since: datetime | None = None,
 ) -> Outcome:
@@ -177,7 +182,7 @@ def outcome_of(
         started_at: when the container was first seen running; None if it was never seen.
         times: the container's own times, if its engine reported them.
         stop: set when jaas had it stopped.
-        node_back: when the task's node last rejoined the swarm (RFC 3339); needed if ``asks_for_engine`` says so.
+        node_change: the last one of the task's node; needed if ``asks_for_node`` says so.
         memory_limit: the attempt's limit in bytes; None where it had none.
         away_since: when the task's node was seen to be down, while the container ran; None where it never was.
     """
@@ -189,12 +194,14 @@ def outcome_of(
         # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
         started_at = min(started_at, finished)
     state, cause, reason = _verdict(task, times, stop)
+    back = parse_time(node_change.at)
     if cause is Cause.PREEMPTED and away_since is not None:
-        back = parse_time(node_back)
         until = back if back is not None and back > away_since else finished or away_since
         away = max((until - away_since).total_seconds(), 0.0)
-        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=away)
-    if cause is Cause.EXIT and asks_for_engine(task) and _engine_restarted(task, started_at, times, node_back):
+        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=f"for {away:.0f} s")
+    elif cause is Cause.PREEMPTED and not node_change.drained and _came_back(back, started_at, finished):
+        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away="unseen by this worker")
+    if cause is Cause.EXIT and _may_be_restart(task) and _engine_restarted(task, started_at, times, back):
         cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
     if cause is Cause.ENGINE and (lost := output_lost(task)):
         reason = f"{reason}: {lost}"
@@ -222,20 +229,35 @@ def outcome_of(
     )
 
 
-def asks_for_engine(task: TaskView) -> bool:
+def asks_for_node(task: TaskView) -> bool:
+    """Return whether a task's end may come from its node, and not from the job."""
+    return task.state == "shutdown" or _may_be_restart(task)
+
+
+def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None) -> bool:
+    """Return whether a container was stopped after its node's record changed, which its node's return does.
+
+    A node that is drained changes, too, but is drained still, or changes again when it takes tasks again.
+    """
+    if back is None or finished is None or (started_at is not None and back <= started_at):
+        return False
+    return back <= finished <= back + _STOPPED_AFTER_BACK
+
+
+def _may_be_restart(task: TaskView) -> bool:
     """Return whether a task's exit code may come from a restarted engine, and not from the job."""
     return task.state == "failed" and task.exit_code in _BY_RESTART and task.error.startswith("task: non-zero exit")
 
 
 def _engine_restarted(
-    task: TaskView, started_at: datetime | None, times: ContainerTimes | None, node_back: str
+    task: TaskView, started_at: datetime | None, times: ContainerTimes | None, back: datetime | None
 ) -> bool:
     """Return whether the end was reported by an engine that had just come back.
 
     There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. If the
     container cannot be inspected (on another node), an exit seconds before the node was back may be misjudged.
     """
-    reported, back = parse_time(task.timestamp), parse_time(node_back)
+    reported = parse_time(task.timestamp)
     if reported is None or back is None or (started_at is not None and back <= started_at):
         return False
     finished = parse_time(times.finished_at) if times is not None else None
@@ -306,7 +328,7 @@ def output_lost(task: TaskView, away_since: datetime | None = None) -> str:
 
 
 def _killed_by_restart(task: TaskView) -> bool:
-    return asks_for_engine(task) and task.exit_code != _NOT_KNOWN
+    return _may_be_restart(task) and task.exit_code != _NOT_KNOWN
 
 
 def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:

@@ -677,6 +677,25 @@ def test_a_container_that_the_swarm_stops_when_its_node_is_back_was_lost_with_th
     assert end.outcome.reason.startswith("its node was away for ")
 
 
+@pytest.mark.parametrize(
+    ("back", "cause", "status"),
+    [(True, Cause.NODE_LOST, LogStatus.UNAVAILABLE), (False, Cause.PREEMPTED, LogStatus.COMPLETE)],
+)
+def test_a_worker_that_has_not_seen_the_node_down_knows_it_by_its_return(
+    back: bool, cause: Cause, status: LogStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = running()
+    world.engine.set_task("j", "shutdown")
+    task = world.engine.job("j")._replace(exit_code=0)
+    if back:
+        world.engine.nodes["node1"].back_at = task.timestamp
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    end = finish(world.job, to.Finish(task), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (cause, None)
+    assert end.logs is not None
+    assert end.logs.status is status
+
+
 def test_no_output_of_a_node_that_was_away_is_read_again_before_it_is_believed() -> None:
     world = running()
     observe(world.job, NodeLost(world.engine.job("j")), world.context)
