@@ -98,7 +98,9 @@ class _Checker:
                 self._find("worker end", event["name"], f"at {event['t']}, {up}: {event.get('said', '')}")
 
     def _hostile_ends(self) -> None:
-        """Every hostile entry that carries an id is a job, and has ended."""
+        """Every hostile entry that carries an id is a job, and has ended; no entry waits any more."""
+        if left := self.evidence.messages_left:
+            self._find("lost", "the queue", f"{left} messages wait or are unacknowledged")
         for job_id in self.evidence.hostile_ends:
             self.report.hostile += 1
             record = self.jobs[job_id].record if job_id in self.jobs else None

@@ -10,6 +10,7 @@ from typing import Any
 from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
+from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_PREFIX
 from tests.faults.evidence import Evidence
@@ -46,7 +47,7 @@ class Collection:
         return ledger
 
     def open(self) -> int:
-        """Return how many jobs have no outcome yet, without the bodies of chords that have not begun.
+        """Return how many jobs have no outcome yet, and messages no record, without chords' bodies that have not begun.
 
         What hostile entries became is cancelled, where it has not ended.
         """
@@ -68,7 +69,13 @@ class Collection:
         else:
             results = self._results(ids - self._ended)
             self._ended |= {key for key, item in results.items() if item["status"] in {"SUCCESS", "FAILURE", "REVOKED"}}
-        return len(ids - self._ended)
+        return len(ids - self._ended) + (self._waiting() if self._mode == "jaas" else 0)
+
+    def _waiting(self) -> int:
+        """Return how many messages wait in the queue, or have been received and not acknowledged."""
+        prefix = self._bench.prefix
+        with self._bench.client() as client:
+            return int(sum(client.llen(name) for name in lists_of(prefix)) + client.hlen(f"{prefix}:unacked"))
 
     def _records(self, ids: list[str]) -> list[JobRecord]:
         find = self._ledger.queries.find
@@ -111,6 +118,7 @@ class Collection:
                 self._history.add("record", **self._record(record, number, offset))
                 if number is not None or record.id in acked:
                     self._history.add("result", id=record.id, **self._celery_result(record))
+            self._history.add("messages", left=self._waiting())
             self._history.add("redis", memory=client.info("memory")["used_memory"], keys=client.dbsize())
 
     def _record(self, record: JobRecord, number: int | None, offset: float) -> Event:

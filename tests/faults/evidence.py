@@ -65,6 +65,8 @@ class Evidence:
         """Ids of records that hostile entries wrote themselves."""
         self.hostile_ends: set[str] = set()
         """Ids of jobs that hostile entries must have become."""
+        self.messages_left = 0
+        """In the queue, or unacknowledged, when everything had been quiet for long."""
         self.refused = 0
         self.dropped = 0
         self.faults: Counter[str] = Counter()
@@ -118,6 +120,8 @@ class Evidence:
                     self.worker_ends.append((started.get(event["name"], 0.0), event))
                 case "surprise":
                     self.surprises.append(event)
+                case "messages":
+                    self.messages_left = event["left"]
                 case "dropped":
                     self.dropped = event["replies"]
                 case "service":

@@ -214,6 +214,11 @@ def test_a_hostile_entry_becomes_a_job_that_ends(change: Event | None, expected:
     assert (kinds(report), report.hostile) == (expected, 1)
 
 
+def test_no_message_waits_at_the_end() -> None:
+    assert kinds(check([*history(), {"e": "messages", "t": 9.0, "left": 1}])) == ["lost"]
+    assert kinds(check([*history(), {"e": "messages", "t": 9.0, "left": 0}])) == []
+
+
 def test_a_record_that_a_hostile_entry_wrote_itself_need_not_end() -> None:
     inject, injected, heal = fault("hostile", 1.0, 1.0)
     known = {"title": "a record", "records": ["7e57"], "ends": []}
