@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from jaas_submit.model.bounds import shown
@@ -23,13 +23,11 @@ __all__ = [
     "asks_for_node",
     "attempt_task",
     "ended_here",
-    "gone_outcome",
     "image_reason",
-    "lost_outcome",
+    "may_still_run",
     "outcome_of",
     "output_lost",
     "pending_reason",
-    "refused_outcome",
     "stop_mark",
     "waiting_reason",
 ]
@@ -56,6 +54,13 @@ _THROWN_AWAY = "no such container: "
 """What the swarm says of a task that ran when its engine was told to stop (SIGTERM, as from systemd): the engine leaves
 the swarm, stops its containers before their ends are told, and removes them. Exit code and output are lost. Seen on
 Docker 20.10 and 28.5, on one manager and on three."""
+
+_FORBIDDEN = "assigned node no longer meets constraints"
+"""What the swarm says of a task whose node has lost a label, or resources, that its service asks for. Source:
+moby/swarmkit, manager/orchestrator/constraintenforcer."""
+
+_STOPPING_MARGIN: Final = timedelta(seconds=5)
+"""How long after its time to stop a container may still run: the order to stop it has to reach its node."""
 
 _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
@@ -195,11 +200,12 @@ def outcome_of(
         started_at = min(started_at, finished)
     state, cause, reason = _verdict(task, times, stop)
     back = parse_time(node_change.at)
-    if cause is Cause.PREEMPTED and away_since is not None:
+    taken_off = cause is Cause.PREEMPTED and task.state == "shutdown"
+    if taken_off and away_since is not None:
         until = back if back is not None and back > away_since else finished or away_since
         away = max((until - away_since).total_seconds(), 0.0)
         cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=f"for {away:.0f} s")
-    elif cause is Cause.PREEMPTED and not node_change.drained and _came_back(back, started_at, finished):
+    elif taken_off and not node_change.drained and _came_back(back, started_at, finished):
         cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away="unseen by this worker")
     if cause is Cause.EXIT and _may_be_restart(task) and _engine_restarted(task, started_at, times, back):
         cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
@@ -232,6 +238,31 @@ def outcome_of(
 def asks_for_node(task: TaskView) -> bool:
     """Return whether a task's end may come from its node, and not from the job."""
     return task.state == "shutdown" or _may_be_restart(task)
+
+
+def may_still_run(task: TaskView, stop_grace: float, times: ContainerTimes | None, now: float) -> bool:
+    """Return whether the container of a task that has ended may still run.
+
+    The swarm rejects a task whose node may not run it any more, and only then has its container stopped. Of that end it
+    tells nothing.
+
+    Args:
+        task: it, in an ended state.
+        stop_grace: seconds that its container has to stop.
+        times: of the container, if its engine was asked.
+        now: the time of day, in seconds.
+    """
+    if not task.container_id or not _is_forbidden(task):
+        return False
+    if times is not None:
+        return times.exit_code is None
+    rejected = parse_time(task.timestamp)
+    stopped_by = rejected + timedelta(seconds=stop_grace) + _STOPPING_MARGIN if rejected is not None else None
+    return stopped_by is not None and now < stopped_by.timestamp()
+
+
+def _is_forbidden(task: TaskView) -> bool:
+    return task.state == "rejected" and _FORBIDDEN in (task.error or task.message)
 
 
 def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None) -> bool:
@@ -284,6 +315,8 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
 def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Cause:
     if times is not None and times.oom_killed:
         return Cause.OOM
+    if _is_forbidden(task):
+        return Cause.PREEMPTED
     if any(text in said for text in _IMAGE):
         return Cause.IMAGE
     if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said) or said.startswith(_THROWN_AWAY):
@@ -342,43 +375,3 @@ def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
     sent = spec.stop_signal or "the stop signal"
     killed = f", and SIGKILL after stop_grace ({spec.stop_grace:g} s)" if outcome.exit_code == _KILLED else ""
     return f"stopped by jaas with {sent}{killed}: {stop.reason}"
-
-
-def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:
-    """Return the outcome of an attempt whose service disappeared before its end was seen."""
-    cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
-    return Outcome(
-        state=facts_of(cause).state,
-        cause=cause,
-        reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
-        node=node,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-    )
-
-
-def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, lost_for: float) -> Outcome:
-    """Return the outcome of an attempt whose node is down, when its policy no longer waits for the node.
-
-    Args:
-        task: its task, as last reported.
-        node: host name of the node.
-        started_at: when the container was first seen running.
-        lost_for: seconds since the node was seen to be down.
-    """
-    return Outcome(
-        state=JobState.FAILED,
-        cause=Cause.NODE_LOST,
-        reason=f"its node has been down for {lost_for:.0f} s; the container may still run there",
-        node=node,
-        node_id=task.node_id or None,
-        task_id=task.id,
-        container_id=task.container_id,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-    )
-
-
-def refused_outcome(cause: Cause, reason: str) -> Outcome:
-    """Return the outcome of a job for which no container was created."""
-    return Outcome(state=facts_of(cause).state, cause=cause, reason=reason, finished_at=datetime.now(UTC))

@@ -23,7 +23,14 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_node, image_reason, outcome_of, output_lost, stop_mark
+from jaas_worker.decisions.task_outcome import (
+    asks_for_node,
+    image_reason,
+    may_still_run,
+    outcome_of,
+    output_lost,
+    stop_mark,
+)
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -68,6 +75,8 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     times = step.times
     if times is None and task.container_id:
         times = engine.container_times(task.container_id)
+    if spec is not None and may_still_run(task, spec.stop_grace, times, world.clock.time()):
+        raise EngineUnavailable("the swarm has rejected the task, and its container is being stopped")
     change = engine.node_change(task.node_id) if asks_for_node(task) else NodeChange()
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
     outcome = outcome_of(task, node, job.started_at, times, job.stop, change, limit, job.away_since)

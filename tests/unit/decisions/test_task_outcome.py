@@ -16,13 +16,13 @@ from jaas_worker.decisions.task_outcome import (
     asks_for_node,
     attempt_task,
     ended_here,
-    gone_outcome,
+    may_still_run,
     outcome_of,
     output_lost,
-    refused_outcome,
     waiting_reason,
 )
 from jaas_worker.decisions.times import parse_time
+from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
 from jaas_worker.swarm.engine import ENDED_STATES, ContainerTimes, NodeChange, TaskView
 
 SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
@@ -52,6 +52,7 @@ MOUNT_BUSY = (
     "/secrets, flags: 0x21, data: uid=0,gid=0: device or resource busy"
 )
 CONFLICT = 'Conflict. The container name "/jaas-x-1.1.j5kaz" is already in use by container "cb47". You have to'
+FORBIDDEN = "assigned node no longer meets constraints"
 THROWN_AWAY = "No such container: jaas-x-1.1.sdl9bm9fdil7hiuvyasxvso91"
 OVERLAP = "invalid pool request: Pool overlaps with other one on this address space"
 UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
@@ -125,6 +126,10 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("rejected", None, 0, NO_MOUNT), None, None, FAILED, Cause.LAUNCH, None),
     (task("rejected", None, None, "network sandbox join failed"), None, None, FAILED, Cause.LAUNCH, None),
     (task("rejected", None, 0, NO_IMAGE), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
+    # rejected: its node has lost a label that it asks for
+    (task("rejected", exit_code=0, error=FORBIDDEN), None, None, FAILED, Cause.PREEMPTED, None),
+    (task("rejected", None, None, FORBIDDEN), None, None, FAILED, Cause.PREEMPTED, None),
+    (task("rejected", exit_code=0, error=FORBIDDEN), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
     # shutdown: jaas wanted it
     (task("shutdown", exit_code=143), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 143),
     (task("shutdown", exit_code=0), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 0),
@@ -312,6 +317,32 @@ def test_what_was_cut_off_with_its_node(
     outcome = outcome_of(seen, "node", None, None, stop, change, away_since=away_since)
     assert (outcome.cause, outcome.exit_code) == (cause, exit_code)
     assert outcome.reason.startswith(reason)
+
+
+def test_a_task_that_its_node_may_not_run_any_more_was_not_lost_with_the_node() -> None:
+    rejected = task("rejected", exit_code=0, error=FORBIDDEN)
+    assert outcome_of(rejected, "node", None, None, None, BACK).cause is Cause.PREEMPTED
+    assert outcome_of(rejected, "node", None, None, None, BACK, away_since=AWAY).cause is Cause.PREEMPTED
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "later", "expected"),
+    [
+        pytest.param(task("rejected", exit_code=0, error=FORBIDDEN), None, 14.0, True, id="it has time to stop"),
+        pytest.param(task("rejected", exit_code=0, error=FORBIDDEN), None, 16.0, False, id="its time is over"),
+        pytest.param(task("rejected", exit_code=0, error=FORBIDDEN), 143, 1.0, False, id="its engine knows its end"),
+        pytest.param(task("rejected", None, None, FORBIDDEN), None, 1.0, False, id="there was no container"),
+        pytest.param(task("rejected", None, 0, NO_MOUNT), None, 1.0, False, id="it never started"),
+        pytest.param(task("shutdown", exit_code=143), None, 1.0, False, id="its node has stopped it"),
+    ],
+)
+def test_the_swarm_rejects_a_task_before_its_container_has_ended(
+    seen: TaskView, code: int | None, later: float, expected: bool
+) -> None:
+    ended = parse_time(STAMP)
+    assert ended is not None
+    times = TIMES._replace(exit_code=code) if code is not None else None
+    assert may_still_run(seen, 10.0, times, ended.timestamp() + later) is expected
 
 
 @pytest.mark.parametrize(
