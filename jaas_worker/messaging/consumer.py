@@ -16,7 +16,7 @@ from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
-from jaas_worker.decisions.task_outcome import refused_outcome
+from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.messaging.message_checks import DEFECT, MAX_REASON, is_task_id, task_defect, task_name
 from jaas_worker.messaging.unacknowledged import QoS
 from jaas_worker.telemetry.log_actions import Action, action

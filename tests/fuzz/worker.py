@@ -29,7 +29,7 @@ from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.worker import Installation
 
-__all__ = ["BATCH", "LEVEL", "WorkerLevel"]
+__all__ = ["BATCH", "LEVEL", "SURPRISE", "WorkerLevel"]
 
 LEVEL: Final = "worker"
 BATCH: Final = 40
