@@ -8,7 +8,7 @@ read_globals = {
   "args", "P", "now", "job_key", "batch_key", "contains", "publish_change", "unstarted_attempt",
   "to_number", "read_fields", "members_until", "decode_list", "is_no_record", "add_to_batch",
   "set_state", "request_cancel", "set_holder", "clear_holder", "mark_ready", "mark_unreported",
-  "free_slots", "take_slot", "queue_waiting", "give_slot_back", "end_batch",
+  "free_slots", "take_slot", "queue_waiting", "condition_met", "give_slot_back", "end_batch",
   "copy_ended", "cancel_attempt",
   "dependency_met", "process_end", "release_dependents", "move",
 }

@@ -16,7 +16,7 @@ from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd
 from tests.fuzz.specimens import EVENT, KINDS_OF_BODY, SPECS, entry, message, new_id, packed
 
-__all__ = ["BROKER_KEYS", "CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id", "waits"]
+__all__ = ["BROKER_KEYS", "CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id"]
 
 
 class Address(NamedTuple):
@@ -291,7 +291,7 @@ _MISPLACE: Final = (
 _FREE: Final = "if redis.call('EXISTS', KEYS[1]) == 1 then return end "
 _MISPLACED_MS: Final = 300
 
-BROKER_KEYS: Final = ("unacked", "unacked_index", "unacked_ended")
+BROKER_KEYS: Final = ("unacked", "unacked_index", "unacked_ended", "unacked_redelivered")
 """Keys of the transport's own notes."""
 
 
@@ -414,12 +414,3 @@ def carried_id(raw: bytes) -> str:
     except UnicodeEncodeError:
         return ""
     return found
-
-
-def waits(raw: bytes) -> bool:
-    """Return whether Celery keeps a message until its time has come.
-
-    Args:
-        raw: the entry.
-    """
-    return bool(_read(raw).get("eta"))
