@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
 
 __all__ = ["LogFormat", "Settings"]
 
@@ -39,10 +39,10 @@ class Settings(BaseSettings):
     )
     """The engine of the manager node the worker runs on; DOCKER_HOST unless JAAS_DOCKER_HOST is set."""
 
-    prefix: str = Field(DEFAULT_PREFIX, pattern=r"^[a-zA-Z0-9_.-]{1,32}$")
+    prefix: str = Field(DEFAULT_PREFIX, pattern=PREFIX_PATTERN)
     """First part of every key in Redis; one for each installation that shares a Redis or a swarm."""
 
-    queue: str = Field(DEFAULT_QUEUE, pattern=r"^[^,\s]{1,128}$")
+    queue: str = Field(DEFAULT_QUEUE, pattern=QUEUE_PATTERN)
     """Celery queue of jobs."""
 
     take_default_queue: bool = True

@@ -22,6 +22,8 @@ __all__ = [
     "LABEL_SPEC",
     "LABEL_SPEC_HASH",
     "LABEL_WORKER",
+    "PREFIX_PATTERN",
+    "QUEUE_PATTERN",
     "TASK_RUN",
     "TRACEPARENT",
     "job_id_of",
@@ -36,6 +38,10 @@ DEFAULT_QUEUE: Final = "jaas"
 
 DEFAULT_PREFIX: Final = "jaas"
 """First part of every Redis key; two installations on one Redis need two prefixes."""
+
+QUEUE_PATTERN: Final = r"^[^,\s]{1,128}$"
+PREFIX_PATTERN: Final = r"^[a-zA-Z0-9_.-]{1,32}$"
+"""What the names of a queue and a prefix may be, for workers and producers alike."""
 
 LABEL_JOB: Final = "jaas.job"
 LABEL_ATTEMPT: Final = "jaas.attempt"

@@ -42,6 +42,7 @@ class _Wanted(NamedTuple):
     labels: Sequence[str] = ()
     cause: str | None = None
     batch: str | None = None
+    queue: str | None = None
 
     def check(self, client: Client) -> None:
         """Raise UnknownJob where the batch is not known: an empty list would say that it has no such jobs."""
@@ -49,8 +50,10 @@ class _Wanted(NamedTuple):
             client.ledger.batches.get(self.batch)
 
     def matches(self, record: JobRecord) -> bool:
-        """Return whether a job has all the labels, with any value where none is named, the cause and the batch."""
+        """Return whether a job has all the labels, with any value where none is named, the cause, batch and queue."""
         if self.batch is not None and record.batch != self.batch:
+            return False
+        if self.queue is not None and record.queue != self.queue:
             return False
         has = record.spec.labels if record.spec else {}
         for text in self.labels:
@@ -104,7 +107,8 @@ def list_(
     if dead and state not in {None, JobState.FAILED}:
         raise click.UsageError(f"--dead: means --state failed, so that --state {state} finds nothing; give one of them")
     wanted = JobState.FAILED if dead else JobState(state) if state else None
-    choice = _Wanted(label, cause, batch)
+    # The environment names the queue for new jobs; jobs of other queues are to be seen, too.
+    choice = _Wanted(label, cause, batch, target.queue if "queue" in target.named else None)
     with target.client() as client:
         choice.check(client)
         records = list(_find(client, wanted, choice, limit))
