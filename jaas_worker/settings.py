@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, FOREIGN_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
 
 __all__ = ["LogFormat", "Settings"]
 
@@ -156,6 +156,11 @@ class Settings(BaseSettings):
     shutdown_timeout: Seconds = Field(60.0, ge=1, le=3600)
     """Limit of a shutdown in seconds. Releasing jobs takes a moment; a shutdown that hangs because Redis does not
     answer is cut off. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
+
+    @property
+    def queues(self) -> list[str]:
+        """The Celery queues that the worker consumes, its own first."""
+        return list(dict.fromkeys([self.queue, *([FOREIGN_QUEUE] if self.take_default_queue else [])]))
 
     def __init__(self, **values: Any) -> None:
         if "redis_url" not in values:  # the environment's Redis URL, for producers and workers

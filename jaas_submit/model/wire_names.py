@@ -12,6 +12,7 @@ __all__ = [
     "ENV_ATTEMPT",
     "ENV_INPUT",
     "ENV_JOB_ID",
+    "FOREIGN_QUEUE",
     "LABEL_ATTEMPT",
     "LABEL_BATCH",
     "LABEL_COPY_OF",
@@ -35,6 +36,9 @@ TASK_RUN: Final = "jaas.run"
 
 DEFAULT_QUEUE: Final = "jaas"
 """The Celery queue that workers consume."""
+
+FOREIGN_QUEUE: Final = "celery"
+"""Celery's own default queue, which workers consume, too, unless JAAS_TAKE_DEFAULT_QUEUE forbids it."""
 
 DEFAULT_PREFIX: Final = "jaas"
 """First part of every Redis key; two installations on one Redis need two prefixes."""

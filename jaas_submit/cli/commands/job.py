@@ -20,6 +20,7 @@ from jaas_submit.cli.common import (
 )
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import split_label
+from jaas_submit.cli.queue_notes import say_of_queued
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.states import JobState
 
@@ -114,6 +115,8 @@ def list_(
         records = list(_find(client, wanted, choice, limit))
         now = client.ledger.now()
         name_unreadable(client.ledger.unreadable)
+        if not (quiet or as_json):
+            say_of_queued(client, records, output.Progress(quiet))
     if as_json:
         for record in records:
             output.print_json(output.record_json(record))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from jaas_submit.cli.common import Target, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import job_options, job_request_of
+from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ def map_(
     with target.client() as client:
         progress.say(f"batch {plan.batch_id(client)}")
         batch, levels = _submit(client, plan, progress)
+        if not quiet:
+            with suppress(LedgerUnavailable):  # the jobs are enqueued; that alone is what counts
+                say_why_not_taken(client, client.queue, progress)
         if detach:
             click.echo(batch.id)
             return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,8 @@ from jaas_submit.cli.common import (
 from jaas_submit.cli.follow_job import exit_code_of, follow, interrupted
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
-from jaas_submit.errors import UnknownJob
+from jaas_submit.cli.queue_notes import say_why_not_taken
+from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
 
@@ -142,6 +144,9 @@ def submit(
         else:
             click.echo(handle.id)
             progress.say(f"{_said_of(handle, client)}; `jaas wait {handle.id}` follows it")
+        if not quiet and not handle.existing:
+            with suppress(LedgerUnavailable):  # the job is enqueued; that alone is what counts
+                say_why_not_taken(client, client.queue, progress)
     return 0
 
 
