@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -95,7 +96,9 @@ _OPTIONS: Final = (
     click.option("--check/--no-check", default=None, help="Whether a failed job is a FAILURE in Celery; default yes."),
     click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker uses to pull."),
     click.option(
-        "--input", metavar="JSON|@FILE", help="The job's input: it finds it in the file that JAAS_INPUT names."
+        "--input",
+        metavar="JSON|@FILE|-",
+        help="The job's input (- for stdin): the file that JAAS_INPUT names holds it.",
     ),
     click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
 )
@@ -203,14 +206,27 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
 
 def _input(text: str) -> Any:
     try:
+        if text in {"-", "@-"}:
+            return _json_or_text(sys.stdin.buffer.read())
         if not text.startswith("@"):
             return json.loads(text)
         with open(text[1:], "rb") as file:
             return json.loads(file.read())
     except OSError as error:
         raise click.UsageError(f"--input: {text[1:]}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError("--input -: standard input is no UTF-8 text; base64 can carry any bytes") from None
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"--input: is not valid JSON ({error}); a text needs quotes of its own") from None
+
+
+def _json_or_text(data: bytes) -> Any:
+    """Return the JSON value on standard input, or all of it as a text if it is no JSON: what a pipe carries."""
+    text = data.decode()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _retry_policy(text: str) -> dict[str, Any]:
