@@ -168,6 +168,20 @@ def test_run_of_the_go_tool_needs_another_binary_only(stage: Stage) -> None:
     assert "A': '***'" in result.stderr  # -b shows no value of a variable
 
 
+def test_go_run_reads_each_flag_as_the_go_tool_did(stage: Stage) -> None:
+    stage.play(ended())
+    result = stage.jaas("go-run", "-d", "sleep 1", "-i", "alpine", "-t", "60s", "-r=false")
+    assert result.exit_code == 0, result.stderr
+    spec = stage.ledger.queries.get(stage.ledger.queries.ids()[0]).spec
+    assert spec == JobSpec(image="alpine", entrypoint=["sleep", "1"], run_timeout=60, pending_timeout=60)
+
+
+def test_run_detached_prints_the_id_and_does_not_wait(stage: Stage) -> None:
+    result = stage.jaas("run", "-d", "alpine", "sleep", "100")
+    assert result.stdout.split() == stage.ledger.queries.ids()
+    assert stage.ledger.queries.get(result.stdout.strip()).state is JobState.QUEUED
+
+
 def test_output_that_is_not_all_there_is_is_marked(stage: Stage) -> None:
     stage.play(ended(), status=LogStatus.TRUNCATED)
     assert "jaas: output truncated: no more\n" in stage.jaas("run", "alpine").stderr
