@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain.explanation import Explanation, WorkerLoad
+    from jaas_submit.explain.explanation import Explanation
+    from jaas_submit.explain.workers import WorkerLoad
     from jaas_submit.ledger import Change
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
@@ -92,6 +93,7 @@ _MODULES = (
         "model.job_spec",
         "model.speculation",
         "placement.placement",
+        "explain.workers",
         "explain.explanation",
         "model.logs",
         "model.records",

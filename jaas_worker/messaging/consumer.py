@@ -19,7 +19,7 @@ from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import TASK_RUN, job_id_of
+from jaas_submit.model.wire_names import FOREIGN_QUEUE, TASK_RUN, job_id_of
 from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.messaging.kept_messages import foreign_job
@@ -27,12 +27,9 @@ from jaas_worker.messaging.message_checks import DEFECT, MAX_REASON, is_task_id,
 from jaas_worker.messaging.unacknowledged import QoS
 from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
+__all__ = ["Consumer", "record_refusal"]
 
 logger = logging.getLogger(__name__)
-
-FOREIGN_QUEUE: Final = "celery"
-"""Celery's default queue, which may hold a `jaas.run` sent without a queue, and other applications' tasks."""
 
 _CALLING: Final = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 
