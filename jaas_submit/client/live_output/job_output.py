@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -74,10 +75,10 @@ class NotLive(NamedTuple):
     reason: str
 
 
-Output = Piece | Missing
-"""What the reader of a stream gets."""
+Output = Piece | Missing | AttemptBegins | AttemptEnds | NotLive
+"""What is found of the output."""
 
-Event = Output | AttemptBegins | AttemptEnds | NotLive | JobRecord
+Event = Output | JobRecord
 """What is found while a job's output is followed; a record whenever state or detail has changed."""
 
 
@@ -243,6 +244,11 @@ def _stored_pieces(logs: Logs, since: str, tail: int | None) -> Iterator[Piece |
     yield from found if tail is None else found[max(len(found) - tail, 0) :]
 
 
+def _moment(when: datetime | None) -> str:
+    """Return a time as the engine writes it, so that texts can be compared."""
+    return "" if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+
+
 class JobOutput:
     """The output of a job, attempt after attempt, from now on to the job's end.
 
@@ -251,7 +257,7 @@ class JobOutput:
         feeds: its output while it runs.
         job_id: the job's id.
         attempt: only this attempt; None for the present one and those after it.
-        since: only output from this time on, RFC 3339; empty for all of it.
+        since: only output from this time on; None for all of it.
         tail: only so many of the lines that are there already, and all new ones; None for all of them.
     """
 
@@ -261,13 +267,13 @@ class JobOutput:
         feeds: Feeds,
         job_id: str,
         attempt: int | None = None,
-        since: str = "",
+        since: datetime | None = None,
         tail: int | None = None,
     ) -> None:
         self.job_id = job_id
         self._source = _Source(ledger, feeds)
         self._only = attempt
-        self._since = since
+        self._since = _moment(since)
         self._tail = tail
         self._attempt: _Attempt | None = None
         self._record: JobRecord | None = None
