@@ -387,7 +387,7 @@ def test_what_describes_the_jobs_is_not_given_twice(
     result = stage.jaas("map", "--file", write(GOOD), *option)
     assert result.exit_code == 2
     assert named in result.stderr
-    assert "is written in the file" in result.stderr
+    assert "the file describes the jobs" in result.stderr
 
 
 def test_inputs_may_be_beside_the_file_and_it_may_be_json(write: Callable[..., str]) -> None:

@@ -26,6 +26,14 @@ local function queue_waiting(id)
   mark_ready(id)
 end
 
+-- Counts one more condition of a waiting job as met. With the last one the job is queued, if its batch has room.
+local function condition_met(id)
+  local needs = redis.pcall('HINCRBY', job_key(id), 'needs', -1)
+  if type(needs) ~= 'number' or needs > 0 then return end
+  local batch = redis.call('HGET', job_key(id), 'batch')
+  if not batch or take_slot(id, batch) then queue_waiting(id) end
+end
+
 -- Frees the slot of a job that is no longer active, and gives free slots to the next jobs that wait.
 local function give_slot_back(id, batch)
   if redis.call('HDEL', job_key(id), 'active') == 1 then add_to_batch(batch, 'active', -1) end

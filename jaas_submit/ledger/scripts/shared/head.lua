@@ -6,7 +6,7 @@
 -- while a script runs. The head of each script lists every key that it may touch.
 --
 -- Three tables precede this text, made from jaas_submit/model/states.py: STATES, ENDED and OPEN. A state in neither
--- ENDED nor OPEN was written by a newer version, during an update. Scripts leave the job alone. Such a job has ended if its
+-- ENDED nor OPEN was written by a newer version, during an update: scripts leave the job alone. It has ended if its
 -- field "reported" is set, as for every job whose result Celery has.
 
 local args = cjson.decode(ARGV[1])

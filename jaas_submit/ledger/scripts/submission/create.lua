@@ -10,9 +10,14 @@
 --     key           idempotency key, if there is one
 --     key_ttl       seconds for which the key leads to this job
 --     start_within  seconds after which a job that has not started is given up; never, if it is missing
+--     expires_at    time at which a job that has not started is given up; never, if it is missing
+--     not_before    time before which it does not start
+--     delay         seconds for which it does not start
 --     batch, index  its batch, and its place there
 --     after         {{id or "batch:ID", success, failure or finish}, ...}
 --     fields        further fields of the record; their values are texts
+--     received      a foreign producer's message, which the record replaces: {its tag in the notes of unacknowledged
+--                   messages, seconds for which the job is left to the worker that has the message}
 -- Texts, three for each job:
 --   its description; the Celery message for the record; the Celery message for the queue. Empty if there is none.
 -- Answer: for each job one of
@@ -23,7 +28,8 @@
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:key:KEY
---   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unowned QUEUE
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unacked
+--   P:unacked_index P:unowned QUEUE
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 -- Returns what the jobs and batches that a job is to come after are, and which of them is not known.
@@ -62,20 +68,48 @@ local function add_dependencies(id, found)
   return needs, skip
 end
 
-local function first_state(id, job, found)
+-- Returns the time before which a job does not start; nothing if it has none, or if that has passed.
+local function start_time(job)
+  local due = job.delay and now + job.delay or job.not_before
+  return due and due > now and due or nil
+end
+
+-- Returns the time at which a job that has not started is given up; nothing if it has none.
+local function latest_start(job)
+  local latest = job.start_within and now + job.start_within
+  if job.expires_at and (not latest or job.expires_at < latest) then latest = job.expires_at end
+  return latest
+end
+
+local function first_state(id, job, found, due)
   local needs, skip = add_dependencies(id, found)
   if skip then
     redis.call('HSET', job_key(id), 'detail', skip, 'attempts', unstarted_attempt('SKIPPED', 'skipped', skip))
     redis.call('ZADD', P .. ':unowned', stamp, id)
     return 'SKIPPED'
   end
-  if job.start_within then redis.call('ZADD', P .. ':deadlines', now + job.start_within, id) end
+  local latest = latest_start(job)
+  if latest then redis.call('ZADD', P .. ':deadlines', latest, id) end
+  if due then
+    redis.call('HSET', job_key(id), 'not_before', string.format('%.6f', due))
+    redis.call('ZADD', P .. ':due', due, id)
+    needs = needs + 1
+  end
   if needs > 0 then
     redis.call('HSET', job_key(id), 'needs', needs)
     return 'WAITING'
   end
   if job.batch and not take_slot(id, job.batch) then return 'WAITING' end
   return 'QUEUED'
+end
+
+-- Acknowledges a foreign producer's message that a worker has received: the record replaces it. If the worker dies,
+-- another one takes the job.
+local function acknowledge(id, state, received)
+  local tag, pause = unpack(received)
+  redis.pcall('HDEL', P .. ':unacked', tag)
+  redis.pcall('ZREM', P .. ':unacked_index', tag)
+  if state == 'QUEUED' then redis.call('ZADD', P .. ':ready', now + pause, id) end
 end
 
 local function create(job, spec, message, wakeup)
@@ -104,11 +138,13 @@ local function create(job, spec, message, wakeup)
   -- Fields that are the same for every new job are left out: a million may wait in Redis, and a field costs 90 bytes.
   redis.call('HSET', record, 'spec', spec, 'queue', job.queue, 'holder', '', 'created_at', stamp)
   if job.task_id then redis.call('HSET', record, 'task_id', job.task_id) end
+  local due = start_time(job)
   if message ~= '' then
     redis.call('HSET', record, 'message', message)
     -- Only jobs of foreign producers can be revoked before they have a record. The worker that claims it ends it.
     if redis.pcall('ZREM', P .. ':revoked', id) == 1 then
       redis.call('HSET', record, 'cancel', 'revoked through Celery')
+      due = nil
     end
   end
   redis.call('ZADD', P .. ':jobs', stamp, id)
@@ -116,8 +152,9 @@ local function create(job, spec, message, wakeup)
     redis.call('HSET', record, 'batch', job.batch, 'index', job.index)
     add_to_batch(job.batch, 'size', 1)
   end
-  local state = first_state(id, job, found)
+  local state = first_state(id, job, found, due)
   move(id, nil, state)
+  if job.received then acknowledge(id, state, job.received) end
   -- The record alone makes the job: if Redis refuses the message (its user may not write to the queue), workers still
   -- find the job as one whose message was lost.
   if wakeup ~= '' and state == 'QUEUED' then redis.pcall('LPUSH', job.queue, wakeup) end
