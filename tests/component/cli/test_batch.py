@@ -174,7 +174,7 @@ def test_detached_it_prints_the_id_and_waits_for_nothing(stage: Stage) -> None:
         (["--inputs", "-", "--speculate", "2", "alpine"], "say idempotent=True in the description"),
         (["--inputs", "-", "--speculate", "1", "--idempotent", "alpine"], "1.0 is not in the range x>1"),
         (["--file", "/does/not/exist.yaml"], "/does/not/exist.yaml: No such file"),
-        (["--file", "x.yaml", "alpine"], "--file names the jobs already"),
+        (["--file", "x.yaml", "alpine"], "--file describes the jobs already"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing_running(stage: Stage, args: list[str], message: str) -> None:
