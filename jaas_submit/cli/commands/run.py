@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["run", "submit", "wait"]
 
 _key_option = click.option("--key", metavar="KEY", help="Idempotency key: if a job with it is known, take that one.")
+_not_before_option = click.option(
+    "--not-before",
+    metavar="TIME",
+    help="Do not start it before that: 2030-01-31T12:00:00Z, or 10m from now. It waits in the ledger.",
+)
 _dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Check the description and say on which nodes it would fit; enqueue nothing."
 )
@@ -39,6 +44,7 @@ _dry_run_option = click.option(
 @click.command(cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)
 @job_options
 @_key_option
+@_not_before_option
 @_dry_run_option
 @click.option("-l", "--show-logs/--no-show-logs", default=True, help="Print the container's output (default).")
 @click.option(
@@ -55,6 +61,7 @@ def run(
     /,
     words: tuple[str, ...],
     key: str | None,
+    not_before: str | None,
     dry_run: bool,
     show_logs: bool,
     remove: bool,
@@ -78,7 +85,7 @@ def run(
 
     Ctrl-C leaves the job running; a second one cancels it.
     """
-    request = job_request_of(words, options)  # first, so that a bad description is reported without Redis
+    request = _request(words, options, not_before)
     progress = output.Progress(quiet)
     for note in request.notes:
         progress.warn(note)
@@ -87,9 +94,9 @@ def run(
     if not remove:
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
     with target.client() as client:
-        handle = client.submit(request.spec, key=key)
+        handle = client.submit(request.spec, key=key, not_before=not_before)
         job_id = handle.id
-        progress.say(_said_of(handle, client))
+        progress.say(_said_of(handle, client, not_before))
         # Another producer's job with this key must not be cancelled here.
         queue_timeout = None if handle.existing else request.queue_timeout
         try:
@@ -111,6 +118,7 @@ def run(
 @click.command(cls=GoCommand, context_settings={"allow_interspersed_args": False})
 @job_options
 @_key_option
+@_not_before_option
 @_dry_run_option
 @output_options
 @click.pass_obj
@@ -119,6 +127,7 @@ def submit(
     /,
     words: tuple[str, ...],
     key: str | None,
+    not_before: str | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -128,20 +137,21 @@ def submit(
 
     The options are those of `jaas run`; -t sets --pending-timeout and --run-timeout here.
     """
-    request = job_request_of(words, options)
+    request = _request(words, options, not_before)
     progress = output.Progress(quiet)
     for note in request.notes:
         progress.warn(note)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
     with target.client() as client:
-        handle = client.submit(request.spec, key=key)
+        handle = client.submit(request.spec, key=key, not_before=not_before)
         if as_json:
-            more = {"state": _state_of(handle), "existing": True} if handle.existing else {"state": JobState.QUEUED}
+            more: dict[str, Any] = {"existing": True} if handle.existing else {}
+            more["state"] = _state_of(handle) if handle.existing or not_before else JobState.QUEUED
             output.print_json({"id": handle.id, "queue": client.queue, **more})
         else:
             click.echo(handle.id)
-            progress.say(f"{_said_of(handle, client)}; `jaas wait {handle.id}` follows it")
+            progress.say(f"{_said_of(handle, client, not_before)}; `jaas wait {handle.id}` follows it")
     return 0
 
 
@@ -174,6 +184,15 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
     return next((code for code in codes if code), unknown)
 
 
+def _request(words: tuple[str, ...], options: dict[str, Any], not_before: str | None) -> JobRequest:
+    """Return what is asked for; checked first, so that what is bad is reported without Redis."""
+    from jaas_submit.batch_model.new_job import start_time
+
+    request = job_request_of(words, options)
+    start_time(not_before, request.spec)
+    return request
+
+
 def _print_output(client: Client, job_id: str, progress: output.Progress) -> None:
     captured = client.logs(job_id)
     output.print_logs(captured.lines)
@@ -181,10 +200,10 @@ def _print_output(client: Client, job_id: str, progress: output.Progress) -> Non
         progress.say(note)
 
 
-def _said_of(handle: JobHandle, client: Client) -> str:
+def _said_of(handle: JobHandle, client: Client, not_before: str | None) -> str:
     if handle.existing:
         return f"job {handle.id} with this key is there already: {_state_of(handle).lower()}"
-    return f"job {handle.id} is in queue {client.queue}"
+    return f"job {handle.id} is in queue {client.queue}{f', not before {not_before}' if not_before else ''}"
 
 
 def _state_of(handle: JobHandle) -> str:
