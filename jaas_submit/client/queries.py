@@ -9,6 +9,8 @@ from typing import Final
 
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.explain.workers import WorkerLoad
+from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
@@ -17,7 +19,19 @@ from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 
-__all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
+__all__ = [
+    "UNSUCCESSFUL",
+    "active",
+    "batch_jobs",
+    "explanation",
+    "history",
+    "logs",
+    "no_logs",
+    "reasons",
+    "result",
+    "result_of",
+    "why_not_taken",
+]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 """Final states other than success."""
@@ -43,7 +57,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
         LedgerUnavailable: Redis does not answer.
     """
     last = record.last
-    captured = (ledger.queries.logs(record.id, last.number) if last else None) or _no_logs(record)
+    captured = (ledger.queries.logs(record.id, last.number) if last else None) or no_logs(record)
     output = CapturedOutput(
         stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
     )
@@ -56,10 +70,11 @@ def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     # An end between two attempts (cancelled, deadline) has no number and no output.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.queries.logs(job_id, number) or _no_logs(record)
+    return ledger.queries.logs(job_id, number) or no_logs(record)
 
 
-def _no_logs(record: JobRecord) -> Logs:
+def no_logs(record: JobRecord) -> Logs:
+    """Return what stands for the output of a job where the ledger has none: it says why."""
     if not record.terminal:
         return Logs(
             status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"
@@ -74,6 +89,21 @@ def explanation(ledger: Ledger, job_id: str) -> Explanation:
     record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
     return explain(record, explain_context(ledger, record), now)
+
+
+def why_not_taken(ledger: Ledger, queue: str) -> str:
+    """Return in one sentence, without its full stop, why no worker takes a queue's next job; empty where one does.
+
+    Args:
+        ledger: is asked for the workers.
+        queue: the Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
+    others = {} if workers else ledger.health.other_prefixes()
+    return workers_sentence(queue, ledger.prefix, workers, others)
 
 
 def history(

@@ -173,7 +173,8 @@ class QoS(stock.QoS):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._replaced: set[Any] = set()
+        self.in_ledger: set[Any] = set()
+        """Delivery tags of messages that a record in the ledger has replaced."""
 
     def replaced(self, delivery_tag: Any) -> None:
         """Learn that a record in the ledger has replaced a message: its note is gone. The message counts until `ack`.
@@ -181,7 +182,7 @@ class QoS(stock.QoS):
         Args:
             delivery_tag: the message's.
         """
-        self._replaced.add(delivery_tag)
+        self.in_ledger.add(delivery_tag)
 
     def can_consume(self) -> bool:
         return not self.held and bool(super().can_consume())
@@ -191,14 +192,14 @@ class QoS(stock.QoS):
 
     def ack(self, delivery_tag: Any) -> None:
         self.leave(delivery_tag)  # even if the note stays: this worker is done with the message
-        if delivery_tag in self._replaced:
-            self._replaced.discard(delivery_tag)
+        if delivery_tag in self.in_ledger:
+            self.in_ledger.discard(delivery_tag)
             return
         self._unless_refused(self._remove_from_indices(delivery_tag).execute)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         self.leave(delivery_tag)
-        self._replaced.discard(delivery_tag)  # other workers find the record
+        self.in_ledger.discard(delivery_tag)  # other workers find the record
         if requeue:
             self._unless_refused(partial(self.restore_by_tag, delivery_tag, leftmost=True))
         else:

@@ -16,7 +16,7 @@ from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import DEEPER, LIMIT, as_json, odd
 from tests.fuzz.specimens import EVENT, KINDS_OF_BODY, SPECS, entry, message, new_id, packed
 
-__all__ = ["BROKER_KEYS", "CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id"]
+__all__ = ["BROKER_KEYS", "CHANNELS", "INDEXES", "Address", "Arrival", "arrival", "carried_id", "waits"]
 
 
 class Address(NamedTuple):
@@ -414,3 +414,12 @@ def carried_id(raw: bytes) -> str:
     except UnicodeEncodeError:
         return ""
     return found
+
+
+def waits(raw: bytes) -> bool:
+    """Return whether a message is a job that waits until its time has come.
+
+    Args:
+        raw: the entry.
+    """
+    return bool(_read(raw).get("eta"))
