@@ -186,7 +186,7 @@ def test_a_worker_that_dies_at_the_intake_loses_nothing(
 def test_at_its_shutdown_a_worker_offers_what_it_has_received_and_not_claimed(
     home: Installation, foreign: celery.Celery, client: Client
 ) -> None:
-    first = home.worker("first", max_in_flight=1, lease="120s").start()
+    first = home.worker("first", max_in_flight=1, lease="120s", republish_after="1h").start()
     holding = client.submit(JobSpec(image="alpine", command=["sleep", "600"]))
     eventually(lambda: holding.state is JobState.RUNNING, LONG, "the first job to run")
     sent = send(foreign, home)
@@ -194,7 +194,7 @@ def test_at_its_shutdown_a_worker_offers_what_it_has_received_and_not_claimed(
     assert client.ledger.queries.get(sent.id).state is JobState.QUEUED
 
     assert first.stop() in {0, -signal.SIGTERM}
-    home.worker("second", lease="120s").start()
+    home.worker("second", lease="120s", republish_after="1h").start()
 
     assert sent.get(timeout=LONG)["state"] == "SUCCEEDED"
     holding.cancel()
