@@ -1,4 +1,4 @@
-"""Foreign producers' messages that a worker receives: each becomes a record at once, one with an eta waits there."""
+"""Foreign producers' messages that a worker receives become records; one with an eta waits there for its time."""
 
 from __future__ import annotations
 
@@ -198,3 +198,20 @@ def test_at_its_shutdown_a_worker_offers_what_it_has_received_and_not_claimed(
 
     assert sent.get(timeout=LONG)["state"] == "SUCCEEDED"
     holding.cancel()
+
+
+def test_a_record_with_another_job_s_task_id_ends_and_leaves_that_job_alone(
+    home: Installation, foreign: celery.Celery, client: Client
+) -> None:
+    other = client.submit(JobSpec(image="alpine"), not_before=DAY)
+    home.ledger.submission.create("mine", JobSpec(image="alpine"), home.queue, other.id)
+    home.ledger.client.zadd(f"{home.prefix}:ready", {"mine": 0})
+    home.worker().start()
+
+    reported(client, "mine")
+    record = client.ledger.queries.get("mine")
+    assert record.last is not None
+    assert (record.state, record.last.cause) == (JobState.FAILED, "refused")
+    assert record.last.reason == "its record has the task id of another job"
+    assert other.state is JobState.WAITING
+    assert foreign.AsyncResult(other.id).state == "PENDING"
