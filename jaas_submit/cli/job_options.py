@@ -119,6 +119,8 @@ class JobRequest(NamedTuple):
     """Seconds after which a job that no worker has taken is given up (-t)."""
     notes: tuple[str, ...]
     """What to tell the user."""
+    not_before: str | None = None
+    """When the job may start; None means at once."""
 
 
 def job_options(command: F) -> F:

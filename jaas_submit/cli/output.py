@@ -255,6 +255,7 @@ def status_rows(record: JobRecord) -> list[tuple[str, str]]:
         *((f"attempt {attempt.number}", _attempt_line(attempt)) for attempt in before),
         ("attempt", str(record.attempt or "")),
         ("next", _moment(record.due_at)),
+        ("not before", _moment(record.not_before)),
         ("service", (end.service or "") if end else ""),
         ("exit code", _exit_code(end)),
         ("cause", end.cause if end else ""),

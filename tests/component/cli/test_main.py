@@ -276,6 +276,30 @@ def test_submit_prints_the_id(stage: Stage) -> None:
     assert as_json == {"id": stage.ledger.queries.ids()[0], "queue": stage.ledger.prefix, "state": "QUEUED"}
 
 
+def test_a_job_for_later_waits_and_its_status_says_until_when(stage: Stage) -> None:
+    done = stage.jaas("submit", "--json", "--not-before", "5h", "alpine")
+    told = json.loads(done.stdout)
+    assert told["state"] == "WAITING"
+    record = stage.ledger.queries.get(told["id"])
+    assert record.not_before is not None
+    assert "not before" in stage.jaas("status", record.id).stdout
+    assert "not started before its time: in 5 hours" in stage.jaas("explain", record.id).stdout
+    assert stage.jaas("cancel", record.id).exit_code == 0
+    assert stage.ledger.queries.get(record.id).state is JobState.CANCELLED
+    said = stage.jaas("submit", "--not-before", "2100-01-31T12:00:00Z", "alpine")
+    assert (said.exit_code, "more than ten years ahead" in said.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+@pytest.mark.parametrize("time", ["yesterday", "2030-01-31T12:00:00", "-5m", "nan"])
+def test_a_bad_time_is_one_sentence(stage: Stage, command: str, time: str) -> None:
+    for more in ([], ["--dry-run"]):
+        done = stage.jaas(command, *more, "--not-before", time, "alpine")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith("jaas: not_before: ")
+        assert done.stderr.count("\n") == 1
+
+
 def test_submit_reads_a_description_from_stdin(stage: Stage) -> None:
     result = stage.jaas("submit", "-q", "--spec", "-", "-e", "A=b", stdin='{"image": "busybox", "command": ["true"]}')
     spec = stage.ledger.queries.get(result.stdout.strip()).spec
