@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jaas_submit.cli import output
-from jaas_submit.cli.common import EXIT_INTERRUPTED, Target, for_each, name_unreadable, output_options
+from jaas_submit.cli.common import EXIT_INTERRUPTED, PlainGroup, Target, for_each, name_unreadable, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
 from jaas_submit.model.states import JobState
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["batch"]
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def batch() -> None:
     """Manage batches: list, status, watch, results, retry, cancel."""
 

@@ -21,6 +21,7 @@ from jaas_submit.cli.common import (
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import split_label
 from jaas_submit.cli.queue_notes import say_of_queued
+from jaas_submit.errors import UnknownJob
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.states import JobState
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.model.records import JobRecord
 
-__all__ = ["cancel", "explain", "list_", "replay"]
+__all__ = ["cancel", "explain", "list_", "replay", "rm"]
 
 _CAUSES: Final = [str(cause) for cause in Cause]
 
@@ -222,6 +223,33 @@ def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise click.UsageError("--all: this is no terminal to ask on; say --yes, too")
     return click.confirm(f"jaas: {question}", err=True)
+
+
+@click.command()
+@job_ids_argument
+@click.option("-f", "--force", is_flag=True, help="Ignore jobs that are not known.")
+@output_options
+@click.pass_obj
+def rm(target: Target, job_ids: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> int:
+    """Forget jobs that have ended: their records and output are deleted.
+
+    Without it they are kept for some days (JAAS_RECORD_TTL). A job's container and service are gone anyway.
+    """
+    with target.client() as client:
+
+        def forget(job_id: str) -> None:
+            try:
+                client.forget(job_id)
+            except UnknownJob:
+                if not force:
+                    raise
+                return
+            if as_json:
+                output.print_json({"id": job_id})
+            elif not quiet:
+                click.echo(job_id)
+
+        return for_each(job_ids, forget)
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------
