@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 
-_HINTS_AFTER_S: Final = (0.0, 3.0)
+HINTS_AFTER_S: Final = (0.0, 3.0)
 """Seconds after which, if a job is QUEUED, the command checks whether any worker can take it."""
 
 _SECOND_CTRL_C_S: Final = 3.0
@@ -77,7 +77,7 @@ def follow(
     from jaas_submit.client.wait import Outage, job_records
 
     begin = time.monotonic()
-    looks = sorted(seconds for seconds in {*_HINTS_AFTER_S, timeout, queue_timeout} if seconds is not None)
+    looks = sorted(seconds for seconds in {*HINTS_AFTER_S, timeout, queue_timeout} if seconds is not None)
     outage = Outage(lambda: progress.say("Redis does not answer; the job goes on; trying again"))
     given_up, state, queue = False, None, ""
     while True:

@@ -28,6 +28,7 @@ __all__ = [
     "explanation",
     "history",
     "logs",
+    "no_logs",
     "reasons",
     "result",
     "result_of",
@@ -58,7 +59,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
         LedgerUnavailable: Redis does not answer.
     """
     last = record.last
-    captured = (ledger.queries.logs(record.id, last.number) if last else None) or _no_logs(record)
+    captured = (ledger.queries.logs(record.id, last.number) if last else None) or no_logs(record)
     output = CapturedOutput(
         stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
     )
@@ -71,10 +72,11 @@ def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     # An end between two attempts (cancelled, deadline) has no number and no output.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.queries.logs(job_id, number) or _no_logs(record)
+    return ledger.queries.logs(job_id, number) or no_logs(record)
 
 
-def _no_logs(record: JobRecord) -> Logs:
+def no_logs(record: JobRecord) -> Logs:
+    """Return what stands for the output of a job where the ledger has none: it says why."""
     if not record.terminal:
         return Logs(
             status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"

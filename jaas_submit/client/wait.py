@@ -42,7 +42,7 @@ REDIS_OUTAGE_TIMEOUT_S: Final = 60.0
 POLL_INTERVAL_S: Final = 2.0
 """Seconds after which the ledger is read even without a notice: pub/sub may lose one."""
 
-_RETRY_PAUSE_S: Final = 1.0
+RETRY_PAUSE_S: Final = 1.0
 """Seconds between two attempts to reach a Redis that is away."""
 
 T = TypeVar("T")
@@ -50,9 +50,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to a channel, instead of the former one."""
+    """Subscribe to a channel, and perhaps a second one, instead of the former ones."""
 
     channel: str
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for a notice on the channel, for at most this many seconds."""
+    """Wait for a notice on the channels, for at most this many seconds; the answer is the notice, or None."""
 
     seconds: float
 
@@ -125,7 +126,7 @@ class Outage:
             self._since = now
             if self._begins is not None:
                 self._begins()
-        return _RETRY_PAUSE_S
+        return RETRY_PAUSE_S
 
 
 class _Deadline:

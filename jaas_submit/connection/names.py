@@ -12,6 +12,9 @@ from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, PREFIX_P
 
 __all__ = ["chosen_prefix", "chosen_queue"]
 
+_PREFIX = re.compile(PREFIX_PATTERN)
+_QUEUE = re.compile(QUEUE_PATTERN)
+
 
 def chosen_queue(given: str | None = None) -> str:
     """Return the Celery queue that is meant.
@@ -23,7 +26,7 @@ def chosen_queue(given: str | None = None) -> str:
         SpecError: it is no name of a queue.
     """
     name = given if given is not None else os.environ.get("JAAS_QUEUE") or DEFAULT_QUEUE
-    return _checked("queue", name, QUEUE_PATTERN, "1 to 128 characters without blanks and commas")
+    return _checked("queue", name, _QUEUE, "1 to 128 characters without blanks and commas")
 
 
 def chosen_prefix(given: str | None = None) -> str:
@@ -36,11 +39,11 @@ def chosen_prefix(given: str | None = None) -> str:
         SpecError: it is no prefix.
     """
     name = given if given is not None else os.environ.get("JAAS_PREFIX") or DEFAULT_PREFIX
-    return _checked("prefix", name, PREFIX_PATTERN, "1 to 32 ASCII letters, digits, '_', '.' and '-'")
+    return _checked("prefix", name, _PREFIX, "1 to 32 ASCII letters, digits, '_', '.' and '-'")
 
 
-def _checked(what: str, name: object, pattern: str, allowed: str) -> str:
-    if not isinstance(name, str) or not re.fullmatch(pattern[1:-1], name):
+def _checked(what: str, name: object, pattern: re.Pattern[str], allowed: str) -> str:
+    if not isinstance(name, str) or not pattern.fullmatch(name):
         found = repr(shown(name)) if isinstance(name, str) else kind_of(name)
         raise SpecError(
             f"{what}: {found} is no name of a {what}; it has {allowed} (argument, or JAAS_{what.upper()})", field=what

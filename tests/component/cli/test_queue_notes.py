@@ -14,7 +14,7 @@ from tests.support.stage import Stage
 
 
 def test_run_says_at_once_that_no_worker_is_alive(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow_job, "_HINTS_AFTER_S", (0.0, 0.05))
+    monkeypatch.setattr(follow_job, "HINTS_AFTER_S", (0.0, 0.05))
     monkeypatch.setattr(Health, "other_prefixes", lambda _: {})
     result = stage.jaas("run", "-t", "200ms", "alpine")
     assert result.stderr.count("no worker is alive") == 1
