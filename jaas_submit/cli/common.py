@@ -266,20 +266,22 @@ def job_ids_argument(command: F) -> F:
     return click.argument("job_ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_ids)(command)
 
 
-def for_each(job_ids: tuple[str, ...], verb: Callable[[str], None]) -> int:
+def for_each(client: Client, ids: tuple[str, ...], verb: Callable[[str], None], kind: str = "job") -> int:
     """Process each job; an unknown one does not prevent the others.
 
     Args:
-        job_ids: the jobs.
-        verb: what to do.
+        client: where they are.
+        ids: the jobs, or the beginnings of their ids.
+        verb: what to do with each, by its whole id.
+        kind: ``job`` or ``batch``.
 
     Returns:
         The exit code.
     """
     code = 0
-    for job_id in job_ids:
+    for short in ids:
         try:
-            verb(job_id)
+            verb(client.ledger.queries.full_id(short, kind))
         except (UnknownJob, UnreadableRecord, JobNotEnded) as error:
             code = _fail(str(error), EXIT_JAAS)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, pri
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
+    from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.model.records import BatchRecord
 
@@ -25,6 +27,11 @@ def batch() -> None:
 
 _ids = click.argument("batch_ids", nargs=-1, required=True, metavar="ID...")
 _id = click.argument("batch_id", metavar="ID")
+
+
+def _batch(client: Client, text: str) -> Batch:
+    """Return a batch by its id, or by the beginning of that."""
+    return client.batch(client.ledger.queries.full_id(text, "batch"))
 
 
 @batch.command("list")
@@ -63,6 +70,7 @@ def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
 @click.pass_obj
 def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Show the progress of batches. Quiet: the state only."""
+    shown = itertools.count()
     with target.client() as client:
 
         def show(batch_id: str) -> None:
@@ -72,9 +80,9 @@ def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: boo
             elif quiet:
                 click.echo(record.state or "OPEN")
             else:
-                output.print_details(_details(client, record), blank_before=batch_id != batch_ids[0])
+                output.print_details(_details(client, record), blank_before=next(shown) > 0)
 
-        return for_each(batch_ids, show)
+        return for_each(client, batch_ids, show, "batch")
 
 
 def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
@@ -116,7 +124,7 @@ def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
     """Follow a batch to its end and show its progress; exit as `jaas map` does."""
     progress = BatchProgress(quiet)
     with target.client() as client:
-        followed = client.batch(batch_id)
+        followed = _batch(client, batch_id)
         try:
             for _ in results_of(client, followed, progress):
                 pass
@@ -137,7 +145,7 @@ def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: b
     """Print the present results as JSON lines, in the order of the inputs."""
     ended = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)
     with target.client() as client:
-        found = client.batch(batch_id)
+        found = _batch(client, batch_id)
         for record in found.records(*(ended[1:] if failed else ended)):
             print_result(client, client.result(record.id), as_json=as_json)
         if not found.status.done:
@@ -160,7 +168,7 @@ def retry(
     if limit_memory:
         changes["limits"] = {"memory": limit_memory}
     with target.client() as client:
-        again = client.batch(batch_id).retry_failed(**changes)
+        again = _batch(client, batch_id).retry_failed(**changes)
         if as_json:
             output.print_json(again.status.model_dump(mode="json"))
         else:
@@ -184,4 +192,4 @@ def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bo
             elif not quiet:
                 click.echo(f"{batch_id}: {count:,} jobs cancelled")
 
-        return for_each(batch_ids, end)
+        return for_each(client, batch_ids, end, "batch")

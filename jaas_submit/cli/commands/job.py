@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -46,10 +47,17 @@ class _Wanted(NamedTuple):
     batch: str | None = None
     queue: str | None = None
 
-    def check(self, client: Client) -> None:
-        """Raise UnknownJob where the batch is not known: an empty list would say that it has no such jobs."""
-        if self.batch is not None:
-            client.ledger.batches.get(self.batch)
+    def checked(self, client: Client) -> _Wanted:
+        """Return the same with the batch's whole id.
+
+        Raises:
+            UnknownJob: the batch is not known; an empty list would say that it has no such jobs.
+        """
+        if self.batch is None:
+            return self
+        whole = client.ledger.queries.full_id(self.batch, "batch")
+        client.ledger.batches.get(whole)
+        return self._replace(batch=whole)
 
     def matches(self, record: JobRecord) -> bool:
         """Return whether a job has all the labels, with any value where none is named, the cause, batch and queue."""
@@ -112,7 +120,7 @@ def list_(
     # The environment names the queue for new jobs; jobs of other queues are to be seen, too.
     choice = _Wanted(label, cause, batch, target.queue if "queue" in target.named else None)
     with target.client() as client:
-        choice.check(client)
+        choice = choice.checked(client)
         records = list(_find(client, wanted, choice, limit))
         now = client.ledger.now()
         name_unreadable(client.ledger.unreadable)
@@ -137,6 +145,7 @@ def list_(
 @click.pass_obj
 def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Say in plain words why jobs wait, or why they ended, and what may help. Quiet: the first sentence only."""
+    shown = itertools.count()
     with target.client() as client:
 
         def tell(job_id: str) -> None:
@@ -145,10 +154,10 @@ def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool
                 output.print_json(told.model_dump(mode="json"))
                 return
             if len(job_ids) > 1:
-                click.echo(("\n" if job_id != job_ids[0] else "") + f"job {job_id}")
+                click.echo(("\n" if next(shown) else "") + f"job {job_id}")
             output.print_lines(told.sentences[:1] if quiet else told.sentences)
 
-        return for_each(job_ids, tell)
+        return for_each(client, job_ids, tell)
 
 
 _IN_THE_SWARM: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
@@ -185,6 +194,7 @@ def cancel(
     progress = output.Progress(quiet)
     with target.client() as client:
         if batch is not None:
+            batch = client.ledger.queries.full_id(batch, "batch")
             count = client.batch(batch).cancel(reason)
             if as_json:
                 output.print_json({"id": batch, "jobs": count})
@@ -213,7 +223,7 @@ def cancel(
             elif not quiet:
                 click.echo(f"{job_id}: {cancelled(before)}")
 
-        code = for_each(tuple(chosen), end)
+        code = for_each(client, tuple(chosen), end)
         if in_the_swarm and not client.ledger.queries.workers():
             progress.warn("no worker is alive: containers run on until one is back and stops them")
         return code
@@ -249,7 +259,7 @@ def rm(target: Target, job_ids: tuple[str, ...], force: bool, as_json: bool, qui
             elif not quiet:
                 click.echo(job_id)
 
-        return for_each(job_ids, forget)
+        return for_each(client, job_ids, forget)
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------
@@ -324,11 +334,11 @@ def replay(
     changes = _changes(settings)
     progress = output.Progress(quiet)
     with target.client() as client:
-        chosen = list(dict.fromkeys(job_ids))
+        chosen = list(dict.fromkeys(client.ledger.queries.full_id(job_id) for job_id in job_ids))
         if chosen:
             records = client.ledger.queries.find(chosen)
         else:
-            wanted.check(client)
+            wanted = wanted.checked(client)
             records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
             records.reverse()  # in the order in which they failed
             chosen = [record.id for record in records]
@@ -336,7 +346,7 @@ def replay(
                 progress.say("no such jobs, or all of them have been replayed")
         for record in records:  # all of them, before the first one is enqueued
             replayed_spec(record, changes)
-        return for_each(tuple(chosen), _replayer(client, changes, progress, as_json))
+        return for_each(client, tuple(chosen), _replayer(client, changes, progress, as_json))
 
 
 def _replayer(
