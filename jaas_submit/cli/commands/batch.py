@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED, PlainGroup, Target, for_each, name_unreadable, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
+from jaas_submit.cli.listing import Entry, Table, listing_of, listing_options
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
@@ -35,26 +37,36 @@ def _batch(client: Client, text: str) -> Batch:
 
 
 @batch.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@listing_options
 @output_options
 @click.pass_obj
-def list_(target: Target, limit: int, as_json: bool, quiet: bool) -> None:
+def list_(target: Target, /, as_json: bool, quiet: bool, **options: Any) -> None:
     """List batches, youngest first. Quiet: ids only."""
+    listing = listing_of(options, ("state", "name", "id"), as_json=as_json, quiet=quiet)
+    narrowed = listing.filters or listing.since is not None or listing.until is not None
     with target.client() as client:
-        records = client.batches(limit)
-        name_unreadable(client.ledger.unreadable)
-        now = client.ledger.now()
-    if as_json:
-        for record in records:
-            output.print_json(record.model_dump(mode="json"))
-    elif quiet:
-        for record in records:
-            click.echo(record.id)
-    elif records:
-        rows = [_row(record, now) for record in records]
-        output.print_table(("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS"), rows)
-    else:
-        output.Progress(quiet).say("no such batches")
+
+        def read() -> Table:
+            found = client.batches(_MOST_SEARCHED if narrowed else listing.limit)
+            name_unreadable(client.ledger.unreadable)
+            now = client.ledger.now()
+            records = [record for record in found if listing.takes(record.created_at, _values(record))]
+            entries = [
+                Entry(record.id, _row(record, now), partial(record.model_dump, mode="json"))
+                for record in records[: listing.limit]
+            ]
+            return Table(_HEADERS, entries, texts=("NAME", "HOW IT STANDS"), dispensable=("AGE", "NAME"))
+
+        listing.show(read, output.Progress(quiet), "no such batches")
+
+
+_HEADERS: Final = ("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS")
+_MOST_SEARCHED: Final = 1000
+"""Batches among which --filter, --since and --until look."""
+
+
+def _values(record: BatchRecord) -> dict[str, str]:
+    return {"state": record.state or "OPEN", "name": record.name, "id": record.id}
 
 
 def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
@@ -98,8 +110,8 @@ def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
         ("quorum", f"{record.min_success:.0%}"),
         ("speculation", _speculation(record)),
         ("reduces", record.reduces),
-        ("created", record.created_at.isoformat(sep=" ", timespec="seconds")),
-        ("ended", record.ended_at.isoformat(sep=" ", timespec="seconds") if record.ended_at else ""),
+        ("created", output.moment(record.created_at)),
+        ("ended", output.moment(record.ended_at)),
     ]
     if any(record.counts.get(state) for state in (JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)):
         rows.append(("why", client.batch(record.id).reasons()))

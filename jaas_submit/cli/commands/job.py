@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
@@ -21,6 +22,7 @@ from jaas_submit.cli.common import (
 )
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import split_label
+from jaas_submit.cli.listing import Entry, Listing, Table, listing_of, listing_options
 from jaas_submit.cli.queue_notes import say_of_queued
 from jaas_submit.errors import UnknownJob
 from jaas_submit.model.causes import Cause
@@ -46,6 +48,7 @@ class _Wanted(NamedTuple):
     cause: str | None = None
     batch: str | None = None
     queue: str | None = None
+    listing: Listing | None = None
 
     def checked(self, client: Client) -> _Wanted:
         """Return the same with the batch's whole id.
@@ -64,6 +67,8 @@ class _Wanted(NamedTuple):
         if self.batch is not None and record.batch != self.batch:
             return False
         if self.queue is not None and record.queue != self.queue:
+            return False
+        if self.listing is not None and not self.listing.takes(record.created_at, _values(record)):
             return False
         has = record.spec.labels if record.spec else {}
         for text in self.labels:
@@ -91,52 +96,83 @@ def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | 
                         return
 
 
+_FILTERS: Final = ("state", "cause", "label", "name", "image", "node", "queue", "batch", "exit", "key", "id")
+_DEAD_DISPENSABLE: Final = ("REPLAYED", "NODE", "ATTEMPTS", "WHY", "GAVE UP", "EXIT")
+_DISPENSABLE: Final = ("NODE", "RAN", "WHY", "EXIT", "AGE", "BATCH")
+
+
 @click.command("list")
 @click.option(
     "--state", type=click.Choice([str(state) for state in JobState], case_sensitive=False), help="Only these."
 )
 @click.option("--dead", is_flag=True, help="Only jobs that gave up (FAILED), with cause and attempts.")
 @_cause_option
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @_label_option
 @_batch_option
+@listing_options
 @output_options
 @click.pass_obj
 def list_(
     target: Target,
+    /,
     state: str | None,
     dead: bool,
     cause: str | None,
-    limit: int,
     label: tuple[str, ...],
     batch: str | None,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """List jobs, youngest first; dead ones by when they gave up. Quiet: ids only."""
     if dead and state not in {None, JobState.FAILED}:
         raise click.UsageError(f"--dead: means --state failed, so that --state {state} finds nothing; give one of them")
     wanted = JobState.FAILED if dead else JobState(state) if state else None
+    labels = tuple(text.partition("=")[2] for text in options["filters"] if text.startswith("label="))
+    options["filters"] = tuple(text for text in options["filters"] if not text.startswith("label="))
+    listing = listing_of(options, _FILTERS, as_json=as_json, quiet=quiet)
     # The environment names the queue for new jobs; jobs of other queues are to be seen, too.
-    choice = _Wanted(label, cause, batch, target.queue if "queue" in target.named else None)
+    queue = target.queue if "queue" in target.named else None
+    progress = output.Progress(quiet)
     with target.client() as client:
-        choice = choice.checked(client)
-        records = list(_find(client, wanted, choice, limit))
-        now = client.ledger.now()
-        name_unreadable(client.ledger.unreadable)
-        if not (quiet or as_json):
-            say_of_queued(client, records, output.Progress(quiet))
-    if as_json:
-        for record in records:
-            output.print_json(output.record_json(record))
-    elif quiet:
-        for record in records:
-            click.echo(record.id)
-    elif records:
-        headers, row = (output.DEAD_HEADERS, output.dead_row) if dead else (output.LIST_HEADERS, output.list_row)
-        output.print_table(headers, [row(record, now) for record in records])
-    else:
-        output.Progress(quiet).say("no such jobs")
+        choice = _Wanted((*label, *labels), cause, batch, queue, listing).checked(client)
+
+        def read() -> Table:
+            records = list(_find(client, wanted, choice, listing.limit))
+            name_unreadable(client.ledger.unreadable)
+            if listing.form in {"table", "wide"}:
+                say_of_queued(client, records, progress)
+            return _table(records, client.ledger.now(), dead=dead)
+
+        listing.show(read, progress, "no such jobs")
+
+
+def _table(records: Sequence[JobRecord], now: float, *, dead: bool) -> Table:
+    headers, row = (output.DEAD_HEADERS, output.dead_row) if dead else (output.LIST_HEADERS, output.list_row)
+    return Table(
+        headers,
+        [Entry(record.id, row(record, now), partial(output.record_json, record)) for record in records],
+        ids=("ID", "BATCH"),
+        texts=("JOB", "WHY"),
+        dispensable=_DEAD_DISPENSABLE if dead else _DISPENSABLE,
+    )
+
+
+def _values(record: JobRecord) -> dict[str, str]:
+    """Return what ``--filter`` compares; labels are chosen as by --label."""
+    spec, last = record.spec, record.last
+    return {
+        "state": record.state,
+        "cause": str(last.cause) if last else "",
+        "name": (spec and spec.name) or "",
+        "image": spec.image if spec else "",
+        "node": record.node or "",
+        "queue": record.queue,
+        "batch": record.batch,
+        "exit": "" if last is None or last.exit_code is None else str(last.exit_code),
+        "key": record.key,
+        "id": record.id,
+    }
 
 
 @click.command()
