@@ -55,7 +55,7 @@ _REFUSED: Final[Mapping[str, str]] = {
 """docker's flags without a counterpart, and the one sentence that helps."""
 
 _FLAGS: Final = "itdqP"
-_CLUSTER: Final = re.compile(rf"[{_FLAGS}]*[{_FLAGS}aceHhlmnpsuvw]\Z")
+_CLUSTER: Final = re.compile(rf"[{_FLAGS}]{{0,16}}[{_FLAGS}aceHhlmnpsuvw]\Z")
 """The rest of a word of docker's short flags: those without a value, then perhaps one that has one."""
 
 _STREAMS: Final = frozenset({"stdin", "stdout", "stderr"})

@@ -188,7 +188,7 @@ def test_a_job_that_ends_before_its_time_is_not_looked_for_then(ledger: Ledger, 
     assert ledger.ownership.claim("j", holder).action is ClaimAction.REPLAY
 
 
-@pytest.mark.parametrize("not_before", [None, LATER])
+@pytest.mark.parametrize("not_before", [None, LATER], ids=["at once", "later"])
 def test_a_job_whose_message_has_expired_is_cancelled(ledger: Ledger, not_before: float | None) -> None:
     job = NewJob("j", SPEC, "q", message="{}", not_before=not_before, expires_at=ledger.now() + 0.05)
     ledger.submission.take_in(job, "t", LONG)
