@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -32,10 +32,12 @@ __all__ = [
     "fit_row",
     "list_row",
     "logs_note",
+    "moment",
     "print_details",
     "print_json",
     "print_lines",
     "print_logs",
+    "print_plain",
     "print_table",
     "record_json",
     "spec_json",
@@ -55,7 +57,7 @@ _COLOURS: Final[dict[str, str]] = {
 """Colour of a cell by its text: job states, and the doctor's verdicts."""
 
 _WIDEST_JOB: Final = 60
-LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "JOB", "WHY")
+LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "BATCH", "JOB", "WHY")
 DEAD_HEADERS: Final = ("ID", "CAUSE", "EXIT", "ATTEMPTS", "GAVE UP", "NODE", "REPLAYED", "JOB", "WHY")
 FIT_HEADERS: Final = ("NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT")
 
@@ -121,7 +123,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under headers: with rich on a terminal, elsewhere in plain columns."""
     cleaned = [[_clean(cell) for cell in row] for row in rows]
     if not (sys.stdout.isatty() and _print_rich(headers, cleaned)):
-        _print_plain(headers, cleaned)
+        print_plain(headers, cleaned)
 
 
 def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -143,8 +145,9 @@ def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     return True
 
 
-def _print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [list(headers), *map(list, rows)]
+def print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under headers in plain columns, one line each."""
+    lines = [list(headers), *([_clean(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [
@@ -187,6 +190,7 @@ def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
         duration(now - record.created_at.timestamp(), coarse=True),
         "-" if ran is None else duration(ran),
         record.node or "-",
+        record.batch or "-",
         _short(record.label),
         _why(record),
     )
@@ -254,16 +258,16 @@ def status_rows(record: JobRecord) -> list[tuple[str, str]]:
         ("cancel", record.cancel),
         *((f"attempt {attempt.number}", _attempt_line(attempt)) for attempt in before),
         ("attempt", str(record.attempt or "")),
-        ("next", _moment(record.due_at)),
-        ("not before", _moment(record.not_before)),
+        ("next", moment(record.due_at)),
+        ("not before", moment(record.not_before)),
         ("service", (end.service or "") if end else ""),
         ("exit code", _exit_code(end)),
         ("cause", end.cause if end else ""),
         ("reason", end.reason if end else ""),
         ("decision", end.decision if end else ""),
-        ("queued", _moment(record.created_at)),
-        ("started", _moment(end.started_at if end else record.started_at)),
-        ("finished", _moment(end.finished_at if end else None)),
+        ("queued", moment(record.created_at)),
+        ("started", moment(end.started_at if end else record.started_at)),
+        ("finished", moment(end.finished_at if end else None)),
         ("ran", duration(end.duration) if end and end.duration is not None else ""),
         ("output", end.log_status if end else ""),
     ]
@@ -325,8 +329,13 @@ def logs_note(logs: Logs) -> str:
     return logs.reason and f"output {logs.status}: {logs.reason}"
 
 
-def _moment(when: datetime | None) -> str:
-    return when.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds") if when else ""
+def moment(when: datetime | None) -> str:
+    """Return a time in this machine's zone, with its offset; empty for none.
+
+    Args:
+        when: the time.
+    """
+    return when.astimezone().isoformat(sep=" ", timespec="milliseconds") if when else ""
 
 
 def duration(seconds: float, *, coarse: bool = False) -> str:

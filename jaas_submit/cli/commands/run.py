@@ -220,7 +220,7 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
             elif not quiet:
                 click.echo(result.sentence())
 
-        unknown = for_each(job_ids, one)
+        unknown = for_each(client, job_ids, one)
     return next((code for code in codes if code), unknown)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -423,13 +424,13 @@ def test_list(stage: Stage) -> None:
     stage.add(JobSpec(image="alpine", labels={"team": "b"}), ended(Cause.IMAGE, None, "No such image: nope"))
     stage.add(JobSpec(image="alpine", command=["x" * 100], labels={"team": "a"}))
     table = [re.split(r"  +", line) for line in stage.jaas("list").stdout.splitlines()]
-    assert table[0] == ["ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "JOB", "WHY"]
+    assert table[0] == ["ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "BATCH", "JOB", "WHY"]
     assert [row[:3] for row in table[1:]] == [
         ["job-3", "QUEUED", "-"],
         ["job-2", "FAILED", "-"],
         ["job-1", "SUCCEEDED", "0"],
     ]
-    assert table[2][4:] == ["1.5s", "node1", "alpine", "image: No such image: nope"]
+    assert table[2][4:] == ["1.5s", "node1", "-", "alpine", "image: No such image: nope"]
     assert table[1][-1] == "alpine " + "x" * 50 + "..."
     for args, expected in [
         ([], "3 2 1"),
@@ -440,13 +441,32 @@ def test_list(stage: Stage) -> None:
         (["--label", "team=a", "--label", "run"], "1"),
         (["--label", "team=a", "--limit", "1"], "3"),
         (["--state", "SUCCEEDED", "--label", "team=b"], ""),
+        (["--filter", "label=team=a", "--filter", "state=queued"], "3"),
+        (["--filter", "cause=image"], "2"),
+        (["--filter", "exit=0", "--filter", "node=node*", "--filter", "image=alp*"], "1"),
+        (["--since", "1h", "-n", "1"], "3"),
+        (["--until", "1h"], ""),
+        (["-o", "name"], "3 2 1"),
     ]:
         ids = stage.jaas("list", "-q", *args).stdout.split()
         assert ids == [f"job-{number}" for number in expected.split()], args
     records = [json.loads(line) for line in stage.jaas("list", "--json").stdout.splitlines()]
     assert [r["id"] for r in records] == ["job-3", "job-2", "job-1"]
     assert records[0]["spec"] == {"version": 1, "image": "alpine", "command": ["x" * 100], "labels": {"team": "a"}}
+    assert json.loads(stage.jaas("list", "-o", "json").stdout) == records
+    assert stage.jaas("list", "-o", "wide").stdout.splitlines()[0].split() == table[0]
     assert stage.jaas("list", "--label", "nope").stdout == ""
+
+
+def test_times_are_those_of_this_machine_with_the_offset(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = stage.add(end=ended())
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert "started:   2026-11-23 21:00:00.000+09:00" in stage.jaas("status", job_id).stdout
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_cancel(stage: Stage) -> None:
