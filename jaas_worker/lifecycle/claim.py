@@ -11,7 +11,8 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.node_outage import down_since
-from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
 from jaas_worker.lifecycle.tracked_job import NO_LABELS, AttemptFacts, Delivery, TrackedJob

@@ -16,7 +16,7 @@ from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
-from jaas_worker.decisions.task_outcome import refused_outcome
+from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.messaging.message_checks import DEFECT, MAX_REASON, is_task_id, task_defect, task_name
 from jaas_worker.messaging.unacknowledged import QoS
 from jaas_worker.telemetry.log_actions import Action, action
@@ -29,10 +29,6 @@ FOREIGN_QUEUE: Final = "celery"
 """Celery's default queue, which may hold a `jaas.run` sent without a queue, and other applications' tasks."""
 
 _CALLING: Final = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
-
-_EVENT_BATCH_S: Final = 0.5
-"""Seconds for which events are collected: Flower shows them this much later. Each publication costs as much as a step
-of a job."""
 
 
 def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
@@ -102,6 +98,11 @@ class Consumer(CeleryConsumer):
     steps: list[Any]
     connection_errors: Any
 
+    event_batch = 0.5
+    """Seconds for which events are collected: Flower shows them this much later. Each publication costs as much as a
+    step of a job."""
+    _next_flush = 0.0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Otherwise all workers would read each other's heartbeats, for elections that jaas does not use.
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), "without_gossip": True}
@@ -112,7 +113,6 @@ class Consumer(CeleryConsumer):
             if isinstance(step, Control):
                 # Celery would subscribe again after a failed command, and miss the commands after it.
                 step.box.reset = _nothing  # type: ignore[attr-defined] # not in the stubs
-        self._next_flush = 0.0
 
     def on_ready(self) -> None:
         super().on_ready()
@@ -122,8 +122,8 @@ class Consumer(CeleryConsumer):
         """Publish events in groups; Celery would publish those of each turn of its event loop, nearly one by one."""
         now = time.monotonic()
         if self.hub and now >= self._next_flush:
-            self._next_flush = now + _EVENT_BATCH_S
-            self.hub.call_later(_EVENT_BATCH_S, self._flush_events)
+            self._next_flush = now + self.event_batch
+            self.hub.call_later(self.event_batch, self._flush_events)
 
     def _flush_groups(self) -> None:
         if self.event_dispatcher:

@@ -37,7 +37,7 @@ from jaas_submit.client.wait import Steps
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import NotAManager
 from tests.support.ports import free_port
-from tests.support.stage import HOLDER, Stage, ended
+from tests.support.stage import HOLDER, Stage, ended, on_a_terminal
 from tests.support.wait import eventually
 
 # -- run --------------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_a_job_that_no_worker_takes_within_t_is_given_up(stage: Stage) -> None:
 
 
 def test_run_says_when_no_worker_is_alive(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow_job, "_HINT_AFTER_S", 0.05)
+    monkeypatch.setattr(follow_job, "HINT_AFTER_S", 0.05)
     result = stage.jaas("run", "-t", "200ms", "alpine")
     assert result.stderr.count("no worker is alive") == 1
 
@@ -199,7 +199,7 @@ def test_ctrl_c_leaves_the_job_alone(stage: Stage, monkeypatch: pytest.MonkeyPat
 def test_a_second_ctrl_c_cancels_the_job(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "run", _interrupt)
     monkeypatch.setattr("jaas_submit.cli.follow_job.time.sleep", _interrupt)
-    monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda *_: True, raising=False)
+    on_a_terminal(monkeypatch)
     result = stage.jaas("run", "alpine")
     assert result.exit_code == 130
     assert "press Ctrl-C again" in result.stderr
@@ -211,7 +211,7 @@ def _interrupt(*_: object) -> None:
 
 
 def test_following_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "_RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(wait, "RETRY_PAUSE_S", 0.0)
     stage.play(ended())
     play = stage.script
     assert play is not None
@@ -238,7 +238,7 @@ def test_following_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pyte
 def test_following_gives_up_in_the_end_and_says_that_the_job_goes_on(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wait, "_RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(wait, "RETRY_PAUSE_S", 0.0)
     monkeypatch.setattr(wait, "REDIS_OUTAGE_TIMEOUT_S", 0.05)
 
     def broken(_: Subscription, timeout: float) -> str | None:
