@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.client.live_output.job_output import AttemptBegins, AttemptEnds, Missing, NotLive
     from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
         BatchFailed,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
     from jaas_submit.model.states import JobState
+    from jaas_submit.output.pieces import Piece
     from jaas_submit.placement.placement import NodeFit
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "AsyncJobHandle",
     "AsyncMapReduce",
     "Attempt",
+    "AttemptBegins",
+    "AttemptEnds",
     "Backoff",
     "Batch",
     "BatchFailed",
@@ -68,9 +72,12 @@ __all__ = [
     "LogStatus",
     "Logs",
     "MapReduce",
+    "Missing",
     "Mount",
     "NewJob",
     "NodeFit",
+    "NotLive",
+    "Piece",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -102,6 +109,8 @@ _MODULES = (
     *(
         "batch_model.new_job",
         "ledger",
+        "output.pieces",
+        "client.live_output.job_output",
         "client.job_handle",
         "client.batch",
         "client.map_reduce",

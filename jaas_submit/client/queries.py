@@ -17,7 +17,18 @@ from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 
-__all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
+__all__ = [
+    "UNSUCCESSFUL",
+    "active",
+    "batch_jobs",
+    "explanation",
+    "history",
+    "logs",
+    "no_logs",
+    "reasons",
+    "result",
+    "result_of",
+]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 """Final states other than success."""
@@ -43,7 +54,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
         LedgerUnavailable: Redis does not answer.
     """
     last = record.last
-    captured = (ledger.queries.logs(record.id, last.number) if last else None) or _no_logs(record)
+    captured = (ledger.queries.logs(record.id, last.number) if last else None) or no_logs(record)
     return JobResult.of(record, CapturedOutput.of(captured))
 
 
@@ -53,10 +64,11 @@ def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     # An end between two attempts (cancelled, deadline) has no number and no output.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.queries.logs(job_id, number) or _no_logs(record)
+    return ledger.queries.logs(job_id, number) or no_logs(record)
 
 
-def _no_logs(record: JobRecord) -> Logs:
+def no_logs(record: JobRecord) -> Logs:
+    """Return what stands for the output of a job where the ledger has none: it says why."""
     if not record.terminal:
         return Logs(
             status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"

@@ -50,9 +50,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to a channel, instead of the former one."""
+    """Subscribe to a channel, and perhaps a second one, instead of the former ones."""
 
     channel: str
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for a notice on the channel, for at most this many seconds."""
+    """Wait for a notice on the channels, for at most this many seconds; the answer is the notice, or None."""
 
     seconds: float
 
