@@ -6,18 +6,28 @@ import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, FOREIGN_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
 
 __all__ = ["LogFormat", "Settings"]
 
 LogFormat = Literal["auto", "json", "console"]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _options(value: object) -> object:
+    """Accept ``name=value,name=value``."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        raise ValueError("write name=value,name=value, such as max-size=20m,max-file=5")
+    return {name.strip(): text.strip() for name, _, text in pairs}
 
 
 class Settings(BaseSettings):
@@ -39,10 +49,10 @@ class Settings(BaseSettings):
     )
     """The engine of the manager node the worker runs on; DOCKER_HOST unless JAAS_DOCKER_HOST is set."""
 
-    prefix: str = Field(DEFAULT_PREFIX, pattern=r"^[a-zA-Z0-9_.-]{1,32}$")
+    prefix: str = Field(DEFAULT_PREFIX, pattern=PREFIX_PATTERN)
     """First part of every key in Redis; one for each installation that shares a Redis or a swarm."""
 
-    queue: str = Field(DEFAULT_QUEUE, pattern=r"^[^,\s]{1,128}$")
+    queue: str = Field(DEFAULT_QUEUE, pattern=QUEUE_PATTERN)
     """Celery queue of jobs."""
 
     take_default_queue: bool = True
@@ -89,8 +99,17 @@ class Settings(BaseSettings):
     log_timeout: Seconds = Field(20.0, gt=0, le=600)
     """Seconds for reading a container's output; the engine's call hangs for ever when the node is away."""
 
+    log_driver: str = Field("local", pattern=r"^([a-z0-9][a-zA-Z0-9_./:-]{0,127})?$")
+    """Log driver of the jobs' containers, unless a job names one. ``local`` keeps every byte; ``json-file`` replaces
+    what is no UTF-8. Empty: that of each node's engine."""
+
+    log_options: Annotated[dict[str, str], NoDecode, BeforeValidator(_options)] = Field(
+        default_factory=lambda: {"max-size": "20m", "max-file": "5"}
+    )
+    """Options of that driver, as ``name=value,name=value``."""
+
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
-    """Characters of each stream that go into Celery's result (all that was kept is in the ledger)."""
+    """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of JSON that a job may return into Redis. A larger output goes to JAAS_STORE_URL; where that is empty, the
@@ -156,6 +175,11 @@ class Settings(BaseSettings):
     shutdown_timeout: Seconds = Field(60.0, ge=1, le=3600)
     """Limit of a shutdown in seconds. Releasing jobs takes a moment; a shutdown that hangs because Redis does not
     answer is cut off. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
+
+    @property
+    def queues(self) -> list[str]:
+        """The Celery queues that the worker consumes, its own first."""
+        return list(dict.fromkeys([self.queue, *([FOREIGN_QUEUE] if self.take_default_queue else [])]))
 
     def __init__(self, **values: Any) -> None:
         if "redis_url" not in values:  # the environment's Redis URL, for producers and workers

@@ -23,9 +23,17 @@ from tests.support.real import required_env, unavailable
 from tests.support.redis_server import OwnRedis
 from tests.support.witness import Witness
 
-# Tests of a shared machine: how long an example takes says nothing, and a failing one must be printed for replay.
+# The machine is shared, so the duration of an example means nothing. A failing example must be printed for replay.
 hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
+
+
+NO_WARNINGS = (
+    "error",
+    "ignore:Call to deprecated setex:DeprecationWarning",  # Celery's result backend calls it
+    "ignore::ResourceWarning",  # docker-py leaves the socket of a failed connection to the garbage collector
+)
+"""What tests/unit and tests/component may warn of."""
 
 
 def pytest_configure() -> None:
@@ -54,7 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("engine")
         if "redis_url" in names or "own_redis" in names:
             item.add_marker("redis")
-        if not item.nodeid.startswith(("tests/unit/", "tests/component/")):
+        if item.nodeid.startswith(("tests/unit/", "tests/component/")):
+            item.add_marker(pytest.mark.filterwarnings(*NO_WARNINGS))
+        else:
             item.add_marker("no_cover")  # counting slows a worker down, and most of what it does is in other processes
 
 

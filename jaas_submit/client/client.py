@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jaas_submit.batch_model.failure_limit import MaxFailures
 from jaas_submit.batch_model.input_keys import KeyOf
-from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
+from jaas_submit.batch_model.new_job import KEY_TTL, NewJob, start_time
+from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
 from jaas_submit.client.enqueue import enqueue, enqueue_many
@@ -23,6 +25,7 @@ from jaas_submit.client.queries import Reader
 from jaas_submit.client.replay import replay_in_place, replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
+from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Ledger
@@ -31,7 +34,6 @@ from jaas_submit.model.logs import Logs
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -46,13 +48,14 @@ class Client(Reader):
     Args:
         url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None uses JAAS_REDIS_URL_FILE,
             JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
-        queue: Celery queue of the workers.
-        prefix: first part of the ledger's Redis keys; the workers must use the same.
+        queue: Celery queue of the workers; None takes JAAS_QUEUE, or ``jaas``.
+        prefix: first part of the ledger's Redis keys; the workers must use the same. None takes JAAS_PREFIX, or
+            ``jaas``.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
 
     Raises:
-        SpecError: a URL is not valid, or the packages for the store's URL are not installed.
+        SpecError: a URL, queue or prefix is not valid, or the packages for the store's URL are not installed.
 
     Every call may raise LedgerUnavailable: Redis does not answer.
 
@@ -63,14 +66,15 @@ class Client(Reader):
         self,
         url: str | None = None,
         *,
-        queue: str = DEFAULT_QUEUE,
-        prefix: str = DEFAULT_PREFIX,
+        queue: str | None = None,
+        prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
         self.url = url or default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
-        self.queue = queue
+        self.queue = queue = chosen_queue(queue)
+        prefix = chosen_prefix(prefix)
         self.ledger = Ledger(connect(self.url), prefix)
         self.store = Store(where, prefix, self.ledger.maintenance.secret) if where else None
         if app is not None:
@@ -86,7 +90,7 @@ class Client(Reader):
         return celery_app(self.url)
 
     def __repr__(self) -> str:
-        return f"Client({masked(self.url)!r}, queue={self.queue!r})"
+        return f"Client({masked(self.url)!r}, queue={self.queue!r}, prefix={self.ledger.prefix!r})"
 
     def __enter__(self) -> Client:
         return self
@@ -109,6 +113,7 @@ class Client(Reader):
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,  # the field's name in the description
+        not_before: datetime | float | str | None = None,
     ) -> JobHandle:
         """Enqueue a job: write its record and its message.
 
@@ -123,9 +128,12 @@ class Client(Reader):
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
+            not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
+                WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
+                ``2030-01-31T12:00:00Z``.
 
         Raises:
-            SpecError: ``key``, ``on``, ``after`` or ``input`` is not valid.
+            SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid.
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input could not be stored.
             LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has
@@ -137,7 +145,17 @@ class Client(Reader):
         job_id = str(uuid.uuid4())
         if input is not None:
             spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
-        new = NewJob(job_id, spec, self.queue, key=key or "", key_ttl=key_ttl, after=dependencies(after, on))
+        at, delay = start_time(not_before, spec)
+        new = NewJob(
+            job_id,
+            spec,
+            self.queue,
+            key=key or "",
+            key_ttl=key_ttl,
+            after=dependencies(after, on),
+            not_before=at,
+            delay=delay,
+        )
         made = enqueue(self.session, new)
         return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
 
@@ -222,6 +240,7 @@ class Client(Reader):
         after: Sequence[Dependency] = (),
         after_each: BatchReference | str | None = None,
         on: On = "success",
+        not_before: datetime | float | str | None = None,
     ) -> Batch:
         """Submit one job for each input.
 
@@ -251,14 +270,16 @@ class Client(Reader):
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
+            not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
+        start = start_time(not_before, spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, key, key_of, again, speculate)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
-        template = Template(spec, dependencies(after, on), each, as_file)
+        template = Template(spec, dependencies(after, on), each, as_file, start)
         # The description must be good before anything is written.
         batch_id = new.create(self.session, spec)
         made = submit_map(self.session, batch_id, new, template, inputs)
@@ -358,3 +379,16 @@ class Client(Reader):
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
+
+    def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
+            UnknownJob: there is no record, or it has expired.
+        """
+        queries.check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
+        self.ledger.submission.forget(job_id, record.attempt)

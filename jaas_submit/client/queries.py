@@ -7,8 +7,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from jaas_submit.errors import JobNotEnded
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.explain.workers import WorkerLoad
+from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
@@ -16,6 +19,7 @@ from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
+from jaas_submit.model.validation import member
 from jaas_submit.placement.placement import NodeFit, placement
 
 __all__ = [
@@ -24,12 +28,15 @@ __all__ = [
     "active",
     "batch_jobs",
     "batch_result",
+    "check_forgettable",
     "explanation",
     "history",
     "logs",
+    "no_logs",
     "reasons",
     "result",
     "result_of",
+    "why_not_taken",
 ]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
@@ -56,11 +63,8 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
         LedgerUnavailable: Redis does not answer.
     """
     last = record.last
-    captured = (ledger.queries.logs(record.id, last.number) if last else None) or _no_logs(record)
-    output = CapturedOutput(
-        stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
-    )
-    return JobResult.of(record, output)
+    captured = (ledger.queries.logs(record.id, last.number) if last else None) or no_logs(record)
+    return JobResult.of(record, CapturedOutput.of(captured))
 
 
 def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
@@ -69,10 +73,11 @@ def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     # An end between two attempts (cancelled, deadline) has no number and no output.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.queries.logs(job_id, number) or _no_logs(record)
+    return ledger.queries.logs(job_id, number) or no_logs(record)
 
 
-def _no_logs(record: JobRecord) -> Logs:
+def no_logs(record: JobRecord) -> Logs:
+    """Return what stands for the output of a job where the ledger has none: it says why."""
     if not record.terminal:
         return Logs(
             status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"
@@ -87,6 +92,31 @@ def explanation(ledger: Ledger, job_id: str) -> Explanation:
     record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
     return explain(record, explain_context(ledger, record), now)
+
+
+def check_forgettable(ledger: Ledger, record: JobRecord) -> None:
+    """Refuse to forget a job that somebody still needs; see ``Client.forget``."""
+    if not record.terminal:
+        raise JobNotEnded(f"job {record.id} is {record.state}; `jaas cancel {record.id}` ends it first")
+    if not record.reported:
+        raise JobNotEnded(f"job {record.id} has ended, but no worker has reported it to Celery yet; try again later")
+    if record.batch and any(not batch.done for batch in ledger.batches.find([record.batch])):
+        raise JobNotEnded(f"job {record.id} belongs to batch {record.batch}, which has not ended")
+
+
+def why_not_taken(ledger: Ledger, queue: str) -> str:
+    """Return in one sentence, without its full stop, why no worker takes a queue's next job; empty where one does.
+
+    Args:
+        ledger: is asked for the workers.
+        queue: the Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
+    others = {} if workers else ledger.health.other_prefixes()
+    return workers_sentence(queue, ledger.prefix, workers, others)
 
 
 def history(
@@ -195,21 +225,25 @@ class Reader:
 
     def history(
         self,
-        state: JobState | None = None,
+        state: JobState | str | None = None,
         limit: int = 100,
         *,
         labels: Mapping[str, str] | None = None,
-        cause: Cause | None = None,
+        cause: Cause | str | None = None,
     ) -> list[JobRecord]:
         """Return records, youngest first.
 
         Args:
-            state: only jobs in this state; FAILED ones are the dead letters.
+            state: only jobs in this state, such as ``JobState.FAILED`` or ``"failed"``; FAILED ones are the dead
+                letters.
             limit: at most this many.
             labels: only jobs whose description has all these labels.
             cause: only jobs whose last attempt ended by this cause.
+
+        Raises:
+            SpecError: there is no such state or cause.
         """
-        return history(self.ledger, state, limit, labels, cause)
+        return history(self.ledger, member(JobState, "state", state), limit, labels, member(Cause, "cause", cause))
 
     def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended.

@@ -9,7 +9,8 @@ from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_worker.decisions.deadlines import Overdue, due
-from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, lost_outcome, pending_reason, waiting_reason
+from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, pending_reason, waiting_reason
+from jaas_worker.decisions.unseen_ends import lost_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -30,7 +31,7 @@ __all__ = ["apply_cancellation", "check_overdue", "check_pending", "remove_stuck
 
 logger = logging.getLogger(__name__)
 
-_RESEND_S = 1.0
+RESEND_S = 1.0
 """Seconds until a stop that did not reach the swarm is requested again."""
 
 
@@ -121,7 +122,7 @@ def send_stop(job: TrackedJob, world: WorkerContext) -> SwarmJudges | Aside:
             error,
             extra=action(Action.JOB_STOP_FAILED),
         )
-        return Aside(SendStop(), after=_RESEND_S)
+        return Aside(SendStop(), after=RESEND_S)
     now = world.clock.monotonic()
     job.reschedule(lambda deadlines: deadlines.stopping(spec, now, world.settings.stop_timeout))
     if job.stop is not None:

@@ -31,6 +31,7 @@ from jaas_worker.swarm.engine import (
     ContainerTimes,
     EngineEvent,
     Frame,
+    NodeChange,
     ResolvedImage,
     ServiceView,
     SwarmInfo,
@@ -333,6 +334,11 @@ class FakeSwarm:
         with self._lock:
             self.nodes[name].up = True
 
+    def relabel(self, job: str, name: str, value: str) -> None:
+        """Change a label of a job's service as somebody else does."""
+        with self._lock:
+            self._of(job).request["Labels"][name] = value
+
     def remove_outside(self, job: str) -> None:
         """Remove a job's service as somebody else does."""
         with self._lock:
@@ -473,9 +479,10 @@ class FakeSwarm:
         with self._call("down_nodes"):
             return {node.id for node in self.nodes.values() if not node.up}
 
-    def node_back_at(self, node_id: str) -> str:
-        with self._call("node_back_at"):
-            return next((node.back_at for node in self.nodes.values() if node.id == node_id), "")
+    def node_change(self, node_id: str) -> NodeChange:
+        with self._call("node_change"):
+            found = (NodeChange(node.back_at) for node in self.nodes.values() if node.id == node_id)
+            return next(found, NodeChange())
 
     def container_times(self, container_id: str) -> ContainerTimes | None:
         with self._call("container_times"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.batch_model.failure_limit import MaxFailures, max_failures_text
 from jaas_submit.batch_model.input_keys import KeyOf
-from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.batch_model.new_job import NewJob, StartTime
 from jaas_submit.batch_model.templates import fill
 from jaas_submit.client.session import Session
 from jaas_submit.errors import SpecError
@@ -17,6 +17,8 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.speculation import Speculation
 
 __all__ = ["NewBatch", "Submitted", "Template"]
+
+_AT_ONCE: Final = StartTime()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,14 @@ class Template:
         after: what each job comes after.
         after_each: id of a batch and the required outcome: the job for input i comes after that of input i there.
         as_file: see ``templates.fill``.
+        start: when they may start.
     """
 
     spec: JobSpec
     after: tuple[tuple[str, str], ...] = ()
     after_each: tuple[str, str] | None = None
     as_file: bool | None = None
+    start: StartTime = _AT_ONCE
 
     def job(self, session: Session, batch_id: str, item: Any, place: int, **fields: Any) -> NewJob:
         """Return the job for an input.
@@ -119,7 +123,16 @@ class Template:
         """
         job_id = fields.pop("job_id", None) or batch_job_id(batch_id, place)
         filled = fill(self.spec, item, place, batch_id, as_file=self.as_file, keep=partial(session.keep, job_id))
-        return NewJob(job_id, filled, session.queue, batch=batch_id, index=place, **fields)
+        return NewJob(
+            job_id,
+            filled,
+            session.queue,
+            batch=batch_id,
+            index=place,
+            not_before=self.start.not_before,
+            delay=self.start.delay,
+            **fields,
+        )
 
     def dependencies(self, session: Session, first: int, count: int) -> list[tuple[tuple[str, str], ...]]:
         """Return what the jobs for some consecutive inputs come after."""

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
-import click.testing
 import pytest
 
 from jaas_submit import Cause, Client, JobSpec, JobState
@@ -20,7 +18,7 @@ from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.states import TERMINAL
-from tests.support.stage import HOLDER, Stage, ended
+from tests.support.stage import HOLDER, Stage, ended, on_a_terminal
 
 GIB = 2**30
 
@@ -103,6 +101,17 @@ def test_jobs_are_chosen_by_their_batch(stage: Stage) -> None:
     (made,) = stage.jaas("replay", "-q", "--batch", "b").stdout.split()
     assert stage.ledger.queries.get(made).replay_of == "b-1"
     assert stage.jaas("replay", "-q", "--batch", "b").stdout == ""
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_jobs_are_chosen_by_their_queue_if_it_is_named_on_the_command_line(stage: Stage, place: int) -> None:
+    mine = stage.add()
+    other = f"{stage.ledger.prefix}-other"
+    stage.ledger.submission.create("theirs", JobSpec(image="alpine"), other)
+    words = ["list", "-q"]
+    words[place:place] = ["--queue", other]
+    assert stage.jaas(*words).stdout.split() == ["theirs"]
+    assert stage.jaas("list", "-q").stdout.split() == ["theirs", mine], "JAAS_QUEUE must not hide the others"
 
 
 @pytest.mark.parametrize("words", ["list", "replay", "cancel"])
@@ -267,7 +276,7 @@ def test_cancel_all_needs_a_yes(stage: Stage, four: list[str]) -> None:
 def test_cancel_all_asks_on_a_terminal(
     stage: Stage, four: list[str], monkeypatch: pytest.MonkeyPatch, answer: str, code: int
 ) -> None:
-    monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda *_: True, raising=False)
+    on_a_terminal(monkeypatch)
     result = stage.jaas("cancel", "--all", stdin=f"{answer}\n")
     assert result.exit_code == code
     assert "cancel all 3 jobs of Client(" in result.stderr
@@ -425,7 +434,7 @@ def test_replay_takes_each_job_once_and_to_its_own_queue(stage: Stage) -> None:
 
 def test_everything_that_set_takes_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "retries.md").read_text()
-    for field in (*job._SETTABLE, *job._SHORT, *(f"{name}NAME" for name in job._NAMED)):
+    for field in (*job.SETTABLE, *job.SHORT, *(f"{name}NAME" for name in job.NAMED)):
         assert f"`{field}`" in text, field
 
 

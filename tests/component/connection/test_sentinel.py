@@ -11,7 +11,7 @@ import redis
 
 from jaas_submit.connection import connect
 from jaas_submit.connection.connection import connect_async
-from jaas_submit.connection.sentinel import Finder, _AsyncFinder
+from jaas_submit.connection.sentinel import AsyncFinder, Finder
 
 URL = "sentinel://127.0.0.1:1/0?master=main"
 
@@ -36,12 +36,12 @@ class Sentinel:
 def sentinel(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Sentinel:
     played = Sentinel(redis_url)
     monkeypatch.setattr(Finder, "discover_master", lambda _self, name: played.discover_master(name))
-    monkeypatch.setattr(_AsyncFinder, "discover_master", lambda _self, name: played.discover_master_async(name))
+    monkeypatch.setattr(AsyncFinder, "discover_master", lambda _self, name: played.discover_master_async(name))
     return played
 
 
 def test_a_command_that_is_repeated_asks_again_who_the_master_is(sentinel: Sentinel, redis_url: str) -> None:
-    """After a lost connection the former master may be a replica by now: what it takes is forgotten."""
+    """After a lost connection the former master may be a replica: writes to it would be lost."""
     # On a connection of its own: a pool finds out by itself that one is closed, and asks.
     url: Any = connect(URL)
     with url.client() as client, connect(redis_url) as other:

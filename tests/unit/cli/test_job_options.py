@@ -55,7 +55,7 @@ THE_REST = (
         (["-d", "sh -c 'echo \"a  b\"'", "alpine"], {**A, "entrypoint": ["sh", "-c", 'echo "a  b"']}),
         (["-d", "uname -a", "-i", "alpine"], {**A, "entrypoint": ["uname", "-a"]}),
         (["-d", "", "alpine"], A),
-        (["-d", "cat", "alpine", "/etc/hosts"], {**A, "entrypoint": ["cat"], "command": ["/etc/hosts"]}),
+        (["--command", "cat", "alpine", "/etc/hosts"], {**A, "entrypoint": ["cat"], "command": ["/etc/hosts"]}),
         (["--entrypoint", "/my prog", "alpine", "x"], {**A, "entrypoint": ["/my prog"], "command": ["x"]}),
         # environment
         (["-e", "A=b=c", "-e", "E=", "alpine"], {**A, "env": {"A": "b=c", "E": ""}}),
@@ -129,6 +129,10 @@ THE_REST = (
         ),
         (["--healthcheck", "--no-check", "alpine"], {**A, "healthcheck": True, "check": False}),
         (["--no-healthcheck", "--check", "alpine"], A),
+        (
+            ["--log-driver", "json-file", "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "alpine"],
+            {**A, "log_driver": "json-file", "log_options": {"max-size": "1m", "max-file": "2"}},
+        ),
         (["--input", '"text"', "--output", "none", "alpine"], {**A, "input": "text"}),
         (["--input", "null", "alpine"], A),
     ],
@@ -146,8 +150,8 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
     [
         ([], "no image given"),
         (["-i", "alpine", "-d", "echo 'oh"], "--command: cannot be split"),
-        (["-d", "a", "--entrypoint", "b", "alpine"], "--command and --entrypoint"),
-        (["-m", "/a", "alpine"], "--mount: write SRC=DEST"),
+        (["--command", "a", "--entrypoint", "b", "alpine"], "--command and --entrypoint"),
+        (["--mount", "/a", "alpine"], "--mount: write SRC=DEST"),
         (["-m", "/a=/b=/c", "alpine"], "--mount: write SRC=DEST"),
         (["-m", "type=bind,sauce=/a", "alpine"], "--mount: 'sauce' is not known"),
         (["-m", "src=/a,dst=/b,ro=perhaps", "alpine"], "--mount: readonly takes true or false"),
@@ -156,7 +160,7 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
         (["-s", "source=a,mode=rw", "alpine"], "--secret: mode is octal"),
         (["-e", "=x", "alpine"], "env"),
         (["-i", "ALPINE"], "image"),
-        (["-t", "soon", "alpine"], "timeout"),
+        (["-t", "5min", "alpine"], "timeout"),
         (["-t", "0s", "alpine"], "timeout"),
         (["--limit-memory", "-1", "alpine"], "limits.memory"),
         (["--limit-cpu", "many", "alpine"], "limits.cpus"),
@@ -185,8 +189,9 @@ def test_t_is_also_the_time_that_the_queue_has() -> None:
 
 def test_each_field_of_a_description_has_an_option() -> None:
     """A field that is added to JobSpec needs an option, too, unless only jaas itself sets it."""
+    log = ("--log-driver", "local", "--log-opt", "max-size=1m")
     line = "-i alpine -d cat -e A=b -n n -m /a=/b -s s -c node.role==worker --limit-cpu 1 --reserve-cpu 1 -t 1s"
-    everything = wire(*line.split(), "--healthcheck", "--no-check", *THE_REST.split()[:-1], "--", "word")
+    everything = wire(*line.split(), "--healthcheck", "--no-check", *log, *THE_REST.split()[:-1], "--", "word")
     assert {*everything, "version", "gather", "input_lines"} == set(JobSpec.model_fields)
 
 

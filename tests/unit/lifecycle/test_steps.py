@@ -1,7 +1,8 @@
-"""Each step of a job's life by itself: what it writes, in which order, and what it says comes next. No threads."""
+"""Each step of a job's life alone: what it writes, in which order, and which step it returns. No threads."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_BATCH, LABEL_LEDGER, service_name
 from jaas_worker.decisions.deadlines import Deadlines
 from jaas_worker.decisions.end_belief import Evidence
-from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
 from jaas_worker.lifecycle.finish import (
@@ -677,6 +679,40 @@ def test_a_container_that_the_swarm_stops_when_its_node_is_back_was_lost_with_th
     assert end.outcome.reason.startswith("its node was away for ")
 
 
+@pytest.mark.parametrize(
+    ("back", "cause", "status"),
+    [(True, Cause.NODE_LOST, LogStatus.UNAVAILABLE), (False, Cause.PREEMPTED, LogStatus.COMPLETE)],
+)
+def test_a_worker_that_has_not_seen_the_node_down_knows_it_by_its_return(
+    back: bool, cause: Cause, status: LogStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = running()
+    world.engine.set_task("j", "shutdown")
+    task = world.engine.job("j")._replace(exit_code=0)
+    if back:
+        world.engine.nodes["node1"].back_at = task.timestamp
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    end = finish(world.job, to.Finish(task), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (cause, None)
+    assert end.logs is not None
+    assert end.logs.status is status
+
+
+def test_a_container_whose_node_is_no_longer_allowed_is_stopped_before_its_end_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The swarm says that the task has ended before it has the container stopped: attempts must not overlap."""
+    world = running()
+    task = world.engine.job("j")._replace(state="rejected", error="assigned node no longer meets constraints")
+    task = task._replace(timestamp=datetime.fromtimestamp(world.context.clock.time(), UTC).isoformat())
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    with pytest.raises(EngineUnavailable, match="is being stopped"):
+        finish(world.job, to.Finish(task), world.context)
+    earlier = task._replace(timestamp="2020-01-01T00:00:00Z")
+    end = finish(world.job, to.Finish(earlier), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (Cause.PREEMPTED, None)
+
+
 def test_no_output_of_a_node_that_was_away_is_read_again_before_it_is_believed() -> None:
     world = running()
     observe(world.job, NodeLost(world.engine.job("j")), world.context)
@@ -706,7 +742,7 @@ def test_output_that_an_engine_has_thrown_away_is_not_called_complete() -> None:
 def test_no_output_of_a_node_that_keeps_none_is_not_called_complete(
     own: bool, status: LogStatus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = running()
+    world = running(World(log_driver=""))
     task = world.engine.job("j")
     world.ledger.known_workers = [
         {"node_id": task.node_id, "log_driver": "none"},
@@ -719,6 +755,27 @@ def test_no_output_of_a_node_that_keeps_none_is_not_called_complete(
     end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
     assert end.logs is not None
     assert (end.logs.status, "log driver none" in end.logs.reason) == (status, not own)
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "status"),
+    [
+        ("local", {}, LogStatus.COMPLETE),  # whatever the node's own driver is
+        ("none", {}, LogStatus.UNAVAILABLE),
+        ("syslog", {}, LogStatus.COMPLETE),  # the engine keeps a copy
+        ("syslog", {"cache-disabled": "true"}, LogStatus.UNAVAILABLE),
+    ],
+)
+def test_no_output_of_a_driver_that_cannot_be_read_is_not_called_complete(
+    driver: str, options: dict[str, str], status: LogStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", log_driver=driver, log_options=options))))
+    world.ledger.known_workers = [{"node_id": world.engine.job("j").node_id, "log_driver": "none"}]
+    world.engine.exit("j", 0)
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.logs is not None
+    assert (end.logs.status, f"log driver {driver}" in end.logs.reason) == (status, status is LogStatus.UNAVAILABLE)
 
 
 def end_of(world: World, code: int = 0) -> to.End:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,8 +80,10 @@ def test_only_references_into_the_own_store_are_followed(
         f"{base}2/p/j",
         "http://169.254.169.254/p/j",
     ):
-        assert not store.holds({"$ref": url, "bytes": 1, "sig": store._signature(url, 1)}), url
+        signature = hmac.new(b"s", f"1 {url}".encode(), hashlib.sha256).hexdigest()
+        assert not store.holds({"$ref": url, "bytes": 1, "sig": signature}), url
     good = store.write("j", "x", [b"1"])
+    assert good["sig"] == hmac.new(b"s", f"1 {good['$ref']}".encode(), hashlib.sha256).hexdigest()
     assert store.holds(good)
     for value in (None, "text", [good], {**good, "more": 1}, {"$ref": good["$ref"]}, {"$ref": 1, "bytes": 1}):
         assert not store.holds(value), value
@@ -113,6 +117,16 @@ def test_only_references_that_jaas_has_made_are_followed(store: Store, tmp_path:
     ):
         assert not store.holds(forged), forged
     assert Store(store.url, "p", lambda: "s").holds(good)
+
+
+def test_with_another_secret_a_reference_is_a_value_like_any_other(tmp_path: Path) -> None:
+    """A ledger that has lost its secret makes a new one."""
+    secrets = ["first"]
+    store = Store(f"file://{tmp_path}/store", "p", lambda: secrets[-1])
+    before = store.write("j", "input.json", [b"1"])
+    secrets.append("second")
+    assert not store.holds(before)
+    assert store.holds(store.write("j", "input.json", [b"1"]))
 
 
 @pytest.mark.parametrize("job_id", ["", ".", "..", "../..", "/", "a/b", "{outside}", "\ud800"])
