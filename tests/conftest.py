@@ -28,6 +28,14 @@ hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
 
 
+NO_WARNINGS = (
+    "error",
+    "ignore:Call to deprecated setex:DeprecationWarning",  # Celery's result backend calls it
+    "ignore::ResourceWarning",  # docker-py leaves the socket of a failed connection to the garbage collector
+)
+"""What tests/unit and tests/component may warn of."""
+
+
 def pytest_configure() -> None:
     # Started in the background of a script, a process ignores Ctrl-C, and so would the programs that tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -54,7 +62,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("engine")
         if "redis_url" in names or "own_redis" in names:
             item.add_marker("redis")
-        if not item.nodeid.startswith(("tests/unit/", "tests/component/")):
+        if item.nodeid.startswith(("tests/unit/", "tests/component/")):
+            item.add_marker(pytest.mark.filterwarnings(*NO_WARNINGS))
+        else:
             item.add_marker("no_cover")  # counting slows a worker down, and most of what it does is in other processes
 
 

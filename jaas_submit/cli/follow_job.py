@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 
-_HINT_AFTER_S: Final = 3.0
+HINT_AFTER_S: Final = 3.0
 """Seconds after which, if a job is still QUEUED, the command checks whether any worker is alive."""
 
 _SECOND_CTRL_C_S: Final = 3.0
@@ -76,7 +76,7 @@ def follow(
     from jaas_submit.client.wait import Outage, job_records
 
     begin = time.monotonic()
-    looks = sorted(seconds for seconds in {_HINT_AFTER_S, timeout, queue_timeout} if seconds is not None)
+    looks = sorted(seconds for seconds in {HINT_AFTER_S, timeout, queue_timeout} if seconds is not None)
     outage = Outage(lambda: progress.say("Redis does not answer; the job goes on; trying again"))
     given_up, state = False, None
     while True:

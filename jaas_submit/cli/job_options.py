@@ -92,6 +92,8 @@ _OPTIONS: Final = (
     click.option("--stop-signal", metavar="SIGNAL", help="Signal that ends it, such as SIGINT."),
     click.option("--stop-grace", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."),
     click.option("--healthcheck/--no-healthcheck", default=None, help="Let the image's HEALTHCHECK kill the job."),
+    click.option("--log-driver", metavar="NAME", help="What keeps its output on the node, such as local or json-file."),
+    click.option("--log-opt", multiple=True, metavar="NAME=VALUE", help="Option of the log driver; may be repeated."),
     click.option("--check/--no-check", default=None, help="Whether a failed job is a FAILURE in Celery; default yes."),
     click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker uses to pull."),
     click.option(
@@ -102,7 +104,7 @@ _OPTIONS: Final = (
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output"),
+    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver"),
 )
 """Options whose name and value are those of the field."""
 
@@ -157,6 +159,7 @@ def job_request_of(
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
     _merge(fields, "labels", dict(map(split_label, options["label"])))
+    _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
     _extend(fields, "networks", options["network"])
     _extend(fields, "constraints", options["constraint"])
     _extend(fields, "mounts", [_mount(text) for text in options["mount"]])

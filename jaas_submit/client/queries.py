@@ -55,10 +55,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
     """
     last = record.last
     captured = (ledger.queries.logs(record.id, last.number) if last else None) or no_logs(record)
-    output = CapturedOutput(
-        stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
-    )
-    return JobResult.of(record, output)
+    return JobResult.of(record, CapturedOutput.of(captured))
 
 
 def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:

@@ -42,7 +42,7 @@ REDIS_OUTAGE_TIMEOUT_S: Final = 60.0
 POLL_INTERVAL_S: Final = 2.0
 """Seconds after which the ledger is read even without a notice: pub/sub may lose one."""
 
-_RETRY_PAUSE_S: Final = 1.0
+RETRY_PAUSE_S: Final = 1.0
 """Seconds between two attempts to reach a Redis that is away."""
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class Outage:
             self._since = now
             if self._begins is not None:
                 self._begins()
-        return _RETRY_PAUSE_S
+        return RETRY_PAUSE_S
 
 
 class _Deadline:

@@ -14,6 +14,7 @@ from jaas_submit.connection.url import SentinelAddress, sentinel_address, server
 from jaas_submit.errors import SpecError
 
 __all__ = [
+    "AsyncFinder",
     "AsyncMasterConnection",
     "Finder",
     "MasterConnection",
@@ -133,8 +134,11 @@ class Finder(Sentinel):
         return found
 
 
-class _AsyncFinder(asynchronous.Sentinel):
+class AsyncFinder(asynchronous.Sentinel):
+    """The same as ``Finder``, for asyncio."""
+
     async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the master's host and port; see ``Finder``."""
         try:
             found: tuple[str, int] = await super().discover_master(service_name)
         except asynchronous.MasterNotFoundError:
@@ -176,7 +180,7 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
     address = sentinel_address(url)
     if address is None:
         return redis.asyncio.Redis.from_url(server_url(url), **options)
-    finder = _AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call] # redis-py has no types here
+    finder = AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call] # redis-py has no types here
     options = {**options, **_server_options(address), "connection_class": AsyncMasterConnection}
     made: redis.asyncio.Redis = finder.master_for(address.master, **options)
     return made

@@ -10,17 +10,19 @@ from jaas_submit.doctor.check import Check, Verdict
 
 __all__ = ["flower_checks"]
 
-_FLOWER: Final = "http://127.0.0.1:5555"
+FLOWER: Final = "http://127.0.0.1:5555"
+"""Where Flower is usually."""
 _FLOWER_TIMEOUT_S: Final = 5.0
 
 
-def flower_checks(url: str | None) -> list[Check]:
+def flower_checks(url: str | None, usual: str = FLOWER) -> list[Check]:
     """Return whether Flower asks for a password.
 
     Args:
-        url: its address; None checks the usual port on this host, and returns nothing if nothing answers there.
+        url: its address; None checks ``usual``, and returns nothing if nothing answers there.
+        usual: where it is if nobody says.
     """
-    where = (url or _FLOWER).rstrip("/")
+    where = (url or usual).rstrip("/")
     if not where.startswith(("http://", "https://")):
         return [Check("flower", Verdict.FAIL, f"{where} is no URL", "set JAAS_FLOWER_URL to http://HOST:PORT")]
     try:

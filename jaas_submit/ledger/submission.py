@@ -17,7 +17,7 @@ from jaas_submit.model.wire_names import TRACEPARENT
 
 __all__ = ["Created", "Submission"]
 
-_MOST_REVOKED: Final = 10_000
+MOST_REVOKED: Final = 10_000
 """Ids of revoked jobs without a record that are kept."""
 
 
@@ -142,7 +142,7 @@ class Submission(Part):
             Whether the id was recorded; False if the job has a record.
         """
         ttl = int(self._base.ttl)
-        return bool(self._base.run_for(job_id, "submission/revoke", most=_MOST_REVOKED, ttl=ttl))
+        return bool(self._base.run_for(job_id, "submission/revoke", most=MOST_REVOKED, ttl=ttl))
 
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Request the cancellation of some hundred jobs; see ``cancel``. Unknown ids are skipped."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
 
 from jaas_submit.connection import connect
 from jaas_submit.errors import EngineRefused, EngineUnavailable, TemporaryError
@@ -26,12 +25,6 @@ __all__ = ["Agent", "agent_main"]
 
 logger = logging.getLogger(__name__)
 
-_RETRY_PAUSE_S: Final = 1.0
-"""Seconds until an engine that does not answer is asked again."""
-
-_STALE_AFTER_S: Final = 2.0
-"""Seconds after an exit when forwarding it is useless: the swarm has reported it."""
-
 
 class Agent:
     """Forwards container exits of one engine.
@@ -39,11 +32,15 @@ class Agent:
     Args:
         ledger: knows the holder of each job, and sends notices to it.
         engine: the node's.
+        retry_pause: seconds until an engine that does not answer is asked again.
+        stale_after: seconds after an exit when forwarding it is useless, since the swarm has reported it.
     """
 
-    def __init__(self, ledger: Ledger, engine: Engine) -> None:
+    def __init__(self, ledger: Ledger, engine: Engine, retry_pause: float = 1.0, stale_after: float = 2.0) -> None:
         self._ledger = ledger
         self._engine = engine
+        self._retry_pause = retry_pause
+        self._stale_after = stale_after
         self._away: set[Action] = set()
         """The parts whose outage has been logged."""
 
@@ -63,13 +60,13 @@ class Agent:
                     self._hear(event)
             except (EngineUnavailable, EngineRefused) as error:
                 self._warn(Action.ENGINE_UNAVAILABLE, error)
-            time.sleep(_RETRY_PAUSE_S)
+            time.sleep(self._retry_pause)
 
     def _hear(self, event: EngineEvent) -> None:
         at = parse_time(event.at)
         if event.kind != "die" or not event.job_id or event.exit_code is None or at is None:
             return
-        if time.time() - at.timestamp() > _STALE_AFTER_S:  # while Redis did not answer, events have piled up
+        if time.time() - at.timestamp() > self._stale_after:  # while Redis did not answer, events have piled up
             return
         try:
             forward_exit(self._ledger, event)

@@ -15,8 +15,8 @@ import statistics
 
 __all__ = ["LaunchWindow"]
 
-_FIRST = 8
-"""Starts at once for each node, before any measurement."""
+FIRST = 8
+"""Starts at once for each node, before any measurement, if nobody says otherwise."""
 
 _LEAST = 2
 """Lower limit of starts at once for each node: with fewer a node idles between two of them."""
@@ -40,12 +40,13 @@ class LaunchWindow:
 
     Args:
         most: upper limit; 0 for none.
+        first: starts at once for each node, before any measurement.
     """
 
-    def __init__(self, most: int = 0) -> None:
+    def __init__(self, most: int = 0, first: int = FIRST) -> None:
         self._most = most
         self._nodes = 1.0
-        self._size = float(_FIRST)
+        self._size = float(first)
         self._base: float | None = None
         self._round: list[float] = []
         self._held_back = False

@@ -46,9 +46,6 @@ logger = logging.getLogger(__name__)
 MAX_UNEXPECTED_ERRORS = 5
 """How often a step may fail with an unexpected error before the job fails with it."""
 
-_UNEXPECTED_RETRY_S = 1.0
-"""Seconds until such a step is repeated."""
-
 
 class StepExecutor:
     """The threads of a worker that take the steps of its jobs.
@@ -57,12 +54,23 @@ class StepExecutor:
         world: what the steps need.
         table: the jobs.
         tracker: follows the services of those that were launched.
+        retry_pause: returns the seconds until a step is repeated, from how often it has failed in a row.
+        unexpected_pause: seconds until a step is repeated that failed with an unexpected error.
     """
 
-    def __init__(self, world: WorkerContext, table: JobTable, tracker: ServiceTracker) -> None:
+    def __init__(
+        self,
+        world: WorkerContext,
+        table: JobTable,
+        tracker: ServiceTracker,
+        retry_pause: Callable[[int], float] = retry_delay,
+        unexpected_pause: float = 1.0,
+    ) -> None:
         self._world = world
         self._table = table
         self._tracker = tracker
+        self._retry_pause = retry_pause
+        self._unexpected_pause = unexpected_pause
         settings = world.settings
         self._threads = StepThreads(settings.launch_threads, settings.finish_threads, self._launch_loop)
         # A node that cannot be reached must not block all threads with its containers' output.
@@ -190,7 +198,7 @@ class StepExecutor:
             return
         # No later than at the next of its time limits, which the step looks at.
         left = job.deadlines.first - self._world.clock.monotonic()
-        delay = min(retry_delay(job.tries), left) if left > 0 else retry_delay(job.tries)
+        delay = min(self._retry_pause(job.tries), left) if left > 0 else self._retry_pause(job.tries)
         logger.warning(
             "job %s: %s; trying again in %.1f s", job.job_id, error, delay, extra=action(Action.STEP_REPEATED)
         )
@@ -200,7 +208,7 @@ class StepExecutor:
         job.tries += 1
         self._world.metrics.step_repeated(error)
         if job.tries < MAX_UNEXPECTED_ERRORS:
-            self.call_later(_UNEXPECTED_RETRY_S, partial(self._again, job, step))
+            self.call_later(self._unexpected_pause, partial(self._again, job, step))
         elif job.phase in {Phase.LAUNCHING, Phase.TRACKED}:
             self._begin_finishing(job, to.End(refused_outcome(Cause.ENGINE, f"internal error: {error!r}"), Logs()))
         else:

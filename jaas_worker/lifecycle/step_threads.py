@@ -84,7 +84,12 @@ class StepThreads:
     def __init__(self, launching: int, finishing: int, launch: Callable[[], None]) -> None:
         self._timer = Timer()
         self._finishing = finishing
-        self._finishers = ThreadPoolExecutor(finishing, thread_name_prefix="jaas-finish")
+        self._finishing_threads: list[threading.Thread] = []
+        self._finishers = ThreadPoolExecutor(
+            finishing,
+            thread_name_prefix="jaas-finish",
+            initializer=lambda: self._finishing_threads.append(threading.current_thread()),
+        )
         self._launchers = [
             threading.Thread(target=launch, name=f"jaas-launch-{n}", daemon=True) for n in range(launching)
         ]
@@ -110,7 +115,7 @@ class StepThreads:
             thread.join(max(deadline - time.monotonic(), 0.0))
         self._timer.close()
         self._finishers.shutdown(wait=False, cancel_futures=True)
-        for thread in tuple(self._finishers._threads):
+        for thread in tuple(self._finishing_threads):
             thread.join(max(deadline - time.monotonic(), 0.0))
 
     def submit(self, call: Callable[..., Any], *args: Any) -> None:

@@ -30,7 +30,7 @@ __all__ = ["apply_cancellation", "check_overdue", "check_pending", "remove_stuck
 
 logger = logging.getLogger(__name__)
 
-_RESEND_S = 1.0
+RESEND_S = 1.0
 """Seconds until a stop that did not reach the swarm is requested again."""
 
 
@@ -121,7 +121,7 @@ def send_stop(job: TrackedJob, world: WorkerContext) -> SwarmJudges | Aside:
             error,
             extra=action(Action.JOB_STOP_FAILED),
         )
-        return Aside(SendStop(), after=_RESEND_S)
+        return Aside(SendStop(), after=RESEND_S)
     now = world.clock.monotonic()
     job.reschedule(lambda deadlines: deadlines.stopping(spec, now, world.settings.stop_timeout))
     if job.stop is not None:

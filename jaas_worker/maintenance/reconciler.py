@@ -69,6 +69,7 @@ class Reconciler:
         worker: this worker, as the duties see it.
         metrics: where repairs are counted.
         store: where large values are; None where there is no such place.
+        clock: returns monotonic seconds; duties are due by it.
     """
 
     def __init__(
@@ -81,12 +82,14 @@ class Reconciler:
         worker: Worker,
         metrics: Metrics | None = None,
         store: Store | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._holder = holder
         self._worker = worker
         self._metrics = metrics or Metrics()
+        self._clock = clock
         self._dependents = Dependents(ledger)
         self._unowned_jobs = UnownedJobs(settings, ledger, worker)
         self._lost_messages = LostMessages(settings, ledger, worker)
@@ -109,7 +112,7 @@ class Reconciler:
         self._listen.start()
 
     def close(self) -> None:
-        """End the thread; returns when the round that is under way is over."""
+        """End the threads; returns when the round that is under way is over."""
         self._closed.set()
         self._dependents.close()
         self._wake.set()
@@ -128,14 +131,14 @@ class Reconciler:
             due = due._replace(unowned=True, ready=True)  # by this
         taken_over: list[str] = self._step(partial(self._unowned_jobs.run_once, due), [])
         republished: list[str] = []
-        if time.monotonic() >= self._next_lost:
-            self._next_lost = time.monotonic() + self._settings.republish_after / 4
+        if self._clock() >= self._next_lost:
+            self._next_lost = self._clock() + self._settings.republish_after / 4
             republished = self._step(self._lost_messages.run_once, [])
         removed: list[str] = []
         restored: list[str] = []
         expired = 0
-        if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + _SWEEP_INTERVAL_S
+        if self._clock() >= self._next_sweep:
+            self._next_sweep = self._clock() + _SWEEP_INTERVAL_S
             if self._has_duty("sweep", 2 * _SWEEP_INTERVAL_S):
                 # Parts that need no engine come first, so that a slow engine cannot delay them.
                 self._step(self._cancelled_batches.run_once, None)
@@ -143,8 +146,8 @@ class Reconciler:
                 removed, restored = self._step(self._orphan_services.run_once, (removed, restored))
                 self._step(self._cluster_facts.run_once, None)
         copied: list[str] = []
-        if time.monotonic() >= self._next_slow:
-            self._next_slow = time.monotonic() + _SLOW_JOBS_INTERVAL_S
+        if self._clock() >= self._next_slow:
+            self._next_slow = self._clock() + _SLOW_JOBS_INTERVAL_S
             if self._has_duty("speculate", 2 * _SLOW_JOBS_INTERVAL_S):
                 copied = self._step(self._speculator.run_once, [])
         return Repairs(taken_over, republished, removed, restored, expired, copied)

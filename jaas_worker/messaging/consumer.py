@@ -30,10 +30,6 @@ FOREIGN_QUEUE: Final = "celery"
 
 _CALLING: Final = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 
-_EVENT_BATCH_S: Final = 0.5
-"""Seconds for which events are collected: Flower shows them this much later. Each publication costs as much as a step
-of a job."""
-
 
 def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
     """Record a message that cannot become a job as a failed job.
@@ -102,6 +98,11 @@ class Consumer(CeleryConsumer):
     steps: list[Any]
     connection_errors: Any
 
+    event_batch = 0.5
+    """Seconds for which events are collected: Flower shows them this much later. Each publication costs as much as a
+    step of a job."""
+    _next_flush = 0.0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Otherwise all workers would read each other's heartbeats, for elections that jaas does not use.
         kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), "without_gossip": True}
@@ -112,7 +113,6 @@ class Consumer(CeleryConsumer):
             if isinstance(step, Control):
                 # Celery would subscribe again after a failed command, and miss the commands after it.
                 step.box.reset = _nothing  # type: ignore[attr-defined] # not in the stubs
-        self._next_flush = 0.0
 
     def on_ready(self) -> None:
         super().on_ready()
@@ -122,8 +122,8 @@ class Consumer(CeleryConsumer):
         """Publish events in groups; Celery would publish those of each turn of its event loop, nearly one by one."""
         now = time.monotonic()
         if self.hub and now >= self._next_flush:
-            self._next_flush = now + _EVENT_BATCH_S
-            self.hub.call_later(_EVENT_BATCH_S, self._flush_events)
+            self._next_flush = now + self.event_batch
+            self.hub.call_later(self.event_batch, self._flush_events)
 
     def _flush_groups(self) -> None:
         if self.event_dispatcher:

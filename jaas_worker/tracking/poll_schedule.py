@@ -25,16 +25,6 @@ containers is asked less often."""
 _ENDED_PAUSE_S: Final = 10.0
 """Maximal pause in seconds: an engine that was slow may have recovered."""
 
-_BY_EVENTS_S: Final = 1.0
-"""Seconds between polls of ended tasks if the engine's events report exits: for tasks without events, which the swarm
-gave up before they had a container."""
-
-_UNSETTLED_S: Final = 2.0
-"""Seconds for which ended tasks are polled anyway, after something whose end only the swarm reports."""
-
-_RETRY_S: Final = 1.0
-"""Seconds until the next round after a failed one."""
-
 _OVERDUE_S: Final = 1.0
 """Seconds between two checks of time limits."""
 
@@ -54,12 +44,29 @@ class PollSchedule:
         poll_interval: least seconds between polls of ended tasks.
         state_interval: least seconds between lists of all tasks.
         idle_interval: seconds between rounds while there is no service to follow.
+        by_events_interval: seconds between polls of ended tasks if the engine's events report exits: for tasks without
+            events, which the swarm gave up before they had a container.
+        unsettled_for: seconds for which ended tasks are polled anyway, after something whose end only the swarm
+            reports.
+        retry_pause: seconds until the next round after a failed one.
     """
 
-    def __init__(self, poll_interval: float, state_interval: float, idle_interval: float) -> None:
+    def __init__(
+        self,
+        poll_interval: float,
+        state_interval: float,
+        idle_interval: float,
+        *,
+        by_events_interval: float = 1.0,
+        unsettled_for: float = 2.0,
+        retry_pause: float = 1.0,
+    ) -> None:
         self._poll_interval = poll_interval
         self._state_interval = state_interval
         self._idle_interval = idle_interval
+        self._by_events_interval = by_events_interval
+        self._unsettled_for = unsettled_for
+        self._retry_pause = retry_pause
         self.list_took = 0.0
         """Seconds that the last list of all tasks took."""
         self._next_close = self._next_list = self._next_overdue = 0.0
@@ -70,7 +77,7 @@ class PollSchedule:
 
     def unsettled(self, now: float) -> None:
         """Register that an exit is near that only the swarm will report."""
-        self._unsettled_until = now + _UNSETTLED_S
+        self._unsettled_until = now + self._unsettled_for
 
     def due(self, now: float, *, by_events: bool) -> list[Look]:
         """Return the polls that are due, in their order.
@@ -134,12 +141,13 @@ class PollSchedule:
 
     def round_failed(self, began: float) -> None:
         """Register a failed round."""
-        self._next_round = began + _RETRY_S
+        self._next_round = began + self._retry_pause
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next round."""
         return max(self._next_round - now, 0.0)
 
     def _next_ended(self, now: float, by_events: bool) -> float:
-        least = max(self._poll_interval, _BY_EVENTS_S if by_events and now >= self._unsettled_until else 0.0)
+        quiet = by_events and now >= self._unsettled_until
+        least = max(self._poll_interval, self._by_events_interval if quiet else 0.0)
         return self._looked_at_ended + max(least, min(_ENDED_SHARE * self._ended_took, _ENDED_PAUSE_S))

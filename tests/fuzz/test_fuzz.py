@@ -125,29 +125,26 @@ def test_memory_that_a_case_takes_beyond_the_bound_is_a_failure(
     assert ledger_level.check(Case("ledger", 0, "nothing", Poison("nothing", []))) == ["it took 1048576 MiB of memory"]
 
 
-def test_a_worker_that_loses_a_message_logs_a_traceback_or_ends_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_that_loses_a_message_logs_a_traceback_or_ends_is_a_failure(tmp_path: Path) -> None:
     def case(**content: Any) -> Case:
         return Case("worker", 0, "x", Arrival("x", (), **content))
 
-    monkeypatch.setattr("tests.fuzz.worker._PATIENCE", 5.0)
-    with WorkerLevel.made(tmp_path) as level:
-        assert level._check([case()]) is None
-        lost = level._check([case(), case(entry=b'{"headers": {"task": "jaas.run", "id": "lost"}}')])
+    with WorkerLevel.made(tmp_path, patience=5.0) as level:
+        assert level.check([case()]) is None
+        lost = level.check([case(), case(entry=b'{"headers": {"task": "jaas.run", "id": "lost"}}')])
         assert lost is not None
         assert "jobs with these ids" in lost.why
         assert len(lost.suspects) == 1
-        with monkeypatch.context() as patched:
-            patched.setattr("tests.fuzz.worker._GROWTH", -1)
-            grown = level._check([case()])
+        most, level.max_growth = level.max_growth, -1
+        grown = level.check([case()])
+        level.max_growth = most
         assert grown is not None
         assert "memory has grown" in grown.why
-        os.kill(level._worker.pid, signal.SIGKILL)
-        ended = level._check([case()])
+        os.kill(level.worker.pid, signal.SIGKILL)
+        ended = level.check([case()])
         assert ended is not None
         assert "the worker has ended" in ended.why
-        assert level._check([case()]) is None
+        assert level.check([case()]) is None
 
 
 @pytest.mark.parametrize(
@@ -162,7 +159,7 @@ def test_a_worker_that_loses_a_message_logs_a_traceback_or_ends_is_a_failure(
     ],
 )
 def test_which_tracebacks_count(log: str, surprising: bool) -> None:
-    assert bool(worker._SURPRISE.search(log)) is surprising
+    assert bool(worker.SURPRISE.search(log)) is surprising
 
 
 @pytest.mark.parametrize(

@@ -35,17 +35,11 @@ LEVEL: Final = "worker"
 BATCH: Final = 40
 """Cases between two looks."""
 
-_PATIENCE: Final = 20.0
-"""Seconds to wait for what takes one or two; only a failure waits so long."""
-
-_GROWTH: Final = 400 * 2**20
-"""Bytes by which the peak of a worker's memory may grow: some entries of the greatest size, as Python objects."""
-
 _PREFIX: Final = "fuzz"
 _GOOD: Final = JobSpec(image="alpine:3.20", command=["true"])
 _PEAK: Final = re.compile(r"VmHWM:\s+(\d+) kB")
 
-_SURPRISE: Final = re.compile(
+SURPRISE: Final = re.compile(
     r"^(.*\[jaas_worker\..*)\nTraceback \(most recent call last\):\n(?:(?:[ +].*)?\n)*(.*)$", re.MULTILINE
 )
 """A traceback that jaas logs: something came out that nobody expected. Celery logs some for others' nonsense."""
@@ -66,12 +60,16 @@ class WorkerLevel:
         folder: for logs and data.
         redis: that nobody else uses.
         engine: DOCKER_HOST of a simulated engine.
+        patience: seconds to wait for what takes one or two; only a failure waits so long.
     """
 
-    def __init__(self, folder: Path, redis: OwnRedis, engine: str) -> None:
+    def __init__(self, folder: Path, redis: OwnRedis, engine: str, patience: float = 20.0) -> None:
+        self.max_growth = 400 * 2**20
+        """Bytes by which the peak of a worker's memory may grow: some of the largest entries, as Python objects."""
+        self._patience = patience
         self._home = Installation(redis.url, engine, _PREFIX, folder, remove_delay=0, reconcile_interval="1s")
         self._raw = connect(redis.url)
-        self._worker = self._home.worker("fuzz")
+        self.worker = self._home.worker("fuzz")
         self._client = Client(redis.url, queue=_PREFIX, prefix=_PREFIX)
         self._theirs = celery.Celery("theirs", broker=redis.url, backend=redis.url, set_as_current=False)
         self._peak = 0
@@ -79,16 +77,17 @@ class WorkerLevel:
 
     @classmethod
     @contextlib.contextmanager
-    def made(cls, folder: Path) -> Iterator[WorkerLevel]:
+    def made(cls, folder: Path, patience: float = 20.0) -> Iterator[WorkerLevel]:
         """Yield one with a Redis, an engine and a worker of its own, which end with it.
 
         Args:
             folder: for logs and data.
+            patience: seconds to wait for what takes one or two.
         """
         redis = OwnRedis(folder / "redis").start()
         try:
             with simulator(folder, nodes=2, start=0.02, starts=1000) as (engine, _):
-                level = cls(folder, redis, engine)
+                level = cls(folder, redis, engine, patience)
                 try:
                     yield level
                 finally:
@@ -104,20 +103,20 @@ class WorkerLevel:
 
     def _start(self) -> None:
         """Start the worker, anew where something was wrong with it or with what it left in Redis."""
-        self._worker.stop()
+        self.worker.stop()
         self._raw.flushall()
         self._home.remove_services()
-        self._worker.start()
+        self.worker.start()
         self._good()
         self._peak = self._peak_now()
 
     def _peak_now(self) -> int:
-        found = _PEAK.search(Path(f"/proc/{self._worker.pid}/status").read_text())
+        found = _PEAK.search(Path(f"/proc/{self.worker.pid}/status").read_text())
         return int(found[1]) * 1024 if found else 0
 
     def case(self, seed: int, number: int) -> Case:
         """Return a case for the worker that is up now."""
-        one = arrival(random_of(seed, LEVEL, number), number, Address(_PREFIX, _PREFIX, self._worker.holder))
+        one = arrival(random_of(seed, LEVEL, number), number, Address(_PREFIX, _PREFIX, self.worker.holder))
         return Case(LEVEL, number, one.title, one)
 
     def run(self, seed: int, first: int, count: int) -> list[Failure]:
@@ -131,7 +130,7 @@ class WorkerLevel:
         found: list[Failure] = []
         for start in range(first, first + count, BATCH):
             numbers = range(start, min(start + BATCH, first + count))
-            if broken := self._check([self.case(seed, number) for number in numbers]):
+            if broken := self.check([self.case(seed, number) for number in numbers]):
                 alone = [failure for one in broken.suspects for failure in self._alone(seed, one.number)]
                 name = f"{LEVEL}:{start}+{len(numbers)}"
                 found += alone or [Failure(seed, name, "these cases together, and none of them alone", broken.why)]
@@ -139,29 +138,29 @@ class WorkerLevel:
 
     def _alone(self, seed: int, number: int) -> list[Failure]:
         one = self.case(seed, number)
-        broken = self._check([one])
+        broken = self.check([one])
         return [Failure(seed, one.name, one.title, broken.why)] if broken else []
 
-    def _check(self, cases: Sequence[Case]) -> Broken | None:
+    def check(self, cases: Sequence[Case]) -> Broken | None:
         """Send what the cases have between good jobs; return what is wrong, after which there is a new worker."""
-        pid, logged = self._worker.pid, len(self._worker.log)
+        pid, logged = self.worker.pid, len(self.worker.log)
         arrivals: list[Arrival] = [one.content for one in cases]
         try:
             for one in arrivals:
                 for command in one.commands:
                     self._raw.execute_command(*command)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
                 if one.until_gone:
-                    eventually(partial(self._is_gone, one.until_gone), _PATIENCE, "the end of a key")
+                    eventually(partial(self._is_gone, one.until_gone), self._patience, "the end of a key")
             self._good()
             self._drained(arrivals)
             self._recorded(arrivals)
             self._bounded(pid, logged)
         except (AssertionError, JaasError, TimeoutError) as error:
-            if self._worker.alive:
+            if self.worker.alive:
                 why = f"{type(error).__name__}: {str(error)[:300]}"
                 lost = [one for one in cases if carried_id(one.content.entry) and not self._known(one.content)]
             else:
-                why, lost = f"the worker has ended: {self._worker.log[-300:]!r}", []
+                why, lost = f"the worker has ended: {self.worker.log[-300:]!r}", []
             self._start()
             return Broken(why, lost or cases)
         return None
@@ -170,7 +169,7 @@ class WorkerLevel:
         return bool(self._raw.exists(f"{_PREFIX}:job:{job_id_of(carried_id(one.entry))}"))
 
     def _alive(self) -> None:
-        assert self._worker.alive, "the worker has ended"
+        assert self.worker.alive, "the worker has ended"
 
     def _is_gone(self, key: str) -> bool:
         return bool(self._raw.pttl(key) < 0)
@@ -188,7 +187,7 @@ class WorkerLevel:
             self._alive()
             return [record for record in self._client.ledger.queries.find([job_id]) if record.terminal]
 
-        return eventually(look, _PATIENCE, f"the end of job {job_id}")[0]
+        return eventually(look, self._patience, f"the end of job {job_id}")[0]
 
     def _drained(self, arrivals: Sequence[Arrival]) -> None:
         """Nothing waits, and nothing is unacknowledged but what Celery is to keep until its time has come."""
@@ -200,7 +199,9 @@ class WorkerLevel:
             held: Any = self._raw.hvals(f"{_PREFIX}:unacked")
             return found + [str(one)[:200] for one in held if not any(text in one for text in kept)]
 
-        eventually(lambda: not waiting(), _PATIENCE, lambda: f"queue and unacked to be empty; there are {waiting()}")
+        eventually(
+            lambda: not waiting(), self._patience, lambda: f"queue and unacked to be empty; there are {waiting()}"
+        )
 
     def _recorded(self, arrivals: Sequence[Arrival]) -> None:
         """Every entry that carries a task id became a job, which has ended or can be cancelled."""
@@ -211,7 +212,7 @@ class WorkerLevel:
             self._alive()
             return [job_id for job_id in ids if not self._raw.exists(f"{_PREFIX}:job:{job_id}")]
 
-        eventually(lambda: not missing(), _PATIENCE, lambda: f"jobs with these ids: {missing()}")
+        eventually(lambda: not missing(), self._patience, lambda: f"jobs with these ids: {missing()}")
         ids += [one.job_id for one in arrivals if one.job_id]
         for record in self._client.ledger.queries.find(ids):
             if not record.terminal:
@@ -220,9 +221,9 @@ class WorkerLevel:
             self._ended(job_id)
 
     def _bounded(self, pid: int, logged: int) -> None:
-        assert self._worker.pid == pid, "the worker is another process"
+        assert self.worker.pid == pid, "the worker is another process"
         grown = self._peak_now() - self._peak
-        assert grown < _GROWTH, f"its memory has grown by {grown / 2**20:.0f} MiB"
-        logs = self._worker.log[logged:]
-        if found := _SURPRISE.search(logs):
+        assert grown < self.max_growth, f"its memory has grown by {grown / 2**20:.0f} MiB"
+        logs = self.worker.log[logged:]
+        if found := SURPRISE.search(logs):
             raise AssertionError(f"it logged a traceback: {found[1][28:228]}: {found[2][:200]}")

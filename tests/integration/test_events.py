@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,7 +47,10 @@ class Worker:
         self.app: Any = app
         self.timers = Timers()
         self.consumer: Any = object.__new__(Consumer)
-        self.consumer.hub, self.consumer._next_flush = self.timers, 0.0
+        self.consumer.app, self.consumer.hub, self.consumer.connection = app, self.timers, None
+        backend: Any = app.backend
+        ledger = SimpleNamespace(client=backend.client)
+        self.consumer.pool = SimpleNamespace(runner=SimpleNamespace(ledger=ledger))
         self.connect()
 
     def connect(self) -> None:
@@ -78,9 +82,9 @@ class Worker:
             self.consumer.event_dispatcher.send("task-started", uuid=one)
 
 
-def test_events_go_out_together_when_their_time_is_over(app: WorkerApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_worker.messaging.consumer._EVENT_BATCH_S", 600.0)
+def test_events_go_out_together_when_their_time_is_over(app: WorkerApp) -> None:
     worker = Worker(app)
+    worker.consumer.event_batch = 600.0
     worker.send("a", "b")
     assert len(worker.timers.due) == 1
     assert worker.heard(worker.timers.run_out) == ["a", "b"]
@@ -94,8 +98,11 @@ def test_what_is_left_goes_out_at_the_end(app: WorkerApp, end: str, monkeypatch:
     assert worker.heard(getattr(worker.consumer, end)) == ["a", "b"]
 
 
-def test_what_a_broken_connection_left_goes_out_over_the_next_one(app: WorkerApp) -> None:
+def test_what_a_broken_connection_left_goes_out_over_the_next_one(
+    app: WorkerApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("celery.worker.consumer.Consumer.on_connection_error_after_connected", lambda *_: None)
     worker = Worker(app)
     worker.send("a", "b")
-    worker.consumer._keep_events()
+    worker.consumer.on_connection_error_after_connected(ConnectionError("broken (test)"))
     assert worker.heard(worker.connect) == ["a", "b"]

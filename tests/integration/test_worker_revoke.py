@@ -77,7 +77,7 @@ def test_others_run(home: Installation, foreign: celery.Celery) -> None:
 
 
 def test_what_is_remembered_is_bounded_and_expires(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_submit.ledger.submission._MOST_REVOKED", 3)
+    monkeypatch.setattr("jaas_submit.ledger.submission.MOST_REVOKED", 3)
     home.ledger.client.delete("revoke:revoked")
     for number in range(5):
         assert home.ledger.submission.revoke(f"job-{number}")

@@ -333,6 +333,11 @@ class FakeSwarm:
         with self._lock:
             self.nodes[name].up = True
 
+    def relabel(self, job: str, name: str, value: str) -> None:
+        """Change a label of a job's service as somebody else does."""
+        with self._lock:
+            self._of(job).request["Labels"][name] = value
+
     def remove_outside(self, job: str) -> None:
         """Remove a job's service as somebody else does."""
         with self._lock:

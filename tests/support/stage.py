@@ -15,14 +15,14 @@ from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Created, Ledger
 from jaas_submit.ledger.submission import Submission
 
-__all__ = ["HOLDER", "OUTPUT", "START", "Stage", "ended"]
+__all__ = ["HOLDER", "OUTPUT", "START", "Stage", "ended", "on_a_terminal", "on_submit"]
 
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOLDER = "worker-1"
 OUTPUT = (
-    LogLine("2026-11-23T12:00:00.1Z", "stdout", "one\n"),
-    LogLine("2026-11-23T12:00:00.2Z", "stderr", "two\n"),
-    LogLine("2026-11-23T12:00:00.3Z", "stdout", "three\n"),
+    LogLine("2026-11-23T12:00:00.1Z", "stdout", b"one\n"),
+    LogLine("2026-11-23T12:00:00.2Z", "stderr", b"two\n"),
+    LogLine("2026-11-23T12:00:00.3Z", "stdout", b"three\n"),
 )
 
 
@@ -45,6 +45,12 @@ def ended(cause: Cause = Cause.EXIT, code: int | None = 0, reason: str = "", num
         started_at=START,
         finished_at=START + timedelta(seconds=1.5),
     )
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the command line's streams be a terminal's."""
+    streams = click.testing._NamedTextIOWrapper  # noqa: SLF001 (click has no other way)
+    monkeypatch.setattr(streams, "isatty", lambda *_: True, raising=False)
 
 
 def on_submit(monkeypatch: pytest.MonkeyPatch, act: Callable[[list[str]], None]) -> None:

@@ -61,17 +61,17 @@ class _Twin:
     """
 
     def __init__(self, target: object, loop: asyncio.AbstractEventLoop) -> None:
-        self._target = target
+        self.twin_target = target
         self._loop = loop
 
     def __repr__(self) -> str:
-        return f"_Twin({self._target!r})"
+        return f"_Twin({self.twin_target!r})"
 
     def __getattr__(self, name: str) -> Any:
-        kind = type(self._target)
-        if not hasattr(self._target, name):  # what the tests look at and only Client has, such as its ledger
-            return getattr(self._target.sync, name)  # type: ignore[attr-defined] # a twin of an async client
-        value = getattr(self._target, name)
+        kind = type(self.twin_target)
+        if not hasattr(self.twin_target, name):  # what the tests look at and only Client has, such as its ledger
+            return getattr(self.twin_target.sync, name)  # type: ignore[attr-defined] # a twin of an async client
+        value = getattr(self.twin_target, name)
         like = getattr(jaas_submit, kind.__name__.removeprefix("Async"))
         if inspect.ismethod(value):
             return self._call(value) if isinstance(getattr(like, name), property) else self._later(value)
@@ -106,4 +106,4 @@ def _plain(value: Any) -> Any:
     """Return an argument as the asynchronous side knows it."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
-    return value._target if isinstance(value, _Twin) else value
+    return value.twin_target if isinstance(value, _Twin) else value

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["eventually"]
+__all__ = ["await_end", "eventually"]
 
 T = TypeVar("T")
 
@@ -31,3 +32,14 @@ def eventually(predicate: Callable[[], T | None], timeout: float = 10.0, what: s
             raise AssertionError(f"not within {timeout:g} s: {said or predicate}; it was {value!r} at the end")
         time.sleep(_PAUSE)
     return value
+
+
+def await_end(*names: str) -> None:
+    """Return when no thread of this process has one of these names any more; after 30 seconds in any case.
+
+    Args:
+        names: such as ``jaas-cancels``; docs/architecture.md lists them.
+    """
+    for thread in threading.enumerate():
+        if thread.name in names:
+            thread.join(30.0)

@@ -219,13 +219,14 @@ def _agreed(question: str) -> bool:
 
 # -- replay -----------------------------------------------------------------------------------------------------------
 
-_SETTABLE: Final = (
+# What --set takes: fields, short names of some, and what is followed by a name of the user's.
+SETTABLE: Final = (
     *("image", "limits.memory", "limits.cpus", "reservations.memory", "reservations.cpus"),
     *("run_timeout", "pending_timeout", "deadline", "expires", "on_node_lost", "lost_after"),
     *("retry.max_attempts", "retry.max_cluster_retries", "user", "registry", "stop_grace"),
 )
-_SHORT: Final = {"memory": "limits.memory", "cpus": "limits.cpus"}
-_NAMED: Final = ("env.", "labels.")
+SHORT: Final = {"memory": "limits.memory", "cpus": "limits.cpus"}
+NAMED: Final = ("env.", "labels.")
 
 
 def _changes(settings: Sequence[str]) -> dict[str, Any]:
@@ -233,11 +234,11 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for setting in settings:
         field, equals, value = setting.partition("=")
-        field = _SHORT.get(field, field)
+        field = SHORT.get(field, field)
         if not equals:
             raise click.UsageError(f"--set: write FIELD=VALUE, such as memory=2G, not {setting[:80]!r}")
-        if field not in _SETTABLE and not field.startswith(_NAMED):
-            known = ", ".join((*_SHORT, *_SETTABLE, "env.NAME", "labels.NAME"))
+        if field not in SETTABLE and not field.startswith(NAMED):
+            known = ", ".join((*SHORT, *SETTABLE, "env.NAME", "labels.NAME"))
             raise click.UsageError(f"--set: {field[:40]!r} cannot be set; there are {known}")
         name, dot, entry = field.partition(".")
         if dot:

@@ -17,26 +17,27 @@ from jaas_submit.client import queries
 from jaas_submit.client.wait import POLL_INTERVAL_S, Found, Listen, Outage, Read, Sleep, Steps, Subscribe
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.logs import Logs, LogStatus, Stream
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output import FeedEnd, Feeds, FeedView, Gap, Piece, Wanted
-from jaas_submit.output.pieces import Stream
 
 __all__ = ["AttemptBegins", "AttemptEnds", "Event", "JobOutput", "Missing", "NotLive", "Output"]
 
-_RENEW_S: Final = 5.0
+RENEW_INTERVAL_S: Final = 5.0
 """Seconds after which a watch is renewed."""
 
-_END_S: Final = 2.0
+FEED_END_TIMEOUT_S: Final = 2.0
 """Seconds that a feed has to end after its attempt has ended in the ledger; then the ledger's output is read."""
 
-_NOT_LIVE_S: Final = 3.0
+NOT_LIVE_AFTER_S: Final = 3.0
 """Seconds for which a container runs without anybody writing its feed, before the reader is told."""
 
 _TOLD: Final = -1.0
 
 _BEHIND: Final = "they were removed before they were read"
+
+_NOT_KEPT: Final = "they were not kept"
 
 
 class Missing(NamedTuple):
@@ -67,6 +68,8 @@ class AttemptEnds(NamedTuple):
     status: str
     """``complete``, or why not in one word."""
     reason: str
+    notices: tuple[str, ...] = ()
+    """What jaas has to say, such as why it stopped the container; only where the output came from the ledger."""
 
 
 class NotLive(NamedTuple):
@@ -144,7 +147,7 @@ class _Attempt:
             now = time.monotonic()
             self._ended_since = self._ended_since or now
             being_written = view is not None and view.writer and view.end is None
-            if not being_written or now - self._ended_since > _END_S:
+            if not being_written or now - self._ended_since > FEED_END_TIMEOUT_S:
                 yield from self._stored(record)
         elif view is not None:
             yield from self._tell_if_not_live(record, view)
@@ -164,7 +167,7 @@ class _Attempt:
 
     def _watch(self) -> Generator[Read, Any, str]:
         now = time.monotonic()
-        if self.wanted is not None and now - self._renewed > _RENEW_S:
+        if self.wanted is not None and now - self._renewed > RENEW_INTERVAL_S:
             if not (yield Read(partial(self._feeds.renew, self.wanted))):
                 self.wanted = None
             self._renewed = now
@@ -207,13 +210,29 @@ class _Attempt:
         if logs is None and any(one.number == self.number and one.container_id for one in record.attempts):
             logs = queries.no_logs(record)
         if logs is not None:
-            for one in _stored_pieces(logs, self._since, self._tail):
-                if isinstance(one, Missing):
-                    yield Found(one)
-                else:
-                    yield from self._take(one)
-            yield Found(AttemptEnds(self.number, logs.status, logs.reason))
+            yield from self._take_stored(logs if self._tail is None else logs.last(self._tail), self._since)
+            yield Found(AttemptEnds(self.number, logs.status, logs.reason, logs.notices))
         self.done = True
+
+    def _take_stored(self, logs: Logs, since: str) -> Iterator[Found[Event]]:
+        at: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        lost: set[Stream] = set()
+        gaps = list(logs.gaps)
+        for number in range(len(logs.lines) + 1):
+            while gaps and gaps[0].before <= number:
+                gap = gaps.pop(0)
+                if gap.exact:
+                    yield from self._take(Gap(gap.stream, at[gap.stream], gap.missing, _NOT_KEPT))
+                else:
+                    if self._at.get(gap.stream, 0) > at[gap.stream]:
+                        lost.add(gap.stream)  # it is not known what of the rest was in the feed
+                    yield Found(Missing(gap.stream, 0, _NOT_KEPT))
+                at[gap.stream] += gap.missing
+            if number < len(logs.lines):
+                line = logs.lines[number]
+                if line.stream not in lost and (not since or line.time >= since):
+                    yield from self._take(Piece(line.stream, at[line.stream], line.time, line.data))
+                at[line.stream] += len(line.data)
 
     def _tell_if_not_live(self, record: JobRecord, view: FeedView) -> Iterator[Found[Event]]:
         reason = ""
@@ -225,23 +244,11 @@ class _Attempt:
         else:
             now = time.monotonic()
             self._running_since = self._running_since or now
-            if now - self._running_since < _NOT_LIVE_S:
+            if now - self._running_since < NOT_LIVE_AFTER_S:
                 return
             self._running_since = _TOLD
             reason = f"nothing reads it on {record.node or 'its node'} while the job runs"
         yield Found(NotLive(reason))
-
-
-def _stored_pieces(logs: Logs, since: str, tail: int | None) -> Iterator[Piece | Missing]:
-    """Yield the output that the ledger has, with the place of each piece in its stream."""
-    at: dict[Stream, int] = {"stdout": 0, "stderr": 0}
-    found: list[Piece | Missing] = []
-    for line in logs.lines:
-        data = line.text.encode("utf-8", "surrogateescape")
-        if not since or line.time >= since:
-            found.append(Piece(line.stream, at[line.stream], line.time, data))
-        at[line.stream] += len(data)
-    yield from found if tail is None else found[max(len(found) - tail, 0) :]
 
 
 def _moment(when: datetime | None) -> str:

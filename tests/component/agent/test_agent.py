@@ -41,12 +41,10 @@ def engine() -> Iterator[FakeSwarm]:
 @pytest.fixture
 def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[EngineEvent], None]]:
     """Have a listener hear an event; somebody holds job "j"."""
-    monkeypatch.setattr("jaas_worker.agent.agent._RETRY_PAUSE_S", 0.01)
-    monkeypatch.setattr("jaas_worker.agent.agent._STALE_AFTER_S", 600.0)
     ledger.submission.create("j", JobSpec(image="a"), "q")
     ledger.maintenance.renew_lease(HOLDER, 60, {})
     ledger.ownership.claim("j", HOLDER)
-    listener = Agent(ledger, engine)
+    listener = Agent(ledger, engine, retry_pause=0.01, stale_after=600.0)
 
     def listen() -> None:
         with contextlib.suppress(SystemExit):

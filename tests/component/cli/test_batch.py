@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,9 @@ class Stage:
         }
         self.idle = False
         ledger.maintenance.renew_lease(HOLDER, 3600, {})
-        on_submit(monkeypatch, self._submitted)
+        on_submit(monkeypatch, self.run_all)
 
-    def _submitted(self, _: list[str]) -> None:
+    def run_all(self, _: Sequence[str] = ()) -> None:
         while not self.idle and (ids := self.ledger.queries.ids(JobState.QUEUED, 1000)):
             for job_id in reversed(ids):
                 self.run(job_id)
@@ -60,7 +60,7 @@ class Stage:
             container_id="c",
         )
         output = json.dumps(spec.input if spec.input is not None else words)
-        logs = Logs((LogLine("t", "stdout", words),))
+        logs = Logs((LogLine("t", "stdout", words.encode()),))
         assert self.ledger.ownership.finish(job_id, HOLDER, [end], logs, None if bad else output)
 
     def jaas(self, *args: str, stdin: str | None = None) -> click.testing.Result:
@@ -245,7 +245,7 @@ def test_ctrl_c_asks_on_a_terminal(stage: Stage, monkeypatch: pytest.MonkeyPatch
 
 
 def test_following_a_batch_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_submit.client.wait._RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("jaas_submit.client.wait.RETRY_PAUSE_S", 0.0)
     stage.idle = True
     failures = [LedgerUnavailable("gone")] * 3
 
@@ -253,7 +253,7 @@ def test_following_a_batch_outlasts_a_redis_that_is_away(stage: Stage, monkeypat
         if failures:
             raise failures.pop()
         stage.idle = False
-        stage._submitted([])
+        stage.run_all()
         return None
 
     monkeypatch.setattr(Subscription, "next", shaky)
@@ -264,7 +264,7 @@ def test_following_a_batch_outlasts_a_redis_that_is_away(stage: Stage, monkeypat
 
 
 def test_a_redis_that_stays_away_ends_the_following_of_a_batch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_submit.client.wait._RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr("jaas_submit.client.wait.RETRY_PAUSE_S", 0.0)
     monkeypatch.setattr("jaas_submit.client.wait.REDIS_OUTAGE_TIMEOUT_S", 0.05)
     stage.idle = True
 

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
-import click.testing
 import pytest
 
 from jaas_submit import Cause, Client, JobSpec, JobState
@@ -20,7 +18,7 @@ from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.states import TERMINAL
-from tests.support.stage import HOLDER, Stage, ended
+from tests.support.stage import HOLDER, Stage, ended, on_a_terminal
 
 GIB = 2**30
 
@@ -267,7 +265,7 @@ def test_cancel_all_needs_a_yes(stage: Stage, four: list[str]) -> None:
 def test_cancel_all_asks_on_a_terminal(
     stage: Stage, four: list[str], monkeypatch: pytest.MonkeyPatch, answer: str, code: int
 ) -> None:
-    monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda *_: True, raising=False)
+    on_a_terminal(monkeypatch)
     result = stage.jaas("cancel", "--all", stdin=f"{answer}\n")
     assert result.exit_code == code
     assert "cancel all 3 jobs of Client(" in result.stderr
@@ -425,7 +423,7 @@ def test_replay_takes_each_job_once_and_to_its_own_queue(stage: Stage) -> None:
 
 def test_everything_that_set_takes_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "retries.md").read_text()
-    for field in (*job._SETTABLE, *job._SHORT, *(f"{name}NAME" for name in job._NAMED)):
+    for field in (*job.SETTABLE, *job.SHORT, *(f"{name}NAME" for name in job.NAMED)):
         assert f"`{field}`" in text, field
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -24,6 +25,7 @@ from jaas_submit import (
     JobSpec,
     JobState,
     LedgerUnavailable,
+    LogGap,
     LogLine,
     Logs,
     LogStatus,
@@ -37,7 +39,7 @@ from jaas_submit.client.wait import Steps
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import NotAManager
 from tests.support.ports import free_port
-from tests.support.stage import HOLDER, Stage, ended
+from tests.support.stage import HOLDER, Stage, ended, on_a_terminal
 from tests.support.wait import eventually
 
 # -- run --------------------------------------------------------------------------------------------------------------
@@ -171,7 +173,10 @@ def test_run_of_the_go_tool_needs_another_binary_only(stage: Stage) -> None:
 
 def test_output_that_is_not_all_there_is_is_marked(stage: Stage) -> None:
     stage.play(ended(), status=LogStatus.TRUNCATED)
-    assert "jaas: output truncated: no more\n" in stage.jaas("run", "alpine").stderr
+    result = stage.jaas("run", "--quiet", "alpine")
+    assert (result.exit_code, result.stderr) == (0, "two\njaas: output truncated: no more\n")
+    stage.play(ended(), status=LogStatus.TRUNCATED)
+    assert stage.jaas("run", "--whole", "alpine").exit_code == 125
 
 
 def test_a_job_that_no_worker_takes_within_t_is_given_up(stage: Stage) -> None:
@@ -182,7 +187,7 @@ def test_a_job_that_no_worker_takes_within_t_is_given_up(stage: Stage) -> None:
 
 
 def test_run_says_when_no_worker_is_alive(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow_job, "_HINT_AFTER_S", 0.05)
+    monkeypatch.setattr(follow_job, "HINT_AFTER_S", 0.05)
     result = stage.jaas("run", "-t", "200ms", "alpine")
     assert result.stderr.count("no worker is alive") == 1
 
@@ -199,7 +204,7 @@ def test_ctrl_c_leaves_the_job_alone(stage: Stage, monkeypatch: pytest.MonkeyPat
 def test_a_second_ctrl_c_cancels_the_job(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "run", _interrupt)
     monkeypatch.setattr("jaas_submit.cli.follow_job.time.sleep", _interrupt)
-    monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda *_: True, raising=False)
+    on_a_terminal(monkeypatch)
     result = stage.jaas("run", "alpine")
     assert result.exit_code == 130
     assert "press Ctrl-C again" in result.stderr
@@ -211,7 +216,7 @@ def _interrupt(*_: object) -> None:
 
 
 def test_following_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "_RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(wait, "RETRY_PAUSE_S", 0.0)
     stage.play(ended())
     play = stage.script
     assert play is not None
@@ -238,7 +243,7 @@ def test_following_outlasts_a_redis_that_is_away(stage: Stage, monkeypatch: pyte
 def test_following_gives_up_in_the_end_and_says_that_the_job_goes_on(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wait, "_RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(wait, "RETRY_PAUSE_S", 0.0)
     monkeypatch.setattr(wait, "REDIS_OUTAGE_TIMEOUT_S", 0.05)
 
     def broken(_: Subscription, timeout: float) -> str | None:
@@ -361,10 +366,34 @@ def test_logs(stage: Stage, args: list[str], stdout: str, stderr: str) -> None:
 
 
 def test_logs_are_the_containers_bytes(stage: Stage) -> None:
-    """Nothing is stripped or escaped: no colours, no odd characters."""
-    text = "\x1b[31mred\x1b[0m ä \ud83d\n".encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-    result = stage.jaas("logs", stage.add(end=ended(), logs=Logs((LogLine("", "stdout", text),))))
-    assert result.stdout_bytes == b"\x1b[31mred\x1b[0m \xc3\xa4 \xed\xa0\xbd\n"
+    """Nothing is stripped, escaped, decoded or added."""
+    out, err = b"\x1b[31mred\x1b[0m \xc3\xa4 \xed\xa0\xbd\r\n" + bytes(range(256)), bytes(range(255, -1, -1))
+    job_id = stage.add(end=ended(), logs=Logs((LogLine("", "stdout", out), LogLine("", "stderr", err))))
+    result = stage.jaas("logs", job_id)
+    assert (result.stdout_bytes, result.stderr_bytes) == (out, err)
+    assert stage.jaas("logs", "--stdout", "--tail", "1", job_id).stdout_bytes == bytes(range(11, 256))
+    stamped = stage.jaas("logs", "--stdout", "--timestamps", job_id).stdout_bytes
+    assert stamped == b"- " + out.replace(b"\n", b"\n- ")
+    line = json.loads(stage.jaas("logs", "--json", "--stderr", job_id).stdout)["lines"][0]
+    assert base64.b64decode(line["base64"]) == err
+
+
+def test_what_jaas_says_about_output_goes_to_stderr(stage: Stage) -> None:
+    lines = [LogLine("t", "stdout", data) for data in (b"a\n", b"b\n")]
+    gaps = (LogGap("stdout", 1, 1234), LogGap("stdout", 2, 0, exact=False))
+    logs = Logs(tuple(lines), LogStatus.PARTIAL, "why", gaps, ("stopped by jaas",))
+    job_id = stage.add(end=ended(), logs=logs)
+    told = [
+        "jaas: 1,234 bytes of stdout are missing here",
+        "jaas: an unknown number of bytes of stdout are missing at the end",
+        "jaas: stopped by jaas",
+        "jaas: output partial: why",
+    ]
+    for args in ([], ["--quiet"]):
+        result = stage.jaas("logs", *args, job_id)
+        assert (result.exit_code, result.stdout, result.stderr.splitlines()) == (0, "a\nb\n", told)
+    assert stage.jaas("logs", "--whole", job_id).exit_code == 125
+    assert stage.jaas("logs", "--whole", stage.add(end=ended())).exit_code == 0
 
 
 def test_logs_json(stage: Stage) -> None:
@@ -375,6 +404,8 @@ def test_logs_json(stage: Stage) -> None:
         "status": "complete",
         "reason": "",
         "lines": [{"time": "2026-11-23T12:00:00.3Z", "stream": "stdout", "text": "three\n"}],
+        "gaps": [],
+        "notices": [],
     }
 
 

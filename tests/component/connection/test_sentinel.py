@@ -11,7 +11,7 @@ import redis
 
 from jaas_submit.connection import connect
 from jaas_submit.connection.connection import connect_async
-from jaas_submit.connection.sentinel import Finder, _AsyncFinder
+from jaas_submit.connection.sentinel import AsyncFinder, Finder
 
 URL = "sentinel://127.0.0.1:1/0?master=main"
 
@@ -36,7 +36,7 @@ class Sentinel:
 def sentinel(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Sentinel:
     played = Sentinel(redis_url)
     monkeypatch.setattr(Finder, "discover_master", lambda _self, name: played.discover_master(name))
-    monkeypatch.setattr(_AsyncFinder, "discover_master", lambda _self, name: played.discover_master_async(name))
+    monkeypatch.setattr(AsyncFinder, "discover_master", lambda _self, name: played.discover_master_async(name))
     return played
 
 

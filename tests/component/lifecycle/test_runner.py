@@ -28,7 +28,7 @@ from jaas_worker.swarm.engine import EngineEvent, Frame
 from jaas_worker.tracking.exit_notice import forward_exit
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.stumble import stumbling
-from tests.support.wait import eventually
+from tests.support.wait import await_end, eventually
 
 PATIENCE = 30.0
 
@@ -134,12 +134,7 @@ def workers(ledger: Ledger, engine: FakeSwarm) -> Iterator[Any]:
     engine.away = False
     for worker in made:
         worker.runner.hand_over()
-    for thread in threading.enumerate():
-        if thread.name in {
-            "jaas-cancels",
-            "jaas-exit-notices",
-        }:  # they read from the connection that the fixture closes
-            thread.join(PATIENCE)
+    await_end("jaas-cancels", "jaas-exit-notices")  # they read from the connection that the fixture closes
 
 
 @pytest.fixture

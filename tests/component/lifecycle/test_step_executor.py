@@ -14,7 +14,6 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import StopRequest
-from jaas_worker.lifecycle import step_executor
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import MAX_UNEXPECTED_ERRORS, StepExecutor
 from jaas_worker.lifecycle.step_threads import retry_delay
@@ -57,7 +56,9 @@ class Stage:
         self.tracker: Any = StubTracker()
         settings = world.context.settings
         self.table = JobTable(settings.max_in_flight, settings.max_starting)
-        self.executor = StepExecutor(world.context, self.table, self.tracker)
+        self.executor = StepExecutor(
+            world.context, self.table, self.tracker, retry_pause=lambda _tries: 0.01, unexpected_pause=0.01
+        )
         self.executor.start()
 
     def take(self) -> TrackedJob:
@@ -90,9 +91,7 @@ class Stage:
 
 
 @pytest.fixture
-def stages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Stage]]:
-    monkeypatch.setattr(step_executor, "retry_delay", lambda tries: 0.01)
-    monkeypatch.setattr(step_executor, "_UNEXPECTED_RETRY_S", 0.01)
+def stages() -> Iterator[Callable[..., Stage]]:
     made: list[Stage] = []
 
     def make(world: World | None = None) -> Stage:
@@ -375,7 +374,7 @@ def test_a_stop_that_comes_while_the_tracker_is_told_of_the_service(stages: Call
 def test_a_stop_that_does_not_arrive_is_sent_again(
     stages: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jaas_worker.lifecycle.stop._RESEND_S", 0.01)
+    monkeypatch.setattr("jaas_worker.lifecycle.stop.RESEND_S", 0.01)
     stage = stages()
     stage.track()
     stage.world.engine.fail("stop", times=3)

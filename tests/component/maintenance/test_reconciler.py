@@ -15,13 +15,14 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
-from jaas_worker.maintenance.reconciler import Reconciler
+from jaas_worker.maintenance.reconciler import Reconciler, Repairs
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.maintained import MaintainedWorker
 from tests.support.stage import Stage, ended
 from tests.support.stumble import stumbling
+from tests.support.wait import await_end
 
 LABEL = f"{LABEL_LEDGER}=x"
 SPEC = JobSpec(image="a")
@@ -36,11 +37,17 @@ class Worker(MaintainedWorker):
     ledger: Ledger
     name: str
     engine: FakeSwarm = field(default_factory=FakeSwarm)
+    now: float = 1000.0
 
     @functools.cached_property
     def reconciler(self) -> Reconciler:
         settings = Settings(redis_url="redis://unused")
-        return Reconciler(settings, self.ledger, self.engine, self.name, LABEL, self)
+        return Reconciler(settings, self.ledger, self.engine, self.name, LABEL, self, clock=lambda: self.now)
+
+    def next_round(self) -> Repairs:
+        """Do a round when each duty is due again."""
+        self.now += 60
+        return self.reconciler.run_once()
 
 
 @pytest.fixture
@@ -85,7 +92,6 @@ def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
     worker.reconciler.run_once()
     assert owner(ledger, "sweep") == b"worker-a"
     worker.engine_away = worker.engine.away = True
-    worker.reconciler._next_sweep = worker.reconciler._next_slow = 0.0
     renewed: list[str] = []
 
     def take_duty(name: str, holder: str, ttl: float) -> bool:
@@ -93,7 +99,7 @@ def test_a_worker_whose_engine_goes_away_does_not_keep_the_duties(
         return False
 
     monkeypatch.setattr(ledger.maintenance, "take_duty", take_duty)
-    worker.reconciler.run_once()
+    worker.next_round()
     assert renewed == [], "it would keep the duty for ever"
     other.reconciler.run_once()
     assert renewed == ["worker-b", "worker-b"]
@@ -127,8 +133,7 @@ def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
     assert "jaas-unknown-2" not in worker.engine.config_files
     actions = [getattr(record, "action", "") for record in caplog.records]
     assert actions.count("service.removal_failed") == 2
-    worker.reconciler._next_sweep = 0.0
-    assert worker.reconciler.run_once().removed == [first]
+    assert worker.next_round().removed == [first]
 
 
 def test_the_service_of_a_job_whose_record_is_none_is_left_alone(
@@ -150,7 +155,7 @@ def test_a_label_that_is_no_attempt_does_not_keep_the_others(
 ) -> None:
     (good,) = left_behind(stage, worker.engine, monkeypatch, 1)
     odd = create_or_adopt(worker.engine, SPEC, "odd", 1, {LABEL_LEDGER: "x"})
-    worker.engine._named(odd.name).request["Labels"][LABEL_ATTEMPT] = attempt  # type: ignore[union-attr] # it is there
+    worker.engine.relabel(odd.name, LABEL_ATTEMPT, attempt)
     assert worker.reconciler.run_once().removed == [good]
 
 
@@ -191,7 +196,7 @@ def test_listening_for_available_jobs_survives_an_error_that_nobody_expected(
     worker.reconciler.start()
     assert listening.wait(PATIENCE)
     worker.reconciler.close()
-    worker.reconciler._listen.join(PATIENCE)  # it reads from the connection that the fixture closes
+    await_end("jaas-available")  # it reads from the connection that the fixture closes
     (said,) = [record for record in caplog.records if record.exc_info]
     assert getattr(said, "action", "") == "step.failed"
 

@@ -15,7 +15,7 @@ from jaas_worker.settings import Settings
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.engine import EngineEvent, TaskView
 from jaas_worker.swarm.service_spec import ServiceDefaults
-from jaas_worker.tracking import poll_schedule
+from jaas_worker.tracking.poll_schedule import PollSchedule
 from jaas_worker.tracking.tracked_service import (
     Ended,
     ExitReported,
@@ -93,13 +93,21 @@ class Stage:
     Args:
         start: whether the tracker is started at once.
         nodes: of the swarm.
+        schedule: of its polls; by default the one that the settings ask for.
         settings: of the worker.
     """
 
-    def __init__(self, *, start: bool = True, nodes: tuple[str, ...] = ("node1",), **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        start: bool = True,
+        nodes: tuple[str, ...] = ("node1",),
+        schedule: PollSchedule | None = None,
+        **settings: Any,
+    ) -> None:
         self.engine = FakeSwarm(nodes)
         self.heard = Heard()
-        self.tracker = Tracker(self.engine, ALL, Settings(redis_url="redis://unused", **settings))
+        self.tracker = Tracker(self.engine, ALL, Settings(redis_url="redis://unused", **settings), schedule)
         self.heard.tracker = self.tracker
         if start:
             self.start()
@@ -253,10 +261,10 @@ def test_a_container_that_the_swarm_takes_off_its_node_is_not_lost() -> None:
     stage.close()
 
 
-def alone(monkeypatch: pytest.MonkeyPatch, jobs: list[str]) -> Stage:
+def alone(jobs: list[str], unsettled_for: float = 2.0) -> Stage:
     """Return a stage with one node, whose events are known to be followed, and so many jobs that none is looked at."""
-    monkeypatch.setattr(poll_schedule, "_BY_EVENTS_S", 600.0)
-    stage = Stage(poll_interval=0.01, state_interval=600)
+    schedule = PollSchedule(0.01, 600, 1, by_events_interval=600.0, unsettled_for=unsettled_for)
+    stage = Stage(schedule=schedule, poll_interval=0.01)
     for job in jobs:
         stage.launch(job)
     stage.tracker.nodes_are([stage.engine.info().node_id])
@@ -264,9 +272,9 @@ def alone(monkeypatch: pytest.MonkeyPatch, jobs: list[str]) -> Stage:
     return stage
 
 
-def test_in_a_swarm_of_one_node_its_events_tell_of_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_swarm_of_one_node_its_events_tell_of_ends() -> None:
     jobs = [f"j{number}" for number in range(20)]
-    stage = alone(monkeypatch, jobs)
+    stage = alone(jobs)
     before = stage.engine.calls["ended_tasks"]
     for job in jobs[:10]:
         stage.engine.exit(job)
@@ -280,9 +288,9 @@ def test_in_a_swarm_of_one_node_its_events_tell_of_ends(monkeypatch: pytest.Monk
     stage.close()
 
 
-def test_more_deaths_at_once_than_one_look_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_deaths_at_once_than_one_look_takes() -> None:
     jobs = [f"j{number}" for number in range(60)]
-    stage = alone(monkeypatch, jobs)
+    stage = alone(jobs)
     gate = stage.engine.hold("tasks_of")
     for job in jobs:
         stage.engine.exit(job)
@@ -293,11 +301,10 @@ def test_more_deaths_at_once_than_one_look_takes(monkeypatch: pytest.MonkeyPatch
     stage.close()
 
 
-def test_the_swarm_is_asked_for_the_end_of_what_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_swarm_is_asked_for_the_end_of_what_it_stops() -> None:
     """A container's end says that the task's is near, and not how the swarm will judge it."""
-    monkeypatch.setattr(poll_schedule, "_UNSETTLED_S", 600.0)
     jobs = [f"j{number}" for number in range(8)]
-    stage = alone(monkeypatch, jobs)
+    stage = alone(jobs, unsettled_for=600.0)
     stage.tracker.stopping(stage.launch("stopped"))
     before = stage.engine.calls["ended_tasks"]
     stage.engine.die("stopped")
@@ -307,8 +314,8 @@ def test_the_swarm_is_asked_for_the_end_of_what_it_stops(monkeypatch: pytest.Mon
     stage.close()
 
 
-def test_where_there_are_other_nodes_ended_tasks_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = alone(monkeypatch, ["first"])
+def test_where_there_are_other_nodes_ended_tasks_are_looked_at() -> None:
+    stage = alone(["first"])
     own = stage.engine.info().node_id
 
     def looked(times: int) -> bool:
@@ -402,9 +409,9 @@ def test_the_end_of_a_container_that_nobody_here_watches_is_for_others() -> None
     stage.close()
 
 
-def test_a_list_that_fails_keeps_no_end_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poll_schedule, "_RETRY_S", 0.0)  # as where it takes longer to fail than the pause after it
-    stage = Stage(start=False, poll_interval=0.01, state_interval=0.01)
+def test_a_list_that_fails_keeps_no_end_back() -> None:
+    # Without a pause after a failure, as where it takes longer to fail than the pause after it.
+    stage = Stage(start=False, schedule=PollSchedule(0.01, 0.01, 1, retry_pause=0.0), poll_interval=0.01)
     jobs = [f"j{number}" for number in range(8)]  # more than are looked at closely
     for job in jobs:
         stage.launch(job)

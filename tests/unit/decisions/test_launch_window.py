@@ -47,10 +47,9 @@ def test_alone_it_begins_near_to_what_a_node_takes() -> None:
 @pytest.mark.parametrize("nodes", [1, 3, 100])
 def test_it_finds_the_best_rate_from_both_sides(nodes: int) -> None:
     for first in (1, 40):
-        window = LaunchWindow()
+        window = LaunchWindow(first=first)
         window.share(nodes, 1)
         settle(window, 1, nodes, waiting=1)  # one alone: what a start costs
-        window._size = float(first * nodes)
         size = settle(window, 3000 * nodes, nodes)[-1]
         assert rate(size / nodes) >= 0.95 * 4.8, f"{size} on {nodes} nodes from {first}"
 

@@ -365,9 +365,8 @@ def test_a_flower_that_should_be_there_and_is_not() -> None:
     assert found.verdict == "warn"
 
 
-def test_a_flower_nobody_spoke_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_submit.doctor.flower_checks._FLOWER", f"http://127.0.0.1:{free_port()}")
-    assert flower_checks(None) == []
+def test_a_flower_nobody_spoke_of() -> None:
+    assert flower_checks(None, f"http://127.0.0.1:{free_port()}") == []
 
 
 def test_a_flower_that_is_no_url() -> None:

@@ -14,7 +14,7 @@ from jaas_worker.telemetry.log_actions import Action
 
 
 class Refusing:
-    """A consumer as far as ``_refuse`` goes, and a message for it.
+    """A consumer as far as refusing goes, and a message for it.
 
     Args:
         errors: what recording raises, call by call; None where it works.
@@ -58,7 +58,7 @@ class Refusing:
             channel=SimpleNamespace(qos=SimpleNamespace(leave=self.left.append)),
             ack_log_error=self.acknowledge,
         )
-        self.made._refuse(message, reason)
+        self.made.on_invalid_task(None, message, ValueError(reason))
 
     def acknowledge(self, *_: object) -> None:
         self.acknowledged += 1
@@ -69,7 +69,7 @@ def test_half_a_character_in_the_reason(monkeypatch: pytest.MonkeyPatch) -> None
 
     refusing.refuse("task \ud800" + "x" * 10_000)
 
-    assert refusing.calls[0][1].startswith("task \\ud800xx")
+    assert refusing.calls[0][1].startswith("the message is not valid: task \\ud800xx")
     assert (len(refusing.calls[0][1]) < 500, refusing.acknowledged) == (True, 1)
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_recorded_under_its_id_is_recorded_under_another(
 
     refusing.refuse("bad")
 
-    assert refusing.calls == [("t1", "bad"), ("", "a message could not be read")]
+    assert refusing.calls == [("t1", "the message is not valid: bad"), ("", "a message could not be read")]
     assert (refusing.acknowledged, refusing.left) == (1, [])
     assert {record.__dict__.get("action") for record in caplog.records} == {Action.JOB_REFUSED}
 
