@@ -15,7 +15,7 @@ from jaas_submit.client.wait import Found, Listen, Read, Sleep, Steps, Subscribe
 from jaas_submit.connection import AsyncSubscription, Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import Feeds
+from jaas_submit.output import Feeds, is_full, release_memory
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -60,6 +60,19 @@ class Session:
     def subscribe(self, channel: str, other: str = "") -> Subscription:
         """Return a subscription to one or two channels, not started yet."""
         return Subscription(self.ledger.client, channel, other)
+
+    def write(self, call: Callable[[], T]) -> T:
+        """Call a function that writes to the ledger; where Redis is full, delete live output and call it again.
+
+        Args:
+            call: the function.
+        """
+        try:
+            return call()
+        except LedgerUnavailable as error:
+            if not (is_full(error) and release_memory(self.ledger.client, self.ledger.prefix)):
+                raise
+        return call()
 
     def feeds(self) -> Feeds:
         """Return the live output of jobs."""

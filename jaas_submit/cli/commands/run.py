@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,10 +20,18 @@ from jaas_submit.cli.common import (
     job_ids_argument,
     output_options,
 )
-from jaas_submit.cli.follow_job import exit_code_of, follow, interrupted
+from jaas_submit.cli.follow_job import (
+    Terminated,
+    exit_code_of,
+    follow,
+    interrupted,
+    live_output,
+    sigterm,
+    terminated,
+)
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
-from jaas_submit.cli.stored_output import logs_note, print_logs
+from jaas_submit.cli.live_output import OutputPrinter
 from jaas_submit.errors import UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
@@ -29,6 +39,7 @@ from jaas_submit.model.wire_names import service_name
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.client.live_output.job_output import Output
 
 __all__ = ["run", "submit", "wait"]
 
@@ -49,7 +60,7 @@ _dry_run_option = click.option(
     default=True,
     help="For compatibility with the Go tool: the service is always removed, output and outcome stay in the ledger.",
 )
-@click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was kept.")
+@click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was printed.")
 @click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
 @output_options
 @click.pass_obj
@@ -77,8 +88,8 @@ def run(
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
     -t TIME cancels the job if no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
-    container's output is printed when it has ended, its stdout on stdout and its stderr on stderr. With --json the
-    result is printed instead, output included.
+    container's output is printed while it runs, its stdout on stdout and its stderr on stderr. With --json the result
+    is printed instead, output included.
 
     Ctrl-C leaves the job running; a second one cancels it.
     """
@@ -96,22 +107,25 @@ def run(
         progress.say(_said_of(handle, client))
         # Another producer's job with this key must not be cancelled here.
         queue_timeout = None if handle.existing else request.queue_timeout
+        printer = OutputPrinter(progress) if show_logs and not as_json else None
         try:
-            if verbose:
-                _describe(progress, client, job_id)
-            given_up = follow(client, job_id, progress, queue_timeout=queue_timeout)
-            result = client.result(job_id)
-            code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
-            if whole and not code and result.logs.status != "complete":
-                code = EXIT_JAAS
-            if as_json:
-                output.print_json(result.to_wire())
-            elif show_logs and result.attempts[-1].number:
-                _print_output(client, job_id, progress)
-            progress.ended(result, code)
+            with sigterm():
+                if verbose:
+                    _describe(progress, client, job_id)
+                live, show = (live_output(client, job_id), _shown(printer)) if printer else (None, None)
+                given_up = follow(client, job_id, progress, queue_timeout=queue_timeout, live=live, show=show)
+                result = client.result(job_id)
         except KeyboardInterrupt:
             return interrupted(client, job_id, progress)
-    return code
+        except Terminated:
+            return terminated(job_id, progress)
+        code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
+        if as_json:
+            output.print_json(result.to_wire())
+        progress.ended(result, code)
+    if printer:
+        return printer.code(code, whole=whole)
+    return EXIT_JAAS if whole and not code and result.logs.status != "complete" else code
 
 
 @click.command(cls=GoCommand, context_settings={"allow_interspersed_args": False})
@@ -180,11 +194,14 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
     return next((code for code in codes if code), unknown)
 
 
-def _print_output(client: Client, job_id: str, progress: output.Progress) -> None:
-    captured = client.logs(job_id)
-    print_logs(captured)
-    if note := logs_note(captured):
-        progress.warn(note)
+def _shown(printer: OutputPrinter) -> Callable[[Output], None]:
+    """Return what prints the output; a reader that stops early (`| head`) does not end the command."""
+
+    def show(found: Output) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            printer.show(found)
+
+    return show
 
 
 def _said_of(handle: JobHandle, client: Client) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ from jaas_submit.client import queries
 from jaas_submit.client.wait import POLL_INTERVAL_S, Found, Listen, Outage, Read, Sleep, Steps, Subscribe
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.logs import Logs, LogStatus, Stream
+from jaas_submit.model.logs import Logs, LogStatus, Stream, engine_time
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output import FeedEnd, Feeds, FeedView, Gap, Piece, Wanted
@@ -251,11 +251,6 @@ class _Attempt:
         yield Found(NotLive(reason))
 
 
-def _moment(when: datetime | None) -> str:
-    """Return a time as the engine writes it, so that texts can be compared."""
-    return "" if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-
-
 class JobOutput:
     """The output of a job, attempt after attempt, from now on to the job's end.
 
@@ -280,7 +275,7 @@ class JobOutput:
         self.job_id = job_id
         self._source = _Source(ledger, feeds)
         self._only = attempt
-        self._since = _moment(since)
+        self._since = "" if since is None else engine_time(since)
         self._tail = tail
         self._attempt: _Attempt | None = None
         self._record: JobRecord | None = None
