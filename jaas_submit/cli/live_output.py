@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import IO, TYPE_CHECKING, Final
+
+import click
 
 from jaas_submit.cli.common import EXIT_JAAS
 from jaas_submit.cli.output import Progress
 
 if TYPE_CHECKING:
+    from jaas_submit.client.live_output.batch_output import JobFound
     from jaas_submit.client.live_output.job_output import Output
     from jaas_submit.model.logs import Stream
 
-__all__ = ["EXIT_PIPE", "OutputPrinter", "discard"]
+__all__ = ["EXIT_PIPE", "BatchPrinter", "OutputPrinter", "discard"]
 
 EXIT_PIPE: Final = 141
 """Exit code of a program that writes to a pipe whose reader has gone, as a shell has it."""
+
+_COLOURS: Final = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
 
 _HELD_BYTES: Final = 64 * 1024
 """Bytes of an unfinished line that are held back at most, where the lines of several jobs are mixed."""
@@ -30,6 +36,7 @@ class OutputPrinter:
         streams: which stream is printed; None for both.
         timestamps: put the time in front of each line.
         label: put this in front of each line, and print whole lines only.
+        colour: of the label on a terminal; empty for none.
         to_stderr: print both streams on stderr.
     """
 
@@ -40,6 +47,7 @@ class OutputPrinter:
         streams: Stream | None = None,
         timestamps: bool = False,
         label: str = "",
+        colour: str = "",
         to_stderr: bool = False,
     ) -> None:
         self.cut = False
@@ -52,6 +60,7 @@ class OutputPrinter:
         self._streams = streams
         self._timestamps = timestamps
         self._label = label
+        self._colour = colour
         self._to_stderr = to_stderr
         self._held: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._within_line: dict[Stream, bool] = {"stdout": False, "stderr": False}
@@ -90,7 +99,7 @@ class OutputPrinter:
         for stream, held in self._held.items():
             self._held[stream] = b""
             if held:
-                self._write(stream, self._label.encode() + held + b"\n")
+                self._write(stream, self._start(stream) + held + b"\n")
 
     def code(self, code: int, *, whole: bool) -> int:
         """Return the exit code of a command.
@@ -108,7 +117,7 @@ class OutputPrinter:
         if not (self._label or self._timestamps):
             self._write(stream, data)
             return
-        start = f"{self._label}{time or '-'} ".encode() if self._timestamps else self._label.encode()
+        start = self._start(stream) + (f"{time or '-'} ".encode() if self._timestamps else b"")
         if self._label:
             data = self._held[stream] + data
             end = data.rfind(b"\n") + 1
@@ -121,15 +130,69 @@ class OutputPrinter:
         self._within_line[stream] = not data.endswith(b"\n") if data else self._within_line[stream]
         self._write(stream, text)
 
+    def _start(self, stream: Stream) -> bytes:
+        """Return what stands in front of each line."""
+        if not (self._colour and self._label and self._where(stream).isatty()):
+            return self._label.encode()
+        return click.style(self._label, fg=self._colour).encode()
+
+    def _where(self, stream: Stream) -> IO[str]:
+        return sys.stderr if stream == "stderr" or self._to_stderr else sys.stdout
+
     def _write(self, stream: Stream, data: bytes) -> None:
-        # What a container writes to a terminal must stand in its order.
-        where = sys.stderr if stream == "stderr" or self._to_stderr else sys.stdout
+        # At once: what a container writes to a terminal must stand in its order.
+        where = self._where(stream)
         try:
-            where.buffer.write(data)
-            where.buffer.flush()
+            where.buffer.write(data)  # type: ignore[attr-defined] # a text stream of Python's has one
+            where.buffer.flush()  # type: ignore[attr-defined] # as above
         except BrokenPipeError:
             discard(where)
             raise
+
+
+class BatchPrinter:
+    """Prints the output of a batch's jobs, with the number of the input in front of each line.
+
+    Args:
+        progress: where to say what is missing.
+        most: the highest number.
+        word: what stands in front of the number.
+        streams: which stream is printed; None for both.
+        timestamps: put the time in front of each line, too.
+        to_stderr: print both streams on stderr.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        most: int,
+        word: str = "",
+        *,
+        streams: Stream | None = None,
+        timestamps: bool = False,
+        to_stderr: bool = False,
+    ) -> None:
+        self._make = partial(OutputPrinter, progress, streams=streams, timestamps=timestamps, to_stderr=to_stderr)
+        self._width = len(str(most))
+        self._word = word
+        self._coloured = not os.environ.get("NO_COLOR")
+        self._printers: dict[int, OutputPrinter] = {}
+
+    def show(self, one: JobFound) -> None:
+        """Print one finding.
+
+        Raises:
+            BrokenPipeError: the reader of the output has gone.
+        """
+        if one.number not in self._printers:
+            label = f"{self._word}{one.number:>{self._width}} | "
+            colour = _COLOURS[one.number % len(_COLOURS)] if self._coloured else ""
+            self._printers[one.number] = self._make(label=label, colour=colour)
+        self._printers[one.number].show(one.found)
+
+    def code(self, code: int, *, whole: bool) -> int:
+        """Return the exit code of a command; see ``OutputPrinter.code``."""
+        return next((EXIT_JAAS for one in self._printers.values() if one.code(code, whole=whole) != code), code)
 
 
 def _lines(data: bytes) -> list[bytes]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 from jaas_submit import LogLine, Logs, LogStatus, Piece
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.logs import Stream
@@ -9,9 +13,18 @@ from jaas_submit.output import FeedEnd, Feeds
 from tests.support.stage import HOLDER, Stage, ended
 from tests.support.wait import eventually
 
-__all__ = ["WRITTEN_AT", "OutputScene"]
+__all__ = ["WRITTEN_AT", "OutputScene", "meanwhile"]
 
 WRITTEN_AT = "2026-11-30T12:00:00.000000001Z"
+
+
+@contextmanager
+def meanwhile(play: Callable[[], object]) -> Iterator[None]:
+    """Run a function in a thread; wait for its end."""
+    with ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(play)
+        yield
+        playing.result(30)
 
 
 class OutputScene:

@@ -9,8 +9,9 @@ import click
 
 from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_JAAS, Target, complete_ids, for_each, job_ids_argument, output_options
+from jaas_submit.cli.follow_batch import batch_output
 from jaas_submit.cli.follow_job import follow, live_output
-from jaas_submit.cli.live_output import EXIT_PIPE, OutputPrinter
+from jaas_submit.cli.live_output import EXIT_PIPE, BatchPrinter, OutputPrinter
 from jaas_submit.cli.stored_output import logs_json, logs_note, print_logs
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def logs(
     with target.client() as client:
         begin = None if since is None else _moment(since, client)
         if job_id is None:
-            raise click.UsageError("--batch: not yet")
+            return _follow_batch(client, str(batch), _Selection(streams, begin, tail, timestamps), progress, whole)
         _check_attempt(client, job_id, attempt)
         if not followed:
             return _print_stored(
@@ -136,6 +137,18 @@ def _print_stored(
         progress.warn(note)
     complete = captured.status is LogStatus.COMPLETE
     return EXIT_JAAS if captured.status is LogStatus.UNAVAILABLE or (whole and not complete) else 0
+
+
+def _follow_batch(client: Client, batch_id: str, selection: _Selection, progress: output.Progress, whole: bool) -> int:
+    size = client.batch(batch_id).status.span
+    streams, since, tail, timestamps = selection
+    printer = BatchPrinter(progress, max(size - 1, 0), streams=streams, timestamps=timestamps)
+    try:
+        for found in batch_output(client, batch_id, progress, since, tail):
+            printer.show(found)
+    except BrokenPipeError:
+        return EXIT_PIPE
+    return printer.code(0, whole=whole)
 
 
 def _check_attempt(client: Client, job_id: str, attempt: int | None) -> None:

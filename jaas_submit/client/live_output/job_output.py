@@ -281,7 +281,7 @@ class JobOutput:
         self._record: JobRecord | None = None
 
     @property
-    def channels(self) -> tuple[str, str]:
+    def channels(self) -> tuple[str, ...]:
         """Names of the channels on which something is published when there is more."""
         ledger, feeds = self._source
         return ledger.queries.changes_channel + self.job_id, feeds.output_channel(self.job_id)
@@ -307,7 +307,8 @@ class JobOutput:
         outage = outage or Outage()
         while True:
             try:
-                yield Subscribe(*self.channels)
+                channel, *others = self.channels
+                yield Subscribe(channel, tuple(others))
                 notice: str | None = None
                 while (standing := (yield from self.look(notice))) is not None:
                     outage.over()
@@ -327,11 +328,16 @@ class JobOutput:
         notice: str | None = None
         while (left := until - time.monotonic()) > 0:
             notice = yield Listen(left)
-            if notice is None or not self._knows(notice):
+            if notice is None or not self.knows(notice):
                 return notice
         return None
 
-    def _knows(self, notice: str) -> bool:
+    def knows(self, notice: str) -> bool:
+        """Return whether a notice says nothing new: what it tells of has been read.
+
+        Args:
+            notice: from one of the ``channels``.
+        """
         feed, _, cost = notice.partition(" ")
         now = self._attempt
         if notice.startswith("{") or now is None or now.wanted is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import subprocess
@@ -13,11 +15,15 @@ from typing import IO
 
 import pytest
 
-from jaas_submit import JobState, LogLine, Logs, LogStatus
+from jaas_submit import Client, JobSpec, JobState, LogLine, Logs, LogStatus, Piece
+from jaas_submit.cli.live_output import BatchPrinter
+from jaas_submit.cli.output import Progress
+from jaas_submit.client.live_output.batch_output import JobFound
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.ids import batch_job_id
 from jaas_submit.output import Gap
-from tests.support.output_scene import OutputScene
-from tests.support.stage import HOLDER, Stage, ended
+from tests.support.output_scene import OutputScene, meanwhile
+from tests.support.stage import HOLDER, Stage, ended, on_submit
 from tests.support.wait import eventually
 
 
@@ -180,8 +186,8 @@ def test_logs_follow_with_times_from_one_stream(stage: Stage, scene: OutputScene
         scene.end_feed()
         scene.end("")
 
-    threading.Thread(target=play).start()
-    result = stage.jaas("logs", "-q", "-f", "-t", "--stdout", job_id)
+    with meanwhile(play):
+        result = stage.jaas("logs", "-q", "-f", "-t", "--stdout", job_id)
     stamp = "2026-11-30T12:00:00.000000001Z"
     assert result.stdout_bytes.decode() == "".join(f"{stamp} {line}" for line in ("ab\n", "c\n", "d\re\n", "\n", "f"))
     assert (result.exit_code, result.stderr) == (0, "")
@@ -236,3 +242,77 @@ def test_live_output_needs_no_terminal_and_is_flushed(jaas: Jaas, scene: OutputS
     scene.stage.launch(submitted(scene))
     scene.write(b"now")
     eventually(lambda: target.read_bytes() == b"now")
+
+
+# -- batches ----------------------------------------------------------------------------------------------------------
+
+
+def play_batch(stage: Stage, scene: OutputScene, job_ids: list[str]) -> None:
+    """Run two jobs at the same time, so that their lines are mixed."""
+    scenes = [OutputScene(scene.ledger, stage) for _ in job_ids]
+    for mine, job_id in zip(scenes, job_ids, strict=True):
+        mine.job = job_id
+        stage.launch(job_id)
+    scenes[0].write(b"a line that is not ")
+    scenes[1].write(b"two\n")
+    scenes[1].write(b"error\n", err=True)
+    scenes[0].write(b"finished yet\none\n")
+    scenes[1].write(b"no line end")
+    for mine in scenes:
+        mine.end_feed()
+        mine.end("")
+
+
+BATCH_LINES = [
+    "0 | a line that is not finished yet",
+    "0 | one",
+    "1 | no line end",
+    "1 | two",
+]
+
+
+def test_logs_follow_a_batch_with_the_inputs_number(stage: Stage, scene: OutputScene) -> None:
+    prefix = scene.ledger.prefix
+    with Client(stage.environ["JAAS_REDIS_URL"], queue=prefix, prefix=prefix) as client:
+        batch = client.map(JobSpec(image="x", command=["{item}"]), [1, 2])
+        jobs = [batch_job_id(batch.id, n) for n in range(2)]
+        with meanwhile(lambda: play_batch(stage, scene, jobs)):
+            result = stage.jaas("logs", "-f", "--batch", batch.id)
+        assert sorted(result.stdout.splitlines()) == BATCH_LINES
+        assert (result.exit_code, result.stderr) == (0, "1 | error\n")
+        stored = stage.jaas("logs", "-f", "--batch", batch.id)
+        assert (stored.exit_code, stored.stdout) == (0, "")
+    assert stage.jaas("logs", "-f", "--batch", "6f0d8a52-0000-4000-8000-000000000001").exit_code == 125
+
+
+def test_the_number_is_coloured_on_a_terminal(
+    stage: Stage, scene: OutputScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printer = BatchPrinter(Progress(quiet=True), 10)
+    written = io.BytesIO()
+
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdout", Terminal(written))
+    for number in (1, 10):
+        printer.show(JobFound(number, "j", Piece("stdout", 0, "", b"x\n")))
+    monkeypatch.setenv("NO_COLOR", "1")
+    BatchPrinter(Progress(quiet=True), 10).show(JobFound(1, "j", Piece("stdout", 0, "", b"x\n")))
+    assert written.getvalue() == b"\x1b[33m 1 | \x1b[0mx\n\x1b[32m10 | \x1b[0mx\n 1 | x\n"
+
+
+def test_map_prints_the_jobs_output_on_stderr_and_results_on_stdout(
+    stage: Stage, scene: OutputScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(job_ids: list[str]) -> None:
+        stage.threads.append(threading.Thread(target=play_batch, args=(stage, scene, job_ids)))
+        stage.threads[-1].start()
+
+    on_submit(monkeypatch, act)
+    result = stage.jaas("map", "--logs", "--inputs", "-", "alpine", "{item}", stdin="1\n2\n")
+    assert result.exit_code == 0
+    assert sorted(json.loads(line)["index"] for line in result.stdout.splitlines()) == [0, 1]
+    shown = [line for line in result.stderr.splitlines() if " | " in line]
+    assert sorted(shown) == sorted([*BATCH_LINES, "1 | error"])

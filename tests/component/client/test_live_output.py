@@ -16,7 +16,7 @@ from jaas_submit.client.live_output.job_output import Output
 from jaas_submit.connection import connect
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import FeedEnd, Gap
-from tests.support.output_scene import WRITTEN_AT, OutputScene
+from tests.support.output_scene import WRITTEN_AT, OutputScene, meanwhile
 from tests.support.redis_server import OwnRedis
 from tests.support.stage import HOLDER, Stage, ended
 from tests.support.twins import TWINS, client_of
@@ -126,8 +126,8 @@ def test_the_next_attempt_is_followed_too(handle: JobHandle, scene: OutputScene)
 def test_who_falls_behind_is_told_how_much_is_missing(handle: JobHandle, scene: OutputScene) -> None:
     scene.stage.launch(handle.id)
     found = handle.logs(follow=True)
-    threading.Thread(target=lambda: scene.write(b"first")).start()
-    assert next(found) == Piece("stdout", 0, T, b"first")
+    with meanwhile(lambda: scene.write(b"first")):
+        assert next(found) == Piece("stdout", 0, T, b"first")
     scene.write(b"x" * 5_000_000)
     scene.feeds.append(scene.feed(), [Gap("stdout", scene.at["stdout"], 7, "rotated away")])
     scene.at["stdout"] += 7
@@ -196,8 +196,9 @@ def test_text_is_decoded_across_pieces_and_marks_what_is_missing(handle: JobHand
         scene.end_feed()
         scene.end("")
 
-    threading.Thread(target=write).start()
-    assert "".join(found) == "ä\ufffd\n[... 1,234 bytes of stdout are missing: rotated away ...]\nend\n"
+    with meanwhile(write):
+        text = "".join(found)
+    assert text == "ä\ufffd\n[... 1,234 bytes of stdout are missing: rotated away ...]\nend\n"
 
 
 def test_following_goes_on_over_an_outage_of_redis_without_repeat(
