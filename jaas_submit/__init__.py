@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain.explanation import Explanation, WorkerLoad
+    from jaas_submit.explain.explanation import Explanation
+    from jaas_submit.explain.workers import WorkerLoad
     from jaas_submit.ledger import Change
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
@@ -101,6 +102,7 @@ _MODULES = (
         "model.job_spec",
         "model.speculation",
         "placement.placement",
+        "explain.workers",
         "explain.explanation",
         "model.logs",
         "model.records",

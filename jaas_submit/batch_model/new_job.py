@@ -29,6 +29,14 @@ class NewJob:
     index: int = 0
     after: tuple[tuple[str, str], ...] = ()
     """Ids of jobs (or ``batch:ID``) with the required outcome: success, failure or finish."""
+    not_before: float | None = None
+    """Time before which it is not started, in seconds since the epoch."""
+    delay: float | None = None
+    """Seconds for which it is not started, in place of ``not_before``."""
+    expires_at: float | None = None
+    """Time at which a foreign producer's message expires, in seconds since the epoch."""
+    celery_priority: int | None = None
+    """Priority of a foreign producer's message, as Celery has it."""
     traceparent: str = ""
     wakeup: str = ""
     """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJob, UnreadableRecord, WaitTimeout
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
@@ -70,12 +70,14 @@ class Target:
     redis: str | None = None
     queue: str | None = None
     prefix: str | None = None
+    named: set[str] = field(default_factory=set)
+    """Those of them that the command line names; the environment may name them, too."""
 
     def client(self) -> Client:
         """Return a client; nothing is connected yet."""
         from jaas_submit.client.client import Client
 
-        return Client(self.redis, queue=self.queue or DEFAULT_QUEUE, prefix=self.prefix or DEFAULT_PREFIX)
+        return Client(self.redis, queue=self.queue, prefix=self.prefix)
 
 
 class JaasGroup(click.Group):
@@ -141,8 +143,10 @@ def _fail(text: str, code: int) -> int:
 
 def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     target = ctx.ensure_object(Target)
-    if value and param.name:
+    if value is not None and param.name:
         setattr(target, param.name, value)
+        if ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            target.named.add(param.name)
 
 
 def target_options(*, environment: bool = False) -> Callable[[F], F]:
@@ -179,13 +183,14 @@ def output_options(command: F) -> F:
 def complete_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the youngest jobs' ids for the TAB key; nothing when Redis is slow or away."""
     from jaas_submit.connection import connect
+    from jaas_submit.connection.names import chosen_prefix
     from jaas_submit.connection.url import default_url
     from jaas_submit.ledger import Ledger
 
     target = ctx.find_object(Target) or Target()
     try:
         quick = connect(target.redis or default_url(), socket_timeout=0.5, socket_connect_timeout=0.5, retry=None)
-        ledger = Ledger(quick, target.prefix or os.environ.get("JAAS_PREFIX") or DEFAULT_PREFIX)
+        ledger = Ledger(quick, chosen_prefix(target.prefix))
         records = ledger.queries.find(ledger.queries.ids(limit=50))
     except JaasError:
         return []

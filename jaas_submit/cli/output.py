@@ -67,11 +67,18 @@ class Progress:
         self.quiet = quiet
         self._begin: float | None = None
         self._last = ""
+        self._said: set[str] = set()
 
     def say(self, text: str) -> None:
         """Print a line, unless quiet."""
         if not self.quiet:
             self.warn(text)
+
+    def say_once(self, text: str) -> None:
+        """Print a line, unless quiet, and unless it has been printed."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def warn(self, text: str) -> None:
         """Print a line, even when quiet."""

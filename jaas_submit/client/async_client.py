@@ -23,7 +23,6 @@ from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement.placement import NodeFit
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ class AsyncClient:
         self,
         url: str | None = None,
         *,
-        queue: str = DEFAULT_QUEUE,
-        prefix: str = DEFAULT_PREFIX,
+        queue: str | None = None,
+        prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
@@ -212,11 +211,11 @@ class AsyncClient:
 
     async def history(
         self,
-        state: JobState | None = None,
+        state: JobState | str | None = None,
         limit: int = 100,
         *,
         labels: Mapping[str, str] | None = None,
-        cause: Cause | None = None,
+        cause: Cause | str | None = None,
     ) -> list[JobRecord]:
         """Return records, youngest first; see ``Client.history``."""
         return await asyncio.to_thread(self.sync.history, state, limit, labels=labels, cause=cause)

@@ -18,6 +18,7 @@ from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submi
 from jaas_submit.client.replay import replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
+from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
 from jaas_submit.explain.explanation import Explanation
@@ -29,7 +30,7 @@ from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.model.validation import member
 from jaas_submit.placement.placement import NodeFit, placement
 from jaas_submit.storage.store import Store
 
@@ -45,13 +46,14 @@ class Client:
     Args:
         url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None uses JAAS_REDIS_URL_FILE,
             JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
-        queue: Celery queue of the workers.
-        prefix: first part of the ledger's Redis keys; the workers must use the same.
+        queue: Celery queue of the workers; None takes JAAS_QUEUE, or ``jaas``.
+        prefix: first part of the ledger's Redis keys; the workers must use the same. None takes JAAS_PREFIX, or
+            ``jaas``.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
 
     Raises:
-        SpecError: a URL is not valid, or the packages for the store's URL are not installed.
+        SpecError: a URL, queue or prefix is not valid, or the packages for the store's URL are not installed.
 
     Every call may raise LedgerUnavailable: Redis does not answer.
 
@@ -62,14 +64,15 @@ class Client:
         self,
         url: str | None = None,
         *,
-        queue: str = DEFAULT_QUEUE,
-        prefix: str = DEFAULT_PREFIX,
+        queue: str | None = None,
+        prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
         self.url = url or default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
-        self.queue = queue
+        self.queue = queue = chosen_queue(queue)
+        prefix = chosen_prefix(prefix)
         self.ledger = Ledger(connect(self.url), prefix)
         self.store = Store(where, prefix, self.ledger.maintenance.secret) if where else None
         if app is not None:
@@ -85,7 +88,7 @@ class Client:
         return celery_app(self.url)
 
     def __repr__(self) -> str:
-        return f"Client({masked(self.url)!r}, queue={self.queue!r})"
+        return f"Client({masked(self.url)!r}, queue={self.queue!r}, prefix={self.ledger.prefix!r})"
 
     def __enter__(self) -> Client:
         return self
@@ -348,21 +351,27 @@ class Client:
 
     def history(
         self,
-        state: JobState | None = None,
+        state: JobState | str | None = None,
         limit: int = 100,
         *,
         labels: Mapping[str, str] | None = None,
-        cause: Cause | None = None,
+        cause: Cause | str | None = None,
     ) -> list[JobRecord]:
         """Return records, youngest first.
 
         Args:
-            state: only jobs in this state; FAILED ones are the dead letters.
+            state: only jobs in this state, such as ``JobState.FAILED`` or ``"failed"``; FAILED ones are the dead
+                letters.
             limit: at most this many.
             labels: only jobs whose description has all these labels.
             cause: only jobs whose last attempt ended by this cause.
+
+        Raises:
+            SpecError: there is no such state or cause.
         """
-        return queries.history(self.ledger, state, limit, labels, cause)
+        return queries.history(
+            self.ledger, member(JobState, "state", state), limit, labels, member(Cause, "cause", cause)
+        )
 
     def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended.

@@ -9,6 +9,8 @@ from typing import Final
 
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.explain.workers import WorkerLoad
+from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
@@ -28,6 +30,7 @@ __all__ = [
     "reasons",
     "result",
     "result_of",
+    "why_not_taken",
 ]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
@@ -83,6 +86,21 @@ def explanation(ledger: Ledger, job_id: str) -> Explanation:
     record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
     return explain(record, explain_context(ledger, record), now)
+
+
+def why_not_taken(ledger: Ledger, queue: str) -> str:
+    """Return in one sentence, without its full stop, why no worker takes a queue's next job; empty where one does.
+
+    Args:
+        ledger: is asked for the workers.
+        queue: the Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
+    others = {} if workers else ledger.health.other_prefixes()
+    return workers_sentence(queue, ledger.prefix, workers, others)
 
 
 def history(

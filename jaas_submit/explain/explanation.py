@@ -6,48 +6,22 @@ import contextlib
 import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.explain.workers import Limit, WorkerLoad, takers
 from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.placement import NodeFit, avoided_nodes, fit, size, what_is_lacking
 
-__all__ = ["Awaited", "ExplainContext", "Explanation", "Limit", "WorkerLoad", "explain"]
-
-Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after"]
-"""What prevents a job's start: the workers' engine or limits, its batch's limit, or what it comes after."""
+__all__ = ["Awaited", "ExplainContext", "Explanation", "explain"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class WorkerLoad(_Model):
-    """A live worker's last report about its work."""
-
-    holder: str
-    node: str = ""
-    queue: str = ""
-    in_flight: int = Field(0, description="jobs that it holds")
-    starting: int = Field(0, description="those of them whose container does not run yet")
-    max_in_flight: int | None = Field(None, description="None: an older worker, which does not report it")
-    window: int | None = Field(None, description="how many may be starting at once: JAAS_MAX_STARTING, or fewer")
-    engine_unavailable: str = Field("", description="why it takes no new jobs: its engine's error")
-
-    @property
-    def limit(self) -> Limit | None:
-        """The limit that prevents it from starting another job now."""
-        if self.engine_unavailable:
-            return "engine"
-        if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
-            return "max_in_flight"
-        if self.window is not None and self.starting >= self.window:
-            return "max_starting"
-        return None
 
 
 class Awaited(_Model):
@@ -159,8 +133,7 @@ _BY_NEARNESS: Final[tuple[Limit, ...]] = ("max_starting", "max_in_flight", "engi
 
 
 def _takers(record: JobRecord, context: ExplainContext) -> tuple[WorkerLoad, ...]:
-    """Return the workers that consume the job's queue; a worker that does not report its queue counts."""
-    return tuple(worker for worker in context.workers if worker.queue in {"", record.queue})
+    return takers(record.queue, context.workers)
 
 
 def _limit(record: JobRecord, context: ExplainContext) -> Limit | None:

@@ -82,6 +82,21 @@ class Submission(Part):
         )[0]
         return None if made.new else made.job_id
 
+    def take_in(self, job: NewJob, tag: str, pause: float) -> Created:
+        """Write the record of a foreign producer's job and acknowledge its message, in one step.
+
+        Where the id has a record already, nothing is changed, and the message stays unacknowledged.
+
+        Args:
+            job: with its message.
+            tag: under which the message is noted as unacknowledged.
+            pause: seconds for which no other worker takes the job, unless it waits for its time.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        return self._create([job], received=[tag, pause])[0]
+
     def create_many(self, jobs: Sequence[NewJob]) -> list[Created]:
         """Write the records of new jobs, and those messages that go with them, all of them in one transaction.
 
@@ -97,9 +112,12 @@ class Submission(Part):
             LedgerUnavailable: also if the URL asks for replicas and they do not confirm the records; the master has
                 them then.
         """
+        return self._create(jobs)
+
+    def _create(self, jobs: Sequence[NewJob], **more: object) -> list[Created]:
         what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
         texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
-        answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) for job in jobs])
+        answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) | more for job in jobs])
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):
             if code == 2:
@@ -163,6 +181,8 @@ def _arguments(job: NewJob) -> dict[str, object]:
         said |= {"key": job.key, "key_ttl": max(int(job.key_ttl), 1)}
     if job.spec and (latest := min((t for t in (job.spec.expires, job.spec.deadline) if t), default=0.0)):
         said["start_within"] = latest
+    times = (("not_before", job.not_before), ("delay", job.delay), ("expires_at", job.expires_at))
+    said |= {name: value for name, value in times if value is not None}
     if job.batch:
         said |= {"batch": job.batch, "index": job.index}
     after = ""
@@ -170,6 +190,8 @@ def _arguments(job: NewJob) -> dict[str, object]:
         said["after"] = job.after
         after = json.dumps(job.after)
     named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
-    if fields := {name: value for name, value in named if value}:
+    theirs = (("expires_at", job.expires_at), ("celery_priority", job.celery_priority))
+    fields = {name: value for name, value in named if value}
+    if fields := fields | {name: str(value) for name, value in theirs if value is not None}:
         said["fields"] = fields
     return said

@@ -23,7 +23,14 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_engine, image_reason, outcome_of, output_lost, stop_mark
+from jaas_worker.decisions.task_outcome import (
+    asks_for_node,
+    image_reason,
+    may_still_run,
+    outcome_of,
+    output_lost,
+    stop_mark,
+)
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -40,6 +47,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import marked, read_logs
+from jaas_worker.swarm.engine import NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
 
@@ -67,12 +75,18 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     times = step.times
     if times is None and task.container_id:
         times = engine.container_times(task.container_id)
-    back = engine.node_back_at(task.node_id) if asks_for_engine(task) or job.away_since else ""
+    if spec is not None and may_still_run(task, spec.stop_grace, times, world.clock.time()):
+        raise EngineUnavailable("the swarm has rejected the task, and its container is being stopped")
+    change = engine.node_change(task.node_id) if asks_for_node(task) else NodeChange()
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit, job.away_since)
+    outcome = outcome_of(task, node, job.started_at, times, job.stop, change, limit, job.away_since)
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
     logs = _output(job, step, world, here=times is not None)
+    # That its node was away may only have turned out just now.
+    nothing = outcome.cause is Cause.NODE_LOST and not logs.lines and logs.status is LogStatus.COMPLETE
+    if nothing and (lost := output_lost(task, job.away_since or outcome.finished_at)):
+        logs = replace(logs, status=LogStatus.UNAVAILABLE, reason=lost)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)

@@ -9,8 +9,9 @@ from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
 from jaas_worker.decisions.node_outage import node_down_detail
-from jaas_worker.decisions.task_outcome import gone_outcome, waiting_reason
+from jaas_worker.decisions.task_outcome import waiting_reason
 from jaas_worker.decisions.times import parse_time
+from jaas_worker.decisions.unseen_ends import gone_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,

@@ -88,7 +88,6 @@ class Runner:
         self._exits = ExitNotices(ledger, holder, self._executor, self._tracker, forwards=forwards)
         self.take = self._table.take
         self.have_ended = self._table.have_ended
-        self.hold = self._table.hold
         self.follows = self._table.follows
         self.stats = self._table.stats
 
@@ -106,6 +105,15 @@ class Runner:
     def knows(self, job_id: str) -> bool:
         """Return whether this worker has the job, in flight or in its launch queue."""
         return job_id in self._table
+
+    def hold(self, yes: bool) -> None:
+        """Stop or resume starting new jobs; when stopped, leave the waiting ones to other workers.
+
+        Args:
+            yes: whether to stop.
+        """
+        if returned := self._table.hold(yes):
+            self.background(lambda: self.ledger.ownership.offer(returned))
 
     def cancel(self, job_id: str, why: str) -> None:
         """Have a job of this worker stopped; the ledger's record says so already.
@@ -177,6 +185,7 @@ class Runner:
         self._executor.close(_CLOSE_TIMEOUT_S)
         released = 0
         try:
+            self.ledger.ownership.offer([job.job_id for job in self._table if not job.accepted])
             for job in self._table:
                 if job.accepted and job.phase is not Phase.GONE:
                     failpoint("release.before")

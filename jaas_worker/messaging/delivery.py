@@ -17,12 +17,12 @@ from billiard.einfo import ExceptionInfo
 from celery.exceptions import Retry
 from celery.worker import state as worker_state
 
-from jaas_submit.errors import JobFailed, SpecError
+from jaas_submit.errors import JobFailed
 from jaas_submit.messaging import messages
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import TASK_RUN, TRACEPARENT, job_id_of
+from jaas_submit.model.wire_names import TRACEPARENT, job_id_of
 from jaas_worker.messaging import kept_messages
 from jaas_worker.messaging.message_checks import DEFECT
 from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
@@ -59,15 +59,6 @@ def current_result() -> JobResult | RetryNotice | None:
     return _result.get()
 
 
-def _passed_on(value: Any) -> Any:
-    """Return what a task gets from the one before it: the output of a job's result, or the value of another task."""
-    if isinstance(value, list):
-        return [_passed_on(one) for one in value]
-    if isinstance(value, dict) and {"version", "job_id", "state", "exit_code"} <= value.keys():
-        return value.get("output")
-    return value
-
-
 def _exception(value: Any) -> BaseException | None:
     """Return the exception in what a trace returned."""
     found = getattr(value, "exception", None)
@@ -100,19 +91,7 @@ class CeleryDelivery:
         return self.task_id in worker_state.revoked
 
     def description(self) -> JobSpec:
-        args, kwargs = self.request.args, self.request.kwargs
-        if not isinstance(kwargs, dict) or "spec" not in kwargs:
-            raise SpecError('spec: is required; send kwargs={"spec": {"image": ...}}')
-        unknown = sorted(set(kwargs) - {"spec"})
-        if unknown:
-            raise SpecError(f"{unknown[0]}: is no argument of {TASK_RUN}; it takes spec and nothing else")
-        if len(args) > 1:
-            raise SpecError(f"{TASK_RUN} takes no positional arguments but the result of the task before it in a chain")
-        spec = JobSpec.parse(kwargs["spec"])
-        if args and args[0] is not None and spec.input is None and spec.gather is None:
-            # In a chain or chord: what the task before returned; of a job, its output.
-            spec = JobSpec.parse({**spec.to_wire(), "input": _passed_on(args[0])})
-        return spec
+        return kept_messages.described(self.request.args, self.request.kwargs)
 
     def message(self) -> str:
         message = self.request.message

@@ -249,6 +249,38 @@ def test_without_an_account_the_clusters_fault_ends_the_job(
     assert len(witness.starts()) == 1
 
 
+SLOW_TO_STOP = """
+if [ "$JAAS_ATTEMPT" = 2 ]; then [ -e /witness/stopped ]; exit; fi
+trap 'sleep 2; touch /witness/stopped; exit 143' TERM
+touch /witness/ready
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def node_label(docker_api: docker.APIClient) -> Iterator[str]:
+    """A label that the node has at first."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    label_node(docker_api, name, "yes")
+    yield name
+    label_node(docker_api, name, None)
+
+
+def test_a_node_that_loses_a_label_has_stopped_the_container_when_the_next_attempt_starts(
+    client: Client, witness: Witness, docker_api: docker.APIClient, node_label: str
+) -> None:
+    account = RetryPolicy(max_cluster_retries=1, backoff=AT_ONCE)
+    handle = client.submit(witness.spec(SLOW_TO_STOP, constraints=[f"node.labels.{node_label}==yes"], retry=account))
+    eventually((witness.folder / "ready").exists, LONG)
+    until(client, handle.id, JobState.RUNNING)
+    label_node(docker_api, node_label, None)
+    eventually(lambda: handle.record().attempts, LONG, lambda: str(handle.record()))
+    label_node(docker_api, node_label, "yes")
+    result = ended(client, handle.id)
+    assert [(a.cause, a.exit_code) for a in result.attempts] == [(Cause.PREEMPTED, None), (Cause.EXIT, 0)]
+    assert result.attempts[0].reason == "assigned node no longer meets constraints"
+
+
 # -- what no policy tries again ---------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from jaas_submit.cli.common import (
 )
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import split_label
+from jaas_submit.cli.queue_notes import say_of_queued
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.states import JobState
 
@@ -42,6 +43,7 @@ class _Wanted(NamedTuple):
     labels: Sequence[str] = ()
     cause: str | None = None
     batch: str | None = None
+    queue: str | None = None
 
     def check(self, client: Client) -> None:
         """Raise UnknownJob where the batch is not known: an empty list would say that it has no such jobs."""
@@ -49,8 +51,10 @@ class _Wanted(NamedTuple):
             client.ledger.batches.get(self.batch)
 
     def matches(self, record: JobRecord) -> bool:
-        """Return whether a job has all the labels, with any value where none is named, the cause and the batch."""
+        """Return whether a job has all the labels, with any value where none is named, the cause, batch and queue."""
         if self.batch is not None and record.batch != self.batch:
+            return False
+        if self.queue is not None and record.queue != self.queue:
             return False
         has = record.spec.labels if record.spec else {}
         for text in self.labels:
@@ -104,12 +108,15 @@ def list_(
     if dead and state not in {None, JobState.FAILED}:
         raise click.UsageError(f"--dead: means --state failed, so that --state {state} finds nothing; give one of them")
     wanted = JobState.FAILED if dead else JobState(state) if state else None
-    choice = _Wanted(label, cause, batch)
+    # The environment names the queue for new jobs; jobs of other queues are to be seen, too.
+    choice = _Wanted(label, cause, batch, target.queue if "queue" in target.named else None)
     with target.client() as client:
         choice.check(client)
         records = list(_find(client, wanted, choice, limit))
         now = client.ledger.now()
         name_unreadable(client.ledger.unreadable)
+        if not (quiet or as_json):
+            say_of_queued(client, records, output.Progress(quiet))
     if as_json:
         for record in records:
             output.print_json(output.record_json(record))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from jaas_submit.cli.common import Target, output_options
+from jaas_submit.cli.docker_flags import DockerCommand
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted, printing_output
-from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import job_options, job_request_of
+from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["map_"]
 
 
-@click.command("map", cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=MAP_CODES)
+@click.command("map", cls=DockerCommand, context_settings={"allow_interspersed_args": False}, epilog=MAP_CODES)
 @click.option(
     "--inputs",
     metavar="FILE|-",
@@ -49,7 +50,7 @@ __all__ = ["map_"]
 @click.option("--reduce-command", metavar="TEXT", help="Its entry point and arguments, split as a shell does.")
 @click.option("--fan-in", type=click.IntRange(2), help="Outputs that one reduce job takes; 256 if not given.")
 @click.option("--logs", "show_logs", is_flag=True, help="Print what the jobs print on stderr, with the input's number.")
-@click.option("--detach", is_flag=True, help="Print the batch's id and do not wait.")
+@click.option("--detach/--no-detach", default=False, help="Print the batch's id and do not wait.")
 @job_options
 @output_options
 @click.pass_obj
@@ -83,6 +84,9 @@ def map_(
     with target.client() as client:
         progress.say(f"batch {plan.batch_id(client)}")
         batch, levels = _submit(client, plan, progress)
+        if not quiet:
+            with suppress(LedgerUnavailable):  # the jobs are enqueued; that alone is what counts
+                say_why_not_taken(client, client.queue, progress)
         if detach:
             click.echo(batch.id)
             return 0

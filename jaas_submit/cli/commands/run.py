@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,7 @@ from jaas_submit.cli.common import (
     job_ids_argument,
     output_options,
 )
+from jaas_submit.cli.docker_flags import DockerCommand
 from jaas_submit.cli.follow_job import (
     Terminated,
     exit_code_of,
@@ -32,7 +33,8 @@ from jaas_submit.cli.follow_job import (
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
 from jaas_submit.cli.live_output import OutputPrinter
-from jaas_submit.errors import UnknownJob
+from jaas_submit.cli.queue_notes import say_why_not_taken
+from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
 
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from jaas_submit.client.job_handle import JobHandle
     from jaas_submit.client.live_output.job_output import Output
 
-__all__ = ["run", "submit", "wait"]
+__all__ = ["go_run", "run", "submit", "wait"]
 
 _key_option = click.option("--key", metavar="KEY", help="Idempotency key: if a job with it is known, take that one.")
 _dry_run_option = click.option(
@@ -49,7 +51,7 @@ _dry_run_option = click.option(
 )
 
 
-@click.command(cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)
+@click.command(cls=DockerCommand, context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)
 @job_options
 @_key_option
 @_dry_run_option
@@ -62,6 +64,7 @@ _dry_run_option = click.option(
 )
 @click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was printed.")
 @click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
+@click.option("--detach/--no-detach", default=False, help="Print the job's id and do not wait, as `jaas submit` does.")
 @output_options
 @click.pass_obj
 def run(
@@ -70,6 +73,7 @@ def run(
     words: tuple[str, ...],
     key: str | None,
     dry_run: bool,
+    detach: bool,
     show_logs: bool,
     remove: bool,
     whole: bool,
@@ -87,6 +91,7 @@ def run(
       jaas run -e URL=http://... --run-timeout 5m href-counter
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
+    Docker's flags and the Go tool's are both taken; where they differ, the value decides (docs/cli.md).
     -t TIME cancels the job if no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
     container's output is printed while it runs, its stdout on stdout and its stderr on stderr. With --json the result
     is printed instead, output included.
@@ -99,6 +104,8 @@ def run(
         progress.warn(note)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
+    if detach:
+        return _enqueue(target, request, key, progress, as_json)
     if not remove:
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
     with target.client() as client:
@@ -128,10 +135,48 @@ def run(
     return EXIT_JAAS if whole and not code and result.logs.status != "complete" else code
 
 
-@click.command(cls=GoCommand, context_settings={"allow_interspersed_args": False})
+_GO_FLAGS: Final = frozenset(
+    {
+        *("image", "network", "constraint", "env", "env_file", "mount", "secret", "show_logs", "timeout", "command"),
+        *("remove", "registry", "verbose"),
+    }
+)
+"""The flags of the archived Go tool, by their parameters' names."""
+
+
+def _go_run() -> click.Command:
+    """Return `jaas run` with the Go tool's flags alone, for which a word means what it meant there."""
+    everything = {param.name: param for param in run.params if param.name}
+    common = [param for param in run.params if not param.expose_value or param.name in {"words", "as_json", "quiet"}]
+    params = [param for name, param in everything.items() if name in _GO_FLAGS]
+    absent = {
+        name: () if getattr(param, "multiple", False) else None
+        for name, param in everything.items()
+        if param.expose_value and param not in params and param not in common
+    }
+
+    def call(**given: Any) -> Any:
+        return click.get_current_context().invoke(run, **{**absent, **given})
+
+    return GoCommand(
+        "go-run",
+        callback=call,
+        params=[*params, *common],
+        help="Run a job with the flags of the archived Go tool alone, each as it was there.\n\n"
+        "`jaas run` takes them too, except where docker's flag of the same name is meant.",
+        epilog=EXIT_CODES,
+        context_settings={"allow_interspersed_args": False},
+    )
+
+
+go_run = _go_run()
+
+
+@click.command(cls=DockerCommand, context_settings={"allow_interspersed_args": False})
 @job_options
 @_key_option
 @_dry_run_option
+@click.option("--detach/--no-detach", default=True, hidden=True)
 @output_options
 @click.pass_obj
 def submit(
@@ -140,6 +185,7 @@ def submit(
     words: tuple[str, ...],
     key: str | None,
     dry_run: bool,
+    detach: bool,
     as_json: bool,
     quiet: bool,
     **options: Any,
@@ -148,21 +194,15 @@ def submit(
 
     The options are those of `jaas run`; -t sets --pending-timeout and --run-timeout here.
     """
+    if not detach:
+        raise click.UsageError("--detach=false: `jaas run` waits for the job, `jaas submit` never does")
     request = job_request_of(words, options)
     progress = output.Progress(quiet)
     for note in request.notes:
         progress.warn(note)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
-    with target.client() as client:
-        handle = client.submit(request.spec, key=key)
-        if as_json:
-            more = {"state": _state_of(handle), "existing": True} if handle.existing else {"state": JobState.QUEUED}
-            output.print_json({"id": handle.id, "queue": client.queue, **more})
-        else:
-            click.echo(handle.id)
-            progress.say(f"{_said_of(handle, client)}; `jaas wait {handle.id}` follows it")
-    return 0
+    return _enqueue(target, request, key, progress, as_json)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -198,10 +238,26 @@ def _shown(printer: OutputPrinter) -> Callable[[Output], None]:
     """Return what prints the output; a reader that stops early (`| head`) does not end the command."""
 
     def show(found: Output) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with suppress(BrokenPipeError):
             printer.show(found)
 
     return show
+
+
+def _enqueue(target: Target, request: JobRequest, key: str | None, progress: output.Progress, as_json: bool) -> int:
+    """Enqueue a job and print its id."""
+    with target.client() as client:
+        handle = client.submit(request.spec, key=key)
+        if as_json:
+            more = {"state": _state_of(handle), "existing": True} if handle.existing else {"state": JobState.QUEUED}
+            output.print_json({"id": handle.id, "queue": client.queue, **more})
+        else:
+            click.echo(handle.id)
+            progress.say(f"{_said_of(handle, client)}; `jaas wait {handle.id}` follows it")
+        if not progress.quiet and not handle.existing:
+            with suppress(LedgerUnavailable):  # the job is enqueued; that alone is what counts
+                say_why_not_taken(client, client.queue, progress)
+    return 0
 
 
 def _said_of(handle: JobHandle, client: Client) -> str:

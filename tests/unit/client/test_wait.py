@@ -64,6 +64,7 @@ class Books:
     """
 
     changes_channel = "changes:"
+    prefix = "p"
 
     def __init__(self, states: Sequence[JobState] = (), ends: Sequence[int] = (), good: bool = True) -> None:
         self.states: Iterator[JobState] = iter(states)
@@ -88,6 +89,9 @@ class Books:
 
     def logs(self, job_id: str, attempt: int) -> None:
         return None
+
+    def workers(self) -> list[dict[str, object]]:
+        return [{"holder": "w", "queue": "q"}]
 
     @property
     def ledger(self) -> Ledger:

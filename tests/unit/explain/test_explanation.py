@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.explain.explanation import Awaited, ExplainContext, Explanation, WorkerLoad, explain
+from jaas_submit.explain.explanation import Awaited, ExplainContext, Explanation, explain
+from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.fields import Resources

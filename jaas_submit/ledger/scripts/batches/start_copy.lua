@@ -10,7 +10,7 @@
 -- Answer: 1 when it is new, 0 when the job has one already, has ended meanwhile, or its batch has no room.
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:job:ID
--- Writes: P:batch:ID P:deadlines P:job:ID P:jobs P:ready P:state:STATE
+-- Writes: P:batch:ID P:deadlines P:due P:job:ID P:jobs P:ready P:state:STATE
 -- Publishes: P:available P:changes:ID
 
 local id, copy_of = args.id, args.copy_of

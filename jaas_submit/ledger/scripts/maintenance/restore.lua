@@ -15,7 +15,7 @@
 -- Answer: 1 when done, 0 when there is a record after all.
 -- Needs: shared/jobs
 -- Reads: P:batch:ID P:job:ID P:state:STATE
--- Writes: P:batch:ID P:batches P:job:ID P:jobs P:ready P:state:STATE P:unowned
+-- Writes: P:batch:ID P:batches P:due P:job:ID P:jobs P:ready P:state:STATE P:unowned
 -- Publishes: P:changes:ID
 
 local id, batch, copy_of = args.id, args.batch, args.copy_of

@@ -1,4 +1,5 @@
--- Returns jobs that somebody has to take over: they have no holder, or their next attempt is due.
+-- Returns jobs that somebody has to take over: they have no holder, or their next attempt is due. Queues the WAITING
+-- jobs whose time has come, if they wait for nothing else.
 --
 -- One in a state of a newer version is left to a worker of that version, which has to get at it within a second. One
 -- that is QUEUED was put here by an older version, which has no P:ready: very many of them may stand before the
@@ -8,15 +9,18 @@
 --   most   how many at most
 --   pause  seconds until the same job is returned again
 -- Answer: the ids.
--- Needs: shared/head
--- Reads: P:due P:job:ID P:unowned
--- Writes: P:due P:ready P:unowned
--- Publishes: nothing
+-- Needs: shared/batches
+-- Reads: P:batch:ID P:due P:job:ID P:unowned
+-- Writes: P:batch:ID P:batch:ID:waiting P:due P:job:ID P:ready P:state:STATE P:unowned
+-- Publishes: P:available P:changes:ID
 
 local most, pause = args.most, args.pause
 for _, id in ipairs(members_until(P .. ':due', now, 'LIMIT', 0, most)) do
   redis.call('ZREM', P .. ':due', id)
-  if not is_no_record(id) and redis.call('HGET', job_key(id), 'holder') == '' then
+  local r = is_no_record(id) and {} or redis.call('HMGET', job_key(id), 'state', 'holder')
+  if r[1] == 'WAITING' then
+    if redis.call('HDEL', job_key(id), 'not_before') == 1 then condition_met(id) end
+  elseif r[2] == '' then
     redis.call('ZADD', P .. ':unowned', now, id)
   end
 end

@@ -43,7 +43,6 @@ end
 if state == 'BACKOFF' then
   redis.call('HINCRBY', job_key(id), 'attempt', 1)
   redis.call('HDEL', job_key(id), 'node', 'started_at', 'due_at', 'claimed_at')
-  redis.call('ZREM', P .. ':due', id)
   set_state(id, 'BACKOFF', 'LAUNCHING')
   return {'launch', state, redis.call('HGETALL', job_key(id))}
 end

@@ -26,6 +26,14 @@ local function queue_waiting(id)
   mark_ready(id)
 end
 
+-- One more of what a job waits for has come: it is queued with the last of them, if its batch has room.
+local function condition_met(id)
+  local needs = redis.pcall('HINCRBY', job_key(id), 'needs', -1)
+  if type(needs) ~= 'number' or needs > 0 then return end
+  local batch = redis.call('HGET', job_key(id), 'batch')
+  if not batch or take_slot(id, batch) then queue_waiting(id) end
+end
+
 -- A job has left its batch's active ones: the next that wait get their slots.
 local function give_slot_back(id, batch)
   if redis.call('HDEL', job_key(id), 'active') == 1 then add_to_batch(batch, 'active', -1) end

@@ -23,7 +23,6 @@ local function adopt_attempt_result(id, copy, from)
   -- Its holder may be about to ask for the attempt's service, which then appears after the end.
   if from == 'LAUNCHING' then redis.call('HSET', job_key(id), 'late', 1) end
   redis.call('HDEL', job_key(id), 'waits_for_copy', 'due_at')
-  redis.call('ZREM', P .. ':due', id)
   set_state(id, from, 'SUCCEEDED', why)
   if r[1] == '' then
     mark_unreported(id)

@@ -32,14 +32,6 @@ local function job_ended(todo, one, state, why, root)
   end
 end
 
--- One more of a job's dependencies is met: it is queued with the last of them, if its batch has room.
-local function dependency_ended(id)
-  local needs = redis.pcall('HINCRBY', job_key(id), 'needs', -1)
-  if type(needs) ~= 'number' or needs > 0 then return end
-  local batch = redis.call('HGET', job_key(id), 'batch')
-  if not batch or take_slot(id, batch) then queue_waiting(id) end
-end
-
 -- Queues or skips the jobs that come after the ends on the list; no more than so many in one script, or Redis would
 -- serve nobody else for seconds. What is left is kept in P:pending_dependents, for workers to go on with.
 local function release_dependents(todo)
@@ -60,7 +52,7 @@ local function release_dependents(todo)
       local other, on = string.match(entry, '^(.*)|(%a+)$')
       if other and not is_no_record(other) and read_fields(job_key(other), 'state')[1] == 'WAITING' then
         if dependency_met(on, state) then
-          dependency_ended(other)
+          condition_met(other)
         else
           redis.call('HSET', job_key(other), 'detail', why, 'attempts', unstarted_attempt('SKIPPED', 'skipped', why))
           redis.call('ZREM', P .. ':deadlines', other)

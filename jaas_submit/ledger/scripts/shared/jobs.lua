@@ -7,6 +7,7 @@ local function add_to_batch(batch, field, by) redis.pcall('HINCRBY', batch_key(b
 local function set_state(id, from, to, detail)
   if from then redis.call('ZREM', P .. ':state:' .. from, id) end
   if from == 'QUEUED' then redis.call('ZREM', P .. ':ready', id) end
+  if from == 'WAITING' or from == 'BACKOFF' then redis.call('ZREM', P .. ':due', id) end
   redis.call('ZADD', P .. ':state:' .. to, stamp, id)
   redis.call('HSET', job_key(id), 'state', to, 'updated_at', stamp)
   publish_change(id, to, detail)

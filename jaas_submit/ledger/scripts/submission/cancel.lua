@@ -25,7 +25,6 @@ end
 local after = '[' .. args.attempt .. ']'
 if before and before ~= '[]' then after = string.sub(before, 1, -2) .. ', ' .. args.attempt .. ']' end
 redis.call('HSET', job_key(id), 'attempts', after, 'detail', args.why)
-redis.call('ZREM', P .. ':due', id)
 redis.call('ZREM', P .. ':deadlines', id)
 -- A worker has to bring the outcome to Celery (a chord waits for it), and there may be no message to make it do so.
 redis.call('ZADD', P .. ':unowned', stamp, id)

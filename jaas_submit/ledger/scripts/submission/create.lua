@@ -10,9 +10,14 @@
 --     key           idempotency key; none without one
 --     key_ttl       seconds for which the key leads to this job
 --     start_within  seconds after which it is over without having started; without it, never
+--     expires_at    time at which it is over without having started; without it, never
+--     not_before    time before which it is not started
+--     delay         seconds for which it is not started
 --     batch, index  the batch that it is part of, and which part
 --     after         {{id or "batch:ID", success, failure or finish}, ...}
 --     fields        further fields of the record, with texts as values
+--     received      a foreign producer's message, which the record replaces: {its tag in the notes of unacknowledged
+--                   messages, seconds for which the job is left to the worker that has the message}
 -- Texts, three for each job:
 --   its description; the Celery message that is kept in the record; the Celery message that is put into the queue.
 --   Empty where there is none.
@@ -22,7 +27,8 @@
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:key:KEY
---   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unowned QUEUE
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unacked
+--   P:unacked_index P:unowned QUEUE
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 -- Returns what the jobs and batches that a job is to come after are, and which of them is not known.
@@ -61,20 +67,48 @@ local function add_dependencies(id, found)
   return needs, skip
 end
 
-local function first_state(id, job, found)
+-- Returns the time that a job waits for, if that is still to come.
+local function start_time(job)
+  local due = job.delay and now + job.delay or job.not_before
+  return due and due > now and due or nil
+end
+
+-- Returns the time at which a job is over that nobody has started; nothing if there is none.
+local function latest_start(job)
+  local latest = job.start_within and now + job.start_within
+  if job.expires_at and (not latest or job.expires_at < latest) then latest = job.expires_at end
+  return latest
+end
+
+local function first_state(id, job, found, due)
   local needs, skip = add_dependencies(id, found)
   if skip then
     redis.call('HSET', job_key(id), 'detail', skip, 'attempts', unstarted_attempt('SKIPPED', 'skipped', skip))
     redis.call('ZADD', P .. ':unowned', stamp, id)
     return 'SKIPPED'
   end
-  if job.start_within then redis.call('ZADD', P .. ':deadlines', now + job.start_within, id) end
+  local latest = latest_start(job)
+  if latest then redis.call('ZADD', P .. ':deadlines', latest, id) end
+  if due then
+    redis.call('HSET', job_key(id), 'not_before', string.format('%.6f', due))
+    redis.call('ZADD', P .. ':due', due, id)
+    needs = needs + 1
+  end
   if needs > 0 then
     redis.call('HSET', job_key(id), 'needs', needs)
     return 'WAITING'
   end
   if job.batch and not take_slot(id, job.batch) then return 'WAITING' end
   return 'QUEUED'
+end
+
+-- A worker has received a foreign producer's message, of which the record is all that is needed: it is acknowledged.
+-- Should the worker die, others take the job.
+local function acknowledge(id, state, received)
+  local tag, pause = unpack(received)
+  redis.pcall('HDEL', P .. ':unacked', tag)
+  redis.pcall('ZREM', P .. ':unacked_index', tag)
+  if state == 'QUEUED' then redis.call('ZADD', P .. ':ready', now + pause, id) end
 end
 
 local function create(job, spec, message, wakeup)
@@ -103,11 +137,13 @@ local function create(job, spec, message, wakeup)
   -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
   redis.call('HSET', record, 'spec', spec, 'queue', job.queue, 'holder', '', 'created_at', stamp)
   if job.task_id then redis.call('HSET', record, 'task_id', job.task_id) end
+  local due = start_time(job)
   if message ~= '' then
     redis.call('HSET', record, 'message', message)
     -- Only jobs of foreign producers can be revoked before they have a record. Who claims it ends it.
     if redis.pcall('ZREM', P .. ':revoked', id) == 1 then
       redis.call('HSET', record, 'cancel', 'revoked through Celery')
+      due = nil
     end
   end
   redis.call('ZADD', P .. ':jobs', stamp, id)
@@ -115,9 +151,10 @@ local function create(job, spec, message, wakeup)
     redis.call('HSET', record, 'batch', job.batch, 'index', job.index)
     add_to_batch(job.batch, 'size', 1)
   end
-  local state = first_state(id, job, found)
+  local state = first_state(id, job, found, due)
   move(id, nil, state)
   -- The record is the job: where Redis refuses the message (a user who may not write there), workers miss it.
+  if job.received then acknowledge(id, state, job.received) end
   if wakeup ~= '' and state == 'QUEUED' then redis.pcall('LPUSH', job.queue, wakeup) end
   return {1, id, state}
 end
