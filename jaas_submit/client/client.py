@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
+from jaas_submit.batch_model.new_job import KEY_TTL, NewJob, start_time
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
@@ -111,6 +112,7 @@ class Client:
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,  # the field's name in the description
+        not_before: datetime | float | str | None = None,
     ) -> JobHandle:
         """Enqueue a job: write its record and its message.
 
@@ -125,9 +127,12 @@ class Client:
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
+            not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
+                WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
+                ``2030-01-31T12:00:00Z``.
 
         Raises:
-            SpecError: ``key``, ``on``, ``after`` or ``input`` is not valid.
+            SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid.
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input could not be stored.
             LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has
@@ -139,7 +144,17 @@ class Client:
         job_id = str(uuid.uuid4())
         if input is not None:
             spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
-        new = NewJob(job_id, spec, self.queue, key=key or "", key_ttl=key_ttl, after=dependencies(after, on))
+        at, delay = start_time(not_before, spec)
+        new = NewJob(
+            job_id,
+            spec,
+            self.queue,
+            key=key or "",
+            key_ttl=key_ttl,
+            after=dependencies(after, on),
+            not_before=at,
+            delay=delay,
+        )
         made = enqueue(self.session, new)
         return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
 
@@ -213,6 +228,7 @@ class Client:
         after: Sequence[Dependency] = (),
         after_each: BatchReference | str | None = None,
         on: On = "success",
+        not_before: datetime | float | str | None = None,
     ) -> Batch:
         """Submit one job for each input.
 
@@ -233,17 +249,18 @@ class Client:
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
+            not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
         new = NewBatch(name, max_parallel, min_success, key, speculate)
-        pairs = dependencies(after, on)
+        pairs, start = dependencies(after, on), start_time(not_before, spec)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
         # The description must be good before anything is written.
         batch_id = new.create(self.session, spec)
-        submit_map(self.session, batch_id, spec, inputs, after=pairs, after_each=each, as_file=as_file)
+        submit_map(self.session, batch_id, spec, inputs, after=pairs, after_each=each, as_file=as_file, start=start)
         return Batch(self.session, batch_id)
 
     def map_reduce(
@@ -328,6 +345,19 @@ class Client:
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
+
+    def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
+            UnknownJob: there is no record, or it has expired.
+        """
+        queries.check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
+        self.ledger.submission.forget(job_id, record.attempt)
 
     def explain(self, job_id: str) -> Explanation:
         """Return why a job waits, or why it ended, in plain words.

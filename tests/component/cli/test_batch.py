@@ -60,7 +60,7 @@ class Stage:
             container_id="c",
         )
         output = json.dumps(spec.input if spec.input is not None else words)
-        logs = Logs((LogLine("t", "stdout", words),))
+        logs = Logs((LogLine("t", "stdout", words.encode()),))
         assert self.ledger.ownership.finish(job_id, HOLDER, [end], logs, None if bad else output)
 
     def jaas(self, *args: str, stdin: str | None = None) -> click.testing.Result:

@@ -288,6 +288,14 @@ def test_a_job_between_two_attempts_says_which_rule_decided_and_when_the_next_co
     assert "due now" in said(record(BACKOFF, ended, due_at=NOW - timedelta(seconds=2)))[0]
 
 
+def test_a_job_that_waits_for_its_time_says_when_that_comes() -> None:
+    job = record(JobState.WAITING, not_before=NOW + timedelta(hours=2))
+    told = explain(job, context(), NOW)
+    assert list(told.sentences) == ["It is not started before its time: in 2 hours (2026-11-23 14:00:00 UTC)."]
+    assert told.limit == "not_before"
+    assert "its time: now" in said(record(JobState.WAITING, not_before=NOW - timedelta(seconds=1)))[0]
+
+
 @pytest.mark.parametrize("state", [QUEUED, JobState.LAUNCHING, PENDING, RUNNING, BACKOFF, JobState.WAITING])
 def test_a_job_that_is_to_be_cancelled_says_so(state: JobState) -> None:
     assert "It is to be cancelled: wrong input." in said(record(state, cancel="wrong input"))
