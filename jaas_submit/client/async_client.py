@@ -204,6 +204,10 @@ class AsyncClient:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, job_id, why)
 
+    async def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended; see ``Client.forget``."""
+        await asyncio.to_thread(self.sync.forget, job_id)
+
     async def fetch(self, value: Any) -> Any:
         """Return an output, read from the store if it is a reference; see ``Client.fetch``."""
         return await asyncio.to_thread(self.sync.fetch, value)

@@ -346,6 +346,19 @@ class Client:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
 
+    def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
+            UnknownJob: there is no record, or it has expired.
+        """
+        queries.check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
+        self.ledger.submission.forget(job_id, record.attempt)
+
     def explain(self, job_id: str) -> Explanation:
         """Return why a job waits, or why it ended, in plain words.
 

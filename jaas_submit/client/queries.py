@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from jaas_submit.errors import JobNotEnded
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
 from jaas_submit.explain.workers import WorkerLoad
@@ -23,6 +24,7 @@ __all__ = [
     "UNSUCCESSFUL",
     "active",
     "batch_jobs",
+    "check_forgettable",
     "explanation",
     "history",
     "logs",
@@ -58,10 +60,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
     """
     last = record.last
     captured = (ledger.queries.logs(record.id, last.number) if last else None) or no_logs(record)
-    output = CapturedOutput(
-        stdout=captured.stdout, stderr=captured.stderr, status=captured.status, reason=captured.reason
-    )
-    return JobResult.of(record, output)
+    return JobResult.of(record, CapturedOutput.of(captured))
 
 
 def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
@@ -89,6 +88,16 @@ def explanation(ledger: Ledger, job_id: str) -> Explanation:
     record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
     return explain(record, explain_context(ledger, record), now)
+
+
+def check_forgettable(ledger: Ledger, record: JobRecord) -> None:
+    """Refuse to forget a job that somebody still needs; see ``Client.forget``."""
+    if not record.terminal:
+        raise JobNotEnded(f"job {record.id} is {record.state}; `jaas cancel {record.id}` ends it first")
+    if not record.reported:
+        raise JobNotEnded(f"job {record.id} has ended, but no worker has reported it to Celery yet; try again later")
+    if record.batch and any(not batch.done for batch in ledger.batches.find([record.batch])):
+        raise JobNotEnded(f"job {record.id} belongs to batch {record.batch}, which has not ended")
 
 
 def why_not_taken(ledger: Ledger, queue: str) -> str:

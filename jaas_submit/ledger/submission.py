@@ -165,6 +165,19 @@ class Submission(Part):
         ttl = int(self._base.ttl)
         return bool(self._base.run_for(job_id, "submission/revoke", most=MOST_REVOKED, ttl=ttl))
 
+    def forget(self, job_id: str, attempts: int) -> None:
+        """Delete the record and the output of a job that has ended and that Celery has the result of.
+
+        Its entries in the indexes, and its files in a store, go with those of expired records.
+
+        Args:
+            job_id: the job's id.
+            attempts: how many it had.
+        """
+        logs = [self._key("log", job_id, number) for number in range(1, attempts + 1)]
+        with redis_errors(f"job {job_id}"):
+            self._client.delete(self._key("job", job_id), *logs)
+
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Request the cancellation of some hundred jobs; see ``cancel``. Unknown ids are skipped."""
         attempt = cancelled(why)

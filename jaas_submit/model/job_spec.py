@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -27,6 +28,7 @@ from jaas_submit.model.fields import (
     Constraint,
     Duration,
     Gather,
+    LogDriverName,
     Model,
     Mount,
     Name,
@@ -165,6 +167,14 @@ class JobSpec(Model):
         default_factory=dict, max_length=32, description="for finding the job again"
     )
     healthcheck: bool = Field(False, description="true: the image's HEALTHCHECK may kill the job")
+    log_driver: LogDriverName | None = Field(
+        None, description="what keeps its output on the node, such as local or json-file; null: the worker's choice"
+    )
+    log_options: dict[Name, Annotated[str, StringConstraints(max_length=4096)]] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="options of the log driver, such as max-size; without log_driver they change the worker's",
+    )
     registry: Text | None = Field(
         None, description="registry whose credentials, kept on the worker's side, are used to pull the image"
     )
@@ -365,8 +375,8 @@ class JobSpec(Model):
     def summary(self) -> str:
         """Return one short line for people and for Flower; the values of ``env`` are never in it."""
         words = [*(self.entrypoint or ()), *(self.command or ())]
-        # Scripts in a command have line ends.
-        parts = [self.name + ":" if self.name else "", self.image, " ".join(" ".join(words).split())]
+        # Quoted as a shell would need it; scripts in a command have line ends.
+        parts = [self.name + ":" if self.name else "", self.image, " ".join(shlex.join(words).split())]
         text = " ".join(part for part in parts if part)
         if self.env:
             text += f" env[{', '.join(sorted(self.env))}]"

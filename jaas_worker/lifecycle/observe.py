@@ -6,7 +6,6 @@ import logging
 from datetime import UTC, datetime
 
 from jaas_submit.errors import EngineRefused, TemporaryError
-from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
 from jaas_worker.decisions.node_outage import node_down_detail
@@ -28,7 +27,9 @@ from jaas_worker.lifecycle.tracked_job import LostNode, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import collect
 from jaas_worker.swarm.engine import TaskView
+from jaas_worker.swarm.node_engine import ContainerRef
 from jaas_worker.telemetry.log_actions import Action, action
+from jaas_worker.tracking.node_output import logs_of, times_with
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Seen, Waiting
 
 __all__ = ["ask_engine", "observe", "read_output"]
@@ -173,9 +174,17 @@ def read_output(job: TrackedJob, step: ReadOutput, world: WorkerContext) -> Fini
     if job.stop is not None:
         return SwarmJudges()
     assert job.service is not None
+    evidence, task = step.evidence, step.evidence.task
+    if task is not None and task.container_id:
+        whole = world.outputs.find(ContainerRef(task.container_id, job.job_id, job.attempt), task.node_id, 0.0)
+        if (printed := logs_of(whole)) is not None:
+            verdict = believe(evidence._replace(output_found=True, stopping=job.stop is not None))
+            if verdict.belief is Belief.ENDED and verdict.task is not None:
+                return Finish(verdict.task, times_with(verdict.times, whole), printed)
     timeout = min(_OUTPUT_TIMEOUT_S, world.settings.log_timeout)
-    logs = collect(world.engine.logs(job.service.id, None, timeout), world.settings.log_limit)
-    found = logs.status is not LogStatus.UNAVAILABLE
+    driver = world.service_defaults.log_driver.changed_by(job.spec)
+    logs = collect(world.engine.logs(job.service.id, None, timeout), world.settings.log_limit, driver)
+    found = logs.has_end("stdout") and logs.has_end("stderr")
     verdict = believe(step.evidence._replace(output_found=found, stopping=job.stop is not None))
     if verdict.belief is Belief.ENDED and verdict.task is not None:
         return Finish(verdict.task, verdict.times, logs)

@@ -74,7 +74,7 @@ def client(jaas: Installation) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def failing(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[JobHandle, Witness]:
-    """A job that fails on each of its nodes, meanwhile."""
+    """A job that fails on each node that it is tried on. It runs while the other tests do."""
     witness = Witness(tmp_path_factory.mktemp("failing"))
     careful = RetryPolicy(max_attempts=4, avoid_failed_nodes=True, backoff=AT_ONCE)
     return client.submit(witness.spec("exit 5", retry=careful)), witness
@@ -139,7 +139,7 @@ def no_worker_but_a_listener(jaas: Installation, host: str) -> Iterator[Callable
     with listener(jaas, host, log_format="json") as log:
         yield log
     lines = [json.loads(line) for line in log().splitlines()]
-    assert [(line["action"], line["node"]) for line in lines] == [("agent.forwarding", NODES[1])]
+    assert [(line["action"], line["node"]) for line in lines] == [("agent.following", NODES[1])]
 
 
 @contextlib.contextmanager

@@ -130,12 +130,12 @@ def _plan(
         raise click.UsageError("--input is for one job; give --inputs FILE")
     if batch_file:
         if words or options["image"] or reduce_image:
-            raise click.UsageError("--file names the jobs already; leave the image and the words out")
+            raise click.UsageError("--file describes the jobs already; leave out the image and the command")
         context = click.get_current_context()
         for name in ("reduce_command", *options):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = next(p.opts[0] for p in context.command.params if p.name == name)
-                raise click.UsageError(f"{option}: with --file, what describes the jobs is written in the file")
+                raise click.UsageError(f"{option}: with --file, the file describes the jobs; leave this option out")
         read = read_batch_file(batch_file)
         file = BatchFile.model_validate({**read.file.model_dump(), **given})
         source = read_inputs(inputs, kind) if inputs else read.inputs()

@@ -11,6 +11,7 @@ import click
 from jaas_submit.cli import output
 from jaas_submit.cli.common import (
     EXIT_CODES,
+    EXIT_JAAS,
     EXIT_NO,
     EXIT_TIMEOUT,
     Target,
@@ -23,6 +24,7 @@ from jaas_submit.cli.follow_job import exit_code_of, follow, interrupted
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
 from jaas_submit.cli.queue_notes import say_why_not_taken
+from jaas_submit.cli.stored_output import logs_note, print_logs
 from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
@@ -56,6 +58,7 @@ _dry_run_option = click.option(
     default=True,
     help="For compatibility with the Go tool: the service is always removed, output and outcome stay in the ledger.",
 )
+@click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was kept.")
 @click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
 @click.option("--detach/--no-detach", default=False, help="Print the job's id and do not wait, as `jaas submit` does.")
 @output_options
@@ -70,6 +73,7 @@ def run(
     detach: bool,
     show_logs: bool,
     remove: bool,
+    whole: bool,
     verbose: bool,
     as_json: bool,
     quiet: bool,
@@ -113,6 +117,8 @@ def run(
             given_up = follow(client, job_id, progress, queue_timeout=queue_timeout)
             result = client.result(job_id)
             code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
+            if whole and not code and result.logs.status != "complete":
+                code = EXIT_JAAS
             if as_json:
                 output.print_json(result.to_wire())
             elif show_logs and result.attempts[-1].number:
@@ -220,7 +226,7 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
             elif not quiet:
                 click.echo(result.sentence())
 
-        unknown = for_each(job_ids, one)
+        unknown = for_each(client, job_ids, one)
     return next((code for code in codes if code), unknown)
 
 
@@ -252,9 +258,9 @@ def _enqueue(target: Target, request: JobRequest, key: str | None, progress: out
 
 def _print_output(client: Client, job_id: str, progress: output.Progress) -> None:
     captured = client.logs(job_id)
-    output.print_logs(captured.lines)
-    if note := output.logs_note(captured):
-        progress.say(note)
+    print_logs(captured)
+    if note := logs_note(captured):
+        progress.warn(note)
 
 
 def _said_of(handle: JobHandle, client: Client, not_before: str | None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from jaas_submit import (
     JobSpec,
     JobState,
     LedgerUnavailable,
+    LogGap,
     LogLine,
     Logs,
     LogStatus,
@@ -184,7 +187,10 @@ def test_run_detached_prints_the_id_and_does_not_wait(stage: Stage) -> None:
 
 def test_output_that_is_not_all_there_is_is_marked(stage: Stage) -> None:
     stage.play(ended(), status=LogStatus.TRUNCATED)
-    assert "jaas: output truncated: no more\n" in stage.jaas("run", "alpine").stderr
+    result = stage.jaas("run", "--quiet", "alpine")
+    assert (result.exit_code, result.stderr) == (0, "two\njaas: output truncated: no more\n")
+    stage.play(ended(), status=LogStatus.TRUNCATED)
+    assert stage.jaas("run", "--whole", "alpine").exit_code == 125
 
 
 def test_a_job_that_no_worker_takes_within_t_is_given_up(stage: Stage) -> None:
@@ -392,10 +398,34 @@ def test_logs(stage: Stage, args: list[str], stdout: str, stderr: str) -> None:
 
 
 def test_logs_are_the_containers_bytes(stage: Stage) -> None:
-    """Nothing is stripped or escaped: no colours, no odd characters."""
-    text = "\x1b[31mred\x1b[0m ä \ud83d\n".encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-    result = stage.jaas("logs", stage.add(end=ended(), logs=Logs((LogLine("", "stdout", text),))))
-    assert result.stdout_bytes == b"\x1b[31mred\x1b[0m \xc3\xa4 \xed\xa0\xbd\n"
+    """Nothing is stripped, escaped, decoded or added."""
+    out, err = b"\x1b[31mred\x1b[0m \xc3\xa4 \xed\xa0\xbd\r\n" + bytes(range(256)), bytes(range(255, -1, -1))
+    job_id = stage.add(end=ended(), logs=Logs((LogLine("", "stdout", out), LogLine("", "stderr", err))))
+    result = stage.jaas("logs", job_id)
+    assert (result.stdout_bytes, result.stderr_bytes) == (out, err)
+    assert stage.jaas("logs", "--stdout", "--tail", "1", job_id).stdout_bytes == bytes(range(11, 256))
+    stamped = stage.jaas("logs", "--stdout", "--timestamps", job_id).stdout_bytes
+    assert stamped == b"- " + out.replace(b"\n", b"\n- ")
+    line = json.loads(stage.jaas("logs", "--json", "--stderr", job_id).stdout)["lines"][0]
+    assert base64.b64decode(line["base64"]) == err
+
+
+def test_what_jaas_says_about_output_goes_to_stderr(stage: Stage) -> None:
+    lines = [LogLine("t", "stdout", data) for data in (b"a\n", b"b\n")]
+    gaps = (LogGap("stdout", 1, 1234), LogGap("stdout", 2, 0, exact=False))
+    logs = Logs(tuple(lines), LogStatus.PARTIAL, "why", gaps, ("stopped by jaas",))
+    job_id = stage.add(end=ended(), logs=logs)
+    told = [
+        "jaas: 1,234 bytes of stdout are missing here",
+        "jaas: an unknown number of bytes of stdout are missing at the end",
+        "jaas: stopped by jaas",
+        "jaas: output partial: why",
+    ]
+    for args in ([], ["--quiet"]):
+        result = stage.jaas("logs", *args, job_id)
+        assert (result.exit_code, result.stdout, result.stderr.splitlines()) == (0, "a\nb\n", told)
+    assert stage.jaas("logs", "--whole", job_id).exit_code == 125
+    assert stage.jaas("logs", "--whole", stage.add(end=ended())).exit_code == 0
 
 
 def test_logs_json(stage: Stage) -> None:
@@ -406,6 +436,8 @@ def test_logs_json(stage: Stage) -> None:
         "status": "complete",
         "reason": "",
         "lines": [{"time": "2026-11-23T12:00:00.3Z", "stream": "stdout", "text": "three\n"}],
+        "gaps": [],
+        "notices": [],
     }
 
 
@@ -423,13 +455,13 @@ def test_list(stage: Stage) -> None:
     stage.add(JobSpec(image="alpine", labels={"team": "b"}), ended(Cause.IMAGE, None, "No such image: nope"))
     stage.add(JobSpec(image="alpine", command=["x" * 100], labels={"team": "a"}))
     table = [re.split(r"  +", line) for line in stage.jaas("list").stdout.splitlines()]
-    assert table[0] == ["ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "JOB", "WHY"]
+    assert table[0] == ["ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "BATCH", "JOB", "WHY"]
     assert [row[:3] for row in table[1:]] == [
         ["job-3", "QUEUED", "-"],
         ["job-2", "FAILED", "-"],
         ["job-1", "SUCCEEDED", "0"],
     ]
-    assert table[2][4:] == ["1.5s", "node1", "alpine", "image: No such image: nope"]
+    assert table[2][4:] == ["1.5s", "node1", "-", "alpine", "image: No such image: nope"]
     assert table[1][-1] == "alpine " + "x" * 50 + "..."
     for args, expected in [
         ([], "3 2 1"),
@@ -440,13 +472,32 @@ def test_list(stage: Stage) -> None:
         (["--label", "team=a", "--label", "run"], "1"),
         (["--label", "team=a", "--limit", "1"], "3"),
         (["--state", "SUCCEEDED", "--label", "team=b"], ""),
+        (["--filter", "label=team=a", "--filter", "state=queued"], "3"),
+        (["--filter", "cause=image"], "2"),
+        (["--filter", "exit=0", "--filter", "node=node*", "--filter", "image=alp*"], "1"),
+        (["--since", "1h", "-n", "1"], "3"),
+        (["--until", "1h"], ""),
+        (["-o", "name"], "3 2 1"),
     ]:
         ids = stage.jaas("list", "-q", *args).stdout.split()
         assert ids == [f"job-{number}" for number in expected.split()], args
     records = [json.loads(line) for line in stage.jaas("list", "--json").stdout.splitlines()]
     assert [r["id"] for r in records] == ["job-3", "job-2", "job-1"]
     assert records[0]["spec"] == {"version": 1, "image": "alpine", "command": ["x" * 100], "labels": {"team": "a"}}
+    assert json.loads(stage.jaas("list", "-o", "json").stdout) == records
+    assert stage.jaas("list", "-o", "wide").stdout.splitlines()[0].split() == table[0]
     assert stage.jaas("list", "--label", "nope").stdout == ""
+
+
+def test_times_are_those_of_this_machine_with_the_offset(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = stage.add(end=ended())
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert "started:   2026-11-23 21:00:00.000+09:00" in stage.jaas("status", job_id).stdout
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_cancel(stage: Stage) -> None:

@@ -42,7 +42,7 @@ def record(state: JobState, *attempts: Attempt, **fields: Any) -> JobRecord:
 
 
 def worker(number: int = 1, **fields: Any) -> WorkerLoad:
-    """Return worker 1, which holds the jobs that somebody holds, or another one."""
+    """Return the load of a worker. Worker 1 holds every job that has a holder."""
     usual = {"holder": HOLDER if number == 1 else f"w{number}", "queue": "jaas", "node": f"n{number}"}
     return WorkerLoad(**{**usual, "max_in_flight": 9, "window": 3, **fields})
 

@@ -1,4 +1,4 @@
-"""A message that is refused: it is recorded, whatever goes wrong on the way, and the worker goes on."""
+"""A message that is refused is recorded as a failed job, whatever else fails, and the worker continues."""
 
 from __future__ import annotations
 
