@@ -10,7 +10,7 @@ read_globals = {
   "set_state", "request_cancel", "set_holder", "clear_holder", "mark_ready", "mark_unreported",
   "digits", "feed_key", "state_key", "keep_feed", "wanted_of", "want",
   "OVERHEAD", "allowed_now", "used_by", "trim_feed", "make_room",
-  "free_slots", "take_slot", "queue_waiting", "give_slot_back", "end_batch",
+  "free_slots", "take_slot", "queue_waiting", "condition_met", "give_slot_back", "end_batch",
   "copy_ended", "cancel_attempt",
   "dependency_met", "process_end", "release_dependents", "move",
 }

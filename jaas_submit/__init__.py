@@ -18,13 +18,15 @@ if TYPE_CHECKING:
         JaasError,
         JobCancelled,
         JobFailed,
+        JobNotEnded,
         LedgerUnavailable,
         SpecError,
         StoreUnavailable,
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain.explanation import Explanation, WorkerLoad
+    from jaas_submit.explain.explanation import Explanation
+    from jaas_submit.explain.workers import WorkerLoad
     from jaas_submit.ledger import Change
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
@@ -62,6 +64,7 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "JobHandle",
+    "JobNotEnded",
     "JobRecord",
     "JobResult",
     "JobSpec",
@@ -101,6 +104,7 @@ _MODULES = (
         "model.job_spec",
         "model.speculation",
         "placement.placement",
+        "explain.workers",
         "explain.explanation",
         "model.logs",
         "model.records",

@@ -83,7 +83,9 @@ class Parts:
         settings = self.settings
         if not settings.metrics_port:
             return lambda: None
-        about = {name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid"}}
+        about = {
+            name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid", "queues"}
+        }
         monitor = LedgerMonitor(
             runner.ledger,
             self.metrics,
@@ -114,6 +116,7 @@ class Parts:
             "log_driver": info.log_driver if info else "",
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
+            "queues": self.settings.queues,
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, FOREIGN_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
 
 __all__ = ["LogFormat", "Settings"]
 
@@ -49,10 +49,10 @@ class Settings(BaseSettings):
     )
     """The engine of the manager node the worker runs on; DOCKER_HOST unless JAAS_DOCKER_HOST is set."""
 
-    prefix: str = Field(DEFAULT_PREFIX, pattern=r"^[a-zA-Z0-9_.-]{1,32}$")
+    prefix: str = Field(DEFAULT_PREFIX, pattern=PREFIX_PATTERN)
     """First part of every key in Redis; one for each installation that shares a Redis or a swarm."""
 
-    queue: str = Field(DEFAULT_QUEUE, pattern=r"^[^,\s]{1,128}$")
+    queue: str = Field(DEFAULT_QUEUE, pattern=QUEUE_PATTERN)
     """Celery queue of jobs."""
 
     take_default_queue: bool = True
@@ -175,6 +175,11 @@ class Settings(BaseSettings):
     shutdown_timeout: Seconds = Field(60.0, ge=1, le=3600)
     """Limit of a shutdown in seconds. Releasing jobs takes a moment; a shutdown that hangs because Redis does not
     answer is cut off. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
+
+    @property
+    def queues(self) -> list[str]:
+        """The Celery queues that the worker consumes, its own first."""
+        return list(dict.fromkeys([self.queue, *([FOREIGN_QUEUE] if self.take_default_queue else [])]))
 
     def __init__(self, **values: Any) -> None:
         if "redis_url" not in values:  # the environment's Redis URL, for producers and workers

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT
 from jaas_submit.cli.output import Progress
+from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.model.causes import facts_of
 from jaas_submit.model.states import JobState, is_terminal
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
 
-HINT_AFTER_S: Final = 3.0
-"""Seconds after which, if a job is still QUEUED, the command checks whether any worker is alive."""
+HINTS_AFTER_S: Final = (0.0, 3.0)
+"""Seconds after which, if a job is QUEUED, the command checks whether any worker can take it."""
 
 _SECOND_CTRL_C_S: Final = 3.0
 """Seconds within which a second Ctrl-C cancels the job."""
@@ -76,21 +77,23 @@ def follow(
     from jaas_submit.client.wait import Outage, job_records
 
     begin = time.monotonic()
-    looks = sorted(seconds for seconds in {HINT_AFTER_S, timeout, queue_timeout} if seconds is not None)
+    looks = sorted(seconds for seconds in {*HINTS_AFTER_S, timeout, queue_timeout} if seconds is not None)
     outage = Outage(lambda: progress.say("Redis does not answer; the job goes on; trying again"))
-    given_up, state = False, None
+    given_up, state, queue = False, None, ""
     while True:
         pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
         try:
             for record in client.session.run(job_records(client.ledger, job_id, pause, outage)):
-                state = record.state
+                state, queue = record.state, record.queue
                 progress.change(record)
         except WaitTimeout:
             if looks[0] == timeout:
-                raise WaitTimeout(f"job {job_id} is {state} after {timeout:g} s; it goes on") from None
+                if state is JobState.QUEUED:
+                    say_why_not_taken(client, queue, progress)
+                raise WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on") from None
             try:
                 if state is JobState.QUEUED:
-                    given_up |= _still_queued(client, job_id, progress, looks[0] == queue_timeout)
+                    given_up |= _still_queued(client, job_id, queue, progress, looks[0] == queue_timeout)
             except LedgerUnavailable as error:
                 time.sleep(_delay_or_raise(outage, error, job_id))
             else:
@@ -112,13 +115,12 @@ def _delay_or_raise(outage: Outage, error: LedgerUnavailable, job_id: str) -> fl
         raise LedgerUnavailable(text) from error
 
 
-def _still_queued(client: Client, job_id: str, progress: Progress, over: bool) -> bool:
+def _still_queued(client: Client, job_id: str, queue: str, progress: Progress, over: bool) -> bool:
     """Handle a job that no worker has claimed; return whether it is given up."""
     if over:
         client.cancel(job_id, "no worker took it within the time given with --timeout")
         return True
-    if not client.ledger.queries.workers():
-        progress.say("no worker is alive, so the job waits; `jaas worker` starts one, `jaas doctor` says more")
+    say_why_not_taken(client, queue, progress)
     return False
 
 

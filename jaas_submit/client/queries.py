@@ -7,8 +7,11 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from jaas_submit.errors import JobNotEnded
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.explain.workers import WorkerLoad
+from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
@@ -21,6 +24,7 @@ __all__ = [
     "UNSUCCESSFUL",
     "active",
     "batch_jobs",
+    "check_forgettable",
     "explanation",
     "history",
     "logs",
@@ -28,6 +32,7 @@ __all__ = [
     "reasons",
     "result",
     "result_of",
+    "why_not_taken",
 ]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
@@ -83,6 +88,31 @@ def explanation(ledger: Ledger, job_id: str) -> Explanation:
     record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
     return explain(record, explain_context(ledger, record), now)
+
+
+def check_forgettable(ledger: Ledger, record: JobRecord) -> None:
+    """Refuse to forget a job that somebody still needs; see ``Client.forget``."""
+    if not record.terminal:
+        raise JobNotEnded(f"job {record.id} is {record.state}; `jaas cancel {record.id}` ends it first")
+    if not record.reported:
+        raise JobNotEnded(f"job {record.id} has ended, but no worker has reported it to Celery yet; try again later")
+    if record.batch and any(not batch.done for batch in ledger.batches.find([record.batch])):
+        raise JobNotEnded(f"job {record.id} belongs to batch {record.batch}, which has not ended")
+
+
+def why_not_taken(ledger: Ledger, queue: str) -> str:
+    """Return in one sentence, without its full stop, why no worker takes a queue's next job; empty where one does.
+
+    Args:
+        ledger: is asked for the workers.
+        queue: the Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
+    others = {} if workers else ledger.health.other_prefixes()
+    return workers_sentence(queue, ledger.prefix, workers, others)
 
 
 def history(

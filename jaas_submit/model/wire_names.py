@@ -13,6 +13,7 @@ __all__ = [
     "ENV_INPUT",
     "ENV_JOB_ID",
     "ENV_NODE",
+    "FOREIGN_QUEUE",
     "LABEL_ATTEMPT",
     "LABEL_BATCH",
     "LABEL_COPY_OF",
@@ -23,6 +24,8 @@ __all__ = [
     "LABEL_SPEC",
     "LABEL_SPEC_HASH",
     "LABEL_WORKER",
+    "PREFIX_PATTERN",
+    "QUEUE_PATTERN",
     "TASK_RUN",
     "TRACEPARENT",
     "job_id_of",
@@ -35,8 +38,15 @@ TASK_RUN: Final = "jaas.run"
 DEFAULT_QUEUE: Final = "jaas"
 """The Celery queue that workers consume."""
 
+FOREIGN_QUEUE: Final = "celery"
+"""Celery's own default queue, which workers consume, too, unless JAAS_TAKE_DEFAULT_QUEUE forbids it."""
+
 DEFAULT_PREFIX: Final = "jaas"
 """First part of every Redis key; two installations on one Redis need two prefixes."""
+
+QUEUE_PATTERN: Final = r"^[^,\s]{1,128}$"
+PREFIX_PATTERN: Final = r"^[a-zA-Z0-9_.-]{1,32}$"
+"""What the names of a queue and a prefix may be, for workers and producers alike."""
 
 LABEL_JOB: Final = "jaas.job"
 LABEL_ATTEMPT: Final = "jaas.attempt"

@@ -90,12 +90,11 @@ class Runner:
         self._exits = ExitNotices(ledger, holder, self._tracker)
         self.take = self._table.take
         self.have_ended = self._table.have_ended
-        self.hold = self._table.hold
         self.follows = self._table.follows
         self.stats = self._table.stats
 
     def start(self) -> None:
-        """Take the lease and start all threads. With Redis away they wait for it."""
+        """Take the lease and start all threads. If Redis does not answer, they start anyway and wait for it."""
         try:
             self.renew_lease({})
         except LedgerUnavailable as error:
@@ -109,6 +108,15 @@ class Runner:
     def knows(self, job_id: str) -> bool:
         """Return whether this worker has the job, in flight or in its launch queue."""
         return job_id in self._table
+
+    def hold(self, yes: bool) -> None:
+        """Stop or resume starting new jobs; when stopped, leave the waiting ones to other workers.
+
+        Args:
+            yes: whether to stop.
+        """
+        if returned := self._table.hold(yes):
+            self.background(lambda: self.ledger.ownership.offer(returned))
 
     def cancel(self, job_id: str, why: str) -> None:
         """Have a job of this worker stopped; the ledger's record says so already.
@@ -162,7 +170,7 @@ class Runner:
         """Update the numbers of nodes and workers.
 
         Raises:
-            LedgerUnavailable: Redis does not answer; the former numbers stay.
+            LedgerUnavailable: Redis does not answer; the numbers stay unchanged.
         """
         cluster = self.ledger.queries.cluster()
         known = cluster.nodes if cluster else ()
@@ -181,6 +189,7 @@ class Runner:
         self._executor.close(_CLOSE_TIMEOUT_S)
         released = 0
         try:
+            self.ledger.ownership.offer([job.job_id for job in self._table if not job.accepted])
             for job in self._table:
                 if job.accepted and job.phase is not Phase.GONE:
                     failpoint("release.before")

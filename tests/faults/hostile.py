@@ -1,7 +1,7 @@
 """Hostile entries among the jobs: what the fuzzer makes, sent to real workers while everything else fails, too.
 
-Left out: what replaces a key that all share (the campaign's own messages would be lost with it), and messages that wait
-for their time, which Celery keeps without a record.
+Left out: what replaces a key that all share (the campaign's own messages would be lost with it), and jobs that wait for
+their time, which may be years away.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,7 @@ __all__ = ["logs", "schema", "status"]
 @click.pass_obj
 def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bool, quiet: bool) -> int:
     """Show all that is known of jobs. Quiet: the state only."""
+    shown = itertools.count()
     with target.client() as client:
 
         def show(job_id: str) -> None:
@@ -33,9 +35,9 @@ def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bo
             elif quiet:
                 click.echo(record.state)
             else:
-                output.print_details(output.status_rows(record), blank_before=job_id != job_ids[0])
+                output.print_details(output.status_rows(record), blank_before=next(shown) > 0)
 
-        return for_each(job_ids, show)
+        return for_each(client, job_ids, show)
 
 
 @click.command()
@@ -72,6 +74,7 @@ def logs(
 
     progress = output.Progress(quiet)
     with target.client() as client:
+        job_id = client.ledger.queries.full_id(job_id)
         if to_the_end:
             follow(client, job_id, progress)
         record = client.ledger.queries.get(job_id)

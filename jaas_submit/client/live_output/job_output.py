@@ -25,13 +25,13 @@ from jaas_submit.output.pieces import Stream
 
 __all__ = ["AttemptBegins", "AttemptEnds", "Event", "JobOutput", "Missing", "NotLive", "Output"]
 
-_RENEW_S: Final = 5.0
+RENEW_S: Final = 5.0
 """Seconds after which a watch is renewed."""
 
-_END_S: Final = 2.0
+END_S: Final = 2.0
 """Seconds that a feed has to end after its attempt has ended in the ledger; then the ledger's output is read."""
 
-_NOT_LIVE_S: Final = 3.0
+NOT_LIVE_S: Final = 3.0
 """Seconds for which a container runs without anybody writing its feed, before the reader is told."""
 
 _TOLD: Final = -1.0
@@ -144,7 +144,7 @@ class _Attempt:
             now = time.monotonic()
             self._ended_since = self._ended_since or now
             being_written = view is not None and view.writer and view.end is None
-            if not being_written or now - self._ended_since > _END_S:
+            if not being_written or now - self._ended_since > END_S:
                 yield from self._stored(record)
         elif view is not None:
             yield from self._tell_if_not_live(record, view)
@@ -164,7 +164,7 @@ class _Attempt:
 
     def _watch(self) -> Generator[Read, Any, str]:
         now = time.monotonic()
-        if self.wanted is not None and now - self._renewed > _RENEW_S:
+        if self.wanted is not None and now - self._renewed > RENEW_S:
             if not (yield Read(partial(self._feeds.renew, self.wanted))):
                 self.wanted = None
             self._renewed = now
@@ -225,7 +225,7 @@ class _Attempt:
         else:
             now = time.monotonic()
             self._running_since = self._running_since or now
-            if now - self._running_since < _NOT_LIVE_S:
+            if now - self._running_since < NOT_LIVE_S:
                 return
             self._running_since = _TOLD
             reason = f"nothing reads it on {record.node or 'its node'} while the job runs"

@@ -103,6 +103,17 @@ def test_jobs_are_chosen_by_their_batch(stage: Stage) -> None:
     assert stage.jaas("replay", "-q", "--batch", "b").stdout == ""
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_jobs_are_chosen_by_their_queue_if_it_is_named_on_the_command_line(stage: Stage, place: int) -> None:
+    mine = stage.add()
+    other = f"{stage.ledger.prefix}-other"
+    stage.ledger.submission.create("theirs", JobSpec(image="alpine"), other)
+    words = ["list", "-q"]
+    words[place:place] = ["--queue", other]
+    assert stage.jaas(*words).stdout.split() == ["theirs"]
+    assert stage.jaas("list", "-q").stdout.split() == ["theirs", mine], "JAAS_QUEUE must not hide the others"
+
+
 @pytest.mark.parametrize("words", ["list", "replay", "cancel"])
 def test_a_batch_that_is_not_known_is_said_to_be_so(stage: Stage, words: str) -> None:
     dead(stage)

@@ -121,7 +121,7 @@ def test_the_output_of_a_job_that_has_ended_is_read_from_the_ledger(handle: JobH
 def test_what_a_feed_does_not_have_comes_from_the_ledger(
     handle: JobHandle, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_output, "_END_S", 0.1)
+    monkeypatch.setattr(job_output, "END_S", 0.1)
     reader = Reader(handle.logs(follow=True))
     scene.stage.launch(handle.id)
     scene.feeds.begin(scene.feed(), "node1")
@@ -180,7 +180,7 @@ def test_who_falls_behind_is_told_how_much_is_missing(handle: JobHandle, scene: 
 def test_a_feed_that_expired_is_asked_for_again_and_nothing_comes_twice(
     handle: JobHandle, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_output, "_RENEW_S", 0.1)
+    monkeypatch.setattr(job_output, "RENEW_S", 0.1)
     reader = Reader(handle.logs(follow=True))
     scene.stage.launch(handle.id)
     scene.write(b"one\n")
@@ -201,7 +201,7 @@ def test_a_feed_that_expired_is_asked_for_again_and_nothing_comes_twice(
 def test_who_cannot_be_live_is_told_once_and_gets_it_at_the_end(
     handle: JobHandle, scene: Scene, monkeypatch: pytest.MonkeyPatch, refused: bool
 ) -> None:
-    monkeypatch.setattr(job_output, "_NOT_LIVE_S", 0.0)
+    monkeypatch.setattr(job_output, "NOT_LIVE_S", 0.0)
     reader = Reader(handle.logs(follow=True))
     if refused:
         scene.feeds.finish(scene.feed(), FeedEnd("unavailable", "its log driver cannot be read"))

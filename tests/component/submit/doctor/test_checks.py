@@ -221,14 +221,26 @@ def test_the_real_engine(engine_host: str) -> None:
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
+WARNED = [Check("nodes", Verdict.WARN, "n2 is down", "start it")]
+
+
 def doctor(*args: str, **env: str) -> click.testing.Result:
     runner = click.testing.CliRunner()
     return runner.invoke(cli, ["doctor", *args], env=env, prog_name="jaas", catch_exceptions=False)
 
 
-def test_the_exit_code_is_1_only_when_a_check_fails(redis_url: str) -> None:
+def test_the_exit_code_is_1_when_a_check_fails_and_3_when_one_warns(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     well = doctor("--no-engine", JAAS_REDIS_URL=redis_url)
-    assert well.exit_code == 0
+    assert well.exit_code == (3 if "  warn  " in well.stdout else 0)
+    monkeypatch.setattr("jaas_submit.doctor.redis_checks.redis_checks", lambda _: [])
+    monkeypatch.setattr("jaas_submit.doctor.ledger_checks.ledger_checks", lambda _: [])
+    monkeypatch.setattr("jaas_submit.doctor.waiting_checks.waiting_checks", lambda _: WARNED)
+    assert doctor("--no-engine", JAAS_REDIS_URL=redis_url).exit_code == 3
+    monkeypatch.setattr("jaas_submit.doctor.waiting_checks.waiting_checks", lambda _: [])
+    assert doctor("--no-engine", JAAS_REDIS_URL=redis_url).exit_code == 0
+    monkeypatch.undo()
     assert well.stdout.splitlines()[0].split() == ["CHECK", "RESULT", "FOUND", "WHAT", "TO", "DO"]
     ill = doctor("--no-engine", "--redis", "redis://127.0.0.1:1")
     assert ill.exit_code == 1
@@ -238,6 +250,7 @@ def test_the_exit_code_is_1_only_when_a_check_fails(redis_url: str) -> None:
 def test_json(redis_url: str) -> None:
     data = json.loads(doctor("--no-engine", "--json", JAAS_REDIS_URL=redis_url).stdout)
     assert data["ok"] is True
+    assert data["warnings"] is any(check["verdict"] == "warn" for check in data["checks"])
     assert data["checks"][-1] == {
         "name": "engine",
         "verdict": "skip",
@@ -257,7 +270,7 @@ def test_quiet_shows_what_is_not_well(redis_url: str) -> None:
 def test_a_producer_without_the_workers_packages(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jaas_worker.doctor", None)
     done = doctor("--json", JAAS_REDIS_URL=redis_url)
-    assert done.exit_code == 0
+    assert done.exit_code in {0, 3}
     check = json.loads(done.stdout)["checks"][-1]
     assert check["verdict"] == "skip"
     assert "pip install 'jaas[worker]'" in check["detail"]
