@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from jaas_submit.model.cluster import Cluster
+from jaas_submit.model.logs import Stream
 
 __all__ = [
     "ENDED_STATES",
@@ -74,7 +75,7 @@ class SwarmInfo:
 class Frame(NamedTuple):
     """A piece of a container's output, with the engine's time in front of the text."""
 
-    stream: Literal["stdout", "stderr"]
+    stream: Stream
     data: bytes
 
 
@@ -197,7 +198,9 @@ class Engine(Protocol):
     def container_times(self, container_id: str) -> ContainerTimes | None:
         """Return a container's times; None when it did not run on this engine."""
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+    def logs(
+        self, service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+    ) -> Iterator[Frame]:
         """Yield a task's output, with timestamps; ends with EngineUnavailable when ``timeout`` seconds are over.
 
         Args:
@@ -205,6 +208,7 @@ class Engine(Protocol):
             container_id: the task's container; None asks the swarm for that of any node.
             timeout: seconds.
             tail: only so many of the last lines; 0 means all.
+            only: of these, those of one stream alone.
         """
 
     def events(self) -> Iterator[EngineEvent]:
