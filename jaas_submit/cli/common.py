@@ -21,6 +21,7 @@ from jaas_submit.errors import (
     UnknownJob,
     UnreadableRecord,
     WaitTimeout,
+    how_to_install,
 )
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def missing_packages(error: ImportError) -> JaasError:
     Args:
         error: what their import raised.
     """
-    return JaasError(f"the worker's packages are not installed ({error}): pip install 'jaas[worker]'")
+    return JaasError(f"the worker's packages are not installed ({error}); {how_to_install('worker')}")
 
 
 def _fail(text: str, code: int) -> int:

@@ -25,6 +25,7 @@ from jaas_submit.cli.job_options import split_label
 from jaas_submit.cli.listing import Entry, Listing, Table, listing_of, listing_options
 from jaas_submit.cli.queue_notes import say_of_queued
 from jaas_submit.errors import UnknownJob
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.states import JobState
 
@@ -192,9 +193,14 @@ def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool
             if len(job_ids) > 1:
                 click.echo(("\n" if next(shown) else "") + f"job {job_id}")
             output.print_lines(told.sentences[:1] if quiet else told.sentences)
+            if not quiet and told.state is JobState.FAILED and _NO_CONTAINER not in told.sentences:
+                click.echo(f"`jaas logs {job_id}` prints its output.")
 
         return for_each(client, job_ids, tell)
 
+
+_NO_CONTAINER: Final = "No container was seen to start."
+"""What `explain` says of a job that cannot have any output."""
 
 _IN_THE_SWARM: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
 
@@ -235,7 +241,7 @@ def cancel(
             if as_json:
                 output.print_json({"id": batch, "jobs": count})
             elif not quiet:
-                click.echo(f"batch {batch}: {count:,} jobs cancelled")
+                click.echo(f"batch {batch}: {counted(count, 'job')} cancelled")
             return 0
         chosen = list(job_ids)
         if not chosen:
@@ -244,7 +250,11 @@ def cancel(
             if not chosen:
                 progress.say("no such jobs")
                 return 0
-        if everything and not yes and not _agreed(f"cancel all {len(chosen)} jobs of {client!r}?"):
+        if (
+            everything
+            and not yes
+            and not _agreed(f"cancel {counted(len(chosen), 'job')}: all that have not ended, of {client!r}?")
+        ):
             progress.warn("nothing was cancelled")
             return EXIT_NO
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -101,7 +102,9 @@ class _Plan:
         self.file = file
         self.spec = spec
         self.reduce = reduce
-        self.inputs = inputs
+        # The first one is read now: a file that cannot be opened must not leave a batch behind.
+        first = list(itertools.islice(inputs, 1))
+        self.inputs = itertools.chain(first, inputs)
         # A random key, so that the batch's id is known before the first job is submitted.
         self.key = file.key or f"map-{uuid.uuid4()}"
 
