@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from jaas_submit.model.causes import Cause
     from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
     from jaas_submit.model.job_spec import JobSpec
-    from jaas_submit.model.logs import LogLine, Logs, LogStatus
+    from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
     from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
-    from jaas_submit.model.result import CapturedOutput, JobResult
+    from jaas_submit.model.result import CapturedGap, CapturedOutput, JobResult
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
     from jaas_submit.model.states import JobState
@@ -53,6 +53,7 @@ __all__ = [
     "Batch",
     "BatchFailed",
     "BatchRecord",
+    "CapturedGap",
     "CapturedOutput",
     "Cause",
     "Change",
@@ -69,6 +70,7 @@ __all__ = [
     "JobSpec",
     "JobState",
     "LedgerUnavailable",
+    "LogGap",
     "LogLine",
     "LogStatus",
     "Logs",

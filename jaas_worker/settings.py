@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
@@ -26,6 +26,16 @@ def _in_words(error: ErrorDetails) -> str:
     if error["type"] in {"bool_parsing", "bool_type"}:
         return "must be true or false"
     return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def _options(value: object) -> object:
+    """Accept ``name=value,name=value``."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        raise ValueError("write name=value,name=value, such as max-size=20m,max-file=5")
+    return {name.strip(): text.strip() for name, _, text in pairs}
 
 
 class Settings(BaseSettings):
@@ -97,8 +107,17 @@ class Settings(BaseSettings):
     log_timeout: Seconds = Field(20.0, gt=0, le=600)
     """Seconds for reading a container's output; the engine's call hangs for ever when the node is away."""
 
+    log_driver: str = Field("local", pattern=r"^([a-z0-9][a-zA-Z0-9_./:-]{0,127})?$")
+    """Log driver of the jobs' containers, unless a job names one. ``local`` keeps every byte; ``json-file`` replaces
+    what is no UTF-8. Empty: that of each node's engine."""
+
+    log_options: Annotated[dict[str, str], NoDecode, BeforeValidator(_options)] = Field(
+        default_factory=lambda: {"max-size": "20m", "max-file": "5"}
+    )
+    """Options of that driver, as ``name=value,name=value``."""
+
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
-    """Characters of each stream that go into Celery's result (all that was kept is in the ledger)."""
+    """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of JSON that a job may return into Redis. A larger output goes to JAAS_STORE_URL; where that is empty, the

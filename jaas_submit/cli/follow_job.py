@@ -6,9 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT
+from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT, say_why_not_taken
 from jaas_submit.cli.output import Progress
-from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.model.causes import facts_of
 from jaas_submit.model.states import JobState, is_terminal

@@ -88,6 +88,8 @@ _OPTIONS: Final = (
         "--stop-grace", "--stop-timeout", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."
     ),
     click.option("--healthcheck/--no-healthcheck", default=None, help="Let the image's HEALTHCHECK kill the job."),
+    click.option("--log-driver", metavar="NAME", help="What keeps its output on the node, such as local or json-file."),
+    click.option("--log-opt", multiple=True, metavar="NAME=VALUE", help="Option of the log driver; may be repeated."),
     click.option("--check/--no-check", default=None, help="Whether a failed job is a FAILURE in Celery; default yes."),
     click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker uses to pull."),
     click.option(
@@ -106,7 +108,7 @@ _NO_STDIN: Final = "`--input -` hands data over, in the file that JAAS_INPUT nam
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output"),
+    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver"),
 )
 """Options whose name and value are those of the field."""
 
@@ -119,6 +121,8 @@ class JobRequest(NamedTuple):
     """Seconds after which a job that no worker has taken is given up (-t)."""
     notes: tuple[str, ...]
     """What to tell the user."""
+    not_before: str | None = None
+    """When the job may start; None means at once."""
 
 
 def job_options(command: F) -> F:
@@ -161,6 +165,7 @@ def job_request_of(
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
     _merge(fields, "labels", dict(map(split_label, options["label"])))
+    _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
     _extend(fields, "networks", options["network"])
     _extend(fields, "constraints", options["constraint"])
     mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
@@ -170,15 +175,7 @@ def job_request_of(
         _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     if options["retry_policy"]:
         fields["retry"] = _retry_policy(options["retry_policy"])
-    _merge(
-        fields,
-        "retry",
-        _given(
-            max_attempts=options["max_attempts"],
-            max_cluster_retries=options["max_cluster_retries"],
-            backoff=backoff_of(options["backoff"]) if options["backoff"] else None,
-        ),
-    )
+    _merge(fields, "retry", _retry_fields(options))
     fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
     if options["input"]:
         fields["input"] = _input(options["input"])
@@ -192,6 +189,13 @@ def job_request_of(
             fields["registry"] = registry
     spec = JobSpec.parse(fields)
     return JobRequest(spec, queue_timeout, tuple(notes))
+
+
+def _retry_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    backoff = backoff_of(options["backoff"]) if options["backoff"] else None
+    return _given(
+        max_attempts=options["max_attempts"], max_cluster_retries=options["max_cluster_retries"], backoff=backoff
+    )
 
 
 def _terminal_notes(interactive: bool, tty: bool) -> Iterator[str]:

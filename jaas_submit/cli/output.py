@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,6 @@ from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
-    from jaas_submit.model.logs import LogLine, Logs
     from jaas_submit.model.records import Attempt, JobRecord
     from jaas_submit.model.result import JobResult
     from jaas_submit.placement.placement import NodeFit
@@ -31,12 +29,10 @@ __all__ = [
     "duration",
     "fit_row",
     "list_row",
-    "logs_note",
     "moment",
     "print_details",
     "print_json",
     "print_lines",
-    "print_logs",
     "print_plain",
     "print_table",
     "record_json",
@@ -259,6 +255,7 @@ def status_rows(record: JobRecord) -> list[tuple[str, str]]:
         *((f"attempt {attempt.number}", _attempt_line(attempt)) for attempt in before),
         ("attempt", str(record.attempt or "")),
         ("next", moment(record.due_at)),
+        ("not before", moment(record.not_before)),
         ("service", (end.service or "") if end else ""),
         ("exit code", _exit_code(end)),
         ("cause", end.cause if end else ""),
@@ -306,26 +303,6 @@ def spec_json(spec: JobSpec, *, show_env: bool = False) -> dict[str, Any]:
     if "env" in fields and not show_env:
         fields["env"] = dict.fromkeys(fields["env"], "***")
     return fields
-
-
-def print_logs(lines: Iterable[LogLine], *, timestamps: bool = False) -> None:
-    """Print a container's output: its stdout on stdout, its stderr on stderr.
-
-    As bytes: a container's output is not changed. A reader that stops early (`| head`) must not change the exit code of
-    `jaas run`.
-    """
-    try:
-        for line in lines:
-            text = f"{line.time or '-'} {line.text}" if timestamps else line.text
-            click.echo(text.encode("utf-8", "surrogateescape"), nl=False, err=line.stream == "stderr")
-    except BrokenPipeError:
-        # Nothing more can be written there, not even Python's buffer at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def logs_note(logs: Logs) -> str:
-    """Return the message about incomplete output; empty if it is complete."""
-    return logs.reason and f"output {logs.status}: {logs.reason}"
 
 
 def moment(when: datetime | None) -> str:

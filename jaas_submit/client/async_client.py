@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,18 @@ class AsyncClient:
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,
+        not_before: datetime | float | str | None = None,
     ) -> AsyncJobHandle:
         """Enqueue a job; see ``Client.submit``."""
         handle = await asyncio.to_thread(
-            self.sync.submit, spec, key=key, key_ttl=key_ttl, after=after, on=on, input=input
+            self.sync.submit,
+            spec,
+            key=key,
+            key_ttl=key_ttl,
+            after=after,
+            on=on,
+            input=input,
+            not_before=not_before,
         )
         return AsyncJobHandle(self.session, handle.id, existing=handle.existing)
 
@@ -116,6 +125,7 @@ class AsyncClient:
         after: Sequence[Dependency] = (),
         after_each: BatchReference | str | None = None,
         on: On = "success",
+        not_before: datetime | float | str | None = None,
     ) -> AsyncBatch:
         """Submit one job for each input; see ``Client.map``. The inputs are read in a thread."""
         batch = await asyncio.to_thread(
@@ -131,6 +141,7 @@ class AsyncClient:
             after=after,
             after_each=after_each,
             on=on,
+            not_before=not_before,
         )
         return AsyncBatch(self.session, batch.id)
 

@@ -11,8 +11,8 @@ from jaas_submit.model.bounds import counted
 
 __all__ = ["Limit", "WorkerLoad", "takers", "why_not_taken"]
 
-Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after"]
-"""What prevents a job's start: the workers' engine or limits, its batch's limit, or what it comes after."""
+Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after", "not_before"]
+"""What prevents a job's start: the workers' engine or limits, its batch's limit, what it comes after, or its time."""
 
 
 class WorkerLoad(BaseModel):

@@ -85,7 +85,8 @@ class Submission(Part):
     def take_in(self, job: NewJob, tag: str, pause: float) -> Created:
         """Write the record of a foreign producer's job and acknowledge its message, in one step.
 
-        Where the id has a record already, nothing is changed, and the message stays unacknowledged.
+        Where the id has a record already, nothing is changed, and the message stays unacknowledged. No replica has to
+        confirm: a promoted one has either the message or the record.
 
         Args:
             job: with its message.
@@ -112,7 +113,13 @@ class Submission(Part):
             LedgerUnavailable: also if the URL asks for replicas and they do not confirm the records; the master has
                 them then.
         """
-        return self._create(jobs)
+        made = self._create(jobs)
+        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
+            what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+            raise LedgerUnavailable(
+                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
+            )
+        return made
 
     def _create(self, jobs: Sequence[NewJob], **more: object) -> list[Created]:
         what = "the new job" if len(jobs) == 1 else f"{len(jobs)} new jobs"
@@ -126,10 +133,6 @@ class Submission(Part):
             if code == 3:
                 raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
-        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
-            raise LedgerUnavailable(
-                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
-            )
         return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:

@@ -14,6 +14,7 @@ __all__ = [
     "Constraint",
     "Duration",
     "Gather",
+    "LogDriverName",
     "Model",
     "Mount",
     "Name",
@@ -106,6 +107,8 @@ PositiveDuration = Annotated[
 ]
 Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")]
+LogDriverName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9_./:-]{0,127}$")]
+"""Also that of a plugin, such as ``grafana/loki-docker-driver:main``."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
 

@@ -28,6 +28,7 @@ from jaas_submit.model.fields import (
     Constraint,
     Duration,
     Gather,
+    LogDriverName,
     Model,
     Mount,
     Name,
@@ -166,6 +167,14 @@ class JobSpec(Model):
         default_factory=dict, max_length=32, description="for finding the job again"
     )
     healthcheck: bool = Field(False, description="true: the image's HEALTHCHECK may kill the job")
+    log_driver: LogDriverName | None = Field(
+        None, description="what keeps its output on the node, such as local or json-file; null: the worker's choice"
+    )
+    log_options: dict[Name, Annotated[str, StringConstraints(max_length=4096)]] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="options of the log driver, such as max-size; without log_driver they change the worker's",
+    )
     registry: Text | None = Field(
         None, description="registry whose credentials, kept on the worker's side, are used to pull the image"
     )

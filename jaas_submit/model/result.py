@@ -8,13 +8,22 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from jaas_submit.errors import JobCancelled, JobFailed, JobNotEnded
-from jaas_submit.model.logs import Logs, LogStatus, StoredLogStatus
+from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, StoredLogStatus, Stream
 from jaas_submit.model.records import Attempt, JobRecord, StoredCause, StoredModel, StoredState
 from jaas_submit.model.states import JobState, is_known
 
-__all__ = ["RESULT_VERSION", "CapturedOutput", "JobResult"]
+__all__ = ["RESULT_VERSION", "CapturedGap", "CapturedOutput", "JobResult"]
 
 RESULT_VERSION: Final = 1
+
+
+class CapturedGap(StoredModel):
+    """A place in a stream where bytes are missing."""
+
+    stream: str = Field(description="stdout or stderr")
+    at: int = Field(description="after how many characters of its text")
+    missing: int = Field(description="how many bytes are missing there")
+    exact: bool = Field(True, description="false: at least so many")
 
 
 class CapturedOutput(StoredModel):
@@ -24,25 +33,61 @@ class CapturedOutput(StoredModel):
     stderr: str = ""
     status: StoredLogStatus = LogStatus.COMPLETE
     reason: str = ""
+    gaps: tuple[CapturedGap, ...] = Field((), description="where bytes are missing")
+    notices: tuple[str, ...] = Field((), description="what jaas has to say, such as why it stopped the container")
 
     def __str__(self) -> str:
         return self.stdout + self.stderr
 
     @classmethod
-    def of(cls, logs: Logs, cap: int) -> CapturedOutput:
-        """Return the output cut to ``cap`` characters a stream (head and tail kept, the cut marked)."""
-        out, err = _cut(logs.stdout, cap), _cut(logs.stderr, cap)
-        cut = out != logs.stdout or err != logs.stderr
+    def of(cls, logs: Logs, cap: int | None = None) -> CapturedOutput:
+        """Return output as text.
+
+        Args:
+            logs: the output.
+            cap: bytes kept of each stream, half from each end; None keeps everything.
+        """
+        texts, gaps, cut = {}, [], False
+        for stream in STREAMS:
+            parts = logs.parts(stream)
+            kept = parts if cap is None else _cut(parts, stream, cap)
+            cut = cut or kept is not parts
+            text = ""
+            for part in kept:
+                if isinstance(part, LogGap):
+                    gaps.append(CapturedGap(stream=stream, at=len(text), missing=part.missing, exact=part.exact))
+                else:
+                    text += part.decode("utf-8", "replace")
+            texts[stream] = text
         status = LogStatus.TRUNCATED if cut and logs.status is LogStatus.COMPLETE else logs.status
-        reason = logs.reason or (f"cut to {cap:,} characters a stream; `jaas logs` has more" if cut else "")
-        return cls(stdout=out, stderr=err, status=status, reason=reason)
+        reason = logs.reason or (f"cut to {cap:,} bytes a stream; `jaas logs` has more" if cut else "")
+        return cls(**texts, status=status, reason=reason, gaps=tuple(gaps), notices=logs.notices)
 
 
-def _cut(text: str, cap: int) -> str:
-    if len(text) <= cap:
-        return text
+def _cut(parts: list[bytes | LogGap], stream: Stream, cap: int) -> list[bytes | LogGap]:
+    """Return the first and the last half of a cap, with one gap between them; the parts themselves if they are few."""
+    size = sum(len(part) for part in parts if isinstance(part, bytes))
+    if size <= cap:
+        return parts
     half = cap // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut by jaas ...]\n{text[len(text) - half :]}"
+    head: list[bytes | LogGap] = []
+    tail: list[bytes | LogGap] = []
+    middle = LogGap(stream, 0, 0)
+    at = 0
+    for part in parts:
+        if not isinstance(part, LogGap):
+            first, last = part[: max(half - at, 0)], part[max(size - half - at, 0) :]
+            head += [first] if first else []
+            tail += [last] if last else []
+            middle = middle._replace(missing=middle.missing + len(part) - len(first) - len(last))
+            at += len(part)
+        elif at < half:
+            head.append(part)
+        elif at > size - half:
+            tail.append(part)
+        else:
+            middle = middle._replace(missing=middle.missing + part.missing, exact=middle.exact and part.exact)
+    return [*head, middle, *tail]
 
 
 class JobResult(StoredModel):
@@ -103,12 +148,12 @@ class JobResult(StoredModel):
 
     @property
     def stdout(self) -> str:
-        """Captured standard output."""
+        """Captured standard output, as text."""
         return self.logs.stdout
 
     @property
     def stderr(self) -> str:
-        """Captured standard error."""
+        """Captured standard error, as text."""
         return self.logs.stderr
 
     def to_wire(self) -> dict[str, Any]:

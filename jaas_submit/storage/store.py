@@ -3,8 +3,8 @@
 The files of a job are below ``URL/PREFIX/JOB_ID/`` and are removed when its record has expired. In the record stands a
 reference instead of the value: ``{"$ref": "file:///srv/jaas/jaas/ID/output-1.json", "bytes": 1234567, "sig": "..."}``.
 
-Values of users may look like that. So a reference is signed with a secret of the ledger: only one that jaas has made is
-followed, and any other is a value like all others.
+Values of users may look like that. So jaas signs each reference with a secret of the ledger. It follows only references
+with a valid signature; anything else that looks like one stays a plain value.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
@@ -13,6 +13,9 @@ from jaas_submit.model.records import JobRecord, Outcome
 from jaas_submit.model.states import JobState
 
 __all__ = ["Output", "output_not_kept", "output_of", "reduce_lines", "with_output"]
+
+
+_MISSING: Final = "some of its output is missing"
 
 
 class Output(NamedTuple):
@@ -35,18 +38,24 @@ def output_of(spec: JobSpec, logs: Logs | None) -> Output:
     logs = logs or Logs()
     if logs.status is LogStatus.UNAVAILABLE:
         return Output(None, f"its output could not be read: {logs.reason}")
-    stdout = logs.stdout
+    whole = not any(gap.stream == "stdout" for gap in logs.gaps)
     if spec.output == "text":
-        if logs.status is LogStatus.TRUNCATED:
-            return Output(None, f"it printed too much to return as text: {logs.reason}")
-        return Output(json.dumps(stdout, ensure_ascii=False))
-    return _json_in(stdout, logs)
+        if not whole:
+            what = "it printed too much to return as text" if logs.status is LogStatus.TRUNCATED else _MISSING
+            return Output(None, f"{what}: {logs.reason}")
+        return Output(json.dumps(logs.stdout, ensure_ascii=False))
+    if not logs.has_end("stdout"):
+        return Output(None, f"{_MISSING}: {logs.reason}")
+    return _json_in(logs, whole=whole)
 
 
-def _json_in(stdout: str, logs: Logs) -> Output:
-    # Not splitlines: JSON texts may hold other separators, such as U+2028, as they are.
-    lines = [line for line in stdout.split("\n") if line.strip()]
-    for text in (lines[-1] if lines else "", stdout):
+def _json_in(logs: Logs, *, whole: bool) -> Output:
+    last = logs.parts("stdout")[-1:]
+    stdout = last[0].decode(errors="replace") if last and isinstance(last[0], bytes) else ""
+    # Not splitlines: JSON texts may hold other separators, such as U+2028, as they are. The first line behind a gap may
+    # have lost its beginning.
+    lines = [line for line in stdout.split("\n")[0 if whole else 1 :] if line.strip()]
+    for text in (lines[-1] if lines else "", stdout if whole else ""):
         try:
             found = json.dumps(json.loads(text, parse_constant=_refuse), ensure_ascii=False, allow_nan=False)
             found.encode()
@@ -55,7 +64,7 @@ def _json_in(stdout: str, logs: Logs) -> Output:
         except (ValueError, RecursionError):
             continue
         return Output(found)
-    cut = f" ({logs.reason})" if logs.status is LogStatus.TRUNCATED else ""
+    cut = "" if whole else f" ({logs.reason})"
     return Output(None, f"the last line of its standard output is not JSON{cut}")
 
 
@@ -64,7 +73,7 @@ def _refuse(name: str) -> Any:
 
 
 def output_not_kept(node_id: str, drivers: Mapping[str, str]) -> str:
-    """Return why nothing could be read of a container on another node; empty where nothing says so.
+    """Return why the output of a container on another node cannot be read; empty if no reason is known.
 
     Args:
         node_id: the node.

@@ -110,13 +110,16 @@ def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) 
     """
     task, service, settings = step.task, job.service, world.settings
     assert service is not None
-    logs = step.logs
+    logs, driver = step.logs, world.service_defaults.log_driver.changed_by(job.spec)
     if logs is None:
-        logs = read_logs(world.engine, service.id, task.container_id, settings.log_limit, settings.log_timeout)
+        cap, timeout = settings.log_limit, settings.log_timeout
+        logs = read_logs(world.engine, service.id, task.container_id, cap, timeout, driver)
     if logs.lines or logs.status is not LogStatus.COMPLETE or not task.container_id:
         return logs
     # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.
-    why = output_lost(task, job.away_since) or ("" if here else output_not_kept(task.node_id, world.log_drivers()))
+    why = output_lost(task, job.away_since) or driver.unreadable
+    if not (why or here or driver.name):
+        why = output_not_kept(task.node_id, world.log_drivers())
     if why:
         return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
     if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:

@@ -6,7 +6,6 @@ import logging
 from datetime import UTC, datetime
 
 from jaas_submit.errors import EngineRefused, TemporaryError
-from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
 from jaas_worker.decisions.node_outage import node_down_detail
@@ -174,8 +173,9 @@ def read_output(job: TrackedJob, step: ReadOutput, world: WorkerContext) -> Fini
         return SwarmJudges()
     assert job.service is not None
     timeout = min(_OUTPUT_TIMEOUT_S, world.settings.log_timeout)
-    logs = collect(world.engine.logs(job.service.id, None, timeout), world.settings.log_limit)
-    found = logs.status is not LogStatus.UNAVAILABLE
+    driver = world.service_defaults.log_driver.changed_by(job.spec)
+    logs = collect(world.engine.logs(job.service.id, None, timeout), world.settings.log_limit, driver)
+    found = logs.has_end("stdout") and logs.has_end("stderr")
     verdict = believe(step.evidence._replace(output_found=found, stopping=job.stop is not None))
     if verdict.belief is Belief.ENDED and verdict.task is not None:
         return Finish(verdict.task, verdict.times, logs)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import docker
@@ -28,6 +28,7 @@ import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_worker.swarm.engine import Frame
+from jaas_worker.swarm.frames import FrameParser
 from jaas_worker.swarm.logins import login_for
 
 __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
@@ -57,8 +58,6 @@ no code; the same from Docker 20.10 to 28.5. The last two are gRPC's, between th
 _VERSION_REFUSED: Final = re.compile(r"client version \S{1,20} is too (?:old|new)")
 """How an engine answers, with status 400, that was exchanged since its API's version was asked for. Source: moby,
 api/server/middleware/version.go; seen on Docker 28.5."""
-
-_STREAMS: Final[dict[int, Literal["stdout", "stderr"]]] = {1: "stdout", 2: "stderr"}
 
 _PIECE: Final = 2**16
 """Bytes of a stream that are read at once, at most."""
@@ -293,34 +292,21 @@ def json_lines(raw: urllib3.BaseHTTPResponse) -> Iterator[Any]:
 def demultiplex(raw: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[Frame]:
     """Yield the frames of a multiplexed stream.
 
-    Each has a header of 8 bytes: stream (1 stdout, 2 stderr), three zeros, length as 32-bit big-endian number. Source:
-    Docker Engine API, "Attach to a container", section "Stream format".
+    Args:
+        raw: the engine's answer.
+        deadline: when it has to end, by the monotonic clock.
+
+    Raises:
+        EngineUnavailable: it does not end in time, or is cut off.
     """
+    parser = FrameParser()
     while True:
         if time.monotonic() > deadline:
             raise EngineUnavailable("reading logs: the time limit has passed")
-        header = _read_exactly(raw, 8)
-        if not header:
-            return
-        size = int.from_bytes(header[4:], "big")
-        data = _read_exactly(raw, size)
-        if len(header) < 8 or len(data) < size:
-            raise EngineUnavailable("reading logs: the stream ended in the middle of a piece")
-        if header[0] == 3:  # an error of the engine in the middle of the stream
-            raise EngineUnavailable(f"reading logs: {data.decode(errors='replace').strip()}")
-        stream = _STREAMS.get(header[0])
-        if stream:
-            yield Frame(stream, data)
-
-
-def _read_exactly(raw: Any, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        piece = raw.read(count - len(data))
-        if not piece:
-            break
-        data += piece
-    return data
+        data = raw.read1(_PIECE)
+        if not data:
+            return parser.end()
+        yield from parser.feed(data)
 
 
 def _plain(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from jaas_submit.model.wire_names import (
     LABEL_WORKER,
     service_name,
 )
+from jaas_worker.swarm.log_driver import LogDriver
 
 if TYPE_CHECKING:
     from jaas_worker.settings import Settings
@@ -55,6 +56,8 @@ class ServiceDefaults(NamedTuple):
     """Labels that say whose services they are."""
     worker: str = ""
     """The worker process, for a label; a service that another worker asked for keeps the other's."""
+    log_driver: LogDriver = LogDriver()
+    """What keeps the output, unless the job says otherwise."""
 
     @classmethod
     def of(cls, settings: Settings, ledger: str, worker: str) -> Self:
@@ -65,7 +68,8 @@ class ServiceDefaults(NamedTuple):
             ledger: identity of the ledger that it serves.
             worker: its name in the ledger.
         """
-        return cls({LABEL_PREFIX: settings.prefix, LABEL_LEDGER: ledger}, worker)
+        driver = LogDriver(settings.log_driver, settings.log_options)
+        return cls({LABEL_PREFIX: settings.prefix, LABEL_LEDGER: ledger}, worker, driver)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -114,6 +118,7 @@ def service_request(
             "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
             "Placement": _placement(spec, platforms),
             "Networks": [{"Target": name} for name in spec.networks],
+            **defaults.log_driver.changed_by(spec).request,
         },
         "Mode": {"Replicated": {"Replicas": 1}},
         # A job is no server: without a virtual IP there is less to allocate and to clean up.

@@ -74,7 +74,7 @@ def client(jaas: Installation) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def failing(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[JobHandle, Witness]:
-    """A job that fails on each of its nodes, meanwhile."""
+    """A job that fails on each node that it is tried on. It runs while the other tests do."""
     witness = Witness(tmp_path_factory.mktemp("failing"))
     careful = RetryPolicy(max_attempts=4, avoid_failed_nodes=True, backoff=AT_ONCE)
     return client.submit(witness.spec("exit 5", retry=careful)), witness

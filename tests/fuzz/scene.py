@@ -90,7 +90,7 @@ class Scene:
             started_at=_START,
             finished_at=_START,
         )
-        ledger.ownership.finish(f"{kind}-ended", worker, [end], Logs((LogLine("", "stdout", "out\n"),)), '{"a": 1}')
+        ledger.ownership.finish(f"{kind}-ended", worker, [end], Logs((LogLine("", "stdout", b"out\n"),)), '{"a": 1}')
         ledger.submission.cancel(f"{kind}-orphan", "enough")
         if kind == "bad":
             ledger.batches.cancel(batch, "enough")

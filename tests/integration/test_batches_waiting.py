@@ -66,7 +66,7 @@ def end(ledger: Ledger, job_id: str, state: JobState = JobState.SUCCEEDED, text:
     cause = Cause.CANCELLED if state is JobState.CANCELLED else Cause.EXIT
     code = int(state is not JobState.SUCCEEDED)
     last = Attempt(number=1, state=state, cause=cause, exit_code=code, container_id="c")
-    assert ledger.ownership.finish(job_id, HOLDER, [last], Logs((LogLine("", "stdout", text),)))
+    assert ledger.ownership.finish(job_id, HOLDER, [last], Logs((LogLine("", "stdout", text.encode()),)))
 
 
 # -- a job -----------------------------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ __all__ = ["HOLDER", "OUTPUT", "START", "Stage", "ended", "on_a_terminal", "on_s
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOLDER = "worker-1"
 OUTPUT = (
-    LogLine("2026-11-23T12:00:00.1Z", "stdout", "one\n"),
-    LogLine("2026-11-23T12:00:00.2Z", "stderr", "two\n"),
-    LogLine("2026-11-23T12:00:00.3Z", "stdout", "three\n"),
+    LogLine("2026-11-23T12:00:00.1Z", "stdout", b"one\n"),
+    LogLine("2026-11-23T12:00:00.2Z", "stderr", b"two\n"),
+    LogLine("2026-11-23T12:00:00.3Z", "stdout", b"three\n"),
 )
 
 

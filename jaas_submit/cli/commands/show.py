@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import click
 
 from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_JAAS, Target, complete_ids, for_each, job_ids_argument, output_options
 from jaas_submit.cli.follow_job import follow
+from jaas_submit.cli.stored_output import logs_json, logs_note, print_logs
+
+if TYPE_CHECKING:
+    from jaas_submit.model.logs import Stream
 
 __all__ = ["logs", "schema", "status"]
 
@@ -42,6 +47,7 @@ def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bo
 @click.option("-n", "--tail", type=click.IntRange(0), help="Only this many lines from the end.")
 @click.option("--stdout", "streams", flag_value="stdout", help="Only what was written to stdout.")
 @click.option("--stderr", "streams", flag_value="stderr", help="Only what was written to stderr.")
+@click.option("--whole", "must_be_whole", is_flag=True, help="Exit code 125 unless the output is complete.")
 @click.option(
     "-f", "--follow", "to_the_end", is_flag=True, help="Wait for the job's end first; there is no live output."
 )
@@ -53,14 +59,16 @@ def logs(
     attempt: int | None,
     timestamps: bool,
     tail: int | None,
-    streams: str | None,
+    streams: Stream | None,
+    must_be_whole: bool,
     to_the_end: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Print a job's output: stdout on stdout, stderr on stderr.
+    """Print a job's output, byte for byte: stdout on stdout, stderr on stderr.
 
-    It is stored when the container has ended. Exit code 125 means that the output is unavailable.
+    It is stored when the container has ended. Where bytes are missing, a line on stderr says how many. Exit code 125
+    means that the output is unavailable.
     """
     from jaas_submit.model.logs import LogStatus
 
@@ -73,24 +81,17 @@ def logs(
         if attempt is not None and attempt > max(record.attempt, 1):
             raise click.UsageError(f"--attempt: job {job_id} has {record.attempt} of them, and no attempt {attempt}")
         captured = client.logs(job_id, attempt)
-    lines = [line for line in captured.lines if streams in {None, line.stream}]
+    shown = captured if streams is None else captured.only(streams)
     if tail is not None:
-        lines = lines[max(len(lines) - tail, 0) :]
+        shown = shown.last(tail)
     if as_json:
-        output.print_json(
-            {
-                "job_id": job_id,
-                "attempt": attempt or record.attempt,
-                "status": captured.status,
-                "reason": captured.reason,
-                "lines": [line._asdict() for line in lines],
-            }
-        )
+        output.print_json({"job_id": job_id, "attempt": attempt or record.attempt, **logs_json(shown)})
     else:
-        output.print_logs(lines, timestamps=timestamps)
-    if note := output.logs_note(captured):
-        progress.say(note)
-    return EXIT_JAAS if captured.status is LogStatus.UNAVAILABLE else 0
+        print_logs(shown, timestamps=timestamps)
+    if note := logs_note(captured):
+        progress.warn(note)
+    whole = captured.status is LogStatus.COMPLETE
+    return EXIT_JAAS if captured.status is LogStatus.UNAVAILABLE or (must_be_whole and not whole) else 0
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""What a listener passes on, and what it outlasts: a real ledger, and the engine in memory."""
+"""What an agent forwards, and which outages it survives: a real ledger, and the engine in memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def engine() -> Iterator[FakeSwarm]:
 
 @pytest.fixture
 def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[EngineEvent], None]]:
-    """Have a listener hear an event; somebody holds job "j"."""
+    """Return a function that has an agent receive an event. A worker holds job "j"."""
     ledger.submission.create("j", JobSpec(image="a"), "q")
     ledger.maintenance.renew_lease(HOLDER, 60, {})
     ledger.ownership.claim("j", HOLDER)
@@ -71,7 +71,7 @@ def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def heard(ledger: Ledger, tell: Callable[[EngineEvent], None], *events: EngineEvent) -> list[str]:
-    """Return which of the events the holder is told of, by their containers' ids; one more is told in any case."""
+    """Return the container ids of the events that the holder receives. A last event marks the end."""
     with ledger.ownership.exits_for(HOLDER) as told:
         for event in (*events, end(container_id="last")):
             tell(event)
@@ -132,7 +132,7 @@ def test_an_engine_without_events_is_told_of_once(
 
 
 def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what a listener has logged meanwhile."""
+    """Return what an agent has logged."""
     return [getattr(record, "action", "") for record in caplog.records if record.name == "jaas_worker.agent.agent"]
 
 

@@ -60,7 +60,7 @@ class Stage:
             container_id="c",
         )
         output = json.dumps(spec.input if spec.input is not None else words)
-        logs = Logs((LogLine("t", "stdout", words),))
+        logs = Logs((LogLine("t", "stdout", words.encode()),))
         assert self.ledger.ownership.finish(job_id, HOLDER, [end], logs, None if bad else output)
 
     def jaas(self, *args: str, stdin: str | None = None) -> click.testing.Result:
@@ -174,7 +174,7 @@ def test_detached_it_prints_the_id_and_waits_for_nothing(stage: Stage) -> None:
         (["--inputs", "-", "--speculate", "2", "alpine"], "say idempotent=True in the description"),
         (["--inputs", "-", "--speculate", "1", "--idempotent", "alpine"], "1.0 is not in the range x>1"),
         (["--file", "/does/not/exist.yaml"], "/does/not/exist.yaml: No such file"),
-        (["--file", "x.yaml", "alpine"], "--file names the jobs already"),
+        (["--file", "x.yaml", "alpine"], "--file describes the jobs already"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing_running(stage: Stage, args: list[str], message: str) -> None:
@@ -387,7 +387,7 @@ def test_what_describes_the_jobs_is_not_given_twice(
     result = stage.jaas("map", "--file", write(GOOD), *option)
     assert result.exit_code == 2
     assert named in result.stderr
-    assert "is written in the file" in result.stderr
+    assert "the file describes the jobs" in result.stderr
 
 
 def test_inputs_may_be_beside_the_file_and_it_may_be_json(write: Callable[..., str]) -> None:

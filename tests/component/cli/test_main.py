@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -25,6 +26,7 @@ from jaas_submit import (
     JobSpec,
     JobState,
     LedgerUnavailable,
+    LogGap,
     LogLine,
     Logs,
     LogStatus,
@@ -185,7 +187,10 @@ def test_run_detached_prints_the_id_and_does_not_wait(stage: Stage) -> None:
 
 def test_output_that_is_not_all_there_is_is_marked(stage: Stage) -> None:
     stage.play(ended(), status=LogStatus.TRUNCATED)
-    assert "jaas: output truncated: no more\n" in stage.jaas("run", "alpine").stderr
+    result = stage.jaas("run", "--quiet", "alpine")
+    assert (result.exit_code, result.stderr) == (0, "two\njaas: output truncated: no more\n")
+    stage.play(ended(), status=LogStatus.TRUNCATED)
+    assert stage.jaas("run", "--whole", "alpine").exit_code == 125
 
 
 def test_a_job_that_no_worker_takes_within_t_is_given_up(stage: Stage) -> None:
@@ -275,6 +280,30 @@ def test_submit_prints_the_id(stage: Stage) -> None:
     assert (quiet.stderr, quiet.stdout) == ("", f"{stage.ledger.queries.ids()[0]}\n")
     as_json = json.loads(stage.jaas("submit", "--json", "alpine").stdout)
     assert as_json == {"id": stage.ledger.queries.ids()[0], "queue": stage.ledger.prefix, "state": "QUEUED"}
+
+
+def test_a_job_for_later_waits_and_its_status_says_until_when(stage: Stage) -> None:
+    done = stage.jaas("submit", "--json", "--not-before", "5h", "alpine")
+    told = json.loads(done.stdout)
+    assert told["state"] == "WAITING"
+    record = stage.ledger.queries.get(told["id"])
+    assert record.not_before is not None
+    assert "not before" in stage.jaas("status", record.id).stdout
+    assert "not started before its time: in 5 hours" in stage.jaas("explain", record.id).stdout
+    assert stage.jaas("cancel", record.id).exit_code == 0
+    assert stage.ledger.queries.get(record.id).state is JobState.CANCELLED
+    said = stage.jaas("submit", "--not-before", "2100-01-31T12:00:00Z", "alpine")
+    assert (said.exit_code, "more than ten years ahead" in said.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+@pytest.mark.parametrize("time", ["yesterday", "2030-01-31T12:00:00", "-5m", "nan"])
+def test_a_bad_time_is_one_sentence(stage: Stage, command: str, time: str) -> None:
+    for more in ([], ["--dry-run"]):
+        done = stage.jaas(command, *more, "--not-before", time, "alpine")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith("jaas: not_before: ")
+        assert done.stderr.count("\n") == 1
 
 
 def test_submit_reads_a_description_from_stdin(stage: Stage) -> None:
@@ -369,10 +398,34 @@ def test_logs(stage: Stage, args: list[str], stdout: str, stderr: str) -> None:
 
 
 def test_logs_are_the_containers_bytes(stage: Stage) -> None:
-    """Nothing is stripped or escaped: no colours, no odd characters."""
-    text = "\x1b[31mred\x1b[0m ä \ud83d\n".encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-    result = stage.jaas("logs", stage.add(end=ended(), logs=Logs((LogLine("", "stdout", text),))))
-    assert result.stdout_bytes == b"\x1b[31mred\x1b[0m \xc3\xa4 \xed\xa0\xbd\n"
+    """Nothing is stripped, escaped, decoded or added."""
+    out, err = b"\x1b[31mred\x1b[0m \xc3\xa4 \xed\xa0\xbd\r\n" + bytes(range(256)), bytes(range(255, -1, -1))
+    job_id = stage.add(end=ended(), logs=Logs((LogLine("", "stdout", out), LogLine("", "stderr", err))))
+    result = stage.jaas("logs", job_id)
+    assert (result.stdout_bytes, result.stderr_bytes) == (out, err)
+    assert stage.jaas("logs", "--stdout", "--tail", "1", job_id).stdout_bytes == bytes(range(11, 256))
+    stamped = stage.jaas("logs", "--stdout", "--timestamps", job_id).stdout_bytes
+    assert stamped == b"- " + out.replace(b"\n", b"\n- ")
+    line = json.loads(stage.jaas("logs", "--json", "--stderr", job_id).stdout)["lines"][0]
+    assert base64.b64decode(line["base64"]) == err
+
+
+def test_what_jaas_says_about_output_goes_to_stderr(stage: Stage) -> None:
+    lines = [LogLine("t", "stdout", data) for data in (b"a\n", b"b\n")]
+    gaps = (LogGap("stdout", 1, 1234), LogGap("stdout", 2, 0, exact=False))
+    logs = Logs(tuple(lines), LogStatus.PARTIAL, "why", gaps, ("stopped by jaas",))
+    job_id = stage.add(end=ended(), logs=logs)
+    told = [
+        "jaas: 1,234 bytes of stdout are missing here",
+        "jaas: an unknown number of bytes of stdout are missing at the end",
+        "jaas: stopped by jaas",
+        "jaas: output partial: why",
+    ]
+    for args in ([], ["--quiet"]):
+        result = stage.jaas("logs", *args, job_id)
+        assert (result.exit_code, result.stdout, result.stderr.splitlines()) == (0, "a\nb\n", told)
+    assert stage.jaas("logs", "--whole", job_id).exit_code == 125
+    assert stage.jaas("logs", "--whole", stage.add(end=ended())).exit_code == 0
 
 
 def test_logs_json(stage: Stage) -> None:
@@ -383,6 +436,8 @@ def test_logs_json(stage: Stage) -> None:
         "status": "complete",
         "reason": "",
         "lines": [{"time": "2026-11-23T12:00:00.3Z", "stream": "stdout", "text": "three\n"}],
+        "gaps": [],
+        "notices": [],
     }
 
 

@@ -26,7 +26,7 @@ from tests.support.wait import eventually
 
 SPEC = JobSpec(image="a", env={"A": "1"}, name="n")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-LOGS = Logs((LogLine("t", "stdout", "hello\n"),))
+LOGS = Logs((LogLine("t", "stdout", b"hello\n"),))
 
 QUEUED, LAUNCHING, PENDING, RUNNING = JobState.QUEUED, JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING
 BACKOFF = JobState.BACKOFF
@@ -437,7 +437,7 @@ def test_logs_and_record_expire_after_the_end(ledger: Ledger, a: str) -> None:
 
 def test_logs_that_are_not_complete(ledger: Ledger, a: str) -> None:
     bring(ledger, "j", a, RUNNING)
-    logs = Logs((LogLine("", "stderr", "\x00\ud800€"),), LogStatus.UNAVAILABLE, "the time is over")
+    logs = Logs((LogLine("", "stderr", b"\x00\xff\xed\xa0\x80"),), LogStatus.UNAVAILABLE, "the time is over")
     ledger.ownership.finish("j", a, [attempt(FAILED)], logs)
     assert ledger.queries.logs("j", 1) == logs
 

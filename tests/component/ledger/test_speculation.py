@@ -59,7 +59,7 @@ def test_the_copy_s_good_end_is_the_job_s(client: Client, ledger: Ledger, batch:
     job, copy = batch.job(0), client.handle(copy_id_of(batch.job(0).id))
     after = client.submit(SPEC, after=[job])
     with ledger.ownership.cancellations() as told:
-        logs = Logs((LogLine("", "stdout", "7\n"),))
+        logs = Logs((LogLine("", "stdout", b"7\n"),))
         assert ledger.ownership.finish(copy.id, NEW, [attempt(SUCCEEDED, job_id=copy.id)], logs, "7")
         assert told.next(5) == job.id
     record, result = job.record(), job.result()

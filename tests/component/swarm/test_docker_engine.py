@@ -291,6 +291,8 @@ class Trickle(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         return self._data.read(min(size, self._step))
 
+    read1 = read
+
 
 def frame(stream: int, data: bytes) -> bytes:
     return bytes([stream, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
@@ -341,21 +343,14 @@ def test_a_stream_that_goes_on_too_long() -> None:
 # -- the stream of events --------------------------------------------------------------------------------------------
 
 
-class Pieces(Trickle):
-    """A body that arrives in pieces of this size."""
-
-    def read1(self, size: int = -1) -> bytes:
-        return self.read(size)
-
-
 @pytest.mark.parametrize("step", [1, 7, 100_000])
 def test_json_lines_come_as_whole_objects(step: int) -> None:
-    body: Any = Pieces(b'{"a": 1}\n\r\n{"b": "\xc3\xa9"}\n[]\n{"cut o', step)
+    body: Any = Trickle(b'{"a": 1}\n\r\n{"b": "\xc3\xa9"}\n[]\n{"cut o', step)
     assert list(json_lines(body)) == [{"a": 1}, {"b": "\u00e9"}, []]
 
 
 def test_a_line_that_is_no_json_counts_as_no_answer() -> None:
-    body: Any = Pieces(b"<html>\n", 100)
+    body: Any = Trickle(b"<html>\n", 100)
     with pytest.raises(EngineUnavailable, match=r"^following: its answer is not valid"), mapped("following"):
         list(json_lines(body))
 

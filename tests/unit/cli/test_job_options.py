@@ -129,6 +129,10 @@ THE_REST = (
         ),
         (["--healthcheck", "--no-check", "alpine"], {**A, "healthcheck": True, "check": False}),
         (["--no-healthcheck", "--check", "alpine"], A),
+        (
+            ["--log-driver", "json-file", "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "alpine"],
+            {**A, "log_driver": "json-file", "log_options": {"max-size": "1m", "max-file": "2"}},
+        ),
         (["--input", '"text"', "--output", "none", "alpine"], {**A, "input": "text"}),
         (["--input", "null", "alpine"], A),
     ],
@@ -185,8 +189,9 @@ def test_t_is_also_the_time_that_the_queue_has() -> None:
 
 def test_each_field_of_a_description_has_an_option() -> None:
     """A field that is added to JobSpec needs an option, too, unless only jaas itself sets it."""
+    log = ("--log-driver", "local", "--log-opt", "max-size=1m")
     line = "-i alpine -d cat -e A=b -n n -m /a=/b -s s -c node.role==worker --limit-cpu 1 --reserve-cpu 1 -t 1s"
-    everything = wire(*line.split(), "--healthcheck", "--no-check", *THE_REST.split()[:-1], "--", "word")
+    everything = wire(*line.split(), "--healthcheck", "--no-check", *log, *THE_REST.split()[:-1], "--", "word")
     assert {*everything, "version", "gather"} == set(JobSpec.model_fields)
 
 

@@ -135,8 +135,8 @@ def test_a_table_on_a_terminal_has_colours(prelude: str) -> None:
 
 def test_a_reader_that_has_enough_does_not_change_the_exit_code() -> None:
     code = (
-        "import sys; from jaas_submit.cli.output import print_logs; from jaas_submit.model.logs import LogLine;"
-        "print_logs([LogLine('', 'stdout', 'x' * 1000 + chr(10))] * 1000); sys.exit(4)"
+        "import sys; from jaas_submit.cli.stored_output import print_logs; from jaas_submit import LogLine, Logs;"
+        "print_logs(Logs((LogLine('', 'stdout', b'x' * 1000 + b'\\n'),) * 1000)); sys.exit(4)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit import Cause, JobRecord, JobSpec, JobState, LogLine, Logs, LogStatus
+from jaas_submit import Cause, JobRecord, JobSpec, JobState, LogGap, LogLine, Logs, LogStatus
+from jaas_submit.model.logs import Stream
 from jaas_submit.model.records import Outcome
 from jaas_worker.decisions.job_output import output_not_kept, output_of, reduce_lines, with_output
 
@@ -19,8 +20,8 @@ WELL = Outcome(state=JobState.SUCCEEDED, cause=Cause.EXIT, exit_code=0)
 
 
 def printed(stdout: str, stderr: str = "", status: LogStatus = LogStatus.COMPLETE) -> Logs:
-    lines = [LogLine("t", "stderr", stderr), LogLine("t", "stdout", stdout)]
-    return Logs(tuple(line for line in lines if line.text), status, "" if status is LogStatus.COMPLETE else "why")
+    lines = [LogLine("t", "stderr", stderr.encode()), LogLine("t", "stdout", stdout.encode())]
+    return Logs(tuple(line for line in lines if line.data), status, "" if status is LogStatus.COMPLETE else "why")
 
 
 def returned(kind: str, logs: Logs | None) -> Any:
@@ -84,9 +85,41 @@ def test_output_that_could_not_be_read_is_a_problem(kind: str) -> None:
     assert returned(kind, printed("1", status=LogStatus.UNAVAILABLE)) == "its output could not be read: why"
 
 
-def test_output_that_was_cut_is_no_text_but_its_last_line_may_be_json() -> None:
-    assert returned("text", printed("1", status=LogStatus.TRUNCATED)) == "it printed too much to return as text: why"
-    assert returned("json", printed("lots\n1\n", status=LogStatus.TRUNCATED)) == 1
+def with_gap(before: bytes, after: bytes, status: LogStatus, *, stream: Stream = "stdout") -> Logs:
+    lines = [LogLine("t", "stdout", before), LogLine("t", "stdout", after)]
+    gap = LogGap(stream, 1 if after else 2, 5)
+    return Logs(tuple(line for line in lines if line.data), status, "why", (gap,))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (LogStatus.TRUNCATED, "it printed too much to return as text"),
+        (LogStatus.PARTIAL, "some of its output is missing"),
+    ],
+)
+def test_output_with_a_gap_is_no_text(status: LogStatus, said: str) -> None:
+    assert returned("text", with_gap(b"a", b"b", status)) == f"{said}: why"
+    assert returned("text", with_gap(b"a", b"b", status, stream="stderr")) == "ab"
+
+
+@pytest.mark.parametrize("status", [LogStatus.TRUNCATED, LogStatus.PARTIAL])
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        (b"lots\n1", b"2\n34\n", 34),
+        (b"lots\n1", b"2\n", "the last line of its standard output is not JSON (why)"),  # its beginning is missing
+        (b"[1", b"2]", "the last line of its standard output is not JSON (why)"),
+        (b"12\n", b"", "some of its output is missing: why"),  # the end is
+    ],
+)
+def test_the_last_line_behind_a_gap_may_be_json(before: bytes, after: bytes, found: Any, status: LogStatus) -> None:
+    assert returned("json", with_gap(before, after, status)) == found
+
+
+def test_output_with_replaced_bytes_is_returned_as_it_is() -> None:
+    for kind in ("text", "json"):
+        assert returned(kind, printed('"\ufffd"', status=LogStatus.PARTIAL)).strip('"') == "\ufffd"
 
 
 def test_no_container_printed_nothing() -> None:

@@ -42,7 +42,7 @@ def record(state: JobState, *attempts: Attempt, **fields: Any) -> JobRecord:
 
 
 def worker(number: int = 1, **fields: Any) -> WorkerLoad:
-    """Return worker 1, which holds the jobs that somebody holds, or another one."""
+    """Return the load of a worker. Worker 1 holds every job that has a holder."""
     usual = {"holder": HOLDER if number == 1 else f"w{number}", "queue": "jaas", "node": f"n{number}"}
     return WorkerLoad(**{**usual, "max_in_flight": 9, "window": 3, **fields})
 
@@ -286,6 +286,14 @@ def test_a_job_between_two_attempts_says_which_rule_decided_and_when_the_next_co
     assert told.decision == "rule 1 (retry) matched; 1 of 3 attempts used (max_attempts)"
     assert said(job, workers=0)[1] == NO_WORKER
     assert "due now" in said(record(BACKOFF, ended, due_at=NOW - timedelta(seconds=2)))[0]
+
+
+def test_a_job_that_waits_for_its_time_says_when_that_comes() -> None:
+    job = record(JobState.WAITING, not_before=NOW + timedelta(hours=2))
+    told = explain(job, context(), NOW)
+    assert list(told.sentences) == ["It is not started before its time: in 2 hours (2026-11-23 14:00:00 UTC)."]
+    assert told.limit == "not_before"
+    assert "its time: now" in said(record(JobState.WAITING, not_before=NOW - timedelta(seconds=1)))[0]
 
 
 @pytest.mark.parametrize("state", [QUEUED, JobState.LAUNCHING, PENDING, RUNNING, BACKOFF, JobState.WAITING])

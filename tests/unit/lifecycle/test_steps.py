@@ -1,4 +1,4 @@
-"""Each step of a job's life by itself: what it writes, in which order, and what it says comes next. No threads."""
+"""Each step of a job's life alone: what it writes, in which order, and which step it returns. No threads."""
 
 from __future__ import annotations
 
@@ -742,7 +742,7 @@ def test_output_that_an_engine_has_thrown_away_is_not_called_complete() -> None:
 def test_no_output_of_a_node_that_keeps_none_is_not_called_complete(
     own: bool, status: LogStatus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = running()
+    world = running(World(log_driver=""))
     task = world.engine.job("j")
     world.ledger.known_workers = [
         {"node_id": task.node_id, "log_driver": "none"},
@@ -755,6 +755,27 @@ def test_no_output_of_a_node_that_keeps_none_is_not_called_complete(
     end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
     assert end.logs is not None
     assert (end.logs.status, "log driver none" in end.logs.reason) == (status, not own)
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "status"),
+    [
+        ("local", {}, LogStatus.COMPLETE),  # whatever the node's own driver is
+        ("none", {}, LogStatus.UNAVAILABLE),
+        ("syslog", {}, LogStatus.COMPLETE),  # the engine keeps a copy
+        ("syslog", {"cache-disabled": "true"}, LogStatus.UNAVAILABLE),
+    ],
+)
+def test_no_output_of_a_driver_that_cannot_be_read_is_not_called_complete(
+    driver: str, options: dict[str, str], status: LogStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = running(World(record_of(spec=JobSpec(image="a", log_driver=driver, log_options=options))))
+    world.ledger.known_workers = [{"node_id": world.engine.job("j").node_id, "log_driver": "none"}]
+    world.engine.exit("j", 0)
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)
+    end = finish(world.job, to.Finish(world.engine.job("j")), world.context)
+    assert end.logs is not None
+    assert (end.logs.status, f"log driver {driver}" in end.logs.reason) == (status, status is LogStatus.UNAVAILABLE)
 
 
 def end_of(world: World, code: int = 0) -> to.End:

@@ -196,6 +196,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"retry": {"memory_factor": 1}}, "retry.memory_factor", "greater than 1"),
     ({"retry": {"memory_cap": "1G"}}, "retry.memory_cap", "set that too"),
     ({"healthcheck": "perhaps"}, "healthcheck", "must be true or false"),
+    ({"log_driver": ""}, "log_driver", ""),
+    ({"log_driver": "a b"}, "log_driver", ""),
+    ({"log_options": ["max-size=1m"]}, "log_options", ""),
     ({"check": None}, "check", "must be true or false"),
 ]
 
@@ -318,6 +321,8 @@ FULL: dict[str, Any] = {
     "name": "nightly.report-1",
     "labels": {"team": "seo", "empty": ""},
     "healthcheck": True,
+    "log_driver": "json-file",
+    "log_options": {"max-size": "10m", "max-file": "3"},
     "registry": "registry.example:5000",
     "stop_signal": "SIGRTMIN+3",
     "stop_grace": "1m",
@@ -403,9 +408,11 @@ def test_only_what_differs_from_the_defaults_travels() -> None:
 def test_the_digest_is_the_same_in_every_version_of_jaas() -> None:
     # A worker of another version must recognise the services of this one: these values may never change.
     assert JobSpec(image="a").digest() == "a4db6e5b124155fd"
-    without = {name: value for name, value in FULL.items() if name not in {"input", "output"}}
-    assert JobSpec.parse(without).digest() == "46fa9f6466978ca6"
-    assert JobSpec.parse(FULL).digest() == "d9bbacd8d9077696"
+    older = {name: value for name, value in FULL.items() if name not in {"log_driver", "log_options"}}
+    oldest = {name: value for name, value in older.items() if name not in {"input", "output"}}
+    assert JobSpec.parse(oldest).digest() == "46fa9f6466978ca6"
+    assert JobSpec.parse(older).digest() == "d9bbacd8d9077696"
+    assert JobSpec.parse(FULL).digest() == "774bf9fe122c9ecd"
 
 
 @pytest.mark.parametrize("other", [{"image": "b"}, {"image": "a", "env": {"A": "1"}}, {"image": "a", "command": ["x"]}])

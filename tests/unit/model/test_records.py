@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from jaas_submit.errors import JobCancelled, JobFailed
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.logs import LogLine, Logs, LogStatus
+from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
 from jaas_submit.model.records import Attempt, JobRecord, Outcome
-from jaas_submit.model.result import RESULT_VERSION, CapturedOutput, JobResult
+from jaas_submit.model.result import RESULT_VERSION, CapturedGap, CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -176,26 +176,42 @@ def test_a_record_without_a_description() -> None:
 
 # -- output ----------------------------------------------------------------------------------------------------------
 
-CUTS: list[tuple[str, int, str]] = [
-    ("", 10, ""),
-    ("0123456789", 10, "0123456789"),
-    ("0123456789A", 10, "01234\n[... 1 characters cut by jaas ...]\n6789A"),
-    ("0123456789", 4, "01\n[... 6 characters cut by jaas ...]\n89"),
-    ("0123456789", 5, "01\n[... 6 characters cut by jaas ...]\n89"),
-    ("0123456789", 1, "\n[... 10 characters cut by jaas ...]\n"),
-    ("0123456789", 0, "\n[... 10 characters cut by jaas ...]\n"),
+# Output of stderr; the cap; what is kept; after how many characters how many bytes are missing.
+CUTS: list[tuple[bytes, int, str, tuple[int, int] | None]] = [
+    (b"", 10, "", None),
+    (b"0123456789", 10, "0123456789", None),
+    (b"0123456789A", 10, "012346789A", (5, 1)),
+    (b"0123456789", 4, "0189", (2, 6)),
+    (b"0123456789", 5, "0189", (2, 6)),
+    (b"0123456789", 1, "", (0, 10)),
+    (b"0123456789", 0, "", (0, 10)),
+    ("äää".encode(), 4, "ää", (1, 2)),
+    ("äää".encode(), 2, "\ufffd\ufffd", (1, 4)),  # in the middle of characters
 ]
 
 
-@pytest.mark.parametrize(("text", "cap", "kept"), CUTS)
-def test_output_in_the_celery_result_is_cut(text: str, cap: int, kept: str) -> None:
-    captured = CapturedOutput.of(Logs((LogLine("", "stderr", text),)), cap)
+@pytest.mark.parametrize(("data", "cap", "kept", "gap"), CUTS)
+def test_output_in_the_celery_result_is_cut(data: bytes, cap: int, kept: str, gap: tuple[int, int] | None) -> None:
+    captured = CapturedOutput.of(Logs((LogLine("", "stderr", data),)), cap)
     assert (captured.stdout, captured.stderr) == ("", kept)
-    if kept == text:
-        assert (captured.status, captured.reason) == (LogStatus.COMPLETE, "")
+    if gap is None:
+        assert (captured.status, captured.reason, captured.gaps) == (LogStatus.COMPLETE, "", ())
     else:
+        assert captured.gaps == (CapturedGap(stream="stderr", at=gap[0], missing=gap[1]),)
         assert captured.status is LogStatus.TRUNCATED
-        assert captured.reason == f"cut to {cap:,} characters a stream; `jaas logs` has more"
+        assert captured.reason == f"cut to {cap:,} bytes a stream; `jaas logs` has more"
+
+
+def test_what_was_missing_already_counts_with_what_is_cut() -> None:
+    lines = tuple(LogLine("", "stdout", data) for data in (b"01234", b"56789", b"abcde"))
+    gaps = (LogGap("stdout", 0, 1), LogGap("stdout", 1, 100, exact=False), LogGap("stdout", 3, 7))
+    captured = CapturedOutput.of(Logs(lines, LogStatus.PARTIAL, "why", gaps, ("stopped",)), 6)
+    assert (captured.stdout, captured.notices) == ("012cde", ("stopped",))
+    assert [tuple(gap.model_dump().values()) for gap in captured.gaps] == [
+        ("stdout", 0, 1, True),
+        ("stdout", 3, 109, False),
+        ("stdout", 6, 7, True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -203,23 +219,15 @@ def test_output_in_the_celery_result_is_cut(text: str, cap: int, kept: str) -> N
 )
 @pytest.mark.parametrize("cap", [2, 100])
 def test_what_was_wrong_already_is_still_said(status: LogStatus, reason: str, cap: int) -> None:
-    captured = CapturedOutput.of(Logs((LogLine("", "stdout", "0123456789"),), status, reason), cap)
+    captured = CapturedOutput.of(Logs((LogLine("", "stdout", b"0123456789"),), status, reason), cap)
     assert (captured.status, captured.reason) == (status, reason)
 
 
-@given(st.text(max_size=40), st.integers(0, 50))
-def test_no_more_than_the_cap_goes_into_the_result(text: str, cap: int) -> None:
-    captured = CapturedOutput.of(Logs((LogLine("", "stdout", text),)), cap)
-    if len(text) <= cap:
-        assert captured.stdout == text
+@given(st.binary(max_size=40), st.integers(0, 50))
+def test_no_more_than_the_cap_goes_into_the_result(data: bytes, cap: int) -> None:
+    captured = CapturedOutput.of(Logs((LogLine("", "stdout", data),)), cap)
+    if len(data) <= cap:
+        assert captured.stdout == data.decode(errors="replace")
     else:
-        head, tail = captured.stdout[: cap // 2], captured.stdout[len(captured.stdout) - cap // 2 :]
-        assert text.startswith(head)
-        assert text.endswith(tail)
-        assert len(captured.stdout) <= cap + 60
-
-
-@pytest.mark.parametrize(("count", "tail"), [(0, ""), (1, "c"), (2, "b\nc"), (3, "a\nb\nc"), (99, "a\nb\nc")])
-def test_the_last_lines(count: int, tail: str) -> None:
-    logs = Logs((LogLine("", "stdout", "a\nb\n"), LogLine("", "stderr", "c")))
-    assert logs.tail(count) == tail
+        head, tail = data[: cap // 2], data[len(data) - cap // 2 :]
+        assert captured.stdout == head.decode(errors="replace") + tail.decode(errors="replace")

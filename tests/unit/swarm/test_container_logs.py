@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.model.logs import LogLine, Logs, LogStatus
+from jaas_submit.model.logs import STREAMS, LogGap, LogLine, Logs, LogStatus
 from jaas_worker.swarm.container_logs import collect, marked, read_logs
 from jaas_worker.swarm.engine import Frame
+from jaas_worker.swarm.log_driver import LogDriver
 from tests.support.fake_swarm import FakeSwarm
 
 STAMP = "2026-11-23T12:00:00.000000001Z"
-MARK = re.compile(r"\n?\[\.\.\. ([\d,]+) bytes of (stdout|stderr) cut by jaas \.\.\.\]\n")
 
 
 def out(data: bytes | str) -> Frame:
@@ -28,9 +27,8 @@ def err(data: bytes | str) -> Frame:
     return Frame("stderr", out(data).data)
 
 
-def marks(text: str) -> list[int]:
-    """Return how many bytes each mark in the text says to be missing."""
-    return [int(match[1].replace(",", "")) for match in MARK.finditer(text)]
+def written(output: list[tuple[str, bytes]], stream: str) -> bytes:
+    return b"".join(data for name, data in output if name == stream)
 
 
 def test_no_output() -> None:
@@ -40,86 +38,48 @@ def test_no_output() -> None:
 def test_streams_lines_times_and_order() -> None:
     logs = collect([out("one\n"), err("two\n"), out("three\n"), out("four")], 100)
     assert logs.lines == (
-        LogLine(STAMP, "stdout", "one\n"),
-        LogLine(STAMP, "stderr", "two\n"),
-        LogLine(STAMP, "stdout", "three\n"),
-        LogLine(STAMP, "stdout", "four"),
+        LogLine(STAMP, "stdout", b"one\n"),
+        LogLine(STAMP, "stderr", b"two\n"),
+        LogLine(STAMP, "stdout", b"three\n"),
+        LogLine(STAMP, "stdout", b"four"),
     )
     assert (logs.stdout, logs.stderr, logs.text) == ("one\nthree\nfour", "two\n", "one\ntwo\nthree\nfour")
     assert str(logs) == logs.text
     assert (logs.status, logs.reason) == (LogStatus.COMPLETE, "")
 
 
-# The frames' texts; the cap; what stands in the end, with the mark as <cut bytes>.
-CUTS: list[tuple[list[str], int, str]] = [
-    (["aaaa\n", "bbbb\n"], 10, "aaaa\nbbbb\n"),  # exactly the cap
-    (["aaaa\n", "bbbb\n", "c\n"], 10, "aaaa\n<5>c\n"),
-    (["a\n", "b\n", "c\n", "d\n", "e\n"], 6, "a\n<4>d\ne\n"),
-    (["a\n", "bbbbbbb\n"], 10, "a\nbbbbbbb\n"),  # the tail may have what the head leaves over
-    (["bbbbbbb\n", "a\n"], 10, "bbbbbbb\na\n"),
-    (["0123456789"], 10, "0123456789"),
-    (["0123456789A"], 10, "01234\n<1>6789A"),  # one piece larger than the cap
-    (["a\n", "0123456789"], 10, "a\n012\n<2>56789"),
-    (["a\n", "b\n", "0123456789"], 4, "a\n<10>89"),
-    (["ab", "cd"], 3, "<2>cd"),  # a piece that is not larger than the cap is kept whole or not at all
-    (["ab"], 0, "<2>"),
-]
-
-
-@pytest.mark.parametrize(("texts", "cap", "kept"), CUTS)
-def test_head_and_tail_are_kept_and_the_cut_is_marked(texts: list[str], cap: int, kept: str) -> None:
-    logs = collect([out(text) for text in texts], cap)
-    shown = MARK.sub(lambda mark: ("\n" if mark[0].startswith("\n") else "") + f"<{mark[1]}>", logs.stdout)
-    assert shown == kept
-    if "<" in kept:
-        cut = marks(logs.stdout)[0]
-        assert (logs.status, logs.reason) == (LogStatus.TRUNCATED, f"{cut:,} bytes of stdout cut")
-    else:
-        assert (logs.status, logs.reason) == (LogStatus.COMPLETE, "")
-
-
 def test_each_stream_has_a_cap_of_its_own() -> None:
     logs = collect([*[out("o" * 9 + "\n")] * 10, *[err("e" * 9 + "\n")] * 2, *[out("p\n")]], 40)
     assert logs.stderr == ("e" * 9 + "\n") * 2
-    assert marks(logs.stdout) == [102 - 2 * 10 - 10 - 2]
-    assert logs.reason == "70 bytes of stdout cut"
+    assert logs.gaps == (LogGap("stdout", 2, 102 - 40),)
+    assert (logs.status, logs.reason) == (LogStatus.TRUNCATED, "62 bytes of stdout cut")
 
 
 def test_both_streams_cut() -> None:
     logs = collect([frame for _ in range(10) for frame in (out("o" * 9 + "\n"), err("e" * 9 + "\n"))], 20)
-    assert marks(logs.stdout) == marks(logs.stderr) == [80]
+    assert logs.gaps == (LogGap("stdout", 1, 80), LogGap("stderr", 2, 80))
     assert logs.reason == "80 bytes of stdout cut, 80 bytes of stderr cut"
-    # A mark stands where something is missing: behind what came before it, in front of what comes after it.
-    assert [line.text[0] for line in logs.lines] == ["o", "[", "e", "[", "o", "e"]
+    assert [line.data[:1] for line in logs.lines] == [b"o", b"e", b"o", b"e"]
 
 
-def test_a_large_number_in_a_mark_is_readable() -> None:
-    logs = collect([out("x" * 99 + "\n")] * 1000, 10_000)
-    assert "[... 90,000 bytes of stdout cut by jaas ...]\n" in logs.stdout
-    assert logs.stdout.startswith("x" * 99 + "\n")
-    assert logs.stdout.endswith("x" * 99 + "\n")
-
-
-# -- characters ------------------------------------------------------------------------------------------------------
-
-CHARACTERS: list[tuple[list[bytes], str]] = [
-    ([b"\xe2\x82", b"\xac\n"], "€\n"),  # the engine's cut falls into a character
-    ([b"\xe2", b"\x82", b"\xac"], "€"),
-    ([b"\xff\xfe\n"], "\ufffd\ufffd\n"),
-    ([b"a\xe2\x82"], "a\ufffd"),  # the output ends within one
-    ([b"a\xe2\x82\n"], "a\ufffd\n"),
-    ([b"\x00\x01\x1b[31m\n"], "\x00\x01\x1b[31m\n"),
-    (["😀".encode()], "😀"),
-    ([b""], ""),
-    ([b"a b  c\n"], "a b  c\n"),
-    ([b" \n"], " \n"),
-    ([b"progress 1\rprogress 2\r\n"], "progress 1\rprogress 2\r\n"),
-]
-
-
-@pytest.mark.parametrize(("pieces", "text"), CHARACTERS)
-def test_bytes_become_text(pieces: list[bytes], text: str) -> None:
-    assert collect([out(piece) for piece in pieces], 1000).stdout == text
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"\xe2\x82", b"\xac\n"],  # the engine's cut falls into a character
+        [b"\xff\xfe\n"],
+        [b"a\xe2\x82"],  # the output ends within one
+        [b"\x00\x01\x1b[31m\n"],
+        [bytes(range(256))],
+        [b""],
+        [b"a b  c\n"],
+        [b" \n"],
+        [b"progress 1\rprogress 2\r\n"],
+    ],
+)
+def test_bytes_are_kept_as_they_are(pieces: list[bytes]) -> None:
+    logs = collect([out(piece) for piece in pieces], 1000)
+    assert logs.stdout_bytes == b"".join(pieces)
+    assert logs.stdout == b"".join(pieces).decode(errors="replace")
 
 
 def test_a_character_in_pieces_belongs_to_its_stream() -> None:
@@ -127,13 +87,40 @@ def test_a_character_in_pieces_belongs_to_its_stream() -> None:
     assert (logs.stdout, logs.stderr) == ("€", "ä")
 
 
-@pytest.mark.parametrize("cap", range(12))
-def test_a_cut_falls_between_characters(cap: int) -> None:
-    logs = collect([out("€€€€")], cap)
-    kept = MARK.sub("", logs.stdout)
-    assert set(kept) <= {"€"}
-    assert len(kept.encode()) <= cap
-    assert marks(logs.stdout) == ([12 - len(kept.encode())] if kept != "€€€€" else [])
+# -- what the log driver may have done -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status"),
+    [
+        ("json-file", "plain\n", LogStatus.COMPLETE),
+        ("json-file", "\ufffd\n", LogStatus.PARTIAL),
+        ("", "\ufffd\n", LogStatus.PARTIAL),  # the engine's own choice, which may be json-file
+        ("local", "\ufffd\n", LogStatus.COMPLETE),
+        ("journald", "\ufffd\n", LogStatus.COMPLETE),
+    ],
+)
+def test_replaced_bytes_are_suspected_where_the_driver_replaces_them(name: str, data: str, status: LogStatus) -> None:
+    logs = collect([out("first\n"), out(data)], 1000, LogDriver(name))
+    assert logs.status is status
+    assert ("may have replaced bytes" in logs.reason) == (status is LogStatus.PARTIAL)
+    assert logs.has_end("stdout")
+
+
+def test_replaced_bytes_are_suspected_in_what_is_cut_too() -> None:
+    logs = collect([out("a" * 9), out("\ufffd"), out("b" * 9)], 4, LogDriver("json-file"))
+    assert (logs.status, logs.stdout_bytes) == (LogStatus.PARTIAL, b"aabb")
+    assert logs.reason.startswith("17 bytes of stdout cut, the driver may have replaced bytes")
+
+
+def test_a_beginning_that_may_have_rotated_away_is_a_gap() -> None:
+    logs = collect([out("x" * 99 + "\n")] * 100, 10**6, LogDriver("local", {"max-size": "5k", "max-file": "2"}))
+    assert (logs.status, logs.gaps) == (
+        LogStatus.PARTIAL,
+        (LogGap("stdout", 0, 0, exact=False), LogGap("stderr", 0, 0, exact=False)),
+    )
+    assert logs.reason == "log driver local may have removed the beginning (max-size, max-file)"
+    assert logs.has_end("stdout")
 
 
 # -- errors in the middle --------------------------------------------------------------------------------------------
@@ -148,7 +135,20 @@ def test_what_came_before_an_error_is_kept(error: Exception) -> None:
 
     logs = collect(broken(), 100)
     assert logs.stdout == "one\n\ufffd"
-    assert (logs.status, logs.reason) == (LogStatus.UNAVAILABLE, str(error))
+    assert (logs.status, logs.reason) == (LogStatus.PARTIAL, f"the end is missing: {error}")
+    assert logs.gaps == (LogGap("stdout", 2, 0, exact=False), LogGap("stderr", 2, 0, exact=False))
+    assert not logs.has_end("stdout")
+    assert not logs.has_end("stderr")
+
+
+def test_where_nothing_could_be_read_the_output_is_unavailable() -> None:
+    def broken() -> Iterator[Frame]:
+        raise EngineUnavailable("it does not support reading")
+        yield
+
+    logs = collect(broken(), 100)
+    assert logs == Logs((), LogStatus.UNAVAILABLE, "it does not support reading")
+    assert not logs.has_end("stdout")
 
 
 def test_an_error_counts_for_more_than_a_cut() -> None:
@@ -157,8 +157,9 @@ def test_an_error_counts_for_more_than_a_cut() -> None:
         raise EngineUnavailable("the time is over")
 
     logs = collect(broken(), 20)
-    assert marks(logs.stdout) == [80]
-    assert (logs.status, logs.reason) == (LogStatus.UNAVAILABLE, "the time is over")
+    assert logs.gaps[0] == LogGap("stdout", 1, 80)
+    assert logs.status is LogStatus.PARTIAL
+    assert logs.reason == "80 bytes of stdout cut, the end is missing: the time is over"
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
@@ -184,15 +185,7 @@ def test_an_engine_that_is_away_gives_no_logs_and_no_error() -> None:
     assert "does not answer" in logs.reason
 
 
-# -- whatever a container prints -------------------------------------------------------------------------------------
-
-streams = st.sampled_from(["stdout", "stderr"])
-texts = st.text(st.characters(codec="utf-8"), max_size=12)
-outputs = st.lists(st.tuples(streams, texts), max_size=30)
-
-
-def frames(output: list[tuple[str, str]]) -> list[Frame]:
-    return [out(text) if stream == "stdout" else err(text) for stream, text in output]
+# -- an engine that is slow ------------------------------------------------------------------------------------------
 
 
 class SlowEngine(FakeSwarm):
@@ -219,107 +212,102 @@ NO_TIME = "there was no time to read what is in between"
 
 
 # Frames of ten bytes; how many are handed out in time; the cap; how many are kept of the beginning and of the end; what
-# the mark between them says; the status.
+# is missing between them; the status.
 SLOW = [
     (5000, 5000, 10**6, 5000, 0, "", LogStatus.COMPLETE),
     (5000, 4001, 10**6, 4001, 999, "", LogStatus.COMPLETE),  # the few that were missing
     (5000, 4001, 1000, 50, 50, "49,000 bytes of stdout", LogStatus.TRUNCATED),
     (50_000, 2000, 1000, 50, 50, "at least 29,000 bytes of stdout", LogStatus.TRUNCATED),
-    (5000, 4000, 10**6, 4000, 1000, "an unknown number of bytes of stdout", LogStatus.TRUNCATED),
+    (5000, 4000, 10**6, 4000, 1000, "", LogStatus.COMPLETE),  # the last 1000 lines do not follow on, the last 4000 do
+    (5000, 1000, 10**6, 1000, 1000, "an unknown number of bytes of stdout", LogStatus.PARTIAL),
 ]
 
 
-@pytest.mark.parametrize(("count", "in_time", "cap", "head", "tail", "mark", "status"), SLOW)
+@pytest.mark.parametrize(("count", "in_time", "cap", "head", "tail", "missing", "status"), SLOW)
 def test_the_end_of_what_takes_too_long_is_read_by_itself(
-    count: int, in_time: int, cap: int, head: int, tail: int, mark: str, status: LogStatus
+    count: int, in_time: int, cap: int, head: int, tail: int, missing: str, status: LogStatus
 ) -> None:
     frames = numbered(count)
     logs = read_logs(SlowEngine(frames, in_time), "s", "c", cap, 10)
-    texts = [frame.data.partition(b" ")[2].decode() for frame in frames]
-    cut = f"[... {mark} cut by jaas ...]\n" if mark else ""
-    assert logs.stdout == "".join(texts[:head]) + cut + "".join(texts[count - tail :])
+    data = [frame.data.partition(b" ")[2] for frame in frames]
+    assert logs.stdout_bytes == b"".join([*data[:head], *data[count - tail :]])
+    assert "".join(map(str, logs.gaps)) == missing
+    assert [gap.before for gap in logs.gaps] == ([head] if missing else [])
     assert logs.status is status
-    assert (NO_TIME in logs.reason) == mark.startswith(("at least", "an unknown"))
+    assert (NO_TIME in logs.reason) == missing.startswith(("at least", "an unknown"))
+    assert logs.has_end("stdout")
 
 
-def test_an_end_that_takes_too_long_as_well_is_asked_for_once_more_and_is_none() -> None:
+def shorter_at_the_end() -> list[Frame]:
+    """Return 3,000 lines of 1,000 bytes, then 100,000 of 4 bytes, each at a time of its own."""
+    data = [*["x" * 999] * 3000, *[f"{n:03}" for n in range(1000)] * 100]
+    return [Frame("stdout", f"2026-11-23T12:00:00.{n:09}Z {text}\n".encode()) for n, text in enumerate(data)]
+
+
+def test_lines_that_are_shorter_at_the_end_fill_their_half_of_the_cap_as_well() -> None:
+    engine = SlowEngine(shorter_at_the_end(), 4000)
+    logs = read_logs(engine, "s", "c", 20_000, 10)
+    assert engine.asked == [0, 1000, 4000]
+    assert logs.status is LogStatus.TRUNCATED
+    assert len(logs.stdout_bytes) == 20_000
+    assert logs.stdout.endswith("997\n998\n999\n")
+
+
+def test_a_short_end_is_better_than_none() -> None:
+    engine = SlowEngine(shorter_at_the_end(), 3999)  # the next larger piece takes too long
+    logs = read_logs(engine, "s", "c", 20_000, 10)
+    assert engine.asked == [0, 1000, 4000]
+    assert logs.status is LogStatus.PARTIAL
+    assert logs.stdout_bytes == b"".join([b"x" * 999 + b"\n"] * 10 + [f"{n:03}\n".encode() for n in range(1000)])
+
+
+def test_an_end_that_takes_too_long_as_well_is_asked_for_once_more_and_is_missing() -> None:
     engine = SlowEngine(numbered(50_000), 500)
     logs = read_logs(engine, "s", "c", 100_000, 10)
     assert engine.asked == [0, 5000, 1000]
-    assert (logs.status, logs.reason) == (LogStatus.UNAVAILABLE, "reading logs: the time allowed is over")
+    assert (logs.status, logs.reason) == (
+        LogStatus.PARTIAL,
+        "the end is missing: reading logs: the time allowed is over",
+    )
     assert logs.stdout.startswith("000000000\n")
+    assert not logs.has_end("stdout")
+
+
+# -- whatever a container prints -------------------------------------------------------------------------------------
+
+outputs = st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.binary(max_size=12)), max_size=30)
+
+
+def frames(output: list[tuple[str, bytes]]) -> list[Frame]:
+    return [out(data) if stream == "stdout" else err(data) for stream, data in output]
 
 
 @given(outputs, st.integers(0, 60))
-def test_never_more_than_the_cap_and_everything_below_it(output: list[tuple[str, str]], cap: int) -> None:
-    logs = collect(frames(output), cap)
-    for stream in ("stdout", "stderr"):
-        printed = "".join(text for name, text in output if name == stream)
-        kept = [line.text for line in logs.lines if line.stream == stream and line.time]
-        said = [line.text for line in logs.lines if line.stream == stream and not line.time]
-        size = len(printed.encode())
-        left = len("".join(kept).encode())
-        assert left <= cap
-        if size <= cap:
-            assert "".join(kept) == printed
-            assert not said
+def test_the_first_and_the_last_bytes_are_kept_and_the_others_counted(
+    output: list[tuple[str, bytes]], cap: int
+) -> None:
+    logs = collect(frames(output), cap, LogDriver("local"))
+    for stream in STREAMS:
+        data, parts = written(output, stream), logs.parts(stream)
+        if len(data) <= cap:
+            assert parts == ([data] if data else [])
         else:
-            assert marks("".join(said)) == [size - left]
-            assert left > cap - 12 * 4 - 4  # it gives away less than one piece and one character
-    whole = all(len("".join(t for n, t in output if n == s).encode()) <= cap for s in ("stdout", "stderr"))
+            head, tail = data[: cap // 2], data[len(data) - (cap - cap // 2) :]
+            (gap,) = (part for part in parts if isinstance(part, LogGap))
+            assert [part for part in parts if isinstance(part, bytes)] == [part for part in (head, tail) if part]
+            assert gap[2:] == (len(data) - cap, True)
+            assert parts.index(gap) == bool(head)
+    whole = all(len(written(output, stream)) <= cap for stream in STREAMS)
     assert logs.status is (LogStatus.COMPLETE if whole else LogStatus.TRUNCATED)
     assert bool(logs.reason) == (not whole)
 
 
-@given(outputs, st.integers(0, 60))
-def test_what_is_kept_is_a_beginning_and_an_end(output: list[tuple[str, str]], cap: int) -> None:
-    logs = collect(frames(output), cap)
-    for stream in ("stdout", "stderr"):
-        printed = "".join(text for name, text in output if name == stream)
-        mine = [line for line in logs.lines if line.stream == stream]
-        mark = next((n for n, line in enumerate(mine) if not line.time), len(mine))
-        assert printed.startswith("".join(line.text for line in mine[:mark]))
-        assert printed.endswith("".join(line.text for line in mine[mark + 1 :]))
-
-
 @given(outputs)
-def test_the_order_of_both_streams_together_is_kept(output: list[tuple[str, str]]) -> None:
+def test_the_order_of_both_streams_together_is_kept(output: list[tuple[str, bytes]]) -> None:
     logs = collect(frames(output), 10_000)
-    assert [(line.stream, line.text) for line in logs.lines] == [(stream, text) for stream, text in output if text]
+    assert [(line.stream, line.data) for line in logs.lines] == [(stream, data) for stream, data in output if data]
 
 
-@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4))
-def test_it_does_not_matter_where_the_engine_cuts(data: bytes, places: list[int]) -> None:
-    ends = [*sorted(min(place, len(data)) for place in places), len(data)]
-    pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-    assert collect([out(piece) for piece in pieces], 10_000).stdout == data.decode(errors="replace")
-
-
-@given(
-    st.lists(st.builds(LogLine, st.text(max_size=5), streams, st.text(st.characters(), max_size=8)), max_size=8),
-    st.sampled_from(LogStatus),
-    st.text(max_size=10),
-)
-def test_logs_survive_packing(lines: list[LogLine], status: LogStatus, reason: str) -> None:
-    logs = Logs(tuple(lines), status, reason)
-    again = Logs.unpack(logs.pack())
-    assert again == logs
-    assert all(isinstance(line, LogLine) for line in again.lines)
-    assert again.status is status
-
-
-def test_a_line_of_our_own_comes_behind_the_containers() -> None:
-    line = partial(LogLine, STAMP)
-    mark = LogLine("", "stderr", "[... stopped ...]\n")
-    for lines, last in (
-        ((), mark),
-        ((line("stderr", "whole\n"), line("stdout", "no end")), mark),
-        ((line("stderr", "no end"), line("stdout", "whole\n")), mark._replace(text="\n" + mark.text)),
-    ):
-        logs = marked(Logs(lines, LogStatus.TRUNCATED, "why"), "stopped")
-        assert logs == Logs((*lines, last), LogStatus.TRUNCATED, "why")
-
-
-def test_packing_makes_smaller() -> None:
-    logs = Logs((LogLine(STAMP, "stdout", "the same line\n"),) * 1000)
-    assert len(logs.pack()) < 2000
+def test_a_notice_of_our_own_is_not_in_the_output() -> None:
+    logs = collect([err("no end")], 100)
+    assert marked(marked(logs, "stopped"), "again") == replace(logs, notices=("stopped", "again"))

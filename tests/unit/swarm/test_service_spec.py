@@ -60,6 +60,12 @@ FIELDS: list[tuple[dict[str, Any], str, Any]] = [
     ({}, "CS.StopGracePeriod", 10_000_000_000),
     ({"stop_grace": "1.5s"}, "CS.StopGracePeriod", 1_500_000_000),
     ({"stop_grace": 0}, "CS.StopGracePeriod", 0),
+    ({}, "T.LogDriver", MISSING),
+    (
+        {"log_driver": "json-file", "log_options": {"max-size": "1m"}},
+        "T.LogDriver",
+        {"Name": "json-file", "Options": {"max-size": "1m"}},
+    ),
     ({}, "CS.Healthcheck", {"Test": ["NONE"]}),
     ({"healthcheck": True}, "CS.Healthcheck", MISSING),
     ({}, "CS.Mounts", MISSING),
@@ -192,7 +198,9 @@ def test_a_secret_whose_id_is_not_known() -> None:
 
 def test_what_a_worker_s_settings_say_is_in_each_request() -> None:
     defaults = ServiceDefaults.of(Settings(redis_url="redis://unused", prefix="pre"), "ledger-1", "worker-1")
-    labels = service_request(JobSpec(image="a"), "j", 1, {LABEL_SPEC_HASH: "hash"}, {}, defaults=defaults)["Labels"]
+    made = service_request(JobSpec(image="a"), "j", 1, {LABEL_SPEC_HASH: "hash"}, {}, defaults=defaults)
+    labels, driver = made["Labels"], made["TaskTemplate"]["LogDriver"]
+    assert driver == {"Name": "local", "Options": {"max-size": "20m", "max-file": "5"}}
     assert {name: labels[name] for name in (LABEL_PREFIX, LABEL_LEDGER, LABEL_WORKER, LABEL_SPEC_HASH)} == {
         LABEL_PREFIX: "pre",
         LABEL_LEDGER: "ledger-1",

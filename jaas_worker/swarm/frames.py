@@ -1,0 +1,60 @@
+"""PURE: the multiplexed stream in which an engine hands out a container's output, taken apart as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from jaas_submit.errors import EngineUnavailable
+from jaas_submit.model.logs import Stream
+from jaas_worker.swarm.engine import Frame
+
+__all__ = ["FrameParser"]
+
+_STREAMS: Final[dict[int, Stream]] = {1: "stdout", 2: "stderr"}
+_ERROR: Final = 3
+_HEADER: Final = 8
+
+
+class FrameParser:
+    """Takes a multiplexed stream apart, in whatever pieces it arrives.
+
+    Each frame has a header of 8 bytes: stream (1 stdout, 2 stderr), three zeros, length as 32-bit big-endian number.
+    Source: Docker Engine API, "Attach to a container", section "Stream format".
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that are whole now. Take all of them before the next piece is fed.
+
+        Args:
+            data: the next piece of the stream.
+
+        Raises:
+            EngineUnavailable: the engine reports an error in the middle of the stream.
+        """
+        data = self._rest + data
+        at, end = 0, len(data)
+        while end - at >= _HEADER:
+            next_at = at + _HEADER + int.from_bytes(data[at + 4 : at + _HEADER], "big")
+            if next_at > end:
+                break
+            kind = data[at]
+            content = data[at + _HEADER : next_at]
+            at = next_at
+            if kind == _ERROR:
+                raise EngineUnavailable(f"reading logs: {content.decode(errors='replace').strip()}")
+            if stream := _STREAMS.get(kind):
+                yield Frame(stream, content)
+        self._rest = data[at:]
+
+    def end(self) -> None:
+        """Take note that the stream has ended.
+
+        Raises:
+            EngineUnavailable: it ended in the middle of a frame.
+        """
+        if self._rest:
+            raise EngineUnavailable("reading logs: the stream ended in the middle of a piece")
