@@ -74,13 +74,15 @@ class LogDriver(NamedTuple):
         """Whether U+FFFD may stand for bytes that were no valid UTF-8. json-file stores text."""
         return self.name in {"", "json-file"}
 
-    def may_have_rotated(self, size: LogSize) -> bool:
+    def may_have_rotated(self, size: LogSize, *, from_start: bool = False) -> bool:
         """Return whether output may have been removed because there was so much of it.
 
-        A driver that rotates keeps at least all files but one full, so that less than that was never rotated away.
+        A driver that rotates keeps at least all files but one full, so that less than that was never rotated away. It
+        removes nothing before all files are full.
 
         Args:
             size: what was read.
+            from_start: it was read from the container's start on; otherwise it is what was still there later.
         """
         max_size, max_file = _DEFAULTS.get(self.name, ("-1", "1"))
         max_size = self.options.get("max-size", max_size)
@@ -89,6 +91,7 @@ class LogDriver(NamedTuple):
         growth = _JSON_GROWTH if self.name == "json-file" else 1
         written = size.bytes * growth + size.lines * _LINE_BYTES + size.pieces * _PIECE_BYTES
         try:
-            return written >= parse_size(max_size) * (int(self.options.get("max-file", max_file)) - 1)
+            full_files = int(self.options.get("max-file", max_file)) - (0 if from_start else 1)
+            return written >= parse_size(max_size) * full_files
         except ValueError:  # the engine would have refused it, so it is of a kind that is not known here
             return True

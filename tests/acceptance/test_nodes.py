@@ -139,7 +139,7 @@ def no_worker_but_a_listener(jaas: Installation, host: str) -> Iterator[Callable
     with listener(jaas, host, log_format="json") as log:
         yield log
     lines = [json.loads(line) for line in log().splitlines()]
-    assert [(line["action"], line["node"]) for line in lines] == [("agent.forwarding", NODES[1])]
+    assert [(line["action"], line["node"]) for line in lines] == [("agent.following", NODES[1])]
 
 
 @contextlib.contextmanager
