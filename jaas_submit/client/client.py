@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,12 @@ from jaas_submit.connection import connect
 from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
-from jaas_submit.explain.explanation import Explanation
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
-from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
-from jaas_submit.model.validation import member
-from jaas_submit.placement.placement import NodeFit, placement
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client:
+class Client(queries.Reader):
     """Submits jobs and follows them.
 
     Args:
@@ -314,14 +309,6 @@ class Client:
         """
         return Batch(self.session, batch_id)
 
-    def batches(self, limit: int = 100) -> list[BatchRecord]:
-        """Return the records of batches, youngest first.
-
-        Args:
-            limit: at most this many.
-        """
-        return self.ledger.batches.recent(limit)
-
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere. This does not ask Redis.
 
@@ -345,68 +332,3 @@ class Client:
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
-
-    def forget(self, job_id: str) -> None:
-        """Delete the record and the output of a job that has ended.
-
-        Args:
-            job_id: the job's id.
-
-        Raises:
-            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
-            UnknownJob: there is no record, or it has expired.
-        """
-        queries.check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
-        self.ledger.submission.forget(job_id, record.attempt)
-
-    def explain(self, job_id: str) -> Explanation:
-        """Return why a job waits, or why it ended, in plain words.
-
-        Args:
-            job_id: the job's id.
-
-        Raises:
-            UnknownJob: there is no record, or it has expired.
-        """
-        return queries.explanation(self.ledger, job_id)
-
-    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
-        """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
-
-        Args:
-            spec: the job's description.
-        """
-        cluster = self.ledger.queries.cluster()
-        return placement(spec, cluster) if cluster else ()
-
-    def history(
-        self,
-        state: JobState | str | None = None,
-        limit: int = 100,
-        *,
-        labels: Mapping[str, str] | None = None,
-        cause: Cause | str | None = None,
-    ) -> list[JobRecord]:
-        """Return records, youngest first.
-
-        Args:
-            state: only jobs in this state, such as ``JobState.FAILED`` or ``"failed"``; FAILED ones are the dead
-                letters.
-            limit: at most this many.
-            labels: only jobs whose description has all these labels.
-            cause: only jobs whose last attempt ended by this cause.
-
-        Raises:
-            SpecError: there is no such state or cause.
-        """
-        return queries.history(
-            self.ledger, member(JobState, "state", state), limit, labels, member(Cause, "cause", cause)
-        )
-
-    def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
-        """Return the records of all jobs that have not ended.
-
-        Args:
-            labels: only jobs whose description has all these labels.
-        """
-        return queries.active(self.ledger, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
@@ -10,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from jaas_submit.cli.common import Target, output_options
+from jaas_submit.cli.common import Target, output_options, say_why_not_taken
 from jaas_submit.cli.docker_flags import DockerCommand
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted, printing_output
 from jaas_submit.cli.job_options import job_options, job_request_of
-from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class _Plan:
         self.file = file
         self.spec = spec
         self.reduce = reduce
-        self.inputs = inputs
+        # The first one is read now: a file that cannot be opened must not leave a batch behind.
+        first = list(itertools.islice(inputs, 1))
+        self.inputs = itertools.chain(first, inputs)
         # A random key, so that the batch's id is known before the first job is submitted.
         self.key = file.key or f"map-{uuid.uuid4()}"
 

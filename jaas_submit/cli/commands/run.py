@@ -19,6 +19,7 @@ from jaas_submit.cli.common import (
     for_each,
     job_ids_argument,
     output_options,
+    say_why_not_taken,
 )
 from jaas_submit.cli.docker_flags import DockerCommand
 from jaas_submit.cli.follow_job import (
@@ -33,7 +34,6 @@ from jaas_submit.cli.follow_job import (
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
 from jaas_submit.cli.live_output import OutputPrinter
-from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
@@ -98,17 +98,14 @@ def run(
       jaas run -e URL=http://... --run-timeout 5m href-counter
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
-    Docker's flags and the Go tool's are both taken; where they differ, the value decides (docs/cli.md).
-    -t TIME cancels the job if no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
-    container's output is printed while it runs, its stdout on stdout and its stderr on stderr. With --json the result
-    is printed instead, output included.
+    Docker's flags and the Go tool's are taken; where they differ, the value decides. -t TIME cancels the job if no
+    worker takes it within TIME, and sets --pending-timeout and --run-timeout. The output is printed while the container
+    runs, its stdout on stdout and its stderr on stderr; with --json the result instead, output included.
 
     Ctrl-C leaves the job running; a second one cancels it.
     """
-    request = _request(words, options, not_before)
     progress = output.Progress(quiet)
-    for note in request.notes:
-        progress.warn(note)
+    request = _request(words, options, not_before, progress)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
     if detach:
@@ -116,8 +113,7 @@ def run(
     if not remove:
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
     with target.client() as client:
-        handle = client.submit(request.spec, key=key, not_before=not_before)
-        job_id = handle.id
+        job_id = (handle := client.submit(request.spec, key=key, not_before=not_before)).id
         progress.say(_said_of(handle, client, not_before))
         # Another producer's job with this key must not be cancelled here.
         queue_timeout = None if handle.existing else request.queue_timeout
@@ -205,10 +201,8 @@ def submit(
     """
     if not detach:
         raise click.UsageError("--detach=false: `jaas run` waits for the job, `jaas submit` never does")
-    request = _request(words, options, not_before)
     progress = output.Progress(quiet)
-    for note in request.notes:
-        progress.warn(note)
+    request = _request(words, options, not_before, progress)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
     return _enqueue(target, request, key, progress, as_json)
@@ -243,12 +237,16 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
     return next((code for code in codes if code), unknown)
 
 
-def _request(words: tuple[str, ...], options: dict[str, Any], not_before: str | None) -> JobRequest:
+def _request(
+    words: tuple[str, ...], options: dict[str, Any], not_before: str | None, progress: output.Progress
+) -> JobRequest:
     """Return what is asked for; checked first, so that what is bad is reported without Redis."""
     from jaas_submit.batch_model.new_job import start_time
 
     request = job_request_of(words, options)
     start_time(not_before, request.spec)
+    for note in request.notes:
+        progress.warn(note)
     return request._replace(not_before=not_before)
 
 
