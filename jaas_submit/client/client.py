@@ -21,7 +21,6 @@ from jaas_submit.client.map_reduce import MapReduce, map_reduce_of
 from jaas_submit.client.maps.new_batch import NewBatch, Template
 from jaas_submit.client.maps.reduces import submit_reduces
 from jaas_submit.client.maps.submit import submit_map
-from jaas_submit.client.queries import Reader
 from jaas_submit.client.replay import replay_in_place, replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client(Reader):
+class Client(queries.Reader):
     """Submits jobs and follows them.
 
     Args:
@@ -379,16 +378,3 @@ class Client(Reader):
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
-
-    def forget(self, job_id: str) -> None:
-        """Delete the record and the output of a job that has ended.
-
-        Args:
-            job_id: the job's id.
-
-        Raises:
-            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
-            UnknownJob: there is no record, or it has expired.
-        """
-        queries.check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
-        self.ledger.submission.forget(job_id, record.attempt)

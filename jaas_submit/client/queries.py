@@ -190,10 +190,9 @@ def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
 
 
 class Reader:
-    """The operations of a client that read what many jobs have in common."""
+    """The methods of ``Client`` that read, and those that need nothing but the ledger."""
 
     ledger: Ledger
-    """The records."""
 
     def batches(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first.
@@ -202,6 +201,19 @@ class Reader:
             limit: at most this many.
         """
         return self.ledger.batches.recent(limit)
+
+    def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
+            UnknownJob: there is no record, or it has expired.
+        """
+        check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
+        self.ledger.submission.forget(job_id, record.attempt)
 
     def explain(self, job_id: str) -> Explanation:
         """Return why a job waits, or why it ended, in plain words.
