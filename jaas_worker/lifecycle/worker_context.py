@@ -72,6 +72,7 @@ class _Ownership(Protocol):
 
 class _Maintenance(Protocol):
     def identity(self) -> str: ...
+    def save_platforms(self, image: str, platforms: Sequence[str]) -> None: ...
 
 
 class _Queries(Protocol):
