@@ -195,6 +195,10 @@ class JobSpec(Model):
     input: JsonValue = Field(
         None, repr=False, description=f"handed to the container as the file {INPUT_FILE}, in JSON; null: no such file"
     )
+    input_lines: bool = Field(
+        False,
+        description=f"true: input is a list, handed over as the file {GATHER_FILE}: a line of JSON for each item",
+    )
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )
@@ -277,6 +281,8 @@ class JobSpec(Model):
             raise ValueError("mounts: two mounts have the same target; give each its own")
         if self.input is not None and self.gather is not None:
             raise ValueError("input: cannot go with gather; a job has one input")
+        if self.input_lines and not isinstance(self.input, list):
+            raise ValueError("input_lines: needs a list as input; leave it out for one JSON value")
         for kind in ("cpus", "memory"):
             limit, reserved = getattr(self.limits, kind), getattr(self.reservations, kind)
             if limit is not None and reserved is not None and reserved > limit:

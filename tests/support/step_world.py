@@ -166,6 +166,9 @@ class ScriptedLedger:
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
         return [self.record]
 
+    def gathered(self, batch_id: str, first: int, count: int) -> list[JobRecord]:
+        return [self.record]
+
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]:
         return [Outline("j", self.record.state, 0.0, False, self.ended_attempts, False)]
 
