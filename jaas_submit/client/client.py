@@ -127,17 +127,15 @@ class Client:
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
-            not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
-                WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
-                ``2030-01-31T12:00:00Z``.
+            not_before: a time with its time zone, or seconds from now, or either as a text (``2030-01-31T12:00:00Z``,
+                ``10m``). Until then the job is WAITING.
 
         Raises:
             SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid.
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input could not be stored.
-            LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has
-                ``replicas=N``, the replicas did not confirm it in time: then it is enqueued, unless this master is
-                lost.
+            LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. With ``replicas=N`` in
+                the URL: or the replicas did not confirm it in time; then it is enqueued, unless this master is lost.
         """
         if key is not None and not key.strip():
             raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
@@ -145,16 +143,8 @@ class Client:
         if input is not None:
             spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
         at, delay = start_time(not_before, spec)
-        new = NewJob(
-            job_id,
-            spec,
-            self.queue,
-            key=key or "",
-            key_ttl=key_ttl,
-            after=dependencies(after, on),
-            not_before=at,
-            delay=delay,
-        )
+        pairs = dependencies(after, on)
+        new = NewJob(job_id, spec, self.queue, key=key or "", key_ttl=key_ttl, after=pairs, not_before=at, delay=delay)
         made = enqueue(self.session, new)
         return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
 
@@ -239,21 +229,20 @@ class Client:
             name: for people.
             max_parallel: how many of the jobs may be active at once; None sets no limit.
             min_success: part of the jobs that must succeed for the batch to succeed.
-            key: idempotency key: submitting again with the same key (for example after a crash) adds only what is
-                missing, and returns the same batch.
+            key: idempotency key: the same call again, such as after a crash, adds only what is missing.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 if the description has no placeholder for it.
-            speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run
-                more than twice as long as the median of the others. The first success counts, and the other container
-                is removed. Only for descriptions with ``idempotent=True``; None for never.
+            speculate: whether slow jobs are started a second time near the batch's end; None for never. 2.0 means jobs
+                that have run twice as long as the median of the others. The first success counts, and the other
+                container is removed. Only for descriptions with ``idempotent=True``.
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
             not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
-            SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
-                complete, and the same call with the same key goes on with it.
+            SpecError: a description is not valid with its input. Jobs before it have been submitted; the same call with
+                the same key continues the batch.
         """
         new = NewBatch(name, max_parallel, min_success, key, speculate)
         pairs, start = dependencies(after, on), start_time(not_before, spec)
@@ -281,8 +270,7 @@ class Client:
 
         The reduces start once, when every map has ended and the quorum is met. If there are more outputs than
         ``fan_in``, they form a tree. Each gets its inputs as JSON lines (index, state, output) in the file that
-        JAAS_INPUT
-        names. If too few maps succeed, the reduces are SKIPPED.
+        JAAS_INPUT names. If too few maps succeed, the reduces are SKIPPED.
 
         Args:
             map_spec: as in ``map``; it should declare an ``output``.
@@ -390,8 +378,7 @@ class Client:
         """Return records, youngest first.
 
         Args:
-            state: only jobs in this state, such as ``JobState.FAILED`` or ``"failed"``; FAILED ones are the dead
-                letters.
+            state: only jobs in this state, such as ``JobState.FAILED`` or ``"failed"`` (the dead letters).
             limit: at most this many.
             labels: only jobs whose description has all these labels.
             cause: only jobs whose last attempt ended by this cause.
@@ -399,9 +386,8 @@ class Client:
         Raises:
             SpecError: there is no such state or cause.
         """
-        return queries.history(
-            self.ledger, member(JobState, "state", state), limit, labels, member(Cause, "cause", cause)
-        )
+        chosen, why = member(JobState, "state", state), member(Cause, "cause", cause)
+        return queries.history(self.ledger, chosen, limit, labels, why)
 
     def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended.

@@ -32,6 +32,7 @@ from jaas_submit.model.wire_names import service_name
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.model.result import JobResult
 
 __all__ = ["go_run", "run", "submit", "wait"]
 
@@ -107,26 +108,29 @@ def run(
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
     with target.client() as client:
         handle = client.submit(request.spec, key=key, not_before=not_before)
-        job_id = handle.id
         progress.say(_said_of(handle, client, not_before))
-        # Another producer's job with this key must not be cancelled here.
-        queue_timeout = None if handle.existing else request.queue_timeout
         try:
             if verbose:
-                _describe(progress, client, job_id)
-            given_up = follow(client, job_id, progress, queue_timeout=queue_timeout)
-            result = client.result(job_id)
-            code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
-            if whole and not code and result.logs.status != "complete":
-                code = EXIT_JAAS
+                _describe(progress, client, handle.id)
+            # Another producer's job with this key must not be cancelled here.
+            patience = None if handle.existing else request.queue_timeout
+            given_up = follow(client, handle.id, progress, queue_timeout=patience)
+            code = _exit_code(result := client.result(handle.id), given_up, whole)
             if as_json:
                 output.print_json(result.to_wire())
             elif show_logs and result.attempts[-1].number:
-                _print_output(client, job_id, progress)
+                _print_output(client, handle.id, progress)
             progress.ended(result, code)
         except KeyboardInterrupt:
-            return interrupted(client, job_id, progress)
+            return interrupted(client, handle.id, progress)
     return code
+
+
+def _exit_code(result: JobResult, given_up: bool, whole: bool) -> int:
+    if given_up and result.state is JobState.CANCELLED:
+        return EXIT_TIMEOUT
+    code = exit_code_of(result)
+    return EXIT_JAAS if whole and not code and result.logs.status != "complete" else code
 
 
 _GO_FLAGS: Final = frozenset(

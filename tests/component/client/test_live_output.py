@@ -51,7 +51,7 @@ class Scene:
         self.feeds.finish(self.feed(attempt), FeedEnd("complete", "", self.at["stdout"], self.at["stderr"]))
 
     def end(self, text: str, status: LogStatus = LogStatus.COMPLETE) -> None:
-        logs = Logs((LogLine(T, "stdout", text),), status, "" if status is LogStatus.COMPLETE else "cut")
+        logs = Logs((LogLine(T, "stdout", text.encode()),), status, "" if status is LogStatus.COMPLETE else "cut")
         assert self.ledger.ownership.finish(self.job, HOLDER, [ended()], logs)
 
 
