@@ -48,6 +48,7 @@ __all__ = [
     "UnknownJob",
     "UnreadableRecord",
     "WaitTimeout",
+    "how_to_install",
 ]
 
 
@@ -203,3 +204,12 @@ class ImageRefused(EngineRefused):
 
 class NotAManager(PermanentError):
     """The engine is no swarm manager, so no service can be created there."""
+
+
+def how_to_install(extra: str) -> str:
+    """Return how an extra's packages are installed, for the texts of errors.
+
+    Args:
+        extra: its name in pyproject.toml.
+    """
+    return f"run `pip install '.[{extra}]'` in a checkout of jaas, or use its image"

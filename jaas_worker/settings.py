@@ -6,6 +6,7 @@ import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jaas_submit.connection.url import default_url
@@ -18,6 +19,13 @@ __all__ = ["LogFormat", "Settings"]
 LogFormat = Literal["auto", "json", "console"]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """Return what is wrong with a setting, and what it may be."""
+    if error["type"] in {"bool_parsing", "bool_type"}:
+        return "must be true or false"
+    return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def _options(value: object) -> object:
@@ -111,6 +119,9 @@ class Settings(BaseSettings):
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
+    live_output_share: float = Field(0.2, gt=0, le=0.8)
+    """Part of Redis' ``maxmemory`` that the output of running jobs may use while somebody follows it."""
+
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of JSON that a job may return into Redis. A larger output goes to JAAS_STORE_URL; where that is empty, the
     job fails. What a job returns is read from its log, so that JAAS_LOG_LIMIT is a limit, too."""
@@ -189,4 +200,4 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()
-            raise SpecError(f"JAAS_{name}: {first['msg']}", field=name.lower()) from None
+            raise SpecError(f"JAAS_{name}: {_in_words(first)}", field=name.lower()) from None

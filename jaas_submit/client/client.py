@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,12 @@ from jaas_submit.connection import connect
 from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
-from jaas_submit.explain.explanation import Explanation
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
-from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
-from jaas_submit.model.validation import member
-from jaas_submit.placement.placement import NodeFit, placement
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -41,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client:
+class Client(queries.Reader):
     """Submits jobs and follows them.
 
     Args:
@@ -127,15 +122,17 @@ class Client:
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
-            not_before: a time with its time zone, or seconds from now, or either as a text (``2030-01-31T12:00:00Z``,
-                ``10m``). Until then the job is WAITING.
+            not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
+                WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
+                ``2030-01-31T12:00:00Z``.
 
         Raises:
             SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid.
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input could not be stored.
-            LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. With ``replicas=N`` in
-                the URL: or the replicas did not confirm it in time; then it is enqueued, unless this master is lost.
+            LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has
+                ``replicas=N``, the replicas did not confirm it in time: then it is enqueued, unless this master is
+                lost.
         """
         if key is not None and not key.strip():
             raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
@@ -143,8 +140,16 @@ class Client:
         if input is not None:
             spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
         at, delay = start_time(not_before, spec)
-        pairs = dependencies(after, on)
-        new = NewJob(job_id, spec, self.queue, key=key or "", key_ttl=key_ttl, after=pairs, not_before=at, delay=delay)
+        new = NewJob(
+            job_id,
+            spec,
+            self.queue,
+            key=key or "",
+            key_ttl=key_ttl,
+            after=dependencies(after, on),
+            not_before=at,
+            delay=delay,
+        )
         made = enqueue(self.session, new)
         return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
 
@@ -229,20 +234,21 @@ class Client:
             name: for people.
             max_parallel: how many of the jobs may be active at once; None sets no limit.
             min_success: part of the jobs that must succeed for the batch to succeed.
-            key: idempotency key: the same call again, such as after a crash, adds only what is missing.
+            key: idempotency key: submitting again with the same key (for example after a crash) adds only what is
+                missing, and returns the same batch.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 if the description has no placeholder for it.
-            speculate: whether slow jobs are started a second time near the batch's end; None for never. 2.0 means jobs
-                that have run twice as long as the median of the others. The first success counts, and the other
-                container is removed. Only for descriptions with ``idempotent=True``.
+            speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run
+                more than twice as long as the median of the others. The first success counts, and the other container
+                is removed. Only for descriptions with ``idempotent=True``; None for never.
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
             not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
-            SpecError: a description is not valid with its input. Jobs before it have been submitted; the same call with
-                the same key continues the batch.
+            SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
+                complete, and the same call with the same key goes on with it.
         """
         new = NewBatch(name, max_parallel, min_success, key, speculate)
         pairs, start = dependencies(after, on), start_time(not_before, spec)
@@ -270,7 +276,8 @@ class Client:
 
         The reduces start once, when every map has ended and the quorum is met. If there are more outputs than
         ``fan_in``, they form a tree. Each gets its inputs as JSON lines (index, state, output) in the file that
-        JAAS_INPUT names. If too few maps succeed, the reduces are SKIPPED.
+        JAAS_INPUT
+        names. If too few maps succeed, the reduces are SKIPPED.
 
         Args:
             map_spec: as in ``map``; it should declare an ``output``.
@@ -302,14 +309,6 @@ class Client:
         """
         return Batch(self.session, batch_id)
 
-    def batches(self, limit: int = 100) -> list[BatchRecord]:
-        """Return the records of batches, youngest first.
-
-        Args:
-            limit: at most this many.
-        """
-        return self.ledger.batches.recent(limit)
-
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere. This does not ask Redis.
 
@@ -333,66 +332,3 @@ class Client:
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
-
-    def forget(self, job_id: str) -> None:
-        """Delete the record and the output of a job that has ended.
-
-        Args:
-            job_id: the job's id.
-
-        Raises:
-            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
-            UnknownJob: there is no record, or it has expired.
-        """
-        queries.check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
-        self.ledger.submission.forget(job_id, record.attempt)
-
-    def explain(self, job_id: str) -> Explanation:
-        """Return why a job waits, or why it ended, in plain words.
-
-        Args:
-            job_id: the job's id.
-
-        Raises:
-            UnknownJob: there is no record, or it has expired.
-        """
-        return queries.explanation(self.ledger, job_id)
-
-    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
-        """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
-
-        Args:
-            spec: the job's description.
-        """
-        cluster = self.ledger.queries.cluster()
-        return placement(spec, cluster) if cluster else ()
-
-    def history(
-        self,
-        state: JobState | str | None = None,
-        limit: int = 100,
-        *,
-        labels: Mapping[str, str] | None = None,
-        cause: Cause | str | None = None,
-    ) -> list[JobRecord]:
-        """Return records, youngest first.
-
-        Args:
-            state: only jobs in this state, such as ``JobState.FAILED`` or ``"failed"`` (the dead letters).
-            limit: at most this many.
-            labels: only jobs whose description has all these labels.
-            cause: only jobs whose last attempt ended by this cause.
-
-        Raises:
-            SpecError: there is no such state or cause.
-        """
-        chosen, why = member(JobState, "state", state), member(Cause, "cause", cause)
-        return queries.history(self.ledger, chosen, limit, labels, why)
-
-    def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
-        """Return the records of all jobs that have not ended.
-
-        Args:
-            labels: only jobs whose description has all these labels.
-        """
-        return queries.active(self.ledger, labels)

@@ -122,7 +122,7 @@ class Submission(Part):
         return made
 
     def _create(self, jobs: Sequence[NewJob], **more: object) -> list[Created]:
-        what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+        what = "the new job" if len(jobs) == 1 else f"{len(jobs)} new jobs"
         texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
         answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) | more for job in jobs])
         made = []

@@ -10,8 +10,8 @@ from jaas_submit.model.states import JobState
 __all__ = ["CAUSES", "CLUSTER_CAUSES", "Cause", "CauseFacts", "ExitCode", "facts_of"]
 
 ExitCode = Literal["program", "launch", "timeout", "none"]
-"""The exit code of `jaas run` for a job that ended so. ``program``: that of the container. ``launch``: the engine's, if
-the program could not be started (126, 127). ``timeout``: 124. ``none``: 125, as there is no exit code."""
+"""The exit code of `jaas run` for such a job. ``program``: that of the container. ``launch``: the engine's, for
+a program that could not be started (126, 127). ``timeout``: 124. ``none``: 125, as there is no exit code."""
 
 
 class Cause(StrEnum):

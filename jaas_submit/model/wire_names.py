@@ -12,6 +12,7 @@ __all__ = [
     "ENV_ATTEMPT",
     "ENV_INPUT",
     "ENV_JOB_ID",
+    "ENV_NODE",
     "FOREIGN_QUEUE",
     "LABEL_ATTEMPT",
     "LABEL_BATCH",
@@ -72,6 +73,9 @@ ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
 
 ENV_INPUT: Final = "JAAS_INPUT"
 """Environment variable that names the file with a job's input, if any."""
+
+ENV_NODE: Final = "JAAS_NODE"
+"""Environment variable with the host name of the node that a container runs on."""
 
 # A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
 _PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")

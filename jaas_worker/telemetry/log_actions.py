@@ -55,7 +55,7 @@ class Action(StrEnum):
     REDIS_MASTER_CHANGED = "redis.master_changed"  # Sentinel has promoted another server
     ENGINE_UNAVAILABLE = "engine.unavailable"  # the worker cannot see its jobs for now, or takes no new ones
     ENGINE_AVAILABLE = "engine.available"  # it takes new jobs again
-    AGENT_FORWARDING = "agent.forwarding"  # a node without a worker: its container exits are forwarded
+    AGENT_FOLLOWING = "agent.following"  # this process follows the containers of its node
     RECONCILE_TOOK_OVER = "reconcile.took_over"  # took over jobs without a holder
     RECONCILE_FAILED = "reconcile.failed"  # a round failed; the next one may succeed
     QUEUE_FOREIGN = "queue.foreign"  # another application's tasks are in Celery's default queue

@@ -63,9 +63,6 @@ class Listener(Protocol):
     def observed(self, service: ServiceRef, seen: Seen) -> None:
         """Handle what was seen of a service. After an error the call is repeated in a later round."""
 
-    def exited_unknown(self, event: EngineEvent) -> None:
-        """Handle the exit of a container on this engine whose service is not followed here."""
-
     def overdue(self) -> None:
         """About once a second: check time limits."""
 
@@ -345,8 +342,6 @@ class Tracker:
     def _hear(self, event: EngineEvent) -> None:
         tracked = self._services.get(event.service_id)
         if tracked is None:
-            if event.kind == "die" and not self._fresh.busy():
-                self._listener.exited_unknown(event)
             return
         if event.kind == "start":  # the next round, which is due soon, sees it
             tracked.began = event.at

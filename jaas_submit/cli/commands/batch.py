@@ -12,6 +12,7 @@ from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED, PlainGroup, Target, for_each, name_unreadable, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
 from jaas_submit.cli.listing import Entry, Table, listing_of, listing_options
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
@@ -185,7 +186,9 @@ def retry(
             output.print_json(again.status.model_dump(mode="json"))
         else:
             click.echo(again.id)
-            output.Progress(quiet).say(f"{again.status.size:,} jobs; `jaas batch watch {again.id}` follows them")
+            output.Progress(quiet).say(
+                f"{counted(again.status.size, 'job')}; `jaas batch watch {again.id}` follows them"
+            )
 
 
 @batch.command("cancel")
@@ -202,6 +205,6 @@ def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bo
             if as_json:
                 output.print_json({"id": batch_id, "jobs": count})
             elif not quiet:
-                click.echo(f"{batch_id}: {count:,} jobs cancelled")
+                click.echo(f"{batch_id}: {counted(count, 'job')} cancelled")
 
         return for_each(client, batch_ids, end, "batch")

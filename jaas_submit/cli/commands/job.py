@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,13 +19,13 @@ from jaas_submit.cli.common import (
     job_ids_argument,
     name_unreadable,
     output_options,
+    say_of_queued,
 )
 from jaas_submit.cli.follow_job import cancelled
-from jaas_submit.cli.job_options import split_label
-from jaas_submit.cli.listing import Entry, Listing, Table, listing_of, listing_options
-from jaas_submit.cli.queue_notes import say_of_queued
+from jaas_submit.cli.job_selection import Selection, batch_option, cause_option, find_jobs, label_option
+from jaas_submit.cli.listing import Entry, Table, listing_of, listing_options
 from jaas_submit.errors import UnknownJob
-from jaas_submit.model.causes import Cause
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
@@ -33,68 +33,6 @@ if TYPE_CHECKING:
     from jaas_submit.model.records import JobRecord
 
 __all__ = ["cancel", "explain", "list_", "replay", "rm"]
-
-_CAUSES: Final = [str(cause) for cause in Cause]
-
-_label_option = click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only jobs with this label.")
-_cause_option = click.option("--cause", type=click.Choice(_CAUSES), help="Only jobs that ended for this cause.")
-_batch_option = click.option("--batch", metavar="ID", help="Only jobs of this batch.")
-
-
-class _Wanted(NamedTuple):
-    """What was asked for."""
-
-    labels: Sequence[str] = ()
-    cause: str | None = None
-    batch: str | None = None
-    queue: str | None = None
-    listing: Listing | None = None
-
-    def checked(self, client: Client) -> _Wanted:
-        """Return the same with the batch's whole id.
-
-        Raises:
-            UnknownJob: the batch is not known; an empty list would say that it has no such jobs.
-        """
-        if self.batch is None:
-            return self
-        whole = client.ledger.queries.full_id(self.batch, "batch")
-        client.ledger.batches.get(whole)
-        return self._replace(batch=whole)
-
-    def matches(self, record: JobRecord) -> bool:
-        """Return whether a job has all the labels, with any value where none is named, the cause, batch and queue."""
-        if self.batch is not None and record.batch != self.batch:
-            return False
-        if self.queue is not None and record.queue != self.queue:
-            return False
-        if self.listing is not None and not self.listing.takes(record.created_at, _values(record)):
-            return False
-        has = record.spec.labels if record.spec else {}
-        for text in self.labels:
-            name, value = split_label(text)
-            if name not in has or ("=" in text and has[name] != value):
-                return False
-        return self.cause is None or (record.last is not None and record.last.cause == self.cause)
-
-
-def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | None = None) -> Iterator[JobRecord]:
-    """Yield up to ``limit`` jobs, youngest first, page by page."""
-    page, offset = max(limit or 0, 100), 0
-    seen: set[str] = set()
-    while ids := client.ledger.queries.ids(state, page, offset):
-        offset += page
-        # While this reads, younger jobs move the others down the list.
-        fresh = [job_id for job_id in ids if job_id not in seen]
-        seen.update(fresh)
-        for record in client.ledger.queries.find(fresh):
-            if wanted.matches(record):
-                yield record
-                if limit is not None:
-                    limit -= 1
-                    if not limit:
-                        return
-
 
 _FILTERS: Final = ("state", "cause", "label", "name", "image", "node", "queue", "batch", "exit", "key", "id")
 _DEAD_DISPENSABLE: Final = ("REPLAYED", "NODE", "ATTEMPTS", "WHY", "GAVE UP", "EXIT")
@@ -106,9 +44,9 @@ _DISPENSABLE: Final = ("NODE", "RAN", "WHY", "EXIT", "AGE", "BATCH")
     "--state", type=click.Choice([str(state) for state in JobState], case_sensitive=False), help="Only these."
 )
 @click.option("--dead", is_flag=True, help="Only jobs that gave up (FAILED), with cause and attempts.")
-@_cause_option
-@_label_option
-@_batch_option
+@cause_option
+@label_option
+@batch_option
 @listing_options
 @output_options
 @click.pass_obj
@@ -135,10 +73,10 @@ def list_(
     queue = target.queue if "queue" in target.named else None
     progress = output.Progress(quiet)
     with target.client() as client:
-        choice = _Wanted((*label, *labels), cause, batch, queue, listing).checked(client)
+        choice = Selection((*label, *labels), cause, batch, queue, listing).checked(client)
 
         def read() -> Table:
-            records = list(_find(client, wanted, choice, listing.limit))
+            records = list(find_jobs(client, wanted, choice, listing.limit))
             name_unreadable(client.ledger.unreadable)
             if listing.form in {"table", "wide"}:
                 say_of_queued(client, records, progress)
@@ -158,23 +96,6 @@ def _table(records: Sequence[JobRecord], now: float, *, dead: bool) -> Table:
     )
 
 
-def _values(record: JobRecord) -> dict[str, str]:
-    """Return what ``--filter`` compares; labels are chosen as by --label."""
-    spec, last = record.spec, record.last
-    return {
-        "state": record.state,
-        "cause": str(last.cause) if last else "",
-        "name": (spec and spec.name) or "",
-        "image": spec.image if spec else "",
-        "node": record.node or "",
-        "queue": record.queue,
-        "batch": record.batch,
-        "exit": "" if last is None or last.exit_code is None else str(last.exit_code),
-        "key": record.key,
-        "id": record.id,
-    }
-
-
 @click.command()
 @job_ids_argument
 @output_options
@@ -192,9 +113,14 @@ def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool
             if len(job_ids) > 1:
                 click.echo(("\n" if next(shown) else "") + f"job {job_id}")
             output.print_lines(told.sentences[:1] if quiet else told.sentences)
+            if not quiet and told.state is JobState.FAILED and _NO_CONTAINER not in told.sentences:
+                click.echo(f"`jaas logs {job_id}` prints its output.")
 
         return for_each(client, job_ids, tell)
 
+
+_NO_CONTAINER: Final = "No container was seen to start."
+"""What `explain` says of a job that cannot have any output."""
 
 _IN_THE_SWARM: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
 
@@ -203,7 +129,7 @@ _ids_or_selection = click.argument("job_ids", nargs=-1, metavar="[ID...]", shell
 
 @click.command()
 @_ids_or_selection
-@_label_option
+@label_option
 @click.option("--batch", metavar="ID", help="All jobs of this batch, and those still to be submitted to it.")
 @click.option("--all", "everything", is_flag=True, help="All jobs that have not ended; asks first, on a terminal.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -235,16 +161,20 @@ def cancel(
             if as_json:
                 output.print_json({"id": batch, "jobs": count})
             elif not quiet:
-                click.echo(f"batch {batch}: {count:,} jobs cancelled")
+                click.echo(f"batch {batch}: {counted(count, 'job')} cancelled")
             return 0
         chosen = list(job_ids)
         if not chosen:
-            wanted = _Wanted(label)
+            wanted = Selection(label)
             chosen = [record.id for record in client.active() if wanted.matches(record)]
             if not chosen:
                 progress.say("no such jobs")
                 return 0
-        if everything and not yes and not _agreed(f"cancel all {len(chosen)} jobs of {client!r}?"):
+        if (
+            everything
+            and not yes
+            and not _agreed(f"cancel {counted(len(chosen), 'job')}: all that have not ended, of {client!r}?")
+        ):
             progress.warn("nothing was cancelled")
             return EXIT_NO
 
@@ -331,9 +261,9 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
 
 @click.command()
 @_ids_or_selection
-@_cause_option
-@_label_option
-@_batch_option
+@cause_option
+@label_option
+@batch_option
 @click.option(
     "--set",
     "settings",
@@ -364,8 +294,8 @@ def replay(
     """
     from jaas_submit.client.replay import replayed_spec
 
-    wanted = _Wanted(label, cause, batch)
-    if bool(job_ids) == (wanted != _Wanted()):
+    wanted = Selection(label, cause, batch)
+    if bool(job_ids) == (wanted != Selection()):
         raise click.UsageError("give ids, or choose with --cause, --label and --batch")
     changes = _changes(settings)
     progress = output.Progress(quiet)
@@ -375,7 +305,7 @@ def replay(
             records = client.ledger.queries.find(chosen)
         else:
             wanted = wanted.checked(client)
-            records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
+            records = [r for r in find_jobs(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
             records.reverse()  # in the order in which they failed
             chosen = [record.id for record in records]
             if not chosen:

@@ -16,6 +16,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Stream
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
@@ -235,28 +236,15 @@ def test_the_worker_on_the_node_tells_the_holder_and_the_swarm_need_not(
     eventually(lambda: delivery.results, PATIENCE, "a report")
 
 
-def test_a_worker_forwards_the_exit_of_a_container_that_it_does_not_follow(
-    worker: Worker, workers: Any, engine: FakeSwarm
-) -> None:
-    """Both workers hear this engine's events; the swarm tells the holder nothing."""
-    worker.submit("j", constraints=("node.hostname==node2",))
-    worker.wait_for("j", JobState.RUNNING)
-    listens(worker)
-    elsewhere = FakeSwarm(("node2",))
-    workers("worker-b", engine=elsewhere)
-    eventually(lambda: elsewhere.calls["events"], PATIENCE, "the other worker to follow events")
-    elsewhere.tell(exit_of(engine, "j", 0))
-    worker.wait_for("j", JobState.SUCCEEDED)
-    elsewhere.close()
-
-
 def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Worker, engine: FakeSwarm) -> None:
     """The swarm cannot reach that node. When it can, it reports the end, and the output is readable."""
     worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
     really, asked = engine.logs, []
 
-    def unreachable(service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+    def unreachable(
+        service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+    ) -> Iterator[Frame]:
         asked.append(True)
         raise EngineUnavailable("reading logs: the time allowed is over")
         yield

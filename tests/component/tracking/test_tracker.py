@@ -58,7 +58,6 @@ class Heard:
         self.tracker: Tracker
         self.told: list[tuple[str, str]] = []
         self.beliefs: list[Belief] = []
-        self.others: list[str] = []
         self.fails_once: set[str] = set()
         """What raises an error the first time that it is told."""
         self._changed = threading.Condition()
@@ -79,9 +78,6 @@ class Heard:
     def wait_for(self, what: str, job_id: str) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: (what, job_id) in self.told, 20), self.told
-
-    def exited_unknown(self, event: EngineEvent) -> None:
-        self.others.append(event.job_id)
 
     def overdue(self) -> None:
         """Nothing is overdue here."""
@@ -399,14 +395,6 @@ def test_where_much_happens_it_is_left_to_the_swarm() -> None:
     told.tell(7)
     told.wait_for("exited there: 7")
     assert ("exited there: 8", "j") not in told.stage.heard.told
-
-
-def test_the_end_of_a_container_that_nobody_here_watches_is_for_others() -> None:
-    stage = Stage(poll_interval=60, state_interval=600)
-    stage.tracker.forget(stage.launch("theirs"))
-    stage.engine.exit("theirs")
-    eventually(lambda: stage.heard.others == ["theirs"], 20, "the end to be passed on")
-    stage.close()
 
 
 def test_a_list_that_fails_keeps_no_end_back() -> None:
