@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from jaas_submit.output import WholeOutput, WholeOutputs
-from jaas_submit.output.leases import AgentLeases
+from jaas_submit.output.leases import AgentLease, AgentLeases
 from jaas_worker.agent.process import AgentThread
 from jaas_worker.swarm.engine import ContainerRef
 
@@ -37,7 +37,7 @@ class AgentOutputs:
         self._holder = holder
         self._stored: set[tuple[str, int]] = set()
         """What has to be deleted from Redis when it is in the ledger."""
-        self._agents: dict[str, tuple[float, str]] = {}
+        self._agents: dict[str, tuple[float, AgentLease | None]] = {}
 
     def start(self) -> None:
         """Start the agent."""
@@ -80,12 +80,27 @@ class AgentOutputs:
         Raises:
             LedgerUnavailable: Redis does not answer.
         """
-        until, holder = self._agents.get(node_id, (0.0, ""))
+        lease = self._lease(node_id)
+        return lease is not None and lease.holder != self._holder
+
+    def log_driver(self, node_id: str) -> str:
+        """Return the log driver of a node's engine; empty if no agent has told it.
+
+        Args:
+            node_id: the swarm's id of the node.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        lease = self._lease(node_id)
+        return lease.log_driver if lease else ""
+
+    def _lease(self, node_id: str) -> AgentLease | None:
+        until, lease = self._agents.get(node_id, (0.0, None))
         if time.monotonic() >= until:
             lease = self._leases.get(node_id)
-            holder = lease.holder if lease else ""
-            self._agents[node_id] = (time.monotonic() + _LEASES_KEPT_S, holder)
-        return holder not in {"", self._holder}
+            self._agents[node_id] = (time.monotonic() + _LEASES_KEPT_S, lease)
+        return lease
 
     def drop(self, job_id: str, attempt: int) -> None:
         """Delete what an agent found: it is in the ledger now.

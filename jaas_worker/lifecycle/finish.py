@@ -150,7 +150,8 @@ def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) 
     # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.
     why = output_lost(task, job.away_since) or driver.unreadable
     if not (why or here or driver.name):
-        why = output_not_kept(task.node_id, world.log_drivers())
+        own = world.outputs.log_driver(task.node_id)
+        why = output_not_kept(task.node_id, {task.node_id: own} if own else world.log_drivers())
     if why:
         return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
     if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:
