@@ -229,6 +229,14 @@ class WorkerContext:
             self._nodes = self.engine.node_names()
         return self._nodes.get(node_id)
 
+    def node_id(self, name: str) -> str:
+        """Return the id of a node that ``node_name`` has named; empty for another.
+
+        Args:
+            name: its host name.
+        """
+        return next((node_id for node_id, known in list(self._nodes.items()) if known == name), "")
+
     def log_drivers(self) -> dict[str, str]:
         """Return node id -> log driver of the engines whose workers have told it.
 
