@@ -51,7 +51,7 @@ class AgentThread:
     ) -> None:
         self.holds: Callable[[str], bool] = lambda _job_id: False
         """Whether the worker in this process holds a job."""
-        self.calls = RedisCalls(ledger)
+        self.calls = RedisCalls(ledger, share=settings.live_output_share)
         self._settings = settings
         self._make = partial(
             NodeAgent,
