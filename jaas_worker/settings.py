@@ -6,6 +6,7 @@ import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jaas_submit.connection.url import default_url
@@ -18,6 +19,13 @@ __all__ = ["LogFormat", "Settings"]
 LogFormat = Literal["auto", "json", "console"]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """Return what is wrong with a setting, and what it may be."""
+    if error["type"] in {"bool_parsing", "bool_type"}:
+        return "must be true or false"
+    return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def _options(value: object) -> object:
@@ -192,4 +200,4 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()
-            raise SpecError(f"JAAS_{name}: {first['msg']}", field=name.lower()) from None
+            raise SpecError(f"JAAS_{name}: {_in_words(first)}", field=name.lower()) from None

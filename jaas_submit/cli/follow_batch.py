@@ -15,6 +15,7 @@ from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED
 from jaas_submit.cli.live_output import BatchPrinter
 from jaas_submit.errors import JaasError, LedgerUnavailable
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def interrupted(batches: list[Batch], progress: BatchProgress) -> int:
             cancel = False
     if cancel:
         count = sum(batch.cancel("cancelled with Ctrl-C") for batch in reversed(batches))
-        progress.warn(f"batch {batch_id}: {count:,} jobs cancelled")
+        progress.warn(f"batch {batch_id}: {counted(count, 'job')} cancelled")
     else:
         progress.warn(
             f"batch {batch_id} goes on: `jaas batch watch {batch_id}` follows it again, `jaas batch cancel {batch_id}` "

@@ -121,6 +121,8 @@ class JobRequest(NamedTuple):
     """Seconds after which a job that no worker has taken is given up (-t)."""
     notes: tuple[str, ...]
     """What to tell the user."""
+    not_before: str | None = None
+    """When the job may start; None means at once."""
 
 
 def job_options(command: F) -> F:
@@ -173,15 +175,7 @@ def job_request_of(
         _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     if options["retry_policy"]:
         fields["retry"] = _retry_policy(options["retry_policy"])
-    _merge(
-        fields,
-        "retry",
-        _given(
-            max_attempts=options["max_attempts"],
-            max_cluster_retries=options["max_cluster_retries"],
-            backoff=backoff_of(options["backoff"]) if options["backoff"] else None,
-        ),
-    )
+    _merge(fields, "retry", _retry_fields(options))
     fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
     if options["input"]:
         fields["input"] = _input(options["input"])
@@ -195,6 +189,13 @@ def job_request_of(
             fields["registry"] = registry
     spec = JobSpec.parse(fields)
     return JobRequest(spec, queue_timeout, tuple(notes))
+
+
+def _retry_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    backoff = backoff_of(options["backoff"]) if options["backoff"] else None
+    return _given(
+        max_attempts=options["max_attempts"], max_cluster_retries=options["max_cluster_retries"], backoff=backoff
+    )
 
 
 def _terminal_notes(interactive: bool, tty: bool) -> Iterator[str]:

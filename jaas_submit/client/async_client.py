@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +82,18 @@ class AsyncClient:
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,
+        not_before: datetime | float | str | None = None,
     ) -> AsyncJobHandle:
         """Enqueue a job; see ``Client.submit``."""
         handle = await asyncio.to_thread(
-            self.sync.submit, spec, key=key, key_ttl=key_ttl, after=after, on=on, input=input
+            self.sync.submit,
+            spec,
+            key=key,
+            key_ttl=key_ttl,
+            after=after,
+            on=on,
+            input=input,
+            not_before=not_before,
         )
         return AsyncJobHandle(self.session, handle.id, existing=handle.existing)
 
@@ -116,6 +125,7 @@ class AsyncClient:
         after: Sequence[Dependency] = (),
         after_each: BatchReference | str | None = None,
         on: On = "success",
+        not_before: datetime | float | str | None = None,
     ) -> AsyncBatch:
         """Submit one job for each input; see ``Client.map``. The inputs are read in a thread."""
         batch = await asyncio.to_thread(
@@ -131,6 +141,7 @@ class AsyncClient:
             after=after,
             after_each=after_each,
             on=on,
+            not_before=not_before,
         )
         return AsyncBatch(self.session, batch.id)
 
@@ -192,6 +203,10 @@ class AsyncClient:
     async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, job_id, why)
+
+    async def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended; see ``Client.forget``."""
+        await asyncio.to_thread(self.sync.forget, job_id)
 
     async def fetch(self, value: Any) -> Any:
         """Return an output, read from the store if it is a reference; see ``Client.fetch``."""

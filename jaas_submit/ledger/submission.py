@@ -85,7 +85,8 @@ class Submission(Part):
     def take_in(self, job: NewJob, tag: str, pause: float) -> Created:
         """Write the record of a foreign producer's job and acknowledge its message, in one step.
 
-        Where the id has a record already, nothing is changed, and the message stays unacknowledged.
+        Where the id has a record already, nothing is changed, and the message stays unacknowledged. No replica has to
+        confirm: a promoted one has either the message or the record.
 
         Args:
             job: with its message.
@@ -112,10 +113,16 @@ class Submission(Part):
             LedgerUnavailable: also if the URL asks for replicas and they do not confirm the records; the master has
                 them then.
         """
-        return self._create(jobs)
+        made = self._create(jobs)
+        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
+            what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+            raise LedgerUnavailable(
+                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
+            )
+        return made
 
     def _create(self, jobs: Sequence[NewJob], **more: object) -> list[Created]:
-        what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+        what = "the new job" if len(jobs) == 1 else f"{len(jobs)} new jobs"
         texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
         answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) | more for job in jobs])
         made = []
@@ -126,10 +133,6 @@ class Submission(Part):
             if code == 3:
                 raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
-        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
-            raise LedgerUnavailable(
-                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
-            )
         return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
@@ -161,6 +164,19 @@ class Submission(Part):
         """
         ttl = int(self._base.ttl)
         return bool(self._base.run_for(job_id, "submission/revoke", most=MOST_REVOKED, ttl=ttl))
+
+    def forget(self, job_id: str, attempts: int) -> None:
+        """Delete the record and the output of a job that has ended and that Celery has the result of.
+
+        Its entries in the indexes, and its files in a store, go with those of expired records.
+
+        Args:
+            job_id: the job's id.
+            attempts: how many it had.
+        """
+        logs = [self._key("log", job_id, number) for number in range(1, attempts + 1)]
+        with redis_errors(f"job {job_id}"):
+            self._client.delete(self._key("job", job_id), *logs)
 
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Request the cancellation of some hundred jobs; see ``cancel``. Unknown ids are skipped."""

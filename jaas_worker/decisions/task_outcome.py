@@ -77,8 +77,9 @@ _BY_RESTART: Final = {
     143: "its engine was restarted and stopped it: {said}",
 }
 _REPORTED_LATE: Final = timedelta(seconds=0.9)
-"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted 1.1 s and more after the end
-that it noted, which is the moment of its start where it does not know better."""
+"""A report that comes this long after a container's end is late: the engine was restarted meanwhile. A running engine
+reports an end within 0.8 s (on 2 busy cores), a restarted one after 1.1 s or more. For a container that ended while it
+was away, a restarted engine may give the moment of its own start as the end."""
 _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
 the node and of the swarm's leader may differ a little."""
@@ -191,13 +192,7 @@ def outcome_of(
         memory_limit: the attempt's limit in bytes; None where it had none.
         away_since: when the task's node was seen to be down, while the container ran; None where it never was.
     """
-    finished = parse_time(task.timestamp)
-    if times is not None:
-        started_at = parse_time(times.started_at) or started_at
-        finished = parse_time(times.finished_at) or finished
-    if started_at is not None and finished is not None:
-        # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
-        started_at = min(started_at, finished)
+    started_at, finished = _times(task, started_at, times)
     state, cause, reason = _verdict(task, times, stop)
     back = parse_time(node_change.at)
     taken_off = cause is Cause.PREEMPTED and task.state == "shutdown"
@@ -233,6 +228,20 @@ def outcome_of(
         started_at=started_at if task.container_id else None,
         finished_at=finished,
     )
+
+
+def _times(
+    task: TaskView, started_at: datetime | None, times: ContainerTimes | None
+) -> tuple[datetime | None, datetime | None]:
+    """Return when a container started and ended."""
+    finished = parse_time(task.timestamp)
+    if times is not None:
+        started_at = parse_time(times.started_at) or started_at
+        finished = parse_time(times.finished_at) or finished
+    if started_at is not None and finished is not None:
+        # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
+        started_at = min(started_at, finished)
+    return started_at, finished
 
 
 def asks_for_node(task: TaskView) -> bool:

@@ -94,7 +94,7 @@ class Runner:
         self.stats = self._table.stats
 
     def start(self) -> None:
-        """Take the lease and start all threads. With Redis away they wait for it."""
+        """Take the lease and start all threads. If Redis does not answer, they start anyway and wait for it."""
         try:
             self.renew_lease({})
         except LedgerUnavailable as error:
@@ -170,7 +170,7 @@ class Runner:
         """Update the numbers of nodes and workers.
 
         Raises:
-            LedgerUnavailable: Redis does not answer; the former numbers stay.
+            LedgerUnavailable: Redis does not answer; the numbers stay unchanged.
         """
         cluster = self.ledger.queries.cluster()
         known = cluster.nodes if cluster else ()

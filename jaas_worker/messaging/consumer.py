@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _CALLING: Final = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 
 
-def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
+def record_refusal(app: Any, task_id: str, queue: str, reason: str, *, has_record: bool = False) -> bool:
     """Record a message that cannot become a job as a failed job.
 
     Args:
@@ -42,6 +42,7 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
         task_id: Celery's task id; empty when the message has none.
         queue: where it came from.
         reason: why it is invalid.
+        has_record: its record exists already, and nobody has claimed the job.
 
     Returns:
         Whether it is a job now; False if a job with that id exists, which goes on.
@@ -53,7 +54,7 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
     job_id = job_id_of(task_id) if task_id else str(uuid.uuid4())
     attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
     about = action(Action.JOB_REFUSED, job_id=job_id)
-    if not runner.ledger.submission.create(job_id, None, queue, task_id):
+    if not has_record and not runner.ledger.submission.create(job_id, None, queue, task_id):
         logger.error("an invalid message has the id of job %s, which goes on: %s", job_id, reason, extra=about)
         return False
     runner.ledger.ownership.claim(job_id, runner.holder)
@@ -289,7 +290,8 @@ class Consumer(CeleryConsumer):
         task_id = fields["id"] if is_task_id(fields.get("id")) else ""
         reason = shown(reason, MAX_REASON)
         try:
-            recorded = self._record(task_id, self._queue_of(message), reason)
+            has_record = message.delivery_tag in message.channel.qos.in_ledger
+            recorded = self._record(task_id, self._queue_of(message), reason, has_record=has_record)
         except LedgerUnavailable as error:
             logger.warning("an invalid message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
             message.channel.qos.leave(message.delivery_tag)  # so that it is delivered again
@@ -298,14 +300,14 @@ class Consumer(CeleryConsumer):
             self._tell_celery(task_id, reason)
         message.ack_log_error(logger, self.connection_errors)
 
-    def _record(self, task_id: str, queue: str, reason: str) -> bool:
+    def _record(self, task_id: str, queue: str, reason: str, *, has_record: bool) -> bool:
         """Record a refusal, under a new id if the message's id fails; return whether it has the message's id.
 
         Raises:
             LedgerUnavailable: Redis does not answer.
         """
         try:
-            return record_refusal(self.app, task_id, queue, reason)
+            return record_refusal(self.app, task_id, queue, reason, has_record=has_record)
         except LedgerUnavailable:
             raise
         except Exception:  # no message may end the worker, even if it cannot be recorded

@@ -6,6 +6,7 @@ Calls into Celery's bookkeeping are made on the event loop's thread.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import time
 from collections.abc import Callable
@@ -49,6 +50,14 @@ class RetryNotice(NamedTuple):
     why: str
     delay: float
     """Seconds until the next attempt."""
+
+
+def _without(context: Any, *names: str) -> Any:
+    """Return a copy of Celery's context of a task with nothing under some of its names."""
+    made = copy.copy(context)
+    for name in names:
+        setattr(made, name, None)
+    return made
 
 
 _result: ContextVar[JobResult | RetryNotice | None] = ContextVar("jaas_result", default=None)
@@ -157,8 +166,22 @@ class CeleryDelivery:
         logger.warning(what, self.job_id, error, extra=action(Action.RESULT_NOT_STORED))
 
     def _store_alone(self, result: JobResult) -> tuple[int, Any]:
-        """Store the outcome without callbacks, but count it if it is a part of a chord."""
-        backend, context = self.request.task.backend, self.request._context
+        """Store the outcome without callbacks, but count it if it is a part of a chord.
+
+        What follows the job may be such nonsense that Celery cannot even tell it of a failure: then without that, too.
+        """
+        own = self.request._context
+        for context in (own, _without(own, "chain")):
+            try:
+                return self._store(result, context)
+            except TEMPORARY_ERRORS:
+                raise
+            except Exception as raised:  # noqa: BLE001 (whatever Celery met in a chain or a chord)
+                self._not_stored(raised)
+        return self._store(result, _without(own, "chain", "chord"))
+
+    def _store(self, result: JobResult, context: Any) -> tuple[int, Any]:
+        backend = self.request.task.backend
         spec = self.request.kwargs.get("spec") if isinstance(self.request.kwargs, dict) else None
         check = spec.get("check", True) if isinstance(spec, dict) else True
         if result.ok or not check:

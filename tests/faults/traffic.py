@@ -63,7 +63,7 @@ class Order:
 
 
 def orders(rng: random.Random) -> Any:
-    """Yield orders for ever; the same for the same generator."""
+    """Yield orders without end. The same seed of the generator gives the same orders."""
     numbers = itertools.count(1)
 
     def one(kind: str) -> Order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
@@ -10,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from jaas_submit.cli.common import Target, output_options
+from jaas_submit.cli.common import Target, output_options, say_why_not_taken
 from jaas_submit.cli.docker_flags import DockerCommand
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted, printing_output
 from jaas_submit.cli.job_options import job_options, job_request_of
-from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class _Plan:
         self.file = file
         self.spec = spec
         self.reduce = reduce
-        self.inputs = inputs
+        # The first one is read now: a file that cannot be opened must not leave a batch behind.
+        first = list(itertools.islice(inputs, 1))
+        self.inputs = itertools.chain(first, inputs)
         # A random key, so that the batch's id is known before the first job is submitted.
         self.key = file.key or f"map-{uuid.uuid4()}"
 
@@ -134,12 +136,12 @@ def _plan(
         raise click.UsageError("--input is for one job; give --inputs FILE")
     if batch_file:
         if words or options["image"] or reduce_image:
-            raise click.UsageError("--file names the jobs already; leave the image and the words out")
+            raise click.UsageError("--file describes the jobs already; leave out the image and the command")
         context = click.get_current_context()
         for name in ("reduce_command", *options):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = next(p.opts[0] for p in context.command.params if p.name == name)
-                raise click.UsageError(f"{option}: with --file, what describes the jobs is written in the file")
+                raise click.UsageError(f"{option}: with --file, the file describes the jobs; leave this option out")
         read = read_batch_file(batch_file)
         file = BatchFile.model_validate({**read.file.model_dump(), **given})
         source = read_inputs(inputs, kind) if inputs else read.inputs()

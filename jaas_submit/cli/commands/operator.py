@@ -1,4 +1,4 @@
-"""The operator's commands of `jaas` that need no engine: doctor, completion."""
+"""The commands of `jaas` about itself and its installation: doctor, completion, help, version."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 import click
 
 from jaas_submit.cli import output
-from jaas_submit.cli.common import EXIT_NO, Target, missing_packages, output_options
+from jaas_submit.cli.common import EXIT_NO, Target, missing_packages, output_options, version_text
 
-__all__ = ["completion", "doctor"]
+__all__ = ["completion", "doctor", "help_", "version"]
 
 EXIT_WARNING: Final = 3
 """The doctor's answer if nothing failed, but something should be changed."""
@@ -84,3 +84,24 @@ def completion(ctx: click.Context, shell: str) -> None:
     assert kind is not None, f"click knows no {shell}"
     script = kind(ctx.find_root().command, {}, "jaas", "_JAAS_COMPLETE").source()
     click.echo(f"# To install: {_INSTALL[shell]}\n{script.strip()}")
+
+
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.pass_context
+def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Show the help of `jaas`, or of one of its commands."""
+    shown = ctx.find_root()
+    for word in words:
+        group = shown.command
+        command = group.get_command(shown, word) if isinstance(group, click.Group) else None
+        if command is None:
+            raise click.UsageError(f"there is no command {' '.join(words)!r}; `jaas --help` lists them")
+        shown = click.Context(command, info_name=word, parent=shown)
+    click.echo(shown.get_help(), color=ctx.color)
+
+
+@click.command()
+def version() -> None:
+    """Show the version."""
+    click.echo(version_text())

@@ -19,6 +19,7 @@ from jaas_submit.cli.common import (
     for_each,
     job_ids_argument,
     output_options,
+    say_why_not_taken,
 )
 from jaas_submit.cli.docker_flags import DockerCommand
 from jaas_submit.cli.follow_job import (
@@ -33,7 +34,6 @@ from jaas_submit.cli.follow_job import (
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
 from jaas_submit.cli.live_output import OutputPrinter
-from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 __all__ = ["go_run", "run", "submit", "wait"]
 
 _key_option = click.option("--key", metavar="KEY", help="Idempotency key: if a job with it is known, take that one.")
+_not_before_option = click.option(
+    "--not-before",
+    metavar="TIME",
+    help="Do not start it before that: 2030-01-31T12:00:00Z, or 10m from now. It waits in the ledger.",
+)
 _dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Check the description and say on which nodes it would fit; enqueue nothing."
 )
@@ -54,6 +59,7 @@ _dry_run_option = click.option(
 @click.command(cls=DockerCommand, context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)
 @job_options
 @_key_option
+@_not_before_option
 @_dry_run_option
 @click.option("-l", "--show-logs/--no-show-logs", default=True, help="Print the container's output (default).")
 @click.option(
@@ -72,6 +78,7 @@ def run(
     /,
     words: tuple[str, ...],
     key: str | None,
+    not_before: str | None,
     dry_run: bool,
     detach: bool,
     show_logs: bool,
@@ -91,17 +98,14 @@ def run(
       jaas run -e URL=http://... --run-timeout 5m href-counter
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
-    Docker's flags and the Go tool's are both taken; where they differ, the value decides (docs/cli.md).
-    -t TIME cancels the job if no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
-    container's output is printed while it runs, its stdout on stdout and its stderr on stderr. With --json the result
-    is printed instead, output included.
+    Docker's flags and the Go tool's are taken; where they differ, the value decides. -t TIME cancels the job if no
+    worker takes it within TIME, and sets --pending-timeout and --run-timeout. The output is printed while the container
+    runs, its stdout on stdout and its stderr on stderr; with --json the result instead, output included.
 
     Ctrl-C leaves the job running; a second one cancels it.
     """
-    request = job_request_of(words, options)  # first, so that a bad description is reported without Redis
     progress = output.Progress(quiet)
-    for note in request.notes:
-        progress.warn(note)
+    request = _request(words, options, not_before, progress)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
     if detach:
@@ -109,9 +113,8 @@ def run(
     if not remove:
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
     with target.client() as client:
-        handle = client.submit(request.spec, key=key)
-        job_id = handle.id
-        progress.say(_said_of(handle, client))
+        job_id = (handle := client.submit(request.spec, key=key, not_before=not_before)).id
+        progress.say(_said_of(handle, client, not_before))
         # Another producer's job with this key must not be cancelled here.
         queue_timeout = None if handle.existing else request.queue_timeout
         printer = OutputPrinter(progress) if show_logs and not as_json else None
@@ -175,6 +178,7 @@ go_run = _go_run()
 @click.command(cls=DockerCommand, context_settings={"allow_interspersed_args": False})
 @job_options
 @_key_option
+@_not_before_option
 @_dry_run_option
 @click.option("--detach/--no-detach", default=True, hidden=True)
 @output_options
@@ -184,6 +188,7 @@ def submit(
     /,
     words: tuple[str, ...],
     key: str | None,
+    not_before: str | None,
     dry_run: bool,
     detach: bool,
     as_json: bool,
@@ -196,10 +201,8 @@ def submit(
     """
     if not detach:
         raise click.UsageError("--detach=false: `jaas run` waits for the job, `jaas submit` never does")
-    request = job_request_of(words, options)
     progress = output.Progress(quiet)
-    for note in request.notes:
-        progress.warn(note)
+    request = _request(words, options, not_before, progress)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
     return _enqueue(target, request, key, progress, as_json)
@@ -230,8 +233,21 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
             elif not quiet:
                 click.echo(result.sentence())
 
-        unknown = for_each(job_ids, one)
+        unknown = for_each(client, job_ids, one)
     return next((code for code in codes if code), unknown)
+
+
+def _request(
+    words: tuple[str, ...], options: dict[str, Any], not_before: str | None, progress: output.Progress
+) -> JobRequest:
+    """Return what is asked for; checked first, so that what is bad is reported without Redis."""
+    from jaas_submit.batch_model.new_job import start_time
+
+    request = job_request_of(words, options)
+    start_time(not_before, request.spec)
+    for note in request.notes:
+        progress.warn(note)
+    return request._replace(not_before=not_before)
 
 
 def _shown(printer: OutputPrinter) -> Callable[[Output], None]:
@@ -247,23 +263,24 @@ def _shown(printer: OutputPrinter) -> Callable[[Output], None]:
 def _enqueue(target: Target, request: JobRequest, key: str | None, progress: output.Progress, as_json: bool) -> int:
     """Enqueue a job and print its id."""
     with target.client() as client:
-        handle = client.submit(request.spec, key=key)
+        handle = client.submit(request.spec, key=key, not_before=request.not_before)
         if as_json:
-            more = {"state": _state_of(handle), "existing": True} if handle.existing else {"state": JobState.QUEUED}
+            more: dict[str, Any] = {"existing": True} if handle.existing else {}
+            more["state"] = _state_of(handle) if handle.existing or request.not_before else JobState.QUEUED
             output.print_json({"id": handle.id, "queue": client.queue, **more})
         else:
             click.echo(handle.id)
-            progress.say(f"{_said_of(handle, client)}; `jaas wait {handle.id}` follows it")
-        if not progress.quiet and not handle.existing:
+            progress.say(f"{_said_of(handle, client, request.not_before)}; `jaas wait {handle.id}` follows it")
+        if not (progress.quiet or handle.existing or request.not_before):
             with suppress(LedgerUnavailable):  # the job is enqueued; that alone is what counts
                 say_why_not_taken(client, client.queue, progress)
     return 0
 
 
-def _said_of(handle: JobHandle, client: Client) -> str:
+def _said_of(handle: JobHandle, client: Client, not_before: str | None) -> str:
     if handle.existing:
         return f"job {handle.id} with this key is there already: {_state_of(handle).lower()}"
-    return f"job {handle.id} is in queue {client.queue}"
+    return f"job {handle.id} is in queue {client.queue}{f', not before {not_before}' if not_before else ''}"
 
 
 def _state_of(handle: JobHandle) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,7 @@ __all__ = ["logs", "schema", "status"]
 @click.pass_obj
 def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bool, quiet: bool) -> int:
     """Show all that is known of jobs. Quiet: the state only."""
+    shown = itertools.count()
     with target.client() as client:
 
         def show(job_id: str) -> None:
@@ -37,9 +39,9 @@ def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bo
             elif quiet:
                 click.echo(record.state)
             else:
-                output.print_details(output.status_rows(record), blank_before=job_id != job_ids[0])
+                output.print_details(output.status_rows(record), blank_before=next(shown) > 0)
 
-        return for_each(job_ids, show)
+        return for_each(client, job_ids, show)
 
 
 @click.command()
@@ -89,6 +91,7 @@ def logs(
         begin = None if since is None else _moment(since, client)
         if job_id is None:
             return _follow_batch(client, str(batch), _Selection(streams, begin, tail, timestamps), progress, whole)
+        job_id = client.ledger.queries.full_id(job_id)
         _check_attempt(client, job_id, attempt)
         if not followed:
             return _print_stored(

@@ -279,7 +279,7 @@ def test_cancel_all_asks_on_a_terminal(
     on_a_terminal(monkeypatch)
     result = stage.jaas("cancel", "--all", stdin=f"{answer}\n")
     assert result.exit_code == code
-    assert "cancel all 3 jobs of Client(" in result.stderr
+    assert "cancel 3 jobs: all that have not ended, of Client(" in result.stderr
     assert ("nothing was cancelled" in result.stderr) == bool(code)
     assert states(stage, four)[0] == ("QUEUED" if code else "cancelled")
 
@@ -597,3 +597,10 @@ def test_a_policy_file_must_hold_an_object(stage: Stage, tmp_path: Path) -> None
     result = stage.jaas("submit", "--retry-policy", str(tmp_path / "policy"), "alpine")
     assert result.exit_code == 2
     assert "must hold a JSON object" in result.stderr
+
+
+def test_explain_names_the_command_that_prints_the_output(stage: Stage) -> None:
+    failed = dead(stage)
+    assert stage.jaas("explain", failed).stdout.splitlines()[-1] == f"`jaas logs {failed}` prints its output."
+    assert "jaas logs" not in stage.jaas("explain", "-q", failed).stdout
+    assert "jaas logs" not in stage.jaas("explain", stage.add(end=ended())).stdout

@@ -84,7 +84,7 @@ class Heard:
 
 
 class Stage:
-    """A tracker, and an engine whose lists are asked as rarely as the settings say.
+    """A tracker and its engine. How often the tracker polls is up to the settings.
 
     Args:
         start: whether the tracker is started at once.
@@ -164,7 +164,7 @@ def test_a_service_that_is_gone() -> None:
 
 def test_while_lists_are_dear_what_may_be_starting_is_looked_at_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or else a full launch window would wait for the next list, and ten thousand jobs for a thousand of them."""
-    monkeypatch.setattr("jaas_worker.tracking.tracker.DEAR_LIST_S", -1.0)
+    monkeypatch.setattr("jaas_worker.tracking.tracker.SLOW_LIST_S", -1.0)
     stage = Stage(start=False, poll_interval=0.01, state_interval=600)
     stage.engine.auto_start = False
     for number in range(30):  # these are about to start, and remain so

@@ -57,7 +57,7 @@ def test_a_batch_without_a_key_is_new_each_time() -> None:
 @given(st.uuids(), st.integers(0, 100_000), st.integers(0, 100_000))
 def test_the_id_of_a_job_follows_from_its_index(batch: uuid.UUID, one: int, other: int) -> None:
     assert (batch_job_id(str(batch), one) == batch_job_id(str(batch), other)) == (one == other)
-    # It is the name of a service's part, and Celery's task id.
+    # It must be a valid job id: it becomes a part of the service's name, and Celery's task id.
     assert job_id_of(batch_job_id(str(batch), one)) == batch_job_id(str(batch), one)
 
 

@@ -1,4 +1,4 @@
-"""Each step of a job's life by itself: what it writes, in which order, and what it says comes next. No threads."""
+"""Each step of a job's life alone: what it writes, in which order, and which step it returns. No threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the worker counts: the right series, none a job, and no stale figure while Redis is away."""
+"""The worker's metrics: the right series, none for a single job, and no stale figure while Redis is away."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
--- Ends a job that nobody has started in the time it had.
+-- Ends a job that no worker has started within its time limit.
 --
 -- Arguments:
 --   id
---   attempt  as JSON, its only attempt
---   state    FAILED, or CANCELLED where its Celery message has expired
+--   attempt  its only attempt, as JSON
+--   state    FAILED, or CANCELLED if its Celery message has expired
 --   why
 --   ttl      seconds for which the record is kept
 -- Answer: 1 when this call ended it.

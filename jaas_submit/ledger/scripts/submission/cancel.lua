@@ -1,11 +1,11 @@
--- Asks for the end of a job; one that nobody holds ends at once.
+-- Requests the cancellation of a job. A job without a holder ends at once.
 --
 -- Arguments:
 --   id
 --   why
---   attempt  as JSON, the last attempt of a job that ends at once
+--   attempt  the last attempt of a job that ends at once, as JSON
 --   ttl      seconds for which the record of such a job is kept
--- Answer: {1 when this call ended the job, the state before, or empty when there is no record}.
+-- Answer: {1 if this call ended the job, the state before; empty if there is no record}.
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT

@@ -1,4 +1,4 @@
-"""The message of a job that the ledger gave to this worker, whatever has become of the one that was kept."""
+"""The message of a job that the ledger gave to this worker, even if the record's own copy of it is unusable."""
 
 from __future__ import annotations
 

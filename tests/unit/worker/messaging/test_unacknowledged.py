@@ -1,4 +1,4 @@
-"""What becomes of a message whose note Redis does not take back; tests/faults/test_transport.py has the rest."""
+"""Messages whose acknowledgement Redis refuses. tests/faults/test_transport.py has the rest."""
 
 from __future__ import annotations
 
