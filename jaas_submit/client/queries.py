@@ -229,11 +229,13 @@ class Reader:
     def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
 
+        The image's platforms count if its registry told a worker of them in the last day.
+
         Args:
             spec: the job's description.
         """
         cluster = self.ledger.queries.cluster()
-        return placement(spec, cluster) if cluster else ()
+        return placement(spec, cluster, self.ledger.queries.platforms(spec.image)) if cluster else ()
 
     def history(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.connection.connection import as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
@@ -21,6 +22,8 @@ from jaas_submit.model.records import MESSAGE_EXPIRED, Attempt, JobRecord
 from jaas_submit.model.states import TERMINAL, JobState
 
 __all__ = ["Due", "Maintenance"]
+
+_PLATFORMS_KEPT_S: Final = 86400
 
 
 class Due(NamedTuple):
@@ -260,6 +263,16 @@ class Maintenance(Part):
         """Store a worker's view of the swarm's nodes, for programs without an engine."""
         with redis_errors("nodes"):
             self._client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)
+
+    def save_platforms(self, image: str, platforms: Sequence[str]) -> None:
+        """Store what an image runs on, for programs that ask no registry.
+
+        Args:
+            image: as in a job description.
+            platforms: such as ``linux/amd64``.
+        """
+        with redis_errors("platforms"):
+            self._client.set(self._key("platforms", image), " ".join(platforms), ex=_PLATFORMS_KEPT_S)
 
 
 def _overdue(record: JobRecord, spec: JobSpec, now: float) -> Attempt | None:

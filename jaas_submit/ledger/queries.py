@@ -29,6 +29,8 @@ IDS_PER_READ: Final = 5000
 _MOST_CANDIDATES: Final = 4
 """How short an id may be, how many ids are read at once, and how many a message about an ambiguous one names."""
 
+_MOST_PLATFORMS: Final = 50
+
 _MOST_ASKED_AHEAD: Final = 2000
 """Number of jobs ahead whose queue is checked; beyond that all count, because an exact number would be expensive."""
 
@@ -360,6 +362,16 @@ class Queries(Part):
         except ValueError:  # the next report replaces it
             self._base.cannot_read(f"key {self._key('cluster')}", "it does not describe the nodes")
             return None
+
+    def platforms(self, image: str) -> tuple[str, ...]:
+        """Return what an image runs on, as its registry told a worker in the last day; empty if that is not known.
+
+        Args:
+            image: as in a job description.
+        """
+        with redis_errors("platforms"):
+            text = self._value(self._key("platforms", image))
+        return tuple((text or b"").decode("ascii", "ignore").split()[:_MOST_PLATFORMS])
 
     def changes(self, job_id: str) -> Subscription:
         """Return a subscription to the transitions of one job; use it in a ``with`` statement."""

@@ -124,6 +124,8 @@ class ScriptedLedger:
     writes: list[tuple[Any, ...]] = field(default_factory=list)
     known_workers: list[dict[str, Any]] = field(default_factory=list)
     """What the workers say of themselves."""
+    platforms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What images run on."""
 
     def _call(self, *what: Any) -> bool:
         if self.away:
@@ -144,6 +146,9 @@ class ScriptedLedger:
 
     def identity(self) -> str:
         return "x"
+
+    def save_platforms(self, image: str, platforms: Sequence[str]) -> None:
+        self.platforms[image] = tuple(platforms)
 
     def now(self) -> float:
         return CREATED.timestamp() + self.age

@@ -313,9 +313,8 @@ def replay(
             records = client.ledger.queries.find(chosen)
         else:
             wanted = wanted.checked(client)
-            records = [
-                r for r in find_jobs(client, JobState.FAILED, wanted) if not (r.replayed_by or r.left) and r.spec
-            ]
+            found = find_jobs(client, JobState.FAILED, wanted)
+            records = [r for r in found if r.spec and not (r.replayed_by or r.left)]
             records.reverse()  # in the order in which they failed
             chosen = [record.id for record in records]
             if not chosen:
