@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
+    live_output_share: float = Field(0.2, gt=0, le=0.8)
+    """Part of Redis' ``maxmemory`` that the output of running jobs may use while somebody follows it."""
+
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of JSON that a job may return into Redis. A larger output goes to JAAS_STORE_URL; where that is empty, the
     job fails. What a job returns is read from its log, so that JAAS_LOG_LIMIT is a limit, too."""

@@ -113,13 +113,15 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
-        session.ledger.batches.create(
+        create = partial(
+            session.ledger.batches.create,
             batch_id,
             name=self.name,
             max_parallel=self.max_parallel or 0,
             min_success=self.min_success,
             speculate=plan,
         )
+        session.write(create)
         return batch_id
 
 

@@ -50,10 +50,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to a channel, and perhaps a second one, instead of the former ones."""
+    """Subscribe to a channel, and perhaps others, instead of the former ones."""
 
     channel: str
-    other: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

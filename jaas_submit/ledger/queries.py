@@ -24,7 +24,7 @@ __all__ = ["Change", "Outline", "Queries"]
 
 
 _SHORTEST_ID: Final = 4
-_IDS_PER_READ: Final = 5000
+IDS_PER_READ: Final = 5000
 _MOST_CANDIDATES: Final = 4
 """How short an id may be, how many ids are read at once, and how many a message about an ambiguous one names."""
 
@@ -135,7 +135,7 @@ class Queries(Part):
             if len(text) < _SHORTEST_ID or self._client.exists(self._key(kind, text)):
                 return text
             index, start, found = self._key("batches" if kind == "batch" else "jobs"), 0, list[str]()
-            while page := self._client.zrevrange(index, start, start + _IDS_PER_READ - 1):
+            while page := self._client.zrevrange(index, start, start + IDS_PER_READ - 1):
                 found += [name for one in page if (name := as_text(one)).startswith(text)]
                 start += len(page)
         found = list(dict.fromkeys(found))  # younger jobs may have moved an id from one page to the next

@@ -21,10 +21,10 @@ from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.follower import Follower
+from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
-from jaas_worker.swarm.engine import EngineEvent, SwarmInfo
-from jaas_worker.swarm.node_engine import ContainerRef, NodeEngine, NodeEvent
+from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
 

@@ -17,11 +17,11 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailab
 from jaas_submit.model.logs import STREAMS, Stream
 from jaas_submit.output import FeedEnd, Gap, Piece, Wanted
 from jaas_worker.agent.log_reader import LogReader
+from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.tally import Message
 from jaas_worker.agent.timing import Timing
 from jaas_worker.decisions.times import parse_time
-from jaas_worker.swarm.node_engine import NodeEngine
 
 __all__ = ["FeedWriter", "Source", "Target"]
 

@@ -9,11 +9,12 @@ from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.logs import Logs
 from jaas_submit.output import WholeOutput
 from jaas_worker.agent.log_reader import LogReader
+from jaas_worker.agent.node_engine import ContainerFacts, NodeEngine
 from jaas_worker.agent.tally import Message, Tally
 from jaas_worker.agent.timing import Timing
 from jaas_worker.decisions.output_proof import Reading, prove
+from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.swarm.log_driver import LogDriver
-from jaas_worker.swarm.node_engine import ContainerFacts, ContainerRef, NodeEngine
 
 __all__ = ["Follower"]
 
@@ -50,6 +51,7 @@ class Follower:
         self._from_start = from_start
         self.tally = Tally(cap)
         self._reader = LogReader(engine, container.id, self._take, timing.silence)
+        self._line_ends = self._reader.line_ends
         self._problem = ""
         """Why its output cannot be read."""
 
@@ -67,6 +69,7 @@ class Follower:
                 lost=self._reader.lost,
                 rotated=rotated,
                 replaced=tally.replaced and driver.may_replace_bytes,
+                unknown_ends=self._line_ends.unknown if driver.may_leave_out_line_ends else (),
                 problem=self._problem or driver.unreadable,
             )
         )
@@ -150,10 +153,11 @@ class Follower:
         async def take(messages: list[Message]) -> None:
             found.add(messages)
 
-        await LogReader(self._engine, self.container.id, take, self._timing.silence).catch_up()
+        reader = LogReader(self._engine, self.container.id, take, self._timing.silence)
+        await reader.catch_up()
         driver = LogDriver(self.facts.log_driver, self.facts.log_options)
         if found.total < self.tally.total or driver.may_have_rotated(found.size, from_start=self._from_start):
             await self._reader.catch_up()
             return self.tally.same_as(found)
-        self.tally = found
+        self.tally, self._line_ends = found, reader.line_ends
         return True

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.agent.tally import Message, Position, Resumption, messages
-from jaas_worker.swarm.node_engine import NodeEngine
+from jaas_worker.swarm.line_ends import LineEnds
 
 __all__ = ["LogReader"]
 
@@ -42,6 +43,7 @@ class LogReader:
         self._silence = silence
         self._service = service
         self.position = Position()
+        self.line_ends = LineEnds()
         self.lost = False
         """The log no longer had what was to be read next."""
 
@@ -80,6 +82,10 @@ class LogReader:
     def _read_bytes(self) -> int:
         return sum(newest.bytes for newest in self.position.newest.values())
 
+    def _restored(self, message: Message) -> Message:
+        data = self.line_ends.restored(message.stream, message.time.decode("ascii", "replace"), message.data)
+        return message._replace(data=data)
+
     async def _read(self, *, follow: bool) -> None:
         resumption = Resumption(self.position)
         output = self._engine.output(self._container_id, follow=follow, since=resumption.since, service=self._service)
@@ -87,7 +93,7 @@ class LogReader:
             async for frames in output:
                 if found := resumption.after(messages(frames)):
                     self.position.add(found)
-                    await self._take(found)
+                    await self._take([self._restored(message) for message in found])
                 self.lost = self.lost or resumption.lost
         if not follow and not resumption.found:  # a connection that only followed may have ended too early
             self.lost = True

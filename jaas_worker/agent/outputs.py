@@ -8,7 +8,7 @@ from typing import Final
 from jaas_submit.output import WholeOutput, WholeOutputs
 from jaas_submit.output.leases import AgentLeases
 from jaas_worker.agent.process import AgentThread
-from jaas_worker.swarm.node_engine import ContainerRef
+from jaas_worker.swarm.engine import ContainerRef
 
 __all__ = ["AgentOutputs"]
 

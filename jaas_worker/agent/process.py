@@ -18,9 +18,10 @@ from jaas_submit.errors import EngineRefused
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import WholeOutput
 from jaas_worker.agent.agent import NodeAgent
+from jaas_worker.agent.node_engine import DockerNode
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.settings import Settings
-from jaas_worker.swarm.node_engine import ContainerRef, DockerNode
+from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.telemetry import logging_setup
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.subscriber import listen

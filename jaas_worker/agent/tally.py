@@ -147,8 +147,8 @@ class Tally:
     def __init__(self, cap: int) -> None:
         self.cap = cap
         self.messages = 0
-        self.lines = 0
-        """Messages with a line end."""
+        self.pieces = 0
+        """Messages without a line end."""
         self.replaced = False
         """Whether U+FFFD is in it."""
         self._kept = {stream: HeadTail(stream, cap) for stream in STREAMS}
@@ -161,7 +161,7 @@ class Tally:
             self._kept[stream].add(self.messages, time.decode("ascii", "replace"), data)
             self.replaced = self.replaced or _REPLACEMENT in data
             self.messages += 1
-            self.lines += data.endswith(b"\n")
+            self.pieces += not data.endswith(b"\n")
 
     def bytes(self, stream: Stream) -> int:
         """Return how many bytes of a stream were taken."""
@@ -175,7 +175,7 @@ class Tally:
     @property
     def size(self) -> LogSize:
         """How much was taken."""
-        return LogSize(self.total, self.lines, self.messages - self.lines)
+        return LogSize(self.total, self.messages, self.pieces)
 
     def digest(self, stream: Stream) -> str:
         """Return the SHA-256 of all bytes of a stream, in hexadecimal digits."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaas_submit.model.logs import LogStatus, Stream
@@ -25,6 +25,8 @@ class Reading(NamedTuple):
     """So much was written that the engine may have removed the beginning before it was read."""
     replaced: bool = False
     """The driver may have replaced bytes."""
+    unknown_ends: Sequence[Stream] = ()
+    """Streams whose last line end the driver may have left out."""
     problem: str = ""
     """Why the reading ended before the end."""
 
@@ -44,6 +46,7 @@ def prove(reading: Reading) -> tuple[LogStatus, str]:
         "the engine rotated its log before all was read: an unknown number of bytes is missing": reading.lost,
         "the engine may have removed output before it was read (max-size, max-file)": reading.rotated,
         "the driver may have replaced bytes: U+FFFD may stand for any": reading.replaced,
+        f"a line end may be missing at the end of {' and '.join(reading.unknown_ends)}": bool(reading.unknown_ends),
         "it could not be compared with the engine's log": not (reading.proven or why or reading.problem),
     }
     if any(partly.values()):

@@ -48,8 +48,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import marked, read_logs
-from jaas_worker.swarm.engine import NodeChange
-from jaas_worker.swarm.node_engine import ContainerRef
+from jaas_worker.swarm.engine import ContainerRef, NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
 from jaas_worker.tracking.node_output import logs_of, times_with

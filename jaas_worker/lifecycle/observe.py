@@ -26,8 +26,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import LostNode, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import collect
-from jaas_worker.swarm.engine import TaskView
-from jaas_worker.swarm.node_engine import ContainerRef
+from jaas_worker.swarm.engine import ContainerRef, TaskView
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.node_output import logs_of, times_with
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Seen, Waiting

@@ -19,8 +19,7 @@ from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import WholeOutput
 from jaas_submit.storage.store import Store
 from jaas_worker.settings import Settings
-from jaas_worker.swarm.engine import Engine, ResolvedImage
-from jaas_worker.swarm.node_engine import ContainerRef
+from jaas_worker.swarm.engine import ContainerRef, Engine, ResolvedImage
 from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import Tracer

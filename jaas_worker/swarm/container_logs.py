@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, Stream
 from jaas_worker.swarm.engine import Engine, Frame
 from jaas_worker.swarm.head_tail import HeadTail, together
+from jaas_worker.swarm.line_ends import LineEnds
 from jaas_worker.swarm.log_driver import LogDriver, LogSize
 
 __all__ = ["collect", "marked", "read_logs"]
@@ -44,9 +46,10 @@ class _Reader:
         """Number of the last frame taken."""
         self.last: Frame | None = None
         self._bytes = 0
-        self._lines = 0
         self._frames = 0
+        self._pieces = 0
         self._replaced = False
+        self._line_ends = LineEnds()
 
     def read(self, frames: Iterable[Frame]) -> None:
         """Take frames until there are no more, or their source raises."""
@@ -55,13 +58,14 @@ class _Reader:
 
     def add(self, frame: Frame) -> None:
         stamp, _, data = frame.data.partition(b" ")
+        time = stamp.decode("ascii", "replace")
         self.last = frame
         self.count += 1
         self._frames += 1
         self._bytes += len(data)
-        self._lines += data.endswith(b"\n")
+        self._pieces += not data.endswith(b"\n")
         self._replaced = self._replaced or _REPLACED in data
-        self._streams[frame.stream].add(self.count, stamp.decode("ascii", "replace"), data)
+        self._streams[frame.stream].add(self.count, time, self._line_ends.restored(frame.stream, time, data))
 
     def end_of(self, tail: Iterable[Frame]) -> _Reader | None:
         """Read the end of the output, of which the beginning has been read.
@@ -91,9 +95,30 @@ class _Reader:
         for stream, buffer in self._streams.items():
             buffer.end_with(end._streams[stream])
         self._bytes += end._bytes
-        self._lines += end._lines
         self._frames += end._frames
+        self._pieces += end._pieces
         self._replaced = self._replaced or end._replaced
+        self._line_ends = end._line_ends
+        self.count = end.count
+
+    def not_full(self) -> list[Stream]:
+        """Return the streams of which something may be missing that should have been kept."""
+        return [stream for stream, one in self._streams.items() if not (one.exact or one.full)]
+
+    def read_again(self, stream: Stream, frames: Iterable[Frame]) -> None:
+        """Read one stream alone, all of it, in the place of what is known of it.
+
+        Args:
+            stream: which one.
+            frames: its frames.
+        """
+        alone = _Reader(self._cap)
+        alone.count = self.count  # it comes behind the other one
+        alone.read(frames)
+        self._streams[stream] = alone._streams[stream]
+        self._replaced = self._replaced or alone._replaced
+        if stream in alone._line_ends.unknown:
+            self._line_ends = alone._line_ends
 
     def lines_with_room(self) -> int:
         """Return how many lines of the average length are half a cap."""
@@ -115,13 +140,16 @@ class _Reader:
             why.append(_BETWEEN)
             if not all(one.exact or one.full for one in self._streams.values()):
                 status = LogStatus.PARTIAL
-        if driver.may_have_rotated(LogSize(self._bytes, self._lines, self._frames - self._lines)):
+        if driver.may_have_rotated(LogSize(self._bytes, self._frames, self._pieces)):
             status = LogStatus.PARTIAL
             gaps = (*(LogGap(one, 0, 0, exact=False) for one in self._streams), *gaps)
             why.append(f"log driver {driver.name} may have removed the beginning (max-size, max-file)")
         if self._replaced and driver.may_replace_bytes:
             status = LogStatus.PARTIAL
             why.append("the driver may have replaced bytes: U+FFFD may stand for any")
+        if self._line_ends.unknown and driver.may_leave_out_line_ends and not no_end:
+            status = LogStatus.PARTIAL
+            why.append(f"a line end may be missing at the end of {' and '.join(self._line_ends.unknown)}")
         if no_end:
             status = LogStatus.PARTIAL
             gaps = (*gaps, *(LogGap(one, len(lines), 0, exact=False) for one in self._streams))
@@ -209,6 +237,13 @@ def _read_end(reader: _Reader, engine: Engine, service_id: str, container_id: st
         if lines == _MOST_LINES or end.is_enough(lines):
             break
         lines = min(lines * _MORE, _MOST_LINES)
-    if end is not None:
-        reader.end_with(end)
-    return end is not None
+    if end is None:
+        return False
+    reader.end_with(end)
+    # The engine reads both streams at different speeds, so the end of one may be far before the end of the other. One
+    # that has little is read in a fraction of the time.
+    for stream in reader.not_full():
+        left = until - time.monotonic()
+        with contextlib.suppress(EngineUnavailable, EngineRefused):
+            reader.read_again(stream, engine.logs(service_id, container_id, max(left, 0.1), only=stream))
+    return True

@@ -14,6 +14,7 @@ import urllib3
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.model.cluster import Cluster
+from jaas_submit.model.logs import STREAMS, Stream
 from jaas_worker.swarm.engine import (
     ContainerTimes,
     EngineEvent,
@@ -270,24 +271,29 @@ class Swarm:
         except EngineNotFound:
             return None
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+    def logs(
+        self, service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+    ) -> Iterator[Frame]:
         deadline = time.monotonic() + timeout
         service = f"services/{service_id}"
         with mapped("reading logs"):
             # The engine that ran the container has the output; the swarm-wide request has to ask the node.
             try:
-                response = self._open_logs(f"containers/{container_id}" if container_id else service, deadline, tail)
+                response = self._open_logs(
+                    f"containers/{container_id}" if container_id else service, deadline, tail, only
+                )
             except EngineAnswer as error:
                 if error.status != 404 or not container_id:
                     raise
-                response = self._open_logs(service, deadline, tail)
+                response = self._open_logs(service, deadline, tail, only)
             try:
                 yield from demultiplex(response, deadline)
             finally:
                 response.close()
 
-    def _open_logs(self, what: str, deadline: float, tail: int) -> urllib3.BaseHTTPResponse:
-        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "0", "tail": str(tail) if tail else "all"}
+    def _open_logs(self, what: str, deadline: float, tail: int, only: Stream | None) -> urllib3.BaseHTTPResponse:
+        query = {"timestamps": "1", "follow": "0", "tail": str(tail) if tail else "all"}
+        query.update({stream: "1" for stream in STREAMS if only in {None, stream}})
         patience = max(deadline - time.monotonic(), 0.1)
         return self._http.ask("GET", f"{what}/logs", timeout=patience, query=query, stream=True)
 

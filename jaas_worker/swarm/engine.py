@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from jaas_submit.model.cluster import Cluster
+from jaas_submit.model.logs import Stream
 
 __all__ = [
     "ENDED_STATES",
+    "ContainerRef",
     "ContainerTimes",
     "Engine",
     "EngineEvent",
@@ -75,8 +77,18 @@ class SwarmInfo:
 class Frame(NamedTuple):
     """A piece of a container's output, with the engine's time in front of the text."""
 
-    stream: Literal["stdout", "stderr"]
+    stream: Stream
     data: bytes
+
+
+class ContainerRef(NamedTuple):
+    """A container of a job, and whose it is."""
+
+    id: str
+    job_id: str
+    attempt: int
+    service_id: str = ""
+    task_id: str = ""
 
 
 class ContainerTimes(NamedTuple):
@@ -204,7 +216,9 @@ class Engine(Protocol):
     def container_times(self, container_id: str) -> ContainerTimes | None:
         """Return a container's times; None when it did not run on this engine."""
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+    def logs(
+        self, service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+    ) -> Iterator[Frame]:
         """Yield a task's output, with timestamps; ends with EngineUnavailable when ``timeout`` seconds are over.
 
         Args:
@@ -212,6 +226,7 @@ class Engine(Protocol):
             container_id: the task's container; None asks the swarm for that of any node.
             timeout: seconds.
             tail: only so many of the last lines; 0 means all.
+            only: of these, those of one stream alone.
         """
 
     def events(self) -> Iterator[EngineEvent]:

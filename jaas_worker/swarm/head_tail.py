@@ -92,7 +92,7 @@ class HeadTail:
             end: of the same stream and cap, with ``only_end``; its pieces have higher numbers.
         """
         self.total += end.total
-        self._gap = bool(self.total)
+        self._gap = True
         self._head_room = 0
         self._tail, self._tail_bytes = end._tail, end._tail_bytes
 

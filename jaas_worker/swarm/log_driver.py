@@ -18,13 +18,13 @@ _READABLE: Final = frozenset({"local", "json-file", "journald"})
 _DEFAULTS: Final[dict[str, tuple[str, str]]] = {"local": ("20m", "5"), "json-file": ("-1", "1")}
 """max-size and max-file where they are not given. Source: moby, daemon/logger/local and jsonfilelog."""
 
-_LINE_BYTES: Final = 96
-_PIECE_BYTES: Final = 224
-"""What a driver writes beside the text of a line, or of a piece of a long one, at most: time, stream, lengths, and of a
-piece the id (64 characters) of its line."""
+_LINE_BYTES: Final = {"local": 40, "json-file": 80}
+_PIECE_BYTES: Final = 96
+"""What a driver writes beside the text of a line at most: time, stream, lengths. With a piece of a long line also the
+line's id (64 characters)."""
 
-_JSON_GROWTH: Final = 6
-"""json-file writes some characters as six."""
+_GROWTH: Final = {"local": 1, "json-file": 6}
+"""As how many characters a driver writes one, at most."""
 
 
 class LogSize(NamedTuple):
@@ -32,8 +32,9 @@ class LogSize(NamedTuple):
 
     bytes: int = 0
     lines: int = 0
+    """How many frames."""
     pieces: int = 0
-    """Those without a line end."""
+    """How many of them have no line end."""
 
 
 class LogDriver(NamedTuple):
@@ -74,6 +75,11 @@ class LogDriver(NamedTuple):
         """Whether U+FFFD may stand for bytes that were no valid UTF-8. json-file stores text."""
         return self.name in {"", "json-file"}
 
+    @property
+    def may_leave_out_line_ends(self) -> bool:
+        """Whether a long line may have lost its line end. ``local`` does so, also as the copy beside other drivers."""
+        return self.name not in {"", "json-file", "journald"}
+
     def may_have_rotated(self, size: LogSize, *, from_start: bool = False) -> bool:
         """Return whether output may have been removed because there was so much of it.
 
@@ -88,8 +94,7 @@ class LogDriver(NamedTuple):
         max_size = self.options.get("max-size", max_size)
         if max_size == "-1" or self.name not in _DEFAULTS:
             return False
-        growth = _JSON_GROWTH if self.name == "json-file" else 1
-        written = size.bytes * growth + size.lines * _LINE_BYTES + size.pieces * _PIECE_BYTES
+        written = size.bytes * _GROWTH[self.name] + size.lines * _LINE_BYTES[self.name] + size.pieces * _PIECE_BYTES
         try:
             full_files = int(self.options.get("max-file", max_file)) - (0 if from_start else 1)
             return written >= parse_size(max_size) * full_files

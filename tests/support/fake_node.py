@@ -21,8 +21,8 @@ from typing import Literal
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.logs import Stream
-from jaas_worker.swarm.engine import Frame, SwarmInfo
-from jaas_worker.swarm.node_engine import ContainerFacts, ContainerRef, NodeEvent
+from jaas_worker.agent.node_engine import ContainerFacts, NodeEvent
+from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
 
 __all__ = ["FakeNode"]
 

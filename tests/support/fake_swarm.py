@@ -25,6 +25,7 @@ from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.cluster import Node as NodeFacts
 from jaas_submit.model.fields import Constraint
+from jaas_submit.model.logs import Stream
 from jaas_submit.model.wire_names import LABEL_JOB
 from jaas_worker.swarm.engine import (
     ENDED_STATES,
@@ -494,7 +495,9 @@ class FakeSwarm:
                 container.started_at, container.finished_at, container.oom_killed, container.exit_code
             )
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+    def logs(
+        self, service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+    ) -> Iterator[Frame]:
         with self._call("logs"):
             service = self._services.get(service_id)
             if service is None:
@@ -506,7 +509,7 @@ class FakeSwarm:
                 asked = container_id is None and task.runs_or_ran
                 if task.container and (asked or container_id == task.container.id):
                     frames += task.container.frames
-        yield from frames[-tail:]
+        yield from (frame for frame in frames[-tail:] if only in {None, frame.stream})
 
     def events(self) -> Iterator[EngineEvent]:
         listener: queue.SimpleQueue[EngineEvent | None] = queue.SimpleQueue()

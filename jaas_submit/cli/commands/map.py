@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from jaas_submit.cli.common import Target, output_options, say_why_not_taken
 from jaas_submit.cli.docker_flags import DockerCommand
-from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted
+from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted, printing_output
 from jaas_submit.cli.job_options import job_options, job_request_of
 from jaas_submit.errors import LedgerUnavailable
 
@@ -49,6 +49,7 @@ __all__ = ["map_"]
 @click.option("--reduce-image", metavar="IMAGE", help="A job of this image gets all outputs, if the quorum is met.")
 @click.option("--reduce-command", metavar="TEXT", help="Its entry point and arguments, split as a shell does.")
 @click.option("--fan-in", type=click.IntRange(2), help="Outputs that one reduce job takes; 256 if not given.")
+@click.option("--logs", "show_logs", is_flag=True, help="Print what the jobs print on stderr, with the input's number.")
 @click.option("--detach/--no-detach", default=False, help="Print the batch's id and do not wait.")
 @job_options
 @output_options
@@ -60,6 +61,7 @@ def map_(
     inputs: str | None,
     kind: str | None,
     batch_file: str | None,
+    show_logs: bool,
     detach: bool,
     as_json: bool,
     quiet: bool,
@@ -88,10 +90,12 @@ def map_(
         if detach:
             click.echo(batch.id)
             return 0
+        batches = [batch, *levels]
         try:
-            return follow(client, [batch, *levels], progress, as_json=as_json)
+            with printing_output(client, batches, progress) if show_logs else nullcontext():
+                return follow(client, batches, progress, as_json=as_json)
         except KeyboardInterrupt:
-            return interrupted([batch, *levels], progress)
+            return interrupted(batches, progress)
 
 
 class _Plan:

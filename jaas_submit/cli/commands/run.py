@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,10 +22,18 @@ from jaas_submit.cli.common import (
     say_why_not_taken,
 )
 from jaas_submit.cli.docker_flags import DockerCommand
-from jaas_submit.cli.follow_job import exit_code_of, follow, interrupted
+from jaas_submit.cli.follow_job import (
+    Terminated,
+    exit_code_of,
+    follow,
+    interrupted,
+    live_output,
+    sigterm,
+    terminated,
+)
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
-from jaas_submit.cli.stored_output import logs_note, print_logs
+from jaas_submit.cli.live_output import OutputPrinter
 from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
@@ -32,6 +41,7 @@ from jaas_submit.model.wire_names import service_name
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.client.live_output.job_output import Output
 
 __all__ = ["go_run", "run", "submit", "wait"]
 
@@ -58,7 +68,7 @@ _dry_run_option = click.option(
     default=True,
     help="For compatibility with the Go tool: the service is always removed, output and outcome stay in the ledger.",
 )
-@click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was kept.")
+@click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was printed.")
 @click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
 @click.option("--detach/--no-detach", default=False, help="Print the job's id and do not wait, as `jaas submit` does.")
 @output_options
@@ -89,8 +99,8 @@ def run(
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
     Docker's flags and the Go tool's are taken; where they differ, the value decides. -t TIME cancels the job if no
-    worker takes it within TIME, and sets --pending-timeout and --run-timeout. The output is printed when the container
-    has ended, its stdout on stdout and its stderr on stderr; with --json the result instead, output included.
+    worker takes it within TIME, and sets --pending-timeout and --run-timeout. The output is printed while the container
+    runs, its stdout on stdout and its stderr on stderr; with --json the result instead, output included.
 
     Ctrl-C leaves the job running; a second one cancels it.
     """
@@ -107,22 +117,25 @@ def run(
         progress.say(_said_of(handle, client, not_before))
         # Another producer's job with this key must not be cancelled here.
         queue_timeout = None if handle.existing else request.queue_timeout
+        printer = OutputPrinter(progress) if show_logs and not as_json else None
         try:
-            if verbose:
-                _describe(progress, client, job_id)
-            given_up = follow(client, job_id, progress, queue_timeout=queue_timeout)
-            result = client.result(job_id)
-            code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
-            if whole and not code and result.logs.status != "complete":
-                code = EXIT_JAAS
-            if as_json:
-                output.print_json(result.to_wire())
-            elif show_logs and result.attempts[-1].number:
-                _print_output(client, job_id, progress)
-            progress.ended(result, code)
+            with sigterm():
+                if verbose:
+                    _describe(progress, client, job_id)
+                live, show = (live_output(client, job_id), _shown(printer)) if printer else (None, None)
+                given_up = follow(client, job_id, progress, queue_timeout=queue_timeout, live=live, show=show)
+                result = client.result(job_id)
         except KeyboardInterrupt:
             return interrupted(client, job_id, progress)
-    return code
+        except Terminated:
+            return terminated(job_id, progress)
+        code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
+        if as_json:
+            output.print_json(result.to_wire())
+        progress.ended(result, code)
+    if printer:
+        return printer.code(code, whole=whole)
+    return EXIT_JAAS if whole and not code and result.logs.status != "complete" else code
 
 
 _GO_FLAGS: Final = frozenset(
@@ -237,6 +250,16 @@ def _request(
     return request._replace(not_before=not_before)
 
 
+def _shown(printer: OutputPrinter) -> Callable[[Output], None]:
+    """Return what prints the output; a reader that stops early (`| head`) does not end the command."""
+
+    def show(found: Output) -> None:
+        with suppress(BrokenPipeError):
+            printer.show(found)
+
+    return show
+
+
 def _enqueue(target: Target, request: JobRequest, key: str | None, progress: output.Progress, as_json: bool) -> int:
     """Enqueue a job and print its id."""
     with target.client() as client:
@@ -252,13 +275,6 @@ def _enqueue(target: Target, request: JobRequest, key: str | None, progress: out
             with suppress(LedgerUnavailable):  # the job is enqueued; that alone is what counts
                 say_why_not_taken(client, client.queue, progress)
     return 0
-
-
-def _print_output(client: Client, job_id: str, progress: output.Progress) -> None:
-    captured = client.logs(job_id)
-    print_logs(captured)
-    if note := logs_note(captured):
-        progress.warn(note)
 
 
 def _said_of(handle: JobHandle, client: Client, not_before: str | None) -> str:

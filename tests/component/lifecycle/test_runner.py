@@ -16,6 +16,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, UnknownJob
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Stream
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
@@ -241,7 +242,9 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
     worker.wait_for("j", JobState.RUNNING)
     really, asked = engine.logs, []
 
-    def unreachable(service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
+    def unreachable(
+        service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+    ) -> Iterator[Frame]:
         asked.append(True)
         raise EngineUnavailable("reading logs: the time allowed is over")
         yield

@@ -27,6 +27,7 @@ COMPLETE, TRUNCATED, PARTIAL, UNAVAILABLE = (
         (Reading(10, proven=True, lost=True), PARTIAL, "unknown number"),
         (Reading(10, proven=True, rotated=True), PARTIAL, "max-size"),
         (Reading(10, proven=True, replaced=True), PARTIAL, "U+FFFD"),
+        (Reading(10, proven=True, unknown_ends=("stdout",)), PARTIAL, "a line end may be missing at the end of stdout"),
         (Reading(2000, {"stdout": 9}, rotated=True), PARTIAL, "9 bytes of stdout cut, the engine may have removed"),
         (Reading(problem="no such container"), UNAVAILABLE, "no such container"),
         (Reading(10, problem="no answer"), PARTIAL, "the end is missing: no answer"),

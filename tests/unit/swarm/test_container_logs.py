@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.model.logs import STREAMS, LogGap, LogLine, Logs, LogStatus
+from jaas_submit.model.logs import STREAMS, LogGap, LogLine, Logs, LogStatus, Stream
 from jaas_worker.swarm.container_logs import collect, marked, read_logs
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.log_driver import LogDriver
@@ -123,6 +123,21 @@ def test_a_beginning_that_may_have_rotated_away_is_a_gap() -> None:
     assert logs.has_end("stdout")
 
 
+PIECE = 16 * 1024
+
+
+@pytest.mark.parametrize("driver", ["local", "syslog", "json-file"])
+def test_line_ends_that_a_driver_leaves_out_are_put_back(driver: str) -> None:
+    frames = [out(b"x" * PIECE), out(b"y"), out(b"next\n"), err(b"x" * PIECE), err(b"")]
+    logs = collect(frames, 10**6, LogDriver(driver))
+    assert logs.stdout_bytes == b"x" * PIECE + b"y\nnext\n"
+    if driver == "json-file":
+        assert logs.status is LogStatus.COMPLETE
+    else:
+        assert (logs.status, logs.reason) == (LogStatus.PARTIAL, "a line end may be missing at the end of stderr")
+    assert logs.has_end("stderr")
+
+
 # -- errors in the middle --------------------------------------------------------------------------------------------
 
 
@@ -194,11 +209,13 @@ class SlowEngine(FakeSwarm):
     def __init__(self, frames: list[Frame], in_time: int) -> None:
         super().__init__()
         self.frames, self.in_time = frames, in_time
-        self.asked: list[int] = []
+        self.asked: list[int | Stream] = []
 
-    def logs(self, service_id: str, container_id: str | None, timeout: float, tail: int = 0) -> Iterator[Frame]:
-        self.asked.append(tail)
-        wanted = self.frames[-tail:]
+    def logs(
+        self, service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+    ) -> Iterator[Frame]:
+        self.asked.append(only or tail)
+        wanted = [frame for frame in self.frames[-tail:] if only in {None, frame.stream}]
         yield from wanted[: self.in_time]
         if len(wanted) > self.in_time:
             raise EngineUnavailable("reading logs: the time allowed is over")
@@ -247,7 +264,7 @@ def shorter_at_the_end() -> list[Frame]:
 def test_lines_that_are_shorter_at_the_end_fill_their_half_of_the_cap_as_well() -> None:
     engine = SlowEngine(shorter_at_the_end(), 4000)
     logs = read_logs(engine, "s", "c", 20_000, 10)
-    assert engine.asked == [0, 1000, 4000]
+    assert engine.asked == [0, 1000, 4000, "stderr"]
     assert logs.status is LogStatus.TRUNCATED
     assert len(logs.stdout_bytes) == 20_000
     assert logs.stdout.endswith("997\n998\n999\n")
@@ -256,9 +273,33 @@ def test_lines_that_are_shorter_at_the_end_fill_their_half_of_the_cap_as_well() 
 def test_a_short_end_is_better_than_none() -> None:
     engine = SlowEngine(shorter_at_the_end(), 3999)  # the next larger piece takes too long
     logs = read_logs(engine, "s", "c", 20_000, 10)
-    assert engine.asked == [0, 1000, 4000]
+    assert engine.asked == [0, 1000, 4000, "stdout", "stderr"]
     assert logs.status is LogStatus.PARTIAL
     assert logs.stdout_bytes == b"".join([b"x" * 999 + b"\n"] * 10 + [f"{n:03}\n".encode() for n in range(1000)])
+
+
+def with_an_error(few: int) -> list[Frame]:
+    """Return 50,000 lines of stdout, and a few of stderr far before the end."""
+    frames = numbered(50_000)
+    frames[30_000:30_000] = [Frame("stderr", f"2026-11-23T12:00:01.{n:09}Z error\n".encode()) for n in range(few)]
+    return frames
+
+
+def test_the_end_of_the_other_stream_is_read_by_itself_where_it_is_far_before_the_end() -> None:
+    engine = SlowEngine(with_an_error(3), 2000)
+    logs = read_logs(engine, "s", "c", 1000, 10)
+    assert engine.asked == [0, 1000, "stderr"]
+    assert logs.stderr == "error\n" * 3
+    assert logs.stdout_bytes[-10:] == b"000049999\n"
+    assert (logs.status, logs.gaps) == (LogStatus.TRUNCATED, (LogGap("stdout", 50, 29_000, exact=False),))
+
+
+def test_where_the_other_stream_takes_too_long_as_well_it_is_not_called_empty() -> None:
+    engine = SlowEngine(with_an_error(2001), 2000)
+    logs = read_logs(engine, "s", "c", 1000, 10)
+    assert logs.stderr == ""
+    assert logs.status is LogStatus.PARTIAL
+    assert [str(gap) for gap in logs.gaps if gap.stream == "stderr"] == ["an unknown number of bytes of stderr"]
 
 
 def test_an_end_that_takes_too_long_as_well_is_asked_for_once_more_and_is_missing() -> None:

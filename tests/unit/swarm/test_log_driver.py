@@ -54,7 +54,7 @@ MIB = 2**20
         (OWN, LogSize(), False),
         (OWN, LogSize(79 * MIB, 1000), False),
         (OWN, LogSize(80 * MIB, 0), True),
-        (OWN, LogSize(2 * MIB, MIB), True),  # short lines take more than their text
+        (OWN, LogSize(2 * MIB, 2 * MIB), True),  # short lines take more than their text
         (LogDriver("local"), LogSize(79 * MIB, 1000), False),  # these are its own defaults
         (LogDriver("local"), LogSize(80 * MIB, 0), True),
         (LogDriver("json-file"), LogSize(10**12, 10**9), False),  # never rotated, unless asked to

@@ -1,6 +1,6 @@
 """One node's engine, for asyncio: the containers of jaas there, their events and their output.
 
-``docker_engine.py`` asks a swarm manager, with threads. This client needs no manager, and follows any number of
+``swarm/docker_engine.py`` asks a swarm manager, with threads. This client needs no manager, and follows any number of
 containers on one thread. Each answer is read only as fast as its reader takes it.
 """
 
@@ -20,25 +20,15 @@ import aiohttp
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
-from jaas_worker.swarm.engine import Frame, SwarmInfo
+from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
 from jaas_worker.swarm.frames import FrameParser
 
-__all__ = ["ContainerFacts", "ContainerRef", "DockerNode", "NodeEngine", "NodeEvent"]
+__all__ = ["ContainerFacts", "DockerNode", "NodeEngine", "NodeEvent"]
 
 _READ_BYTES: Final = 2**15
 """Bytes of an answer that are read ahead; at twice that, aiohttp stops reading from the socket."""
 
 _SERVICE, _TASK = "com.docker.swarm.service.id", "com.docker.swarm.task.id"
-
-
-class ContainerRef(NamedTuple):
-    """A container of a job, and whose it is."""
-
-    id: str
-    job_id: str
-    attempt: int
-    service_id: str = ""
-    task_id: str = ""
 
 
 class NodeEvent(NamedTuple):
