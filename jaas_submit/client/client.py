@@ -277,7 +277,7 @@ class Client(queries.Reader):
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
-        spec, inputs = JobSpec.parse(spec), map(plain_input, inputs)
+        spec = JobSpec.parse(spec)
         start = start_time(not_before, spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
@@ -331,7 +331,7 @@ class Client(queries.Reader):
         """
         if fan_in < 2:
             raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
-        map_spec, reduce_spec, inputs = JobSpec.parse(map_spec), JobSpec.parse(reduce_spec), map(plain_input, inputs)
+        map_spec, reduce_spec = JobSpec.parse(map_spec), JobSpec.parse(reduce_spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         batch_id = new.create(self.session, map_spec)
         made = submit_map(self.session, batch_id, new, Template(map_spec, as_file=as_file), inputs)
