@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import shown
+from jaas_submit.model.validation import plain_input
 
 __all__ = ["InputKey", "InputKeys", "KeyOf"]
 
@@ -45,13 +46,13 @@ class InputKeys:
         """Return the key of the next input.
 
         Args:
-            item: the input.
+            item: the input, as the producer's program has it: `key_of` gets it so.
             number: its position, counted from 0, for errors.
 
         Raises:
             SpecError: it is no JSON value, or ``key_of`` returned no text.
         """
-        digest = _digest(_canonical(item, number))
+        digest = _digest(_canonical(plain_input(item), number))
         if self._key_of is None:
             return InputKey(self._once(digest), "")
         name = self._key_of(item)

@@ -77,7 +77,7 @@ class AsyncClient:
 
     async def submit(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         *,
         key: str | None = None,
         key_ttl: float = KEY_TTL,
@@ -99,7 +99,7 @@ class AsyncClient:
         )
         return AsyncJobHandle(self.session, handle.id, existing=handle.existing)
 
-    async def submit_many(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
+    async def submit_many(self, specs: Iterable[JobSpec | Mapping[str, Any]]) -> list[AsyncJobHandle]:
         """Submit several different jobs; see ``Client.submit_many``."""
         handles = await asyncio.to_thread(self.sync.submit_many, specs)
         return [AsyncJobHandle(self.session, handle.id) for handle in handles]
@@ -115,7 +115,7 @@ class AsyncClient:
 
     async def map(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
         *,
         name: str = "",
@@ -155,9 +155,9 @@ class AsyncClient:
 
     async def map_reduce(
         self,
-        map_spec: JobSpec,
+        map_spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
-        reduce_spec: JobSpec,
+        reduce_spec: JobSpec | Mapping[str, Any],
         *,
         fan_in: int = 256,
         name: str = "",
@@ -233,7 +233,7 @@ class AsyncClient:
         """Return why a job waits, or why it ended; see ``Client.explain``."""
         return await asyncio.to_thread(self.sync.explain, job_id)
 
-    async def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+    async def placement(self, spec: JobSpec | Mapping[str, Any]) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit; see ``Client.placement``."""
         return await asyncio.to_thread(self.sync.placement, spec)
 

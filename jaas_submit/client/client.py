@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from jaas_submit.model.logs import Logs
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
+from jaas_submit.model.validation import plain_input, text_or_none
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Client(queries.Reader):
 
     def submit(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         *,
         key: str | None = None,
         key_ttl: float = KEY_TTL,
@@ -119,7 +120,7 @@ class Client(queries.Reader):
         When this returns, the job is in the ledger and will run, even if the message gets lost.
 
         Args:
-            spec: the description.
+            spec: the description, or a mapping of its fields.
             key: idempotency key, such as ``payroll-2026-11``: if a job was submitted with this key, its handle is
                 returned and nothing is enqueued, whatever the description.
             key_ttl: seconds for which the key is kept (7 days by default), even if the job's record expires earlier.
@@ -127,6 +128,7 @@ class Client(queries.Reader):
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
+                Dates are written in ISO 8601, decimals as texts, data classes and pydantic models as objects.
             not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
                 WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
                 ``2030-01-31T12:00:00Z``.
@@ -139,11 +141,11 @@ class Client(queries.Reader):
                 ``replicas=N``, the replicas did not confirm it in time: then it is enqueued, unless this master is
                 lost.
         """
-        if key is not None and not key.strip():
-            raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
+        key = text_or_none("key", key, "leave it out for a job that may be submitted twice")
+        spec = JobSpec.parse(spec)
         job_id = str(uuid.uuid4())
         if input is not None:
-            spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
+            spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, plain_input(input))})
         at, delay = start_time(not_before, spec)
         new = NewJob(
             job_id,
@@ -212,19 +214,19 @@ class Client(queries.Reader):
             return JobHandle(self.session, replay_in_place(self.session, [job_id], changes)[job_id])
         return JobHandle(self.session, replay_job(self.session, job_id, changes))
 
-    def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
+    def submit_many(self, specs: Iterable[JobSpec | Mapping[str, Any]]) -> list[JobHandle]:
         """Submit several different jobs; return their handles in the same order. For one job per input see ``map``.
 
         Args:
             specs: their descriptions, read one by one.
         """
-        jobs = [NewJob(str(uuid.uuid4()), spec, self.queue) for spec in specs]
+        jobs = [NewJob(str(uuid.uuid4()), JobSpec.parse(spec), self.queue) for spec in specs]
         self.submit_records(jobs)
         return [JobHandle(self.session, job.job_id) for job in jobs]
 
     def map(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
         *,
         name: str = "",
@@ -246,7 +248,7 @@ class Client(queries.Reader):
         Args:
             spec: the description; ``{item}``, ``{item.name}`` and ``{index}`` in its command, its entry point and the
                 values of its environment are filled in for each input.
-            inputs: any JSON values, up to 100,000; read one by one and not kept.
+            inputs: any JSON values (and what ``submit`` takes as input), up to 100,000; read one by one and not kept.
             name: for people.
             max_parallel: how many of the jobs may be active at once; None sets no limit.
             min_success: part of the jobs that must succeed for the batch to succeed. When it cannot be reached any
@@ -275,8 +277,9 @@ class Client(queries.Reader):
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
+        spec = JobSpec.parse(spec)
         start = start_time(not_before, spec)
-        new = NewBatch(name, max_parallel, min_success, max_failures, key, key_of, again, speculate)
+        new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
         template = Template(spec, dependencies(after, on), each, as_file, start)
         # The description must be good before anything is written.
@@ -286,9 +289,9 @@ class Client(queries.Reader):
 
     def map_reduce(
         self,
-        map_spec: JobSpec,
+        map_spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
-        reduce_spec: JobSpec,
+        reduce_spec: JobSpec | Mapping[str, Any],
         *,
         fan_in: int = 256,
         name: str = "",
@@ -328,7 +331,8 @@ class Client(queries.Reader):
         """
         if fan_in < 2:
             raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
-        new = NewBatch(name, max_parallel, min_success, max_failures, key, key_of, again, speculate)
+        map_spec, reduce_spec = JobSpec.parse(map_spec), JobSpec.parse(reduce_spec)
+        new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         batch_id = new.create(self.session, map_spec)
         made = submit_map(self.session, batch_id, new, Template(map_spec, as_file=as_file), inputs)
         levels = submit_reduces(self.session, reduce_spec, batch_id, made.total, fan_in)
@@ -378,3 +382,7 @@ class Client(queries.Reader):
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
+
+
+def _batch_key(key: object) -> str | None:
+    return text_or_none("key", key, "leave it out for a batch that may be submitted twice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from jaas_submit.errors import JobNotEnded
 from jaas_submit.explain.context import explain_context
@@ -19,7 +19,7 @@ from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
-from jaas_submit.model.validation import member
+from jaas_submit.model.validation import labels_or_none, member
 from jaas_submit.placement.placement import NodeFit, placement
 
 __all__ = [
@@ -226,7 +226,7 @@ class Reader:
         """
         return explanation(self.ledger, job_id)
 
-    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+    def placement(self, spec: JobSpec | Mapping[str, Any]) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
 
         The image's platforms count if its registry told a worker of them in the last day.
@@ -235,6 +235,7 @@ class Reader:
             spec: the job's description.
         """
         cluster = self.ledger.queries.cluster()
+        spec = JobSpec.parse(spec)
         return placement(spec, cluster, self.ledger.queries.platforms(spec.image)) if cluster else ()
 
     def history(
@@ -255,9 +256,11 @@ class Reader:
             cause: only jobs whose last attempt ended by this cause.
 
         Raises:
-            SpecError: there is no such state or cause.
+            SpecError: there is no such state or cause, or the labels are no mapping.
         """
-        return history(self.ledger, member(JobState, "state", state), limit, labels, member(Cause, "cause", cause))
+        return history(
+            self.ledger, member(JobState, "state", state), limit, labels_or_none(labels), member(Cause, "cause", cause)
+        )
 
     def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended.
@@ -265,4 +268,4 @@ class Reader:
         Args:
             labels: only jobs whose description has all these labels.
         """
-        return active(self.ledger, labels)
+        return active(self.ledger, labels_or_none(labels))

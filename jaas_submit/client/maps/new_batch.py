@@ -15,6 +15,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.speculation import Speculation
+from jaas_submit.model.validation import plain_input
 
 __all__ = ["NewBatch", "Submitted", "Template"]
 
@@ -114,7 +115,7 @@ class Template:
         Args:
             session: the connections.
             batch_id: id of the batch.
-            item: the input.
+            item: the input, as the producer's program has it.
             place: its number in the batch.
             fields: further fields of the job.
 
@@ -122,7 +123,8 @@ class Template:
             SpecError: the description is not valid with its input.
         """
         job_id = fields.pop("job_id", None) or batch_job_id(batch_id, place)
-        filled = fill(self.spec, item, place, batch_id, as_file=self.as_file, keep=partial(session.keep, job_id))
+        plain = plain_input(item)
+        filled = fill(self.spec, plain, place, batch_id, as_file=self.as_file, keep=partial(session.keep, job_id))
         return NewJob(
             job_id,
             filled,

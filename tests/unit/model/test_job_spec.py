@@ -243,7 +243,8 @@ def nested(text: str, depth: int) -> str:
 
 NO_DESCRIPTION: list[tuple[object, str]] = [
     ("", "not valid JSON"),
-    ("nonsense", "not valid JSON"),
+    ("nonsense", "'nonsense' is no job description; write JobSpec"),
+    ("{nonsense", "not valid JSON"),
     ('{"image": "a"', "not valid JSON"),
     ('{"image": "a"} trailing', "not valid JSON"),
     (b"\xff\xfe", "not valid JSON"),
