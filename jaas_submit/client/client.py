@@ -254,8 +254,7 @@ class Client(queries.Reader):
             min_success: part of the jobs that must succeed for the batch to succeed. When it cannot be reached any
                 more, the batch is stopped: it is FAILED, and jobs that have not ended are cancelled. None: all must
                 succeed, and none stops the others.
-            max_failures: how many jobs may fail: a number, or a share such as 0.1 or ``"10%"``. One more stops the
-                batch.
+            max_failures: how many jobs may fail (a number, or a share: 0.1 or ``"10%"``); one more stops the batch.
             key: idempotency key: submitting again with the same key returns the same batch and submits only inputs that
                 have no job yet. Results are in the order of the latest call's inputs. ``existing`` and ``difference``
                 of the batch say what was there.
@@ -278,10 +277,9 @@ class Client(queries.Reader):
                 complete, and the same call with the same key goes on with it.
         """
         spec = JobSpec.parse(spec)
-        start = start_time(not_before, spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
-        template = Template(spec, dependencies(after, on), each, as_file, start)
+        template = Template(spec, dependencies(after, on), each, as_file, start_time(not_before, spec))
         # The description must be good before anything is written.
         batch_id = new.create(self.session, spec)
         made = submit_map(self.session, batch_id, new, template, inputs)
