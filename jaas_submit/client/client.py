@@ -258,10 +258,9 @@ class Client(queries.Reader):
             key: idempotency key: submitting again with the same key returns the same batch and submits only inputs that
                 have no job yet. Results are in the order of the latest call's inputs. ``existing`` and ``difference``
                 of the batch say what was there.
-            key_of: returns what an input is known by in a batch with a key, such as its id; None takes a digest of its
-                JSON. Inputs with the same key are different jobs, told apart by their order.
-            again: submit jobs that did not succeed again, in place, also after the batch was cancelled or stopped; with
-                a key.
+            key_of: returns what an input is known by, such as its id; None takes a digest of its JSON. Inputs with the
+                same key are different jobs, told apart by their order.
+            again: with a key: submit what did not succeed again, in place, also after a cancellation or stop.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 if the description has no placeholder for it.
             speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run

@@ -196,10 +196,7 @@ class JobSpec(Model):
     input: JsonValue = Field(
         None, repr=False, description=f"handed to the container as the file {INPUT_FILE}, in JSON; null: no such file"
     )
-    input_lines: bool = Field(
-        False,
-        description=f"true: input is a list, handed over as the file {GATHER_FILE}: a line of JSON for each item",
-    )
+    input_lines: bool = Field(False, description=f"input is a list, handed over as lines of JSON in {GATHER_FILE}")
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )
