@@ -305,11 +305,17 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
 
     with target.client() as client:
         fits = client.placement(request.spec)
+        platforms = client.ledger.queries.platforms(request.spec.image)
     good = [fit for fit in fits if fit.fits]
     if as_json:
         nodes = [fit.model_dump(mode="json") for fit in fits]
         output.print_json(
-            {"fits": bool(good) if fits else None, "nodes": nodes, "spec": output.spec_json(request.spec)}
+            {
+                "fits": bool(good) if fits else None,
+                "nodes": nodes,
+                "platforms": list(platforms) or None,
+                "spec": output.spec_json(request.spec),
+            }
         )
     elif fits:
         output.print_table(output.FIT_HEADERS, [output.fit_row(fit) for fit in fits])
@@ -319,6 +325,8 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
         if fits
         else "no worker has told of any node in the last hour"
     )
+    on = ", ".join(platforms) or "not known: its registry has told no worker in the last day"
+    progress.say(f"the image's platforms: {on}")
     progress.say(f"the description is valid; {where_to}; nothing was enqueued")
     return EXIT_NO if fits and not good else 0
 
