@@ -272,8 +272,8 @@ class Client(queries.Reader):
             not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
-            SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
-                complete, and the same call with the same key goes on with it.
+            SpecError: a description is not valid with its input. Jobs before it have been submitted; the same call with
+                the same key continues the batch.
         """
         spec = JobSpec.parse(spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
@@ -305,8 +305,7 @@ class Client(queries.Reader):
 
         The reduces start once, when every map has ended and the quorum is met. If there are more outputs than
         ``fan_in``, they form a tree. Each gets its inputs as JSON lines (index, state, output) in the file that
-        JAAS_INPUT
-        names. If too few maps succeed, the reduces are SKIPPED.
+        JAAS_INPUT names. If too few maps succeed, the reduces are SKIPPED.
 
         Args:
             map_spec: as in ``map``; it should declare an ``output``.

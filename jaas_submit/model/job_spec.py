@@ -40,13 +40,7 @@ from jaas_submit.model.fields import (
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
 
-__all__ = [
-    "GATHER_FILE",
-    "INPUT_FILE",
-    "MAX_SPEC_BYTES",
-    "SPEC_VERSION",
-    "JobSpec",
-]
+__all__ = ["GATHER_FILE", "INPUT_FILE", "MAX_SPEC_BYTES", "SPEC_VERSION", "JobSpec"]
 
 SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
