@@ -11,19 +11,22 @@ if TYPE_CHECKING:
     from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.client.live_output.job_output import AttemptBegins, AttemptEnds, Missing, NotLive
     from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
         BatchFailed,
         JaasError,
         JobCancelled,
         JobFailed,
+        JobNotEnded,
         LedgerUnavailable,
         SpecError,
         StoreUnavailable,
         UnknownJob,
         WaitTimeout,
     )
-    from jaas_submit.explain.explanation import Explanation, WorkerLoad
+    from jaas_submit.explain.explanation import Explanation
+    from jaas_submit.explain.workers import WorkerLoad
     from jaas_submit.ledger import Change
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
     from jaas_submit.model.states import JobState
+    from jaas_submit.output.pieces import Piece
     from jaas_submit.placement.placement import NodeFit
 
 __all__ = [
@@ -43,6 +47,8 @@ __all__ = [
     "AsyncJobHandle",
     "AsyncMapReduce",
     "Attempt",
+    "AttemptBegins",
+    "AttemptEnds",
     "Backoff",
     "Batch",
     "BatchFailed",
@@ -58,6 +64,7 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "JobHandle",
+    "JobNotEnded",
     "JobRecord",
     "JobResult",
     "JobSpec",
@@ -68,9 +75,12 @@ __all__ = [
     "LogStatus",
     "Logs",
     "MapReduce",
+    "Missing",
     "Mount",
     "NewJob",
     "NodeFit",
+    "NotLive",
+    "Piece",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -94,6 +104,7 @@ _MODULES = (
         "model.job_spec",
         "model.speculation",
         "placement.placement",
+        "explain.workers",
         "explain.explanation",
         "model.logs",
         "model.records",
@@ -102,6 +113,8 @@ _MODULES = (
     *(
         "batch_model.new_job",
         "ledger",
+        "output.pieces",
+        "client.live_output.job_output",
         "client.job_handle",
         "client.batch",
         "client.map_reduce",

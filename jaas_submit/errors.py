@@ -3,8 +3,9 @@
     JaasError
     ├── SpecError            the job description is wrong; nothing was enqueued (also a ValueError)
     ├── UnknownJob           the ledger has no such job, or its record has expired (also a LookupError)
+    ├── JobNotEnded          what was asked for needs a job that has ended (also a ValueError)
     ├── WaitTimeout          `wait(timeout=...)` ran out; the job goes on (also a TimeoutError)
-    ├── JobFailed the job failed: exit code, cause and last lines of output
+    ├── JobFailed            the job failed: exit code, cause and last lines of output
     │   └── JobCancelled     the job was cancelled
     ├── BatchFailed          fewer jobs of a batch succeeded than its quorum asks for
     ├── TemporaryError       try again: nothing is known to be wrong with the request itself
@@ -37,6 +38,7 @@ __all__ = [
     "JaasError",
     "JobCancelled",
     "JobFailed",
+    "JobNotEnded",
     "LedgerUnavailable",
     "NotAManager",
     "PermanentError",
@@ -46,6 +48,7 @@ __all__ = [
     "UnknownJob",
     "UnreadableRecord",
     "WaitTimeout",
+    "how_to_install",
 ]
 
 
@@ -104,6 +107,10 @@ class SpecError(JaasError, ValueError):
 
 class UnknownJob(JaasError, LookupError):
     """No record of this job: it was never submitted, or its record has expired."""
+
+
+class JobNotEnded(JaasError, ValueError):
+    """A job that has not ended: it has no result yet, and cannot be forgotten."""
 
 
 class WaitTimeout(JaasError, TimeoutError):
@@ -197,3 +204,12 @@ class ImageRefused(EngineRefused):
 
 class NotAManager(PermanentError):
     """The engine is no swarm manager, so no service can be created there."""
+
+
+def how_to_install(extra: str) -> str:
+    """Return how an extra's packages are installed, for the texts of errors.
+
+    Args:
+        extra: its name in pyproject.toml.
+    """
+    return f"run `pip install '.[{extra}]'` in a checkout of jaas, or use its image"

@@ -15,14 +15,13 @@ import celery
 from celery import signals
 from celery.exceptions import SecurityWarning
 
-import jaas_worker.messaging.consumer
-import jaas_worker.messaging.remote_control  # registers its commands
+import jaas_worker.messaging.remote_control  # noqa: F401 (registers its commands)
 from jaas_submit.connection import connect
-from jaas_submit.errors import JaasError
+from jaas_submit.errors import EngineUnavailable, JaasError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging import messages
 from jaas_submit.messaging.app import celery_app
-from jaas_submit.model.wire_names import TASK_RUN
+from jaas_submit.model.wire_names import FOREIGN_QUEUE, TASK_RUN
 from jaas_worker.components import REDIS_TIMEOUT_S, Parts, require_permissions
 from jaas_worker.messaging import task, transport_settings
 from jaas_worker.messaging.celery_arguments import check_arguments
@@ -75,7 +74,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_send_task_events=True,
         task_send_sent_event=True,
         # The next task after a job in another app's canvas goes to the queue that that app's own worker would use.
-        task_default_queue=jaas_worker.messaging.consumer.FOREIGN_QUEUE,
+        task_default_queue=FOREIGN_QUEUE,
         task_create_missing_queues=True,
         task_acks_late=False,
         task_track_started=False,  # the pool reports STARTED when the container runs
@@ -97,10 +96,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_hijack_root_logger=True,
         worker_enable_remote_control=True,
     )
-    queues = [settings.queue]
-    if settings.take_default_queue:
-        queues.append(jaas_worker.messaging.consumer.FOREIGN_QUEUE)
-    app.amqp.queues.select(queues)
+    app.amqp.queues.select(settings.queues)
     task.register(app)
     # Celery's log line about the end of a task has the container's output; the runner writes one without it.
     logging.getLogger("celery.app.trace").addFilter(_not_about_jobs)
@@ -185,7 +181,12 @@ def worker_main(arguments: list[str]) -> None:
     app = create_app()
     parts: Parts = app.jaas
     # Checked here too, so that the message appears before Celery's banner.
-    require_manager(parts.engine.info(), parts.settings.docker_host)
+    try:
+        info = parts.engine.info()
+    except EngineUnavailable as error:
+        remedy = "start Docker there, or name a swarm manager's engine with DOCKER_HOST; `jaas doctor` says more"
+        raise EngineUnavailable(f"{parts.settings.docker_host}: {error}; {remedy}") from error
+    require_manager(info, parts.settings.docker_host)
     ledger = Ledger(connect(parts.settings.redis_url), parts.settings.prefix)
     ledger.now()
     require_permissions(ledger.client, parts.settings)

@@ -17,6 +17,8 @@ from jaas_submit.errors import PermanentError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.storage.store import Store
+from jaas_worker.agent.outputs import AgentOutputs
+from jaas_worker.agent.process import AgentThread
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.messaging.pool import TaskPool
 from jaas_worker.settings import Settings
@@ -64,7 +66,12 @@ class Parts:
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
-        return Runner(self.settings, ledger, measured(self.engine, self.metrics), holder, self.metrics, store)
+        agent = AgentThread(self.settings, ledger, holder, _version())
+        outputs = AgentOutputs(agent, agent.calls.outputs, agent.calls.leases, holder)
+        engine = measured(self.engine, self.metrics)
+        runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs)
+        agent.holds = runner.knows
+        return runner
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:
         """Serve this worker's metrics; return the function that stops it.
@@ -76,7 +83,9 @@ class Parts:
         settings = self.settings
         if not settings.metrics_port:
             return lambda: None
-        about = {name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid"}}
+        about = {
+            name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid", "queues"}
+        }
         monitor = LedgerMonitor(
             runner.ledger,
             self.metrics,
@@ -107,6 +116,7 @@ class Parts:
             "log_driver": info.log_driver if info else "",
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
+            "queues": self.settings.queues,
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:

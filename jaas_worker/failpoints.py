@@ -14,6 +14,8 @@ from typing import Final
 __all__ = ["FAILPOINTS", "failpoint"]
 
 FAILPOINTS: Final = (
+    "intake.before",
+    "intake.after",
     "claim.before",
     "claim.after",
     "accept.after",

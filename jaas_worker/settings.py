@@ -6,18 +6,26 @@ import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, FOREIGN_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
 
 __all__ = ["LogFormat", "Settings"]
 
 LogFormat = Literal["auto", "json", "console"]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """Return what is wrong with a setting, and what it may be."""
+    if error["type"] in {"bool_parsing", "bool_type"}:
+        return "must be true or false"
+    return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def _options(value: object) -> object:
@@ -49,10 +57,10 @@ class Settings(BaseSettings):
     )
     """The engine of the manager node the worker runs on; DOCKER_HOST unless JAAS_DOCKER_HOST is set."""
 
-    prefix: str = Field(DEFAULT_PREFIX, pattern=r"^[a-zA-Z0-9_.-]{1,32}$")
+    prefix: str = Field(DEFAULT_PREFIX, pattern=PREFIX_PATTERN)
     """First part of every key in Redis; one for each installation that shares a Redis or a swarm."""
 
-    queue: str = Field(DEFAULT_QUEUE, pattern=r"^[^,\s]{1,128}$")
+    queue: str = Field(DEFAULT_QUEUE, pattern=QUEUE_PATTERN)
     """Celery queue of jobs."""
 
     take_default_queue: bool = True
@@ -111,6 +119,9 @@ class Settings(BaseSettings):
 
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
+
+    live_output_share: float = Field(0.2, gt=0, le=0.8)
+    """Part of Redis' ``maxmemory`` that the output of running jobs may use while somebody follows it."""
 
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of JSON that a job may return into Redis. A larger output goes to JAAS_STORE_URL; where that is empty, the
@@ -182,6 +193,11 @@ class Settings(BaseSettings):
         """Options of the log driver: those that are set, or the default ones if it is ``local``."""
         return self.log_options if self.log_driver == "local" or "log_options" in self.model_fields_set else {}
 
+    @property
+    def queues(self) -> list[str]:
+        """The Celery queues that the worker consumes, its own first."""
+        return list(dict.fromkeys([self.queue, *([FOREIGN_QUEUE] if self.take_default_queue else [])]))
+
     def __init__(self, **values: Any) -> None:
         if "redis_url" not in values:  # the environment's Redis URL, for producers and workers
             values["redis_url"] = default_url()
@@ -190,4 +206,4 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()
-            raise SpecError(f"JAAS_{name}: {first['msg']}", field=name.lower()) from None
+            raise SpecError(f"JAAS_{name}: {_in_words(first)}", field=name.lower()) from None

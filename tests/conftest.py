@@ -23,7 +23,7 @@ from tests.support.real import required_env, unavailable
 from tests.support.redis_server import OwnRedis
 from tests.support.witness import Witness
 
-# Tests of a shared machine: how long an example takes says nothing, and a failing one must be printed for replay.
+# The machine is shared, so the duration of an example means nothing. A failing example must be printed for replay.
 hypothesis_settings.register_profile("jaas", deadline=None, print_blob=True)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "jaas"))
 

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJob, UnreadableRecord, WaitTimeout
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
+from jaas_submit.errors import (
+    JaasError,
+    JobNotEnded,
+    LedgerUnavailable,
+    SpecError,
+    UnknownJob,
+    UnreadableRecord,
+    WaitTimeout,
+    how_to_install,
+)
+from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
+    from jaas_submit.cli.output import Progress
     from jaas_submit.client.client import Client
+    from jaas_submit.model.records import JobRecord
 
 __all__ = [
+    "ALIASES",
     "EXIT_CODES",
     "EXIT_INTERRUPTED",
     "EXIT_JAAS",
@@ -26,6 +39,7 @@ __all__ = [
     "EXIT_TIMEOUT",
     "EXIT_USAGE",
     "JaasGroup",
+    "PlainGroup",
     "Target",
     "complete_ids",
     "for_each",
@@ -33,8 +47,12 @@ __all__ = [
     "missing_packages",
     "name_unreadable",
     "output_options",
+    "say_of_queued",
+    "say_why_not_taken",
+    "summary",
     "target_options",
     "version_option",
+    "version_text",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,12 +88,47 @@ class Target:
     redis: str | None = None
     queue: str | None = None
     prefix: str | None = None
+    named: set[str] = field(default_factory=set)
+    """Those of them that the command line names; the environment may name them, too."""
 
     def client(self) -> Client:
         """Return a client; nothing is connected yet."""
         from jaas_submit.client.client import Client
 
-        return Client(self.redis, queue=self.queue or DEFAULT_QUEUE, prefix=self.prefix or DEFAULT_PREFIX)
+        return Client(self.redis, queue=self.queue, prefix=self.prefix)
+
+
+ALIASES: Final = {"ps": "list", "ls": "list", "inspect": "status", "kill": "cancel", "describe": "explain"}
+"""Other names of commands, as docker, kubectl and others have them."""
+
+GROUPS: Final[dict[str, tuple[str, ...]]] = {
+    "Run jobs": ("run", "submit", "map", "wait"),
+    "See jobs": ("list", "status", "logs", "explain", "batch"),
+    "Change jobs": ("cancel", "replay", "rm"),
+    "Operate": ("doctor", "worker", "agent"),
+    "Other": ("schema", "completion", "help", "version", "man", "go-run"),
+}
+"""The commands of `jaas --help`; what none of the groups names is under the last one."""
+
+
+def summary(command: click.Command) -> str:
+    """Return the first sentence of a command's help, all of it.
+
+    Args:
+        command: the command.
+    """
+    text = " ".join((command.help or command.short_help or "").partition("\n\n")[0].split())
+    return text if (end := text.find(". ")) < 0 else text[: end + 1]
+
+
+class PlainGroup(click.Group):
+    """A group whose help shows each command's whole first sentence, where click cuts it off."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands and their summaries."""
+        with formatter.section("Commands"):
+            names = self.list_commands(ctx)
+            formatter.write_dl([(name, summary(self.commands[name])) for name in names])
 
 
 class JaasGroup(click.Group):
@@ -90,11 +143,26 @@ class JaasGroup(click.Group):
         return sorted({*super().list_commands(ctx), *metadata.entry_points(group=COMMANDS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of a name; None if there is none."""
-        command = super().get_command(ctx, cmd_name)
-        if command is None and (found := metadata.entry_points(group=COMMANDS, name=cmd_name)):
+        """Return the command of a name, or of another name that people type for it; None if there is none."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        command = super().get_command(ctx, name)
+        if command is None and (found := metadata.entry_points(group=COMMANDS, name=name)):
             command = next(iter(found)).load()
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups, each with its other names and its first sentence."""
+        left = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
+        others = {name: [alias for alias, of in ALIASES.items() if of == name] for name in left}
+        groups = [(title, [name for name in names if name in left]) for title, names in GROUPS.items()]
+        known = {name for _, names in groups for name in names}
+        groups[-1][1].extend(name for name in left if name not in known)
+        for title, names in groups:
+            if not names:
+                continue
+            with formatter.section(title):
+                rows = [(", ".join([name, *others[name]]), summary(left[name])) for name in names]
+                formatter.write_dl(rows)
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run the command and end the process."""
@@ -131,7 +199,7 @@ def missing_packages(error: ImportError) -> JaasError:
     Args:
         error: what their import raised.
     """
-    return JaasError(f"the worker's packages are not installed ({error}): pip install 'jaas[worker]'")
+    return JaasError(f"the worker's packages are not installed ({error}); {how_to_install('worker')}")
 
 
 def _fail(text: str, code: int) -> int:
@@ -141,8 +209,10 @@ def _fail(text: str, code: int) -> int:
 
 def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     target = ctx.ensure_object(Target)
-    if value and param.name:
+    if value is not None and param.name:
         setattr(target, param.name, value)
+        if ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            target.named.add(param.name)
 
 
 def target_options(*, environment: bool = False) -> Callable[[F], F]:
@@ -179,13 +249,14 @@ def output_options(command: F) -> F:
 def complete_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the youngest jobs' ids for the TAB key; nothing when Redis is slow or away."""
     from jaas_submit.connection import connect
+    from jaas_submit.connection.names import chosen_prefix
     from jaas_submit.connection.url import default_url
     from jaas_submit.ledger import Ledger
 
     target = ctx.find_object(Target) or Target()
     try:
         quick = connect(target.redis or default_url(), socket_timeout=0.5, socket_connect_timeout=0.5, retry=None)
-        ledger = Ledger(quick, target.prefix or os.environ.get("JAAS_PREFIX") or DEFAULT_PREFIX)
+        ledger = Ledger(quick, chosen_prefix(target.prefix))
         records = ledger.queries.find(ledger.queries.ids(limit=50))
     except JaasError:
         return []
@@ -201,21 +272,23 @@ def job_ids_argument(command: F) -> F:
     return click.argument("job_ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_ids)(command)
 
 
-def for_each(job_ids: tuple[str, ...], verb: Callable[[str], None]) -> int:
+def for_each(client: Client, ids: tuple[str, ...], verb: Callable[[str], None], kind: str = "job") -> int:
     """Process each job; an unknown one does not prevent the others.
 
     Args:
-        job_ids: the jobs.
-        verb: what to do.
+        client: where they are.
+        ids: the jobs, or the beginnings of their ids.
+        verb: what to do with each, by its whole id.
+        kind: ``job`` or ``batch``.
 
     Returns:
         The exit code.
     """
     code = 0
-    for job_id in job_ids:
+    for short in ids:
         try:
-            verb(job_id)
-        except (UnknownJob, UnreadableRecord) as error:
+            verb(client.ledger.queries.full_id(short, kind))
+        except (UnknownJob, UnreadableRecord, JobNotEnded) as error:
             code = _fail(str(error), EXIT_JAAS)
     return code
 
@@ -232,15 +305,51 @@ def name_unreadable(found: Mapping[str, str]) -> None:
         click.echo(f"jaas: {len(found) - _NAMED} more cannot be read", err=True)
 
 
+def say_why_not_taken(client: Client, queue: str, progress: Progress) -> None:
+    """Say why no worker takes a queue's next job, if none does; the same sentence once.
+
+    Args:
+        client: which Redis and prefix.
+        queue: the Celery queue.
+        progress: where it is said.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    from jaas_submit.client.queries import why_not_taken
+
+    if why := why_not_taken(client.ledger, queue):
+        progress.say_once(f"queued, but {why}")
+
+
+def say_of_queued(client: Client, records: Iterable[JobRecord], progress: Progress) -> None:
+    """Say for each queue in a list of jobs why nobody takes what is QUEUED there.
+
+    Args:
+        client: which Redis and prefix.
+        records: the jobs of the list.
+        progress: where it is said.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    for queue in sorted({record.queue for record in records if record.state is JobState.QUEUED}):
+        say_why_not_taken(client, queue, progress)
+
+
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    try:
-        text = metadata.version("jaas")
-    except metadata.PackageNotFoundError:
-        text = "(not installed)"
-    click.echo(f"jaas {text}")
+    click.echo(version_text())
     ctx.exit()
+
+
+def version_text() -> str:
+    """Return the version in a line."""
+    try:
+        return f"jaas {metadata.version('jaas')}"
+    except metadata.PackageNotFoundError:
+        return "jaas (not installed)"
 
 
 version_option = click.option(

@@ -7,9 +7,9 @@ from typing import Final
 
 import click
 
-__all__ = ["GoCommand", "to_click"]
+__all__ = ["TRUTH", "GoCommand", "to_click"]
 
-_TRUTH: Final = {
+TRUTH: Final = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
@@ -21,13 +21,20 @@ class GoCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Convert the arguments to click's form, then parse them."""
-        options = {
+        return super().parse_args(ctx, to_click(args, self.options_by_name(ctx)))
+
+    def options_by_name(self, ctx: click.Context) -> dict[str, click.Option]:
+        """Return the command's options by each of their names.
+
+        Args:
+            ctx: of the call.
+        """
+        return {
             name: option
             for option in self.get_params(ctx)
             if isinstance(option, click.Option)
             for name in (*option.opts, *option.secondary_opts)
         }
-        return super().parse_args(ctx, to_click(args, options))
 
 
 def to_click(args: Sequence[str], options: Mapping[str, click.Option]) -> list[str]:
@@ -85,8 +92,8 @@ def _next(rest: list[str]) -> list[str]:
 
 def _flag(option: click.Option, name: str, value: str) -> list[str]:
     """Return the flag's own word for true or false; nothing if omitting it means false."""
-    if value not in _TRUTH:
+    if value not in TRUTH:
         raise click.UsageError(f"{name}: takes true or false, not {value!r}")
-    if _TRUTH[value] == (name in option.opts):
+    if TRUTH[value] == (name in option.opts):
         return option.opts[-1:]
     return option.secondary_opts[:1]

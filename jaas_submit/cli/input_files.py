@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from jaas_submit.errors import SpecError
+from jaas_submit.errors import SpecError, how_to_install
 
 if TYPE_CHECKING:
     from jaas_submit.batch_model.batch_file import BatchFile
@@ -139,30 +139,7 @@ def read_batch_file(path: str) -> ReadFile:
     from jaas_submit.batch_model.batch_file import BatchFile
     from jaas_submit.model.job_spec import JobSpec
 
-    try:
-        import yaml  # an extra
-    except ImportError:
-        raise click.UsageError("--file: PyYAML is not installed: pip install 'jaas[cli]'") from None
-    try:
-        with open(path, encoding="utf-8") as stream:
-            text = stream.read()
-        if path.endswith(".json"):
-            json.loads(text)  # invalid JSON must not be read as YAML
-            text = text.replace("\t", " ")  # which has no tabs; JSON's texts cannot contain an unescaped one
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{path}: is no UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise click.UsageError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise click.UsageError(f"{path}{where}: {getattr(error, 'problem', None) or error}") from None
-    if not isinstance(data, dict):
-        raise click.UsageError(f"{path}: must hold an object with job and inputs")
+    tree, data = _parsed(path)
 
     @contextmanager
     def checked(*before: str) -> Iterator[None]:
@@ -188,6 +165,35 @@ def read_batch_file(path: str) -> ReadFile:
     with checked("reduce"):
         reduce = JobSpec.parse(file.reduce) if file.reduce is not None else None
     return ReadFile(path, file, spec, reduce)
+
+
+def _parsed(path: str) -> tuple[Any, dict[str, Any]]:
+    """Return a batch file as nodes, which know their lines, and as values."""
+    try:
+        import yaml  # an extra
+    except ImportError:
+        raise click.UsageError(f"--file: PyYAML is not installed; {how_to_install('cli')}") from None
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read()
+        if path.endswith(".json"):
+            json.loads(text)  # invalid JSON must not be read as YAML
+            text = text.replace("\t", " ")  # YAML allows no tabs, and JSON's texts no unescaped ones
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{path}: is no UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise click.UsageError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise click.UsageError(f"{path}{where}: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(data, dict):
+        raise click.UsageError(f"{path}: must hold an object with job and inputs")
+    return tree, data
 
 
 def _at(path: str, tree: Any, field: Sequence[str], words: str) -> click.UsageError:

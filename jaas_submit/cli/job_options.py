@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import csv
 import json
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
 from jaas_submit.cli.input_files import read_env_file
+from jaas_submit.cli.option_values import backoff_of, mount_of, registry_of, secret_of, signal_of, volume_of
 
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
@@ -21,19 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["JobRequest", "job_options", "job_request_of", "split_label"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_MOUNT_KEYS: Final = {
-    "type": "type",
-    "source": "source",
-    "src": "source",
-    "target": "target",
-    "destination": "target",
-    "dst": "target",
-    "readonly": "read_only",
-    "ro": "read_only",
-}
-_SECRET_KEYS: Final = {key: key for key in ("source", "target", "uid", "gid", "mode")} | {"src": "source"}
-_TRUTH: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
 
 # Click shows options in this order.
 _OPTIONS: Final = (
@@ -49,7 +35,9 @@ _OPTIONS: Final = (
         metavar="FILE",
         help="Variables, one a line, as docker has it.",
     ),
-    click.option("-n", "--network", multiple=True, metavar="NAME", help="Overlay network to join; may be repeated."),
+    click.option(
+        "-n", "--network", "--net", multiple=True, metavar="NAME", help="Overlay network to join; may be repeated."
+    ),
     click.option(
         "-c", "--constraint", multiple=True, metavar="KEY==VALUE", help="Placement, such as node.role==worker."
     ),
@@ -60,6 +48,10 @@ _OPTIONS: Final = (
         metavar="SRC=DEST",
         help="Host folder; or type=volume,source=V,target=/P,readonly.",
     ),
+    click.option(
+        "-v", "--volume", multiple=True, metavar="SRC:DEST[:ro]", help="Host folder or volume, as docker has it."
+    ),
+    click.option("--tmpfs", multiple=True, metavar="PATH", help="Folder in memory."),
     click.option(
         "-s", "--secret", multiple=True, metavar="NAME", help="Swarm secret; or source=NAME,target=FILE,mode=0400."
     ),
@@ -81,26 +73,38 @@ _OPTIONS: Final = (
     click.option("--idempotent/--no-idempotent", default=None, help="Running it twice at the same time does no harm."),
     click.option("--on-node-lost", metavar="wait|retry|fail", help="What to do when its node is down."),
     click.option("--lost-after", metavar="TIME", help="How long the node must have been down for that."),
-    click.option("--limit-memory", metavar="SIZE", help="Memory limit, such as 512M."),
-    click.option("--limit-cpu", metavar="CORES", help="Limit of cores, such as 0.5."),
-    click.option("--reserve-memory", metavar="SIZE", help="Memory that must be free on the node."),
-    click.option("--reserve-cpu", metavar="CORES", help="Cores that must be free on the node."),
+    click.option("--limit-memory", "--memory", metavar="SIZE", help="Memory limit, such as 512M."),
+    click.option("--limit-cpu", "--cpus", metavar="CORES", help="Limit of cores, such as 0.5."),
+    click.option(
+        "--reserve-memory", "--memory-reservation", metavar="SIZE", help="Memory that must be free on the node."
+    ),
+    click.option("--reserve-cpu", metavar="CORES", help="Cores that must be free."),
     click.option("--name", help="For people: shown in lists and in Flower."),
     click.option("--label", multiple=True, metavar="KEY=VALUE", help="For finding the job again; may be repeated."),
     click.option("-u", "--user", metavar="USER[:GROUP]", help="User inside the container."),
     click.option("-w", "--workdir", metavar="PATH", help="Working folder inside the container."),
-    click.option("--stop-signal", metavar="SIGNAL", help="Signal that ends it, such as SIGINT."),
-    click.option("--stop-grace", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."),
+    click.option("--stop-signal", metavar="SIGNAL", help="Signal that ends it, such as INT."),
+    click.option(
+        "--stop-grace", "--stop-timeout", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."
+    ),
     click.option("--healthcheck/--no-healthcheck", default=None, help="Let the image's HEALTHCHECK kill the job."),
     click.option("--log-driver", metavar="NAME", help="What keeps its output on the node, such as local or json-file."),
     click.option("--log-opt", multiple=True, metavar="NAME=VALUE", help="Option of the log driver; may be repeated."),
     click.option("--check/--no-check", default=None, help="Whether a failed job is a FAILURE in Celery; default yes."),
     click.option("-a", "--registry", metavar="HOST", help="Registry whose credentials the worker uses to pull."),
     click.option(
-        "--input", metavar="JSON|@FILE", help="The job's input: it finds it in the file that JAAS_INPUT names."
+        "--input",
+        metavar="JSON|@FILE|-",
+        help="The job's input (- for stdin): the file that JAAS_INPUT names holds it.",
     ),
     click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
+    # docker's, which change nothing: a service is always removed, and its process has no terminal.
+    click.option("--rm", is_flag=True, hidden=True),
+    click.option("--interactive/--no-interactive", default=False, hidden=True),
+    click.option("--tty/--no-tty", default=False, hidden=True),
 )
+
+_NO_STDIN: Final = "`--input -` hands data over, in the file that JAAS_INPUT names"
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
@@ -117,6 +121,8 @@ class JobRequest(NamedTuple):
     """Seconds after which a job that no worker has taken is given up (-t)."""
     notes: tuple[str, ...]
     """What to tell the user."""
+    not_before: str | None = None
+    """When the job may start; None means at once."""
 
 
 def job_options(command: F) -> F:
@@ -141,9 +147,9 @@ def job_request_of(
         click.UsageError: an option cannot be read.
         SpecError: a field of the description is wrong.
     """
-    from jaas_submit.model.fields import parse_duration
     from jaas_submit.model.job_spec import JobSpec
 
+    queue_timeout = _timeout(options["timeout"])
     fields = _base(options["spec"])
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
     rest = list(words)
@@ -162,34 +168,52 @@ def job_request_of(
     _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
     _extend(fields, "networks", options["network"])
     _extend(fields, "constraints", options["constraint"])
-    _extend(fields, "mounts", [_mount(text) for text in options["mount"]])
-    _extend(fields, "secrets", [_secret(text) for text in options["secret"]])
+    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
+    _extend(fields, "mounts", [*mounts, *({"type": "tmpfs", "target": path} for path in options["tmpfs"])])
+    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
     for kind, short in (("limits", "limit"), ("reservations", "reserve")):
         _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     if options["retry_policy"]:
         fields["retry"] = _retry_policy(options["retry_policy"])
-    _merge(
-        fields,
-        "retry",
-        _given(
-            max_attempts=options["max_attempts"],
-            max_cluster_retries=options["max_cluster_retries"],
-            backoff=_backoff(options["backoff"]) if options["backoff"] else None,
-        ),
-    )
+    _merge(fields, "retry", _retry_fields(options))
     fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
     if options["input"]:
         fields["input"] = _input(options["input"])
-    notes = []
+    if options["stop_signal"]:
+        fields["stop_signal"] = signal_of(options["stop_signal"])
+    notes = list(_terminal_notes(options["interactive"], options["tty"]))
     if options["registry"]:
-        registry, note = _registry(options["registry"])
+        registry, note = registry_of(options["registry"])
         notes += [note] if note else []
         if registry:
             fields["registry"] = registry
     spec = JobSpec.parse(fields)
-    # The description is valid, so the time can be parsed.
-    queue_timeout = parse_duration(options["timeout"]) if options["timeout"] else None
     return JobRequest(spec, queue_timeout, tuple(notes))
+
+
+def _retry_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    backoff = backoff_of(options["backoff"]) if options["backoff"] else None
+    return _given(
+        max_attempts=options["max_attempts"], max_cluster_retries=options["max_cluster_retries"], backoff=backoff
+    )
+
+
+def _terminal_notes(interactive: bool, tty: bool) -> Iterator[str]:
+    if interactive and tty:
+        yield f"-it: a job's process has no terminal and an empty standard input; {_NO_STDIN}"
+    elif interactive:
+        yield f"-i: a job's process has an empty standard input; {_NO_STDIN}"
+    elif tty:
+        yield "-t: a job's process has no terminal; a time limit is written -t 60s"
+
+
+def _timeout(text: str | None) -> float | None:
+    from jaas_submit.model.fields import parse_duration
+
+    try:
+        return parse_duration(text) if text else None
+    except ValueError as error:
+        raise click.UsageError(f"--timeout: {text[:40]!r}: {error}" if text else str(error)) from None
 
 
 def _base(file: IO[bytes] | None) -> dict[str, Any]:
@@ -206,14 +230,27 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
 
 def _input(text: str) -> Any:
     try:
+        if text in {"-", "@-"}:
+            return _json_or_text(sys.stdin.buffer.read())
         if not text.startswith("@"):
             return json.loads(text)
         with open(text[1:], "rb") as file:
             return json.loads(file.read())
     except OSError as error:
         raise click.UsageError(f"--input: {text[1:]}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError("--input -: standard input is no UTF-8 text; base64 can carry any bytes") from None
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"--input: is not valid JSON ({error}); a text needs quotes of its own") from None
+
+
+def _json_or_text(data: bytes) -> Any:
+    """Return the JSON value on standard input, or all of it as a text if it is no JSON: what a pipe carries."""
+    text = data.decode()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _retry_policy(text: str) -> dict[str, Any]:
@@ -232,13 +269,6 @@ def _retry_policy(text: str) -> dict[str, Any]:
     if not isinstance(policy, dict):
         raise click.UsageError(f'{where} must hold a JSON object such as {{"max_attempts": 3}}')
     return policy
-
-
-_BACKOFF_KEYS: Final = {key: key for key in ("kind", "delay", "factor", "cap", "jitter")}
-
-
-def _backoff(text: str) -> dict[str, str]:
-    return _pairs("--backoff", text, _BACKOFF_KEYS) if "=" in text else {"delay": text}
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -293,79 +323,3 @@ def split_label(text: str) -> tuple[str, str]:
     """Return name and value of ``name=value``; a name alone has an empty value."""
     name, _, value = text.partition("=")
     return name, value
-
-
-def _pairs(option: str, text: str, keys: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of ``key=value,key=value`` (with CSV's quotes, as docker has it)."""
-    fields: dict[str, str] = {}
-    for item in next(csv.reader([text])):
-        key, _, value = item.partition("=")
-        if key not in keys:
-            raise click.UsageError(f"{option}: {key[:40]!r} is not known; there are {', '.join(keys)}")
-        fields[keys[key]] = value
-    return fields
-
-
-def _mount(text: str) -> dict[str, Any]:
-    first, *more = text.split(",")
-    if more and first.partition("=")[0] in _MOUNT_KEYS:
-        fields: dict[str, Any] = _pairs("--mount", text, _MOUNT_KEYS)
-        if "read_only" in fields:
-            if fields["read_only"].lower() not in _TRUTH:
-                raise click.UsageError(f"--mount: readonly takes true or false, not {fields['read_only']!r}")
-            fields["read_only"] = _TRUTH[fields["read_only"].lower()]
-        return fields
-    source, equals, target = text.partition("=")
-    if not equals or "=" in target:
-        raise click.UsageError(
-            f"--mount: write SRC=DEST such as /data=/data, or type=bind,source=SRC,target=DEST, not {text[:80]!r}"
-        )
-    return {"source": source, "target": target}
-
-
-def _secret(text: str) -> dict[str, Any]:
-    if "=" not in text:
-        return {"source": text}
-    fields: dict[str, Any] = _pairs("--secret", text, _SECRET_KEYS)
-    if "mode" in fields:
-        try:
-            fields["mode"] = int(fields["mode"], 8)
-        except ValueError:
-            raise click.UsageError(f"--secret: mode is octal, such as 0440, not {fields['mode']!r}") from None
-    return fields
-
-
-def _registry(text: str) -> tuple[str | None, str]:
-    """Return the registry's host and what to tell the user.
-
-    The Go tool took credentials here, in base64: JSON, or user:password as ~/.docker/config.json has them. They must
-    not be sent through Redis, so only the host is kept.
-    """
-    credentials = _decoded("".join(text.split()))
-    if credentials is None:
-        return text, ""
-    host: object = None
-    if credentials.startswith("{"):
-        try:
-            host = json.loads(credentials).get("serveraddress")
-        except ValueError:
-            host = None
-    registry = host if isinstance(host, str) and host else None
-    login = f"docker login {registry}" if registry else "docker login"
-    return registry, (
-        "--registry: the credentials given are not sent with the job; the workers use their own "
-        f"(`{login}` where they run)"
-    )
-
-
-def _decoded(text: str) -> str | None:
-    """Decode credentials from base64; None if the text is a host's name."""
-    if "." in text or ":" in text or text == "localhost":  # not in base64, but in most host names
-        return None
-    try:
-        alternative = b"-_" if set(text) & set("-_") else None
-        plain = base64.b64decode(text + "=" * (-len(text) % 4), alternative, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
-    is_login = plain.isprintable() and plain.find(":") > 0
-    return plain.strip() if plain.lstrip().startswith("{") or is_login else None

@@ -11,10 +11,11 @@ from typing import NoReturn
 import click
 
 from jaas_submit.cli.commands.batch import batch
-from jaas_submit.cli.commands.job import cancel, explain, list_, replay
+from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
+from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
-from jaas_submit.cli.commands.operator import completion, doctor
-from jaas_submit.cli.commands.run import run, submit, wait
+from jaas_submit.cli.commands.operator import completion, doctor, help_, version
+from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option
 
@@ -39,8 +40,8 @@ def cli(ctx: click.Context) -> None:
 
 
 for _command in (
-    *(run, submit, wait, status, logs, schema),
-    *(list_, explain, cancel, replay, map_, batch, doctor, completion),
+    *(run, submit, wait, status, logs, schema, go_run),
+    *(list_, explain, cancel, replay, map_, batch, doctor, completion, help_, version, man, rm),
 ):
     cli.add_command(_command)
 

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -29,9 +29,11 @@ __all__ = [
     "duration",
     "fit_row",
     "list_row",
+    "moment",
     "print_details",
     "print_json",
     "print_lines",
+    "print_plain",
     "print_table",
     "record_json",
     "spec_json",
@@ -51,7 +53,7 @@ _COLOURS: Final[dict[str, str]] = {
 """Colour of a cell by its text: job states, and the doctor's verdicts."""
 
 _WIDEST_JOB: Final = 60
-LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "JOB", "WHY")
+LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "BATCH", "JOB", "WHY")
 DEAD_HEADERS: Final = ("ID", "CAUSE", "EXIT", "ATTEMPTS", "GAVE UP", "NODE", "REPLAYED", "JOB", "WHY")
 FIT_HEADERS: Final = ("NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT")
 
@@ -67,11 +69,18 @@ class Progress:
         self.quiet = quiet
         self._begin: float | None = None
         self._last = ""
+        self._said: set[str] = set()
 
     def say(self, text: str) -> None:
         """Print a line, unless quiet."""
         if not self.quiet:
             self.warn(text)
+
+    def say_once(self, text: str) -> None:
+        """Print a line, unless quiet, and unless it has been printed."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def warn(self, text: str) -> None:
         """Print a line, even when quiet."""
@@ -110,7 +119,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under headers: with rich on a terminal, elsewhere in plain columns."""
     cleaned = [[_clean(cell) for cell in row] for row in rows]
     if not (sys.stdout.isatty() and _print_rich(headers, cleaned)):
-        _print_plain(headers, cleaned)
+        print_plain(headers, cleaned)
 
 
 def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -132,8 +141,9 @@ def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     return True
 
 
-def _print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [list(headers), *map(list, rows)]
+def print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under headers in plain columns, one line each."""
+    lines = [list(headers), *([_clean(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [
@@ -176,6 +186,7 @@ def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
         duration(now - record.created_at.timestamp(), coarse=True),
         "-" if ran is None else duration(ran),
         record.node or "-",
+        record.batch or "-",
         _short(record.label),
         _why(record),
     )
@@ -243,15 +254,16 @@ def status_rows(record: JobRecord) -> list[tuple[str, str]]:
         ("cancel", record.cancel),
         *((f"attempt {attempt.number}", _attempt_line(attempt)) for attempt in before),
         ("attempt", str(record.attempt or "")),
-        ("next", _moment(record.due_at)),
+        ("next", moment(record.due_at)),
+        ("not before", moment(record.not_before)),
         ("service", (end.service or "") if end else ""),
         ("exit code", _exit_code(end)),
         ("cause", end.cause if end else ""),
         ("reason", end.reason if end else ""),
         ("decision", end.decision if end else ""),
-        ("queued", _moment(record.created_at)),
-        ("started", _moment(end.started_at if end else record.started_at)),
-        ("finished", _moment(end.finished_at if end else None)),
+        ("queued", moment(record.created_at)),
+        ("started", moment(end.started_at if end else record.started_at)),
+        ("finished", moment(end.finished_at if end else None)),
         ("ran", duration(end.duration) if end and end.duration is not None else ""),
         ("output", end.log_status if end else ""),
     ]
@@ -293,8 +305,13 @@ def spec_json(spec: JobSpec, *, show_env: bool = False) -> dict[str, Any]:
     return fields
 
 
-def _moment(when: datetime | None) -> str:
-    return when.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds") if when else ""
+def moment(when: datetime | None) -> str:
+    """Return a time in this machine's zone, with its offset; empty for none.
+
+    Args:
+        when: the time.
+    """
+    return when.astimezone().isoformat(sep=" ", timespec="milliseconds") if when else ""
 
 
 def duration(seconds: float, *, coarse: bool = False) -> str:

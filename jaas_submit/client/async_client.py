@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
 from jaas_submit.placement.placement import NodeFit
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class AsyncClient:
         self,
         url: str | None = None,
         *,
-        queue: str = DEFAULT_QUEUE,
-        prefix: str = DEFAULT_PREFIX,
+        queue: str | None = None,
+        prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
@@ -82,10 +82,18 @@ class AsyncClient:
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,
+        not_before: datetime | float | str | None = None,
     ) -> AsyncJobHandle:
         """Enqueue a job; see ``Client.submit``."""
         handle = await asyncio.to_thread(
-            self.sync.submit, spec, key=key, key_ttl=key_ttl, after=after, on=on, input=input
+            self.sync.submit,
+            spec,
+            key=key,
+            key_ttl=key_ttl,
+            after=after,
+            on=on,
+            input=input,
+            not_before=not_before,
         )
         return AsyncJobHandle(self.session, handle.id, existing=handle.existing)
 
@@ -117,6 +125,7 @@ class AsyncClient:
         after: Sequence[Dependency] = (),
         after_each: BatchReference | str | None = None,
         on: On = "success",
+        not_before: datetime | float | str | None = None,
     ) -> AsyncBatch:
         """Submit one job for each input; see ``Client.map``. The inputs are read in a thread."""
         batch = await asyncio.to_thread(
@@ -132,6 +141,7 @@ class AsyncClient:
             after=after,
             after_each=after_each,
             on=on,
+            not_before=not_before,
         )
         return AsyncBatch(self.session, batch.id)
 
@@ -194,6 +204,10 @@ class AsyncClient:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, job_id, why)
 
+    async def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended; see ``Client.forget``."""
+        await asyncio.to_thread(self.sync.forget, job_id)
+
     async def fetch(self, value: Any) -> Any:
         """Return an output, read from the store if it is a reference; see ``Client.fetch``."""
         return await asyncio.to_thread(self.sync.fetch, value)
@@ -212,11 +226,11 @@ class AsyncClient:
 
     async def history(
         self,
-        state: JobState | None = None,
+        state: JobState | str | None = None,
         limit: int = 100,
         *,
         labels: Mapping[str, str] | None = None,
-        cause: Cause | None = None,
+        cause: Cause | str | None = None,
     ) -> list[JobRecord]:
         """Return records, youngest first; see ``Client.history``."""
         return await asyncio.to_thread(self.sync.history, state, limit, labels=labels, cause=cause)

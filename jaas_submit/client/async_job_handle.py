@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from datetime import datetime
+from typing import Any, Literal, overload
 
 from jaas_submit.client.job_handle import JobHandle, JobReference, change_in
+from jaas_submit.client.live_output.job_output import JobOutput, Output
+from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import job_records, job_result
 from jaas_submit.ledger import Change
@@ -54,9 +58,56 @@ class AsyncJobHandle(JobReference):
         """Return the result of a job that has ended; see ``JobHandle.result``."""
         return await asyncio.to_thread(self.sync.result)
 
-    async def logs(self, attempt: int | None = None) -> Logs:
-        """Return the captured output; see ``JobHandle.logs``."""
-        return await asyncio.to_thread(self.sync.logs, attempt)
+    @overload
+    def logs(self, attempt: int | None = None) -> Coroutine[Any, Any, Logs]: ...
+
+    @overload
+    def logs(
+        self,
+        attempt: int | None = None,
+        *,
+        follow: Literal[True],
+        text: Literal[False] = False,
+        since: datetime | None = None,
+        tail: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Output]: ...
+
+    @overload
+    def logs(
+        self,
+        attempt: int | None = None,
+        *,
+        follow: Literal[True],
+        text: Literal[True],
+        since: datetime | None = None,
+        tail: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[str]: ...
+
+    def logs(
+        self,
+        attempt: int | None = None,
+        *,
+        follow: bool = False,
+        text: bool = False,
+        since: datetime | None = None,
+        tail: int | None = None,
+        timeout: float | None = None,
+    ) -> Any:  # the overloads say what
+        """Return the captured output, or follow it; see ``JobHandle.logs``.
+
+        ``await handle.logs()``, and ``async for piece in handle.logs(follow=True)``, which occupies no thread.
+        """
+        if not follow:
+            return asyncio.to_thread(self.sync.logs, attempt)
+        sync = self._session.sync
+        output = JobOutput(sync.ledger, sync.feeds(), self.id, attempt, since, tail)
+        found = (event async for event in self._session.run(output.steps(timeout)) if not isinstance(event, JobRecord))
+        if not text:
+            return found
+        decoder = Decoder()
+        return (part async for event in found if (part := decoder.text(event)))
 
     async def cancel(self, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of the job; see ``JobHandle.cancel``."""

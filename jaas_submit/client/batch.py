@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from jaas_submit.client import queries
 from jaas_submit.client.job_handle import JobHandle
@@ -17,6 +19,9 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
 __all__ = ["Batch", "BatchReference", "Show", "shown"]
+
+_LINE_EVERY_S: Final = 5.0
+"""Seconds between two lines of progress where rich is not installed."""
 
 Show = Callable[[BatchRecord], None]
 """Called with a batch's record, to show its progress."""
@@ -115,8 +120,8 @@ class Batch(BatchReference):
         Args:
             timeout: seconds to wait; None waits for ever.
             check: raise when fewer jobs succeeded than the quorum asks for.
-            progress: True draws a progress bar on standard error (needs rich); a function is called with the batch's
-                record at once and whenever jobs have ended.
+            progress: True shows the progress on standard error: a bar with rich, else plain lines; a function is called
+                with the batch's record at once and whenever jobs have ended.
 
         Raises:
             BatchFailed: the quorum was missed; the text counts the causes.
@@ -167,14 +172,14 @@ def shown(progress: bool | Show) -> Iterator[Show]:
     if callable(progress):
         yield progress
         return
-    if progress:
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        except ImportError:
-            progress = False
     if not progress:
         yield lambda _: None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        yield _plain_lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -182,3 +187,17 @@ def shown(progress: bool | Show) -> Iterator[Show]:
         yield lambda status: bar.update(
             task, description=status.name or "jobs", completed=status.ended, total=status.total
         )
+
+
+def _plain_lines() -> Show:
+    """Return a function that prints a line on standard error now and then, and one at the end."""
+    last = float("-inf")
+
+    def show(status: BatchRecord) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if status.done or now - last >= _LINE_EVERY_S:
+            last = now
+            print(status.sentence(), file=sys.stderr, flush=True)
+
+    return show

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
+from jaas_submit.batch_model.new_job import KEY_TTL, NewJob, start_time
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
@@ -18,19 +19,15 @@ from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submi
 from jaas_submit.client.replay import replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
+from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
-from jaas_submit.explain.explanation import Explanation
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
-from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE
-from jaas_submit.placement.placement import NodeFit, placement
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -39,19 +36,20 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client:
+class Client(queries.Reader):
     """Submits jobs and follows them.
 
     Args:
         url: Redis URL, ``redis://`` or ``sentinel://`` (``jaas_submit.connection.url``); None uses JAAS_REDIS_URL_FILE,
             JAAS_REDIS_URL, CELERY_BROKER_URL or Redis on this host.
-        queue: Celery queue of the workers.
-        prefix: first part of the ledger's Redis keys; the workers must use the same.
+        queue: Celery queue of the workers; None takes JAAS_QUEUE, or ``jaas``.
+        prefix: first part of the ledger's Redis keys; the workers must use the same. None takes JAAS_PREFIX, or
+            ``jaas``.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
 
     Raises:
-        SpecError: a URL is not valid, or the packages for the store's URL are not installed.
+        SpecError: a URL, queue or prefix is not valid, or the packages for the store's URL are not installed.
 
     Every call may raise LedgerUnavailable: Redis does not answer.
 
@@ -62,14 +60,15 @@ class Client:
         self,
         url: str | None = None,
         *,
-        queue: str = DEFAULT_QUEUE,
-        prefix: str = DEFAULT_PREFIX,
+        queue: str | None = None,
+        prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
     ) -> None:
         self.url = url or default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
-        self.queue = queue
+        self.queue = queue = chosen_queue(queue)
+        prefix = chosen_prefix(prefix)
         self.ledger = Ledger(connect(self.url), prefix)
         self.store = Store(where, prefix, self.ledger.maintenance.secret) if where else None
         if app is not None:
@@ -85,7 +84,7 @@ class Client:
         return celery_app(self.url)
 
     def __repr__(self) -> str:
-        return f"Client({masked(self.url)!r}, queue={self.queue!r})"
+        return f"Client({masked(self.url)!r}, queue={self.queue!r}, prefix={self.ledger.prefix!r})"
 
     def __enter__(self) -> Client:
         return self
@@ -108,6 +107,7 @@ class Client:
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,  # the field's name in the description
+        not_before: datetime | float | str | None = None,
     ) -> JobHandle:
         """Enqueue a job: write its record and its message.
 
@@ -122,9 +122,12 @@ class Client:
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
+            not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
+                WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
+                ``2030-01-31T12:00:00Z``.
 
         Raises:
-            SpecError: ``key``, ``on``, ``after`` or ``input`` is not valid.
+            SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid.
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input could not be stored.
             LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has
@@ -136,7 +139,17 @@ class Client:
         job_id = str(uuid.uuid4())
         if input is not None:
             spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
-        new = NewJob(job_id, spec, self.queue, key=key or "", key_ttl=key_ttl, after=dependencies(after, on))
+        at, delay = start_time(not_before, spec)
+        new = NewJob(
+            job_id,
+            spec,
+            self.queue,
+            key=key or "",
+            key_ttl=key_ttl,
+            after=dependencies(after, on),
+            not_before=at,
+            delay=delay,
+        )
         made = enqueue(self.session, new)
         return JobHandle(self.session, made.job_id, existing=made.job_id != job_id)
 
@@ -210,6 +223,7 @@ class Client:
         after: Sequence[Dependency] = (),
         after_each: BatchReference | str | None = None,
         on: On = "success",
+        not_before: datetime | float | str | None = None,
     ) -> Batch:
         """Submit one job for each input.
 
@@ -230,17 +244,18 @@ class Client:
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
+            not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
         new = NewBatch(name, max_parallel, min_success, key, speculate)
-        pairs = dependencies(after, on)
+        pairs, start = dependencies(after, on), start_time(not_before, spec)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
         # The description must be good before anything is written.
         batch_id = new.create(self.session, spec)
-        submit_map(self.session, batch_id, spec, inputs, after=pairs, after_each=each, as_file=as_file)
+        submit_map(self.session, batch_id, spec, inputs, after=pairs, after_each=each, as_file=as_file, start=start)
         return Batch(self.session, batch_id)
 
     def map_reduce(
@@ -294,14 +309,6 @@ class Client:
         """
         return Batch(self.session, batch_id)
 
-    def batches(self, limit: int = 100) -> list[BatchRecord]:
-        """Return the records of batches, youngest first.
-
-        Args:
-            limit: at most this many.
-        """
-        return self.ledger.batches.recent(limit)
-
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere. This does not ask Redis.
 
@@ -325,49 +332,3 @@ class Client:
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
-
-    def explain(self, job_id: str) -> Explanation:
-        """Return why a job waits, or why it ended, in plain words.
-
-        Args:
-            job_id: the job's id.
-
-        Raises:
-            UnknownJob: there is no record, or it has expired.
-        """
-        return queries.explanation(self.ledger, job_id)
-
-    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
-        """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
-
-        Args:
-            spec: the job's description.
-        """
-        cluster = self.ledger.queries.cluster()
-        return placement(spec, cluster) if cluster else ()
-
-    def history(
-        self,
-        state: JobState | None = None,
-        limit: int = 100,
-        *,
-        labels: Mapping[str, str] | None = None,
-        cause: Cause | None = None,
-    ) -> list[JobRecord]:
-        """Return records, youngest first.
-
-        Args:
-            state: only jobs in this state; FAILED ones are the dead letters.
-            limit: at most this many.
-            labels: only jobs whose description has all these labels.
-            cause: only jobs whose last attempt ended by this cause.
-        """
-        return queries.history(self.ledger, state, limit, labels, cause)
-
-    def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
-        """Return the records of all jobs that have not ended.
-
-        Args:
-            labels: only jobs whose description has all these labels.
-        """
-        return queries.active(self.ledger, labels)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Literal, overload
 
 from jaas_submit.client import queries
+from jaas_submit.client.live_output.job_output import JobOutput, Output
+from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import job_records, job_result
 from jaas_submit.ledger import Change
@@ -105,16 +109,71 @@ class JobHandle(JobReference):
         """
         return queries.result(self._session.ledger, self.id)
 
-    def logs(self, attempt: int | None = None) -> Logs:
-        """Return the captured output, with time and stream of each line.
+    @overload
+    def logs(self, attempt: int | None = None) -> Logs: ...
+
+    @overload
+    def logs(
+        self,
+        attempt: int | None = None,
+        *,
+        follow: Literal[True],
+        text: Literal[False] = False,
+        since: datetime | None = None,
+        tail: int | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Output]: ...
+
+    @overload
+    def logs(
+        self,
+        attempt: int | None = None,
+        *,
+        follow: Literal[True],
+        text: Literal[True],
+        since: datetime | None = None,
+        tail: int | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[str]: ...
+
+    def logs(
+        self,
+        attempt: int | None = None,
+        *,
+        follow: bool = False,
+        text: bool = False,
+        since: datetime | None = None,
+        tail: int | None = None,
+        timeout: float | None = None,
+    ) -> Any:  # the overloads say what
+        """Return the captured output, with time and stream of each line; or follow it while the job runs.
+
+        Following yields ``Piece``s: bytes of one stream, as the container wrote them. Between them it says what is
+        ``Missing``, where another attempt's output begins (``AttemptBegins``) and ends (``AttemptEnds``), and if the
+        output can only be shown at the end (``NotLive``). Output that was written before is read first; after the
+        job's end the stored output is.
 
         Args:
-            attempt: which attempt, counted from 1; None means the last one.
+            attempt: which attempt, counted from 1; None means the last one, or the present one and all after it.
+            follow: yield the output while it is written, up to the job's end.
+            text: yield text instead; it is read as UTF-8, and what is missing is marked in it.
+            since: only output from this time on; with ``follow``.
+            tail: only so many of the lines that are there already, and all new ones; with ``follow``.
+            timeout: seconds to follow in all; None follows to the end.
 
         Raises:
             UnknownJob: there is no record, or it has expired.
+            WaitTimeout: the time has passed.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
-        return queries.logs(self._session.ledger, self.id, attempt)
+        if not follow:
+            return queries.logs(self._session.ledger, self.id, attempt)
+        output = JobOutput(self._session.ledger, self._session.feeds(), self.id, attempt, since, tail)
+        found = (event for event in self._session.run(output.steps(timeout)) if not isinstance(event, JobRecord))
+        if not text:
+            return found
+        decoder = Decoder()
+        return (part for event in found if (part := decoder.text(event)))
 
     def cancel(self, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of the job, durably: it is carried out even if no worker is up now.

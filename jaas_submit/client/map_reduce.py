@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.batch_model.new_job import NewJob, StartTime
 from jaas_submit.batch_model.templates import fill
 from jaas_submit.client.batch import Batch, Show, shown
 from jaas_submit.client.enqueue import enqueue_many
@@ -23,6 +23,9 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 
 __all__ = ["MapReduce", "NewBatch", "reduce_sizes", "submit_map", "submit_reduces"]
+
+
+_AT_ONCE: Final = StartTime()
 
 
 class MapReduce:
@@ -110,13 +113,15 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
-        session.ledger.batches.create(
+        create = partial(
+            session.ledger.batches.create,
             batch_id,
             name=self.name,
             max_parallel=self.max_parallel or 0,
             min_success=self.min_success,
             speculate=plan,
         )
+        session.write(create)
         return batch_id
 
 
@@ -129,6 +134,7 @@ def submit_map(
     after: tuple[tuple[str, str], ...] = (),
     after_each: tuple[str, str] | None = None,
     as_file: bool | None = None,
+    start: StartTime = _AT_ONCE,
 ) -> int:
     """Submit one job for each input; return how many. Repeating it adds only what is missing.
 
@@ -140,6 +146,7 @@ def submit_map(
         after: what each job comes after.
         after_each: id of a batch and the required outcome: job i comes after job i of that batch.
         as_file: see ``templates.fill``.
+        start: when they may start.
 
     Raises:
         SpecError: a description is not valid with its input, or the batch takes no more jobs.
@@ -152,7 +159,16 @@ def submit_map(
             job_id = batch_job_id(batch_id, index)
             filled = fill(spec, item, index, batch_id, as_file=as_file, keep=partial(session.keep, job_id))
             each = ((batch_job_id(after_each[0], index), after_each[1]),) if after_each else ()
-            yield NewJob(job_id, filled, session.queue, batch=batch_id, index=index, after=after + each)
+            yield NewJob(
+                job_id,
+                filled,
+                session.queue,
+                batch=batch_id,
+                index=index,
+                after=after + each,
+                not_before=start.not_before,
+                delay=start.delay,
+            )
 
     total = enqueue_many(session, made())
     session.ledger.batches.close(batch_id, total)

@@ -7,17 +7,37 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from jaas_submit.errors import JobNotEnded
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.explain.workers import WorkerLoad
+from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
+from jaas_submit.model.validation import member
+from jaas_submit.placement.placement import NodeFit, placement
 
-__all__ = ["UNSUCCESSFUL", "active", "batch_jobs", "explanation", "history", "logs", "reasons", "result", "result_of"]
+__all__ = [
+    "UNSUCCESSFUL",
+    "Reader",
+    "active",
+    "batch_jobs",
+    "check_forgettable",
+    "explanation",
+    "history",
+    "logs",
+    "no_logs",
+    "reasons",
+    "result",
+    "result_of",
+    "why_not_taken",
+]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 """Final states other than success."""
@@ -43,7 +63,7 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
         LedgerUnavailable: Redis does not answer.
     """
     last = record.last
-    captured = (ledger.queries.logs(record.id, last.number) if last else None) or _no_logs(record)
+    captured = (ledger.queries.logs(record.id, last.number) if last else None) or no_logs(record)
     return JobResult.of(record, CapturedOutput.of(captured))
 
 
@@ -53,10 +73,11 @@ def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
     # An end between two attempts (cancelled, deadline) has no number and no output.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.queries.logs(job_id, number) or _no_logs(record)
+    return ledger.queries.logs(job_id, number) or no_logs(record)
 
 
-def _no_logs(record: JobRecord) -> Logs:
+def no_logs(record: JobRecord) -> Logs:
+    """Return what stands for the output of a job where the ledger has none: it says why."""
     if not record.terminal:
         return Logs(
             status=LogStatus.UNAVAILABLE, reason=f"the job is {record.state}; output is stored when it has ended"
@@ -71,6 +92,31 @@ def explanation(ledger: Ledger, job_id: str) -> Explanation:
     record = ledger.queries.get(job_id)
     now = datetime.fromtimestamp(ledger.now(), UTC)
     return explain(record, explain_context(ledger, record), now)
+
+
+def check_forgettable(ledger: Ledger, record: JobRecord) -> None:
+    """Refuse to forget a job that somebody still needs; see ``Client.forget``."""
+    if not record.terminal:
+        raise JobNotEnded(f"job {record.id} is {record.state}; `jaas cancel {record.id}` ends it first")
+    if not record.reported:
+        raise JobNotEnded(f"job {record.id} has ended, but no worker has reported it to Celery yet; try again later")
+    if record.batch and any(not batch.done for batch in ledger.batches.find([record.batch])):
+        raise JobNotEnded(f"job {record.id} belongs to batch {record.batch}, which has not ended")
+
+
+def why_not_taken(ledger: Ledger, queue: str) -> str:
+    """Return in one sentence, without its full stop, why no worker takes a queue's next job; empty where one does.
+
+    Args:
+        ledger: is asked for the workers.
+        queue: the Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
+    others = {} if workers else ledger.health.other_prefixes()
+    return workers_sentence(queue, ledger.prefix, workers, others)
 
 
 def history(
@@ -131,3 +177,80 @@ def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
 
 def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
     return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())
+
+
+class Reader:
+    """The methods of ``Client`` that read, and those that need nothing but the ledger."""
+
+    ledger: Ledger
+
+    def batches(self, limit: int = 100) -> list[BatchRecord]:
+        """Return the records of batches, youngest first.
+
+        Args:
+            limit: at most this many.
+        """
+        return self.ledger.batches.recent(limit)
+
+    def forget(self, job_id: str) -> None:
+        """Delete the record and the output of a job that has ended.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            JobNotEnded: it has not ended, or its batch has not, or Celery does not have its result yet.
+            UnknownJob: there is no record, or it has expired.
+        """
+        check_forgettable(self.ledger, record := self.ledger.queries.get(job_id))
+        self.ledger.submission.forget(job_id, record.attempt)
+
+    def explain(self, job_id: str) -> Explanation:
+        """Return why a job waits, or why it ended, in plain words.
+
+        Args:
+            job_id: the job's id.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
+        """
+        return explanation(self.ledger, job_id)
+
+    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+        """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
+
+        Args:
+            spec: the job's description.
+        """
+        cluster = self.ledger.queries.cluster()
+        return placement(spec, cluster) if cluster else ()
+
+    def history(
+        self,
+        state: JobState | str | None = None,
+        limit: int = 100,
+        *,
+        labels: Mapping[str, str] | None = None,
+        cause: Cause | str | None = None,
+    ) -> list[JobRecord]:
+        """Return records, youngest first.
+
+        Args:
+            state: only jobs in this state, such as ``JobState.FAILED`` or ``"failed"``; FAILED ones are the dead
+                letters.
+            limit: at most this many.
+            labels: only jobs whose description has all these labels.
+            cause: only jobs whose last attempt ended by this cause.
+
+        Raises:
+            SpecError: there is no such state or cause.
+        """
+        return history(self.ledger, member(JobState, "state", state), limit, labels, member(Cause, "cause", cause))
+
+    def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
+        """Return the records of all jobs that have not ended.
+
+        Args:
+            labels: only jobs whose description has all these labels.
+        """
+        return active(self.ledger, labels)

@@ -50,9 +50,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to a channel, instead of the former one."""
+    """Subscribe to a channel, and perhaps others, instead of the former ones."""
 
     channel: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for a notice on the channel, for at most this many seconds."""
+    """Wait for a notice on the channels, for at most this many seconds; the answer is the notice, or None."""
 
     seconds: float
 
@@ -137,22 +138,25 @@ class _Deadline:
     def left(self) -> float:
         return POLL_INTERVAL_S if self._end is None else self._end - time.monotonic()
 
-    def pause(self, standing: str) -> float:
-        """Return for how many seconds to listen; raise WaitTimeout if the time has passed."""
+    def pause(self, standing: str, why: str = "") -> float:
+        """Return for how many seconds to listen; raise WaitTimeout if the time has passed, and say why."""
         if self.left <= 0:
-            raise WaitTimeout(f"{standing} after {self._timeout:g} s; it goes on")
+            raise WaitTimeout(f"{standing} after {round(self._timeout or 0, 1):g} s; it goes on{why}")
         return min(POLL_INTERVAL_S, self.left)
 
 
-def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) -> Steps[T]:
-    """Read, and read again after each notice, until the wait is over."""
+def _watch(
+    channel: str, look: _Look[T], deadline: _Deadline, outage: Outage, why: Callable[[], str] | None = None
+) -> Steps[T]:
+    """Read, and read again after each notice, until the wait is over. ``why`` adds to the text of a time-out."""
     while True:
         # A lost connection ends the subscription; the next read finds what was missed.
         try:
             yield Subscribe(channel)
             while (standing := (yield from look())) is not None:
                 outage.over()
-                yield Listen(deadline.pause(standing))
+                more: str = (yield Read(why)) if deadline.left <= 0 and why is not None else ""
+                yield Listen(deadline.pause(standing, more))
         except LedgerUnavailable as error:
             if deadline.left <= 0:
                 raise
@@ -161,8 +165,15 @@ def _watch(channel: str, look: _Look[T], deadline: _Deadline, outage: Outage) ->
             return
 
 
-def _job(job_id: str, look: _Look[T], ledger: Ledger, timeout: float | None, outage: Outage | None) -> Steps[T]:
-    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
+def _job(
+    job_id: str,
+    look: _Look[T],
+    ledger: Ledger,
+    timeout: float | None,
+    outage: Outage | None,
+    why: Callable[[], str] | None = None,
+) -> Steps[T]:
+    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage(), why)
 
 
 def job_records(
@@ -213,10 +224,13 @@ def job_result(
         LedgerUnavailable: Redis has never answered, or the outage is too long.
     """
     outage = Outage()
+    queue = ""
 
     def look() -> Generator[Read | Found[JobResult], Any, str | None]:
+        nonlocal queue
         record: JobRecord = yield Read(lambda: ledger.queries.get(job_id))
         outage.answered = True
+        queue = record.queue if record.state is JobState.QUEUED else ""
         if not record.terminal:
             return f"job {job_id} is {record.state}"
         result: JobResult = yield Read(lambda: queries.result_of(ledger, record))
@@ -224,7 +238,11 @@ def job_result(
         yield Found(result.check() if wanted else result)
         return None
 
-    return _job(job_id, look, ledger, timeout, outage)
+    def why() -> str:
+        found = queries.why_not_taken(ledger, queue) if queue else ""
+        return found and f"; {found}"
+
+    return _job(job_id, look, ledger, timeout, outage, why)
 
 
 def batch_records(

@@ -11,17 +11,24 @@ __all__ = ["AsyncSubscription", "Subscription"]
 
 
 class Subscription:
-    """A pub/sub subscription. Read the record after ``__enter__``: earlier messages are not seen."""
+    """A pub/sub subscription. Read the record after ``__enter__``: earlier messages are not seen.
 
-    def __init__(self, client: redis.Redis, channel: str) -> None:
+    Args:
+        client: as ``connect`` makes it.
+        channel: the channel's name.
+        others: names of further channels.
+    """
+
+    def __init__(self, client: redis.Redis, channel: str, *others: str) -> None:
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-        self._channel = channel
+        self._channels = [channel, *others]
 
     def __enter__(self) -> Subscription:
         with redis_errors("subscription"):
-            self._pubsub.subscribe(self._channel)
-            # The confirmation must have arrived, or a change now would be missed.
-            self._pubsub.get_message(timeout=5)
+            self._pubsub.subscribe(*self._channels)
+            # The confirmations must have arrived, or a change now would be missed.
+            for _ in self._channels:
+                self._pubsub.get_message(timeout=5)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,16 +51,18 @@ class AsyncSubscription:
     Args:
         client: as ``connect_async`` makes it.
         channel: the channel's name.
+        others: names of further channels.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, channel: str) -> None:
+    def __init__(self, client: redis.asyncio.Redis, channel: str, *others: str) -> None:
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)
-        self._channel = channel
+        self._channels = [channel, *others]
 
     async def __aenter__(self) -> AsyncSubscription:
         with redis_errors("subscription"):
-            await self._pubsub.subscribe(self._channel)
-            await self._pubsub.get_message(timeout=5)
+            await self._pubsub.subscribe(*self._channels)
+            for _ in self._channels:
+                await self._pubsub.get_message(timeout=5)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jaas_submit.explain.explanation import Awaited, ExplainContext, WorkerLoad
+from jaas_submit.explain.explanation import Awaited, ExplainContext
+from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState

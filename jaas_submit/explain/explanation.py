@@ -6,48 +6,23 @@ import contextlib
 import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.explain.workers import Limit, WorkerLoad, takers
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.placement import NodeFit, avoided_nodes, fit, size, what_is_lacking
 
-__all__ = ["Awaited", "ExplainContext", "Explanation", "Limit", "WorkerLoad", "explain"]
-
-Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after"]
-"""What prevents a job's start: the workers' engine or limits, its batch's limit, or what it comes after."""
+__all__ = ["Awaited", "ExplainContext", "Explanation", "explain"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class WorkerLoad(_Model):
-    """A live worker's last report about its work."""
-
-    holder: str
-    node: str = ""
-    queue: str = ""
-    in_flight: int = Field(0, description="jobs that it holds")
-    starting: int = Field(0, description="those of them whose container does not run yet")
-    max_in_flight: int | None = Field(None, description="None: an older worker, which does not report it")
-    window: int | None = Field(None, description="how many may be starting at once: JAAS_MAX_STARTING, or fewer")
-    engine_unavailable: str = Field("", description="why it takes no new jobs: its engine's error")
-
-    @property
-    def limit(self) -> Limit | None:
-        """The limit that prevents it from starting another job now."""
-        if self.engine_unavailable:
-            return "engine"
-        if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
-            return "max_in_flight"
-        if self.window is not None and self.starting >= self.window:
-            return "max_starting"
-        return None
 
 
 class Awaited(_Model):
@@ -87,15 +62,11 @@ class Explanation(_Model):
         return "\n".join(self.sentences)
 
 
-def _count(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
 def _span(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length:
-            return _count(round(seconds / length), unit)
-    return _count(round(max(seconds, 0)), "second")
+            return counted(round(seconds / length), unit)
+    return counted(round(max(seconds, 0)), "second")
 
 
 def _ago(then: datetime, now: datetime) -> str:
@@ -159,13 +130,14 @@ _BY_NEARNESS: Final[tuple[Limit, ...]] = ("max_starting", "max_in_flight", "engi
 
 
 def _takers(record: JobRecord, context: ExplainContext) -> tuple[WorkerLoad, ...]:
-    """Return the workers that consume the job's queue; a worker that does not report its queue counts."""
-    return tuple(worker for worker in context.workers if worker.queue in {"", record.queue})
+    return takers(record.queue, context.workers)
 
 
 def _limit(record: JobRecord, context: ExplainContext) -> Limit | None:
     """Return the limit that holds a job that has not been started."""
     if record.state is JobState.WAITING:
+        if record.not_before:
+            return "not_before"
         if any(not one.ended for one in context.after):
             return "after"
         return None if context.line is None else "max_parallel"
@@ -190,10 +162,10 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
     said: list[str] = []
     match record.state:
         case JobState.WAITING:
-            said += _what_it_waits_for(record, context, since)
+            said += _what_it_waits_for(record, context, since, now)
         case JobState.QUEUED:
             ahead = context.ahead
-            others = f"{_count(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
+            others = f"{counted(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
             said.append(f"It has been queued for {since}; {others}.")
             said += _who_takes_it(record, context)
         case JobState.LAUNCHING:
@@ -206,10 +178,8 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
         case JobState.BACKOFF if record.due_at is None and record.copied_by:
             said.append(f"It has failed and waits for its second start, job {record.copied_by}, which may succeed.")
         case JobState.BACKOFF:
-            due = record.due_at or record.updated_at
-            wait = (due - now).total_seconds()
-            when = f"in {_span(wait)}" if wait > 0 else "now"
-            said.append(f"It waits for its next attempt, which is due {when} ({due:%Y-%m-%d %H:%M:%S} UTC).")
+            when = _moment(record.due_at or record.updated_at, now)
+            said.append(f"It waits for its next attempt, which is due {when}.")
             if not context.workers:
                 said.append(_NO_WORKER)
         case _:
@@ -242,21 +212,30 @@ def _launching(record: JobRecord, since: str, seconds: float) -> list[str]:
     return said
 
 
-def _what_it_waits_for(record: JobRecord, context: ExplainContext, since: str) -> list[str]:
-    """Return which jobs a WAITING job comes after, or which are before it in its batch."""
+def _moment(then: datetime, now: datetime) -> str:
+    wait = (then - now).total_seconds()
+    return f"{f'in {_span(wait)}' if wait > 0 else 'now'} ({then:%Y-%m-%d %H:%M:%S} UTC)"
+
+
+def _what_it_waits_for(record: JobRecord, context: ExplainContext, since: str, now: datetime) -> list[str]:
+    """Return what a WAITING job waits for: a time, the jobs that it comes after, or those before it in its batch."""
+    time = [f"It is not started before its time: {_moment(record.not_before, now)}."] if record.not_before else []
+    if time and not context.after:
+        return time
     if context.line is not None and context.batch:
         most = context.batch.max_parallel
         return [
             f"For {since} it has waited for a place in batch {record.batch}, "
-            f"which may have {_count(most, 'active job')} at once (max_parallel).",
-            f"{_count(context.line, 'job')} of the batch {'is' if context.line == 1 else 'are'} before it.",
+            f"which may have {counted(most, 'active job')} at once (max_parallel).",
+            f"{counted(context.line, 'job')} of the batch {'is' if context.line == 1 else 'are'} before it.",
         ]
     if not context.after:
         return [f"For {since} it has waited for the jobs that it comes after, or for a place in its batch."]
     open_ = [one for one in context.after if not one.ended]
     said = [
+        *time,
         f"For {since} it has waited for what it comes after: {len(open_)} of {len(context.after)} "
-        f"{'has' if len(open_) == 1 else 'have'} not ended."
+        f"{'has' if len(open_) == 1 else 'have'} not ended.",
     ]
     said += [f"  {one.name} is {one.state} ({_AWAITED.get(one.on, one.on)})" for one in open_[:_SHOWN]]
     if len(open_) > _SHOWN:
@@ -273,13 +252,13 @@ def _who_takes_it(record: JobRecord, context: ExplainContext) -> list[str]:
     takers = _takers(record, context)
     if not takers and context.workers:
         others = ", ".join(sorted({repr(worker.queue) for worker in context.workers}))
-        up = f"{_count(len(context.workers), 'worker')} {'is' if len(context.workers) == 1 else 'are'} up"
+        up = f"{counted(len(context.workers), 'worker')} {'is' if len(context.workers) == 1 else 'are'} up"
         return [
             f"No worker takes queue {record.queue!r}; {up}, for {others}: start one with JAAS_QUEUE={record.queue}."
         ]
     if not takers:
         return [_NO_WORKER]
-    up = f"{_count(len(takers), 'worker')} {'is' if len(takers) == 1 else 'are'} up"
+    up = f"{counted(len(takers), 'worker')} {'is' if len(takers) == 1 else 'are'} up"
     match _limit(record, context):
         case "engine":
             return [f"{up} and takes no new jobs: {_clause(takers[0].engine_unavailable)}."]
@@ -356,9 +335,8 @@ def _limits(record: JobRecord, now: datetime) -> list[str]:
     if spec is None or record.terminal:
         return []
     started = record.started_at or record.updated_at
-    not_begun = {JobState.WAITING, JobState.QUEUED}
     limits = [
-        ("expires", spec.expires, record.created_at, record.state in not_begun),
+        ("expires", spec.expires, record.created_at, record.state in {JobState.WAITING, JobState.QUEUED}),
         (
             "pending_timeout",
             spec.pending_timeout,

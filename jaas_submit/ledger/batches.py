@@ -129,7 +129,7 @@ class Batches(Part):
             False if it had already ended.
 
         Raises:
-            UnknownJob: there is none.
+            UnknownJob: there is no such batch.
         """
         answer = int(self._base.run("batches/cancel", f"batch {batch_id}", batch=batch_id, why=why))
         if answer == 0:
@@ -171,7 +171,7 @@ class Batches(Part):
         """Return a batch's record.
 
         Raises:
-            UnknownJob: there is none.
+            UnknownJob: there is no such batch.
             UnreadableRecord: the record is unreadable.
         """
         found = self.find([batch_id])

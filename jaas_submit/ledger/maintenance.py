@@ -13,10 +13,11 @@ from jaas_submit.connection.subscription import Subscription
 from jaas_submit.ledger.base import SET_ASIDE, Base, Part
 from jaas_submit.ledger.encoding import dump_attempts
 from jaas_submit.ledger.queries import Queries
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.records import Attempt
+from jaas_submit.model.records import MESSAGE_EXPIRED, Attempt, JobRecord
 from jaas_submit.model.states import TERMINAL, JobState
 
 __all__ = ["Due", "Maintenance"]
@@ -106,6 +107,8 @@ class Maintenance(Part):
     def end_overdue(self, most: int = 100) -> list[str]:
         """End jobs whose ``expires`` or ``deadline`` passed before they were started; return their ids.
 
+        A job whose Celery message has expired is CANCELLED, as Celery has it.
+
         Args:
             most: at most this many.
         """
@@ -121,25 +124,14 @@ class Maintenance(Part):
             if record.spec is None:
                 self._look_later(record.id, now + 1)
                 continue
-            over = record.spec.too_late(now - record.created_at.timestamp(), started=False)
-            if over is None:  # jobs of one transaction are a microsecond apart
-                continue
-            cause, why = over
-            attempt = Attempt(
-                number=0,
-                state=JobState.FAILED,
-                cause=cause,
-                reason=why,
-                finished_at=datetime.fromtimestamp(now, UTC),
-                decision=f"never retried after cause {cause}",
-            )
-            if self._end(record.id, attempt):
+            attempt = _overdue(record, record.spec, now)
+            if attempt and self._end(record.id, attempt):  # jobs of one transaction are a microsecond apart
                 ended.append(record.id)
         return ended
 
     def _end(self, job_id: str, attempt: Attempt) -> bool:
         dumped = dump_attempts([attempt])[1:-1]
-        named = {"attempt": dumped, "why": attempt.reason, "ttl": self._base.ttl}
+        named = {"attempt": dumped, "state": attempt.state, "why": attempt.reason, "ttl": self._base.ttl}
         return bool(self._base.run_for(job_id, "maintenance/end_overdue", **named))
 
     def set_aside(self, job_id: str) -> None:
@@ -254,3 +246,16 @@ class Maintenance(Part):
         """Store a worker's view of the swarm's nodes, for programs without an engine."""
         with redis_errors("nodes"):
             self._client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)
+
+
+def _overdue(record: JobRecord, spec: JobSpec, now: float) -> Attempt | None:
+    """Return the only attempt of a job that nobody has started in time; None if it still has time."""
+    state, over = JobState.FAILED, spec.too_late(now - record.created_at.timestamp(), started=False)
+    if over is None and record.message_expired(now):
+        state, over = JobState.CANCELLED, (Cause.CANCELLED, MESSAGE_EXPIRED)
+    if over is None:
+        return None
+    cause, why = over
+    decision = f"never retried after cause {cause}"
+    ended = datetime.fromtimestamp(now, UTC)
+    return Attempt(number=0, state=state, cause=cause, reason=why, finished_at=ended, decision=decision)

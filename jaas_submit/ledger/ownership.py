@@ -227,6 +227,20 @@ class Ownership(Part):
         with redis_errors("held jobs"):
             return {as_text(item) for item in self._client.smembers(self._key("held", holder))}
 
+    def offer(self, job_ids: Sequence[str]) -> None:
+        """Let other workers take jobs at once whose message this worker has received and not claimed.
+
+        Args:
+            job_ids: the jobs; those that wake-up messages announce are skipped.
+        """
+        if not job_ids:
+            return
+        with redis_errors(f"{len(job_ids)} jobs"):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.zadd(self._key("ready"), dict.fromkeys(job_ids, 0.0), xx=True)
+            pipe.publish(self._key("available"), job_ids[0])
+            pipe.execute()
+
     def cancellations_for(self, holder: str) -> list[str]:
         """Return ids of jobs that were to be cancelled while this worker held them, until it has acknowledged that."""
         with redis_errors("cancellations"):

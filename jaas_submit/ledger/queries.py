@@ -23,6 +23,11 @@ from jaas_submit.model.states import TERMINAL, JobState, is_terminal, read_as
 __all__ = ["Change", "Outline", "Queries"]
 
 
+_SHORTEST_ID: Final = 4
+IDS_PER_READ: Final = 5000
+_MOST_CANDIDATES: Final = 4
+"""How short an id may be, how many ids are read at once, and how many a message about an ambiguous one names."""
+
 _MOST_ASKED_AHEAD: Final = 2000
 """Number of jobs ahead whose queue is checked; beyond that all count, because an exact number would be expensive."""
 
@@ -89,6 +94,8 @@ def _is_as_said(name: str, value: object) -> bool:
     """Return whether a worker's report about itself has the expected form; unknown fields may be anything."""
     if name in _TEXTS:
         return isinstance(value, str)
+    if name == "queues":
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
     if name in _NUMBERS:
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
     return True
@@ -110,6 +117,33 @@ class Queries(Part):
         if why := self._base.unreadable.get(f"job {job_id}"):
             raise self._base.cannot_read(f"job {job_id}", why)
         raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+
+    def full_id(self, text: str, kind: str = "job") -> str:
+        """Return the id of the one job or batch that a text is the beginning of.
+
+        Args:
+            text: an id, or at least four of its first characters.
+            kind: ``job`` or ``batch``.
+
+        Returns:
+            The text itself, if it is a known id, or the beginning of none.
+
+        Raises:
+            UnknownJob: it is the beginning of several ids.
+        """
+        with redis_errors(f"{kind} {text}"):
+            if len(text) < _SHORTEST_ID or self._client.exists(self._key(kind, text)):
+                return text
+            index, start, found = self._key("batches" if kind == "batch" else "jobs"), 0, list[str]()
+            while page := self._client.zrevrange(index, start, start + IDS_PER_READ - 1):
+                found += [name for one in page if (name := as_text(one)).startswith(text)]
+                start += len(page)
+        found = list(dict.fromkeys(found))  # younger jobs may have moved an id from one page to the next
+        if len(found) > 1:
+            some = ", ".join(found[:_MOST_CANDIDATES]) + (", ..." if len(found) > _MOST_CANDIDATES else "")
+            plural = f"{kind}es" if kind == "batch" else f"{kind}s"
+            raise UnknownJob(f"{text} is the beginning of {len(found):,} {plural}' ids: {some}; write more of it")
+        return found[0] if found else text
 
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
         """Return the existing records of these jobs, in the given order.

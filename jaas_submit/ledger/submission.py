@@ -82,6 +82,22 @@ class Submission(Part):
         )[0]
         return None if made.new else made.job_id
 
+    def take_in(self, job: NewJob, tag: str, pause: float) -> Created:
+        """Write the record of a foreign producer's job and acknowledge its message, in one step.
+
+        Where the id has a record already, nothing is changed, and the message stays unacknowledged. No replica has to
+        confirm: a promoted one has either the message or the record.
+
+        Args:
+            job: with its message.
+            tag: under which the message is noted as unacknowledged.
+            pause: seconds for which no other worker takes the job, unless it waits for its time.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        return self._create([job], received=[tag, pause])[0]
+
     def create_many(self, jobs: Sequence[NewJob]) -> list[Created]:
         """Write the records of new jobs, and those messages that go with them, all of them in one transaction.
 
@@ -97,9 +113,18 @@ class Submission(Part):
             LedgerUnavailable: also if the URL asks for replicas and they do not confirm the records; the master has
                 them then.
         """
-        what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+        made = self._create(jobs)
+        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
+            what = f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} new jobs"
+            raise LedgerUnavailable(
+                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
+            )
+        return made
+
+    def _create(self, jobs: Sequence[NewJob], **more: object) -> list[Created]:
+        what = "the new job" if len(jobs) == 1 else f"{len(jobs)} new jobs"
         texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
-        answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) for job in jobs])
+        answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) | more for job in jobs])
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):
             if code == 2:
@@ -108,10 +133,6 @@ class Submission(Part):
             if code == 3:
                 raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
-        if not self._base.replicated(*(self._key("job", one.job_id) for one in made)):
-            raise LedgerUnavailable(
-                f"{what}: written, but {self._base.replicas} replicas do not confirm that they have it"
-            )
         return made
 
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
@@ -144,6 +165,19 @@ class Submission(Part):
         ttl = int(self._base.ttl)
         return bool(self._base.run_for(job_id, "submission/revoke", most=MOST_REVOKED, ttl=ttl))
 
+    def forget(self, job_id: str, attempts: int) -> None:
+        """Delete the record and the output of a job that has ended and that Celery has the result of.
+
+        Its entries in the indexes, and its files in a store, go with those of expired records.
+
+        Args:
+            job_id: the job's id.
+            attempts: how many it had.
+        """
+        logs = [self._key("log", job_id, number) for number in range(1, attempts + 1)]
+        with redis_errors(f"job {job_id}"):
+            self._client.delete(self._key("job", job_id), *logs)
+
     def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
         """Request the cancellation of some hundred jobs; see ``cancel``. Unknown ids are skipped."""
         attempt = cancelled(why)
@@ -163,6 +197,8 @@ def _arguments(job: NewJob) -> dict[str, object]:
         said |= {"key": job.key, "key_ttl": max(int(job.key_ttl), 1)}
     if job.spec and (latest := min((t for t in (job.spec.expires, job.spec.deadline) if t), default=0.0)):
         said["start_within"] = latest
+    times = (("not_before", job.not_before), ("delay", job.delay), ("expires_at", job.expires_at))
+    said |= {name: value for name, value in times if value is not None}
     if job.batch:
         said |= {"batch": job.batch, "index": job.index}
     after = ""
@@ -170,6 +206,8 @@ def _arguments(job: NewJob) -> dict[str, object]:
         said["after"] = job.after
         after = json.dumps(job.after)
     named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
-    if fields := {name: value for name, value in named if value}:
+    theirs = (("expires_at", job.expires_at), ("celery_priority", job.celery_priority))
+    fields = {name: value for name, value in named if value}
+    if fields := fields | {name: str(value) for name, value in theirs if value is not None}:
         said["fields"] = fields
     return said

@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 import celery
 
+from jaas_submit.connection.names import chosen_queue
 from jaas_submit.connection.sentinel import sentinel_options
 from jaas_submit.connection.url import SentinelAddress, sentinel_address, server_url
 from jaas_submit.messaging.messages import task_options
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.wire_names import DEFAULT_QUEUE, TASK_RUN
+from jaas_submit.model.wire_names import TASK_RUN
 
 __all__ = ["celery_app", "job"]
 
@@ -77,7 +78,7 @@ def _transport_options(address: SentinelAddress | None) -> dict[str, Any]:
     return {"master_name": address.master, "sentinel_kwargs": sentinel_options(address)} if address else {}
 
 
-def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> celery.Signature[Any]:
+def job(spec: JobSpec, *, queue: str | None = None) -> celery.Signature[Any]:
     """Return the Celery signature of a job, for chain, group and chord of your own app.
 
     The job's record is written by the worker that receives the message. Within a chain or chord its input is the result
@@ -85,10 +86,13 @@ def job(spec: JobSpec, *, queue: str = DEFAULT_QUEUE) -> celery.Signature[Any]:
 
     Args:
         spec: the job's description.
-        queue: Celery queue of the jaas workers.
+        queue: Celery queue of the jaas workers; None takes JAAS_QUEUE, or ``jaas``.
+
+    Raises:
+        SpecError: it is no name of a queue.
     """
     return celery.Signature(
         TASK_RUN,
         kwargs={"spec": spec.to_wire()},
-        options={"queue": queue, **task_options(spec)},
+        options={"queue": chosen_queue(queue), **task_options(spec)},
     )

@@ -12,7 +12,7 @@ import redis
 from jaas_submit.connection import as_text, redis_errors
 from jaas_submit.model.wire_names import TASK_RUN
 
-__all__ = ["lists_of", "unacknowledged", "unread_lists"]
+__all__ = ["jobs_in", "lists_of", "unacknowledged", "unread_lists"]
 
 _SEPARATORS: Final = ("\x06\x16", ":")
 """Between queue and priority in the names of kombu's lists: the default, and the one in Celery's documentation."""
@@ -25,6 +25,9 @@ _SAMPLE: Final = 500
 _SCAN: Final = 5000
 _MAX_SCANS: Final = 400
 """Of so many keys each: at most two million keys, with a millisecond or two of Redis' time for each scan."""
+
+_OLDEST: Final = 10
+"""Messages at the end of each list that are looked at."""
 
 _ENTRY: Final = 64 * 1024
 """Bytes at both ends of an entry in which its task is searched."""
@@ -66,6 +69,31 @@ def unacknowledged(client: redis.Redis, queue: str) -> int:
     return taken
 
 
+def jobs_in(client: redis.Redis, queue: str) -> int:
+    """Return how many jobs are among the messages of a queue that have waited for longest.
+
+    Args:
+        client: a connection to the broker's Redis.
+        queue: the Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer, or refuses.
+    """
+    count = 0
+    with redis_errors(f"queue {queue}"):
+        pipe: Any = client.pipeline(transaction=False)
+        for name in lists_of(queue):
+            pipe.lrange(name, -_OLDEST, -1)
+        for entries in pipe.execute(raise_on_error=False):
+            if isinstance(entries, list):
+                count += sum(_is_job(entry) for entry in entries)
+    return count
+
+
+def _is_job(entry: bytes) -> bool:
+    return f'"{TASK_RUN}"'.encode() in entry[:_ENTRY] + entry[-_ENTRY:]
+
+
 def unread_lists(client: redis.Redis, queue: str) -> dict[str, int]:
     """Return the lists with jobs that have a queue's name in theirs and that no worker reads, and their lengths.
 
@@ -89,7 +117,7 @@ def _unread_lists(client: Any, queue: str) -> dict[str, int]:
         cursor, names = client.scan(cursor, match=f"*{pattern}*", count=_SCAN, _type="list")
         for name in set(names) - read:
             entry = client.lindex(name, -1)
-            if entry and f'"{TASK_RUN}"'.encode() in entry[:_ENTRY] + entry[-_ENTRY:]:
+            if entry and _is_job(entry):
                 found[as_text(name)] = client.llen(name)
         if not cursor:
             break

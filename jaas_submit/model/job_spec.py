@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -374,8 +375,8 @@ class JobSpec(Model):
     def summary(self) -> str:
         """Return one short line for people and for Flower; the values of ``env`` are never in it."""
         words = [*(self.entrypoint or ()), *(self.command or ())]
-        # Scripts in a command have line ends.
-        parts = [self.name + ":" if self.name else "", self.image, " ".join(" ".join(words).split())]
+        # Quoted as a shell would need it; scripts in a command have line ends.
+        parts = [self.name + ":" if self.name else "", self.image, " ".join(shlex.join(words).split())]
         text = " ".join(part for part in parts if part)
         if self.env:
             text += f" env[{', '.join(sorted(self.env))}]"

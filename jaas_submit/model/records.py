@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -14,7 +14,20 @@ from jaas_submit.model.logs import LogStatus, StoredLogStatus
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState, is_terminal, read_as
 
-__all__ = ["Attempt", "BatchRecord", "JobRecord", "Outcome", "StoredCause", "StoredModel", "StoredState"]
+__all__ = [
+    "MESSAGE_EXPIRED",
+    "Attempt",
+    "BatchRecord",
+    "JobRecord",
+    "Outcome",
+    "StoredCause",
+    "StoredModel",
+    "StoredState",
+]
+
+
+MESSAGE_EXPIRED: Final = "its Celery message expired before it was started"
+"""Why a foreign producer's job is cancelled."""
 
 
 class StoredModel(BaseModel):
@@ -100,6 +113,9 @@ class JobRecord(StoredModel):
     index: int | None = Field(None, description="which of its batch's inputs it is for, counted from 0")
     output: Any = Field(None, description="typed output, where the description declares one")
     due_at: datetime | None = Field(None, description="when the next attempt is due, in state BACKOFF")
+    not_before: datetime | None = Field(None, description="time that it waits for before it is started, if it does")
+    expires_at: datetime | None = Field(None, description="when a foreign producer's message expires")
+    celery_priority: int | None = Field(None, description="priority of a foreign producer's message")
     key: str = Field("", description="idempotency key it was submitted with")
     traceparent: str = Field("", description="the trace that it was submitted in (W3C Trace Context)")
     copy_of: str = Field("", description="id of the job that this one is a second start of: that one runs for too long")
@@ -114,6 +130,14 @@ class JobRecord(StoredModel):
         In a state that only a newer version knows, this is true when Celery has the result.
         """
         return is_terminal(self.state) or self.reported
+
+    def message_expired(self, now: float) -> bool:
+        """Return whether a foreign producer's message has expired, which counts until the job is started.
+
+        Args:
+            now: the present time, in seconds since the epoch.
+        """
+        return self.expires_at is not None and self.expires_at.timestamp() <= now
 
     @property
     def last(self) -> Attempt | None:

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from jaas_submit.errors import JobCancelled, JobFailed
+from jaas_submit.errors import JobCancelled, JobFailed, JobNotEnded
 from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, StoredLogStatus, Stream
 from jaas_submit.model.records import Attempt, JobRecord, StoredCause, StoredModel, StoredState
 from jaas_submit.model.states import JobState, is_known
@@ -121,7 +121,7 @@ class JobResult(StoredModel):
         """
         last = record.last
         if not record.terminal or last is None:
-            raise ValueError(f"job {record.id} has not ended: it is {record.state}")
+            raise JobNotEnded(f"job {record.id} has not ended: it is {record.state}; `wait` waits for its end")
         return cls(
             job_id=record.id,
             state=record.state,

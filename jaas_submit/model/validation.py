@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from enum import StrEnum
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -11,7 +12,9 @@ from pydantic_core import ErrorDetails
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import shown
 
-__all__ = ["kind_of", "shown_name", "spec_error"]
+__all__ = ["kind_of", "member", "shown_name", "spec_error"]
+
+E = TypeVar("E", bound=StrEnum)
 
 _NAMED = re.compile(r"([a-z_]++(?:\.[a-z_]++)*+): ")
 
@@ -27,6 +30,26 @@ def kind_of(value: object) -> str:
         bool: "a truth value",
     }
     return "nothing" if value is None else names.get(type(value), f"a {type(value).__name__}")
+
+
+def member(kind: type[E], what: str, given: str | None) -> E | None:
+    """Return the member of an enumeration that a caller names, in upper or lower case; None stays None.
+
+    Args:
+        kind: the enumeration.
+        what: the argument's name, for the error.
+        given: a member, or its value.
+
+    Raises:
+        SpecError: there is no such member.
+    """
+    if given is None:
+        return None
+    for one in kind:
+        if isinstance(given, str) and one.casefold() == given.casefold():
+            return one
+    found = repr(shown(given)) if isinstance(given, str) else kind_of(given)
+    raise SpecError(f"{what}: {found} is none; there are {', '.join(map(str.lower, kind))}", field=what)
 
 
 def shown_name(name: str) -> str:

@@ -12,6 +12,8 @@ __all__ = [
     "ENV_ATTEMPT",
     "ENV_INPUT",
     "ENV_JOB_ID",
+    "ENV_NODE",
+    "FOREIGN_QUEUE",
     "LABEL_ATTEMPT",
     "LABEL_BATCH",
     "LABEL_COPY_OF",
@@ -22,6 +24,8 @@ __all__ = [
     "LABEL_SPEC",
     "LABEL_SPEC_HASH",
     "LABEL_WORKER",
+    "PREFIX_PATTERN",
+    "QUEUE_PATTERN",
     "TASK_RUN",
     "TRACEPARENT",
     "job_id_of",
@@ -34,8 +38,15 @@ TASK_RUN: Final = "jaas.run"
 DEFAULT_QUEUE: Final = "jaas"
 """The Celery queue that workers consume."""
 
+FOREIGN_QUEUE: Final = "celery"
+"""Celery's own default queue, which workers consume, too, unless JAAS_TAKE_DEFAULT_QUEUE forbids it."""
+
 DEFAULT_PREFIX: Final = "jaas"
 """First part of every Redis key; two installations on one Redis need two prefixes."""
+
+QUEUE_PATTERN: Final = r"^[^,\s]{1,128}$"
+PREFIX_PATTERN: Final = r"^[a-zA-Z0-9_.-]{1,32}$"
+"""What the names of a queue and a prefix may be, for workers and producers alike."""
 
 LABEL_JOB: Final = "jaas.job"
 LABEL_ATTEMPT: Final = "jaas.attempt"
@@ -62,6 +73,9 @@ ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
 
 ENV_INPUT: Final = "JAAS_INPUT"
 """Environment variable that names the file with a job's input, if any."""
+
+ENV_NODE: Final = "JAAS_NODE"
+"""Environment variable with the host name of the node that a container runs on."""
 
 # A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
 _PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")

@@ -3,8 +3,8 @@
 The files of a job are below ``URL/PREFIX/JOB_ID/`` and are removed when its record has expired. In the record stands a
 reference instead of the value: ``{"$ref": "file:///srv/jaas/jaas/ID/output-1.json", "bytes": 1234567, "sig": "..."}``.
 
-Values of users may look like that. So a reference is signed with a secret of the ledger: only one that jaas has made is
-followed, and any other is a value like all others.
+Values of users may look like that. So jaas signs each reference with a secret of the ledger. It follows only references
+with a valid signature; anything else that looks like one stays a plain value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jaas_submit.errors import JaasError, SpecError, StoreUnavailable
+from jaas_submit.errors import JaasError, SpecError, StoreUnavailable, how_to_install
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.wire_names import job_id_of
 
@@ -64,7 +64,9 @@ class Store:
 
             self._fs, self._root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
-            raise SpecError(f"JAAS_STORE_URL: {error}; pip install 'jaas[store]' and what the URL needs") from error
+            raise SpecError(
+                f"JAAS_STORE_URL: {error}; {how_to_install('store')}, and install what the URL needs"
+            ) from error
 
     def __repr__(self) -> str:
         return f"Store({urlsplit(self.url).scheme}://...)"

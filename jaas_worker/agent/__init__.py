@@ -1,4 +1,5 @@
-"""Runs on a node without a worker: forwards container exits to the worker that holds the job.
+"""Runs on every node: it follows the node's containers, what they print and how they end.
 
-It must not know how jobs are run, and nothing may depend on it: without it the swarm reports exits a little later.
+It must not know how jobs are run, and nothing may depend on it: of a node without an agent the worker reads what the
+swarm hands out, and hears of exits a little later.
 """

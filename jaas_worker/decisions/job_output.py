@@ -73,7 +73,7 @@ def _refuse(name: str) -> Any:
 
 
 def output_not_kept(node_id: str, drivers: Mapping[str, str]) -> str:
-    """Return why nothing could be read of a container on another node; empty where nothing says so.
+    """Return why the output of a container on another node cannot be read; empty if no reason is known.
 
     Args:
         node_id: the node.

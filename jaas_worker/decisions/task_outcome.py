@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from jaas_submit.model.bounds import shown
@@ -16,20 +16,18 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.times import parse_time
-from jaas_worker.swarm.engine import ContainerTimes, TaskView
+from jaas_worker.swarm.engine import ContainerTimes, NodeChange, TaskView
 
 __all__ = [
     "StopRequest",
-    "asks_for_engine",
+    "asks_for_node",
     "attempt_task",
     "ended_here",
-    "gone_outcome",
     "image_reason",
-    "lost_outcome",
+    "may_still_run",
     "outcome_of",
     "output_lost",
     "pending_reason",
-    "refused_outcome",
     "stop_mark",
     "waiting_reason",
 ]
@@ -57,6 +55,13 @@ _THROWN_AWAY = "no such container: "
 the swarm, stops its containers before their ends are told, and removes them. Exit code and output are lost. Seen on
 Docker 20.10 and 28.5, on one manager and on three."""
 
+_FORBIDDEN = "assigned node no longer meets constraints"
+"""What the swarm says of a task whose node has lost a label, or resources, that its service asks for. Source:
+moby/swarmkit, manager/orchestrator/constraintenforcer."""
+
+_STOPPING_MARGIN: Final = timedelta(seconds=5)
+"""How long after its time to stop a container may still run: the order to stop it has to reach its node."""
+
 _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
 
@@ -72,8 +77,9 @@ _BY_RESTART: Final = {
     143: "its engine was restarted and stopped it: {said}",
 }
 _REPORTED_LATE: Final = timedelta(seconds=0.9)
-"""An engine that lives reports an end within 0.8 s (2 busy cores); one that was restarted 1.1 s and more after the end
-that it noted, which is the moment of its start where it does not know better."""
+"""A report that comes this long after a container's end is late: the engine was restarted meanwhile. A running engine
+reports an end within 0.8 s (on 2 busy cores), a restarted one after 1.1 s or more. For a container that ended while it
+was away, a restarted engine may give the moment of its own start as the end."""
 _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
 the node and of the swarm's leader may differ a little."""
@@ -89,7 +95,12 @@ _TAKEN_AWAY = {
     "remove": (Cause.REMOVED_OUTSIDE, "somebody else removed the service or its task"),
     "shutdown": (Cause.PREEMPTED, "the swarm took the container off its node (drained, or no longer allowed)"),
 }
-_STOPPED_ON_RETURN: Final = "its node was away for {away:.0f} s, and the swarm stopped the container when it was back"
+_STOPPED_ON_RETURN: Final = "its node was away {away}, and the swarm stopped the container when it was back"
+
+_STOPPED_AFTER_BACK: Final = timedelta(seconds=60)
+"""The swarm stops the containers of a node within 5 s of its return; the container may take its ``stop_grace``."""
+
+_UNCHANGED: Final = NodeChange()
 
 
 class StopRequest(NamedTuple):
@@ -165,7 +176,7 @@ def outcome_of(
     started_at: datetime | None,
     times: ContainerTimes | None,
     stop: StopRequest | None,
-    node_back: str = "",
+    node_change: NodeChange = _UNCHANGED,
     memory_limit: int | None = None,
     away_since: datetime | None = None,
 ) -> Outcome:
@@ -177,24 +188,21 @@ def outcome_of(
         started_at: when the container was first seen running; None if it was never seen.
         times: the container's own times, if its engine reported them.
         stop: set when jaas had it stopped.
-        node_back: when the task's node last rejoined the swarm (RFC 3339); needed if ``asks_for_engine`` says so.
+        node_change: the last one of the task's node; needed if ``asks_for_node`` says so.
         memory_limit: the attempt's limit in bytes; None where it had none.
         away_since: when the task's node was seen to be down, while the container ran; None where it never was.
     """
-    finished = parse_time(task.timestamp)
-    if times is not None:
-        started_at = parse_time(times.started_at) or started_at
-        finished = parse_time(times.finished_at) or finished
-    if started_at is not None and finished is not None:
-        # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
-        started_at = min(started_at, finished)
+    started_at, finished = _times(task, started_at, times)
     state, cause, reason = _verdict(task, times, stop)
-    if cause is Cause.PREEMPTED and away_since is not None:
-        back = parse_time(node_back)
+    back = parse_time(node_change.at)
+    taken_off = cause is Cause.PREEMPTED and task.state == "shutdown"
+    if taken_off and away_since is not None:
         until = back if back is not None and back > away_since else finished or away_since
         away = max((until - away_since).total_seconds(), 0.0)
-        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=away)
-    if cause is Cause.EXIT and asks_for_engine(task) and _engine_restarted(task, started_at, times, node_back):
+        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=f"for {away:.0f} s")
+    elif taken_off and not node_change.drained and _came_back(back, started_at, finished):
+        cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away="unseen by this worker")
+    if cause is Cause.EXIT and _may_be_restart(task) and _engine_restarted(task, started_at, times, back):
         cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
     if cause is Cause.ENGINE and (lost := output_lost(task)):
         reason = f"{reason}: {lost}"
@@ -222,20 +230,74 @@ def outcome_of(
     )
 
 
-def asks_for_engine(task: TaskView) -> bool:
+def _times(
+    task: TaskView, started_at: datetime | None, times: ContainerTimes | None
+) -> tuple[datetime | None, datetime | None]:
+    """Return when a container started and ended."""
+    finished = parse_time(task.timestamp)
+    if times is not None:
+        started_at = parse_time(times.started_at) or started_at
+        finished = parse_time(times.finished_at) or finished
+    if started_at is not None and finished is not None:
+        # The engine records a start afterwards: a container of a few milliseconds "ended" before it "started".
+        started_at = min(started_at, finished)
+    return started_at, finished
+
+
+def asks_for_node(task: TaskView) -> bool:
+    """Return whether a task's end may come from its node, and not from the job."""
+    return task.state == "shutdown" or _may_be_restart(task)
+
+
+def may_still_run(task: TaskView, stop_grace: float, times: ContainerTimes | None, now: float) -> bool:
+    """Return whether the container of a task that has ended may still run.
+
+    The swarm rejects a task whose node may not run it any more, and only then has its container stopped. Of that end it
+    tells nothing.
+
+    Args:
+        task: it, in an ended state.
+        stop_grace: seconds that its container has to stop.
+        times: of the container, if its engine was asked.
+        now: the time of day, in seconds.
+    """
+    if not task.container_id or not _is_forbidden(task):
+        return False
+    if times is not None:
+        return times.exit_code is None
+    rejected = parse_time(task.timestamp)
+    stopped_by = rejected + timedelta(seconds=stop_grace) + _STOPPING_MARGIN if rejected is not None else None
+    return stopped_by is not None and now < stopped_by.timestamp()
+
+
+def _is_forbidden(task: TaskView) -> bool:
+    return task.state == "rejected" and _FORBIDDEN in (task.error or task.message)
+
+
+def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None) -> bool:
+    """Return whether a container was stopped after its node's record changed, which its node's return does.
+
+    A node that is drained changes, too, but is drained still, or changes again when it takes tasks again.
+    """
+    if back is None or finished is None or (started_at is not None and back <= started_at):
+        return False
+    return back <= finished <= back + _STOPPED_AFTER_BACK
+
+
+def _may_be_restart(task: TaskView) -> bool:
     """Return whether a task's exit code may come from a restarted engine, and not from the job."""
     return task.state == "failed" and task.exit_code in _BY_RESTART and task.error.startswith("task: non-zero exit")
 
 
 def _engine_restarted(
-    task: TaskView, started_at: datetime | None, times: ContainerTimes | None, node_back: str
+    task: TaskView, started_at: datetime | None, times: ContainerTimes | None, back: datetime | None
 ) -> bool:
     """Return whether the end was reported by an engine that had just come back.
 
     There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. If the
     container cannot be inspected (on another node), an exit seconds before the node was back may be misjudged.
     """
-    reported, back = parse_time(task.timestamp), parse_time(node_back)
+    reported = parse_time(task.timestamp)
     if reported is None or back is None or (started_at is not None and back <= started_at):
         return False
     finished = parse_time(times.finished_at) if times is not None else None
@@ -262,6 +324,8 @@ def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | N
 def _failed_cause(task: TaskView, times: ContainerTimes | None, said: str) -> Cause:
     if times is not None and times.oom_killed:
         return Cause.OOM
+    if _is_forbidden(task):
+        return Cause.PREEMPTED
     if any(text in said for text in _IMAGE):
         return Cause.IMAGE
     if any(text in said for text in _ENGINE) or _MADE_BEFORE.match(said) or said.startswith(_THROWN_AWAY):
@@ -306,7 +370,7 @@ def output_lost(task: TaskView, away_since: datetime | None = None) -> str:
 
 
 def _killed_by_restart(task: TaskView) -> bool:
-    return asks_for_engine(task) and task.exit_code != _NOT_KNOWN
+    return _may_be_restart(task) and task.exit_code != _NOT_KNOWN
 
 
 def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
@@ -320,43 +384,3 @@ def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:
     sent = spec.stop_signal or "the stop signal"
     killed = f", and SIGKILL after stop_grace ({spec.stop_grace:g} s)" if outcome.exit_code == _KILLED else ""
     return f"stopped by jaas with {sent}{killed}: {stop.reason}"
-
-
-def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:
-    """Return the outcome of an attempt whose service disappeared before its end was seen."""
-    cause = stop.cause if stop else Cause.REMOVED_OUTSIDE
-    return Outcome(
-        state=facts_of(cause).state,
-        cause=cause,
-        reason=stop.reason if stop else "somebody else removed the service before its end was recorded",
-        node=node,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-    )
-
-
-def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, lost_for: float) -> Outcome:
-    """Return the outcome of an attempt whose node is down, when its policy no longer waits for the node.
-
-    Args:
-        task: its task, as last reported.
-        node: host name of the node.
-        started_at: when the container was first seen running.
-        lost_for: seconds since the node was seen to be down.
-    """
-    return Outcome(
-        state=JobState.FAILED,
-        cause=Cause.NODE_LOST,
-        reason=f"its node has been down for {lost_for:.0f} s; the container may still run there",
-        node=node,
-        node_id=task.node_id or None,
-        task_id=task.id,
-        container_id=task.container_id,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-    )
-
-
-def refused_outcome(cause: Cause, reason: str) -> Outcome:
-    """Return the outcome of a job for which no container was created."""
-    return Outcome(state=facts_of(cause).state, cause=cause, reason=reason, finished_at=datetime.now(UTC))

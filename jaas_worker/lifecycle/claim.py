@@ -8,10 +8,11 @@ from dataclasses import replace
 from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.records import MESSAGE_EXPIRED, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.node_outage import down_since
-from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
 from jaas_worker.lifecycle.tracked_job import NO_LABELS, AttemptFacts, Delivery, TrackedJob
@@ -46,7 +47,7 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     failpoint("claim.after")
     refusal = ""
     if answer.action is ClaimAction.UNKNOWN and not job.delivery.wakeup:
-        # A foreign producer's job: its record is created here, with the message, in case this worker dies.
+        # A foreign producer's job whose record could not be written when its message arrived.
         refusal = _create_record(job, world)
         answer = _ask_for(job, world)
     if answer.action in _NOT_OURS:
@@ -142,7 +143,8 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
         job.stop = StopRequest(Cause.CANCELLED, "revoked through Celery")
         world.ledger.submission.cancel(job.job_id, job.stop.reason)
     spec = record.spec
-    if spec is None or (spec.deadline is None and spec.expires is None and spec.pending_timeout is None):
+    limited = spec and not (spec.deadline is None and spec.expires is None and spec.pending_timeout is None)
+    if spec is None or not (limited or record.expires_at):
         return
     # created_at is by Redis' clock, so its age is computed by Redis' clock too.
     now = world.ledger.now()
@@ -155,6 +157,8 @@ def _note_stop(job: TrackedJob, world: WorkerContext, record: JobRecord, *, new:
         at = world.clock.monotonic() + spec.deadline - age
         job.reschedule(lambda deadlines: replace(deadlines, job=at))
     launching_first = record.attempt <= 1 and record.state is JobState.LAUNCHING and not job.asked
+    if launching_first and job.stop is None and record.message_expired(now):
+        job.stop = StopRequest(Cause.CANCELLED, MESSAGE_EXPIRED)
     if job.stop is None and (over := spec.too_late(age, started=not launching_first)):
         job.stop = StopRequest(*over)
 

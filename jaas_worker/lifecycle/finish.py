@@ -21,9 +21,17 @@ from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
+from jaas_submit.output import WholeOutput
 from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
-from jaas_worker.decisions.task_outcome import asks_for_engine, image_reason, outcome_of, output_lost, stop_mark
+from jaas_worker.decisions.task_outcome import (
+    asks_for_node,
+    image_reason,
+    may_still_run,
+    outcome_of,
+    output_lost,
+    stop_mark,
+)
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -40,8 +48,10 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import marked, read_logs
+from jaas_worker.swarm.engine import ContainerRef, NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
+from jaas_worker.tracking.node_output import logs_of, times_with
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
 
@@ -50,6 +60,9 @@ logger = logging.getLogger(__name__)
 _TRIES_AFTER_OUTAGE = 3
 """How often the output of a container whose node was away is read again when there is none. The swarm has been seen to
 hand out nothing, without an error, in the first second after the node's return."""
+
+_TRIES_OF_AGENT = 3
+"""How often a node's agent is waited for, which may still read a large output; some three seconds."""
 
 
 def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
@@ -67,12 +80,22 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     times = step.times
     if times is None and task.container_id:
         times = engine.container_times(task.container_id)
-    back = engine.node_back_at(task.node_id) if asks_for_engine(task) or job.away_since else ""
+    here, whole = times is not None, None
+    if step.logs is None and task.container_id:
+        whole = _found_by_agent(job, task.container_id, task.node_id, world, here=here)
+        times = times_with(times, whole)
+    if spec is not None and may_still_run(task, spec.stop_grace, times, world.clock.time()):
+        raise EngineUnavailable("the swarm has rejected the task, and its container is being stopped")
+    change = engine.node_change(task.node_id) if asks_for_node(task) else NodeChange()
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    outcome = outcome_of(task, node, job.started_at, times, job.stop, back, limit, job.away_since)
+    outcome = outcome_of(task, node, job.started_at, times, job.stop, change, limit, job.away_since)
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
-    logs = _output(job, step, world, here=times is not None)
+    logs = logs_of(whole) or _output(job, step, world, here=here)
+    # That its node was away may only have turned out just now.
+    nothing = outcome.cause is Cause.NODE_LOST and not logs.lines and logs.status is LogStatus.COMPLETE
+    if nothing and (lost := output_lost(task, job.away_since or outcome.finished_at)):
+        logs = replace(logs, status=LogStatus.UNAVAILABLE, reason=lost)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)
@@ -83,6 +106,28 @@ def _image_problem(spec: JobSpec, world: WorkerContext) -> str:
     with contextlib.suppress(TemporaryError, EngineRefused):
         return world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve).problem
     return ""
+
+
+def _found_by_agent(
+    job: TrackedJob, container_id: str, node_id: str, world: WorkerContext, *, here: bool
+) -> WholeOutput | None:
+    """Return what the agent of its node found of an attempt's container; None if there is none, or it is too slow.
+
+    Args:
+        job: the job.
+        container_id: the attempt's container, as the swarm's task names it.
+        node_id: the node of that task.
+        world: the worker.
+        here: the container is known to this worker's engine, so that it can be read without an agent.
+
+    Raises:
+        TemporaryError: Redis does not answer, or the agent is not ready yet.
+    """
+    container = ContainerRef(container_id, job.job_id, job.attempt)
+    found = world.outputs.find(container, node_id, world.settings.log_timeout)
+    if found is None and not here and job.tries < _TRIES_OF_AGENT and world.outputs.expected(node_id):
+        raise EngineUnavailable("reading output: the agent of its node has not reported it yet")
+    return found
 
 
 def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) -> Logs:
@@ -267,6 +312,8 @@ def remove_service(job: TrackedJob, world: WorkerContext) -> None:
     """
     if job.late or not (job.service or job.has_config):
         return
+    with contextlib.suppress(LedgerUnavailable):
+        world.outputs.drop(job.job_id, job.attempt)
     try:
         # Redis may have come back with older data, or may do so: then the service is needed again.
         if not world.ledger.replicated():

@@ -109,11 +109,14 @@ class JobTable:
         self._in_flight += 1
         self._queue.appendleft((job, Claim()))
 
-    def hold(self, yes: bool) -> None:
+    def hold(self, yes: bool) -> list[str]:
         """Stop or resume starting new jobs; when stopped, return the waiting ones for other workers.
 
         Args:
             yes: whether to stop.
+
+        Returns:
+            The ids of the jobs that were returned.
         """
         with self._changed:
             self.held = yes
@@ -124,6 +127,7 @@ class JobTable:
             self._changed.notify_all()
         for job, _ in waiting:
             job.delivery.returned()
+        return [job.job_id for job, _ in waiting]
 
     # -- the launch queue -------------------------------------------------------------------------------------------
 

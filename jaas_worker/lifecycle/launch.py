@@ -19,7 +19,8 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
-from jaas_worker.decisions.task_outcome import StopRequest, gone_outcome, pending_reason, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest, pending_reason
+from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_input import input_file
 from jaas_worker.lifecycle.next_step import Adopt, End, LostOwnership, Track

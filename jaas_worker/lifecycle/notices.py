@@ -10,13 +10,11 @@ import threading
 import time
 from functools import partial
 
-from jaas_submit.errors import LedgerUnavailable, TemporaryError
+from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import StepExecutor
-from jaas_worker.swarm.engine import EngineEvent
-from jaas_worker.telemetry.log_actions import Action, action
-from jaas_worker.tracking.exit_notice import forward_exit, read_exit
+from jaas_worker.tracking.exit_notice import read_exit
 from jaas_worker.tracking.subscriber import listen
 from jaas_worker.tracking.tracker import Tracker
 
@@ -82,26 +80,18 @@ class Cancellations:
 
 
 class ExitNotices:
-    """Receives forwarded exits from other nodes, and forwards this node's exits to the holders.
+    """Receives container exits that the agents of other nodes forward.
 
     Args:
         ledger: passes the notices on.
         holder: this worker process.
-        executor: has the threads for it.
         tracker: gets the received exits.
-        forwards: whether this worker has a free thread for forwarding.
     """
 
-    def __init__(
-        self, ledger: Ledger, holder: str, executor: StepExecutor, tracker: Tracker, *, forwards: bool
-    ) -> None:
+    def __init__(self, ledger: Ledger, holder: str, tracker: Tracker) -> None:
         self._ledger = ledger
         self._holder = holder
-        self._executor = executor
         self._tracker = tracker
-        # One at a time: with more exits the cluster is busy, and the swarm's report is enough. Redis may make this
-        # thread wait, and a worker with a single thread needs it for its own jobs.
-        self._forwarding = threading.Semaphore(int(forwards))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="jaas-exit-notices", daemon=True)
 
@@ -112,25 +102,6 @@ class ExitNotices:
     def close(self) -> None:
         """Stop the thread; it ends within a second and is not waited for."""
         self._closed.set()
-
-    def forward(self, event: EngineEvent) -> None:
-        """Forward an exit to the job's holder, if there is one; returns at once.
-
-        Args:
-            event: the exit of a container that none of this worker's jobs has.
-        """
-        if event.job_id and event.exit_code is not None and self._forwarding.acquire(blocking=False):
-            self._executor.submit(self._forward, event)
-
-    def _forward(self, event: EngineEvent) -> None:
-        try:
-            forward_exit(self._ledger, event)
-        except TemporaryError as error:
-            logger.debug("job %s: its exit could not be forwarded: %s", event.job_id, error)
-        except Exception:  # nobody waits for it
-            logger.exception("job %s: its exit could not be forwarded", event.job_id, extra=action(Action.STEP_FAILED))
-        finally:
-            self._forwarding.release()
 
     def _listen(self) -> None:
         listen("container exits", partial(self._ledger.ownership.exits_for, self._holder), self._heard, self._closed)

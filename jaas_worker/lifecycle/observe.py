@@ -9,8 +9,9 @@ from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
 from jaas_worker.decisions.node_outage import node_down_detail
-from jaas_worker.decisions.task_outcome import gone_outcome, waiting_reason
+from jaas_worker.decisions.task_outcome import waiting_reason
 from jaas_worker.decisions.times import parse_time
+from jaas_worker.decisions.unseen_ends import gone_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -25,8 +26,9 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import LostNode, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import collect
-from jaas_worker.swarm.engine import TaskView
+from jaas_worker.swarm.engine import ContainerRef, TaskView
 from jaas_worker.telemetry.log_actions import Action, action
+from jaas_worker.tracking.node_output import logs_of, times_with
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Seen, Waiting
 
 __all__ = ["ask_engine", "observe", "read_output"]
@@ -171,6 +173,13 @@ def read_output(job: TrackedJob, step: ReadOutput, world: WorkerContext) -> Fini
     if job.stop is not None:
         return SwarmJudges()
     assert job.service is not None
+    evidence, task = step.evidence, step.evidence.task
+    if task is not None and task.container_id:
+        whole = world.outputs.find(ContainerRef(task.container_id, job.job_id, job.attempt), task.node_id, 0.0)
+        if (printed := logs_of(whole)) is not None:
+            verdict = believe(evidence._replace(output_found=True, stopping=job.stop is not None))
+            if verdict.belief is Belief.ENDED and verdict.task is not None:
+                return Finish(verdict.task, times_with(verdict.times, whole), printed)
     timeout = min(_OUTPUT_TIMEOUT_S, world.settings.log_timeout)
     driver = world.service_defaults.log_driver.changed_by(job.spec)
     logs = collect(world.engine.logs(job.service.id, None, timeout), world.settings.log_limit, driver)

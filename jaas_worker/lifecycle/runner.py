@@ -28,9 +28,9 @@ from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.notices import Cancellations, ExitNotices
 from jaas_worker.lifecycle.step_executor import StepExecutor
 from jaas_worker.lifecycle.tracked_job import Phase
-from jaas_worker.lifecycle.worker_context import Clock, WorkerContext
+from jaas_worker.lifecycle.worker_context import Clock, NoOutputs, Outputs, WorkerContext
 from jaas_worker.settings import Settings
-from jaas_worker.swarm.engine import Engine, EngineEvent
+from jaas_worker.swarm.engine import Engine
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import make_tracer
@@ -56,6 +56,7 @@ class Runner:
         metrics: of this worker.
         store: for large values; None if there is none.
         clock: tells the time.
+        outputs: what agents found; None if there are no agents.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -70,6 +71,7 @@ class Runner:
         metrics: Metrics | None = None,
         store: Store | None = None,
         clock: Clock | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -78,34 +80,43 @@ class Runner:
         self.metrics = metrics or Metrics()
         self.store = store
         tracer = make_tracer(settings.traces)
-        self._world = WorkerContext(settings, ledger, engine, holder, self.metrics, tracer, store, clock or Clock())
+        sides = (store, clock or Clock(), outputs or NoOutputs())
+        self._world = WorkerContext(settings, ledger, engine, holder, self.metrics, tracer, *sides)
         self.label = self._world.label
         self._table = JobTable(settings.max_in_flight, settings.max_starting)
         self._tracker = Tracker(engine, self.label, settings)
         self._executor = StepExecutor(self._world, self._table, self._tracker)
         self._cancellations = Cancellations(ledger, holder, self._table, self._executor)
-        forwards = settings.finish_threads > 1
-        self._exits = ExitNotices(ledger, holder, self._executor, self._tracker, forwards=forwards)
+        self._exits = ExitNotices(ledger, holder, self._tracker)
         self.take = self._table.take
         self.have_ended = self._table.have_ended
-        self.hold = self._table.hold
         self.follows = self._table.follows
         self.stats = self._table.stats
 
     def start(self) -> None:
-        """Take the lease and start all threads. With Redis away they wait for it."""
+        """Take the lease and start all threads. If Redis does not answer, they start anyway and wait for it."""
         try:
             self.renew_lease({})
         except LedgerUnavailable as error:
             logger.warning("no lease yet: %s", error, extra=action(Action.LEASE_NOT_RENEWED))
         self._executor.start()
-        self._tracker.start(_Listener(self._executor, self._cancellations, self._exits))
+        self._tracker.start(_Listener(self._executor, self._cancellations))
         self._cancellations.start()
         self._exits.start()
+        self._world.outputs.start()
 
     def knows(self, job_id: str) -> bool:
         """Return whether this worker has the job, in flight or in its launch queue."""
         return job_id in self._table
+
+    def hold(self, yes: bool) -> None:
+        """Stop or resume starting new jobs; when stopped, leave the waiting ones to other workers.
+
+        Args:
+            yes: whether to stop.
+        """
+        if returned := self._table.hold(yes):
+            self.background(lambda: self.ledger.ownership.offer(returned))
 
     def cancel(self, job_id: str, why: str) -> None:
         """Have a job of this worker stopped; the ledger's record says so already.
@@ -159,7 +170,7 @@ class Runner:
         """Update the numbers of nodes and workers.
 
         Raises:
-            LedgerUnavailable: Redis does not answer; the former numbers stay.
+            LedgerUnavailable: Redis does not answer; the numbers stay unchanged.
         """
         cluster = self.ledger.queries.cluster()
         known = cluster.nodes if cluster else ()
@@ -173,10 +184,12 @@ class Runner:
         self._cancellations.close()
         self._exits.close()
         self._tracker.close()
+        self._world.outputs.close()
         # Writes in progress should finish, but the next worker must not wait for a hanging call.
         self._executor.close(_CLOSE_TIMEOUT_S)
         released = 0
         try:
+            self.ledger.ownership.offer([job.job_id for job in self._table if not job.accepted])
             for job in self._table:
                 if job.accepted and job.phase is not Phase.GONE:
                     failpoint("release.before")
@@ -200,16 +213,12 @@ class Runner:
 class _Listener:
     """Passes the tracker's observations of services to the executor."""
 
-    def __init__(self, executor: StepExecutor, cancellations: Cancellations, exits: ExitNotices) -> None:
+    def __init__(self, executor: StepExecutor, cancellations: Cancellations) -> None:
         self._executor = executor
         self._cancellations = cancellations
-        self._exits = exits
 
     def observed(self, service: ServiceRef, seen: Seen) -> None:
         self._executor.observed(service, seen)
-
-    def exited_unknown(self, event: EngineEvent) -> None:
-        self._exits.forward(event)
 
     def overdue(self) -> None:
         self._cancellations.check()

@@ -15,7 +15,8 @@ from typing import Any, assert_never
 from jaas_submit.errors import EngineUnavailable, LedgerUnavailable, TemporaryError, UnreadableRecord
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs
-from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim

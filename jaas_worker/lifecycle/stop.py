@@ -9,7 +9,8 @@ from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_worker.decisions.deadlines import Overdue, due
-from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, lost_outcome, pending_reason, waiting_reason
+from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, pending_reason, waiting_reason
+from jaas_worker.decisions.unseen_ends import lost_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,

@@ -16,15 +16,16 @@ from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import Attempt, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER
+from jaas_submit.output import WholeOutput
 from jaas_submit.storage.store import Store
 from jaas_worker.settings import Settings
-from jaas_worker.swarm.engine import Engine, ResolvedImage
+from jaas_worker.swarm.engine import ContainerRef, Engine, ResolvedImage
 from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import Tracer
 from jaas_worker.tracking.tracked_service import ServiceRef
 
-__all__ = ["Clock", "ImageCache", "JobLedger", "ServiceTracker", "WorkerContext"]
+__all__ = ["Clock", "ImageCache", "JobLedger", "NoOutputs", "Outputs", "ServiceTracker", "WorkerContext"]
 
 _IMAGES_MOST = 1000
 """Number of cached answers of registries before expired ones are dropped."""
@@ -96,6 +97,30 @@ class JobLedger(Protocol):
     def replicated(self) -> bool: ...
 
 
+class Outputs(Protocol):
+    """What agents found of containers; ``jaas_worker.agent.outputs.AgentOutputs`` says what each does."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def find(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None: ...
+    def expected(self, node_id: str) -> bool: ...
+    def drop(self, job_id: str, attempt: int) -> None: ...
+
+
+class NoOutputs:
+    """There are no agents."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def find(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None:  # noqa: ARG002 (the protocol's)
+        return None
+
+    def expected(self, node_id: str) -> bool:  # noqa: ARG002 (the protocol's)
+        return False
+
+    def drop(self, job_id: str, attempt: int) -> None: ...
+
+
 class ServiceTracker(Protocol):
     """What the executor needs of the tracker; ``jaas_worker.tracking.tracker.Tracker`` says what each does."""
 
@@ -157,6 +182,7 @@ class WorkerContext:
         tracer: of this worker.
         store: for large values; None if there is none.
         clock: tells the time.
+        outputs: what agents found.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -170,6 +196,7 @@ class WorkerContext:
     tracer: Tracer
     store: Store | None = None
     clock: Clock = field(default_factory=Clock)
+    outputs: Outputs = field(default_factory=NoOutputs)
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
     created_at: float = field(default=-inf, init=False)

@@ -18,7 +18,7 @@ _RECORDS_PER_CALL: Final = 1000
 
 
 class ExpiredRecords:
-    """A duty of one worker for all.
+    """Removes expired records from the indexes, and deletes their files. One worker does it for all.
 
     Args:
         ledger: the records.

@@ -5,33 +5,36 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.consumer.control import Control
 
+from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.errors import JobFailed, LedgerUnavailable
+from jaas_submit.messaging.messages import WAKEUP, task_options
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.records import Attempt
-from jaas_submit.model.wire_names import TASK_RUN, job_id_of
-from jaas_worker.decisions.task_outcome import refused_outcome
+from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import FOREIGN_QUEUE, TASK_RUN, job_id_of
+from jaas_worker.decisions.unseen_ends import refused_outcome
+from jaas_worker.failpoints import failpoint
+from jaas_worker.messaging.kept_messages import foreign_job
 from jaas_worker.messaging.message_checks import DEFECT, MAX_REASON, is_task_id, task_defect, task_name
 from jaas_worker.messaging.unacknowledged import QoS
 from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["FOREIGN_QUEUE", "Consumer", "record_refusal"]
+__all__ = ["Consumer", "record_refusal"]
 
 logger = logging.getLogger(__name__)
-
-FOREIGN_QUEUE: Final = "celery"
-"""Celery's default queue, which may hold a `jaas.run` sent without a queue, and other applications' tasks."""
 
 _CALLING: Final = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
 
 
-def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
+def record_refusal(app: Any, task_id: str, queue: str, reason: str, *, has_record: bool = False) -> bool:
     """Record a message that cannot become a job as a failed job.
 
     Args:
@@ -39,6 +42,7 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
         task_id: Celery's task id; empty when the message has none.
         queue: where it came from.
         reason: why it is invalid.
+        has_record: its record exists already, and nobody has claimed the job.
 
     Returns:
         Whether it is a job now; False if a job with that id exists, which goes on.
@@ -50,7 +54,7 @@ def record_refusal(app: Any, task_id: str, queue: str, reason: str) -> bool:
     job_id = job_id_of(task_id) if task_id else str(uuid.uuid4())
     attempt = Attempt(number=0, **refused_outcome(Cause.REFUSED, reason).model_dump())
     about = action(Action.JOB_REFUSED, job_id=job_id)
-    if not runner.ledger.submission.create(job_id, None, queue, task_id):
+    if not has_record and not runner.ledger.submission.create(job_id, None, queue, task_id):
         logger.error("an invalid message has the id of job %s, which goes on: %s", job_id, reason, extra=about)
         return False
     runner.ledger.ownership.claim(job_id, runner.holder)
@@ -198,8 +202,57 @@ class Consumer(CeleryConsumer):
             wrong = f"{name} calls a task many times within one, which a job cannot be; send a group of {TASK_RUN}"
         if wrong:
             self._refuse(message, wrong)
-        else:
+        elif name != TASK_RUN or not self._waits(message, payload):
             handle(message)
+
+    def _waits(self, message: Any, payload: Any) -> bool:
+        """Write a foreign producer's job into the ledger, which acknowledges its message.
+
+        Returns:
+            Whether the job waits there for its time. If not, the message is to be handled now; Celery no longer sees
+            its ``eta``, for which it would keep it in memory.
+        """
+        foreign = not message.headers.get(WAKEUP)
+        job = foreign_job(message, payload, self.app.jaas.settings.queue) if foreign else None
+        if message.headers.get("eta"):
+            message.headers["eta"] = None
+        if isinstance(payload, dict) and payload.get("eta"):
+            payload["eta"] = None
+        if job is None:
+            return False
+        failpoint("intake.before")
+        try:
+            made = self.pool.runner.ledger.submission.take_in(job, message.delivery_tag, self.app.jaas.settings.lease)
+        except LedgerUnavailable as error:
+            about = action(Action.REDIS_UNAVAILABLE, job_id=job.job_id)
+            logger.warning("a message could not be recorded yet: %s", error, extra=about)
+            if job.not_before is None:
+                return False  # the claim writes the record, and is repeated
+            message.channel.qos.leave(message.delivery_tag)  # so that it is delivered again
+            return True
+        failpoint("intake.after")
+        if not made.new:
+            return False  # a duplicate, or the id was used before
+        message.channel.qos.replaced(message.delivery_tag)
+        if made.state is not JobState.WAITING:
+            return False
+        message.ack_log_error(logger, self.connection_errors)
+        self._show_waiting(job, message.headers)
+        return True
+
+    def _show_waiting(self, job: NewJob, headers: Mapping[str, Any]) -> None:
+        """Tell Flower of a job that waits for its time, as Celery tells of a message with ``eta``."""
+        times = {"eta": job.not_before, "expires": job.expires_at}
+        shown_times = {name: at and datetime.fromtimestamp(at, UTC).isoformat() for name, at in times.items()}
+        logger.info(
+            "job %s waits until %s", job.job_id, shown_times["eta"], extra=action(Action.JOB_WAITS, job_id=job.job_id)
+        )
+        if self.event_dispatcher and job.spec:
+            shown_job = {"args": "()", "kwargs": task_options(job.spec)["kwargsrepr"], "retries": 0}
+            about = {name: headers.get(name) for name in ("root_id", "parent_id")}
+            self.event_dispatcher.send(
+                "task-received", uuid=job.task_id, name=TASK_RUN, **shown_job, **about, **shown_times
+            )
 
     def _leave_to_others(self, message: Any, name: object) -> None:
         message.requeue()
@@ -237,7 +290,8 @@ class Consumer(CeleryConsumer):
         task_id = fields["id"] if is_task_id(fields.get("id")) else ""
         reason = shown(reason, MAX_REASON)
         try:
-            recorded = self._record(task_id, self._queue_of(message), reason)
+            has_record = message.delivery_tag in message.channel.qos.in_ledger
+            recorded = self._record(task_id, self._queue_of(message), reason, has_record=has_record)
         except LedgerUnavailable as error:
             logger.warning("an invalid message could not be recorded yet: %s", error, extra=action(Action.JOB_REFUSED))
             message.channel.qos.leave(message.delivery_tag)  # so that it is delivered again
@@ -246,14 +300,14 @@ class Consumer(CeleryConsumer):
             self._tell_celery(task_id, reason)
         message.ack_log_error(logger, self.connection_errors)
 
-    def _record(self, task_id: str, queue: str, reason: str) -> bool:
+    def _record(self, task_id: str, queue: str, reason: str, *, has_record: bool) -> bool:
         """Record a refusal, under a new id if the message's id fails; return whether it has the message's id.
 
         Raises:
             LedgerUnavailable: Redis does not answer.
         """
         try:
-            return record_refusal(self.app, task_id, queue, reason)
+            return record_refusal(self.app, task_id, queue, reason, has_record=has_record)
         except LedgerUnavailable:
             raise
         except Exception:  # no message may end the worker, even if it cannot be recorded

@@ -6,6 +6,7 @@ Calls into Celery's bookkeeping are made on the event loop's thread.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import time
 from collections.abc import Callable
@@ -17,12 +18,12 @@ from billiard.einfo import ExceptionInfo
 from celery.exceptions import Retry
 from celery.worker import state as worker_state
 
-from jaas_submit.errors import JobFailed, SpecError
+from jaas_submit.errors import JobFailed
 from jaas_submit.messaging import messages
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import TASK_RUN, TRACEPARENT, job_id_of
+from jaas_submit.model.wire_names import TRACEPARENT, job_id_of
 from jaas_worker.messaging import kept_messages
 from jaas_worker.messaging.message_checks import DEFECT
 from jaas_worker.messaging.result_backend import TEMPORARY_ERRORS
@@ -51,21 +52,20 @@ class RetryNotice(NamedTuple):
     """Seconds until the next attempt."""
 
 
+def _without(context: Any, *names: str) -> Any:
+    """Return a copy of Celery's context of a task with nothing under some of its names."""
+    made = copy.copy(context)
+    for name in names:
+        setattr(made, name, None)
+    return made
+
+
 _result: ContextVar[JobResult | RetryNotice | None] = ContextVar("jaas_result", default=None)
 
 
 def current_result() -> JobResult | RetryNotice | None:
     """Return what the running task body has to report to Celery; None outside of one."""
     return _result.get()
-
-
-def _passed_on(value: Any) -> Any:
-    """Return what a task gets from the one before it: the output of a job's result, or the value of another task."""
-    if isinstance(value, list):
-        return [_passed_on(one) for one in value]
-    if isinstance(value, dict) and {"version", "job_id", "state", "exit_code"} <= value.keys():
-        return value.get("output")
-    return value
 
 
 def _exception(value: Any) -> BaseException | None:
@@ -100,19 +100,7 @@ class CeleryDelivery:
         return self.task_id in worker_state.revoked
 
     def description(self) -> JobSpec:
-        args, kwargs = self.request.args, self.request.kwargs
-        if not isinstance(kwargs, dict) or "spec" not in kwargs:
-            raise SpecError('spec: is required; send kwargs={"spec": {"image": ...}}')
-        unknown = sorted(set(kwargs) - {"spec"})
-        if unknown:
-            raise SpecError(f"{unknown[0]}: is no argument of {TASK_RUN}; it takes spec and nothing else")
-        if len(args) > 1:
-            raise SpecError(f"{TASK_RUN} takes no positional arguments but the result of the task before it in a chain")
-        spec = JobSpec.parse(kwargs["spec"])
-        if args and args[0] is not None and spec.input is None and spec.gather is None:
-            # In a chain or chord: what the task before returned; of a job, its output.
-            spec = JobSpec.parse({**spec.to_wire(), "input": _passed_on(args[0])})
-        return spec
+        return kept_messages.described(self.request.args, self.request.kwargs)
 
     def message(self) -> str:
         message = self.request.message
@@ -178,8 +166,22 @@ class CeleryDelivery:
         logger.warning(what, self.job_id, error, extra=action(Action.RESULT_NOT_STORED))
 
     def _store_alone(self, result: JobResult) -> tuple[int, Any]:
-        """Store the outcome without callbacks, but count it if it is a part of a chord."""
-        backend, context = self.request.task.backend, self.request._context
+        """Store the outcome without callbacks, but count it if it is a part of a chord.
+
+        What follows the job may be such nonsense that Celery cannot even tell it of a failure: then without that, too.
+        """
+        own = self.request._context
+        for context in (own, _without(own, "chain")):
+            try:
+                return self._store(result, context)
+            except TEMPORARY_ERRORS:
+                raise
+            except Exception as raised:  # noqa: BLE001 (whatever Celery met in a chain or a chord)
+                self._not_stored(raised)
+        return self._store(result, _without(own, "chain", "chord"))
+
+    def _store(self, result: JobResult, context: Any) -> tuple[int, Any]:
+        backend = self.request.task.backend
         spec = self.request.kwargs.get("spec") if isinstance(self.request.kwargs, dict) else None
         check = spec.get("check", True) if isinstance(spec, dict) else True
         if result.ok or not check:

@@ -1,4 +1,5 @@
-"""Celery messages that the ledger keeps: how a received one is stored, and how Celery gets it again.
+"""Celery messages that the ledger keeps: the job of a foreign producer's message, how the message is stored, and how
+Celery gets it again.
 
 The producer never does this. It uses kombu's ``Message`` and its decoding of queue entries.
 """
@@ -8,20 +9,27 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from kombu import Message
 from kombu.serialization import prepare_accept_content
+from kombu.utils.json import dumps as typed_json
 
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.errors import SpecError
 from jaas_submit.messaging.messages import message_parts
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
-from jaas_submit.model.wire_names import TASK_RUN
+from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.messaging.message_checks import DEFECT, task_defect
 
 __all__ = [
     "TAKEN_OVER",
+    "described",
     "follow_up",
     "follow_up_of",
+    "foreign_job",
     "message_for",
     "message_from_json",
     "message_of",
@@ -31,6 +39,89 @@ __all__ = [
 TAKEN_OVER: Final = "jaas_taken_over"
 """Header of a message that a worker makes for itself, for a job that the ledger gave it: the ledger has decided that
 the job runs, so Celery's list of revoked tasks and expiry times do not apply."""
+
+
+_HIGHEST_PRIORITY: Final = 255
+"""The highest number of AMQP."""
+
+_OF_THE_BODY: Final = ("callbacks", "errbacks", "chord")
+"""Fields of version 1 that are in the body's third part in version 2; its chains are callbacks."""
+
+
+def described(args: Any, kwargs: Any) -> JobSpec:
+    """Return the job description in a message of `jaas.run`.
+
+    Args:
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+
+    Raises:
+        SpecError: it has none, or not a valid one.
+    """
+    if not isinstance(kwargs, dict) or "spec" not in kwargs:
+        raise SpecError('spec: is required; send kwargs={"spec": {"image": ...}}')
+    unknown = sorted(set(kwargs) - {"spec"})
+    if unknown:
+        raise SpecError(f"{unknown[0]}: is no argument of {TASK_RUN}; it takes spec and nothing else")
+    if len(args) > 1:
+        raise SpecError(f"{TASK_RUN} takes no positional arguments but the result of the task before it in a chain")
+    spec = JobSpec.parse(kwargs["spec"])
+    if args and args[0] is not None and spec.input is None and spec.gather is None:
+        # In a chain or chord: what the task before returned; of a job, its output.
+        spec = JobSpec.parse({**spec.to_wire(), "input": _passed_on(args[0])})
+    return spec
+
+
+def _passed_on(value: Any) -> Any:
+    """Return what a task gets from the one before it: the output of a job's result, or the value of another task."""
+    if isinstance(value, list):
+        return [_passed_on(one) for one in value]
+    if isinstance(value, dict) and {"version", "job_id", "state", "exit_code"} <= value.keys():
+        return value.get("output")
+    return value
+
+
+def foreign_job(message: Any, payload: Any, queue: str) -> NewJob:
+    """Return the job of a foreign producer's message, as the ledger keeps it.
+
+    Args:
+        message: kombu's, in which ``message_checks.task_defect`` has found nothing wrong.
+        payload: its decoded body.
+        queue: this worker's.
+    """
+    headers, body = message.headers, message.body
+    if isinstance(payload, dict):  # version 1
+        args, kwargs = payload["args"], payload.get("kwargs", {})
+        embed = {**{name: payload.get(name) for name in _OF_THE_BODY}, "chain": None}
+        group = {"group": payload["taskset"]} if "taskset" in payload else {}
+        headers = {**{name: payload[name] for name in payload.keys() - {"args", "kwargs", *_OF_THE_BODY}}, **group}
+        headers, body = {**headers, **message.headers}, typed_json([args, kwargs, embed])
+    else:
+        args, kwargs, _ = payload
+    try:
+        spec = described(args, kwargs)
+    except SpecError:  # whoever claims the job says so
+        spec = None
+    task_id, priority = headers["id"], message.properties.get("priority")
+    is_priority = isinstance(priority, int) and 0 <= priority <= _HIGHEST_PRIORITY
+    return NewJob(
+        job_id_of(task_id),
+        spec,
+        queue,
+        task_id,
+        message_to_json(headers, body, message.properties),
+        not_before=_moment(headers.get("eta")) if spec else None,
+        expires_at=_moment(headers.get("expires")) if spec else None,
+        celery_priority=int(priority) if is_priority else None,
+    )
+
+
+def _moment(text: str | None) -> float | None:
+    """Return a time of Celery, in seconds since the epoch; without a time zone it is UTC."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def message_to_json(headers: dict[str, Any], body: bytes | str, properties: dict[str, Any]) -> str:
@@ -104,6 +195,9 @@ def message_for(record: JobRecord, kept: str) -> Message:
         record: the job's.
         kept: a foreign producer's message, in ``message_to_json``'s form; empty where it is made from the record.
     """
+    if job_id_of(record.task_id) != record.id:
+        own = record.model_copy(update={"task_id": record.id})  # otherwise Celery would be given another job's task
+        return _damaged(own, "its record has the task id of another job")
     if not kept:
         return message_from_json(message_of(record))
     try:
@@ -113,8 +207,12 @@ def message_for(record: JobRecord, kept: str) -> Message:
         wrong = f"{type(error).__name__} while it was read"
     if not wrong:
         return message
+    return _damaged(record, f"the message in its record is damaged: {wrong}")
+
+
+def _damaged(record: JobRecord, why: str) -> Message:
     made = message_from_json(message_of(record))
-    made.headers[DEFECT] = f"the message in its record is damaged: {wrong}"
+    made.headers[DEFECT] = why
     return made
 
 

@@ -231,7 +231,7 @@ def _body(entry: dict[str, Any]) -> bytes:
 # -- input of kombu's Message --------------------------------------------------------------------------------------
 
 
-def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str, Any]:
+def queue_message(item: bytes, queue: str, tag: str, ended: int = 0, *, again: bool = False) -> dict[str, Any]:
     """Return kombu's input for any queue entry: the entry, or a placeholder for an invalid one.
 
     Args:
@@ -239,6 +239,7 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
         queue: where it was found; the entry's own field is ignored.
         tag: its delivery tag here; the entry's own field is ignored.
         ended: number of workers that it has ended.
+        again: it was delivered before, and returned to its queue.
     """
     about: Mapping[str, Any] | None = None
     wrong = f"refused: it ended {ended} workers" if ended >= MAX_DELIVERIES else ""
@@ -251,7 +252,7 @@ def queue_message(item: bytes, queue: str, tag: str, ended: int = 0) -> dict[str
             entry = read_json(item)
             about = _headers(entry)
             if not wrong:
-                return _addressed(_taken(entry), queue, tag)
+                return _addressed(_taken(entry), queue, tag, again=again)
         except ValueError as error:
             wrong = wrong or shown(error, MAX_REASON)
             if about is None:  # whoever waits for this id shall learn of it
@@ -315,8 +316,8 @@ _OURS: Final = frozenset({DEFECT, UUID_ID, "compression"})
 """Headers that are dropped."""
 
 
-def _addressed(entry: dict[str, Any], queue: str, tag: str) -> dict[str, Any]:
-    where = {"exchange": "", "routing_key": queue}
+def _addressed(entry: dict[str, Any], queue: str, tag: str, *, again: bool = False) -> dict[str, Any]:
+    where = {"exchange": "", "routing_key": queue, **({"redelivered": True} if again else {})}
     return {**entry, "properties": {**entry["properties"], "delivery_tag": tag, "delivery_info": where}}
 
 

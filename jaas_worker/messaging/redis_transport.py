@@ -55,12 +55,15 @@ class Channel(stock.Channel):
     """
 
     QoS = QoS
-    from_transport_options = (*stock.Channel.from_transport_options, "ended_key", "leases_key")
+    from_transport_options = (*stock.Channel.from_transport_options, "ended_key", "leases_key", "redelivered_key")
 
     ended_key = "unacked_ended"
-    """Key of the number of workers that a message has ended; an option of the transport, as the next one."""
+    """Key of the number of workers that a message has ended; an option of the transport, as the next ones."""
 
     leases_key = "holders"
+
+    redelivered_key = "unacked_redelivered"
+    """Key of the set of messages that were returned to their queue."""
 
     # Missing in kombu's stubs.
     connection: Any
@@ -121,7 +124,8 @@ class Channel(stock.Channel):
         lists = [(key, queue) for keys in ranked for key, queue in zip(keys, queues, strict=True)]
         self._queue_of = dict(lists)
         self._tag = str(uuid.uuid4())
-        keys = [self.unacked_index_key, self.unacked_key, self.ended_key, *(key for key, _ in lists)]
+        notes = [self.unacked_index_key, self.unacked_key, self.ended_key, self.redelivered_key]
+        keys = [*notes, *(key for key, _ in lists)]
         noted = [int(queue not in self._unacknowledged) for _, queue in lists]
         bell = next(iter(self.active_queues))
         self._sent, self._next = self._next, "fetch"
@@ -157,10 +161,10 @@ class Channel(stock.Channel):
             self._next = "wait"
         raise Empty
 
-    def _hand_on(self, key: bytes, item: bytes, ended: int) -> bool:
+    def _hand_on(self, key: bytes, item: bytes, ended: int, again: int) -> bool:
         queue = self._queue_of[bytes_to_str(key)]
         self._queue_cycle.rotate(queue)
-        message = queue_message(item, queue, self._tag, ended)
+        message = queue_message(item, queue, self._tag, ended, again=bool(again))
         if queue in self._unacknowledged:  # answers to Celery's own questions
             if DEFECT in message["headers"]:
                 self._drop(queue, message["headers"][DEFECT])

@@ -51,6 +51,7 @@ def options(prefix: str) -> dict[str, Any]:
         "unacked_mutex_key": f"{prefix}:unacked_mutex",
         "ended_key": f"{prefix}:unacked_ended",
         "leases_key": f"{prefix}:holders",
+        "redelivered_key": f"{prefix}:unacked_redelivered",
         # A message that a worker has received and not claimed is delivered again after this many seconds, if that
         # worker is gone. If it is not, the duplicate is harmless, because the ledger knows the job.
         "visibility_timeout": 60,

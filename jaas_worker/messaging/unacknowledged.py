@@ -25,7 +25,7 @@ _COUNTS_KEPT: Final = 86_400
 """Seconds for which the count of workers that a message has ended is kept."""
 
 _MOST_COUNTS: Final = 10_000
-"""Maximal number of messages with such a count."""
+"""Maximal number of messages with such a count, and of those that are marked as returned."""
 
 _PART_BYTES: Final = 64 * 1024
 """Bytes read from the end of an entry that is too large, where Celery writes the headers."""
@@ -44,21 +44,22 @@ local t = redis.call('TIME')
 local now = string.format('%.6f', tonumber(t[1]) + tonumber(t[2]) / 1000000)
 """
 
-# KEYS: 1 index and 2 hash of the notes, 3 hash of workers ended by an entry's digest, 4... the lists, in this order.
+# KEYS: 1 index and 2 hash of the notes, 3 hash of workers ended by an entry's digest, 4 set of the digests of returned
+# entries, 5... the lists, in this order.
 # ARGV: 1 tag, 2 worker, 3 largest entry, 4 how much of the end of a larger one is returned, 5 its first word,
 # 6... for each list, whether its messages will be acknowledged.
-# Returns list, entry, and how many workers it has ended.
+# Returns list, entry, how many workers it has ended, and whether it is delivered again.
 FETCH: Final = (
     _NOTES
     + """
 local refused
-for i = 4, #KEYS do
+for i = 5, #KEYS do
   local item = redis.pcall('LINDEX', KEYS[i], -1)
   if type(item) == 'table' then
     refused = refused or item
   elseif item then
-    local ended = 0
-    if ARGV[i + 2] == '1' then
+    local ended, again = 0, 0
+    if ARGV[i + 1] == '1' then
       if redis.call('EXISTS', KEYS[3]) == 1 then
         ended = tonumber(redis.pcall('HGET', KEYS[3], redis.sha1hex(item)) or 0) or 0
       end
@@ -67,10 +68,11 @@ for i = 4, #KEYS do
       redis.call('HSET', KEYS[2], ARGV[1], table.concat({now, ARGV[2], KEYS[i], item}, '\\n'))
     end
     redis.call('RPOP', KEYS[i])
+    if redis.call('EXISTS', KEYS[4]) == 1 then again = redis.pcall('SREM', KEYS[4], redis.sha1hex(item)) end
     if #item > tonumber(ARGV[3]) then
       item = ARGV[5] .. ' ' .. #item .. '\\n' .. string.sub(item, -tonumber(ARGV[4]))
     end
-    return {KEYS[i], item, ended}
+    return {KEYS[i], item, ended, again == 1 and 1 or 0}
   end
 end
 return refused
@@ -78,9 +80,9 @@ return refused
 )
 
 # KEYS: 1 index and 2 hash of the notes, 3 list for a note that cannot be read (the index: it stays), 4 hash of workers
-# ended, 5 leases.
+# ended, 5 leases, 6 set of the digests of returned entries.
 # Returns whether it is back on its list; where Redis takes nothing, it stays noted and is tried again later.
-_GIVE_BACK_ONE: Final = """
+_GIVE_BACK_ONE: Final = f"""
 local function give_back(tag, push)
   local note = redis.call('HGET', KEYS[2], tag)
   if note then
@@ -90,6 +92,8 @@ local function give_back(tag, push)
       redis.call('ZADD', KEYS[1], 'XX', now, tag)
       return false
     end
+    local marked = redis.pcall('SADD', KEYS[6], redis.sha1hex(item or note))
+    if marked == 1 then redis.call('EXPIRE', KEYS[6], {_COUNTS_KEPT}) end
   end
   redis.call('HDEL', KEYS[2], tag)
   redis.call('ZREM', KEYS[1], tag)
@@ -113,6 +117,13 @@ for i = 5, #ARGV do redis.call('ZADD', KEYS[1], 'XX', now, ARGV[i]) end
 local one_has = false
 if redis.call('TYPE', KEYS[4]).ok ~= 'hash' or redis.call('HLEN', KEYS[4]) >= tonumber(ARGV[4]) then
   redis.call('DEL', KEYS[4])
+end
+if redis.call('TYPE', KEYS[6]).ok ~= 'set' or redis.call('SCARD', KEYS[6]) >= tonumber(ARGV[4]) then
+  redis.call('DEL', KEYS[6])
+end
+-- Somebody may have removed or replaced the index: a note without an entry there would never be returned.
+if redis.call('HLEN', KEYS[2]) > redis.call('ZCARD', KEYS[1]) then
+  for _, tag in ipairs(redis.call('HKEYS', KEYS[2])) do redis.call('ZADD', KEYS[1], 'NX', now, tag) end
 end
 local latest = '(' .. string.format('%.6f', tonumber(now) - tonumber(ARGV[1]))
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', latest, 'WITHSCORES', 'LIMIT', 0, ARGV[2])
@@ -160,6 +171,19 @@ class QoS(stock.QoS):
     held: ClassVar[bool] = False
     """No messages are taken off the queues; of the class, because Celery makes new instances with each connection."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.in_ledger: set[Any] = set()
+        """Delivery tags of messages that a record in the ledger has replaced."""
+
+    def replaced(self, delivery_tag: Any) -> None:
+        """Learn that a record in the ledger has replaced a message: its note is gone. The message counts until `ack`.
+
+        Args:
+            delivery_tag: the message's.
+        """
+        self.in_ledger.add(delivery_tag)
+
     def can_consume(self) -> bool:
         return not self.held and bool(super().can_consume())
 
@@ -168,10 +192,14 @@ class QoS(stock.QoS):
 
     def ack(self, delivery_tag: Any) -> None:
         self.leave(delivery_tag)  # even if the note stays: this worker is done with the message
+        if delivery_tag in self.in_ledger:
+            self.in_ledger.discard(delivery_tag)
+            return
         self._unless_refused(self._remove_from_indices(delivery_tag).execute)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         self.leave(delivery_tag)
+        self.in_ledger.discard(delivery_tag)  # other workers find the record
         if requeue:
             self._unless_refused(partial(self.restore_by_tag, delivery_tag, leftmost=True))
         else:
@@ -232,6 +260,7 @@ class QoS(stock.QoS):
             channel.main_queue or self.unacked_index_key,
             channel.ended_key,
             channel.leases_key,
+            channel.redelivered_key,
         ]
         with channel.conn_or_acquire(client) as redis:
             redis.eval(script, len(keys), *keys, *arguments)

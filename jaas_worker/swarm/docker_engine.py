@@ -15,7 +15,16 @@ import urllib3
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.logs import STREAMS, Stream
-from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, Frame, ResolvedImage, ServiceView, SwarmInfo, TaskView
+from jaas_worker.swarm.engine import (
+    ContainerTimes,
+    EngineEvent,
+    Frame,
+    NodeChange,
+    ResolvedImage,
+    ServiceView,
+    SwarmInfo,
+    TaskView,
+)
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, mapped
 from jaas_worker.swarm.responses import (
     NodeItem,
@@ -247,12 +256,13 @@ class Swarm:
         with mapped("listing nodes"):
             return {node["ID"] for node in self._nodes() if node["Status"]["State"] in {"down", "unknown"}}
 
-    def node_back_at(self, node_id: str) -> str:
+    def node_change(self, node_id: str) -> NodeChange:
         try:
             with mapped("inspecting a node"):
-                return str(self._get_json(f"nodes/{node_id}")["UpdatedAt"])
+                node = self._get_json(f"nodes/{node_id}")
+                return NodeChange(str(node["UpdatedAt"]), node["Spec"].get("Availability") == "drain")
         except EngineNotFound:
-            return ""
+            return NodeChange()
 
     def container_times(self, container_id: str) -> ContainerTimes | None:
         try:

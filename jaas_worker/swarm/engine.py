@@ -11,10 +11,12 @@ from jaas_submit.model.logs import Stream
 
 __all__ = [
     "ENDED_STATES",
+    "ContainerRef",
     "ContainerTimes",
     "Engine",
     "EngineEvent",
     "Frame",
+    "NodeChange",
     "ResolvedImage",
     "ServiceView",
     "SwarmInfo",
@@ -79,6 +81,16 @@ class Frame(NamedTuple):
     data: bytes
 
 
+class ContainerRef(NamedTuple):
+    """A container of a job, and whose it is."""
+
+    id: str
+    job_id: str
+    attempt: int
+    service_id: str = ""
+    task_id: str = ""
+
+
 class ContainerTimes(NamedTuple):
     """When a container started and exited (RFC 3339), its exit code, and whether it ran out of memory, by its
     engine."""
@@ -88,6 +100,15 @@ class ContainerTimes(NamedTuple):
     oom_killed: bool
     exit_code: int | None = None
     """None while it runs. For a stopped task 0 was seen although the container had 137."""
+
+
+class NodeChange(NamedTuple):
+    """The last change of the swarm's record of a node."""
+
+    at: str = ""
+    """RFC 3339; empty when there is no such node. The swarm changes the record when the node's engine rejoins."""
+    drained: bool = False
+    """Whether the node takes no tasks now, because somebody drained it."""
 
 
 class EngineEvent(NamedTuple):
@@ -189,11 +210,8 @@ class Engine(Protocol):
     def down_nodes(self) -> set[str]:
         """Return the ids of the nodes that are down."""
 
-    def node_back_at(self, node_id: str) -> str:
-        """Return when the swarm's record of a node last changed (RFC 3339), such as when its engine rejoined.
-
-        Empty when there is no such node.
-        """
+    def node_change(self, node_id: str) -> NodeChange:
+        """Return the last change of the swarm's record of a node."""
 
     def container_times(self, container_id: str) -> ContainerTimes | None:
         """Return a container's times; None when it did not run on this engine."""

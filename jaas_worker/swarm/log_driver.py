@@ -80,13 +80,15 @@ class LogDriver(NamedTuple):
         """Whether a long line may have lost its line end. ``local`` does so, also as the copy beside other drivers."""
         return self.name not in {"", "json-file", "journald"}
 
-    def may_have_rotated(self, size: LogSize) -> bool:
+    def may_have_rotated(self, size: LogSize, *, from_start: bool = False) -> bool:
         """Return whether output may have been removed because there was so much of it.
 
-        A driver that rotates keeps at least all files but one full, so that less than that was never rotated away.
+        A driver that rotates keeps at least all files but one full, so that less than that was never rotated away. It
+        removes nothing before all files are full.
 
         Args:
             size: what was read.
+            from_start: it was read from the container's start on; otherwise it is what was still there later.
         """
         max_size, max_file = _DEFAULTS.get(self.name, ("-1", "1"))
         max_size = self.options.get("max-size", max_size)
@@ -94,6 +96,7 @@ class LogDriver(NamedTuple):
             return False
         written = size.bytes * _GROWTH[self.name] + size.lines * _LINE_BYTES[self.name] + size.pieces * _PIECE_BYTES
         try:
-            return written >= parse_size(max_size) * (int(self.options.get("max-file", max_file)) - 1)
+            full_files = int(self.options.get("max-file", max_file)) - (0 if from_start else 1)
+            return written >= parse_size(max_size) * full_files
         except ValueError:  # the engine would have refused it, so it is of a kind that is not known here
             return True

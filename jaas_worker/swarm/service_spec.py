@@ -13,6 +13,7 @@ from jaas_submit.model.wire_names import (
     ENV_ATTEMPT,
     ENV_INPUT,
     ENV_JOB_ID,
+    ENV_NODE,
     LABEL_ATTEMPT,
     LABEL_JOB,
     LABEL_LEDGER,
@@ -38,6 +39,10 @@ _MAX_LABEL_CHARS = 16 * 1024
 """Limit in characters for a description in a label, which is written to the raft log of every manager."""
 
 
+_NODE: Final = "{{.Node.Hostname}}"
+"""A template that the swarm fills in when it has placed the task. Source: moby/swarmkit, template/context.go."""
+
+
 class InputPlace(NamedTuple):
     """Path or URL of a container's input, and the content to create there, if any."""
 
@@ -53,7 +58,7 @@ class ServiceDefaults(NamedTuple):
     """What every service that a worker asks for has, whatever the job. Only here settings become parts of a request."""
 
     installation: Mapping[str, str] = MappingProxyType({})
-    """Labels that say whose services they are."""
+    """Labels that say whose services and containers they are."""
     worker: str = ""
     """The worker process, for a label; a service that another worker asked for keeps the other's."""
     log_driver: LogDriver = LogDriver()
@@ -113,7 +118,7 @@ def service_request(
         "Name": service_name(job_id, attempt),
         "Labels": labels,
         "TaskTemplate": {
-            "ContainerSpec": _container(spec, job_id, attempt, secret_ids, place),
+            "ContainerSpec": _container(spec, job_id, attempt, secret_ids, place, defaults.installation),
             "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
             "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
             "Placement": _placement(spec, platforms),
@@ -127,13 +132,18 @@ def service_request(
 
 
 def _container(
-    spec: JobSpec, job_id: str, attempt: int, secret_ids: Mapping[str, str], place: InputPlace | None
+    spec: JobSpec,
+    job_id: str,
+    attempt: int,
+    secret_ids: Mapping[str, str],
+    place: InputPlace | None,
+    installation: Mapping[str, str],
 ) -> dict[str, Any]:
     container: dict[str, Any] = {
         "Image": spec.image,
         "Env": [_literal(f"{name}={value}") for name, value in spec.env.items()]
-        + [f"{ENV_JOB_ID}={job_id}", f"{ENV_ATTEMPT}={attempt}"],
-        "Labels": {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt)},
+        + [f"{ENV_JOB_ID}={job_id}", f"{ENV_ATTEMPT}={attempt}", f"{ENV_NODE}={_NODE}"],
+        "Labels": {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **installation},
         "StopGracePeriod": _nanoseconds(spec.stop_grace),
     }
     if spec.entrypoint is not None:
@@ -173,7 +183,7 @@ def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | 
     """
     if LABEL_SPEC not in labels:
         return None
-    own = (ENV_JOB_ID, ENV_ATTEMPT, ENV_INPUT)
+    own = (ENV_JOB_ID, ENV_ATTEMPT, ENV_INPUT, ENV_NODE)
     pairs = [text.replace(_BRACES, "{{").partition("=") for text in env]
     kept = {name: value for name, _, value in pairs if name not in own}
     return JobSpec.parse({**json.loads(labels[LABEL_SPEC]), "env": kept})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.explain.workers import WorkerLoad, takers
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.states import TERMINAL, JobState
 from jaas_worker.telemetry.log_actions import Action, action
@@ -19,6 +21,9 @@ from jaas_worker.telemetry.metrics import Metrics
 __all__ = ["LedgerMonitor"]
 
 logger = logging.getLogger(__name__)
+
+_SOON_S: Final = 10.0
+"""Seconds within which a job is taken as a rule; while all are, no queue is looked at."""
 
 
 class LedgerMonitor(Collector):
@@ -90,13 +95,29 @@ class LedgerMonitor(Collector):
         yield jobs
         yield oldest
         workers = GaugeMetricFamily("jaas_ledger_workers", "Live workers, by version.", labels=["version"])
-        versions = [str(worker.get("version", "unknown")) for worker in self._ledger.queries.workers()]
+        alive = self._ledger.queries.workers()
+        versions = [str(worker.get("version", "unknown")) for worker in alive]
         for version in sorted(set(versions)):
             workers.add_metric([version], versions.count(version))
         yield workers
         queue = GaugeMetricFamily("jaas_ledger_queue_messages", "Messages in the queue.", labels=["queue"])
         queue.add_metric([self._about.get("queue", "")], self._queue_length())
         yield queue
+        yield self._unserved(alive, standing[JobState.QUEUED][1])
+
+    def _unserved(self, alive: Sequence[Mapping[str, Any]], oldest: float) -> Metric:
+        """Return how many jobs wait in queues that nobody takes; nothing is read while all jobs are taken soon."""
+        found = GaugeMetricFamily(
+            "jaas_ledger_unserved_jobs",
+            "Of the 500 jobs that have been QUEUED longest: those in a queue that no live worker takes.",
+            labels=["queue"],
+        )
+        if oldest > _SOON_S:
+            workers = [WorkerLoad.model_validate(worker) for worker in alive]
+            for queue, count in sorted(self._ledger.health.oldest_queued().items()):
+                if not takers(queue, workers):
+                    found.add_metric([queue], count)
+        return found
 
     def collect(self) -> Iterator[Metric]:
         """Yield the present values; called for each scrape."""

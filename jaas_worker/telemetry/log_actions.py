@@ -25,6 +25,7 @@ class Action(StrEnum):
     """The action of a line: stable, for alerts and searches."""
 
     JOB_LAUNCHED = "job.launched"  # its service exists
+    JOB_WAITS = "job.waits"  # a foreign producer's job waits in the ledger until its eta
     JOB_RUNNING = "job.running"  # its container runs
     JOB_ENDED = "job.ended"  # its outcome is in the ledger and with Celery
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows
@@ -54,7 +55,7 @@ class Action(StrEnum):
     REDIS_MASTER_CHANGED = "redis.master_changed"  # Sentinel has promoted another server
     ENGINE_UNAVAILABLE = "engine.unavailable"  # the worker cannot see its jobs for now, or takes no new ones
     ENGINE_AVAILABLE = "engine.available"  # it takes new jobs again
-    AGENT_FORWARDING = "agent.forwarding"  # a node without a worker: its container exits are forwarded
+    AGENT_FOLLOWING = "agent.following"  # this process follows the containers of its node
     RECONCILE_TOOK_OVER = "reconcile.took_over"  # took over jobs without a holder
     RECONCILE_FAILED = "reconcile.failed"  # a round failed; the next one may succeed
     QUEUE_FOREIGN = "queue.foreign"  # another application's tasks are in Celery's default queue

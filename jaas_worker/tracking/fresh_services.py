@@ -9,7 +9,7 @@ from typing import Final
 
 from jaas_worker.tracking.tracked_service import TrackedService
 
-__all__ = ["CLOSE_MOST_WHILE_DEAR", "FreshServices"]
+__all__ = ["MAX_CLOSE_WHILE_SLOW", "FreshServices"]
 
 _FRESH_FOR_S: Final = 10.0
 """Seconds for which a service is polled often after a change."""
@@ -18,7 +18,7 @@ _CLOSE_MOST: Final = 4
 """Maximal number of services in a frequent poll. If more change at once, the other polls are enough: a poll of single
 services costs the engine more with each service."""
 
-CLOSE_MOST_WHILE_DEAR: Final = 25
+MAX_CLOSE_WHILE_SLOW: Final = 25
 """Maximal number of services in a frequent poll while lists are slow: those that may be starting, or no other could
 start. Also the limit of exits that are examined at once."""
 
@@ -57,7 +57,7 @@ class FreshServices:
             self._since = {one: at for one, at in known if now - at < _FRESH_FOR_S and one in followed}
             fresh, youngest = list(self._since), now - max(self._since.values(), default=0.0)
             if self.busy():
-                fresh = [one for one in fresh if dear and not _has_run(followed.get(one))][:CLOSE_MOST_WHILE_DEAR]
+                fresh = [one for one in fresh if dear and not _has_run(followed.get(one))][:MAX_CLOSE_WHILE_SLOW]
                 self._since.update({one: self._since.pop(one) for one in fresh})  # the others come first the next time
         return fresh, youngest
 

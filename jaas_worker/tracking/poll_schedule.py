@@ -9,9 +9,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-__all__ = ["DEAR_LIST_S", "Look", "PollSchedule"]
+__all__ = ["SLOW_LIST_S", "Look", "PollSchedule"]
 
-DEAR_LIST_S: Final = 0.05
+SLOW_LIST_S: Final = 0.05
 """From this duration in seconds on, a list of all tasks counts as slow, and is made more rarely."""
 
 _LIST_SHARE: Final = 40
@@ -76,7 +76,7 @@ class PollSchedule:
         self._next_round = 0.0
 
     def unsettled(self, now: float) -> None:
-        """Register that an exit is near that only the swarm will report."""
+        """Register that a container will exit soon, and that only the swarm reports it."""
         self._unsettled_until = now + self._unsettled_for
 
     def due(self, now: float, *, by_events: bool) -> list[Look]:

@@ -32,8 +32,8 @@ from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, EngineEvent, TaskView
 from jaas_worker.telemetry.log_actions import Action, about, action
 from jaas_worker.tracking.engine_events import EngineEvents
-from jaas_worker.tracking.fresh_services import CLOSE_MOST_WHILE_DEAR, FreshServices
-from jaas_worker.tracking.poll_schedule import DEAR_LIST_S, Look, PollSchedule
+from jaas_worker.tracking.fresh_services import MAX_CLOSE_WHILE_SLOW, FreshServices
+from jaas_worker.tracking.poll_schedule import SLOW_LIST_S, Look, PollSchedule
 from jaas_worker.tracking.tracked_service import (
     Ended,
     ExitReported,
@@ -62,9 +62,6 @@ class Listener(Protocol):
 
     def observed(self, service: ServiceRef, seen: Seen) -> None:
         """Handle what was seen of a service. After an error the call is repeated in a later round."""
-
-    def exited_unknown(self, event: EngineEvent) -> None:
-        """Handle the exit of a container on this engine whose service is not followed here."""
 
     def overdue(self) -> None:
         """About once a second: check time limits."""
@@ -221,7 +218,7 @@ class Tracker:
 
     def _see_exits(self) -> None:
         """Examine services whose container has exited, which the swarm may not report yet."""
-        exits = [self._exits.popleft() for _ in range(min(len(self._exits), CLOSE_MOST_WHILE_DEAR))]
+        exits = [self._exits.popleft() for _ in range(min(len(self._exits), MAX_CLOSE_WHILE_SLOW))]
         exited = {one.event.service_id: one for one in exits}
         followed = [service_id for service_id in exited if service_id in self._services]
         for service_id, tasks in _by_service(self._engine.tasks_of(*followed) if followed else ()).items():
@@ -257,7 +254,7 @@ class Tracker:
         The pause grows to a hundredth of the time since the last change: the end of a long job may be noticed a little
         later.
         """
-        fresh, youngest = self._fresh.choose(now, self._schedule.list_took > DEAR_LIST_S, self._services)
+        fresh, youngest = self._fresh.choose(now, self._schedule.list_took > SLOW_LIST_S, self._services)
         if not fresh:
             return self._poll_interval
         for service_id, tasks in _by_service(self._engine.tasks_of(*fresh)).items():
@@ -345,8 +342,6 @@ class Tracker:
     def _hear(self, event: EngineEvent) -> None:
         tracked = self._services.get(event.service_id)
         if tracked is None:
-            if event.kind == "die" and not self._fresh.busy():
-                self._listener.exited_unknown(event)
             return
         if event.kind == "start":  # the next round, which is due soon, sees it
             tracked.began = event.at

@@ -303,6 +303,16 @@ lab_stop() {
     say "lab: stopped node$1's engine"
 }
 
+# lab_upgrade N RELEASE: the same data below another engine. Returns before it answers: this machine's client may be
+# too old for it.
+lab_upgrade() {
+    ensure_engine_of "$2"
+    lab_stop "$1"
+    stop_daemon "$(node_dir "$1")/holder.pid" || true
+    engine_usr "$2" >"$LAB/usr"
+    start_node "$1"
+}
+
 lab_start() {
     start_node "$1"
     wait_for_node "$1"

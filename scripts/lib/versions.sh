@@ -3,7 +3,7 @@
 # They are made anew each time, below the state folder.
 
 # wanted newest|oldest: what to install, one requirement a line. newest: everything that the package and its tests
-# name, without the bounds. oldest: what a producer and its command line need, at the lower bounds.
+# name, without the bounds. oldest: what a producer, its command line and the store need, at the lower bounds.
 wanted() {
     "$VENV/bin/python" - "$1" "$REPO/pyproject.toml" <<'PY'
 import sys
@@ -15,7 +15,8 @@ kind, path = sys.argv[1:]
 with open(path, "rb") as file:
     project = tomllib.load(file)["project"]
 extras = project["optional-dependencies"]
-chosen = project["dependencies"] + (extras["cli"] if kind == "oldest" else sum(extras.values(), []))
+oldest = extras["cli"] + extras["store"]
+chosen = project["dependencies"] + (oldest if kind == "oldest" else sum(extras.values(), []))
 for one in map(Requirement, chosen):
     if one.name == "jaas":
         continue

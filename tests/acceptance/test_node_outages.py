@@ -1,4 +1,4 @@
-"""A node that goes away beneath its jobs and comes back: its engine stopped in order, or its network cut off."""
+"""A node fails while jobs run on it, and comes back: its engine is stopped, or its network is cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way it is really run: stack.yml on three managers. One batch of long jobs lives through all that is done."""
+"""The production deployment: stack.yml on three managers. One batch of long jobs survives all that the tests do."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Stack:
         return sorted(self.workers().values()) == sorted(nodes)
 
     def how_it_stands(self) -> str:
-        """Return what to look at when something does not come about."""
+        """Return what helps to understand a time-out."""
         return "\n".join(
             [
                 self.lab.docker("stack", "ps", "--no-trunc", STACK),
@@ -96,7 +96,7 @@ class Stack:
             return []
 
     def all_run(self, *, not_on: str = "") -> bool:
-        """Return whether every job runs, in the hands of a live worker."""
+        """Return whether every job runs, and is held by a live worker."""
         workers, records = self.workers(), self.records()
         return len(records) == len(self.jobs) and all(
             r.state is JobState.RUNNING and r.node != not_on and r.holder in workers and not r.detail for r in records
@@ -206,8 +206,8 @@ def test_a_node_that_dies_costs_its_own_jobs_one_start_more(stack: Stack, lab: L
         "Attempt 1 ended on node3: its node went away (cause node_lost; its node has been down for "
     )
     assert told[1].endswith(
-        " s; the container may still run there). What followed was decided so: no rule matched; 0 of 3 "
-        "max_cluster_retries used."
+        " s; the container may still run there). What followed was decided so: no retry rule matched; 0 of 3 "
+        "further attempts used (max_cluster_retries)."
     )
 
 

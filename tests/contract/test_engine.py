@@ -25,7 +25,7 @@ from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.container_logs import collect
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
-from jaas_worker.swarm.engine import Engine, EngineEvent, ServiceView, TaskView
+from jaas_worker.swarm.engine import Engine, EngineEvent, NodeChange, ServiceView, TaskView
 from jaas_worker.swarm.service_spec import service_request
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
@@ -573,8 +573,10 @@ def test_the_engine_says_that_it_is_a_manager(bench: Bench) -> None:
     assert (info.state, info.manager, info.error) == ("active", True, "")
     assert bench.engine.node_names()[info.node_id] == info.node_name
     assert info.node_id not in bench.engine.down_nodes()
-    assert parse_time(bench.engine.node_back_at(info.node_id))
-    assert bench.engine.node_back_at("0" * 25) == ""
+    change = bench.engine.node_change(info.node_id)
+    assert parse_time(change.at)
+    assert not change.drained
+    assert bench.engine.node_change("0" * 25) == NodeChange()
     require_manager(info, "here")
 
 

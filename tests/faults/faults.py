@@ -1,6 +1,6 @@
 """The faults: each a class that draws its parameters from a seeded generator, injects itself, and heals.
 
-Three lanes run beside each other; within a lane one fault follows the other, so that no two of them touch the same
+Some lanes run beside each other; within a lane one fault follows the other, so that no two of them touch the same
 thing. (Two nodes away at once are two thirds of a swarm of three: then nobody can do anything but wait.)
 """
 
@@ -11,94 +11,25 @@ import random
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import kombu
 import redis
-from redis import Redis
 
 from jaas_worker.messaging.redis_transport import Transport
 from jaas_worker.messaging.transport_settings import options as transport_options
-from tests.faults.lab import NODES, Lab
-from tests.faults.processes import Worker
-from tests.faults.proxies import EngineProxy, RedisProxy
-from tests.support.redis_server import OwnRedis
+from tests.faults.fault import Bench, Fault, WorkerFault
+from tests.faults.hostile import Hostile
+from tests.faults.node_faults import NODE_FAULTS
 
-__all__ = ["FAULTS", "LANES", "Bench", "Fault", "schedule"]
-
-
-@dataclass
-class Bench:
-    """What faults are injected into."""
-
-    lab: Lab
-    redis: OwnRedis
-    workers: list[Worker]
-    redis_proxies: list[RedisProxy]
-    engine_proxies: list[EngineProxy]
-    prefix: str = ""
-
-    def client(self) -> Redis:
-        """Return a connection to Redis past all proxies."""
-        return Redis(port=self.redis.port, socket_timeout=5)
-
-
-@dataclass
-class Fault:
-    """One fault.
-
-    Args:
-        rng: decides on everything that is left to chance.
-
-    ``parameters`` are drawn when it is made: the whole schedule is known before the first one is injected.
-    """
-
-    rng: random.Random
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-    lane: ClassVar[str] = ""
-    weight: ClassVar[float] = 1.0
-    excuses: ClassVar[bool] = True
-    """Whether jaas may wait while it lasts. A killed worker is no excuse: the others are there."""
-
-    def __post_init__(self) -> None:
-        self.draw()
-
-    def draw(self) -> None:
-        """Fill ``parameters``; ``seconds`` is for how long it lasts."""
-
-    @property
-    def seconds(self) -> float:
-        """For how long it lasts, without the time that healing takes."""
-        return float(self.parameters.get("seconds", 0.0))
-
-    def inject(self, bench: Bench) -> dict[str, Any]:
-        """Let it happen; return what turned out (which node, how many connections, ...)."""
-        raise NotImplementedError
-
-    def heal(self, bench: Bench) -> None:
-        """Undo it; returns when it is undone."""
-
-    def _time(self, least: float, most: float) -> float:
-        return round(self.rng.uniform(least, most), 1)
+__all__ = ["FAULTS", "LANES", "Planned", "schedule"]
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------
 
 
-class _WorkerFault(Fault):
-    lane = "worker"
-
-    def draw(self) -> None:
-        self.parameters["worker"] = self.rng.randrange(3)
-
-    def worker(self, bench: Bench) -> Worker:
-        number: int = self.parameters["worker"]
-        return bench.workers[number % len(bench.workers)]
-
-
-class WorkerKill(_WorkerFault):
+class WorkerKill(WorkerFault):
     """SIGKILL; the orchestrator starts it again within seconds."""
 
     weight = 3.0
@@ -123,7 +54,7 @@ class WorkerTerm(WorkerKill):
         return {}
 
 
-class WorkerStop(_WorkerFault):
+class WorkerStop(WorkerFault):
     """SIGSTOP for less or for much more than the lease, then SIGCONT: it comes back with all that it believed."""
 
     weight = 2.0
@@ -141,7 +72,7 @@ class WorkerStop(_WorkerFault):
         self.worker(bench).signal(signal.SIGCONT)
 
 
-class ClockSkew(_WorkerFault):
+class ClockSkew(WorkerFault):
     """A worker restarts with its clock five minutes off, and later with the right one again."""
 
     def draw(self) -> None:
@@ -247,7 +178,7 @@ class ShortVisibility(Fault):
         return {"restored": restored}
 
 
-class HalfOpen(_WorkerFault):
+class HalfOpen(WorkerFault):
     """All of a worker's connections to Redis go dead without a word, for ever; new ones work."""
 
     lane = "redis"
@@ -258,7 +189,7 @@ class HalfOpen(_WorkerFault):
         return {"connections": bench.redis_proxies[self.parameters["worker"]].silence()}
 
 
-class Blackhole(_WorkerFault):
+class Blackhole(WorkerFault):
     """The packets between a worker and Redis are dropped for a while; TCP repeats them."""
 
     lane = "redis"
@@ -281,115 +212,6 @@ class Blackhole(_WorkerFault):
         self._rules(bench, "-D")
 
 
-# -- engines, and the way to them -------------------------------------------------------------------------------------
-
-
-class CreateReplyLost(_WorkerFault):
-    """The engine creates a service, but the worker does not get to know it."""
-
-    lane = "engine"
-    weight = 2.0
-    excuses = False
-
-    def draw(self) -> None:
-        super().draw()
-        self.parameters["count"] = self.rng.randint(1, 4)
-
-    def inject(self, bench: Bench) -> dict[str, Any]:
-        bench.engine_proxies[self.parameters["worker"]].drop_create_replies(self.parameters["count"])
-        return {}
-
-
-class EngineAway(_WorkerFault):
-    """A worker's engine refuses connections."""
-
-    lane = "engine"
-
-    def draw(self) -> None:
-        super().draw()
-        self.parameters["seconds"] = self._time(2, 20)
-
-    def inject(self, bench: Bench) -> dict[str, Any]:
-        bench.engine_proxies[self.parameters["worker"]].refuse(True)
-        return {}
-
-    def heal(self, bench: Bench) -> None:
-        bench.engine_proxies[self.parameters["worker"]].refuse(False)
-
-
-class _NodeFault(Fault):
-    lane = "node"
-    loses_containers: ClassVar[bool] = True
-
-    def draw(self) -> None:
-        self.parameters["node"] = self.rng.choice(NODES)
-
-
-class ShortPartition(_NodeFault):
-    """A node is cut off the others, and back before they give it up."""
-
-    def draw(self) -> None:
-        super().draw()
-        self.parameters["seconds"] = 8.0
-
-    def inject(self, bench: Bench) -> dict[str, Any]:
-        bench.lab.run("partition", self.parameters["node"])
-        return {}
-
-    def heal(self, bench: Bench) -> None:
-        bench.lab.run("heal", self.parameters["node"])
-        bench.lab.wait_whole(60)
-
-
-class LongPartition(ShortPartition):
-    """A node is cut off for so long that the others declare it down."""
-
-    weight = 0.7
-
-    def draw(self) -> None:
-        super().draw()
-        self.parameters["seconds"] = 60.0
-
-
-class EngineKill(_NodeFault):
-    """SIGKILL of a node's engine, which is started again later."""
-
-    def draw(self) -> None:
-        super().draw()
-        self.parameters["seconds"] = self._time(0.5, 20)
-
-    def inject(self, bench: Bench) -> dict[str, Any]:
-        bench.lab.run("kill", self.parameters["node"])
-        return {}
-
-    def heal(self, bench: Bench) -> None:
-        bench.lab.run("start", self.parameters["node"])
-        bench.lab.wait_whole(60)
-
-
-class LeaderKill(EngineKill):
-    """SIGKILL of the engine that leads the swarm."""
-
-    def inject(self, bench: Bench) -> dict[str, Any]:
-        self.parameters["node"] = bench.lab.leader()
-        return {"node": self.parameters["node"], **super().inject(bench)}
-
-
-class Drain(_NodeFault):
-    """An operator drains a node, and takes it back later."""
-
-    def draw(self) -> None:
-        super().draw()
-        self.parameters["seconds"] = self._time(5, 20)
-
-    def inject(self, bench: Bench) -> dict[str, Any]:
-        bench.lab.availability(self.parameters["node"], "drain")
-        return {}
-
-    def heal(self, bench: Bench) -> None:
-        bench.lab.availability(self.parameters["node"], "active")
-
-
 FAULTS: Final[dict[str, type[Fault]]] = {
     "worker_kill": WorkerKill,
     "worker_term": WorkerTerm,
@@ -401,13 +223,8 @@ FAULTS: Final[dict[str, type[Fault]]] = {
     "visibility": ShortVisibility,
     "half_open": HalfOpen,
     "blackhole": Blackhole,
-    "create_lost": CreateReplyLost,
-    "engine_away": EngineAway,
-    "partition_8": ShortPartition,
-    "partition_60": LongPartition,
-    "engine_kill": EngineKill,
-    "leader_kill": LeaderKill,
-    "drain": Drain,
+    **NODE_FAULTS,
+    "hostile": Hostile,
 }
 """Every kind by its name in ``--faults`` and in the history. Floods of output are jobs (``traffic.py``)."""
 
@@ -415,7 +232,8 @@ LANES: Final[dict[str, tuple[float, float]]] = {
     "worker": (6.0, 22.0),
     "redis": (5.0, 20.0),
     "engine": (5.0, 20.0),
-    "node": (10.0, 35.0),
+    "node": (6.0, 20.0),
+    "hostile": (1.0, 5.0),
 }
 """Seconds of peace, least and most, between two faults of a lane."""
 

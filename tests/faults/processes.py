@@ -13,12 +13,15 @@ from pathlib import Path
 
 from tests.faults.history import History
 
-__all__ = ["JAAS_WORKER", "NAIVE_WORKER", "Worker"]
+__all__ = ["JAAS_WORKER", "NAIVE_WORKER", "READY", "Worker"]
 
 REPO = Path(__file__).resolve().parents[2]
 
 JAAS_WORKER = "from jaas_worker.app import worker_main; worker_main({arguments!r})"
 NAIVE_WORKER = "from tests.faults.baseline import worker_main; worker_main({arguments!r})"
+
+READY = " ready."
+"""What Celery logs of a worker that is up."""
 
 _RESTART_PAUSE = 1.0
 """Seconds between the end of a worker that nobody killed and its restart."""
@@ -41,13 +44,14 @@ class Worker:
         """Seconds by which its clock is ahead, from its next start on."""
         self._program = program.format(arguments=["--loglevel=INFO", f"--hostname={name}@lab"])
         self._env = env
-        self._log = folder / f"{name}.log"
+        self.log = folder / f"{name}.log"
         self._history = history
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._expected = False
         self._hold_until = 0.0
         self._closed = False
+        self._logged = 0
         self._watcher = threading.Thread(target=self._watch, name=f"watch-{name}", daemon=True)
 
     def start(self) -> None:
@@ -58,7 +62,8 @@ class Worker:
     def _spawn(self) -> None:
         env = {**os.environ, **self._env, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"}
         clock = f"from tests.faults.clock import shift; shift({self.clock!r}); " if self.clock else ""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
+            self._logged = log.tell()
             process = subprocess.Popen(
                 [sys.executable, "-c", clock + self._program],
                 stdin=subprocess.DEVNULL,
@@ -76,6 +81,7 @@ class Worker:
                 process = self._process
                 if process is not None and process.poll() is not None:
                     self._process = None
+                    log = self.log.read_bytes()[self._logged :].decode(errors="replace").rstrip()
                     self._history.add(
                         "worker",
                         name=self.name,
@@ -83,6 +89,8 @@ class Worker:
                         pid=process.pid,
                         code=process.returncode,
                         expected=self._expected,
+                        ready=READY in log,
+                        said=log.rpartition("\n")[2][:300],
                     )
                     if not self._expected:
                         self._hold_until = time.monotonic() + _RESTART_PAUSE

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.faults.checker import Report, check, table
+from tests.faults.checker import check
 from tests.faults.faults import FAULTS, schedule
+from tests.faults.report import Report, table
 
 Event = dict[str, Any]
 
@@ -50,8 +51,9 @@ def history(**changes: Event | None) -> list[Event]:
 
 def failed(code: int | None, cause: str = "exit", node: str | None = "node1") -> dict[str, Event]:
     """Return the changes for a job that is recorded as failed."""
+    attempt = {"number": 1, "cause": cause, "code": code, "node": node, "reason": ""}
     return {
-        "record": {"state": "FAILED", "cause": cause, "exit_code": code, "node": node},
+        "record": {"state": "FAILED", "cause": cause, "exit_code": code, "node": node, "attempts": [attempt]},
         "result": {"status": "FAILURE", "state": None, "code": None},
     }
 
@@ -122,7 +124,10 @@ def test_attempts_must_not_overlap(began: float, expected: list[str]) -> None:
         {"e": "start", "t": began, "id": JOB, "attempt": 2, "container": "c2", "code": 0},
         {"e": "stop", "t": 6.0, "id": JOB, "attempt": 2, "container": "c2", "code": 0},
     ]
-    record = {"attempt": 2, "attempts": [{"number": n, "cause": "exit", "code": 7, "node": None} for n in (1, 2)]}
+    record = {
+        "attempt": 2,
+        "attempts": [{"number": n, "cause": "exit", "code": code, "node": None} for n, code in ((1, 7), (2, 0))],
+    }
     events = history(order={"kind": "retried"}, stop={"code": 7}, record=record)
 
     assert kinds(check([*events, *more])) == expected
@@ -145,6 +150,102 @@ def test_a_fault_of_its_node_explains_a_killed_container(events: list[Event], ex
     assert (kinds(report), report.excused) == (expected, 0 if expected else 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "cause", "code", "expected"),
+    [
+        ("engine_stop", "engine", None, []),
+        ("leader_stop", "node_lost", None, []),
+        ("engine_kill", "engine", 137, []),
+        ("partition", "node_lost", 137, []),
+        pytest.param("engine_stop", "engine", 0, ["wrong"], id="an exit code that nothing ended with"),
+        pytest.param("engine_stop", "engine", 255, ["wrong"], id="an exit code that an engine made up"),
+        ("engine_stop", "launch", None, ["wrong"]),
+        ("engine_stop", "preempted", None, ["wrong"]),
+        ("engine_stop", "removed_outside", None, ["wrong"]),
+        ("engine_kill", "exit", 137, ["wrong"]),
+        ("partition", "preempted", 137, ["wrong"]),
+        ("partition", "engine", 137, ["wrong"]),
+        ("drain", "node_lost", 137, ["wrong"]),
+        ("worker_kill", "engine", None, ["wrong"]),
+        ("engine_away", "node_lost", None, ["wrong"]),
+    ],
+)
+def test_an_end_has_a_cause_that_a_fault_of_its_node_has(
+    kind: str, cause: str, code: int | None, expected: list[str]
+) -> None:
+    killed = history(**failed(code, cause), stop=None)
+    assert kinds(check([*killed, *fault(kind, 2.5, 4.0, node=1)])) == expected
+
+
+def test_engines_that_are_restarted_one_after_the_other_have_ended_only_what_they_ran() -> None:
+    events = history(**failed(None, "engine"), stop=None)
+    inject, injected, heal = fault("rolling_stop", 2.5, 200.0)
+
+    def stopped(node: int) -> list[Event]:
+        return [inject, {**injected, "known": {"hits": [[node, 3.0, 4.0]]}}, heal]
+
+    own, other = check([*events, *stopped(1)]), check([*events, *stopped(2)])
+    assert (kinds(own), dict(own.met), dict(own.causes)) == ([], {"rolling_stop": 1}, {"engine": 1})
+    assert kinds(other) == ["wrong"]
+
+
+HOSTILE = {"n": None, "id": "7e57", "state": "FAILED", "exit_code": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"cause": "refused"}, []),
+        ({"cause": "image"}, []),
+        pytest.param({"cause": "exit", "code": 0}, ["wrong"], id="its image is on no node"),
+        pytest.param({"cause": "engine"}, ["wrong"], id="no engine was touched"),
+        pytest.param({"cause": "refused", "terminal": False}, ["lost"], id="it never ended"),
+        pytest.param(None, ["lost"], id="no record"),
+    ],
+)
+def test_a_hostile_entry_becomes_a_job_that_ends(change: Event | None, expected: list[str]) -> None:
+    inject, injected, heal = fault("hostile", 1.0, 1.0)
+    known = {"title": "a raw newline", "records": [], "ends": ["7e57"]}
+    record = {**history()[5], **HOSTILE, "created": 1.5}
+    record["attempts"] = [{"number": 0, "code": None, "node": None, "reason": "", **(change or {})}]
+    record["terminal"] = (change or {}).get("terminal", True)
+
+    report = check([*history(), inject, {**injected, "known": known}, heal, *([record] if change else [])])
+    assert (kinds(report), report.hostile) == (expected, 1)
+
+
+def test_no_message_waits_at_the_end() -> None:
+    assert kinds(check([*history(), {"e": "messages", "t": 9.0, "left": 1}])) == ["lost"]
+    assert kinds(check([*history(), {"e": "messages", "t": 9.0, "left": 0}])) == []
+
+
+def test_a_record_that_a_hostile_entry_wrote_itself_need_not_end() -> None:
+    inject, injected, heal = fault("hostile", 1.0, 1.0)
+    known = {"title": "a record", "records": ["7e57"], "ends": []}
+    record = {**history()[5], **HOSTILE, "terminal": False, "created": 1.5, "attempts": []}
+
+    assert kinds(check([*history(), inject, {**injected, "known": known}, heal, record])) == []
+
+
+@pytest.mark.parametrize(
+    ("ready", "away", "expected"),
+    [
+        pytest.param(True, True, ["worker end"], id="it was up"),
+        pytest.param(False, True, [], id="its engine was away when it started"),
+        pytest.param(False, False, ["worker end"], id="nothing was away when it started"),
+    ],
+)
+def test_a_worker_ends_only_if_it_is_told_to_or_cannot_start(ready: bool, away: bool, expected: list[str]) -> None:
+    worker = {"e": "worker", "name": "worker1", "pid": 1}
+    ends = [
+        {**worker, "what": "start", "t": 3.0},
+        {**worker, "what": "end", "t": 5.0, "code": 1, "expected": False, "ready": ready, "said": "why"},
+    ]
+
+    report = check([*history(), *ends, *(fault("engine_away", 2.5, 6.0, worker=0) if away else [])])
+    assert (kinds(report), report.failed) == (expected, bool(expected))
+
+
 @pytest.mark.parametrize(("kind", "expected"), [("engine_kill", []), ("drain", ["wrong"])])
 def test_an_exit_code_that_a_restarted_engine_made_up_is_counted_apart(kind: str, expected: list[str]) -> None:
     report = check([*history(**failed(255)), *fault(kind, 2.5, 4.0, node=1)])
@@ -162,7 +263,7 @@ def test_a_container_that_its_restarted_engine_started_again_is_counted_apart(ki
 
 
 def test_a_manager_that_was_away_explains_what_the_swarm_did_to_its_node() -> None:
-    events = history(**failed(0, "preempted"))
+    events = history(**failed(None, "node_lost"))
     away = [{"e": "manager", "t": t, "node": 1, "answers": answers} for t, answers in ((2.5, False), (3.0, True))]
     others = [{**event, "node": 2} for event in away]
 

@@ -35,7 +35,7 @@ AT_ONCE = 5
 
 SETTINGS = {"lease": "2s", "reconcile_interval": "0.3", "republish_after": "2s"}
 
-BEFORE_THE_END = ("claim", "accept", "create", "pending", "running")
+BEFORE_THE_END = ("intake", "claim", "accept", "create", "pending", "running")
 """First words of the labels that a job comes by while its container has not ended."""
 
 
@@ -92,10 +92,27 @@ class Scenario:
         self.client.app.AsyncResult(ids[0]).get(timeout=60)
         return ids[1]
 
+    def records(self, job_id: str) -> list[JobRecord]:
+        """Return the job's record, if there is one."""
+        return self.client.ledger.queries.find([job_id])
+
+    def send_foreign(self) -> str:
+        """Send the job as a foreign producer does, and return its id."""
+        job_id = f"foreign-{self.home.prefix}"[:52].rstrip("-")
+        job = f"kwargs={{'spec': {self.spec().to_wire()!r}}}, queue={self.home.queue!r}, task_id={job_id!r}"
+        run_their_code(self.home.redis_url, self.home.folder, f"app.send_task('jaas.run', {job})\n")
+        return job_id
+
+    def send(self) -> str:
+        """Send the job in the way that leads to the failpoint, and return its id."""
+        if self.kind == "chord":
+            return self.send_chord()
+        return self.send_foreign() if self.kind == "intake" else self.client.submit(self.spec()).id
+
     def play(self) -> Seen:
         """Play it to its end."""
         doomed = self.home.worker("doomed", failpoint=self.label).launch()
-        job = self.client.handle(self.send_chord()) if self.kind == "chord" else self.client.submit(self.spec())
+        job = self.client.handle(self.send())
         if self.kind in {"stop", "release"}:
             eventually(lambda: job.state is JobState.RUNNING, PATIENCE, lambda: f"the job to run:\n{doomed.log}")
             if self.kind == "stop":
@@ -109,10 +126,9 @@ class Scenario:
         self.witness.open()
 
         def ended() -> bool:
-            record = job.record()
-            return record.terminal and record.reported
+            return any(record.terminal and record.reported for record in self.records(job.id))
 
-        eventually(ended, PATIENCE, lambda: f"the job to end: {job.record()!r}\n{doomed.log}\n{successor.log}")
+        eventually(ended, PATIENCE, lambda: f"the job to end: {self.records(job.id)!r}\n{doomed.log}\n{successor.log}")
         if self.kind == "chord":
             self.client.app.AsyncResult(f"body-{self.home.prefix}").get(timeout=60)
         seen = Seen(

@@ -302,6 +302,52 @@ def test_a_message_that_a_worker_still_has_does_not_come_again(
     assert (client.llen(queue), client.hlen(f"{PREFIX}:unacked")) == (0, 1)
 
 
+@pytest.mark.parametrize("how", ["its worker is gone", "requeued"])
+def test_a_message_is_marked_when_it_is_delivered_again(
+    server: OwnRedis, client: redis.Redis, queue: str, how: str
+) -> None:
+    publish(server.url, queue, {"n": 1})
+    entry = client.lindex(queue, 0)
+    first = Side(server.url, queue)
+    eventually(lambda: first.drain(1), 20)
+    if how == "requeued":
+        first.got[0].requeue()
+    first.vanish()
+    publish(server.url, queue, {"n": 2})
+
+    second = Side(server.url, queue, visibility_timeout=0)
+    eventually(lambda: second.drain(1) and (restored(second), len(second.got) == 2)[1], 20)
+
+    marks = {message.payload["n"]: message.delivery_info.get("redelivered") for message in second.got}
+    assert (first.got[0].delivery_info.get("redelivered"), marks) == (None, {1: True, 2: None})
+    notes = "".join(map(str, client.hvals(f"{PREFIX}:unacked")))
+    assert str(entry) in notes  # it is still what was sent
+
+
+def test_marks_that_are_too_many_are_begun_anew(server: OwnRedis, client: redis.Redis, queue: str) -> None:
+    key = f"{PREFIX}:unacked_redelivered"
+    client.sadd(key, *range(10_000))
+    publish(server.url, queue, {"n": 1})
+    side = Side(server.url, queue, visibility_timeout=0)
+    eventually(lambda: restored(side) == 1, 20)
+
+    assert client.scard(key) <= 1
+    assert client.exists(key) == 0 or client.ttl(key) > 0
+
+
+def test_a_note_that_is_missing_in_the_index_is_returned(server: OwnRedis, client: redis.Redis, queue: str) -> None:
+    publish(server.url, queue, {"n": 1})
+    first = Side(server.url, queue)
+    eventually(lambda: first.drain(1), 20)
+    first.vanish()
+    client.delete(f"{PREFIX}:unacked_index")
+
+    second = Side(server.url, queue, visibility_timeout=0)
+    eventually(lambda: (restored(second), second.got)[1], 20)
+
+    assert second.got[0].payload == {"n": 1}
+
+
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker that fetches has a name, and no lease: it is gone."""

@@ -30,8 +30,17 @@ from tests.support.witness import TEST_IMAGE
 
 __all__ = ["Channel", "JaasChannel", "Order", "Traffic", "orders", "spec_of"]
 
-KINDS: Final = {"plain": 60, "unchecked": 8, "foreign": 12, "chord": 6, "cancelled": 12, "retried": 10, "flood": 0.4}
-"""Kinds of jobs and their weights; a chord is three jobs."""
+KINDS: Final = {
+    "plain": 60,
+    "unchecked": 8,
+    "foreign": 12,
+    "chord": 6,
+    "cancelled": 12,
+    "retried": 10,
+    "flood": 0.4,
+    "long": 8,
+}
+"""Kinds of jobs and their weights; a chord is three jobs. Long ones run while their node is away and returns."""
 
 
 MOST_WAITING: Final = 12
@@ -54,7 +63,7 @@ class Order:
 
 
 def orders(rng: random.Random) -> Any:
-    """Yield orders for ever; the same for the same generator."""
+    """Yield orders without end. The same seed of the generator gives the same orders."""
     numbers = itertools.count(1)
 
     def one(kind: str) -> Order:
@@ -63,6 +72,8 @@ def orders(rng: random.Random) -> Any:
         seconds = rng.choice([0, 0, rng.uniform(0, 3), rng.uniform(0, 8), rng.uniform(5, 20)])
         if kind == "cancelled":
             seconds = rng.uniform(3, 20)
+        if kind == "long":
+            seconds = rng.uniform(30, 100)
         output = f"output-of-{n}" if rng.random() < 0.4 else ""
         cancel = rng.uniform(0, 8) if kind == "cancelled" else None
         return Order(n, kind, round(seconds, 2), code, output, cancel)

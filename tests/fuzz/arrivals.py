@@ -291,7 +291,7 @@ _MISPLACE: Final = (
 _FREE: Final = "if redis.call('EXISTS', KEYS[1]) == 1 then return end "
 _MISPLACED_MS: Final = 300
 
-BROKER_KEYS: Final = ("unacked", "unacked_index", "unacked_ended")
+BROKER_KEYS: Final = ("unacked", "unacked_index", "unacked_ended", "unacked_redelivered")
 """Keys of the transport's own notes."""
 
 
@@ -417,7 +417,7 @@ def carried_id(raw: bytes) -> str:
 
 
 def waits(raw: bytes) -> bool:
-    """Return whether Celery keeps a message until its time has come.
+    """Return whether a message is a job that waits until its time has come.
 
     Args:
         raw: the entry.

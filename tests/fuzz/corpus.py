@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tests.fuzz.odd import LIMIT, Odd, as_json
-from tests.fuzz.specimens import bomb, entry, message, new_id
+from tests.fuzz.specimens import KINDS_OF_BODY, bomb, entry, message, new_id
 
 __all__ = ["CORPUS"]
 
@@ -124,6 +124,18 @@ def _pending(rng: random.Random, queue: str, prefix: str) -> list[Command]:
     return [("RPUSH", f"{prefix}:pending_dependents", json.dumps(None))]
 
 
+def _for_later(kind: str) -> Callable[[random.Random, str, str], list[Command]]:
+    """Return what makes a message with an eta that nobody lives to see: a worker must not keep it."""
+
+    def make(rng: random.Random, queue: str, prefix: str) -> list[Command]:
+        envelope, body = message(rng, kind, queue)
+        place = body if isinstance(body, dict) else envelope["headers"]
+        place["eta"] = "2999-01-01T00:00:00+00:00"
+        return _queued(entry(envelope, as_json(body)), queue)
+
+    return make
+
+
 CORPUS: Final[tuple[tuple[str, Callable[[random.Random, str, str], list[Command]]], ...]] = (
     ("an exchange that no script can encode", _exchange),
     ("a routing key that cannot be written as UTF-8, in a message that is refused", _routing_key),
@@ -144,5 +156,6 @@ CORPUS: Final[tuple[tuple[str, Callable[[random.Random, str, str], list[Command]
     ("an election among workers", _election),
     *((f"a record of another type in {index}", _wrong_type(index)) for index in ("ready", "unowned", "state:QUEUED")),
     ("null among what has ended", _pending),
+    *((f"an eta in 2999 ({kind})", _for_later(kind)) for kind in KINDS_OF_BODY),
 )
 """What it is, and what makes the commands for Redis, from a random source, a queue and a prefix."""

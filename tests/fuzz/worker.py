@@ -23,13 +23,13 @@ from jaas_submit.errors import JaasError
 from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import job_id_of
-from tests.fuzz.arrivals import Address, Arrival, arrival, carried_id, waits
+from tests.fuzz.arrivals import Address, Arrival, arrival, carried_id
 from tests.fuzz.cases import Case, Failure, random_of
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.worker import Installation
 
-__all__ = ["BATCH", "LEVEL", "WorkerLevel"]
+__all__ = ["BATCH", "LEVEL", "SURPRISE", "WorkerLevel"]
 
 LEVEL: Final = "worker"
 BATCH: Final = 40
@@ -152,7 +152,7 @@ class WorkerLevel:
                 if one.until_gone:
                     eventually(partial(self._is_gone, one.until_gone), self._patience, "the end of a key")
             self._good()
-            self._drained(arrivals)
+            self._drained()
             self._recorded(arrivals)
             self._bounded(pid, logged)
         except (AssertionError, JaasError, TimeoutError) as error:
@@ -189,15 +189,14 @@ class WorkerLevel:
 
         return eventually(look, self._patience, f"the end of job {job_id}")[0]
 
-    def _drained(self, arrivals: Sequence[Arrival]) -> None:
-        """Nothing waits, and nothing is unacknowledged but what Celery is to keep until its time has come."""
-        kept = {one.entry for one in arrivals if one.entry and waits(one.entry)}
+    def _drained(self) -> None:
+        """Nothing waits, and nothing is unacknowledged."""
 
         def waiting() -> list[str]:
             self._alive()
             found = [name for name in lists_of(_PREFIX) if self._raw.llen(name)]
             held: Any = self._raw.hvals(f"{_PREFIX}:unacked")
-            return found + [str(one)[:200] for one in held if not any(text in one for text in kept)]
+            return found + [str(one)[:200] for one in held]
 
         eventually(
             lambda: not waiting(), self._patience, lambda: f"queue and unacked to be empty; there are {waiting()}"
@@ -205,7 +204,7 @@ class WorkerLevel:
 
     def _recorded(self, arrivals: Sequence[Arrival]) -> None:
         """Every entry that carries a task id became a job, which has ended or can be cancelled."""
-        entries = [one.entry for one in arrivals if one.entry and not waits(one.entry)]
+        entries = [one.entry for one in arrivals if one.entry]
         ids = [job_id_of(task_id) for task_id in map(carried_id, entries) if task_id]
 
         def missing() -> list[str]:

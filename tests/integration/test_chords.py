@@ -120,7 +120,7 @@ class Message:
         """Celery's callback."""
 
     def reported(self, exit_code: int) -> None:
-        """Report the job as the ledger has it done: again and again, as long as Redis is the trouble."""
+        """Report the job's outcome, as the worker does: again and again while Redis does not take it."""
         state = JobState.FAILED if exit_code else JobState.SUCCEEDED
         result = JobResult(job_id=self.id, state=state, cause=Cause.EXIT, exit_code=exit_code, queued_at=NOW)
         for _ in range(TRIES):

@@ -62,7 +62,7 @@ def test_fields_of_a_newer_record_are_kept(jaas: Installation, client: Client) -
 def test_a_job_under_way_with_a_newer_description_is_left_to_a_newer_worker(
     jaas: Installation, client: Client, witness: Witness
 ) -> None:
-    """Back to the old version: what the newer one has launched must not be ended for that."""
+    """After a roll-back, the older worker must not end a job that the newer one has launched."""
     for worker in jaas.workers:
         worker.stop()
     newer = jaas.worker().start()

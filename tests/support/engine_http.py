@@ -213,10 +213,11 @@ class _Nodes(_Handler):
 
 class _Node(_Handler):
     async def get(self, node: str) -> None:
-        back_at = await self.call("node_back_at", node)
-        if not back_at:
+        change = await self.call("node_change", node)
+        if not change.at:
             raise HTTPError(404, f"node {node} not found")
-        self.say({"ID": node, "UpdatedAt": back_at})
+        spec = {"Availability": "drain" if change.drained else "active"}
+        self.say({"ID": node, "UpdatedAt": change.at, "Spec": spec})
 
 
 class _Tasks(_Handler):

@@ -32,6 +32,7 @@ from jaas_worker.swarm.engine import (
     ContainerTimes,
     EngineEvent,
     Frame,
+    NodeChange,
     ResolvedImage,
     ServiceView,
     SwarmInfo,
@@ -479,9 +480,10 @@ class FakeSwarm:
         with self._call("down_nodes"):
             return {node.id for node in self.nodes.values() if not node.up}
 
-    def node_back_at(self, node_id: str) -> str:
-        with self._call("node_back_at"):
-            return next((node.back_at for node in self.nodes.values() if node.id == node_id), "")
+    def node_change(self, node_id: str) -> NodeChange:
+        with self._call("node_change"):
+            found = (NodeChange(node.back_at) for node in self.nodes.values() if node.id == node_id)
+            return next(found, NodeChange())
 
     def container_times(self, container_id: str) -> ContainerTimes | None:
         with self._call("container_times"):

@@ -51,6 +51,7 @@ _KEYS: Final = """
     P:job:ID P:log:ID:ATTEMPT P:batch:ID P:batch:ID:waiting P:batch:ID:ended P:batches P:cancelling P:speculating
     P:pending_dependents P:after:ID P:jobs P:state:STATE P:held:HOLDER P:stop:HOLDER P:due P:deadlines P:key:KEY
     P:holders P:unowned P:ready P:newest_received P:last_claim P:revoked
+    P:unacked P:unacked_index
     P:info:HOLDER P:seen:HOLDER P:lock:NAME
     P:changes:ID P:changes:batch:ID P:cancels P:available P:exits:HOLDER QUEUE
 """

@@ -104,6 +104,7 @@ class Stage:
 
     def play(self, end: Attempt, lines: Sequence[LogLine] = OUTPUT, status: LogStatus = LogStatus.COMPLETE) -> None:
         """Have the next job launched, run and ended."""
+        self.ledger.maintenance.renew_lease(HOLDER, 60, {})
 
         def act(job_id: str) -> None:
             self.launch(job_id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["await_end", "eventually"]
+__all__ = ["await_end", "eventually", "until"]
 
 T = TypeVar("T")
 
@@ -43,3 +44,16 @@ def await_end(*names: str) -> None:
     for thread in threading.enumerate():
         if thread.name in names:
             thread.join(30.0)
+
+
+async def until(predicate: Callable[[], T | None], timeout: float = 10.0, what: str = "") -> T:
+    """Return the predicate's first true value, while the loop goes on; see ``eventually``.
+
+    Raises:
+        AssertionError: the predicate stayed false.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        assert time.monotonic() <= deadline, what
+        await asyncio.sleep(_PAUSE)
+    return value

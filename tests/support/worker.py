@@ -238,7 +238,7 @@ def listener(home: Installation, host: str, **settings: object) -> Iterator[Call
             stderr=subprocess.STDOUT,
         )
     try:
-        eventually(lambda: "forwarding container exits" in file.read_text(), 60, file.read_text)
+        eventually(lambda: "following the containers" in file.read_text(), 60, file.read_text)
         yield file.read_text
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""The worker's app says no more of the Redis URL than a producer does, and takes no other broker."""
+"""The worker's app shows no more of the Redis URL than a producer does, and accepts no other broker."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ PUBLIC = [thing for thing in (getattr(jaas_submit, name) for name in jaas_submit
 
 @pytest.mark.parametrize("of", PUBLIC, ids=lambda of: of.__name__)
 def test_what_public_methods_take_and_return_is_public(of: type) -> None:
-    """Who writes down a type finds it in ``jaas_submit``; a base of something public need not be there."""
+    """Every type in a public signature is in ``jaas_submit``. The base class of a public one need not be."""
     bases = {base for thing in PUBLIC for base in thing.__mro__}
     hidden = {
         kind.__name__ for kind in classes_in(of) if kind.__module__.startswith("jaas_submit") and kind not in bases
@@ -145,7 +145,7 @@ def test_errors_that_public_methods_raise_are_public(of: type) -> None:
 
 @pytest.mark.parametrize("of", PUBLIC, ids=lambda of: of.__name__)
 def test_each_argument_of_a_public_method_is_explained(of: type) -> None:
-    """In its docstring, or in the one that this names."""
+    """Its docstring explains it, or refers to another docstring that does."""
     unexplained = [
         f"{name}({argument})"
         for name, method in methods(of)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from jaas_submit.cli import output
-from jaas_submit.cli.common import EXIT_INTERRUPTED, Target, for_each, name_unreadable, output_options
+from jaas_submit.cli.common import EXIT_INTERRUPTED, PlainGroup, Target, for_each, name_unreadable, output_options
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, conclude, print_result, results_of
+from jaas_submit.cli.listing import Entry, Table, listing_of, listing_options
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
+    from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.model.records import BatchRecord
 
 __all__ = ["batch"]
 
 
-@click.group()
+@click.group(cls=PlainGroup)
 def batch() -> None:
     """Manage batches: list, status, watch, results, retry, cancel."""
 
@@ -27,27 +32,42 @@ _ids = click.argument("batch_ids", nargs=-1, required=True, metavar="ID...")
 _id = click.argument("batch_id", metavar="ID")
 
 
+def _batch(client: Client, text: str) -> Batch:
+    """Return a batch by its id, or by the beginning of that."""
+    return client.batch(client.ledger.queries.full_id(text, "batch"))
+
+
 @batch.command("list")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@listing_options
 @output_options
 @click.pass_obj
-def list_(target: Target, limit: int, as_json: bool, quiet: bool) -> None:
+def list_(target: Target, /, as_json: bool, quiet: bool, **options: Any) -> None:
     """List batches, youngest first. Quiet: ids only."""
+    listing = listing_of(options, ("state", "name", "id"), as_json=as_json, quiet=quiet)
+    narrowed = listing.filters or listing.since is not None or listing.until is not None
     with target.client() as client:
-        records = client.batches(limit)
-        name_unreadable(client.ledger.unreadable)
-        now = client.ledger.now()
-    if as_json:
-        for record in records:
-            output.print_json(record.model_dump(mode="json"))
-    elif quiet:
-        for record in records:
-            click.echo(record.id)
-    elif records:
-        rows = [_row(record, now) for record in records]
-        output.print_table(("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS"), rows)
-    else:
-        output.Progress(quiet).say("no such batches")
+
+        def read() -> Table:
+            found = client.batches(_MOST_SEARCHED if narrowed else listing.limit)
+            name_unreadable(client.ledger.unreadable)
+            now = client.ledger.now()
+            records = [record for record in found if listing.takes(record.created_at, _values(record))]
+            entries = [
+                Entry(record.id, _row(record, now), partial(record.model_dump, mode="json"))
+                for record in records[: listing.limit]
+            ]
+            return Table(_HEADERS, entries, texts=("NAME", "HOW IT STANDS"), dispensable=("AGE", "NAME"))
+
+        listing.show(read, output.Progress(quiet), "no such batches")
+
+
+_HEADERS: Final = ("ID", "STATE", "AGE", "JOBS", "NAME", "HOW IT STANDS")
+_MOST_SEARCHED: Final = 1000
+"""Batches among which --filter, --since and --until look."""
+
+
+def _values(record: BatchRecord) -> dict[str, str]:
+    return {"state": record.state or "OPEN", "name": record.name, "id": record.id}
 
 
 def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
@@ -63,6 +83,7 @@ def _row(record: BatchRecord, now: float) -> tuple[str, ...]:
 @click.pass_obj
 def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Show the progress of batches. Quiet: the state only."""
+    shown = itertools.count()
     with target.client() as client:
 
         def show(batch_id: str) -> None:
@@ -72,9 +93,9 @@ def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: boo
             elif quiet:
                 click.echo(record.state or "OPEN")
             else:
-                output.print_details(_details(client, record), blank_before=batch_id != batch_ids[0])
+                output.print_details(_details(client, record), blank_before=next(shown) > 0)
 
-        return for_each(batch_ids, show)
+        return for_each(client, batch_ids, show, "batch")
 
 
 def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
@@ -90,8 +111,8 @@ def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
         ("quorum", f"{record.min_success:.0%}"),
         ("speculation", _speculation(record)),
         ("reduces", record.reduces),
-        ("created", record.created_at.isoformat(sep=" ", timespec="seconds")),
-        ("ended", record.ended_at.isoformat(sep=" ", timespec="seconds") if record.ended_at else ""),
+        ("created", output.moment(record.created_at)),
+        ("ended", output.moment(record.ended_at)),
     ]
     if any(record.counts.get(state) for state in (JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)):
         rows.append(("why", client.batch(record.id).reasons()))
@@ -116,7 +137,7 @@ def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
     """Follow a batch to its end and show its progress; exit as `jaas map` does."""
     progress = BatchProgress(quiet)
     with target.client() as client:
-        followed = client.batch(batch_id)
+        followed = _batch(client, batch_id)
         try:
             for _ in results_of(client, followed, progress):
                 pass
@@ -137,7 +158,7 @@ def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: b
     """Print the present results as JSON lines, in the order of the inputs."""
     ended = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)
     with target.client() as client:
-        found = client.batch(batch_id)
+        found = _batch(client, batch_id)
         for record in found.records(*(ended[1:] if failed else ended)):
             print_result(client, client.result(record.id), as_json=as_json)
         if not found.status.done:
@@ -160,12 +181,14 @@ def retry(
     if limit_memory:
         changes["limits"] = {"memory": limit_memory}
     with target.client() as client:
-        again = client.batch(batch_id).retry_failed(**changes)
+        again = _batch(client, batch_id).retry_failed(**changes)
         if as_json:
             output.print_json(again.status.model_dump(mode="json"))
         else:
             click.echo(again.id)
-            output.Progress(quiet).say(f"{again.status.size:,} jobs; `jaas batch watch {again.id}` follows them")
+            output.Progress(quiet).say(
+                f"{counted(again.status.size, 'job')}; `jaas batch watch {again.id}` follows them"
+            )
 
 
 @batch.command("cancel")
@@ -182,6 +205,6 @@ def cancel_(target: Target, batch_ids: tuple[str, ...], reason: str, as_json: bo
             if as_json:
                 output.print_json({"id": batch_id, "jobs": count})
             elif not quiet:
-                click.echo(f"{batch_id}: {count:,} jobs cancelled")
+                click.echo(f"{batch_id}: {counted(count, 'job')} cancelled")
 
-        return for_each(batch_ids, end)
+        return for_each(client, batch_ids, end, "batch")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,65 +19,24 @@ from jaas_submit.cli.common import (
     job_ids_argument,
     name_unreadable,
     output_options,
+    say_of_queued,
 )
 from jaas_submit.cli.follow_job import cancelled
-from jaas_submit.cli.job_options import split_label
-from jaas_submit.model.causes import Cause
+from jaas_submit.cli.job_selection import Selection, batch_option, cause_option, find_jobs, label_option
+from jaas_submit.cli.listing import Entry, Table, listing_of, listing_options
+from jaas_submit.errors import UnknownJob
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.model.records import JobRecord
 
-__all__ = ["cancel", "explain", "list_", "replay"]
+__all__ = ["cancel", "explain", "list_", "replay", "rm"]
 
-_CAUSES: Final = [str(cause) for cause in Cause]
-
-_label_option = click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only jobs with this label.")
-_cause_option = click.option("--cause", type=click.Choice(_CAUSES), help="Only jobs that ended for this cause.")
-_batch_option = click.option("--batch", metavar="ID", help="Only jobs of this batch.")
-
-
-class _Wanted(NamedTuple):
-    """What was asked for."""
-
-    labels: Sequence[str] = ()
-    cause: str | None = None
-    batch: str | None = None
-
-    def check(self, client: Client) -> None:
-        """Raise UnknownJob where the batch is not known: an empty list would say that it has no such jobs."""
-        if self.batch is not None:
-            client.ledger.batches.get(self.batch)
-
-    def matches(self, record: JobRecord) -> bool:
-        """Return whether a job has all the labels, with any value where none is named, the cause and the batch."""
-        if self.batch is not None and record.batch != self.batch:
-            return False
-        has = record.spec.labels if record.spec else {}
-        for text in self.labels:
-            name, value = split_label(text)
-            if name not in has or ("=" in text and has[name] != value):
-                return False
-        return self.cause is None or (record.last is not None and record.last.cause == self.cause)
-
-
-def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | None = None) -> Iterator[JobRecord]:
-    """Yield up to ``limit`` jobs, youngest first, page by page."""
-    page, offset = max(limit or 0, 100), 0
-    seen: set[str] = set()
-    while ids := client.ledger.queries.ids(state, page, offset):
-        offset += page
-        # While this reads, younger jobs move the others down the list.
-        fresh = [job_id for job_id in ids if job_id not in seen]
-        seen.update(fresh)
-        for record in client.ledger.queries.find(fresh):
-            if wanted.matches(record):
-                yield record
-                if limit is not None:
-                    limit -= 1
-                    if not limit:
-                        return
+_FILTERS: Final = ("state", "cause", "label", "name", "image", "node", "queue", "batch", "exit", "key", "id")
+_DEAD_DISPENSABLE: Final = ("REPLAYED", "NODE", "ATTEMPTS", "WHY", "GAVE UP", "EXIT")
+_DISPENSABLE: Final = ("NODE", "RAN", "WHY", "EXIT", "AGE", "BATCH")
 
 
 @click.command("list")
@@ -83,44 +44,56 @@ def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | 
     "--state", type=click.Choice([str(state) for state in JobState], case_sensitive=False), help="Only these."
 )
 @click.option("--dead", is_flag=True, help="Only jobs that gave up (FAILED), with cause and attempts.")
-@_cause_option
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
-@_label_option
-@_batch_option
+@cause_option
+@label_option
+@batch_option
+@listing_options
 @output_options
 @click.pass_obj
 def list_(
     target: Target,
+    /,
     state: str | None,
     dead: bool,
     cause: str | None,
-    limit: int,
     label: tuple[str, ...],
     batch: str | None,
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """List jobs, youngest first; dead ones by when they gave up. Quiet: ids only."""
     if dead and state not in {None, JobState.FAILED}:
         raise click.UsageError(f"--dead: means --state failed, so that --state {state} finds nothing; give one of them")
     wanted = JobState.FAILED if dead else JobState(state) if state else None
-    choice = _Wanted(label, cause, batch)
+    labels = tuple(text.partition("=")[2] for text in options["filters"] if text.startswith("label="))
+    options["filters"] = tuple(text for text in options["filters"] if not text.startswith("label="))
+    listing = listing_of(options, _FILTERS, as_json=as_json, quiet=quiet)
+    # The environment names the queue for new jobs; jobs of other queues are to be seen, too.
+    queue = target.queue if "queue" in target.named else None
+    progress = output.Progress(quiet)
     with target.client() as client:
-        choice.check(client)
-        records = list(_find(client, wanted, choice, limit))
-        now = client.ledger.now()
-        name_unreadable(client.ledger.unreadable)
-    if as_json:
-        for record in records:
-            output.print_json(output.record_json(record))
-    elif quiet:
-        for record in records:
-            click.echo(record.id)
-    elif records:
-        headers, row = (output.DEAD_HEADERS, output.dead_row) if dead else (output.LIST_HEADERS, output.list_row)
-        output.print_table(headers, [row(record, now) for record in records])
-    else:
-        output.Progress(quiet).say("no such jobs")
+        choice = Selection((*label, *labels), cause, batch, queue, listing).checked(client)
+
+        def read() -> Table:
+            records = list(find_jobs(client, wanted, choice, listing.limit))
+            name_unreadable(client.ledger.unreadable)
+            if listing.form in {"table", "wide"}:
+                say_of_queued(client, records, progress)
+            return _table(records, client.ledger.now(), dead=dead)
+
+        listing.show(read, progress, "no such jobs")
+
+
+def _table(records: Sequence[JobRecord], now: float, *, dead: bool) -> Table:
+    headers, row = (output.DEAD_HEADERS, output.dead_row) if dead else (output.LIST_HEADERS, output.list_row)
+    return Table(
+        headers,
+        [Entry(record.id, row(record, now), partial(output.record_json, record)) for record in records],
+        ids=("ID", "BATCH"),
+        texts=("JOB", "WHY"),
+        dispensable=_DEAD_DISPENSABLE if dead else _DISPENSABLE,
+    )
 
 
 @click.command()
@@ -129,6 +102,7 @@ def list_(
 @click.pass_obj
 def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Say in plain words why jobs wait, or why they ended, and what may help. Quiet: the first sentence only."""
+    shown = itertools.count()
     with target.client() as client:
 
         def tell(job_id: str) -> None:
@@ -137,11 +111,16 @@ def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool
                 output.print_json(told.model_dump(mode="json"))
                 return
             if len(job_ids) > 1:
-                click.echo(("\n" if job_id != job_ids[0] else "") + f"job {job_id}")
+                click.echo(("\n" if next(shown) else "") + f"job {job_id}")
             output.print_lines(told.sentences[:1] if quiet else told.sentences)
+            if not quiet and told.state is JobState.FAILED and _NO_CONTAINER not in told.sentences:
+                click.echo(f"`jaas logs {job_id}` prints its output.")
 
-        return for_each(job_ids, tell)
+        return for_each(client, job_ids, tell)
 
+
+_NO_CONTAINER: Final = "No container was seen to start."
+"""What `explain` says of a job that cannot have any output."""
 
 _IN_THE_SWARM: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
 
@@ -150,7 +129,7 @@ _ids_or_selection = click.argument("job_ids", nargs=-1, metavar="[ID...]", shell
 
 @click.command()
 @_ids_or_selection
-@_label_option
+@label_option
 @click.option("--batch", metavar="ID", help="All jobs of this batch, and those still to be submitted to it.")
 @click.option("--all", "everything", is_flag=True, help="All jobs that have not ended; asks first, on a terminal.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -177,20 +156,25 @@ def cancel(
     progress = output.Progress(quiet)
     with target.client() as client:
         if batch is not None:
+            batch = client.ledger.queries.full_id(batch, "batch")
             count = client.batch(batch).cancel(reason)
             if as_json:
                 output.print_json({"id": batch, "jobs": count})
             elif not quiet:
-                click.echo(f"batch {batch}: {count:,} jobs cancelled")
+                click.echo(f"batch {batch}: {counted(count, 'job')} cancelled")
             return 0
         chosen = list(job_ids)
         if not chosen:
-            wanted = _Wanted(label)
+            wanted = Selection(label)
             chosen = [record.id for record in client.active() if wanted.matches(record)]
             if not chosen:
                 progress.say("no such jobs")
                 return 0
-        if everything and not yes and not _agreed(f"cancel all {len(chosen)} jobs of {client!r}?"):
+        if (
+            everything
+            and not yes
+            and not _agreed(f"cancel {counted(len(chosen), 'job')}: all that have not ended, of {client!r}?")
+        ):
             progress.warn("nothing was cancelled")
             return EXIT_NO
 
@@ -205,7 +189,7 @@ def cancel(
             elif not quiet:
                 click.echo(f"{job_id}: {cancelled(before)}")
 
-        code = for_each(tuple(chosen), end)
+        code = for_each(client, tuple(chosen), end)
         if in_the_swarm and not client.ledger.queries.workers():
             progress.warn("no worker is alive: containers run on until one is back and stops them")
         return code
@@ -215,6 +199,33 @@ def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise click.UsageError("--all: this is no terminal to ask on; say --yes, too")
     return click.confirm(f"jaas: {question}", err=True)
+
+
+@click.command()
+@job_ids_argument
+@click.option("-f", "--force", is_flag=True, help="Ignore jobs that are not known.")
+@output_options
+@click.pass_obj
+def rm(target: Target, job_ids: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> int:
+    """Forget jobs that have ended: their records and output are deleted.
+
+    Without it they are kept for some days (JAAS_RECORD_TTL). A job's container and service are gone anyway.
+    """
+    with target.client() as client:
+
+        def forget(job_id: str) -> None:
+            try:
+                client.forget(job_id)
+            except UnknownJob:
+                if not force:
+                    raise
+                return
+            if as_json:
+                output.print_json({"id": job_id})
+            elif not quiet:
+                click.echo(job_id)
+
+        return for_each(client, job_ids, forget)
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------
@@ -250,9 +261,9 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
 
 @click.command()
 @_ids_or_selection
-@_cause_option
-@_label_option
-@_batch_option
+@cause_option
+@label_option
+@batch_option
 @click.option(
     "--set",
     "settings",
@@ -283,25 +294,25 @@ def replay(
     """
     from jaas_submit.client.replay import replayed_spec
 
-    wanted = _Wanted(label, cause, batch)
-    if bool(job_ids) == (wanted != _Wanted()):
+    wanted = Selection(label, cause, batch)
+    if bool(job_ids) == (wanted != Selection()):
         raise click.UsageError("give ids, or choose with --cause, --label and --batch")
     changes = _changes(settings)
     progress = output.Progress(quiet)
     with target.client() as client:
-        chosen = list(dict.fromkeys(job_ids))
+        chosen = list(dict.fromkeys(client.ledger.queries.full_id(job_id) for job_id in job_ids))
         if chosen:
             records = client.ledger.queries.find(chosen)
         else:
-            wanted.check(client)
-            records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
+            wanted = wanted.checked(client)
+            records = [r for r in find_jobs(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
             records.reverse()  # in the order in which they failed
             chosen = [record.id for record in records]
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")
         for record in records:  # all of them, before the first one is enqueued
             replayed_spec(record, changes)
-        return for_each(tuple(chosen), _replayer(client, changes, progress, as_json))
+        return for_each(client, tuple(chosen), _replayer(client, changes, progress, as_json))
 
 
 def _replayer(

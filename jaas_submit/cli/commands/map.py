@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from jaas_submit.cli.common import Target, output_options
-from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted
-from jaas_submit.cli.go_flags import GoCommand
+from jaas_submit.cli.common import Target, output_options, say_why_not_taken
+from jaas_submit.cli.docker_flags import DockerCommand
+from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted, printing_output
 from jaas_submit.cli.job_options import job_options, job_request_of
 from jaas_submit.errors import LedgerUnavailable
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["map_"]
 
 
-@click.command("map", cls=GoCommand, context_settings={"allow_interspersed_args": False}, epilog=MAP_CODES)
+@click.command("map", cls=DockerCommand, context_settings={"allow_interspersed_args": False}, epilog=MAP_CODES)
 @click.option(
     "--inputs",
     metavar="FILE|-",
@@ -47,7 +49,8 @@ __all__ = ["map_"]
 @click.option("--reduce-image", metavar="IMAGE", help="A job of this image gets all outputs, if the quorum is met.")
 @click.option("--reduce-command", metavar="TEXT", help="Its entry point and arguments, split as a shell does.")
 @click.option("--fan-in", type=click.IntRange(2), help="Outputs that one reduce job takes; 256 if not given.")
-@click.option("--detach", is_flag=True, help="Print the batch's id and do not wait.")
+@click.option("--logs", "show_logs", is_flag=True, help="Print what the jobs print on stderr, with the input's number.")
+@click.option("--detach/--no-detach", default=False, help="Print the batch's id and do not wait.")
 @job_options
 @output_options
 @click.pass_obj
@@ -58,6 +61,7 @@ def map_(
     inputs: str | None,
     kind: str | None,
     batch_file: str | None,
+    show_logs: bool,
     detach: bool,
     as_json: bool,
     quiet: bool,
@@ -80,13 +84,18 @@ def map_(
     with target.client() as client:
         progress.say(f"batch {plan.batch_id(client)}")
         batch, levels = _submit(client, plan, progress)
+        if not quiet:
+            with suppress(LedgerUnavailable):  # the jobs are enqueued; that alone is what counts
+                say_why_not_taken(client, client.queue, progress)
         if detach:
             click.echo(batch.id)
             return 0
+        batches = [batch, *levels]
         try:
-            return follow(client, [batch, *levels], progress, as_json=as_json)
+            with printing_output(client, batches, progress) if show_logs else nullcontext():
+                return follow(client, batches, progress, as_json=as_json)
         except KeyboardInterrupt:
-            return interrupted([batch, *levels], progress)
+            return interrupted(batches, progress)
 
 
 class _Plan:
@@ -96,7 +105,9 @@ class _Plan:
         self.file = file
         self.spec = spec
         self.reduce = reduce
-        self.inputs = inputs
+        # The first one is read now: a file that cannot be opened must not leave a batch behind.
+        first = list(itertools.islice(inputs, 1))
+        self.inputs = itertools.chain(first, inputs)
         # A random key, so that the batch's id is known before the first job is submitted.
         self.key = file.key or f"map-{uuid.uuid4()}"
 
@@ -125,12 +136,12 @@ def _plan(
         raise click.UsageError("--input is for one job; give --inputs FILE")
     if batch_file:
         if words or options["image"] or reduce_image:
-            raise click.UsageError("--file names the jobs already; leave the image and the words out")
+            raise click.UsageError("--file describes the jobs already; leave out the image and the command")
         context = click.get_current_context()
         for name in ("reduce_command", *options):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = next(p.opts[0] for p in context.command.params if p.name == name)
-                raise click.UsageError(f"{option}: with --file, what describes the jobs is written in the file")
+                raise click.UsageError(f"{option}: with --file, the file describes the jobs; leave this option out")
         read = read_batch_file(batch_file)
         file = BatchFile.model_validate({**read.file.model_dump(), **given})
         source = read_inputs(inputs, kind) if inputs else read.inputs()

@@ -1,4 +1,4 @@
-"""The operator's commands of `jaas` that need no engine: doctor, completion."""
+"""The commands of `jaas` about itself and its installation: doctor, completion, help, version."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Final
 import click
 
 from jaas_submit.cli import output
-from jaas_submit.cli.common import Target, missing_packages, output_options
+from jaas_submit.cli.common import EXIT_NO, Target, missing_packages, output_options, version_text
 
-__all__ = ["completion", "doctor"]
+__all__ = ["completion", "doctor", "help_", "version"]
+
+EXIT_WARNING: Final = 3
+"""The doctor's answer if nothing failed, but something should be changed."""
 
 CHECKS: Final = "jaas.checks"
 """Group of entry points that add checks to `jaas doctor`. Each is called with ``ledger=`` and returns checks. If it
@@ -23,20 +26,22 @@ cannot be imported, the check of its name is skipped."""
 @output_options
 @click.pass_obj
 def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
-    """Check Redis, clock, workers, engine and swarm, and say what to do. Exit code 1 when a check fails.
+    """Check Redis, clock, workers, nodes, engine and swarm, and say what to do.
 
-    Quiet: only the problems.
+    Exit code 1: a check failed; 3: none did, but there are warnings. Quiet: only the problems.
     """
     from jaas_submit.doctor.check import Check, Verdict
     from jaas_submit.doctor.flower_checks import flower_checks
     from jaas_submit.doctor.ledger_checks import ledger_checks
     from jaas_submit.doctor.redis_checks import redis_checks
     from jaas_submit.doctor.sentinel_checks import sentinel_checks
+    from jaas_submit.doctor.waiting_checks import waiting_checks
 
     with target.client() as client:
         checks = [
             *sentinel_checks(client.url),
             *redis_checks(client),
+            *waiting_checks(client),
             *ledger_checks(client),
             *flower_checks(os.environ.get("JAAS_FLOWER_URL")),
         ]
@@ -49,14 +54,16 @@ def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
             except ImportError as error:
                 checks.append(Check(more.name, Verdict.SKIP, f"{missing_packages(error)}; producers need neither"))
     failed = any(check.verdict is Verdict.FAIL for check in checks)
+    warned = any(check.verdict is Verdict.WARN for check in checks)
     if as_json:
-        output.print_json({"ok": not failed, "checks": [check._asdict() for check in checks]})
+        told = [check._asdict() for check in checks]
+        output.print_json({"ok": not failed, "warnings": warned, "checks": told})
     else:
         shown = [check for check in checks if not quiet or check.verdict in {Verdict.WARN, Verdict.FAIL}]
         if shown:
             rows = [(c.name, str(c.verdict), c.detail, c.fix) for c in shown]
             output.print_table(("CHECK", "RESULT", "FOUND", "WHAT TO DO"), rows)
-    return int(failed)
+    return EXIT_NO if failed else EXIT_WARNING if warned else 0
 
 
 _INSTALL: Final = {
@@ -77,3 +84,24 @@ def completion(ctx: click.Context, shell: str) -> None:
     assert kind is not None, f"click knows no {shell}"
     script = kind(ctx.find_root().command, {}, "jaas", "_JAAS_COMPLETE").source()
     click.echo(f"# To install: {_INSTALL[shell]}\n{script.strip()}")
+
+
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.pass_context
+def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Show the help of `jaas`, or of one of its commands."""
+    shown = ctx.find_root()
+    for word in words:
+        group = shown.command
+        command = group.get_command(shown, word) if isinstance(group, click.Group) else None
+        if command is None:
+            raise click.UsageError(f"there is no command {' '.join(words)!r}; `jaas --help` lists them")
+        shown = click.Context(command, info_name=word, parent=shown)
+    click.echo(shown.get_help(), color=ctx.color)
+
+
+@click.command()
+def version() -> None:
+    """Show the version."""
+    click.echo(version_text())

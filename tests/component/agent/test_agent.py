@@ -1,164 +1,363 @@
-"""What a listener passes on, and what it outlasts: a real ledger, and the engine in memory."""
+"""What an agent reports of its node's containers, and what it outlasts: a real Redis, and the engine in memory."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hashlib
 import json
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from jaas_submit.errors import EngineUnavailable, LedgerUnavailable
+from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.ledger.ownership import Ownership
 from jaas_submit.model.job_spec import JobSpec
-from jaas_worker.agent.agent import Agent
-from jaas_worker.swarm.engine import EngineEvent, SwarmInfo
-from tests.support.fake_swarm import FakeSwarm
-from tests.support.wait import eventually
+from jaas_submit.model.logs import Logs
+from jaas_submit.output import FeedEnd, Gap, Piece, WholeOutput
+from jaas_worker.agent.agent import NodeAgent
+from jaas_worker.agent.redis_calls import RedisCalls
+from jaas_worker.agent.timing import Timing
+from tests.support.fake_node import FakeNode
+from tests.support.wait import until
 
-PATIENCE = 30.0
 HOLDER = "somebody"
+CAP = 1000
+QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05)
+
+Story = Callable[["Scene"], Coroutine[Any, Any, None]]
 
 
-def end(**changes: Any) -> EngineEvent:
-    """Return what an engine says of a container of job "j" that has just ended."""
-    event = EngineEvent("die", "s", "t", "j", "c", 3, datetime.now(UTC).isoformat())
-    return event._replace(**changes)
+class Scene:
+    """One node, its agent, and Redis."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.node = FakeNode()
+        self.calls = RedisCalls(ledger, QUICK)
+        self.held: set[str] = set()
+
+    def agent(self, name: str = "agent") -> NodeAgent:
+        return NodeAgent(self.node, self.calls, CAP, name, "1", self.held.__contains__, QUICK)
+
+    @asynccontextmanager
+    async def following(self, name: str = "agent") -> AsyncIterator[NodeAgent]:
+        """Run an agent; at the end it is told to stop."""
+        agent, before = self.agent(name), self.node.calls["containers"]
+        task = asyncio.ensure_future(agent.run())
+        try:
+            await until(lambda: self.node.calls["containers"] > before, what="the agent to follow the node")
+            yield agent
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def whole(self, job_id: str, attempt: int = 1) -> WholeOutput:
+        return await until(lambda: self.calls.outputs.get(job_id, attempt), what=f"the output of {job_id}")
+
+    async def read(self, feed: str) -> tuple[dict[str, bytes], FeedEnd]:
+        """Return all of a feed, after its end."""
+
+        def end() -> FeedEnd | None:
+            view = self.calls.feeds.read(feed)
+            return view.end if view else None
+
+        told = await until(end, what="the feed's end")
+        view = self.calls.feeds.read(feed)
+        assert view is not None
+        found = {"stdout": b"", "stderr": b""}
+        for piece in view.pieces:
+            assert isinstance(piece, Piece), piece
+            assert piece.offset == len(found[piece.stream])
+            found[piece.stream] += piece.data
+        return found, told
 
 
 @pytest.fixture
-def engine() -> Iterator[FakeSwarm]:
-    made = FakeSwarm()
-    yield made
-    made.close()
+def play(ledger: Ledger) -> Callable[[Story], None]:
+    """Run a story with an agent, whose pauses are short."""
+
+    def run(story: Story) -> None:
+        async def main() -> None:
+            scene = Scene(ledger)
+            try:
+                async with asyncio.timeout(60):
+                    await story(scene)
+            finally:
+                scene.calls.close()
+
+        asyncio.run(main())
+
+    return run
 
 
-@pytest.fixture
-def tell(ledger: Ledger, engine: FakeSwarm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[EngineEvent], None]]:
-    """Have a listener hear an event; somebody holds job "j"."""
-    ledger.submission.create("j", JobSpec(image="a"), "q")
-    ledger.maintenance.renew_lease(HOLDER, 60, {})
-    ledger.ownership.claim("j", HOLDER)
-    listener = Agent(ledger, engine, retry_pause=0.01, stale_after=600.0)
-
-    def listen() -> None:
-        with contextlib.suppress(SystemExit):
-            listener.run()
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-
-    def hear(event: EngineEvent) -> None:
-        eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
-        for one in engine.listeners:
-            one.put(event)
-
-    yield hear
-
-    def over() -> SwarmInfo:
-        raise SystemExit
-
-    monkeypatch.setattr(engine, "info", over)
-    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
-    engine.listeners[0].put(None)
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
+def printed(whole: WholeOutput) -> tuple[bytes, bytes]:
+    logs = Logs.unpack(whole.logs)
+    return logs.stdout_bytes, logs.stderr_bytes
 
 
-def heard(ledger: Ledger, tell: Callable[[EngineEvent], None], *events: EngineEvent) -> list[str]:
-    """Return which of the events the holder is told of, by their containers' ids; one more is told in any case."""
-    with ledger.ownership.exits_for(HOLDER) as told:
-        for event in (*events, end(container_id="last")):
-            tell(event)
-        found: list[str] = []
-        while "last" not in found:
-            text = told.next(PATIENCE)
-            assert text is not None, found
-            found.append(EngineEvent(**json.loads(text)).container_id)
-    return found[:-1]
+def test_what_a_container_printed_is_there_to_the_byte(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        binary = bytes(range(256))
+        async with scene.following():
+            ref = scene.node.start("j")
+            scene.node.write("j", "stdout", binary)
+            scene.node.write("j", "stderr", b"half a ch\xc3", b"\xa4racter\n")
+            scene.node.exit("j", 4)
+            whole = await scene.whole("j")
+        assert printed(whole) == (binary, "half a ch\xe4racter\n".encode())
+        assert (whole.container_id, whole.status, whole.reason) == (ref.id, "complete", "")
+        assert (whole.stdout, whole.stdout_sha256) == (256, hashlib.sha256(binary).hexdigest())
+        assert whole.started_at < whole.finished_at
+        assert whole.oom_killed is False
+
+    play(story)
 
 
-LONG_AGO = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+def test_of_a_large_output_the_first_and_the_last_bytes_are_kept(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        lines = [f"{number:9}\n".encode() for number in range(1000)]
+        async with scene.following():
+            scene.node.start("j")
+            for line in lines:
+                scene.node.write("j", "stdout", line)
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        assert printed(whole)[0] == b"".join(lines[:50] + lines[-50:])
+        assert (whole.status, whole.reason, whole.stdout) == ("truncated", "9,000 bytes of stdout cut", 10_000)
+        assert whole.stdout_sha256 == hashlib.sha256(b"".join(lines)).hexdigest()
+
+    play(story)
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({}, True),
-        ({"exit_code": 0}, True),
-        ({"kind": "start", "exit_code": None}, False),
-        ({"job_id": ""}, False),
-        ({"job_id": "unknown"}, False),
-        ({"exit_code": None}, False),
-        ({"at": ""}, False),
-        ({"at": LONG_AGO}, False),  # the swarm has told
-    ],
-)
-def test_the_holder_is_told_of_ends_of_jobs(
-    changes: dict[str, object], told: bool, ledger: Ledger, tell: Callable[[EngineEvent], None]
+def test_an_agent_that_comes_later_finds_what_it_missed(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        for job in ("ran", "runs"):
+            scene.node.start(job)
+            scene.node.write(job, "stdout", b"before\n")
+        scene.node.exit("ran")
+        async with scene.following():
+            assert printed(await scene.whole("ran"))[0] == b"before\n"
+            scene.node.write("runs", "stdout", b"after\n")
+            scene.node.exit("runs")
+            assert printed(await scene.whole("runs"))[0] == b"before\nafter\n"
+
+    play(story)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_after_an_outage_of_the_engine_nothing_is_missing(rotated: bool, play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        node = scene.node
+        wanted = scene.calls.feeds.watch("j", 1)
+        async with scene.following():
+            node.start("j")
+            node.write("j", "stdout", b"one\n")
+            node.write("j", "stderr", b"long", b"long", b"end\n")
+            await until(lambda: scene.calls.feeds.wanted(["j"])["j"][0].stderr == 12, what="the feed to be written")
+            node.cut()
+            node.write("j", "stdout", b"two\n")
+            if rotated:
+                node.forget_beginning("j", 5)
+                node.write("j", "stdout", b"two\n")
+            node.away = False
+            node.write("j", "stderr", b"three\n")
+            node.exit("j")
+            whole = await scene.whole("j")
+            assert printed(whole) == (b"one\ntwo\n", b"longlongend\nthree\n")
+            assert whole.status == ("partial" if rotated else "complete")
+            assert ("unknown number" in whole.reason) is rotated
+            found, end = await scene.read(wanted.feed)
+            assert (found["stdout"], found["stderr"]) == printed(whole)
+            assert end.status == whole.status
+
+    play(story)
+
+
+def test_lines_are_there_while_the_container_runs_for_any_number_of_watchers(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        feeds = scene.calls.feeds
+        early = feeds.watch("j", 1)
+        async with scene.following() as agent:
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"first\n")
+            await until(lambda: feeds.wanted(["j"])["j"][0].stdout == 6, what="the first line")
+            assert feeds.watch("j", 1).feed == early.feed
+            late = feeds.watch("j", 1, tail=1)
+            scene.node.write("j", "stdout", b"second\n")
+            await until(lambda: feeds.wanted(["j"])["j"][0].stdout == 13, what="the second line")
+            agent.watched(f"j {late.feed}")
+
+            def begun() -> bool:
+                view = feeds.read(late.feed)
+                return view is not None and bool(view.pieces)
+
+            await until(begun, what="the late watcher's line")
+            scene.node.write("j", "stdout", b"third\n")
+            scene.node.exit("j")
+            found, end = await scene.read(early.feed)
+            assert found["stdout"] == b"first\nsecond\nthird\n"
+            assert (end.status, end.stdout) == ("complete", 19)
+            view = feeds.read(late.feed)
+            assert view is not None
+            assert [p.data for p in view.pieces if not isinstance(p, Gap)] == [b"second\n", b"third\n"]
+
+    play(story)
+
+
+def test_another_agent_goes_on_with_a_feed_where_the_first_one_stopped(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        wanted = scene.calls.feeds.watch("j", 1)
+        scene.node.start("j")
+        async with scene.following("one"):
+            scene.node.write("j", "stdout", b"one\n")
+            await until(lambda: scene.calls.feeds.wanted(["j"])["j"][0].stdout == 4, what="the first line")
+        scene.node.write("j", "stdout", b"two\n")
+        async with scene.following("two"):
+            scene.node.write("j", "stdout", b"three\n")
+            scene.node.exit("j")
+            found, end = await scene.read(wanted.feed)
+        assert found["stdout"] == b"one\ntwo\nthree\n"
+        assert end.status == "complete"
+
+    play(story)
+
+
+def test_one_process_follows_a_node_at_a_time(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following("one"):
+            second = asyncio.ensure_future(scene.agent("two").run())
+            await until(lambda: scene.node.calls["info"] > 5, what="the second to try")
+            lease = scene.calls.leases.get("id-of-node1")
+            assert lease is not None
+            assert lease.holder == "one"
+            assert scene.node.calls["containers"] == 1
+        await until(lambda: scene.node.calls["containers"] == 2, what="the second to take over")
+        second.cancel()
+
+    play(story)
+
+
+@pytest.mark.parametrize(("code", "oom", "child"), [(137, True, False), (1, False, True), (0, False, False)])
+def test_memory_that_ran_out_is_told_of_the_container_and_of_a_child(
+    code: int, oom: bool, child: bool, play: Callable[[Story], None]
 ) -> None:
-    assert heard(ledger, tell, end(container_id="one", **changes)) == (["one"] if told else [])
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            if child:
+                scene.node.kill_child("j")
+            scene.node.exit("j", code, oom=oom)
+            assert (await scene.whole("j")).oom_killed is (oom or child)
+
+    play(story)
 
 
-def test_an_engine_that_was_away_is_listened_to_again(
-    ledger: Ledger, engine: FakeSwarm, tell: Callable[[EngineEvent], None], caplog: pytest.LogCaptureFixture
+def test_a_log_that_cannot_be_read_is_unavailable(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j", driver="none")
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        assert (whole.status, whole.stdout_sha256) == ("unavailable", "")
+        assert "does not support reading" in whole.reason
+
+    play(story)
+
+
+def test_bytes_that_a_driver_may_have_replaced_make_it_partial(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            for job, driver in (("text", "json-file"), ("bytes", "local")):
+                scene.node.start(job, driver=driver)
+                scene.node.write(job, "stdout", "\ufffd\n".encode())
+                scene.node.exit(job)
+            assert (await scene.whole("text")).status == "partial"
+            assert (await scene.whole("bytes")).status == "complete"
+
+    play(story)
+
+
+def test_an_output_that_does_not_end_is_given_up_after_the_exit(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.node.silent_end = True
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"all\n")
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"all\n", "complete")
+
+    play(story)
+
+
+def test_the_holder_is_told_of_an_end_when_the_output_is_there(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        ledger = scene.ledger
+        ledger.submission.create("j", JobSpec(image="a"), "q")
+        ledger.maintenance.renew_lease(HOLDER, 60, {})
+        ledger.ownership.claim("j", HOLDER)
+        with ledger.ownership.exits_for(HOLDER) as told:
+            async with scene.following():
+                ref = scene.node.start("j")
+                scene.node.exit("j", 3)
+                text = await until(lambda: told.next(0.01), what="the notice")
+                assert scene.calls.outputs.get("j", 1) is not None
+        event = json.loads(text)
+        assert (event["kind"], event["container_id"], event["service_id"]) == ("die", ref.id, ref.service_id)
+        assert event["exit_code"] == 3
+        assert abs((datetime.now(UTC) - datetime.fromisoformat(event["at"])).total_seconds()) < 60
+
+    play(story)
+
+
+def test_the_worker_in_the_same_process_gets_the_output_without_redis(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.held.add("j")
+        async with scene.following() as agent:
+            ref = scene.node.start("j")
+            scene.node.write("j", "stdout", b"mine\n")
+            scene.node.exit("j", told=False)  # the worker hears of it first
+            found = await agent.output_of(ref, "id-of-node1")
+            assert found is not None
+            assert printed(found)[0] == b"mine\n"
+            assert await agent.output_of(ref, "id-of-node1") == found
+            assert await agent.output_of(ref, "another node") is None
+            assert scene.calls.outputs.get("j", 1) is None
+
+    play(story)
+
+
+def test_outages_are_told_once_and_end_nothing(
+    play: Callable[[Story], None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
+    async def story(scene: Scene) -> None:
+        refused = []
+
+        def refuse(*_: object) -> bool:
+            refused.append(1)
+            raise LedgerUnavailable("no answer (test)")
+
+        async with scene.following():
+            scene.node.start("j")
+            with monkeypatch.context() as outage:
+                outage.setattr(scene.calls.outputs, "put", refuse)
+                scene.node.exit("j")
+                await until(lambda: len(refused) > 2, what="some refusals")
+            await scene.whole("j")
+            scene.node.cut()
+            await until(lambda: scene.node.calls["events"] > 3, what="the engine to be asked again")
+            scene.node.away = False
+            scene.node.start("k")
+            scene.node.exit("k")
+            await scene.whole("k")
+
     with caplog.at_level(logging.INFO):
-        assert heard(ledger, tell) == []
-        (before,) = engine.listeners
-        engine.fail("info", times=3, error=EngineUnavailable("no answer (test)"))
-        before.put(None)
-        eventually(lambda: [one for one in engine.listeners if one is not before], PATIENCE, "it to listen anew")
-        assert heard(ledger, tell) == []
-    assert actions(caplog) == ["engine.unavailable", "agent.forwarding"], "an outage is told once"
-
-
-def test_an_engine_without_events_is_told_of_once(
-    ledger: Ledger, engine: FakeSwarm, tell: Callable[[EngineEvent], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
-    (before,) = engine.listeners
-    engine.fail("events", times=5, error=EngineUnavailable("no such path (test)"))
-    with caplog.at_level(logging.INFO):
-        before.put(None)
-        eventually(lambda: [one for one in engine.listeners if one is not before], PATIENCE, "it to listen anew")
-    assert actions(caplog) == ["engine.unavailable"]
-
-
-def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what a listener has logged meanwhile."""
-    return [getattr(record, "action", "") for record in caplog.records if record.name == "jaas_worker.agent.agent"]
-
-
-def test_a_redis_that_is_away_ends_nothing_and_is_told_of_once(
-    ledger: Ledger,
-    engine: FakeSwarm,
-    tell: Callable[[EngineEvent], None],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    really, asked, failed = Ownership.forward_exit, [], threading.Event()
-
-    def refuse(*_: object) -> bool:
-        asked.append(1)
-        if len(asked) == 2:
-            monkeypatch.setattr("jaas_submit.ledger.ownership.Ownership.forward_exit", really)
-            failed.set()
-        raise LedgerUnavailable("no answer (test)")
-
-    monkeypatch.setattr("jaas_submit.ledger.ownership.Ownership.forward_exit", refuse)
-    eventually(lambda: engine.listeners, PATIENCE, "the listener to follow events")
-    with caplog.at_level(logging.INFO):
-        tell(end())
-        tell(end())
-        assert failed.wait(PATIENCE)
-        assert heard(ledger, tell) == []
-        eventually(
-            lambda: actions(caplog) == ["redis.unavailable", "agent.forwarding"], PATIENCE, lambda: actions(caplog)
-        )
+        play(story)
+    found = [getattr(record, "action", "") for record in caplog.records if record.name == NodeAgent.__module__]
+    assert found == ["agent.following", "redis.unavailable", "agent.following", "engine.unavailable", "agent.following"]

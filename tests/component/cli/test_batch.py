@@ -174,7 +174,7 @@ def test_detached_it_prints_the_id_and_waits_for_nothing(stage: Stage) -> None:
         (["--inputs", "-", "--speculate", "2", "alpine"], "say idempotent=True in the description"),
         (["--inputs", "-", "--speculate", "1", "--idempotent", "alpine"], "1.0 is not in the range x>1"),
         (["--file", "/does/not/exist.yaml"], "/does/not/exist.yaml: No such file"),
-        (["--file", "x.yaml", "alpine"], "--file names the jobs already"),
+        (["--file", "x.yaml", "alpine"], "--file describes the jobs already"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing_running(stage: Stage, args: list[str], message: str) -> None:
@@ -387,7 +387,7 @@ def test_what_describes_the_jobs_is_not_given_twice(
     result = stage.jaas("map", "--file", write(GOOD), *option)
     assert result.exit_code == 2
     assert named in result.stderr
-    assert "is written in the file" in result.stderr
+    assert "the file describes the jobs" in result.stderr
 
 
 def test_inputs_may_be_beside_the_file_and_it_may_be_json(write: Callable[..., str]) -> None:
@@ -503,3 +503,10 @@ def test_how_a_batch_stands_in_one_line(ledger: Ledger) -> None:
     half = fresh.model_copy(update={"size": 2000, "total": 2000, "counts": counts})
     assert line(half, 100) == "1,000 of 2,000 ended, 3 running, 1,000 succeeded, 10.0/s, 1m40s left"
     assert line(half) == "1,000 of 2,000 ended, 3 running, 1,000 succeeded"
+
+
+def test_inputs_that_cannot_be_read_leave_no_batch(stage: Stage) -> None:
+    result = stage.jaas("map", "--inputs", "/nofile", "alpine", "{item}")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "jaas: /nofile: No such file or directory (see `jaas map --help`)\n"
+    assert stage.jaas("batch", "list", "-q").stdout == ""

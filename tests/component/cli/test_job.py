@@ -103,6 +103,17 @@ def test_jobs_are_chosen_by_their_batch(stage: Stage) -> None:
     assert stage.jaas("replay", "-q", "--batch", "b").stdout == ""
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_jobs_are_chosen_by_their_queue_if_it_is_named_on_the_command_line(stage: Stage, place: int) -> None:
+    mine = stage.add()
+    other = f"{stage.ledger.prefix}-other"
+    stage.ledger.submission.create("theirs", JobSpec(image="alpine"), other)
+    words = ["list", "-q"]
+    words[place:place] = ["--queue", other]
+    assert stage.jaas(*words).stdout.split() == ["theirs"]
+    assert stage.jaas("list", "-q").stdout.split() == ["theirs", mine], "JAAS_QUEUE must not hide the others"
+
+
 @pytest.mark.parametrize("words", ["list", "replay", "cancel"])
 def test_a_batch_that_is_not_known_is_said_to_be_so(stage: Stage, words: str) -> None:
     dead(stage)
@@ -268,7 +279,7 @@ def test_cancel_all_asks_on_a_terminal(
     on_a_terminal(monkeypatch)
     result = stage.jaas("cancel", "--all", stdin=f"{answer}\n")
     assert result.exit_code == code
-    assert "cancel all 3 jobs of Client(" in result.stderr
+    assert "cancel 3 jobs: all that have not ended, of Client(" in result.stderr
     assert ("nothing was cancelled" in result.stderr) == bool(code)
     assert states(stage, four)[0] == ("QUEUED" if code else "cancelled")
 
@@ -586,3 +597,10 @@ def test_a_policy_file_must_hold_an_object(stage: Stage, tmp_path: Path) -> None
     result = stage.jaas("submit", "--retry-policy", str(tmp_path / "policy"), "alpine")
     assert result.exit_code == 2
     assert "must hold a JSON object" in result.stderr
+
+
+def test_explain_names_the_command_that_prints_the_output(stage: Stage) -> None:
+    failed = dead(stage)
+    assert stage.jaas("explain", failed).stdout.splitlines()[-1] == f"`jaas logs {failed}` prints its output."
+    assert "jaas logs" not in stage.jaas("explain", "-q", failed).stdout
+    assert "jaas logs" not in stage.jaas("explain", stage.add(end=ended())).stdout

@@ -41,7 +41,7 @@ def sentinel(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Sentinel:
 
 
 def test_a_command_that_is_repeated_asks_again_who_the_master_is(sentinel: Sentinel, redis_url: str) -> None:
-    """After a lost connection the former master may be a replica by now: what it takes is forgotten."""
+    """After a lost connection the former master may be a replica: writes to it would be lost."""
     # On a connection of its own: a pool finds out by itself that one is closed, and asks.
     url: Any = connect(URL)
     with url.client() as client, connect(redis_url) as other:

@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.in_flight())
     @rule(data=st.data())
     def lose_and_restore(self, data: st.DataObject) -> None:
-        """A record is gone, and made again from its service."""
+        """A record is lost, and created again from its service."""
         record = self.mine.queries.get(data.draw(st.sampled_from(self.in_flight())))
         self.mine.client.delete(f"{self.mine.prefix}:job:{record.id}")
         assert self.mine.maintenance.restore(record.id, SPEC, "q", 1, record.batch, record.index or 0, record.copy_of)
@@ -250,7 +250,7 @@ class Machine(RuleBasedStateMachine):
             assert row.state is (CANCELLED if batch.cancelled else SUCCEEDED if good else FAILED)
 
     def teardown(self) -> None:
-        """Whatever was done: a worker that does its duty brings everything to its end."""
+        """After any calls, a working worker brings everything to its end."""
         for batch in self.batches:
             self.mine.batches.close(batch.id, len(batch.jobs))
             batch.closed = True

@@ -1,4 +1,4 @@
-"""What a newer version has written, on a real ledger: an older one lists it, waits for its end, and leaves it alone."""
+"""Records of a newer version, on a real ledger: an older one lists them, waits for their end, and changes nothing."""
 
 from __future__ import annotations
 

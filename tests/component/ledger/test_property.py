@@ -425,7 +425,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_job_is_out_of_reach(self) -> None:
-        """Each job that is not done with is in a live worker's hands, or where a worker will come to look for it."""
+        """Each open job has a live holder, or is in an index that workers read."""
         within_reach = self.model.reapable()  # by the next reap
         within_reach |= {job_id for job_id, job in self.model.jobs.items() if job.holder in self.model.live}
         within_reach |= self.model.in_state(QUEUED)  # by its message, or by lost_messages

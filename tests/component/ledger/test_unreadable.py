@@ -1,4 +1,4 @@
-"""Records that are none: each is passed over and named, and everything goes on with the rest."""
+"""Unreadable records: each is skipped and logged, and everything continues with the rest."""
 
 from __future__ import annotations
 

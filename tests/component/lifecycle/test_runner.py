@@ -83,7 +83,7 @@ class StubDelivery:
 
 
 class Worker:
-    """A runner whose looks at the swarm follow each other quickly."""
+    """A runner that polls the swarm at short intervals."""
 
     def __init__(self, ledger: Ledger, engine: FakeSwarm, name: str, **settings: Any) -> None:
         self.ledger = ledger
@@ -209,14 +209,14 @@ def exit_of(engine: FakeSwarm, job_id: str, code: int) -> EngineEvent:
 
 
 def listens(holder: Worker) -> None:
-    """Wait until a worker hears what others tell it."""
+    """Wait until a worker has subscribed to forwarded exits."""
     ledger = holder.ledger
     channel = f"{ledger.prefix}:exits:{holder.runner.holder}"
     eventually(lambda: ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the holder to listen")
 
 
 def told(holder: Worker, event: EngineEvent) -> None:
-    """Tell the holder of an exit, as soon as it listens."""
+    """Forward an exit to the holder, once it has subscribed."""
     listens(holder)
     forward_exit(holder.ledger, event)
 
@@ -236,23 +236,8 @@ def test_the_worker_on_the_node_tells_the_holder_and_the_swarm_need_not(
     eventually(lambda: delivery.results, PATIENCE, "a report")
 
 
-def test_a_worker_forwards_the_exit_of_a_container_that_it_does_not_follow(
-    worker: Worker, workers: Any, engine: FakeSwarm
-) -> None:
-    """Both workers hear this engine's events; the swarm tells the holder nothing."""
-    worker.submit("j", constraints=("node.hostname==node2",))
-    worker.wait_for("j", JobState.RUNNING)
-    listens(worker)
-    elsewhere = FakeSwarm(("node2",))
-    workers("worker-b", engine=elsewhere)
-    eventually(lambda: elsewhere.calls["events"], PATIENCE, "the other worker to follow events")
-    elsewhere.tell(exit_of(engine, "j", 0))
-    worker.wait_for("j", JobState.SUCCEEDED)
-    elsewhere.close()
-
-
 def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Worker, engine: FakeSwarm) -> None:
-    """The swarm cannot reach that node: it tells of the end when it can, and then the output is there."""
+    """The swarm cannot reach that node. When it can, it reports the end, and the output is readable."""
     worker.submit("j", constraints=("node.hostname==node2",))
     worker.wait_for("j", JobState.RUNNING)
     really, asked = engine.logs, []

@@ -1,4 +1,4 @@
-"""What the executor makes of what steps return: phases, threads and repetition. The steps have tests of their own."""
+"""How the executor carries out what steps return: phases, threads, repetition. The steps have tests of their own."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_every_call_gives_up_on_an_engine_that_hangs(deaf_engine: str) -> None:
         lambda: swarm.create(request),
         lambda: swarm.find("x"),
         lambda: swarm.resolve("x"),
-        lambda: swarm.node_back_at("x"),
+        lambda: swarm.node_change("x"),
         lambda: swarm.ended_tasks("x"),
         lambda: swarm.stop("x"),
         lambda: swarm.remove("x"),

@@ -58,7 +58,6 @@ class Heard:
         self.tracker: Tracker
         self.told: list[tuple[str, str]] = []
         self.beliefs: list[Belief] = []
-        self.others: list[str] = []
         self.fails_once: set[str] = set()
         """What raises an error the first time that it is told."""
         self._changed = threading.Condition()
@@ -80,15 +79,12 @@ class Heard:
         with self._changed:
             assert self._changed.wait_for(lambda: (what, job_id) in self.told, 20), self.told
 
-    def exited_unknown(self, event: EngineEvent) -> None:
-        self.others.append(event.job_id)
-
     def overdue(self) -> None:
         """Nothing is overdue here."""
 
 
 class Stage:
-    """A tracker, and an engine whose lists are asked as rarely as the settings say.
+    """A tracker and its engine. How often the tracker polls is up to the settings.
 
     Args:
         start: whether the tracker is started at once.
@@ -168,7 +164,7 @@ def test_a_service_that_is_gone() -> None:
 
 def test_while_lists_are_dear_what_may_be_starting_is_looked_at_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or else a full launch window would wait for the next list, and ten thousand jobs for a thousand of them."""
-    monkeypatch.setattr("jaas_worker.tracking.tracker.DEAR_LIST_S", -1.0)
+    monkeypatch.setattr("jaas_worker.tracking.tracker.SLOW_LIST_S", -1.0)
     stage = Stage(start=False, poll_interval=0.01, state_interval=600)
     stage.engine.auto_start = False
     for number in range(30):  # these are about to start, and remain so
@@ -399,14 +395,6 @@ def test_where_much_happens_it_is_left_to_the_swarm() -> None:
     told.tell(7)
     told.wait_for("exited there: 7")
     assert ("exited there: 8", "j") not in told.stage.heard.told
-
-
-def test_the_end_of_a_container_that_nobody_here_watches_is_for_others() -> None:
-    stage = Stage(poll_interval=60, state_interval=600)
-    stage.tracker.forget(stage.launch("theirs"))
-    stage.engine.exit("theirs")
-    eventually(lambda: stage.heard.others == ["theirs"], 20, "the end to be passed on")
-    stage.close()
 
 
 def test_a_list_that_fails_keeps_no_end_back() -> None:

@@ -55,7 +55,7 @@ THE_REST = (
         (["-d", "sh -c 'echo \"a  b\"'", "alpine"], {**A, "entrypoint": ["sh", "-c", 'echo "a  b"']}),
         (["-d", "uname -a", "-i", "alpine"], {**A, "entrypoint": ["uname", "-a"]}),
         (["-d", "", "alpine"], A),
-        (["-d", "cat", "alpine", "/etc/hosts"], {**A, "entrypoint": ["cat"], "command": ["/etc/hosts"]}),
+        (["--command", "cat", "alpine", "/etc/hosts"], {**A, "entrypoint": ["cat"], "command": ["/etc/hosts"]}),
         (["--entrypoint", "/my prog", "alpine", "x"], {**A, "entrypoint": ["/my prog"], "command": ["x"]}),
         # environment
         (["-e", "A=b=c", "-e", "E=", "alpine"], {**A, "env": {"A": "b=c", "E": ""}}),
@@ -150,8 +150,8 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
     [
         ([], "no image given"),
         (["-i", "alpine", "-d", "echo 'oh"], "--command: cannot be split"),
-        (["-d", "a", "--entrypoint", "b", "alpine"], "--command and --entrypoint"),
-        (["-m", "/a", "alpine"], "--mount: write SRC=DEST"),
+        (["--command", "a", "--entrypoint", "b", "alpine"], "--command and --entrypoint"),
+        (["--mount", "/a", "alpine"], "--mount: write SRC=DEST"),
         (["-m", "/a=/b=/c", "alpine"], "--mount: write SRC=DEST"),
         (["-m", "type=bind,sauce=/a", "alpine"], "--mount: 'sauce' is not known"),
         (["-m", "src=/a,dst=/b,ro=perhaps", "alpine"], "--mount: readonly takes true or false"),
@@ -160,7 +160,7 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
         (["-s", "source=a,mode=rw", "alpine"], "--secret: mode is octal"),
         (["-e", "=x", "alpine"], "env"),
         (["-i", "ALPINE"], "image"),
-        (["-t", "soon", "alpine"], "timeout"),
+        (["-t", "5min", "alpine"], "timeout"),
         (["-t", "0s", "alpine"], "timeout"),
         (["--limit-memory", "-1", "alpine"], "limits.memory"),
         (["--limit-cpu", "many", "alpine"], "limits.cpus"),

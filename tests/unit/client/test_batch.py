@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaas_submit import BatchRecord, JobState
+from jaas_submit.client.batch import shown
 from jaas_submit.client.map_reduce import reduce_sizes
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.wire_names import job_id_of
@@ -53,5 +57,19 @@ def test_a_batch_without_a_key_is_new_each_time() -> None:
 @given(st.uuids(), st.integers(0, 100_000), st.integers(0, 100_000))
 def test_the_id_of_a_job_follows_from_its_index(batch: uuid.UUID, one: int, other: int) -> None:
     assert (batch_job_id(str(batch), one) == batch_job_id(str(batch), other)) == (one == other)
-    # It is the name of a service's part, and Celery's task id.
+    # It must be a valid job id: it becomes a part of the service's name, and Celery's task id.
     assert job_id_of(batch_job_id(str(batch), one)) == batch_job_id(str(batch), one)
+
+
+def test_without_rich_progress_is_plain_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    begun = BatchRecord(id="b", created_at=datetime.now(UTC), total=2, counts={JobState.SUCCEEDED: 1})
+    over = begun.model_copy(update={"state": JobState.SUCCEEDED, "counts": {JobState.SUCCEEDED: 2}})
+    with shown(True) as show:
+        for status in (begun, begun, over):
+            show(status)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [begun.sentence(), over.sentence()], "a line now and then, and the last one"

@@ -1,4 +1,4 @@
-"""The two ways of carrying out the steps of waiting are one, but for ``await``."""
+"""The two drivers of the waiting steps are the same code, except for ``await``."""
 
 from __future__ import annotations
 

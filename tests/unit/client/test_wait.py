@@ -64,6 +64,7 @@ class Books:
     """
 
     changes_channel = "changes:"
+    prefix = "p"
 
     def __init__(self, states: Sequence[JobState] = (), ends: Sequence[int] = (), good: bool = True) -> None:
         self.states: Iterator[JobState] = iter(states)
@@ -88,6 +89,9 @@ class Books:
 
     def logs(self, job_id: str, attempt: int) -> None:
         return None
+
+    def workers(self) -> list[dict[str, object]]:
+        return [{"holder": "w", "queue": "q"}]
 
     @property
     def ledger(self) -> Ledger:
@@ -193,7 +197,7 @@ def test_a_bad_end_raises() -> None:
 
 @pytest.mark.parametrize("at", range(6))
 def test_after_an_outage_it_subscribes_and_looks_again(at: int) -> None:
-    """At the first step it is an error, at any later one it is borne: the first look has had its answer."""
+    """An outage at the first read is an error. At any later one it is waited out."""
     books = Books([QUEUED, QUEUED, RUNNING, RUNNING, SUCCEEDED])
     steps = wait.job_records(books.ledger, "j")
     if at < 2:

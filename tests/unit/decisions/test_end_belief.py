@@ -1,4 +1,4 @@
-"""When an end is believed, by table."""
+"""When the exit of a container is accepted, by table."""
 
 from __future__ import annotations
 

@@ -13,17 +13,17 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import (
     StopRequest,
-    asks_for_engine,
+    asks_for_node,
     attempt_task,
     ended_here,
-    gone_outcome,
+    may_still_run,
     outcome_of,
     output_lost,
-    refused_outcome,
     waiting_reason,
 )
 from jaas_worker.decisions.times import parse_time
-from jaas_worker.swarm.engine import ENDED_STATES, ContainerTimes, TaskView
+from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
+from jaas_worker.swarm.engine import ENDED_STATES, ContainerTimes, NodeChange, TaskView
 
 SUCCEEDED, FAILED, CANCELLED = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
 
@@ -52,6 +52,7 @@ MOUNT_BUSY = (
     "/secrets, flags: 0x21, data: uid=0,gid=0: device or resource busy"
 )
 CONFLICT = 'Conflict. The container name "/jaas-x-1.1.j5kaz" is already in use by container "cb47". You have to'
+FORBIDDEN = "assigned node no longer meets constraints"
 THROWN_AWAY = "No such container: jaas-x-1.1.sdl9bm9fdil7hiuvyasxvso91"
 OVERLAP = "invalid pool request: Pool overlaps with other one on this address space"
 UNHEALTHY = "task: non-zero exit (137): dockerexec: unhealthy container"
@@ -125,6 +126,10 @@ OUTCOMES: list[tuple[TaskView, ContainerTimes | None, StopRequest | None, JobSta
     (task("rejected", None, 0, NO_MOUNT), None, None, FAILED, Cause.LAUNCH, None),
     (task("rejected", None, None, "network sandbox join failed"), None, None, FAILED, Cause.LAUNCH, None),
     (task("rejected", None, 0, NO_IMAGE), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
+    # rejected: its node has lost a label that it asks for
+    (task("rejected", exit_code=0, error=FORBIDDEN), None, None, FAILED, Cause.PREEMPTED, None),
+    (task("rejected", None, None, FORBIDDEN), None, None, FAILED, Cause.PREEMPTED, None),
+    (task("rejected", exit_code=0, error=FORBIDDEN), None, CANCEL, CANCELLED, Cause.CANCELLED, None),
     # shutdown: jaas wanted it
     (task("shutdown", exit_code=143), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 143),
     (task("shutdown", exit_code=0), TIMES, CANCEL, CANCELLED, Cause.CANCELLED, 0),
@@ -243,9 +248,9 @@ def test_an_exit_code_that_an_engine_made_up_is_not_the_jobs(
     code: int, finished: str | None, back: str, cause: Cause, exit_code: int | None
 ) -> None:
     seen = non_zero(code)
-    assert asks_for_engine(seen) == (code != 3)
+    assert asks_for_node(seen) == (code != 3)
 
-    outcome = outcome_of(seen, "node", None, times_until(finished) if finished else None, None, back)
+    outcome = outcome_of(seen, "node", None, times_until(finished) if finished else None, None, NodeChange(back))
 
     assert (outcome.state, outcome.cause, outcome.exit_code) == (FAILED, cause, exit_code)
     assert f"task: non-zero exit ({code})" in outcome.reason
@@ -254,39 +259,90 @@ def test_an_exit_code_that_an_engine_made_up_is_not_the_jobs(
 
 # Of a node that was seen to be down at 12:28:06: the swarm stops its containers when it is back (STAMP is the end).
 AWAY = datetime(2026, 11, 23, 12, 28, 6, tzinfo=UTC)
-BACK = "2026-11-23T12:28:34.4Z"
+BACK = NodeChange("2026-11-23T12:28:34.4Z")
+TAKEN_OFF = "the swarm took the container off"
+UNSEEN = "its node was away unseen by this worker, and the swarm stopped the container when it was back"
 
 
 @pytest.mark.parametrize(
-    ("seen", "stop", "back", "away_since", "cause", "exit_code", "reason"),
+    ("seen", "stop", "change", "away_since", "cause", "exit_code", "reason"),
     [
         (task("shutdown", exit_code=137), None, BACK, AWAY, Cause.NODE_LOST, 137, "its node was away for 28 s, and"),
         (task("shutdown", exit_code=143), None, BACK, AWAY, Cause.NODE_LOST, 143, "its node was away for 28 s, and"),
         # killed with its node: nobody has filled the exit code in
         (task("shutdown", exit_code=0), None, BACK, AWAY, Cause.NODE_LOST, None, "its node was away for 28 s, and"),
         # the node has been removed meanwhile, or what is known of it is older
-        (task("shutdown", exit_code=137), None, "", AWAY, Cause.NODE_LOST, 137, "its node was away for 31 s, and"),
-        (task("shutdown", exit_code=137), None, LONG_BEFORE, AWAY, Cause.NODE_LOST, 137, "its node was away for 31 s,"),
+        (
+            task("shutdown", exit_code=137),
+            None,
+            NodeChange(),
+            AWAY,
+            Cause.NODE_LOST,
+            137,
+            "its node was away for 31 s, and",
+        ),
+        (
+            task("shutdown", exit_code=137),
+            None,
+            NodeChange(LONG_BEFORE),
+            AWAY,
+            Cause.NODE_LOST,
+            137,
+            "its node was away for 31 s,",
+        ),
         # it ended by itself meanwhile, or jaas wanted its end
         (non_zero(4), None, BACK, AWAY, EXIT, 4, "task: non-zero exit (4)"),
         (task("complete", exit_code=0), None, BACK, AWAY, EXIT, 0, ""),
         (task("shutdown", exit_code=137), CANCEL, BACK, AWAY, Cause.CANCELLED, 137, "enough"),
-        # its node was never away
-        (task("shutdown", exit_code=137), None, BACK, None, Cause.PREEMPTED, 137, "the swarm took the container off"),
+        # nobody has seen its node down, but it was back just before the swarm stopped the container
+        (task("shutdown", exit_code=137), None, BACK, None, Cause.NODE_LOST, 137, UNSEEN),
+        (task("shutdown", exit_code=0), None, BACK, None, Cause.NODE_LOST, None, UNSEEN),
+        (task("shutdown", exit_code=137), CANCEL, BACK, None, Cause.CANCELLED, 137, "enough"),
+        # it was drained, or is taking tasks again; or nothing has happened to it
+        (task("shutdown", exit_code=137), None, BACK._replace(drained=True), None, Cause.PREEMPTED, 137, TAKEN_OFF),
+        (task("shutdown", exit_code=137), None, NodeChange(MUCH_LATER), None, Cause.PREEMPTED, 137, TAKEN_OFF),
+        (task("shutdown", exit_code=137), None, NodeChange(LONG_BEFORE), None, Cause.PREEMPTED, 137, TAKEN_OFF),
+        (task("shutdown", exit_code=137), None, NodeChange(), None, Cause.PREEMPTED, 137, TAKEN_OFF),
     ],
 )
 def test_what_was_cut_off_with_its_node(
     seen: TaskView,
     stop: StopRequest | None,
-    back: str,
+    change: NodeChange,
     away_since: datetime | None,
     cause: Cause,
     exit_code: int | None,
     reason: str,
 ) -> None:
-    outcome = outcome_of(seen, "node", None, None, stop, back, away_since=away_since)
+    outcome = outcome_of(seen, "node", None, None, stop, change, away_since=away_since)
     assert (outcome.cause, outcome.exit_code) == (cause, exit_code)
     assert outcome.reason.startswith(reason)
+
+
+def test_a_task_that_its_node_may_not_run_any_more_was_not_lost_with_the_node() -> None:
+    rejected = task("rejected", exit_code=0, error=FORBIDDEN)
+    assert outcome_of(rejected, "node", None, None, None, BACK).cause is Cause.PREEMPTED
+    assert outcome_of(rejected, "node", None, None, None, BACK, away_since=AWAY).cause is Cause.PREEMPTED
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "later", "expected"),
+    [
+        pytest.param(task("rejected", exit_code=0, error=FORBIDDEN), None, 14.0, True, id="it has time to stop"),
+        pytest.param(task("rejected", exit_code=0, error=FORBIDDEN), None, 16.0, False, id="its time is over"),
+        pytest.param(task("rejected", exit_code=0, error=FORBIDDEN), 143, 1.0, False, id="its engine knows its end"),
+        pytest.param(task("rejected", None, None, FORBIDDEN), None, 1.0, False, id="there was no container"),
+        pytest.param(task("rejected", None, 0, NO_MOUNT), None, 1.0, False, id="it never started"),
+        pytest.param(task("shutdown", exit_code=143), None, 1.0, False, id="its node has stopped it"),
+    ],
+)
+def test_the_swarm_rejects_a_task_before_its_container_has_ended(
+    seen: TaskView, code: int | None, later: float, expected: bool
+) -> None:
+    ended = parse_time(STAMP)
+    assert ended is not None
+    times = TIMES._replace(exit_code=code) if code is not None else None
+    assert may_still_run(seen, 10.0, times, ended.timestamp() + later) is expected
 
 
 @pytest.mark.parametrize(
@@ -309,13 +365,13 @@ def test_output_goes_with_a_container_that_its_engine_removed(
 
 def test_what_jaas_stopped_or_ran_out_of_memory_is_no_fault_of_a_restarted_engine() -> None:
     memory = times_until("2026-11-23T12:28:20Z")._replace(oom_killed=True)
-    assert outcome_of(non_zero(137), None, None, None, CANCEL, SOON_AFTER).cause is Cause.CANCELLED
-    assert outcome_of(non_zero(137), None, None, memory, None, SOON_AFTER).cause is Cause.OOM
+    assert outcome_of(non_zero(137), None, None, None, CANCEL, NodeChange(SOON_AFTER)).cause is Cause.CANCELLED
+    assert outcome_of(non_zero(137), None, None, memory, None, NodeChange(SOON_AFTER)).cause is Cause.OOM
 
 
 def test_a_container_that_started_after_its_engine_was_back_ended_by_itself() -> None:
     started = datetime(2026, 11, 23, 12, 28, 36, tzinfo=UTC)
-    assert outcome_of(non_zero(137), None, started, None, None, "2026-11-23T12:28:35Z").cause is EXIT
+    assert outcome_of(non_zero(137), None, started, None, None, NodeChange("2026-11-23T12:28:35Z")).cause is EXIT
 
 
 def test_every_ended_state_is_in_the_table() -> None:

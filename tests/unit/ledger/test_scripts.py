@@ -1,4 +1,4 @@
-"""The ledger's scripts say in their heads what they do, and agree with the states and with docs/ledger.md."""
+"""The headers of the ledger's scripts are complete, and agree with the states and with docs/ledger.md."""
 
 from __future__ import annotations
 

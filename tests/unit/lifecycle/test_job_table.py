@@ -1,4 +1,4 @@
-"""Which job a launching thread gets next, and what becomes of messages. No threads; nothing here has to wait."""
+"""Which job a launching thread gets next, and what happens to messages. No threads, no waiting."""
 
 from __future__ import annotations
 

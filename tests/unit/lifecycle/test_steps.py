@@ -1,7 +1,8 @@
-"""Each step of a job's life by itself: what it writes, in which order, and what it says comes next. No threads."""
+"""Each step of a job's life alone: what it writes, in which order, and which step it returns. No threads."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_BATCH, LABEL_LEDGER, service_name
 from jaas_worker.decisions.deadlines import Deadlines
 from jaas_worker.decisions.end_belief import Evidence
-from jaas_worker.decisions.task_outcome import StopRequest, refused_outcome
+from jaas_worker.decisions.task_outcome import StopRequest
+from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
 from jaas_worker.lifecycle.finish import (
@@ -675,6 +677,40 @@ def test_a_container_that_the_swarm_stops_when_its_node_is_back_was_lost_with_th
     end = finish(world.job, to.Finish(world.engine.job("j")._replace(exit_code=137)), world.context)
     assert (end.outcome.cause, end.outcome.exit_code) == (Cause.NODE_LOST, 137)
     assert end.outcome.reason.startswith("its node was away for ")
+
+
+@pytest.mark.parametrize(
+    ("back", "cause", "status"),
+    [(True, Cause.NODE_LOST, LogStatus.UNAVAILABLE), (False, Cause.PREEMPTED, LogStatus.COMPLETE)],
+)
+def test_a_worker_that_has_not_seen_the_node_down_knows_it_by_its_return(
+    back: bool, cause: Cause, status: LogStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = running()
+    world.engine.set_task("j", "shutdown")
+    task = world.engine.job("j")._replace(exit_code=0)
+    if back:
+        world.engine.nodes["node1"].back_at = task.timestamp
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    end = finish(world.job, to.Finish(task), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (cause, None)
+    assert end.logs is not None
+    assert end.logs.status is status
+
+
+def test_a_container_whose_node_is_no_longer_allowed_is_stopped_before_its_end_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The swarm says that the task has ended before it has the container stopped: attempts must not overlap."""
+    world = running()
+    task = world.engine.job("j")._replace(state="rejected", error="assigned node no longer meets constraints")
+    task = task._replace(timestamp=datetime.fromtimestamp(world.context.clock.time(), UTC).isoformat())
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    with pytest.raises(EngineUnavailable, match="is being stopped"):
+        finish(world.job, to.Finish(task), world.context)
+    earlier = task._replace(timestamp="2020-01-01T00:00:00Z")
+    end = finish(world.job, to.Finish(earlier), world.context)
+    assert (end.outcome.cause, end.outcome.exit_code) == (Cause.PREEMPTED, None)
 
 
 def test_no_output_of_a_node_that_was_away_is_read_again_before_it_is_believed() -> None:

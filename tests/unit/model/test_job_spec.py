@@ -437,7 +437,8 @@ def test_the_largest_description_that_is_allowed() -> None:
     [
         ({}, "a"),
         ({"name": "n", "command": ["echo", "hello"]}, "n: a echo hello"),
-        ({"entrypoint": ["sh", "-c"], "command": ["a\n  b\n"]}, "a sh -c a b"),
+        ({"entrypoint": ["sh", "-c"], "command": ["a\n  b\n"]}, "a sh -c 'a b '"),
+        ({"command": ["echo", "a  b", "$X", ""]}, "a echo 'a b' '$X' ''"),
         ({"env": {"B": "1", "A": "2"}}, "a env[A, B]"),
         ({"command": ["x" * 500]}, "a " + "x" * 195 + "..."),
     ],

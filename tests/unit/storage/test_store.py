@@ -119,6 +119,16 @@ def test_only_references_that_jaas_has_made_are_followed(store: Store, tmp_path:
     assert Store(store.url, "p", lambda: "s").holds(good)
 
 
+def test_with_another_secret_a_reference_is_a_value_like_any_other(tmp_path: Path) -> None:
+    """A ledger that has lost its secret makes a new one."""
+    secrets = ["first"]
+    store = Store(f"file://{tmp_path}/store", "p", lambda: secrets[-1])
+    before = store.write("j", "input.json", [b"1"])
+    secrets.append("second")
+    assert not store.holds(before)
+    assert store.holds(store.write("j", "input.json", [b"1"]))
+
+
 @pytest.mark.parametrize("job_id", ["", ".", "..", "../..", "/", "a/b", "{outside}", "\ud800"])
 def test_what_is_no_job_s_id_removes_nothing(store: Store, tmp_path: Path, job_id: str) -> None:
     """The index of jobs may hold anything that somebody has written there."""

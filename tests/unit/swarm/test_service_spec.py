@@ -38,7 +38,7 @@ def at(made: dict[str, Any], path: str) -> Any:
     return value
 
 
-OURS = ["JAAS_JOB_ID=job-1", "JAAS_ATTEMPT=2"]
+OURS = ["JAAS_JOB_ID=job-1", "JAAS_ATTEMPT=2", "JAAS_NODE={{.Node.Hostname}}"]
 
 # Fields of the description; where they land; what is there.
 FIELDS: list[tuple[dict[str, Any], str, Any]] = [

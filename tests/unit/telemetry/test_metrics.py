@@ -1,4 +1,4 @@
-"""What the worker counts: the right series, none a job, and no stale figure while Redis is away."""
+"""The worker's metrics: the right series, none for a single job, and no stale figure while Redis is away."""
 
 from __future__ import annotations
 
@@ -155,6 +155,7 @@ def test_endless_events_are_not_timed(metrics: Metrics, engine: Any) -> None:
 
 class _Ledger:
     away = False
+    oldest = 7.5
 
     @property
     def queries(self) -> _Ledger:
@@ -163,10 +164,19 @@ class _Ledger:
     def counts_and_ages(self) -> dict[JobState, tuple[int, float]]:
         if self.away:
             raise LedgerUnavailable("Redis does not answer")
-        return dict.fromkeys(JobState, (3, 7.5))
+        return dict.fromkeys(JobState, (3, self.oldest))
 
     def workers(self) -> list[dict[str, Any]]:
-        return [{"version": "2"}, {"version": "1"}, {"version": "2"}, {}]
+        versions: list[dict[str, str]] = [{"version": "2"}, {"version": "1"}, {"version": "2"}, {}]
+        return [{**version, "holder": "w", "queue": "jaas"} for version in versions]
+
+    @property
+    def health(self) -> _Ledger:
+        return self
+
+    def oldest_queued(self) -> dict[str, int]:
+        assert self.oldest > 10
+        return {"jaas": 2, "nope": 1}
 
 
 @pytest.fixture
@@ -199,6 +209,15 @@ def test_what_the_ledger_says(metrics: Metrics, monitor: LedgerMonitor) -> None:
     assert value(metrics, "jaas_worker_jobs_limit") == 10
     assert value(metrics, "jaas_worker_info", version="2", queue="jaas") == 1
     assert value(metrics, "jaas_redis_up") == 1
+
+
+def test_jobs_in_a_queue_that_nobody_takes(metrics: Metrics, ledger: _Ledger, monitor: LedgerMonitor) -> None:
+    monitor.look()
+    assert metrics.registry.get_sample_value("jaas_ledger_unserved_jobs", {"queue": "nope"}) is None
+    ledger.oldest = 11.0
+    monitor.look()
+    assert value(metrics, "jaas_ledger_unserved_jobs", queue="nope") == 1
+    assert metrics.registry.get_sample_value("jaas_ledger_unserved_jobs", {"queue": "jaas"}) is None
 
 
 def test_while_redis_is_away_old_figures_are_not_shown(

@@ -1,4 +1,4 @@
-"""One trace from the producer's span to the attempt's end, and nothing imported where nobody traces."""
+"""One trace from the producer's span to the attempt's end. Without tracing, OpenTelemetry is not imported."""
 
 from __future__ import annotations
 

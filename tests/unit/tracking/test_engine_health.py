@@ -1,4 +1,4 @@
-"""A worker finds out that its engine is of no use, and that it is again."""
+"""A worker detects that its engine is unhealthy, and that it has recovered."""
 
 from __future__ import annotations
 

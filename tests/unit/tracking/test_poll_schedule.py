@@ -1,4 +1,4 @@
-"""Which look is due, by table: time is an argument."""
+"""Which poll of the swarm is due, by table. Time is an argument."""
 
 from __future__ import annotations
 

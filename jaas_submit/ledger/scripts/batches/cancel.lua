@@ -1,5 +1,5 @@
--- Cancels a batch: no job is added to it or started any more. Its open jobs are cancelled one by one, by whoever asked
--- or, should that process die, by a worker.
+-- Marks a batch as cancelled: from now on no job joins it, and none of its jobs starts. The caller then cancels its
+-- open jobs one by one. If the caller dies before that, a worker does it.
 --
 -- Arguments:
 --   batch

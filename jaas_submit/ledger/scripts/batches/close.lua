@@ -1,4 +1,4 @@
--- Notes that all jobs of a batch have been submitted. No more are submitted to it.
+-- Closes a batch: all its jobs have been submitted, and it takes no more.
 --
 -- Arguments:
 --   batch

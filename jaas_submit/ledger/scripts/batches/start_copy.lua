@@ -1,16 +1,16 @@
--- Writes the record of a running job's copy. Whichever worker looks first and has room starts it.
+-- Writes the record of a running job's copy. The first worker with room that finds the record starts the copy.
 --
 -- Arguments:
 --   id            the copy's
 --   copy_of       the job that runs for too long
---   start_within  seconds after which the copy is over without having started; without it, never
---   detail        what to say of the job from now on, for people
+--   start_within  seconds after which a copy that has not started is given up; never, if it is missing
+--   detail        the job's detail from now on, for people
 -- Texts:
 --   2  the copy's description
--- Answer: 1 when it is new, 0 when the job has one already, has ended meanwhile, or its batch has no room.
+-- Answer: 1 when the copy is new. 0 when the job has a copy already, when it has ended, or when its batch has no room.
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:job:ID
--- Writes: P:batch:ID P:deadlines P:job:ID P:jobs P:ready P:state:STATE
+-- Writes: P:batch:ID P:deadlines P:due P:job:ID P:jobs P:ready P:state:STATE
 -- Publishes: P:available P:changes:ID
 
 local id, copy_of = args.id, args.copy_of

@@ -1,8 +1,9 @@
--- Ends a job that nobody has started in the time it had.
+-- Ends a job that no worker has started within its time limit.
 --
 -- Arguments:
 --   id
---   attempt  as JSON, its only attempt
+--   attempt  its only attempt, as JSON
+--   state    FAILED, or CANCELLED if its Celery message has expired
 --   why
 --   ttl      seconds for which the record is kept
 -- Answer: 1 when this call ended it.
@@ -20,6 +21,6 @@ if (state ~= 'QUEUED' and state ~= 'WAITING') or r[2] ~= '' then return 0 end
 redis.call('HSET', job_key(id), 'attempts', '[' .. args.attempt .. ']', 'detail', args.why)
 -- A worker has to tell Celery of it.
 redis.call('ZADD', P .. ':unowned', stamp, id)
-move(id, state, 'FAILED', args.why)
+move(id, state, args.state, args.why)
 redis.call('EXPIRE', job_key(id), args.ttl)
 return 1

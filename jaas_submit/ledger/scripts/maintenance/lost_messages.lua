@@ -1,7 +1,8 @@
 -- Returns QUEUED jobs whose message must have been lost.
 --
--- It is lost when it is older than the margin and its queue is empty, or when the message of a record that is younger
--- by the margin has arrived already: queues are first in, first out. The oldest 5,000 QUEUED jobs are looked at.
+-- A message counts as lost in two cases. It is older than the margin, and its queue is empty. Or a message has arrived
+-- whose record is younger by at least the margin: queues are first in, first out. The script reads the oldest 5,000
+-- QUEUED jobs.
 --
 -- Arguments:
 --   most    how many at most

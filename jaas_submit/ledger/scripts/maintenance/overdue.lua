@@ -1,5 +1,5 @@
--- Returns jobs whose time was over before anybody started them. One whose record is gone is forgotten, as it would
--- stand before all others for ever.
+-- Returns jobs whose time limit passed before a worker started them. An id without a record is removed from the index:
+-- it would stay ahead of all others for ever.
 --
 -- Arguments:
 --   most  how many at most

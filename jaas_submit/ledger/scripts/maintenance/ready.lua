@@ -15,7 +15,7 @@ for _, id in ipairs(members_until(P .. ':ready', now, 'LIMIT', 0, args.most)) do
     redis.call('ZADD', P .. ':ready', now + args.pause, id)
     found[#found + 1] = id
   else
-    -- Expired, or claimed or ended by a worker of an older version, which does not know this set.
+    -- It has expired, or a worker of an older version, which does not know this set, claimed or ended it.
     redis.call('ZREM', P .. ':ready', id)
   end
 end

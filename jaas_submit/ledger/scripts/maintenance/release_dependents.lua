@@ -1,7 +1,8 @@
--- Goes on with what comes after jobs and batches that have ended, where one script would have taken too long.
+-- Queues or skips more of the jobs that come after ended jobs and batches. One script does at most 250 of them, so that
+-- Redis stays responsive; this one continues with the rest.
 --
 -- Arguments: none.
--- Answer: 1 when there is still more of it, else 0.
+-- Answer: 1 when some are left, else 0.
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT P:pending_dependents
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT

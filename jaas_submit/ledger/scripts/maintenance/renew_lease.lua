@@ -3,8 +3,8 @@
 -- Arguments:
 --   holder  the worker process
 --   ttl     seconds until the lease runs out
---   info    what the worker says about itself, as JSON
--- Answer: 1 when the lease was still there or is the first, 0 when it had run out.
+--   info    facts about the worker, as JSON
+-- Answer: 1 when the lease was still valid, or is the first one. 0 when it had run out.
 -- Needs: shared/head
 -- Reads: P:holders P:seen:HOLDER
 -- Writes: P:holders P:info:HOLDER P:seen:HOLDER

@@ -1,21 +1,21 @@
--- Makes a record again that Redis has lost, for a service that exists.
+-- Creates the record of an existing service again, after Redis has lost it.
 --
--- Where the whole ledger came back older than the job, its batch has not counted it either, or is unknown, too. Where
--- the record alone is gone, the index of its state tells as what it was counted.
+-- If Redis came back with data older than the job, the batch has not counted the job either, or is itself unknown. If
+-- only the record is missing, the index of its state still has its id, and tells in which state the batch counted it.
 --
 -- Arguments:
 --   id
 --   queue         the workers' queue
---   attempt       number of the attempt that the service is
---   copy          the id that its copy would have
---   batch, index  the batch that it is part of, and which part; none without them
---   copy_of       the job that it is a copy of; none without it
+--   attempt       number of the service's attempt
+--   copy          the id that a copy of the job would have
+--   batch, index  its batch, and its place there; missing if it has no batch
+--   copy_of       the job that it is a copy of; missing if it is no copy
 -- Texts:
 --   2  its description
--- Answer: 1 when done, 0 when there is a record after all.
+-- Answer: 1 when done, 0 when there is a record.
 -- Needs: shared/jobs
 -- Reads: P:batch:ID P:job:ID P:state:STATE
--- Writes: P:batch:ID P:batches P:job:ID P:jobs P:ready P:state:STATE P:unowned
+-- Writes: P:batch:ID P:batches P:due P:job:ID P:jobs P:ready P:state:STATE P:unowned
 -- Publishes: P:changes:ID
 
 local id, batch, copy_of = args.id, args.batch, args.copy_of

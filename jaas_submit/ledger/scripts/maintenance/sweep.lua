@@ -1,7 +1,7 @@
--- Removes ids from the indexes whose record has expired, and batches as old as that.
+-- Removes the ids of expired records from the indexes, and expired batches.
 --
 -- Arguments:
---   most  how many of the oldest to look at: of batches, of all jobs, and of those in each state that is an end
+--   most  how many to check of each: the oldest batches, the oldest jobs, and the oldest jobs in each end state
 --   ttl   seconds that a batch is kept after its end
 -- Answer: how many were removed.
 -- Needs: shared/head
@@ -14,7 +14,8 @@ local gone = 0
 local limit = math.floor(now) - args.ttl
 for _, batch in ipairs(members_until(P .. ':batches', limit, 'LIMIT', 0, args.most)) do
   local b = read_fields(batch_key(batch), 'created_at', 'ended_at', 'size')
-  -- One that was never completed (its producer died) goes too, when none of its jobs is open; and what is no batch.
+  -- A batch that was never closed (its producer died) goes too, once none of its jobs is open. So does a key that is
+  -- no batch.
   local ended = redis.pcall('LLEN', batch_key(batch) .. ':ended')
   local idle = not b[2] and (type(ended) == 'table' or ended >= to_number(b[3]))
   if not b[1] or idle or (b[2] and to_number(b[2]) <= limit) then

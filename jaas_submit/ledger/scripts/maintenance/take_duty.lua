@@ -3,7 +3,7 @@
 -- Arguments:
 --   name    of the duty
 --   holder  the worker process
---   ttl     seconds until another may have it
+--   ttl     seconds after which another worker may take it
 -- Answer: 1 when this worker process has the duty now.
 -- Needs: shared/head
 -- Reads: P:lock:NAME

@@ -1,15 +1,15 @@
--- Writes down that an attempt ended, and that another follows after a pause or the job's copy may still succeed.
--- Nobody holds the job until then.
+-- Records the end of an attempt after which the job goes on: another attempt follows after a pause, or the job's copy
+-- may still succeed. Until then the job has no holder.
 --
 -- Arguments:
 --   id
 --   holder   the worker process; the record must name it
 --   sources  the states that lead to BACKOFF
---   pause    seconds until the next attempt; without it only the copy may still succeed
+--   pause    seconds until the next attempt; missing if only the copy may still succeed
 --   detail   for people
 --   attempt  number of the attempt that ended
 --   ttl      seconds for which its log is kept
---   late     true: the attempt's service may yet appear
+--   late     true: the attempt's service may still appear
 -- Texts:
 --   2  the packed log of the attempt; empty without one
 --   3  all attempts as JSON

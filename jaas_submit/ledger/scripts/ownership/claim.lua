@@ -1,9 +1,9 @@
--- Makes a worker process the holder of a job whose message arrived, unless a live one is.
+-- Makes a worker process the holder of a job, unless another live process holds it.
 --
 -- Arguments:
 --   id
 --   holder  the worker process
--- Answer: {action, state of the record before the claim, the record where the holder has the job now}.
+-- Answer: {action, the record's state before the claim, the record if the holder has the job now}.
 -- Needs: shared/jobs
 -- Reads: P:due P:holders P:job:ID P:newest_received
 -- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:last_claim P:newest_received P:ready
@@ -43,12 +43,11 @@ end
 if state == 'BACKOFF' then
   redis.call('HINCRBY', job_key(id), 'attempt', 1)
   redis.call('HDEL', job_key(id), 'node', 'started_at', 'due_at', 'claimed_at')
-  redis.call('ZREM', P .. ':due', id)
   set_state(id, 'BACKOFF', 'LAUNCHING')
   return {'launch', state, redis.call('HGETALL', job_key(id))}
 end
 if state == 'WAITING' then
-  -- A message cannot start what waits for others.
+  -- A message does not start a job that waits for other jobs.
   clear_holder(id, holder)
   return {'early', state}
 end

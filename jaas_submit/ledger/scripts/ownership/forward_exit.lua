@@ -4,7 +4,7 @@
 --   id
 -- Texts:
 --   2  the message for the holder
--- Answer: how many heard it; 0 when nobody holds the job.
+-- Answer: how many subscribers received it; 0 when nobody holds the job.
 -- Needs: shared/head
 -- Reads: P:job:ID
 -- Writes: nothing

@@ -1,5 +1,5 @@
--- Notes that a job's outcome has reached Celery's result backend: nobody has to look after it any more. Not so where
--- Redis has come back older than that outcome.
+-- Marks a job as reported: Celery's result backend has its outcome, and no worker needs to take care of it any more.
+-- Refused if the record has no outcome, as when Redis came back with older data.
 --
 -- Arguments:
 --   id

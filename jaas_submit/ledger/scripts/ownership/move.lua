@@ -3,18 +3,18 @@
 -- Arguments:
 --   id
 --   holder   the worker process; the record must name it
---   sources  the states that lead there
+--   sources  the states that may lead there
 --   to       the new state
 --   detail   for people
---   fields   further fields of the record, with texts as values
---   attempt  number of the attempt that the log is of
+--   fields   further fields of the record; their values are texts
+--   attempt  number of the log's attempt
 --   ttl      seconds for which the log is kept
 -- Texts:
 --   2  the packed log of the attempt; empty without one
 --   3  all attempts as JSON; empty where they stay as they are
 --   4  the job's output as JSON; empty without one
--- Answer: {1, the record if it has ended} when done, {0, state, holder, attempts if the job has a copy, the record if
---   it is in that state with that holder} when it is not as expected.
+-- Answer: {1, the record if the job has ended} when done. {0, state, holder, the attempts if the job has a copy, the
+--   record if it is already in that state with that holder} when the record is not as expected.
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT

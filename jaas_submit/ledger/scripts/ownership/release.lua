@@ -1,9 +1,9 @@
--- Gives a job up without an outcome, for another worker process to go on with it.
+-- Gives up a job that has no outcome yet, so that another worker process continues it.
 --
 -- Arguments:
 --   id
 --   holder  the worker process; the record must name it
---   pause   seconds for which nobody looks for the job
+--   pause   seconds during which no worker takes the job
 -- Answer: 1 when done, 0 when the record is not as expected.
 -- Needs: shared/jobs
 -- Reads: P:job:ID

@@ -1,6 +1,6 @@
 -- Batches: how many of their jobs may be active at once, and their end.
 
--- Returns how many more jobs of a batch may become active; 1 where there is no limit.
+-- Returns how many more jobs of a batch may become active; 1 if there is no limit.
 local function free_slots(batch)
   local b = read_fields(batch_key(batch), 'max_parallel', 'active', 'cancelled')
   if b[3] then return 0 end
@@ -9,7 +9,7 @@ local function free_slots(batch)
   return most - to_number(b[2])
 end
 
--- Counts a job among its batch's active ones, if there is room; false when it has to wait for a slot.
+-- Makes a job one of its batch's active ones, if there is room. Otherwise the job waits for a slot: returns false.
 local function take_slot(id, batch)
   if free_slots(batch) <= 0 then
     redis.call('ZADD', batch_key(batch) .. ':waiting', to_number(redis.call('HGET', job_key(id), 'index')), id)
@@ -20,13 +20,21 @@ local function take_slot(id, batch)
   return true
 end
 
--- Queues a WAITING job, of which no message tells.
+-- Queues a WAITING job. No message announces it.
 local function queue_waiting(id)
   set_state(id, 'WAITING', 'QUEUED')
   mark_ready(id)
 end
 
--- A job has left its batch's active ones: the next that wait get their slots.
+-- Counts one more condition of a waiting job as met. With the last one the job is queued, if its batch has room.
+local function condition_met(id)
+  local needs = redis.pcall('HINCRBY', job_key(id), 'needs', -1)
+  if type(needs) ~= 'number' or needs > 0 then return end
+  local batch = redis.call('HGET', job_key(id), 'batch')
+  if not batch or take_slot(id, batch) then queue_waiting(id) end
+end
+
+-- Frees the slot of a job that is no longer active, and gives free slots to the next jobs that wait.
 local function give_slot_back(id, batch)
   if redis.call('HDEL', job_key(id), 'active') == 1 then add_to_batch(batch, 'active', -1) end
   while free_slots(batch) > 0 do
@@ -38,7 +46,7 @@ local function give_slot_back(id, batch)
   end
 end
 
--- Ends a batch whose jobs have all been submitted and have all ended. Returns its state and why, or nothing.
+-- Ends a batch if all its jobs have been submitted and have ended. Returns its state and the reason, or nothing.
 local function end_batch(batch)
   local b = read_fields(batch_key(batch), 'total', 'done', 'min_success', 'n:SUCCEEDED', 'cancelled')
   local total, ended = tonumber(b[1] or ''), redis.pcall('LLEN', batch_key(batch) .. ':ended')

@@ -1,7 +1,7 @@
--- Speculation: a job and its copy, which runs the same a second time. The first good end of the two counts.
+-- Speculation: a job and its copy, which runs the same container a second time. The first of the two to succeed counts.
 
--- The good end of a copy becomes that of its job, with output and log. That job's own attempt, if one is under way, is
--- over for the ledger; its holder has to stop the container.
+-- Makes the success of a copy that of its job, with output and log. The ledger counts the job's own attempt, if there
+-- is one, as cancelled; its holder has to stop the container.
 local function adopt_attempt_result(id, copy, from)
   local r = redis.call('HMGET', job_key(id), 'holder', 'attempts', 'attempt', 'service', 'node')
   local c = redis.call('HMGET', job_key(copy), 'attempts', 'output', 'node', 'started_at')
@@ -20,10 +20,9 @@ local function adopt_attempt_result(id, copy, from)
   for i, field in ipairs({'output', 'node', 'started_at'}) do
     if c[i + 1] then redis.call('HSET', job_key(id), field, c[i + 1]) end
   end
-  -- Its holder may be about to ask for the attempt's service, which then appears after the end.
+  -- Its holder may be about to create the attempt's service, which then appears after the end.
   if from == 'LAUNCHING' then redis.call('HSET', job_key(id), 'late', 1) end
   redis.call('HDEL', job_key(id), 'waits_for_copy', 'due_at')
-  redis.call('ZREM', P .. ':due', id)
   set_state(id, from, 'SUCCEEDED', why)
   if r[1] == '' then
     mark_unreported(id)
@@ -33,7 +32,7 @@ local function adopt_attempt_result(id, copy, from)
   end
 end
 
--- Returns the end of the job that an ended copy is a copy of, if it has come to its end with it.
+-- Handles the end of a copy. Returns the end state of its job if the job ends by this, otherwise nothing.
 local function copy_ended(copy, id, state)
   local r = read_fields(job_key(id), 'state', 'waits_for_copy', 'detail')
   if not r[1] or ENDED[r[1]] then return nil end
@@ -51,7 +50,7 @@ local function copy_ended(copy, id, state)
   return nil
 end
 
--- A job has ended: its copy is not needed any more. Returns whether that has ended by this.
+-- Cancels the copy of a job that has ended. Returns whether the copy has ended by this.
 local function cancel_attempt(copy, id, state)
   local r = read_fields(job_key(copy), 'state', 'cancel')
   if not r[1] or ENDED[r[1]] then return false end

@@ -1,12 +1,12 @@
--- What an end sets off: in the batch, in a copy, and in the jobs that come after it.
+-- What follows from the end of a job: for its batch, its copy, and the jobs that come after it.
 
 local function dependency_met(on, state)
   return on == 'finish' or (on == 'success') == (state == 'SUCCEEDED')
 end
 
--- Something has ended just now: its batch, what it is a copy of and its copy learn of it. If other jobs come after it,
--- it is put on the list "todo". The reason names what it all began with (root) and the nearest link, not the whole
--- chain between them.
+-- Handles the end of a job or batch: for its batch, for the job that it is a copy of, and for its own copy. If other
+-- jobs come after it, it goes on the list "todo". The reason names the first end of the chain (root) and the last one,
+-- not all between them.
 local function job_ended(todo, one, state, why, root)
   if redis.call('EXISTS', P .. ':after:' .. one) == 1 then todo[#todo + 1] = {one, state, why, root} end
   local r = redis.call('HMGET', job_key(one), 'batch', 'copy_of', 'copied_by')
@@ -32,16 +32,8 @@ local function job_ended(todo, one, state, why, root)
   end
 end
 
--- One more of a job's dependencies is met: it is queued with the last of them, if its batch has room.
-local function dependency_ended(id)
-  local needs = redis.pcall('HINCRBY', job_key(id), 'needs', -1)
-  if type(needs) ~= 'number' or needs > 0 then return end
-  local batch = redis.call('HGET', job_key(id), 'batch')
-  if not batch or take_slot(id, batch) then queue_waiting(id) end
-end
-
--- Queues or skips the jobs that come after the ends on the list; no more than so many in one script, or Redis would
--- serve nobody else for seconds. What is left is kept in P:pending_dependents, for workers to go on with.
+-- Queues or skips the jobs that come after the ends on the list. One script does at most 250: with more, Redis would
+-- serve nobody else for seconds. Workers continue with the rest, which P:pending_dependents keeps.
 local function release_dependents(todo)
   local left = 250
   while left > 0 do
@@ -60,12 +52,12 @@ local function release_dependents(todo)
       local other, on = string.match(entry, '^(.*)|(%a+)$')
       if other and not is_no_record(other) and read_fields(job_key(other), 'state')[1] == 'WAITING' then
         if dependency_met(on, state) then
-          dependency_ended(other)
+          condition_met(other)
         else
           redis.call('HSET', job_key(other), 'detail', why, 'attempts', unstarted_attempt('SKIPPED', 'skipped', why))
           redis.call('ZREM', P .. ':deadlines', other)
           set_state(other, 'WAITING', 'SKIPPED', why)
-          -- A worker has to tell Celery of it.
+          -- A worker has to report it to Celery.
           redis.call('ZADD', P .. ':unowned', stamp, other)
           local first = root or why
           job_ended(todo, other, 'SKIPPED', 'job ' .. other .. ' was skipped: ' .. first, first)
@@ -77,14 +69,14 @@ local function release_dependents(todo)
   if #todo > 0 then redis.call('PUBLISH', P .. ':available', 'pending_dependents') end
 end
 
--- Carries out what the end of a job, or of "batch:ID", sets off.
+-- Carries out what follows from the end of a job, or of "batch:ID".
 local function process_end(one, state, why)
   local todo = {}
   job_ended(todo, one, state, why or 'job ' .. one .. ' is ' .. state)
   if #todo > 0 then release_dependents(todo) end
 end
 
--- Moves a job from one state to another, with all that follows from an end.
+-- Moves a job from one state to another. If the new one is an end, carries out what follows.
 local function move(id, from, to, detail)
   set_state(id, from, to, detail)
   if ENDED[to] then process_end(id, to) end

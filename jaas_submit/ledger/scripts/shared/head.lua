@@ -1,13 +1,13 @@
--- What every script begins with: its arguments, the clock, and small helpers.
+-- The beginning of every script: its arguments, the clock, and small helpers.
 --
 -- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" is always among
 -- them: P, the first part of every key. Texts that may be long follow in ARGV[2], ARGV[3], ...: they go into the record
--- byte by byte. No script uses KEYS: jaas needs one server, not a Redis Cluster, and most keys are only known
+-- unchanged. No script uses KEYS: jaas needs one server, not a Redis Cluster, and most keys are only known
 -- while a script runs. The head of each script lists every key that it may touch.
 --
--- Before this text stand three tables that are made from jaas_submit/model/states.py: STATES, ENDED and OPEN. A state
--- in neither ENDED nor OPEN was written by a newer version, in the middle of an update: its job is left alone. It has
--- ended when it is "reported", as every job is that Celery has been told the result of.
+-- Three tables precede this text, made from jaas_submit/model/states.py: STATES, ENDED and OPEN. A state in neither
+-- ENDED nor OPEN was written by a newer version, during an update: scripts leave the job alone. It has ended if its
+-- field "reported" is set, as for every job whose result Celery has.
 
 local args = cjson.decode(ARGV[1])
 local P = args.prefix
@@ -26,8 +26,8 @@ local function contains(list, value)
   return false
 end
 
--- What looks at many must come to its end whatever it meets: a key that holds another kind of value, or a field that is
--- no number, is as good as missing.
+-- A script that reads many records must not fail because of one: a key of another type, or a field that is no number,
+-- counts as missing.
 local function to_number(text) return tonumber(text or '0') or 0 end
 
 -- Returns the fields of a hash, as HMGET does.
@@ -47,7 +47,7 @@ local function decode_list(text)
   return ok and type(found) == 'table' and found or {}
 end
 
--- Returns whether something stands there that is no record. It is then among the unowned jobs, where it is named.
+-- Returns whether the key of a record holds something else. If so, the id joins the unowned jobs: a worker logs it.
 local function is_no_record(id)
   local kind = redis.call('TYPE', job_key(id)).ok
   if kind == 'hash' or kind == 'none' then return false end

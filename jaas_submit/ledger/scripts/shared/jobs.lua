@@ -1,23 +1,24 @@
--- One job: its state, its holder, and who has to look at it.
+-- One job: its state, its holder, and which index tells workers to act on it.
 
 -- Changes one of the counts of a batch.
 local function add_to_batch(batch, field, by) redis.pcall('HINCRBY', batch_key(batch), field, by) end
 
--- Writes a job's new state into record and indexes, and publishes it. What an end sets off is up to the caller.
+-- Writes a job's new state into record and indexes, and publishes it. The caller does what follows from an end.
 local function set_state(id, from, to, detail)
   if from then redis.call('ZREM', P .. ':state:' .. from, id) end
   if from == 'QUEUED' then redis.call('ZREM', P .. ':ready', id) end
+  if from == 'WAITING' or from == 'BACKOFF' then redis.call('ZREM', P .. ':due', id) end
   redis.call('ZADD', P .. ':state:' .. to, stamp, id)
   redis.call('HSET', job_key(id), 'state', to, 'updated_at', stamp)
   publish_change(id, to, detail)
   local r = redis.call('HMGET', job_key(id), 'batch', 'copy_of')
-  if r[1] and not r[2] then  -- a copy is none of the batch's own jobs
+  if r[1] and not r[2] then  -- batches do not count copies
     if from then add_to_batch(r[1], 'n:' .. from, -1) end
     add_to_batch(r[1], 'n:' .. to, 1)
   end
 end
 
--- Tells a job's holder that it is to be cancelled: at once, and for good in a set that the holder looks at.
+-- Tells a job's holder to cancel it: by a notice, and in a set that the holder reads in case it misses the notice.
 local function request_cancel(id)
   local holder = redis.call('HGET', job_key(id), 'holder')
   if holder and holder ~= '' then
@@ -39,13 +40,13 @@ local function clear_holder(id, holder)
   redis.call('ZREM', P .. ':unowned', id)
 end
 
--- A QUEUED job that no message announces may be started now: by whoever looks first and has room for it.
+-- Offers a QUEUED job that no message announces: the first worker with room starts it.
 local function mark_ready(id)
   redis.call('ZADD', P .. ':ready', stamp, id)
   redis.call('PUBLISH', P .. ':available', id)
 end
 
--- A worker has to bring an end to Celery that no holder has written.
+-- Has a worker report an end to Celery that no holder has written.
 local function mark_unreported(id)
   redis.call('ZADD', P .. ':unowned', stamp, id)
   redis.call('PUBLISH', P .. ':available', id)

@@ -1,11 +1,11 @@
--- Asks for the end of a job; one that nobody holds ends at once.
+-- Requests the cancellation of a job. A job without a holder ends at once.
 --
 -- Arguments:
 --   id
 --   why
---   attempt  as JSON, the last attempt of a job that ends at once
+--   attempt  the last attempt of a job that ends at once, as JSON
 --   ttl      seconds for which the record of such a job is kept
--- Answer: {1 when this call ended the job, the state before, or empty when there is no record}.
+-- Answer: {1 if this call ended the job, the state before; empty if there is no record}.
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT
@@ -25,7 +25,6 @@ end
 local after = '[' .. args.attempt .. ']'
 if before and before ~= '[]' then after = string.sub(before, 1, -2) .. ', ' .. args.attempt .. ']' end
 redis.call('HSET', job_key(id), 'attempts', after, 'detail', args.why)
-redis.call('ZREM', P .. ':due', id)
 redis.call('ZREM', P .. ':deadlines', id)
 -- A worker has to bring the outcome to Celery (a chord waits for it), and there may be no message to make it do so.
 redis.call('ZADD', P .. ':unowned', stamp, id)

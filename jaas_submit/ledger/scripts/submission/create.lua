@@ -1,28 +1,35 @@
--- Writes the records of new jobs, and puts the Celery messages that go with them into their queues.
+-- Writes the records of new jobs, and puts their Celery messages into the queues.
 --
--- One run for all of them: a script for each made submission in bulk 2.5 times as slow.
+-- One run writes all of them: with a run for each job, submission in bulk was 2.5 times as slow.
 --
 -- Arguments:
 --   jobs  one object for each, with
 --     id
 --     queue         the list of its message
---     task_id       Celery's id, where it differs
---     key           idempotency key; none without one
+--     task_id       Celery's id, if it differs
+--     key           idempotency key, if there is one
 --     key_ttl       seconds for which the key leads to this job
---     start_within  seconds after which it is over without having started; without it, never
---     batch, index  the batch that it is part of, and which part
+--     start_within  seconds after which a job that has not started is given up; never, if it is missing
+--     expires_at    time at which a job that has not started is given up; never, if it is missing
+--     not_before    time before which it does not start
+--     delay         seconds for which it does not start
+--     batch, index  its batch, and its place there
 --     after         {{id or "batch:ID", success, failure or finish}, ...}
---     fields        further fields of the record, with texts as values
+--     fields        further fields of the record; their values are texts
+--     received      a foreign producer's message, which the record replaces: {its tag in the notes of unacknowledged
+--                   messages, seconds for which the job is left to the worker that has the message}
 -- Texts, three for each job:
---   its description; the Celery message that is kept in the record; the Celery message that is put into the queue.
---   Empty where there is none.
--- Answer: for each job {1, id, state} when its record is new, {0, id of the job that is there already by id or key, its
---   state}, {2, what} when a job or batch that it is to come after is not known, {3} when its batch is cancelled or
---   closed.
+--   its description; the Celery message for the record; the Celery message for the queue. Empty if there is none.
+-- Answer: for each job one of
+--   {1, id, state}  its record is new
+--   {0, id, state}  there is a job already with its id or key: this one
+--   {2, what}       this job or batch, which it is to come after, is not known
+--   {3}             its batch is cancelled or closed
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:key:KEY
---   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unowned QUEUE
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unacked
+--   P:unacked_index P:unowned QUEUE
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 -- Returns what the jobs and batches that a job is to come after are, and which of them is not known.
@@ -61,14 +68,33 @@ local function add_dependencies(id, found)
   return needs, skip
 end
 
-local function first_state(id, job, found)
+-- Returns the time before which a job does not start; nothing if it has none, or if that has passed.
+local function start_time(job)
+  local due = job.delay and now + job.delay or job.not_before
+  return due and due > now and due or nil
+end
+
+-- Returns the time at which a job that has not started is given up; nothing if it has none.
+local function latest_start(job)
+  local latest = job.start_within and now + job.start_within
+  if job.expires_at and (not latest or job.expires_at < latest) then latest = job.expires_at end
+  return latest
+end
+
+local function first_state(id, job, found, due)
   local needs, skip = add_dependencies(id, found)
   if skip then
     redis.call('HSET', job_key(id), 'detail', skip, 'attempts', unstarted_attempt('SKIPPED', 'skipped', skip))
     redis.call('ZADD', P .. ':unowned', stamp, id)
     return 'SKIPPED'
   end
-  if job.start_within then redis.call('ZADD', P .. ':deadlines', now + job.start_within, id) end
+  local latest = latest_start(job)
+  if latest then redis.call('ZADD', P .. ':deadlines', latest, id) end
+  if due then
+    redis.call('HSET', job_key(id), 'not_before', string.format('%.6f', due))
+    redis.call('ZADD', P .. ':due', due, id)
+    needs = needs + 1
+  end
   if needs > 0 then
     redis.call('HSET', job_key(id), 'needs', needs)
     return 'WAITING'
@@ -77,13 +103,22 @@ local function first_state(id, job, found)
   return 'QUEUED'
 end
 
+-- Acknowledges a foreign producer's message that a worker has received: the record replaces it. If the worker dies,
+-- another one takes the job.
+local function acknowledge(id, state, received)
+  local tag, pause = unpack(received)
+  redis.pcall('HDEL', P .. ':unacked', tag)
+  redis.pcall('ZREM', P .. ':unacked_index', tag)
+  if state == 'QUEUED' then redis.call('ZADD', P .. ':ready', now + pause, id) end
+end
+
 local function create(job, spec, message, wakeup)
   local id = job.id
   local record = job_key(id)
   if redis.call('EXISTS', record) == 1 then return {0, id, read_fields(record, 'state')[1] or ''} end
   if job.key then
     local first = redis.pcall('GET', P .. ':key:' .. job.key)
-    -- A key holds for as long as was said, also when its job's record has expired.
+    -- A key is kept for key_ttl, even if its job's record expires earlier.
     if type(first) == 'string' then return {0, first, read_fields(job_key(first), 'state')[1] or ''} end
   end
   if job.batch then
@@ -100,14 +135,16 @@ local function create(job, spec, message, wakeup)
       redis.pcall('HSET', job_key(value), 'replayed_by', id)
     end
   end
-  -- What every new job has is left out: a million of them wait in Redis at times, and each field costs up to 90 bytes.
+  -- Fields that are the same for every new job are left out: a million may wait in Redis, and a field costs 90 bytes.
   redis.call('HSET', record, 'spec', spec, 'queue', job.queue, 'holder', '', 'created_at', stamp)
   if job.task_id then redis.call('HSET', record, 'task_id', job.task_id) end
+  local due = start_time(job)
   if message ~= '' then
     redis.call('HSET', record, 'message', message)
-    -- Only jobs of foreign producers can be revoked before they have a record. Who claims it ends it.
+    -- Only jobs of foreign producers can be revoked before they have a record. The worker that claims it ends it.
     if redis.pcall('ZREM', P .. ':revoked', id) == 1 then
       redis.call('HSET', record, 'cancel', 'revoked through Celery')
+      due = nil
     end
   end
   redis.call('ZADD', P .. ':jobs', stamp, id)
@@ -115,16 +152,18 @@ local function create(job, spec, message, wakeup)
     redis.call('HSET', record, 'batch', job.batch, 'index', job.index)
     add_to_batch(job.batch, 'size', 1)
   end
-  local state = first_state(id, job, found)
+  local state = first_state(id, job, found, due)
   move(id, nil, state)
-  -- The record is the job: where Redis refuses the message (a user who may not write there), workers miss it.
+  if job.received then acknowledge(id, state, job.received) end
+  -- The record alone makes the job: if Redis refuses the message (its user may not write to the queue), workers still
+  -- find the job as one whose message was lost.
   if wakeup ~= '' and state == 'QUEUED' then redis.pcall('LPUSH', job.queue, wakeup) end
   return {1, id, state}
 end
 
 local answers = {}
 for nth, job in ipairs(args.jobs) do
-  -- Since Redis 7.2 the clock stands still within a transaction: a microsecond apart, its jobs keep their order.
+  -- Since Redis 7.2 the clock does not advance within a transaction. Times a microsecond apart keep the jobs in order.
   stamp = string.format('%.6f', now + (nth - 1) / 1000000)
   answers[nth] = create(job, ARGV[3 * nth - 1], ARGV[3 * nth], ARGV[3 * nth + 1])
 end

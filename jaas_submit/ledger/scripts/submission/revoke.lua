@@ -1,9 +1,9 @@
--- Notes that a job which has no record yet is not to run: its message may still arrive.
+-- Notes that a job must not run. It has no record yet, and its message may still arrive.
 --
 -- Arguments:
 --   id
 --   most  how many such jobs are remembered, the newest ones
---   ttl   seconds for which they are
+--   ttl   seconds for which they are remembered
 -- Answer: 1 when done, 0 when the job has a record.
 -- Needs: shared/head
 -- Reads: P:job:ID

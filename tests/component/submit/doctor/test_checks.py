@@ -46,8 +46,8 @@ def test_a_redis_in_order(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
     client.ledger.submission.create("a", None, client.queue)
     found = redis_checks(client)
     assert {check.verdict for check in found} == {Verdict.OK}
-    assert by_name(found)["workers"].detail == "1 workers alive, holding 0 jobs"
-    assert by_name(found)["queue"].detail == f"{client.queue}: 0 messages; 1 jobs QUEUED"
+    assert by_name(found)["workers"].detail == "1 worker alive, holding 0 jobs"
+    assert by_name(found)["queue"].detail == f"{client.queue}: 0 messages; 1 job QUEUED"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_redis_says_of_itself(
 
 def test_messages_are_counted(client: Client) -> None:
     client.app.send_task("some.task", queue=client.queue)
-    assert "1 messages" in by_name(redis_checks(client))["queue"].detail
+    assert ": 1 message;" in by_name(redis_checks(client))["queue"].detail
 
 
 def producer(client: Client, **transport: Any) -> celery.Celery:
@@ -221,14 +221,26 @@ def test_the_real_engine(engine_host: str) -> None:
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
+WARNED = [Check("nodes", Verdict.WARN, "n2 is down", "start it")]
+
+
 def doctor(*args: str, **env: str) -> click.testing.Result:
     runner = click.testing.CliRunner()
     return runner.invoke(cli, ["doctor", *args], env=env, prog_name="jaas", catch_exceptions=False)
 
 
-def test_the_exit_code_is_1_only_when_a_check_fails(redis_url: str) -> None:
+def test_the_exit_code_is_1_when_a_check_fails_and_3_when_one_warns(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     well = doctor("--no-engine", JAAS_REDIS_URL=redis_url)
-    assert well.exit_code == 0
+    assert well.exit_code == (3 if "  warn  " in well.stdout else 0)
+    monkeypatch.setattr("jaas_submit.doctor.redis_checks.redis_checks", lambda _: [])
+    monkeypatch.setattr("jaas_submit.doctor.ledger_checks.ledger_checks", lambda _: [])
+    monkeypatch.setattr("jaas_submit.doctor.waiting_checks.waiting_checks", lambda _: WARNED)
+    assert doctor("--no-engine", JAAS_REDIS_URL=redis_url).exit_code == 3
+    monkeypatch.setattr("jaas_submit.doctor.waiting_checks.waiting_checks", lambda _: [])
+    assert doctor("--no-engine", JAAS_REDIS_URL=redis_url).exit_code == 0
+    monkeypatch.undo()
     assert well.stdout.splitlines()[0].split() == ["CHECK", "RESULT", "FOUND", "WHAT", "TO", "DO"]
     ill = doctor("--no-engine", "--redis", "redis://127.0.0.1:1")
     assert ill.exit_code == 1
@@ -238,6 +250,7 @@ def test_the_exit_code_is_1_only_when_a_check_fails(redis_url: str) -> None:
 def test_json(redis_url: str) -> None:
     data = json.loads(doctor("--no-engine", "--json", JAAS_REDIS_URL=redis_url).stdout)
     assert data["ok"] is True
+    assert data["warnings"] is any(check["verdict"] == "warn" for check in data["checks"])
     assert data["checks"][-1] == {
         "name": "engine",
         "verdict": "skip",
@@ -257,10 +270,10 @@ def test_quiet_shows_what_is_not_well(redis_url: str) -> None:
 def test_a_producer_without_the_workers_packages(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jaas_worker.doctor", None)
     done = doctor("--json", JAAS_REDIS_URL=redis_url)
-    assert done.exit_code == 0
+    assert done.exit_code in {0, 3}
     check = json.loads(done.stdout)["checks"][-1]
     assert check["verdict"] == "skip"
-    assert "pip install 'jaas[worker]'" in check["detail"]
+    assert "pip install '.[worker]'" in check["detail"]
 
 
 # -- workers --------------------------------------------------------------------
@@ -308,7 +321,7 @@ def test_a_celery_worker_that_is_not_ours_takes_our_messages(own_redis: Callable
             client.ledger.client.hset("unacked", tag, json.dumps(note))
         client.ledger.client.hset("unacked", "t3", "garbage")
         found = by_name(redis_checks(client))["other consumers"]
-        assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are held by another client")
+        assert (found.verdict, found.detail) == ("FAIL", "another client holds 1 message of jobs")
         client.ledger.client.hdel("unacked", "t1")
         assert "other consumers" not in by_name(redis_checks(client))
 

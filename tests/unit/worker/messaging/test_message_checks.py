@@ -1,4 +1,4 @@
-"""What is read of texts from elsewhere, and what is not."""
+"""Which messages from elsewhere are accepted, and which are refused unread."""
 
 from __future__ import annotations
 

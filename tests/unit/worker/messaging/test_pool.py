@@ -1,4 +1,4 @@
-"""What a delivery does when the result backend does not take what it is given; tests/integration has the rest."""
+"""What a delivery does when the result backend fails. tests/integration has the rest."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Request:
     message = SimpleNamespace(headers={})
     kwargs: dict[str, Any] = {}  # noqa: RUF012 (nobody writes to it)
     args = ()
-    _context = None
 
     def __init__(self, stored: Callable[..., None]) -> None:
         self.acknowledged = False
+        self._context = SimpleNamespace(chain=["next"], chord="body")
         self.task = SimpleNamespace(backend=SimpleNamespace(mark_as_done=stored, mark_as_failure=stored))
 
     def accept(self) -> None:
@@ -55,9 +55,10 @@ def raising(error: Exception) -> Callable[..., Any]:
 def delivery(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CeleryDelivery]:
     monkeypatch.setattr(worker_state, "task_ready", lambda _: None)
 
-    def make(traced: Exception, stored: Exception) -> CeleryDelivery:
+    def make(traced: Exception, stored: Exception | Callable[..., None]) -> CeleryDelivery:
+        store = raising(stored) if isinstance(stored, Exception) else stored
         loop: Any = SimpleNamespace(on_loop=lambda call: call())
-        callbacks = {"callback": raising(AssertionError("told")), "accept_callback": Request(raising(stored)).accept}
+        callbacks = {"callback": raising(AssertionError("told")), "accept_callback": Request(store).accept}
         return CeleryDelivery(loop, 1, raising(traced), (), callbacks)
 
     return make
@@ -91,6 +92,31 @@ def test_a_result_that_celery_cannot_store_now_is_handed_over_again(
     delivery: Callable[..., CeleryDelivery], first: Exception, error: Exception
 ) -> None:
     assert delivery(traced=first, stored=error).report(RESULT) is False
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED])
+@pytest.mark.parametrize(
+    ("nonsense", "told"),
+    [
+        pytest.param((), {"chain", "chord"}, id="a callback"),
+        pytest.param(("chain",), {"chord"}, id="the chain"),
+        pytest.param(("chord",), set(), id="the chord"),
+        pytest.param(("chain", "chord"), set(), id="both"),
+    ],
+)
+def test_a_result_is_stored_although_nobody_can_call_what_follows(
+    delivery: Callable[..., CeleryDelivery], state: JobState, nonsense: tuple[str, ...], told: set[str]
+) -> None:
+    stored = []
+
+    def store(_task_id: str, _result: object, request: Any, **_: object) -> None:
+        if any(getattr(request, name) for name in nonsense):
+            raise AttributeError("'Context' object has no attribute 'options'")
+        stored.append({name for name in ("chain", "chord") if getattr(request, name)})
+
+    one = delivery(traced=RuntimeError("no such signature"), stored=store)
+    assert one.report(RESULT.model_copy(update={"state": state}))
+    assert stored == [told]
 
 
 def test_a_queue_that_cannot_be_asked_is_an_outage_and_no_defect() -> None:

@@ -1,4 +1,4 @@
-"""A message that is refused: it is recorded, whatever goes wrong on the way, and the worker goes on."""
+"""A message that is refused is recorded as a failed job, whatever else fails, and the worker continues."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Refusing:
         self.calls: list[tuple[str, str]] = []
         self.errors = list(errors)
         self.left: list[str] = []
+        self.in_ledger: set[str] = set()
         self.acknowledged = 0
         monkeypatch.setattr(consumer, "record_refusal", self.record)
         made = consumer.Consumer.__new__(consumer.Consumer)
@@ -43,7 +44,8 @@ class Refusing:
         if error:
             raise error
 
-    def record(self, _app: object, task_id: str, _queue: str, reason: str) -> bool:
+    def record(self, _app: object, task_id: str, _queue: str, reason: str, *, has_record: bool = False) -> bool:
+        assert has_record is bool(self.in_ledger)
         self.calls.append((task_id, reason))
         reason.encode()
         if error := self.errors.pop(0):
@@ -55,7 +57,7 @@ class Refusing:
             headers={"id": "t1", DEFECT: "bad"},
             delivery_info={"routing_key": "jobs"},
             delivery_tag="tag",
-            channel=SimpleNamespace(qos=SimpleNamespace(leave=self.left.append)),
+            channel=SimpleNamespace(qos=SimpleNamespace(leave=self.left.append, in_ledger=self.in_ledger)),
             ack_log_error=self.acknowledge,
         )
         self.made.on_invalid_task(None, message, ValueError(reason))
@@ -71,6 +73,15 @@ def test_half_a_character_in_the_reason(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert refusing.calls[0][1].startswith("the message is not valid: task \\ud800xx")
     assert (len(refusing.calls[0][1]) < 500, refusing.acknowledged) == (True, 1)
+
+
+def test_a_message_that_has_a_record_already_is_refused_under_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = Refusing(monkeypatch, None)
+    refusing.in_ledger.add("tag")
+
+    refusing.refuse("Celery cannot handle it")
+
+    assert (refusing.calls[0][0], refusing.acknowledged) == ("t1", 1)
 
 
 def test_what_cannot_be_recorded_under_its_id_is_recorded_under_another(

@@ -1,4 +1,4 @@
-"""What becomes of a message whose note Redis does not take back; tests/faults/test_transport.py has the rest."""
+"""Messages whose acknowledgement Redis refuses. tests/faults/test_transport.py has the rest."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def test_a_message_that_redis_does_not_settle_is_left_and_named(
 ) -> None:
     left: list[str] = []
     qos = QoS.__new__(QoS)
+    qos.in_ledger = set()
     qos.channel = SimpleNamespace(ResponseError=redis.exceptions.ResponseError)
     monkeypatch.setattr(qos, "leave", left.append, raising=False)
     monkeypatch.setattr(qos, "_remove_from_indices", lambda _: SimpleNamespace(execute=refused), raising=False)

@@ -1,0 +1,174 @@
+"""PURE: the values of some options: mounts, volumes, secrets, a registry, a pause, a signal."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import json
+import signal
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+__all__ = ["backoff_of", "mount_of", "registry_of", "secret_of", "signal_of", "volume_of"]
+
+_MOUNT_KEYS: Final = {
+    "type": "type",
+    "source": "source",
+    "src": "source",
+    "target": "target",
+    "destination": "target",
+    "dst": "target",
+    "readonly": "read_only",
+    "ro": "read_only",
+}
+_SECRET_KEYS: Final = {key: key for key in ("source", "target", "uid", "gid", "mode")} | {"src": "source"}
+_TRUTH: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
+
+_BACKOFF_KEYS: Final = {key: key for key in ("kind", "delay", "factor", "cap", "jitter")}
+
+
+def backoff_of(text: str) -> dict[str, str]:
+    """Return the fields of a pause: ``10s``, or ``kind=constant,delay=1m``.
+
+    Args:
+        text: the option's value.
+
+    Raises:
+        click.UsageError: a key is not known.
+    """
+    return _pairs("--backoff", text, _BACKOFF_KEYS) if "=" in text else {"delay": text}
+
+
+def _pairs(option: str, text: str, keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of ``key=value,key=value`` (with CSV's quotes, as docker has it)."""
+    fields: dict[str, str] = {}
+    for item in next(csv.reader([text])):
+        key, _, value = item.partition("=")
+        if key not in keys:
+            raise click.UsageError(f"{option}: {key[:40]!r} is not known; there are {', '.join(keys)}")
+        fields[keys[key]] = value
+    return fields
+
+
+def mount_of(text: str) -> dict[str, Any]:
+    """Return the mount of ``SRC=DEST``, or of docker's ``type=...,source=...,target=...``.
+
+    Args:
+        text: the option's value.
+
+    Raises:
+        click.UsageError: it has another form.
+    """
+    first, *more = text.split(",")
+    if more and first.partition("=")[0] in _MOUNT_KEYS:
+        fields: dict[str, Any] = _pairs("--mount", text, _MOUNT_KEYS)
+        if "read_only" in fields:
+            if fields["read_only"].lower() not in _TRUTH:
+                raise click.UsageError(f"--mount: readonly takes true or false, not {fields['read_only']!r}")
+            fields["read_only"] = _TRUTH[fields["read_only"].lower()]
+        return fields
+    source, equals, target = text.partition("=")
+    if not equals or "=" in target:
+        raise click.UsageError(
+            f"--mount: write SRC=DEST such as /data=/data, or type=bind,source=SRC,target=DEST, not {text[:80]!r}"
+        )
+    return {"source": source, "target": target}
+
+
+def secret_of(text: str) -> dict[str, Any]:
+    """Return the secret of ``NAME``, or of docker's ``source=...,target=...,mode=...``.
+
+    Args:
+        text: the option's value.
+
+    Raises:
+        click.UsageError: it has another form.
+    """
+    if "=" not in text:
+        return {"source": text}
+    fields: dict[str, Any] = _pairs("--secret", text, _SECRET_KEYS)
+    if "mode" in fields:
+        try:
+            fields["mode"] = int(fields["mode"], 8)
+        except ValueError:
+            raise click.UsageError(f"--secret: mode is octal, such as 0440, not {fields['mode']!r}") from None
+    return fields
+
+
+def registry_of(text: str) -> tuple[str | None, str]:
+    """Return the registry's host and what to tell the user.
+
+    The Go tool took credentials here, in base64: JSON, or user:password as ~/.docker/config.json has them. They must
+    not be sent through Redis, so only the host is kept.
+
+    Args:
+        text: the option's value.
+    """
+    credentials = _decoded("".join(text.split()))
+    if credentials is None:
+        return text, ""
+    host: object = None
+    if credentials.startswith("{"):
+        try:
+            host = json.loads(credentials).get("serveraddress")
+        except ValueError:
+            host = None
+    registry = host if isinstance(host, str) and host else None
+    login = f"docker login {registry}" if registry else "docker login"
+    return registry, (
+        "--registry: the credentials given are not sent with the job; the workers use their own "
+        f"(`{login}` where they run)"
+    )
+
+
+def _decoded(text: str) -> str | None:
+    """Decode credentials from base64; None if the text is a host's name."""
+    if "." in text or ":" in text or text == "localhost":  # not in base64, but in most host names
+        return None
+    try:
+        alternative = b"-_" if set(text) & set("-_") else None
+        plain = base64.b64decode(text + "=" * (-len(text) % 4), alternative, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    is_login = plain.isprintable() and plain.find(":") > 0
+    return plain.strip() if plain.lstrip().startswith("{") or is_login else None
+
+
+def volume_of(text: str) -> dict[str, Any]:
+    """Return the mount of docker's ``SOURCE:TARGET[:ro]``.
+
+    Args:
+        text: SOURCE is a folder of the node, by its absolute path, or the name of a volume.
+
+    Raises:
+        click.UsageError: it has another form.
+    """
+    source, _, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    if not (source and target):
+        raise click.UsageError(f"--volume: write SOURCE:TARGET[:ro], such as /data:/data:ro, not {text[:80]!r}")
+    if mode not in {"", "ro", "rw"}:
+        raise click.UsageError(f"--volume: {mode[:40]!r} is not known; there are ro and rw")
+    if source.startswith((".", "~")) or ("/" in source and not source.startswith("/")):
+        raise click.UsageError(f"--volume: {source[:80]!r} is no absolute path; name a folder of the node by one")
+    fields: dict[str, Any] = {"source": source, "target": target}
+    if not source.startswith("/"):
+        fields["type"] = "volume"
+    if mode == "ro":
+        fields["read_only"] = True
+    return fields
+
+
+def signal_of(text: str) -> str:
+    """Return a signal's full name: ``SIGINT`` for ``INT``, ``int`` or ``2``.
+
+    Args:
+        text: as docker takes it; another text is returned unchanged, for the description's check.
+    """
+    if text.isdigit() and int(text[:4]) in {number.value for number in signal.Signals}:
+        return signal.Signals(int(text)).name
+    name = text.upper()
+    return name if name.startswith("SIG") else f"SIG{name}"

@@ -1,0 +1,273 @@
+"""Feeds: the output of running containers, from its first byte, while somebody watches."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.connection.subscription import Subscription
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.model.logs import Stream
+from jaas_submit.output.budget import Budgeted, is_full, release_memory
+from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted
+
+__all__ = ["FeedView", "Feeds"]
+
+WINDOW_BYTES: Final = 4 * 1024 * 1024
+"""Bytes that one feed may cost at most; the oldest are removed."""
+
+WATCH_S: Final = 30
+"""Seconds until a watch runs out that is not renewed."""
+
+FEED_S: Final = 60
+"""Seconds for which a feed is kept after the last write or watch."""
+
+_MOST_FEEDS: Final = 4
+"""Feeds of one job at the same time."""
+
+_ENTRY_BYTES: Final = 65_000
+"""Bytes of one entry at most; with what is said of it, it just fits into one of the allocator's blocks."""
+
+_CALL_BYTES: Final = 1024 * 1024
+"""Bytes that one call of the script gets."""
+
+_READ_ENTRIES: Final = 64
+"""Entries that are read at once."""
+
+_STREAMS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
+_NAMES: Final[dict[bytes, Stream]] = {b"1": "stdout", b"2": "stderr"}
+
+
+@dataclass(frozen=True, slots=True)
+class FeedView:
+    """What a reader finds in a feed.
+
+    Args:
+        pieces: the next ones, and gaps.
+        cursor: where to go on reading.
+        more: there is more to be read at once.
+        writer: who writes it; empty until somebody does.
+        end: what the writer says of the whole; None before the end, and where there is ``more``.
+    """
+
+    pieces: tuple[Piece | Gap, ...]
+    cursor: int
+    more: bool
+    writer: str
+    end: FeedEnd | None
+
+
+class Feeds(Budgeted):
+    """All feeds.
+
+    Every method raises LedgerUnavailable when Redis cannot be reached or refuses; it may then be called again.
+    """
+
+    # -- for writers --------------------------------------------------------------------
+
+    def wanted(self, job_ids: Sequence[str]) -> dict[str, list[Wanted]]:
+        """Return the feeds that somebody watches now and that have not ended.
+
+        Args:
+            job_ids: of these jobs; those that nobody watches are left out of the answer.
+        """
+        found: dict[str, list[Wanted]] = {}
+        with redis_errors("feeds"):
+            pipe = self.client.pipeline(transaction=False)
+            pipe.time()
+            for job_id in job_ids:
+                pipe.hgetall(self.key("watch", job_id))
+            (seconds, micros), *rows = answers(pipe)
+            asked = [
+                (job_id, wanted)
+                for job_id, row in zip(job_ids, rows, strict=True)
+                if isinstance(row, dict)
+                for feed, text in row.items()
+                if (wanted := _wanted(as_text(feed), text, seconds + micros / 1e6))
+            ]
+            for _, wanted in asked:
+                pipe.hmget(self._state(wanted.feed), "cost", "1", "2", "end")
+            states = pipe.execute() if asked else []
+        for (job_id, wanted), (cost, stdout, stderr, end) in zip(asked, states, strict=True):
+            if cost is not None and end is None:
+                found.setdefault(job_id, []).append(wanted._replace(stdout=int(stdout or 0), stderr=int(stderr or 0)))
+        return found
+
+    def begin(self, feed: str, writer: str) -> bool:
+        """Say that somebody writes a feed, before there is any output; see ``append``.
+
+        Args:
+            feed: the feed's id.
+            writer: who, for people.
+        """
+        return self._append(feed, [], writer)
+
+    def append(self, feed: str, pieces: Iterable[Piece | Gap]) -> bool:
+        """Write pieces to a feed. Bytes that are there already are ignored.
+
+        Where output has no room, the oldest pieces of the largest feeds are removed; readers count what they miss.
+
+        Args:
+            feed: the feed's id.
+            pieces: in the order in which the container wrote them; each stream's are without gaps but for ``Gap``.
+
+        Returns:
+            False when nobody watches the feed any more: stop writing it.
+        """
+        return all(self._append(feed, chunk) for chunk in _chunks(pieces))
+
+    def finish(self, feed: str, end: FeedEnd) -> bool:
+        """End a feed, after its last piece; return whether there still is one.
+
+        Args:
+            feed: the feed's id.
+            end: what the writer says of the whole. With ``unavailable`` its watchers are told the reason.
+        """
+        text = json.dumps(asdict(end)).encode()
+        return bool(self.run("finish", "feed", text, job=_job_of(feed), feed=feed, keep=FEED_S))
+
+    @property
+    def watch_channel(self) -> str:
+        """Name of the channel on which ``JOB FEED`` is published when a feed is to be written."""
+        return self.key("watch")
+
+    def watched(self) -> Subscription:
+        """Return a subscription to ``watch_channel``."""
+        return Subscription(self.client, self.watch_channel)
+
+    # -- for readers --------------------------------------------------------------------
+
+    def watch(self, job_id: str, attempt: int, since: str = "", tail: int | None = None) -> Wanted:
+        """Watch an attempt's output, also before it has begun: take a feed that has all of it, or ask for a new one.
+
+        Renew the watch (``renew``) every few seconds.
+
+        Args:
+            job_id: the job's id.
+            attempt: which attempt.
+            since: only output from this time on, RFC 3339; empty for all of it.
+            tail: only so many of the lines that are there already, and all new ones; None for all of them.
+        """
+        feed = f"{job_id}.{attempt}.{uuid.uuid4().hex[:12]}"
+        named: dict[str, Any] = {"job": job_id, "attempt": attempt, "since": since, "tail": tail}
+        made = self.run("watch", "feed", feed=feed, most=_MOST_FEEDS, seconds=WATCH_S, keep=FEED_S, **named)
+        return Wanted(as_text(made), attempt, since, tail)
+
+    def renew(self, wanted: Wanted) -> bool:
+        """Go on watching a feed; False when it has expired: watch again.
+
+        Args:
+            wanted: as ``watch`` returned it.
+        """
+        named: dict[str, Any] = {"attempt": wanted.attempt, "since": wanted.since, "tail": wanted.tail}
+        job_id = _job_of(wanted.feed)
+        return bool(self.run("renew", "feed", job=job_id, feed=wanted.feed, seconds=WATCH_S, keep=FEED_S, **named))
+
+    def read(self, feed: str, cursor: int = 0) -> FeedView | None:
+        """Return what a feed has from a place on; None when it has expired.
+
+        Args:
+            feed: the feed's id.
+            cursor: of the last view; 0 for the beginning.
+        """
+        with redis_errors("feed"):
+            # No transaction: a full Redis refuses them. What comes between the two reads is read again next time.
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hmget(self._state(feed), "cost", "writer", "end")
+            pipe.xrange(self.key("feed", feed), f"{cursor}-1", "+", count=_READ_ENTRIES)
+            (cost, writer, end), entries = pipe.execute()
+        if cost is None:
+            return None
+        if int(cost) < cursor:  # Redis came back with older data; the reader knows by the offsets what it has
+            return self.read(feed)
+        more = len(entries) == _READ_ENTRIES
+        reached = int(entries[-1][0].partition(b"-")[0]) + 1 if entries else cursor
+        return FeedView(
+            tuple(_piece(fields) for _, fields in entries),
+            reached if more else max(int(cost), reached),
+            more,
+            as_text(writer or ""),
+            None if more or end is None else _end(end),
+        )
+
+    def output_channel(self, job_id: str) -> str:
+        """Return the name of the channel on which ``FEED COST`` is published when a job's feed has got more."""
+        return self.key("output", job_id)
+
+    def _append(self, feed: str, pieces: Sequence[Piece | Gap], writer: str = "") -> bool:
+        heads = [_head(piece) for piece in pieces]
+        texts = [piece.data if isinstance(piece, Piece) else b"" for piece in pieces]
+        named: dict[str, Any] = {"job": _job_of(feed), "feed": feed, "writer": writer, "window": WINDOW_BYTES}
+        try:
+            return bool(self.run("append", "feed", *texts, pieces=heads, keep=FEED_S, **named, **self._budget))
+        except LedgerUnavailable as error:
+            if not is_full(error):
+                raise
+            # Redis is full: output is what has to go. The feed's readers count what they miss.
+            release_memory(self.client, self.prefix)
+            return True
+
+    def _state(self, feed: str) -> str:
+        return self.key("feed", feed, "state")
+
+
+def _job_of(feed: str) -> str:
+    return feed.rsplit(".", 2)[0]
+
+
+def _wanted(feed: str, text: bytes, now: float) -> Wanted | None:
+    try:
+        data = json.loads(text)
+        if data["until"] <= now:
+            return None
+        tail = data.get("tail")
+        return Wanted(feed, int(data["attempt"]), str(data["since"]), None if tail is None else int(tail))
+    except (ValueError, KeyError, TypeError):  # written by something else: nobody's feed
+        return None
+
+
+def _head(piece: Piece | Gap) -> dict[str, Any]:
+    head: dict[str, Any] = {"s": _STREAMS[piece.stream], "o": piece.offset}
+    if isinstance(piece, Gap):
+        return {**head, "missing": piece.missing, "why": piece.reason}
+    return {**head, "t": piece.time}
+
+
+def _piece(fields: dict[bytes, bytes]) -> Piece | Gap:
+    stream, offset = _NAMES[fields[b"s"]], int(fields[b"o"])
+    if b"missing" in fields:
+        return Gap(stream, offset, int(fields[b"missing"]), as_text(fields[b"why"]))
+    return Piece(stream, offset, as_text(fields[b"t"]), fields[b"d"])
+
+
+def _end(text: bytes) -> FeedEnd:
+    data = json.loads(text)
+    known = {name: data[name] for name in FeedEnd.__dataclass_fields__ if name in data}
+    return FeedEnd(**known)
+
+
+def _chunks(pieces: Iterable[Piece | Gap]) -> Iterator[list[Piece | Gap]]:
+    """Yield the pieces in parts that are not too large for one call; pieces that are too large are divided."""
+    chunk: list[Piece | Gap] = []
+    size = 0
+    for piece in pieces:
+        for part in _divided(piece):
+            chunk.append(part)
+            size += len(part.data) if isinstance(part, Piece) else 0
+            if size >= _CALL_BYTES or len(chunk) >= 1000:
+                yield chunk
+                chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _divided(piece: Piece | Gap) -> Iterator[Piece | Gap]:
+    if isinstance(piece, Gap) or len(piece.data) <= _ENTRY_BYTES:
+        yield piece
+        return
+    for start in range(0, len(piece.data), _ENTRY_BYTES):
+        yield piece._replace(offset=piece.offset + start, data=piece.data[start : start + _ENTRY_BYTES])

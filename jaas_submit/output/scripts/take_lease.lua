@@ -1,0 +1,21 @@
+-- Takes or renews the lease of the process that follows a node's containers.
+--
+-- Arguments:
+--   node     the swarm's id of the node
+--   holder   the process
+--   version  of jaas
+--   engine   version of the node's engine
+--   ttl      seconds until the lease runs out
+-- Answer: 1 when this process has the lease now.
+-- Needs: shared/head
+-- Reads: P:agent:NODE
+-- Writes: P:agent:NODE
+-- Publishes: nothing
+
+local key = P .. ':agent:' .. args.node
+local holder = redis.call('HGET', key, 'holder')
+if holder and holder ~= args.holder then return 0 end
+redis.call('HSET', key, 'holder', args.holder, 'version', args.version, 'engine', args.engine)
+redis.call('HSETNX', key, 'since', digits(now))
+redis.call('EXPIRE', key, args.ttl)
+return 1

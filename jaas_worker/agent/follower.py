@@ -1,0 +1,163 @@
+"""Follows one container until it has exited, and says what it printed and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.logs import Logs
+from jaas_submit.output import WholeOutput
+from jaas_worker.agent.log_reader import LogReader
+from jaas_worker.agent.node_engine import ContainerFacts, NodeEngine
+from jaas_worker.agent.tally import Message, Tally
+from jaas_worker.agent.timing import Timing
+from jaas_worker.decisions.output_proof import Reading, prove
+from jaas_worker.swarm.engine import ContainerRef
+from jaas_worker.swarm.log_driver import LogDriver
+
+__all__ = ["Follower"]
+
+_TRIES: Final = 5
+"""How often the output of an exited container is asked for while the engine does not answer."""
+
+_NO_FACTS: Final = ContainerFacts(False, None, "", "", False, "", {})
+
+
+class Follower:
+    """Follows one container.
+
+    Args:
+        engine: the container's.
+        container: which one, and whose.
+        cap: bytes kept of each stream.
+        timing: the agent's pauses.
+        from_start: the container has just been started.
+    """
+
+    def __init__(
+        self, engine: NodeEngine, container: ContainerRef, cap: int, timing: Timing, *, from_start: bool = False
+    ) -> None:
+        self.container = container
+        self.exited = asyncio.Event()
+        """Set when the container has exited."""
+        self.killed_for_memory = False
+        """The engine has reported that the kernel killed a process of it for its memory."""
+        self.facts = _NO_FACTS
+        """What the engine knew of it after its exit."""
+        self._engine = engine
+        self._cap = cap
+        self._timing = timing
+        self._from_start = from_start
+        self.tally = Tally(cap)
+        self._reader = LogReader(engine, container.id, self._take, timing.silence)
+        self._line_ends = self._reader.line_ends
+        self._problem = ""
+        """Why its output cannot be read."""
+
+    async def complete(self) -> WholeOutput:
+        """Read what is missing after the container's exit; return what it printed and how it ended."""
+        proven = await self._read_rest()
+        facts, tally = self.facts, self.tally
+        driver = LogDriver(facts.log_driver, facts.log_options)
+        rotated = driver.may_have_rotated(tally.size, from_start=self._from_start)
+        status, reason = prove(
+            Reading(
+                tally.total,
+                tally.cut,
+                proven=proven,
+                lost=self._reader.lost,
+                rotated=rotated,
+                replaced=tally.replaced and driver.may_replace_bytes,
+                unknown_ends=self._line_ends.unknown if driver.may_leave_out_line_ends else (),
+                problem=self._problem or driver.unreadable,
+            )
+        )
+        kept = tally.kept()
+        readable = not self._problem or bool(tally.total)
+        return WholeOutput(
+            container_id=self.container.id,
+            status=status,
+            reason=reason,
+            logs=Logs(kept.lines, status, reason, kept.gaps).pack(),
+            stdout=tally.bytes("stdout"),
+            stderr=tally.bytes("stderr"),
+            stdout_sha256=tally.digest("stdout") if readable else "",
+            stderr_sha256=tally.digest("stderr") if readable else "",
+            oom_killed=facts.oom_killed or self.killed_for_memory,
+            started_at=facts.started_at,
+            finished_at=facts.finished_at,
+        )
+
+    async def _take(self, found: list[Message]) -> None:
+        self.tally.add(found)
+
+    async def follow(self) -> None:
+        """Read the output until the container has exited."""
+        try:
+            await self._follow()
+        finally:
+            self.exited.set()  # its event may have been missed
+
+    async def _follow(self) -> None:
+        tries = 0
+        while not self.exited.is_set():
+            before = self.tally.messages
+            try:
+                await self._reader.follow(self.exited)
+                self.facts = await self._engine.inspect(self.container.id)
+                if not self.facts.running:
+                    return
+            except EngineNotFound:
+                return
+            except EngineRefused as error:  # its log cannot be read; how it ends can be known all the same
+                self._problem = str(error)
+                await self.exited.wait()
+                return
+            except EngineUnavailable:
+                pass
+            tries = 0 if self.tally.messages > before else tries + 1
+            await asyncio.sleep(self._pause(tries))
+
+    async def _read_rest(self) -> bool:
+        """Read what is missing; return whether the engine's log is known to have the same bytes and no others."""
+        for tries in range(_TRIES):
+            try:
+                self.facts = await self._engine.inspect(self.container.id)
+                proven = not self._problem and await self._compare()
+            except EngineNotFound:
+                self._problem = self._problem or "its engine does not know the container any more"
+                return False
+            except EngineRefused as error:
+                self._problem = str(error)
+                return False
+            except EngineUnavailable as error:
+                self._problem = str(error)
+                await asyncio.sleep(self._pause(tries))
+            else:
+                return proven
+            self._problem, problem = "", self._problem
+        self._problem = problem
+        return False
+
+    def _pause(self, tries: int) -> float:
+        pauses = self._timing.output_retries
+        return pauses[min(tries, len(pauses) - 1)]
+
+    async def _compare(self) -> bool:
+        if self.tally.cut:  # it cannot be complete: only its end is needed
+            await self._reader.catch_up()
+            return False
+        found = Tally(self._cap)
+
+        async def take(messages: list[Message]) -> None:
+            found.add(messages)
+
+        reader = LogReader(self._engine, self.container.id, take, self._timing.silence)
+        await reader.catch_up()
+        driver = LogDriver(self.facts.log_driver, self.facts.log_options)
+        if found.total < self.tally.total or driver.may_have_rotated(found.size, from_start=self._from_start):
+            await self._reader.catch_up()
+            return self.tally.same_as(found)
+        self.tally, self._line_ends = found, reader.line_ends
+        return True

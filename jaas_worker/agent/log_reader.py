@@ -1,0 +1,99 @@
+"""Reads one container's log from its first byte, over as many connections as that takes.
+
+The engine's log is the source: after an outage of the engine it is read again, and what was read before is left out.
+A container never waits for a reader: the engine writes its log whether somebody reads it or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from jaas_worker.agent.node_engine import NodeEngine
+from jaas_worker.agent.tally import Message, Position, Resumption, messages
+from jaas_worker.swarm.line_ends import LineEnds
+
+__all__ = ["LogReader"]
+
+
+class LogReader:
+    """One reading of a container's log.
+
+    Args:
+        engine: the container's.
+        container_id: the container.
+        take: gets the messages, in their order and each once; reading goes on when it returns.
+        silence: seconds for which the output of an exited container may pause before it is read without following.
+        service: ``container_id`` is a service's id, and the swarm is asked.
+    """
+
+    def __init__(
+        self,
+        engine: NodeEngine,
+        container_id: str,
+        take: Callable[[list[Message]], Awaitable[None]],
+        silence: float,
+        *,
+        service: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._container_id = container_id
+        self._take = take
+        self._silence = silence
+        self._service = service
+        self.position = Position()
+        self.line_ends = LineEnds()
+        self.lost = False
+        """The log no longer had what was to be read next."""
+
+    async def follow(self, exited: asyncio.Event) -> None:
+        """Read until the container has exited, or the connection ends.
+
+        Args:
+            exited: set when the container has exited.
+
+        Raises:
+            EngineUnavailable, EngineRefused: as the engine's.
+        """
+        reading = asyncio.ensure_future(self._read(follow=True))
+        waiting = asyncio.ensure_future(exited.wait())
+        try:
+            await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            while not reading.done():
+                before = self._read_bytes()
+                await asyncio.wait({reading}, timeout=self._silence)
+                if not reading.done() and self._read_bytes() == before:
+                    return
+            await reading
+        finally:
+            for task in (reading, waiting):
+                task.cancel()
+            await asyncio.gather(reading, waiting, return_exceptions=True)
+
+    async def catch_up(self) -> None:
+        """Read what is there now and was not read.
+
+        Raises:
+            EngineUnavailable, EngineRefused: as the engine's.
+        """
+        await self._read(follow=False)
+
+    def _read_bytes(self) -> int:
+        return sum(newest.bytes for newest in self.position.newest.values())
+
+    def _restored(self, message: Message) -> Message:
+        data = self.line_ends.restored(message.stream, message.time.decode("ascii", "replace"), message.data)
+        return message._replace(data=data)
+
+    async def _read(self, *, follow: bool) -> None:
+        resumption = Resumption(self.position)
+        output = self._engine.output(self._container_id, follow=follow, since=resumption.since, service=self._service)
+        async with aclosing(output):
+            async for frames in output:
+                if found := resumption.after(messages(frames)):
+                    self.position.add(found)
+                    await self._take([self._restored(message) for message in found])
+                self.lost = self.lost or resumption.lost
+        if not follow and not resumption.found:  # a connection that only followed may have ended too early
+            self.lost = True

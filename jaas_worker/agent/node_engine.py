@@ -1,0 +1,267 @@
+"""One node's engine, for asyncio: the containers of jaas there, their events and their output.
+
+``swarm/docker_engine.py`` asks a swarm manager, with threads. This client needs no manager, and follows any number of
+containers on one thread. Each answer is read only as fast as its reader takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.bounds import whole
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
+from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
+from jaas_worker.swarm.frames import FrameParser
+
+__all__ = ["ContainerFacts", "DockerNode", "NodeEngine", "NodeEvent"]
+
+_READ_BYTES: Final = 2**15
+"""Bytes of an answer that are read ahead; at twice that, aiohttp stops reading from the socket."""
+
+_SERVICE, _TASK = "com.docker.swarm.service.id", "com.docker.swarm.task.id"
+
+
+class NodeEvent(NamedTuple):
+    """What happened to a container of a job."""
+
+    kind: Literal["start", "die", "oom", "destroy"]
+    """``oom``: the kernel has killed a process of it for its memory."""
+    container: ContainerRef
+    exit_code: int | None = None
+    at: float = 0.0
+    """When, in seconds since the epoch by the engine's clock."""
+
+
+class ContainerFacts(NamedTuple):
+    """What an engine knows of a container."""
+
+    running: bool
+    exit_code: int | None
+    started_at: str
+    finished_at: str
+    oom_killed: bool
+    log_driver: str
+    log_options: dict[str, str]
+
+
+class NodeEngine(Protocol):
+    """The part of a node's API that an agent uses.
+
+    Every method raises EngineUnavailable when the answer is unknown, EngineNotFound when there is no such container,
+    and EngineRefused when the engine refuses.
+    """
+
+    async def info(self) -> SwarmInfo:
+        """Return what the engine says about itself."""
+
+    async def containers(self, label: str) -> list[ContainerRef]:
+        """Return the containers of jobs with this label (``key=value``), also those that have exited."""
+
+    async def inspect(self, container_id: str) -> ContainerFacts:
+        """Return what the engine knows of a container."""
+
+    def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
+        """Yield None when the engine begins to answer, then the events of such containers, until it breaks off."""
+
+    def output(
+        self, container_id: str, *, follow: bool, since: str = "", service: bool = False
+    ) -> AsyncGenerator[list[Frame], None]:
+        """Yield a container's log from its beginning, some messages at a time.
+
+        Args:
+            container_id: the container.
+            follow: go on until it has exited.
+            since: no messages before this time, in seconds since the epoch; empty for all.
+            service: ``container_id`` is a service's id, and the swarm is asked.
+        """
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+class DockerNode:
+    """A node's engine behind its Docker API.
+
+    Args:
+        host: URL of the API, ``unix://...`` or ``tcp://...``. The variables DOCKER_TLS_VERIFY and DOCKER_CERT_PATH
+            count as for `docker`.
+        timeout: seconds to wait for an answer; output and events may be silent for any time.
+
+    Raises:
+        EngineRefused: it cannot be reached in this way, such as over SSH.
+    """
+
+    def __init__(self, host: str, timeout: float = 15.0) -> None:
+        self.host = host
+        self._timeout = timeout
+        self._base, self._socket, self._ssl = _address(host)
+        self._open: aiohttp.ClientSession | None = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open is None:  # it belongs to the loop that runs now
+            connector: aiohttp.BaseConnector
+            if self._socket:
+                connector = aiohttp.UnixConnector(self._socket, limit=0)
+            else:
+                connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl or True)
+            self._open = aiohttp.ClientSession(
+                connector=connector, read_bufsize=_READ_BYTES, auto_decompress=False, trust_env=False
+            )
+        return self._open
+
+    async def close(self) -> None:
+        if self._open is not None:
+            await self._open.close()
+            self._open = None
+
+    @asynccontextmanager
+    async def _get(
+        self, what: str, path: str, query: dict[str, str], silence: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
+        with _mapped(what):
+            async with self._session.get(f"{self._base}/{path}", params=query, timeout=patience) as answer:
+                if answer.status >= 400:
+                    raise _refusal(what, answer.status, (await answer.content.read(4096)).decode(errors="replace"))
+                yield answer
+
+    async def _json(self, what: str, path: str, **query: str) -> Any:
+        async with self._get(what, path, query, self._timeout) as answer:
+            return json.loads(await answer.read())
+
+    async def info(self) -> SwarmInfo:
+        what = "asking the engine"
+        with _mapped(what):
+            info, version = await self._json(what, "info"), await self._json(what, "version")
+            swarm = info.get("Swarm") or {}
+            return SwarmInfo(
+                engine_version=info.get("ServerVersion", ""),
+                api_version=version.get("ApiVersion", ""),
+                node_id=swarm.get("NodeID", ""),
+                node_name=info.get("Name", ""),
+                state=swarm.get("LocalNodeState", "inactive"),
+                manager=bool(swarm.get("ControlAvailable")),
+                error=swarm.get("Error", ""),
+                log_driver=info.get("LoggingDriver", ""),
+            )
+
+    async def containers(self, label: str) -> list[ContainerRef]:
+        what = "listing containers"
+        with _mapped(what):
+            found = await self._json(what, "containers/json", all="1", filters=json.dumps({"label": [label]}))
+            refs = [_ref(str(item["Id"]), item.get("Labels") or {}) for item in found or ()]
+            return [ref for ref in refs if ref is not None]
+
+    async def inspect(self, container_id: str) -> ContainerFacts:
+        what = "inspecting a container"
+        with _mapped(what):
+            found = await self._json(what, f"containers/{container_id}/json")
+            state, log = found["State"], (found.get("HostConfig") or {}).get("LogConfig") or {}
+            ended = state.get("Status") in {"exited", "dead"} and not state["StartedAt"].startswith("0001-")
+            return ContainerFacts(
+                not ended,
+                state.get("ExitCode") if ended else None,
+                state["StartedAt"],
+                state["FinishedAt"],
+                bool(state.get("OOMKilled")),
+                log.get("Type") or "",
+                log.get("Config") or {},
+            )
+
+    async def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
+        what = "following events"
+        wanted = {"type": ["container"], "event": ["start", "die", "oom", "destroy"], "label": [label]}
+        async with self._get(what, "events", {"filters": json.dumps(wanted)}) as answer:
+            yield None
+            rest = b""
+            while piece := await answer.content.readany():
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    if line.strip() and (event := _event(json.loads(line))):
+                        yield event
+        raise EngineUnavailable("following events: the engine closed the stream")
+
+    async def output(
+        self, container_id: str, *, follow: bool, since: str = "", service: bool = False
+    ) -> AsyncGenerator[list[Frame], None]:
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": str(int(follow))}
+        if since:
+            query["since"] = since
+        parser = FrameParser()
+        path = f"{'services' if service else 'containers'}/{container_id}/logs"
+        # Whoever follows waits for as long as the container is silent.
+        async with self._get("reading output", path, query, None if follow else self._timeout) as answer:
+            while piece := await answer.content.readany():
+                if frames := list(parser.feed(piece)):
+                    yield frames
+        parser.end()
+
+
+@contextmanager
+def _mapped(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise EngineUnavailable(f"{what}: the engine does not answer ({error or type(error).__name__})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineUnavailable(f"{what}: its answer is not valid in Docker's API ({type(error).__name__})") from error
+
+
+def _refusal(what: str, status: int, body: str) -> EngineRefused | EngineUnavailable:
+    try:
+        said = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        said = body.strip()
+    if status == 404:
+        return EngineNotFound(f"{what}: {said}")
+    # 501: the log driver cannot be read. Source: moby, daemon/logs.go.
+    if status == 501 or (400 <= status < 500 and status not in {408, 429}):
+        return EngineRefused(f"{what}: {said}")
+    return EngineUnavailable(f"{what}: {said}", status)
+
+
+def _ref(container_id: str, labels: dict[str, str]) -> ContainerRef | None:
+    job_id, attempt = labels.get(LABEL_JOB, ""), labels.get(LABEL_ATTEMPT, "")
+    if not job_id or not attempt.isdecimal():
+        return None
+    return ContainerRef(container_id, job_id, whole(attempt), labels.get(_SERVICE, ""), labels.get(_TASK, ""))
+
+
+def _event(item: dict[str, Any]) -> NodeEvent | None:
+    kind, actor = item.get("Action"), item.get("Actor") or {}
+    labels = actor.get("Attributes") or {}
+    ref = _ref(actor.get("ID", ""), labels)
+    if ref is None or kind not in {"start", "die", "oom", "destroy"}:
+        return None
+    code = labels.get("exitCode", "")
+    exited = whole(code, 3) if kind == "die" and code.isdecimal() and len(code) <= 3 else None
+    return NodeEvent(kind, ref, exited, item.get("timeNano", 0) / 1e9)
+
+
+def _address(host: str) -> tuple[str, str, ssl.SSLContext | None]:
+    """Return base URL, path of the unix socket, and TLS of an engine's API."""
+    url = urlsplit(host)
+    if url.scheme == "unix":
+        return "http://docker", url.netloc + url.path, None
+    if url.scheme in {"tcp", "http", "https"} and url.netloc:
+        certificates = os.environ.get("DOCKER_CERT_PATH") or str(Path.home() / ".docker")
+        if url.scheme == "https" or os.environ.get("DOCKER_TLS_VERIFY"):
+            folder = Path(certificates)
+            authority = folder / "ca.pem"
+            context = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
+            if (folder / "cert.pem").exists():
+                context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+            return f"https://{url.netloc}", "", context
+        return f"http://{url.netloc}", "", None
+    raise EngineRefused(f"an agent reaches an engine at unix:// or tcp:// only, not at {url.scheme or host}://")

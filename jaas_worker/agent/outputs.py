@@ -1,0 +1,102 @@
+"""What agents found of containers that have exited, for the worker that holds the job."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from jaas_submit.output import WholeOutput, WholeOutputs
+from jaas_submit.output.leases import AgentLeases
+from jaas_worker.agent.process import AgentThread
+from jaas_worker.swarm.engine import ContainerRef
+
+__all__ = ["AgentOutputs"]
+
+_WAIT_S: Final = 0.2
+"""Seconds to wait for the output of a container whose node has an agent: the swarm may report its exit first."""
+
+_PAUSE_S: Final = 0.02
+
+_LEASES_KEPT_S: Final = 5.0
+
+
+class AgentOutputs:
+    """The outputs that agents found, and the agent in this process.
+
+    Args:
+        agent: of this node.
+        outputs: of the other nodes' agents.
+        leases: of all agents.
+        holder: this process, in the leases.
+    """
+
+    def __init__(self, agent: AgentThread, outputs: WholeOutputs, leases: AgentLeases, holder: str) -> None:
+        self._agent = agent
+        self._outputs = outputs
+        self._leases = leases
+        self._holder = holder
+        self._stored: set[tuple[str, int]] = set()
+        """What has to be deleted from Redis when it is in the ledger."""
+        self._agents: dict[str, tuple[float, str]] = {}
+
+    def start(self) -> None:
+        """Start the agent."""
+        self._agent.start()
+
+    def close(self) -> None:
+        """Stop the agent."""
+        self._agent.close()
+
+    def find(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None:
+        """Return what an agent found of a container that has exited; None if none has found anything.
+
+        Args:
+            container: which one.
+            node_id: the swarm's id of its node.
+            timeout: seconds to wait for the agent in this process.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        own = self._agent.output_of(container, node_id, timeout)
+        if own is not None:
+            return own if own.status != "unavailable" else None
+        until = time.monotonic() + (_WAIT_S if self.expected(node_id) else 0.0)
+        while True:
+            found = self._outputs.get(container.job_id, container.attempt)
+            if found is not None and found.container_id == container.id:
+                self._stored.add((container.job_id, container.attempt))
+                return found
+            if time.monotonic() >= until:
+                return None
+            time.sleep(_PAUSE_S)
+
+    def expected(self, node_id: str) -> bool:
+        """Return whether the agent of another process follows a node's containers.
+
+        Args:
+            node_id: the swarm's id of the node.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        until, holder = self._agents.get(node_id, (0.0, ""))
+        if time.monotonic() >= until:
+            lease = self._leases.get(node_id)
+            holder = lease.holder if lease else ""
+            self._agents[node_id] = (time.monotonic() + _LEASES_KEPT_S, holder)
+        return holder not in {"", self._holder}
+
+    def drop(self, job_id: str, attempt: int) -> None:
+        """Delete what an agent found: it is in the ledger now.
+
+        Args:
+            job_id: the job's id.
+            attempt: which attempt.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer; Redis deletes it later.
+        """
+        if (job_id, attempt) in self._stored:
+            self._outputs.delete(job_id, attempt)
+            self._stored.discard((job_id, attempt))

@@ -1,0 +1,160 @@
+"""Runs a node's agent: as `jaas agent`, or on a thread of the worker of that node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from functools import partial
+
+from jaas_submit.connection import connect
+from jaas_submit.errors import EngineRefused
+from jaas_submit.ledger import Ledger
+from jaas_submit.output import WholeOutput
+from jaas_worker.agent.agent import NodeAgent
+from jaas_worker.agent.node_engine import DockerNode
+from jaas_worker.agent.redis_calls import RedisCalls
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.engine import ContainerRef
+from jaas_worker.telemetry import logging_setup
+from jaas_worker.telemetry.log_actions import Action, action
+from jaas_worker.tracking.subscriber import listen
+
+__all__ = ["AgentThread", "agent_main"]
+
+logger = logging.getLogger(__name__)
+
+_REDIS_TIMEOUT_S = 5.0
+
+
+class AgentThread:
+    """An agent on a thread of its own.
+
+    Args:
+        settings: the worker's.
+        ledger: of the installation.
+        holder: this process.
+        version: of jaas.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        holder: str,
+        version: str = "",
+    ) -> None:
+        self.holds: Callable[[str], bool] = lambda _job_id: False
+        """Whether the worker in this process holds a job."""
+        self.calls = RedisCalls(ledger)
+        self._settings = settings
+        self._make = partial(
+            NodeAgent,
+            calls=self.calls,
+            cap=settings.log_limit,
+            holder=holder,
+            version=version,
+            holds=self._holds,
+        )
+        self._closed = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._agent: NodeAgent | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="jaas-agent", daemon=True)
+        self._watches = threading.Thread(target=self._listen, name="jaas-watches", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._thread.start()
+        self._watches.start()
+
+    def close(self, timeout: float = 3.0) -> None:
+        """Stop following: another process may do it at once.
+
+        Args:
+            timeout: seconds to wait for the end.
+        """
+        self._closed.set()
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(task.cancel)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self.calls.close()
+
+    def output_of(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None:
+        """Return the output of a container that has exited; None if this agent does not follow its node.
+
+        Args:
+            container: which one.
+            node_id: the swarm's id of its node.
+            timeout: seconds to wait until it is read.
+        """
+        loop, agent = self._loop, self._agent
+        if loop is None or agent is None or not loop.is_running():
+            return None
+        asked = asyncio.run_coroutine_threadsafe(agent.output_of(container, node_id), loop)
+        try:
+            return asked.result(timeout)
+        except (TimeoutError, asyncio.CancelledError, RuntimeError):
+            asked.cancel()
+            return None
+
+    def _holds(self, job_id: str) -> bool:
+        return self.holds(job_id)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self.main())
+        except asyncio.CancelledError:
+            pass
+        except EngineRefused as error:
+            logger.warning("no agent: %s", error, extra=action(Action.ENGINE_UNAVAILABLE))
+        except Exception:  # the worker goes on without it
+            logger.exception("the agent has ended", extra=action(Action.STEP_FAILED))
+
+    async def main(self) -> None:
+        """Follow the node's containers until ``close``."""
+        self._agent = self._make(DockerNode(self._settings.docker_host, self._settings.engine_timeout))
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if not self._closed.is_set():
+            await self._agent.run()
+
+    def _listen(self) -> None:
+        listen("watched output", self.calls.feeds.watched, self._heard, self._closed)
+
+    def _heard(self, notice: str) -> None:
+        if self._loop is not None and self._agent is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._agent.watched, notice)
+
+
+def agent_main(level: str) -> None:
+    """Run an agent in this process, with the settings of a worker, until it is told to stop.
+
+    Args:
+        level: of the log, such as ``INFO``.
+
+    Raises:
+        SpecError: a setting is not valid.
+        EngineRefused: the engine cannot be reached in that way.
+        TemporaryError: Redis does not answer.
+    """
+    settings = Settings()
+    logging_setup.set_up(settings.log_format, level)
+    ledger = Ledger(connect(settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S), settings.prefix)
+    ledger.now()
+    DockerNode(settings.docker_host)  # refuses an address that it cannot use
+    agent = AgentThread(settings, ledger, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    agent.start()
+    stopped.wait()
+    agent.close()

@@ -1,0 +1,66 @@
+"""An agent's calls to Redis, made on threads of their own, so that the loop that follows containers never waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.ledger import Ledger
+from jaas_submit.output import AgentLeases, Feeds, WholeOutputs
+from jaas_worker.agent.timing import TIMING, Timing
+
+__all__ = ["RedisCalls"]
+
+T = TypeVar("T")
+
+_THREADS: Final = 2
+"""So that ends do not wait behind feeds."""
+
+
+class RedisCalls:
+    """Redis, for an agent.
+
+    Args:
+        ledger: of the installation.
+        timing: the agent's pauses.
+    """
+
+    def __init__(self, ledger: Ledger, timing: Timing = TIMING) -> None:
+        self.ledger = ledger
+        self._pause = timing.redis_retry
+        self.feeds = Feeds(ledger.client, ledger.prefix)
+        self.outputs = WholeOutputs(ledger.client, ledger.prefix)
+        self.leases = AgentLeases(ledger.client, ledger.prefix)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jaas-agent-redis")
+
+    async def call(self, ask: Callable[[], T]) -> T:
+        """Return what a call returns.
+
+        Args:
+            ask: the call.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._pool, ask)
+
+    async def until_answered(self, ask: Callable[[], T], away: Callable[[Exception], None]) -> T:
+        """Return what a call returns, however long Redis is away.
+
+        Args:
+            ask: the call; it may be repeated.
+            away: is told of each attempt that failed.
+        """
+        while True:
+            try:
+                return await self.call(ask)
+            except LedgerUnavailable as error:
+                away(error)
+                await asyncio.sleep(self._pause)
+
+    def close(self) -> None:
+        """End the threads after the calls that run."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,30 @@
+"""PURE: how long an agent waits for what."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["TIMING", "Timing"]
+
+
+class Timing(NamedTuple):
+    """Pauses of an agent, in seconds."""
+
+    engine_retry: float = 1.0
+    """Until an engine that does not answer is asked again."""
+    redis_retry: float = 0.5
+    """Until a Redis that does not answer is asked again."""
+    lease: float = 5.0
+    """Between two renewals of the node's lease."""
+    watches: float = 5.0
+    """Between two questions for feeds whose notice was missed."""
+    exit_report: float = 0.5
+    """To wait for the event of an exit that is known already."""
+    output_retries: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0)
+    """Until a container's output that broke off is read again; the last one is repeated."""
+    silence: float = 1.0
+    """For which the output of an exited container may pause before its connection is given up. An engine has been seen
+    not to end it after it rotated the log (moby #39235); the rest is read without following."""
+
+
+TIMING: Final = Timing()

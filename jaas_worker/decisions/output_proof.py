@@ -1,0 +1,54 @@
+"""PURE: how complete an output is that an agent has read, and what proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from jaas_submit.model.logs import LogStatus, Stream
+
+__all__ = ["Reading", "prove"]
+
+
+class Reading(NamedTuple):
+    """What an agent knows about its reading of an output."""
+
+    total: int = 0
+    """Bytes of both streams that were read."""
+    cut: Mapping[Stream, int] = {}
+    """Stream -> bytes that are not kept, because there were more than the cap."""
+    proven: bool = False
+    """After the exit the engine's log was read to its end, and has these bytes and no others."""
+    lost: bool = False
+    """The log no longer had what was to be read next."""
+    rotated: bool = False
+    """So much was written that the engine may have removed the beginning before it was read."""
+    replaced: bool = False
+    """The driver may have replaced bytes."""
+    unknown_ends: Sequence[Stream] = ()
+    """Streams whose last line end the driver may have left out."""
+    problem: str = ""
+    """Why the reading ended before the end."""
+
+
+def prove(reading: Reading) -> tuple[LogStatus, str]:
+    """Return how complete an output is, and why it is not complete.
+
+    Args:
+        reading: what is known.
+    """
+    if reading.problem and not reading.total:
+        return LogStatus.UNAVAILABLE, reading.problem
+    why = [f"{count:,} bytes of {stream} cut" for stream, count in reading.cut.items() if count]
+    status = LogStatus.TRUNCATED if why else LogStatus.COMPLETE
+    partly = {
+        f"the end is missing: {reading.problem}": bool(reading.problem),
+        "the engine rotated its log before all was read: an unknown number of bytes is missing": reading.lost,
+        "the engine may have removed output before it was read (max-size, max-file)": reading.rotated,
+        "the driver may have replaced bytes: U+FFFD may stand for any": reading.replaced,
+        f"a line end may be missing at the end of {' and '.join(reading.unknown_ends)}": bool(reading.unknown_ends),
+        "it could not be compared with the engine's log": not (reading.proven or why or reading.problem),
+    }
+    if any(partly.values()):
+        return LogStatus.PARTIAL, ", ".join([*why, *(text for text, holds in partly.items() if holds)])
+    return status, ", ".join(why)

@@ -1,0 +1,194 @@
+"""A node's engine in memory, which the test drives; tests/contract/test_node_engine.py holds it to a real one.
+
+    node = FakeNode()
+    node.start("j1")
+    node.write("j1", "stdout", b"hello\\n")
+    node.exit("j1", 4)
+
+A job's id stands for its only container. All methods but the engine's own must be called on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.logs import Stream
+from jaas_worker.agent.node_engine import ContainerFacts, NodeEvent
+from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
+
+__all__ = ["FakeNode"]
+
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+@dataclass
+class _Container:
+    ref: ContainerRef
+    driver: str
+    options: dict[str, str]
+    frames: list[tuple[float, Frame]] = field(default_factory=list)
+    started_at: str = _NEVER
+    finished_at: str = _NEVER
+    exit_code: int | None = None
+    oom_killed: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def change(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class FakeNode:
+    """A ``NodeEngine`` in memory.
+
+    Args:
+        name: of the node.
+    """
+
+    def __init__(self, name: str = "node1") -> None:
+        self.name = name
+        self.away = False
+        """True: no call is answered, and streams break."""
+        self.silent_end = False
+        """True: output that is followed does not end with its container (moby #39235)."""
+        self.calls: Counter[str] = Counter()
+        self._containers: dict[str, _Container] = {}
+        self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
+        self._numbers = itertools.count(1)
+        self._clock = itertools.count(1_700_000_000_000_000_000, 1_000_003)
+
+    # -- the test's side ----------------------------------------------------------------------------------------------
+
+    def start(self, job_id: str, attempt: int = 1, driver: str = "local", **options: str) -> ContainerRef:
+        """Start a job's container."""
+        number = next(self._numbers)
+        ref = ContainerRef(f"container{number}", job_id, attempt, f"service{number}", f"task{number}")
+        container = _Container(ref, driver, options, started_at=self._now())
+        self._containers[job_id] = container
+        self._tell("start", container)
+        return ref
+
+    def write(self, job_id: str, stream: Stream, *pieces: bytes) -> None:
+        """Let a container write; the pieces share their time, as the parts of a long line do."""
+        container = self._containers[job_id]
+        stamp, at = self._now(), time.time()
+        container.frames += [(at, Frame(stream, stamp.encode() + b" " + piece)) for piece in pieces]
+        container.change()
+
+    def exit(self, job_id: str, code: int = 0, *, oom: bool = False, told: bool = True) -> None:
+        """End a container; ``told`` False keeps the event back."""
+        container = self._containers[job_id]
+        container.exit_code, container.finished_at, container.oom_killed = code, self._now(), oom
+        container.change()
+        if told:
+            self._tell("die", container)
+
+    def kill_child(self, job_id: str) -> None:
+        """Let the kernel kill a process of a container for its memory."""
+        self._tell("oom", self._containers[job_id])
+
+    def forget_beginning(self, job_id: str, messages: int) -> None:
+        """Rotate a container's oldest messages away."""
+        del self._containers[job_id].frames[:messages]
+
+    def cut(self) -> None:
+        """Break all streams, as an engine's restart does."""
+        self.away = True
+        for container in self._containers.values():
+            container.change()
+        for listener in self._listeners:
+            listener.put_nowait(None)
+
+    def remove(self, job_id: str) -> None:
+        """Remove a container with its log."""
+        container = self._containers.pop(job_id)
+        container.change()
+        self._tell("destroy", container)
+
+    def _tell(self, kind: Literal["start", "die", "oom", "destroy"], container: _Container) -> None:
+        code = container.exit_code if kind == "die" else None
+        for listener in self._listeners:
+            listener.put_nowait(NodeEvent(kind, container.ref, code, time.time()))
+
+    def _now(self) -> str:
+        seconds, nanos = divmod(next(self._clock), 10**9)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+
+    # -- the engine's API ---------------------------------------------------------------------------------------------
+
+    def _called(self, method: str) -> None:
+        self.calls[method] += 1
+        if self.away:
+            raise EngineUnavailable(f"{method}: the engine does not answer (test: away)")
+
+    def _find(self, container_id: str) -> _Container:
+        for container in self._containers.values():
+            if container.ref.id == container_id:
+                return container
+        raise EngineNotFound(f"No such container: {container_id}")
+
+    async def info(self) -> SwarmInfo:
+        self._called("info")
+        return SwarmInfo("fake", "1.41", f"id-of-{self.name}", self.name, "active", manager=False)
+
+    async def containers(self, label: str) -> list[ContainerRef]:
+        self._called("containers")
+        return [container.ref for container in self._containers.values()]
+
+    async def inspect(self, container_id: str) -> ContainerFacts:
+        self._called("inspect")
+        found = self._find(container_id)
+        return ContainerFacts(
+            found.exit_code is None,
+            found.exit_code,
+            found.started_at,
+            found.finished_at,
+            found.oom_killed,
+            found.driver,
+            found.options,
+        )
+
+    async def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
+        self._called("events")
+        listener: asyncio.Queue[NodeEvent | None] = asyncio.Queue()
+        self._listeners.append(listener)
+        try:
+            yield None
+            while (event := await listener.get()) is not None:
+                yield event
+        finally:
+            self._listeners.remove(listener)
+        raise EngineUnavailable("following events: the engine closed the stream")
+
+    async def output(
+        self, container_id: str, *, follow: bool, since: str = "", service: bool = False
+    ) -> AsyncGenerator[list[Frame], None]:
+        self._called("follow" if follow else "output")
+        container = self._find(container_id)
+        if container.driver == "none":
+            raise EngineRefused("reading output: configured logging driver does not support reading")
+        begin = datetime.fromtimestamp(float(since), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") if since else ""
+        at = 0
+        while True:
+            changed = container.changed
+            while at < len(container.frames):
+                _, frame = container.frames[at]
+                at += 1
+                if frame.data.decode("latin-1") >= begin:
+                    yield [frame]
+            if self.away:
+                raise EngineUnavailable("reading output: the engine closed the stream (test: away)")
+            if not follow or (container.exit_code is not None and not self.silent_end):
+                return
+            await changed.wait()
+
+    async def close(self) -> None:
+        """Nothing is open."""
