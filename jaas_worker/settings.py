@@ -189,14 +189,14 @@ class Settings(BaseSettings):
     answer is cut off. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
 
     @property
-    def driver_options(self) -> dict[str, str]:
-        """Options of the log driver: those that are set, or the default ones if it is ``local``."""
-        return self.log_options if self.log_driver == "local" or "log_options" in self.model_fields_set else {}
-
-    @property
     def queues(self) -> list[str]:
         """The Celery queues that the worker consumes, its own first."""
         return list(dict.fromkeys([self.queue, *([FOREIGN_QUEUE] if self.take_default_queue else [])]))
+
+    @property
+    def driver_options(self) -> dict[str, str]:
+        """Options of the log driver: those that are set, or the default ones if it is ``local``."""
+        return self.log_options if self.log_driver == "local" or "log_options" in self.model_fields_set else {}
 
     def __init__(self, **values: Any) -> None:
         if "redis_url" not in values:  # the environment's Redis URL, for producers and workers
