@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 __all__ = [
+    "BatchClosed",
     "BatchFailed",
     "EndedBatch",
     "EndedJob",
@@ -48,6 +49,7 @@ __all__ = [
     "UnknownJob",
     "UnreadableRecord",
     "WaitTimeout",
+    "how_to_install",
 ]
 
 
@@ -102,6 +104,10 @@ class SpecError(JaasError, ValueError):
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+class BatchClosed(SpecError):
+    """A batch takes no more jobs: it has been cancelled or stopped, or all its jobs have been submitted."""
 
 
 class UnknownJob(JaasError, LookupError):
@@ -203,3 +209,12 @@ class ImageRefused(EngineRefused):
 
 class NotAManager(PermanentError):
     """The engine is no swarm manager, so no service can be created there."""
+
+
+def how_to_install(extra: str) -> str:
+    """Return how an extra's packages are installed, for the texts of errors.
+
+    Args:
+        extra: its name in pyproject.toml.
+    """
+    return f"run `pip install '.[{extra}]'` in a checkout of jaas, or use its image"

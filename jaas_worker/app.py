@@ -17,7 +17,7 @@ from celery.exceptions import SecurityWarning
 
 import jaas_worker.messaging.remote_control  # noqa: F401 (registers its commands)
 from jaas_submit.connection import connect
-from jaas_submit.errors import JaasError
+from jaas_submit.errors import EngineUnavailable, JaasError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging import messages
 from jaas_submit.messaging.app import celery_app
@@ -181,7 +181,12 @@ def worker_main(arguments: list[str]) -> None:
     app = create_app()
     parts: Parts = app.jaas
     # Checked here too, so that the message appears before Celery's banner.
-    require_manager(parts.engine.info(), parts.settings.docker_host)
+    try:
+        info = parts.engine.info()
+    except EngineUnavailable as error:
+        remedy = "start Docker there, or name a swarm manager's engine with DOCKER_HOST; `jaas doctor` says more"
+        raise EngineUnavailable(f"{parts.settings.docker_host}: {error}; {remedy}") from error
+    require_manager(info, parts.settings.docker_host)
     ledger = Ledger(connect(parts.settings.redis_url), parts.settings.prefix)
     ledger.now()
     require_permissions(ledger.client, parts.settings)

@@ -8,7 +8,7 @@ from typing import Final
 from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.bounds import whole
+from jaas_submit.model.bounds import counted, whole
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_LEDGER, LABEL_PREFIX
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.settings import Settings
@@ -105,7 +105,9 @@ def _leader(engine: Engine) -> Check:
         if "client version" in str(error):
             fix = "let Docker, and a proxy in front of it, take one and the same version of the API"
         return Check("leader", Verdict.FAIL, str(error), fix)
-    return Check("leader", Verdict.OK, f"there is one; {len(down)} nodes are down")
+    return Check(
+        "leader", Verdict.OK, f"there is one; {counted(len(down), 'node')} {'is' if len(down) == 1 else 'are'} down"
+    )
 
 
 def _swarm(info: SwarmInfo) -> list[Check]:

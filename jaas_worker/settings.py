@@ -6,6 +6,7 @@ import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jaas_submit.connection.url import default_url
@@ -20,13 +21,20 @@ Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 
 
+def _in_words(error: ErrorDetails) -> str:
+    """Return what is wrong with a setting, and what it may be."""
+    if error["type"] in {"bool_parsing", "bool_type"}:
+        return "must be true or false"
+    return error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+
+
 def _options(value: object) -> object:
     """Accept ``name=value,name=value``."""
     if not isinstance(value, str):
         return value
     pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
     if not all(name.strip() and equals for name, equals, _ in pairs):
-        raise ValueError("write name=value,name=value, such as max-size=20m,max-file=5")
+        raise ValueError("write name=value,name=value, such as max-size=100m,max-file=2")
     return {name.strip(): text.strip() for name, _, text in pairs}
 
 
@@ -104,12 +112,16 @@ class Settings(BaseSettings):
     what is no UTF-8. Empty: that of each node's engine."""
 
     log_options: Annotated[dict[str, str], NoDecode, BeforeValidator(_options)] = Field(
-        default_factory=lambda: {"max-size": "20m", "max-file": "5"}
+        default_factory=lambda: {"max-size": "100m", "max-file": "2", "compress": "false"}
     )
-    """Options of that driver, as ``name=value,name=value``."""
+    """Options of that driver, as ``name=value,name=value``; the default is that of ``local`` alone. Followers of a log
+    lose and repeat lines where it is rotated, and more where files are compressed, so its files are large."""
 
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
+
+    live_output_share: float = Field(0.2, gt=0, le=0.8)
+    """Part of Redis' ``maxmemory`` that the output of running jobs may use while somebody follows it."""
 
     output_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of JSON that a job may return into Redis. A larger output goes to JAAS_STORE_URL; where that is empty, the
@@ -181,6 +193,11 @@ class Settings(BaseSettings):
         """The Celery queues that the worker consumes, its own first."""
         return list(dict.fromkeys([self.queue, *([FOREIGN_QUEUE] if self.take_default_queue else [])]))
 
+    @property
+    def driver_options(self) -> dict[str, str]:
+        """Options of the log driver: those that are set, or the default ones if it is ``local``."""
+        return self.log_options if self.log_driver == "local" or "log_options" in self.model_fields_set else {}
+
     def __init__(self, **values: Any) -> None:
         if "redis_url" not in values:  # the environment's Redis URL, for producers and workers
             values["redis_url"] = default_url()
@@ -189,4 +206,4 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()
-            raise SpecError(f"JAAS_{name}: {first['msg']}", field=name.lower()) from None
+            raise SpecError(f"JAAS_{name}: {_in_words(first)}", field=name.lower()) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -21,10 +21,14 @@ from jaas_submit.errors import (
     UnknownJob,
     UnreadableRecord,
     WaitTimeout,
+    how_to_install,
 )
+from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
+    from jaas_submit.cli.output import Progress
     from jaas_submit.client.client import Client
+    from jaas_submit.model.records import JobRecord
 
 __all__ = [
     "ALIASES",
@@ -43,6 +47,8 @@ __all__ = [
     "missing_packages",
     "name_unreadable",
     "output_options",
+    "say_of_queued",
+    "say_why_not_taken",
     "summary",
     "target_options",
     "version_option",
@@ -193,7 +199,7 @@ def missing_packages(error: ImportError) -> JaasError:
     Args:
         error: what their import raised.
     """
-    return JaasError(f"the worker's packages are not installed ({error}): pip install 'jaas[worker]'")
+    return JaasError(f"the worker's packages are not installed ({error}); {how_to_install('worker')}")
 
 
 def _fail(text: str, code: int) -> int:
@@ -297,6 +303,38 @@ def name_unreadable(found: Mapping[str, str]) -> None:
         click.echo(f"jaas: {name} cannot be read: {why}", err=True)
     if len(found) > _NAMED:
         click.echo(f"jaas: {len(found) - _NAMED} more cannot be read", err=True)
+
+
+def say_why_not_taken(client: Client, queue: str, progress: Progress) -> None:
+    """Say why no worker takes a queue's next job, if none does; the same sentence once.
+
+    Args:
+        client: which Redis and prefix.
+        queue: the Celery queue.
+        progress: where it is said.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    from jaas_submit.client.queries import why_not_taken
+
+    if why := why_not_taken(client.ledger, queue):
+        progress.say_once(f"queued, but {why}")
+
+
+def say_of_queued(client: Client, records: Iterable[JobRecord], progress: Progress) -> None:
+    """Say for each queue in a list of jobs why nobody takes what is QUEUED there.
+
+    Args:
+        client: which Redis and prefix.
+        records: the jobs of the list.
+        progress: where it is said.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    for queue in sorted({record.queue for record in records if record.state is JobState.QUEUED}):
+        say_why_not_taken(client, queue, progress)
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_INTERRUPTED
-from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.cli.live_output import BatchPrinter
+from jaas_submit.errors import JaasError, LedgerUnavailable
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
+    from jaas_submit.client.live_output.batch_output import JobFound
     from jaas_submit.model.records import BatchRecord
     from jaas_submit.model.result import JobResult
 
@@ -24,16 +31,21 @@ __all__ = [
     "EXIT_QUORUM",
     "MAP_CODES",
     "BatchProgress",
+    "batch_output",
     "conclude",
     "follow",
     "interrupted",
     "print_result",
+    "printing_output",
     "results_of",
     "standing_line",
 ]
 
 EXIT_QUORUM: Final = 1
 _MAX_FAILURES_SHOWN: Final = 10
+
+_OUTPUT_END_S: Final = 10.0
+"""Seconds that the rest of the output has to be printed when all jobs have ended."""
 
 MAP_CODES: Final = """\b
 Exit codes:
@@ -49,11 +61,16 @@ class BatchProgress(output.Progress):
 
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
-        self._live = sys.stderr.isatty() and not quiet
+        self.mixed = False
+        """Whether the jobs' output is printed on stderr, too: no line may change then."""
         self._start = time.monotonic()
         self._first: int | None = None
         self._shown = 0.0
         self._failures = 0
+
+    @property
+    def _live(self) -> bool:
+        return sys.stderr.isatty() and not self.quiet and not self.mixed
 
     def standing(self, status: BatchRecord, *, last: bool = False) -> None:
         """Print the progress of a batch, not too often to be read."""
@@ -138,6 +155,43 @@ def results_of(client: Client, batch: Batch, progress: BatchProgress) -> Iterato
         raise LedgerUnavailable(f"{error}; the jobs go on: `jaas batch watch {batch.id}`") from error
 
 
+def batch_output(
+    client: Client, batch_id: str, progress: output.Progress, since: datetime | None = None, tail: int | None = None
+) -> Iterator[JobFound]:
+    """Yield the output of a batch's jobs while they run, also across an outage of Redis."""
+    from jaas_submit.client.live_output.batch_output import BatchOutput
+    from jaas_submit.client.wait import Outage
+
+    outage = Outage(lambda: progress.say("Redis does not answer; the jobs go on; trying again"))
+    followed = BatchOutput(client.ledger, client.session.feeds(), batch_id, since, tail)
+    yield from client.session.run(followed.steps(outage))
+
+
+@contextmanager
+def printing_output(client: Client, batches: list[Batch], progress: BatchProgress) -> Iterator[None]:
+    """Print the output of the jobs of batches on stderr, in a thread, while the results are waited for."""
+    progress.mixed = True
+
+    def follow_all() -> None:
+        try:
+            for level, batch in enumerate(batches):
+                printer = BatchPrinter(
+                    progress, max(batch.status.span - 1, 0), "reduce " if level else "", to_stderr=True
+                )
+                for found in batch_output(client, batch.id, progress):
+                    printer.show(found)
+        except JaasError as error:
+            progress.warn(f"the output is not shown any more: {error}")
+        except BrokenPipeError:
+            pass  # nobody reads standard error any more
+
+    # A daemon: after Ctrl-C nobody waits for it.
+    thread = threading.Thread(target=follow_all, name="output", daemon=True)
+    thread.start()
+    yield
+    thread.join(_OUTPUT_END_S)
+
+
 def print_result(client: Client, result: JobResult, *, as_json: bool) -> None:
     """Print a result as a JSON line; all of it with ``as_json``."""
     value = client.fetch(result.output)
@@ -161,7 +215,7 @@ def interrupted(batches: list[Batch], progress: BatchProgress) -> int:
             cancel = False
     if cancel:
         count = sum(batch.cancel("cancelled with Ctrl-C") for batch in reversed(batches))
-        progress.warn(f"batch {batch_id}: {count:,} jobs cancelled")
+        progress.warn(f"batch {batch_id}: {counted(count, 'job')} cancelled")
     else:
         progress.warn(
             f"batch {batch_id} goes on: `jaas batch watch {batch_id}` follows it again, `jaas batch cancel {batch_id}` "

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
 
-from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT
+from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT, say_why_not_taken
 from jaas_submit.cli.output import Progress
-from jaas_submit.cli.queue_notes import say_why_not_taken
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.model.causes import facts_of
 from jaas_submit.model.states import JobState, is_terminal
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from jaas_submit.client.client import Client
-    from jaas_submit.client.wait import Outage
+    from jaas_submit.client.live_output.job_output import JobOutput, Output
+    from jaas_submit.client.wait import Outage, Steps
     from jaas_submit.model.result import JobResult
 
-__all__ = ["cancelled", "exit_code_of", "follow", "interrupted"]
+__all__ = ["Terminated", "cancelled", "exit_code_of", "follow", "interrupted", "live_output", "sigterm", "terminated"]
+
+EXIT_TERMINATED: Final = 143
+"""Exit code after SIGTERM, as a shell has it."""
 
 HINTS_AFTER_S: Final = (0.0, 3.0)
 """Seconds after which, if a job is QUEUED, the command checks whether any worker can take it."""
@@ -56,8 +66,10 @@ def follow(
     *,
     timeout: float | None = None,
     queue_timeout: float | None = None,
+    live: JobOutput | None = None,
+    show: Callable[[Output], None] | None = None,
 ) -> bool:
-    """Show a job's states until it has ended, also across an outage of Redis.
+    """Show a job's states, and perhaps its output, until it has ended, also across an outage of Redis.
 
     Args:
         client: where the job is.
@@ -65,6 +77,8 @@ def follow(
         progress: where to show it.
         timeout: seconds to wait at most; the job goes on.
         queue_timeout: seconds after which a job that is still QUEUED is cancelled.
+        live: the job's output, if that is shown too.
+        show: prints what is found of it.
 
     Returns:
         Whether the job was given up for its ``queue_timeout``.
@@ -75,6 +89,7 @@ def follow(
         LedgerUnavailable: Redis did not answer at all, or not for a minute.
     """
     from jaas_submit.client.wait import Outage, job_records
+    from jaas_submit.model.records import JobRecord
 
     begin = time.monotonic()
     looks = sorted(seconds for seconds in {*HINTS_AFTER_S, timeout, queue_timeout} if seconds is not None)
@@ -83,14 +98,16 @@ def follow(
     while True:
         pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
         try:
-            for record in client.session.run(job_records(client.ledger, job_id, pause, outage)):
-                state, queue = record.state, record.queue
-                progress.change(record)
+            steps: Steps[Any] = live.steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
+            for found in client.session.run(steps):
+                if isinstance(found, JobRecord):
+                    state, queue = found.state, found.queue
+                    progress.change(found)
+                elif show:
+                    show(found)
         except WaitTimeout:
             if looks[0] == timeout:
-                if state is JobState.QUEUED:
-                    say_why_not_taken(client, queue, progress)
-                raise WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on") from None
+                raise _timed_out(client, job_id, state, queue, timeout, progress) from None
             try:
                 if state is JobState.QUEUED:
                     given_up |= _still_queued(client, job_id, queue, progress, looks[0] == queue_timeout)
@@ -99,10 +116,30 @@ def follow(
             else:
                 del looks[0]
         except LedgerUnavailable as error:
-            # The time until the next read may have passed; Redis may be away for longer.
-            time.sleep(_delay_or_raise(outage, error, job_id))
+            time.sleep(_delay_or_raise(outage, error, job_id))  # even if a hint is due meanwhile
         else:
             return given_up
+
+
+def _timed_out(
+    client: Client, job_id: str, state: JobState | None, queue: str, timeout: float, progress: Progress
+) -> WaitTimeout:
+    if state is JobState.QUEUED:
+        say_why_not_taken(client, queue, progress)
+    return WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on")
+
+
+def live_output(
+    client: Client,
+    job_id: str,
+    attempt: int | None = None,
+    since: datetime | None = None,
+    tail: int | None = None,
+) -> JobOutput:
+    """Return the output of a job, to be followed; see ``JobHandle.logs``."""
+    from jaas_submit.client.live_output.job_output import JobOutput
+
+    return JobOutput(client.ledger, client.session.feeds(), job_id, attempt, since, tail)
 
 
 def _delay_or_raise(outage: Outage, error: LedgerUnavailable, job_id: str) -> float:
@@ -141,6 +178,33 @@ def interrupted(client: Client, job_id: str, progress: Progress) -> int:
             state = client.cancel(job_id, "cancelled with Ctrl-C")
             progress.warn(f"job {job_id}: {cancelled(state)}")
     return EXIT_INTERRUPTED
+
+
+class Terminated(BaseException):
+    """The command has received SIGTERM."""
+
+
+@contextmanager
+def sigterm() -> Iterator[None]:
+    """Raise ``Terminated`` on SIGTERM, so that the user is told that the job goes on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(_: int, __: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def terminated(job_id: str, progress: Progress) -> int:
+    """Say after SIGTERM that the job goes on; return the exit code."""
+    progress.warn(f"job {job_id} goes on: `jaas wait {job_id}` follows it again, `jaas cancel {job_id}` ends it")
+    return EXIT_TERMINATED
 
 
 def cancelled(before: JobState) -> str:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from jaas_submit.errors import SpecError
+from jaas_submit.errors import SpecError, how_to_install
 
 if TYPE_CHECKING:
     from jaas_submit.batch_model.batch_file import BatchFile
@@ -172,7 +172,7 @@ def _parsed(path: str) -> tuple[Any, dict[str, Any]]:
     try:
         import yaml  # an extra
     except ImportError:
-        raise click.UsageError("--file: PyYAML is not installed: pip install 'jaas[cli]'") from None
+        raise click.UsageError(f"--file: PyYAML is not installed; {how_to_install('cli')}") from None
     try:
         with open(path, encoding="utf-8") as stream:
             text = stream.read()

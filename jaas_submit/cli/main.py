@@ -12,8 +12,9 @@ import click
 
 from jaas_submit.cli.commands.batch import batch
 from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
+from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
-from jaas_submit.cli.commands.operator import completion, doctor, help_, man, version
+from jaas_submit.cli.commands.operator import completion, doctor, help_, version
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option

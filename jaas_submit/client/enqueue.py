@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jaas_submit.batch_model.new_job import NewJob
@@ -19,9 +20,9 @@ from jaas_submit.model.states import JobState
 if TYPE_CHECKING:
     import celery
 
-__all__ = ["enqueue", "enqueue_many"]
+__all__ = ["CHUNK", "enqueue", "enqueue_many"]
 
-_CHUNK: Final = 500
+CHUNK: Final = 500
 """Jobs that are written in one transaction, which blocks Redis for some 20 ms."""
 
 
@@ -44,7 +45,8 @@ def enqueue(session: Session, job: NewJob) -> Created:
         LedgerUnavailable: Redis did not confirm the record. A message that could not be published is no error.
     """
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
-        made = session.ledger.submission.create_many([_complete(job, traceparent, session)])[0]
+        jobs = [_complete(job, traceparent, session)]
+        made = session.write(lambda: session.ledger.submission.create_many(jobs))[0]
         # Its own id although it is not new: an earlier reply was lost, and the record is this job's.
         if session.publisher is not None and made.job_id == job.job_id and made.state is JobState.QUEUED:
             _publish(session.publisher, [job])
@@ -55,9 +57,10 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
     """Write many records and their messages, in chunks; see ``Client.submit_records``."""
     count = 0
     rest = iter(jobs)
-    while chunk := list(itertools.islice(rest, _CHUNK)):
+    while chunk := list(itertools.islice(rest, CHUNK)):
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
-            made = session.ledger.submission.create_many([_complete(job, traceparent, session) for job in chunk])
+            jobs = [_complete(job, traceparent, session) for job in chunk]
+            made = session.write(partial(session.ledger.submission.create_many, jobs))
             if session.publisher is not None:
                 answers = zip(chunk, made, strict=True)
                 new = [job for job, answer in answers if answer.new and answer.state is JobState.QUEUED]

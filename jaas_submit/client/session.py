@@ -15,7 +15,7 @@ from jaas_submit.client.wait import Found, Listen, Read, Sleep, Steps, Subscribe
 from jaas_submit.connection import AsyncSubscription, Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import Feeds
+from jaas_submit.output import Feeds, is_full, release_memory
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -57,9 +57,22 @@ class Session:
         # Only from our own store: a container's output must not make a producer read anything else.
         return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
 
-    def subscribe(self, channel: str, other: str = "") -> Subscription:
-        """Return a subscription to one or two channels, not started yet."""
-        return Subscription(self.ledger.client, channel, other)
+    def subscribe(self, channel: str, *others: str) -> Subscription:
+        """Return a subscription to one or more channels, not started yet."""
+        return Subscription(self.ledger.client, channel, *others)
+
+    def write(self, call: Callable[[], T]) -> T:
+        """Call a function that writes to the ledger; where Redis is full, delete live output and call it again.
+
+        Args:
+            call: the function.
+        """
+        try:
+            return call()
+        except LedgerUnavailable as error:
+            if not (is_full(error) and release_memory(self.ledger.client, self.ledger.prefix)):
+                raise
+        return call()
 
     def feeds(self) -> Feeds:
         """Return the live output of jobs."""
@@ -73,9 +86,9 @@ class Session:
                 answer: Any = None
                 try:
                     match step:
-                        case Subscribe(channel, other):
+                        case Subscribe(channel, others):
                             subscription.close()
-                            changes = subscription.enter_context(self.subscribe(channel, other))
+                            changes = subscription.enter_context(self.subscribe(channel, *others))
                         case Read(call):
                             answer = call()
                         case Listen(seconds):
@@ -96,11 +109,11 @@ class AsyncSession:
 
     Args:
         sync: the connections of the threads that read.
-        subscribe: makes a subscription to one or two channels.
+        subscribe: makes a subscription to one or more channels.
     """
 
     sync: Session
-    subscribe: Callable[[str, str], AsyncSubscription]
+    subscribe: Callable[..., AsyncSubscription]
 
     async def run(self, steps: Steps[T]) -> AsyncIterator[T]:
         """Carry out steps in this task; yield what they find."""
@@ -110,9 +123,9 @@ class AsyncSession:
                 answer: Any = None
                 try:
                     match step:
-                        case Subscribe(channel, other):
+                        case Subscribe(channel, others):
                             await subscription.aclose()
-                            changes = await subscription.enter_async_context(self.subscribe(channel, other))
+                            changes = await subscription.enter_async_context(self.subscribe(channel, *others))
                         case Read(call):
                             answer = await asyncio.to_thread(call)
                         case Listen(seconds):

@@ -16,12 +16,12 @@ class Subscription:
     Args:
         client: as ``connect`` makes it.
         channel: the channel's name.
-        other: name of a second channel; empty for none.
+        others: names of further channels.
     """
 
-    def __init__(self, client: redis.Redis, channel: str, other: str = "") -> None:
+    def __init__(self, client: redis.Redis, channel: str, *others: str) -> None:
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-        self._channels = [channel, other] if other else [channel]
+        self._channels = [channel, *others]
 
     def __enter__(self) -> Subscription:
         with redis_errors("subscription"):
@@ -51,12 +51,12 @@ class AsyncSubscription:
     Args:
         client: as ``connect_async`` makes it.
         channel: the channel's name.
-        other: name of a second channel; empty for none.
+        others: names of further channels.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, channel: str, other: str = "") -> None:
+    def __init__(self, client: redis.asyncio.Redis, channel: str, *others: str) -> None:
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)
-        self._channels = [channel, other] if other else [channel]
+        self._channels = [channel, *others]
 
     async def __aenter__(self) -> AsyncSubscription:
         with redis_errors("subscription"):

@@ -10,7 +10,7 @@ from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.doctor.redis_checks import messages_in
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.messaging.queues import lists_of
-from jaas_submit.model.bounds import shown
+from jaas_submit.model.bounds import counted, shown
 
 __all__ = ["ledger_checks"]
 
@@ -63,7 +63,8 @@ def _claims(client: Client, second_look: float) -> list[Check]:
     messages, room = messages_in(client), _room(client)
     since = client.ledger.health.last_claim(client.queue)
     idle = f"for {(client.ledger.now() - since) / 60:,.0f} min" if since else "ever"
-    detail = f"{client.queue}: {messages} messages wait, workers have room for {room}, and nothing was claimed {idle}"
+    wait = f"{counted(messages, 'message')} {'waits' if messages == 1 else 'wait'}"
+    detail = f"{client.queue}: {wait}, workers have room for {room}, and nothing was claimed {idle}"
     fix = (
         "see the workers' log, and start one of them again; if that does not help, look at the message that comes next "
         f"(`redis-cli LINDEX {client.queue} -1`) and take it out (`redis-cli RPOP {client.queue}`)"

@@ -12,6 +12,7 @@ from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.messaging.queues import lists_of, unacknowledged, unread_lists
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 __all__ = ["messages_in", "redis_checks"]
@@ -101,7 +102,7 @@ def _append_only(info: dict[str, Any]) -> Check:
 
 def _memory(info: dict[str, Any]) -> Check:
     policy, used, most = info.get("maxmemory_policy", ""), int(info["used_memory"]), int(info.get("maxmemory") or 0)
-    detail = f"{used / 2**20:.1f} MiB used of {f'{most / 2**20:.1f} MiB' if most else 'any number'}, {policy}"
+    detail = f"{used / 2**20:.1f} MiB used {f'of {most / 2**20:.1f} MiB' if most else 'and no limit'}, {policy}"
     if policy != "noeviction":
         # Without a limit nothing is evicted now, but one command can change that.
         verdict = Verdict.FAIL if most else Verdict.WARN
@@ -125,7 +126,7 @@ def _workers(workers: list[dict[str, Any]]) -> Check:
         fix = "start one with `jaas worker` on a swarm manager (same Redis, same prefix); jobs wait until then"
         return Check("workers", Verdict.WARN, "none is alive", fix)
     jobs = sum(int(worker["jobs"]) for worker in workers)
-    return Check("workers", Verdict.OK, f"{len(workers)} workers alive, holding {jobs} jobs")
+    return Check("workers", Verdict.OK, f"{counted(len(workers), 'worker')} alive, holding {counted(jobs, 'job')}")
 
 
 def _versions(workers: list[dict[str, Any]]) -> list[Check]:
@@ -179,7 +180,9 @@ def _other_consumers(client: Client) -> list[Check]:
         "visibility_timeout counts for what it holds"
     )
     return [
-        Check("other consumers", Verdict.FAIL, f"{taken} messages of {client.queue} are held by another client", fix)
+        Check(
+            "other consumers", Verdict.FAIL, f"another client holds {counted(taken, 'message')} of {client.queue}", fix
+        )
     ]
 
 
@@ -197,7 +200,11 @@ def messages_in(client: Client) -> int:
 
 def _queue(client: Client) -> Check:
     queued = client.ledger.queries.counts()[JobState.QUEUED]
-    return Check("queue", Verdict.OK, f"{client.queue}: {messages_in(client)} messages; {queued} jobs QUEUED")
+    return Check(
+        "queue",
+        Verdict.OK,
+        f"{client.queue}: {counted(messages_in(client), 'message')}; {counted(queued, 'job')} QUEUED",
+    )
 
 
 def _unread_lists(client: Client) -> list[Check]:

@@ -11,6 +11,7 @@ from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.explain.workers import WorkerLoad, takers
 from jaas_submit.messaging.queues import jobs_in, lists_of
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
@@ -52,7 +53,7 @@ def _other_prefixes(client: Client, workers: Sequence[WorkerLoad]) -> list[Check
     """Return the workers of other prefixes, if there is none with this one: one of both is a mistake."""
     if workers or not (others := client.ledger.health.other_prefixes()):
         return []
-    found = ", ".join(f"{_count(count, 'worker')} with {name!r}" for name, count in list(others.items())[:_NAMED])
+    found = ", ".join(f"{counted(count, 'worker')} with {name!r}" for name, count in list(others.items())[:_NAMED])
     fix = "name the prefix that is meant with --prefix or JAAS_PREFIX; workers, producers and this command must agree"
     return [Check("prefix", Verdict.WARN, f"no worker with prefix {client.ledger.prefix!r}, but {found}", fix)]
 
@@ -65,7 +66,7 @@ def _unserved(client: Client, workers: Sequence[WorkerLoad]) -> list[Check]:
     unserved = {queue: count for queue, count in sorted(jobs.items()) if not takers(queue, workers)}
     if not unserved:
         return []
-    named = ", ".join(f"{queue!r} ({_count(count, 'job')} QUEUED)" for queue, count in unserved.items())
+    named = ", ".join(f"{queue!r} ({counted(count, 'job')} QUEUED)" for queue, count in unserved.items())
     served = ", ".join(sorted({repr(worker.queue) for worker in workers}))
     fix = (
         f"start a worker with JAAS_QUEUE={next(iter(unserved))}, or name a queue that has workers ({served}) with "
@@ -91,7 +92,9 @@ def _foreign_messages(client: Client, workers: Sequence[WorkerLoad], second_look
         )
     else:
         fix = f'send jobs with queue="{client.queue}", or start a worker with JAAS_TAKE_DEFAULT_QUEUE=true'
-    detail = f"{_count(count, 'message')} in Celery's queue {FOREIGN_QUEUE!r}, jobs among them, and no worker takes any"
+    detail = (
+        f"{counted(count, 'message')} in Celery's queue {FOREIGN_QUEUE!r}, jobs among them, and no worker takes any"
+    )
     return [Check("default queue", Verdict.WARN, detail, fix)]
 
 
@@ -100,7 +103,7 @@ def _nodes(cluster: Cluster) -> list[Check]:
     down = [node.hostname for node in cluster.nodes if node.state != "ready"]
     away = [node for node in cluster.nodes if node.state == "ready" and node.availability != "active"]
     if not down and not away:
-        return [Check("nodes", Verdict.OK, f"{_count(len(cluster.nodes), 'node')}, all ready and active")]
+        return [Check("nodes", Verdict.OK, f"{counted(len(cluster.nodes), 'node')}, all ready and active")]
     parts = [f"{name} is down" for name in down] + [f"{node.hostname} is set to {node.availability}" for node in away]
     fixes = ["start Docker or the machine of a node that is down"] if down else []
     fixes += ["`docker node update --availability active NODE` lets a node take jobs again"] if away else []
@@ -132,7 +135,3 @@ def _fits_nowhere(record: JobRecord, nodes: Sequence[Node]) -> bool:
 def _lacking(record: JobRecord, nodes: Sequence[Node]) -> str:
     spec: Any = record.spec
     return what_is_lacking([fit(spec, node, platforms=record.platforms) for node in nodes]) or "there is no node"
-
-
-def _count(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"

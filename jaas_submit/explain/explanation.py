@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from jaas_submit.explain.workers import Limit, WorkerLoad, takers
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
@@ -61,15 +62,11 @@ class Explanation(_Model):
         return "\n".join(self.sentences)
 
 
-def _count(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
 def _span(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length:
-            return _count(round(seconds / length), unit)
-    return _count(round(max(seconds, 0)), "second")
+            return counted(round(seconds / length), unit)
+    return counted(round(max(seconds, 0)), "second")
 
 
 def _ago(then: datetime, now: datetime) -> str:
@@ -168,7 +165,7 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
             said += _what_it_waits_for(record, context, since, now)
         case JobState.QUEUED:
             ahead = context.ahead
-            others = f"{_count(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
+            others = f"{counted(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
             said.append(f"It has been queued for {since}; {others}.")
             said += _who_takes_it(record, context)
         case JobState.LAUNCHING:
@@ -229,8 +226,8 @@ def _what_it_waits_for(record: JobRecord, context: ExplainContext, since: str, n
         most = context.batch.max_parallel
         return [
             f"For {since} it has waited for a place in batch {record.batch}, "
-            f"which may have {_count(most, 'active job')} at once (max_parallel).",
-            f"{_count(context.line, 'job')} of the batch {'is' if context.line == 1 else 'are'} before it.",
+            f"which may have {counted(most, 'active job')} at once (max_parallel).",
+            f"{counted(context.line, 'job')} of the batch {'is' if context.line == 1 else 'are'} before it.",
         ]
     if not context.after:
         return [f"For {since} it has waited for the jobs that it comes after, or for a place in its batch."]
@@ -255,13 +252,13 @@ def _who_takes_it(record: JobRecord, context: ExplainContext) -> list[str]:
     takers = _takers(record, context)
     if not takers and context.workers:
         others = ", ".join(sorted({repr(worker.queue) for worker in context.workers}))
-        up = f"{_count(len(context.workers), 'worker')} {'is' if len(context.workers) == 1 else 'are'} up"
+        up = f"{counted(len(context.workers), 'worker')} {'is' if len(context.workers) == 1 else 'are'} up"
         return [
             f"No worker takes queue {record.queue!r}; {up}, for {others}: start one with JAAS_QUEUE={record.queue}."
         ]
     if not takers:
         return [_NO_WORKER]
-    up = f"{_count(len(takers), 'worker')} {'is' if len(takers) == 1 else 'are'} up"
+    up = f"{counted(len(takers), 'worker')} {'is' if len(takers) == 1 else 'are'} up"
     match _limit(record, context):
         case "engine":
             return [f"{up} and takes no new jobs: {_clause(takers[0].engine_unavailable)}."]

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.model.bounds import counted
+
 __all__ = ["Limit", "WorkerLoad", "takers", "why_not_taken"]
 
 Limit = Literal["engine", "max_in_flight", "max_starting", "max_parallel", "after", "not_before"]
@@ -82,7 +84,7 @@ def why_not_taken(queue: str, prefix: str, workers: Sequence[WorkerLoad], others
         return f"no worker takes new jobs: {away.node or away.holder}: {away.engine_unavailable.strip().rstrip('.')}"
     if limits <= {"engine", "max_in_flight"}:
         full = sum(worker.in_flight for worker in able)
-        return f"no worker has room: {_alive(len(able))}, holding {_count(full, 'job')}, as JAAS_MAX_IN_FLIGHT allows"
+        return f"no worker has room: {_alive(len(able))}, holding {counted(full, 'job')}, as JAAS_MAX_IN_FLIGHT allows"
     return ""
 
 
@@ -94,8 +96,4 @@ def _none_alive(prefix: str, others: Mapping[str, int]) -> str:
 
 
 def _alive(count: int) -> str:
-    return f"{_count(count, 'worker')} {'is' if count == 1 else 'are'} alive"
-
-
-def _count(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+    return f"{counted(count, 'worker')} {'is' if count == 1 else 'are'} alive"

@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-__all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "MAX_VALUES", "bounded", "check_plain", "read_json", "shown", "whole"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_JSON_BYTES",
+    "MAX_VALUES",
+    "bounded",
+    "check_plain",
+    "counted",
+    "read_json",
+    "shown",
+    "whole",
+]
 
 MAX_JSON_BYTES: Final = 2 * 1024 * 1024
 """Size of a JSON text, unless the caller says another."""
@@ -195,3 +205,14 @@ def _typed_value(found: dict[str, Any]) -> dict[str, Any]:
         if size > _MAX_DIGITS:
             raise ValueError("a decimal number is too large")
     return found
+
+
+def counted(count: int, thing: str, plural: str = "") -> str:
+    """Return a number and its thing: ``1 job``, ``1,200 jobs``, ``2 batches``.
+
+    Args:
+        count: how many.
+        thing: what, in the singular.
+        plural: where it is not made with an s.
+    """
+    return f"{count:,} {thing if count == 1 else plural or f'{thing}s'}"

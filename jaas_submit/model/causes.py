@@ -10,8 +10,8 @@ from jaas_submit.model.states import JobState
 __all__ = ["CAUSES", "CLUSTER_CAUSES", "Cause", "CauseFacts", "ExitCode", "facts_of"]
 
 ExitCode = Literal["program", "launch", "timeout", "none"]
-"""What a shell is told of a job that ended so: the program's own exit code; the engine's for a program that could not
-be started (126, 127); 124; or 125, because there is none of the program's own."""
+"""The exit code of `jaas run` for such a job. ``program``: that of the container. ``launch``: the engine's, for
+a program that could not be started (126, 127). ``timeout``: 124. ``none``: 125, as there is no exit code."""
 
 
 class Cause(StrEnum):
@@ -44,12 +44,12 @@ class CauseFacts(NamedTuple):
     remedy: str = ""
     """What may help against it; empty where nothing is wrong."""
     by_cluster: bool = False
-    """Whether it is no fault of the job: such attempts have a retry budget of their own."""
+    """Whether the cluster is at fault, not the job. Such attempts have a retry budget of their own."""
     final: bool = False
-    """Whether no policy has a say after it."""
+    """Whether the job ends with it, whatever its retry policy says."""
     exit_code: ExitCode = "none"
     own_code: bool = True
-    """Whether an exit code 0 that the swarm shows is what the process returned; else nobody has filled it in."""
+    """False: an exit code 0 that the swarm shows means nothing, since no process has ended with it."""
     state: JobState = JobState.FAILED
     """Of the job, unless another attempt follows, or the container ended well."""
 

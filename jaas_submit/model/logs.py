@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
@@ -17,7 +18,7 @@ from pydantic import BeforeValidator
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.states import read_as
 
-__all__ = ["STREAMS", "LogGap", "LogLine", "LogStatus", "Logs", "StoredLogStatus", "Stream"]
+__all__ = ["STREAMS", "LogGap", "LogLine", "LogStatus", "Logs", "StoredLogStatus", "Stream", "engine_time"]
 
 Stream = Literal["stdout", "stderr"]
 
@@ -46,6 +47,15 @@ _RECORD: Final = struct.Struct(">BBI")
 """Stream (1 stdout, 2 stderr), length of the time, length of the data; both follow."""
 
 _CHUNK: Final = 64 * 1024
+
+
+def engine_time(when: datetime) -> str:
+    """Return a time as engines write it, so that the texts can be compared.
+
+    Args:
+        when: the time.
+    """
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
 class LogLine(NamedTuple):
@@ -198,6 +208,17 @@ class Logs:
         skipped = max(len(whole.lines) - count, 0)
         gaps = tuple(gap._replace(before=gap.before - skipped) for gap in whole.gaps if gap.before >= skipped)
         return replace(whole, lines=whole.lines[skipped:], gaps=gaps)
+
+    def since(self, when: datetime) -> Logs:
+        """Return what was written from a time on.
+
+        Args:
+            when: the time, by the node's clock.
+        """
+        moment = engine_time(when)
+        skipped = next((n for n, line in enumerate(self.lines) if line.time >= moment), len(self.lines))
+        gaps = tuple(gap._replace(before=gap.before - skipped) for gap in self.gaps if gap.before > skipped)
+        return replace(self, lines=self.lines[skipped:], gaps=gaps)
 
     def tail(self, count: int) -> str:
         """Return the last lines of both streams as a text.

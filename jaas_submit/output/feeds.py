@@ -11,8 +11,9 @@ from typing import Any, Final
 from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.model.logs import Stream
 from jaas_submit.output.budget import Budgeted, is_full, release_memory
-from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Stream, Wanted
+from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted
 
 __all__ = ["FeedView", "Feeds"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-__all__ = ["FeedEnd", "Gap", "Piece", "Stream", "Wanted", "WholeOutput"]
+from jaas_submit.model.logs import Stream
 
-Stream = Literal["stdout", "stderr"]
+__all__ = ["FeedEnd", "Gap", "Piece", "Wanted", "WholeOutput"]
 
 
 class Piece(NamedTuple):

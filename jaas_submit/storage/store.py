@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jaas_submit.errors import JaasError, SpecError, StoreUnavailable
+from jaas_submit.errors import JaasError, SpecError, StoreUnavailable, how_to_install
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.wire_names import job_id_of
 
@@ -64,7 +64,9 @@ class Store:
 
             self._fs, self._root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
-            raise SpecError(f"JAAS_STORE_URL: {error}; pip install 'jaas[store]' and what the URL needs") from error
+            raise SpecError(
+                f"JAAS_STORE_URL: {error}; {how_to_install('store')}, and install what the URL needs"
+            ) from error
 
     def __repr__(self) -> str:
         return f"Store({urlsplit(self.url).scheme}://...)"

@@ -56,7 +56,7 @@ class AgentThread:
         """Whether the worker in this process holds a job."""
         self.running: Callable[[str], RunningService | None] = lambda _job_id: None
         """Returns the service of a job that it holds and whose container runs."""
-        self.calls = RedisCalls(ledger)
+        self.calls = RedisCalls(ledger, share=settings.live_output_share)
         self._settings = settings
         self._holder = holder
         self._make = partial(

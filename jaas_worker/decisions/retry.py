@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
@@ -101,7 +102,7 @@ def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
     if facts_of(last.cause).final:
         return False, f"never retried after cause {last.cause}"
     found = _rule_for(policy, last)
-    by = f"rule {found[0]} ({found[1].action})" if found else "no rule"
+    by = f"rule {found[0]} ({found[1].action})" if found else "no retry rule"
     if found and found[1].action == "fail":
         return False, f"{by} matched"
     if len(attempts) >= MAX_ATTEMPTS:
@@ -109,20 +110,21 @@ def _granted(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[bool, str]:
     if found and found[1].action == "ignore":
         return True, f"{by} matched; not counted"
     used, budget, name = _budget(spec, attempts)
-    return used < budget, f"{by} matched; {used} of {budget} {name} used"
+    kind = "further attempt" if name == "max_cluster_retries" else "attempt"
+    return used < budget, f"{by} matched; {used} of {counted(budget, kind)} used ({name})"
 
 
 def _budget(spec: JobSpec, attempts: Sequence[Attempt]) -> tuple[int, int, str]:
     """Return the used and total amount of the budget that the last attempt counts in, and its name."""
     policy = spec.retry
-    counted = [attempt for attempt in attempts if not _ignored(policy, attempt)]
-    of_cluster = sum(facts_of(attempt.cause).by_cluster for attempt in counted)
+    taken = [attempt for attempt in attempts if not _ignored(policy, attempt)]
+    of_cluster = sum(facts_of(attempt.cause).by_cluster for attempt in taken)
     if facts_of(attempts[-1].cause).by_cluster:
         budget = policy.max_cluster_retries
         if spec.on_node_lost == "retry" and attempts[-1].cause is Cause.NODE_LOST:
             budget = budget or _MAX_LOST_RETRIES
         return of_cluster - 1, budget, "max_cluster_retries"
-    return len(counted) - of_cluster, policy.max_attempts, "max_attempts"
+    return len(taken) - of_cluster, policy.max_attempts, "max_attempts"
 
 
 def next_memory(spec: JobSpec, attempts: Sequence[Attempt]) -> int | None:

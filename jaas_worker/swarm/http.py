@@ -89,7 +89,7 @@ def mapped(what: str) -> Iterator[None]:
     except EngineAnswer as error:
         raise _refusal(what, error.status, error.said) from error
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise EngineUnavailable(f"{what}: the engine does not answer ({error})") from error
+        raise EngineUnavailable(f"{what}: the engine does not answer ({_plain(error)})") from error
     except json.JSONDecodeError as error:
         raise EngineUnavailable(f"{what}: its answer is not valid in Docker's API (not JSON)") from error
     except pydantic.ValidationError as error:  # its text would show the answer
@@ -307,3 +307,18 @@ def demultiplex(raw: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[Fram
         if not data:
             return parser.end()
         yield from parser.feed(data)
+
+
+def _plain(error: BaseException) -> str:
+    """Return the innermost error in words: requests and urllib3 wrap the system's in two texts of their own."""
+    seen: list[object] = [error]
+    for one in seen:
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
+        if isinstance(one, BaseException):
+            seen += [*one.args, one.__cause__, one.__context__][:10]
+        elif isinstance(one, tuple):
+            seen += one[:10]
+        if len(seen) > 50:
+            break
+    return str(error)

@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
-from jaas_submit.errors import SpecError
+from jaas_submit.errors import SpecError, how_to_install
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.states import JobState
 
@@ -88,7 +88,7 @@ def make_tracer(enabled: bool, exporter: Any = None) -> Tracer:
     try:
         return _OpenTelemetryTracer(exporter)
     except ImportError as error:
-        raise SpecError(f"JAAS_TRACES: {error}; pip install 'jaas[otel]'", field="traces") from error
+        raise SpecError(f"JAAS_TRACES: {error}; {how_to_install('otel')}", field="traces") from error
 
 
 def _id_generator() -> Any:

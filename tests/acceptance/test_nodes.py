@@ -198,7 +198,9 @@ def test_a_drain_takes_a_job_to_another_node_on_the_clusters_account(
         assert told[0].startswith(
             f"It failed on {drained}: its node had to give it up (cause preempted, exit code 143; "
         )
-        assert "It is not tried again: no rule matched; 0 of 0 max_cluster_retries used." in told
+        assert (
+            "It is not tried again: no retry rule matched; 0 of 0 further attempts used (max_cluster_retries)." in told
+        )
         assert "What may help: raise retry.max_cluster_retries." in told
         # ... and one that may goes on elsewhere.
         eventually(lambda: len(witness.starts(handle.id)) == 2, LONG, lambda: str(handle.record()))
@@ -212,7 +214,7 @@ def test_a_drain_takes_a_job_to_another_node_on_the_clusters_account(
     assert client.explain(handle.id).sentences == (
         f"It succeeded on {second.node} with exit code 0.",
         f"Attempt 1 ended on {drained} with exit code 143: its node had to give it up (cause preempted; the swarm took "
-        "the container off its node (drained, or no longer allowed)). What followed was decided so: no rule matched; "
-        "0 of 1 max_cluster_retries used.",
+        "the container off its node (drained, or no longer allowed)). What followed was decided so: no retry rule "
+        "matched; 0 of 1 further attempt used (max_cluster_retries).",
     )
     assert [line.split()[1] for line in witness.starts(handle.id)] == ["1", "2"]

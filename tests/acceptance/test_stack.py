@@ -206,8 +206,8 @@ def test_a_node_that_dies_costs_its_own_jobs_one_start_more(stack: Stack, lab: L
         "Attempt 1 ended on node3: its node went away (cause node_lost; its node has been down for "
     )
     assert told[1].endswith(
-        " s; the container may still run there). What followed was decided so: no rule matched; 0 of 3 "
-        "max_cluster_retries used."
+        " s; the container may still run there). What followed was decided so: no retry rule matched; 0 of 3 "
+        "further attempts used (max_cluster_retries)."
     )
 
 

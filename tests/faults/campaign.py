@@ -259,7 +259,7 @@ class Campaign:
         self.history.add("end")
         self.history.close()
         try:
-            self.bench.lab.remove_services(f"{LABEL_PREFIX}={self.prefix}")
+            self.bench.lab.remove_all(f"{LABEL_PREFIX}={self.prefix}")
         except Exception as error:  # noqa: BLE001 (the verdict is what counts)
             say(f"{self.mode}: services could not be removed: {error!r}")
         self.loop.close()

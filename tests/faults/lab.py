@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from pathlib import Path
@@ -133,15 +134,14 @@ class Lab:
         finally:
             api.close()
 
-    def remove_services(self, label: str) -> None:
-        """Remove the services with a label."""
+    def remove_all(self, label: str) -> None:
+        """Remove services and configs with a label: hostile jobs have the same ids whenever their seed is used."""
         api = self._api(self._any())
         try:
-            for item in api.services(filters={"label": [label]}):
-                try:
-                    api.remove_service(item["ID"])
-                except docker.errors.NotFound:
-                    continue
+            for found, remove in ((api.services, api.remove_service), (api.configs, api.remove_config)):
+                for item in found(filters={"label": [label]}):
+                    with contextlib.suppress(docker.errors.NotFound):
+                        remove(item["ID"])
         finally:
             api.close()
 

@@ -132,7 +132,10 @@ def _fields(rng: random.Random, key: str, row: dict[bytes, bytes]) -> tuple[str,
         return f"has no {name.decode()}", [("HDEL", key, name)]
     if roll < 0.35:
         strange = rng.choice(
-            (b"", b"\xff\xfe", b"n:", b"n:\xff", b"new", b"index", b"due_at", b"output", b"after", b"speculate")
+            (
+                *(b"", b"\xff\xfe", b"n:", b"n:\xff", b"new", b"index", b"due_at", b"output", b"after", b"speculate"),
+                *(b"not_before", b"expires_at", b"celery_priority"),
+            )
         )
         value, done = _bytes(rng, b"1")
         return f"has {strange!r}: {done}", [("HSET", key, strange, value)]

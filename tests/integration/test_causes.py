@@ -151,7 +151,7 @@ def test_the_cause_is_recorded_and_takes_one_of_two_attempts_each_time(
     ], result.sentence()
     assert all(case.reason in a.reason for a in result.attempts)
     assert [a.decision for a in result.attempts] == [
-        f"no rule matched; {used} of 2 max_attempts used" for used in (1, 2)
+        f"no retry rule matched; {used} of 2 attempts used (max_attempts)" for used in (1, 2)
     ]
     starts = [line.split()[:2] for line in watched.starts(handle.id)]
     assert starts == [[handle.id, str(number)] for number in range(1, case.starts + 1)]
@@ -161,7 +161,7 @@ def test_the_cause_is_recorded_and_takes_one_of_two_attempts_each_time(
     explained = client.explain(handle.id)
     assert f"(cause {case.cause}" in explained.sentences[0]
     assert case.reason in explained.sentences[0]
-    assert "It is not tried again: no rule matched; 2 of 2 max_attempts used." in explained.sentences
+    assert "It is not tried again: no retry rule matched; 2 of 2 attempts used (max_attempts)." in explained.sentences
     assert explained.sentences[-1].startswith("Attempt 1 ended")
     assert f"(cause {case.cause}; {result.attempts[0].reason})" in explained.sentences[-1]
     assert ("No container was seen to start." in explained.sentences) == (result.attempts[0].container_id is None)
@@ -229,7 +229,7 @@ def test_what_is_the_clusters_fault_is_tried_again_on_the_clusters_account(
     result = ended(client, handle.id)
     assert [(a.number, a.cause) for a in result.attempts] == [(1, cause), (2, Cause.EXIT)]
     assert (result.state, result.exit_code) == (JobState.SUCCEEDED, 0)
-    assert result.attempts[0].decision == "no rule matched; 0 of 1 max_cluster_retries used"
+    assert result.attempts[0].decision == "no retry rule matched; 0 of 1 further attempt used (max_cluster_retries)"
     assert [line.split()[1] for line in witness.starts()] == ["1", "2"]
     told = client.explain(handle.id).sentences
     assert told[0].startswith("It succeeded on ")
@@ -244,7 +244,7 @@ def test_without_an_account_the_clusters_fault_ends_the_job(
     _forbid_the_node(jaas.engine_host, f"jaas-{handle.id}-1")
     result = ended(client, handle.id)
     assert [a.cause for a in result.attempts] == [Cause.PREEMPTED]
-    assert result.attempts[0].decision == "no rule matched; 0 of 0 max_cluster_retries used"
+    assert result.attempts[0].decision == "no retry rule matched; 0 of 0 further attempts used (max_cluster_retries)"
     assert "What may help: raise retry.max_cluster_retries." in client.explain(handle.id).sentences
     assert len(witness.starts()) == 1
 

@@ -34,8 +34,8 @@ def test_a_job_is_tried_until_it_succeeds_and_each_attempt_is_kept(client: Clien
     result = ended(client, handle.id)
     assert (result.state, result.exit_code, result.stdout) == (JobState.SUCCEEDED, 0, "try 3\n")
     assert [(a.number, a.exit_code, a.decision) for a in result.attempts] == [
-        (1, 75, "rule 1 (retry) matched; 1 of 5 max_attempts used"),
-        (2, 75, "rule 1 (retry) matched; 2 of 5 max_attempts used"),
+        (1, 75, "rule 1 (retry) matched; 1 of 5 attempts used (max_attempts)"),
+        (2, 75, "rule 1 (retry) matched; 2 of 5 attempts used (max_attempts)"),
         (3, 0, ""),
     ]
     assert [handle.logs(number).stdout for number in (1, 2, 3)] == ["try 1\n", "try 2\n", "try 3\n"]
@@ -103,7 +103,7 @@ def test_between_two_attempts_nobody_holds_the_job_and_nothing_of_it_is_left_in_
     told = client.explain(handle.id)
     assert told.next_attempt_at == record.due_at
     assert "It waits for its next attempt, which is due in " in told.sentences[0]
-    assert told.sentences[1].endswith("decided so: no rule matched; 1 of 2 max_attempts used.")
+    assert told.sentences[1].endswith("decided so: no retry rule matched; 1 of 2 attempts used (max_attempts).")
     asynchronous = celery_result(handle.id, app=client.app)
     eventually(lambda: asynchronous.state == "RETRY", LONG, lambda: f"Celery to say RETRY, not {asynchronous.state}")
 

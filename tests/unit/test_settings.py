@@ -115,3 +115,10 @@ def test_every_setting_is_documented() -> None:
         and not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant))
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("text", ["maybe", "2", ""])
+def test_a_truth_value_that_is_none_is_refused_in_words(text: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        Settings(redis_url="redis://redis", traces=text)
+    assert str(refused.value) == "JAAS_TRACES: must be true or false"

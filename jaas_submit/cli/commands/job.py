@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,13 +19,14 @@ from jaas_submit.cli.common import (
     job_ids_argument,
     name_unreadable,
     output_options,
+    say_of_queued,
 )
 from jaas_submit.cli.follow_job import cancelled
-from jaas_submit.cli.job_options import split_label
-from jaas_submit.cli.listing import Entry, Listing, Table, listing_of, listing_options
-from jaas_submit.cli.queue_notes import say_of_queued
+from jaas_submit.cli.job_options import json_input
+from jaas_submit.cli.job_selection import Selection, batch_option, cause_option, find_jobs, label_option
+from jaas_submit.cli.listing import Entry, Table, listing_of, listing_options
 from jaas_submit.errors import UnknownJob
-from jaas_submit.model.causes import Cause
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
 
 if TYPE_CHECKING:
@@ -33,68 +34,6 @@ if TYPE_CHECKING:
     from jaas_submit.model.records import JobRecord
 
 __all__ = ["cancel", "explain", "list_", "replay", "rm"]
-
-_CAUSES: Final = [str(cause) for cause in Cause]
-
-_label_option = click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only jobs with this label.")
-_cause_option = click.option("--cause", type=click.Choice(_CAUSES), help="Only jobs that ended for this cause.")
-_batch_option = click.option("--batch", metavar="ID", help="Only jobs of this batch.")
-
-
-class _Wanted(NamedTuple):
-    """What was asked for."""
-
-    labels: Sequence[str] = ()
-    cause: str | None = None
-    batch: str | None = None
-    queue: str | None = None
-    listing: Listing | None = None
-
-    def checked(self, client: Client) -> _Wanted:
-        """Return the same with the batch's whole id.
-
-        Raises:
-            UnknownJob: the batch is not known; an empty list would say that it has no such jobs.
-        """
-        if self.batch is None:
-            return self
-        whole = client.ledger.queries.full_id(self.batch, "batch")
-        client.ledger.batches.get(whole)
-        return self._replace(batch=whole)
-
-    def matches(self, record: JobRecord) -> bool:
-        """Return whether a job has all the labels, with any value where none is named, the cause, batch and queue."""
-        if self.batch is not None and record.batch != self.batch:
-            return False
-        if self.queue is not None and record.queue != self.queue:
-            return False
-        if self.listing is not None and not self.listing.takes(record.created_at, _values(record)):
-            return False
-        has = record.spec.labels if record.spec else {}
-        for text in self.labels:
-            name, value = split_label(text)
-            if name not in has or ("=" in text and has[name] != value):
-                return False
-        return self.cause is None or (record.last is not None and record.last.cause == self.cause)
-
-
-def _find(client: Client, state: JobState | None, wanted: _Wanted, limit: int | None = None) -> Iterator[JobRecord]:
-    """Yield up to ``limit`` jobs, youngest first, page by page."""
-    page, offset = max(limit or 0, 100), 0
-    seen: set[str] = set()
-    while ids := client.ledger.queries.ids(state, page, offset):
-        offset += page
-        # While this reads, younger jobs move the others down the list.
-        fresh = [job_id for job_id in ids if job_id not in seen]
-        seen.update(fresh)
-        for record in client.ledger.queries.find(fresh):
-            if wanted.matches(record):
-                yield record
-                if limit is not None:
-                    limit -= 1
-                    if not limit:
-                        return
-
 
 _FILTERS: Final = ("state", "cause", "label", "name", "image", "node", "queue", "batch", "exit", "key", "id")
 _DEAD_DISPENSABLE: Final = ("REPLAYED", "NODE", "ATTEMPTS", "WHY", "GAVE UP", "EXIT")
@@ -106,9 +45,9 @@ _DISPENSABLE: Final = ("NODE", "RAN", "WHY", "EXIT", "AGE", "BATCH")
     "--state", type=click.Choice([str(state) for state in JobState], case_sensitive=False), help="Only these."
 )
 @click.option("--dead", is_flag=True, help="Only jobs that gave up (FAILED), with cause and attempts.")
-@_cause_option
-@_label_option
-@_batch_option
+@cause_option
+@label_option
+@batch_option
 @listing_options
 @output_options
 @click.pass_obj
@@ -135,10 +74,10 @@ def list_(
     queue = target.queue if "queue" in target.named else None
     progress = output.Progress(quiet)
     with target.client() as client:
-        choice = _Wanted((*label, *labels), cause, batch, queue, listing).checked(client)
+        choice = Selection((*label, *labels), cause, batch, queue, listing).checked(client)
 
         def read() -> Table:
-            records = list(_find(client, wanted, choice, listing.limit))
+            records = list(find_jobs(client, wanted, choice, listing.limit))
             name_unreadable(client.ledger.unreadable)
             if listing.form in {"table", "wide"}:
                 say_of_queued(client, records, progress)
@@ -158,23 +97,6 @@ def _table(records: Sequence[JobRecord], now: float, *, dead: bool) -> Table:
     )
 
 
-def _values(record: JobRecord) -> dict[str, str]:
-    """Return what ``--filter`` compares; labels are chosen as by --label."""
-    spec, last = record.spec, record.last
-    return {
-        "state": record.state,
-        "cause": str(last.cause) if last else "",
-        "name": (spec and spec.name) or "",
-        "image": spec.image if spec else "",
-        "node": record.node or "",
-        "queue": record.queue,
-        "batch": record.batch,
-        "exit": "" if last is None or last.exit_code is None else str(last.exit_code),
-        "key": record.key,
-        "id": record.id,
-    }
-
-
 @click.command()
 @job_ids_argument
 @output_options
@@ -192,9 +114,14 @@ def explain(target: Target, job_ids: tuple[str, ...], as_json: bool, quiet: bool
             if len(job_ids) > 1:
                 click.echo(("\n" if next(shown) else "") + f"job {job_id}")
             output.print_lines(told.sentences[:1] if quiet else told.sentences)
+            if not quiet and told.state is JobState.FAILED and _NO_CONTAINER not in told.sentences:
+                click.echo(f"`jaas logs {job_id}` prints its output.")
 
         return for_each(client, job_ids, tell)
 
+
+_NO_CONTAINER: Final = "No container was seen to start."
+"""What `explain` says of a job that cannot have any output."""
 
 _IN_THE_SWARM: Final = frozenset({JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING})
 
@@ -203,7 +130,7 @@ _ids_or_selection = click.argument("job_ids", nargs=-1, metavar="[ID...]", shell
 
 @click.command()
 @_ids_or_selection
-@_label_option
+@label_option
 @click.option("--batch", metavar="ID", help="All jobs of this batch, and those still to be submitted to it.")
 @click.option("--all", "everything", is_flag=True, help="All jobs that have not ended; asks first, on a terminal.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -235,16 +162,20 @@ def cancel(
             if as_json:
                 output.print_json({"id": batch, "jobs": count})
             elif not quiet:
-                click.echo(f"batch {batch}: {count:,} jobs cancelled")
+                click.echo(f"batch {batch}: {counted(count, 'job')} cancelled")
             return 0
         chosen = list(job_ids)
         if not chosen:
-            wanted = _Wanted(label)
+            wanted = Selection(label)
             chosen = [record.id for record in client.active() if wanted.matches(record)]
             if not chosen:
                 progress.say("no such jobs")
                 return 0
-        if everything and not yes and not _agreed(f"cancel all {len(chosen)} jobs of {client!r}?"):
+        if (
+            everything
+            and not yes
+            and not _agreed(f"cancel {counted(len(chosen), 'job')}: all that have not ended, of {client!r}?")
+        ):
             progress.warn("nothing was cancelled")
             return EXIT_NO
 
@@ -331,9 +262,9 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
 
 @click.command()
 @_ids_or_selection
-@_cause_option
-@_label_option
-@_batch_option
+@cause_option
+@label_option
+@batch_option
 @click.option(
     "--set",
     "settings",
@@ -341,6 +272,8 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
     metavar="FIELD=VALUE",
     help="Change the description: memory=2G, image=app:2, env.NAME=value, run_timeout=1h, ... may be repeated.",
 )
+@click.option("--input", metavar="JSON|@FILE", help="Give it this input instead.")
+@click.option("--in-place", is_flag=True, help="In its batch, which then ends anew; reduces over it run again.")
 @output_options
 @click.pass_obj
 def replay(
@@ -350,6 +283,8 @@ def replay(
     label: tuple[str, ...],
     batch: str | None,
     settings: tuple[str, ...],
+    input: str | None,
+    in_place: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -361,13 +296,16 @@ def replay(
     \b
       jaas replay --cause oom --set memory=2G
       jaas replay --label team=web --set env.API=https://...
+      jaas replay --in-place --input '{"n": 7}' ID
     """
     from jaas_submit.client.replay import replayed_spec
 
-    wanted = _Wanted(label, cause, batch)
-    if bool(job_ids) == (wanted != _Wanted()):
+    wanted = Selection(label, cause, batch)
+    if bool(job_ids) == (wanted != Selection()):
         raise click.UsageError("give ids, or choose with --cause, --label and --batch")
     changes = _changes(settings)
+    if input is not None:
+        changes["input"] = json_input(input)
     progress = output.Progress(quiet)
     with target.client() as client:
         chosen = list(dict.fromkeys(client.ledger.queries.full_id(job_id) for job_id in job_ids))
@@ -375,14 +313,32 @@ def replay(
             records = client.ledger.queries.find(chosen)
         else:
             wanted = wanted.checked(client)
-            records = [r for r in _find(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
+            found = find_jobs(client, JobState.FAILED, wanted)
+            records = [r for r in found if r.spec and not (r.replayed_by or r.left)]
             records.reverse()  # in the order in which they failed
             chosen = [record.id for record in records]
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")
         for record in records:  # all of them, before the first one is enqueued
             replayed_spec(record, changes)
+        if in_place:
+            return _in_place(client, [record.id for record in records], changes, progress, as_json)
         return for_each(client, tuple(chosen), _replayer(client, changes, progress, as_json))
+
+
+def _in_place(
+    client: Client, job_ids: Sequence[str], changes: dict[str, Any], progress: output.Progress, as_json: bool
+) -> int:
+    from jaas_submit.client.replay import replay_in_place
+
+    # All at once: the end of the first must not stop their batch before the last one is in its place.
+    for job_id, made in replay_in_place(client.session, job_ids, changes).items():
+        if as_json:
+            output.print_json({"id": made, "replay_of": job_id})
+        else:
+            click.echo(made)
+            progress.say(f"job {made} has the place of job {job_id} in its batch")
+    return 0
 
 
 def _replayer(

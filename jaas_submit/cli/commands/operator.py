@@ -1,4 +1,4 @@
-"""The commands of `jaas` about itself and its installation: doctor, completion, help, man, version."""
+"""The commands of `jaas` about itself and its installation: doctor, completion, help, version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from jaas_submit.cli import output
 from jaas_submit.cli.common import EXIT_NO, Target, missing_packages, output_options, version_text
 
-__all__ = ["completion", "doctor", "help_", "man", "version"]
+__all__ = ["completion", "doctor", "help_", "version"]
 
 EXIT_WARNING: Final = 3
 """The doctor's answer if nothing failed, but something should be changed."""
@@ -105,17 +105,3 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
 def version() -> None:
     """Show the version."""
     click.echo(version_text())
-
-
-@click.command()
-@click.pass_context
-def man(ctx: click.Context) -> None:
-    """Print the manual page, made from the commands themselves.
-
-    \b
-      jaas man | man -l -
-      jaas man > /usr/local/share/man/man1/jaas.1
-    """
-    from jaas_submit.cli.man_page import man_page
-
-    click.echo(man_page(ctx.find_root()), nl=False)

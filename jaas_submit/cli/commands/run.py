@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,13 +19,21 @@ from jaas_submit.cli.common import (
     for_each,
     job_ids_argument,
     output_options,
+    say_why_not_taken,
 )
 from jaas_submit.cli.docker_flags import DockerCommand
-from jaas_submit.cli.follow_job import exit_code_of, follow, interrupted
+from jaas_submit.cli.follow_job import (
+    Terminated,
+    exit_code_of,
+    follow,
+    interrupted,
+    live_output,
+    sigterm,
+    terminated,
+)
 from jaas_submit.cli.go_flags import GoCommand
 from jaas_submit.cli.job_options import JobRequest, job_options, job_request_of
-from jaas_submit.cli.queue_notes import say_why_not_taken
-from jaas_submit.cli.stored_output import logs_note, print_logs
+from jaas_submit.cli.live_output import OutputPrinter
 from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
@@ -32,6 +41,8 @@ from jaas_submit.model.wire_names import service_name
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
+    from jaas_submit.client.live_output.job_output import Output
+    from jaas_submit.model.result import JobResult
 
 __all__ = ["go_run", "run", "submit", "wait"]
 
@@ -58,7 +69,7 @@ _dry_run_option = click.option(
     default=True,
     help="For compatibility with the Go tool: the service is always removed, output and outcome stay in the ledger.",
 )
-@click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was kept.")
+@click.option("--whole", is_flag=True, help="Exit code 125 unless all of the output was printed.")
 @click.option("-b", "--verbose/--no-verbose", default=False, help="Also print the description and the ids.")
 @click.option("--detach/--no-detach", default=False, help="Print the job's id and do not wait, as `jaas submit` does.")
 @output_options
@@ -88,17 +99,14 @@ def run(
       jaas run -e URL=http://... --run-timeout 5m href-counter
       jaas run --image alpine --network demo -- sh -c 'env | sort'
 
-    Docker's flags and the Go tool's are both taken; where they differ, the value decides (docs/cli.md).
-    -t TIME cancels the job if no worker takes it within TIME, and sets --pending-timeout and --run-timeout. The
-    container's output is printed when it has ended, its stdout on stdout and its stderr on stderr. With --json the
-    result is printed instead, output included.
+    Docker's flags and the Go tool's are taken; where they differ, the value decides. -t TIME cancels the job if no
+    worker takes it within TIME, and sets --pending-timeout and --run-timeout. The output is printed while the container
+    runs, its stdout on stdout and its stderr on stderr; with --json the result instead, output included.
 
     Ctrl-C leaves the job running; a second one cancels it.
     """
-    request = _request(words, options, not_before)
     progress = output.Progress(quiet)
-    for note in request.notes:
-        progress.warn(note)
+    request = _request(words, options, not_before, progress)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
     if detach:
@@ -106,27 +114,37 @@ def run(
     if not remove:
         progress.say("the service is removed all the same; `jaas logs` and `jaas status` have its output and outcome")
     with target.client() as client:
-        handle = client.submit(request.spec, key=key, not_before=not_before)
-        job_id = handle.id
+        job_id = (handle := client.submit(request.spec, key=key, not_before=not_before)).id
         progress.say(_said_of(handle, client, not_before))
         # Another producer's job with this key must not be cancelled here.
-        queue_timeout = None if handle.existing else request.queue_timeout
+        patience = None if handle.existing else request.queue_timeout
+        printer = OutputPrinter(progress) if show_logs and not as_json else None
         try:
-            if verbose:
-                _describe(progress, client, job_id)
-            given_up = follow(client, job_id, progress, queue_timeout=queue_timeout)
-            result = client.result(job_id)
-            code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
-            if whole and not code and result.logs.status != "complete":
-                code = EXIT_JAAS
-            if as_json:
-                output.print_json(result.to_wire())
-            elif show_logs and result.attempts[-1].number:
-                _print_output(client, job_id, progress)
-            progress.ended(result, code)
+            with sigterm():
+                if verbose:
+                    _describe(progress, client, job_id)
+                given_up = _follow(client, job_id, progress, patience, printer)
+                result = client.result(job_id)
         except KeyboardInterrupt:
             return interrupted(client, job_id, progress)
-    return code
+        except Terminated:
+            return terminated(job_id, progress)
+        code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
+        if as_json:
+            output.print_json(result.to_wire())
+        progress.ended(result, code)
+    return printer.code(code, whole=whole) if printer else _code_without_output(code, result, whole)
+
+
+def _follow(
+    client: Client, job_id: str, progress: output.Progress, patience: float | None, printer: OutputPrinter | None
+) -> bool:
+    live, show = (live_output(client, job_id), _shown(printer)) if printer else (None, None)
+    return follow(client, job_id, progress, queue_timeout=patience, live=live, show=show)
+
+
+def _code_without_output(code: int, result: JobResult, whole: bool) -> int:
+    return EXIT_JAAS if whole and not code and result.logs.status != "complete" else code
 
 
 _GO_FLAGS: Final = frozenset(
@@ -192,10 +210,8 @@ def submit(
     """
     if not detach:
         raise click.UsageError("--detach=false: `jaas run` waits for the job, `jaas submit` never does")
-    request = _request(words, options, not_before)
     progress = output.Progress(quiet)
-    for note in request.notes:
-        progress.warn(note)
+    request = _request(words, options, not_before, progress)
     if dry_run:
         return _dry_run(target, request, progress, as_json)
     return _enqueue(target, request, key, progress, as_json)
@@ -230,13 +246,27 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
     return next((code for code in codes if code), unknown)
 
 
-def _request(words: tuple[str, ...], options: dict[str, Any], not_before: str | None) -> JobRequest:
+def _request(
+    words: tuple[str, ...], options: dict[str, Any], not_before: str | None, progress: output.Progress
+) -> JobRequest:
     """Return what is asked for; checked first, so that what is bad is reported without Redis."""
     from jaas_submit.batch_model.new_job import start_time
 
     request = job_request_of(words, options)
     start_time(not_before, request.spec)
+    for note in request.notes:
+        progress.warn(note)
     return request._replace(not_before=not_before)
+
+
+def _shown(printer: OutputPrinter) -> Callable[[Output], None]:
+    """Return what prints the output; a reader that stops early (`| head`) does not end the command."""
+
+    def show(found: Output) -> None:
+        with suppress(BrokenPipeError):
+            printer.show(found)
+
+    return show
 
 
 def _enqueue(target: Target, request: JobRequest, key: str | None, progress: output.Progress, as_json: bool) -> int:
@@ -254,13 +284,6 @@ def _enqueue(target: Target, request: JobRequest, key: str | None, progress: out
             with suppress(LedgerUnavailable):  # the job is enqueued; that alone is what counts
                 say_why_not_taken(client, client.queue, progress)
     return 0
-
-
-def _print_output(client: Client, job_id: str, progress: output.Progress) -> None:
-    captured = client.logs(job_id)
-    print_logs(captured)
-    if note := logs_note(captured):
-        progress.warn(note)
 
 
 def _said_of(handle: JobHandle, client: Client, not_before: str | None) -> str:
@@ -282,11 +305,17 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
 
     with target.client() as client:
         fits = client.placement(request.spec)
+        platforms = client.ledger.queries.platforms(request.spec.image)
     good = [fit for fit in fits if fit.fits]
     if as_json:
         nodes = [fit.model_dump(mode="json") for fit in fits]
         output.print_json(
-            {"fits": bool(good) if fits else None, "nodes": nodes, "spec": output.spec_json(request.spec)}
+            {
+                "fits": bool(good) if fits else None,
+                "nodes": nodes,
+                "platforms": list(platforms) or None,
+                "spec": output.spec_json(request.spec),
+            }
         )
     elif fits:
         output.print_table(output.FIT_HEADERS, [output.fit_row(fit) for fit in fits])
@@ -296,6 +325,8 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
         if fits
         else "no worker has told of any node in the last hour"
     )
+    on = ", ".join(platforms) or "not known: its registry has told no worker in the last day"
+    progress.say(f"the image's platforms: {on}")
     progress.say(f"the description is valid; {where_to}; nothing was enqueued")
     return EXIT_NO if fits and not good else 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -17,11 +17,10 @@ from jaas_submit.client import queries
 from jaas_submit.client.wait import POLL_INTERVAL_S, Found, Listen, Outage, Read, Sleep, Steps, Subscribe
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.logs import Logs, LogStatus
+from jaas_submit.model.logs import Logs, LogStatus, Stream, engine_time
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output import FeedEnd, Feeds, FeedView, Gap, Piece, Wanted
-from jaas_submit.output.pieces import Stream
 
 __all__ = ["AttemptBegins", "AttemptEnds", "Event", "JobOutput", "Missing", "NotLive", "Output"]
 
@@ -37,6 +36,8 @@ NOT_LIVE_S: Final = 3.0
 _TOLD: Final = -1.0
 
 _BEHIND: Final = "they were removed before they were read"
+
+_NOT_KEPT: Final = "they were not kept"
 
 
 class Missing(NamedTuple):
@@ -67,6 +68,8 @@ class AttemptEnds(NamedTuple):
     status: str
     """``complete``, or why not in one word."""
     reason: str
+    notices: tuple[str, ...] = ()
+    """What jaas has to say, such as why it stopped the container; only where the output came from the ledger."""
 
 
 class NotLive(NamedTuple):
@@ -207,13 +210,29 @@ class _Attempt:
         if logs is None and any(one.number == self.number and one.container_id for one in record.attempts):
             logs = queries.no_logs(record)
         if logs is not None:
-            for one in _stored_pieces(logs, self._since, self._tail):
-                if isinstance(one, Missing):
-                    yield Found(one)
-                else:
-                    yield from self._take(one)
-            yield Found(AttemptEnds(self.number, logs.status, logs.reason))
+            yield from self._take_stored(logs if self._tail is None else logs.last(self._tail), self._since)
+            yield Found(AttemptEnds(self.number, logs.status, logs.reason, logs.notices))
         self.done = True
+
+    def _take_stored(self, logs: Logs, since: str) -> Iterator[Found[Event]]:
+        at: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        lost: set[Stream] = set()
+        gaps = list(logs.gaps)
+        for number in range(len(logs.lines) + 1):
+            while gaps and gaps[0].before <= number:
+                gap = gaps.pop(0)
+                if gap.exact:
+                    yield from self._take(Gap(gap.stream, at[gap.stream], gap.missing, _NOT_KEPT))
+                else:
+                    if self._at.get(gap.stream, 0) > at[gap.stream]:
+                        lost.add(gap.stream)  # it is not known what of the rest was in the feed
+                    yield Found(Missing(gap.stream, 0, _NOT_KEPT))
+                at[gap.stream] += gap.missing
+            if number < len(logs.lines):
+                line = logs.lines[number]
+                if line.stream not in lost and (not since or line.time >= since):
+                    yield from self._take(Piece(line.stream, at[line.stream], line.time, line.data))
+                at[line.stream] += len(line.data)
 
     def _tell_if_not_live(self, record: JobRecord, view: FeedView) -> Iterator[Found[Event]]:
         reason = ""
@@ -230,23 +249,6 @@ class _Attempt:
             self._running_since = _TOLD
             reason = f"nothing reads it on {record.node or 'its node'} while the job runs"
         yield Found(NotLive(reason))
-
-
-def _stored_pieces(logs: Logs, since: str, tail: int | None) -> Iterator[Piece | Missing]:
-    """Yield the output that the ledger has, with the place of each piece in its stream."""
-    at: dict[Stream, int] = {"stdout": 0, "stderr": 0}
-    found: list[Piece | Missing] = []
-    for line in logs.lines:
-        data = line.text.encode("utf-8", "surrogateescape")
-        if not since or line.time >= since:
-            found.append(Piece(line.stream, at[line.stream], line.time, data))
-        at[line.stream] += len(data)
-    yield from found if tail is None else found[max(len(found) - tail, 0) :]
-
-
-def _moment(when: datetime | None) -> str:
-    """Return a time as the engine writes it, so that texts can be compared."""
-    return "" if when is None else when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
 class JobOutput:
@@ -273,13 +275,13 @@ class JobOutput:
         self.job_id = job_id
         self._source = _Source(ledger, feeds)
         self._only = attempt
-        self._since = _moment(since)
+        self._since = "" if since is None else engine_time(since)
         self._tail = tail
         self._attempt: _Attempt | None = None
         self._record: JobRecord | None = None
 
     @property
-    def channels(self) -> tuple[str, str]:
+    def channels(self) -> tuple[str, ...]:
         """Names of the channels on which something is published when there is more."""
         ledger, feeds = self._source
         return ledger.queries.changes_channel + self.job_id, feeds.output_channel(self.job_id)
@@ -305,7 +307,8 @@ class JobOutput:
         outage = outage or Outage()
         while True:
             try:
-                yield Subscribe(*self.channels)
+                channel, *others = self.channels
+                yield Subscribe(channel, tuple(others))
                 notice: str | None = None
                 while (standing := (yield from self.look(notice))) is not None:
                     outage.over()
@@ -325,11 +328,16 @@ class JobOutput:
         notice: str | None = None
         while (left := until - time.monotonic()) > 0:
             notice = yield Listen(left)
-            if notice is None or not self._knows(notice):
+            if notice is None or not self.knows(notice):
                 return notice
         return None
 
-    def _knows(self, notice: str) -> bool:
+    def knows(self, notice: str) -> bool:
+        """Return whether a notice says nothing new: what it tells of has been read.
+
+        Args:
+            notice: from one of the ``channels``.
+        """
         feed, _, cost = notice.partition(" ")
         now = self._attempt
         if notice.startswith("{") or now is None or now.wanted is None:

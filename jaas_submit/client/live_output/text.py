@@ -33,10 +33,10 @@ class Decoder:
                 text = self._mark(self._decoders[stream].decode(b"", final=True), str(found))
             case AttemptBegins(attempt=attempt):
                 text = self._mark("", f"attempt {attempt} follows")
-            case AttemptEnds(status=status, reason=reason):
+            case AttemptEnds(status=status, reason=reason, notices=notices):
                 text = "".join(decoder.decode(b"", final=True) for decoder in self._decoders.values())
-                if reason:
-                    text = self._mark(text, f"output {status}: {reason}")
+                for said in (*notices, *([f"output {status}: {reason}"] if reason else ())):
+                    text = self._mark(text, said)
             case NotLive():
                 text = ""
         self._last = text[-1:] or self._last

@@ -1,4 +1,5 @@
--- Deletes all live output, where Redis is full and jobs need the memory. It needs no memory itself.
+-- Deletes all live output, where Redis is full and jobs need the memory. It needs no memory itself, and frees it at
+-- once (DEL, not UNLINK).
 --
 -- Arguments: none
 -- Answer: how many feeds and whole outputs were deleted.
@@ -9,11 +10,11 @@
 
 local count = 0
 for _, feed in ipairs(redis.call('ZRANGE', P .. ':output:feeds', 0, -1)) do
-  count = count + redis.call('UNLINK', feed_key(feed))
+  count = count + redis.call('DEL', feed_key(feed))
 end
 for _, name in ipairs(redis.call('ZRANGE', P .. ':output:whole', 0, -1)) do
-  count = count + redis.call('UNLINK', P .. ':whole:' .. name)
+  count = count + redis.call('DEL', P .. ':whole:' .. name)
 end
-redis.call('UNLINK', P .. ':output:feeds')
-redis.call('UNLINK', P .. ':output:whole')
+redis.call('DEL', P .. ':output:feeds')
+redis.call('DEL', P .. ':output:whole')
 return count

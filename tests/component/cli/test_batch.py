@@ -503,3 +503,10 @@ def test_how_a_batch_stands_in_one_line(ledger: Ledger) -> None:
     half = fresh.model_copy(update={"size": 2000, "total": 2000, "counts": counts})
     assert line(half, 100) == "1,000 of 2,000 ended, 3 running, 1,000 succeeded, 10.0/s, 1m40s left"
     assert line(half) == "1,000 of 2,000 ended, 3 running, 1,000 succeeded"
+
+
+def test_inputs_that_cannot_be_read_leave_no_batch(stage: Stage) -> None:
+    result = stage.jaas("map", "--inputs", "/nofile", "alpine", "{item}")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "jaas: /nofile: No such file or directory (see `jaas map --help`)\n"
+    assert stage.jaas("batch", "list", "-q").stdout == ""

@@ -719,7 +719,7 @@ def test_without_the_workers_packages_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, module, None)
     result = click.testing.CliRunner().invoke(cli, [command], prog_name="jaas")
     assert result.exit_code == 125
-    assert "pip install 'jaas[worker]'" in result.stderr
+    assert "pip install '.[worker]'" in result.stderr
 
 
 def test_a_queue_that_redis_refuses_is_no_traceback(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

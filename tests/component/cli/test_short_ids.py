@@ -44,7 +44,7 @@ def test_an_id_that_is_the_beginning_of_another_is_itself(ledger: Ledger) -> Non
 
 
 def test_all_ids_are_searched(ids: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "_IDS_PER_READ", 1)
+    monkeypatch.setattr(queries, "IDS_PER_READ", 1)
     assert ids.ledger.queries.full_id("aaaa1") == FIRST
 
 

@@ -9,59 +9,28 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jaas_submit import AttemptBegins, AttemptEnds, JobSpec, JobState, LogLine, Logs, LogStatus, Missing, NotLive, Piece
+from jaas_submit import AttemptBegins, AttemptEnds, JobSpec, JobState, Logs, Missing, NotLive, Piece
 from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.live_output import job_output
 from jaas_submit.client.live_output.job_output import Output
 from jaas_submit.connection import connect
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import FeedEnd, Feeds, Gap
+from jaas_submit.output import FeedEnd, Gap
+from tests.support.output_scene import WRITTEN_AT, OutputScene, meanwhile
 from tests.support.redis_server import OwnRedis
 from tests.support.stage import HOLDER, Stage, ended
 from tests.support.twins import TWINS, client_of
-from tests.support.wait import eventually
 
-T = "2026-11-30T12:00:00.000000001Z"
-
-
-class Scene:
-    """A job, its worker's part, and the writer of its output."""
-
-    def __init__(self, ledger: Ledger, stage: Stage) -> None:
-        self.ledger = ledger
-        self.stage = stage
-        self.feeds = Feeds(ledger.client, ledger.prefix)
-        self.job = ""
-        self.at = {"stdout": 0, "stderr": 0}
-
-    def feed(self, attempt: int = 1) -> str:
-        """Return the feed that is wanted of an attempt, as soon as it is."""
-
-        def wanted() -> list[str]:
-            return [one.feed for one in self.feeds.wanted([self.job]).get(self.job, []) if one.attempt == attempt]
-
-        return eventually(wanted, what="a watch")[0]
-
-    def write(self, data: bytes, attempt: int = 1, *, err: bool = False) -> None:
-        stream = "stderr" if err else "stdout"
-        assert self.feeds.append(self.feed(attempt), [Piece(stream, self.at[stream], T, data)])  # type: ignore[arg-type] # one of the two
-        self.at[stream] += len(data)
-
-    def end_feed(self, attempt: int = 1) -> None:
-        self.feeds.finish(self.feed(attempt), FeedEnd("complete", "", self.at["stdout"], self.at["stderr"]))
-
-    def end(self, text: str, status: LogStatus = LogStatus.COMPLETE) -> None:
-        logs = Logs((LogLine(T, "stdout", text.encode()),), status, "" if status is LogStatus.COMPLETE else "cut")
-        assert self.ledger.ownership.finish(self.job, HOLDER, [ended()], logs)
+T = WRITTEN_AT
 
 
 @pytest.fixture
-def scene(ledger: Ledger, stage: Stage) -> Scene:
-    return Scene(ledger, stage)
+def scene(ledger: Ledger, stage: Stage) -> OutputScene:
+    return OutputScene(ledger, stage)
 
 
 @pytest.fixture(params=TWINS)
-def handle(request: pytest.FixtureRequest, redis_url: str, prefix: str, scene: Scene) -> Iterator[JobHandle]:
+def handle(request: pytest.FixtureRequest, redis_url: str, prefix: str, scene: OutputScene) -> Iterator[JobHandle]:
     with client_of(request.param, redis_url, queue=prefix, prefix=prefix) as client:
         made = client.submit(JobSpec(image="x"))
         scene.job = made.id
@@ -96,7 +65,7 @@ def data_of(found: list[Output], stream: str = "stdout") -> bytes:
     return b"".join(one.data for one in found if isinstance(one, Piece) and one.stream == stream)
 
 
-def test_pieces_come_while_the_container_runs(handle: JobHandle, scene: Scene) -> None:
+def test_pieces_come_while_the_container_runs(handle: JobHandle, scene: OutputScene) -> None:
     reader = Reader(handle.logs(follow=True))
     scene.feed()  # watched before the job is launched, so that nothing is missed
     scene.stage.launch(handle.id)
@@ -111,7 +80,7 @@ def test_pieces_come_while_the_container_runs(handle: JobHandle, scene: Scene) -
     assert reader.rest() == [Piece("stdout", 4, T, b"two\n"), AttemptEnds(1, "complete", "")]
 
 
-def test_the_output_of_a_job_that_has_ended_is_read_from_the_ledger(handle: JobHandle, scene: Scene) -> None:
+def test_the_output_of_a_job_that_has_ended_is_read_from_the_ledger(handle: JobHandle, scene: OutputScene) -> None:
     scene.stage.launch(handle.id)
     scene.end("one\ntwo\n")
     assert list(handle.logs(follow=True)) == [Piece("stdout", 0, T, b"one\ntwo\n"), AttemptEnds(1, "complete", "")]
@@ -119,7 +88,7 @@ def test_the_output_of_a_job_that_has_ended_is_read_from_the_ledger(handle: JobH
 
 
 def test_what_a_feed_does_not_have_comes_from_the_ledger(
-    handle: JobHandle, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    handle: JobHandle, scene: OutputScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_output, "END_S", 0.1)
     reader = Reader(handle.logs(follow=True))
@@ -131,7 +100,7 @@ def test_what_a_feed_does_not_have_comes_from_the_ledger(
     assert reader.rest() == [Piece("stdout", 6, T, b"o\nthree\n"), AttemptEnds(1, "complete", "")]
 
 
-def test_the_next_attempt_is_followed_too(handle: JobHandle, scene: Scene) -> None:
+def test_the_next_attempt_is_followed_too(handle: JobHandle, scene: OutputScene) -> None:
     reader = Reader(handle.logs(follow=True))
     scene.stage.launch(handle.id)
     scene.write(b"first")
@@ -154,11 +123,11 @@ def test_the_next_attempt_is_followed_too(handle: JobHandle, scene: Scene) -> No
     ]
 
 
-def test_who_falls_behind_is_told_how_much_is_missing(handle: JobHandle, scene: Scene) -> None:
+def test_who_falls_behind_is_told_how_much_is_missing(handle: JobHandle, scene: OutputScene) -> None:
     scene.stage.launch(handle.id)
     found = handle.logs(follow=True)
-    threading.Thread(target=lambda: scene.write(b"first")).start()
-    assert next(found) == Piece("stdout", 0, T, b"first")
+    with meanwhile(lambda: scene.write(b"first")):
+        assert next(found) == Piece("stdout", 0, T, b"first")
     scene.write(b"x" * 5_000_000)
     scene.feeds.append(scene.feed(), [Gap("stdout", scene.at["stdout"], 7, "rotated away")])
     scene.at["stdout"] += 7
@@ -178,7 +147,7 @@ def test_who_falls_behind_is_told_how_much_is_missing(handle: JobHandle, scene: 
 
 
 def test_a_feed_that_expired_is_asked_for_again_and_nothing_comes_twice(
-    handle: JobHandle, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    handle: JobHandle, scene: OutputScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_output, "RENEW_S", 0.1)
     reader = Reader(handle.logs(follow=True))
@@ -199,7 +168,7 @@ def test_a_feed_that_expired_is_asked_for_again_and_nothing_comes_twice(
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_who_cannot_be_live_is_told_once_and_gets_it_at_the_end(
-    handle: JobHandle, scene: Scene, monkeypatch: pytest.MonkeyPatch, refused: bool
+    handle: JobHandle, scene: OutputScene, monkeypatch: pytest.MonkeyPatch, refused: bool
 ) -> None:
     monkeypatch.setattr(job_output, "NOT_LIVE_S", 0.0)
     reader = Reader(handle.logs(follow=True))
@@ -214,7 +183,7 @@ def test_who_cannot_be_live_is_told_once_and_gets_it_at_the_end(
     assert reader.rest() == [Piece("stdout", 0, T, b"one\n"), AttemptEnds(1, "complete", "")]
 
 
-def test_text_is_decoded_across_pieces_and_marks_what_is_missing(handle: JobHandle, scene: Scene) -> None:
+def test_text_is_decoded_across_pieces_and_marks_what_is_missing(handle: JobHandle, scene: OutputScene) -> None:
     found = handle.logs(follow=True, text=True)
     scene.stage.launch(handle.id)
 
@@ -227,8 +196,9 @@ def test_text_is_decoded_across_pieces_and_marks_what_is_missing(handle: JobHand
         scene.end_feed()
         scene.end("")
 
-    threading.Thread(target=write).start()
-    assert "".join(found) == "ä\ufffd\n[... 1,234 bytes of stdout are missing: rotated away ...]\nend\n"
+    with meanwhile(write):
+        text = "".join(found)
+    assert text == "ä\ufffd\n[... 1,234 bytes of stdout are missing: rotated away ...]\nend\n"
 
 
 def test_following_goes_on_over_an_outage_of_redis_without_repeat(
@@ -237,7 +207,7 @@ def test_following_goes_on_over_an_outage_of_redis_without_repeat(
     server = own_redis(appendfsync="always")
     with connect(server.url) as connection, client_of("sync", server.url, queue="q", prefix="p") as client:
         ledger = Ledger(connection, "p")
-        scene = Scene(ledger, Stage(ledger, server.url, monkeypatch))
+        scene = OutputScene(ledger, Stage(ledger, server.url, monkeypatch))
         handle = client.submit(JobSpec(image="x"))
         scene.job = handle.id
         reader = Reader(handle.logs(follow=True))
@@ -253,7 +223,7 @@ def test_following_goes_on_over_an_outage_of_redis_without_repeat(
         assert reader.rest() == [AttemptEnds(1, "complete", "")]
 
 
-def test_since_and_tail_are_asked_for_and_hold_for_what_is_stored(handle: JobHandle, scene: Scene) -> None:
+def test_since_and_tail_are_asked_for_and_hold_for_what_is_stored(handle: JobHandle, scene: OutputScene) -> None:
     reader = Reader(handle.logs(follow=True, tail=2))
     scene.stage.launch(handle.id)
     scene.feed()

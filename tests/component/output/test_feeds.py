@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import redis
 
+from jaas_submit import Client, JobSpec
 from jaas_submit.connection import connect
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import AgentLeases, FeedEnd, Feeds, Gap, Piece, WholeOutput, WholeOutputs, release_memory
@@ -218,3 +220,22 @@ def test_a_full_redis_takes_output_without_an_error_and_keeps_none(own_redis: Ca
         client.config_set("maxmemory", "100mb")
         assert feeds.append(feed, [piece(2000, b"z")])
         assert pieces_of(feeds, feed) == [piece(2000, b"z")]
+
+
+def test_no_submission_is_refused_because_of_output(own_redis: Callable[..., OwnRedis]) -> None:
+    server = own_redis(maxmemory="40mb")
+    with connect(server.url) as connection, Client(server.url, queue="q", prefix="p") as client:
+        feeds = Feeds(connection, "p", share=0.5)
+        made = [feeds.watch(f"job-{number}", 1).feed for number in range(8)]
+        for feed in made:
+            feeds.append(feed, [piece(0, b"x" * 3_500_000)])
+        eventually(lambda: int(connection.info("memory")["used_memory"]) < 30_000_000)
+        used = int(connection.info("memory")["used_memory"])
+        assert used > 15_000_000
+        connection.config_set("maxmemory", used)
+        with pytest.raises(redis.ResponseError, match="maxmemory"):
+            connection.set("other", "x" * 100_000)
+        assert client.submit(JobSpec(image="x")).state == "QUEUED"
+        assert not any(connection.exists(feeds.key("feed", feed)) for feed in made)
+        batch = client.map(JobSpec(image="x", command=["{item}"]), [1, 2, 3])
+        assert batch.status.size == 3

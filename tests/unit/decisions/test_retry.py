@@ -137,7 +137,7 @@ MATCHES: list[tuple[dict[str, Any], Attempt, bool]] = [
 @pytest.mark.parametrize(("rule", "end", "matches"), MATCHES)
 def test_a_rule_matches_where_all_that_it_names_does(rule: dict[str, Any], end: Attempt, matches: bool) -> None:
     stop = policy({"action": "fail", **rule}, attempts=2)
-    said = "rule 1 (fail) matched" if matches else "no rule matched; 1 of 2 max_attempts used"
+    said = "rule 1 (fail) matched" if matches else "no retry rule matched; 1 of 2 attempts used (max_attempts)"
     assert granted(stop, end) == (not matches, said)
 
 
@@ -161,15 +161,15 @@ OTHER = {"action": "fail", "exit_codes": 1}
 
 # The rules, in order; whether exit code 75 is tried again with two attempts; which rule decided.
 ORDER: list[tuple[list[dict[str, Any]], bool, str]] = [
-    ([], True, "no rule matched; 1 of 2 max_attempts used"),
-    ([OTHER], True, "no rule matched; 1 of 2 max_attempts used"),
-    ([RETRY_75], True, "rule 1 (retry) matched; 1 of 2 max_attempts used"),
+    ([], True, "no retry rule matched; 1 of 2 attempts used (max_attempts)"),
+    ([OTHER], True, "no retry rule matched; 1 of 2 attempts used (max_attempts)"),
+    ([RETRY_75], True, "rule 1 (retry) matched; 1 of 2 attempts used (max_attempts)"),
     ([FAIL_75, RETRY_75], False, "rule 1 (fail) matched"),
-    ([RETRY_75, FAIL_75], True, "rule 1 (retry) matched; 1 of 2 max_attempts used"),
+    ([RETRY_75, FAIL_75], True, "rule 1 (retry) matched; 1 of 2 attempts used (max_attempts)"),
     ([IGNORE_75, FAIL_75], True, "rule 1 (ignore) matched; not counted"),
     ([OTHER, IGNORE_75, FAIL_75], True, "rule 2 (ignore) matched; not counted"),
     ([OTHER, FAIL, RETRY_75], False, "rule 2 (fail) matched"),
-    ([OTHER, RETRY_75, FAIL], True, "rule 2 (retry) matched; 1 of 2 max_attempts used"),
+    ([OTHER, RETRY_75, FAIL], True, "rule 2 (retry) matched; 1 of 2 attempts used (max_attempts)"),
 ]
 
 
@@ -179,10 +179,10 @@ def test_the_first_rule_that_matches_decides(rules: list[dict[str, Any]], again:
 
 
 def test_a_rule_that_says_retry_gives_no_attempt_that_the_budget_does_not_hold() -> None:
-    assert granted(policy(RETRY_75), A_75) == (False, "rule 1 (retry) matched; 1 of 1 max_attempts used")
+    assert granted(policy(RETRY_75), A_75) == (False, "rule 1 (retry) matched; 1 of 1 attempt used (max_attempts)")
     assert granted(policy({"action": "retry"}, attempts=9), attempt(Cause.PREEMPTED)) == (
         False,
-        "rule 1 (retry) matched; 0 of 0 max_cluster_retries used",
+        "rule 1 (retry) matched; 0 of 0 further attempts used (max_cluster_retries)",
     )
 
 
@@ -193,28 +193,28 @@ DRAINED = attempt(Cause.PREEMPTED)
 
 # max_attempts, max_cluster_retries; the attempts so far; whether another follows; what is used.
 BUDGETS: list[tuple[int, int, list[Attempt], bool, str]] = [
-    (1, 0, [A_75], False, "1 of 1 max_attempts"),
-    (2, 0, [A_75], True, "1 of 2 max_attempts"),
-    (2, 0, [A_75, A_75], False, "2 of 2 max_attempts"),
-    (3, 0, [A_75, A_75], True, "2 of 3 max_attempts"),
+    (1, 0, [A_75], False, "1 of 1 attempt used (max_attempts)"),
+    (2, 0, [A_75], True, "1 of 2 attempts used (max_attempts)"),
+    (2, 0, [A_75, A_75], False, "2 of 2 attempts used (max_attempts)"),
+    (3, 0, [A_75, A_75], True, "2 of 3 attempts used (max_attempts)"),
     # the cluster's faults have their own
-    (9, 0, [LOST], False, "0 of 0 max_cluster_retries"),
-    (1, 1, [LOST], True, "0 of 1 max_cluster_retries"),
-    (1, 1, [LOST, LOST], False, "1 of 1 max_cluster_retries"),
-    (1, 2, [LOST, DRAINED], True, "1 of 2 max_cluster_retries"),
-    (1, 2, [LOST, DRAINED, LOST], False, "2 of 2 max_cluster_retries"),
+    (9, 0, [LOST], False, "0 of 0 further attempts used (max_cluster_retries)"),
+    (1, 1, [LOST], True, "0 of 1 further attempt used (max_cluster_retries)"),
+    (1, 1, [LOST, LOST], False, "1 of 1 further attempt used (max_cluster_retries)"),
+    (1, 2, [LOST, DRAINED], True, "1 of 2 further attempts used (max_cluster_retries)"),
+    (1, 2, [LOST, DRAINED, LOST], False, "2 of 2 further attempts used (max_cluster_retries)"),
     # and neither takes from the other
-    (1, 5, [LOST, A_75], False, "1 of 1 max_attempts"),
-    (2, 5, [LOST, LOST, A_75], True, "1 of 2 max_attempts"),
-    (2, 5, [A_75, LOST, LOST, A_75], False, "2 of 2 max_attempts"),
-    (5, 1, [A_75, A_75, LOST], True, "0 of 1 max_cluster_retries"),
-    (5, 1, [LOST, A_75, A_75, LOST], False, "1 of 1 max_cluster_retries"),
+    (1, 5, [LOST, A_75], False, "1 of 1 attempt used (max_attempts)"),
+    (2, 5, [LOST, LOST, A_75], True, "1 of 2 attempts used (max_attempts)"),
+    (2, 5, [A_75, LOST, LOST, A_75], False, "2 of 2 attempts used (max_attempts)"),
+    (5, 1, [A_75, A_75, LOST], True, "0 of 1 further attempt used (max_cluster_retries)"),
+    (5, 1, [LOST, A_75, A_75, LOST], False, "1 of 1 further attempt used (max_cluster_retries)"),
 ]
 
 
 @pytest.mark.parametrize(("most", "cluster", "attempts", "again", "used"), BUDGETS)
 def test_two_budgets(most: int, cluster: int, attempts: list[Attempt], again: bool, used: str) -> None:
-    assert granted(policy(attempts=most, cluster=cluster), *attempts) == (again, f"no rule matched; {used} used")
+    assert granted(policy(attempts=most, cluster=cluster), *attempts) == (again, f"no retry rule matched; {used}")
 
 
 @pytest.mark.parametrize("cause", sorted(OWN_CAUSES))
@@ -233,9 +233,15 @@ def test_an_ignored_attempt_is_not_counted_when_later_ones_are() -> None:
     patient = policy(IGNORE_75, {"action": "ignore", "causes": "preempted"}, attempts=2, cluster=1)
     before = [A_75, DRAINED] * 20
     assert granted(patient, *before) == (True, "rule 2 (ignore) matched; not counted")
-    assert granted(patient, *before, exit_(1)) == (True, "no rule matched; 1 of 2 max_attempts used")
-    assert granted(patient, exit_(1), *before, exit_(1)) == (False, "no rule matched; 2 of 2 max_attempts used")
-    assert granted(patient, *before, LOST) == (True, "no rule matched; 0 of 1 max_cluster_retries used")
+    assert granted(patient, *before, exit_(1)) == (True, "no retry rule matched; 1 of 2 attempts used (max_attempts)")
+    assert granted(patient, exit_(1), *before, exit_(1)) == (
+        False,
+        "no retry rule matched; 2 of 2 attempts used (max_attempts)",
+    )
+    assert granted(patient, *before, LOST) == (
+        True,
+        "no retry rule matched; 0 of 1 further attempt used (max_cluster_retries)",
+    )
     assert granted(patient, LOST, *before, LOST)[0] is False
 
 
@@ -252,7 +258,7 @@ def test_nothing_is_attempted_more_often_than_anything_may_be(end: Attempt) -> N
 def test_on_node_lost_retry_grants_three_where_the_policy_says_nothing() -> None:
     assert granted(RetryPolicy(), *[LOST] * 3, on_node_lost="retry") == (
         True,
-        "no rule matched; 2 of 3 max_cluster_retries used",
+        "no retry rule matched; 2 of 3 further attempts used (max_cluster_retries)",
     )
     assert granted(RetryPolicy(), *[LOST] * 4, on_node_lost="retry")[0] is False
 
@@ -284,7 +290,7 @@ def test_an_attempt_that_would_come_at_the_deadline_or_later_is_not_waited_for(l
     decision = decide(job, [A_75], 0.5, left)
     assert (decision.retry, decision.delay) == (again, 10.0 if again else 0.0)
     assert decision.why.endswith(
-        "1 of 2 max_attempts used" if again else "; but the deadline comes before the next attempt"
+        "1 of 2 attempts used (max_attempts)" if again else "; but the deadline comes before the next attempt"
     )
 
 

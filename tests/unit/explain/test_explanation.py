@@ -273,17 +273,17 @@ def test_a_job_between_two_attempts_says_which_rule_decided_and_when_the_next_co
         exit_code=75,
         node="n1",
         reason="task: non-zero exit (75)",
-        decision="rule 1 (retry) matched; 1 of 3 max_attempts used",
+        decision="rule 1 (retry) matched; 1 of 3 attempts used (max_attempts)",
     )
     job = record(BACKOFF, ended, detail="attempt 1 ended ...", due_at=NOW + timedelta(seconds=90))
     assert said(job) == [
         "It waits for its next attempt, which is due in 90 seconds (2026-11-23 12:01:30 UTC).",
         "Attempt 1 ended on n1 with exit code 75: its process ended by itself (cause exit; task: non-zero exit (75)). "
-        "What followed was decided so: rule 1 (retry) matched; 1 of 3 max_attempts used.",
+        "What followed was decided so: rule 1 (retry) matched; 1 of 3 attempts used (max_attempts).",
     ]
     told = explain(job, context(), NOW)
     assert told.next_attempt_at == job.due_at
-    assert told.decision == "rule 1 (retry) matched; 1 of 3 max_attempts used"
+    assert told.decision == "rule 1 (retry) matched; 1 of 3 attempts used (max_attempts)"
     assert said(job, workers=0)[1] == NO_WORKER
     assert "due now" in said(record(BACKOFF, ended, due_at=NOW - timedelta(seconds=2)))[0]
 
@@ -410,11 +410,13 @@ def test_what_is_only_likely_is_not_said_to_be_known(cause: Cause, code: int, co
 def test_a_success_is_said_shortly_also_when_it_came_late() -> None:
     end = attempt(2, state=JobState.SUCCEEDED, exit_code=0, node="n2", container_id="c2")
     assert said(record(JobState.SUCCEEDED, end)) == ["It succeeded on n2 with exit code 0."]
-    earlier = attempt(exit_code=1, node="n1", container_id="c1", decision="no rule matched; 1 of 2 max_attempts used")
+    earlier = attempt(
+        exit_code=1, node="n1", container_id="c1", decision="no retry rule matched; 1 of 2 attempts used (max_attempts)"
+    )
     assert said(record(JobState.SUCCEEDED, earlier, end)) == [
         "It succeeded on n2 with exit code 0.",
         "Attempt 1 ended on n1 with exit code 1: its process ended by itself (cause exit). What followed was decided "
-        "so: no rule matched; 1 of 2 max_attempts used.",
+        "so: no retry rule matched; 1 of 2 attempts used (max_attempts).",
     ]
 
 

@@ -46,8 +46,8 @@ def test_a_redis_in_order(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
     client.ledger.submission.create("a", None, client.queue)
     found = redis_checks(client)
     assert {check.verdict for check in found} == {Verdict.OK}
-    assert by_name(found)["workers"].detail == "1 workers alive, holding 0 jobs"
-    assert by_name(found)["queue"].detail == f"{client.queue}: 0 messages; 1 jobs QUEUED"
+    assert by_name(found)["workers"].detail == "1 worker alive, holding 0 jobs"
+    assert by_name(found)["queue"].detail == f"{client.queue}: 0 messages; 1 job QUEUED"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_redis_says_of_itself(
 
 def test_messages_are_counted(client: Client) -> None:
     client.app.send_task("some.task", queue=client.queue)
-    assert "1 messages" in by_name(redis_checks(client))["queue"].detail
+    assert ": 1 message;" in by_name(redis_checks(client))["queue"].detail
 
 
 def producer(client: Client, **transport: Any) -> celery.Celery:
@@ -273,7 +273,7 @@ def test_a_producer_without_the_workers_packages(redis_url: str, monkeypatch: py
     assert done.exit_code in {0, 3}
     check = json.loads(done.stdout)["checks"][-1]
     assert check["verdict"] == "skip"
-    assert "pip install 'jaas[worker]'" in check["detail"]
+    assert "pip install '.[worker]'" in check["detail"]
 
 
 # -- workers --------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_a_celery_worker_that_is_not_ours_takes_our_messages(own_redis: Callable
             client.ledger.client.hset("unacked", tag, json.dumps(note))
         client.ledger.client.hset("unacked", "t3", "garbage")
         found = by_name(redis_checks(client))["other consumers"]
-        assert (found.verdict, found.detail) == ("FAIL", "1 messages of jobs are held by another client")
+        assert (found.verdict, found.detail) == ("FAIL", "another client holds 1 message of jobs")
         client.ledger.client.hdel("unacked", "t1")
         assert "other consumers" not in by_name(redis_checks(client))
 

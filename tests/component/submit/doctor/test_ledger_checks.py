@@ -101,7 +101,7 @@ def test_a_list_of_the_queue_that_is_none_leaves_the_others_counted(client: Clie
     client.ledger.client.hset(lists_of(client.queue)[2], "a", "b")
     checks = look(client)
     assert checks["records"].verdict is Verdict.FAIL
-    assert checks["claims"].detail.startswith(f"{client.queue}: 1 messages wait")
+    assert checks["claims"].detail.startswith(f"{client.queue}: 1 message waits")
 
 
 # -- claims -----------------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_messages_that_nobody_takes(client: Client, claimed: float | None, words
     waiting(client, claimed, room=7)
     check = look(client)["claims"]
     assert check.verdict is Verdict.WARN
-    assert check.detail.startswith(f"{client.queue}: 1 messages wait, workers have room for 7, and nothing was {words}")
+    assert check.detail.startswith(f"{client.queue}: 1 message waits, workers have room for 7, and nothing was {words}")
     assert f"redis-cli LINDEX {client.queue} -1" in check.fix
 
 

@@ -1,4 +1,4 @@
-"""PURE: the manual page of `jaas`, in troff, made from its commands."""
+"""`jaas man`: the manual page, in troff, made from the commands."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from collections.abc import Iterator
 
 import click
 
-__all__ = ["man_page"]
+__all__ = ["man"]
 
 
-def man_page(root: click.Context) -> str:
+@click.command()
+@click.pass_context
+def man(ctx: click.Context) -> None:
+    """Print the manual page, made from the commands themselves.
+
+    \b
+      jaas man | man -l -
+      jaas man > /usr/local/share/man/man1/jaas.1
+    """
+    click.echo(_page(ctx.find_root()), nl=False)
+
+
+def _page(root: click.Context) -> str:
     """Return the manual page of a group of commands.
 
     Args:
