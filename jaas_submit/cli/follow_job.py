@@ -88,7 +88,7 @@ def follow(
         UnknownJob: there is no such job.
         LedgerUnavailable: Redis did not answer at all, or not for a minute.
     """
-    from jaas_submit.client.wait import Outage, job_records
+    from jaas_submit.client.wait import Outage
     from jaas_submit.model.records import JobRecord
 
     begin = time.monotonic()
@@ -98,8 +98,7 @@ def follow(
     while True:
         pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
         try:
-            steps: Steps[Any] = live.steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
-            for found in client.session.run(steps):
+            for found in client.session.run(_steps(client, job_id, live, pause, outage)):
                 if isinstance(found, JobRecord):
                     state, queue = found.state, found.queue
                     progress.change(found)
@@ -122,6 +121,12 @@ def follow(
             time.sleep(_delay_or_raise(outage, error, job_id))
         else:
             return given_up
+
+
+def _steps(client: Client, job_id: str, live: JobOutput | None, pause: float | None, outage: Outage) -> Steps[Any]:
+    from jaas_submit.client.wait import job_records
+
+    return live.steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
 
 
 def live_output(
