@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT, say_why_not_taken
 from jaas_submit.cli.output import Progress
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from jaas_submit.client.wait import Outage, Steps
     from jaas_submit.model.result import JobResult
 
-__all__ = ["Terminated", "cancelled", "exit_code_of", "follow", "interrupted", "live_output", "sigterm", "terminated"]
+Live: TypeAlias = "tuple[JobOutput, Callable[[Output], None]]"
+"""The output of a job, and what prints it."""
+
+__all__ = [
+    "Live",
+    "Terminated",
+    "cancelled",
+    "exit_code_of",
+    "follow",
+    "interrupted",
+    "live_output",
+    "sigterm",
+    "terminated",
+]
 
 EXIT_TERMINATED: Final = 143
 """Exit code after SIGTERM, as a shell has it."""
@@ -66,8 +79,7 @@ def follow(
     *,
     timeout: float | None = None,
     queue_timeout: float | None = None,
-    live: JobOutput | None = None,
-    show: Callable[[Output], None] | None = None,
+    live: Live | None = None,
 ) -> bool:
     """Show a job's states, and perhaps its output, until it has ended, also across an outage of Redis.
 
@@ -77,8 +89,7 @@ def follow(
         progress: where to show it.
         timeout: seconds to wait at most; the job goes on.
         queue_timeout: seconds after which a job that is still QUEUED is cancelled.
-        live: the job's output, if that is shown too.
-        show: prints what is found of it.
+        live: the job's output and what prints it, if it is shown too.
 
     Returns:
         Whether the job was given up for its ``queue_timeout``.
@@ -102,8 +113,8 @@ def follow(
                 if isinstance(found, JobRecord):
                     state, queue = found.state, found.queue
                     progress.change(found)
-                elif show:
-                    show(found)
+                elif live:
+                    live[1](found)
         except WaitTimeout:
             if looks[0] == timeout:
                 if state is JobState.QUEUED:
@@ -123,10 +134,10 @@ def follow(
             return given_up
 
 
-def _steps(client: Client, job_id: str, live: JobOutput | None, pause: float | None, outage: Outage) -> Steps[Any]:
+def _steps(client: Client, job_id: str, live: Live | None, pause: float | None, outage: Outage) -> Steps[Any]:
     from jaas_submit.client.wait import job_records
 
-    return live.steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
+    return live[0].steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
 
 
 def live_output(
