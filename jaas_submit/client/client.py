@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob, start_time
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
-from jaas_submit.client.dependencies import Dependency, On, dependencies
+from jaas_submit.client.dependencies import Dependency, On, dependencies, ids_of
 from jaas_submit.client.enqueue import enqueue, enqueue_many
-from jaas_submit.client.job_handle import JobHandle
+from jaas_submit.client.job_handle import JobHandle, JobReference
 from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submit_reduces
 from jaas_submit.client.replay import replay_job
 from jaas_submit.client.session import Session
+from jaas_submit.client.wait import ended_jobs
 from jaas_submit.connection import connect
 from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.fields import parse_duration
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.result import JobResult
@@ -104,7 +106,7 @@ class Client(queries.Reader):
         spec: JobSpec | Mapping[str, Any],
         *,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: float | timedelta = KEY_TTL,
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,  # the field's name in the description
@@ -147,7 +149,7 @@ class Client(queries.Reader):
             spec,
             self.queue,
             key=key or "",
-            key_ttl=key_ttl,
+            key_ttl=parse_duration(key_ttl),
             after=dependencies(after, on),
             not_before=at,
             delay=delay,
@@ -321,7 +323,50 @@ class Client(queries.Reader):
         """
         return JobHandle(self.session, job_id)
 
-    def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+    def as_completed(
+        self, jobs: Iterable[JobReference | str], timeout: float | timedelta | None = None
+    ) -> Iterator[JobHandle]:
+        """Yield a handle on each job as it ends, whether well or not.
+
+        Args:
+            jobs: handles or ids of jobs; a batch yields its own (``Batch.results`` has their results).
+            timeout: seconds to wait in all; None waits for ever.
+
+        Raises:
+            WaitTimeout: the time has passed.
+            UnknownJob: one of them has no record, or it has expired.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
+        """
+        for job_id in self.session.run(ended_jobs(self.ledger, ids_of(jobs), timeout)):
+            yield JobHandle(self.session, job_id)
+
+    def gather(
+        self,
+        jobs: Iterable[JobReference | str],
+        timeout: float | timedelta | None = None,
+        *,
+        check: bool | None = None,
+    ) -> list[JobResult]:
+        """Wait for several jobs; return their results in the same order.
+
+        Args:
+            jobs: see ``as_completed``.
+            timeout: seconds to wait in all; None waits for ever.
+            check: see ``JobHandle.wait``; when all have ended, the first one that did not succeed raises.
+
+        Raises:
+            JobFailed: a job failed.
+            JobCancelled: a job was cancelled, or skipped.
+            WaitTimeout: the time has passed.
+            UnknownJob: one of them has no record, or it has expired.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
+        """
+        ids = ids_of(jobs)
+        for _ in self.as_completed(ids, timeout):
+            pass
+        return [JobHandle(self.session, job_id).wait(check=check) for job_id in ids]
+
+    def wait(self, job_id: str, timeout: float | timedelta | None = None, *, check: bool | None = None) -> JobResult:
         """Wait for a job by its id; see ``JobHandle.wait``."""
         return self.handle(job_id).wait(timeout, check=check)
 

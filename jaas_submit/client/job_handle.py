@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from jaas_submit.client import queries
@@ -11,6 +11,7 @@ from jaas_submit.client.live_output.job_output import JobOutput, Output
 from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import job_records, job_result
+from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Change
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import JobRecord
@@ -34,6 +35,12 @@ class JobReference:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return other.id == self.id if isinstance(other, JobReference) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 class JobHandle(JobReference):
@@ -68,7 +75,22 @@ class JobHandle(JobReference):
         """
         return self.record().state
 
-    def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+    def done(self) -> bool:
+        """Return whether the job has ended.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
+        """
+        return self.record().terminal
+
+    def _repr_html_(self) -> str:
+        """Return the job as a table, for notebooks; without Redis its id alone."""
+        try:
+            return queries.html_of_job(self.record())
+        except JaasError as error:
+            return queries.html_table([("job", self.id), ("", str(error))])
+
+    def wait(self, timeout: float | timedelta | None = None, *, check: bool | None = None) -> JobResult:
         """Wait for the end of the job and return its result.
 
         Args:
@@ -86,7 +108,7 @@ class JobHandle(JobReference):
         (result,) = self._session.run(job_result(self._session.ledger, self.id, timeout, check))
         return result
 
-    def follow(self, timeout: float | None = None) -> Iterator[Change]:
+    def follow(self, timeout: float | timedelta | None = None) -> Iterator[Change]:
         """Yield the job's transitions as they happen, from its present state on, and end with its terminal one.
 
         Args:
