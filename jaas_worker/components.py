@@ -19,6 +19,7 @@ from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.agent.process import AgentThread
+from jaas_worker.agent.swarm_feeds import RunningService
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.messaging.pool import TaskPool
 from jaas_worker.settings import Settings
@@ -71,6 +72,7 @@ class Parts:
         engine = measured(self.engine, self.metrics)
         runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs)
         agent.holds = runner.knows
+        agent.running = lambda job_id: (found := runner.running_service(job_id)) and RunningService(*found)
         return runner
 
     def monitor(self, runner: Runner, queue_length: Callable[[], int]) -> Callable[[], None]:

@@ -107,9 +107,7 @@ def follow(
                     show(found)
         except WaitTimeout:
             if looks[0] == timeout:
-                if state is JobState.QUEUED:
-                    say_why_not_taken(client, queue, progress)
-                raise WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on") from None
+                raise _timed_out(client, job_id, state, queue, timeout, progress) from None
             try:
                 if state is JobState.QUEUED:
                     given_up |= _still_queued(client, job_id, queue, progress, looks[0] == queue_timeout)
@@ -118,10 +116,17 @@ def follow(
             else:
                 del looks[0]
         except LedgerUnavailable as error:
-            # The time until the next read may have passed; Redis may be away for longer.
-            time.sleep(_delay_or_raise(outage, error, job_id))
+            time.sleep(_delay_or_raise(outage, error, job_id))  # even if a hint is due meanwhile
         else:
             return given_up
+
+
+def _timed_out(
+    client: Client, job_id: str, state: JobState | None, queue: str, timeout: float, progress: Progress
+) -> WaitTimeout:
+    if state is JobState.QUEUED:
+        say_why_not_taken(client, queue, progress)
+    return WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on")
 
 
 def live_output(

@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jaas_submit.batch_model.failure_limit import MaxFailures
+from jaas_submit.batch_model.input_keys import KeyOf
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
 from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import BatchReference
 from jaas_submit.client.client import Client
-from jaas_submit.client.dependencies import Dependency, On, ids_of
-from jaas_submit.client.job_handle import JobReference
+from jaas_submit.client.dependencies import Dependency, On
+from jaas_submit.client.job_handle import JobReference, ids_of
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import ended_jobs
 from jaas_submit.connection import AsyncSubscription, connect_async
@@ -108,9 +110,9 @@ class AsyncClient:
         """Enqueue many jobs in bulk; see ``Client.submit_records``."""
         return await asyncio.to_thread(self.sync.submit_records, jobs)
 
-    async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
+    async def replay(self, job_id: str, *, in_place: bool = False, **changes: Any) -> AsyncJobHandle:
         """Submit the description of an ended job again; see ``Client.replay``."""
-        handle = await asyncio.to_thread(self.sync.replay, job_id, **changes)
+        handle = await asyncio.to_thread(self.sync.replay, job_id, in_place=in_place, **changes)
         return AsyncJobHandle(self.session, handle.id)
 
     async def map(
@@ -120,8 +122,11 @@ class AsyncClient:
         *,
         name: str = "",
         max_parallel: int | None = None,
-        min_success: float = 1.0,
+        min_success: float | None = None,
+        max_failures: MaxFailures | None = None,
         key: str | None = None,
+        key_of: KeyOf | None = None,
+        again: bool = False,
         as_file: bool | None = None,
         speculate: Speculation | float | None = None,
         after: Sequence[Dependency] = (),
@@ -137,7 +142,10 @@ class AsyncClient:
             name=name,
             max_parallel=max_parallel,
             min_success=min_success,
+            max_failures=max_failures,
             key=key,
+            key_of=key_of,
+            again=again,
             as_file=as_file,
             speculate=speculate,
             after=after,
@@ -145,7 +153,7 @@ class AsyncClient:
             on=on,
             not_before=not_before,
         )
-        return AsyncBatch(self.session, batch.id)
+        return AsyncBatch(self.session, batch.id, existing=batch.existing, difference=batch.difference)
 
     async def map_reduce(
         self,
@@ -156,8 +164,11 @@ class AsyncClient:
         fan_in: int = 256,
         name: str = "",
         max_parallel: int | None = None,
-        min_success: float = 1.0,
+        min_success: float | None = None,
+        max_failures: MaxFailures | None = None,
         key: str | None = None,
+        key_of: KeyOf | None = None,
+        again: bool = False,
         as_file: bool | None = None,
         speculate: Speculation | float | None = None,
     ) -> AsyncMapReduce:
@@ -171,12 +182,18 @@ class AsyncClient:
             name=name,
             max_parallel=max_parallel,
             min_success=min_success,
+            max_failures=max_failures,
             key=key,
+            key_of=key_of,
+            again=again,
             as_file=as_file,
             speculate=speculate,
         )
-        maps, *levels = (AsyncBatch(self.session, batch.id) for batch in (made.maps, *made.levels))
-        return AsyncMapReduce(self.session, maps, levels)
+        return AsyncMapReduce.of(self.session, made)
+
+    async def map_reduce_of(self, batch_id: str) -> AsyncMapReduce:
+        """Return a map/reduce that was submitted earlier; see ``Client.map_reduce_of``."""
+        return AsyncMapReduce.of(self.session, await asyncio.to_thread(self.sync.map_reduce_of, batch_id))
 
     def batch(self, batch_id: str) -> AsyncBatch:
         """Return a batch that was submitted earlier, here or elsewhere; see ``Client.batch``."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from jaas_submit.client.batch import BatchReference
 from jaas_submit.client.job_handle import JobReference
 from jaas_submit.errors import SpecError
 
-__all__ = ["Dependency", "On", "dependencies", "ids_of"]
+__all__ = ["Dependency", "On", "dependencies"]
 
 Dependency = JobReference | BatchReference | str
 """What a job may come after: a handle, a batch (of either client), or a job's id."""
@@ -33,23 +33,6 @@ def dependencies(after: Sequence[Dependency], on: On) -> tuple[tuple[str, str], 
     if isinstance(after, Dependency):
         raise SpecError("after: give a list, such as [handle]", field="after")
     return tuple((_named(one), on) for one in after)
-
-
-def ids_of(jobs: Iterable[JobReference | str]) -> list[str]:
-    """Return the ids of jobs.
-
-    Args:
-        jobs: their handles or ids.
-
-    Raises:
-        SpecError: it is a text, or holds something else.
-    """
-    if isinstance(jobs, str | JobReference):
-        raise SpecError("jobs: give a list, such as [handle]", field="jobs")
-    found = [one.id if isinstance(one, JobReference) else one for one in jobs]
-    if not all(isinstance(one, str) for one in found):
-        raise SpecError("jobs: give handles, or ids as texts", field="jobs")
-    return found
 
 
 def _named(one: Dependency) -> str:

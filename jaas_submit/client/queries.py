@@ -15,7 +15,6 @@ from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger, Outline
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import BatchRecord, JobRecord
@@ -29,6 +28,7 @@ __all__ = [
     "Reader",
     "active",
     "batch_jobs",
+    "batch_result",
     "check_forgettable",
     "explanation",
     "history",
@@ -164,11 +164,21 @@ def outlines(ledger: Ledger, job_ids: Sequence[str]) -> list[Outline]:
 def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ()) -> Iterator[JobRecord]:
     """See ``Batch.records``."""
     span = ledger.batches.get(batch_id).span
-    for first in range(0, span, _PAGE):
-        numbers = range(first, min(first + _PAGE, span))
-        for record in ledger.queries.find([batch_job_id(batch_id, index) for index in numbers]):
-            if not states or record.state in states:
+    order = ledger.queries.batch_order(batch_id)
+    places: Sequence[int] = range(span)
+    if order is not None:
+        placed = set(order)
+        places = [*order, *(place for place in places if place not in placed)]
+    for first in range(0, len(places), _PAGE):
+        for record in ledger.queries.find(ledger.queries.batch_job_ids(batch_id, places[first : first + _PAGE])):
+            if not record.left and (not states or record.state in states):
                 yield record
+
+
+def batch_result(ledger: Ledger, job_id: str) -> JobResult | None:
+    """Return the result of a batch's job that has ended; None if it no longer counts in the batch."""
+    record = ledger.queries.get(job_id)
+    return None if record.left else result_of(ledger, record)
 
 
 def reasons(ledger: Ledger, batch_id: str) -> str:
@@ -273,11 +283,13 @@ class Reader:
     def placement(self, spec: JobSpec | Mapping[str, Any]) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
 
+        The image's platforms count if its registry told a worker of them in the last day.
+
         Args:
             spec: the job's description.
         """
-        cluster = self.ledger.queries.cluster()
-        return placement(JobSpec.parse(spec), cluster) if cluster else ()
+        spec, cluster = JobSpec.parse(spec), self.ledger.queries.cluster()
+        return placement(spec, cluster, self.ledger.queries.platforms(spec.image)) if cluster else ()
 
     def history(
         self,

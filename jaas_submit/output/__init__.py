@@ -8,13 +8,14 @@ Like the ledger it writes by Lua scripts: the files in ``scripts``. docs/ledger.
 has a budget, a share of Redis' memory, so that output never makes a submission fail.
 """
 
-from jaas_submit.output.budget import is_full, release_memory
+from jaas_submit.output.budget import DEFAULT_SHARE, is_full, release_memory
 from jaas_submit.output.feeds import Feeds, FeedView
 from jaas_submit.output.leases import AgentLease, AgentLeases
 from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted, WholeOutput
 from jaas_submit.output.whole import WholeOutputs
 
 __all__ = [
+    "DEFAULT_SHARE",
     "AgentLease",
     "AgentLeases",
     "FeedEnd",

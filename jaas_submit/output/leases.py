@@ -22,19 +22,21 @@ class AgentLease:
         holder: the process.
         version: of jaas.
         engine: version of the node's engine.
+        log_driver: what keeps the output of its containers, unless they say otherwise.
         since: when it took the lease, in seconds since the epoch by Redis' clock.
     """
 
     holder: str
     version: str
     engine: str
+    log_driver: str
     since: float
 
 
 class AgentLeases(Base):
     """All leases of nodes. Every method raises LedgerUnavailable when Redis cannot be reached or refuses."""
 
-    def take(self, node_id: str, holder: str, version: str = "", engine: str = "") -> bool:
+    def take(self, node_id: str, holder: str, version: str = "", engine: str = "", log_driver: str = "") -> bool:
         """Take or renew the lease of a node; False when another process has it.
 
         Args:
@@ -42,8 +44,9 @@ class AgentLeases(Base):
             holder: this process.
             version: of jaas.
             engine: version of the node's engine.
+            log_driver: its log driver.
         """
-        named = {"node": node_id, "holder": holder, "version": version, "engine": engine}
+        named = {"node": node_id, "holder": holder, "version": version, "engine": engine, "driver": log_driver}
         return bool(self.run("take_lease", "agent", ttl=LEASE_S, **named))
 
     def release(self, node_id: str, holder: str) -> bool:
@@ -62,8 +65,8 @@ class AgentLeases(Base):
             node_id: the swarm's id of the node.
         """
         with redis_errors("agent"):
-            found = self.client.hmget(self.key("agent", node_id), "holder", "version", "engine", "since")
+            found = self.client.hmget(self.key("agent", node_id), "holder", "version", "engine", "driver", "since")
         if found[0] is None:
             return None
-        holder, version, engine, since = (as_text(value or "") for value in found)
-        return AgentLease(holder, version, engine, float(since or 0))
+        holder, version, engine, driver, since = (as_text(value or "") for value in found)
+        return AgentLease(holder, version, engine, driver, float(since or 0))

@@ -165,7 +165,8 @@ class NodeAgent:
         return None
 
     def _take_lease(self, info: SwarmInfo) -> bool:
-        return self._calls.leases.take(info.node_id, self._holder, self._version, info.engine_version)
+        facts = (self._version, info.engine_version, info.log_driver)
+        return self._calls.leases.take(info.node_id, self._holder, *facts)
 
     async def _follow_node(self, info: SwarmInfo) -> None:
         logger.info(

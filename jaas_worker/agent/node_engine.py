@@ -200,8 +200,9 @@ class DockerNode:
             query["since"] = since
         parser = FrameParser()
         path = f"{'services' if service else 'containers'}/{container_id}/logs"
-        # Whoever follows waits for as long as the container is silent.
-        async with self._get("reading output", path, query, None if follow else self._timeout) as answer:
+        # An engine is waited for as long as its container is silent; a swarm hangs while the container's node is down.
+        silence = None if follow and not service else self._timeout
+        async with self._get("reading output", path, query, silence) as answer:
             while piece := await answer.content.readany():
                 if frames := list(parser.feed(piece)):
                     yield frames

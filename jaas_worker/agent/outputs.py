@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, Protocol
 
 from jaas_submit.output import WholeOutput, WholeOutputs
-from jaas_submit.output.leases import AgentLeases
-from jaas_worker.agent.process import AgentThread
+from jaas_submit.output.leases import AgentLease, AgentLeases
 from jaas_worker.swarm.engine import ContainerRef
 
 __all__ = ["AgentOutputs"]
@@ -20,6 +19,14 @@ _PAUSE_S: Final = 0.02
 _LEASES_KEPT_S: Final = 5.0
 
 
+class OwnAgent(Protocol):
+    """The agent in this process; ``AgentThread`` says what each method does."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def output_of(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None: ...
+
+
 class AgentOutputs:
     """The outputs that agents found, and the agent in this process.
 
@@ -30,14 +37,14 @@ class AgentOutputs:
         holder: this process, in the leases.
     """
 
-    def __init__(self, agent: AgentThread, outputs: WholeOutputs, leases: AgentLeases, holder: str) -> None:
+    def __init__(self, agent: OwnAgent, outputs: WholeOutputs, leases: AgentLeases, holder: str) -> None:
         self._agent = agent
         self._outputs = outputs
         self._leases = leases
         self._holder = holder
         self._stored: set[tuple[str, int]] = set()
         """What has to be deleted from Redis when it is in the ledger."""
-        self._agents: dict[str, tuple[float, str]] = {}
+        self._agents: dict[str, tuple[float, AgentLease | None]] = {}
 
     def start(self) -> None:
         """Start the agent."""
@@ -47,25 +54,27 @@ class AgentOutputs:
         """Stop the agent."""
         self._agent.close()
 
-    def find(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None:
+    def find(self, job_id: str, attempt: int, container_id: str, node_id: str, timeout: float) -> WholeOutput | None:
         """Return what an agent found of a container that has exited; None if none has found anything.
 
         Args:
-            container: which one.
+            job_id: the job's id.
+            attempt: which attempt.
+            container_id: its container.
             node_id: the swarm's id of its node.
             timeout: seconds to wait for the agent in this process.
 
         Raises:
             LedgerUnavailable: Redis does not answer.
         """
-        own = self._agent.output_of(container, node_id, timeout)
+        own = self._agent.output_of(ContainerRef(container_id, job_id, attempt), node_id, timeout)
         if own is not None:
             return own if own.status != "unavailable" else None
         until = time.monotonic() + (_WAIT_S if self.expected(node_id) else 0.0)
         while True:
-            found = self._outputs.get(container.job_id, container.attempt)
-            if found is not None and found.container_id == container.id:
-                self._stored.add((container.job_id, container.attempt))
+            found = self._outputs.get(job_id, attempt)
+            if found is not None and found.container_id == container_id:
+                self._stored.add((job_id, attempt))
                 return found
             if time.monotonic() >= until:
                 return None
@@ -80,12 +89,27 @@ class AgentOutputs:
         Raises:
             LedgerUnavailable: Redis does not answer.
         """
-        until, holder = self._agents.get(node_id, (0.0, ""))
+        lease = self._lease(node_id)
+        return lease is not None and lease.holder != self._holder
+
+    def log_driver(self, node_id: str) -> str:
+        """Return the log driver of a node's engine; empty if no agent has told it.
+
+        Args:
+            node_id: the swarm's id of the node.
+
+        Raises:
+            LedgerUnavailable: Redis does not answer.
+        """
+        lease = self._lease(node_id)
+        return lease.log_driver if lease else ""
+
+    def _lease(self, node_id: str) -> AgentLease | None:
+        until, lease = self._agents.get(node_id, (0.0, None))
         if time.monotonic() >= until:
             lease = self._leases.get(node_id)
-            holder = lease.holder if lease else ""
-            self._agents[node_id] = (time.monotonic() + _LEASES_KEPT_S, holder)
-        return holder not in {"", self._holder}
+            self._agents[node_id] = (time.monotonic() + _LEASES_KEPT_S, lease)
+        return lease
 
     def drop(self, job_id: str, attempt: int) -> None:
         """Delete what an agent found: it is in the ledger now.

@@ -20,6 +20,8 @@ from jaas_submit.output import WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.node_engine import DockerNode
 from jaas_worker.agent.redis_calls import RedisCalls
+from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
+from jaas_worker.agent.timing import TIMING
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.telemetry import logging_setup
@@ -52,8 +54,11 @@ class AgentThread:
     ) -> None:
         self.holds: Callable[[str], bool] = lambda _job_id: False
         """Whether the worker in this process holds a job."""
-        self.calls = RedisCalls(ledger)
+        self.running: Callable[[str], RunningService | None] = lambda _job_id: None
+        """Returns the service of a job that it holds and whose container runs."""
+        self.calls = RedisCalls(ledger, share=settings.live_output_share)
         self._settings = settings
+        self._holder = holder
         self._make = partial(
             NodeAgent,
             calls=self.calls,
@@ -65,6 +70,7 @@ class AgentThread:
         self._closed = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._agent: NodeAgent | None = None
+        self._feeds: SwarmFeeds | None = None
         self._task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="jaas-agent", daemon=True)
         self._watches = threading.Thread(target=self._listen, name="jaas-watches", daemon=True)
@@ -122,17 +128,21 @@ class AgentThread:
 
     async def main(self) -> None:
         """Follow the node's containers until ``close``."""
-        self._agent = self._make(DockerNode(self._settings.docker_host, self._settings.engine_timeout))
+        engine = DockerNode(self._settings.docker_host, self._settings.engine_timeout)
+        self._agent = self._make(engine)
+        self._feeds = SwarmFeeds(engine, self.calls, self._holder, self.holds, self.running, TIMING)
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         if not self._closed.is_set():
-            await self._agent.run()
+            await asyncio.gather(self._agent.run(), self._feeds.run())
 
     def _listen(self) -> None:
         listen("watched output", self.calls.feeds.watched, self._heard, self._closed)
 
     def _heard(self, notice: str) -> None:
-        if self._loop is not None and self._agent is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._agent.watched, notice)
+        loop, agent, feeds = self._loop, self._agent, self._feeds
+        if loop is not None and agent is not None and feeds is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(agent.watched, notice)
+            loop.call_soon_threadsafe(feeds.watched, notice)
 
 
 def agent_main(level: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import AgentLeases, Feeds, WholeOutputs
+from jaas_submit.output import DEFAULT_SHARE, AgentLeases, Feeds, WholeOutputs
 from jaas_worker.agent.timing import TIMING, Timing
 
 __all__ = ["RedisCalls"]
@@ -26,13 +26,14 @@ class RedisCalls:
     Args:
         ledger: of the installation.
         timing: the agent's pauses.
+        share: part of Redis' ``maxmemory`` that all live output may use.
     """
 
-    def __init__(self, ledger: Ledger, timing: Timing = TIMING) -> None:
+    def __init__(self, ledger: Ledger, timing: Timing = TIMING, share: float = DEFAULT_SHARE) -> None:
         self.ledger = ledger
         self._pause = timing.redis_retry
-        self.feeds = Feeds(ledger.client, ledger.prefix)
-        self.outputs = WholeOutputs(ledger.client, ledger.prefix)
+        self.feeds = Feeds(ledger.client, ledger.prefix, share)
+        self.outputs = WholeOutputs(ledger.client, ledger.prefix, share)
         self.leases = AgentLeases(ledger.client, ledger.prefix)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jaas-agent-redis")
 

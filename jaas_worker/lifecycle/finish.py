@@ -48,7 +48,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import marked, read_logs
-from jaas_worker.swarm.engine import ContainerRef, NodeChange
+from jaas_worker.swarm.engine import NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
 from jaas_worker.tracking.node_output import logs_of, times_with
@@ -123,8 +123,7 @@ def _found_by_agent(
     Raises:
         TemporaryError: Redis does not answer, or the agent is not ready yet.
     """
-    container = ContainerRef(container_id, job.job_id, job.attempt)
-    found = world.outputs.find(container, node_id, world.settings.log_timeout)
+    found = world.outputs.find(job.job_id, job.attempt, container_id, node_id, world.settings.log_timeout)
     if found is None and not here and job.tries < _TRIES_OF_AGENT and world.outputs.expected(node_id):
         raise EngineUnavailable("reading output: the agent of its node has not reported it yet")
     return found
@@ -150,7 +149,8 @@ def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) 
     # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.
     why = output_lost(task, job.away_since) or driver.unreadable
     if not (why or here or driver.name):
-        why = output_not_kept(task.node_id, world.log_drivers())
+        own = world.outputs.log_driver(task.node_id)
+        why = output_not_kept(task.node_id, {task.node_id: own} if own else world.log_drivers())
     if why:
         return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
     if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:

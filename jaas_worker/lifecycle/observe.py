@@ -26,7 +26,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import LostNode, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import collect
-from jaas_worker.swarm.engine import ContainerRef, TaskView
+from jaas_worker.swarm.engine import TaskView
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.node_output import logs_of, times_with
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Seen, Waiting
@@ -175,7 +175,7 @@ def read_output(job: TrackedJob, step: ReadOutput, world: WorkerContext) -> Fini
     assert job.service is not None
     evidence, task = step.evidence, step.evidence.task
     if task is not None and task.container_id:
-        whole = world.outputs.find(ContainerRef(task.container_id, job.job_id, job.attempt), task.node_id, 0.0)
+        whole = world.outputs.find(job.job_id, job.attempt, task.container_id, task.node_id, 0.0)
         if (printed := logs_of(whole)) is not None:
             verdict = believe(evidence._replace(output_found=True, stopping=job.stop is not None))
             if verdict.belief is Belief.ENDED and verdict.task is not None:

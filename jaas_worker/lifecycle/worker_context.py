@@ -19,7 +19,7 @@ from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import WholeOutput
 from jaas_submit.storage.store import Store
 from jaas_worker.settings import Settings
-from jaas_worker.swarm.engine import ContainerRef, Engine, ResolvedImage
+from jaas_worker.swarm.engine import Engine, ResolvedImage
 from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import Tracer
@@ -72,11 +72,13 @@ class _Ownership(Protocol):
 
 class _Maintenance(Protocol):
     def identity(self) -> str: ...
+    def save_platforms(self, image: str, platforms: Sequence[str]) -> None: ...
 
 
 class _Queries(Protocol):
     def get(self, job_id: str) -> JobRecord: ...
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]: ...
+    def gathered(self, batch_id: str, first: int, count: int) -> list[JobRecord]: ...
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]: ...
     def logs(self, job_id: str, attempt: int) -> Logs | None: ...
     def workers(self) -> list[dict[str, Any]]: ...
@@ -102,8 +104,11 @@ class Outputs(Protocol):
 
     def start(self) -> None: ...
     def close(self) -> None: ...
-    def find(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None: ...
+    def find(
+        self, job_id: str, attempt: int, container_id: str, node_id: str, timeout: float
+    ) -> WholeOutput | None: ...
     def expected(self, node_id: str) -> bool: ...
+    def log_driver(self, node_id: str) -> str: ...
     def drop(self, job_id: str, attempt: int) -> None: ...
 
 
@@ -112,11 +117,13 @@ class NoOutputs:
 
     def start(self) -> None: ...
     def close(self) -> None: ...
-    def find(self, container: ContainerRef, node_id: str, timeout: float) -> WholeOutput | None:  # noqa: ARG002 (the protocol's)
-        return None
+    def find(self, *_: object) -> None: ...
 
-    def expected(self, node_id: str) -> bool:  # noqa: ARG002 (the protocol's)
+    def expected(self, _node_id: str) -> bool:
         return False
+
+    def log_driver(self, _node_id: str) -> str:
+        return ""
 
     def drop(self, job_id: str, attempt: int) -> None: ...
 
@@ -223,6 +230,14 @@ class WorkerContext:
         if node_id and node_id not in self._nodes:
             self._nodes = self.engine.node_names()
         return self._nodes.get(node_id)
+
+    def node_id(self, name: str) -> str:
+        """Return the id of a node that ``node_name`` has named; empty for another.
+
+        Args:
+            name: its host name.
+        """
+        return next((node_id for node_id, known in list(self._nodes.items()) if known == name), "")
 
     def log_drivers(self) -> dict[str, str]:
         """Return node id -> log driver of the engines whose workers have told it.

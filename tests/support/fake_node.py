@@ -131,7 +131,7 @@ class FakeNode:
 
     def _find(self, container_id: str) -> _Container:
         for container in self._containers.values():
-            if container.ref.id == container_id:
+            if container_id in {container.ref.id, container.ref.service_id}:
                 return container
         raise EngineNotFound(f"No such container: {container_id}")
 

@@ -5,6 +5,7 @@
 --   holder   the process
 --   version  of jaas
 --   engine   version of the node's engine
+--   driver   its log driver
 --   ttl      seconds until the lease runs out
 -- Answer: 1 when this process has the lease now.
 -- Needs: shared/head
@@ -15,7 +16,7 @@
 local key = P .. ':agent:' .. args.node
 local holder = redis.call('HGET', key, 'holder')
 if holder and holder ~= args.holder then return 0 end
-redis.call('HSET', key, 'holder', args.holder, 'version', args.version, 'engine', args.engine)
+redis.call('HSET', key, 'holder', args.holder, 'version', args.version, 'engine', args.engine, 'driver', args.driver)
 redis.call('HSETNX', key, 'since', digits(now))
 redis.call('EXPIRE', key, args.ttl)
 return 1

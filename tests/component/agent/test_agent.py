@@ -21,6 +21,7 @@ from jaas_submit.model.logs import Logs
 from jaas_submit.output import FeedEnd, Gap, Piece, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.redis_calls import RedisCalls
+from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import Timing
 from tests.support.fake_node import FakeNode
 from tests.support.wait import until
@@ -206,6 +207,37 @@ def test_lines_are_there_while_the_container_runs_for_any_number_of_watchers(pla
             view = feeds.read(late.feed)
             assert view is not None
             assert [p.data for p in view.pieces if not isinstance(p, Gap)] == [b"second\n", b"third\n"]
+
+    play(story)
+
+
+@pytest.mark.parametrize("agent", [False, True])
+def test_of_a_node_without_an_agent_the_holder_writes_the_feed(agent: bool, play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        feeds, node = scene.calls.feeds, scene.node
+        runs: dict[str, RunningService] = {}
+        writer = SwarmFeeds(node, scene.calls, HOLDER, lambda job_id: job_id == "j", runs.get, QUICK)
+        task = asyncio.ensure_future(writer.run())
+        if agent:
+            scene.calls.leases.take("there", "its agent")
+        wanted, other = feeds.watch("j", 1), feeds.watch("k", 1)
+        for one in (wanted, other):
+            writer.watched(f"{one.feed.partition('.')[0]} {one.feed}")
+        ref = node.start("j")
+        node.write("j", "stdout", b"one\n")
+        runs["j"] = runs["k"] = RunningService(ref.service_id, 1, "there")
+        if agent:
+            await until(lambda: node.calls["follow"] or scene.calls.leases.release("there", "its agent"), what="a look")
+        await until(lambda: feeds.wanted(["j"])["j"][0].stdout == 4, what="the first line")
+        node.write("j", "stdout", b"two\n")
+        node.exit("j")
+        await until(lambda: feeds.wanted(["j"])["j"][0].stdout == 8, what="the second line")
+        runs.clear()
+        found, end = await scene.read(wanted.feed)
+        assert found["stdout"] == b"one\ntwo\n"
+        assert end.status == "unavailable", "the rest is in the ledger, with its status"
+        assert feeds.wanted(["k"])["k"][0].stdout == 0
+        task.cancel()
 
     play(story)
 

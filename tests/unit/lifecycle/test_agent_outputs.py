@@ -1,0 +1,161 @@
+"""What a worker makes of what the agent of a container's node found. No threads."""
+
+from __future__ import annotations
+
+import pytest
+
+from jaas_submit.errors import EngineUnavailable
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.logs import LogLine, Logs, LogStatus
+from jaas_submit.output import WholeOutput
+from jaas_worker.decisions.end_belief import Evidence
+from jaas_worker.lifecycle import next_step as to
+from jaas_worker.lifecycle.claim import claim
+from jaas_worker.lifecycle.finish import finish, remove_service
+from jaas_worker.lifecycle.launch import launch
+from jaas_worker.lifecycle.observe import observe, read_output
+from jaas_worker.swarm.engine import EngineEvent, TaskView
+from jaas_worker.tracking.tracked_service import Running
+from tests.support.step_world import World
+
+PRINTED = Logs((LogLine("2026-11-30T12:00:00.000000001Z", "stdout", b"\xff by the agent\n"),))
+
+
+class ToldOutputs:
+    """What agents found, as the test says."""
+
+    def __init__(self, found: WholeOutput | None, driver: str = "", *, expected: bool = True) -> None:
+        self.found = found
+        self.driver = driver
+        self.is_expected = expected
+        self.dropped: list[tuple[str, int]] = []
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+
+    def find(self, job_id: str, attempt: int, container_id: str, node_id: str, timeout: float) -> WholeOutput | None:
+        assert (job_id, attempt) == ("j", 1)
+        return self.found if self.found and self.found.container_id == container_id else None
+
+    def expected(self, node_id: str) -> bool:
+        return self.is_expected
+
+    def log_driver(self, node_id: str) -> str:
+        return self.driver
+
+    def drop(self, job_id: str, attempt: int) -> None:
+        self.dropped.append((job_id, attempt))
+
+
+def running(node: str = "node2") -> World:
+    world = World()
+    world.engine.nodes = {name: world.engine.nodes[name] for name in ("node1", "node2")}
+    assert isinstance(claim(world.job, world.context), to.Launch)
+    assert launch(world.job, world.context) == to.Track()
+    assert observe(world.job, Running(world.engine.job("j")), world.context) is None
+    return world
+
+
+def ended(world: World, code: int = 0) -> TaskView:
+    world.engine.exit("j", code, stdout=b"by the swarm\n")
+    return world.engine.job("j")
+
+
+def told(world: World, task: TaskView, **changes: object) -> ToldOutputs:
+    """Let an agent have found something of the job's container."""
+    found = WholeOutput(task.container_id or "", "complete", logs=PRINTED.pack(), started_at=task.timestamp)
+    outputs = ToldOutputs(WholeOutput(**{**{n: getattr(found, n) for n in found.__dataclass_fields__}, **changes}))
+    world.context.outputs = outputs
+    return outputs
+
+
+def test_what_the_agent_found_is_taken_and_then_deleted() -> None:
+    world = running()
+    task = ended(world)
+    outputs = told(world, task)
+    end = finish(world.job, to.Finish(task), world.context)
+    assert end.logs == PRINTED
+    assert outputs.dropped == []
+    remove_service(world.job, world.context)
+    assert outputs.dropped == [("j", 1)]
+
+
+def test_what_was_found_of_another_container_is_not() -> None:
+    world = running()
+    task = ended(world)
+    told(world, task, container_id="of another attempt")
+    world.job.tries = 100
+    end = finish(world.job, to.Finish(task), world.context)
+    assert end.logs is not None
+    assert end.logs.stdout == "by the swarm\n"
+
+
+def test_what_another_version_wrote_is_read_from_the_swarm() -> None:
+    world = running()
+    task = ended(world)
+    told(world, task, logs=b"something newer")
+    end = finish(world.job, to.Finish(task), world.context)
+    assert end.logs is not None
+    assert end.logs.stdout == "by the swarm\n"
+
+
+def test_memory_that_ran_out_is_the_cause_on_any_node() -> None:
+    world = running()
+    task = ended(world, 5)
+    told(world, task, oom_killed=True)
+    outcome = finish(world.job, to.Finish(task), world.context).outcome
+    assert (outcome.cause, outcome.oom_killed, outcome.exit_code) == (Cause.OOM, True, 5)
+
+
+def test_a_log_that_no_agent_could_read_is_unavailable() -> None:
+    world = running()
+    task = ended(world)
+    told(world, task, status="unavailable", reason="no driver", logs=b"")
+    logs = finish(world.job, to.Finish(task), world.context).logs
+    assert logs is not None
+    assert (logs.status, logs.reason) == (LogStatus.UNAVAILABLE, "no driver")
+
+
+@pytest.mark.parametrize(("expected", "tries", "waits"), [(True, 0, True), (True, 3, False), (False, 0, False)])
+def test_an_agent_that_is_still_reading_is_waited_for_a_few_times(
+    expected: bool, tries: int, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = running()
+    task = ended(world)
+    world.context.outputs = ToldOutputs(None, expected=expected)
+    world.job.tries = tries
+    monkeypatch.setattr(world.engine, "container_times", lambda _container_id: None)  # another node's
+    if waits:
+        with pytest.raises(EngineUnavailable):
+            finish(world.job, to.Finish(task), world.context)
+    else:
+        assert finish(world.job, to.Finish(task), world.context).logs is not None
+
+
+def test_an_exit_on_another_node_is_accepted_with_what_its_agent_found() -> None:
+    world = running()
+    task = world.engine.job("j")
+    told(world, task, oom_killed=True)
+    world.engine.fail("logs")  # the swarm cannot reach that node
+    event = EngineEvent("die", task.service_id, task.id, "j", task.container_id or "", 3, "2026-11-30T12:00:09Z")
+    following = read_output(world.job, to.ReadOutput(Evidence(task, exit=event)), world.context)
+    assert isinstance(following, to.Finish)
+    assert following.logs == PRINTED
+    assert following.times is not None
+    assert following.times.oom_killed
+
+
+def test_output_of_a_node_whose_agent_tells_that_nothing_is_kept_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = running()
+    world.engine.exit("j")
+    task = world.engine.job("j")
+    world.context.service_defaults = world.context.service_defaults._replace(
+        log_driver=world.context.service_defaults.log_driver._replace(name="", options={})
+    )
+    world.context.outputs = ToldOutputs(None, "none", expected=False)
+    monkeypatch.setattr(world.engine, "container_times", lambda _container_id: None)  # another node's
+    logs = finish(world.job, to.Finish(task), world.context).logs
+    assert logs is not None
+    assert logs.status is LogStatus.UNAVAILABLE
