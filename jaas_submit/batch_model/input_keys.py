@@ -46,7 +46,7 @@ class InputKeys:
         """Return the key of the next input.
 
         Args:
-            item: the input.
+            item: the input, as the producer's program has it: `key_of` gets it so.
             number: its position, counted from 0, for errors.
 
         Raises:

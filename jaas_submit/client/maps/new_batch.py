@@ -115,7 +115,7 @@ class Template:
         Args:
             session: the connections.
             batch_id: id of the batch.
-            item: the input.
+            item: the input, as the producer's program has it.
             place: its number in the batch.
             fields: further fields of the job.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -101,6 +102,25 @@ def test_equal_inputs_are_jobs_of_their_own(client: Client, ledger: Ledger) -> N
     assert client.map(SPEC, ["a", "b", "a", "a"], key="k").existing == 3
     assert run_by_word(ledger) == ["a"]
     assert words(batch) == ["a", "b", "a", "a"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a producer's program has."""
+
+    url: str
+    size: int
+
+
+def test_a_key_is_made_of_what_the_program_has(client: Client) -> None:
+    def url(page: Page) -> str:
+        return page.url
+
+    client.map(JobSpec(image="alpine", command=["echo", "{item.url}"]), [Page("a", 1)], key="k", key_of=url)
+    again = client.map(
+        JobSpec(image="alpine", command=["echo", "{item.url}"]), [Page("b", 1), Page("a", 1)], key="k", key_of=url
+    )
+    assert again.existing == 1
 
 
 def test_inputs_by_a_key_of_their_own(client: Client, ledger: Ledger) -> None:
