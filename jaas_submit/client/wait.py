@@ -344,24 +344,19 @@ def batch_results(
     """Find the results of a batch's jobs, successes and failures, until all have ended.
 
     Args:
-        ledger: where the batch is.
-        batch_id: the batch's id.
+        ledger, batch_id: the batch, and where it is.
         ordered: in the order of the inputs, instead of as they arrive.
         timeout: seconds to wait in all; None waits for ever.
         offset: how many to pass over, in the order in which they arrive; not where they are ``ordered``.
         progress: called with the batch's record each time before it is waited for more.
         outage: how long a Redis that is away is tolerated; None begins anew.
 
-    Raises:
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no such batch, or the record of one of its jobs has expired.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises the errors of ``batch_records``, but for BatchFailed; UnknownJob also if the record of a job has expired.
     """
     bearing = outage or Outage()
-    seen = 0 if ordered else offset
+    seen, wanted = (0 if ordered else offset), 0
     held: dict[int, JobResult] = {}
     turn: Iterator[int] | None = None
-    wanted = 0
 
     def arrived(result: JobResult) -> Generator[Read | Found[JobResult], Any, None]:
         nonlocal turn, wanted
