@@ -223,12 +223,7 @@ def job_result(
         timeout: seconds to wait; None waits for ever.
         check: whether a failed job raises; None uses the job's description.
 
-    Raises:
-        JobFailed: the job failed.
-        JobCancelled: it was cancelled, or skipped.
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no record.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises JobFailed, or JobCancelled (also if it was skipped), and the errors of ``job_records``.
     """
     outage = Outage()
     queue = ""
@@ -260,10 +255,7 @@ def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelt
         job_ids: their ids.
         timeout: seconds to wait in all; None waits for ever.
 
-    Raises:
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no record of one of them.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises the errors of ``job_records``.
     """
     deadline, outage = _Deadline(timeout), Outage()
     left = list(dict.fromkeys(job_ids))
