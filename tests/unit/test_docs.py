@@ -302,9 +302,8 @@ def test_stack_service_is_complete(stack: dict[str, Any], name: str) -> None:
         assert secret in stack["secrets"]
 
 
-def test_a_listener_is_where_no_worker_is_and_reaches_the_same(stack: dict[str, Any]) -> None:
-    worker = stack["services"]["worker"]
-    (listener,) = stack_file("docker/stack.agent.yml")["services"].values()
+def test_an_agent_is_where_no_worker_is_and_reaches_the_same(stack: dict[str, Any]) -> None:
+    worker, listener = stack["services"]["worker"], stack["services"]["agent"]
     same = ("image", "user", "init", "read_only", "secrets", "volumes", "networks", "logging")
     assert {name: listener[name] for name in same} == {name: worker[name] for name in same}
     assert listener["deploy"]["mode"] == "global"
