@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from jaas_submit.cli.common import EXIT_INTERRUPTED, EXIT_JAAS, EXIT_TIMEOUT, say_why_not_taken
 from jaas_submit.cli.output import Progress
@@ -25,7 +25,20 @@ if TYPE_CHECKING:
     from jaas_submit.client.wait import Outage, Steps
     from jaas_submit.model.result import JobResult
 
-__all__ = ["Terminated", "cancelled", "exit_code_of", "follow", "interrupted", "live_output", "sigterm", "terminated"]
+Live: TypeAlias = "tuple[JobOutput, Callable[[Output], None]]"
+"""The output of a job, and what prints it."""
+
+__all__ = [
+    "Live",
+    "Terminated",
+    "cancelled",
+    "exit_code_of",
+    "follow",
+    "interrupted",
+    "live_output",
+    "sigterm",
+    "terminated",
+]
 
 EXIT_TERMINATED: Final = 143
 """Exit code after SIGTERM, as a shell has it."""
@@ -66,8 +79,7 @@ def follow(
     *,
     timeout: float | None = None,
     queue_timeout: float | None = None,
-    live: JobOutput | None = None,
-    show: Callable[[Output], None] | None = None,
+    live: Live | None = None,
 ) -> bool:
     """Show a job's states, and perhaps its output, until it has ended, also across an outage of Redis.
 
@@ -77,8 +89,7 @@ def follow(
         progress: where to show it.
         timeout: seconds to wait at most; the job goes on.
         queue_timeout: seconds after which a job that is still QUEUED is cancelled.
-        live: the job's output, if that is shown too.
-        show: prints what is found of it.
+        live: the job's output and what prints it, if it is shown too.
 
     Returns:
         Whether the job was given up for its ``queue_timeout``.
@@ -88,7 +99,7 @@ def follow(
         UnknownJob: there is no such job.
         LedgerUnavailable: Redis did not answer at all, or not for a minute.
     """
-    from jaas_submit.client.wait import Outage, job_records
+    from jaas_submit.client.wait import Outage
     from jaas_submit.model.records import JobRecord
 
     begin = time.monotonic()
@@ -98,13 +109,12 @@ def follow(
     while True:
         pause = max(looks[0] - (time.monotonic() - begin), 0.0) if looks else None
         try:
-            steps: Steps[Any] = live.steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
-            for found in client.session.run(steps):
+            for found in client.session.run(_steps(client, job_id, live, pause, outage)):
                 if isinstance(found, JobRecord):
                     state, queue = found.state, found.queue
                     progress.change(found)
-                elif show:
-                    show(found)
+                elif live:
+                    live[1](found)
         except WaitTimeout:
             if looks[0] == timeout:
                 raise _timed_out(client, job_id, state, queue, timeout, progress) from None
@@ -127,6 +137,12 @@ def _timed_out(
     if state is JobState.QUEUED:
         say_why_not_taken(client, queue, progress)
     return WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on")
+
+
+def _steps(client: Client, job_id: str, live: Live | None, pause: float | None, outage: Outage) -> Steps[Any]:
+    from jaas_submit.client.wait import job_records
+
+    return live[0].steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
 
 
 def live_output(

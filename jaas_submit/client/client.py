@@ -254,15 +254,13 @@ class Client(queries.Reader):
             min_success: part of the jobs that must succeed for the batch to succeed. When it cannot be reached any
                 more, the batch is stopped: it is FAILED, and jobs that have not ended are cancelled. None: all must
                 succeed, and none stops the others.
-            max_failures: how many jobs may fail: a number, or a share such as 0.1 or ``"10%"``. One more stops the
-                batch.
+            max_failures: how many jobs may fail (a number, or a share: 0.1 or ``"10%"``); one more stops the batch.
             key: idempotency key: submitting again with the same key returns the same batch and submits only inputs that
                 have no job yet. Results are in the order of the latest call's inputs. ``existing`` and ``difference``
                 of the batch say what was there.
-            key_of: returns what an input is known by in a batch with a key, such as its id; None takes a digest of its
-                JSON. Inputs with the same key are different jobs, told apart by their order.
-            again: submit jobs that did not succeed again, in place, also after the batch was cancelled or stopped; with
-                a key.
+            key_of: returns what an input is known by, such as its id; None takes a digest of its JSON. Inputs with the
+                same key are different jobs, told apart by their order.
+            again: with a key: submit what did not succeed again, in place, also after a cancellation or stop.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 if the description has no placeholder for it.
             speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run
@@ -274,14 +272,13 @@ class Client(queries.Reader):
             not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
-            SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
-                complete, and the same call with the same key goes on with it.
+            SpecError: a description is not valid with its input. Jobs before it have been submitted; the same call with
+                the same key continues the batch.
         """
         spec = JobSpec.parse(spec)
-        start = start_time(not_before, spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
-        template = Template(spec, dependencies(after, on), each, as_file, start)
+        template = Template(spec, dependencies(after, on), each, as_file, start_time(not_before, spec))
         # The description must be good before anything is written.
         batch_id = new.create(self.session, spec)
         made = submit_map(self.session, batch_id, new, template, inputs)
@@ -308,8 +305,7 @@ class Client(queries.Reader):
 
         The reduces start once, when every map has ended and the quorum is met. If there are more outputs than
         ``fan_in``, they form a tree. Each gets its inputs as JSON lines (index, state, output) in the file that
-        JAAS_INPUT
-        names. If too few maps succeed, the reduces are SKIPPED.
+        JAAS_INPUT names. If too few maps succeed, the reduces are SKIPPED.
 
         Args:
             map_spec: as in ``map``; it should declare an ``output``.

@@ -288,6 +288,35 @@ def batch_records(
         yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", looks(batch_id), deadline, outage)
 
 
+class _InOrder:
+    """Brings a batch's results into the order of its inputs.
+
+    Args:
+        read_order: reads the indexes in that order; it returns None if they simply count up.
+    """
+
+    def __init__(self, read_order: Callable[[], list[int] | None]) -> None:
+        self._read_order = read_order
+        self._held: dict[int, JobResult] = {}
+        self._turn: Iterator[int] | None = None
+        self._wanted = 0
+
+    def add(self, result: JobResult) -> Generator[Read | Found[JobResult], Any, None]:
+        """Take a result; find it, and those that waited for it, once all before it have been found."""
+        if self._turn is None:
+            order: list[int] | None = yield Read(self._read_order)
+            self._turn = iter(order) if order is not None else itertools.count()
+            self._wanted = next(self._turn, -1)
+        self._held[result.index or 0] = result
+        while self._wanted in self._held:
+            yield Found(self._held.pop(self._wanted))
+            self._wanted = next(self._turn, -1)
+
+    def rest(self) -> Iterator[Found[JobResult]]:
+        """Find what is left at the end: if Redis has lost records there are gaps, and these results come after them."""
+        return (Found(self._held.pop(index)) for index in sorted(self._held))
+
+
 def batch_results(
     ledger: Ledger,
     batch_id: str,
@@ -316,23 +345,7 @@ def batch_results(
     """
     bearing = outage or Outage()
     seen = 0 if ordered else offset
-    held: dict[int, JobResult] = {}
-    turn: Iterator[int] | None = None
-    wanted = 0
-
-    def arrived(result: JobResult) -> Generator[Read | Found[JobResult], Any, None]:
-        nonlocal turn, wanted
-        if not ordered:
-            yield Found(result)
-            return
-        if turn is None:
-            order: list[int] | None = yield Read(partial(ledger.queries.batch_order, batch_id))
-            turn = iter(order) if order is not None else itertools.count()
-            wanted = next(turn, -1)
-        held[result.index or 0] = result
-        while wanted in held:
-            yield Found(held.pop(wanted))
-            wanted = next(turn, -1)
+    in_order = _InOrder(partial(ledger.queries.batch_order, batch_id)) if ordered else None
 
     def look() -> Generator[Read | Found[JobResult], Any, str | None]:
         nonlocal seen
@@ -342,11 +355,12 @@ def batch_results(
                 result: JobResult | None = yield Read(partial(queries.batch_result, ledger, job_id))
                 seen += 1
                 bearing.over()
-                if result is not None:
-                    yield from arrived(result)
+                if result is not None and in_order is not None:
+                    yield from in_order.add(result)
+                elif result is not None:
+                    yield Found(result)
         if status.done:
-            # If Redis has lost records there are gaps: the results after them are returned at the end.
-            yield from (Found(held.pop(index)) for index in sorted(held))
+            yield from in_order.rest() if in_order is not None else ()
             return None
         if progress is not None:
             progress(status)

@@ -40,13 +40,7 @@ from jaas_submit.model.fields import (
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
 
-__all__ = [
-    "GATHER_FILE",
-    "INPUT_FILE",
-    "MAX_SPEC_BYTES",
-    "SPEC_VERSION",
-    "JobSpec",
-]
+__all__ = ["GATHER_FILE", "INPUT_FILE", "MAX_SPEC_BYTES", "SPEC_VERSION", "JobSpec"]
 
 SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
@@ -196,10 +190,7 @@ class JobSpec(Model):
     input: JsonValue = Field(
         None, repr=False, description=f"handed to the container as the file {INPUT_FILE}, in JSON; null: no such file"
     )
-    input_lines: bool = Field(
-        False,
-        description=f"true: input is a list, handed over as the file {GATHER_FILE}: a line of JSON for each item",
-    )
+    input_lines: bool = Field(False, description=f"input is a list, handed over as lines of JSON in {GATHER_FILE}")
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )

@@ -9,7 +9,7 @@ from jaas_submit.output import WholeOutput, WholeOutputs
 from jaas_submit.output.leases import AgentLease, AgentLeases
 from jaas_worker.swarm.engine import ContainerRef
 
-__all__ = ["AgentOutputs"]
+__all__ = ["AgentOutputs", "OwnAgent"]
 
 _WAIT_S: Final = 0.2
 """Seconds to wait for the output of a container whose node has an agent: the swarm may report its exit first."""

@@ -119,28 +119,15 @@ def run(
         # Another producer's job with this key must not be cancelled here.
         patience = None if handle.existing else request.queue_timeout
         printer = OutputPrinter(progress) if show_logs and not as_json else None
-        try:
-            with sigterm():
-                if verbose:
-                    _describe(progress, client, job_id)
-                given_up = _follow(client, job_id, progress, patience, printer)
-                result = client.result(job_id)
-        except KeyboardInterrupt:
-            return interrupted(client, job_id, progress)
-        except Terminated:
-            return terminated(job_id, progress)
-        code = EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
+        if verbose:
+            _describe(progress, client, job_id)
+        result, code = _to_its_end(client, job_id, progress, patience, printer)
+        if result is None:
+            return code
         if as_json:
             output.print_json(result.to_wire())
         progress.ended(result, code)
     return printer.code(code, whole=whole) if printer else _code_without_output(code, result, whole)
-
-
-def _follow(
-    client: Client, job_id: str, progress: output.Progress, patience: float | None, printer: OutputPrinter | None
-) -> bool:
-    live, show = (live_output(client, job_id), _shown(printer)) if printer else (None, None)
-    return follow(client, job_id, progress, queue_timeout=patience, live=live, show=show)
 
 
 def _code_without_output(code: int, result: JobResult, whole: bool) -> int:
@@ -257,6 +244,22 @@ def _request(
     for note in request.notes:
         progress.warn(note)
     return request._replace(not_before=not_before)
+
+
+def _to_its_end(
+    client: Client, job_id: str, progress: output.Progress, queue_timeout: float | None, printer: OutputPrinter | None
+) -> tuple[JobResult | None, int]:
+    """Follow a job; return how it ended, None if the command is to end before, and the exit code."""
+    try:
+        with sigterm():
+            live = (live_output(client, job_id), _shown(printer)) if printer else None
+            given_up = follow(client, job_id, progress, queue_timeout=queue_timeout, live=live)
+            result = client.result(job_id)
+    except KeyboardInterrupt:
+        return None, interrupted(client, job_id, progress)
+    except Terminated:
+        return None, terminated(job_id, progress)
+    return result, EXIT_TIMEOUT if given_up and result.state is JobState.CANCELLED else exit_code_of(result)
 
 
 def _shown(printer: OutputPrinter) -> Callable[[Output], None]:

@@ -99,7 +99,7 @@ def logs(
             )
         printer = OutputPrinter(progress, streams=streams, timestamps=timestamps)
         try:
-            follow(client, job_id, progress, live=live_output(client, job_id, attempt, begin, tail), show=printer.show)
+            follow(client, job_id, progress, live=(live_output(client, job_id, attempt, begin, tail), printer.show))
         except BrokenPipeError:
             return EXIT_PIPE
     return printer.code(EXIT_JAAS if printer.status == "unavailable" else 0, whole=whole)

@@ -76,7 +76,7 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
-        session.ledger.batches.create(batch_id, **self.settings())
+        session.write(partial(session.ledger.batches.create, batch_id, **self.settings()))
         return batch_id
 
 

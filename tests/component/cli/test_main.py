@@ -712,7 +712,7 @@ def test_a_listener_without_redis_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     assert result.stderr.startswith("jaas: clock: Redis does not answer")
 
 
-@pytest.mark.parametrize(("command", "module"), [("worker", "jaas_worker.app"), ("agent", "jaas_worker.agent.agent")])
+@pytest.mark.parametrize(("command", "module"), [("worker", "jaas_worker.app"), ("agent", "jaas_worker.agent.process")])
 def test_without_the_workers_packages_it_says_what_to_install(
     command: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
