@@ -11,12 +11,13 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from jaas_submit.client import queries
-from jaas_submit.errors import BatchFailed, LedgerUnavailable, WaitTimeout
-from jaas_submit.ledger import Ledger
+from jaas_submit.errors import BatchFailed, LedgerUnavailable, UnknownJob, WaitTimeout
+from jaas_submit.ledger import Ledger, Outline
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
@@ -33,6 +34,7 @@ __all__ = [
     "Subscribe",
     "batch_records",
     "batch_results",
+    "ended_jobs",
     "job_records",
     "job_result",
 ]
@@ -45,6 +47,9 @@ POLL_INTERVAL_S: Final = 2.0
 
 RETRY_PAUSE_S: Final = 1.0
 """Seconds between two attempts to reach a Redis that is away."""
+
+_FIRST_LOOKS_S: Final = 0.05
+"""Pause between two looks at several jobs while they end."""
 
 T = TypeVar("T")
 
@@ -131,7 +136,8 @@ class Outage:
 
 
 class _Deadline:
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | timedelta | None) -> None:
+        timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         self._timeout = timeout
         self._end = None if timeout is None else time.monotonic() + timeout
 
@@ -170,7 +176,7 @@ def _job(
     job_id: str,
     look: _Look[T],
     ledger: Ledger,
-    timeout: float | None,
+    timeout: float | timedelta | None,
     outage: Outage | None,
     why: Callable[[], str] | None = None,
 ) -> Steps[T]:
@@ -178,7 +184,7 @@ def _job(
 
 
 def job_records(
-    ledger: Ledger, job_id: str, timeout: float | None = None, outage: Outage | None = None
+    ledger: Ledger, job_id: str, timeout: float | timedelta | None = None, outage: Outage | None = None
 ) -> Steps[JobRecord]:
     """Find a job's present record, and again whenever its state or detail has changed, up to its end.
 
@@ -207,7 +213,7 @@ def job_records(
 
 
 def job_result(
-    ledger: Ledger, job_id: str, timeout: float | None = None, check: bool | None = None
+    ledger: Ledger, job_id: str, timeout: float | timedelta | None = None, check: bool | None = None
 ) -> Steps[JobResult]:
     """Find the result of a job, once, when it has ended.
 
@@ -246,8 +252,45 @@ def job_result(
     return _job(job_id, look, ledger, timeout, outage, why)
 
 
+def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelta | None = None) -> Steps[str]:
+    """Find the ids of jobs as they end.
+
+    Args:
+        ledger: where the jobs are.
+        job_ids: their ids.
+        timeout: seconds to wait in all; None waits for ever.
+
+    Raises:
+        WaitTimeout: the time has passed.
+        UnknownJob: there is no record of one of them.
+        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    """
+    deadline, outage = _Deadline(timeout), Outage()
+    left = list(dict.fromkeys(job_ids))
+    count, pause = len(left), _FIRST_LOOKS_S
+    while left:
+        try:
+            seen: list[Outline] = yield Read(partial(queries.outlines, ledger, left))
+        except LedgerUnavailable as error:
+            if deadline.left <= 0:
+                raise
+            yield Sleep(outage.retry_delay(error))
+            continue
+        outage.over()
+        ended = {one.id: one.terminal for one in seen}
+        for job_id in left:
+            if job_id not in ended:
+                raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+            if ended[job_id]:
+                yield Found(job_id)
+        before, left = len(left), [job_id for job_id in left if not ended[job_id]]
+        pause = _FIRST_LOOKS_S if len(left) < before else min(pause * 1.5, POLL_INTERVAL_S)
+        if left:
+            yield Sleep(min(pause, deadline.pause(f"{len(left):,} of {count:,} jobs have not ended")))
+
+
 def batch_records(
-    ledger: Ledger, batch_ids: Sequence[str], timeout: float | None = None, *, check: bool = True
+    ledger: Ledger, batch_ids: Sequence[str], timeout: float | timedelta | None = None, *, check: bool = True
 ) -> Steps[BatchRecord]:
     """Find the record of each of some batches, one after the other: as it is, whenever a job has ended, and at its end.
 
@@ -322,7 +365,7 @@ def batch_results(
     batch_id: str,
     *,
     ordered: bool = False,
-    timeout: float | None = None,
+    timeout: float | timedelta | None = None,
     offset: int = 0,
     progress: Callable[[BatchRecord], None] | None = None,
     outage: Outage | None = None,
@@ -330,18 +373,14 @@ def batch_results(
     """Find the results of a batch's jobs, successes and failures, until all have ended.
 
     Args:
-        ledger: where the batch is.
-        batch_id: the batch's id.
+        ledger, batch_id: the batch, and where it is.
         ordered: in the order of the inputs, instead of as they arrive.
         timeout: seconds to wait in all; None waits for ever.
         offset: how many to pass over, in the order in which they arrive; not where they are ``ordered``.
         progress: called with the batch's record each time before it is waited for more.
         outage: how long a Redis that is away is tolerated; None begins anew.
 
-    Raises:
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no such batch, or the record of one of its jobs has expired.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises the errors of ``batch_records``, but for BatchFailed; UnknownJob also if the record of a job has expired.
     """
     bearing = outage or Outage()
     seen = 0 if ordered else offset

@@ -51,7 +51,6 @@ GATHER_FILE: Final = "/run/jaas/input.jsonl"
 """Path of a container's input; JAAS_INPUT names the file."""
 
 _MAX_FIELDS: Final = 100
-_MAX_IMAGE: Final = 512
 _MAX_ENV_NAME: Final = 1024
 
 _ENV_NAME = re.compile(r"[^=\x00\s]++\Z")
@@ -322,9 +321,8 @@ class JobSpec(Model):
             try:
                 data = from_json(data)
             except ValueError as error:
-                if isinstance(data, str) and _IMAGE.match(data[:_MAX_IMAGE]):
-                    fix = f"write JobSpec(image={shown(data)!r})"
-                    raise SpecError(f"{shown(data)!r} is no job description; {fix}") from None
+                if isinstance(data, str) and _IMAGE.match(name := shown(data)):
+                    raise SpecError(f"{name!r} is no job description; write JobSpec(image={name!r})") from None
                 raise SpecError(f"the description is not valid JSON: {error}") from None
             except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
