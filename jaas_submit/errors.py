@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 __all__ = [
+    "BatchClosed",
     "BatchFailed",
     "EndedBatch",
     "EndedJob",
@@ -103,6 +104,10 @@ class SpecError(JaasError, ValueError):
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+class BatchClosed(SpecError):
+    """A batch takes no more jobs: it has been cancelled or stopped, or all its jobs have been submitted."""
 
 
 class UnknownJob(JaasError, LookupError):

@@ -34,7 +34,7 @@ def _options(value: object) -> object:
         return value
     pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
     if not all(name.strip() and equals for name, equals, _ in pairs):
-        raise ValueError("write name=value,name=value, such as max-size=20m,max-file=5")
+        raise ValueError("write name=value,name=value, such as max-size=100m,max-file=2")
     return {name.strip(): text.strip() for name, _, text in pairs}
 
 
@@ -112,9 +112,10 @@ class Settings(BaseSettings):
     what is no UTF-8. Empty: that of each node's engine."""
 
     log_options: Annotated[dict[str, str], NoDecode, BeforeValidator(_options)] = Field(
-        default_factory=lambda: {"max-size": "20m", "max-file": "5"}
+        default_factory=lambda: {"max-size": "100m", "max-file": "2", "compress": "false"}
     )
-    """Options of that driver, as ``name=value,name=value``."""
+    """Options of that driver, as ``name=value,name=value``; the default is that of ``local`` alone. Followers of a log
+    lose and repeat lines where it is rotated, and more where files are compressed, so its files are large."""
 
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
@@ -191,6 +192,11 @@ class Settings(BaseSettings):
     def queues(self) -> list[str]:
         """The Celery queues that the worker consumes, its own first."""
         return list(dict.fromkeys([self.queue, *([FOREIGN_QUEUE] if self.take_default_queue else [])]))
+
+    @property
+    def driver_options(self) -> dict[str, str]:
+        """Options of the log driver: those that are set, or the default ones if it is ``local``."""
+        return self.log_options if self.log_driver == "local" or "log_options" in self.model_fields_set else {}
 
     def __init__(self, **values: Any) -> None:
         if "redis_url" not in values:  # the environment's Redis URL, for producers and workers

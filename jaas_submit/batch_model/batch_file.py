@@ -6,9 +6,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from jaas_submit.batch_model.failure_limit import max_failures_text
+from jaas_submit.errors import SpecError
 from jaas_submit.model.speculation import Speculation, in_full
 
 __all__ = ["BatchFile"]
+
+
+def _limit(value: Any) -> str | None:
+    try:
+        return max_failures_text(value)
+    except SpecError as error:
+        raise ValueError(str(error).removeprefix("max_failures: ")) from None
 
 
 class BatchFile(BaseModel):
@@ -22,7 +31,12 @@ class BatchFile(BaseModel):
     reduce: dict[str, Any] | None = Field(None, description="the description of the reduce jobs")
     name: str = ""
     max_parallel: int | None = Field(None, ge=1)
-    min_success: float = Field(1.0, ge=0, le=1)
+    min_success: float | None = Field(
+        None, ge=0, le=1, description="part of the jobs that must succeed; the batch stops when it cannot be reached"
+    )
+    max_failures: Annotated[str | None, BeforeValidator(_limit, json_schema_input_type=int | float | str | None)] = (
+        Field(None, description="how many jobs may fail, such as 3 or 10%; one more stops the batch")
+    )
     speculate: Annotated[
         Speculation | None,
         BeforeValidator(in_full, json_schema_input_type=Speculation | float | bool | None),

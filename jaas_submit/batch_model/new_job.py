@@ -32,6 +32,12 @@ class NewJob:
     replay_of: str = ""
     batch: str = ""
     index: int = 0
+    input_key: str = ""
+    """What its input is known by in the batch; empty in a batch without such keys."""
+    input_digest: str = ""
+    """Of the input, if its key does not tell its content."""
+    replaces: str = ""
+    """Id of the ended job of the batch whose place it takes."""
     after: tuple[tuple[str, str], ...] = ()
     """Ids of jobs (or ``batch:ID``) with the required outcome: success, failure or finish."""
     not_before: float | None = None

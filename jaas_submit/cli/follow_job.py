@@ -117,9 +117,7 @@ def follow(
                     live[1](found)
         except WaitTimeout:
             if looks[0] == timeout:
-                if state is JobState.QUEUED:
-                    say_why_not_taken(client, queue, progress)
-                raise WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on") from None
+                raise _timed_out(client, job_id, state, queue, timeout, progress) from None
             try:
                 if state is JobState.QUEUED:
                     given_up |= _still_queued(client, job_id, queue, progress, looks[0] == queue_timeout)
@@ -128,8 +126,7 @@ def follow(
             else:
                 del looks[0]
         except LedgerUnavailable as error:
-            # The time until the next read may have passed; Redis may be away for longer.
-            time.sleep(_delay_or_raise(outage, error, job_id))
+            time.sleep(_delay_or_raise(outage, error, job_id))  # even if a hint is due meanwhile
         else:
             return given_up
 
@@ -138,6 +135,14 @@ def _steps(client: Client, job_id: str, live: Live | None, pause: float | None, 
     from jaas_submit.client.wait import job_records
 
     return live[0].steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
+
+
+def _timed_out(
+    client: Client, job_id: str, state: JobState | None, queue: str, timeout: float, progress: Progress
+) -> WaitTimeout:
+    if state is JobState.QUEUED:
+        say_why_not_taken(client, queue, progress)
+    return WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on")
 
 
 def live_output(

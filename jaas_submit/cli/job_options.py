@@ -17,7 +17,7 @@ from jaas_submit.cli.option_values import backoff_of, mount_of, registry_of, sec
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
 
-__all__ = ["JobRequest", "job_options", "job_request_of", "split_label"]
+__all__ = ["JobRequest", "job_options", "job_request_of", "json_input", "split_label"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -178,7 +178,7 @@ def job_request_of(
     _merge(fields, "retry", _retry_fields(options))
     fields |= _given(**{name: options[name] or options["timeout"] for name in ("run_timeout", "pending_timeout")})
     if options["input"]:
-        fields["input"] = _input(options["input"])
+        fields["input"] = json_input(options["input"])
     if options["stop_signal"]:
         fields["stop_signal"] = signal_of(options["stop_signal"])
     notes = list(_terminal_notes(options["interactive"], options["tty"]))
@@ -228,7 +228,8 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     return data
 
 
-def _input(text: str) -> Any:
+def json_input(text: str) -> Any:
+    """Return the value of --input: JSON, or @FILE with JSON."""
     try:
         if text in {"-", "@-"}:
             return _json_or_text(sys.stdin.buffer.read())

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import Batch, BatchReference, Show, shown
+from jaas_submit.client.map_reduce import MapReduce
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import batch_records, batch_results
 from jaas_submit.model.records import BatchRecord, JobRecord
@@ -23,10 +24,14 @@ class AsyncBatch(BatchReference):
     Args:
         session: the connections.
         batch_id: the batch's id.
+        existing: as for ``Batch``.
+        difference: as for ``Batch``.
     """
 
-    def __init__(self, session: AsyncSession, batch_id: str) -> None:
+    def __init__(self, session: AsyncSession, batch_id: str, *, existing: int = 0, difference: str = "") -> None:
         super().__init__(batch_id)
+        self.existing = existing
+        self.difference = difference
         self._session = session
         self.sync = Batch(session.sync, batch_id)
 
@@ -81,9 +86,9 @@ class AsyncBatch(BatchReference):
         """Cancel every job of the batch that has not ended; see ``Batch.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, why)
 
-    async def retry_failed(self, **changes: Any) -> AsyncBatch:
-        """Submit the jobs that did not succeed again, as a new batch; see ``Batch.retry_failed``."""
-        batch = await asyncio.to_thread(lambda: self.sync.retry_failed(**changes))
+    async def retry_failed(self, *, in_place: bool = False, **changes: Any) -> AsyncBatch:
+        """Submit the jobs that did not succeed again; see ``Batch.retry_failed``."""
+        batch = await asyncio.to_thread(lambda: self.sync.retry_failed(in_place=in_place, **changes))
         return AsyncBatch(self._session, batch.id)
 
 
@@ -97,9 +102,21 @@ class AsyncMapReduce:
     """
 
     def __init__(self, session: AsyncSession, maps: AsyncBatch, levels: list[AsyncBatch]) -> None:
+        self.id = maps.id
         self._session = session
         self.maps = maps
         self.levels = levels
+
+    @classmethod
+    def of(cls, session: AsyncSession, made: MapReduce) -> AsyncMapReduce:
+        """Return the same map/reduce for asyncio.
+
+        Args:
+            session: the connections.
+            made: the map/reduce.
+        """
+        maps = AsyncBatch(session, made.maps.id, existing=made.maps.existing, difference=made.maps.difference)
+        return cls(session, maps, [AsyncBatch(session, level.id) for level in made.levels])
 
     @property
     def final(self) -> AsyncJobHandle:
@@ -108,6 +125,7 @@ class AsyncMapReduce:
 
     async def wait(self, timeout: float | None = None, *, progress: bool | Show = False) -> JobResult:
         """Wait for the last reduce and return its result; see ``MapReduce.wait``. It occupies no thread."""
+        await self.refresh()
         batches = [batch.id for batch in (self.maps, *self.levels)]
         with shown(progress) as show:
             async for status in self._session.run(batch_records(self._session.sync.ledger, batches, timeout)):
@@ -115,6 +133,13 @@ class AsyncMapReduce:
                     show(status)
         return await self.final.result()
 
+    async def refresh(self) -> None:
+        """Read which reduces follow the maps now; see ``MapReduce.refresh``."""
+        sync = MapReduce(self._session.sync, self.maps.sync, [])
+        await asyncio.to_thread(sync.refresh)
+        self.levels = [AsyncBatch(self._session, level.id) for level in sync.levels]
+
     async def cancel(self, why: str = "cancelled by the producer") -> int:
         """Cancel the jobs that have not ended; see ``MapReduce.cancel``."""
+        await self.refresh()
         return sum([await batch.cancel(why) for batch in (*reversed(self.levels), self.maps)])

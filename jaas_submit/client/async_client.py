@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jaas_submit.batch_model.failure_limit import MaxFailures
+from jaas_submit.batch_model.input_keys import KeyOf
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.client.async_batch import AsyncBatch, AsyncMapReduce
 from jaas_submit.client.async_job_handle import AsyncJobHandle
@@ -75,7 +77,7 @@ class AsyncClient:
 
     async def submit(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         *,
         key: str | None = None,
         key_ttl: float = KEY_TTL,
@@ -97,7 +99,7 @@ class AsyncClient:
         )
         return AsyncJobHandle(self.session, handle.id, existing=handle.existing)
 
-    async def submit_many(self, specs: Iterable[JobSpec]) -> list[AsyncJobHandle]:
+    async def submit_many(self, specs: Iterable[JobSpec | Mapping[str, Any]]) -> list[AsyncJobHandle]:
         """Submit several different jobs; see ``Client.submit_many``."""
         handles = await asyncio.to_thread(self.sync.submit_many, specs)
         return [AsyncJobHandle(self.session, handle.id) for handle in handles]
@@ -106,20 +108,23 @@ class AsyncClient:
         """Enqueue many jobs in bulk; see ``Client.submit_records``."""
         return await asyncio.to_thread(self.sync.submit_records, jobs)
 
-    async def replay(self, job_id: str, **changes: Any) -> AsyncJobHandle:
+    async def replay(self, job_id: str, *, in_place: bool = False, **changes: Any) -> AsyncJobHandle:
         """Submit the description of an ended job again; see ``Client.replay``."""
-        handle = await asyncio.to_thread(self.sync.replay, job_id, **changes)
+        handle = await asyncio.to_thread(self.sync.replay, job_id, in_place=in_place, **changes)
         return AsyncJobHandle(self.session, handle.id)
 
     async def map(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
         *,
         name: str = "",
         max_parallel: int | None = None,
-        min_success: float = 1.0,
+        min_success: float | None = None,
+        max_failures: MaxFailures | None = None,
         key: str | None = None,
+        key_of: KeyOf | None = None,
+        again: bool = False,
         as_file: bool | None = None,
         speculate: Speculation | float | None = None,
         after: Sequence[Dependency] = (),
@@ -135,7 +140,10 @@ class AsyncClient:
             name=name,
             max_parallel=max_parallel,
             min_success=min_success,
+            max_failures=max_failures,
             key=key,
+            key_of=key_of,
+            again=again,
             as_file=as_file,
             speculate=speculate,
             after=after,
@@ -143,19 +151,22 @@ class AsyncClient:
             on=on,
             not_before=not_before,
         )
-        return AsyncBatch(self.session, batch.id)
+        return AsyncBatch(self.session, batch.id, existing=batch.existing, difference=batch.difference)
 
     async def map_reduce(
         self,
-        map_spec: JobSpec,
+        map_spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
-        reduce_spec: JobSpec,
+        reduce_spec: JobSpec | Mapping[str, Any],
         *,
         fan_in: int = 256,
         name: str = "",
         max_parallel: int | None = None,
-        min_success: float = 1.0,
+        min_success: float | None = None,
+        max_failures: MaxFailures | None = None,
         key: str | None = None,
+        key_of: KeyOf | None = None,
+        again: bool = False,
         as_file: bool | None = None,
         speculate: Speculation | float | None = None,
     ) -> AsyncMapReduce:
@@ -169,12 +180,18 @@ class AsyncClient:
             name=name,
             max_parallel=max_parallel,
             min_success=min_success,
+            max_failures=max_failures,
             key=key,
+            key_of=key_of,
+            again=again,
             as_file=as_file,
             speculate=speculate,
         )
-        maps, *levels = (AsyncBatch(self.session, batch.id) for batch in (made.maps, *made.levels))
-        return AsyncMapReduce(self.session, maps, levels)
+        return AsyncMapReduce.of(self.session, made)
+
+    async def map_reduce_of(self, batch_id: str) -> AsyncMapReduce:
+        """Return a map/reduce that was submitted earlier; see ``Client.map_reduce_of``."""
+        return AsyncMapReduce.of(self.session, await asyncio.to_thread(self.sync.map_reduce_of, batch_id))
 
     def batch(self, batch_id: str) -> AsyncBatch:
         """Return a batch that was submitted earlier, here or elsewhere; see ``Client.batch``."""
@@ -216,7 +233,7 @@ class AsyncClient:
         """Return why a job waits, or why it ended; see ``Client.explain``."""
         return await asyncio.to_thread(self.sync.explain, job_id)
 
-    async def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+    async def placement(self, spec: JobSpec | Mapping[str, Any]) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit; see ``Client.placement``."""
         return await asyncio.to_thread(self.sync.placement, spec)
 

@@ -50,10 +50,15 @@ class Batch(BatchReference):
     Args:
         session: the connections.
         batch_id: the batch's id.
+        existing: for how many of its inputs ``map`` found a job.
+        difference: what differs between the batch that ``map`` found by its key and that call, in one sentence; empty
+            if nothing does.
     """
 
-    def __init__(self, session: Session, batch_id: str) -> None:
+    def __init__(self, session: Session, batch_id: str, *, existing: int = 0, difference: str = "") -> None:
         super().__init__(batch_id)
+        self.existing = existing
+        self.difference = difference
         self._session = session
 
     @property
@@ -62,10 +67,12 @@ class Batch(BatchReference):
         return self._session.ledger.batches.get(self.id)
 
     def job(self, index: int) -> JobHandle:
-        """Return a handle on the job for one input.
+        """Return a handle on the first job for one input.
+
+        A job that took its place (``replay`` with ``in_place``) is in ``records``.
 
         Args:
-            index: the input's number, counted from 0.
+            index: the input's number in the batch, counted from 0.
         """
         return JobHandle(self._session, batch_job_id(self.id, index))
 
@@ -138,6 +145,8 @@ class Batch(BatchReference):
     def cancel(self, why: str = "cancelled by the producer") -> int:
         """Cancel every job of the batch that has not ended; no job is added or started afterwards.
 
+        ``map`` with the same key and ``again`` lifts it.
+
         It is durable: if this process dies in the middle, a worker cancels the rest.
 
         Args:
@@ -149,17 +158,22 @@ class Batch(BatchReference):
         self._session.ledger.batches.cancel(self.id, why)
         return self._session.ledger.batches.cancel_jobs(self.id)
 
-    def retry_failed(self, **changes: Any) -> Batch:
-        """Submit the jobs that did not succeed again, as a new batch whose inputs keep their order.
+    def retry_failed(self, *, in_place: bool = False, **changes: Any) -> Batch:
+        """Submit the jobs that did not succeed again, as a new batch whose inputs keep their order, or in place.
 
         Args:
+            in_place: the new jobs take the places of the old ones in this batch, which then ends anew; see
+                ``Client.replay``.
             changes: fields of the description to be replaced, as in ``Client.replay``. JAAS_BATCH_ID and JAAS_INDEX
                 still name the original batch and input.
+
+        Returns:
+            The new batch; with ``in_place`` this one.
 
         Raises:
             SpecError: the batch has not ended, or a change is not valid.
         """
-        return Batch(self._session, replay_failed(self._session, self.id, changes))
+        return Batch(self._session, replay_failed(self._session, self.id, changes, in_place=in_place))
 
 
 @contextmanager

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from jaas_submit.batch_model.failure_limit import MaxFailures
+from jaas_submit.batch_model.input_keys import KeyOf
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob, start_time
 from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
 from jaas_submit.client.enqueue import enqueue, enqueue_many
 from jaas_submit.client.job_handle import JobHandle
-from jaas_submit.client.map_reduce import MapReduce, NewBatch, submit_map, submit_reduces
-from jaas_submit.client.replay import replay_job
+from jaas_submit.client.map_reduce import MapReduce, map_reduce_of
+from jaas_submit.client.maps.new_batch import NewBatch, Template
+from jaas_submit.client.maps.reduces import submit_reduces
+from jaas_submit.client.maps.submit import submit_map
+from jaas_submit.client.replay import replay_in_place, replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
 from jaas_submit.connection.names import chosen_prefix, chosen_queue
@@ -28,6 +33,7 @@ from jaas_submit.model.logs import Logs
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
+from jaas_submit.model.validation import plain_input, text_or_none
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -100,7 +106,7 @@ class Client(queries.Reader):
 
     def submit(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         *,
         key: str | None = None,
         key_ttl: float = KEY_TTL,
@@ -114,7 +120,7 @@ class Client(queries.Reader):
         When this returns, the job is in the ledger and will run, even if the message gets lost.
 
         Args:
-            spec: the description.
+            spec: the description, or a mapping of its fields.
             key: idempotency key, such as ``payroll-2026-11``: if a job was submitted with this key, its handle is
                 returned and nothing is enqueued, whatever the description.
             key_ttl: seconds for which the key is kept (7 days by default), even if the job's record expires earlier.
@@ -122,6 +128,7 @@ class Client(queries.Reader):
             on: how they must have ended for this job to run: ``success``, ``failure`` or ``finish`` (either way).
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
+                Dates are written in ISO 8601, decimals as texts, data classes and pydantic models as objects.
             not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
                 WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
                 ``2030-01-31T12:00:00Z``.
@@ -134,11 +141,11 @@ class Client(queries.Reader):
                 ``replicas=N``, the replicas did not confirm it in time: then it is enqueued, unless this master is
                 lost.
         """
-        if key is not None and not key.strip():
-            raise SpecError("key: must not be empty; leave it out for a job that may be submitted twice", field="key")
+        key = text_or_none("key", key, "leave it out for a job that may be submitted twice")
+        spec = JobSpec.parse(spec)
         job_id = str(uuid.uuid4())
         if input is not None:
-            spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, input)})
+            spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, plain_input(input))})
         at, delay = start_time(not_before, spec)
         new = NewJob(
             job_id,
@@ -185,39 +192,50 @@ class Client(queries.Reader):
         """
         return enqueue_many(self.session, jobs)
 
-    def replay(self, job_id: str, **changes: Any) -> JobHandle:
+    def replay(self, job_id: str, *, in_place: bool = False, **changes: Any) -> JobHandle:
         """Submit the description of an ended job again, to the same queue, linked to the original.
+
+        With ``in_place`` the new job takes the original's place in its batch, which ends anew with it: the original
+        counts no more, a cancellation or stop is lifted, and reduces run over the new outputs. The call may be
+        repeated: the job that is in the place then is returned if it has not ended or has succeeded, and else replayed.
 
         Args:
             job_id: the ended job.
+            in_place: whether the new job takes its place in its batch.
             changes: fields of the description to be replaced, such as ``limits={"memory": "2G"}``; in objects (``env``,
                 ``limits``, ``retry``, ...) only the named entries change.
 
         Raises:
             UnknownJob: there is no record.
-            SpecError: the job has not ended, its record holds no description, or a change is not valid.
+            SpecError: the job has not ended, its record holds no description, a change is not valid, or it has no place
+                in a batch.
         """
+        if in_place:
+            return JobHandle(self.session, replay_in_place(self.session, [job_id], changes)[job_id])
         return JobHandle(self.session, replay_job(self.session, job_id, changes))
 
-    def submit_many(self, specs: Iterable[JobSpec]) -> list[JobHandle]:
+    def submit_many(self, specs: Iterable[JobSpec | Mapping[str, Any]]) -> list[JobHandle]:
         """Submit several different jobs; return their handles in the same order. For one job per input see ``map``.
 
         Args:
             specs: their descriptions, read one by one.
         """
-        jobs = [NewJob(str(uuid.uuid4()), spec, self.queue) for spec in specs]
+        jobs = [NewJob(str(uuid.uuid4()), JobSpec.parse(spec), self.queue) for spec in specs]
         self.submit_records(jobs)
         return [JobHandle(self.session, job.job_id) for job in jobs]
 
     def map(
         self,
-        spec: JobSpec,
+        spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
         *,
         name: str = "",
         max_parallel: int | None = None,
-        min_success: float = 1.0,
+        min_success: float | None = None,
+        max_failures: MaxFailures | None = None,
         key: str | None = None,
+        key_of: KeyOf | None = None,
+        again: bool = False,
         as_file: bool | None = None,
         speculate: Speculation | float | None = None,
         after: Sequence[Dependency] = (),
@@ -230,12 +248,21 @@ class Client(queries.Reader):
         Args:
             spec: the description; ``{item}``, ``{item.name}`` and ``{index}`` in its command, its entry point and the
                 values of its environment are filled in for each input.
-            inputs: any JSON values, up to 100,000; read one by one and not kept.
+            inputs: any JSON values (and what ``submit`` takes as input), up to 100,000; read one by one and not kept.
             name: for people.
             max_parallel: how many of the jobs may be active at once; None sets no limit.
-            min_success: part of the jobs that must succeed for the batch to succeed.
-            key: idempotency key: submitting again with the same key (for example after a crash) adds only what is
-                missing, and returns the same batch.
+            min_success: part of the jobs that must succeed for the batch to succeed. When it cannot be reached any
+                more, the batch is stopped: it is FAILED, and jobs that have not ended are cancelled. None: all must
+                succeed, and none stops the others.
+            max_failures: how many jobs may fail: a number, or a share such as 0.1 or ``"10%"``. One more stops the
+                batch.
+            key: idempotency key: submitting again with the same key returns the same batch and submits only inputs that
+                have no job yet. Results are in the order of the latest call's inputs. ``existing`` and ``difference``
+                of the batch say what was there.
+            key_of: returns what an input is known by in a batch with a key, such as its id; None takes a digest of its
+                JSON. Inputs with the same key are different jobs, told apart by their order.
+            again: submit jobs that did not succeed again, in place, also after the batch was cancelled or stopped; with
+                a key.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 if the description has no placeholder for it.
             speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run
@@ -250,25 +277,30 @@ class Client(queries.Reader):
             SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
                 complete, and the same call with the same key goes on with it.
         """
-        new = NewBatch(name, max_parallel, min_success, key, speculate)
-        pairs, start = dependencies(after, on), start_time(not_before, spec)
+        spec = JobSpec.parse(spec)
+        start = start_time(not_before, spec)
+        new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
+        template = Template(spec, dependencies(after, on), each, as_file, start)
         # The description must be good before anything is written.
         batch_id = new.create(self.session, spec)
-        submit_map(self.session, batch_id, spec, inputs, after=pairs, after_each=each, as_file=as_file, start=start)
-        return Batch(self.session, batch_id)
+        made = submit_map(self.session, batch_id, new, template, inputs)
+        return Batch(self.session, batch_id, existing=made.existing, difference=made.difference)
 
     def map_reduce(
         self,
-        map_spec: JobSpec,
+        map_spec: JobSpec | Mapping[str, Any],
         inputs: Iterable[Any],
-        reduce_spec: JobSpec,
+        reduce_spec: JobSpec | Mapping[str, Any],
         *,
         fan_in: int = 256,
         name: str = "",
         max_parallel: int | None = None,
-        min_success: float = 1.0,
+        min_success: float | None = None,
+        max_failures: MaxFailures | None = None,
         key: str | None = None,
+        key_of: KeyOf | None = None,
+        again: bool = False,
         as_file: bool | None = None,
         speculate: Speculation | float | None = None,
     ) -> MapReduce:
@@ -286,8 +318,11 @@ class Client(queries.Reader):
             fan_in: how many outputs one reduce job takes at most.
             name: for people.
             max_parallel: how many maps may be active at once.
-            min_success: part of the maps that must succeed.
-            key: as in ``map``.
+            min_success: as in ``map``; the reduces are SKIPPED when it is missed.
+            max_failures: as in ``map``.
+            key: as in ``map``. If a call adds or removes inputs, or orders them anew, the reduces run anew.
+            key_of: as in ``map``.
+            again: as in ``map``.
             as_file: as in ``map``.
             speculate: as in ``map``, for the maps.
 
@@ -296,10 +331,25 @@ class Client(queries.Reader):
         """
         if fan_in < 2:
             raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
-        batch_id = NewBatch(name, max_parallel, min_success, key, speculate).create(self.session, map_spec)
-        total = submit_map(self.session, batch_id, map_spec, inputs, as_file=as_file)
-        levels = submit_reduces(self.session, reduce_spec, batch_id, total, fan_in)
-        return MapReduce(self.session, Batch(self.session, batch_id), levels)
+        map_spec, reduce_spec = JobSpec.parse(map_spec), JobSpec.parse(reduce_spec)
+        new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
+        batch_id = new.create(self.session, map_spec)
+        made = submit_map(self.session, batch_id, new, Template(map_spec, as_file=as_file), inputs)
+        levels = submit_reduces(self.session, reduce_spec, batch_id, made.total, fan_in)
+        maps = Batch(self.session, batch_id, existing=made.existing, difference=made.difference)
+        return MapReduce(self.session, maps, [Batch(self.session, one) for one in levels])
+
+    def map_reduce_of(self, batch_id: str) -> MapReduce:
+        """Return a map/reduce that was submitted earlier, here or elsewhere.
+
+        Args:
+            batch_id: id of its maps, which is its own id, or of one of its reduces' batches.
+
+        Raises:
+            UnknownJob: there is no such batch.
+            SpecError: no reduces follow it.
+        """
+        return map_reduce_of(self.session, batch_id)
 
     def batch(self, batch_id: str) -> Batch:
         """Return a batch that was submitted earlier, here or elsewhere. This does not ask Redis.
@@ -332,3 +382,7 @@ class Client(queries.Reader):
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return self.handle(job_id).cancel(why)
+
+
+def _batch_key(key: object) -> str | None:
+    return text_or_none("key", key, "leave it out for a batch that may be submitted twice")

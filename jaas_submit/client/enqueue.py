@@ -20,9 +20,9 @@ from jaas_submit.model.states import JobState
 if TYPE_CHECKING:
     import celery
 
-__all__ = ["enqueue", "enqueue_many"]
+__all__ = ["CHUNK", "enqueue", "enqueue_many"]
 
-_CHUNK: Final = 500
+CHUNK: Final = 500
 """Jobs that are written in one transaction, which blocks Redis for some 20 ms."""
 
 
@@ -57,7 +57,7 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
     """Write many records and their messages, in chunks; see ``Client.submit_records``."""
     count = 0
     rest = iter(jobs)
-    while chunk := list(itertools.islice(rest, _CHUNK)):
+    while chunk := list(itertools.islice(rest, CHUNK)):
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
             jobs = [_complete(job, traceparent, session) for job in chunk]
             made = session.write(partial(session.ledger.submission.create_many, jobs))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from jaas_submit.errors import JobNotEnded
 from jaas_submit.explain.context import explain_context
@@ -14,13 +14,12 @@ from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
-from jaas_submit.model.validation import member
+from jaas_submit.model.validation import labels_or_none, member
 from jaas_submit.placement.placement import NodeFit, placement
 
 __all__ = [
@@ -28,6 +27,7 @@ __all__ = [
     "Reader",
     "active",
     "batch_jobs",
+    "batch_result",
     "check_forgettable",
     "explanation",
     "history",
@@ -148,11 +148,21 @@ def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
 def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ()) -> Iterator[JobRecord]:
     """See ``Batch.records``."""
     span = ledger.batches.get(batch_id).span
-    for first in range(0, span, _PAGE):
-        numbers = range(first, min(first + _PAGE, span))
-        for record in ledger.queries.find([batch_job_id(batch_id, index) for index in numbers]):
-            if not states or record.state in states:
+    order = ledger.queries.batch_order(batch_id)
+    places: Sequence[int] = range(span)
+    if order is not None:
+        placed = set(order)
+        places = [*order, *(place for place in places if place not in placed)]
+    for first in range(0, len(places), _PAGE):
+        for record in ledger.queries.find(ledger.queries.batch_job_ids(batch_id, places[first : first + _PAGE])):
+            if not record.left and (not states or record.state in states):
                 yield record
+
+
+def batch_result(ledger: Ledger, job_id: str) -> JobResult | None:
+    """Return the result of a batch's job that has ended; None if it no longer counts in the batch."""
+    record = ledger.queries.get(job_id)
+    return None if record.left else result_of(ledger, record)
 
 
 def reasons(ledger: Ledger, batch_id: str) -> str:
@@ -216,14 +226,17 @@ class Reader:
         """
         return explanation(self.ledger, job_id)
 
-    def placement(self, spec: JobSpec) -> tuple[NodeFit, ...]:
+    def placement(self, spec: JobSpec | Mapping[str, Any]) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
+
+        The image's platforms count if its registry told a worker of them in the last day.
 
         Args:
             spec: the job's description.
         """
         cluster = self.ledger.queries.cluster()
-        return placement(spec, cluster) if cluster else ()
+        spec = JobSpec.parse(spec)
+        return placement(spec, cluster, self.ledger.queries.platforms(spec.image)) if cluster else ()
 
     def history(
         self,
@@ -243,9 +256,11 @@ class Reader:
             cause: only jobs whose last attempt ended by this cause.
 
         Raises:
-            SpecError: there is no such state or cause.
+            SpecError: there is no such state or cause, or the labels are no mapping.
         """
-        return history(self.ledger, member(JobState, "state", state), limit, labels, member(Cause, "cause", cause))
+        return history(
+            self.ledger, member(JobState, "state", state), limit, labels_or_none(labels), member(Cause, "cause", cause)
+        )
 
     def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended.
@@ -253,4 +268,4 @@ class Reader:
         Args:
             labels: only jobs whose description has all these labels.
         """
-        return active(self.ledger, labels)
+        return active(self.ledger, labels_or_none(labels))

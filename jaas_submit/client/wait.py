@@ -7,8 +7,9 @@ the same rules.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -316,27 +317,33 @@ def batch_results(
     bearing = outage or Outage()
     seen = 0 if ordered else offset
     held: dict[int, JobResult] = {}
+    turn: Iterator[int] | None = None
     wanted = 0
 
-    def arrived(result: JobResult) -> Generator[Found[JobResult], Any, None]:
-        nonlocal wanted
+    def arrived(result: JobResult) -> Generator[Read | Found[JobResult], Any, None]:
+        nonlocal turn, wanted
         if not ordered:
             yield Found(result)
             return
+        if turn is None:
+            order: list[int] | None = yield Read(partial(ledger.queries.batch_order, batch_id))
+            turn = iter(order) if order is not None else itertools.count()
+            wanted = next(turn, -1)
         held[result.index or 0] = result
         while wanted in held:
             yield Found(held.pop(wanted))
-            wanted += 1
+            wanted = next(turn, -1)
 
     def look() -> Generator[Read | Found[JobResult], Any, str | None]:
         nonlocal seen
         status: BatchRecord = yield Read(lambda: ledger.batches.get(batch_id))
         while ids := (yield Read(partial(ledger.batches.ended_jobs, batch_id, seen))):
             for job_id in ids:
-                result: JobResult = yield Read(partial(queries.result, ledger, job_id))
+                result: JobResult | None = yield Read(partial(queries.batch_result, ledger, job_id))
                 seen += 1
                 bearing.over()
-                yield from arrived(result)
+                if result is not None:
+                    yield from arrived(result)
         if status.done:
             # If Redis has lost records there are gaps: the results after them are returned at the end.
             yield from (Found(held.pop(index)) for index in sorted(held))

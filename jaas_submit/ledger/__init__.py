@@ -14,8 +14,8 @@ Its rules:
 * Every time is by Redis' clock (TIME inside the scripts): clocks of workers and producers do not matter.
 * A worker may change a record only while it is the record's holder. One that was suspended past its lease finds
   another holder there and drops the job.
-* A terminal record is never changed again, except for `reported` and its expiry, `replayed_by`, and `cancel`, which
-  asks its holder to stop the container because a copy was faster.
+* A terminal record is never changed again, except for `reported` and its expiry, `replayed_by`, `left`, and
+  `cancel`, which asks its holder to stop the container because a copy was faster.
 """
 
 from __future__ import annotations

@@ -10,18 +10,21 @@ import redis
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
 from jaas_submit.connection.subscription import Subscription
-from jaas_submit.errors import UnknownJob
+from jaas_submit.errors import SpecError, UnknownJob
 from jaas_submit.ledger.base import Base, Part
-from jaas_submit.ledger.encoding import parse_batch
+from jaas_submit.ledger.encoding import parse_batch, reading
 from jaas_submit.ledger.queries import Queries
 from jaas_submit.ledger.submission import Submission
-from jaas_submit.model.ids import batch_job_id, copy_id_of
+from jaas_submit.model.bounds import whole
+from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import BatchRecord
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 
-__all__ = ["Batches"]
+__all__ = ["DROPPED", "Batches"]
+
+DROPPED: Final = "the latest call with its batch's key does not have its input"
 
 _PAGE: Final = 500
 """Records that are read at once."""
@@ -41,13 +44,14 @@ class Batches(Part):
         self._queries = queries
         self._submission = submission
 
-    def create(self, batch_id: str, *, speculate: Speculation | None = None, **fields: str | float) -> bool:
+    def create(self, batch_id: str, *, speculate: Speculation | None = None, **fields: str | float | None) -> bool:
         """Write the record of a batch, before its jobs.
 
         Args:
             batch_id: the batch's id.
             speculate: when its slowest jobs are started a second time; None for never.
-            fields: name, max_parallel (0: no limit), min_success (part of the jobs that must succeed), ...
+            fields: name, max_parallel (0: no limit), min_success (part of the jobs that must succeed), max_failures
+                (how many may fail, such as 3 or 10%), ...
 
         Returns:
             False if there was one already; it does not change.
@@ -57,7 +61,8 @@ class Batches(Part):
             pipe = self._client.pipeline()
             pipe.hsetnx(key, "created_at", repr(self._base.now()))
             for name, value in fields.items():
-                pipe.hsetnx(key, name, value)
+                # Also of what it has not, so that a later call does not give it that.
+                pipe.hsetnx(key, name, "" if value is None else value)
             if speculate is not None:
                 pipe.hsetnx(key, "speculate", speculate.model_dump_json())
                 pipe.sadd(self._key("speculating"), batch_id)
@@ -111,6 +116,64 @@ class Batches(Part):
         named = {"copy_of": job_id, "start_within": spec.deadline or None, "detail": detail}
         return bool(self._base.run_for(copy_id_of(job_id), "batches/start_copy", spec.to_json(), **named))
 
+    def inputs(self, batch_id: str) -> dict[str, tuple[int, str]]:
+        """Return the place of each input of a batch by its key, and its digest where that is stored."""
+        with redis_errors(f"batch {batch_id}"):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hgetall(self._key("batch", batch_id, "inputs"))
+            (found,) = answers(pipe)
+        if not isinstance(found, dict):
+            raise self._base.cannot_read(f"batch {batch_id}", found)
+        read = ((as_text(key), as_text(text).partition(" ")) for key, text in found.items())
+        with reading():
+            return {key: (whole(place), digest) for key, (place, _, digest) in read}
+
+    def open(self, batch_id: str, *, again: bool = False) -> None:
+        """Let a batch take further jobs, until it is closed again.
+
+        Args:
+            batch_id: the batch's id.
+            again: also one that was cancelled or stopped.
+
+        Raises:
+            UnknownJob: there is none.
+            SpecError: it was cancelled or stopped.
+        """
+        code, *why = self._base.run("batches/open", f"batch {batch_id}", batch=batch_id, again=again or None)
+        if code == 0:
+            raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
+        if code == 2:
+            raise SpecError(
+                f"key: its batch {batch_id} has ended early ({as_text(why[0])}); again=True (--again) submits what did "
+                "not succeed again",
+                field="key",
+            )
+        if code == 3:
+            raise SpecError(
+                f"again: the jobs of batch {batch_id} are still being cancelled; repeat the call when it has ended",
+                field="again",
+            )
+
+    def arrange(self, batch_id: str, out: Sequence[str], back: Sequence[str], order: Sequence[int] | None) -> int:
+        """Record in which order a batch's inputs are, and which of its jobs count.
+
+        Args:
+            batch_id: the batch's id.
+            out: jobs that count no more if they have ended.
+            back: jobs that count again.
+            order: the places of the inputs in their order; empty for the order of the places, None for no change.
+
+        Returns:
+            How many jobs count no more by this.
+        """
+        named = {"batch": batch_id, "out": out, "back": back, "why": DROPPED, "order": order}
+        return int(self._base.run("batches/arrange", f"batch {batch_id}", **named))
+
+    def set_reduces(self, batch_id: str, reduced_by: str, fan_in: int) -> None:
+        """Record which batch reduces a batch's outputs, and how many of them one job takes."""
+        with redis_errors(f"batch {batch_id}"):
+            self._client.hset(self._key("batch", batch_id), mapping={"reduced_by": reduced_by, "fan_in": fan_in})
+
     def close(self, batch_id: str, total: int) -> None:
         """Record that all jobs of a batch have been submitted; it ends with the last of them.
 
@@ -150,7 +213,7 @@ class Batches(Part):
         count = 0
         for first in range(0, batch.span, _PAGE):
             numbers = range(first, min(first + _PAGE, batch.span))
-            records = self._queries.find([batch_job_id(batch_id, index) for index in numbers])
+            records = self._queries.find(self._queries.batch_job_ids(batch_id, numbers))
             if ids := [record.id for record in records if not record.terminal]:
                 self._submission.cancel_many(ids, batch.cancelled)
                 count += len(ids)

@@ -97,6 +97,7 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         copied_by=fields.get("copied_by", ""),
         replay_of=fields.get("replay_of", ""),
         replayed_by=fields.get("replayed_by", ""),
+        left=fields.get("left", ""),
     )
 
 
@@ -136,7 +137,12 @@ def _batch(batch_id: str, fields: dict[str, str]) -> BatchRecord:
         copies=_number(fields, "copies"),
         speculate=Speculation.model_validate_json(fields["speculate"]) if fields.get("speculate") else None,
         max_parallel=int(_real(fields, "max_parallel", "0")),
-        min_success=_real(fields, "min_success", "1"),
+        min_success=_real(fields, "min_success") if fields.get("min_success") else None,
+        max_failures=fields.get("max_failures", ""),
+        stopped=fields.get("stopped") == "1",
+        left=_number(fields, "left"),
+        generation=_number(fields, "generation"),
+        fan_in=_number(fields, "fan_in"),
         cancelled=fields.get("cancelled", ""),
         reduced_by=fields.get("reduced_by", ""),
         reduces=fields.get("reduces", ""),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.connection.connection import as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
@@ -22,6 +23,8 @@ from jaas_submit.model.states import TERMINAL, JobState
 
 __all__ = ["Due", "Maintenance"]
 
+_PLATFORMS_KEPT_S: Final = 86400
+
 
 class Due(NamedTuple):
     """The duties with pending work; each is done by the call of that name."""
@@ -31,6 +34,7 @@ class Due(NamedTuple):
     end_overdue: bool
     unowned: bool
     ready: bool
+    cancelling: bool
 
 
 class Maintenance(Part):
@@ -46,18 +50,20 @@ class Maintenance(Part):
         self._queries = queries
 
     def due(self) -> Due:
-        """Return the pending work: usually none, which takes one round trip instead of five."""
+        """Return the pending work: usually none, which takes one round trip instead of six."""
         with redis_errors("maintenance"):
             pipe = self._client.pipeline(transaction=False)
             pipe.time()
             pipe.llen(self._key("pending_dependents"))
+            pipe.scard(self._key("cancelling"))
             names = ("holders", "deadlines", "due", "unowned", "ready")
             for name in names:
                 pipe.zrange(self._key(name), 0, 0, withscores=True)
-            (seconds, micros), dependents, *oldest = self._base.sound(pipe, "pending_dependents", *names)
+            found = self._base.sound(pipe, "pending_dependents", "cancelling", *names)
+        (seconds, micros), dependents, cancelling, *oldest = found
         now = float(seconds) + float(micros) / 1e6
         holders, deadlines, retries, unowned, ready = (bool(one) and float(one[0][1]) <= now for one in oldest)
-        return Due(bool(dependents), holders, deadlines, retries or unowned, ready)
+        return Due(bool(dependents), holders, deadlines, retries or unowned, ready, bool(cancelling))
 
     def renew_lease(self, holder: str, ttl: float, info: dict[str, Any]) -> bool:
         """Take or renew a worker's lease.
@@ -189,7 +195,15 @@ class Maintenance(Part):
             return as_text(found)
 
     def restore(
-        self, job_id: str, spec: JobSpec, queue: str, attempt: int, batch: str = "", index: int = 0, copy_of: str = ""
+        self,
+        job_id: str,
+        spec: JobSpec,
+        queue: str,
+        attempt: int,
+        batch: str = "",
+        index: int = 0,
+        copy_of: str = "",
+        replaces: str = "",
     ) -> bool:
         """Rebuild a record that Redis has lost (it came back with older data), for an existing service.
 
@@ -204,13 +218,16 @@ class Maintenance(Part):
             batch: id of the batch it belongs to.
             index: the input's number in the batch.
             copy_of: id of the job that it is a copy of.
+            replaces: id of the job whose place in the batch it took.
 
         Returns:
             False if there is a record.
         """
         named = {"queue": queue, "attempt": attempt, "copy": copy_id_of(job_id)}
-        member = {"batch": batch, "index": index, "copy_of": copy_of or None} if batch else {}
-        return bool(self._base.run_for(job_id, "maintenance/restore", spec.to_json(), **named, **member))
+        member = {"batch": batch, "index": index, "copy_of": copy_of or None, "replaces": replaces or None}
+        return bool(
+            self._base.run_for(job_id, "maintenance/restore", spec.to_json(), **named, **(member if batch else {}))
+        )
 
     def expired(self, most: int = 1000) -> list[str]:
         """Return the ids of jobs whose record has expired: ``sweep`` will forget them.
@@ -246,6 +263,16 @@ class Maintenance(Part):
         """Store a worker's view of the swarm's nodes, for programs without an engine."""
         with redis_errors("nodes"):
             self._client.set(self._key("cluster"), cluster.model_dump_json(), ex=3600)
+
+    def save_platforms(self, image: str, platforms: Sequence[str]) -> None:
+        """Store what an image runs on, for programs that ask no registry.
+
+        Args:
+            image: as in a job description.
+            platforms: such as ``linux/amd64``.
+        """
+        with redis_errors("platforms"):
+            self._client.set(self._key("platforms", image), " ".join(platforms), ex=_PLATFORMS_KEPT_S)
 
 
 def _overdue(record: JobRecord, spec: JobSpec, now: float) -> Attempt | None:

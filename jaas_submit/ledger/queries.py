@@ -14,8 +14,9 @@ from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import parse_record, reading
-from jaas_submit.model.bounds import bounded, shown
+from jaas_submit.model.bounds import bounded, shown, whole
 from jaas_submit.model.cluster import Cluster
+from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import TERMINAL, JobState, is_terminal, read_as
@@ -27,6 +28,8 @@ _SHORTEST_ID: Final = 4
 IDS_PER_READ: Final = 5000
 _MOST_CANDIDATES: Final = 4
 """How short an id may be, how many ids are read at once, and how many a message about an ambiguous one names."""
+
+_MOST_PLATFORMS: Final = 50
 
 _MOST_ASKED_AHEAD: Final = 2000
 """Number of jobs ahead whose queue is checked; beyond that all count, because an exact number would be expensive."""
@@ -165,6 +168,58 @@ class Queries(Part):
             return self._client.hgetall(key)
         except redis.ResponseError as error:
             return wrong_type(error)
+
+    def existing(self, job_ids: Sequence[str]) -> set[str]:
+        """Return those of the jobs that have a record."""
+        with redis_errors("records"):
+            pipe = self._client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipe.exists(self._key("job", job_id))
+            return {job_id for job_id, there in zip(job_ids, pipe.execute(), strict=True) if there}
+
+    def batch_order(self, batch_id: str, first: int = 0, count: int | None = None) -> list[int] | None:
+        """Return the places of a batch's inputs in the order of the latest call; None if that is the places' own.
+
+        Args:
+            batch_id: the batch's id.
+            first: position of the first one.
+            count: how many; None for all.
+        """
+        with redis_errors(f"batch {batch_id}"):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.exists(self._key("batch", batch_id, "order"))
+            pipe.lrange(self._key("batch", batch_id, "order"), first, -1 if count is None else first + count - 1)
+            there, found = answers(pipe)
+        return [whole(as_text(one)) for one in found] if there and isinstance(found, list) else None
+
+    def batch_job_ids(self, batch_id: str, places: Sequence[int]) -> list[str]:
+        """Return the id of the job at each of some places of a batch; see ``batch_order``.
+
+        Args:
+            batch_id: the batch's id.
+            places: indexes, some hundred.
+        """
+        own = [batch_job_id(batch_id, place) for place in places]
+        if not own:
+            return []
+        with redis_errors(f"batch {batch_id}"):
+            pipe = self._client.pipeline(transaction=False)
+            pipe.hmget(self._key("batch", batch_id, "places"), [str(place) for place in places])
+            (found,) = answers(pipe)
+        if not isinstance(found, list):
+            return own
+        return [as_text(other) if other else one for one, other in zip(own, found, strict=True)]
+
+    def gathered(self, batch_id: str, first: int, count: int) -> list[JobRecord]:
+        """Return the existing records of the jobs for some consecutive inputs of a batch.
+
+        Args:
+            batch_id: the batch's id.
+            first: position of the first input, counted from 0.
+            count: how many.
+        """
+        places = self.batch_order(batch_id, first, count) if count else []
+        return self.find(self.batch_job_ids(batch_id, range(first, first + count) if places is None else places))
 
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]:
         """Return the outlines of those of the jobs that have a record: a tenth of the work of ``find``."""
@@ -307,6 +362,16 @@ class Queries(Part):
         except ValueError:  # the next report replaces it
             self._base.cannot_read(f"key {self._key('cluster')}", "it does not describe the nodes")
             return None
+
+    def platforms(self, image: str) -> tuple[str, ...]:
+        """Return what an image runs on, as its registry told a worker in the last day; empty if that is not known.
+
+        Args:
+            image: as in a job description.
+        """
+        with redis_errors("platforms"):
+            text = self._value(self._key("platforms", image))
+        return tuple((text or b"").decode("ascii", "ignore").split()[:_MOST_PLATFORMS])
 
     def changes(self, job_id: str) -> Subscription:
         """Return a subscription to the transitions of one job; use it in a ``with`` statement."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.connection.connection import answers, as_text, redis_errors
-from jaas_submit.errors import LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.errors import BatchClosed, LedgerUnavailable, SpecError, UnknownJob
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import cancelled
 from jaas_submit.model.job_spec import JobSpec
@@ -109,7 +109,8 @@ class Submission(Part):
 
         Raises:
             UnknownJob: a job or batch that one of them comes after is unknown; the others are written.
-            SpecError: a batch takes no more jobs.
+            BatchClosed: a batch takes no more jobs; jobs before that are written.
+            SpecError: a job cannot take the place of another, or two calls give one place to different inputs.
             LedgerUnavailable: also if the URL asks for replicas and they do not confirm the records; the master has
                 them then.
         """
@@ -131,7 +132,15 @@ class Submission(Part):
                 other = as_text(rest[0]).replace("batch:", "batch ")
                 raise UnknownJob(f"after: {other} is not known; its record may have expired")
             if code == 3:
-                raise SpecError(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
+                raise BatchClosed(f"batch {job.batch} has been cancelled or is complete; it takes no more jobs")
+            if code == 4:
+                raise SpecError(
+                    f"key: another call submits other inputs to batch {job.batch} at the same time; repeat this one "
+                    "when that is over",
+                    field="key",
+                )
+            if code == 5:
+                raise SpecError(f"in_place: {as_text(rest[0])}", field="in_place")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
         return made
 
@@ -201,6 +210,8 @@ def _arguments(job: NewJob) -> dict[str, object]:
     said |= {name: value for name, value in times if value is not None}
     if job.batch:
         said |= {"batch": job.batch, "index": job.index}
+        named_in_batch = (("input", job.input_key), ("digest", job.input_digest), ("replaces", job.replaces))
+        said |= {name: value for name, value in named_in_batch if value}
     after = ""
     if job.after:
         said["after"] = job.after

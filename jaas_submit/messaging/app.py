@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -78,7 +79,7 @@ def _transport_options(address: SentinelAddress | None) -> dict[str, Any]:
     return {"master_name": address.master, "sentinel_kwargs": sentinel_options(address)} if address else {}
 
 
-def job(spec: JobSpec, *, queue: str | None = None) -> celery.Signature[Any]:
+def job(spec: JobSpec | Mapping[str, Any], *, queue: str | None = None) -> celery.Signature[Any]:
     """Return the Celery signature of a job, for chain, group and chord of your own app.
 
     The job's record is written by the worker that receives the message. Within a chain or chord its input is the result
@@ -91,6 +92,7 @@ def job(spec: JobSpec, *, queue: str | None = None) -> celery.Signature[Any]:
     Raises:
         SpecError: it is no name of a queue.
     """
+    spec = JobSpec.parse(spec)
     return celery.Signature(
         TASK_RUN,
         kwargs={"spec": spec.to_wire()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -40,14 +41,16 @@ def parse_duration(value: object) -> float:
     """Return a duration in seconds.
 
     Args:
-        value: a number of seconds, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
+        value: a number of seconds, a ``timedelta``, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
 
     Raises:
         ValueError: it has another form, or it is negative.
     """
     if isinstance(value, bool):
         raise ValueError("give seconds or a duration such as 60s or 1h30m")
-    if isinstance(value, int | float):
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, int | float):
         seconds = _as_float(value)
     else:
         text = _text(value, "give seconds or a duration such as 60s or 1h30m")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
-__all__ = ["batch_id_of", "batch_job_id", "copy_id_of"]
+__all__ = ["batch_id_of", "batch_job_id", "copy_id_of", "replaced_by", "retry_id_of"]
 
 _BATCHES: Final = uuid.UUID("b3f1c1de-31d3-4bb8-9a3c-7c0d8a0a6a51")
+_RETRIES: Final = uuid.UUID("0f6f5b1e-7a8c-4f55-9d2e-6c1b7f0f3f4a")
+_MOST_RETRIES: Final = 1000
 _COPIES: Final = uuid.UUID("5a0e9a6c-9a0f-4f0c-a4f6-4b2f1f5c1b1e")
 
 
@@ -38,3 +40,31 @@ def copy_id_of(job_id: str) -> str:
         job_id: the id of the slow job.
     """
     return str(uuid.uuid5(_COPIES, job_id))
+
+
+def retry_id_of(job_id: str) -> str:
+    """Return the id of the job that takes a job's place in its batch; a second one is impossible.
+
+    Args:
+        job_id: the id of the job that has ended.
+    """
+    return str(uuid.uuid5(_RETRIES, job_id))
+
+
+def replaced_by(job_id: str, batch_id: str, index: int) -> str | None:
+    """Return the id of the job whose place in a batch another one took; empty if it is the first one there.
+
+    Args:
+        job_id: the id of the other one.
+        batch_id: the batch's id.
+        index: of the place.
+
+    Returns:
+        None if the job cannot have that place.
+    """
+    before, one = "", batch_job_id(batch_id, index)
+    for _ in range(_MOST_RETRIES):
+        if one == job_id:
+            return before
+        before, one = one, retry_id_of(one)
+    return None

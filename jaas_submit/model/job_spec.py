@@ -38,7 +38,7 @@ from jaas_submit.model.fields import (
     Text,
 )
 from jaas_submit.model.retry_policy import RetryPolicy
-from jaas_submit.model.validation import kind_of, shown_name, spec_error
+from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
 
 __all__ = [
     "GATHER_FILE",
@@ -57,6 +57,7 @@ GATHER_FILE: Final = "/run/jaas/input.jsonl"
 """Path of a container's input; JAAS_INPUT names the file."""
 
 _MAX_FIELDS: Final = 100
+_MAX_IMAGE: Final = 512
 _MAX_ENV_NAME: Final = 1024
 
 _ENV_NAME = re.compile(r"[^=\x00\s]++\Z")
@@ -195,6 +196,10 @@ class JobSpec(Model):
     input: JsonValue = Field(
         None, repr=False, description=f"handed to the container as the file {INPUT_FILE}, in JSON; null: no such file"
     )
+    input_lines: bool = Field(
+        False,
+        description=f"true: input is a list, handed over as the file {GATHER_FILE}: a line of JSON for each item",
+    )
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )
@@ -277,6 +282,8 @@ class JobSpec(Model):
             raise ValueError("mounts: two mounts have the same target; give each its own")
         if self.input is not None and self.gather is not None:
             raise ValueError("input: cannot go with gather; a job has one input")
+        if self.input_lines and not isinstance(self.input, list):
+            raise ValueError("input_lines: needs a list as input; leave it out for one JSON value")
         for kind in ("cpus", "memory"):
             limit, reserved = getattr(self.limits, kind), getattr(self.reservations, kind)
             if limit is not None and reserved is not None and reserved > limit:
@@ -285,6 +292,8 @@ class JobSpec(Model):
 
     def __init__(self, /, **fields: Any) -> None:  # a foreign object may have a field "self"
         _check_fields(fields)
+        if fields.get("input") is not None:
+            fields["input"] = plain_input(fields["input"])
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -292,9 +301,11 @@ class JobSpec(Model):
         size = len(self.to_json().encode())
         if size > MAX_SPEC_BYTES:
             field = self._largest_field()
+            store = "with a store (JAAS_STORE_URL, for workers too) submit(input=...) and map take larger ones"
+            remedy = store if field == "input" else "pass large data by a mount, a secret or a URL"
             raise SpecError(
                 f"{field}: the description has {size:,} bytes as JSON, more than the {MAX_SPEC_BYTES:,} allowed; "
-                "pass large data by a mount, a secret or a URL",
+                f"{remedy}",
                 field=field,
             )
 
@@ -320,6 +331,9 @@ class JobSpec(Model):
             try:
                 data = from_json(data)
             except ValueError as error:
+                if isinstance(data, str) and _IMAGE.match(data[:_MAX_IMAGE]):
+                    fix = f"write JobSpec(image={shown(data)!r})"
+                    raise SpecError(f"{shown(data)!r} is no job description; {fix}") from None
                 raise SpecError(f"the description is not valid JSON: {error}") from None
             except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None

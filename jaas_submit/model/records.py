@@ -122,6 +122,7 @@ class JobRecord(StoredModel):
     copied_by: str = Field("", description="id of the job that is the second start of this one")
     replay_of: str = Field("", description="id of the job that this one repeats")
     replayed_by: str = Field("", description="id of the latest job that repeats this one")
+    left: str = Field("", description="why it no longer counts in its batch; empty if it does")
 
     @property
     def terminal(self) -> bool:
@@ -172,9 +173,20 @@ class BatchRecord(StoredModel):
     active: int = Field(0, description="how many count towards max_parallel now")
     copies: int = Field(0, description="how many of its jobs run twice now")
     max_parallel: int = Field(0, description="how many may be active at once; 0 means no limit")
-    min_success: float = Field(1.0, description="part of the jobs that must succeed")
+    min_success: float | None = Field(
+        None, description="part of the jobs that must succeed; None: all of them, and none stops the others"
+    )
+    max_failures: str = Field("", description="how many jobs may fail, such as 3 or 10%; one more stops the batch")
+    stopped: bool = Field(False, description="one of its rules has stopped it; ``cancelled`` says which")
     speculate: Speculation | None = Field(None, description="when its slowest jobs are started a second time")
     cancelled: str = ""
+    left: int = Field(
+        0, description="how many ended jobs no longer count: others took their place, or their input went"
+    )
+    generation: int = Field(
+        0, description="how often it was opened again; reduces are over the outputs of one of these"
+    )
+    fan_in: int = Field(0, description="how many outputs one reduce job takes")
     reduced_by: str = Field("", description="id of the batch that reduces this one's outputs")
     reduces: str = Field("", description="id of the batch whose outputs this one reduces")
 

@@ -3,20 +3,122 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
+from pathlib import PurePath
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from jaas_submit.errors import SpecError
-from jaas_submit.model.bounds import shown
+from jaas_submit.model.bounds import MAX_DEPTH, check_plain, shown
 
-__all__ = ["kind_of", "member", "shown_name", "spec_error"]
+__all__ = ["kind_of", "labels_or_none", "member", "plain_input", "shown_name", "spec_error", "text_or_none"]
 
 E = TypeVar("E", bound=StrEnum)
 
 _NAMED = re.compile(r"([a-z_]++(?:\.[a-z_]++)*+): ")
+
+
+_PLAIN: Final[tuple[tuple[Any, Callable[[Any], object]], ...]] = (
+    (Enum, lambda one: one.value),
+    ((Decimal, UUID, PurePath), str),
+    ((date, time), lambda one: one.isoformat()),
+    (timedelta, lambda one: one.total_seconds()),
+    (BaseModel, lambda one: one.model_dump(mode="json")),
+)
+"""Types that JSON does not know, and what they are written as."""
+
+_REMEDIES: Final[tuple[tuple[Any, str], ...]] = (
+    ((set, frozenset), "a set has no order; pass sorted(...) or list(...) of it"),
+    ((bytes, bytearray, memoryview), "bytes are no JSON value; pass base64.b64encode(...).decode(), or a URL"),
+)
+
+
+def text_or_none(what: str, value: object, remedy: str) -> str | None:
+    """Return an argument that must be a text, or None.
+
+    Args:
+        what: its name.
+        value: what the caller gave.
+        remedy: what to do where it is empty.
+
+    Raises:
+        SpecError: it is no text, or an empty one.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise SpecError(f"{what}: must be a text, not {kind_of(value)}; pass str(...) of it", field=what)
+    if not value.strip():
+        raise SpecError(f"{what}: must not be empty; {remedy}", field=what)
+    return value
+
+
+def labels_or_none(value: object) -> Mapping[str, str] | None:
+    """Return labels to choose jobs by, or None.
+
+    Args:
+        value: what the caller gave.
+
+    Raises:
+        SpecError: it is no mapping of texts.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not all(isinstance(one, str) for pair in value.items() for one in pair):
+        raise SpecError('labels: must be names and values in texts, such as {"team": "web"}', field="labels")
+    return value
+
+
+def plain_input(value: object) -> Any:
+    """Return a job's input as JSON has it: dates in ISO 8601, decimals as texts, data classes and models as objects.
+
+    Args:
+        value: from a producer's program.
+
+    Raises:
+        SpecError: it has no such form; the text names its type and the remedy.
+    """
+    try:
+        check_plain(value)
+    except ValueError as error:
+        raise SpecError(f"input: {error}", field="input") from None
+    return _as_plain(value, ())
+
+
+def _as_plain(value: object, path: tuple[str, ...]) -> Any:
+    if value is None or (isinstance(value, str | int | float) and not isinstance(value, Enum)):
+        return value
+    if len(path) > MAX_DEPTH:
+        raise _not_plain(path[:1], f"is nested deeper than the {MAX_DEPTH} levels allowed; pass it as a text")
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {one.name: getattr(value, one.name) for one in fields(value)}
+    if isinstance(value, Mapping):
+        for name in value:
+            if not isinstance(name, str):
+                raise _not_plain((*path, shown(name)), f"a name must be a text, not {kind_of(name)}; pass str(name)")
+        return {name: _as_plain(one, (*path, name)) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_plain(one, (*path, str(number))) for number, one in enumerate(value)]
+    for kind, convert in _PLAIN:
+        if isinstance(value, kind):
+            return _as_plain(convert(value), path)
+    remedy = next((text for kind, text in _REMEDIES if isinstance(value, kind)), "")
+    other = (
+        f"a {type(value).__name__} is no JSON value; pass numbers, texts, lists and objects, or a data class of them"
+    )
+    raise _not_plain(path, remedy or other)
+
+
+def _not_plain(path: tuple[str, ...], text: str) -> SpecError:
+    field = ".".join(("input", *map(shown, path)))
+    return SpecError(f"{field}: {text}", field=field)
 
 
 def kind_of(value: object) -> str:

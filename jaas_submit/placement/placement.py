@@ -94,14 +94,15 @@ def _runs(platform: str, node: Node) -> bool:
     return os in {"", node.os} and (not arch or same)
 
 
-def placement(spec: JobSpec, cluster: Cluster) -> tuple[NodeFit, ...]:
+def placement(spec: JobSpec, cluster: Cluster, platforms: Sequence[str] = ()) -> tuple[NodeFit, ...]:
     """Return for each node whether the job would fit there.
 
     Args:
         spec: the job's description.
         cluster: the nodes.
+        platforms: what the image runs on; empty where that is not known.
     """
-    return tuple(fit(spec, node) for node in cluster.nodes)
+    return tuple(fit(spec, node, platforms=platforms) for node in cluster.nodes)
 
 
 def avoided_nodes(

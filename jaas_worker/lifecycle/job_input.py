@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from jaas_submit.errors import EngineRefused
-from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.job_spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.model.records import JobRecord
 from jaas_submit.storage.store import Store
@@ -26,8 +25,8 @@ CONFIG_LIMIT: Final = 1000 * 1024 - 1
 class Records(Protocol):
     """Source of the outputs that a reduce job gets: ``Ledger.queries``."""
 
-    def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
-        """Return the records of these jobs; unknown jobs are left out."""
+    def gathered(self, batch_id: str, first: int, count: int) -> list[JobRecord]:
+        """Return the records of the jobs for some consecutive inputs of a batch; unknown jobs are left out."""
 
 
 def input_file(spec: JobSpec, records_of: Records, store: Store | None, job_id: str, attempt: int) -> InputFile | None:
@@ -46,14 +45,17 @@ def input_file(spec: JobSpec, records_of: Records, store: Store | None, job_id: 
         EngineRefused: it is too large, or outputs of other jobs have expired.
     """
     if spec.gather is not None:
-        numbers = range(spec.gather.first, spec.gather.first + spec.gather.count)
-        records = records_of.find([batch_job_id(spec.gather.batch, index) for index in numbers])
-        if len(records) < len(numbers):
-            missing = len(numbers) - len(records)
-            raise EngineRefused(f"{missing:,} of the {len(numbers):,} records of the jobs before it have expired")
+        count = spec.gather.count
+        records = records_of.gathered(spec.gather.batch, spec.gather.first, count)
+        if len(records) < count:
+            missing = count - len(records)
+            raise EngineRefused(f"{missing:,} of the {count:,} records of the jobs before it have expired")
         return _gathered(records, store, job_id, attempt) if records else InputFile(NOTHING)
     if spec.input is None:
         return None
+    if spec.input_lines and isinstance(spec.input, list):
+        lines = b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in spec.input)
+        return InputFile(GATHER_FILE, lines) if lines else InputFile(NOTHING)
     if store is not None and isinstance(spec.input, dict) and store.holds(spec.input):
         return _stored(store, spec.input, INPUT_FILE)
     return InputFile(INPUT_FILE, json.dumps(spec.input, ensure_ascii=False).encode())

@@ -232,6 +232,8 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
         platforms=" ".join(found.platforms),
     ):
         return False
+    if found.platforms and found.platforms != job.platforms:
+        world.ledger.maintenance.save_platforms(spec.image, found.platforms)
     job.image, job.platforms = found.pinned, found.platforms
     return True
 

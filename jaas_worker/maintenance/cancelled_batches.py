@@ -1,4 +1,4 @@
-"""Tells the jobs of cancelled batches of it, where the one who cancelled them died before that."""
+"""Cancels the jobs of batches that a rule has stopped, or whose canceller died before it had cancelled them all."""
 
 from __future__ import annotations
 

@@ -129,6 +129,8 @@ class Reconciler:
             if not self._dependents.run_once():
                 self._wake.set()
             due = due._replace(unowned=True, ready=True)  # by this
+        if due.cancelling and self._ledger.maintenance.take_duty("cancel", self._holder, 2 * _SWEEP_INTERVAL_S):
+            self._step(self._cancelled_batches.run_once, None)
         taken_over: list[str] = self._step(partial(self._unowned_jobs.run_once, due), [])
         republished: list[str] = []
         if self._clock() >= self._next_lost:
@@ -141,7 +143,6 @@ class Reconciler:
             self._next_sweep = self._clock() + _SWEEP_INTERVAL_S
             if self._has_duty("sweep", 2 * _SWEEP_INTERVAL_S):
                 # Parts that need no engine come first, so that a slow engine cannot delay them.
-                self._step(self._cancelled_batches.run_once, None)
                 expired = self._step(self._expired_records.run_once, 0)
                 removed, restored = self._step(self._orphan_services.run_once, (removed, restored))
                 self._step(self._cluster_facts.run_once, None)

@@ -21,6 +21,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.messaging.messages import message_parts
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
+from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
 from jaas_worker.messaging.message_checks import DEFECT, task_defect
 
@@ -68,17 +69,34 @@ def described(args: Any, kwargs: Any) -> JobSpec:
     spec = JobSpec.parse(kwargs["spec"])
     if args and args[0] is not None and spec.input is None and spec.gather is None:
         # In a chain or chord: what the task before returned; of a job, its output.
-        spec = JobSpec.parse({**spec.to_wire(), "input": _passed_on(args[0])})
+        spec = JobSpec.parse({**spec.to_wire(), **_input_from(args[0])})
     return spec
 
 
+def _input_from(value: Any) -> dict[str, Any]:
+    """Return the fields of a description for what a task gets from those before it.
+
+    After a chord with jobs that is the form in which a reduce of ``map_reduce`` reads outputs: a line for each.
+    """
+    if isinstance(value, list) and any(_is_result(one) for one in value):
+        return {"input": [_row(*pair) for pair in enumerate(value)], "input_lines": True}
+    return {"input": _passed_on(value)}
+
+
+def _row(index: int, value: Any) -> dict[str, Any]:
+    state = value["state"] if _is_result(value) else JobState.SUCCEEDED
+    return {"index": index, "state": state, "output": _passed_on(value)}
+
+
 def _passed_on(value: Any) -> Any:
-    """Return what a task gets from the one before it: the output of a job's result, or the value of another task."""
+    """Return the output of a job's result, or the value of another task."""
     if isinstance(value, list):
         return [_passed_on(one) for one in value]
-    if isinstance(value, dict) and {"version", "job_id", "state", "exit_code"} <= value.keys():
-        return value.get("output")
-    return value
+    return value.get("output") if _is_result(value) else value
+
+
+def _is_result(value: Any) -> bool:
+    return isinstance(value, dict) and {"version", "job_id", "state", "exit_code"} <= value.keys()
 
 
 def foreign_job(message: Any, payload: Any, queue: str) -> NewJob:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
@@ -17,13 +19,21 @@ from jaas_worker.swarm.log_driver import LogDriver, LogSize
 
 __all__ = ["collect", "marked", "read_logs"]
 
-_SHARE_FOR_ALL: Final = 0.6
-"""Of the time allowed for reading all of an output, before only its end is asked for."""
+_FOR_ALL: Final = 0.65
+"""Share of the time allowed in which all of an output has to be read."""
+
+_BEFORE_END: Final = 0.05
+_FOR_END: Final = 0.25
+"""Share of the time allowed after which the end is read by itself, in case that there is no time for all, and the share
+that this may take. Meanwhile the engine waits with the rest: it is busy for long with what nobody waits for."""
 
 _FEW_LINES: Final = 1000
 _MOST_LINES: Final = 1_000_000
 _MORE: Final = 4
-"""So many times as many lines are asked for where those at the end are shorter than the others."""
+"""So many times as many lines are asked for while those of the end do not fill their half of the cap."""
+
+_IN_THE_END: Final = 1 << 40
+"""Number of the first frame of an end that was read by itself."""
 
 _REPLACED: Final = "\ufffd".encode()
 _BETWEEN: Final = "there was no time to read what is in between"
@@ -35,15 +45,15 @@ class _Reader:
 
     Args:
         cap: bytes kept of each stream.
-        before: number of the last frame before these, if they are the end alone.
+        only_end: these are the end alone.
     """
 
-    def __init__(self, cap: int, before: int | None = None) -> None:
+    def __init__(self, cap: int, *, only_end: bool = False) -> None:
         self._cap = cap
-        only_end = before is not None
         self._streams: dict[Stream, HeadTail] = {one: HeadTail(one, cap, only_end=only_end) for one in STREAMS}
-        self.count = before or 0
+        self.count = _IN_THE_END if only_end else 0
         """Number of the last frame taken."""
+        self.first: Frame | None = None
         self.last: Frame | None = None
         self._bytes = 0
         self._frames = 0
@@ -59,7 +69,7 @@ class _Reader:
     def add(self, frame: Frame) -> None:
         stamp, _, data = frame.data.partition(b" ")
         time = stamp.decode("ascii", "replace")
-        self.last = frame
+        self.first, self.last = self.first or frame, frame
         self.count += 1
         self._frames += 1
         self._bytes += len(data)
@@ -67,24 +77,27 @@ class _Reader:
         self._replaced = self._replaced or _REPLACED in data
         self._streams[frame.stream].add(self.count, time, self._line_ends.restored(frame.stream, time, data))
 
-    def end_of(self, tail: Iterable[Frame]) -> _Reader | None:
+    def end_of(self, tail: Iterable[Frame], *, take: bool) -> _Reader | None:
         """Read the end of the output, of which the beginning has been read.
 
         Args:
-            tail: the last frames; those that have been read are among them where nothing is between.
+            tail: the last frames.
+            take: if what has been read is among them, so that nothing is between: take the rest.
 
         Returns:
-            What was read; None where it followed on and was taken.
+            The end; this reader if it has taken it; None if it has been read in part, and is to be read on otherwise.
         """
-        end, seen, follows = _Reader(self._cap, self.count), self.last, False
+        end, seen, follows = _Reader(self._cap, only_end=True), self.last, False
         for frame in tail:
             if follows:
                 self.add(frame)
-            elif frame == seen:
+            elif frame != seen:
+                end.add(frame)
+            elif take:
                 follows = True
             else:
-                end.add(frame)
-        return None if follows else end
+                return None
+        return self if follows else end
 
     def is_enough(self, asked: int) -> bool:
         """Return whether this is all of the end that is kept, if so many lines of it were asked for."""
@@ -119,10 +132,6 @@ class _Reader:
         self._replaced = self._replaced or alone._replaced
         if stream in alone._line_ends.unknown:
             self._line_ends = alone._line_ends
-
-    def lines_with_room(self) -> int:
-        """Return how many lines of the average length are half a cap."""
-        return self._cap // 2 * self._frames // max(self._bytes, 1)
 
     def logs(self, driver: LogDriver, no_end: str = "") -> Logs:
         """Return what is kept.
@@ -205,45 +214,59 @@ def read_logs(
     """
     if container_id is None:
         return Logs()
-    until, reader, why = time.monotonic() + timeout, _Reader(cap), ""
+    begin, reader = time.monotonic(), _Reader(cap)
+    ask = partial(engine.logs, service_id, container_id)
+    end: _Reader | None = None
+    read_end_at, why = begin + timeout * _BEFORE_END, ""
     try:
-        reader.read(engine.logs(service_id, container_id, timeout * _SHARE_FOR_ALL))
+        for frame in ask(timeout * _FOR_ALL):
+            reader.add(frame)
+            if time.monotonic() >= read_end_at:
+                read_end_at = math.inf
+                end = _read_end(reader, ask, time.monotonic() + timeout * _FOR_END, take=False)
+            elif end is not None and frame == end.first:
+                end = None  # nothing is between
     except EngineUnavailable as error:
-        if not (reader.last and _read_end(reader, engine, service_id, container_id, until)):
+        if end is None and reader.last:
+            end = _read_end(reader, ask, begin + timeout, take=True)
+        if end is None:
             why = str(error)
+        elif end is not reader:
+            reader.end_with(end)
+            _read_streams(reader, ask, begin + timeout)
     except EngineRefused as error:
         why = str(error)
     return reader.logs(driver, why)
 
 
-def _read_end(reader: _Reader, engine: Engine, service_id: str, container_id: str, until: float) -> bool:
+def _read_end(reader: _Reader, ask: Callable[..., Iterator[Frame]], until: float, *, take: bool) -> _Reader | None:
     """Read the end alone: many short lines take the engine long, but it finds the last of them at once.
 
     Returns:
-        Whether it was found.
+        As ``end_of``; None also where there was no time.
     """
-    end, lines = None, min(max(reader.lines_with_room(), _FEW_LINES), _MOST_LINES)
+    end, lines = None, _FEW_LINES
     while (left := until - time.monotonic()) > 0:
         try:
-            newest = reader.end_of(engine.logs(service_id, container_id, left / 2, tail=lines))
+            newest = reader.end_of(ask(left, tail=lines), take=take)
         except (EngineUnavailable, EngineRefused):
-            if end is not None or lines == _FEW_LINES:
-                break
-            lines = _FEW_LINES
-            continue
-        if newest is None:
-            return True
-        end = newest
-        if lines == _MOST_LINES or end.is_enough(lines):
             break
-        lines = min(lines * _MORE, _MOST_LINES)
-    if end is None:
-        return False
-    reader.end_with(end)
-    # The engine reads both streams at different speeds, so the end of one may be far before the end of the other. One
-    # that has little is read in a fraction of the time.
+        if newest is None or newest is reader:
+            return newest
+        end = newest
+        if lines >= _MOST_LINES or end.is_enough(lines):
+            break
+        lines *= _MORE
+    return end
+
+
+def _read_streams(reader: _Reader, ask: Callable[..., Iterator[Frame]], until: float) -> None:
+    """Read those streams alone whose end is not there.
+
+    The engine reads both at different speeds, so the end of one may be far before the end of the other. One that has
+    little is read in a fraction of the time.
+    """
     for stream in reader.not_full():
         left = until - time.monotonic()
         with contextlib.suppress(EngineUnavailable, EngineRefused):
-            reader.read_again(stream, engine.logs(service_id, container_id, max(left, 0.1), only=stream))
-    return True
+            reader.read_again(stream, ask(max(left, 0.1), only=stream))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaas_submit.model.bounds import whole
-from jaas_submit.model.ids import batch_job_id, copy_id_of
+from jaas_submit.model.ids import copy_id_of, replaced_by
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import LABEL_BATCH, LABEL_COPY_OF, LABEL_INDEX
 
@@ -22,15 +22,21 @@ def membership_labels(record: JobRecord) -> dict[str, str]:
 
 
 def membership_of(labels: Mapping[str, str], job_id: str) -> dict[str, Any]:
-    """Return batch, index and copy_of from a service's labels; nothing if they do not match the job's id.
+    """Return batch, index, copy_of and replaces from a service's labels; nothing if they do not match the job's id.
 
     Args:
         labels: the service's labels.
-        job_id: the job's id, which follows from batch and index, or from the id of the job that it is a copy of.
+        job_id: the job's id, which follows from batch and index, from the id of the job that it is a copy of, or from
+            that of the job whose place in the batch it took.
     """
     batch, index, copy_of = labels.get(LABEL_BATCH, ""), labels.get(LABEL_INDEX, ""), labels.get(LABEL_COPY_OF, "")
     try:
-        fits = job_id == (copy_id_of(copy_of) if copy_of else batch_job_id(batch, whole(index)))
+        if copy_of:
+            replaces = "" if job_id == copy_id_of(copy_of) else None
+        else:
+            replaces = replaced_by(job_id, batch, whole(index))
+        if replaces is None:
+            return {}
+        return {"batch": batch, "index": whole(index), "copy_of": copy_of, "replaces": replaces}
     except ValueError:
         return {}
-    return {"batch": batch, "index": whole(index), "copy_of": copy_of} if fits else {}

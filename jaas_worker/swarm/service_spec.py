@@ -73,7 +73,7 @@ class ServiceDefaults(NamedTuple):
             ledger: identity of the ledger that it serves.
             worker: its name in the ledger.
         """
-        driver = LogDriver(settings.log_driver, settings.log_options)
+        driver = LogDriver(settings.log_driver, settings.driver_options)
         return cls({LABEL_PREFIX: settings.prefix, LABEL_LEDGER: ledger}, worker, driver)
 
     @property

@@ -272,10 +272,22 @@ def test_a_chain_passes_the_output_on(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("foreign_is_current")
-def test_a_chord_hands_all_outputs_to_a_job(client: Client) -> None:
+def test_a_reduce_reads_the_same_after_a_chord_as_after_maps(client: Client) -> None:
+    maps = shell("[ {item} != 2 ] || exit 4; echo {item}", output="json", check=False)
+    reduce = shell('echo "$JAAS_INPUT"; cat "$JAAS_INPUT"', output="text")
+    after_maps = client.map_reduce(maps, range(4), reduce, min_success=0.5).wait(LONG).output
+    texts = ("echo 0", "echo 1", "exit 4", "echo 3")
+    parts = [job(shell(text, output="json", check=False), queue=client.queue) for text in texts]
+    after_chord = chord(parts, job(reduce, queue=client.queue)).apply_async().get(timeout=LONG)["output"]
+    assert after_chord == after_maps
+    path, *lines = after_maps.splitlines()
+    assert path == "/run/jaas/input.jsonl"
+    assert [json.loads(line)["output"] for line in lines] == [0, 1, None, 3]
+
+
+@pytest.mark.usefixtures("foreign_is_current")
+def test_the_results_of_a_group(client: Client) -> None:
     parts = [job(shell(f"echo {n}", output="json"), queue=client.queue) for n in (1, 2, 3)]
-    body = job(shell('cat "$JAAS_INPUT"; echo', output="json"), queue=client.queue)
-    assert sorted(chord(parts, body).apply_async().get(timeout=LONG)["output"]) == [1, 2, 3]
     results = group(parts).apply_async().get(timeout=LONG)
     assert [result["output"] for result in results] == [1, 2, 3]
 

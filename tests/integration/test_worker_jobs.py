@@ -6,6 +6,9 @@ import asyncio
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -421,9 +424,9 @@ def test_run_timeout_ends_even_a_process_that_ignores_sigterm(
     result = handle.wait(LONG, check=False)
     assert (result.state, result.cause, result.exit_code) == (JobState.FAILED, Cause.RUN_TIMEOUT, 137)
     assert "run_timeout (2 s)" in result.reason
-    assert result.stdout == "ready\nignored\n"
+    assert (result.stdout, result.stderr) == ("ready\nignored\n", "")
     by_force = "stopped by jaas with the stop signal, and SIGKILL after stop_grace (3 s)"
-    assert result.stderr == f"[... {by_force}: ran longer than run_timeout (2 s) ...]\n"
+    assert result.logs.notices == (f"{by_force}: ran longer than run_timeout (2 s)",)
     assert len(witness.starts()) == 1
     assert containers_of(docker_api, handle.id) == []
 
@@ -456,26 +459,26 @@ def test_wait_with_a_time_out_gives_up_waiting_and_the_job_goes_on(client: Clien
 # -- output ---------------------------------------------------------------------------------------------------------
 
 
-def test_five_mebibytes_of_output_are_cut_with_head_tail_and_a_mark(client: Client) -> None:
+def test_of_five_mebibytes_of_output_the_first_and_the_last_bytes_are_kept(client: Client) -> None:
     # 65,536 lines of 80 bytes.
     write = 'awk \'BEGIN { for (i = 0; i < 65536; i++) printf "%05d%74s\\n", i, "x" }\'; echo all >&2'
     handle = client.submit(shell(write))
     result = handle.wait(LONG)
     logs = handle.logs()
     assert logs.status is LogStatus.TRUNCATED
-    kept = logs.stdout.splitlines(keepends=True)
-    (where,) = [number for number, line in enumerate(kept) if "cut by jaas" in line]
-    numbers = [int(line[:5]) for line in kept if len(line) == 80]
-    assert numbers == [*range(where), *range(65536 - len(kept) + where + 1, 65536)]
-    assert len(numbers) == len(kept) - 1
-    assert kept[where] == f"[... {(65536 - len(numbers)) * 80:,} bytes of stdout cut by jaas ...]\n"
-    assert 1024 * 1024 - 2 * 80 <= len(numbers) * 80 <= 1024 * 1024
+    written, half = b"".join(b"%05d%74s\n" % (number, b"x") for number in range(65536)), 512 * 1024
+    head, gap, tail = logs.parts("stdout")
+    assert (head, tail) == (written[:half], written[-half:])
+    assert str(gap) == f"{len(written) - 2 * half:,} bytes of stdout"
     assert (logs.stderr, result.stderr) == ("all\n", "all\n")
     celery_has = celery_result(handle.id, app=client.app).get(timeout=LONG)["logs"]
     assert celery_has["status"] == "truncated"
     assert celery_has["stdout"].startswith("00000 ")
     assert celery_has["stdout"].splitlines()[-1].startswith("65535 ")
-    assert len(celery_has["stdout"]) < 65 * 1024
+    assert len(celery_has["stdout"]) == 64 * 1024
+    assert celery_has["gaps"] == [
+        {"stream": "stdout", "at": 32 * 1024, "missing": len(written) - 64 * 1024, "exact": True}
+    ]
 
 
 def test_output_without_a_line_end_and_lines_beyond_the_engines_buffer_stay_whole(client: Client) -> None:
@@ -483,14 +486,38 @@ def test_output_without_a_line_end_and_lines_beyond_the_engines_buffer_stay_whol
     result = handle.wait(LONG)
     assert result.stdout == "no end"
     assert handle.logs().stderr == "x" * 100_000
-    assert handle.logs().status is LogStatus.COMPLETE
+    if handle.logs().status is not LogStatus.COMPLETE:  # of Docker 20.10 it is not known whether there was a line end
+        assert handle.logs().reason == "a line end may be missing at the end of stderr"
 
 
-def test_binary_output_does_no_harm(client: Client) -> None:
+def test_binary_output_is_text_only_in_the_result(client: Client) -> None:
     handle = client.submit(shell(r"printf 'a\000\377\376\033[31mb\r\n\303\274'"))
     result = handle.wait(LONG)
     assert result.stdout == "a\0\ufffd\ufffd\x1b[31mb\r\nü"
     assert handle.logs().stdout == result.stdout
+    assert handle.logs().stdout_bytes == b"a\0\xff\xfe\x1b[31mb\r\n\xc3\xbc"
+
+
+ALL_BYTES = r'i=0; while [ $i -lt 256 ]; do printf "\\$(printf %03o $i)"; i=$((i + 1)); done'
+
+
+def test_bytes_in_are_bytes_out_at_the_command_line(client: Client, jaas: Installation) -> None:
+    """All 256 byte values, and 700 KB of random ones, whose digest the job computes itself."""
+    many = "head -c 700000 /dev/urandom > /tmp/many; sha256sum < /tmp/many; cat /tmp/many >&2"
+    for text in (ALL_BYTES, many):
+        handle = client.submit(shell(text))
+        assert handle.wait(LONG).logs.status is LogStatus.COMPLETE
+        command = [sys.executable, "-m", "jaas_submit.cli.main", "--prefix", jaas.prefix, "logs", handle.id]
+        shown = subprocess.run(
+            command, env={**os.environ, "JAAS_REDIS_URL": jaas.redis_url}, capture_output=True, check=True
+        )
+        logs = handle.logs()
+        assert (shown.stdout, shown.stderr) == (logs.stdout_bytes, logs.stderr_bytes)
+        if text == ALL_BYTES:
+            assert shown.stdout == bytes(range(256))
+        else:
+            assert len(shown.stderr) == 700_000
+            assert shown.stdout.split()[0].decode() == hashlib.sha256(shown.stderr).hexdigest()
 
 
 def test_a_job_without_output_has_none_and_says_that_this_is_all(client: Client) -> None:

@@ -48,7 +48,8 @@ WRITES: Final[Mapping[str, str]] = {
 """Commands that write, and the type of key that each makes or needs; empty where it is any."""
 
 _KEYS: Final = """
-    P:job:ID P:log:ID:ATTEMPT P:batch:ID P:batch:ID:waiting P:batch:ID:ended P:batches P:cancelling P:speculating
+    P:job:ID P:log:ID:ATTEMPT P:batch:ID P:batch:ID:waiting P:batch:ID:ended
+    P:batch:ID:inputs P:batch:ID:order P:batch:ID:places P:batches P:cancelling P:speculating
     P:pending_dependents P:after:ID P:jobs P:state:STATE P:held:HOLDER P:stop:HOLDER P:due P:deadlines P:key:KEY
     P:holders P:unowned P:ready P:newest_received P:last_claim P:revoked
     P:unacked P:unacked_index

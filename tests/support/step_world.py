@@ -124,6 +124,8 @@ class ScriptedLedger:
     writes: list[tuple[Any, ...]] = field(default_factory=list)
     known_workers: list[dict[str, Any]] = field(default_factory=list)
     """What the workers say of themselves."""
+    platforms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What images run on."""
 
     def _call(self, *what: Any) -> bool:
         if self.away:
@@ -145,6 +147,9 @@ class ScriptedLedger:
     def identity(self) -> str:
         return "x"
 
+    def save_platforms(self, image: str, platforms: Sequence[str]) -> None:
+        self.platforms[image] = tuple(platforms)
+
     def now(self) -> float:
         return CREATED.timestamp() + self.age
 
@@ -159,6 +164,9 @@ class ScriptedLedger:
         return self.record
 
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
+        return [self.record]
+
+    def gathered(self, batch_id: str, first: int, count: int) -> list[JobRecord]:
         return [self.record]
 
     def outlines(self, job_ids: Sequence[str]) -> list[Outline]:

@@ -108,9 +108,11 @@ def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
         ("jobs", f"{record.size:,}" + ("" if record.total is not None else ", more are being submitted")),
         *((state.lower(), f"{count:,}") for state, count in record.counts.items() if count),
         ("parallel", f"at most {record.max_parallel:,}" if record.max_parallel else ""),
-        ("quorum", f"{record.min_success:.0%}"),
+        ("quorum", "all" if record.min_success is None else f"{record.min_success:.0%}"),
+        ("failures", f"at most {record.max_failures}" if record.max_failures else ""),
         ("speculation", _speculation(record)),
         ("reduces", record.reduces),
+        ("reduced by", record.reduced_by),
         ("created", output.moment(record.created_at)),
         ("ended", output.moment(record.ended_at)),
     ]
@@ -134,16 +136,21 @@ def _speculation(record: BatchRecord) -> str:
 @output_options
 @click.pass_obj
 def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
-    """Follow a batch to its end and show its progress; exit as `jaas map` does."""
+    """Follow a batch, and the reduces over it, to the end and show the progress; exit as `jaas map` does."""
     progress = BatchProgress(quiet)
     with target.client() as client:
         followed = _batch(client, batch_id)
+        batches = [followed]
+        if followed.status.reduced_by:
+            batches += [level for level in client.map_reduce_of(followed.id).levels if level.id != followed.id]
+        code = 0
         try:
-            for _ in results_of(client, followed, progress):
-                pass
+            for one in batches:
+                for _ in results_of(client, one, progress):
+                    pass
+                code = code or conclude(one, progress)
         except KeyboardInterrupt:
             return EXIT_INTERRUPTED
-        code = conclude(followed, progress)
         if as_json:
             output.print_json(followed.status.model_dump(mode="json"))
     return code
@@ -152,13 +159,16 @@ def watch(target: Target, batch_id: str, as_json: bool, quiet: bool) -> int:
 @batch.command()
 @_id
 @click.option("--failed", is_flag=True, help="Only of jobs that did not succeed.")
+@click.option("--reduced", is_flag=True, help="Of the last reduce over the batch instead.")
 @output_options
 @click.pass_obj
-def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: bool) -> None:
+def results(target: Target, batch_id: str, failed: bool, reduced: bool, as_json: bool, quiet: bool) -> None:
     """Print the present results as JSON lines, in the order of the inputs."""
     ended = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED)
     with target.client() as client:
         found = _batch(client, batch_id)
+        if reduced:
+            found = client.map_reduce_of(found.id).levels[-1]
         for record in found.records(*(ended[1:] if failed else ended)):
             print_result(client, client.result(record.id), as_json=as_json)
         if not found.status.done:
@@ -169,19 +179,26 @@ def results(target: Target, batch_id: str, failed: bool, as_json: bool, quiet: b
 @_id
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set this variable in the new jobs.")
 @click.option("--limit-memory", metavar="SIZE", help="Give them this much memory.")
+@click.option("--in-place", is_flag=True, help="In this batch, which then ends anew; reduces over it run again.")
 @output_options
 @click.pass_obj
 def retry(
-    target: Target, batch_id: str, env: tuple[str, ...], limit_memory: str | None, as_json: bool, quiet: bool
+    target: Target,
+    batch_id: str,
+    env: tuple[str, ...],
+    limit_memory: str | None,
+    in_place: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Submit the jobs of a batch that did not succeed again, as a new batch; print its id."""
+    """Submit the jobs of a batch that did not succeed again, as a new batch or in place; print its id."""
     changes: dict[str, Any] = {}
     if env:
         changes["env"] = dict(text.partition("=")[::2] for text in env)
     if limit_memory:
         changes["limits"] = {"memory": limit_memory}
     with target.client() as client:
-        again = _batch(client, batch_id).retry_failed(**changes)
+        again = _batch(client, batch_id).retry_failed(in_place=in_place, **changes)
         if as_json:
             output.print_json(again.status.model_dump(mode="json"))
         else:

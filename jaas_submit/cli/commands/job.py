@@ -22,6 +22,7 @@ from jaas_submit.cli.common import (
     say_of_queued,
 )
 from jaas_submit.cli.follow_job import cancelled
+from jaas_submit.cli.job_options import json_input
 from jaas_submit.cli.job_selection import Selection, batch_option, cause_option, find_jobs, label_option
 from jaas_submit.cli.listing import Entry, Table, listing_of, listing_options
 from jaas_submit.errors import UnknownJob
@@ -271,6 +272,8 @@ def _changes(settings: Sequence[str]) -> dict[str, Any]:
     metavar="FIELD=VALUE",
     help="Change the description: memory=2G, image=app:2, env.NAME=value, run_timeout=1h, ... may be repeated.",
 )
+@click.option("--input", metavar="JSON|@FILE", help="Give it this input instead.")
+@click.option("--in-place", is_flag=True, help="In its batch, which then ends anew; reduces over it run again.")
 @output_options
 @click.pass_obj
 def replay(
@@ -280,6 +283,8 @@ def replay(
     label: tuple[str, ...],
     batch: str | None,
     settings: tuple[str, ...],
+    input: str | None,
+    in_place: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -291,6 +296,7 @@ def replay(
     \b
       jaas replay --cause oom --set memory=2G
       jaas replay --label team=web --set env.API=https://...
+      jaas replay --in-place --input '{"n": 7}' ID
     """
     from jaas_submit.client.replay import replayed_spec
 
@@ -298,6 +304,8 @@ def replay(
     if bool(job_ids) == (wanted != Selection()):
         raise click.UsageError("give ids, or choose with --cause, --label and --batch")
     changes = _changes(settings)
+    if input is not None:
+        changes["input"] = json_input(input)
     progress = output.Progress(quiet)
     with target.client() as client:
         chosen = list(dict.fromkeys(client.ledger.queries.full_id(job_id) for job_id in job_ids))
@@ -305,14 +313,32 @@ def replay(
             records = client.ledger.queries.find(chosen)
         else:
             wanted = wanted.checked(client)
-            records = [r for r in find_jobs(client, JobState.FAILED, wanted) if not r.replayed_by and r.spec]
+            found = find_jobs(client, JobState.FAILED, wanted)
+            records = [r for r in found if r.spec and not (r.replayed_by or r.left)]
             records.reverse()  # in the order in which they failed
             chosen = [record.id for record in records]
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")
         for record in records:  # all of them, before the first one is enqueued
             replayed_spec(record, changes)
+        if in_place:
+            return _in_place(client, [record.id for record in records], changes, progress, as_json)
         return for_each(client, tuple(chosen), _replayer(client, changes, progress, as_json))
+
+
+def _in_place(
+    client: Client, job_ids: Sequence[str], changes: dict[str, Any], progress: output.Progress, as_json: bool
+) -> int:
+    from jaas_submit.client.replay import replay_in_place
+
+    # All at once: the end of the first must not stop their batch before the last one is in its place.
+    for job_id, made in replay_in_place(client.session, job_ids, changes).items():
+        if as_json:
+            output.print_json({"id": made, "replay_of": job_id})
+        else:
+            click.echo(made)
+            progress.say(f"job {made} has the place of job {job_id} in its batch")
+    return 0
 
 
 def _replayer(

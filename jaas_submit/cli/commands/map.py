@@ -15,10 +15,11 @@ from jaas_submit.cli.common import Target, output_options, say_why_not_taken
 from jaas_submit.cli.docker_flags import DockerCommand
 from jaas_submit.cli.follow_batch import MAP_CODES, BatchProgress, follow, interrupted, printing_output
 from jaas_submit.cli.job_options import job_options, job_request_of
-from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.errors import LedgerUnavailable, SpecError
 
 if TYPE_CHECKING:
     from jaas_submit.batch_model.batch_file import BatchFile
+    from jaas_submit.batch_model.input_keys import KeyOf
     from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.model.job_spec import JobSpec
@@ -38,14 +39,21 @@ __all__ = ["map_"]
 @click.option("--file", "batch_file", metavar="FILE", help="Batch file (YAML or JSON) instead of all this.")
 @click.option("--as-file/--no-as-file", default=None, help="Each input as the file that JAAS_INPUT names.")
 @click.option("--max-parallel", type=click.IntRange(1), help="At most this many of the jobs at once.")
-@click.option("--min-success", type=click.FloatRange(0, 1), help="Part of the jobs that must succeed; 1 if not given.")
+@click.option(
+    "--min-success",
+    type=click.FloatRange(0, 1),
+    help="Part of the jobs that must succeed; the batch stops when it cannot be reached. Else: all, without a stop.",
+)
+@click.option("--max-failures", metavar="N|N%", help="How many jobs may fail; one more stops the batch.")
 @click.option(
     "--speculate",
     type=click.FloatRange(1, min_open=True),
     metavar="FACTOR",
     help="Start a job that has run so many times as long as half of the others a second time; needs --idempotent.",
 )
-@click.option("--key", help="Submitting again with the same key adds only what is missing, for example after a crash.")
+@click.option("--key", help="Submitting again with the same key submits only inputs that have no job yet.")
+@click.option("--key-of", metavar="NAME", help="Field of the inputs that they are known by; else all of an input is.")
+@click.option("--again", is_flag=True, help="With --key: submit what did not succeed again, also after a cancel.")
 @click.option("--reduce-image", metavar="IMAGE", help="A job of this image gets all outputs, if the quorum is met.")
 @click.option("--reduce-command", metavar="TEXT", help="Its entry point and arguments, split as a shell does.")
 @click.option("--fan-in", type=click.IntRange(2), help="Outputs that one reduce job takes; 256 if not given.")
@@ -62,6 +70,8 @@ def map_(
     kind: str | None,
     batch_file: str | None,
     show_logs: bool,
+    key_of: str | None,
+    again: bool,
     detach: bool,
     as_json: bool,
     quiet: bool,
@@ -81,6 +91,9 @@ def map_(
     """
     progress = BatchProgress(quiet)
     plan = _plan(words, options, inputs, kind, batch_file, progress)
+    if (key_of or again) and not plan.file.key:
+        raise click.UsageError(f"{'--key-of' if key_of else '--again'}: needs --key, by which the batch is found again")
+    plan.key_of, plan.again = _field_of(key_of), again
     with target.client() as client:
         progress.say(f"batch {plan.batch_id(client)}")
         batch, levels = _submit(client, plan, progress)
@@ -98,6 +111,16 @@ def map_(
             return interrupted(batches, progress)
 
 
+def _check_max_failures(text: str | None) -> None:
+    """Raise UsageError for a text that is no limit."""
+    from jaas_submit.batch_model.failure_limit import max_failures_text
+
+    try:
+        max_failures_text(text)
+    except SpecError as error:
+        raise click.UsageError(f"--{str(error).replace('_', '-', 1)}") from None
+
+
 class _Plan:
     """What `jaas map` is to submit."""
 
@@ -108,6 +131,8 @@ class _Plan:
         # The first one is read now: a file that cannot be opened must not leave a batch behind.
         first = list(itertools.islice(inputs, 1))
         self.inputs = itertools.chain(first, inputs)
+        self.key_of: KeyOf | None = None
+        self.again = False
         # A random key, so that the batch's id is known before the first job is submitted.
         self.key = file.key or f"map-{uuid.uuid4()}"
 
@@ -129,7 +154,9 @@ def _plan(
     from jaas_submit.cli.input_files import read_batch_file, read_inputs
     from jaas_submit.model.job_spec import JobSpec
 
-    own = {name: options.pop(name) for name in ("as_file", "max_parallel", "min_success", "speculate", "key", "fan_in")}
+    names = ("as_file", "max_parallel", "min_success", "max_failures", "speculate", "key", "fan_in")
+    own = {name: options.pop(name) for name in names}
+    _check_max_failures(own["max_failures"])
     reduce_image, reduce_command = options.pop("reduce_image"), options.pop("reduce_command")
     given = {name: value for name, value in own.items() if value is not None}
     if options["input"]:
@@ -175,14 +202,19 @@ def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch
         "name": file.name,
         "max_parallel": file.max_parallel,
         "min_success": file.min_success,
+        "max_failures": file.max_failures,
         "key": plan.key,
+        "key_of": plan.key_of,
+        "again": plan.again,
         "as_file": file.as_file,
         "speculate": file.speculate,
     }
     try:
         if plan.reduce is None:
-            return client.map(plan.spec, plan.inputs, **fields), []
-        made = client.map_reduce(plan.spec, plan.inputs, plan.reduce, fan_in=file.fan_in, **fields)
+            maps, levels = client.map(plan.spec, plan.inputs, **fields), []
+        else:
+            made = client.map_reduce(plan.spec, plan.inputs, plan.reduce, fan_in=file.fan_in, **fields)
+            maps, levels = made.maps, made.levels
     except BaseException as error:
         # After a bad input, cancel the jobs that were submitted, unless the batch can be completed later.
         batch = client.batch(plan.batch_id(client))
@@ -200,4 +232,18 @@ def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch
             batch.cancel("its submission failed")
             progress.warn(f"batch {batch.id} is not complete and has been cancelled")
         raise
-    return made.maps, made.levels
+    if maps.existing:
+        progress.say(f"{maps.existing:,} of its inputs had a job already")
+    if maps.difference:
+        progress.warn(maps.difference)
+    return maps, levels
+
+
+def _field_of(name: str | None) -> KeyOf | None:
+    def key_of(item: Any) -> str:
+        found = item.get(name) if isinstance(item, dict) else None
+        if found is None or isinstance(found, dict | list):
+            raise click.UsageError(f"--key-of: an input has no field {name!r} with a text or a number")
+        return str(found)
+
+    return key_of if name else None

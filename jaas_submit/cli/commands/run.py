@@ -117,18 +117,20 @@ def run(
         job_id = (handle := client.submit(request.spec, key=key, not_before=not_before)).id
         progress.say(_said_of(handle, client, not_before))
         # Another producer's job with this key must not be cancelled here.
-        queue_timeout = None if handle.existing else request.queue_timeout
+        patience = None if handle.existing else request.queue_timeout
         printer = OutputPrinter(progress) if show_logs and not as_json else None
         if verbose:
             _describe(progress, client, job_id)
-        result, code = _to_its_end(client, job_id, progress, queue_timeout, printer)
+        result, code = _to_its_end(client, job_id, progress, patience, printer)
         if result is None:
             return code
         if as_json:
             output.print_json(result.to_wire())
         progress.ended(result, code)
-    if printer:
-        return printer.code(code, whole=whole)
+    return printer.code(code, whole=whole) if printer else _code_without_output(code, result, whole)
+
+
+def _code_without_output(code: int, result: JobResult, whole: bool) -> int:
     return EXIT_JAAS if whole and not code and result.logs.status != "complete" else code
 
 
@@ -306,11 +308,17 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
 
     with target.client() as client:
         fits = client.placement(request.spec)
+        platforms = client.ledger.queries.platforms(request.spec.image)
     good = [fit for fit in fits if fit.fits]
     if as_json:
         nodes = [fit.model_dump(mode="json") for fit in fits]
         output.print_json(
-            {"fits": bool(good) if fits else None, "nodes": nodes, "spec": output.spec_json(request.spec)}
+            {
+                "fits": bool(good) if fits else None,
+                "nodes": nodes,
+                "platforms": list(platforms) or None,
+                "spec": output.spec_json(request.spec),
+            }
         )
     elif fits:
         output.print_table(output.FIT_HEADERS, [output.fit_row(fit) for fit in fits])
@@ -320,6 +328,8 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
         if fits
         else "no worker has told of any node in the last hour"
     )
+    on = ", ".join(platforms) or "not known: its registry has told no worker in the last day"
+    progress.say(f"the image's platforms: {on}")
     progress.say(f"the description is valid; {where_to}; nothing was enqueued")
     return EXIT_NO if fits and not good else 0
 

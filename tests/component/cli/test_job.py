@@ -454,6 +454,7 @@ def test_a_dry_run_says_where_it_would_fit_and_enqueues_nothing(stage: Stage, co
         ["n3", "no", "4", "8,192 MiB", "its availability is drain"],
     ]
     assert result.stderr == (
+        "jaas: the image's platforms: not known: its registry has told no worker in the last day\n"
         "jaas: the description is valid; it fits on 1 of 3 nodes (insufficient memory on 1 node, drained or paused on "
         "1 node); nothing was enqueued\n"
     )
@@ -469,8 +470,22 @@ def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
         "nodes": [
             {"hostname": "n1", "fits": True, "lacks": [], "reasons": [], "free_cpus": 4.0, "free_memory": 8 * GIB},
         ],
+        "platforms": None,
         "spec": {"version": 1, "image": "alpine", "env": {"PASSWORD": "***"}},
     }
+
+
+def test_a_dry_run_knows_what_a_worker_was_told_of_the_image(stage: Stage) -> None:
+    know_nodes(stage.ledger, node("n1", os="linux", arch="x86_64"), node("n2", os="linux", arch="aarch64"))
+    stage.ledger.maintenance.save_platforms("alpine", ["linux/arm64", "linux/s390x"])
+    result = stage.jaas("submit", "--dry-run", "alpine")
+    assert "jaas: the image's platforms: linux/arm64, linux/s390x\n" in result.stderr
+    assert "the image runs on linux/arm64, linux/s390x, the node is linux/x86_64" in result.stdout
+    told = json.loads(stage.jaas("submit", "--dry-run", "--json", "alpine").stdout)
+    assert told["platforms"] == ["linux/arm64", "linux/s390x"]
+    assert [one["fits"] for one in told["nodes"]] == [False, True]
+    with Client(stage.environ["JAAS_REDIS_URL"], queue=stage.ledger.prefix, prefix=stage.ledger.prefix) as client:
+        assert [found.fits for found in client.placement(JobSpec(image="debian"))] == [True, True]
 
 
 def test_a_dry_run_that_fits_nowhere_ends_with_1(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections import Counter
@@ -499,35 +500,36 @@ def test_the_same_key_adds_only_what_is_missing(client: Client, ledger: Ledger) 
 
 
 def test_a_map_reduce_that_crashed_anywhere_is_completed_by_its_key(client: Client, ledger: Ledger) -> None:
-    """The producer dies before each of its calls to Redis in turn; the last one comes through."""
-    calls = itertools.count()
-    create_many, create_batch, close_batch = ledger.submission.create_many, ledger.batches.create, ledger.batches.close
+    """The producer dies before each of its calls to Redis in turn, and makes the same call again."""
+    own = (ledger.submission.create_many, ledger.batches.create, ledger.batches.close, ledger.batches.set_reduces)
 
-    def mortal(call: Any, die_at: int) -> Any:
+    def use(*calls: Any) -> None:
+        mine = client.ledger
+        mine.submission.create_many, mine.batches.create, mine.batches.close, mine.batches.set_reduces = calls  # type: ignore[method-assign] # dies within
+
+    def mortal(call: Any, left: Iterator[int]) -> Any:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if next(calls) == die_at:
+            if next(left) == 0:
                 raise Crash
             return call(*args, **kwargs)
 
         return wrapped
 
-    crashes = 0
     for die_at in itertools.count():
-        calls = itertools.count()
-        client.ledger.submission.create_many = mortal(create_many, die_at)  # type: ignore[method-assign] # dies within
-        client.ledger.batches.create = mortal(create_batch, die_at)  # type: ignore[method-assign] # dies within
-        client.ledger.batches.close = mortal(close_batch, die_at)  # type: ignore[method-assign] # dies within
-        try:
-            made = client.map_reduce(SPEC, range(10), REDUCE, fan_in=4, key="k")
-        except Crash:
-            crashes += 1
-            continue
-        break
-    assert crashes >= 9
-    assert [batch.status.total for batch in (made.maps, *made.levels)] == [10, 3, 1]
-    started = run_all(ledger)
-    assert len(started) == len(set(started)) == 14
-    assert made.final.state is SUCCEEDED
+        left = itertools.count(die_at, -1)
+        use(*(mortal(call, left) for call in own))
+        with contextlib.suppress(Crash):
+            client.map_reduce(SPEC, range(10), REDUCE, fan_in=4, key=f"k{die_at}")
+        use(*own)
+        made = client.map_reduce(SPEC, range(10), REDUCE, fan_in=4, key=f"k{die_at}")
+        assert [batch.status.total for batch in (made.maps, *made.levels)] == [10, 3, 1]
+        assert [level.id for level in client.map_reduce_of(made.id).levels] == [level.id for level in made.levels]
+        started = run_all(ledger)
+        assert len(started) == len(set(started)) == 14
+        assert made.final.state is SUCCEEDED
+        if next(left) > 0:
+            break
+    assert die_at == 12
 
 
 # -- map/reduce ------------------------------------------------------------------------------------------------------
@@ -553,10 +555,10 @@ def test_too_few_maps_skip_all_reduces_with_the_reasons_counted(client: Client, 
     made = client.map_reduce(SPEC, range(10), REDUCE, fan_in=4, min_success=0.8)
     run_all(ledger, fails=job_ids(made.maps, 3))
     assert [level.status.counts for level in made.levels] == [{SKIPPED: 3}, {SKIPPED: 1}]
-    cause = f"batch {made.maps.id}: 7 of 10 jobs succeeded, 8 needed"
+    cause = f"batch {made.maps.id}: stopped by min_success: 3 of 10 jobs did not succeed, 8 must"
     assert {record.detail for record in made.levels[0].records()} == {cause}
     assert made.final.record().detail == f"batch {made.levels[0].id}: 0 of 3 jobs succeeded, 3 needed ({cause})"
-    with pytest.raises(BatchFailed, match=r"7 of 10 jobs succeeded, 8 needed.*3 x exit code 1"):
+    with pytest.raises(BatchFailed, match=r"stopped by min_success: 3 of 10 jobs did not succeed.*3 x exit code 1"):
         made.wait(10)
 
 

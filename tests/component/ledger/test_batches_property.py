@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from jaas_submit import BatchRecord, JobRecord, JobSpec, JobState
 from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.ids import batch_job_id, copy_id_of
+from jaas_submit.model.ids import batch_job_id, copy_id_of, replaced_by, retry_id_of
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.states import TERMINAL
 
@@ -30,10 +30,31 @@ PENDING, RUNNING = JobState.PENDING, JobState.RUNNING
 class ModelBatch:
     id: str
     most: int
-    quorum: float
+    quorum: float | None
+    failures: str | None
     jobs: list[str]
+    left: list[str] = field(default_factory=list)
+    """Whose places others took."""
     closed: bool = False
     cancelled: bool = False
+    stopped: bool = False
+    reopened: bool = False
+
+    def broken(self, counts: Counter[JobState]) -> bool:
+        """Whether its jobs have broken one of its rules."""
+        total = len(self.jobs)
+        failed = counts[FAILED]
+        if self.failures and not self.failures.endswith("%") and failed > int(self.failures):
+            return True
+        if not self.closed:
+            return False
+        if self.failures and self.failures.endswith("%") and failed > total * int(self.failures[:-1]) / 100:
+            return True
+        return self.quorum is not None and total - failed - counts[CANCELLED] - counts[SKIPPED] < self.needed
+
+    @property
+    def needed(self) -> int:
+        return math.ceil(len(self.jobs) * (1 if self.quorum is None else self.quorum))
 
 
 def meets(on: str, state: JobState | None) -> bool | None:
@@ -55,16 +76,22 @@ class Machine(RuleBasedStateMachine):
         self.batches: list[ModelBatch] = []
         self.after: dict[str, tuple[tuple[str, str], ...]] = {}
         self.by_hand: set[str] = set()
+        self.met: dict[tuple[str, str], JobState] = {}
+        """How a job or batch had ended when a job that came after it was decided."""
         self.copies: dict[str, str] = {}
         """Copy -> the job that it is a copy of."""
 
     # -- what producers and workers do -------------------------------------------------------------------------------
 
-    @rule(most=st.integers(0, 3), quorum=st.sampled_from([0.0, 0.5, 1.0]))
-    def begin_batch(self, most: int, quorum: float) -> None:
+    @rule(
+        most=st.integers(0, 3),
+        quorum=st.sampled_from([None, 0.0, 0.5, 1.0]),
+        failures=st.sampled_from([None, None, "0", "1", "50%"]),
+    )
+    def begin_batch(self, most: int, quorum: float | None, failures: str | None) -> None:
         batch_id = f"00000000-0000-0000-0000-{len(self.batches):012}"
-        self.mine.batches.create(batch_id, max_parallel=most, min_success=quorum)
-        self.batches.append(ModelBatch(batch_id, most, quorum, []))
+        self.mine.batches.create(batch_id, max_parallel=most, min_success=quorum, max_failures=failures)
+        self.batches.append(ModelBatch(batch_id, most, quorum, failures, []))
 
     @rule(data=st.data(), on=st.sampled_from(["success", "failure", "finish"]))
     def submit(self, data: st.DataObject, on: str) -> None:
@@ -149,7 +176,9 @@ class Machine(RuleBasedStateMachine):
         """A record is lost, and created again from its service."""
         record = self.mine.queries.get(data.draw(st.sampled_from(self.in_flight())))
         self.mine.client.delete(f"{self.mine.prefix}:job:{record.id}")
-        assert self.mine.maintenance.restore(record.id, SPEC, "q", 1, record.batch, record.index or 0, record.copy_of)
+        place = (record.batch, record.index or 0)
+        before = replaced_by(record.id, *place) if record.batch and not record.copy_of else ""
+        assert self.mine.maintenance.restore(record.id, SPEC, "q", 1, *place, record.copy_of, before or "")
         restored = self.mine.queries.get(record.id)
         assert (restored.state, restored.batch, restored.index, restored.copy_of, restored.copied_by) == (
             *(PENDING, record.batch, record.index, record.copy_of, record.copied_by),
@@ -182,6 +211,40 @@ class Machine(RuleBasedStateMachine):
                 self.by_hand |= open_jobs
                 self.mine.batches.cancel_jobs(batch.id)
 
+    def ended_members(self) -> list[str]:
+        """Return the jobs that may be replayed in place."""
+        ids = [one for batch in self.batches if not batch.cancelled or self.is_done(batch) for one in batch.jobs]
+        return sorted(record.id for record in self.mine.queries.find(ids) if record.terminal)
+
+    def is_done(self, batch: ModelBatch) -> bool:
+        return self.mine.batches.get(batch.id).done
+
+    @precondition(lambda self: self.ended_members())
+    @rule(data=st.data())
+    def replay_in_place(self, data: st.DataObject) -> None:
+        old = data.draw(st.sampled_from(self.ended_members()))
+        batch = next(one for one in self.batches if old in one.jobs)
+        was_done, index = self.is_done(batch), batch.jobs.index(old)
+        new = NewJob(retry_id_of(old), SPEC, "q", batch=batch.id, index=index, replaces=old)
+        for is_new in (True, False):  # the reply of the first may have been lost
+            assert self.mine.submission.create_many([new])[0].new is is_new
+        batch.jobs[index] = new.job_id
+        batch.left.append(old)
+        batch.reopened = True
+        if was_done:
+            batch.cancelled = batch.stopped = False
+        self.after[new.job_id] = ()
+        assert self.mine.queries.batch_job_ids(batch.id, range(len(batch.jobs))) == batch.jobs
+
+    @precondition(lambda self: self.mine.batches.cancelling())
+    @rule()
+    def cancel_the_rest(self) -> None:
+        """Do a worker's duty for batches that were stopped, or whose canceller died."""
+        for batch_id in self.mine.batches.cancelling():
+            batch = next(one for one in self.batches if one.id == batch_id)
+            self.by_hand |= {one.id for one in self.mine.queries.find(batch.jobs) if one.state not in TERMINAL}
+            self.mine.batches.cancel_jobs(batch_id)
+
     # -- what must be true ---------------------------------------------------------------------------------------------
 
     def end_of(self, name: str) -> JobState | None:
@@ -194,9 +257,21 @@ class Machine(RuleBasedStateMachine):
         records = {record.id: record for record in self.mine.queries.find(list(self.after))}
         rows = {batch.id: self.mine.batches.get(batch.id) for batch in self.batches}
         for batch in self.batches:
+            if rows[batch.id].stopped and not batch.stopped:
+                batch.stopped = batch.cancelled = batch.closed = True
+        for batch in self.batches:
             self.check_batch(batch, rows[batch.id], [records[one] for one in batch.jobs])
         for job_id, record in records.items():
-            self.check_job(record, [meets(on, self.end_of(name)) for name, on in self.after[job_id]])
+            self.check_job(record, [meets(on, self.met_by(job_id, name)) for name, on in self.after[job_id]])
+
+    def met_by(self, job_id: str, name: str) -> JobState | None:
+        """Return how what a job comes after had ended when it ended first: a batch may have gone on since."""
+        if (job_id, name) not in self.met:
+            state = self.end_of(name)
+            if state is None or state not in TERMINAL:
+                return None
+            self.met[job_id, name] = state
+        return self.met[job_id, name]
 
     def check_job(self, record: JobRecord, met: list[bool | None]) -> None:
         if record.state is SKIPPED:
@@ -215,7 +290,7 @@ class Machine(RuleBasedStateMachine):
 
     def active(self, batch: ModelBatch) -> int:
         """How many count towards its max_parallel: its jobs and their copies."""
-        copies = [copy for copy, of in self.copies.items() if of in batch.jobs]
+        copies = [copy for copy, of in self.copies.items() if of in {*batch.jobs, *batch.left}]
         return sum(one.state not in {*TERMINAL, WAITING} for one in self.mine.queries.find([*batch.jobs, *copies]))
 
     @invariant()
@@ -233,21 +308,29 @@ class Machine(RuleBasedStateMachine):
                 assert not copy.terminal, (one, copy)
 
     def open_copies(self, batch: ModelBatch) -> int:
-        copies = self.mine.queries.find([copy for copy, of in self.copies.items() if of in batch.jobs])
+        copies = self.mine.queries.find([copy for copy, of in self.copies.items() if of in {*batch.jobs, *batch.left}])
         return sum(not copy.terminal for copy in copies)
 
     def check_batch(self, batch: ModelBatch, row: BatchRecord, records: list[JobRecord]) -> None:
         counts = Counter(record.state for record in records)
-        assert (row.size, row.counts) == (len(records), dict(counts))
+        assert (row.size, row.counts, row.left) == (len(records), dict(counts), len(batch.left))
         assert (row.active, row.copies) == (self.active(batch), self.open_copies(batch))
         assert not batch.most or row.active <= batch.most
         ended = sum(counts[state] for state in TERMINAL)
         told = self.mine.batches.ended_jobs(batch.id, 0, 10_000)
-        assert sorted(told) == sorted(record.id for record in records if record.terminal)
+        assert sorted(told) == sorted([*(record.id for record in records if record.terminal), *batch.left])
         assert row.done == (batch.closed and ended == len(records))
-        if row.done:
-            good = counts[SUCCEEDED] >= math.ceil(len(records) * batch.quorum)
-            assert row.state is (CANCELLED if batch.cancelled else SUCCEEDED if good else FAILED)
+        if batch.stopped:
+            assert batch.broken(counts), row
+        elif not batch.cancelled and not row.done and not batch.reopened:
+            assert not batch.broken(counts), row
+        if row.done and batch.stopped:
+            assert row.state is FAILED
+        elif row.done and batch.cancelled:
+            assert row.state is CANCELLED
+        elif row.done:
+            few = batch.failures is not None and replace(batch, quorum=None).broken(counts)
+            assert row.state is (SUCCEEDED if counts[SUCCEEDED] >= batch.needed and not few else FAILED)
 
     def teardown(self) -> None:
         """After any calls, a working worker brings everything to its end."""

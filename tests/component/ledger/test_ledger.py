@@ -654,13 +654,13 @@ def test_what_workers_say_of_themselves(ledger: Ledger, a: str) -> None:
 def test_in_a_quiet_ledger_nothing_is_due(ledger: Ledger, a: str) -> None:
     bring(ledger, "j", a, RUNNING)
     ledger.submission.create("in-time", JobSpec(image="a", deadline=LONG), "q")
-    assert ledger.maintenance.due() == Due(False, False, False, False, False)
+    assert ledger.maintenance.due() == Due(False, False, False, False, False, False)
     crash(ledger, a)
     assert ledger.maintenance.due().reap
     assert ledger.maintenance.reap() == ["j"]
-    assert ledger.maintenance.due() == Due(False, False, False, True, False)
+    assert ledger.maintenance.due() == Due(False, False, False, True, False, False)
     assert ledger.maintenance.unowned(LONG) == ["j"]
-    assert ledger.maintenance.due() == Due(False, False, False, False, False)
+    assert ledger.maintenance.due() == Due(False, False, False, False, False, False)
 
 
 def test_an_unowned_job_is_not_offered_twice_within_the_pause(ledger: Ledger, a: str) -> None:

@@ -27,7 +27,7 @@ from tests.support.maintained import MaintainedWorker
 
 SPEC = JobSpec(image="a")
 SETTINGS = Settings(redis_url="redis://unused", queue="q", republish_after=1)
-NOTHING_DUE = Due(False, False, False, False, False)
+NOTHING_DUE = Due(False, False, False, False, False, False)
 
 
 def leave_unowned(ledger: Ledger, job_id: str) -> None:

@@ -192,7 +192,7 @@ def test_each_field_of_a_description_has_an_option() -> None:
     log = ("--log-driver", "local", "--log-opt", "max-size=1m")
     line = "-i alpine -d cat -e A=b -n n -m /a=/b -s s -c node.role==worker --limit-cpu 1 --reserve-cpu 1 -t 1s"
     everything = wire(*line.split(), "--healthcheck", "--no-check", *log, *THE_REST.split()[:-1], "--", "word")
-    assert {*everything, "version", "gather"} == set(JobSpec.model_fields)
+    assert {*everything, "version", "gather", "input_lines"} == set(JobSpec.model_fields)
 
 
 # -- --spec -----------------------------------------------------------------------------------------------------------

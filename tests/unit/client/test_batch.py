@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaas_submit import BatchRecord, JobState
 from jaas_submit.client.batch import shown
-from jaas_submit.client.map_reduce import reduce_sizes
+from jaas_submit.client.maps.reduces import reduce_sizes
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.wire_names import job_id_of
 

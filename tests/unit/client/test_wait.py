@@ -87,6 +87,12 @@ class Books:
     def find(self, job_ids: Sequence[str]) -> list[JobRecord]:
         return [record(job_id, FAILED) for job_id in job_ids]
 
+    def batch_order(self, batch_id: str) -> None:
+        return None
+
+    def batch_job_ids(self, batch_id: str, places: Sequence[int]) -> list[str]:
+        return [str(place) for place in places]
+
     def logs(self, job_id: str, attempt: int) -> None:
         return None
 

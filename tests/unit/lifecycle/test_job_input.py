@@ -41,7 +41,12 @@ def ledger_with(outputs: list[Any]) -> Ledger:
         for index, output in enumerate(outputs)
     }
     made: Ledger = mock.create_autospec(Ledger, queries=mock.Mock())
-    mock.patch.object(made.queries, "find", lambda ids: [records[i] for i in ids if i in records]).start()
+
+    def gathered(batch_id: str, first: int, count: int) -> list[JobRecord]:
+        ids = [batch_job_id(batch_id, index) for index in range(first, first + count)]
+        return [records[one] for one in ids if one in records]
+
+    mock.patch.object(made.queries, "gathered", gathered).start()
     return made
 
 

@@ -991,6 +991,7 @@ def test_what_the_image_runs_on_is_kept_and_goes_into_the_request() -> None:
     assert launch(world.job, world.context) == to.Track()
     noted = {"image": "a@sha256:1", "note": "", "platforms": "linux/amd64 linux/"}
     assert world.ledger.writes[0] == ("move", JobState.LAUNCHING, noted)
+    assert world.ledger.platforms == {"a": ("linux/amd64", "linux/")}
     platforms = [{"OS": "linux", "Architecture": "amd64"}, {"OS": "linux", "Architecture": ""}]
     assert world.engine.requests[0]["TaskTemplate"]["Placement"]["Platforms"] == platforms
     again = World(record_of(image="a@sha256:1", platforms=("linux/arm64",), attempt=2), resolve_images=True)

@@ -67,6 +67,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"image": "a", "input": {"b": "\ud800"}}, "input", "no valid Unicode"),
     ({"image": "a", "input": {"b": {1: 2}}}, "input.b.1", "must be a text"),
     ({"image": "a", "input": 1, "gather": {"batch": "b", "count": 1}}, "input", "cannot go with gather"),
+    ({"image": "a", "input": 1, "input_lines": True}, "input_lines", "needs a list as input"),
     ({"image": "a", "gather": {"batch": "b"}}, "gather.count", "is required"),
     ({"image": "a", "output": "yaml"}, "output", "json"),
     ({"cls": 1}, "cls", "no field of a job description"),
@@ -242,7 +243,8 @@ def nested(text: str, depth: int) -> str:
 
 NO_DESCRIPTION: list[tuple[object, str]] = [
     ("", "not valid JSON"),
-    ("nonsense", "not valid JSON"),
+    ("nonsense", "'nonsense' is no job description; write JobSpec"),
+    ("{nonsense", "not valid JSON"),
     ('{"image": "a"', "not valid JSON"),
     ('{"image": "a"} trailing', "not valid JSON"),
     (b"\xff\xfe", "not valid JSON"),
@@ -350,11 +352,13 @@ FULL: dict[str, Any] = {
 }
 OTHER_INPUT: dict[str, Any] = {"idempotent": True, "image": "a", "gather": {"batch": "b-1", "first": 256, "count": 44}}
 """A job has one input, so that FULL cannot hold this one."""
+LINES: dict[str, Any] = {"image": "a", "input": [{"index": 0}, None], "input_lines": True}
 
 GOOD: list[dict[str, Any]] = [
     {"image": "a"},
     FULL,
     OTHER_INPUT,
+    LINES,
     {"image": "a", "env": ["A=1", "B=", "C=x=y"]},
     {"image": "a", "command": []},
     {"image": "a", "stop_grace": 0},
@@ -382,7 +386,7 @@ def test_a_good_description_survives_the_wire(fields: dict[str, Any]) -> None:
 
 
 def test_every_field_is_in_the_table_above() -> None:
-    assert FULL.keys() | OTHER_INPUT.keys() == JobSpec.model_fields.keys()
+    assert FULL.keys() | OTHER_INPUT.keys() | LINES.keys() == JobSpec.model_fields.keys()
     assert JobSpec.parse(FULL).to_wire().keys() == FULL.keys()
     assert JobSpec.parse(OTHER_INPUT).to_wire().keys() == OTHER_INPUT.keys() | {"version"}
 

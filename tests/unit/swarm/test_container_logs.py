@@ -255,6 +255,54 @@ def test_the_end_of_what_takes_too_long_is_read_by_itself(
     assert logs.has_end("stdout")
 
 
+class Clock:
+    """Time that goes on when a frame is handed out."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("time_for", "kept", "status", "asked"),
+    [
+        # At 500 the last 1,000 lines are read, until 1,500; for 4,000 there is no time until 3,000; until 6,500 all.
+        (10_000, [*range(3999), *range(9000, 10_000)], LogStatus.PARTIAL, [0, 1000, 4000, "stdout", "stderr"]),
+        # What is read passes the beginning of the end that was read, so that this is not needed any more.
+        (20_000, [*range(10_000)], LogStatus.COMPLETE, [0, 1000, 4000, 1000, 4000]),
+    ],
+)
+def test_the_end_is_read_before_the_time_is_over(
+    time_for: int, kept: list[int], status: LogStatus, asked: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine is busy for long with what nobody waits for any more, so the end is not left for the last moment."""
+    clock = Clock()
+
+    class Engine(FakeSwarm):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked: list[object] = []
+
+        def logs(
+            self, service_id: str, container_id: str | None, timeout: float, tail: int = 0, only: Stream | None = None
+        ) -> Iterator[Frame]:
+            self.asked.append(only or tail)
+            deadline = clock.now + timeout
+            for frame in numbered(10_000)[-tail:]:
+                clock.now += 1
+                if clock.now > deadline:
+                    raise EngineUnavailable("reading logs: the time limit has passed")
+                if only in {None, frame.stream}:
+                    yield frame
+
+    engine = Engine()
+    monkeypatch.setattr("jaas_worker.swarm.container_logs.time", clock)
+    logs = read_logs(engine, "s", "c", 10**6, time_for)
+    assert [int(line) for line in logs.stdout.splitlines()] == kept
+    assert (logs.status, engine.asked) == (status, asked)
+
+
 def shorter_at_the_end() -> list[Frame]:
     """Return 3,000 lines of 1,000 bytes, then 100,000 of 4 bytes, each at a time of its own."""
     data = [*["x" * 999] * 3000, *[f"{n:03}" for n in range(1000)] * 100]
@@ -302,10 +350,10 @@ def test_where_the_other_stream_takes_too_long_as_well_it_is_not_called_empty() 
     assert [str(gap) for gap in logs.gaps if gap.stream == "stderr"] == ["an unknown number of bytes of stderr"]
 
 
-def test_an_end_that_takes_too_long_as_well_is_asked_for_once_more_and_is_missing() -> None:
+def test_an_end_that_takes_too_long_as_well_is_missing() -> None:
     engine = SlowEngine(numbered(50_000), 500)
     logs = read_logs(engine, "s", "c", 100_000, 10)
-    assert engine.asked == [0, 5000, 1000]
+    assert engine.asked == [0, 1000]
     assert (logs.status, logs.reason) == (
         LogStatus.PARTIAL,
         "the end is missing: reading logs: the time allowed is over",

@@ -196,11 +196,26 @@ def test_a_secret_whose_id_is_not_known() -> None:
         request(secrets=["nobody"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "driver"),
+    [
+        ({"log_options": {"max-size": "1m"}}, {"Name": "local", "Options": {"max-size": "1m"}}),
+        ({"log_driver": "syslog"}, {"Name": "syslog", "Options": {}}),
+        ({"log_driver": "json-file", "log_options": "max-file=3"}, {"Name": "json-file", "Options": {"max-file": "3"}}),
+        ({"log_driver": ""}, MISSING),
+    ],
+)
+def test_the_log_driver_is_the_workers(settings: dict[str, Any], driver: Any) -> None:
+    defaults = ServiceDefaults.of(Settings(redis_url="redis://unused", **settings), "ledger-1", "worker-1")
+    made = service_request(JobSpec(image="a"), "j", 1, {}, {}, defaults=defaults)["TaskTemplate"]
+    assert made.get("LogDriver", MISSING) == driver
+
+
 def test_what_a_worker_s_settings_say_is_in_each_request() -> None:
     defaults = ServiceDefaults.of(Settings(redis_url="redis://unused", prefix="pre"), "ledger-1", "worker-1")
     made = service_request(JobSpec(image="a"), "j", 1, {LABEL_SPEC_HASH: "hash"}, {}, defaults=defaults)
     labels, driver = made["Labels"], made["TaskTemplate"]["LogDriver"]
-    assert driver == {"Name": "local", "Options": {"max-size": "20m", "max-file": "5"}}
+    assert driver == {"Name": "local", "Options": {"max-size": "100m", "max-file": "2", "compress": "false"}}
     assert {name: labels[name] for name in (LABEL_PREFIX, LABEL_LEDGER, LABEL_WORKER, LABEL_SPEC_HASH)} == {
         LABEL_PREFIX: "pre",
         LABEL_LEDGER: "ledger-1",

@@ -9,8 +9,8 @@
 -- Answer: 1 when this call ended it.
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
--- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:log:ID:ATTEMPT
---   P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:cancelling P:deadlines P:due P:job:ID
+--   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local id = args.id

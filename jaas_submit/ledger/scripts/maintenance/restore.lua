@@ -10,12 +10,13 @@
 --   copy          the id that a copy of the job would have
 --   batch, index  its batch, and its place there; missing if it has no batch
 --   copy_of       the job that it is a copy of; missing if it is no copy
+--   replaces      the job whose place in the batch it took; missing if it took none
 -- Texts:
 --   2  its description
 -- Answer: 1 when done, 0 when there is a record.
--- Needs: shared/jobs
+-- Needs: shared/batches
 -- Reads: P:batch:ID P:job:ID P:state:STATE
--- Writes: P:batch:ID P:batches P:due P:job:ID P:jobs P:ready P:state:STATE P:unowned
+-- Writes: P:batch:ID P:batch:ID:places P:batches P:due P:job:ID P:jobs P:ready P:state:STATE P:unowned
 -- Publishes: P:changes:ID
 
 local id, batch, copy_of = args.id, args.batch, args.copy_of
@@ -35,6 +36,12 @@ local function restore_member(was)
   if not was then add_to_batch(batch, 'size', 1) end
   local span = to_number(redis.call('HGET', batch_key(batch), 'span'))
   if args.index + 1 > span then redis.call('HSET', batch_key(batch), 'span', args.index + 1) end
+  local old = args.replaces and read_fields(job_key(args.replaces), 'state', 'batch', 'left') or {}
+  if args.replaces then redis.call('HSET', batch_key(batch) .. ':places', args.index, id) end
+  if ENDED[old[1]] and old[2] == batch and not old[3] then
+    leave_batch(batch, old[1], 1)
+    redis.call('HSET', job_key(args.replaces), 'left', 'job ' .. id .. ' took its place')
+  end
   if read_fields(job_key(args.copy), 'copy_of')[1] == id then
     redis.call('HSET', job_key(id), 'copied_by', args.copy)
   end

@@ -6,22 +6,25 @@
 -- Answer: how many were removed.
 -- Needs: shared/head
 -- Reads: P:batch:ID P:batch:ID:ended P:batches P:job:ID P:jobs P:state:STATE
--- Writes: P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:batches P:cancelling P:deadlines P:jobs P:ready
---   P:speculating P:state:STATE P:unowned
+-- Writes: P:batch:ID P:batch:ID:ended P:batch:ID:inputs P:batch:ID:order P:batch:ID:places P:batch:ID:waiting P:batches
+--   P:cancelling P:deadlines P:jobs P:ready P:speculating P:state:STATE P:unowned
 -- Publishes: nothing
 
 local gone = 0
 local limit = math.floor(now) - args.ttl
 for _, batch in ipairs(members_until(P .. ':batches', limit, 'LIMIT', 0, args.most)) do
-  local b = read_fields(batch_key(batch), 'created_at', 'ended_at', 'size')
+  local b = read_fields(batch_key(batch), 'created_at', 'ended_at', 'size', 'left')
   -- A batch that was never closed (its producer died) goes too, once none of its jobs is open. So does a key that is
   -- no batch.
   local ended = redis.pcall('LLEN', batch_key(batch) .. ':ended')
-  local idle = not b[2] and (type(ended) == 'table' or ended >= to_number(b[3]))
+  local idle = not b[2] and (type(ended) == 'table' or ended - to_number(b[4]) >= to_number(b[3]))
   if not b[1] or idle or (b[2] and to_number(b[2]) <= limit) then
     redis.call('UNLINK', batch_key(batch))
     redis.call('UNLINK', batch_key(batch) .. ':waiting')
     redis.call('UNLINK', batch_key(batch) .. ':ended')
+    redis.call('UNLINK', batch_key(batch) .. ':inputs')
+    redis.call('UNLINK', batch_key(batch) .. ':order')
+    redis.call('UNLINK', batch_key(batch) .. ':places')
     redis.call('ZREM', P .. ':batches', batch)
     redis.call('SREM', P .. ':cancelling', batch)
     redis.call('SREM', P .. ':speculating', batch)

@@ -5,13 +5,14 @@
 --   holder  the worker process
 -- Answer: {action, the record's state before the claim, the record if the holder has the job now}.
 -- Needs: shared/jobs
--- Reads: P:due P:holders P:job:ID P:newest_received
+-- Reads: P:batch:ID P:due P:holders P:job:ID P:newest_received
 -- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:last_claim P:newest_received P:ready
 --   P:state:STATE P:unowned
 -- Publishes: P:changes:ID
 
 local id, holder = args.id, args.holder
-local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy')
+local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy',
+  'batch')
 local state, owner = r[1], r[2]
 if not state then return {'unknown', ''} end
 local queue, created = r[3], to_number(r[4])
@@ -37,6 +38,9 @@ if state == 'QUEUED' then
   redis.call('HSET', job_key(id), 'attempt', 1)
   redis.call('HSETNX', job_key(id), 'attempts', '[]')
   redis.call('ZREM', P .. ':deadlines', id)
+  -- Whoever cancels the jobs of its batch may not have come to it yet.
+  local stopped = r[7] and read_fields(batch_key(r[7]), 'cancelled')[1]
+  if stopped then redis.call('HSETNX', job_key(id), 'cancel', stopped) end
   set_state(id, 'QUEUED', 'LAUNCHING')
   return {'launch', state, redis.call('HGETALL', job_key(id))}
 end

@@ -46,18 +46,81 @@ local function give_slot_back(id, batch)
   end
 end
 
--- Ends a batch if all its jobs have been submitted and have ended. Returns its state and the reason, or nothing.
-local function end_batch(batch)
-  local b = read_fields(batch_key(batch), 'total', 'done', 'min_success', 'n:SUCCEEDED', 'cancelled')
-  local total, ended = tonumber(b[1] or ''), redis.pcall('LLEN', batch_key(batch) .. ':ended')
-  if not total or b[2] or type(ended) == 'table' or ended < total then return nil end
-  local needed = math.ceil(total * (tonumber(b[3] or '1') or 1) - 1e-9) + 0  -- ceil may return -0
-  local good = to_number(b[4])
-  local state = good >= needed and 'SUCCEEDED' or 'FAILED'
-  local why = good .. ' of ' .. b[1] .. ' jobs succeeded, ' .. needed .. ' needed'
-  if b[5] then state, why = 'CANCELLED', b[5] end
+-- Returns which rule of a batch its jobs have broken so far, in words; nil where none is. Jobs that were CANCELLED or
+-- SKIPPED are no failures, but the quorum cannot count on them. A share needs the total.
+local function broken_rule(b, total)
+  local failed, good = to_number(b.failed), to_number(b.good)
+  local most, share = string.match(b.max_failures or '', '^([%d.]+)(%%?)$')
+  if most and share == '' and failed > tonumber(most) then
+    return 'max_failures: ' .. failed .. ' jobs failed, at most ' .. most .. ' may'
+  end
+  if not total then return nil end
+  if most and share == '%' and failed > total * tonumber(most) / 100 + 1e-9 then
+    return 'max_failures: ' .. failed .. ' of ' .. total .. ' jobs failed, at most ' .. most .. '% may'
+  end
+  local lost = failed + to_number(b.cancelled_jobs) + to_number(b.skipped)
+  if b.quorum and total - lost < b.needed then
+    return 'min_success: ' .. lost .. ' of ' .. total .. ' jobs did not succeed, ' .. b.needed .. ' must'
+  end
+  return nil
+end
+
+local function batch_facts(batch)
+  local f = read_fields(batch_key(batch), 'total', 'done', 'min_success', 'n:SUCCEEDED', 'cancelled', 'stopped',
+    'max_failures', 'n:FAILED', 'n:CANCELLED', 'n:SKIPPED', 'left', 'size')
+  local total = tonumber(f[1] or '')
+  local quorum = tonumber(f[3] or '')
+  return {total = total, done = f[2], quorum = quorum, good = f[4], cancelled = f[5], stopped = f[6],
+    max_failures = f[7], failed = f[8], cancelled_jobs = f[9], skipped = f[10], left = to_number(f[11]), size = f[12],
+    needed = total and math.ceil(total * (quorum or 1) - 1e-9) + 0}  -- ceil may return -0
+end
+
+-- No job of a batch is added or started any more; a worker cancels those that are left. Its state will be FAILED.
+local function stop_batch(batch, b, why)
+  redis.call('HSET', batch_key(batch), 'cancelled', 'stopped by ' .. why, 'stopped', 1)
+  redis.call('HSETNX', batch_key(batch), 'total', b.size or 0)
+  redis.call('SADD', P .. ':cancelling', batch)
+  redis.call('PUBLISH', P .. ':available', 'cancelling')
+end
+
+-- Ends a batch whose jobs have all been submitted and have all ended. Returns its state and why, or nothing. One whose
+-- jobs have broken a rule is stopped before that; the success of a job ("by") breaks none.
+local function end_batch(batch, by)
+  local b, ended = batch_facts(batch), redis.pcall('LLEN', batch_key(batch) .. ':ended')
+  if b.done or type(ended) == 'table' then return nil end
+  local broken = not b.cancelled and broken_rule(b, b.total) or nil
+  if not b.total or ended - b.left < b.total then
+    if not broken or by == 'SUCCEEDED' then return nil end
+    stop_batch(batch, b, broken)
+    -- A submission that is under way is stopped too: what there is may be all, and have ended.
+    if ended - b.left < to_number(b.total or b.size) then return nil end
+    b = batch_facts(batch)
+  end
+  local state = to_number(b.good) >= b.needed and 'SUCCEEDED' or 'FAILED'
+  local why = to_number(b.good) .. ' of ' .. b.total .. ' jobs succeeded, ' .. b.needed .. ' needed'
+  if b.cancelled then
+    state, why = b.stopped and 'FAILED' or 'CANCELLED', b.cancelled
+  elseif broken and string.sub(broken, 1, 3) == 'max' then
+    state, why = 'FAILED', broken
+  end
   redis.call('HSET', batch_key(batch), 'done', 1, 'state', state, 'ended_at', stamp, 'reason', why)
   redis.call('PUBLISH', P .. ':changes:batch:' .. batch, 'done')
   redis.call('SREM', P .. ':speculating', batch)
   return state, why
+end
+
+-- A batch that has ended takes jobs again, and ends anew with the last of them. A cancellation is lifted. Reduces over
+-- its outputs of before are of an older generation.
+local function reopen_batch(batch)
+  add_to_batch(batch, 'generation', 1)
+  redis.call('HDEL', batch_key(batch), 'done', 'state', 'ended_at', 'reason', 'cancelled', 'stopped')
+  redis.call('SREM', P .. ':cancelling', batch)
+  if redis.call('HEXISTS', batch_key(batch), 'speculate') == 1 then redis.call('SADD', P .. ':speculating', batch) end
+end
+
+-- An ended job counts in its batch no more, or counts again (by = -1). It stays on the list of those that ended.
+local function leave_batch(batch, state, by)
+  add_to_batch(batch, 'n:' .. state, -by)
+  add_to_batch(batch, 'size', -by)
+  add_to_batch(batch, 'left', by)
 end

@@ -21,7 +21,7 @@ local function job_ended(todo, one, state, why, root)
     redis.pcall('RPUSH', batch_key(batch) .. ':ended', one)
     redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
     give_slot_back(one, batch)
-    local ended, reason = end_batch(batch)
+    local ended, reason = end_batch(batch, state)
     if ended then
       reason = 'batch ' .. batch .. ': ' .. reason .. (root and ' (' .. root .. ')' or '')
       job_ended(todo, 'batch:' .. batch, ended, reason, root)

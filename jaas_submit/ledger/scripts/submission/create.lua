@@ -14,6 +14,9 @@
 --     not_before    time before which it does not start
 --     delay         seconds for which it does not start
 --     batch, index  its batch, and its place there
+--     input         the key of its input, in a batch with keys of inputs
+--     digest        of that input, if the key does not tell its content
+--     replaces      the ended job of the batch whose place it takes
 --     after         {{id or "batch:ID", success, failure or finish}, ...}
 --     fields        further fields of the record; their values are texts
 --     received      a foreign producer's message, which the record replaces: {its tag in the notes of unacknowledged
@@ -25,11 +28,13 @@
 --   {0, id, state}  there is a job already with its id or key: this one
 --   {2, what}       this job or batch, which it is to come after, is not known
 --   {3}             its batch is cancelled or closed
+--   {4}             another call has given its place to another input, or its input another place
+--   {5, why}        it cannot take the place of the job that it replaces
 -- Needs: shared/dependents
--- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:key:KEY P:log:ID:ATTEMPT
--- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:deadlines P:due P:job:ID P:jobs P:key:KEY
---   P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating P:state:STATE P:stop:HOLDER P:unacked
---   P:unacked_index P:unowned QUEUE
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:inputs P:job:ID P:key:KEY P:log:ID:ATTEMPT
+-- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:inputs P:batch:ID:places P:batch:ID:waiting P:cancelling
+--   P:deadlines P:due P:job:ID P:jobs P:key:KEY P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating
+--   P:state:STATE P:stop:HOLDER P:unacked P:unacked_index P:unowned QUEUE
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 -- Returns what the jobs and batches that a job is to come after are, and which of them is not known.
@@ -103,6 +108,35 @@ local function first_state(id, job, found, due)
   return 'QUEUED'
 end
 
+-- Returns whether an input has this place in its batch already, or may have it.
+local function place_is_free(job)
+  local said = redis.pcall('HGET', batch_key(job.batch) .. ':inputs', job.input)
+  if type(said) == 'string' then return tonumber(string.match(said, '^%d+')) == job.index end
+  local r = redis.call('HMGET', job_key(job.id), 'state', 'restored')
+  return not r[1] or r[2] == '1'
+end
+
+local function note_input(job)
+  local said = job.index .. (job.digest and ' ' .. job.digest or '')
+  redis.call('HSET', batch_key(job.batch) .. ':inputs', job.input, said)
+  local span = to_number(redis.call('HGET', batch_key(job.batch), 'span'))
+  if job.index + 1 > span then redis.call('HSET', batch_key(job.batch), 'span', job.index + 1) end
+end
+
+-- Gives a job the place of another in their batch. Returns why not, if it cannot.
+local function take_place(job)
+  local old = read_fields(job_key(job.replaces), 'state', 'batch', 'left')
+  local b = read_fields(batch_key(job.batch), 'done', 'cancelled')
+  if old[2] ~= job.batch or old[3] then return 'job ' .. job.replaces .. ' has no place in batch ' .. job.batch end
+  if not ENDED[old[1]] then return 'job ' .. job.replaces .. ' is ' .. old[1] end
+  if b[2] and not b[1] then return 'batch ' .. job.batch .. ' is being cancelled; try again when it has ended' end
+  if b[1] then reopen_batch(job.batch) end
+  leave_batch(job.batch, old[1], 1)
+  redis.call('HSET', job_key(job.replaces), 'left', 'job ' .. job.id .. ' took its place')
+  redis.call('HSET', batch_key(job.batch) .. ':places', job.index, job.id)
+  return nil
+end
+
 -- Acknowledges a foreign producer's message that a worker has received: the record replaces it. If the worker dies,
 -- another one takes the job.
 local function acknowledge(id, state, received)
@@ -115,7 +149,11 @@ end
 local function create(job, spec, message, wakeup)
   local id = job.id
   local record = job_key(id)
-  if redis.call('EXISTS', record) == 1 then return {0, id, read_fields(record, 'state')[1] or ''} end
+  if job.input and not place_is_free(job) then return {4} end
+  if redis.call('EXISTS', record) == 1 then
+    if job.input then note_input(job) end
+    return {0, id, read_fields(record, 'state')[1] or ''}
+  end
   if job.key then
     local first = redis.pcall('GET', P .. ':key:' .. job.key)
     -- A key is kept for key_ttl, even if its job's record expires earlier.
@@ -124,10 +162,12 @@ local function create(job, spec, message, wakeup)
   if job.batch then
     local b = read_fields(batch_key(job.batch), 'created_at', 'cancelled', 'total')
     if not b[1] then return {2, 'batch:' .. job.batch} end
-    if b[2] or b[3] then return {3} end
+    if (b[2] or b[3]) and not job.replaces then return {3} end
   end
   local found, unknown = find_dependencies(job.after or {})
   if not found then return {2, unknown} end
+  local refused = job.replaces and take_place(job)
+  if refused then return {5, refused} end
   if job.key then redis.call('SET', P .. ':key:' .. job.key, id, 'EX', job.key_ttl) end
   for field, value in pairs(job.fields or {}) do
     redis.call('HSET', record, field, value)
@@ -151,6 +191,7 @@ local function create(job, spec, message, wakeup)
   if job.batch then
     redis.call('HSET', record, 'batch', job.batch, 'index', job.index)
     add_to_batch(job.batch, 'size', 1)
+    if job.input then note_input(job) end
   end
   local state = first_state(id, job, found, due)
   move(id, nil, state)

@@ -1,0 +1,118 @@
+"""Submitting the reduces over a batch's outputs, and again when the batch has other outputs."""
+
+from __future__ import annotations
+
+import math
+import uuid
+
+from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.client.enqueue import enqueue_many
+from jaas_submit.client.session import Session
+from jaas_submit.errors import SpecError
+from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import BatchRecord
+
+__all__ = ["levels_of", "reduce_sizes", "renew_reduces", "submit_reduces"]
+
+
+def reduce_sizes(count: int, fan_in: int) -> list[int]:
+    """Return how many jobs each level of a tree of reduces has, the last one being 1.
+
+    Args:
+        count: how many outputs there are.
+        fan_in: how many outputs one reduce job takes at most.
+    """
+    sizes: list[int] = []
+    while not sizes or count > 1:
+        count = max(math.ceil(count / fan_in), 1)
+        sizes.append(count)
+    return sizes
+
+
+def submit_reduces(session: Session, spec: JobSpec, maps_id: str, total: int, fan_in: int) -> list[str]:
+    """Submit the reduces over a batch's outputs; return the ids of their batches.
+
+    Repeating it adds only what is missing. Those over the outputs that the batch had before it was opened again are
+    cancelled.
+
+    Args:
+        session: the connections.
+        spec: the description of each reduce.
+        maps_id: id of the batch whose outputs are reduced.
+        total: how many of them there are.
+        fan_in: how many outputs one reduce job takes at most.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    maps = session.ledger.batches.get(maps_id)
+    ids = [_reduce_id(maps_id, number, maps.generation) for number in range(len(reduce_sizes(total, fan_in)))]
+    if maps.reduced_by and maps.reduced_by != ids[0]:
+        for batch_id in reversed(levels_of(session, maps)):
+            session.ledger.batches.cancel(batch_id, f"batch {maps_id} has other outputs now, which other jobs reduce")
+            session.ledger.batches.cancel_jobs(batch_id)
+    source, outputs = maps_id, total
+    for number, (batch_id, size) in enumerate(zip(ids, reduce_sizes(total, fan_in), strict=True)):
+        session.ledger.batches.create(batch_id, name=f"reduce {number + 1}", reduces=source)
+        jobs = []
+        for index in range(size):
+            first = index * fan_in
+            gather = {"batch": source, "first": first, "count": max(min(fan_in, outputs - first), 0)}
+            jobs.append(
+                NewJob(
+                    batch_job_id(batch_id, index),
+                    JobSpec.parse({**spec.to_wire(), "gather": gather}),
+                    session.queue,
+                    batch=batch_id,
+                    index=index,
+                    after=((f"batch:{source}", "success"),),
+                )
+            )
+        enqueue_many(session, jobs)
+        session.ledger.batches.close(batch_id, size)
+        session.ledger.batches.set_reduces(source, batch_id, fan_in)
+        source, outputs = batch_id, size
+    return ids
+
+
+def _reduce_id(maps_id: str, number: int, generation: int) -> str:
+    return str(uuid.uuid5(uuid.UUID(maps_id), f"reduce-{number}" + (f"-{generation}" if generation else "")))
+
+
+def levels_of(session: Session, maps: BatchRecord) -> list[str]:
+    """Return the ids of the batches that reduce a batch's outputs, the last one at the end.
+
+    Args:
+        session: the connections.
+        maps: the batch's record.
+    """
+    levels: list[str] = []
+    following = maps.reduced_by
+    while following and following not in levels:
+        levels.append(following)
+        found = session.ledger.batches.find([following])
+        following = found[0].reduced_by if found else ""
+    return levels
+
+
+def renew_reduces(session: Session, maps_id: str) -> None:
+    """Submit the reduces over a batch's outputs again if it has been opened again since.
+
+    Args:
+        session: the connections.
+        maps_id: id of the batch.
+
+    Raises:
+        UnknownJob: the records of its reduces have expired.
+        LedgerUnavailable: Redis does not answer; the same call goes on.
+    """
+    maps = session.ledger.batches.get(maps_id)
+    if not maps.reduced_by or maps.reduced_by == _reduce_id(maps_id, 0, maps.generation):
+        return
+    spec = session.ledger.queries.get(batch_job_id(maps.reduced_by, 0)).spec
+    if spec is None:
+        raise SpecError(f"the reduces of batch {maps_id} have no valid description; submit them again with map_reduce")
+    order = session.ledger.queries.batch_order(maps_id)
+    total = maps.span if order is None else len(order)
+    submit_reduces(session, spec.changed({"gather": None}), maps_id, total, maps.fan_in)
