@@ -52,7 +52,7 @@ class InputKeys:
         Raises:
             SpecError: it is no JSON value, or ``key_of`` returned no text.
         """
-        digest = _digest(_canonical(plain_input(item), number))
+        digest = _digest(_canonical(item, number))
         if self._key_of is None:
             return InputKey(self._once(digest), "")
         name = self._key_of(item)
@@ -69,10 +69,11 @@ class InputKeys:
 
 
 def _canonical(item: Any, number: int) -> str:
+    item = plain_input(item, f"inputs.{number}")
     try:
         return json.dumps(item, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SpecError(f"inputs: input {number} is no JSON value: {shown(str(error))}", field="inputs") from None
+        raise SpecError(f"inputs.{number}: is no JSON value: {shown(str(error))}", field="inputs") from None
 
 
 def _digest(text: str) -> str:

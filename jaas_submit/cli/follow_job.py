@@ -131,18 +131,18 @@ def follow(
             return given_up
 
 
-def _steps(client: Client, job_id: str, live: Live | None, pause: float | None, outage: Outage) -> Steps[Any]:
-    from jaas_submit.client.wait import job_records
-
-    return live[0].steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
-
-
 def _timed_out(
     client: Client, job_id: str, state: JobState | None, queue: str, timeout: float, progress: Progress
 ) -> WaitTimeout:
     if state is JobState.QUEUED:
         say_why_not_taken(client, queue, progress)
     return WaitTimeout(f"job {job_id} is {state} after {round(timeout, 1):g} s; it goes on")
+
+
+def _steps(client: Client, job_id: str, live: Live | None, pause: float | None, outage: Outage) -> Steps[Any]:
+    from jaas_submit.client.wait import job_records
+
+    return live[0].steps(pause, outage) if live else job_records(client.ledger, job_id, pause, outage)
 
 
 def live_output(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import BatchReference
 from jaas_submit.client.client import Client
 from jaas_submit.client.dependencies import Dependency, On
+from jaas_submit.client.job_handle import JobReference, ids_of
 from jaas_submit.client.session import AsyncSession
+from jaas_submit.client.wait import ended_jobs
 from jaas_submit.connection import AsyncSubscription, connect_async
 from jaas_submit.explain.explanation import Explanation
 from jaas_submit.model.causes import Cause
@@ -80,7 +82,7 @@ class AsyncClient:
         spec: JobSpec | Mapping[str, Any],
         *,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: float | timedelta = KEY_TTL,
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,
@@ -205,7 +207,29 @@ class AsyncClient:
         """Return a handle on a job that was submitted earlier, here or elsewhere; see ``Client.handle``."""
         return AsyncJobHandle(self.session, job_id)
 
-    async def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+    async def as_completed(
+        self, jobs: Iterable[JobReference | str], timeout: float | timedelta | None = None
+    ) -> AsyncIterator[AsyncJobHandle]:
+        """Yield a handle on each job as it ends; see ``Client.as_completed``. It occupies no thread."""
+        async for job_id in self.session.run(ended_jobs(self.sync.ledger, ids_of(jobs), timeout)):
+            yield AsyncJobHandle(self.session, job_id)
+
+    async def gather(
+        self,
+        jobs: Iterable[JobReference | str],
+        timeout: float | timedelta | None = None,
+        *,
+        check: bool | None = None,
+    ) -> list[JobResult]:
+        """Wait for several jobs; return their results in the same order; see ``Client.gather``."""
+        ids = ids_of(jobs)
+        async for _ in self.as_completed(ids, timeout):
+            pass
+        return [await self.handle(job_id).wait(check=check) for job_id in ids]
+
+    async def wait(
+        self, job_id: str, timeout: float | timedelta | None = None, *, check: bool | None = None
+    ) -> JobResult:
         """Wait for a job by its id; see ``JobHandle.wait``."""
         return await self.handle(job_id).wait(timeout, check=check)
 

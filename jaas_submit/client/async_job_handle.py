@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from jaas_submit.client.job_handle import JobHandle, JobReference, change_in
@@ -43,13 +43,17 @@ class AsyncJobHandle(JobReference):
         """Return the job's state now; see ``JobHandle.state``."""
         return (await self.record()).state
 
-    async def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+    async def done(self) -> bool:
+        """Return whether the job has ended; see ``JobHandle.done``."""
+        return (await self.record()).terminal
+
+    async def wait(self, timeout: float | timedelta | None = None, *, check: bool | None = None) -> JobResult:
         """Wait for the end of the job and return its result; see ``JobHandle.wait``. It occupies no thread."""
         steps = job_result(self._session.sync.ledger, self.id, timeout, check)
         (result,) = [found async for found in self._session.run(steps)]
         return result
 
-    async def follow(self, timeout: float | None = None) -> AsyncIterator[Change]:
+    async def follow(self, timeout: float | timedelta | None = None) -> AsyncIterator[Change]:
         """Yield the job's transitions as they happen; see ``JobHandle.follow``. It occupies no thread."""
         async for record in self._session.run(job_records(self._session.sync.ledger, self.id, timeout)):
             yield change_in(record)

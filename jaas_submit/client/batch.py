@@ -13,6 +13,8 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.replay import replay_failed
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records, batch_results
+from jaas_submit.errors import JaasError
+from jaas_submit.model.bounds import counted
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
@@ -39,6 +41,12 @@ class BatchReference:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return other.id == self.id if isinstance(other, BatchReference) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 class Batch(BatchReference):
@@ -75,6 +83,31 @@ class Batch(BatchReference):
             index: the input's number in the batch, counted from 0.
         """
         return JobHandle(self._session, batch_job_id(self.id, index))
+
+    def __len__(self) -> int:
+        """Return the number of its inputs, so far."""
+        return self.status.span
+
+    def __bool__(self) -> bool:  # without asking Redis for the length
+        return True
+
+    def __iter__(self) -> Iterator[JobHandle]:
+        """Yield a handle on each job, in the order of the inputs."""
+        return (self.job(index) for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> JobHandle:
+        """Return a handle on the job for one input; a negative index counts from the end."""
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"batch {self.id} has {counted(count, 'job')}, and none with index {index}")
+        return self.job(index % count)
+
+    def _repr_html_(self) -> str:
+        """Return the batch as a table, for notebooks; without Redis its id alone."""
+        try:
+            return queries.html_of_batch(self.status)
+        except JaasError as error:
+            return queries.html_table([("batch", self.id), ("", str(error))])
 
     def records(self, *states: JobState) -> Iterator[JobRecord]:
         """Yield the records of the batch's jobs in the order of its inputs.

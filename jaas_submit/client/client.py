@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
 from jaas_submit.client.enqueue import enqueue, enqueue_many
-from jaas_submit.client.job_handle import JobHandle
+from jaas_submit.client.job_handle import JobHandle, JobsById
 from jaas_submit.client.map_reduce import MapReduce, map_reduce_of
 from jaas_submit.client.maps.new_batch import NewBatch, Template
 from jaas_submit.client.maps.reduces import submit_reduces
@@ -28,11 +28,9 @@ from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.connection.url import default_url, masked
 from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Ledger
+from jaas_submit.model.fields import parse_duration
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.logs import Logs
-from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
-from jaas_submit.model.states import JobState
 from jaas_submit.model.validation import plain_input, text_or_none
 from jaas_submit.storage.store import Store
 
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 
-class Client(queries.Reader):
+class Client(JobsById, queries.Reader):
     """Submits jobs and follows them.
 
     Args:
@@ -109,7 +107,7 @@ class Client(queries.Reader):
         spec: JobSpec | Mapping[str, Any],
         *,
         key: str | None = None,
-        key_ttl: float = KEY_TTL,
+        key_ttl: float | timedelta = KEY_TTL,
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,  # the field's name in the description
@@ -152,7 +150,7 @@ class Client(queries.Reader):
             spec,
             self.queue,
             key=key or "",
-            key_ttl=key_ttl,
+            key_ttl=parse_duration(key_ttl),
             after=dependencies(after, on),
             not_before=at,
             delay=delay,
@@ -254,15 +252,13 @@ class Client(queries.Reader):
             min_success: part of the jobs that must succeed for the batch to succeed. When it cannot be reached any
                 more, the batch is stopped: it is FAILED, and jobs that have not ended are cancelled. None: all must
                 succeed, and none stops the others.
-            max_failures: how many jobs may fail: a number, or a share such as 0.1 or ``"10%"``. One more stops the
-                batch.
+            max_failures: how many jobs may fail (a number, or a share: 0.1 or ``"10%"``); one more stops the batch.
             key: idempotency key: submitting again with the same key returns the same batch and submits only inputs that
                 have no job yet. Results are in the order of the latest call's inputs. ``existing`` and ``difference``
                 of the batch say what was there.
-            key_of: returns what an input is known by in a batch with a key, such as its id; None takes a digest of its
-                JSON. Inputs with the same key are different jobs, told apart by their order.
-            again: submit jobs that did not succeed again, in place, also after the batch was cancelled or stopped; with
-                a key.
+            key_of: returns what an input is known by, such as its id; None takes a digest of its JSON. Inputs with the
+                same key are different jobs, told apart by their order.
+            again: with a key: submit what did not succeed again, in place, also after a cancellation or stop.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 if the description has no placeholder for it.
             speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run
@@ -274,16 +270,14 @@ class Client(queries.Reader):
             not_before: see ``submit``; seconds count from each job's submission.
 
         Raises:
-            SpecError: a description is not valid with its input; jobs before it have been submitted, the batch is not
-                complete, and the same call with the same key goes on with it.
+            SpecError: a description is not valid with its input. Jobs before it have been submitted; the same call with
+                the same key continues the batch.
         """
         spec = JobSpec.parse(spec)
-        start = start_time(not_before, spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
-        each = None if after_each is None else (getattr(after_each, "id", str(after_each)), on)
+        each, start = _of_each(after_each, on), start_time(not_before, spec)
         template = Template(spec, dependencies(after, on), each, as_file, start)
-        # The description must be good before anything is written.
-        batch_id = new.create(self.session, spec)
+        batch_id = new.create(self.session, spec)  # from here on all but the inputs is known to be good
         made = submit_map(self.session, batch_id, new, template, inputs)
         return Batch(self.session, batch_id, existing=made.existing, difference=made.difference)
 
@@ -308,8 +302,7 @@ class Client(queries.Reader):
 
         The reduces start once, when every map has ended and the quorum is met. If there are more outputs than
         ``fan_in``, they form a tree. Each gets its inputs as JSON lines (index, state, output) in the file that
-        JAAS_INPUT
-        names. If too few maps succeed, the reduces are SKIPPED.
+        JAAS_INPUT names. If too few maps succeed, the reduces are SKIPPED.
 
         Args:
             map_spec: as in ``map``; it should declare an ``output``.
@@ -359,30 +352,10 @@ class Client(queries.Reader):
         """
         return Batch(self.session, batch_id)
 
-    def handle(self, job_id: str) -> JobHandle:
-        """Return a handle on a job that was submitted earlier, here or elsewhere. This does not ask Redis.
-
-        Args:
-            job_id: the job's id.
-        """
-        return JobHandle(self.session, job_id)
-
-    def wait(self, job_id: str, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
-        """Wait for a job by its id; see ``JobHandle.wait``."""
-        return self.handle(job_id).wait(timeout, check=check)
-
-    def result(self, job_id: str) -> JobResult:
-        """Return the result of a job that has ended; see ``JobHandle.result``."""
-        return self.handle(job_id).result()
-
-    def logs(self, job_id: str, attempt: int | None = None) -> Logs:
-        """Return the captured output of a job; see ``JobHandle.logs``."""
-        return self.handle(job_id).logs(attempt)
-
-    def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
-        """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
-        return self.handle(job_id).cancel(why)
-
 
 def _batch_key(key: object) -> str | None:
     return text_or_none("key", key, "leave it out for a batch that may be submitted twice")
+
+
+def _of_each(batch: BatchReference | str | None, on: On) -> tuple[str, str] | None:
+    return None if batch is None else (getattr(batch, "id", str(batch)), on)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from jaas_submit.client import queries
 from jaas_submit.client.live_output.job_output import JobOutput, Output
 from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import Session
-from jaas_submit.client.wait import job_records, job_result
+from jaas_submit.client.wait import ended_jobs, job_records, job_result
+from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.ledger import Change
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
-__all__ = ["JobHandle", "JobReference", "change_in"]
+__all__ = ["JobHandle", "JobReference", "JobsById", "change_in", "ids_of"]
 
 
 class JobReference:
@@ -34,6 +35,12 @@ class JobReference:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return other.id == self.id if isinstance(other, JobReference) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
 
 class JobHandle(JobReference):
@@ -68,7 +75,22 @@ class JobHandle(JobReference):
         """
         return self.record().state
 
-    def wait(self, timeout: float | None = None, *, check: bool | None = None) -> JobResult:
+    def done(self) -> bool:
+        """Return whether the job has ended.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
+        """
+        return self.record().terminal
+
+    def _repr_html_(self) -> str:
+        """Return the job as a table, for notebooks; without Redis its id alone."""
+        try:
+            return queries.html_of_job(self.record())
+        except JaasError as error:
+            return queries.html_table([("job", self.id), ("", str(error))])
+
+    def wait(self, timeout: float | timedelta | None = None, *, check: bool | None = None) -> JobResult:
         """Wait for the end of the job and return its result.
 
         Args:
@@ -86,7 +108,7 @@ class JobHandle(JobReference):
         (result,) = self._session.run(job_result(self._session.ledger, self.id, timeout, check))
         return result
 
-    def follow(self, timeout: float | None = None) -> Iterator[Change]:
+    def follow(self, timeout: float | timedelta | None = None) -> Iterator[Change]:
         """Yield the job's transitions as they happen, from its present state on, and end with its terminal one.
 
         Args:
@@ -200,3 +222,93 @@ class JobHandle(JobReference):
 def change_in(record: JobRecord) -> Change:
     """Return what ``follow`` yields for a record."""
     return Change(record.state, record.detail, record.reported)
+
+
+def ids_of(jobs: Iterable[JobReference | str]) -> list[str]:
+    """Return the ids of jobs.
+
+    Args:
+        jobs: their handles or ids.
+
+    Raises:
+        SpecError: it is a text, or holds something else.
+    """
+    if isinstance(jobs, str | JobReference):
+        raise SpecError("jobs: give a list, such as [handle]", field="jobs")
+    found = [one.id if isinstance(one, JobReference) else one for one in jobs]
+    if not all(isinstance(one, str) for one in found):
+        raise SpecError("jobs: give handles, or ids as texts", field="jobs")
+    return found
+
+
+class JobsById:
+    """The methods of ``Client`` about jobs that were submitted earlier, here or elsewhere."""
+
+    session: Session
+
+    def handle(self, job_id: str) -> JobHandle:
+        """Return a handle on a job that was submitted earlier, here or elsewhere. This does not ask Redis.
+
+        Args:
+            job_id: the job's id.
+        """
+        return JobHandle(self.session, job_id)
+
+    def as_completed(
+        self, jobs: Iterable[JobReference | str], timeout: float | timedelta | None = None
+    ) -> Iterator[JobHandle]:
+        """Yield a handle on each job as it ends, whether well or not.
+
+        Args:
+            jobs: handles or ids of jobs; a batch yields its own (``Batch.results`` has their results).
+            timeout: seconds to wait in all; None waits for ever.
+
+        Raises:
+            WaitTimeout: the time has passed.
+            UnknownJob: one of them has no record, or it has expired.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
+        """
+        for job_id in self.session.run(ended_jobs(self.session.ledger, ids_of(jobs), timeout)):
+            yield JobHandle(self.session, job_id)
+
+    def gather(
+        self,
+        jobs: Iterable[JobReference | str],
+        timeout: float | timedelta | None = None,
+        *,
+        check: bool | None = None,
+    ) -> list[JobResult]:
+        """Wait for several jobs; return their results in the same order.
+
+        Args:
+            jobs: see ``as_completed``.
+            timeout: seconds to wait in all; None waits for ever.
+            check: see ``JobHandle.wait``; when all have ended, the first one that did not succeed raises.
+
+        Raises:
+            JobFailed: a job failed.
+            JobCancelled: a job was cancelled, or skipped.
+            WaitTimeout: the time has passed.
+            UnknownJob: one of them has no record, or it has expired.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
+        """
+        ids = ids_of(jobs)
+        for _ in self.as_completed(ids, timeout):
+            pass
+        return [JobHandle(self.session, job_id).wait(check=check) for job_id in ids]
+
+    def wait(self, job_id: str, timeout: float | timedelta | None = None, *, check: bool | None = None) -> JobResult:
+        """Wait for a job by its id; see ``JobHandle.wait``."""
+        return self.handle(job_id).wait(timeout, check=check)
+
+    def result(self, job_id: str) -> JobResult:
+        """Return the result of a job that has ended; see ``JobHandle.result``."""
+        return self.handle(job_id).result()
+
+    def logs(self, job_id: str, attempt: int | None = None) -> Logs:
+        """Return the captured output of a job; see ``JobHandle.logs``."""
+        return self.handle(job_id).logs(attempt)
+
+    def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
+        """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
+        return self.handle(job_id).cancel(why)

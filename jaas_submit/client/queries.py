@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import Any, Final
 
 from jaas_submit.errors import JobNotEnded
@@ -12,7 +13,7 @@ from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
 from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.explain.workers import why_not_taken as workers_sentence
-from jaas_submit.ledger import Ledger
+from jaas_submit.ledger import Ledger, Outline
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
@@ -31,8 +32,12 @@ __all__ = [
     "check_forgettable",
     "explanation",
     "history",
+    "html_of_batch",
+    "html_of_job",
+    "html_table",
     "logs",
     "no_logs",
+    "outlines",
     "reasons",
     "result",
     "result_of",
@@ -145,6 +150,17 @@ def active(ledger: Ledger, labels: Mapping[str, str] | None) -> list[JobRecord]:
     return found
 
 
+def outlines(ledger: Ledger, job_ids: Sequence[str]) -> list[Outline]:
+    """Return the outlines of those of the jobs that have a record.
+
+    Args:
+        ledger: where they are.
+        job_ids: their ids, any number.
+    """
+    pages = (job_ids[start : start + _PAGE] for start in range(0, len(job_ids), _PAGE))
+    return [one for page in pages for one in ledger.queries.outlines(page)]
+
+
 def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ()) -> Iterator[JobRecord]:
     """See ``Batch.records``."""
     span = ledger.batches.get(batch_id).span
@@ -187,6 +203,44 @@ def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
 
 def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
     return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())
+
+
+def html_table(rows: Sequence[tuple[str, object]]) -> str:
+    """Return names and values as an HTML table; empty ones are left out.
+
+    Args:
+        rows: the names and values.
+    """
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(str(value))}</td></tr>"
+        for name, value in rows
+        if value not in {None, ""}
+    )
+    return f"<table>{cells}</table>"
+
+
+def html_of_job(record: JobRecord) -> str:
+    """Return a job as an HTML table; see ``JobHandle``."""
+    last = record.last
+    return html_table(
+        [
+            ("job", record.id),
+            ("state", record.state),
+            ("runs", record.label),
+            ("node", record.node),
+            ("exit code", last.exit_code if last else None),
+            ("reason", last.reason if last else record.detail),
+        ]
+    )
+
+
+def html_of_batch(record: BatchRecord) -> str:
+    """Return a batch as an HTML table; see ``Batch``."""
+    counts = [(state.lower(), f"{count:,}") for state, count in record.counts.items() if count]
+    ended = f"{record.ended:,} of {record.size if record.total is None else record.total:,}"
+    return html_table(
+        [("batch", record.id), ("name", record.name), ("state", record.state or "open"), ("ended", ended), *counts]
+    )
 
 
 class Reader:
@@ -234,8 +288,7 @@ class Reader:
         Args:
             spec: the job's description.
         """
-        cluster = self.ledger.queries.cluster()
-        spec = JobSpec.parse(spec)
+        spec, cluster = JobSpec.parse(spec), self.ledger.queries.cluster()
         return placement(spec, cluster, self.ledger.queries.platforms(spec.image)) if cluster else ()
 
     def history(

@@ -11,12 +11,13 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from jaas_submit.client import queries
-from jaas_submit.errors import BatchFailed, LedgerUnavailable, WaitTimeout
-from jaas_submit.ledger import Ledger
+from jaas_submit.errors import BatchFailed, LedgerUnavailable, UnknownJob, WaitTimeout
+from jaas_submit.ledger import Ledger, Outline
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
@@ -33,6 +34,7 @@ __all__ = [
     "Subscribe",
     "batch_records",
     "batch_results",
+    "ended_jobs",
     "job_records",
     "job_result",
 ]
@@ -45,6 +47,9 @@ POLL_INTERVAL_S: Final = 2.0
 
 RETRY_PAUSE_S: Final = 1.0
 """Seconds between two attempts to reach a Redis that is away."""
+
+_FIRST_LOOKS_S: Final = 0.05
+"""Pause between two looks at several jobs while they end."""
 
 T = TypeVar("T")
 
@@ -131,7 +136,8 @@ class Outage:
 
 
 class _Deadline:
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | timedelta | None) -> None:
+        timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         self._timeout = timeout
         self._end = None if timeout is None else time.monotonic() + timeout
 
@@ -170,7 +176,7 @@ def _job(
     job_id: str,
     look: _Look[T],
     ledger: Ledger,
-    timeout: float | None,
+    timeout: float | timedelta | None,
     outage: Outage | None,
     why: Callable[[], str] | None = None,
 ) -> Steps[T]:
@@ -178,7 +184,7 @@ def _job(
 
 
 def job_records(
-    ledger: Ledger, job_id: str, timeout: float | None = None, outage: Outage | None = None
+    ledger: Ledger, job_id: str, timeout: float | timedelta | None = None, outage: Outage | None = None
 ) -> Steps[JobRecord]:
     """Find a job's present record, and again whenever its state or detail has changed, up to its end.
 
@@ -207,7 +213,7 @@ def job_records(
 
 
 def job_result(
-    ledger: Ledger, job_id: str, timeout: float | None = None, check: bool | None = None
+    ledger: Ledger, job_id: str, timeout: float | timedelta | None = None, check: bool | None = None
 ) -> Steps[JobResult]:
     """Find the result of a job, once, when it has ended.
 
@@ -246,8 +252,45 @@ def job_result(
     return _job(job_id, look, ledger, timeout, outage, why)
 
 
+def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelta | None = None) -> Steps[str]:
+    """Find the ids of jobs as they end.
+
+    Args:
+        ledger: where the jobs are.
+        job_ids: their ids.
+        timeout: seconds to wait in all; None waits for ever.
+
+    Raises:
+        WaitTimeout: the time has passed.
+        UnknownJob: there is no record of one of them.
+        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    """
+    deadline, outage = _Deadline(timeout), Outage()
+    left = list(dict.fromkeys(job_ids))
+    count, pause = len(left), _FIRST_LOOKS_S
+    while left:
+        try:
+            seen: list[Outline] = yield Read(partial(queries.outlines, ledger, left))
+        except LedgerUnavailable as error:
+            if deadline.left <= 0:
+                raise
+            yield Sleep(outage.retry_delay(error))
+            continue
+        outage.over()
+        ended = {one.id: one.terminal for one in seen}
+        for job_id in left:
+            if job_id not in ended:
+                raise UnknownJob(f"no job {job_id} is known; its record may have expired")
+            if ended[job_id]:
+                yield Found(job_id)
+        before, left = len(left), [job_id for job_id in left if not ended[job_id]]
+        pause = _FIRST_LOOKS_S if len(left) < before else min(pause * 1.5, POLL_INTERVAL_S)
+        if left:
+            yield Sleep(min(pause, deadline.pause(f"{len(left):,} of {count:,} jobs have not ended")))
+
+
 def batch_records(
-    ledger: Ledger, batch_ids: Sequence[str], timeout: float | None = None, *, check: bool = True
+    ledger: Ledger, batch_ids: Sequence[str], timeout: float | timedelta | None = None, *, check: bool = True
 ) -> Steps[BatchRecord]:
     """Find the record of each of some batches, one after the other: as it is, whenever a job has ended, and at its end.
 
@@ -288,12 +331,41 @@ def batch_records(
         yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", looks(batch_id), deadline, outage)
 
 
+class _InOrder:
+    """Brings a batch's results into the order of its inputs.
+
+    Args:
+        read_order: reads the indexes in that order; it returns None if they simply count up.
+    """
+
+    def __init__(self, read_order: Callable[[], list[int] | None]) -> None:
+        self._read_order = read_order
+        self._held: dict[int, JobResult] = {}
+        self._turn: Iterator[int] | None = None
+        self._wanted = 0
+
+    def add(self, result: JobResult) -> Generator[Read | Found[JobResult], Any, None]:
+        """Take a result; find it, and those that waited for it, once all before it have been found."""
+        if self._turn is None:
+            order: list[int] | None = yield Read(self._read_order)
+            self._turn = iter(order) if order is not None else itertools.count()
+            self._wanted = next(self._turn, -1)
+        self._held[result.index or 0] = result
+        while self._wanted in self._held:
+            yield Found(self._held.pop(self._wanted))
+            self._wanted = next(self._turn, -1)
+
+    def rest(self) -> Iterator[Found[JobResult]]:
+        """Find what is left at the end: if Redis has lost records there are gaps, and these results come after them."""
+        return (Found(self._held.pop(index)) for index in sorted(self._held))
+
+
 def batch_results(
     ledger: Ledger,
     batch_id: str,
     *,
     ordered: bool = False,
-    timeout: float | None = None,
+    timeout: float | timedelta | None = None,
     offset: int = 0,
     progress: Callable[[BatchRecord], None] | None = None,
     outage: Outage | None = None,
@@ -301,38 +373,18 @@ def batch_results(
     """Find the results of a batch's jobs, successes and failures, until all have ended.
 
     Args:
-        ledger: where the batch is.
-        batch_id: the batch's id.
+        ledger, batch_id: the batch, and where it is.
         ordered: in the order of the inputs, instead of as they arrive.
         timeout: seconds to wait in all; None waits for ever.
         offset: how many to pass over, in the order in which they arrive; not where they are ``ordered``.
         progress: called with the batch's record each time before it is waited for more.
         outage: how long a Redis that is away is tolerated; None begins anew.
 
-    Raises:
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no such batch, or the record of one of its jobs has expired.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises the errors of ``batch_records``, but for BatchFailed; UnknownJob also if the record of a job has expired.
     """
     bearing = outage or Outage()
     seen = 0 if ordered else offset
-    held: dict[int, JobResult] = {}
-    turn: Iterator[int] | None = None
-    wanted = 0
-
-    def arrived(result: JobResult) -> Generator[Read | Found[JobResult], Any, None]:
-        nonlocal turn, wanted
-        if not ordered:
-            yield Found(result)
-            return
-        if turn is None:
-            order: list[int] | None = yield Read(partial(ledger.queries.batch_order, batch_id))
-            turn = iter(order) if order is not None else itertools.count()
-            wanted = next(turn, -1)
-        held[result.index or 0] = result
-        while wanted in held:
-            yield Found(held.pop(wanted))
-            wanted = next(turn, -1)
+    in_order = _InOrder(partial(ledger.queries.batch_order, batch_id)) if ordered else None
 
     def look() -> Generator[Read | Found[JobResult], Any, str | None]:
         nonlocal seen
@@ -342,11 +394,12 @@ def batch_results(
                 result: JobResult | None = yield Read(partial(queries.batch_result, ledger, job_id))
                 seen += 1
                 bearing.over()
-                if result is not None:
-                    yield from arrived(result)
+                if result is not None and in_order is not None:
+                    yield from in_order.add(result)
+                elif result is not None:
+                    yield Found(result)
         if status.done:
-            # If Redis has lost records there are gaps: the results after them are returned at the end.
-            yield from (Found(held.pop(index)) for index in sorted(held))
+            yield from in_order.rest() if in_order is not None else ()
             return None
         if progress is not None:
             progress(status)

@@ -40,13 +40,7 @@ from jaas_submit.model.fields import (
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
 
-__all__ = [
-    "GATHER_FILE",
-    "INPUT_FILE",
-    "MAX_SPEC_BYTES",
-    "SPEC_VERSION",
-    "JobSpec",
-]
+__all__ = ["GATHER_FILE", "INPUT_FILE", "MAX_SPEC_BYTES", "SPEC_VERSION", "JobSpec"]
 
 SPEC_VERSION: Final = 1
 MAX_SPEC_BYTES: Final = 512 * 1024
@@ -57,7 +51,6 @@ GATHER_FILE: Final = "/run/jaas/input.jsonl"
 """Path of a container's input; JAAS_INPUT names the file."""
 
 _MAX_FIELDS: Final = 100
-_MAX_IMAGE: Final = 512
 _MAX_ENV_NAME: Final = 1024
 
 _ENV_NAME = re.compile(r"[^=\x00\s]++\Z")
@@ -196,10 +189,7 @@ class JobSpec(Model):
     input: JsonValue = Field(
         None, repr=False, description=f"handed to the container as the file {INPUT_FILE}, in JSON; null: no such file"
     )
-    input_lines: bool = Field(
-        False,
-        description=f"true: input is a list, handed over as the file {GATHER_FILE}: a line of JSON for each item",
-    )
+    input_lines: bool = Field(False, description=f"input is a list, handed over as lines of JSON in {GATHER_FILE}")
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )
@@ -331,9 +321,8 @@ class JobSpec(Model):
             try:
                 data = from_json(data)
             except ValueError as error:
-                if isinstance(data, str) and _IMAGE.match(data[:_MAX_IMAGE]):
-                    fix = f"write JobSpec(image={shown(data)!r})"
-                    raise SpecError(f"{shown(data)!r} is no job description; {fix}") from None
+                if isinstance(data, str) and _IMAGE.match(name := shown(data)):
+                    raise SpecError(f"{name!r} is no job description; write JobSpec(image={name!r})") from None
                 raise SpecError(f"the description is not valid JSON: {error}") from None
             except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None

@@ -37,6 +37,11 @@ class JobState(StrEnum):
     # The process that ends a job or batch before it, when the condition of ``after`` cannot be met any more.
     SKIPPED = "SKIPPED"
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a job in this state has ended for good."""
+        return self in TERMINAL
+
 
 TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
 

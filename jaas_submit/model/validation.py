@@ -76,11 +76,12 @@ def labels_or_none(value: object) -> Mapping[str, str] | None:
     return value
 
 
-def plain_input(value: object) -> Any:
+def plain_input(value: object, name: str = "input") -> Any:
     """Return a job's input as JSON has it: dates in ISO 8601, decimals as texts, data classes and models as objects.
 
     Args:
         value: from a producer's program.
+        name: what an error calls it.
 
     Raises:
         SpecError: it has no such form; the text names its type and the remedy.
@@ -88,8 +89,8 @@ def plain_input(value: object) -> Any:
     try:
         check_plain(value)
     except ValueError as error:
-        raise SpecError(f"input: {error}", field="input") from None
-    return _as_plain(value, ())
+        raise SpecError(f"{name}: {error}", field=name) from None
+    return _as_plain(value, (name,))
 
 
 def _as_plain(value: object, path: tuple[str, ...]) -> Any:
@@ -117,7 +118,7 @@ def _as_plain(value: object, path: tuple[str, ...]) -> Any:
 
 
 def _not_plain(path: tuple[str, ...], text: str) -> SpecError:
-    field = ".".join(("input", *map(shown, path)))
+    field = ".".join(map(shown, path))
     return SpecError(f"{field}: {text}", field=field)
 
 

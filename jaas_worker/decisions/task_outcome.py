@@ -200,7 +200,7 @@ def outcome_of(
         until = back if back is not None and back > away_since else finished or away_since
         away = max((until - away_since).total_seconds(), 0.0)
         cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=f"for {away:.0f} s")
-    elif taken_off and not node_change.drained and _came_back(back, started_at, finished):
+    elif taken_off and not node_change.drained and _came_back(back, started_at, finished, told=_is_told(task, times)):
         cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away="unseen by this worker")
     if cause is Cause.EXIT and _may_be_restart(task) and _engine_restarted(task, started_at, times, back):
         cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
@@ -274,14 +274,25 @@ def _is_forbidden(task: TaskView) -> bool:
     return task.state == "rejected" and _FORBIDDEN in (task.error or task.message)
 
 
-def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None) -> bool:
-    """Return whether a container was stopped after its node's record changed, which its node's return does.
+def _is_told(task: TaskView, times: ContainerTimes | None) -> bool:
+    """Return whether an exit code is known: an engine that has been stopped tells none, or 0."""
+    return bool(task.exit_code and task.exit_code > 0) or (times is not None and times.exit_code is not None)
+
+
+def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None, *, told: bool) -> bool:
+    """Return whether a container was stopped when its node came back, which changes the swarm's record of the node.
 
     A node that is drained changes, too, but is drained still, or changes again when it takes tasks again.
+
+    Args:
+        back: when the record changed.
+        started_at: of the container.
+        finished: when its node said that it has ended.
+        told: its exit code is known. Where it is not, the node may have said so before it counted as back.
     """
     if back is None or finished is None or (started_at is not None and back <= started_at):
         return False
-    return back <= finished <= back + _STOPPED_AFTER_BACK
+    return back - (timedelta(0) if told else _BEFORE_BACK) <= finished <= back + _STOPPED_AFTER_BACK
 
 
 def _may_be_restart(task: TaskView) -> bool:

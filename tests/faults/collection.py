@@ -110,10 +110,13 @@ class Collection:
         self._collect_services(wait_for)
 
     def _collect_jaas(self) -> None:
-        acked = {event["id"] for event in read(self._history.path) if event["e"] == "ack"}
+        events = list(read(self._history.path))
+        acked = {event["id"] for event in events if event["e"] == "ack"}
+        # A hostile entry may have written its record without an entry in the index of all jobs.
+        ids = {*self._ledger.queries.ids(limit=10**6), *Evidence(events).hostile_ends}
         with connect(self._bench.redis.url) as client:
             offset = time.time() - now()
-            for record in self._records(self._ledger.queries.ids(limit=10**6)):
+            for record in self._records(sorted(ids)):
                 number = self._number(record)
                 self._history.add("record", **self._record(record, number, offset))
                 if number is not None or record.id in acked:

@@ -392,9 +392,12 @@ def _finite(text: str) -> float:
     return number
 
 
-def _depth(tree: Any) -> int:
-    inside = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return 1 + max(map(_depth, inside), default=0) if isinstance(tree, dict | list) else 0
+def _depth(tree: Any, most: int = DEEPER) -> int:
+    """Return how deep something is nested, at most as deep as nobody takes."""
+    if most == 0 or not isinstance(tree, dict | list):
+        return 0
+    inside = tree.values() if isinstance(tree, dict) else tree
+    return 1 + max((_depth(one, most - 1) for one in inside), default=0)
 
 
 def carried_id(raw: bytes) -> str:

@@ -112,7 +112,7 @@ def _details(client: Client, record: BatchRecord) -> list[tuple[str, str]]:
         ("failures", f"at most {record.max_failures}" if record.max_failures else ""),
         ("speculation", _speculation(record)),
         ("reduces", record.reduces),
-        ("reduced by", record.reduced_by),
+        ("reducer", record.reduced_by),
         ("created", output.moment(record.created_at)),
         ("ended", output.moment(record.ended_at)),
     ]

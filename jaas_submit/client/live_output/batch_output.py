@@ -14,7 +14,6 @@ from jaas_submit.client.live_output.job_output import JobOutput, Output
 from jaas_submit.client.wait import Found, Listen, Outage, Read, Sleep, Steps, Subscribe
 from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.ledger import Ledger, Outline
-from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output import Feeds
@@ -148,7 +147,10 @@ class BatchOutput:
         """Look which jobs have started or ended; return whether there are more to follow."""
         begin = time.monotonic()
         status: BatchRecord = yield Read(partial(self._ledger.batches.get, self._batch_id))
-        self._waiting |= {batch_job_id(self._batch_id, n): n for n in range(self._span, status.span)}
+        for first in range(self._span, status.span, _PAGE):
+            numbers = range(first, min(first + _PAGE, status.span))
+            ids: list[str] = yield Read(partial(self._ledger.queries.batch_job_ids, self._batch_id, numbers))
+            self._waiting |= dict(zip(ids, numbers, strict=True))
         self._span, self._done = max(self._span, status.span), status.done
         room = _MOST_FOLLOWED - len(self._followed)
         waiting = list(self._waiting)

@@ -76,7 +76,7 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
-        session.ledger.batches.create(batch_id, **self.settings())
+        session.write(partial(session.ledger.batches.create, batch_id, **self.settings()))
         return batch_id
 
 
@@ -123,8 +123,8 @@ class Template:
             SpecError: the description is not valid with its input.
         """
         job_id = fields.pop("job_id", None) or batch_job_id(batch_id, place)
-        plain = plain_input(item)
-        filled = fill(self.spec, plain, place, batch_id, as_file=self.as_file, keep=partial(session.keep, job_id))
+        item = plain_input(item, f"inputs.{place}")
+        filled = fill(self.spec, item, place, batch_id, as_file=self.as_file, keep=partial(session.keep, job_id))
         return NewJob(
             job_id,
             filled,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -510,3 +511,88 @@ def test_inputs_that_cannot_be_read_leave_no_batch(stage: Stage) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "jaas: /nofile: No such file or directory (see `jaas map --help`)\n"
     assert stage.jaas("batch", "list", "-q").stdout == ""
+
+
+# -- the same key again, in place, and rules --------------------------------------------------------------------------
+
+
+def inputs_of(result: click.testing.Result) -> list[str]:
+    """Return what the jobs were given whose results a command printed."""
+    return [json.loads(line)["output"] for line in result.stdout.splitlines()]
+
+
+def test_a_key_again_runs_what_is_new(stage: Stage) -> None:
+    args = ("map", "--inputs", "-", "--key", "nightly", "alpine", "{item}")
+    assert stage.jaas(*args, stdin="b\nc\n").exit_code == 0
+    again = stage.jaas(*args[:-2], "busybox", "{item}", stdin="a\nb\n")
+    assert again.exit_code == 0
+    assert "1 of its inputs had a job already" in again.stderr
+    assert "jobs that are there keep their image" in again.stderr
+    assert "1 ended jobs count no more, because this call does not have their inputs" in again.stderr
+    assert sorted(inputs_of(again)) == ["a", "b"]
+    (record,) = stage.ledger.batches.recent()
+    assert inputs_of(stage.jaas("batch", "results", record.id)) == ["a", "b"]
+    by_field = ("map", "--inputs", "-", "--format", "jsonl", "--key", "k", "--key-of", "id", "alpine", "{item.id}")
+    assert stage.jaas(*by_field, stdin='{"id": 1}\n{"id": 2}\n').exit_code == 0
+    told = stage.jaas(*by_field, stdin='{"id": 2, "new": 1}\n{"id": 3}\n').stderr
+    assert "1 inputs have a known key and other content" in told
+    assert "--key-of: an input has no field 'id'" in stage.jaas(*by_field, stdin='{"ID": 2}\n').stderr
+
+
+def test_a_rule_stops_a_map_and_again_starts_it(stage: Stage) -> None:
+    args = ("map", "--key", "k", "--max-failures", "0", "--max-parallel", "1", "--inputs", "-")
+    stage.idle = True
+    assert stage.jaas(*args, "--detach", "alpine", "{item}", stdin="bad\nx\n").exit_code == 0
+    (record,) = stage.ledger.batches.recent()
+    stage.run(stage.ledger.queries.ids(JobState.QUEUED)[0])
+    stage.ledger.batches.cancel_jobs(record.id)
+    why = "stopped by max_failures: 1 jobs failed, at most 0 may"
+    assert stage.jaas("batch", "watch", record.id).exit_code == 1
+    assert why in stage.jaas("batch", "status", record.id).stdout
+    refused = stage.jaas(*args, "alpine", "{item}", stdin="bad\nx\n")
+    assert (refused.exit_code, f"has ended early ({why}); again=True (--again)" in refused.stderr) == (2, True)
+    stage.idle = False
+    good = stage.jaas(*args, "--again", "alpine", "ok {item}", stdin="bad\nx\n")
+    assert good.exit_code == 1, "its command is bad still"
+    assert stage.ledger.batches.get(record.id).cancelled == why
+
+
+def test_replay_in_place_and_the_reduce(stage: Stage) -> None:
+    args = ("map", "--inputs", "-", "--reduce-image", "adder", "alpine", "{item}")
+    assert stage.jaas(*args, stdin="1\nbad\n").exit_code == 1
+    reduce, maps = stage.ledger.batches.recent()
+    assert reduce.reduces == maps.id
+    (failed,) = stage.ledger.queries.ids(JobState.FAILED)
+    retried = stage.jaas("replay", "--in-place", "--input", '{"n": 7}', "--json", failed)
+    assert json.loads(retried.stdout)["replay_of"] == failed
+    made = stage.ledger.queries.get(json.loads(retried.stdout)["id"])
+    assert (made.spec and made.spec.input, made.batch, made.index) == ({"n": 7}, maps.id, 1)
+    # Its command is bad still, so that it failed again; another one in its place does not.
+    stage.ledger.batches.cancel(maps.id, "")
+    assert stage.jaas("replay", "--in-place", "--set", "image=b", failed).exit_code == 0
+    lone = stage.jaas("submit", "--detach", "alpine").stdout.strip()
+    assert f"in_place: job {lone} has no place in a batch" in stage.jaas("replay", "--in-place", lone).stderr
+
+
+def test_a_map_reduce_by_its_id(stage: Stage) -> None:
+    stage.jaas("map", "--inputs", "-", "--reduce-image", "adder", "alpine", "{item}", stdin="1\n2\n")
+    reduce, maps = stage.ledger.batches.recent()
+    watched = stage.jaas("batch", "watch", maps.id)
+    assert (watched.exit_code, watched.stderr.count("1 of 1 ended")) == (0, 1)
+    shown = stage.jaas("batch", "status", maps.id).stdout
+    assert re.search(rf"^reducer: +{reduce.id}$", shown, re.MULTILINE)
+    (line,) = stage.jaas("batch", "results", "--reduced", maps.id).stdout.splitlines()
+    assert json.loads(line)["job_id"] == stage.ledger.queries.batch_job_ids(reduce.id, [0])[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--max-failures", "many"], "--max-failures: many is no limit; write a number of jobs such as 3, or a share"),
+        (["--again"], "--again: needs --key"),
+        (["--key-of", "id"], "--key-of: needs --key"),
+    ],
+)
+def test_what_map_refuses_of_these(stage: Stage, args: list[str], text: str) -> None:
+    result = stage.jaas("map", "--inputs", "-", *args, "alpine", "{item}", stdin="a\n")
+    assert (result.exit_code, text in result.stderr) == (2, True), result.stderr

@@ -279,6 +279,13 @@ def test_what_was_received_last_stops_no_claim(ledger: Ledger, holder: str, newe
     assert ledger.ownership.claim("a", holder).action is ClaimAction.LAUNCH
 
 
+def test_a_record_that_says_nothing_of_a_holder_is_claimed(ledger: Ledger, holder: str) -> None:
+    ledger.submission.create_many([NewJob("j", SPEC, "q")])
+    ledger.client.hdel(ledger.key("job", "j"), "holder")
+
+    assert ledger.ownership.claim("j", holder).action is ClaimAction.LAUNCH
+
+
 def test_a_time_from_the_future_is_not_taken_for_what_was_received_last(ledger: Ledger, holder: str) -> None:
     ledger.submission.create("a", SPEC, "q")
     ledger.client.hset(ledger.key("job", "a"), "created_at", "9e9")

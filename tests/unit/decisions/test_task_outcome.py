@@ -298,6 +298,10 @@ UNSEEN = "its node was away unseen by this worker, and the swarm stopped the con
         (task("shutdown", exit_code=137), None, BACK, None, Cause.NODE_LOST, 137, UNSEEN),
         (task("shutdown", exit_code=0), None, BACK, None, Cause.NODE_LOST, None, UNSEEN),
         (task("shutdown", exit_code=137), CANCEL, BACK, None, Cause.CANCELLED, 137, "enough"),
+        # the node's word that it has no container any more came just before the node counted as back
+        (task("shutdown", exit_code=0), None, NodeChange(SOON_AFTER), None, Cause.NODE_LOST, None, UNSEEN),
+        (task("shutdown", None), None, NodeChange(SOON_AFTER), None, Cause.NODE_LOST, None, UNSEEN),
+        (task("shutdown", exit_code=143), None, NodeChange(SOON_AFTER), None, Cause.PREEMPTED, 143, TAKEN_OFF),
         # it was drained, or is taking tasks again; or nothing has happened to it
         (task("shutdown", exit_code=137), None, BACK._replace(drained=True), None, Cause.PREEMPTED, 137, TAKEN_OFF),
         (task("shutdown", exit_code=137), None, NodeChange(MUCH_LATER), None, Cause.PREEMPTED, 137, TAKEN_OFF),

@@ -13,7 +13,7 @@
 local id, holder = args.id, args.holder
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy',
   'batch')
-local state, owner = r[1], r[2]
+local state, owner = r[1], r[2] or ''
 if not state then return {'unknown', ''} end
 local queue, created = r[3], to_number(r[4])
 local newest = to_number(read_fields(P .. ':newest_received', queue or '')[1])

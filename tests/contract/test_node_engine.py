@@ -1,0 +1,199 @@
+"""What an agent relies on in a node's engine, pinned on a real one and on the one in memory alike."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import docker
+import pytest
+
+from jaas_submit.errors import EngineNotFound, EngineRefused
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER
+from jaas_worker.agent.node_engine import DockerNode, NodeEngine
+from jaas_worker.agent.tally import Message, messages
+from tests.support.fake_node import FakeNode
+from tests.support.wait import until
+from tests.support.witness import TEST_IMAGE
+
+BINARY = bytes(range(256)) + b"\n"
+
+
+class Bench:
+    """One node's engine, and containers that print and exit as a test says."""
+
+    def __init__(self, engine: NodeEngine, api: Any) -> None:
+        self.engine = engine
+        self._api = api
+        self._ids: dict[str, str] = {}
+        ledger = uuid.uuid4().hex
+        self.label = f"{LABEL_LEDGER}={ledger}"
+        self._labels = {LABEL_LEDGER: ledger, LABEL_ATTEMPT: "2"}
+
+    def start(self, job_id: str, driver: str = "local") -> str:
+        """Start a container; it waits for ``write`` and ``exit``."""
+        if isinstance(self.engine, FakeNode):
+            return self.engine.start(job_id, 2, driver).id
+        script = 'while read -r what rest; do case $what in exit) exit $rest;; *) printf "$rest" >&$what;; esac; done'
+        made = self._api.create_container(
+            TEST_IMAGE,
+            ["sh", "-c", script],
+            stdin_open=True,
+            labels={**self._labels, LABEL_JOB: job_id},
+            host_config=self._api.create_host_config(log_config={"Type": driver, "Config": {}}, network_mode="none"),
+        )
+        self._ids[job_id] = made["Id"]
+        self._stdin = self._api.attach_socket(made["Id"], {"stdin": 1, "stream": 1})
+        self._api.start(made["Id"])
+        return str(made["Id"])
+
+    def write(self, job_id: str, stream: str, data: bytes) -> None:
+        if isinstance(self.engine, FakeNode):
+            self.engine.write(job_id, "stdout" if stream == "stdout" else "stderr", data)
+            return
+        octal = "".join(f"\\{byte:03o}" for byte in data)
+        self._send(f"{1 if stream == 'stdout' else 2} {octal}\n")
+
+    def exit(self, job_id: str, code: int) -> None:
+        if isinstance(self.engine, FakeNode):
+            self.engine.exit(job_id, code)
+        else:
+            self._send(f"exit {code}\n")
+
+    def remove(self, job_id: str) -> None:
+        if isinstance(self.engine, FakeNode):
+            self.engine.remove(job_id)
+        else:
+            self._api.remove_container(self._ids.pop(job_id), force=True)
+
+    def _send(self, text: str) -> None:
+        os.write(self._stdin.fileno(), text.encode())
+
+    def close(self) -> None:
+        for job_id in list(self._ids):
+            self.remove(job_id)
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
+def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:
+    """Run a story on an engine."""
+    host = request.getfixturevalue("_engine") if request.param == "real" else ""
+
+    def play(story: Callable[[Bench], Awaitable[None]]) -> None:
+        async def main() -> None:
+            api = docker.APIClient(base_url=host, version="auto") if host else None
+            bench = Bench(DockerNode(host) if host else FakeNode(), api)
+            try:
+                async with asyncio.timeout(60):
+                    await story(bench)
+            finally:
+                bench.close()
+                await bench.engine.close()
+                if api:
+                    api.close()
+
+        asyncio.run(main())
+
+    return play
+
+
+async def read(bench: Bench, container_id: str, *, follow: bool = False, since: str = "") -> list[Message]:
+    found: list[Message] = []
+    async with aclosing(bench.engine.output(container_id, follow=follow, since=since)) as output:
+        async for frames in output:
+            found += messages(frames)
+    return found
+
+
+Run = Callable[[Callable[[Bench], Awaitable[None]]], None]
+
+
+def test_output_is_followed_until_the_exit_and_is_there_afterwards_byte_for_byte(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        container_id = bench.start("j")
+        following = asyncio.ensure_future(read(bench, container_id, follow=True))
+        bench.write("j", "stdout", BINARY)
+        bench.write("j", "stderr", b"error\n")
+        bench.exit("j", 3)
+        found = await following
+        for stream, data in (("stdout", BINARY), ("stderr", b"error\n")):
+            assert b"".join(message.data for message in found if message.stream == stream) == data
+        times = [message.time for message in found if message.stream == "stdout"]
+        assert times == sorted(times)
+        assert {len(time) for time in times} == {30}
+        key = sorted(found)
+        assert sorted(await read(bench, container_id)) == key
+        assert sorted(await read(bench, container_id, follow=True)) == key
+        assert await read(bench, container_id, since="4000000000.000000") == []
+        assert sorted(await read(bench, container_id, since="1000000000.000000")) == key
+
+    run(story)
+
+
+def test_what_is_known_of_a_container(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        container_id = bench.start("j")
+        assert (await bench.engine.info()).node_id
+        running = await bench.engine.inspect(container_id)
+        assert (running.running, running.exit_code, running.log_driver) == (True, None, "local")
+        bench.exit("j", 3)
+        await read(bench, container_id, follow=True)
+
+        async def ended() -> bool:
+            return not (await bench.engine.inspect(container_id)).running
+
+        while not await ended():
+            await asyncio.sleep(0)
+        facts = await bench.engine.inspect(container_id)
+        assert (facts.exit_code, facts.oom_killed) == (3, False)
+        assert facts.started_at < facts.finished_at
+        (listed,) = await bench.engine.containers(bench.label)
+        assert (listed.id, listed.job_id, listed.attempt) == (container_id, "j", 2)
+
+    run(story)
+
+
+def test_a_container_that_is_not_known(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        with pytest.raises(EngineNotFound):
+            await bench.engine.inspect("unknown")
+        with pytest.raises(EngineNotFound):
+            await read(bench, "unknown")
+
+    run(story)
+
+
+def test_a_driver_that_cannot_be_read_refuses(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        with pytest.raises(EngineRefused, match="does not support reading"):
+            await read(bench, bench.start("j", "none"))
+
+    run(story)
+
+
+def test_events_tell_of_start_exit_and_removal(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        told: list[Any] = []
+
+        async def listen() -> None:
+            async with aclosing(bench.engine.events(bench.label)) as events:
+                async for event in events:
+                    told.append(event)  # noqa: PERF401 (they are looked at while they arrive)
+
+        listening = asyncio.ensure_future(listen())
+        await until(lambda: told == [None], what="the engine to answer")
+        container_id = bench.start("j")
+        bench.exit("j", 7)
+        await until(lambda: len(told) == 3, what="the exit")
+        bench.remove("j")
+        await until(lambda: len(told) == 4, what="the removal")
+        listening.cancel()
+        kinds = [(event.kind, event.container.id, event.exit_code) for event in told[1:]]
+        assert kinds == [("start", container_id, None), ("die", container_id, 7), ("destroy", container_id, None)]
+        assert told[2].at >= told[1].at > 1e9
+
+    run(story)
