@@ -189,8 +189,7 @@ def job_records(
     """Find a job's present record, and again whenever its state or detail has changed, up to its end.
 
     Args:
-        ledger: where the job is.
-        job_id: the job's id.
+        ledger, job_id: the job, and where it is.
         timeout: seconds to wait in all; None waits for ever.
         outage: how long a Redis that is away is tolerated; None begins anew.
 
@@ -218,17 +217,11 @@ def job_result(
     """Find the result of a job, once, when it has ended.
 
     Args:
-        ledger: where the job is.
-        job_id: the job's id.
+        ledger, job_id: the job, and where it is.
         timeout: seconds to wait; None waits for ever.
         check: whether a failed job raises; None uses the job's description.
 
-    Raises:
-        JobFailed: the job failed.
-        JobCancelled: it was cancelled, or skipped.
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no record.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises the errors of ``job_records``; JobFailed, or JobCancelled if it was cancelled or skipped.
     """
     outage = Outage()
     queue = ""
@@ -256,14 +249,10 @@ def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelt
     """Find the ids of jobs as they end.
 
     Args:
-        ledger: where the jobs are.
-        job_ids: their ids.
+        ledger, job_ids: the jobs, and where they are.
         timeout: seconds to wait in all; None waits for ever.
 
-    Raises:
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no record of one of them.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises the errors of ``job_records``.
     """
     deadline, outage = _Deadline(timeout), Outage()
     left = list(dict.fromkeys(job_ids))
@@ -295,8 +284,7 @@ def batch_records(
     """Find the record of each of some batches, one after the other: as it is, whenever a job has ended, and at its end.
 
     Args:
-        ledger: where the batches are.
-        batch_ids: their ids.
+        ledger, batch_ids: the batches, and where they are.
         timeout: seconds to wait in all; None waits for ever.
         check: whether a batch that misses its quorum raises.
 
