@@ -172,17 +172,6 @@ def _watch(
             return
 
 
-def _job(
-    job_id: str,
-    look: _Look[T],
-    ledger: Ledger,
-    timeout: float | timedelta | None,
-    outage: Outage | None,
-    why: Callable[[], str] | None = None,
-) -> Steps[T]:
-    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage(), why)
-
-
 def job_records(
     ledger: Ledger, job_id: str, timeout: float | timedelta | None = None, outage: Outage | None = None
 ) -> Steps[JobRecord]:
@@ -209,7 +198,7 @@ def job_records(
             yield Found(record)
         return None if record.terminal else f"job {job_id} is {record.state}"
 
-    return _job(job_id, look, ledger, timeout, outage)
+    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
 
 
 def job_result(
@@ -244,7 +233,7 @@ def job_result(
         found = queries.why_not_taken(ledger, queue) if queue else ""
         return found and f"; {found}"
 
-    return _job(job_id, look, ledger, timeout, outage, why)
+    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage, why)
 
 
 def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelta | None = None) -> Steps[str]:
