@@ -266,7 +266,7 @@ class _Checker:
         return f"its output is said to be complete, but it is {record['output']!r} instead of {wanted!r}"
 
     def _hidden(self, job: JobEvidence, item: Event) -> bool:
-        """Return whether the swarm's record of the node changed again before a worker looked, so that it hid the return."""
+        """Return whether the swarm's record of the node changed again before a worker looked, and hid the return."""
         stopped = [stop["t"] for stop in job.stops if stop["attempt"] == item["number"]]
         node, end = item["node"], self._updated(job)
         return bool(stopped) and any(
