@@ -275,22 +275,24 @@ def _is_forbidden(task: TaskView) -> bool:
     return task.state == "rejected" and _FORBIDDEN in (task.error or task.message)
 
 
-def node_came_back(change: NodeChange, task: TaskView) -> bool:
-    """Return whether a task's node came back at about the time at which the task's end was reported."""
-    return _came_back(parse_time(change.at), None, parse_time(task.timestamp), told=False)
+def node_came_back(change: NodeChange, task: TaskView, started_at: datetime | None) -> bool:
+    """Return whether a task's node came back when the task's end was reported, or later: its engine was away."""
+    back, ended = parse_time(change.at), parse_time(task.timestamp)
+    if back is None or ended is None or (started_at is not None and back <= started_at):
+        return False
+    return ended <= back + _AFTER_BACK
 
 
 def _is_told(task: TaskView, times: ContainerTimes | None) -> bool:
-    """Return whether an exit code is known: an engine that has been stopped tells none, or 0."""
+    # An engine that has been stopped tells none, or 0.
     return bool(task.exit_code and task.exit_code > 0) or (times is not None and times.exit_code is not None)
 
 
 def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None, *, told: bool) -> bool:
     """Return whether a container was stopped when its node came back, which changed the swarm's record (``back``).
 
-    A drained node changes, too, but is drained still, or changes again when it takes tasks again. Where no exit code is
-    ``told``, the node may have reported the end before it counted as back.
-    """
+    A drained node changes, too, and again when it takes tasks again. Where no exit code is ``told``, the node may have
+    reported the end before it counted as back."""
     if back is None or finished is None or (started_at is not None and back <= started_at):
         return False
     return back - (timedelta(0) if told else _BEFORE_BACK) <= finished <= back + _STOPPED_AFTER_BACK

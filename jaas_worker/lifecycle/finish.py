@@ -102,11 +102,11 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
 
 def _unless_node_came_back(job: TrackedJob, logs: Logs, task: TaskView, world: WorkerContext) -> Logs:
     """Return an empty output as it is, unless its node has just come back: its engine may have lost the output."""
-    if not node_came_back(world.engine.node_change(task.node_id), task):
+    if not node_came_back(world.engine.node_change(task.node_id), task, job.started_at):
         return logs
     if job.tries < _TRIES_AFTER_OUTAGE:
         raise EngineUnavailable("reading logs: its node has just come back, and hands out no output yet")
-    why = "its node came back when the end was reported, and hands out no output: there was none, or it is lost"
+    why = "its node came back then or later, and hands out no output: there was none, or it is lost"
     return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
 
 
