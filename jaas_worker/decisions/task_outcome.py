@@ -25,6 +25,7 @@ __all__ = [
     "ended_here",
     "image_reason",
     "may_still_run",
+    "node_came_back",
     "outcome_of",
     "output_lost",
     "pending_reason",
@@ -80,9 +81,9 @@ _REPORTED_LATE: Final = timedelta(seconds=0.9)
 """A report that comes this long after a container's end is late: the engine was restarted meanwhile. A running engine
 reports an end within 0.8 s (on 2 busy cores), a restarted one after 1.1 s or more. For a container that ended while it
 was away, a restarted engine may give the moment of its own start as the end."""
-_BEFORE_BACK, _AFTER_BACK = timedelta(seconds=10), timedelta(seconds=2)
-"""A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back. The clocks of
-the node and of the swarm's leader may differ a little."""
+_BEFORE_BACK, _AFTER_BACK = timedelta(seconds=30), timedelta(seconds=2)
+"""A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back, and up to 16 s
+where the swarm has to elect a leader first (busy processors). The clocks of the node and of the leader may differ."""
 
 _KILLED = 137
 """Exit code of a process that was killed with SIGKILL."""
@@ -274,22 +275,24 @@ def _is_forbidden(task: TaskView) -> bool:
     return task.state == "rejected" and _FORBIDDEN in (task.error or task.message)
 
 
+def node_came_back(change: NodeChange, task: TaskView, started_at: datetime | None) -> bool:
+    """Return whether a task's node came back when the task's end was reported, or later: its engine was away."""
+    back, ended = parse_time(change.at), parse_time(task.timestamp)
+    if back is None or ended is None or (started_at is not None and back <= started_at):
+        return False
+    return ended <= back + _AFTER_BACK
+
+
 def _is_told(task: TaskView, times: ContainerTimes | None) -> bool:
-    """Return whether an exit code is known: an engine that has been stopped tells none, or 0."""
+    # An engine that has been stopped tells none, or 0.
     return bool(task.exit_code and task.exit_code > 0) or (times is not None and times.exit_code is not None)
 
 
 def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None, *, told: bool) -> bool:
-    """Return whether a container was stopped when its node came back, which changes the swarm's record of the node.
+    """Return whether a container was stopped when its node came back, which changed the swarm's record (``back``).
 
-    A node that is drained changes, too, but is drained still, or changes again when it takes tasks again.
-
-    Args:
-        back: when the record changed.
-        started_at: of the container.
-        finished: when its node said that it has ended.
-        told: its exit code is known. Where it is not, the node may have said so before it counted as back.
-    """
+    A drained node changes, too, and again when it takes tasks again. Where no exit code is ``told``, the node may have
+    reported the end before it counted as back."""
     if back is None or finished is None or (started_at is not None and back <= started_at):
         return False
     return back - (timedelta(0) if told else _BEFORE_BACK) <= finished <= back + _STOPPED_AFTER_BACK

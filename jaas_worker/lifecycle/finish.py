@@ -28,6 +28,7 @@ from jaas_worker.decisions.task_outcome import (
     asks_for_node,
     image_reason,
     may_still_run,
+    node_came_back,
     outcome_of,
     output_lost,
     stop_mark,
@@ -48,7 +49,7 @@ from jaas_worker.lifecycle.next_step import (
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import marked, read_logs
-from jaas_worker.swarm.engine import NodeChange
+from jaas_worker.swarm.engine import NodeChange, TaskView
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
 from jaas_worker.tracking.node_output import logs_of, times_with
@@ -98,13 +99,21 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
     logs = logs_of(whole) or _output(job, step, world, here=here)
-    # That its node was away may only have turned out just now.
-    nothing = outcome.cause is Cause.NODE_LOST and not logs.lines and logs.status is LogStatus.COMPLETE
-    if nothing and (lost := output_lost(task, job.away_since or outcome.finished_at)):
-        logs = replace(logs, status=LogStatus.UNAVAILABLE, reason=lost)
+    if task.container_id and not (here or whole or logs.lines) and logs.status is LogStatus.COMPLETE:
+        logs = _unless_node_came_back(job, logs, task, world)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     return End(outcome, logs)
+
+
+def _unless_node_came_back(job: TrackedJob, logs: Logs, task: TaskView, world: WorkerContext) -> Logs:
+    """Return an empty output as it is, unless its node has just come back: its engine may have lost the output."""
+    if not node_came_back(world.engine.node_change(task.node_id), task, job.started_at):
+        return logs
+    if job.tries < _TRIES_AFTER_OUTAGE:
+        raise EngineUnavailable("reading logs: its node has just come back, and hands out no output yet")
+    why = "its node came back then or later, and hands out no output: there was none, or it is lost"
+    return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
 
 
 def _image_problem(spec: JobSpec, world: WorkerContext) -> str:

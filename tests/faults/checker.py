@@ -13,6 +13,8 @@ Words:
   outcome says so.
 * not injected: a fault that failed itself, as when no manager could tell who leads; it may have done some of its harm.
 * started again: the same container, by its own engine, which was killed before it had noted the start. Counted apart.
+* hidden: the swarm stopped a container on its node's return, but its record of the node had changed again, by another
+  change of leader, before a worker could look. The worker says ``preempted``. Counted apart.
 * made up: the container ended while its engine was dead, and the restarted engine said 255 of it. Counted apart.
 * wait: the time from the submission to the container's start, or from the container's end to the recorded outcome; the
   longer one counts. Recovery is what is left of it without the times in which a fault lasted during which jaas can only
@@ -250,6 +252,9 @@ class _Checker:
         if cause in possible and true_code(code, stops):
             self.report.excused += 1
             return ""
+        if cause == "preempted" and "node_lost" in possible and true_code(code, stops) and self._hidden(job, item):
+            self.report.hidden += 1
+            return ""
         expected = ", ".join(sorted(possible)) or "exit"
         return f"told {told}, the recorder has {stops}, possible: {expected}; recorded {item}"
 
@@ -259,6 +264,14 @@ class _Checker:
         if not wanted or wanted in record["output"] or record["log_status"] != "complete":
             return ""
         return f"its output is said to be complete, but it is {record['output']!r} instead of {wanted!r}"
+
+    def _hidden(self, job: JobEvidence, item: Event) -> bool:
+        """Return whether the swarm's record of the node changed again before a worker looked, and hid the return."""
+        stopped = [stop["t"] for stop in job.stops if stop["attempt"] == item["number"]]
+        node, end = item["node"], self._updated(job)
+        return bool(stopped) and any(
+            hit.kind == "manager_away" and hit.node == node and max(stopped) < hit.start <= end for hit in self.hits
+        )
 
     def _reached(self, job: JobEvidence, kinds: frozenset[str]) -> bool:
         """Return whether a fault of these kinds may have ended one of a job's containers, on whichever node."""

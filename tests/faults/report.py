@@ -34,6 +34,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     excused: int = 0
     made_up: int = 0
+    hidden: int = 0
     started_again: int = 0
     still_running: int = 0
     recovery: list[float] = field(default_factory=list)
@@ -104,6 +105,7 @@ def table(reports: Sequence[Report]) -> str:
         ("faults that could not be injected", [report.not_injected for report in reports]),
         ("outcomes that a node's fault explains", [report.excused for report in reports]),
         ("exit codes that a restarted engine made up (255)", [report.made_up for report in reports]),
+        ("returns of a node that a change of leader hid (preempted)", [report.hidden for report in reports]),
         ("containers that a restarted engine started again", [report.started_again for report in reports]),
         ("jobs whose container still ran when the campaign was over", [report.still_running for report in reports]),
         ("workers that ended by themselves", [report.worker_ends for report in reports]),

@@ -17,6 +17,7 @@ from jaas_worker.decisions.task_outcome import (
     attempt_task,
     ended_here,
     may_still_run,
+    node_came_back,
     outcome_of,
     output_lost,
     waiting_reason,
@@ -216,7 +217,7 @@ def times_until(finished: str) -> ContainerTimes:
 
 
 SOON_AFTER, MOMENTS_BEFORE = "2026-11-23T12:28:40Z", "2026-11-23T12:28:36.1Z"
-LONG_BEFORE, MUCH_LATER = "2026-11-23T12:00:00Z", "2026-11-23T12:28:50Z"
+LONG_BEFORE, MUCH_LATER = "2026-11-23T12:00:00Z", "2026-11-23T12:29:50Z"
 ENGINE, EXIT = Cause.ENGINE, Cause.EXIT
 
 
@@ -321,6 +322,24 @@ def test_what_was_cut_off_with_its_node(
     outcome = outcome_of(seen, "node", None, None, stop, change, away_since=away_since)
     assert (outcome.cause, outcome.exit_code) == (cause, exit_code)
     assert outcome.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("back", "started", "expected"),
+    [
+        pytest.param(BACK.at, None, False, id="before"),
+        pytest.param(MOMENTS_BEFORE, None, True, id="when the end was reported"),
+        pytest.param(SOON_AFTER, None, True, id="just after"),
+        pytest.param(MUCH_LATER, None, True, id="before anybody read the output"),
+        pytest.param(MOMENTS_BEFORE, MOMENTS_BEFORE, False, id="before it started"),
+        pytest.param("", None, False, id="no such node"),
+    ],
+)
+def test_whether_an_engine_was_away_that_may_have_lost_an_output(
+    back: str, started: str | None, expected: bool
+) -> None:
+    ended = task("complete", exit_code=0)
+    assert node_came_back(NodeChange(back), ended, parse_time(started) if started else None) is expected
 
 
 def test_a_task_that_its_node_may_not_run_any_more_was_not_lost_with_the_node() -> None:

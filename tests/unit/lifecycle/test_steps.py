@@ -692,10 +692,27 @@ def test_a_worker_that_has_not_seen_the_node_down_knows_it_by_its_return(
     if back:
         world.engine.nodes["node1"].back_at = task.timestamp
     monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    world.job.tries = 3
     end = finish(world.job, to.Finish(task), world.context)
     assert (end.outcome.cause, end.outcome.exit_code) == (cause, None)
     assert end.logs is not None
     assert end.logs.status is status
+
+
+def test_no_output_of_a_node_that_has_just_come_back_is_not_called_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its engine was stopped after the container had ended, and has removed it."""
+    world = running()
+    world.engine.exit("j", 0)
+    task = world.engine.job("j")
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    assert finish(world.job, to.Finish(task), world.context).logs == Logs()
+    world.engine.nodes["node1"].back_at = task.timestamp
+    with pytest.raises(EngineUnavailable, match="hands out no output yet"):
+        finish(world.job, to.Finish(task), world.context)
+    world.job.tries = 3
+    end = finish(world.job, to.Finish(task), world.context)
+    assert end.logs is not None
+    assert (end.outcome.exit_code, end.logs.status) == (0, LogStatus.UNAVAILABLE)
 
 
 def test_a_container_whose_node_is_no_longer_allowed_is_stopped_before_its_end_is_recorded(
