@@ -83,7 +83,8 @@ def _calls_jobs(name: object, payload: Any) -> bool:
     """Return whether a message is one of Celery's own tasks that would call `jaas.run` as a function."""
     if name not in _CALLING or not isinstance(payload, list | tuple):
         return False
-    called = payload[1].get("task")
+    args, kwargs, *_ = payload
+    called = kwargs.get("task", args[0] if args else None)
     return isinstance(called, dict) and called.get("task") == TASK_RUN
 
 

@@ -160,6 +160,14 @@ def test_a_job_that_is_to_be_called_as_a_function_is_refused_with_a_sentence(
     assert "Traceback" not in worker.log[before:]
 
 
+@pytest.mark.parametrize("name", ["celery.map", "celery.starmap", "celery.chunks"])
+def test_so_is_one_that_is_named_by_position(foreign: celery.Celery, client: Client, name: str) -> None:
+    sent = foreign.send_task(name, args=[foreign.signature("jaas.run"), [[{"image": TEST_IMAGE}]], 1], queue="jaas")
+    with pytest.raises(Exception, match=r"which a job cannot be; send a group of jaas\.run"):
+        sent.get(timeout=LONG)
+    assert client.ledger.queries.get(sent.id).state is JobState.FAILED
+
+
 def test_a_task_id_may_be_a_uuid_object(foreign: celery.Celery, client: Client) -> None:
     task_id: Any = uuid.uuid4()
     spec = {"image": TEST_IMAGE, "command": ["echo", "hi"]}
