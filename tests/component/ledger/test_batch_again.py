@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, MapReduce, SpecError
 from jaas_submit.ledger import Ledger
+from jaas_submit.ledger.batches import Batches
 from jaas_submit.model.ids import batch_job_id
 from jaas_worker.maintenance.cancelled_batches import CancelledBatches
 from tests.component.ledger.test_batches import HOLDER, Crash, end, queued, run_all, states
@@ -281,6 +282,66 @@ def test_reduces_of_before_that_have_not_run_are_cancelled(client: Client, ledge
     assert [level.status.size for level in again.levels] == [3, 2, 1]
     run_all(ledger)
     assert again.wait(10).state is SUCCEEDED
+
+
+def test_reduces_that_are_there_keep_their_fan_in(client: Client, ledger: Ledger) -> None:
+    first = client.map_reduce(SPEC, range(5), REDUCE, key="k", fan_in=2)
+    again = client.map_reduce(SPEC, range(5), REDUCE, key="k", fan_in=3)
+    assert [level.id for level in again.levels] == [level.id for level in first.levels]
+    assert again.final.id == first.final.id
+
+
+class DyingAt:
+    """The n-th step of submitting reduces kills the process."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, number: int) -> None:
+        self.left = number
+        for name in ("create", "close", "set_reduces"):
+            patch.setattr(Batches, name, self.step(getattr(Batches, name)))
+
+    def step(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise Crash
+            return real(*args, **named)
+
+        return call
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_whoever_finds_reduces_finds_all_levels(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    made = client.map_reduce(SPEC, range(5), REDUCE, fan_in=2, min_success=0.5)
+    run_by_word(ledger, "1")
+    with monkeypatch.context() as patch:
+        DyingAt(patch, number)
+        with pytest.raises(Crash):
+            client.replay(made.maps.job(1).id, in_place=True)
+    assert [level.status.total for level in client.map_reduce_of(made.id).levels] == [3, 2, 1]
+    run_all(ledger)
+    client.replay(made.maps.job(1).id, in_place=True)
+    run_all(ledger)
+    found = client.map_reduce_of(made.id)
+    assert [level.status.total for level in found.levels] == [3, 2, 1]
+    assert found.final.id != made.final.id
+    assert found.wait(10).state is SUCCEEDED
+
+
+def test_a_replay_while_inputs_are_added_leaves_the_reduces_to_the_submission(client: Client, ledger: Ledger) -> None:
+    first = client.map_reduce(SPEC, ["a", "b"], REDUCE, key="k", min_success=0.5)
+    run_by_word(ledger, "b")
+
+    def inputs() -> Iterator[str]:
+        yield from ("a", "b", *map(str, range(600)))
+        client.replay(first.maps.job(1).id, in_place=True)
+        yield "last"
+
+    again = client.map_reduce(SPEC, inputs(), REDUCE, key="k", min_success=0.5, fan_in=1000)
+    run_all(ledger)
+    assert gathered(ledger, again) == ["a", "b", *map(str, range(600)), "last"]
+    assert again.wait(10).job_id == again.final.id
 
 
 def test_a_map_reduce_is_found_by_its_id(client: Client, ledger: Ledger) -> None:
