@@ -195,7 +195,8 @@ class Client(JobsById, queries.Reader):
 
         With ``in_place`` the new job takes the original's place in its batch, which ends anew with it: the original
         counts no more, a cancellation or stop is lifted, and reduces run over the new outputs. The call may be
-        repeated: the job that is in the place then is returned if it has not ended or has succeeded, and else replayed.
+        repeated with the original's id: the job that is in the place then is returned if it has not ended or has
+        succeeded, and else replayed.
 
         Args:
             job_id: the ended job.

@@ -125,10 +125,10 @@ def test_a_key_is_made_of_what_the_program_has(client: Client) -> None:
 
 
 def test_inputs_by_a_key_of_their_own(client: Client, ledger: Ledger) -> None:
-    def number(item: Any) -> str:
-        return str(item["n"])
+    def number(item: Any) -> int:
+        return int(item["n"])
 
-    spec = JobSpec(image="a", command=["{item.n}"])
+    spec = JobSpec(image="a", command=["{item.n}"], env={"X": "{item.x}"})
     client.map(spec, [{"n": 1, "x": 1}, {"n": 2, "x": 1}], key="k", key_of=number)
     run_all(ledger)
     again = client.map(spec, [{"n": 2, "x": 7}, {"n": 3, "x": 1}, {"n": 1, "x": 1}], key="k", key_of=number)
@@ -144,8 +144,8 @@ def test_inputs_by_a_key_of_their_own(client: Client, ledger: Ledger) -> None:
         ({"key_of": str}, "key_of: needs a key"),
         ({"again": True}, "again: needs a key"),
         (
-            {"key": "k", "key_of": lambda item: item},
-            "key_of: must return a text for each input, not 7 as for input 0",
+            {"key": "k", "key_of": lambda _: None},
+            "key_of: must return a text or a whole number for each input, not None as for input 0",
         ),
         ({"max_failures": -1}, "max_failures: -1 is no limit; write a number"),
         ({"max_failures": "120%"}, "max_failures: 120% is no limit"),
@@ -170,6 +170,33 @@ def test_what_differs_is_said_in_one_sentence(client: Client, ledger: Ledger) ->
     )
     assert first.status.max_parallel == again.status.max_parallel == 3
     assert words(again) == ["a", "x", "b"], "the new one is as this call says; b has not ended"
+
+
+def test_a_call_whose_inputs_are_all_new_says_what_it_drops(client: Client, ledger: Ledger) -> None:
+    first = client.map(SPEC, ["a", "b"], key="k")
+    run_all(ledger)
+    again = client.map(SPEC, ["c"], key="k", max_parallel=2)
+    assert (again.existing, again.difference) == (
+        0,
+        f"batch {first.id}: the batch keeps its max_parallel, which this call gives otherwise; "
+        "2 ended jobs count no more, because this call does not have their inputs",
+    )
+
+
+def test_a_batch_yields_the_jobs_in_its_places(client: Client, ledger: Ledger, redis_url: str) -> None:
+    made = client.map(SPEC, ["a", "b", "c"], key="k")
+    with Client(redis_url, queue=ledger.prefix, prefix=ledger.prefix) as sync:
+        batch = sync.batch(made.id)
+        assert [handle.id for handle in batch] == [batch.job(index).id for index in range(3)]
+        run_by_word(ledger, "b")
+        client.map(SPEC, ["c", "b"], key="k", again=True)
+        run_all(ledger)
+        assert [handle.id for handle in batch] == [record.id for record in batch.records()]
+        assert len(batch) == 2
+        assert [one.exit_code for one in sync.gather(batch, timeout=10)] == [0, 0]
+        assert (batch[0], batch[-1]) == tuple(batch)
+        with pytest.raises(IndexError, match="has 2 jobs, and none with index 2"):
+            batch[2]
 
 
 def test_the_same_call_changes_nothing(client: Client, ledger: Ledger) -> None:
