@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import os
@@ -109,7 +110,7 @@ class AgentThread:
         asked = asyncio.run_coroutine_threadsafe(agent.output_of(container, node_id), loop)
         try:
             return asked.result(timeout)
-        except (TimeoutError, asyncio.CancelledError, RuntimeError):
+        except (TimeoutError, concurrent.futures.CancelledError, RuntimeError):  # the agent ends
             asked.cancel()
             return None
 
