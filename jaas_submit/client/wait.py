@@ -172,17 +172,6 @@ def _watch(
             return
 
 
-def _job(
-    job_id: str,
-    look: _Look[T],
-    ledger: Ledger,
-    timeout: float | timedelta | None,
-    outage: Outage | None,
-    why: Callable[[], str] | None = None,
-) -> Steps[T]:
-    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage(), why)
-
-
 def job_records(
     ledger: Ledger, job_id: str, timeout: float | timedelta | None = None, outage: Outage | None = None
 ) -> Steps[JobRecord]:
@@ -209,7 +198,7 @@ def job_records(
             yield Found(record)
         return None if record.terminal else f"job {job_id} is {record.state}"
 
-    return _job(job_id, look, ledger, timeout, outage)
+    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage or Outage())
 
 
 def job_result(
@@ -223,12 +212,7 @@ def job_result(
         timeout: seconds to wait; None waits for ever.
         check: whether a failed job raises; None uses the job's description.
 
-    Raises:
-        JobFailed: the job failed.
-        JobCancelled: it was cancelled, or skipped.
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no record.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises JobFailed, or JobCancelled (also if it was skipped), and the errors of ``job_records``.
     """
     outage = Outage()
     queue = ""
@@ -249,7 +233,7 @@ def job_result(
         found = queries.why_not_taken(ledger, queue) if queue else ""
         return found and f"; {found}"
 
-    return _job(job_id, look, ledger, timeout, outage, why)
+    yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage, why)
 
 
 def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelta | None = None) -> Steps[str]:
@@ -260,10 +244,7 @@ def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelt
         job_ids: their ids.
         timeout: seconds to wait in all; None waits for ever.
 
-    Raises:
-        WaitTimeout: the time has passed.
-        UnknownJob: there is no record of one of them.
-        LedgerUnavailable: Redis has never answered, or the outage is too long.
+    Raises the errors of ``job_records``.
     """
     deadline, outage = _Deadline(timeout), Outage()
     left = list(dict.fromkeys(job_ids))

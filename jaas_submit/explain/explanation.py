@@ -109,6 +109,8 @@ def explain(record: JobRecord, context: ExplainContext, now: datetime | None = N
         said.append(f"It is the second start of job {record.copy_of}, which runs for long: the first good result wins.")
     if record.replayed_by:
         said.append(f"It was replayed as job {record.replayed_by}.")
+    if record.left:
+        said.append(f"It counts in its batch no more: {record.left}.")
     if record.replay_of:
         said.append(f"It is a replay of job {record.replay_of}.")
     queued = record.state is JobState.QUEUED

@@ -24,6 +24,7 @@ __all__ = [
     "SecretMount",
     "Size",
     "Text",
+    "Words",
     "parse_duration",
     "parse_size",
 ]
@@ -104,6 +105,12 @@ def _as_float(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
+def _words(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError('give a list of words, such as ["sh", "-c", "echo hello"], so that nothing is split by guess')
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str)]
 PositiveDuration = Annotated[
     float, BeforeValidator(parse_duration, json_schema_input_type=float | str), Field(gt=0, description="seconds")
@@ -113,6 +120,11 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,6
 LogDriverName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9_./:-]{0,127}$")]
 """Also that of a plugin, such as ``grafana/loki-docker-driver:main``."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+Words = Annotated[
+    tuple[Annotated[str, StringConstraints(max_length=128 * 1024)], ...],
+    BeforeValidator(_words),
+    Field(max_length=4096),
+]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
 
 

@@ -36,6 +36,7 @@ from jaas_submit.model.fields import (
     Resources,
     SecretMount,
     Text,
+    Words,
 )
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
@@ -87,12 +88,6 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _words(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError('give a list of words, such as ["sh", "-c", "echo hello"], so that nothing is split by guess')
-    return value
-
-
 def _list_of_names(value: object) -> object:
     if isinstance(value, str):
         raise ValueError('give a list, such as ["name"]')
@@ -103,13 +98,6 @@ def _secret_list(value: object) -> object:
     if isinstance(value, list | tuple):
         return [{"source": item} if isinstance(item, str) else item for item in value]
     return _list_of_names(value)
-
-
-Words = Annotated[
-    tuple[Annotated[str, StringConstraints(max_length=128 * 1024)], ...],
-    BeforeValidator(_words),
-    Field(max_length=4096),
-]
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:

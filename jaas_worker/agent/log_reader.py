@@ -84,7 +84,7 @@ class LogReader:
 
     def _restored(self, message: Message) -> Message:
         data = self.line_ends.restored(message.stream, message.time.decode("ascii", "replace"), message.data)
-        return message._replace(data=data)
+        return message if data is message.data else message._replace(data=data)
 
     async def _read(self, *, follow: bool) -> None:
         resumption = Resumption(self.position)

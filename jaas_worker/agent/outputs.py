@@ -62,12 +62,14 @@ class AgentOutputs:
             attempt: which attempt.
             container_id: its container.
             node_id: the swarm's id of its node.
-            timeout: seconds to wait for the agent in this process.
+            timeout: seconds to wait for the agent in this process; 0 does not ask it.
 
         Raises:
+            EngineUnavailable: the agent in this process is still reading.
             LedgerUnavailable: Redis does not answer.
         """
-        own = self._agent.output_of(ContainerRef(container_id, job_id, attempt), node_id, timeout)
+        container = ContainerRef(container_id, job_id, attempt)
+        own = self._agent.output_of(container, node_id, timeout) if timeout else None
         if own is not None:
             return own if own.status != "unavailable" else None
         until = time.monotonic() + (_WAIT_S if self.expected(node_id) else 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import os
@@ -12,10 +11,11 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from functools import partial
 
 from jaas_submit.connection import connect
-from jaas_submit.errors import EngineRefused
+from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import WholeOutput
 from jaas_worker.agent.agent import NodeAgent
@@ -103,6 +103,9 @@ class AgentThread:
             container: which one.
             node_id: the swarm's id of its node.
             timeout: seconds to wait until it is read.
+
+        Raises:
+            EngineUnavailable: it is still being read.
         """
         loop, agent = self._loop, self._agent
         if loop is None or agent is None or not loop.is_running():
@@ -110,8 +113,10 @@ class AgentThread:
         asked = asyncio.run_coroutine_threadsafe(agent.output_of(container, node_id), loop)
         try:
             return asked.result(timeout)
-        except (TimeoutError, concurrent.futures.CancelledError, RuntimeError):  # the agent ends
+        except TimeoutError:
             asked.cancel()
+            raise EngineUnavailable("reading output: the agent has not read all of it yet") from None
+        except (CancelledError, RuntimeError):
             return None
 
     def _holds(self, job_id: str) -> bool:

@@ -63,7 +63,13 @@ _TRIES_AFTER_OUTAGE = 3
 hand out nothing, without an error, in the first second after the node's return."""
 
 _TRIES_OF_AGENT = 3
-"""How often a node's agent is waited for, which may still read a large output; some three seconds."""
+"""How often another process's agent is waited for, which may still read a large output; some three seconds."""
+
+_TRIES_OF_OWN_AGENT = 15
+"""The same for this process's agent; some two minutes. An engine hands out 55,000 lines a second."""
+
+_AGENT_WAIT_S = 2.0
+"""How long a thread waits for this process's agent."""
 
 
 def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
@@ -132,7 +138,12 @@ def _found_by_agent(
     Raises:
         TemporaryError: Redis does not answer, or the agent is not ready yet.
     """
-    found = world.outputs.find(job.job_id, job.attempt, container_id, node_id, world.settings.log_timeout)
+    try:
+        found = world.outputs.find(job.job_id, job.attempt, container_id, node_id, _AGENT_WAIT_S)
+    except EngineUnavailable:
+        if job.tries < _TRIES_OF_OWN_AGENT:
+            raise
+        return None
     if found is None and not here and job.tries < _TRIES_OF_AGENT and world.outputs.expected(node_id):
         raise EngineUnavailable("reading output: the agent of its node has not reported it yet")
     return found

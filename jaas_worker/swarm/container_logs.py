@@ -115,8 +115,14 @@ class _Reader:
         self.count = end.count
 
     def not_full(self) -> list[Stream]:
-        """Return the streams of which something may be missing that should have been kept."""
-        return [stream for stream, one in self._streams.items() if not (one.exact or one.full)]
+        """Return the streams of which something may be missing that should have been kept, the smallest first."""
+        found = [one for one in self._streams.values() if not (one.exact or one.full)]
+        return [one.stream for one in sorted(found, key=lambda one: one.total)]
+
+    def more_lines(self, asked: int) -> int:
+        """Return how many lines of the end to ask for where so many were not enough: what fills half a cap, if near."""
+        needed = self._cap // 2 * self._frames * 9 // max(8 * self._bytes, 1) + 1
+        return min(needed if asked < needed <= 2 * _MORE * asked else _MORE * asked, _MOST_LINES)
 
     def read_again(self, stream: Stream, frames: Iterable[Frame]) -> None:
         """Read one stream alone, all of it, in the place of what is known of it.
@@ -256,7 +262,7 @@ def _read_end(reader: _Reader, ask: Callable[..., Iterator[Frame]], until: float
         end = newest
         if lines >= _MOST_LINES or end.is_enough(lines):
             break
-        lines *= _MORE
+        lines = end.more_lines(lines)
     return end
 
 

@@ -18,6 +18,7 @@ from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_PREFIX, LABEL_SPEC_HASH
 from jaas_worker.decisions.task_outcome import StopRequest, attempt_task, outcome_of, waiting_reason
@@ -26,10 +27,12 @@ from jaas_worker.swarm.container_logs import collect
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import Engine, EngineEvent, NodeChange, ServiceView, TaskView
+from jaas_worker.swarm.log_driver import LogDriver
 from jaas_worker.swarm.service_spec import service_request
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.programs import (
+    ALL_BYTES,
     COUNT,
     DEAF,
     EXIT_4,
@@ -467,6 +470,22 @@ def test_a_long_line_arrives_in_pieces_and_whole(bench: Bench) -> None:
     frames = list(bench.engine.logs(service.id, task.container_id, 10))
     assert len(frames) > 1
     assert collect(frames, 100_000).stdout == "x" * 40000 + "\n"
+
+
+@pytest.mark.parametrize("by_container", [True, False], ids=["container", "service"])
+def test_the_driver_local_hands_out_the_bytes_that_were_written(bench: Bench, by_container: bool) -> None:
+    service = bench.create(ALL_BYTES, log_driver="local")
+    task = bench.ended(service)
+    frames = bench.engine.logs(service.id, task.container_id if by_container else None, 10)
+    logs = collect(frames, 10_000, LogDriver("local"))
+    assert (logs.stdout_bytes, logs.status) == (bytes(range(256)), LogStatus.COMPLETE)
+
+
+def test_one_stream_can_be_read_alone(bench: Bench) -> None:
+    service = bench.create(SPEAK)
+    task = bench.ended(service)
+    frames = list(bench.engine.logs(service.id, task.container_id, 10, only="stderr"))
+    assert [(frame.stream, frame.data.split(b" ")[1]) for frame in frames] == [("stderr", b"two\n")]
 
 
 def test_a_container_without_output_has_none(bench: Bench) -> None:

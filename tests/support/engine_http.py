@@ -27,6 +27,7 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.model.logs import STREAMS
 from jaas_submit.model.wire_names import LABEL_JOB
 from jaas_worker.swarm.engine import EngineEvent, ServiceView, TaskView
 from tests.support.fake_swarm import FakeSwarm
@@ -346,7 +347,10 @@ class _Logs(_Handler):
                 raise HTTPError(404, f"No such container: {name}")
         self.set_header("Content-Type", "application/vnd.docker.raw-stream")
         tail = self.get_query_argument("tail", "all")
-        frames = await self.call("logs", service, container, 60.0, 0 if tail == "all" else int(tail))
+        lines = 0 if tail == "all" else int(tail)
+        asked = [stream for stream in STREAMS if self.get_query_argument(stream, "0") == "1"]
+        only = asked[0] if len(asked) == 1 else None
+        frames = await self.call("logs", service, container, 60.0, lines, only)
         try:
             for frame in frames:
                 self._piece(_STREAMS[frame.stream], frame.data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "ALL_BYTES",
     "COUNT",
     "DEAF",
     "EXIT_4",
@@ -59,6 +60,10 @@ LONG_LINE = Program(
     "yes x | head -n 40000 | tr -d '\\n'; echo",
     output=(("stdout", b"x" * 16384), ("stdout", b"x" * 16384), ("stdout", b"x" * 7232 + b"\n")),
 )
+ALL_BYTES = Program(
+    r'i=0; while [ $i -lt 256 ]; do printf "\\$(printf %03o $i)"; i=$((i + 1)); done',
+    output=(("stdout", bytes(range(11))), ("stdout", bytes(range(11, 256)))),
+)
 WAIT = Program(
     "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done",
     output=(("stdout", b"up\n"),),
@@ -72,5 +77,5 @@ DEAF = Program(
     exit_code=None,
 )
 
-PROGRAMS = {program.shell: program for program in (TRUE, EXIT_4, SPEAK, COUNT, LONG_LINE, WAIT, DEAF)}
+PROGRAMS = {program.shell: program for program in (TRUE, EXIT_4, SPEAK, COUNT, LONG_LINE, ALL_BYTES, WAIT, DEAF)}
 """Programs that the engine in memory knows, by their shell text."""

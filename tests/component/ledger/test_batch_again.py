@@ -307,6 +307,7 @@ def test_a_map_replayed_in_place_reaches_the_reduce(client: Client, ledger: Ledg
     status = made.maps.status
     assert (status.done, status.size, status.counts) == (False, 3, {SUCCEEDED: 2, QUEUED: 1})
     assert (ledger.queries.get(bad).left, new.record().replay_of) == (f"job {new.id} took its place", bad)
+    assert f"It counts in its batch no more: job {new.id} took its place." in str(client.explain(bad))
     assert run_by_word(ledger)[0] == "B"
     assert made.maps.status.reason == "3 of 3 jobs succeeded, 3 needed"
     assert made.wait(10).state is SUCCEEDED

@@ -994,7 +994,7 @@ def test_a_redis_that_is_full_refuses_a_job_rather_than_forget_one(own_redis: Ca
     ledger = Ledger(connect(server.url))
     ledger.submission.create("j", SPEC, "q")
     ledger.client.config_set("maxmemory", "1")
-    with pytest.raises(LedgerUnavailable, match="job k: Redis refuses"):
+    with pytest.raises(LedgerUnavailable, match="the new job: Redis refuses"):
         ledger.submission.create("k", SPEC, "q")
     assert ledger.queries.ids() == ["j"]
     assert ledger.queries.find(["k"]) == []

@@ -313,13 +313,22 @@ def test_an_entry_that_cannot_be_read_does_not_stop_what_comes_after_ended_jobs(
 def test_jobs_of_a_batch_that_is_none_run_all_the_same(ledger: Ledger, holder: str) -> None:
     ledger.batches.create("x", max_parallel=1)
     ledger.submission.create_many([NewJob(job_id, SPEC, "q", batch="x", index=nth) for nth, job_id in enumerate("ab")])
-    for part in ("", ":waiting", ":ended"):
+    for part in ("", ":waiting", ":ended", ":inputs", ":order", ":places"):
         key = ledger.key("batch", "x") + part
         ledger.client.delete(key)
         ledger.client.set(key, 1)
     ledger.ownership.claim("a", holder)
     assert ledger.ownership.finish("a", holder, [GOOD]) is not None
     assert ledger.queries.get("a").state is JobState.SUCCEEDED
+
+
+def test_rules_of_a_batch_that_are_none_stop_nothing(ledger: Ledger, holder: str) -> None:
+    ledger.batches.create("x", max_failures="1.2.3", min_success="half")
+    ledger.submission.create_many([NewJob(job_id, SPEC, "q", batch="x", index=nth) for nth, job_id in enumerate("ab")])
+    ledger.batches.close("x", 2)
+    ledger.ownership.claim("a", holder)
+    assert ledger.ownership.finish("a", holder, [GOOD.model_copy(update={"state": JobState.FAILED})]) is not None
+    assert ledger.queries.get("b").state is JobState.QUEUED
 
 
 def test_a_waiting_record_that_is_none_does_not_keep_a_batch_s_line(ledger: Ledger, holder: str) -> None:

@@ -28,6 +28,7 @@ class ToldOutputs:
         self.found = found
         self.driver = driver
         self.is_expected = expected
+        self.busy = False
         self.dropped: list[tuple[str, int]] = []
 
     def start(self) -> None: ...
@@ -35,6 +36,8 @@ class ToldOutputs:
 
     def find(self, job_id: str, attempt: int, container_id: str, node_id: str, timeout: float) -> WholeOutput | None:
         assert (job_id, attempt) == ("j", 1)
+        if self.busy:
+            raise EngineUnavailable("still reading (test)")
         return self.found if self.found and self.found.container_id == container_id else None
 
     def expected(self, node_id: str) -> bool:
@@ -130,6 +133,21 @@ def test_an_agent_that_is_still_reading_is_waited_for_a_few_times(
             finish(world.job, to.Finish(task), world.context)
     else:
         assert finish(world.job, to.Finish(task), world.context).logs is not None
+
+
+@pytest.mark.parametrize(("tries", "waits"), [(0, True), (14, True), (15, False)])
+def test_this_processs_agent_is_waited_for_much_longer(tries: int, waits: bool) -> None:
+    world = running()
+    task = ended(world)
+    told(world, task).busy = True
+    world.job.tries = tries
+    if waits:
+        with pytest.raises(EngineUnavailable):
+            finish(world.job, to.Finish(task), world.context)
+    else:
+        logs = finish(world.job, to.Finish(task), world.context).logs
+        assert logs is not None
+        assert logs.stdout == "by the swarm\n"
 
 
 def test_an_exit_on_another_node_is_accepted_with_what_its_agent_found() -> None:

@@ -268,7 +268,7 @@ class Clock:
     ("time_for", "kept", "status", "asked"),
     [
         # At 500 the last 1,000 lines are read, until 1,500; for 4,000 there is no time until 3,000; until 6,500 all.
-        (10_000, [*range(3999), *range(9000, 10_000)], LogStatus.PARTIAL, [0, 1000, 4000, "stdout", "stderr"]),
+        (10_000, [*range(3999), *range(9000, 10_000)], LogStatus.PARTIAL, [0, 1000, 4000, "stderr", "stdout"]),
         # What is read passes the beginning of the end that was read, so that this is not needed any more.
         (20_000, [*range(10_000)], LogStatus.COMPLETE, [0, 1000, 4000, 1000, 4000]),
     ],
@@ -312,16 +312,16 @@ def shorter_at_the_end() -> list[Frame]:
 def test_lines_that_are_shorter_at_the_end_fill_their_half_of_the_cap_as_well() -> None:
     engine = SlowEngine(shorter_at_the_end(), 4000)
     logs = read_logs(engine, "s", "c", 20_000, 10)
-    assert engine.asked == [0, 1000, 4000, "stderr"]
+    assert engine.asked == [0, 1000, 2813, "stderr"]
     assert logs.status is LogStatus.TRUNCATED
     assert len(logs.stdout_bytes) == 20_000
     assert logs.stdout.endswith("997\n998\n999\n")
 
 
 def test_a_short_end_is_better_than_none() -> None:
-    engine = SlowEngine(shorter_at_the_end(), 3999)  # the next larger piece takes too long
+    engine = SlowEngine(shorter_at_the_end(), 2000)  # the next larger piece takes too long
     logs = read_logs(engine, "s", "c", 20_000, 10)
-    assert engine.asked == [0, 1000, 4000, "stdout", "stderr"]
+    assert engine.asked == [0, 1000, 2813, "stderr", "stdout"]
     assert logs.status is LogStatus.PARTIAL
     assert logs.stdout_bytes == b"".join([b"x" * 999 + b"\n"] * 10 + [f"{n:03}\n".encode() for n in range(1000)])
 

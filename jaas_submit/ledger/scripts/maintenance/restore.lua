@@ -37,7 +37,7 @@ local function restore_member(was)
   local span = to_number(redis.call('HGET', batch_key(batch), 'span'))
   if args.index + 1 > span then redis.call('HSET', batch_key(batch), 'span', args.index + 1) end
   local old = args.replaces and read_fields(job_key(args.replaces), 'state', 'batch', 'left') or {}
-  if args.replaces then redis.call('HSET', batch_key(batch) .. ':places', args.index, id) end
+  if args.replaces then redis.pcall('HSET', batch_key(batch) .. ':places', args.index, id) end
   if ENDED[old[1]] and old[2] == batch and not old[3] then
     leave_batch(batch, old[1], 1)
     redis.call('HSET', job_key(args.replaces), 'left', 'job ' .. id .. ' took its place')

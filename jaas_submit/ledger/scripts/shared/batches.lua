@@ -50,13 +50,14 @@ end
 -- SKIPPED are no failures, but the quorum cannot count on them. A share needs the total.
 local function broken_rule(b, total)
   local failed, good = to_number(b.failed), to_number(b.good)
-  local most, share = string.match(b.max_failures or '', '^([%d.]+)(%%?)$')
-  if most and share == '' and failed > tonumber(most) then
-    return 'max_failures: ' .. failed .. ' jobs failed, at most ' .. most .. ' may'
+  local text, share = string.match(b.max_failures or '', '^([%d.]+)(%%?)$')
+  local most = tonumber(text or '')
+  if most and share == '' and failed > most then
+    return 'max_failures: ' .. failed .. ' jobs failed, at most ' .. text .. ' may'
   end
   if not total then return nil end
-  if most and share == '%' and failed > total * tonumber(most) / 100 + 1e-9 then
-    return 'max_failures: ' .. failed .. ' of ' .. total .. ' jobs failed, at most ' .. most .. '% may'
+  if most and share == '%' and failed > total * most / 100 + 1e-9 then
+    return 'max_failures: ' .. failed .. ' of ' .. total .. ' jobs failed, at most ' .. text .. '% may'
   end
   local lost = failed + to_number(b.cancelled_jobs) + to_number(b.skipped)
   if b.quorum and total - lost < b.needed then

@@ -118,8 +118,8 @@ end
 
 local function note_input(job)
   local said = job.index .. (job.digest and ' ' .. job.digest or '')
-  redis.call('HSET', batch_key(job.batch) .. ':inputs', job.input, said)
-  local span = to_number(redis.call('HGET', batch_key(job.batch), 'span'))
+  redis.pcall('HSET', batch_key(job.batch) .. ':inputs', job.input, said)
+  local span = to_number(read_fields(batch_key(job.batch), 'span')[1])
   if job.index + 1 > span then redis.call('HSET', batch_key(job.batch), 'span', job.index + 1) end
 end
 
@@ -133,7 +133,7 @@ local function take_place(job)
   if b[1] then reopen_batch(job.batch) end
   leave_batch(job.batch, old[1], 1)
   redis.call('HSET', job_key(job.replaces), 'left', 'job ' .. job.id .. ' took its place')
-  redis.call('HSET', batch_key(job.batch) .. ':places', job.index, job.id)
+  redis.pcall('HSET', batch_key(job.batch) .. ':places', job.index, job.id)
   return nil
 end
 
