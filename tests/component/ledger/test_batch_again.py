@@ -243,6 +243,32 @@ def test_again_before_the_cancellation_is_over(client: Client, ledger: Ledger) -
         client.map(SPEC, ["a"], key="k", again=True)
 
 
+@pytest.mark.parametrize("cancelled_again", [False, True])
+def test_a_canceller_that_is_late_spares_what_was_started_again(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, cancelled_again: bool
+) -> None:
+    batch = client.map(SPEC, ["a", "b"], key="k")
+    ledger.batches.cancel(batch.id, "not today")
+    monkeypatch.setattr("jaas_submit.ledger.batches._PAGE", 1)
+    real = ledger.submission.cancel_many
+
+    def slow(*args: Any) -> None:
+        monkeypatch.setattr(ledger.submission, "cancel_many", real)
+        batch.cancel()  # by somebody who is faster
+        client.map(SPEC, ["a", "b"], key="k", again=True)
+        if cancelled_again:  # by somebody who dies before the jobs are cancelled
+            Ledger(ledger.client, ledger.prefix).batches.cancel(batch.id, "nor tomorrow")
+        real(*args)
+
+    monkeypatch.setattr(ledger.submission, "cancel_many", slow)
+    ledger.batches.cancel_jobs(batch.id)
+    if not cancelled_again:
+        assert batch.status.counts == {QUEUED: 2}
+    else:
+        CancelledBatches(ledger).run_once()
+        assert batch.wait(10, check=False).state is CANCELLED
+
+
 def test_again_of_what_failed_uses_this_calls_description(client: Client, ledger: Ledger) -> None:
     client.map(SPEC, ["a", "b"], key="k")
     run_by_word(ledger, "b")
