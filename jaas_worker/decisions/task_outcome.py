@@ -68,8 +68,8 @@ _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest f
 
 _NOT_KNOWN: Final = 255
 """Exit code that a restarted engine reports for a container that exited while it was down, if it knows no other.
-Source:
-moby, daemon/daemon.go, ``restore``; seen on Docker 20.10."""
+Source: moby,
+daemon/daemon.go, ``restore``; seen on Docker 20.10."""
 
 _BY_RESTART: Final = {
     _NOT_KNOWN: "its engine was restarted meanwhile and does not know how it ended; it says {said}",
@@ -308,8 +308,9 @@ def _engine_restarted(
 ) -> bool:
     """Return whether the end was reported by an engine that had just come back.
 
-    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. If the
-    container cannot be inspected (on another node), an exit seconds before the node was back may be misjudged.
+    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. Of
+    another node's container, an exit seconds before the node was back may be misjudged. 143 comes from a stop: for it
+    any later change of the node counts, as it may hide the return from a worker that looks late.
     """
     reported = parse_time(task.timestamp)
     if reported is None or back is None or (started_at is not None and back <= started_at):
@@ -317,7 +318,7 @@ def _engine_restarted(
     finished = parse_time(times.finished_at) if times is not None else None
     if finished is not None and reported - finished < _REPORTED_LATE:
         return False
-    return reported - _AFTER_BACK <= back <= reported + _BEFORE_BACK
+    return reported - _AFTER_BACK <= back and (task.exit_code == 143 or back <= reported + _BEFORE_BACK)
 
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:

@@ -243,6 +243,9 @@ ENGINE, EXIT = Cause.ENGINE, Cause.EXIT
         (255, MOMENTS_BEFORE, SOON_AFTER, EXIT, 255),
         (137, MOMENTS_BEFORE, SOON_AFTER, EXIT, 137),
         (255, None, MUCH_LATER, EXIT, 255),
+        # the worker looks late: the node has changed once more since it was back
+        (143, None, MUCH_LATER, ENGINE, 143),
+        (143, None, LONG_BEFORE, EXIT, 143),
     ],
 )
 def test_an_exit_code_that_an_engine_made_up_is_not_the_jobs(
