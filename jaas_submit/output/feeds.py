@@ -16,7 +16,7 @@ from jaas_submit.model.logs import Stream
 from jaas_submit.output.budget import Budgeted, is_full, release_memory
 from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted
 
-__all__ = ["FeedView", "Feeds"]
+__all__ = ["WINDOW_BYTES", "FeedView", "Feeds", "entry_cost"]
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """Bytes that one feed may cost at most; the oldest are removed."""
@@ -32,6 +32,9 @@ _MOST_FEEDS: Final = 4
 
 _ENTRY_BYTES: Final = 65_000
 """Bytes of one entry at most; with what is said of it, it just fits into one of the allocator's blocks."""
+
+_OVERHEAD: Final = 128
+"""Bytes that an entry costs besides its data, as in ``scripts/shared/budget.lua``."""
 
 _CALL_BYTES: Final = 1024 * 1024
 """Bytes that one call of the script gets."""
@@ -224,6 +227,15 @@ class Feeds(Budgeted):
 
     def _state(self, feed: str) -> str:
         return self.key("feed", feed, "state")
+
+
+def entry_cost(piece: Piece) -> int:
+    """Return what a piece costs in a feed, in bytes.
+
+    Args:
+        piece: one that needs not be divided.
+    """
+    return len(piece.data) + _OVERHEAD
 
 
 def _job_of(feed: str) -> str:
