@@ -264,8 +264,8 @@ def may_still_run(task: TaskView, stop_grace: float, times: ContainerTimes | Non
     """
     if not task.container_id or not _is_forbidden(task):
         return False
-    if times is not None:
-        return times.exit_code is None
+    if times is not None and times.exit_code is not None:
+        return False
     rejected = parse_time(task.timestamp)
     stopped_by = rejected + timedelta(seconds=stop_grace) + _STOPPING_MARGIN if rejected is not None else None
     return stopped_by is not None and now < stopped_by.timestamp()

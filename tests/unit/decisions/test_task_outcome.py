@@ -366,6 +366,8 @@ def test_the_swarm_rejects_a_task_before_its_container_has_ended(
     assert ended is not None
     times = TIMES._replace(exit_code=code) if code is not None else None
     assert may_still_run(seen, 10.0, times, ended.timestamp() + later) is expected
+    if code is None:  # nor longer where its engine says that it runs
+        assert may_still_run(seen, 10.0, TIMES._replace(exit_code=None), ended.timestamp() + later) is expected
 
 
 @pytest.mark.parametrize(
