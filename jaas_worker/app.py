@@ -88,7 +88,9 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.5, "interval_max": 3},
         broker_connection_retry=True,
         broker_connection_max_retries=None,
-        **transport_settings.settings(settings.redis_url, app.conf.broker_transport_options, settings.prefix),
+        **transport_settings.settings(
+            settings.redis_url, app.conf.broker_transport_options, settings.prefix, settings.queue
+        ),
         # A Redis that is full, read-only or loading refuses commands; that is temporary, and must not end the worker.
         broker_channel_error_retry=True,
         worker_enable_prefetch_count_reduction=False,  # it would count jobs that no longer need their message

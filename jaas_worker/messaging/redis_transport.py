@@ -50,17 +50,27 @@ _alive: weakref.WeakSet[Channel] = weakref.WeakSet()
 class Channel(stock.Channel):
     """Fetches messages atomically, and survives invalid ones.
 
-    Instead of BRPOP it waits until the first queue has an entry (BLMOVE of the last entry to its own place), and then
+    Instead of BRPOP it waits until the main queue has an entry (BLMOVE of the last entry to its own place), and then
     fetches from all queues until they are empty.
     """
 
     QoS = QoS
-    from_transport_options = (*stock.Channel.from_transport_options, "ended_key", "leases_key", "redelivered_key")
+    from_transport_options = (
+        *stock.Channel.from_transport_options,
+        "ended_key",
+        "leases_key",
+        "main_queue",
+        "redelivered_key",
+    )
 
     ended_key = "unacked_ended"
     """Key of the number of workers that a message has ended; an option of the transport, as the next ones."""
 
     leases_key = "holders"
+
+    main_queue = ""
+    """The queue that is waited for, and that takes notes which cannot be read; without it these stay. Another queue
+    may be shared with other applications, whose workers end by such an entry."""
 
     redelivered_key = "unacked_redelivered"
     """Key of the set of messages that were returned to their queue."""
@@ -127,7 +137,7 @@ class Channel(stock.Channel):
         notes = [self.unacked_index_key, self.unacked_key, self.ended_key, self.redelivered_key]
         keys = [*notes, *(key for key, _ in lists)]
         noted = [int(queue not in self._unacknowledged) for _, queue in lists]
-        bell = next(iter(self.active_queues))
+        bell = self.main_queue if self.main_queue in queues else queues[0]
         self._sent, self._next = self._next, "fetch"
         commands: dict[str, list[Any]] = {
             "fetch": ["EVAL", FETCH, len(keys), *keys, *fetch_arguments(self._tag, self.QoS.worker), *noted],
@@ -209,11 +219,6 @@ class Channel(stock.Channel):
     def _drop(where: str, why: object) -> None:
         about = action(Action.BROADCAST_DROPPED)
         logger.warning("dropped what came on %s: %s", shown(where, 200), shown(why, MAX_REASON), extra=about)
-
-    @property
-    def main_queue(self) -> str:
-        """The first queue whose messages are acknowledged; empty when there is none."""
-        return next((queue for queue in self.active_queues if queue not in self._unacknowledged), "")
 
 
 class Poller(stock.MultiChannelPoller):

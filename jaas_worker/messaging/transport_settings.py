@@ -9,19 +9,20 @@ from jaas_submit.connection.url import sentinel_address
 __all__ = ["options", "settings"]
 
 
-def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
+def settings(url: str, common: dict[str, Any], prefix: str, queue: str) -> dict[str, Any]:
     """Return Celery's settings of a worker's broker.
 
     Args:
         url: of Redis (``jaas_submit.connection.url``).
         common: the transport options of producers.
         prefix: of this installation's keys.
+        queue: of this installation's jobs.
 
     Raises:
         SpecError: the URL is not valid.
     """
     address = sentinel_address(url)
-    more = {**common, **options(prefix)}
+    more = {**common, **options(prefix, queue)}
     if address is None:
         return {"broker_transport": "jaas_worker.messaging.redis_transport:Transport", "broker_transport_options": more}
     # With the URLs of all Sentinels, kombu would use the next of them after a lost connection, with the stock transport
@@ -37,13 +38,15 @@ def settings(url: str, common: dict[str, Any], prefix: str) -> dict[str, Any]:
     }
 
 
-def options(prefix: str) -> dict[str, Any]:
+def options(prefix: str, queue: str) -> dict[str, Any]:
     """Return the transport options of a worker, on top of those that producers have.
 
     Args:
         prefix: of this installation's keys.
+        queue: of this installation's jobs.
     """
     return {
+        "main_queue": queue,
         # Separate keys: all Celery clients of a Redis share the stock ones, and the shortest visibility_timeout applies
         # to all.
         "unacked_key": f"{prefix}:unacked",

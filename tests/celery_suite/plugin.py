@@ -56,7 +56,7 @@ def _prepare(app: Any) -> dict[str, Any]:
     settings = Settings(redis_url=url, prefix=f"suite-{uuid.uuid4().hex[:8]}", queue="celery", task_threads=_THREADS)
     app.jaas = Parts(settings, FakeSwarm())
     app.loader.override_backends = {"redis": "jaas_worker.messaging.result_backend:Results"}
-    app.conf.update(**transport_settings.settings(url, {}, settings.prefix))
+    app.conf.update(**transport_settings.settings(url, {}, settings.prefix, settings.queue))
     return {"pool": "jaas_worker.messaging.pool:TaskPool", "consumer_cls": SuiteConsumer}
 
 

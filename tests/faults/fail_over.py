@@ -42,7 +42,7 @@ def make_app(url: str, *, ours: bool) -> celery.Celery:
     made = celery.Celery("fail_over", broker=";".join(address.celery_urls()), set_as_current=False)
     made.conf.update(broker_transport_options=options, broker_connection_max_retries=None, task_ignore_result=True)
     if ours:
-        made.conf.update(transport_settings.settings(url, {"socket_connect_timeout": 5}, "fail-over"))
+        made.conf.update(transport_settings.settings(url, {"socket_connect_timeout": 5}, "fail-over", "celery"))
 
     @made.task(name="seen")
     def seen(number: int) -> None:

@@ -159,7 +159,7 @@ class ShortVisibility(Fault):
     def inject(self, bench: Bench) -> dict[str, Any]:
         ours = self.parameters["keys"] == "workers"
         kind: dict[str, Any] = {"transport": Transport} if ours else {}
-        options = {**(transport_options(bench.prefix) if ours else {}), "visibility_timeout": 1}
+        options = {**(transport_options(bench.prefix, bench.prefix) if ours else {}), "visibility_timeout": 1}
         restored = 0
         deadline = time.monotonic() + self.seconds
         while time.monotonic() < deadline:

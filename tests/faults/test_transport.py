@@ -36,6 +36,7 @@ class Side:
     Args:
         url: of Redis.
         queue: consumed.
+        also: queues that are consumed, too.
         no_ack: whether messages need no acknowledgement.
         more: further transport options.
     """
@@ -43,12 +44,14 @@ class Side:
     made: ClassVar[list[Side]] = []
     """All of them, to be closed after the test."""
 
-    def __init__(self, url: str, queue: str, *, no_ack: bool = False, **more: Any) -> None:
+    def __init__(self, url: str, queue: str, *also: str, no_ack: bool = False, **more: Any) -> None:
         self.got: list[Any] = []
-        self.connection = kombu.Connection(url, transport=Transport, transport_options={**options(PREFIX), **more})
+        settings = {**options(PREFIX, queue), **more}
+        self.connection = kombu.Connection(url, transport=Transport, transport_options=settings)
         self.transport: Any = self.connection.transport  # of its class, which its annotation does not know
+        queues = [kombu.Queue(name) for name in (*also, queue)]
         self.consumer = kombu.Consumer(
-            self.connection, [kombu.Queue(queue)], on_message=self.got.append, no_ack=no_ack, accept=["json"]
+            self.connection, queues, on_message=self.got.append, no_ack=no_ack, accept=["json"]
         )
         self.consumer.consume()
         self.made.append(self)
@@ -241,6 +244,30 @@ def test_a_note_that_cannot_be_read_becomes_a_bad_message_and_holds_nothing_up(
 
     assert sorted(DEFECT in message.headers for message in side.got) == [False, True]
     assert client.zscore(f"{PREFIX}:unacked_index", "without a note") is None
+
+
+def test_a_note_that_cannot_be_read_goes_to_no_queue_of_others(
+    server: OwnRedis, client: redis.Redis, queue: str
+) -> None:
+    client.hset(f"{PREFIX}:unacked", "foreign", "[" * 3000)
+    client.zadd(f"{PREFIX}:unacked_index", {"foreign": 1})
+    side = Side(server.url, queue, *(f"{queue}-{number}" for number in range(8)), visibility_timeout=0)
+
+    eventually(lambda: restored(side) == 1, 20)
+
+    assert [message.delivery_info["routing_key"] for message in side.got] == [queue]
+
+
+def test_a_message_of_the_main_queue_does_not_wait_for_the_end_of_a_poll(
+    server: OwnRedis, client: redis.Redis, queue: str
+) -> None:
+    side = Side(server.url, queue, *(f"{queue}-{number}" for number in range(8)))
+    for channel in side.transport.channels:
+        channel.brpop_timeout = 60
+    eventually(lambda: side.drain(0.1) == [] and "blmove" in [one["cmd"] for one in client.client_list()], 20)
+    publish(server.url, queue, {"n": 1})
+
+    assert len(side.drain(20)) == 1
 
 
 def test_a_list_of_the_wrong_type_does_not_keep_the_others_from_being_read(

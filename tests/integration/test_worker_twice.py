@@ -123,7 +123,7 @@ def test_messages_that_are_put_back_while_the_worker_has_them(
 ) -> None:
     running, waiting = occupy(client, witness, worker)
     received = worker.log.count("received")
-    ours = {**options(client.ledger.prefix), "visibility_timeout": 1}
+    ours = {**options(client.ledger.prefix, client.ledger.prefix), "visibility_timeout": 1}
 
     def put_back() -> bool:
         put_back_by(impatient)
