@@ -85,8 +85,7 @@ _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=30), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back, and up to 16 s
 where the swarm has to elect a leader first (busy processors). The clocks of the node and of the leader may differ."""
 
-_KILLED = 137
-"""Exit code of a process that was killed with SIGKILL."""
+_KILLED = 137  # exit code of a process that was killed with SIGKILL
 
 _SIGKILLED = "task: non-zero exit (137)"
 """The whole text for a killed process. If the engine killed it because of a HEALTHCHECK, more text follows."""
