@@ -14,8 +14,8 @@ from jaas_submit.model.validation import plain_input
 
 __all__ = ["InputKey", "InputKeys", "KeyOf"]
 
-KeyOf = Callable[[Any], str]
-"""Returns what an input is known by, such as its id."""
+KeyOf = Callable[[Any], str | int]
+"""Returns what an input is known by, such as its id; 7 is the same as ``"7"``."""
 
 _DIGITS: Final = 24
 """Of a digest: 96 bits."""
@@ -50,15 +50,18 @@ class InputKeys:
             number: its position, counted from 0, for errors.
 
         Raises:
-            SpecError: it is no JSON value, or ``key_of`` returned no text.
+            SpecError: it is no JSON value, or ``key_of`` returned neither text nor whole number.
         """
         digest = _digest(_canonical(item, number))
         if self._key_of is None:
             return InputKey(self._once(digest), "")
         name = self._key_of(item)
+        if isinstance(name, int) and not isinstance(name, bool):
+            name = str(name)
         if not isinstance(name, str) or not name:
             raise SpecError(
-                f"key_of: must return a text for each input, not {shown(repr(name))} as for input {number}",
+                f"key_of: must return a text or a whole number for each input, not {shown(repr(name))} as for input "
+                f"{number}",
                 field="key_of",
             )
         return InputKey(self._once(_digest(name)), digest)

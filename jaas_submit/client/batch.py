@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -86,21 +86,25 @@ class Batch(BatchReference):
 
     def __len__(self) -> int:
         """Return the number of its inputs, so far."""
-        return self.status.span
+        status = self.status
+        return status.size if status.left else status.span
 
     def __bool__(self) -> bool:  # without asking Redis for the length
         return True
 
     def __iter__(self) -> Iterator[JobHandle]:
-        """Yield a handle on each job, in the order of the inputs."""
-        return (self.job(index) for index in range(len(self)))
+        """Yield a handle on the job for each input, in the order of the inputs; on the one that counts now."""
+        return (JobHandle(self._session, job_id) for job_id in self._job_ids())
+
+    def _job_ids(self) -> Sequence[str]:
+        return queries.batch_job_ids(self._session.ledger, self.id)
 
     def __getitem__(self, index: int) -> JobHandle:
-        """Return a handle on the job for one input; a negative index counts from the end."""
-        count = len(self)
-        if not -count <= index < count:
-            raise IndexError(f"batch {self.id} has {counted(count, 'job')}, and none with index {index}")
-        return self.job(index % count)
+        """Return a handle on the job for one input, by its position; a negative index counts from the end."""
+        ids = self._job_ids()
+        if not -len(ids) <= index < len(ids):
+            raise IndexError(f"batch {self.id} has {counted(len(ids), 'job')}, and none with index {index}")
+        return JobHandle(self._session, ids[index])
 
     def _repr_html_(self) -> str:
         """Return the batch as a table, for notebooks; without Redis its id alone."""

@@ -195,7 +195,8 @@ class Client(JobsById, queries.Reader):
 
         With ``in_place`` the new job takes the original's place in its batch, which ends anew with it: the original
         counts no more, a cancellation or stop is lifted, and reduces run over the new outputs. The call may be
-        repeated: the job that is in the place then is returned if it has not ended or has succeeded, and else replayed.
+        repeated with the original's id: the job that is in the place then is returned if it has not ended or has
+        succeeded, and else replayed.
 
         Args:
             job_id: the ended job.
@@ -308,7 +309,7 @@ class Client(JobsById, queries.Reader):
             map_spec: as in ``map``; it should declare an ``output``.
             inputs: as in ``map``.
             reduce_spec: the description of each reduce; it should declare an ``output`` of the kind that it reads.
-            fan_in: how many outputs one reduce job takes at most.
+            fan_in: how many outputs one reduce job takes at most. Reduces that are there keep theirs.
             name: for people.
             max_parallel: how many maps may be active at once.
             min_success: as in ``map``; the reduces are SKIPPED when it is missed.
@@ -328,7 +329,7 @@ class Client(JobsById, queries.Reader):
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         batch_id = new.create(self.session, map_spec)
         made = submit_map(self.session, batch_id, new, Template(map_spec, as_file=as_file), inputs)
-        levels = submit_reduces(self.session, reduce_spec, batch_id, made.total, fan_in)
+        levels = submit_reduces(self.session, reduce_spec, self.ledger.batches.get(batch_id), made.total, fan_in)
         maps = Batch(self.session, batch_id, existing=made.existing, difference=made.difference)
         return MapReduce(self.session, maps, [Batch(self.session, one) for one in levels])
 

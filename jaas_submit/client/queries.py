@@ -27,6 +27,7 @@ __all__ = [
     "UNSUCCESSFUL",
     "Reader",
     "active",
+    "batch_job_ids",
     "batch_jobs",
     "batch_result",
     "check_forgettable",
@@ -173,6 +174,14 @@ def batch_jobs(ledger: Ledger, batch_id: str, states: Collection[JobState] = ())
         for record in ledger.queries.find(ledger.queries.batch_job_ids(batch_id, places[first : first + _PAGE])):
             if not record.left and (not states or record.state in states):
                 yield record
+
+
+def batch_job_ids(ledger: Ledger, batch_id: str) -> list[str]:
+    """Return the ids of the jobs that count in a batch, in the order of its inputs; also of those Redis has lost."""
+    batch = ledger.batches.get(batch_id)
+    if batch.left or ledger.queries.batch_order(batch_id) is not None:
+        return [record.id for record in batch_jobs(ledger, batch_id)]
+    return ledger.queries.batch_job_ids(batch_id, range(batch.span))
 
 
 def batch_result(ledger: Ledger, job_id: str) -> JobResult | None:

@@ -215,9 +215,11 @@ class Batches(Part):
             numbers = range(first, min(first + _PAGE, batch.span))
             records = self._queries.find(self._queries.batch_job_ids(batch_id, numbers))
             if ids := [record.id for record in records if not record.terminal]:
-                self._submission.cancel_many(ids, batch.cancelled)
+                self._submission.cancel_many(ids, batch.cancelled, batch_id)
                 count += len(ids)
-        self.cancellation_done(batch_id)
+        # One that was started again meanwhile may have been cancelled again: that is left to the next round.
+        if self.get(batch_id).generation == batch.generation:
+            self.cancellation_done(batch_id)
         return count
 
     def cancelling(self) -> list[str]:

@@ -187,13 +187,20 @@ class Submission(Part):
         with redis_errors(f"job {job_id}"):
             self._client.delete(self._key("job", job_id), *logs)
 
-    def cancel_many(self, job_ids: Sequence[str], why: str) -> None:
-        """Request the cancellation of some hundred jobs; see ``cancel``. Unknown ids are skipped."""
+    def cancel_many(self, job_ids: Sequence[str], why: str, batch: str) -> None:
+        """Request the cancellation of some hundred jobs of a batch; see ``cancel``. Unknown ids are skipped.
+
+        Args:
+            job_ids: the jobs.
+            why: the reason.
+            batch: their batch's id; nothing is cancelled if the batch's cancellation has been lifted meanwhile.
+        """
         attempt = cancelled(why)
         with redis_errors(f"{len(job_ids)} jobs"):
             pipe = self._client.pipeline(transaction=False)
             for job_id in job_ids:
-                self._base.add_to(pipe, "submission/cancel", id=job_id, why=why, attempt=attempt, ttl=self._base.ttl)
+                named = {"id": job_id, "why": why, "attempt": attempt, "ttl": self._base.ttl, "batch": batch}
+                self._base.add_to(pipe, "submission/cancel", **named)
             answers(pipe)
 
 

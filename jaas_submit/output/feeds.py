@@ -11,11 +11,12 @@ from typing import Any, Final
 from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.model.bounds import read_json
 from jaas_submit.model.logs import Stream
 from jaas_submit.output.budget import Budgeted, is_full, release_memory
 from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted
 
-__all__ = ["FeedView", "Feeds"]
+__all__ = ["WINDOW_BYTES", "FeedView", "Feeds", "entry_cost"]
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """Bytes that one feed may cost at most; the oldest are removed."""
@@ -32,11 +33,20 @@ _MOST_FEEDS: Final = 4
 _ENTRY_BYTES: Final = 65_000
 """Bytes of one entry at most; with what is said of it, it just fits into one of the allocator's blocks."""
 
+_OVERHEAD: Final = 128
+"""Bytes that an entry costs besides its data, as in ``scripts/shared/budget.lua``."""
+
 _CALL_BYTES: Final = 1024 * 1024
 """Bytes that one call of the script gets."""
 
-_READ_ENTRIES: Final = 64
-"""Entries that are read at once."""
+_READ_BYTES: Final = 512 * 1024
+"""Bytes of a feed, with what its entries cost, that are read at once: more than one entry has."""
+
+_WATCH_BYTES: Final = 1024
+"""Bytes of what is said of a watch, at most."""
+
+_MOST_LINES: Final = 1_000_000
+"""Of the lines that are there already, at most so many are asked for."""
 
 _STREAMS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
 _NAMES: Final[dict[bytes, Stream]] = {b"1": "stdout", b"2": "stderr"}
@@ -178,14 +188,18 @@ class Feeds(Budgeted):
             # No transaction: a full Redis refuses them. What comes between the two reads is read again next time.
             pipe = self.client.pipeline(transaction=False)
             pipe.hmget(self._state(feed), "cost", "writer", "end")
-            pipe.xrange(self.key("feed", feed), f"{cursor}-1", "+", count=_READ_ENTRIES)
+            pipe.xrange(self.key("feed", feed), f"{cursor}-1", f"{cursor + _READ_BYTES}-1")
             (cost, writer, end), entries = pipe.execute()
         if cost is None:
             return None
         if int(cost) < cursor:  # Redis came back with older data; the reader knows by the offsets what it has
             return self.read(feed)
-        more = len(entries) == _READ_ENTRIES
-        reached = int(entries[-1][0].partition(b"-")[0]) + 1 if entries else cursor
+        more = int(cost) > cursor + _READ_BYTES
+        if more and not entries:  # they have been removed
+            with redis_errors("feed"):
+                entries = self.client.xrange(self.key("feed", feed), f"{cursor}-1", "+", count=1)
+            more = bool(entries)
+        reached = _cost_before(entries[-1]) + 1 if entries else cursor
         return FeedView(
             tuple(_piece(fields) for _, fields in entries),
             reached if more else max(int(cost), reached),
@@ -215,18 +229,35 @@ class Feeds(Budgeted):
         return self.key("feed", feed, "state")
 
 
+def entry_cost(piece: Piece) -> int:
+    """Return what a piece costs in a feed, in bytes.
+
+    Args:
+        piece: one that needs not be divided.
+    """
+    return len(piece.data) + _OVERHEAD
+
+
 def _job_of(feed: str) -> str:
     return feed.rsplit(".", 2)[0]
 
 
+def _cost_before(entry: tuple[bytes, Any]) -> int:
+    return int(entry[0].partition(b"-")[0])
+
+
 def _wanted(feed: str, text: bytes, now: float) -> Wanted | None:
     try:
-        data = json.loads(text)
+        data = read_json(text, _WATCH_BYTES)
         if data["until"] <= now:
             return None
-        tail = data.get("tail")
-        return Wanted(feed, int(data["attempt"]), str(data["since"]), None if tail is None else int(tail))
-    except (ValueError, KeyError, TypeError):  # written by something else: nobody's feed
+        attempt, since, tail = int(data["attempt"]), str(data["since"]), data.get("tail")
+        if tail is None:
+            return Wanted(feed, attempt, since, None)
+        if not tail >= 0:
+            return None
+        return Wanted(feed, attempt, since, int(min(tail, _MOST_LINES)))
+    except (ValueError, KeyError, TypeError, AttributeError):  # written by something else: nobody's feed
         return None
 
 

@@ -324,11 +324,10 @@ class NodeAgent:
 
     def _write(self, followed: _Followed, wanted: Wanted) -> None:
         container_id, target = followed.follower.container.id, Target(self._calls, wanted, self._holder)
-        writer = FeedWriter(target, self._engine, container_id, followed, self._timing)
 
         async def run() -> None:
             try:
-                await writer.run()
+                await FeedWriter(target, self._engine, container_id, followed, self._timing).run()
             except Exception:  # the container is followed on
                 logger.exception("feed %s cannot be written", wanted.feed, extra=action(Action.STEP_FAILED))
             finally:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable
 from jaas_submit.model.logs import STREAMS, Stream
-from jaas_submit.output import FeedEnd, Gap, Piece, Wanted
+from jaas_submit.output import WINDOW_BYTES, FeedEnd, Gap, Piece, Wanted, entry_cost
 from jaas_worker.agent.log_reader import LogReader
 from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.agent.redis_calls import RedisCalls
@@ -84,7 +84,8 @@ class FeedWriter:
         self._offsets: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._since = _comparable(wanted.since)
         # Of the lines that are there already only the last few are wanted.
-        self._held: deque[Piece] | None = None if wanted.tail is None else deque(maxlen=wanted.tail)
+        self._held: deque[Piece] | None = None if wanted.tail is None else deque()
+        self._held_cost = 0
         self._present = dict(zip(STREAMS, source.present(), strict=True))
         self._pending: list[Piece | Gap] = []
         self._pending_bytes = 0
@@ -154,13 +155,22 @@ class FeedWriter:
             if self._held is None:
                 self._put(piece)
             else:
-                self._held.append(piece)
+                self._hold(self._held, piece)
         if self._held is not None and all(self._offsets[stream] >= self._present[stream] for stream in STREAMS):
             self._release()
         self._more.set()
         while self._pending_bytes > _PENDING_BYTES:
             self._room.clear()
             await self._room.wait()
+
+    def _hold(self, held: deque[Piece], piece: Piece) -> None:
+        """Keep a line that may be among the last; no more than the feed keeps."""
+        held.append(piece)
+        self._held_cost += entry_cost(piece)
+        if len(held) > (self._wanted.tail or 0):
+            self._held_cost -= entry_cost(held.popleft())
+        while self._held_cost > WINDOW_BYTES:
+            self._held_cost -= entry_cost(held.popleft())
 
     def _release(self) -> None:
         """Write the last lines that were there, if only those are wanted."""

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _REDIS_TIMEOUT_S = 5.0
 
+_AGAIN_S = 5.0
+"""Seconds after which an agent that has failed starts again."""
+
 
 class AgentThread:
     """An agent on a thread of its own.
@@ -44,6 +47,7 @@ class AgentThread:
         ledger: of the installation.
         holder: this process.
         version: of jaas.
+        again: seconds after which it starts again if it has failed.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class AgentThread:
         ledger: Ledger,
         holder: str,
         version: str = "",
+        again: float = _AGAIN_S,
     ) -> None:
         self.holds: Callable[[str], bool] = lambda _job_id: False
         """Whether the worker in this process holds a job."""
@@ -60,6 +65,7 @@ class AgentThread:
         self.calls = RedisCalls(ledger, share=settings.live_output_share)
         self._settings = settings
         self._holder = holder
+        self._again = again
         self._make = partial(
             NodeAgent,
             calls=self.calls,
@@ -123,14 +129,17 @@ class AgentThread:
         return self.holds(job_id)
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self.main())
-        except asyncio.CancelledError:
-            pass
-        except EngineRefused as error:
-            logger.warning("no agent: %s", error, extra=action(Action.ENGINE_UNAVAILABLE))
-        except Exception:  # the worker goes on without it
-            logger.exception("the agent has ended", extra=action(Action.STEP_FAILED))
+        while not self._closed.is_set():
+            try:
+                asyncio.run(self.main())
+            except asyncio.CancelledError:
+                pass
+            except EngineRefused as error:
+                logger.warning("no agent: %s", error, extra=action(Action.ENGINE_UNAVAILABLE))
+                return
+            except Exception:  # the worker goes on without it
+                logger.exception("the agent has failed; it starts again", extra=action(Action.STEP_FAILED))
+            self._closed.wait(self._again)
 
     async def main(self) -> None:
         """Follow the node's containers until ``close``."""

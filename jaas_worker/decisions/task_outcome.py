@@ -68,8 +68,8 @@ _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest f
 
 _NOT_KNOWN: Final = 255
 """Exit code that a restarted engine reports for a container that exited while it was down, if it knows no other.
-Source:
-moby, daemon/daemon.go, ``restore``; seen on Docker 20.10."""
+Source: moby,
+daemon/daemon.go, ``restore``; seen on Docker 20.10."""
 
 _BY_RESTART: Final = {
     _NOT_KNOWN: "its engine was restarted meanwhile and does not know how it ended; it says {said}",
@@ -85,8 +85,7 @@ _BEFORE_BACK, _AFTER_BACK = timedelta(seconds=30), timedelta(seconds=2)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back, and up to 16 s
 where the swarm has to elect a leader first (busy processors). The clocks of the node and of the leader may differ."""
 
-_KILLED = 137
-"""Exit code of a process that was killed with SIGKILL."""
+_KILLED = 137  # exit code of a process that was killed with SIGKILL
 
 _SIGKILLED = "task: non-zero exit (137)"
 """The whole text for a killed process. If the engine killed it because of a HEALTHCHECK, more text follows."""
@@ -264,8 +263,8 @@ def may_still_run(task: TaskView, stop_grace: float, times: ContainerTimes | Non
     """
     if not task.container_id or not _is_forbidden(task):
         return False
-    if times is not None:
-        return times.exit_code is None
+    if times is not None and times.exit_code is not None:
+        return False
     rejected = parse_time(task.timestamp)
     stopped_by = rejected + timedelta(seconds=stop_grace) + _STOPPING_MARGIN if rejected is not None else None
     return stopped_by is not None and now < stopped_by.timestamp()
@@ -308,8 +307,9 @@ def _engine_restarted(
 ) -> bool:
     """Return whether the end was reported by an engine that had just come back.
 
-    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. If the
-    container cannot be inspected (on another node), an exit seconds before the node was back may be misjudged.
+    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. Of
+    another node's container, an exit seconds before the node was back may be misjudged. 143 comes from a stop: for it
+    any later change of the node counts, as it may hide the return from a worker that looks late.
     """
     reported = parse_time(task.timestamp)
     if reported is None or back is None or (started_at is not None and back <= started_at):
@@ -317,7 +317,7 @@ def _engine_restarted(
     finished = parse_time(times.finished_at) if times is not None else None
     if finished is not None and reported - finished < _REPORTED_LATE:
         return False
-    return reported - _AFTER_BACK <= back <= reported + _BEFORE_BACK
+    return reported - _AFTER_BACK <= back and (task.exit_code == 143 or back <= reported + _BEFORE_BACK)
 
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:

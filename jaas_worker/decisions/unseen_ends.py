@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from jaas_submit.model.causes import Cause, facts_of
@@ -10,7 +11,7 @@ from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.swarm.engine import TaskView
 
-__all__ = ["gone_outcome", "lost_outcome", "refused_outcome"]
+__all__ = ["first_of_node", "gone_outcome", "lost_outcome", "refused_outcome"]
 
 
 def gone_outcome(stop: StopRequest | None, node: str | None = None, started_at: datetime | None = None) -> Outcome:
@@ -51,3 +52,12 @@ def lost_outcome(task: TaskView, node: str | None, started_at: datetime | None, 
 def refused_outcome(cause: Cause, reason: str) -> Outcome:
     """Return the outcome of a job for which no container was created."""
     return Outcome(state=facts_of(cause).state, cause=cause, reason=reason, finished_at=datetime.now(UTC))
+
+
+def first_of_node(judged: Sequence[Outcome]) -> Outcome:
+    """Return the outcome that tells of the node, if there is one, else the last.
+
+    Args:
+        judged: one attempt's outcome by each change of its node that was seen; one at least.
+    """
+    return next((one for one in judged if one.cause in {Cause.ENGINE, Cause.NODE_LOST}), judged[-1])

@@ -33,6 +33,7 @@ from jaas_worker.decisions.task_outcome import (
     output_lost,
     stop_mark,
 )
+from jaas_worker.decisions.unseen_ends import first_of_node
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import (
     Aside,
@@ -67,9 +68,7 @@ _TRIES_OF_AGENT = 3
 
 _TRIES_OF_OWN_AGENT = 15
 """The same for this process's agent; some two minutes. An engine hands out 55,000 lines a second."""
-
-_AGENT_WAIT_S = 2.0
-"""How long a thread waits for this process's agent."""
+_AGENT_WAIT_S = 2.0  # how long a thread waits for this process's agent
 
 
 def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
@@ -84,6 +83,8 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
         TemporaryError: the engine does not answer.
     """
     engine, spec, task = world.engine, job.spec, step.task
+    # First, as what follows may be repeated: a later change of the node would hide that its engine came back.
+    job.note_node_change(engine.node_change(task.node_id) if asks_for_node(task) else NodeChange())
     times = step.times
     if times is None and task.container_id:
         times = engine.container_times(task.container_id)
@@ -93,9 +94,9 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
         times = times_with(times, whole)
     if spec is not None and may_still_run(task, spec.stop_grace, times, world.clock.time()):
         raise EngineUnavailable("the swarm has rejected the task, and its container is being stopped")
-    change = engine.node_change(task.node_id) if asks_for_node(task) else NodeChange()
     node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    outcome = outcome_of(task, node, job.started_at, times, job.stop, change, limit, job.away_since)
+    known = (task, node, job.started_at, times, job.stop)
+    outcome = first_of_node([outcome_of(*known, change, limit, job.away_since) for change in job.node_changes])
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
     logs = logs_of(whole) or _output(job, step, world, here=here)

@@ -19,10 +19,12 @@ from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, SameAnswer
 from jaas_worker.decisions.retry import Decision
 from jaas_worker.decisions.task_outcome import StopRequest
-from jaas_worker.swarm.engine import TaskView
+from jaas_worker.swarm.engine import NodeChange, TaskView
 from jaas_worker.tracking.tracked_service import ServiceRef
 
 __all__ = ["NO_LABELS", "AttemptFacts", "Delivery", "LostNode", "Phase", "TrackedJob"]
+
+_MOST_CHANGES: Final = 4
 
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _deadlines_lock = threading.Lock()
@@ -163,6 +165,8 @@ class TrackedJob:
     away_since: datetime | None = None
     """When the node was seen to be down, by this worker or a former holder; None where it was not, or is back and the
     container goes on."""
+    node_changes: tuple[NodeChange, ...] = ()
+    """The changes of its node that were seen since its container has ended, the first one first."""
     deadlines: Deadlines = NO_DEADLINES
     others: tuple[Delivery, ...] = ()
     """Messages that use the task id again and are no duplicates; they wait for the job's end."""
@@ -183,6 +187,15 @@ class TrackedJob:
     def attempt(self) -> int:
         """Number of the present attempt."""
         return self.facts.attempt
+
+    def note_node_change(self, change: NodeChange) -> None:
+        """Keep a change of the job's node, if it is another one than the last.
+
+        Args:
+            change: as the swarm shows it now.
+        """
+        if change not in self.node_changes[-1:]:
+            self.node_changes = (*self.node_changes[:_MOST_CHANGES], change)
 
     @property
     def service_name(self) -> str:

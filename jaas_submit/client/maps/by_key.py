@@ -90,7 +90,7 @@ class ByKey:
             elif self._new.again and job_id in old and old[job_id].state in UNSUCCESSFUL:
                 fields = {"job_id": retry_id_of(job_id), "replay_of": job_id, "replaces": job_id, "after": on}
                 jobs.append(self._template.job(self._session, self._id, item, place, **fields))
-            elif self._other_fields is None:
+            elif self._other_fields is None and self._known[key.key][1] in {"", key.digest}:
                 self._compare(item, place)
         if jobs:
             self._reopen()
@@ -159,7 +159,7 @@ class ByKey:
 
     def submitted(self) -> Submitted:
         """Return what was submitted; what differs from the batch that was there is logged, too."""
-        told = self._difference() if self._existing else ""
+        told = self._difference()
         if told:
             logger.warning("%s", told)
         return Submitted(len(self._places), self._existing, told)

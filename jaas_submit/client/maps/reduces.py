@@ -30,30 +30,33 @@ def reduce_sizes(count: int, fan_in: int) -> list[int]:
     return sizes
 
 
-def submit_reduces(session: Session, spec: JobSpec, maps_id: str, total: int, fan_in: int) -> list[str]:
+def submit_reduces(session: Session, spec: JobSpec, maps: BatchRecord, total: int, fan_in: int) -> list[str]:
     """Submit the reduces over a batch's outputs; return the ids of their batches.
 
     Repeating it adds only what is missing. Those over the outputs that the batch had before it was opened again are
-    cancelled.
+    cancelled. Those that are complete stay as they are, whatever ``fan_in``.
 
     Args:
         session: the connections.
         spec: the description of each reduce.
-        maps_id: id of the batch whose outputs are reduced.
-        total: how many of them there are.
+        maps: the batch whose outputs are reduced; nobody submits jobs to it.
+        total: how many outputs there are.
         fan_in: how many outputs one reduce job takes at most.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    maps = session.ledger.batches.get(maps_id)
-    ids = [_reduce_id(maps_id, number, maps.generation) for number in range(len(reduce_sizes(total, fan_in)))]
-    if maps.reduced_by and maps.reduced_by != ids[0]:
+    if _reduces_are_current(maps):
+        return levels_of(session, maps)
+    if maps.reduced_by:
         for batch_id in reversed(levels_of(session, maps)):
-            session.ledger.batches.cancel(batch_id, f"batch {maps_id} has other outputs now, which other jobs reduce")
+            session.ledger.batches.cancel(batch_id, f"batch {maps.id} has other outputs now, which other jobs reduce")
             session.ledger.batches.cancel_jobs(batch_id)
-    source, outputs = maps_id, total
-    for number, (batch_id, size) in enumerate(zip(ids, reduce_sizes(total, fan_in), strict=True)):
+    sizes = reduce_sizes(total, fan_in)
+    ids = [_reduce_id(maps, number, fan_in) for number in range(len(sizes))]
+    sources = [maps.id, *ids[:-1]]
+    outputs = total
+    for number, (source, batch_id, size) in enumerate(zip(sources, ids, sizes, strict=True)):
         session.ledger.batches.create(batch_id, name=f"reduce {number + 1}", reduces=source)
         jobs = []
         for index in range(size):
@@ -71,13 +74,20 @@ def submit_reduces(session: Session, spec: JobSpec, maps_id: str, total: int, fa
             )
         enqueue_many(session, jobs)
         session.ledger.batches.close(batch_id, size)
+        outputs = size
+    # The maps' own link is the last one: whoever finds the reduces finds all levels, even if this process dies here.
+    for source, batch_id in reversed(list(zip(sources, ids, strict=True))):
         session.ledger.batches.set_reduces(source, batch_id, fan_in)
-        source, outputs = batch_id, size
     return ids
 
 
-def _reduce_id(maps_id: str, number: int, generation: int) -> str:
-    return str(uuid.uuid5(uuid.UUID(maps_id), f"reduce-{number}" + (f"-{generation}" if generation else "")))
+def _reduce_id(maps: BatchRecord, number: int, fan_in: int) -> str:
+    return str(uuid.uuid5(uuid.UUID(maps.id), f"reduce-{number}-{maps.generation}-{fan_in}"))
+
+
+def _reduces_are_current(maps: BatchRecord) -> bool:
+    """Return whether all reduces over the outputs that the batch has now have been submitted."""
+    return bool(maps.reduced_by) and maps.reduced_by == _reduce_id(maps, 0, maps.fan_in)
 
 
 def levels_of(session: Session, maps: BatchRecord) -> list[str]:
@@ -99,6 +109,8 @@ def levels_of(session: Session, maps: BatchRecord) -> list[str]:
 def renew_reduces(session: Session, maps_id: str) -> None:
     """Submit the reduces over a batch's outputs again if it has been opened again since.
 
+    A batch that still takes jobs gets them from the call that submits these: it knows how many outputs there will be.
+
     Args:
         session: the connections.
         maps_id: id of the batch.
@@ -108,11 +120,11 @@ def renew_reduces(session: Session, maps_id: str) -> None:
         LedgerUnavailable: Redis does not answer; the same call goes on.
     """
     maps = session.ledger.batches.get(maps_id)
-    if not maps.reduced_by or maps.reduced_by == _reduce_id(maps_id, 0, maps.generation):
+    if not maps.reduced_by or maps.total is None or _reduces_are_current(maps):
         return
     spec = session.ledger.queries.get(batch_job_id(maps.reduced_by, 0)).spec
     if spec is None:
         raise SpecError(f"the reduces of batch {maps_id} have no valid description; submit them again with map_reduce")
     order = session.ledger.queries.batch_order(maps_id)
     total = maps.span if order is None else len(order)
-    submit_reduces(session, spec.changed({"gather": None}), maps_id, total, maps.fan_in)
+    submit_reduces(session, spec.changed({"gather": None}), maps, total, maps.fan_in)

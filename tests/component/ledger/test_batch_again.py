@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, MapReduce, SpecError
 from jaas_submit.ledger import Ledger
+from jaas_submit.ledger.batches import Batches
 from jaas_submit.model.ids import batch_job_id
 from jaas_worker.maintenance.cancelled_batches import CancelledBatches
 from tests.component.ledger.test_batches import HOLDER, Crash, end, queued, run_all, states
@@ -124,10 +125,10 @@ def test_a_key_is_made_of_what_the_program_has(client: Client) -> None:
 
 
 def test_inputs_by_a_key_of_their_own(client: Client, ledger: Ledger) -> None:
-    def number(item: Any) -> str:
-        return str(item["n"])
+    def number(item: Any) -> int:
+        return int(item["n"])
 
-    spec = JobSpec(image="a", command=["{item.n}"])
+    spec = JobSpec(image="a", command=["{item.n}"], env={"X": "{item.x}"})
     client.map(spec, [{"n": 1, "x": 1}, {"n": 2, "x": 1}], key="k", key_of=number)
     run_all(ledger)
     again = client.map(spec, [{"n": 2, "x": 7}, {"n": 3, "x": 1}, {"n": 1, "x": 1}], key="k", key_of=number)
@@ -143,8 +144,8 @@ def test_inputs_by_a_key_of_their_own(client: Client, ledger: Ledger) -> None:
         ({"key_of": str}, "key_of: needs a key"),
         ({"again": True}, "again: needs a key"),
         (
-            {"key": "k", "key_of": lambda item: item},
-            "key_of: must return a text for each input, not 7 as for input 0",
+            {"key": "k", "key_of": lambda _: None},
+            "key_of: must return a text or a whole number for each input, not None as for input 0",
         ),
         ({"max_failures": -1}, "max_failures: -1 is no limit; write a number"),
         ({"max_failures": "120%"}, "max_failures: 120% is no limit"),
@@ -169,6 +170,33 @@ def test_what_differs_is_said_in_one_sentence(client: Client, ledger: Ledger) ->
     )
     assert first.status.max_parallel == again.status.max_parallel == 3
     assert words(again) == ["a", "x", "b"], "the new one is as this call says; b has not ended"
+
+
+def test_a_call_whose_inputs_are_all_new_says_what_it_drops(client: Client, ledger: Ledger) -> None:
+    first = client.map(SPEC, ["a", "b"], key="k")
+    run_all(ledger)
+    again = client.map(SPEC, ["c"], key="k", max_parallel=2)
+    assert (again.existing, again.difference) == (
+        0,
+        f"batch {first.id}: the batch keeps its max_parallel, which this call gives otherwise; "
+        "2 ended jobs count no more, because this call does not have their inputs",
+    )
+
+
+def test_a_batch_yields_the_jobs_in_its_places(client: Client, ledger: Ledger, redis_url: str) -> None:
+    made = client.map(SPEC, ["a", "b", "c"], key="k")
+    with Client(redis_url, queue=ledger.prefix, prefix=ledger.prefix) as sync:
+        batch = sync.batch(made.id)
+        assert [handle.id for handle in batch] == [batch.job(index).id for index in range(3)]
+        run_by_word(ledger, "b")
+        client.map(SPEC, ["c", "b"], key="k", again=True)
+        run_all(ledger)
+        assert [handle.id for handle in batch] == [record.id for record in batch.records()]
+        assert len(batch) == 2
+        assert [one.exit_code for one in sync.gather(batch, timeout=10)] == [0, 0]
+        assert (batch[0], batch[-1]) == tuple(batch)
+        with pytest.raises(IndexError, match="has 2 jobs, and none with index 2"):
+            batch[2]
 
 
 def test_the_same_call_changes_nothing(client: Client, ledger: Ledger) -> None:
@@ -213,6 +241,32 @@ def test_again_before_the_cancellation_is_over(client: Client, ledger: Ledger) -
     batch.cancel("not today")
     with pytest.raises(SpecError, match=r"again: the jobs of batch .* are still being cancelled"):
         client.map(SPEC, ["a"], key="k", again=True)
+
+
+@pytest.mark.parametrize("cancelled_again", [False, True])
+def test_a_canceller_that_is_late_spares_what_was_started_again(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, cancelled_again: bool
+) -> None:
+    batch = client.map(SPEC, ["a", "b"], key="k")
+    ledger.batches.cancel(batch.id, "not today")
+    monkeypatch.setattr("jaas_submit.ledger.batches._PAGE", 1)
+    real = ledger.submission.cancel_many
+
+    def slow(*args: Any) -> None:
+        monkeypatch.setattr(ledger.submission, "cancel_many", real)
+        batch.cancel()  # by somebody who is faster
+        client.map(SPEC, ["a", "b"], key="k", again=True)
+        if cancelled_again:  # by somebody who dies before the jobs are cancelled
+            Ledger(ledger.client, ledger.prefix).batches.cancel(batch.id, "nor tomorrow")
+        real(*args)
+
+    monkeypatch.setattr(ledger.submission, "cancel_many", slow)
+    ledger.batches.cancel_jobs(batch.id)
+    if not cancelled_again:
+        assert batch.status.counts == {QUEUED: 2}
+    else:
+        CancelledBatches(ledger).run_once()
+        assert batch.wait(10, check=False).state is CANCELLED
 
 
 def test_again_of_what_failed_uses_this_calls_description(client: Client, ledger: Ledger) -> None:
@@ -281,6 +335,66 @@ def test_reduces_of_before_that_have_not_run_are_cancelled(client: Client, ledge
     assert [level.status.size for level in again.levels] == [3, 2, 1]
     run_all(ledger)
     assert again.wait(10).state is SUCCEEDED
+
+
+def test_reduces_that_are_there_keep_their_fan_in(client: Client, ledger: Ledger) -> None:
+    first = client.map_reduce(SPEC, range(5), REDUCE, key="k", fan_in=2)
+    again = client.map_reduce(SPEC, range(5), REDUCE, key="k", fan_in=3)
+    assert [level.id for level in again.levels] == [level.id for level in first.levels]
+    assert again.final.id == first.final.id
+
+
+class DyingAt:
+    """The n-th step of submitting reduces kills the process."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, number: int) -> None:
+        self.left = number
+        for name in ("create", "close", "set_reduces"):
+            patch.setattr(Batches, name, self.step(getattr(Batches, name)))
+
+    def step(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise Crash
+            return real(*args, **named)
+
+        return call
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_whoever_finds_reduces_finds_all_levels(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    made = client.map_reduce(SPEC, range(5), REDUCE, fan_in=2, min_success=0.5)
+    run_by_word(ledger, "1")
+    with monkeypatch.context() as patch:
+        DyingAt(patch, number)
+        with pytest.raises(Crash):
+            client.replay(made.maps.job(1).id, in_place=True)
+    assert [level.status.total for level in client.map_reduce_of(made.id).levels] == [3, 2, 1]
+    run_all(ledger)
+    client.replay(made.maps.job(1).id, in_place=True)
+    run_all(ledger)
+    found = client.map_reduce_of(made.id)
+    assert [level.status.total for level in found.levels] == [3, 2, 1]
+    assert found.final.id != made.final.id
+    assert found.wait(10).state is SUCCEEDED
+
+
+def test_a_replay_while_inputs_are_added_leaves_the_reduces_to_the_submission(client: Client, ledger: Ledger) -> None:
+    first = client.map_reduce(SPEC, ["a", "b"], REDUCE, key="k", min_success=0.5)
+    run_by_word(ledger, "b")
+
+    def inputs() -> Iterator[str]:
+        yield from ("a", "b", *map(str, range(600)))
+        client.replay(first.maps.job(1).id, in_place=True)
+        yield "last"
+
+    again = client.map_reduce(SPEC, inputs(), REDUCE, key="k", min_success=0.5, fan_in=1000)
+    run_all(ledger)
+    assert gathered(ledger, again) == ["a", "b", *map(str, range(600)), "last"]
+    assert again.wait(10).job_id == again.final.id
 
 
 def test_a_map_reduce_is_found_by_its_id(client: Client, ledger: Ledger) -> None:

@@ -86,6 +86,46 @@ def test_large_pieces_are_divided(feeds: Feeds) -> None:
     assert text_of(feeds, feed) == data
 
 
+def test_many_short_lines_are_read_at_once(feeds: Feeds) -> None:
+    feed = feeds.watch(JOB, 1).feed
+    lines = [piece(number * 2, b"a\n") for number in range(3000)]
+    feeds.append(feed, lines)
+    view = feeds.read(feed)
+    assert view
+    assert view.pieces == tuple(lines)
+    assert not view.more
+
+
+def test_a_reader_far_behind_goes_on_with_what_is_left(feeds: Feeds) -> None:
+    feed = feeds.watch(JOB, 1).feed
+    feeds.append(feed, (piece(number * 60_000, b"x" * 60_000) for number in range(100)))
+    found = pieces_of(feeds, feed)
+    assert 0 < found[0].offset < found[-1].offset == 99 * 60_000
+    assert [one.offset for one in found] == list(range(found[0].offset, 6_000_000, 60_000))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"until": 9e9, "attempt": 1, "since": "", "tail": -1}',
+        '{"until": 9e9, "attempt": Infinity, "since": ""}',
+        '{"until": 9e9, "attempt": 1, "since": "", "tail": [1]}',
+        "[" * 100_000,
+        "[]",
+        "",
+    ],
+)
+def test_a_watch_that_is_not_valid_is_nobodys(text: str, feeds: Feeds) -> None:
+    feed = feeds.watch(JOB, 1).feed
+    feeds.client.hset(feeds.key("watch", JOB), feed, text)
+    assert feeds.wanted([JOB]) == {}
+
+
+def test_any_number_of_lines_may_be_asked_for(feeds: Feeds) -> None:
+    feeds.watch(JOB, 1, tail=10**20)
+    assert feeds.wanted([JOB])[JOB][0].tail == 1_000_000
+
+
 def test_watchers_share_a_feed_from_the_first_byte(feeds: Feeds) -> None:
     first = feeds.watch(JOB, 1).feed
     feeds.append(first, [piece(0, b"x" * 1000)])

@@ -243,6 +243,9 @@ ENGINE, EXIT = Cause.ENGINE, Cause.EXIT
         (255, MOMENTS_BEFORE, SOON_AFTER, EXIT, 255),
         (137, MOMENTS_BEFORE, SOON_AFTER, EXIT, 137),
         (255, None, MUCH_LATER, EXIT, 255),
+        # the worker looks late: the node has changed once more since it was back
+        (143, None, MUCH_LATER, ENGINE, 143),
+        (143, None, LONG_BEFORE, EXIT, 143),
     ],
 )
 def test_an_exit_code_that_an_engine_made_up_is_not_the_jobs(
@@ -366,6 +369,8 @@ def test_the_swarm_rejects_a_task_before_its_container_has_ended(
     assert ended is not None
     times = TIMES._replace(exit_code=code) if code is not None else None
     assert may_still_run(seen, 10.0, times, ended.timestamp() + later) is expected
+    if code is None:  # nor longer where its engine says that it runs
+        assert may_still_run(seen, 10.0, TIMES._replace(exit_code=None), ended.timestamp() + later) is expected
 
 
 @pytest.mark.parametrize(

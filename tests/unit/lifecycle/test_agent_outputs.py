@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from jaas_submit.errors import EngineUnavailable
@@ -9,6 +11,7 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.logs import LogLine, Logs, LogStatus
 from jaas_submit.output import WholeOutput
 from jaas_worker.decisions.end_belief import Evidence
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
 from jaas_worker.lifecycle.finish import finish, remove_service
@@ -100,6 +103,24 @@ def test_what_another_version_wrote_is_read_from_the_swarm() -> None:
     end = finish(world.job, to.Finish(task), world.context)
     assert end.logs is not None
     assert end.logs.stdout == "by the swarm\n"
+
+
+def test_a_node_that_changes_again_while_its_agent_is_waited_for_does_not_hide_its_return(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = running()
+    task = ended(world, 143)
+    world.context.outputs = ToldOutputs(None)
+    monkeypatch.setattr(world.engine, "container_times", lambda _: None)  # another node's
+    node = world.engine.nodes["node1"]
+    node.back_at = task.timestamp
+    with pytest.raises(EngineUnavailable, match="has not reported it yet"):
+        finish(world.job, to.Finish(task), world.context)
+    when = parse_time(task.timestamp)
+    assert when is not None
+    node.back_at = (when + timedelta(minutes=2)).isoformat()
+    world.job.tries = 3
+    assert finish(world.job, to.Finish(task), world.context).outcome.cause is Cause.ENGINE
 
 
 def test_memory_that_ran_out_is_the_cause_on_any_node() -> None:

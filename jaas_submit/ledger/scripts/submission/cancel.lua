@@ -5,6 +5,7 @@
 --   why
 --   attempt  the last attempt of a job that ends at once, as JSON
 --   ttl      seconds for which the record of such a job is kept
+--   batch    only if this batch is cancelled; without it, whatever its batch is
 -- Answer: {1 if this call ended the job, the state before; empty if there is no record}.
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
@@ -13,6 +14,7 @@
 -- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
 
 local id = args.id
+if args.batch and not read_fields(batch_key(args.batch), 'cancelled')[1] then return {0, ''} end
 local r = redis.call('HMGET', job_key(id), 'state', 'cancel', 'reported', 'attempts')
 local state, before = r[1], r[4]
 if not state then return {0, ''} end
