@@ -26,7 +26,7 @@ __all__ = ["DROPPED", "Batches"]
 
 DROPPED: Final = "the latest call with its batch's key does not have its input"
 
-_PAGE: Final = 500
+PAGE: Final = 500
 """Records that are read at once."""
 
 
@@ -211,8 +211,8 @@ class Batches(Part):
         """
         batch = self.get(batch_id)
         count = 0
-        for first in range(0, batch.span, _PAGE):
-            numbers = range(first, min(first + _PAGE, batch.span))
+        for first in range(0, batch.span, PAGE):
+            numbers = range(first, min(first + PAGE, batch.span))
             records = self._queries.find(self._queries.batch_job_ids(batch_id, numbers))
             if ids := [record.id for record in records if not record.terminal]:
                 self._submission.cancel_many(ids, batch.cancelled, batch_id)

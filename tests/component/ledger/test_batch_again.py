@@ -249,7 +249,7 @@ def test_a_canceller_that_is_late_spares_what_was_started_again(
 ) -> None:
     batch = client.map(SPEC, ["a", "b"], key="k")
     ledger.batches.cancel(batch.id, "not today")
-    monkeypatch.setattr("jaas_submit.ledger.batches._PAGE", 1)
+    monkeypatch.setattr("jaas_submit.ledger.batches.PAGE", 1)
     real = ledger.submission.cancel_many
 
     def slow(*args: Any) -> None:
