@@ -309,9 +309,8 @@ class JobSpec(Model):
             try:
                 data = from_json(data)
             except ValueError as error:
-                if isinstance(data, str) and _IMAGE.match(name := shown(data)):
-                    raise SpecError(f"{name!r} is no job description; write JobSpec(image={name!r})") from None
-                raise SpecError(f"the description is not valid JSON: {error}") from None
+                hint = 'for an image write JobSpec(image="...")'  # the text itself may hold a secret
+                raise SpecError(f"the description is not valid JSON: {error}; {hint}") from None
             except TypeError:  # a text with an unpaired surrogate
                 raise SpecError("the description is not valid JSON: it is no valid Unicode") from None
         if not isinstance(data, Mapping):

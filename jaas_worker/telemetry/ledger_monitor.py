@@ -112,10 +112,12 @@ class LedgerMonitor(Collector):
             "Of the 500 jobs that have been QUEUED longest: those in a queue that no live worker takes.",
             labels=["queue"],
         )
+        own = self._about.get("queue", "")
+        found.add_metric([own], 0)  # so that the series is there
         if oldest > _SOON_S:
             workers = [WorkerLoad.model_validate(worker) for worker in alive]
             for queue, count in sorted(self._ledger.health.oldest_queued().items()):
-                if not takers(queue, workers):
+                if queue != own and not takers(queue, workers):
                     found.add_metric([queue], count)
         return found
 

@@ -150,7 +150,9 @@ def test_a_quorum_lets_the_reduce_see_what_failed(client: Client) -> None:
 
 def test_too_few_good_maps_and_no_reduce_runs(client: Client, witness: Witness) -> None:
     made = client.map_reduce(shell("exit {item}", output="none"), [0, 0, 5], witness.spec(), min_success=0.9)
-    with pytest.raises(BatchFailed, match=r"2 of 3 jobs succeeded, 3 needed.*1 x exit code 5"):
+    # Which of the two depends on whether the failed job ends last.
+    why = "(2 of 3 jobs succeeded, 3 needed|stopped by min_success: 1 of 3 jobs did not succeed, 3 must)"
+    with pytest.raises(BatchFailed, match=f"{why}.*1 x exit code 5"):
         made.wait(LONG)
     assert made.final.wait(LONG, check=False).state is JobState.SKIPPED
     assert witness.starts() == []

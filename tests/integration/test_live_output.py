@@ -132,6 +132,6 @@ def test_sigterm_leaves_the_job(start: Start, client: Client) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143
     job_id = err.decode().split()[2]
-    assert client.handle(job_id).state == "RUNNING"
+    eventually(lambda: client.handle(job_id).state == "RUNNING", 30)  # the line may come first
     client.cancel(job_id)
     client.wait(job_id, 60, check=False)

@@ -108,7 +108,7 @@ def test_a_message_that_ends_each_worker_is_a_failed_job_at_its_third_delivery(
     worker.stop()
     sent = foreign.send_task("jaas.run", kwargs={"spec": shell("true").to_wire()}, queue=jaas.queue)
     for _ in range(2):
-        doomed = jaas.worker(failpoint="claim.before").launch()
+        doomed = jaas.worker(failpoint="intake.before").launch()
         doomed.wait()
         let_time_pass(client)
     worker.start()

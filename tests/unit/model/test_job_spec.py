@@ -243,7 +243,7 @@ def nested(text: str, depth: int) -> str:
 
 NO_DESCRIPTION: list[tuple[object, str]] = [
     ("", "not valid JSON"),
-    ("nonsense", "'nonsense' is no job description; write JobSpec"),
+    ("nonsense", "not valid JSON.*for an image write JobSpec"),
     ("{nonsense", "not valid JSON"),
     ('{"image": "a"', "not valid JSON"),
     ('{"image": "a"} trailing', "not valid JSON"),
