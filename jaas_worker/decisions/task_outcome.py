@@ -60,8 +60,7 @@ _FORBIDDEN = "assigned node no longer meets constraints"
 """What the swarm says of a task whose node has lost a label, or resources, that its service asks for. Source:
 moby/swarmkit, manager/orchestrator/constraintenforcer."""
 
-_STOPPING_MARGIN: Final = timedelta(seconds=5)
-"""How long after its time to stop a container may still run: the order to stop it has to reach its node."""
+_STOPPING_MARGIN: Final = timedelta(seconds=5)  # for the order to stop a container to reach its node
 
 _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
@@ -81,7 +80,7 @@ _REPORTED_LATE: Final = timedelta(seconds=0.9)
 """A report that comes this long after a container's end is late: the engine was restarted meanwhile. A running engine
 reports an end within 0.8 s (on 2 busy cores), a restarted one after 1.1 s or more. For a container that ended while it
 was away, a restarted engine may give the moment of its own start as the end."""
-_BEFORE_BACK, _AFTER_BACK = timedelta(seconds=30), timedelta(seconds=2)
+_BEFORE_BACK, _AFTER_BACK, _STOPPED_BY_START = timedelta(seconds=30), timedelta(seconds=2), timedelta(seconds=15)
 """A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back, and up to 16 s
 where the swarm has to elect a leader first (busy processors). The clocks of the node and of the leader may differ."""
 
@@ -307,17 +306,18 @@ def _engine_restarted(
 ) -> bool:
     """Return whether the end was reported by an engine that had just come back.
 
-    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. Of
-    another node's container, an exit seconds before the node was back may be misjudged. 143 comes from a stop: for it
-    any later change of the node counts, as it may hide the return from a worker that looks late.
+    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. 143
+    comes from a stop, which a restarted engine orders and reports at once; a worker may look late, after another change.
     """
     reported = parse_time(task.timestamp)
     if reported is None or back is None or (started_at is not None and back <= started_at):
         return False
+    if task.exit_code == 143:
+        return reported - _STOPPED_BY_START <= back
     finished = parse_time(times.finished_at) if times is not None else None
     if finished is not None and reported - finished < _REPORTED_LATE:
         return False
-    return reported - _AFTER_BACK <= back and (task.exit_code == 143 or back <= reported + _BEFORE_BACK)
+    return reported - _AFTER_BACK <= back <= reported + _BEFORE_BACK
 
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:

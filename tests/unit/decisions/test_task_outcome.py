@@ -245,6 +245,8 @@ ENGINE, EXIT = Cause.ENGINE, Cause.EXIT
         (255, None, MUCH_LATER, EXIT, 255),
         # the worker looks late: the node has changed once more since it was back
         (143, None, MUCH_LATER, ENGINE, 143),
+        # it was restarted, stopped the container then, and reported that at once
+        (143, MOMENTS_BEFORE, SOON_AFTER, ENGINE, 143),
         (143, None, LONG_BEFORE, EXIT, 143),
     ],
 )
