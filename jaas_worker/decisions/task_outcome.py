@@ -307,7 +307,7 @@ def _engine_restarted(
     """Return whether the end was reported by an engine that had just come back.
 
     There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. 143
-    comes from a stop, which a restarted engine orders and reports at once; a worker may look late, after another change.
+    comes from a stop, which a restarted engine orders and reports at once. A worker may look late, after more changes.
     """
     reported = parse_time(task.timestamp)
     if reported is None or back is None or (started_at is not None and back <= started_at):
