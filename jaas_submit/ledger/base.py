@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import redis
 from redis.client import Pipeline
-from redis.commands.core import Script
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.connection.scripts import ScriptRunner
 from jaas_submit.connection.sentinel import replicas_asked
 from jaas_submit.errors import LedgerUnavailable, UnreadableRecord
 from jaas_submit.ledger.lua import source
@@ -24,9 +23,6 @@ RECORD_TTL: Final = 7 * 86400
 
 _REPLICATION_TIMEOUT_MS: Final = 1000
 """Time that replicas have to confirm a write, in milliseconds; usually they take one."""
-
-# NaN and infinity are not in JSON: Redis would refuse the whole script.
-_to_json: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 UNREADABLE: Final = "record.unreadable"
 """The action of the log line about an unreadable record."""
@@ -43,41 +39,20 @@ logger.addHandler(logging.NullHandler())  # a program without logging reports su
 R = TypeVar("R")
 
 
-class Base:
+class Base(ScriptRunner):
     """Shared by all parts of the ledger; see ``Ledger`` for the arguments."""
 
     def __init__(self, client: redis.Redis, prefix: str = DEFAULT_PREFIX, ttl: float = RECORD_TTL) -> None:
-        self.client = client
-        self.prefix = prefix
+        super().__init__(client, prefix, source)
         self.ttl = int(ttl)
         self.replicas = replicas_asked(client)
         """How many replicas must have a submitted job, and an outcome; 0 waits for none."""
         self.unreadable: dict[str, str] = {}
         """What was unreadable at the last read, and why: "job ID", "batch ID", "worker HOLDER" or "key
         NAME". The latest few hundred."""
-        self._scripts: dict[str, Script] = {}
 
     def __repr__(self) -> str:
         return f"Ledger(prefix={self.prefix!r})"
-
-    def key(self, *parts: object) -> str:
-        """Return a key: the prefix and what follows it."""
-        return ":".join([self.prefix, *map(str, parts)])
-
-    def run(self, script: str, what: str, *texts: str | bytes, **named: object) -> Any:
-        """Run a script and return its answer.
-
-        Args:
-            script: its path in ``scripts``, without ``.lua``.
-            what: its subject, for errors.
-            texts: its further arguments, as they are.
-            named: its named arguments; those that are None are left out.
-
-        Raises:
-            LedgerUnavailable: Redis cannot be reached, or refuses.
-        """
-        with redis_errors(what):
-            return self._script(script)(args=[self._arguments(named), *texts])
 
     def run_for(self, job_id: str, script: str, *texts: str | bytes, **named: object) -> Any:
         """Run a script about one job, and return its answer; see ``run``.
@@ -107,15 +82,6 @@ class Base:
             named: as for ``run``.
         """
         self._script(script)(args=[self._arguments(named)], client=pipe)
-
-    def _script(self, name: str) -> Script:
-        """Return a script; Redis is sent the text once and then its digest."""
-        if name not in self._scripts:
-            self._scripts[name] = self.client.register_script(source(name))
-        return self._scripts[name]
-
-    def _arguments(self, named: dict[str, object]) -> str:
-        return _to_json({"prefix": self.prefix, **{name: value for name, value in named.items() if value is not None}})
 
     def cannot_read(self, name: str, why: object) -> UnreadableRecord:
         """Record and log once that something is unreadable; return its error."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
+from jaas_submit.connection.scripts import ScriptFolder
 from jaas_submit.model.states import TERMINAL, JobState
 
 __all__ = ["SHARED", "needed_by", "source", "states"]
@@ -14,7 +14,7 @@ __all__ = ["SHARED", "needed_by", "source", "states"]
 SHARED: Final = ("head", "jobs", "batches", "copies", "dependents")
 """The files in ``scripts/shared``, in the order in which they build on each other."""
 
-_NEEDS: Final = "-- Needs: shared/"
+_FOLDER: Final = ScriptFolder("jaas_submit.ledger", SHARED)
 
 
 def states() -> str:
@@ -34,23 +34,10 @@ def source(name: str) -> str:
     Args:
         name: its path in ``scripts``, without ``.lua``: ``ownership/claim``.
     """
-    return states() + "".join(_read(part) for part in [*needed_by(name), name])
+    return states() + _FOLDER.source(name)
 
 
-def needed_by(name: str) -> list[str]:
-    """Return the shared files that a script begins with: the one that its head says it needs, and those before it.
-
-    Redis runs all of it at each call, so a script includes only what it needs.
-    """
-    said = [line.removeprefix(_NEEDS) for line in _read(name).splitlines() if line.startswith(_NEEDS)]
-    if len(said) != 1:
-        raise ValueError(f"{name}.lua does not say what it needs")
-    return [f"shared/{part}" for part in SHARED[: SHARED.index(said[0]) + 1]]
-
-
-@cache
-def _read(name: str) -> str:
-    return files("jaas_submit.ledger").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+needed_by = _FOLDER.needed_by
 
 
 def _set(members: Iterable[JobState]) -> str:
