@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import uuid
@@ -32,6 +33,8 @@ NO_WARNINGS = (
     "error",
     "ignore:Call to deprecated setex:DeprecationWarning",  # Celery's result backend calls it
     "ignore::ResourceWarning",  # docker-py leaves the socket of a failed connection to the garbage collector
+    # Celery's results unsubscribe when they are collected, which fails where an earlier test has stopped their Redis.
+    "ignore:Exception ignored in. .function AsyncResult.__del__:pytest.PytestUnraisableExceptionWarning",
 )
 """What tests/unit and tests/component may warn of."""
 
@@ -66,6 +69,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings(*NO_WARNINGS))
         else:
             item.add_marker("no_cover")  # counting slows a worker down, and most of what it does is in other processes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_stays_in_its_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect what a module with real servers leaves, so that no unit test of the same process is blamed for it."""
+    yield
+    if not request.node.nodeid.startswith(("tests/unit/", "tests/component/")):
+        gc.collect()
 
 
 @pytest.fixture
