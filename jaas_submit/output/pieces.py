@@ -85,6 +85,7 @@ class WholeOutput:
         started_at: when the container started, RFC 3339; empty where it is not known.
         finished_at: when it ended.
         usage: what it used, as the agent measured it; None where it did not.
+        heard: for exit code 137, whether the engine told the agent of the exit when it happened.
     """
 
     container_id: str
@@ -99,3 +100,4 @@ class WholeOutput:
     started_at: str = ""
     finished_at: str = ""
     usage: Mapping[str, float] | None = field(default=None)
+    heard: bool | None = None

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -37,6 +38,9 @@ _STALE_S: Final = 5.0
 
 _MAX_ENDING: Final = 8
 """Containers whose output is read and written at the same time after their exit, at most."""
+
+_KILLED: Final = 137
+"""Exit code of a process that was killed with SIGKILL."""
 
 _MAX_ENDED: Final = 64
 """Outputs that are kept for the worker in the same process."""
@@ -256,6 +260,9 @@ class NodeAgent:
             await followed.follower.follow()
             async with self._ending:
                 whole = await followed.follower.complete()
+                if followed.follower.facts.exit_code == _KILLED:  # only then somebody asks for it
+                    await self._await_exit(followed)
+                    whole = replace(whole, heard=followed.exit is not None)
                 await self._report(followed, whole)
         except Exception:  # the others are followed on
             logger.exception(
@@ -279,14 +286,17 @@ class NodeAgent:
             lambda: self._calls.outputs.put(container.job_id, container.attempt, whole), away
         )
         self._back(Action.REDIS_UNAVAILABLE)
-        with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
-            await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
+        await self._await_exit(followed)
         event = self._exit_of(followed)
         if event is not None:
             try:
                 await self._calls.call(lambda: forward_exit(self._calls.ledger, event))
             except TemporaryError as error:  # the swarm reports it, too
                 self._warn(Action.REDIS_UNAVAILABLE, error)
+
+    async def _await_exit(self, followed: _Followed) -> None:
+        with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
+            await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
 
     def _exit_of(self, followed: _Followed) -> EngineEvent | None:
         """Return a container's exit as workers are told of it; None if the swarm has reported it long ago."""

@@ -22,13 +22,13 @@ from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_submit.output import WholeOutput
+from jaas_worker.decisions.engine_restart import node_came_back
 from jaas_worker.decisions.job_output import output_not_kept, with_output
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import (
     asks_for_node,
     image_reason,
     may_still_run,
-    node_came_back,
     outcome_of,
     output_lost,
     stop_mark,

@@ -100,6 +100,8 @@ class ContainerTimes(NamedTuple):
     oom_killed: bool
     exit_code: int | None = None
     """None while it runs. For a stopped task 0 was seen although the container had 137."""
+    heard: bool | None = None
+    """Whether its engine told the node's agent of the exit when it happened; None where that is not known."""
 
 
 class NodeChange(NamedTuple):

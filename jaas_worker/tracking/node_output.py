@@ -36,5 +36,5 @@ def times_with(times: ContainerTimes | None, whole: WholeOutput | None) -> Conta
     if whole is None or not whole.started_at:
         return times
     if times is None:
-        return ContainerTimes(whole.started_at, whole.finished_at, bool(whole.oom_killed))
-    return times._replace(oom_killed=times.oom_killed or bool(whole.oom_killed))
+        return ContainerTimes(whole.started_at, whole.finished_at, bool(whole.oom_killed), heard=whole.heard)
+    return times._replace(oom_killed=times.oom_killed or bool(whole.oom_killed), heard=whole.heard)

@@ -290,6 +290,19 @@ def test_memory_that_ran_out_is_told_of_the_container_and_of_a_child(
     play(story)
 
 
+@pytest.mark.parametrize(("code", "told", "heard"), [(137, True, True), (137, False, False), (1, True, None)])
+def test_of_a_killed_container_it_says_whether_the_engine_told_of_the_exit(
+    code: int, told: bool, heard: bool | None, play: Callable[[Story], None]
+) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.exit("j", code, told=told)
+            assert (await scene.whole("j")).heard is heard
+
+    play(story)
+
+
 def test_a_log_that_cannot_be_read_is_unavailable(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         async with scene.following():
