@@ -115,7 +115,7 @@ def test_a_reader_far_behind_goes_on_with_what_is_left(feeds: Feeds) -> None:
         "",
     ],
 )
-def test_a_watch_that_is_not_valid_is_nobodys(text: str, feeds: Feeds) -> None:
+def test_an_invalid_watch_is_ignored(text: str, feeds: Feeds) -> None:
     feed = feeds.watch(JOB, 1).feed
     feeds.client.hset(feeds.key("watch", JOB), feed, text)
     assert feeds.wanted([JOB]) == {}
