@@ -12,7 +12,7 @@ import pytest
 from jaas_submit import AttemptBegins, AttemptEnds, JobSpec, JobState, Logs, Missing, NotLive, Piece
 from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.live_output import job_output
-from jaas_submit.client.live_output.job_output import Output
+from jaas_submit.client.live_output.findings import Output
 from jaas_submit.connection import connect
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import FeedEnd, Gap
