@@ -23,6 +23,7 @@ from jaas_submit.output import FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
+from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
 from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
@@ -155,7 +156,7 @@ class NodeAgent:
         try:
             info = await self._engine.info()
             self._back(Action.ENGINE_UNAVAILABLE)
-            taken = await self._calls.call(partial(self._take_lease, info))
+            taken = await self._calls.call(partial(self._take_lease, info)) or await self._take_over(info)
             self._back(Action.REDIS_UNAVAILABLE)
         except (EngineUnavailable, EngineRefused) as error:
             self._warn(Action.ENGINE_UNAVAILABLE, error)
@@ -165,9 +166,22 @@ class NodeAgent:
             return info if taken else None
         return None
 
-    def _take_lease(self, info: SwarmInfo) -> bool:
+    def _take_lease(self, info: SwarmInfo, instead: str = "") -> bool:
         facts = (self._version, info.engine_version, info.log_driver)
-        return self._calls.leases.take(info.node_id, self._holder, *facts)
+        process = str(ProcessIdentity.own())
+        return self._calls.leases.take(info.node_id, self._holder, *facts, process=process, instead=instead)
+
+    async def _take_over(self, info: SwarmInfo) -> bool:
+        """Take the lease of a process that is certain to have ended, before it runs out."""
+        lease = await self._calls.call(partial(self._calls.leases.get, info.node_id))
+        if lease is None:
+            return False
+        former = ProcessIdentity.parse(lease.process)
+        ended = former.has_ended()
+        if not ended and (container := former.other_container()):
+            with contextlib.suppress(EngineNotFound):  # then it is not known what has become of it
+                ended = not (await self._engine.inspect(container)).running
+        return ended and await self._calls.call(partial(self._take_lease, info, lease.holder))
 
     async def _follow_node(self, info: SwarmInfo) -> None:
         logger.info(
