@@ -114,7 +114,7 @@ _MODULES = (
         "batch_model.new_job",
         "ledger",
         "output.pieces",
-        "client.live_output.job_output",
+        "client.live_output.findings",
         "client.job_handle",
         "client.batch",
         "client.map_reduce",

@@ -28,7 +28,7 @@ class Missing(NamedTuple):
             other: what follows.
         """
         count = self.missing + other.missing if self.missing and other.missing else 0
-        reasons = dict.fromkeys((self.reason, other.reason))
+        reasons = dict.fromkeys((*self.reason.split("; "), other.reason))
         return Missing(self.stream, count, "; ".join(reasons), behind=self.behind or other.behind)
 
     def __str__(self) -> str:
