@@ -11,18 +11,20 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
+from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
 from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
@@ -158,7 +160,7 @@ class NodeAgent:
         try:
             info = await self._engine.info()
             self._back(Action.ENGINE_UNAVAILABLE)
-            taken = await self._calls.call(partial(self._take_lease, info))
+            taken = await self._calls.call(partial(self._take_lease, info)) or await self._take_over(info)
             self._back(Action.REDIS_UNAVAILABLE)
         except (EngineUnavailable, EngineRefused) as error:
             self._warn(Action.ENGINE_UNAVAILABLE, error)
@@ -168,9 +170,22 @@ class NodeAgent:
             return info if taken else None
         return None
 
-    def _take_lease(self, info: SwarmInfo) -> bool:
+    def _take_lease(self, info: SwarmInfo, instead: str = "") -> bool:
         facts = (self._version, info.engine_version, info.log_driver)
-        return self._calls.leases.take(info.node_id, self._holder, *facts)
+        process = str(ProcessIdentity.own())
+        return self._calls.leases.take(info.node_id, self._holder, *facts, process=process, instead=instead)
+
+    async def _take_over(self, info: SwarmInfo) -> bool:
+        """Take the lease of a process that is certain to have ended, before it runs out."""
+        lease = await self._calls.call(partial(self._calls.leases.get, info.node_id))
+        if lease is None:
+            return False
+        former = ProcessIdentity.parse(lease.process)
+        ended = former.has_ended()
+        if not ended and (container := former.other_container()):
+            with contextlib.suppress(EngineNotFound):  # then it is not known what has become of it
+                ended = not (await self._engine.inspect(container)).running
+        return ended and await self._calls.call(partial(self._take_lease, info, lease.holder))
 
     async def _follow_node(self, info: SwarmInfo) -> None:
         logger.info(
@@ -209,23 +224,39 @@ class NodeAgent:
     async def _hear_events(self, label: str) -> None:
         while True:
             try:
-                async for event in self._engine.events(label):
-                    if event is None:  # what began before is in the list; what begins from now on is heard
-                        self._back(Action.ENGINE_UNAVAILABLE)
-                        await self._list(label)
-                    else:
-                        self._heard(event)
+                async with aclosing(self._engine.events(label)) as events:
+                    await self._hear(events, label)
+            except TimeoutError:  # nothing has happened, or the connection is dead
+                continue
             except (EngineUnavailable, EngineRefused) as error:
                 self._warn(Action.ENGINE_UNAVAILABLE, error)
             await asyncio.sleep(self._timing.engine_retry)
 
+    async def _hear(self, events: AsyncGenerator[NodeEvent | None, None], label: str) -> None:
+        """Hear events; raises TimeoutError when there has been none for long."""
+        while True:
+            async with asyncio.timeout(self._timing.events):
+                event = await anext(events)
+            if event is None:  # what began before is in the list; what begins from now on is heard
+                self._back(Action.ENGINE_UNAVAILABLE)
+                await self._list(label)
+            else:
+                self._heard(event)
+
     async def _list(self, label: str) -> None:
         found = {container.id: container for container in await self._engine.containers(label)}
+        known = dict(self._followed)
         for container in found.values():
             self._begin(container)
-        for container_id, followed in self._followed.items():
-            if container_id not in found:
-                followed.exited.set()
+        for container_id, followed in known.items():
+            if container_id not in found or await self._has_exited(container_id):
+                followed.exited.set()  # its event was missed
+
+    async def _has_exited(self, container_id: str) -> bool:
+        try:
+            return not (await self._engine.inspect(container_id)).running
+        except EngineNotFound:
+            return True
 
     def _heard(self, event: NodeEvent) -> None:
         container = event.container

@@ -59,6 +59,10 @@ class FakeNode:
         """True: no call is answered, and streams break."""
         self.silent_end = False
         """True: output that is followed does not end with its container (moby #39235)."""
+        self.deaf = False
+        """True: the connection for events is open, and nothing comes on it."""
+        self.host = ""
+        """By this name the first container can be asked for, too."""
         self.calls: Counter[str] = Counter()
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
@@ -131,7 +135,7 @@ class FakeNode:
 
     def _find(self, container_id: str) -> _Container:
         for container in self._containers.values():
-            if container_id in {container.ref.id, container.ref.service_id}:
+            if container_id in {container.ref.id, container.ref.service_id, self.host}:
                 return container
         raise EngineNotFound(f"No such container: {container_id}")
 
@@ -163,7 +167,8 @@ class FakeNode:
         try:
             yield None
             while (event := await listener.get()) is not None:
-                yield event
+                if not self.deaf:
+                    yield event
         finally:
             self._listeners.remove(listener)
         raise EngineUnavailable("following events: the engine closed the stream")

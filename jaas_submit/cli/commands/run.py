@@ -41,7 +41,7 @@ from jaas_submit.model.wire_names import service_name
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
-    from jaas_submit.client.live_output.job_output import Output
+    from jaas_submit.client.live_output.findings import Output
     from jaas_submit.model.result import JobResult
 
 __all__ = ["go_run", "run", "submit", "wait"]

@@ -20,6 +20,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.output import FeedEnd, Gap, Piece, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
+from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import Timing
@@ -28,7 +29,7 @@ from tests.support.wait import until
 
 HOLDER = "somebody"
 CAP = 1000
-QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05)
+QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05, 0.01, 0.2)
 
 Story = Callable[["Scene"], Coroutine[Any, Any, None]]
 
@@ -271,6 +272,48 @@ def test_one_process_follows_a_node_at_a_time(play: Callable[[Story], None]) -> 
             assert scene.node.calls["containers"] == 1
         await until(lambda: scene.node.calls["containers"] == 2, what="the second to take over")
         second.cancel()
+
+    play(story)
+
+
+@pytest.mark.parametrize("ended", ["process", "container"])
+def test_the_lease_of_a_process_that_has_ended_is_taken_over_at_once(ended: str, play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.node.host = "0123456789ab"
+        scene.node.start("former agent")
+        former = ProcessIdentity.own()
+        if ended == "process":
+            former = former._replace(started="1")
+        else:
+            former = former._replace(namespace="pid:[1]", host=scene.node.host)
+        scene.calls.leases.take("id-of-node1", "former", process=str(former))
+        agent = asyncio.ensure_future(scene.agent().run())
+        if ended == "container":
+            await until(lambda: scene.node.calls["inspect"] > 2, what="the engine to be asked for the container")
+            lease = scene.calls.leases.get("id-of-node1")
+            assert lease
+            assert lease.holder == "former", "its container runs"
+            scene.node.exit("former agent", 137)
+        await until(lambda: scene.node.calls["containers"], what="the agent to follow the node")
+        lease = scene.calls.leases.get("id-of-node1")
+        assert lease
+        assert (lease.holder, lease.process) == ("agent", str(ProcessIdentity.own()))
+        agent.cancel()
+
+    play(story)
+
+
+def test_events_that_stay_silent_are_asked_for_anew_and_exits_are_found(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.node.deaf = True
+        scene.node.silent_end = True
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"all\n")
+            await until(lambda: scene.node.calls["follow"], what="the container to be found without its event")
+            scene.node.exit("j", 1)
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"all\n", "complete")
 
     play(story)
 
