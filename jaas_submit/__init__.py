@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
     from jaas_submit.model.states import JobState
+    from jaas_submit.model.usage.used import Usage, UsagePoint, Used
     from jaas_submit.output.pieces import Piece
     from jaas_submit.placement.placement import NodeFit
 
@@ -89,6 +90,9 @@ __all__ = [
     "Speculation",
     "StoreUnavailable",
     "UnknownJob",
+    "Usage",
+    "UsagePoint",
+    "Used",
     "WaitTimeout",
     "WorkerLoad",
     "job",
@@ -101,6 +105,7 @@ _MODULES = (
         "errors",
         "model.retry_policy",
         "model.fields",
+        "model.usage.used",
         "model.job_spec",
         "model.speculation",
         "placement.placement",

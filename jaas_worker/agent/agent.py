@@ -12,6 +12,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -24,6 +25,7 @@ from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
+from jaas_worker.agent.usage.meter import Pace, UsageMeter
 from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
@@ -49,8 +51,9 @@ class _LeaseLost(Exception):
 class _Followed:
     """One container, as the agent's tasks share it; the source of its feeds."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, meter: UsageMeter) -> None:
         self.follower = follower
+        self.meter = meter
         self.exit: NodeEvent | None = None
         self.told = asyncio.Event()
         """Set when the engine has told of the exit."""
@@ -100,6 +103,7 @@ class NodeAgent:
         self._version = version
         self._holds = holds
         self._timing = timing
+        self._pace = Pace()
         self._node = ""
         self._followed: dict[str, _Followed] = {}
         self._ended: OrderedDict[str, WholeOutput] = OrderedDict()
@@ -243,8 +247,10 @@ class NodeAgent:
     def _begin(self, container: ContainerRef, *, from_start: bool = False) -> _Followed:
         followed = self._followed.get(container.id)
         if followed is None:
-            followed = _Followed(Follower(self._engine, container, self._cap, self._timing, from_start=from_start))
+            follower = Follower(self._engine, container, self._cap, self._timing, from_start=from_start)
+            followed = _Followed(follower, UsageMeter(self._engine, container.id, self._pace))
             self._followed[container.id] = followed
+            self._group.create_task(followed.meter.run(followed.exited))
             self._group.create_task(self._follow(followed))
             self._asked.add(container.job_id)  # somebody may have asked for its output before it began
             self._ask.set()
@@ -256,6 +262,7 @@ class NodeAgent:
             await followed.follower.follow()
             async with self._ending:
                 whole = await followed.follower.complete()
+                whole = replace(whole, usage=followed.meter.used(whole.finished_at))
                 await self._report(followed, whole)
         except Exception:  # the others are followed on
             logger.exception(
