@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from jaas_submit.model.usage.used import Usage, UsagePoint, Used
     from jaas_submit.output.pieces import Piece
     from jaas_submit.placement.placement import NodeFit
+    from jaas_submit.usage.report import Quantiles, UsageGroup, UsageReport
 
 __all__ = [
     "AsyncBatch",
@@ -82,6 +83,7 @@ __all__ = [
     "NodeFit",
     "NotLive",
     "Piece",
+    "Quantiles",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -91,7 +93,9 @@ __all__ = [
     "StoreUnavailable",
     "UnknownJob",
     "Usage",
+    "UsageGroup",
     "UsagePoint",
+    "UsageReport",
     "Used",
     "WaitTimeout",
     "WorkerLoad",
@@ -109,6 +113,7 @@ _MODULES = (
         "model.job_spec",
         "model.speculation",
         "placement.placement",
+        "usage.report",
         "explain.workers",
         "explain.explanation",
         "model.logs",

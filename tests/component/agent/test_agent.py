@@ -18,11 +18,13 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
+from jaas_submit.model.usage.used import Used
 from jaas_submit.output import FeedEnd, Gap, Piece, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import Timing
+from jaas_worker.agent.usage.counters import Counters
 from tests.support.fake_node import FakeNode
 from tests.support.wait import until
 
@@ -393,3 +395,26 @@ def test_outages_are_told_once_and_end_nothing(
         play(story)
     found = [getattr(record, "action", "") for record in caplog.records if record.name == NodeAgent.__module__]
     assert found == ["agent.following", "redis.unavailable", "agent.following", "engine.unavailable", "agent.following"]
+
+
+def test_what_a_container_uses_is_told_with_its_output(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.use("j", Counters(1.5, 10, 30, 1, 2, 3, 4))
+            await until(lambda: scene.node.calls["usage"] > 2, what="samples")
+            scene.node.exit("j")
+            usage = Used.model_validate((await scene.whole("j")).usage)
+        assert (usage.cpu_seconds, usage.peak_memory, usage.sent_bytes) == (1.5, 30, 4)
+
+    play(story)
+
+
+def test_what_was_not_measured_is_not_0(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.exit("j")
+            assert (await scene.whole("j")).usage is None
+
+    play(story)
