@@ -22,6 +22,7 @@ from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import TERMINAL, JobState
 from jaas_submit.model.validation import labels_or_none, member
+from jaas_submit.output.leases import AgentLeases
 from jaas_submit.placement.placement import NodeFit, placement
 from jaas_submit.usage.report import UsageReport, report
 
@@ -326,7 +327,10 @@ class Reader:
             spec: the job's description.
         """
         spec, cluster = JobSpec.parse(spec), self.ledger.queries.cluster()
-        return placement(spec, cluster, self.ledger.queries.platforms(spec.image)) if cluster else ()
+        if cluster is None:
+            return ()
+        facts = AgentLeases(self.ledger.client, self.ledger.prefix).facts([node.id for node in cluster.nodes])
+        return placement(spec, cluster, self.ledger.queries.platforms(spec.image), facts)
 
     def usage(self, by: str = "image", since: float | str = "24h") -> UsageReport:
         """Return what jobs used, in groups, beside what they reserved.

@@ -23,6 +23,7 @@ from jaas_submit.output import FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
+from jaas_worker.agent.node_facts import tell_facts
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
 from jaas_worker.agent.usage.meter import Pace, UsageMeter
@@ -184,6 +185,8 @@ class NodeAgent:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._keep_lease(info))
                 self._group.create_task(self._answer_watchers())
+                telling = tell_facts(self._engine, self._calls, info.node_id, self._holder, self._timing.facts)
+                self._group.create_task(telling)
                 self._group.create_task(self._hear_events(f"{LABEL_LEDGER}={identity}"))
         except* _LeaseLost:
             logger.warning(

@@ -75,6 +75,12 @@ class NodeEngine(Protocol):
     async def info(self) -> SwarmInfo:
         """Return what the engine says about itself."""
 
+    async def data_root(self) -> str:
+        """Return the folder where it keeps images and containers, on its machine."""
+
+    async def images(self) -> list[str]:
+        """Return the names of its images, with tag or with digest, youngest first."""
+
     async def usage(self, container_id: str) -> tuple[float, Counters]:
         """Return what a container has used until now, and when that was read, in seconds since the epoch."""
 
@@ -198,6 +204,20 @@ class DockerNode:
                 int(state.get("Pid") or 0),
                 (found.get("HostConfig") or {}).get("NetworkMode") == "host",
             )
+
+    async def data_root(self) -> str:
+        what = "asking the engine"
+        with _mapped(what):
+            return str((await self._json(what, "info")).get("DockerRootDir") or "")
+
+    async def images(self) -> list[str]:
+        what = "listing images"
+        with _mapped(what):
+            found = await self._json(what, "images/json")
+            names = (
+                name for item in found or () for kind in ("RepoTags", "RepoDigests") for name in item.get(kind) or ()
+            )
+            return [name for name in names if "<none>" not in name]
 
     async def usage(self, container_id: str) -> tuple[float, Counters]:
         what = "asking what a container uses"

@@ -26,5 +26,8 @@ class Timing(NamedTuple):
     """For which the output of an exited container may pause before its connection is given up. An engine has been seen
     not to end it after it rotated the log (moby #39235); the rest is read without following."""
 
+    facts: float = 15.0
+    """Between two looks at the node's images and free disk."""
+
 
 TIMING: Final = Timing()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import ipaddress
 import re
 import socketserver
 import threading
@@ -18,7 +19,7 @@ from jaas_worker.agent.node_engine import DockerNode
 from jaas_worker.agent.usage.counters import of_engine
 from jaas_worker.agent.usage.meter import Pace, UsageMeter
 from tests.support.jobs import LONG, container_of, ended, shell
-from tests.support.wait import eventually
+from tests.support.wait import eventually, until
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation
 
@@ -84,7 +85,8 @@ def pages(docker_api: docker.APIClient, tmp_path: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Be silent."""
 
-    gateway = docker_api.inspect_network("bridge")["IPAM"]["Config"][0]["Gateway"]
+    net = ipaddress.ip_network(docker_api.inspect_network("bridge")["IPAM"]["Config"][0]["Subnet"])
+    gateway = str(next(net.hosts()))
     with http.server.ThreadingHTTPServer((gateway, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -120,13 +122,19 @@ class _Elsewhere(DockerNode):
 
 def test_an_agent_that_sees_no_cgroups_asks_the_engine(docker_api: docker.APIClient, jaas: Installation) -> None:
     config = docker_api.create_host_config(network_mode="none")
-    made = docker_api.create_container(TEST_IMAGE, ["sh", "-c", f"{BURN}; sleep 0.5"], host_config=config)["Id"]
+    made = docker_api.create_container(TEST_IMAGE, ["sh", "-c", f"{BURN}; sleep 600"], host_config=config)["Id"]
+
+    def printed() -> str:
+        return str(docker_api.logs(made).decode())
 
     async def measure() -> Used:
         engine = _Elsewhere(jaas.engine_host)
         meter, exited = UsageMeter(engine, made, Pace()), asyncio.Event()
         measuring = asyncio.create_task(meter.run(exited))
-        await asyncio.to_thread(docker_api.wait, made)
+        await until(lambda: printed().count("\n") == 2, LONG, "the shell's times")
+        enough = 0.95 * seconds_in(printed())
+        await until(lambda: (meter.used("") or {}).get("cpu_seconds", 0) > enough, LONG, "a sample after that")
+        await asyncio.to_thread(docker_api.kill, made)
         exited.set()
         await measuring
         facts = await engine.inspect(made)
@@ -136,10 +144,10 @@ def test_an_agent_that_sees_no_cgroups_asks_the_engine(docker_api: docker.APICli
     try:
         docker_api.start(made)
         used = asyncio.run(measure())
-        printed = docker_api.logs(made).decode()
+        seconds = seconds_in(printed())
     finally:
         docker_api.remove_container(made, force=True)
-    assert used.cpu_seconds == pytest.approx(seconds_in(printed), rel=0.1)
+    assert used.cpu_seconds == pytest.approx(seconds, rel=0.1)
     assert used.peak_memory
     assert used.sample_age is not None
     assert used.received_bytes is None

@@ -61,6 +61,7 @@ class FakeNode:
         """True: no call is answered, and streams break."""
         self.silent_end = False
         """True: output that is followed does not end with its container (moby #39235)."""
+        self.image_names: list[str] = []
         self.calls: Counter[str] = Counter()
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
@@ -148,6 +149,13 @@ class FakeNode:
     @property
     def is_here(self) -> bool:
         return False
+
+    async def data_root(self) -> str:
+        return ""
+
+    async def images(self) -> list[str]:
+        self._called("images")
+        return list(self.image_names)
 
     async def usage(self, container_id: str) -> tuple[float, Counters]:
         self._called("usage")

@@ -19,6 +19,7 @@ from jaas_submit.ledger import Ledger
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.usage.used import Used
+from jaas_submit.nodes.facts import NodeFacts
 from jaas_submit.output import FeedEnd, Gap, Piece, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.redis_calls import RedisCalls
@@ -30,7 +31,7 @@ from tests.support.wait import until
 
 HOLDER = "somebody"
 CAP = 1000
-QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05)
+QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05, 0.05)
 
 Story = Callable[["Scene"], Coroutine[Any, Any, None]]
 
@@ -416,5 +417,23 @@ def test_what_was_not_measured_is_not_0(play: Callable[[Story], None]) -> None:
             scene.node.start("j")
             scene.node.exit("j")
             assert (await scene.whole("j")).usage is None
+
+    play(story)
+
+
+def test_what_is_known_of_the_node_is_told_beside_the_lease(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        def told() -> NodeFacts | None:
+            return scene.calls.leases.facts(["id-of-node1", "elsewhere"]).get("id-of-node1")
+
+        scene.node.image_names = ["alpine:latest"]
+        async with scene.following():
+            await until(lambda: (facts := told()) and facts.has("alpine"), what="the image")
+            scene.node.image_names = ["debian:latest"]
+            await until(lambda: (facts := told()) and facts.has("debian"), what="the new image")
+            found = told()
+        assert found == NodeFacts("fake", "", None, ("debian:latest",), 1)
+        assert told() is None
+        assert not scene.calls.leases.tell("id-of-node1", "somebody else", "{}")
 
     play(story)
