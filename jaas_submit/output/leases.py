@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.nodes.facts import NodeFacts, unpack
 from jaas_submit.output.scripts import Base
 
 __all__ = ["AgentLease", "AgentLeases"]
@@ -71,6 +73,30 @@ class AgentLeases(Base):
             holder: this process.
         """
         return bool(self.run("release_lease", "agent", node=node_id, holder=holder))
+
+    def tell(self, node_id: str, holder: str, facts: str) -> bool:
+        """Say what is known of a node; False when this process does not have its lease.
+
+        Args:
+            node_id: the swarm's id of the node.
+            holder: this process.
+            facts: see ``jaas_submit.nodes.facts.pack``.
+        """
+        return bool(self.run("tell_facts", "agent", node=node_id, holder=holder, facts=facts))
+
+    def facts(self, node_ids: Sequence[str]) -> dict[str, NodeFacts]:
+        """Return what agents say of their nodes; nodes without an agent are left out.
+
+        Args:
+            node_ids: the swarm's ids of nodes.
+        """
+        with redis_errors("agent"):
+            pipe = self.client.pipeline(transaction=False)
+            for node_id in node_ids:
+                pipe.hmget(self.key("agent", node_id), "holder", "engine", "driver", "facts")
+            found = answers(pipe)
+        told = {node_id: row for node_id, row in zip(node_ids, found, strict=True) if row and row[0] is not None}
+        return {node_id: unpack(*(as_text(value or "") for value in row[1:])) for node_id, row in told.items()}
 
     def get(self, node_id: str) -> AgentLease | None:
         """Return the lease of a node; None if no process follows its containers.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +14,7 @@ from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
+from jaas_submit.nodes.facts import NodeFacts
 
 __all__ = ["Lack", "NodeFit", "as_the_swarm_says", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
@@ -20,6 +22,8 @@ Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided
 """Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
 drained or paused, an attempt failed there and the policy says ``avoid_failed_nodes``, the image is for other platforms,
 or its engine does not have the log driver."""
+
+_NO_FACTS: Final[Mapping[str, NodeFacts]] = MappingProxyType({})
 
 _LACKS: Final[dict[Lack, str]] = {
     "memory": "insufficient memory",
@@ -44,6 +48,16 @@ class NodeFit(BaseModel):
     reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
     free_cpus: float = Field(description="free cores")
     free_memory: int = Field(description="free bytes of memory")
+    image_present: bool | None = Field(None, description="whether the image is there; null where no agent told")
+    engine: str = Field("", description="version of the node's engine; empty where no agent told")
+    free_disk: int | None = Field(None, description="free bytes where its engine keeps its data; null where not known")
+
+    @property
+    def told(self) -> str:
+        """What the node's agent says of it, in words; empty where it has none."""
+        image = {True: "image present", False: "image not present", None: ""}[self.image_present]
+        disk = "" if self.free_disk is None else f"{size(self.free_disk)} of disk free"
+        return ", ".join(filter(None, (image, self.engine and f"engine {self.engine}", disk)))
 
 
 def _value(node: Node, key: str) -> str:
@@ -104,15 +118,18 @@ def _has_log_driver(node: Node, name: str) -> bool:
     return name == "none" or not node.log_drivers or not {name, f"{name}:latest"}.isdisjoint(node.log_drivers)
 
 
-def placement(spec: JobSpec, cluster: Cluster, platforms: Sequence[str] = ()) -> tuple[NodeFit, ...]:
+def placement(
+    spec: JobSpec, cluster: Cluster, platforms: Sequence[str] = (), facts: Mapping[str, NodeFacts] = _NO_FACTS
+) -> tuple[NodeFit, ...]:
     """Return for each node whether the job would fit there.
 
     Args:
         spec: the job's description.
         cluster: the nodes.
         platforms: what the image runs on; empty where that is not known.
+        facts: node id -> what its agent says of it.
     """
-    return tuple(fit(spec, node, platforms=platforms) for node in cluster.nodes)
+    return tuple(fit(spec, node, platforms=platforms, facts=facts.get(node.id)) for node in cluster.nodes)
 
 
 def avoided_nodes(
@@ -138,7 +155,14 @@ def avoided_nodes(
     )
 
 
-def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platforms: Sequence[str] = ()) -> NodeFit:
+def fit(
+    spec: JobSpec,
+    node: Node,
+    avoided: frozenset[str] = frozenset(),
+    platforms: Sequence[str] = (),
+    facts: NodeFacts | None = None,
+    image: str = "",
+) -> NodeFit:
     """Return whether a job fits on a node.
 
     Args:
@@ -146,7 +170,10 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platfo
         node: the node.
         avoided: ids of the nodes that its next attempt avoids (see ``avoided_nodes``).
         platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
+        facts: what the node's agent says of it; None where there is none.
+        image: the image with the digest that the job uses; empty where none is known.
     """
+    facts = facts or NodeFacts()
     found: list[tuple[Lack, str]] = []
     if node.id in avoided:
         found.append(("avoided", "an attempt failed there, and avoid_failed_nodes is set"))
@@ -171,6 +198,9 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platfo
         reasons=tuple(text for _, text in found),
         free_cpus=node.free_cpus,
         free_memory=node.free_memory,
+        image_present=facts.has(image or spec.image),
+        engine=facts.engine,
+        free_disk=facts.free_disk,
     )
 
 

@@ -24,9 +24,11 @@ from jaas_submit.output import FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
+from jaas_worker.agent.node_facts import tell_facts
 from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
+from jaas_worker.agent.usage.meter import Pace, UsageMeter
 from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
@@ -55,8 +57,9 @@ class _LeaseLost(Exception):
 class _Followed:
     """One container, as the agent's tasks share it; the source of its feeds."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, meter: UsageMeter) -> None:
         self.follower = follower
+        self.meter = meter
         self.exit: NodeEvent | None = None
         self.told = asyncio.Event()
         """Set when the engine has told of the exit."""
@@ -106,6 +109,7 @@ class NodeAgent:
         self._version = version
         self._holds = holds
         self._timing = timing
+        self._pace = Pace()
         self._node = ""
         self._followed: dict[str, _Followed] = {}
         self._ended: OrderedDict[str, WholeOutput] = OrderedDict()
@@ -199,6 +203,8 @@ class NodeAgent:
             async with asyncio.TaskGroup() as self._group:
                 self._group.create_task(self._keep_lease(info))
                 self._group.create_task(self._answer_watchers())
+                telling = tell_facts(self._engine, self._calls, info.node_id, self._holder, self._timing.facts)
+                self._group.create_task(telling)
                 self._group.create_task(self._hear_events(f"{LABEL_LEDGER}={identity}"))
         except* _LeaseLost:
             logger.warning(
@@ -278,8 +284,10 @@ class NodeAgent:
     def _begin(self, container: ContainerRef, *, from_start: bool = False) -> _Followed:
         followed = self._followed.get(container.id)
         if followed is None:
-            followed = _Followed(Follower(self._engine, container, self._cap, self._timing, from_start=from_start))
+            follower = Follower(self._engine, container, self._cap, self._timing, from_start=from_start)
+            followed = _Followed(follower, UsageMeter(self._engine, container.id, self._pace))
             self._followed[container.id] = followed
+            self._group.create_task(followed.meter.run(followed.exited))
             self._group.create_task(self._follow(followed))
             self._asked.add(container.job_id)  # somebody may have asked for its output before it began
             self._ask.set()
@@ -291,6 +299,7 @@ class NodeAgent:
             await followed.follower.follow()
             async with self._ending:
                 whole = await followed.follower.complete()
+                whole = replace(whole, usage=followed.meter.used(whole.finished_at))
                 if followed.follower.facts.exit_code == _KILLED:  # only then somebody asks for it
                     await self._await_exit(followed)
                     whole = replace(whole, heard=followed.exit is not None)

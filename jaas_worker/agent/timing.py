@@ -31,5 +31,8 @@ class Timing(NamedTuple):
     """For which a node's events may be silent. Then they are asked for anew and the containers are listed: a connection
     may be open on which nothing comes any more."""
 
+    facts: float = 15.0
+    """Between two looks at the node's images and free disk."""
+
 
 TIMING: Final = Timing()

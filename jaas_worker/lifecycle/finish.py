@@ -53,7 +53,7 @@ from jaas_worker.swarm.container_logs import marked, read_logs
 from jaas_worker.swarm.engine import NodeChange, TaskView
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
-from jaas_worker.tracking.node_output import logs_of, times_with
+from jaas_worker.tracking.node_output import logs_of, times_with, with_usage
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
 
@@ -104,7 +104,7 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
         logs = _unless_node_came_back(job, logs, task, world)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
-    return End(outcome, logs)
+    return End(with_usage(outcome, times), logs)
 
 
 def _unless_node_came_back(job: TrackedJob, logs: Logs, task: TaskView, world: WorkerContext) -> Logs:
