@@ -18,7 +18,7 @@ from typing import Final
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.model.wire_names import LABEL_LEDGER
-from jaas_submit.output import FeedEnd, Wanted, WholeOutput
+from jaas_submit.output import READING, FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
@@ -54,6 +54,8 @@ class _Followed:
         self.exit: NodeEvent | None = None
         self.told = asyncio.Event()
         """Set when the engine has told of the exit."""
+        self.read = asyncio.Event()
+        """Set when the output has been read to its end, or cannot be."""
         self.output: asyncio.Future[WholeOutput] = asyncio.get_running_loop().create_future()
 
     @property
@@ -252,10 +254,13 @@ class NodeAgent:
 
     async def _follow(self, followed: _Followed) -> None:
         container = followed.follower.container
+        telling = self._group.create_task(self._tell_if_slow(followed))
         try:
             await followed.follower.follow()
             async with self._ending:
                 whole = await followed.follower.complete()
+                followed.read.set()
+                await telling
                 await self._report(followed, whole)
         except Exception:  # the others are followed on
             logger.exception(
@@ -263,7 +268,21 @@ class NodeAgent:
             )
             followed.output.cancel()
         finally:
+            followed.read.set()
             self._followed.pop(container.id, None)
+
+    async def _tell_if_slow(self, followed: _Followed) -> None:
+        """Tell the worker of another process that the output of a container that has exited is still being read."""
+        await followed.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.slow_read):
+                await followed.read.wait()
+        container = followed.follower.container
+        if followed.read.is_set() or self._holds(container.job_id):
+            return
+        with contextlib.suppress(LedgerUnavailable):  # then the worker does not wait for long
+            found = WholeOutput(container.id, READING)
+            await self._calls.call(lambda: self._calls.outputs.put(container.job_id, container.attempt, found))
 
     async def _report(self, followed: _Followed, whole: WholeOutput) -> None:
         """Hand on what a container printed, then its exit."""

@@ -25,6 +25,8 @@ class Timing(NamedTuple):
     silence: float = 1.0
     """For which the output of an exited container may pause before its connection is given up. An engine has been seen
     not to end it after it rotated the log (moby #39235); the rest is read without following."""
+    slow_read: float = 0.5
+    """After a container's exit until its worker is told that its output is still being read."""
 
 
 TIMING: Final = Timing()
