@@ -12,7 +12,7 @@ from jaas_worker.agent.log_reader import LogReader
 from jaas_worker.agent.node_engine import ContainerFacts, NodeEngine
 from jaas_worker.agent.tally import Message, Tally
 from jaas_worker.agent.timing import Timing
-from jaas_worker.decisions.output_proof import Reading, prove
+from jaas_worker.decisions.output_proof import Reading, began_before, prove
 from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.swarm.log_driver import LogDriver
 
@@ -52,6 +52,8 @@ class Follower:
         self.tally = Tally(cap)
         self._reader = LogReader(engine, container.id, self._take, timing.silence)
         self._line_ends = self._reader.line_ends
+        self._restarted = False
+        """The engine has been restarted since the container's start."""
         self._problem = ""
         """Why its output cannot be read."""
 
@@ -67,6 +69,7 @@ class Follower:
                 tally.cut,
                 proven=proven,
                 lost=self._reader.lost,
+                restarted=self._restarted,
                 rotated=rotated,
                 replaced=tally.replaced and driver.may_replace_bytes,
                 unknown_ends=self._line_ends.unknown if driver.may_leave_out_line_ends else (),
@@ -124,6 +127,7 @@ class Follower:
         for tries in range(_TRIES):
             try:
                 self.facts = await self._engine.inspect(self.container.id)
+                self._restarted = began_before(self.facts.started_at, await self._engine.started_at())
                 proven = not self._problem and await self._compare()
             except EngineNotFound:
                 self._problem = self._problem or "its engine does not know the container any more"

@@ -23,6 +23,7 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_submit.output import WholeOutput
 from jaas_worker.decisions.job_output import output_not_kept, with_output
+from jaas_worker.decisions.output_proof import after_restart
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import (
     asks_for_node,
@@ -104,7 +105,7 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
         logs = _unless_node_came_back(job, logs, task, world)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
-    return End(outcome, logs)
+    return End(outcome, after_restart(logs) if outcome.cause is Cause.ENGINE and task.container_id else logs)
 
 
 def _unless_node_came_back(job: TrackedJob, logs: Logs, task: TaskView, world: WorkerContext) -> Logs:
@@ -163,8 +164,7 @@ def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) 
     assert service is not None
     logs, driver = step.logs, world.service_defaults.log_driver.changed_by(job.spec)
     if logs is None:
-        cap, timeout = settings.log_limit, settings.log_timeout
-        logs = read_logs(world.engine, service.id, task.container_id, cap, timeout, driver)
+        logs = read_logs(world.engine, service.id, task.container_id, settings.log_limit, settings.log_timeout, driver)
     if logs.lines or logs.status is not LogStatus.COMPLETE or not task.container_id:
         return logs
     # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.

@@ -59,6 +59,8 @@ class FakeNode:
         """True: no call is answered, and streams break."""
         self.silent_end = False
         """True: output that is followed does not end with its container (moby #39235)."""
+        self.started = ""
+        """When it began to run; empty where it does not tell."""
         self.calls: Counter[str] = Counter()
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
@@ -138,6 +140,10 @@ class FakeNode:
     async def info(self) -> SwarmInfo:
         self._called("info")
         return SwarmInfo("fake", "1.41", f"id-of-{self.name}", self.name, "active", manager=False)
+
+    async def started_at(self) -> str:
+        self._called("started_at")
+        return self.started
 
     async def containers(self, label: str) -> list[ContainerRef]:
         self._called("containers")

@@ -303,6 +303,22 @@ def test_a_log_that_cannot_be_read_is_unavailable(play: Callable[[Story], None])
     play(story)
 
 
+def test_output_of_an_engine_that_was_restarted_meanwhile_is_partial(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"some\n")
+            scene.node.cut()
+            scene.node.started = "2100-01-01T00:00:00Z"
+            scene.node.exit("j", told=False)
+            scene.node.away = False
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"some\n", "partial")
+        assert whole.reason == "its engine was restarted while it ran, and may have lost output"
+
+    play(story)
+
+
 def test_bytes_that_a_driver_may_have_replaced_make_it_partial(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         async with scene.following():
