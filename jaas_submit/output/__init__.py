@@ -12,11 +12,12 @@ from jaas_submit.output.budget import DEFAULT_SHARE, is_full, release_memory
 from jaas_submit.output.feeds import WINDOW_BYTES, Feeds, FeedView
 from jaas_submit.output.leases import AgentLease, AgentLeases
 from jaas_submit.output.packs import piece_cost
-from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted, WholeOutput
+from jaas_submit.output.pieces import READING, FeedEnd, Gap, Piece, Wanted, WholeOutput
 from jaas_submit.output.whole import WholeOutputs
 
 __all__ = [
     "DEFAULT_SHARE",
+    "READING",
     "WINDOW_BYTES",
     "AgentLease",
     "AgentLeases",

@@ -20,9 +20,9 @@ from typing import Final
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.model.wire_names import LABEL_LEDGER
-from jaas_submit.output import FeedEnd, Wanted, WholeOutput
+from jaas_submit.output import READING, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
-from jaas_worker.agent.follower import Follower
+from jaas_worker.agent.follower import Followed, Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
 from jaas_worker.agent.node_facts import tell_facts
 from jaas_worker.agent.process_identity import ProcessIdentity
@@ -52,31 +52,6 @@ _MAX_ENDED: Final = 64
 
 class _LeaseLost(Exception):
     """Another process follows this node's containers now."""
-
-
-class _Followed:
-    """One container, as the agent's tasks share it; the source of its feeds."""
-
-    def __init__(self, follower: Follower, meter: UsageMeter) -> None:
-        self.follower = follower
-        self.meter = meter
-        self.exit: NodeEvent | None = None
-        self.told = asyncio.Event()
-        """Set when the engine has told of the exit."""
-        self.output: asyncio.Future[WholeOutput] = asyncio.get_running_loop().create_future()
-
-    @property
-    def exited(self) -> asyncio.Event:
-        return self.follower.exited
-
-    def present(self) -> tuple[int, int]:
-        return self.follower.tally.bytes("stdout"), self.follower.tally.bytes("stderr")
-
-    async def end(self) -> FeedEnd:
-        whole = await asyncio.shield(self.output)
-        # Head and tail are cut at the cap; the feed is not.
-        fine = whole.status in {"complete", "truncated"}
-        return FeedEnd("complete" if fine else whole.status, "" if fine else whole.reason, whole.stdout, whole.stderr)
 
 
 class NodeAgent:
@@ -111,7 +86,7 @@ class NodeAgent:
         self._timing = timing
         self._pace = Pace()
         self._node = ""
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, Followed] = {}
         self._ended: OrderedDict[str, WholeOutput] = OrderedDict()
         self._ending = asyncio.Semaphore(_MAX_ENDING)
         self._writers: dict[str, asyncio.Task[None]] = {}
@@ -281,11 +256,11 @@ class NodeAgent:
 
     # -- one container ------------------------------------------------------------------------------------------------
 
-    def _begin(self, container: ContainerRef, *, from_start: bool = False) -> _Followed:
+    def _begin(self, container: ContainerRef, *, from_start: bool = False) -> Followed:
         followed = self._followed.get(container.id)
         if followed is None:
             follower = Follower(self._engine, container, self._cap, self._timing, from_start=from_start)
-            followed = _Followed(follower, UsageMeter(self._engine, container.id, self._pace))
+            followed = Followed(follower, UsageMeter(self._engine, container.id, self._pace))
             self._followed[container.id] = followed
             self._group.create_task(followed.meter.run(followed.exited))
             self._group.create_task(self._follow(followed))
@@ -293,12 +268,15 @@ class NodeAgent:
             self._ask.set()
         return followed
 
-    async def _follow(self, followed: _Followed) -> None:
+    async def _follow(self, followed: Followed) -> None:
         container = followed.follower.container
+        telling = self._group.create_task(self._tell_if_slow(followed))
         try:
             await followed.follower.follow()
             async with self._ending:
                 whole = await followed.follower.complete()
+                followed.read.set()
+                await telling
                 whole = replace(whole, usage=followed.meter.used(whole.finished_at))
                 if followed.follower.facts.exit_code == _KILLED:  # only then somebody asks for it
                     await self._await_exit(followed)
@@ -310,9 +288,23 @@ class NodeAgent:
             )
             followed.output.cancel()
         finally:
+            followed.read.set()
             self._followed.pop(container.id, None)
 
-    async def _report(self, followed: _Followed, whole: WholeOutput) -> None:
+    async def _tell_if_slow(self, followed: Followed) -> None:
+        """Tell the worker of another process that the output of a container that has exited is still being read."""
+        await followed.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.slow_read):
+                await followed.read.wait()
+        container = followed.follower.container
+        if followed.read.is_set() or self._holds(container.job_id):
+            return
+        with contextlib.suppress(LedgerUnavailable):  # then the worker does not wait for long
+            found = WholeOutput(container.id, READING)
+            await self._calls.call(lambda: self._calls.outputs.put(container.job_id, container.attempt, found))
+
+    async def _report(self, followed: Followed, whole: WholeOutput) -> None:
         """Hand on what a container printed, then its exit."""
         container = followed.follower.container
         self._ended[container.id] = whole
@@ -334,11 +326,11 @@ class NodeAgent:
             except TemporaryError as error:  # the swarm reports it, too
                 self._warn(Action.REDIS_UNAVAILABLE, error)
 
-    async def _await_exit(self, followed: _Followed) -> None:
+    async def _await_exit(self, followed: Followed) -> None:
         with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
             await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
 
-    def _exit_of(self, followed: _Followed) -> EngineEvent | None:
+    def _exit_of(self, followed: Followed) -> EngineEvent | None:
         """Return a container's exit as workers are told of it; None if the swarm has reported it long ago."""
         container, event = followed.follower.container, followed.exit
         if event is None or event.exit_code is None or time.time() - event.at > _STALE_S:
@@ -372,7 +364,7 @@ class NodeAgent:
                     if wanted.attempt == container.attempt and wanted.feed not in self._writers:
                         self._write(followed, wanted)
 
-    def _write(self, followed: _Followed, wanted: Wanted) -> None:
+    def _write(self, followed: Followed, wanted: Wanted) -> None:
         container_id, target = followed.follower.container.id, Target(self._calls, wanted, self._holder)
 
         async def run() -> None:

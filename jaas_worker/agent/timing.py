@@ -33,6 +33,8 @@ class Timing(NamedTuple):
 
     facts: float = 15.0
     """Between two looks at the node's images and free disk."""
+    slow_read: float = 0.5
+    """After a container's exit until its worker is told that its output is still being read."""
 
 
 TIMING: Final = Timing()

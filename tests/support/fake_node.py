@@ -66,6 +66,8 @@ class FakeNode:
         self.host = ""
         """By this name the first container can be asked for, too."""
         self.image_names: list[str] = []
+        self.started = ""
+        """When it began to run; empty where it does not tell."""
         self.calls: Counter[str] = Counter()
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
@@ -165,6 +167,10 @@ class FakeNode:
         self._called("usage")
         found = self._find(container_id)
         return time.time(), found.used if found.exit_code is None else Counters()
+
+    async def started_at(self) -> str:
+        self._called("started_at")
+        return self.started
 
     async def containers(self, label: str) -> list[ContainerRef]:
         self._called("containers")

@@ -20,13 +20,14 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.usage.used import Used
 from jaas_submit.nodes.facts import NodeFacts
-from jaas_submit.output import FeedEnd, Gap, Piece, WholeOutput
+from jaas_submit.output import READING, FeedEnd, Gap, Piece, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import Timing
 from jaas_worker.agent.usage.counters import Counters
+from jaas_worker.swarm.engine import Frame
 from tests.support.fake_node import FakeNode
 from tests.support.wait import until
 
@@ -361,6 +362,22 @@ def test_a_log_that_cannot_be_read_is_unavailable(play: Callable[[Story], None])
     play(story)
 
 
+def test_output_of_an_engine_that_was_restarted_meanwhile_is_partial(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"some\n")
+            scene.node.cut()
+            scene.node.started = "2100-01-01T00:00:00Z"
+            scene.node.exit("j", told=False)
+            scene.node.away = False
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"some\n", "partial")
+        assert whole.reason == "its engine was restarted while it ran, and may have lost output"
+
+    play(story)
+
+
 def test_bytes_that_a_driver_may_have_replaced_make_it_partial(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         async with scene.following():
@@ -403,6 +420,33 @@ def test_the_holder_is_told_of_an_end_when_the_output_is_there(play: Callable[[S
         assert (event["kind"], event["container_id"], event["service_id"]) == ("die", ref.id, ref.service_id)
         assert event["exit_code"] == 3
         assert abs((datetime.now(UTC) - datetime.fromisoformat(event["at"])).total_seconds()) < 60
+
+    play(story)
+
+
+def test_while_a_large_output_is_read_after_the_exit_its_worker_is_told_so(
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(scene: Scene) -> None:
+        gate, output = asyncio.Event(), scene.node.output
+
+        async def slow(container_id: str, *, follow: bool, **options: Any) -> AsyncIterator[list[Frame]]:
+            async for frames in output(container_id, follow=follow, **options):
+                yield frames
+            if not follow:
+                await gate.wait()
+
+        monkeypatch.setattr(scene.node, "output", slow)
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"all\n")
+            scene.node.exit("j")
+            assert (await scene.whole("j")).status == READING
+            gate.set()
+            outputs = scene.calls.outputs
+            await until(lambda: (one := outputs.get("j", 1)) and one.status != READING, what="its end")
+        whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"all\n", "complete")
 
     play(story)
 
