@@ -29,6 +29,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.placement import NodeFit
+from jaas_submit.signing import Signer
 
 if TYPE_CHECKING:
     import celery
@@ -45,6 +46,7 @@ class AsyncClient:
         prefix: first part of the ledger's Redis keys.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values.
+        signer: signs the descriptions.
 
     Make it, and use it, in one event loop.
     """
@@ -57,8 +59,9 @@ class AsyncClient:
         prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
+        signer: Signer | None = None,
     ) -> None:
-        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store)
+        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store, signer=signer)
         self._redis = connect_async(self.sync.url)
         self.session = AsyncSession(self.sync.session, partial(AsyncSubscription, self._redis))
         """The connections that handles and batches use."""

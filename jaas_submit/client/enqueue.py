@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -73,7 +74,11 @@ def _complete(job: NewJob, traceparent: str, session: Session) -> NewJob:
     wakeup = ""
     if session.publisher is None and job.spec is not None:
         wakeup = packed(job.job_id, job.spec, job.queue, job.batch, job.index)
-    return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup)
+    signed = job.signed
+    if session.signer is not None and job.spec is not None and not signed:
+        start = time.time() + job.delay if job.delay is not None else job.not_before
+        signed = session.signer.sign(job.spec.to_json(), job.job_id, not_before=start)
+    return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup, signed=signed)
 
 
 def _publish(publisher: celery.Celery, jobs: Sequence[NewJob]) -> None:

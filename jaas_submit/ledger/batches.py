@@ -102,19 +102,20 @@ class Batches(Part):
                 found[as_text(batch)][as_text(job_id)] = now - since
         return found
 
-    def start_copy(self, job_id: str, spec: JobSpec, detail: str) -> bool:
+    def start_copy(self, job_id: str, spec: JobSpec, detail: str, signed: str = "") -> bool:
         """Write the record of a running job's copy; any worker may claim it.
 
         Args:
             job_id: the job that runs for too long.
             spec: the copy's description.
             detail: the job's detail from now on, for people.
+            signed: the job's token, if it has one: the copy has the same, and its worker makes the copy's description.
 
         Returns:
             False when it no longer runs, has a copy, or its batch has no room for one.
         """
         named = {"copy_of": job_id, "start_within": spec.deadline or None, "detail": detail}
-        return bool(self._base.run_for(copy_id_of(job_id), "batches/start_copy", spec.to_json(), **named))
+        return bool(self._base.run_for(copy_id_of(job_id), "batches/start_copy", signed or spec.to_json(), **named))
 
     def inputs(self, batch_id: str) -> dict[str, tuple[int, str]]:
         """Return the place of each input of a batch by its key, and its digest where that is stored."""

@@ -35,7 +35,9 @@ class Created(NamedTuple):
 class Submission(Part):
     """Operations of producers: submit and cancel jobs."""
 
-    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
+    def create(
+        self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "", signed: str = ""
+    ) -> bool:
         """Write the record of a new job, in state QUEUED.
 
         Args:
@@ -44,11 +46,12 @@ class Submission(Part):
             queue: the queue that its message goes to.
             task_id: Celery's task id if it differs from the job's id.
             message: the Celery message as JSON, if it cannot be rebuilt (foreign producers).
+            signed: the token that holds the description; empty for an unsigned one.
 
         Returns:
             Whether the record is new; False leaves the existing one unchanged.
         """
-        return self.create_once(job_id, spec, queue, task_id=task_id, message=message) is None
+        return self.create_once(job_id, spec, queue, task_id=task_id, message=message, signed=signed) is None
 
     def create_once(
         self,
@@ -61,6 +64,7 @@ class Submission(Part):
         task_id: str = "",
         message: str = "",
         replay_of: str = "",
+        signed: str = "",
     ) -> str | None:
         """Write the record of a new job unless there is one with this id or this key; see ``create``.
 
@@ -73,12 +77,13 @@ class Submission(Part):
             task_id: see ``create``.
             message: see ``create``.
             replay_of: id of the job that this one repeats.
+            signed: see ``create``.
 
         Returns:
             None if the record is new, or the id of the existing job.
         """
         made = self.create_many(
-            [NewJob(job_id, spec, queue, task_id, message, key=key, key_ttl=key_ttl, replay_of=replay_of)]
+            [NewJob(job_id, spec, queue, task_id, message, key, key_ttl, replay_of, signed=signed)]
         )[0]
         return None if made.new else made.job_id
 
@@ -124,7 +129,7 @@ class Submission(Part):
 
     def _create(self, jobs: Sequence[NewJob], **more: object) -> list[Created]:
         what = "the new job" if len(jobs) == 1 else f"{len(jobs)} new jobs"
-        texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
+        texts = (text for job in jobs for text in (job.stored_spec, job.message, job.wakeup))
         answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) | more for job in jobs])
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):

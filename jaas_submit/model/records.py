@@ -83,6 +83,7 @@ class JobRecord(StoredModel):
     spec: JobSpec | None = Field(None, description="None where the message held no valid description")
     newer: bool = Field(False, description="it has a description that only a newer version of jaas can read")
     unreadable: str = Field("", description="what this version cannot read in that description")
+    signed: str = Field("", exclude=True, repr=False, description="the signed token that holds its description, if any")
     task_id: str = Field(
         "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"
     )
@@ -144,6 +145,11 @@ class JobRecord(StoredModel):
     def last(self) -> Attempt | None:
         """The attempt that decided the outcome, or the newest that ended."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def stored_spec(self) -> str:
+        """Its description as a record holds it: the signed token, or JSON; empty where there is none."""
+        return self.signed or (self.spec.to_json() if self.spec else "")
 
     @property
     def label(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from sys import intern
-from typing import Any
+from typing import Any, Final
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
@@ -16,7 +16,7 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import StopRequest, pending_reason
@@ -36,8 +36,11 @@ __all__ = ["adopt", "launch", "note_failure"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_DETAIL = 500
+_MAX_DETAIL: Final = 500
 """Characters of an answer that the record keeps."""
+
+_MAX_TOKEN_LABEL: Final = 16 * 1024
+"""Characters of a token in a label, which is written to the raft log of every manager."""
 
 
 def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
@@ -153,6 +156,8 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
 def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContext) -> ServiceView | None:
     """Return the attempt's service; None if this worker no longer holds the job."""
     marks = {LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
+    if 0 < len(job.facts.signed) <= _MAX_TOKEN_LABEL:
+        marks[LABEL_SIGNED] = job.facts.signed  # a record that Redis loses is rebuilt from it
     file = input_file(spec, world.ledger.queries, world.store, job.job_id, job.attempt)
     job.has_config = file is not None and file.data != b""
     if not _still_ours(job, world):

@@ -17,6 +17,7 @@ from jaas_submit.model.records import Attempt, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import WholeOutput
+from jaas_submit.signing import NO_GATE, Gate
 from jaas_submit.storage.store import Store
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ResolvedImage
@@ -37,7 +38,9 @@ _SILENCE_KEPT_S = 60.0
 
 
 class _Submission(Protocol):
-    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool: ...
+    def create(
+        self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "", signed: str = ""
+    ) -> bool: ...
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]: ...
 
 
@@ -190,6 +193,7 @@ class WorkerContext:
         store: for large values; None if there is none.
         clock: tells the time.
         outputs: what agents found.
+        gate: asked of each job's signature before its launch and its adoption.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -204,6 +208,7 @@ class WorkerContext:
     store: Store | None = None
     clock: Clock = field(default_factory=Clock)
     outputs: Outputs = field(default_factory=NoOutputs)
+    gate: Gate = NO_GATE
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
     created_at: float = field(default=-inf, init=False)

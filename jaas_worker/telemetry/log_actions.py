@@ -31,6 +31,7 @@ class Action(StrEnum):
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows
     JOB_OVERDUE = "job.overdue"  # expires or deadline passed before a worker started it
     JOB_REFUSED = "job.refused"  # a message that cannot become a job
+    SIGNATURE_REFUSED = "signature.refused"  # the rules about signatures refuse a job
     BROADCAST_DROPPED = "broadcast.dropped"  # an invalid remote-control message
     JOB_ADOPTED = "job.adopted"  # taken over from a worker that died or stopped
     JOB_OWNERSHIP_LOST = "job.ownership_lost"  # another worker holds it now
