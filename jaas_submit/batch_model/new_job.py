@@ -52,6 +52,10 @@ class NewJob:
     wakeup: str = ""
     """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with
     the record. Empty if it is published elsewhere."""
+    by: str = ""
+    """Who submits it: ``user@host``, as the client says of itself."""
+    changed: str = ""
+    """Names of the fields in which a replay differs."""
     signed: str = field(default="", repr=False)
     """The token that holds the description; empty for an unsigned one."""
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from jaas_submit.cli.commands.audit import audit
 from jaas_submit.cli.commands.batch import batch
 from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
 from jaas_submit.cli.commands.man import man
@@ -42,7 +43,7 @@ def cli(ctx: click.Context) -> None:
 
 for _command in (
     *(run, submit, wait, status, logs, schema, go_run),
-    *(list_, explain, cancel, replay, map_, batch, doctor, completion, help_, version, man, rm, signing),
+    *(list_, explain, cancel, replay, map_, batch, doctor, completion, help_, version, man, rm, signing, audit),
 ):
     cli.add_command(_command)
 

@@ -184,10 +184,15 @@ class Batches(Part):
         """
         self._base.run("batches/close", f"batch {batch_id}", batch=batch_id, total=total)
 
-    def cancel(self, batch_id: str, why: str) -> bool:
+    def cancel(self, batch_id: str, why: str, by: str = "") -> bool:
         """Record, durably, that a batch is to be cancelled: it gets no further jobs, and starts none.
 
         Its open jobs then have to be cancelled (``cancel_jobs``); should the caller die before that, a worker does it.
+
+        Args:
+            batch_id: the batch's id.
+            why: the reason.
+            by: who asks for it; empty if a worker does.
 
         Returns:
             False if it had already ended.
@@ -195,7 +200,7 @@ class Batches(Part):
         Raises:
             UnknownJob: there is no such batch.
         """
-        answer = int(self._base.run("batches/cancel", f"batch {batch_id}", batch=batch_id, why=why))
+        answer = int(self._base.run("batches/cancel", f"batch {batch_id}", batch=batch_id, why=why, by=by or None))
         if answer == 0:
             raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
         return answer == 1

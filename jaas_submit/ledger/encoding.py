@@ -16,7 +16,7 @@ from jaas_submit.errors import SpecError, UnreadableRecord
 from jaas_submit.model.bounds import bounded, shown, whole
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+from jaas_submit.model.records import Attempt, AuditEntry, BatchRecord, JobRecord
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState, read_as
 from jaas_submit.model.wire_names import TRACEPARENT
@@ -102,6 +102,9 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         replay_of=fields.get("replay_of", ""),
         replayed_by=fields.get("replayed_by", ""),
         left=fields.get("left", ""),
+        by=fields.get("by", ""),
+        producer=fields.get("producer", ""),
+        audit=_audit(fields),
     )
 
 
@@ -150,7 +153,13 @@ def _batch(batch_id: str, fields: dict[str, str]) -> BatchRecord:
         cancelled=fields.get("cancelled", ""),
         reduced_by=fields.get("reduced_by", ""),
         reduces=fields.get("reduces", ""),
+        by=fields.get("by", ""),
+        audit=_audit(fields),
     )
+
+
+def _audit(fields: Mapping[str, str]) -> tuple[AuditEntry, ...]:
+    return tuple(AuditEntry.model_validate(item) for item in read_json(fields, "audit", "[]"))
 
 
 def dump_attempts(attempts: Sequence[Attempt]) -> str:

@@ -149,8 +149,13 @@ class Submission(Part):
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
         return made
 
-    def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
+    def cancel(self, job_id: str, why: str, by: str = "") -> tuple[JobState, bool]:
         """Request the cancellation of a job; durable: it is carried out even if no worker is up now.
+
+        Args:
+            job_id: the job's id.
+            why: the reason.
+            by: who asks for it; empty if a worker does.
 
         Returns:
             The state before, and whether this call made the job CANCELLED (it was not launched).
@@ -159,7 +164,7 @@ class Submission(Part):
             UnknownJob: there is no record.
         """
         done, state = self._base.run_for(
-            job_id, "submission/cancel", why=why, attempt=cancelled(why), ttl=self._base.ttl
+            job_id, "submission/cancel", why=why, by=by or None, attempt=cancelled(why), ttl=self._base.ttl
         )
         if not state:
             raise UnknownJob(f"no job {job_id} is known; its record may have expired")
@@ -228,7 +233,15 @@ def _arguments(job: NewJob) -> dict[str, object]:
     if job.after:
         said["after"] = job.after
         after = json.dumps(job.after)
-    named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
+    if job.changed:
+        said["changed"] = job.changed
+    named = (
+        ("after", after),
+        ("key", job.key),
+        ("by", job.by),
+        ("replay_of", job.replay_of),
+        (TRACEPARENT, job.traceparent),
+    )
     theirs = (("expires_at", job.expires_at), ("celery_priority", job.celery_priority))
     fields = {name: value for name, value in named if value}
     if fields := fields | {name: str(value) for name, value in theirs if value is not None}:

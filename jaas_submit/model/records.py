@@ -17,6 +17,7 @@ from jaas_submit.model.states import JobState, is_terminal, read_as
 __all__ = [
     "MESSAGE_EXPIRED",
     "Attempt",
+    "AuditEntry",
     "BatchRecord",
     "JobRecord",
     "Outcome",
@@ -62,6 +63,21 @@ class Outcome(StoredModel):
         if self.started_at is None or self.finished_at is None:
             return None
         return max((self.finished_at - self.started_at).total_seconds(), 0.0)
+
+
+class AuditEntry(StoredModel):
+    """Something that somebody did to a job or batch."""
+
+    at: datetime = Field(description="when, by Redis' clock")
+    what: str = Field(description="submit, cancel or replay")
+    by: str = Field("", description="user@host, as the client says of itself: anybody may say anything")
+    producer: str = Field("", description="whose signature a worker has verified; empty where none was")
+    detail: str = Field("", description="such as the reason, or what was changed")
+
+    @property
+    def trust(self) -> str:
+        """How far it is known who it was: ``verified`` or ``claimed``."""
+        return "verified" if self.producer else "claimed"
 
 
 class Attempt(Outcome):
@@ -124,6 +140,16 @@ class JobRecord(StoredModel):
     replay_of: str = Field("", description="id of the job that this one repeats")
     replayed_by: str = Field("", description="id of the latest job that repeats this one")
     left: str = Field("", description="why it no longer counts in its batch; empty if it does")
+    by: str = Field("", description="who submitted it: user@host, as the client says of itself")
+    producer: str = Field("", description="whose signature a worker has verified; empty where none was")
+    audit: tuple[AuditEntry, ...] = Field((), description="what was done to it later, the newest 20")
+
+    @property
+    def history(self) -> tuple[AuditEntry, ...]:
+        """Who submitted it, and what was done to it later."""
+        detail = f"replay of job {self.replay_of}" if self.replay_of else ""
+        first = AuditEntry(at=self.created_at, what="submit", by=self.by, producer=self.producer, detail=detail)
+        return (first, *self.audit)
 
     @property
     def terminal(self) -> bool:
@@ -195,6 +221,13 @@ class BatchRecord(StoredModel):
     fan_in: int = Field(0, description="how many outputs one reduce job takes")
     reduced_by: str = Field("", description="id of the batch that reduces this one's outputs")
     reduces: str = Field("", description="id of the batch whose outputs this one reduces")
+    by: str = Field("", description="who submitted it: user@host, as the client says of itself")
+    audit: tuple[AuditEntry, ...] = Field((), description="what was done to it later, the newest 20")
+
+    @property
+    def history(self) -> tuple[AuditEntry, ...]:
+        """Who submitted it, and what was done to it later."""
+        return (AuditEntry(at=self.created_at, what="submit", by=self.by), *self.audit)
 
     @property
     def done(self) -> bool:

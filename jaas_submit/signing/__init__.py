@@ -3,7 +3,7 @@
 from jaas_submit.signing.gate import NO_GATE, Gate
 from jaas_submit.signing.keys import SigningKey, VerifyKey, read_signing_key, read_verify_keys
 from jaas_submit.signing.producer import Producer, tenant_of
-from jaas_submit.signing.signer import Signer
+from jaas_submit.signing.signer import Signer, ToSign
 from jaas_submit.signing.tokens import description_in, is_token
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Producer",
     "Signer",
     "SigningKey",
+    "ToSign",
     "VerifyKey",
     "description_in",
     "is_token",

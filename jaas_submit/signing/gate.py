@@ -11,9 +11,10 @@ from jaas_submit.model.bounds import shown
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import job_id_of
-from jaas_submit.signing.keys import VerifyKey
+from jaas_submit.signing.keys import VerifyKey, algorithms
 from jaas_submit.signing.producer import Producer
-from jaas_submit.signing.tokens import Refused, claims_in, is_token, unique
+from jaas_submit.signing.tokens import Refused, claims_in, decoded, is_token, unique
+from jaas_submit.signing.tree import TREE, signed_by
 
 __all__ = ["CLOCK_LEEWAY_S", "NO_GATE", "Gate", "Passed"]
 
@@ -71,9 +72,9 @@ class Gate:
         key = self.keys.get(claims.kid)
         if key is None:
             raise Refused("key", f"no key {shown(claims.kid)} is known; add it to JAAS_VERIFY_KEYS")
-        if claims.algorithm != key.algorithm:  # the key decides, never the token
+        if claims.algorithm not in key.accepted:
             raise Refused("algorithm", f"key {shown(claims.kid)} is for {key.algorithm} and nothing else")
-        text = _payload(token, key)
+        text = _payload(token, key) if claims.algorithm != TREE else _payload_of_tree(token, key)
         if claims.producer != key.producer.name:
             raise Refused("producer", f"key {shown(claims.kid)} belongs to {key.producer.name}, whom it does not name")
         if claims.audience != self.audience:
@@ -99,6 +100,14 @@ def _payload(token: str, key: VerifyKey) -> bytes:
     except InvalidTokenError:
         raise Refused("invalid", "the signature is not that of the description") from None
     return found
+
+
+def _payload_of_tree(token: str, key: VerifyKey) -> bytes:
+    text, _, last = token.rpartition(".")
+    found = signed_by(text.encode(), decoded(last))
+    if found is None or not algorithms()["EdDSA"].verify(found[1], key.key, found[0]):
+        raise Refused("invalid", "the signature is not that of the description")
+    return decoded(text.rpartition(".")[2])
 
 
 def _description(text: bytes) -> JobSpec:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from jaas_submit.errors import SpecError, how_to_install
 from jaas_submit.model.bounds import shown
 from jaas_submit.signing.producer import Producer
+from jaas_submit.signing.tree import TREE
 
 __all__ = [
     "ALGORITHMS",
@@ -54,6 +55,11 @@ class VerifyKey(NamedTuple):
     algorithm: Algorithm
     key: Any
     producer: Producer
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """What ``alg`` of a token may be; the key decides, never the token."""
+        return ("EdDSA", TREE) if self.algorithm == "EdDSA" else (self.algorithm,)
 
     def __repr__(self) -> str:
         return f"VerifyKey({self.algorithm}, {self.producer})"

@@ -16,7 +16,18 @@ from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import read_json, shown
 from jaas_submit.model.job_spec import MAX_SPEC_BYTES
 
-__all__ = ["MAX_TOKEN", "TYPE", "Claims", "Refused", "claims_in", "description_in", "encoded", "is_token", "unique"]
+__all__ = [
+    "MAX_TOKEN",
+    "TYPE",
+    "Claims",
+    "Refused",
+    "claims_in",
+    "decoded",
+    "description_in",
+    "encoded",
+    "is_token",
+    "unique",
+]
 
 TYPE: Final = "jaas-description"
 """``typ`` in the header: no other token that was signed with the same key passes for a description."""
@@ -65,7 +76,12 @@ def encoded(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def _decoded(part: str) -> bytes:
+def decoded(part: str) -> bytes:
+    """Return the bytes in a part of a token.
+
+    Raises:
+        Refused: it is not base64url, or not written in the one way that there is for these bytes.
+    """
     try:
         data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -87,7 +103,7 @@ def description_in(token: str) -> str:
     if len(token) > MAX_TOKEN:
         raise Refused("format", f"the token has {len(token):,} characters, more than the {MAX_TOKEN:,} allowed")
     try:
-        return _decoded(token.split(".")[1]).decode()
+        return decoded(token.split(".")[1]).decode()
     except UnicodeDecodeError:
         raise Refused("format", "the description in the token is not UTF-8") from None
 
@@ -103,7 +119,7 @@ def claims_in(token: str) -> Claims:
     """
     if len(token) > MAX_TOKEN:
         raise Refused("format", f"the token has {len(token):,} characters, more than the {MAX_TOKEN:,} allowed")
-    data = _decoded(token.split(".", 1)[0])
+    data = decoded(token.split(".", 1)[0])
     try:
         read_json(data, _MAX_HEADER)  # depth and size
         header = json.loads(data, object_pairs_hook=unique)

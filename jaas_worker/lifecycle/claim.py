@@ -22,6 +22,7 @@ from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
 from jaas_worker.lifecycle.tracked_job import NO_LABELS, AttemptFacts, Delivery, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.membership import membership_labels
+from jaas_worker.telemetry.audit_log import log_acts
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["claim"]
@@ -69,8 +70,10 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
         failpoint("accept.after")
     if answer.action is ClaimAction.LAUNCH and record.attempt <= 1:
         world.metrics.claimed(record.created_at)
+        log_acts(record.id, record.model_copy(update={"producer": producer.name if producer else ""}).history)
         job.queued_at, job.claimed_at = record.created_at.timestamp(), world.clock.time()
     if answer.action is ClaimAction.REPLAY:
+        log_acts(record.id, record.audit)
         return Report()
     _note_stop(job, world, record, new=answer.action is ClaimAction.LAUNCH)
     under_way = record.state in {JobState.PENDING, JobState.RUNNING}

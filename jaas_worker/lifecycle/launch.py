@@ -87,9 +87,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     _note_service(job, spec, service, now, now)
     job.launched_at = world.clock.time()
     world.metrics.launches.inc()
-    fields: dict[str, Any] = {"late": 1} if job.late else {}
-    if spec.pending_timeout is not None:
-        fields["claimed_at"] = job.launching_since
+    fields = _fields_of_launch(job, spec)
     if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
         # Another worker took the job over while we were suspended; it adopts the same service by its name.
         return LostOwnership()
@@ -102,6 +100,16 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         extra=action(Action.JOB_LAUNCHED, service=service.name, image=wanted.image),
     )
     return Track()
+
+
+def _fields_of_launch(job: TrackedJob, spec: JobSpec) -> dict[str, Any]:
+    """Return what the record gets with the service."""
+    fields: dict[str, Any] = {"late": 1} if job.late else {}
+    if spec.pending_timeout is not None:
+        fields["claimed_at"] = job.launching_since
+    if job.facts.producer is not None:
+        fields["producer"] = job.facts.producer.name
+    return fields
 
 
 def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:

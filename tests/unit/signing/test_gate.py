@@ -18,8 +18,9 @@ from jaas_submit.errors import SpecError
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import job_id_of
-from jaas_submit.signing import Gate, Producer, Signer, SigningKey, VerifyKey, tenant_of
-from jaas_submit.signing.tokens import Refused, description_in, is_token
+from jaas_submit.signing import Gate, Producer, Signer, SigningKey, ToSign, VerifyKey, tenant_of
+from jaas_submit.signing.tokens import Refused, claims_in, description_in, is_token
+from jaas_submit.signing.tree import TREE
 
 NOW = 1_800_000_000
 SECRET = b"a secret of the team, for tests only"
@@ -168,6 +169,75 @@ def test_a_forged_token_is_refused_by_its_rule(name: str) -> None:
     assert text.startswith(f"signature.{rule}: ")
     assert text.isprintable()
     assert SECRET.decode() not in text
+
+
+MANY = [SPEC.to_json(), '{"image":"b"}', '{"image":"c"}', '{"image":"d"}', '{"image":"e"}']
+
+
+@pytest.mark.parametrize("signer", [SIGNED_HS, SIGNED_ED], ids=["HS256", "EdDSA"])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_each_of_many_tokens_passes_for_its_own_job_alone(signer: Signer, count: int) -> None:
+    tokens = signer.sign_many([ToSign(text, f"job-{n}") for n, text in enumerate(MANY[:count])])
+    for number, made in enumerate(tokens):
+        issued = claims_in(made).issued_at
+        assert GATE.check(f"job-{number}", made, issued) == (JobSpec.parse(MANY[number]), TEAM)
+        with pytest.raises(Refused) as refusal:
+            GATE.check(f"job-{number + 1}", made, issued)
+        assert refusal.value.rule == "job"
+
+
+def of_tree(count: int = 3) -> list[str]:
+    return SIGNED_ED.sign_many([ToSign(text, f"job-{n}") for n, text in enumerate(MANY[:count])])
+
+
+def with_proof(made: str, change: Callable[[bytes], bytes]) -> str:
+    """Return a token of a tree with its last part changed."""
+    text, _, last = made.rpartition(".")
+    return f"{text}.{b64(change(base64.urlsafe_b64decode(last + '=' * (-len(last) % 4))))}"
+
+
+TREES: dict[str, tuple[str, Callable[[], str]]] = {
+    "payload of a neighbour": ("invalid", lambda: swapped(of_tree(), 1)),
+    "proof of a neighbour": ("invalid", lambda: swapped(of_tree(), 2)),
+    "payload changed": ("invalid", lambda: flipped(of_tree()[0], 1)),
+    "signature changed": ("invalid", lambda: flipped(of_tree()[0], 2)),
+    "another number": ("invalid", lambda: with_proof(of_tree()[0], lambda p: p[:64] + b"\0\1" + p[66:])),
+    "a number outside": ("invalid", lambda: with_proof(of_tree()[0], lambda p: p[:64] + b"\1\0" + p[66:])),
+    "a digest less": ("invalid", lambda: with_proof(of_tree()[0], lambda p: p[:-32])),
+    "a byte less": ("invalid", lambda: with_proof(of_tree()[0], lambda p: p[:-1])),
+    "too many digests": ("invalid", lambda: with_proof(of_tree()[0], lambda p: p + bytes(32 * 100))),
+    "the signature alone": ("invalid", lambda: with_proof(of_tree()[0], lambda p: p[:64])),
+    "nothing": ("invalid", lambda: with_proof(of_tree()[0], lambda _: b"")),
+    "said to be EdDSA": ("invalid", lambda: reheaded(of_tree()[0], "EdDSA")),
+    "one of EdDSA said to be of a tree": ("invalid", lambda: reheaded(SIGNED_ED.sign(MANY[0], "job-0"), TREE)),
+    "of a tree, for a key of HS256": ("algorithm", lambda: token(header(alg=TREE, jti="job-0"))),
+    "the root signed as a header": (
+        "invalid",
+        lambda: f"{reheaded(of_tree()[0], TREE).rpartition('.')[0]}.{b64(PRIVATE.sign(bytes(32)) + bytes(2))}",
+    ),
+}
+
+
+def swapped(made: list[str], part: int) -> str:
+    """Return the first token with a part of the second one."""
+    parts, other = made[0].split("."), made[1].split(".")
+    parts[part] = other[part]
+    return ".".join(parts)
+
+
+def reheaded(made: str, algorithm: str) -> str:
+    head, payload, last = made.split(".")
+    read = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    return f"{b64(json.dumps({**read, 'alg': algorithm}).encode())}.{payload}.{last}"
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_forged_token_of_a_tree_is_refused(name: str) -> None:
+    rule, make = TREES[name]
+    made = make()
+    with pytest.raises(Refused) as refusal:
+        GATE.check("job-0", made, NOW)
+    assert refusal.value.rule == rule
 
 
 @pytest.mark.parametrize(
