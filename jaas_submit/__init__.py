@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
-    from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+    from jaas_submit.model.records import Attempt, AuditEntry, BatchRecord, JobRecord
     from jaas_submit.model.result import CapturedGap, CapturedOutput, JobResult
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
@@ -51,6 +51,7 @@ __all__ = [
     "Attempt",
     "AttemptBegins",
     "AttemptEnds",
+    "AuditEntry",
     "Backoff",
     "Batch",
     "BatchFailed",

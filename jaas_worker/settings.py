@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -192,9 +192,23 @@ class Settings(BaseSettings):
     """Send OpenTelemetry traces of all attempts by OTLP over HTTP, as the standard variables OTEL_EXPORTER_OTLP_...
     say. Needs jaas[otel]. Without it a job's container still gets its producer's trace."""
 
+    verify_keys: str = ""
+    """File with the keys that verify signed descriptions, in TOML: a table for each key id, with algorithm, key,
+    producer and tenant. Read when the worker starts. Empty: signatures are not verified. Needs jaas[signing]."""
+
+    require_signature: bool = False
+    """Refuse jobs whose description is not signed with a key of JAAS_VERIFY_KEYS."""
+
     shutdown_timeout: Seconds = Field(60.0, ge=1, le=3600)
     """Limit of a shutdown in seconds. Releasing jobs takes a moment; a shutdown that hangs because Redis does not
     answer is cut off. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
+
+    @field_validator("require_signature")
+    @classmethod
+    def _has_keys(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("verify_keys"):
+            raise ValueError("needs JAAS_VERIFY_KEYS, the file with the keys that verify")
+        return value
 
     @property
     def queues(self) -> list[str]:

@@ -29,6 +29,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.placement import NodeFit
+from jaas_submit.signing import Signer
 from jaas_submit.usage.report import UsageReport
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class AsyncClient:
         prefix: first part of the ledger's Redis keys.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values.
+        signer: signs the descriptions.
 
     Make it, and use it, in one event loop.
     """
@@ -58,8 +60,9 @@ class AsyncClient:
         prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
+        signer: Signer | None = None,
     ) -> None:
-        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store)
+        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store, signer=signer)
         self._redis = connect_async(self.sync.url)
         self.session = AsyncSession(self.sync.session, partial(AsyncSubscription, self._redis))
         """The connections that handles and batches use."""

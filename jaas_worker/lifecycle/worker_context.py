@@ -18,6 +18,7 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import WholeOutput
 from jaas_submit.policy.document import Policy
+from jaas_submit.signing import NO_GATE, Gate
 from jaas_submit.storage.store import Store
 from jaas_worker.admission.gate import PolicyGate
 from jaas_worker.admission.loading import load_policy
@@ -40,7 +41,9 @@ _SILENCE_KEPT_S = 60.0
 
 
 class _Submission(Protocol):
-    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool: ...
+    def create(
+        self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "", signed: str = ""
+    ) -> bool: ...
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]: ...
 
 
@@ -193,6 +196,7 @@ class WorkerContext:
         store: for large values; None if there is none.
         clock: tells the time.
         outputs: what agents found.
+        signatures: asked of each job's signature before its launch and its adoption.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -209,6 +213,7 @@ class WorkerContext:
     outputs: Outputs = field(default_factory=NoOutputs)
     policy: Policy | None = None
     """What jobs may ask for; None: what the settings say."""
+    signatures: Gate = NO_GATE
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
     created_at: float = field(default=-inf, init=False)

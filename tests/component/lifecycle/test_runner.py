@@ -57,6 +57,9 @@ class StubDelivery:
 
     def accepted(self, *, first: bool = True) -> None: ...
 
+    def signed(self) -> str:
+        return ""
+
     def running(self, node: str, attempt: int, service: str) -> None: ...
 
     def report(self, result: JobResult) -> bool:
