@@ -143,7 +143,7 @@ class Feeds(Budgeted):
     @property
     def watch_channel(self) -> str:
         """Name of the channel on which ``JOB FEED`` is published when a feed is to be written."""
-        return self.key("watch")
+        return self.channel("watch")
 
     def watched(self) -> Subscription:
         """Return a subscription to ``watch_channel``."""
@@ -210,7 +210,7 @@ class Feeds(Budgeted):
 
     def output_channel(self, job_id: str) -> str:
         """Return the name of the channel on which ``FEED COST`` is published when a job's feed has got more."""
-        return self.key("output", job_id)
+        return self.channel("output", job_id)
 
     def _append(self, feed: str, pieces: Sequence[Piece | Gap], writer: str = "") -> bool:
         heads = [_head(piece) for piece in pieces]
