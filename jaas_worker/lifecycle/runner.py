@@ -93,7 +93,7 @@ class Runner:
         self._tracker = Tracker(engine, self.label, settings)
         self._executor = StepExecutor(self._world, self._table, self._tracker)
         self._cancellations = Cancellations(ledger, holder, self._table, self._executor)
-        self._exits = ExitNotices(ledger, holder, self._tracker)
+        self._exits = ExitNotices(ledger, self._tracker)
         self.take = self._table.take
         self.have_ended = self._table.have_ended
         self.follows = self._table.follows
