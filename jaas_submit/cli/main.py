@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from jaas_submit.cli.commands.batch import batch
+from jaas_submit.cli.commands.files import download
 from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
 from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
@@ -41,7 +42,7 @@ def cli(ctx: click.Context) -> None:
 
 for _command in (
     *(run, submit, wait, status, logs, schema, go_run),
-    *(list_, explain, cancel, replay, map_, batch, doctor, completion, help_, version, man, rm),
+    *(list_, explain, cancel, replay, map_, batch, doctor, completion, help_, version, man, rm, download),
 ):
     cli.add_command(_command)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from jaas_submit.connection.connection import as_text, redis_errors
 from jaas_submit.output.scripts import Base
@@ -12,6 +12,9 @@ __all__ = ["AgentLease", "AgentLeases"]
 
 LEASE_S: Final = 15
 """Seconds until a lease runs out that is not renewed."""
+
+KNOWN_S: Final = 600
+"""Seconds for which a node is known to have had an agent: one that is started again is away for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class AgentLeases(Base):
             log_driver: its log driver.
         """
         named = {"node": node_id, "holder": holder, "version": version, "engine": engine, "driver": log_driver}
-        return bool(self.run("take_lease", "agent", ttl=LEASE_S, **named))
+        return bool(self.run("take_lease", "agent", ttl=LEASE_S, known=KNOWN_S, **named))
 
     def release(self, node_id: str, holder: str) -> bool:
         """Give up the lease of a node; False when this process does not have it.
@@ -57,6 +60,12 @@ class AgentLeases(Base):
             holder: this process.
         """
         return bool(self.run("release_lease", "agent", node=node_id, holder=holder))
+
+    def nodes(self) -> int:
+        """Return how many nodes have an agent, or had one in the last ten minutes."""
+        with redis_errors("agents"):
+            found: Any = self.client.zcard(self.key("agents"))
+        return int(found)
 
     def get(self, node_id: str) -> AgentLease | None:
         """Return the lease of a node; None if no process follows its containers.

@@ -20,6 +20,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailab
 from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
+from jaas_worker.agent.files.sender import FileSender
 from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
 from jaas_worker.agent.redis_calls import RedisCalls
@@ -107,6 +108,7 @@ class NodeAgent:
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
         self._ask = asyncio.Event()
+        self._files: FileSender | None = None
         self._away: set[Action] = set()
         """The parts whose outage has been logged."""
         self._group: asyncio.TaskGroup
@@ -122,11 +124,13 @@ class NodeAgent:
             await self._engine.close()
 
     def watched(self, notice: str) -> None:
-        """Take note that somebody watches a job; call it on the loop.
+        """Take note that somebody watches a job, or that a worker asks for files; call it on the loop.
 
         Args:
-            notice: the job's id, a blank, and the feed's id.
+            notice: the job's id, a blank, and the feed's id; or as ``FileTransfers.channel`` has it.
         """
+        if self._files is not None:
+            self._files.heard(notice, self._group.create_task)
         job_id = notice.partition(" ")[0]
         if any(one.follower.container.job_id == job_id for one in self._followed.values()):
             self._asked.add(job_id)
@@ -178,6 +182,7 @@ class NodeAgent:
                 self._calls.ledger.maintenance.identity, partial(self._warn, Action.REDIS_UNAVAILABLE)
             )
             async with asyncio.TaskGroup() as self._group:
+                self._files = FileSender(self._engine, self._calls.transfers, info.node_id)
                 self._group.create_task(self._keep_lease(info))
                 self._group.create_task(self._answer_watchers())
                 self._group.create_task(self._hear_events(f"{LABEL_LEDGER}={identity}"))
@@ -187,6 +192,9 @@ class NodeAgent:
             )
         finally:
             self._node = ""
+            if self._files is not None:
+                self._files.stop()
+            self._files = None
             self._followed.clear()
             self._writers.clear()
             with contextlib.suppress(LedgerUnavailable):  # another process may follow the node at once

@@ -85,6 +85,15 @@ class NodeEngine(Protocol):
             service: ``container_id`` is a service's id, and the swarm is asked.
         """
 
+    def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a tar archive of a file or folder in a container, which may have exited.
+
+        Args:
+            container_id: the container.
+            path: in the container; the names in the archive begin with its last part. A symbolic link is archived as
+                one; those in the path before it lead to other places in the container, and never out of it.
+        """
+
     async def close(self) -> None:
         """Close all connections."""
 
@@ -116,7 +125,11 @@ class DockerNode:
             else:
                 connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl or True)
             self._open = aiohttp.ClientSession(
-                connector=connector, read_bufsize=_READ_BYTES, auto_decompress=False, trust_env=False
+                connector=connector,
+                headers={"Accept-Encoding": "identity"},  # archives would come packed
+                read_bufsize=_READ_BYTES,
+                auto_decompress=False,
+                trust_env=False,
             )
         return self._open
 
@@ -207,6 +220,12 @@ class DockerNode:
                 if frames := list(parser.feed(piece)):
                     yield frames
         parser.end()
+
+    async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        what = "reading files"
+        async with self._get(what, f"containers/{container_id}/archive", {"path": path}, self._timeout) as answer:
+            while piece := await answer.content.readany():
+                yield piece
 
 
 @contextmanager

@@ -7,10 +7,11 @@
 --   engine   version of the node's engine
 --   driver   its log driver
 --   ttl      seconds until the lease runs out
+--   known    seconds for which the node is known to have had an agent
 -- Answer: 1 when this process has the lease now.
 -- Needs: shared/head
 -- Reads: P:agent:NODE
--- Writes: P:agent:NODE
+-- Writes: P:agent:NODE P:agents
 -- Publishes: nothing
 
 local key = P .. ':agent:' .. args.node
@@ -19,4 +20,7 @@ if holder and holder ~= args.holder then return 0 end
 redis.call('HSET', key, 'holder', args.holder, 'version', args.version, 'engine', args.engine, 'driver', args.driver)
 redis.call('HSETNX', key, 'since', digits(now))
 redis.call('EXPIRE', key, args.ttl)
+redis.call('ZADD', P .. ':agents', digits(now), args.node)
+redis.call('ZREMRANGEBYSCORE', P .. ':agents', '-inf', digits(now - args.known))
+redis.call('EXPIRE', P .. ':agents', args.known)
 return 1
