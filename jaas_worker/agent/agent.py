@@ -9,23 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import FeedEnd, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.files.sender import FileSender
 from jaas_worker.agent.follower import Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
+from jaas_worker.agent.node_facts import tell_facts
+from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
-from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
+from jaas_worker.agent.usage.meter import Pace, UsageMeter
+from jaas_worker.swarm.engine import ContainerRef, SwarmInfo
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
 
@@ -33,11 +36,11 @@ __all__ = ["NodeAgent"]
 
 logger = logging.getLogger(__name__)
 
-_STALE_S: Final = 5.0
-"""Seconds after an exit when forwarding it is useless: the swarm has reported it."""
-
 _MAX_ENDING: Final = 8
 """Containers whose output is read and written at the same time after their exit, at most."""
+
+_KILLED: Final = 137
+"""Exit code of a process that was killed with SIGKILL."""
 
 _MAX_ENDED: Final = 64
 """Outputs that are kept for the worker in the same process."""
@@ -50,8 +53,9 @@ class _LeaseLost(Exception):
 class _Followed:
     """One container, as the agent's tasks share it; the source of its feeds."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, meter: UsageMeter) -> None:
         self.follower = follower
+        self.meter = meter
         self.exit: NodeEvent | None = None
         self.told = asyncio.Event()
         """Set when the engine has told of the exit."""
@@ -101,6 +105,7 @@ class NodeAgent:
         self._version = version
         self._holds = holds
         self._timing = timing
+        self._pace = Pace()
         self._node = ""
         self._followed: dict[str, _Followed] = {}
         self._ended: OrderedDict[str, WholeOutput] = OrderedDict()
@@ -108,7 +113,7 @@ class NodeAgent:
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
         self._ask = asyncio.Event()
-        self._files: FileSender | None = None
+        self._files = FileSender(engine, calls.transfers)
         self._away: set[Action] = set()
         """The parts whose outage has been logged."""
         self._group: asyncio.TaskGroup
@@ -129,8 +134,7 @@ class NodeAgent:
         Args:
             notice: the job's id, a blank, and the feed's id; or as ``FileTransfers.channel`` has it.
         """
-        if self._files is not None:
-            self._files.heard(notice, self._group.create_task)
+        self._files.heard(notice)
         job_id = notice.partition(" ")[0]
         if any(one.follower.container.job_id == job_id for one in self._followed.values()):
             self._asked.add(job_id)
@@ -158,7 +162,7 @@ class NodeAgent:
         try:
             info = await self._engine.info()
             self._back(Action.ENGINE_UNAVAILABLE)
-            taken = await self._calls.call(partial(self._take_lease, info))
+            taken = await self._calls.call(partial(self._take_lease, info)) or await self._take_over(info)
             self._back(Action.REDIS_UNAVAILABLE)
         except (EngineUnavailable, EngineRefused) as error:
             self._warn(Action.ENGINE_UNAVAILABLE, error)
@@ -168,9 +172,22 @@ class NodeAgent:
             return info if taken else None
         return None
 
-    def _take_lease(self, info: SwarmInfo) -> bool:
+    def _take_lease(self, info: SwarmInfo, instead: str = "") -> bool:
         facts = (self._version, info.engine_version, info.log_driver)
-        return self._calls.leases.take(info.node_id, self._holder, *facts)
+        process = str(ProcessIdentity.own())
+        return self._calls.leases.take(info.node_id, self._holder, *facts, process=process, instead=instead)
+
+    async def _take_over(self, info: SwarmInfo) -> bool:
+        """Take the lease of a process that is certain to have ended, before it runs out."""
+        lease = await self._calls.call(partial(self._calls.leases.get, info.node_id))
+        if lease is None:
+            return False
+        former = ProcessIdentity.parse(lease.process)
+        ended = former.has_ended()
+        if not ended and (container := former.other_container()):
+            with contextlib.suppress(EngineNotFound):  # then it is not known what has become of it
+                ended = not (await self._engine.inspect(container)).running
+        return ended and await self._calls.call(partial(self._take_lease, info, lease.holder))
 
     async def _follow_node(self, info: SwarmInfo) -> None:
         logger.info(
@@ -182,9 +199,11 @@ class NodeAgent:
                 self._calls.ledger.maintenance.identity, partial(self._warn, Action.REDIS_UNAVAILABLE)
             )
             async with asyncio.TaskGroup() as self._group:
-                self._files = FileSender(self._engine, self._calls.transfers, info.node_id)
+                self._files.begin(info.node_id, self._group.create_task)
                 self._group.create_task(self._keep_lease(info))
                 self._group.create_task(self._answer_watchers())
+                telling = tell_facts(self._engine, self._calls, info.node_id, self._holder, self._timing.facts)
+                self._group.create_task(telling)
                 self._group.create_task(self._hear_events(f"{LABEL_LEDGER}={identity}"))
         except* _LeaseLost:
             logger.warning(
@@ -192,9 +211,7 @@ class NodeAgent:
             )
         finally:
             self._node = ""
-            if self._files is not None:
-                self._files.stop()
-            self._files = None
+            self._files.end()
             self._followed.clear()
             self._writers.clear()
             with contextlib.suppress(LedgerUnavailable):  # another process may follow the node at once
@@ -213,23 +230,39 @@ class NodeAgent:
     async def _hear_events(self, label: str) -> None:
         while True:
             try:
-                async for event in self._engine.events(label):
-                    if event is None:  # what began before is in the list; what begins from now on is heard
-                        self._back(Action.ENGINE_UNAVAILABLE)
-                        await self._list(label)
-                    else:
-                        self._heard(event)
+                async with aclosing(self._engine.events(label)) as events:
+                    await self._hear(events, label)
+            except TimeoutError:  # nothing has happened, or the connection is dead
+                continue
             except (EngineUnavailable, EngineRefused) as error:
                 self._warn(Action.ENGINE_UNAVAILABLE, error)
             await asyncio.sleep(self._timing.engine_retry)
 
+    async def _hear(self, events: AsyncGenerator[NodeEvent | None, None], label: str) -> None:
+        """Hear events; raises TimeoutError when there has been none for long."""
+        while True:
+            async with asyncio.timeout(self._timing.events):
+                event = await anext(events)
+            if event is None:  # what began before is in the list; what begins from now on is heard
+                self._back(Action.ENGINE_UNAVAILABLE)
+                await self._list(label)
+            else:
+                self._heard(event)
+
     async def _list(self, label: str) -> None:
         found = {container.id: container for container in await self._engine.containers(label)}
+        known = dict(self._followed)
         for container in found.values():
             self._begin(container)
-        for container_id, followed in self._followed.items():
-            if container_id not in found:
-                followed.exited.set()
+        for container_id, followed in known.items():
+            if container_id not in found or await self._has_exited(container_id):
+                followed.exited.set()  # its event was missed
+
+    async def _has_exited(self, container_id: str) -> bool:
+        try:
+            return not (await self._engine.inspect(container_id)).running
+        except EngineNotFound:
+            return True
 
     def _heard(self, event: NodeEvent) -> None:
         container = event.container
@@ -251,8 +284,10 @@ class NodeAgent:
     def _begin(self, container: ContainerRef, *, from_start: bool = False) -> _Followed:
         followed = self._followed.get(container.id)
         if followed is None:
-            followed = _Followed(Follower(self._engine, container, self._cap, self._timing, from_start=from_start))
+            follower = Follower(self._engine, container, self._cap, self._timing, from_start=from_start)
+            followed = _Followed(follower, UsageMeter(self._engine, container.id, self._pace))
             self._followed[container.id] = followed
+            self._group.create_task(followed.meter.run(followed.exited))
             self._group.create_task(self._follow(followed))
             self._asked.add(container.job_id)  # somebody may have asked for its output before it began
             self._ask.set()
@@ -264,6 +299,10 @@ class NodeAgent:
             await followed.follower.follow()
             async with self._ending:
                 whole = await followed.follower.complete()
+                whole = replace(whole, usage=followed.meter.used(whole.finished_at))
+                if followed.follower.facts.exit_code == _KILLED:  # only then somebody asks for it
+                    await self._await_exit(followed)
+                    whole = replace(whole, heard=followed.exit is not None)
                 await self._report(followed, whole)
         except Exception:  # the others are followed on
             logger.exception(
@@ -287,24 +326,17 @@ class NodeAgent:
             lambda: self._calls.outputs.put(container.job_id, container.attempt, whole), away
         )
         self._back(Action.REDIS_UNAVAILABLE)
-        with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
-            await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
-        event = self._exit_of(followed)
+        await self._await_exit(followed)
+        event = followed.exit.as_told() if followed.exit else None
         if event is not None:
             try:
                 await self._calls.call(lambda: forward_exit(self._calls.ledger, event))
             except TemporaryError as error:  # the swarm reports it, too
                 self._warn(Action.REDIS_UNAVAILABLE, error)
 
-    def _exit_of(self, followed: _Followed) -> EngineEvent | None:
-        """Return a container's exit as workers are told of it; None if the swarm has reported it long ago."""
-        container, event = followed.follower.container, followed.exit
-        if event is None or event.exit_code is None or time.time() - event.at > _STALE_S:
-            return None
-        at = datetime.fromtimestamp(event.at, UTC).isoformat()
-        return EngineEvent(
-            "die", container.service_id, container.task_id, container.job_id, container.id, event.exit_code, at
-        )
+    async def _await_exit(self, followed: _Followed) -> None:
+        with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
+            await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
 
     # -- feeds --------------------------------------------------------------------------------------------------------
 

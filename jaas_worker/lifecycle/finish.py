@@ -52,7 +52,7 @@ from jaas_worker.swarm.container_logs import marked
 from jaas_worker.swarm.engine import NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
-from jaas_worker.tracking.node_output import logs_of, times_with
+from jaas_worker.tracking.node_output import logs_of, times_with, with_usage
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
 
@@ -93,8 +93,8 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     if spec is not None and wants_files(job, spec, outcome):
-        return Collect(outcome, logs)
-    return End(outcome, logs)
+        return Collect(with_usage(outcome, times), logs)
+    return End(with_usage(outcome, times), logs)
 
 
 def _image_problem(spec: JobSpec, world: WorkerContext) -> str:

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from jaas_submit.errors import JaasError, StoreUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
@@ -20,24 +20,30 @@ from jaas_submit.storage.store import Store
 from jaas_worker.agent.files.selection import Selection
 from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["FileCollector"]
+__all__ = ["COLLECT_TIMING", "CollectTiming", "FileCollector"]
 
 logger = logging.getLogger(__name__)
+
+_MOST_BROKEN: Final = 5
+"""How often a transfer may break by the engine or the archive: a file that others write may never come whole."""
 
 _LEAST_PAUSE_S: Final = 0.01
 _MOST_PAUSE_S: Final = 0.2
 """Seconds until the next pieces are asked for where there are none; the pause doubles."""
 
-_SILENCE_S: Final = 3.0
-"""Seconds without a piece after which the agent is asked again: the notice may have been missed."""
 
-_NO_AGENT_S: Final = 20.0
-"""Seconds for which an agent may be missing: a new one takes the lease of one that died in 15."""
+class CollectTiming(NamedTuple):
+    """How long a worker waits for what, in seconds."""
 
-_MOST_BROKEN: Final = 5
-"""How often a transfer may break by the engine or the archive: a file that others write may never come whole."""
+    silence: float = 3.0
+    """Without a piece, until the agent is asked again: the notice may have been missed."""
+    no_agent: float = 20.0
+    """For which an agent may be missing: a new one takes the lease of one that died in 15."""
+    pause: float = 1.0
+    """Between a transfer that broke and the next."""
 
-_PAUSE_S: Final = 1.0
+
+COLLECT_TIMING: Final = CollectTiming()
 
 
 class _Broken(JaasError):
@@ -58,13 +64,21 @@ class FileCollector:
     Args:
         transfers: where the pieces come from.
         leases: of the agents.
-        store: where the files go.
+        store: where the files go; None if there is none.
+        timing: its pauses.
     """
 
-    def __init__(self, transfers: FileTransfers, leases: AgentLeases, store: Store | None) -> None:
+    def __init__(
+        self,
+        transfers: FileTransfers,
+        leases: AgentLeases,
+        store: Store | None,
+        timing: CollectTiming = COLLECT_TIMING,
+    ) -> None:
         self._transfers = transfers
         self._leases = leases
         self._store = store
+        self._timing = timing
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -100,7 +114,7 @@ class FileCollector:
                 why = shown(str(error), 300)
                 if broken < _MOST_BROKEN and time.monotonic() < until:
                     logger.info("job %s: its files: %s", wanted.job_id, why, extra=action(Action.STEP_REPEATED))
-                    self._pause(_PAUSE_S)
+                    self._pause(self._timing.pause)
                     continue
                 found = _unavailable(why)
             self._transfers.drop(wanted.job_id, wanted.attempt)
@@ -166,12 +180,12 @@ class FileCollector:
                 raise _Broken("they did not come in time (JAAS_FILES_TIMEOUT)")
             if found:
                 heard = now
-            elif now - heard >= _SILENCE_S:
+            elif now - heard >= self._timing.silence:
                 heard = now
                 if self._leases.get(request.node_id):
                     agent_seen = now
                     self._transfers.ask(request)
-                elif now - agent_seen >= _NO_AGENT_S:
+                elif now - agent_seen >= self._timing.no_agent:
                     raise _NoAgent("no agent follows the containers of its node (`jaas agent`)")
             self._pause(pause)
 

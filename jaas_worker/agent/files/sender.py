@@ -58,53 +58,66 @@ class FileSender:
     Args:
         engine: the node's.
         transfers: where the pieces go.
-        node_id: the swarm's id of the node.
     """
 
-    def __init__(self, engine: NodeEngine, transfers: FileTransfers, node_id: str) -> None:
+    def __init__(self, engine: NodeEngine, transfers: FileTransfers) -> None:
         self._engine = engine
         self._transfers = transfers
-        self._node = node_id
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="jaas-agent-files")
-        self._stopped = threading.Event()
+        self._node = ""
+        self._start: Callable[[Coroutine[Any, Any, None]], object]
+        self._threads: ThreadPoolExecutor
+        self._stopped: threading.Event
         self._running: dict[tuple[str, int], object] = {}
 
-    def stop(self) -> None:
-        """End all transfers soon: another process may begin them anew."""
-        self._stopped.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def begin(self, node_id: str, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        """Answer requests for files of a node from now on.
 
-    def heard(self, notice: str, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+        Args:
+            node_id: the swarm's id of the node.
+            start: starts a task.
+        """
+        self._node, self._start, self._stopped = node_id, start, threading.Event()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="jaas-agent-files")
+        self._running.clear()
+
+    def end(self) -> None:
+        """End all transfers soon: another process may begin them anew."""
+        if self._node:
+            self._node = ""
+            self._stopped.set()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def heard(self, notice: str) -> None:
         """Take note that a worker asks for files; call it on the loop.
 
         Args:
             notice: what was published; others' are ignored.
-            start: starts a task.
         """
         _, job_id, attempt, node = [*notice.split(" "), "", "", ""][:4]
-        if node != self._node or not attempt.isdecimal() or len(attempt) > _MOST_DIGITS:
+        if not node or node != self._node or not attempt.isdecimal() or len(attempt) > _MOST_DIGITS:
             return
         key = (job_id, int(attempt))
         if key not in self._running and len(self._running) < _MOST_QUEUED:
-            self._running[key] = start(self._send(*key))
+            self._running[key] = self._start(self._send(*key, self._stopped))
 
-    async def _send(self, job_id: str, attempt: int) -> None:
+    async def _send(self, job_id: str, attempt: int, stopped: threading.Event) -> None:
         """Send what a worker asks for now, until it asks for nothing else."""
         loop, done = asyncio.get_running_loop(), ""
         try:
-            while not self._stopped.is_set():
+            while not stopped.is_set():
                 request = await loop.run_in_executor(self._threads, self._transfers.asked, job_id, attempt)
                 if request is None or request.token == done or request.node_id != self._node:
                     return
-                await loop.run_in_executor(self._threads, self._run, request, loop)
+                await loop.run_in_executor(self._threads, self._run, request, loop, stopped)
                 done = request.token
         except LedgerUnavailable:  # the worker asks again
             pass
         finally:
-            self._running.pop((job_id, attempt), None)
+            if stopped is self._stopped:
+                self._running.pop((job_id, attempt), None)
 
-    def _run(self, request: FileRequest, loop: asyncio.AbstractEventLoop) -> None:
-        sending = _Sending(request, self._transfers, self._stopped)
+    def _run(self, request: FileRequest, loop: asyncio.AbstractEventLoop, stopped: threading.Event) -> None:
+        sending = _Sending(request, self._transfers, stopped)
         try:
             end, reason = self._all(request, sending, loop)
         except (EngineUnavailable, ArchiveBroken, tarfile.TarError) as error:

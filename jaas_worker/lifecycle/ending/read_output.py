@@ -7,8 +7,9 @@ from dataclasses import replace
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.output import WholeOutput
+from jaas_worker.decisions.engine_restart import node_came_back
 from jaas_worker.decisions.job_output import output_not_kept
-from jaas_worker.decisions.task_outcome import node_came_back, output_lost
+from jaas_worker.decisions.task_outcome import output_lost
 from jaas_worker.lifecycle.next_step import Finish
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext

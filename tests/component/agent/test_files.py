@@ -19,7 +19,7 @@ from jaas_submit.model.files.listing import MAX_FILES, OutputFiles
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.output import AgentLeases, FilePiece, FileRequest, FileTransfers, release_memory
 from jaas_submit.storage.store import Store
-from jaas_worker.agent.files.collector import FileCollector
+from jaas_worker.agent.files.collector import CollectTiming, FileCollector
 from jaas_worker.agent.files.sender import FileSender
 from tests.support.fake_node import FakeNode
 from tests.support.wait import eventually
@@ -57,7 +57,7 @@ class Scene:
         self.transfers = FileTransfers(client, prefix)
         self.leases = AgentLeases(client, prefix)
         self.store = Store(f"file://{self.folder}", prefix, lambda: "s")
-        self.collector = FileCollector(self.transfers, self.leases, self.store)
+        self.collector = FileCollector(self.transfers, self.leases, self.store, CollectTiming(0.2, 0.5, 0.01))
 
     @contextlib.contextmanager
     def agent(self) -> Iterator[None]:
@@ -67,21 +67,22 @@ class Scene:
         async def main() -> None:
             self.node.start("j")
             self.node.exit("j")
-            sender = FileSender(self.node, self.transfers, NODE)
+            sender = FileSender(self.node, self.transfers)
             pubsub = self.ledger.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
             pubsub.subscribe(self.transfers.channel)
             await asyncio.to_thread(pubsub.get_message, timeout=5)
             for path, pieces in self.archives.items():
                 self.node.keep("j", path, pieces)
-            ready.set()
             try:
                 async with asyncio.TaskGroup() as group:
+                    sender.begin(NODE, group.create_task)
+                    ready.set()
                     while not closing.is_set():
                         self.leases.take(NODE, "agent")
                         if message := await asyncio.to_thread(pubsub.get_message, timeout=0.05):
-                            sender.heard(message["data"].decode(), group.create_task)
+                            sender.heard(message["data"].decode())
             finally:
-                sender.stop()
+                sender.end()
                 pubsub.close()
 
         thread = threading.Thread(target=lambda: asyncio.run(main()))
@@ -197,10 +198,7 @@ def test_a_file_over_the_bound_is_passed_by_in_little_memory(scene: Scene) -> No
         [entry("out/a", b"a")[:300]],
     ],
 )
-def test_an_archive_that_breaks_each_time_ends_as_unavailable(
-    scene: Scene, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("jaas_worker.agent.files.collector._PAUSE_S", 0.01)
+def test_an_archive_that_breaks_each_time_ends_as_unavailable(scene: Scene, pieces: list[bytes]) -> None:
     scene.archives["/out"] = pieces
     with scene.agent():
         found = scene.collect("/out")
@@ -216,9 +214,7 @@ def test_a_container_or_a_folder_that_is_not_there(scene: Scene) -> None:
     assert (empty.status, empty.reason) == (LogStatus.PARTIAL, "nothing matches /out/*.pdf")
 
 
-def test_a_node_without_an_agent(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_worker.agent.files.collector._SILENCE_S", 0.1)
-    monkeypatch.setattr("jaas_worker.agent.files.collector._NO_AGENT_S", 0.2)
+def test_a_node_without_an_agent(scene: Scene) -> None:
     found = scene.collect("/out")
     assert found.status is LogStatus.UNAVAILABLE
     assert "no agent follows the containers of its node" in found.reason
@@ -237,8 +233,7 @@ def test_another_holder_is_left_alone(scene: Scene) -> None:
     assert scene.collector.collect(scene.request("/out"), 0.0, lambda: False) is None
 
 
-def test_what_redis_loses_is_sent_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaas_worker.agent.files.collector._PAUSE_S", 0.01)
+def test_what_redis_loses_is_sent_again(scene: Scene) -> None:
     large = bytes(6 * MIB)
     lost = threading.Event()
 

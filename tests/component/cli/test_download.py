@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ class Shelf:
         stage.environ["JAAS_STORE_URL"] = self.url
         self._store = Store(self.url, stage.ledger.prefix, lambda: "s")
 
-    def job(self, reason: str = "", **contents: bytes) -> str:
+    def job(self, contents: Mapping[str, bytes], reason: str = "") -> str:
         """Return the id of a job with these files."""
         files = [
             OutputFile(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -62,7 +63,7 @@ def shelf(stage: Stage, tmp_path: Path, redis_url: str) -> Shelf:
 
 
 def test_files_get_the_paths_that_they_had_in_the_container(shelf: Shelf, tmp_path: Path) -> None:
-    job_id = shelf.job(**{"out/a.pdf": b"a", "out/sub/b": bytes(3_000_000)})
+    job_id = shelf.job({"out/a.pdf": b"a", "out/sub/b": bytes(3_000_000)})
     to = tmp_path / "to"
     (to / "out").mkdir(parents=True)
     (to / "out/a.pdf").write_text("old")
@@ -77,7 +78,7 @@ def test_files_get_the_paths_that_they_had_in_the_container(shelf: Shelf, tmp_pa
 
 
 def test_asyncio_has_the_same(shelf: Shelf, tmp_path: Path) -> None:
-    job_id = shelf.job(**{"out/a": b"a"})
+    job_id = shelf.job({"out/a": b"a"})
 
     async def main() -> list[Path]:
         async with AsyncClient(shelf.redis_url, prefix=shelf.stage.ledger.prefix, store=shelf.url) as client:
@@ -88,7 +89,7 @@ def test_asyncio_has_the_same(shelf: Shelf, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said_and_the_rest_is_fetched(shelf: Shelf, tmp_path: Path) -> None:
-    job_id = shelf.job("nothing matches /out/*.csv", **{"out/a": b"a"})
+    job_id = shelf.job({"out/a": b"a"}, "nothing matches /out/*.csv")
     result = shelf.stage.jaas("download", job_id, "--to", str(tmp_path), "--json")
     assert result.exit_code == 125
     assert "files partial: nothing matches /out/*.csv" in result.stderr
@@ -99,7 +100,7 @@ def test_what_is_missing_is_said_and_the_rest_is_fetched(shelf: Shelf, tmp_path:
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a//x", "x\ny", ""])
 def test_a_record_with_a_name_that_leads_elsewhere_writes_nothing(shelf: Shelf, tmp_path: Path, name: str) -> None:
     to = tmp_path / "a/b/c"
-    job_id = shelf.job(**{name: b"x"})
+    job_id = shelf.job({name: b"x"})
     with shelf.client() as client, pytest.raises(JaasError, match="is not written"):
         client.download(job_id, to)
     assert list(to.rglob("*")) == []
@@ -113,14 +114,14 @@ def test_a_link_that_was_there_is_not_followed(shelf: Shelf, tmp_path: Path) -> 
     (to / "link").symlink_to(elsewhere / "file")
     with shelf.client() as client:
         with pytest.raises(JaasError, match="leads out of"):
-            client.download(shelf.job(**{"out/a": b"x"}), to)
-        client.download(shelf.job(link=b"new"), to)
+            client.download(shelf.job({"out/a": b"x"}), to)
+        client.download(shelf.job({"link": b"new"}), to)
     assert list(elsewhere.iterdir()) == []
     assert (to / "link").read_bytes() == b"new"
 
 
 def test_other_contents_are_refused_and_what_was_there_stays(shelf: Shelf, tmp_path: Path) -> None:
-    job_id = shelf.job(a=b"right")
+    job_id = shelf.job({"a": b"right"})
     (tmp_path / "a").write_text("old")
     shelf.spoil(job_id)
     with shelf.client() as client, pytest.raises(JaasError, match="is not what the job handed out"):
@@ -135,8 +136,8 @@ def test_jobs_without_files_say_why(shelf: Shelf, stage: Stage) -> None:
         with pytest.raises(JobNotEnded):
             client.download(stage.add(SPEC))
         with pytest.raises(SpecError, match="has no attempt 7"):
-            client.download(shelf.job(), attempt=7)
-        assert client.download(shelf.job()) == []
+            client.download(shelf.job({}), attempt=7)
+        assert client.download(shelf.job({})) == []
     del stage.environ["JAAS_STORE_URL"]
-    result = stage.jaas("download", shelf.job(a=b"x"))
+    result = stage.jaas("download", shelf.job({"a": b"x"}))
     assert (result.exit_code, "set JAAS_STORE_URL" in result.stderr) == (2, True)
