@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
     from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
+    from jaas_submit.model.files.listing import OutputFile, OutputFiles
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
     from jaas_submit.model.records import Attempt, AuditEntry, BatchRecord, JobRecord
@@ -83,6 +84,8 @@ __all__ = [
     "NewJob",
     "NodeFit",
     "NotLive",
+    "OutputFile",
+    "OutputFiles",
     "Piece",
     "Quantiles",
     "Resources",
@@ -118,6 +121,7 @@ _MODULES = (
         "explain.workers",
         "explain.explanation",
         "model.logs",
+        "model.files.listing",
         "model.records",
         "model.result",
     ),

@@ -20,6 +20,7 @@ from jaas_submit.policy.document import Policy
 from jaas_submit.policy.published import about_policy
 from jaas_submit.signing import Gate, read_verify_keys
 from jaas_submit.storage.store import Store
+from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.agent.process import AgentThread
 from jaas_worker.agent.swarm_feeds import RunningService
@@ -77,7 +78,9 @@ class Parts:
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
         agent = AgentThread(self.settings, ledger, holder, _version())
-        outputs = AgentOutputs(agent, agent.calls.outputs, agent.calls.leases, holder)
+        calls = agent.calls
+        files = FileCollector(calls.transfers, calls.leases, store)
+        outputs = AgentOutputs(agent, calls.outputs, calls.leases, holder, files)
         engine = measured(self.engine, self.metrics)
         runner = Runner(
             *(self.settings, ledger, engine, holder, self.metrics, store),

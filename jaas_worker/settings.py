@@ -141,6 +141,15 @@ class Settings(BaseSettings):
     ``s3://bucket/jaas``, or any other URL of fsspec. They are removed when the job's record expires. Empty: there is no
     store, and larger values are refused. Needs jaas[store]."""
 
+    files_limit: Bytes = Field(1024**3, ge=0, le=1024**4)
+    """Bytes of all files that an attempt hands out (``outputs``). Those beyond it stay behind; its result says so."""
+
+    files_timeout: Seconds = Field(600.0, ge=1, le=86400)
+    """Seconds for which the end of a job waits for its files to be copied to the store."""
+
+    file_threads: int = Field(2, ge=1, le=64)
+    """Threads that copy such files; each copies those of one job, and other jobs do not wait for them."""
+
     record_ttl: Seconds = Field(7 * 86400.0, ge=7200, le=3650 * 86400)
     """Seconds that records, logs and Celery's results are kept after the end of a job."""
 

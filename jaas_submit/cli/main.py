@@ -12,6 +12,7 @@ import click
 
 from jaas_submit.cli.commands.audit import audit
 from jaas_submit.cli.commands.batch import batch
+from jaas_submit.cli.commands.files import download
 from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
 from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
@@ -46,6 +47,7 @@ def cli(ctx: click.Context) -> None:
 for _command in (
     *(run, submit, wait, status, logs, usage, schema, go_run),
     *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm, signing, audit),
+    download,
 ):
     cli.add_command(_command)
 

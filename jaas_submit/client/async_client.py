@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaas_submit.batch_model.failure_limit import MaxFailures
@@ -244,6 +246,10 @@ class AsyncClient:
     async def logs(self, job_id: str, attempt: int | None = None) -> Logs:
         """Return the captured output of a job; see ``JobHandle.logs``."""
         return await asyncio.to_thread(self.sync.logs, job_id, attempt)
+
+    async def download(self, job_id: str, to: str | os.PathLike[str] = ".", attempt: int | None = None) -> list[Path]:
+        """Copy the files that a job handed out into a folder; see ``JobHandle.download``."""
+        return await asyncio.to_thread(self.sync.download, job_id, to, attempt)
 
     async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from jaas_submit.client.job_handle import JobHandle, JobReference, change_in
@@ -113,6 +115,10 @@ class AsyncJobHandle(JobReference):
             return found
         decoder = Decoder()
         return (part async for event in found if (part := decoder.text(event)))
+
+    async def download(self, to: str | os.PathLike[str] = ".", attempt: int | None = None) -> list[Path]:
+        """Copy the files that the job handed out into a folder; see ``JobHandle.download``."""
+        return await asyncio.to_thread(self.sync.download, to, attempt)
 
     async def cancel(self, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of the job; see ``JobHandle.cancel``."""

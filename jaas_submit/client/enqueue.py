@@ -44,9 +44,10 @@ def enqueue(session: Session, job: NewJob) -> Created:
 
     Raises:
         UnknownJob: a job or batch that it comes after is unknown.
-        SpecError: its batch takes no more jobs.
+        SpecError: its batch takes no more jobs, or nobody could hand out its files.
         LedgerUnavailable: Redis did not confirm the record. A message that could not be published is no error.
     """
+    session.check([job.spec])
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
         jobs = _complete([job], traceparent, session)
         made = session.write(lambda: session.ledger.submission.create_many(jobs))[0]
@@ -61,6 +62,7 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
     count = 0
     rest = iter(jobs)
     while chunk := list(itertools.islice(rest, CHUNK)):
+        session.check(job.spec for job in chunk)
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
             jobs = _complete(chunk, traceparent, session)
             made = session.write(partial(session.ledger.submission.create_many, jobs))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogStatus, StoredLogStatus
 from jaas_submit.model.speculation import Speculation
@@ -91,6 +92,9 @@ class Attempt(Outcome):
     service: str | None = Field(None, description="name of its swarm service; null where none was created")
     log_status: StoredLogStatus = Field(LogStatus.COMPLETE, description="whether all of its output was kept")
     image: str | None = Field(None, description="what was run, with the digest where a registry told it")
+    outputs: OutputFiles | None = Field(
+        None, description="the files that it handed out; null where none were asked for, or no container ended"
+    )
     decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
 
 

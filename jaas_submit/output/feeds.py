@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors
-from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.model.bounds import read_json
 from jaas_submit.model.logs import Stream
@@ -142,10 +141,6 @@ class Feeds(Budgeted):
     def watch_channel(self) -> str:
         """Name of the channel on which ``JOB FEED`` is published when a feed is to be written."""
         return self.channel("watch")
-
-    def watched(self) -> Subscription:
-        """Return a subscription to ``watch_channel``."""
-        return Subscription(self.client, self.watch_channel)
 
     # -- for readers --------------------------------------------------------------------
 

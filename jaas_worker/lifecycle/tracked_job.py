@@ -181,6 +181,8 @@ class TrackedJob:
     stop: StopRequest | None = None
     decision: Decision | None = None
     """Whether another attempt follows; decided once, even if recording the outcome is repeated."""
+    files_until: float | None = None
+    """When the copying of its files is given up, by the monotonic clock; None before it has begun."""
     tries: int = 0
     """How often the present step failed in a row."""
     accepted: bool = False

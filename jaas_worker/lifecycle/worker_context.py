@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, Protocol
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Claim
 from jaas_submit.ledger.queries import Outline
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.logs import Logs
+from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER
-from jaas_submit.output import WholeOutput
+from jaas_submit.output import FileRequest, WholeOutput
 from jaas_submit.policy.document import Policy
 from jaas_submit.signing import NO_GATE, Gate
 from jaas_submit.storage.store import Store
@@ -116,6 +117,7 @@ class Outputs(Protocol):
     def expected(self, node_id: str) -> bool: ...
     def log_driver(self, node_id: str) -> str: ...
     def drop(self, job_id: str, attempt: int) -> None: ...
+    def collect(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> OutputFiles | None: ...
 
 
 class NoOutputs:
@@ -132,6 +134,9 @@ class NoOutputs:
         return ""
 
     def drop(self, job_id: str, attempt: int) -> None: ...
+
+    def collect(self, *_: object) -> OutputFiles:
+        return OutputFiles(status=LogStatus.UNAVAILABLE, reason="there is no agent")
 
 
 class ServiceTracker(Protocol):

@@ -68,8 +68,9 @@ class NewBatch:
             spec: the description of its jobs.
 
         Raises:
-            SpecError: its jobs may not run twice.
+            SpecError: its jobs may not run twice, or nobody could hand out their files.
         """
+        session.check([spec])
         if Speculation.of(self.speculate) and not spec.idempotent:
             raise SpecError(
                 "speculate: two containers of one job may run at once; if that does no harm, say idempotent=True in "

@@ -14,8 +14,9 @@
 --   keep       seconds for which a feed is kept
 -- Answer: 1; 0 when nobody watches the feed any more.
 -- Needs: shared/budget
--- Reads: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole P:watch:JOB P:whole:JOB:ATTEMPT
--- Writes: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole
+-- Reads: P:feed:FEED P:feed:FEED:state P:files:JOB:ATTEMPT P:output:allowed P:output:feeds P:output:files
+--   P:output:whole P:watch:JOB P:whole:JOB:ATTEMPT
+-- Writes: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:files P:output:whole
 -- Publishes: C:output:JOB
 
 local feed = args.feed

@@ -15,6 +15,10 @@ local function feed_key(feed) return P .. ':feed:' .. feed end
 
 local function state_key(feed) return P .. ':feed:' .. feed .. ':state' end
 
+local function files_key(name) return P .. ':files:' .. name end
+
+local function pieces_key(name) return P .. ':files:' .. name .. ':pieces' end
+
 -- Keeps a feed for a while after a write or a watch.
 local function keep_feed(feed, seconds)
   redis.call('EXPIRE', feed_key(feed), seconds)
