@@ -33,7 +33,7 @@ from tests.support.wait import until
 
 HOLDER = "somebody"
 CAP = 1000
-QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05, 0.01, 0.2, 0.05)
+QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05, 0.01)._replace(facts=0.05)
 
 Story = Callable[["Scene"], Coroutine[Any, Any, None]]
 
@@ -46,9 +46,10 @@ class Scene:
         self.node = FakeNode()
         self.calls = RedisCalls(ledger, QUICK)
         self.held: set[str] = set()
+        self.timing = QUICK
 
     def agent(self, name: str = "agent") -> NodeAgent:
-        return NodeAgent(self.node, self.calls, CAP, name, "1", self.held.__contains__, QUICK)
+        return NodeAgent(self.node, self.calls, CAP, name, "1", self.held.__contains__, self.timing)
 
     @asynccontextmanager
     async def following(self, name: str = "agent") -> AsyncIterator[NodeAgent]:
@@ -309,6 +310,7 @@ def test_the_lease_of_a_process_that_has_ended_is_taken_over_at_once(ended: str,
 
 def test_events_that_stay_silent_are_asked_for_anew_and_exits_are_found(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(events=0.2)
         scene.node.deaf = True
         scene.node.silent_end = True
         async with scene.following():
