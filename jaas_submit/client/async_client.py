@@ -29,6 +29,8 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.placement import NodeFit
+from jaas_submit.signing import Signer
+from jaas_submit.usage.report import UsageReport
 
 if TYPE_CHECKING:
     import celery
@@ -45,6 +47,7 @@ class AsyncClient:
         prefix: first part of the ledger's Redis keys.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values.
+        signer: signs the descriptions.
 
     Make it, and use it, in one event loop.
     """
@@ -57,8 +60,9 @@ class AsyncClient:
         prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
+        signer: Signer | None = None,
     ) -> None:
-        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store)
+        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store, signer=signer)
         self._redis = connect_async(self.sync.url)
         self.session = AsyncSession(self.sync.session, partial(AsyncSubscription, self._redis))
         """The connections that handles and batches use."""
@@ -261,9 +265,17 @@ class AsyncClient:
         """Return on which nodes a job would fit; see ``Client.placement``."""
         return await asyncio.to_thread(self.sync.placement, spec)
 
+    async def refusals(self, spec: JobSpec | Mapping[str, Any]) -> tuple[str, ...]:
+        """Return why the workers' policy would refuse a job; see ``Client.refusals``."""
+        return await asyncio.to_thread(self.sync.refusals, spec)
+
     async def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended; see ``Client.active``."""
         return await asyncio.to_thread(self.sync.active, labels)
+
+    async def usage(self, by: str = "image", since: float | str = "24h") -> UsageReport:
+        """Return what jobs used, in groups, beside what they reserved; see ``Client.usage``."""
+        return await asyncio.to_thread(self.sync.usage, by, since)
 
     async def history(
         self,

@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from jaas_submit.client import queries
-from jaas_submit.client.live_output.job_output import JobOutput, Output
+from jaas_submit.client.live_output.findings import Output
+from jaas_submit.client.live_output.job_output import JobOutput
 from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import ended_jobs, job_records, job_result
+from jaas_submit.connection.caller import caller
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.ledger import Change
 from jaas_submit.model.logs import Logs
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.records import AuditEntry, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
@@ -209,7 +211,7 @@ class JobHandle(JobReference):
         Raises:
             UnknownJob: there is no record, or it has expired.
         """
-        state, done = self._session.ledger.submission.cancel(self.id, why)
+        state, done = self._session.ledger.submission.cancel(self.id, why, caller())
         if done:
             from jaas_submit.messaging.publisher import mark_revoked
 
@@ -217,6 +219,16 @@ class JobHandle(JobReference):
             # message does the same.
             mark_revoked(self._session.app(), self.record().task_id, why)
         return state
+
+    def audit(self) -> tuple[AuditEntry, ...]:
+        """Return who submitted the job, and who cancelled or replayed it: the newest 20 entries.
+
+        ``by`` is what the client says of itself, unless ``producer`` is set: then a worker has verified a signature.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
+        """
+        return self.record().history
 
 
 def change_in(record: JobRecord) -> Change:

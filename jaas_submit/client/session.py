@@ -16,6 +16,7 @@ from jaas_submit.connection import AsyncSubscription, Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import Feeds, is_full, release_memory
+from jaas_submit.signing import Signer
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Session:
         store: of large values; None where there is none.
         app: returns the Celery app whose result backend is told of cancellations.
         publisher: Celery app that publishes the messages; None leaves that to the ledger's own Redis.
+        signer: signs the descriptions; None leaves them unsigned.
     """
 
     ledger: Ledger
@@ -43,6 +45,7 @@ class Session:
     store: Store | None
     app: Callable[[], celery.Celery]
     publisher: celery.Celery | None
+    signer: Signer | None = None
 
     def keep(self, job_id: str, value: Any) -> Any:
         """Return a job's input, or a reference to it if it is large and there is a store.

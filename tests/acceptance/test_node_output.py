@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from jaas_submit import Cause, Client, JobHandle, JobState, LogStatus
-from jaas_submit.client.live_output.job_output import AttemptEnds, Missing, Output
+from jaas_submit.client.live_output.findings import AttemptEnds, Missing, Output
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.output import Piece
 from tests.acceptance.conftest import LabNodes

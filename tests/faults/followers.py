@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from jaas_submit import Client
-from jaas_submit.client.live_output.job_output import AttemptBegins, AttemptEnds, Missing, NotLive
+from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Missing, NotLive
 from jaas_submit.errors import JaasError
 from jaas_submit.model.logs import STREAMS, Stream
 from jaas_submit.output import Piece
