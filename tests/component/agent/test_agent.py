@@ -222,13 +222,15 @@ def test_of_a_node_without_an_agent_the_holder_writes_the_feed(agent: bool, play
     async def story(scene: Scene) -> None:
         feeds, node = scene.calls.feeds, scene.node
         runs: dict[str, RunningService] = {}
-        writer = SwarmFeeds(node, scene.calls, HOLDER, lambda job_id: job_id == "j", runs.get, QUICK)
+        held: set[str] = set()  # a job may be watched before it is this worker's
+        writer = SwarmFeeds(node, scene.calls, HOLDER, held.__contains__, runs.get, QUICK)
         task = asyncio.ensure_future(writer.run())
         if agent:
             scene.calls.leases.take("there", "its agent")
         wanted, other = feeds.watch("j", 1), feeds.watch("k", 1)
         for one in (wanted, other):
             writer.watched(f"{one.feed.partition('.')[0]} {one.feed}")
+        held.add("j")
         ref = node.start("j")
         node.write("j", "stdout", b"one\n")
         runs["j"] = runs["k"] = RunningService(ref.service_id, 1, "there")

@@ -173,6 +173,9 @@ def test_a_writer_stops_when_nobody_watches_and_is_told_when_somebody_comes(feed
     with Subscription(feeds.client, feeds.watch_channel) as watched:
         wanted = feeds.watch(JOB, 1)
         assert watched.next(5) == f"{JOB} {wanted.feed}"
+        assert feeds.renew(wanted)
+        assert watched.next(5) == f"{JOB} {wanted.feed}", "nobody writes it yet"
+        assert feeds.begin(wanted.feed, "its writer")
         feeds.append(wanted.feed, [piece(0, b"abc")])
         feeds.client.delete(feeds.key("watch", JOB))  # as if it had run out
         assert not feeds.append(wanted.feed, [piece(3, b"def")])
