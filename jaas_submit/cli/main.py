@@ -15,6 +15,7 @@ from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
 from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
 from jaas_submit.cli.commands.operator import completion, doctor, help_, version
+from jaas_submit.cli.commands.redis_acl import redis_acl
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option
@@ -41,7 +42,7 @@ def cli(ctx: click.Context) -> None:
 
 for _command in (
     *(run, submit, wait, status, logs, schema, go_run),
-    *(list_, explain, cancel, replay, map_, batch, doctor, completion, help_, version, man, rm),
+    *(list_, explain, cancel, replay, map_, batch, doctor, redis_acl, completion, help_, version, man, rm),
 ):
     cli.add_command(_command)
 
