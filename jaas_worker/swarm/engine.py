@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.logs import Stream
+
+if TYPE_CHECKING:  # an agent has no pydantic
+    from jaas_submit.model.cluster import Cluster
+    from jaas_submit.model.usage.used import Used
 
 __all__ = [
     "ENDED_STATES",
@@ -100,6 +103,10 @@ class ContainerTimes(NamedTuple):
     oom_killed: bool
     exit_code: int | None = None
     """None while it runs. For a stopped task 0 was seen although the container had 137."""
+    heard: bool | None = None
+    """Whether its engine told the node's agent of the exit when it happened; None where that is not known."""
+    usage: Used | None = None
+    """What it used, if the agent of its node has measured it."""
 
 
 class NodeChange(NamedTuple):
