@@ -16,6 +16,8 @@ from jaas_submit.connection import connect
 from jaas_submit.errors import PermanentError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.permissions import missing_rules, user_of
+from jaas_submit.policy.document import Policy
+from jaas_submit.policy.published import about_policy
 from jaas_submit.signing import Gate, read_verify_keys
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.outputs import AgentOutputs
@@ -46,6 +48,8 @@ class Parts:
 
     settings: Settings
     engine: Engine
+    policy: Policy = field(default_factory=Policy)
+    """What jobs may ask for."""
     info: SwarmInfo | None = None
     metrics: Metrics = field(default_factory=Metrics)
     pool: TaskPool | None = None
@@ -68,14 +72,19 @@ class Parts:
         )
         require_permissions(ledger.client, self.settings)
         keys = read_verify_keys(self.settings.verify_keys) if self.settings.verify_keys else {}
-        gate = Gate(self.settings.prefix, keys, self.settings.require_signature)
+        signatures = Gate(self.settings.prefix, keys, self.settings.require_signature)
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
         agent = AgentThread(self.settings, ledger, holder, _version())
         outputs = AgentOutputs(agent, agent.calls.outputs, agent.calls.leases, holder)
         engine = measured(self.engine, self.metrics)
-        runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs, gate=gate)
+        runner = Runner(
+            *(self.settings, ledger, engine, holder, self.metrics, store),
+            outputs=outputs,
+            policy=self.policy,
+            signatures=signatures,
+        )
         agent.holds = runner.knows
         agent.running = lambda job_id: (found := runner.running_service(job_id)) and RunningService(*found)
         return runner
@@ -91,7 +100,9 @@ class Parts:
         if not settings.metrics_port:
             return lambda: None
         about = {
-            name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid", "queues"}
+            name: str(value)
+            for name, value in self.about_worker().items()
+            if name not in {"host", "pid", "queues", "policy"}
         }
         monitor = LedgerMonitor(
             runner.ledger,
@@ -124,6 +135,7 @@ class Parts:
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
             "queues": self.settings.queues,
+            "policy": about_policy(self.policy),
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:

@@ -302,4 +302,4 @@ class Batches(Part):
 
     def changes(self, batch_id: str) -> Subscription:
         """Return a subscription to the outcomes of a batch's jobs; use it in a ``with`` statement."""
-        return Subscription(self._client, self._key("changes", "batch", batch_id))
+        return Subscription(self._client, self._channel("changes", "batch", batch_id))

@@ -108,7 +108,7 @@ class Maintenance(Part):
 
     def available(self) -> Subscription:
         """Return a subscription to the ids of jobs that may be taken over or started right now."""
-        return Subscription(self._client, self._key("available"))
+        return Subscription(self._client, self._channel("available"))
 
     def end_overdue(self, most: int = 100) -> list[str]:
         """End jobs whose ``expires`` or ``deadline`` passed before they were started; return their ids.
@@ -181,8 +181,11 @@ class Maintenance(Part):
         """Return this ledger's own id: services carry it to name their installation."""
         key = self._key("identity")
         with redis_errors("identity"):
-            self._client.set(key, uuid.uuid4().hex[:16], nx=True)
-            return as_text(self._client.get(key))
+            found = self._client.get(key)
+            if found is None:  # an agent may read it only: a worker writes it
+                self._client.set(key, uuid.uuid4().hex[:16], nx=True)
+                found = self._client.get(key)
+            return as_text(found)
 
     def secret(self) -> str:
         """Return what this ledger's references to stored values are signed with; it is shown nowhere."""

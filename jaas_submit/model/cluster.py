@@ -26,6 +26,7 @@ class Node(_Model):
     address: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     engine_labels: dict[str, str] = Field(default_factory=dict)
+    engine_version: str = Field("", description="version of its engine; empty where it is not known")
     cpus: float = Field(0.0, description="cores in all")
     memory: int = Field(0, description="bytes in all")
     free_cpus: float = Field(0.0, description="cores that no running task has reserved")

@@ -29,6 +29,7 @@ __all__ = [
     "QUEUE_PATTERN",
     "TASK_RUN",
     "TRACEPARENT",
+    "channel_prefix",
     "job_id_of",
     "service_name",
 ]
@@ -83,6 +84,16 @@ ENV_NODE: Final = "JAAS_NODE"
 # A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
 _PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
 _NAMESPACE = uuid.UUID("6f9cf9b2-55a6-4e0e-9a5f-0d1f3c2b7a11")
+
+
+def channel_prefix(prefix: str, database: int) -> str:
+    """Return the first part of every channel: Redis' channels belong to the server, not to one of its databases.
+
+    Args:
+        prefix: of the keys.
+        database: their number.
+    """
+    return f"{prefix}:{database}"
 
 
 def job_id_of(task_id: str) -> str:

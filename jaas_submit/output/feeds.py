@@ -141,7 +141,7 @@ class Feeds(Budgeted):
     @property
     def watch_channel(self) -> str:
         """Name of the channel on which ``JOB FEED`` is published when a feed is to be written."""
-        return self.key("watch")
+        return self.channel("watch")
 
     def watched(self) -> Subscription:
         """Return a subscription to ``watch_channel``."""
@@ -209,7 +209,7 @@ class Feeds(Budgeted):
 
     def output_channel(self, job_id: str) -> str:
         """Return the name of the channel on which ``FEED COST`` is published when a job's feed has got more."""
-        return self.key("output", job_id)
+        return self.channel("output", job_id)
 
     def _append(self, feed: str, entries: Sequence[Pack | Gap], writer: str = "") -> bool:
         about = [_about(entry) for entry in entries]

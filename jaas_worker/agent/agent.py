@@ -336,9 +336,8 @@ class NodeAgent:
         if event is None or event.exit_code is None or time.time() - event.at > _STALE_S:
             return None
         at = datetime.fromtimestamp(event.at, UTC).isoformat()
-        return EngineEvent(
-            "die", container.service_id, container.task_id, container.job_id, container.id, event.exit_code, at
-        )
+        names = (container.service_id, container.task_id, container.job_id, container.id)
+        return EngineEvent("die", *names, event.exit_code, at, self._node)
 
     # -- feeds --------------------------------------------------------------------------------------------------------
 

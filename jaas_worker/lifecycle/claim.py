@@ -138,7 +138,7 @@ def _verified(record: JobRecord, world: WorkerContext) -> tuple[JobRecord, Produ
     Before a launch, at each attempt, and before an adoption: the record may have been changed in between.
     """
     try:
-        passed = world.gate.check(record.id, record.signed, world.clock.time(), record.copy_of)
+        passed = world.signatures.check(record.id, record.signed, world.clock.time(), record.copy_of)
     except SpecError as error:
         logger.warning("job %s: refused: %s", record.id, error, extra=action(Action.SIGNATURE_REFUSED))
         return record, None, str(error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import partial
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
@@ -87,13 +86,11 @@ class ExitNotices:
 
     Args:
         ledger: passes the notices on.
-        holder: this worker process.
         tracker: gets the received exits.
     """
 
-    def __init__(self, ledger: Ledger, holder: str, tracker: Tracker) -> None:
+    def __init__(self, ledger: Ledger, tracker: Tracker) -> None:
         self._ledger = ledger
-        self._holder = holder
         self._tracker = tracker
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="jaas-exit-notices", daemon=True)
@@ -107,7 +104,7 @@ class ExitNotices:
         self._closed.set()
 
     def _listen(self) -> None:
-        listen("container exits", partial(self._ledger.ownership.exits_for, self._holder), self._heard, self._closed)
+        listen("container exits", self._ledger.ownership.exits, self._heard, self._closed)
 
     def _heard(self, text: str) -> None:
         if event := read_exit(text):

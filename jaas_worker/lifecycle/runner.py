@@ -21,6 +21,7 @@ from typing import Any
 from jaas_submit.errors import LedgerUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
+from jaas_submit.policy.document import Policy
 from jaas_submit.signing import NO_GATE, Gate
 from jaas_submit.storage.store import Store
 from jaas_worker.decisions.task_outcome import StopRequest
@@ -58,7 +59,8 @@ class Runner:
         store: for large values; None if there is none.
         clock: tells the time.
         outputs: what agents found; None if there are no agents.
-        gate: asked of each job's signature.
+        policy: what jobs may ask for; None: what the settings say.
+        signatures: asked of each job's signature.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -74,7 +76,8 @@ class Runner:
         store: Store | None = None,
         clock: Clock | None = None,
         outputs: Outputs | None = None,
-        gate: Gate = NO_GATE,
+        policy: Policy | None = None,
+        signatures: Gate = NO_GATE,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -83,14 +86,14 @@ class Runner:
         self.metrics = metrics or Metrics()
         self.store = store
         tracer = make_tracer(settings.traces)
-        sides = (store, clock or Clock(), outputs or NoOutputs(), gate)
+        sides = (store, clock or Clock(), outputs or NoOutputs(), policy, signatures)
         self._world = WorkerContext(settings, ledger, engine, holder, self.metrics, tracer, *sides)
         self.label = self._world.label
         self._table = JobTable(settings.max_in_flight, settings.max_starting)
         self._tracker = Tracker(engine, self.label, settings)
         self._executor = StepExecutor(self._world, self._table, self._tracker)
         self._cancellations = Cancellations(ledger, holder, self._table, self._executor)
-        self._exits = ExitNotices(ledger, holder, self._tracker)
+        self._exits = ExitNotices(ledger, self._tracker)
         self.take = self._table.take
         self.have_ended = self._table.have_ended
         self.follows = self._table.follows

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from jaas_submit.model.logs import Stream
 
 if TYPE_CHECKING:  # an agent has no pydantic
-    from jaas_submit.model.cluster import Cluster
+    from jaas_submit.model.cluster import Cluster, Node
     from jaas_submit.model.usage.used import Used
+    from jaas_submit.policy.facts import NetworkFacts, Reference
 
 __all__ = [
     "ENDED_STATES",
@@ -131,6 +132,8 @@ class EngineEvent(NamedTuple):
     """Of a container that has exited; its output is complete then."""
     at: str = ""
     """The event's time (RFC 3339)."""
+    node_id: str = ""
+    """The swarm's id of the node whose agent forwarded it; empty for an event of this process' own engine."""
 
 
 class ResolvedImage(NamedTuple):
@@ -207,6 +210,23 @@ class Engine(Protocol):
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         """Return name -> id of the existing ones of the secrets."""
+
+    def references(self, kind: Literal["secrets", "configs"], ids: list[str]) -> dict[str, Reference]:
+        """Return id -> name and labels of the existing ones of these secrets or configs.
+
+        Args:
+            kind: which of both.
+            ids: their ids.
+        """
+
+    def network(self, name: str) -> NetworkFacts | None:
+        """Return what a network is; None if there is none of this name or id."""
+
+    def request_of(self, service_id: str) -> dict[str, Any] | None:
+        """Return the request that a service was made from, as the engine tells it; None if the service is gone."""
+
+    def node_facts(self) -> tuple[Node, ...]:
+        """Return the swarm's nodes; their free resources are left out, which ``cluster`` counts."""
 
     def node_names(self) -> dict[str, str]:
         """Return node id -> host name."""

@@ -100,6 +100,7 @@ class Campaign:
                 "DOCKER_HOST": f"unix://{engine.path}",
                 "JAAS_PREFIX": self.prefix,
                 "JAAS_QUEUE": self.prefix,
+                "JAAS_POLICY": "privileged",  # the traffic's jobs mount a folder of the host
             }
             self.bench.redis_proxies.append(proxy)
             self.bench.engine_proxies.append(engine)

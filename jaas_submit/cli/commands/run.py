@@ -303,7 +303,7 @@ def _state_of(handle: JobHandle) -> str:
 
 
 def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_json: bool) -> int:
-    """Say on which nodes the job would fit; exit code 1 where it fits on none of them now."""
+    """Say on which nodes the job would fit; exit code 1 where it fits on none of them now, or is not allowed."""
     from jaas_submit.placement.logins import why_no_login
     from jaas_submit.placement.placement import what_is_lacking
 
@@ -315,6 +315,7 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
                     raise click.UsageError(why)
                 progress.say(why)
         fits = client.placement(request.spec)
+        refusals = client.refusals(request.spec)
         platforms = client.ledger.queries.platforms(request.spec.image)
     good = [fit for fit in fits if fit.fits]
     if as_json:
@@ -324,6 +325,7 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
                 "fits": bool(good) if fits else None,
                 "nodes": nodes,
                 "platforms": list(platforms) or None,
+                "refusals": list(refusals),
                 "spec": output.spec_json(request.spec),
             }
         )
@@ -337,8 +339,10 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
     )
     on = ", ".join(platforms) or "not known: its registry has told no worker in the last day"
     progress.say(f"the image's platforms: {on}")
+    for refusal in refusals:
+        progress.warn(f"the workers' policy would refuse it: {refusal}")
     progress.say(f"the description is valid; {where_to}; nothing was enqueued")
-    return EXIT_NO if fits and not good else 0
+    return EXIT_NO if refusals or (fits and not good) else 0
 
 
 def _describe(progress: output.Progress, client: Client, job_id: str) -> None:

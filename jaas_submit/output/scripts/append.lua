@@ -16,7 +16,7 @@
 -- Needs: shared/budget
 -- Reads: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole P:watch:JOB P:whole:JOB:ATTEMPT
 -- Writes: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole
--- Publishes: P:output:JOB
+-- Publishes: C:output:JOB
 
 local feed = args.feed
 local r = redis.call('HMGET', state_key(feed), 'cost', '1', '2', 'from1', 'from2')
@@ -73,5 +73,5 @@ if cost > before then
   make_room(0)
 end
 keep_feed(feed, args.keep)
-redis.call('PUBLISH', P .. ':output:' .. args.job, feed .. ' ' .. digits(cost))
+redis.call('PUBLISH', C .. ':output:' .. args.job, feed .. ' ' .. digits(cost))
 return 1

@@ -176,7 +176,9 @@ def test_an_exit_on_another_node_is_accepted_with_what_its_agent_found() -> None
     task = world.engine.job("j")
     told(world, task, oom_killed=True)
     world.engine.fail("logs")  # the swarm cannot reach that node
-    event = EngineEvent("die", task.service_id, task.id, "j", task.container_id or "", 3, "2026-11-30T12:00:09Z")
+    event = EngineEvent(
+        "die", task.service_id, task.id, "j", task.container_id or "", 3, "2026-11-30T12:00:09Z", task.node_id
+    )
     following = read_output(world.job, to.ReadOutput(Evidence(task, exit=event)), world.context)
     assert isinstance(following, to.Finish)
     assert following.logs == PRINTED

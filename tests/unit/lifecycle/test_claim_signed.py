@@ -30,7 +30,7 @@ def world(action: str = "launch", **fields: Any) -> World:
     """A worker that requires signatures, and whose clock is right, as that of the signer is."""
     made = World(record_of(**fields), action)
     made.ledger.age = 1e8
-    made.context.gate = Gate("jaas", {"k": VerifyKey("HS256", SECRET, TEAM)}, required=True)
+    made.context.signatures = Gate("jaas", {"k": VerifyKey("HS256", SECRET, TEAM)}, required=True)
     return made
 
 

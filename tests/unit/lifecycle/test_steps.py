@@ -515,7 +515,9 @@ def test_who_takes_a_job_over_knows_since_when_its_node_is_down() -> None:
 
 def exit_of(world: World, code: int, **fields: Any) -> Evidence:
     task = world.engine.job("j")
-    event = EngineEvent("die", task.service_id, task.id, "j", task.container_id or "", code, "2026-11-30T12:00:09Z")
+    event = EngineEvent(
+        "die", task.service_id, task.id, "j", task.container_id or "", code, "2026-11-30T12:00:09Z", task.node_id
+    )
     return Evidence(task, exit=event, **fields)
 
 

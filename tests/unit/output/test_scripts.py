@@ -25,8 +25,8 @@ KEYS = {
     "P:output:feeds": r"P \.\. ':output:(?:' \.\. kind|feeds')",
     "P:output:whole": r"P \.\. ':output:(?:' \.\. kind|whole')",
     "P:output:allowed": r"P \.\. ':output:allowed'",
-    "P:watch": r"P \.\. ':watch',",
-    "P:output:JOB": r"P \.\. ':output:' \.\. args",
+    "C:watch": r"C \.\. ':watch',",
+    "C:output:JOB": r"C \.\. ':output:' \.\. args",
 }
 """How the scripts write each key and channel."""
 
@@ -109,7 +109,7 @@ def test_every_script_is_run_and_no_other() -> None:
 def test_all_keys_and_channels_are_documented() -> None:
     page = DOCS / "ledger.md"
     listed = {row[0] for header in ("key of output", "channel of output") for row in rows(page, header)}
-    assert {key for cell in listed for key in re.findall(r"P:[\w:]+", cell)} == KEYS.keys()
+    assert {key for cell in listed for key in re.findall(r"[CP]:[\w:]+", cell)} == KEYS.keys()
 
 
 def test_luacheck_knows_what_the_scripts_share() -> None:

@@ -36,7 +36,7 @@
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:inputs P:batch:ID:places P:batch:ID:waiting P:cancelling
 --   P:deadlines P:due P:job:ID P:jobs P:key:KEY P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating
 --   P:state:STATE P:stop:HOLDER P:unacked P:unacked_index P:unowned QUEUE
--- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+-- Publishes: C:available C:cancels C:changes:ID C:changes:batch:ID
 
 -- Returns what the jobs and batches that a job is to come after are, and which of them is not known.
 local function find_dependencies(after)
