@@ -155,7 +155,7 @@ def _review(job: TrackedJob, spec: JobSpec, service: ServiceView, world: WorkerC
     def is_own_mount(path: str) -> bool:
         return is_own_input(path, spec, world.store, job.job_id)
 
-    decision = world.gate.review(service.id, spec, is_own_mount)
+    decision = world.gate.review(service.id, spec, is_own_mount, job.facts.producer)
     if decision.refused:
         job.stop = StopRequest(Cause.REFUSED, decision.reason)
     if decision.refusals:
@@ -177,7 +177,7 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
-    world.gate.check_image(spec)
+    world.gate.check_image(spec, facts.producer)
     if not _pin_image(job, spec, world):
         return None
     wanted = spec_for_attempt(spec, facts.attempts, nodes, job.platforms)
@@ -200,7 +200,7 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
         return None
 
     def admit(request: dict[str, Any]) -> dict[str, Any]:
-        admitted = world.gate.admit(request, wanted)
+        admitted = world.gate.admit(request, wanted, job.facts.producer)
         if admitted.warning:
             _note_warning(job, admitted.warning, world)
         return admitted.request
