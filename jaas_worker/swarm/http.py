@@ -31,7 +31,7 @@ from jaas_submit.placement.logins import ANY_HOST, login_for
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.frames import FrameParser
 
-__all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
+__all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "known_logins", "mapped"]
 
 _MOST_LOGINS: Final = 50  # that are told
 _API_VERSION: Final = "1.41"
