@@ -18,6 +18,8 @@ from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.states import TERMINAL
+from jaas_submit.policy.document import Policy
+from jaas_submit.policy.published import about_policy
 from tests.support.stage import HOLDER, Stage, ended, on_a_terminal
 
 GIB = 2**30
@@ -471,8 +473,24 @@ def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
             {"hostname": "n1", "fits": True, "lacks": [], "reasons": [], "free_cpus": 4.0, "free_memory": 8 * GIB},
         ],
         "platforms": None,
+        "refusals": [],
         "spec": {"version": 1, "image": "alpine", "env": {"PASSWORD": "***"}},
     }
+
+
+def test_a_dry_run_says_what_the_workers_policy_refuses(stage: Stage) -> None:
+    know_nodes(stage.ledger, node("n1"))
+    report = {"queue": stage.ledger.prefix, "policy": about_policy(Policy())}
+    stage.ledger.maintenance.renew_lease("w", 60, report)
+    line = ["submit", "--dry-run", "-v", "/etc:/x", "alpine"]
+    result = stage.jaas(*line)
+    assert result.exit_code == 1
+    refusal = 'mounts.0.source: the host\'s /etc may not be mounted; {path = "/etc"} in rules.mounts.binds allows it'
+    assert f"jaas: the workers' policy would refuse it: {refusal} (policy rule mounts.binds)\n" in result.stderr
+    assert stage.ledger.queries.ids() == []
+    # Another worker of the queue would take it.
+    stage.ledger.maintenance.renew_lease("x", 60, {**report, "policy": about_policy(Policy(level="privileged"))})
+    assert stage.jaas(*line).exit_code == 0
 
 
 def test_a_dry_run_knows_what_a_worker_was_told_of_the_image(stage: Stage) -> None:
