@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
-    from jaas_submit.client.live_output.job_output import AttemptBegins, AttemptEnds, Missing, NotLive
+    from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Missing, NotLive
     from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
         BatchFailed,
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
     from jaas_submit.model.states import JobState
+    from jaas_submit.model.usage.used import Usage, UsagePoint, Used
     from jaas_submit.output.pieces import Piece
     from jaas_submit.placement.placement import NodeFit
+    from jaas_submit.usage.report import Quantiles, UsageGroup, UsageReport
 
 __all__ = [
     "AsyncBatch",
@@ -81,6 +83,7 @@ __all__ = [
     "NodeFit",
     "NotLive",
     "Piece",
+    "Quantiles",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -89,6 +92,11 @@ __all__ = [
     "Speculation",
     "StoreUnavailable",
     "UnknownJob",
+    "Usage",
+    "UsageGroup",
+    "UsagePoint",
+    "UsageReport",
+    "Used",
     "WaitTimeout",
     "WorkerLoad",
     "job",
@@ -101,9 +109,11 @@ _MODULES = (
         "errors",
         "model.retry_policy",
         "model.fields",
+        "model.usage.used",
         "model.job_spec",
         "model.speculation",
         "placement.placement",
+        "usage.report",
         "explain.workers",
         "explain.explanation",
         "model.logs",
@@ -114,7 +124,7 @@ _MODULES = (
         "batch_model.new_job",
         "ledger",
         "output.pieces",
-        "client.live_output.job_output",
+        "client.live_output.findings",
         "client.job_handle",
         "client.batch",
         "client.map_reduce",

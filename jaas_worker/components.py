@@ -27,6 +27,7 @@ from jaas_worker.messaging.pool import TaskPool
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import require_manager
 from jaas_worker.swarm.engine import Engine, SwarmInfo
+from jaas_worker.swarm.http import known_logins
 from jaas_worker.swarm.measured import measured
 from jaas_worker.telemetry.ledger_monitor import LedgerMonitor
 from jaas_worker.telemetry.metrics import Metrics
@@ -135,7 +136,7 @@ class Parts:
         room = max(self.pool.room(), 0) if self.pool else 0
         most = self.settings.max_in_flight
         own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
-        return {**self.about_worker(), **own, **runner.stats()}
+        return {**self.about_worker(), **own, **runner.stats(), "logins": known_logins()}
 
 
 def require_permissions(client: redis.Redis, settings: Settings) -> None:

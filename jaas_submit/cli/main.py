@@ -18,6 +18,7 @@ from jaas_submit.cli.commands.operator import completion, doctor, help_, version
 from jaas_submit.cli.commands.policy import policy
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
+from jaas_submit.cli.commands.usage import usage
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option
 
 __all__ = ["cli", "main"]
@@ -41,7 +42,7 @@ def cli(ctx: click.Context) -> None:
 
 
 for _command in (
-    *(run, submit, wait, status, logs, schema, go_run),
+    *(run, submit, wait, status, logs, usage, schema, go_run),
     *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm),
 ):
     cli.add_command(_command)

@@ -29,6 +29,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.placement import NodeFit
+from jaas_submit.usage.report import UsageReport
 
 if TYPE_CHECKING:
     import celery
@@ -268,6 +269,10 @@ class AsyncClient:
     async def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended; see ``Client.active``."""
         return await asyncio.to_thread(self.sync.active, labels)
+
+    async def usage(self, by: str = "image", since: float | str = "24h") -> UsageReport:
+        """Return what jobs used, in groups, beside what they reserved; see ``Client.usage``."""
+        return await asyncio.to_thread(self.sync.usage, by, since)
 
     async def history(
         self,

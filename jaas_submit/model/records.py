@@ -13,6 +13,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogStatus, StoredLogStatus
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState, is_terminal, read_as
+from jaas_submit.model.usage.used import Used
 
 __all__ = [
     "MESSAGE_EXPIRED",
@@ -55,6 +56,9 @@ class Outcome(StoredModel):
     oom_killed: bool = Field(False, description="whether the node's engine says that it was killed for its memory")
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    usage: Used | None = Field(
+        None, description="what its container used; null where its node's agent measured nothing"
+    )
 
     @property
     def duration(self) -> float | None:

@@ -6,9 +6,11 @@ containers on one thread. Each answer is read only as fast as its reader takes i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ import aiohttp
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
+from jaas_worker.agent.usage.counters import Counters, of_engine
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
 from jaas_worker.swarm.frames import FrameParser
 
@@ -52,6 +56,10 @@ class ContainerFacts(NamedTuple):
     oom_killed: bool
     log_driver: str
     log_options: dict[str, str]
+    pid: int = 0
+    """Its main process, as the engine's machine counts them; 0 when it does not run."""
+    host_network: bool = False
+    """Its network is the node's."""
 
 
 class NodeEngine(Protocol):
@@ -61,8 +69,24 @@ class NodeEngine(Protocol):
     and EngineRefused when the engine refuses.
     """
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is an engine of this machine, so that its process numbers are this machine's."""
+
     async def info(self) -> SwarmInfo:
         """Return what the engine says about itself."""
+
+    async def data_root(self) -> str:
+        """Return the folder where it keeps images and containers, on its machine."""
+
+    async def images(self) -> list[str]:
+        """Return the names of its images, with tag or with digest, youngest first."""
+
+    async def usage(self, container_id: str) -> tuple[float, Counters]:
+        """Return what a container has used until now, and when that was read, in seconds since the epoch."""
+
+    async def started_at(self) -> str:
+        """Return when the engine began to run, RFC 3339; empty where it does not tell."""
 
     async def containers(self, label: str) -> list[ContainerRef]:
         """Return the containers of jobs with this label (``key=value``), also those that have exited."""
@@ -106,6 +130,10 @@ class DockerNode:
         self._timeout = timeout
         self._base, self._socket, self._ssl = _address(host)
         self._open: aiohttp.ClientSession | None = None
+
+    @property
+    def is_here(self) -> bool:
+        return bool(self._socket)
 
     @property
     def _session(self) -> aiohttp.ClientSession:
@@ -156,6 +184,13 @@ class DockerNode:
                 log_driver=info.get("LoggingDriver", ""),
             )
 
+    async def started_at(self) -> str:
+        # An engine makes this network anew whenever it starts. Source: moby, daemon/daemon_unix.go, initBridgeDriver.
+        what = "asking the engine for its start"
+        with contextlib.suppress(EngineNotFound, EngineRefused), _mapped(what):  # there may be none (--bridge=none)
+            return str((await self._json(what, "networks/bridge"))["Created"])
+        return ""
+
     async def containers(self, label: str) -> list[ContainerRef]:
         what = "listing containers"
         with _mapped(what):
@@ -177,7 +212,32 @@ class DockerNode:
                 bool(state.get("OOMKilled")),
                 log.get("Type") or "",
                 log.get("Config") or {},
+                int(state.get("Pid") or 0),
+                (found.get("HostConfig") or {}).get("NetworkMode") == "host",
             )
+
+    async def data_root(self) -> str:
+        what = "asking the engine"
+        with _mapped(what):
+            return str((await self._json(what, "info")).get("DockerRootDir") or "")
+
+    async def images(self) -> list[str]:
+        what = "listing images"
+        with _mapped(what):
+            found = await self._json(what, "images/json")
+            names = (
+                name for item in found or () for kind in ("RepoTags", "RepoDigests") for name in item.get(kind) or ()
+            )
+            return [name for name in names if "<none>" not in name]
+
+    async def usage(self, container_id: str) -> tuple[float, Counters]:
+        what = "asking what a container uses"
+        with _mapped(what):
+            found = await self._json(
+                what, f"containers/{container_id}/stats", **{"stream": "false", "one-shot": "true"}
+            )
+            read = parse_time(str(found.get("read")))
+            return read.timestamp() if read else time.time(), of_engine(found)
 
     async def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
         what = "following events"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.logs import Stream
-from jaas_submit.policy.facts import NetworkFacts, Reference
+
+if TYPE_CHECKING:  # an agent has no pydantic
+    from jaas_submit.model.cluster import Cluster, Node
+    from jaas_submit.model.usage.used import Used
+    from jaas_submit.policy.facts import NetworkFacts, Reference
 
 __all__ = [
     "ENDED_STATES",
@@ -101,6 +104,10 @@ class ContainerTimes(NamedTuple):
     oom_killed: bool
     exit_code: int | None = None
     """None while it runs. For a stopped task 0 was seen although the container had 137."""
+    heard: bool | None = None
+    """Whether its engine told the node's agent of the exit when it happened; None where that is not known."""
+    usage: Used | None = None
+    """What it used, if the agent of its node has measured it."""
 
 
 class NodeChange(NamedTuple):

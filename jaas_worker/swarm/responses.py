@@ -227,6 +227,7 @@ def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
     spec, description = item["Spec"], item["Description"]
     has = description.get("Resources", {})
     all_cpus, all_memory = has.get("NanoCPUs", 0) / 1e9, has.get("MemoryBytes", 0)
+    engine = description.get("Engine", {})
     return Node(
         id=item["ID"],
         hostname=description.get("Hostname", ""),
@@ -237,12 +238,13 @@ def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
         arch=description.get("Platform", {}).get("Architecture", ""),
         address=item["Status"].get("Addr", ""),
         labels=spec.get("Labels") or {},
-        engine_labels=description.get("Engine", {}).get("Labels") or {},
-        engine_version=description.get("Engine", {}).get("EngineVersion", ""),
+        engine_labels=engine.get("Labels") or {},
+        engine_version=engine.get("EngineVersion", ""),
         cpus=all_cpus,
         memory=all_memory,
         free_cpus=all_cpus - cpus,
         free_memory=all_memory - memory,
+        log_drivers=tuple(one.get("Name", "") for one in engine.get("Plugins") or () if one.get("Type") == "Log"),
     )
 
 

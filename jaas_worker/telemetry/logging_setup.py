@@ -14,7 +14,6 @@ from collections.abc import MutableMapping
 from typing import IO, Any, Final, Literal
 
 import structlog
-from celery import signals
 from structlog.typing import EventDict
 
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
@@ -155,6 +154,7 @@ def install(wanted: LogFormat) -> None:
     Args:
         wanted: see ``set_up``.
     """
+    from celery import signals  # here: an agent alone has no Celery
 
     def begin(loglevel: int, logfile: str | None = None, **_: Any) -> None:
         set_up(wanted, loglevel, logfile)

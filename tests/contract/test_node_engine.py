@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -16,6 +17,9 @@ from jaas_submit.errors import EngineNotFound, EngineRefused
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER
 from jaas_worker.agent.node_engine import DockerNode, NodeEngine
 from jaas_worker.agent.tally import Message, messages
+from jaas_worker.agent.usage.counters import Counters
+from jaas_worker.decisions.output_proof import began_before
+from jaas_worker.decisions.times import parse_time
 from tests.support.fake_node import FakeNode
 from tests.support.wait import until
 from tests.support.witness import TEST_IMAGE
@@ -137,6 +141,10 @@ def test_output_is_followed_until_the_exit_and_is_there_afterwards_byte_for_byte
 def test_what_is_known_of_a_container(run: Run) -> None:
     async def story(bench: Bench) -> None:
         container_id = bench.start("j")
+        started = await bench.engine.started_at()
+        assert not began_before((await bench.engine.inspect(container_id)).started_at, started)
+        if isinstance(bench.engine, DockerNode):
+            assert parse_time(started) is not None
         assert (await bench.engine.info()).node_id
         running = await bench.engine.inspect(container_id)
         assert (running.running, running.exit_code, running.log_driver) == (True, None, "local")
@@ -150,6 +158,36 @@ def test_what_is_known_of_a_container(run: Run) -> None:
         assert facts.started_at < facts.finished_at
         (listed,) = await bench.engine.containers(bench.label)
         assert (listed.id, listed.job_id, listed.attempt) == (container_id, "j", 2)
+
+    run(story)
+
+
+def test_what_a_container_uses_is_known_while_it_runs(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        container_id = bench.start("j")
+        running = await bench.engine.inspect(container_id)
+        at, used = await bench.engine.usage(container_id)
+        assert abs(at - time.time()) < 60
+        if not isinstance(bench.engine, FakeNode):
+            assert running.pid > 0
+            assert not running.host_network
+            assert used.cpu_seconds
+            assert used.memory
+        bench.exit("j", 0)
+        while (await bench.engine.inspect(container_id)).running:
+            pass  # each look waits for the engine; the test's time-out ends it
+        assert (await bench.engine.inspect(container_id)).pid == 0
+        assert (await bench.engine.usage(container_id))[1] == Counters()
+
+    run(story)
+
+
+def test_what_is_known_of_a_node(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        images = await bench.engine.images()
+        if not isinstance(bench.engine, FakeNode):
+            assert TEST_IMAGE in images
+            assert (await bench.engine.data_root()).startswith("/")
 
     run(story)
 

@@ -202,9 +202,23 @@ def test_a_level_allows_what_the_page_says(scene: Scene, what: str, level: Level
     assert (task.state, task.error) == ("complete", "")
 
 
+def test_what_this_engine_would_drop_without_a_word_is_refused(scene: Scene) -> None:
+    gate = PolicyGate(Policy(level="privileged"), scene.swarm, Settings(redis_url="redis://unused"))
+    request, spec = scene.request({"Privileges": {"NoNewPrivileges": True}}, {})
+    version = scene.swarm.info().api_version
+    if tuple(map(int, version.split("."))) >= (1, 44):
+        gate.admit(request, spec)
+    else:
+        with pytest.raises(
+            PolicyRefused, match=r"NoNewPrivileges: needs API 1\.44, and the manager would leave it out"
+        ):
+            gate.admit(request, spec)
+
+
 # -- the whole way ----------------------------------------------------------------------------------------------------
 
-BIND = JobSpec(image=TEST_IMAGE, command=["sleep", "600"], mounts=[Mount(source="/etc", target="/x", read_only=True)])
+SLEEP = JobSpec(image=TEST_IMAGE, command=["sleep", "600"], stop_grace=0)
+BIND = SLEEP.changed({"mounts": [Mount(source="/etc", target="/x", read_only=True)]})
 
 
 @pytest.mark.usefixtures("worker", "no_service_left")
@@ -237,7 +251,7 @@ def test_a_service_of_a_laxer_worker_is_stopped_when_it_is_taken_over(client: Cl
     lax = jaas.worker("lax", policy="privileged").start()
     strict = None
     try:
-        fine = client.submit(JobSpec(image=TEST_IMAGE, command=["sleep", "600"], input={"a": 1}))
+        fine = client.submit(SLEEP.changed({"input": {"a": 1}}))
         handle = client.submit(BIND)
         for one in (handle, fine):
             until(client, one.id, JobState.RUNNING)

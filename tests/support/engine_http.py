@@ -204,6 +204,7 @@ class _Nodes(_Handler):
                         "Hostname": node.hostname,
                         "Platform": {"Architecture": "x86_64", "OS": "linux"},
                         "Resources": {"NanoCPUs": int(node.cpus * 1e9), "MemoryBytes": node.memory},
+                        "Engine": {"Plugins": [{"Type": "Log", "Name": name} for name in node.log_drivers]},
                     },
                     "Status": {"State": node.state, "Addr": "192.0.2.1"},
                 }

@@ -45,6 +45,7 @@ __all__ = ["FakeSwarm", "Gate", "Node"]
 
 _DRIVEN = Program("", exit_code=None, on_term=143)
 _NEVER = "0001-01-01T00:00:00Z"
+_LOG_DRIVERS = ("json-file", "local", "syslog")
 
 
 @dataclass
@@ -495,6 +496,7 @@ class FakeSwarm:
                     state="ready" if node.up else "down",
                     cpus=node.cpus,
                     free_cpus=node.cpus - reserved[node.id] / 1e9,
+                    log_drivers=_LOG_DRIVERS,
                 )
                 for node in self.nodes.values()
             )
@@ -656,6 +658,9 @@ class FakeSwarm:
         fitting = [n for n in self.nodes.values() if n.up and all(n.meets(constraint) for constraint in constraints)]
         if not fitting:
             self._wait_for_node(task, "scheduling constraints not satisfied")
+            return
+        if template.get("LogDriver", {}).get("Name") not in {None, "", "none", *_LOG_DRIVERS}:
+            self._wait_for_node(task, "missing plugin")
             return
         task.node = self._choose([node for node in fitting if node.cpus >= cpus])
         if task.node is None:

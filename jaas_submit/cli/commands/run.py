@@ -41,7 +41,7 @@ from jaas_submit.model.wire_names import service_name
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
-    from jaas_submit.client.live_output.job_output import Output
+    from jaas_submit.client.live_output.findings import Output
     from jaas_submit.model.result import JobResult
 
 __all__ = ["go_run", "run", "submit", "wait"]
@@ -304,9 +304,16 @@ def _state_of(handle: JobHandle) -> str:
 
 def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_json: bool) -> int:
     """Say on which nodes the job would fit; exit code 1 where it fits on none of them now, or is not allowed."""
+    from jaas_submit.placement.logins import why_no_login
     from jaas_submit.placement.placement import what_is_lacking
 
     with target.client() as client:
+        if (name := request.spec.registry) is not None:
+            told = [worker["logins"] for worker in client.ledger.queries.workers() if "logins" in worker]
+            if why := why_no_login(name, request.spec.image, told):
+                if told:
+                    raise click.UsageError(why)
+                progress.say(why)
         fits = client.placement(request.spec)
         refusals = client.refusals(request.spec)
         platforms = client.ledger.queries.platforms(request.spec.image)
