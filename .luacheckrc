@@ -5,10 +5,10 @@ max_line_length = 120
 read_globals = {
   "redis", "cjson", "KEYS", "ARGV",
   "STATES", "ENDED", "OPEN",
-  "args", "P", "now", "job_key", "batch_key", "contains", "publish_change", "unstarted_attempt",
-  "to_number", "read_fields", "members_until", "decode_list", "is_no_record", "add_to_batch",
+  "args", "P", "C", "now", "job_key", "batch_key", "contains", "publish_change", "unstarted_attempt",
+  "to_number", "read_fields", "members_until", "decode_list", "is_no_record", "add_audit", "add_to_batch",
   "set_state", "request_cancel", "set_holder", "clear_holder", "mark_ready", "mark_unreported",
-  "digits", "feed_key", "state_key", "keep_feed", "wanted_of", "want",
+  "digits", "feed_key", "state_key", "files_key", "pieces_key", "keep_feed", "wanted_of", "want",
   "OVERHEAD", "allowed_now", "used_by", "trim_feed", "make_room",
   "free_slots", "take_slot", "queue_waiting", "condition_met", "give_slot_back", "end_batch",
   "batch_facts", "broken_rule", "stop_batch", "reopen_batch", "leave_batch", "spare_ended", "judge_all",

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
     from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
+    from jaas_submit.model.files.listing import OutputFile, OutputFiles
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
-    from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+    from jaas_submit.model.records import Attempt, AuditEntry, BatchRecord, JobRecord
     from jaas_submit.model.result import CapturedGap, CapturedOutput, JobResult
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
@@ -51,6 +52,7 @@ __all__ = [
     "Attempt",
     "AttemptBegins",
     "AttemptEnds",
+    "AuditEntry",
     "Backoff",
     "Batch",
     "BatchFailed",
@@ -82,6 +84,8 @@ __all__ = [
     "NewJob",
     "NodeFit",
     "NotLive",
+    "OutputFile",
+    "OutputFiles",
     "Piece",
     "Quantiles",
     "Resources",
@@ -117,6 +121,7 @@ _MODULES = (
         "explain.workers",
         "explain.explanation",
         "model.logs",
+        "model.files.listing",
         "model.records",
         "model.result",
     ),

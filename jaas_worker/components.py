@@ -18,7 +18,9 @@ from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.published import about_policy
+from jaas_submit.signing import Gate, read_verify_keys
 from jaas_submit.storage.store import Store
+from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.agent.process import AgentThread
 from jaas_worker.agent.swarm_feeds import RunningService
@@ -60,6 +62,7 @@ class Parts:
             NotAManager: the engine is no swarm manager.
             EngineUnavailable: it does not answer.
             PermanentError: Redis' user lacks ACL rules.
+            SpecError: JAAS_VERIFY_KEYS is not valid.
         """
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
@@ -69,13 +72,22 @@ class Parts:
             self.settings.record_ttl,
         )
         require_permissions(ledger.client, self.settings)
+        keys = read_verify_keys(self.settings.verify_keys) if self.settings.verify_keys else {}
+        signatures = Gate(self.settings.prefix, keys, self.settings.require_signature)
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
         agent = AgentThread(self.settings, ledger, holder, _version())
-        outputs = AgentOutputs(agent, agent.calls.outputs, agent.calls.leases, holder)
+        calls = agent.calls
+        files = FileCollector(calls.transfers, calls.leases, store)
+        outputs = AgentOutputs(agent, calls.outputs, calls.leases, holder, files)
         engine = measured(self.engine, self.metrics)
-        runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs, policy=self.policy)
+        runner = Runner(
+            *(self.settings, ledger, engine, holder, self.metrics, store),
+            outputs=outputs,
+            policy=self.policy,
+            signatures=signatures,
+        )
         agent.holds = runner.knows
         agent.running = lambda job_id: (found := runner.running_service(job_id)) and RunningService(*found)
         return runner

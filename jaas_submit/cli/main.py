@@ -10,7 +10,9 @@ from typing import NoReturn
 
 import click
 
+from jaas_submit.cli.commands.audit import audit
 from jaas_submit.cli.commands.batch import batch
+from jaas_submit.cli.commands.files import download
 from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
 from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
@@ -18,6 +20,7 @@ from jaas_submit.cli.commands.operator import completion, doctor, help_, version
 from jaas_submit.cli.commands.policy import policy
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
+from jaas_submit.cli.commands.signing import signing
 from jaas_submit.cli.commands.usage import usage
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option
 
@@ -43,7 +46,8 @@ def cli(ctx: click.Context) -> None:
 
 for _command in (
     *(run, submit, wait, status, logs, usage, schema, go_run),
-    *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm),
+    *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm, signing, audit),
+    download,
 ):
     cli.add_command(_command)
 

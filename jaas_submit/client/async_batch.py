@@ -13,7 +13,7 @@ from jaas_submit.client.map_reduce import MapReduce
 from jaas_submit.client.maps.reduces import reduces_now
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import batch_records, batch_results
-from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.records import AuditEntry, BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
@@ -87,6 +87,10 @@ class AsyncBatch(BatchReference):
     async def cancel(self, why: str = "cancelled by the producer") -> int:
         """Cancel every job of the batch that has not ended; see ``Batch.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, why)
+
+    async def audit(self) -> tuple[AuditEntry, ...]:
+        """Return who submitted the batch, and who cancelled it; see ``Batch.audit``."""
+        return await asyncio.to_thread(self.sync.audit)
 
     async def retry_failed(self, *, in_place: bool = False, **changes: Any) -> AsyncBatch:
         """Submit the jobs that did not succeed again; see ``Batch.retry_failed``."""

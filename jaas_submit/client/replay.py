@@ -42,7 +42,11 @@ def replay_job(session: Session, job_id: str, changes: Mapping[str, Any]) -> str
     record = session.ledger.queries.get(job_id)
     new_id = str(uuid.uuid4())
     spec = replayed_spec(record, _kept(session, new_id, changes))
-    return enqueue(session, NewJob(new_id, spec, record.queue, replay_of=job_id)).job_id
+    return enqueue(session, NewJob(new_id, spec, record.queue, replay_of=job_id, changed=_names(changes))).job_id
+
+
+def _names(changes: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(changes))
 
 
 def _kept(session: Session, job_id: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -119,6 +123,7 @@ def _replacement(session: Session, record: JobRecord, changes: Mapping[str, Any]
         index=record.index or 0,
         replay_of=record.id,
         replaces=record.id,
+        changed=_names(changes),
     )
 
 
@@ -140,10 +145,19 @@ def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any], *
         max_failures=status.max_failures or None,
         speculate=status.speculate,
     )
+    names = _names(changes)
     enqueue_many(
         session,
         (
-            NewJob(batch_job_id(new_id, index), spec, session.queue, batch=new_id, index=index, replay_of=old)
+            NewJob(
+                batch_job_id(new_id, index),
+                spec,
+                session.queue,
+                batch=new_id,
+                index=index,
+                replay_of=old,
+                changed=names,
+            )
             for index, (old, spec) in enumerate(failed)
         ),
     )

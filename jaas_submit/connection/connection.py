@@ -19,6 +19,7 @@ __all__ = [
     "as_text",
     "connect",
     "connect_async",
+    "database_of",
     "master_address",
     "redis_errors",
     "server_info",
@@ -92,6 +93,15 @@ def server_info(made: redis.Redis) -> dict[str, Any]:
     with redis_errors("server"):
         info: dict[str, Any] = made.info()
     return info
+
+
+def database_of(made: redis.Redis) -> int:
+    """Return the number of a client's database.
+
+    Args:
+        made: a client as ``connect`` makes it.
+    """
+    return int(made.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def master_address(made: redis.Redis) -> tuple[str, int] | None:

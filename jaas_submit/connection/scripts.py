@@ -11,7 +11,8 @@ from typing import Any, Final
 import redis
 from redis.commands.core import Script
 
-from jaas_submit.connection.connection import redis_errors
+from jaas_submit.connection.connection import database_of, redis_errors
+from jaas_submit.model.wire_names import channel_prefix
 
 __all__ = ["ScriptFolder", "ScriptRunner"]
 
@@ -72,6 +73,8 @@ class ScriptRunner:
     def __init__(self, client: redis.Redis, prefix: str, source: Callable[[str], str]) -> None:
         self.client = client
         self.prefix = prefix
+        self.channels = channel_prefix(prefix, database_of(client))
+        """First part of every channel. Channels belong to the server, not to a database, so that it names both."""
         self._source = source
         self._scripts: dict[str, Script] = {}
 
@@ -81,6 +84,10 @@ class ScriptRunner:
     def key(self, *parts: object) -> str:
         """Return a key: the prefix and what follows it."""
         return ":".join([self.prefix, *map(str, parts)])
+
+    def channel(self, *parts: object) -> str:
+        """Return the name of a channel: prefix, database and what follows them."""
+        return ":".join([self.channels, *map(str, parts)])
 
     def run(self, script: str, what: str, *texts: str | bytes, **named: object) -> Any:
         """Run a script and return its answer.
@@ -104,4 +111,5 @@ class ScriptRunner:
         return self._scripts[name]
 
     def _arguments(self, named: dict[str, object]) -> str:
-        return _to_json({"prefix": self.prefix, **{name: value for name, value in named.items() if value is not None}})
+        given = {name: value for name, value in named.items() if value is not None}
+        return _to_json({"prefix": self.prefix, "channels": self.channels, **given})

@@ -170,3 +170,4 @@ class Part:
         self._base = base
         self._client = base.client
         self._key = base.key
+        self._channel = base.channel

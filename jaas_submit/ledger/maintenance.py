@@ -108,7 +108,7 @@ class Maintenance(Part):
 
     def available(self) -> Subscription:
         """Return a subscription to the ids of jobs that may be taken over or started right now."""
-        return Subscription(self._client, self._key("available"))
+        return Subscription(self._client, self._channel("available"))
 
     def end_overdue(self, most: int = 100) -> list[str]:
         """End jobs whose ``expires`` or ``deadline`` passed before they were started; return their ids.
@@ -181,8 +181,11 @@ class Maintenance(Part):
         """Return this ledger's own id: services carry it to name their installation."""
         key = self._key("identity")
         with redis_errors("identity"):
-            self._client.set(key, uuid.uuid4().hex[:16], nx=True)
-            return as_text(self._client.get(key))
+            found = self._client.get(key)
+            if found is None:  # an agent may read it only: a worker writes it
+                self._client.set(key, uuid.uuid4().hex[:16], nx=True)
+                found = self._client.get(key)
+            return as_text(found)
 
     def secret(self) -> str:
         """Return what this ledger's references to stored values are signed with; it is shown nowhere."""
@@ -204,6 +207,7 @@ class Maintenance(Part):
         index: int = 0,
         copy_of: str = "",
         replaces: str = "",
+        signed: str = "",
     ) -> bool:
         """Rebuild a record that Redis has lost (it came back with older data), for an existing service.
 
@@ -219,15 +223,15 @@ class Maintenance(Part):
             index: the input's number in the batch.
             copy_of: id of the job that it is a copy of.
             replaces: id of the job whose place in the batch it took.
+            signed: the token in the service's labels; empty if it has none.
 
         Returns:
             False if there is a record.
         """
         named = {"queue": queue, "attempt": attempt, "copy": copy_id_of(job_id)}
         member = {"batch": batch, "index": index, "copy_of": copy_of or None, "replaces": replaces or None}
-        return bool(
-            self._base.run_for(job_id, "maintenance/restore", spec.to_json(), **named, **(member if batch else {}))
-        )
+        stored = signed or spec.to_json()
+        return bool(self._base.run_for(job_id, "maintenance/restore", stored, **named, **(member if batch else {})))
 
     def expired(self, most: int = 1000) -> list[str]:
         """Return the ids of jobs whose record has expired: ``sweep`` will forget them.

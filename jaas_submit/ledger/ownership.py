@@ -238,7 +238,7 @@ class Ownership(Part):
         with redis_errors(f"{len(job_ids)} jobs"):
             pipe = self._client.pipeline(transaction=False)
             pipe.zadd(self._key("ready"), dict.fromkeys(job_ids, 0.0), xx=True)
-            pipe.publish(self._key("available"), job_ids[0])
+            pipe.publish(self._channel("available"), job_ids[0])
             pipe.execute()
 
     def cancellations_for(self, holder: str) -> list[str]:
@@ -260,25 +260,25 @@ class Ownership(Part):
             found = zip(job_ids, answers(pipe), strict=True)
             return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
 
-    def forward_exit(self, job_id: str, what: str) -> bool:
-        """Forward a container exit to the job's holder.
+    def forward_exit(self, what: str) -> bool:
+        """Forward a container's exit to all workers: who forwards it may not read who holds the job.
 
         Args:
-            job_id: the job's id.
             what: the notice, forwarded unchanged.
 
         Returns:
-            False if no worker holds the job, or the holder does not listen.
+            False if no worker listens.
         """
-        return bool(self._base.run_for(job_id, "ownership/forward_exit", what))
+        with redis_errors("container exit"):
+            return bool(self._client.publish(self._channel("exits"), what))
 
-    def exits_for(self, holder: str) -> Subscription:
-        """Return a subscription to the forwarded exits of this worker's jobs."""
-        return Subscription(self._client, self._key("exits", holder))
+    def exits(self) -> Subscription:
+        """Return a subscription to the forwarded exits of all jobs."""
+        return Subscription(self._client, self._channel("exits"))
 
     def cancellations(self) -> Subscription:
         """Return a subscription to the ids of jobs that are to be cancelled."""
-        return Subscription(self._client, self._key("cancels"))
+        return Subscription(self._client, self._channel("cancels"))
 
 
 def _packed(logs: Logs | None) -> bytes:

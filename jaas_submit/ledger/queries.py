@@ -375,9 +375,9 @@ class Queries(Part):
 
     def changes(self, job_id: str) -> Subscription:
         """Return a subscription to the transitions of one job; use it in a ``with`` statement."""
-        return Subscription(self._client, self._key("changes", job_id))
+        return Subscription(self._client, self._channel("changes", job_id))
 
     @property
     def changes_channel(self) -> str:
         """Prefix of the channels on which transitions are published, for asynchronous clients."""
-        return self._key("changes", "")
+        return self._channel("changes", "")

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from jaas_submit.errors import JobCancelled, JobFailed, JobNotEnded
 from jaas_submit.model.fields import Resources
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, StoredLogStatus, Stream
 from jaas_submit.model.records import Attempt, JobRecord, StoredCause, StoredModel, StoredState
 from jaas_submit.model.states import JobState, is_known
@@ -153,6 +154,11 @@ class JobResult(StoredModel):
         return self.state is JobState.SUCCEEDED
 
     @property
+    def outputs(self) -> OutputFiles | None:
+        """The files that the last attempt handed out; None where none were asked for, or no container ended."""
+        return self.attempts[-1].outputs if self.attempts else None
+
+    @property
     def stdout(self) -> str:
         """Captured standard output, as text."""
         return self.logs.stdout
@@ -192,7 +198,7 @@ class JobResult(StoredModel):
             text += f", attempt {last.number}"
         if self.node:
             text += f" on {self.node}"
-        return text
+        return f"{text}; {self.outputs.sentence()}" if self.outputs else text
 
     def check(self) -> JobResult:
         """Return the result itself if the job succeeded.

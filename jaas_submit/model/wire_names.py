@@ -21,6 +21,7 @@ __all__ = [
     "LABEL_JOB",
     "LABEL_LEDGER",
     "LABEL_PREFIX",
+    "LABEL_SIGNED",
     "LABEL_SPEC",
     "LABEL_SPEC_HASH",
     "LABEL_WORKER",
@@ -28,6 +29,7 @@ __all__ = [
     "QUEUE_PATTERN",
     "TASK_RUN",
     "TRACEPARENT",
+    "channel_prefix",
     "job_id_of",
     "service_name",
 ]
@@ -53,13 +55,15 @@ LABEL_ATTEMPT: Final = "jaas.attempt"
 LABEL_SPEC_HASH: Final = "jaas.spec-hash"
 LABEL_PREFIX: Final = "jaas.prefix"
 LABEL_SPEC: Final = "jaas.spec"
+LABEL_SIGNED: Final = "jaas.signed"
 LABEL_LEDGER: Final = "jaas.ledger"
 LABEL_BATCH: Final = "jaas.batch"
 LABEL_INDEX: Final = "jaas.index"
 LABEL_COPY_OF: Final = "jaas.copy-of"
 LABEL_WORKER: Final = "jaas.worker"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
-LABEL_SPEC the description without its environment, from which a lost record is rebuilt, LABEL_LEDGER the ledger's id,
+LABEL_SPEC the description without its environment, from which a lost record is rebuilt, LABEL_SIGNED the token of a
+signed one, LABEL_LEDGER the ledger's id,
 and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF the job's place in its batch. LABEL_WORKER names the worker process that
 created the service; workers filter lists by it."""
 
@@ -80,6 +84,16 @@ ENV_NODE: Final = "JAAS_NODE"
 # A service name has at most 63 characters: 5 for "jaas-", 6 for "-" and the attempt, which leaves 52.
 _PLAIN_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
 _NAMESPACE = uuid.UUID("6f9cf9b2-55a6-4e0e-9a5f-0d1f3c2b7a11")
+
+
+def channel_prefix(prefix: str, database: int) -> str:
+    """Return the first part of every channel: Redis' channels belong to the server, not to one of its databases.
+
+    Args:
+        prefix: of the keys.
+        database: their number.
+    """
+    return f"{prefix}:{database}"
 
 
 def job_id_of(task_id: str) -> str:

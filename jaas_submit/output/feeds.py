@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors
-from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.model.bounds import read_json
 from jaas_submit.model.logs import Stream
@@ -141,11 +140,7 @@ class Feeds(Budgeted):
     @property
     def watch_channel(self) -> str:
         """Name of the channel on which ``JOB FEED`` is published when a feed is to be written."""
-        return self.key("watch")
-
-    def watched(self) -> Subscription:
-        """Return a subscription to ``watch_channel``."""
-        return Subscription(self.client, self.watch_channel)
+        return self.channel("watch")
 
     # -- for readers --------------------------------------------------------------------
 
@@ -209,7 +204,7 @@ class Feeds(Budgeted):
 
     def output_channel(self, job_id: str) -> str:
         """Return the name of the channel on which ``FEED COST`` is published when a job's feed has got more."""
-        return self.key("output", job_id)
+        return self.channel("output", job_id)
 
     def _append(self, feed: str, entries: Sequence[Pack | Gap], writer: str = "") -> bool:
         about = [_about(entry) for entry in entries]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors
 from jaas_submit.nodes.facts import NodeFacts, unpack
@@ -14,6 +14,9 @@ __all__ = ["AgentLease", "AgentLeases"]
 
 LEASE_S: Final = 15
 """Seconds until a lease runs out that is not renewed."""
+
+KNOWN_S: Final = 600
+"""Seconds for which a node is known to have had an agent: one that is started again is away for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ class AgentLeases(Base):
             instead: a former holder of which it is known that it has ended; its lease is taken over.
         """
         named = {"node": node_id, "holder": holder, "version": version, "engine": engine, "driver": log_driver}
-        return bool(self.run("take_lease", "agent", ttl=LEASE_S, process=process, instead=instead, **named))
+        return bool(
+            self.run("take_lease", "agent", ttl=LEASE_S, known=KNOWN_S, process=process, instead=instead, **named)
+        )
 
     def release(self, node_id: str, holder: str) -> bool:
         """Give up the lease of a node; False when this process does not have it.
@@ -73,6 +78,12 @@ class AgentLeases(Base):
             holder: this process.
         """
         return bool(self.run("release_lease", "agent", node=node_id, holder=holder))
+
+    def nodes(self) -> int:
+        """Return how many nodes have an agent, or had one in the last ten minutes."""
+        with redis_errors("agents"):
+            found: Any = self.client.zcard(self.key("agents"))
+        return int(found)
 
     def tell(self, node_id: str, holder: str, facts: str) -> bool:
         """Say what is known of a node; False when this process does not have its lease.

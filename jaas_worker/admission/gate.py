@@ -13,6 +13,7 @@ from jaas_submit.policy.ages import api_of_engine, newest_setting
 from jaas_submit.policy.decision import decide, decide_image, output_limit
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
+from jaas_submit.signing.producer import Producer
 from jaas_worker.admission.own_parts import without_own_parts
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
@@ -47,25 +48,24 @@ class PolicyGate:
         self._queue = settings.queue
         self._log_driver = LogDriver(settings.log_driver, settings.driver_options)
 
-    def context(self, spec: JobSpec, producer: str | None = None, tenant: str | None = None) -> Context:
+    def context(self, spec: JobSpec, producer: Producer | None = None) -> Context:
         """Return what counts of a job beside its request.
 
         Args:
             spec: its description.
-            producer: who signed it, where that was verified.
-            tenant: the tenant that this producer maps to; without a verified producer the job's own label counts.
+            producer: who signed it, where that was verified; without one the tenant is what the job's own label says.
         """
         return Context(
             queue=self._queue,
-            tenant=tenant if producer is not None else spec.labels.get(LABEL_TENANT),
-            producer=producer,
+            tenant=(producer.tenant or None) if producer is not None else spec.labels.get(LABEL_TENANT),
+            producer=producer.name if producer is not None else None,
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
             log_driver=self._log_driver.name,
             log_options=self._log_driver.options,
         )
 
-    def check_image(self, spec: JobSpec, producer: str | None = None) -> None:
+    def check_image(self, spec: JobSpec, producer: Producer | None = None) -> None:
         """Refuse an image before its registry hears of it.
 
         Args:
@@ -79,7 +79,7 @@ class PolicyGate:
         if decision.refused:
             raise PolicyRefused(decision.reason)
 
-    def admit(self, request: Mapping[str, Any], spec: JobSpec, producer: str | None = None) -> Admitted:
+    def admit(self, request: Mapping[str, Any], spec: JobSpec, producer: Producer | None = None) -> Admitted:
         """Return the request as it may be sent.
 
         Args:
@@ -97,7 +97,7 @@ class PolicyGate:
         return Admitted(decision.request, decision.reason)
 
     def review(
-        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], producer: str | None = None
+        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], producer: Producer | None = None
     ) -> Decision:
         """Return whether a service that exists may go on: one that another worker has created.
 
@@ -118,14 +118,15 @@ class PolicyGate:
         asked = without_own_parts(request, is_own_mount)
         return decide(asked, self._facts(asked, spec), self.policy, self.context(spec, producer))
 
-    def output_limit(self, spec: JobSpec, most: int) -> int:
+    def output_limit(self, spec: JobSpec, most: int, producer: Producer | None = None) -> int:
         """Return how many bytes a job may return.
 
         Args:
             spec: its description.
             most: what the settings allow.
+            producer: who signed it, where that was verified.
         """
-        return output_limit(self.policy, self.context(spec), most)
+        return output_limit(self.policy, self.context(spec, producer), most)
 
     def _facts(self, request: Mapping[str, Any], spec: JobSpec) -> Facts:
         task = request["TaskTemplate"]

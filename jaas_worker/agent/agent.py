@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -22,6 +20,7 @@ from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable,
 from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import READING, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
+from jaas_worker.agent.files.sender import FileSender
 from jaas_worker.agent.follower import Followed, Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
 from jaas_worker.agent.node_facts import tell_facts
@@ -29,16 +28,13 @@ from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
 from jaas_worker.agent.usage.meter import Pace, UsageMeter
-from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
+from jaas_worker.swarm.engine import ContainerRef, SwarmInfo
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
 
 __all__ = ["NodeAgent"]
 
 logger = logging.getLogger(__name__)
-
-_STALE_S: Final = 5.0
-"""Seconds after an exit when forwarding it is useless: the swarm has reported it."""
 
 _MAX_ENDING: Final = 8
 """Containers whose output is read and written at the same time after their exit, at most."""
@@ -92,6 +88,7 @@ class NodeAgent:
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
         self._ask = asyncio.Event()
+        self._files = FileSender(engine, calls.transfers)
         self._away: set[Action] = set()
         """The parts whose outage has been logged."""
         self._group: asyncio.TaskGroup
@@ -107,11 +104,12 @@ class NodeAgent:
             await self._engine.close()
 
     def watched(self, notice: str) -> None:
-        """Take note that somebody watches a job; call it on the loop.
+        """Take note that somebody watches a job, or that a worker asks for files; call it on the loop.
 
         Args:
-            notice: the job's id, a blank, and the feed's id.
+            notice: the job's id, a blank, and the feed's id; or as ``FileTransfers.request_channel`` has it.
         """
+        self._files.heard(notice)
         job_id = notice.partition(" ")[0]
         if any(one.follower.container.job_id == job_id for one in self._followed.values()):
             self._asked.add(job_id)
@@ -176,6 +174,7 @@ class NodeAgent:
                 self._calls.ledger.maintenance.identity, partial(self._warn, Action.REDIS_UNAVAILABLE)
             )
             async with asyncio.TaskGroup() as self._group:
+                self._files.begin(info.node_id, self._group.create_task)
                 self._group.create_task(self._keep_lease(info))
                 self._group.create_task(self._answer_watchers())
                 telling = tell_facts(self._engine, self._calls, info.node_id, self._holder, self._timing.facts)
@@ -187,6 +186,7 @@ class NodeAgent:
             )
         finally:
             self._node = ""
+            self._files.end()
             self._followed.clear()
             self._writers.clear()
             with contextlib.suppress(LedgerUnavailable):  # another process may follow the node at once
@@ -319,7 +319,7 @@ class NodeAgent:
         )
         self._back(Action.REDIS_UNAVAILABLE)
         await self._await_exit(followed)
-        event = self._exit_of(followed)
+        event = followed.exit.as_told(self._node) if followed.exit else None
         if event is not None:
             try:
                 await self._calls.call(lambda: forward_exit(self._calls.ledger, event))
@@ -329,16 +329,6 @@ class NodeAgent:
     async def _await_exit(self, followed: Followed) -> None:
         with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
             await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
-
-    def _exit_of(self, followed: Followed) -> EngineEvent | None:
-        """Return a container's exit as workers are told of it; None if the swarm has reported it long ago."""
-        container, event = followed.follower.container, followed.exit
-        if event is None or event.exit_code is None or time.time() - event.at > _STALE_S:
-            return None
-        at = datetime.fromtimestamp(event.at, UTC).isoformat()
-        return EngineEvent(
-            "die", container.service_id, container.task_id, container.job_id, container.id, event.exit_code, at
-        )
 
     # -- feeds --------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -24,13 +25,16 @@ from jaas_submit.model.bounds import whole
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.agent.usage.counters import Counters, of_engine
 from jaas_worker.decisions.times import parse_time
-from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
+from jaas_worker.swarm.engine import ContainerRef, EngineEvent, Frame, SwarmInfo
 from jaas_worker.swarm.frames import FrameParser
 
 __all__ = ["ContainerFacts", "DockerNode", "NodeEngine", "NodeEvent"]
 
 _READ_BYTES: Final = 2**15
 """Bytes of an answer that are read ahead; at twice that, aiohttp stops reading from the socket."""
+
+_STALE_S: Final = 5.0
+"""Seconds after an exit when forwarding it is useless: the swarm has reported it."""
 
 _SERVICE, _TASK = "com.docker.swarm.service.id", "com.docker.swarm.task.id"
 
@@ -44,6 +48,17 @@ class NodeEvent(NamedTuple):
     exit_code: int | None = None
     at: float = 0.0
     """When, in seconds since the epoch by the engine's clock."""
+
+    def as_told(self, node: str) -> EngineEvent | None:
+        """Return an exit as workers are told of it; None if it is none, or the swarm has reported it long ago.
+
+        Args:
+            node: the swarm's id of the engine's node.
+        """
+        if self.exit_code is None or time.time() - self.at > _STALE_S:
+            return None
+        one, at = self.container, datetime.fromtimestamp(self.at, UTC).isoformat()
+        return EngineEvent("die", one.service_id, one.task_id, one.job_id, one.id, self.exit_code, at, node)
 
 
 class ContainerFacts(NamedTuple):
@@ -109,6 +124,15 @@ class NodeEngine(Protocol):
             service: ``container_id`` is a service's id, and the swarm is asked.
         """
 
+    def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a tar archive of a file or folder in a container, which may have exited.
+
+        Args:
+            container_id: the container.
+            path: in the container; the names in the archive begin with its last part. A symbolic link is archived as
+                one; those in the path before it lead to other places in the container, and never out of it.
+        """
+
     async def close(self) -> None:
         """Close all connections."""
 
@@ -144,7 +168,11 @@ class DockerNode:
             else:
                 connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl or True)
             self._open = aiohttp.ClientSession(
-                connector=connector, read_bufsize=_READ_BYTES, auto_decompress=False, trust_env=False
+                connector=connector,
+                headers={"Accept-Encoding": "identity"},  # archives would come packed
+                read_bufsize=_READ_BYTES,
+                auto_decompress=False,
+                trust_env=False,
             )
         return self._open
 
@@ -267,6 +295,12 @@ class DockerNode:
                 if frames := list(parser.feed(piece)):
                     yield frames
         parser.end()
+
+    async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        what = "reading files"
+        async with self._get(what, f"containers/{container_id}/archive", {"path": path}, self._timeout) as answer:
+            while piece := await answer.content.readany():
+                yield piece
 
 
 @contextmanager

@@ -115,7 +115,9 @@ def _exited(evidence: Evidence, event: EngineEvent, task: TaskView) -> Verdict:
         # moby/swarmkit, manager/logbroker/subscription.go, match.
         times = ContainerTimes(task.timestamp, event.at, oom_killed=False, exit_code=event.exit_code)
         ended = ended_here(task, times)
-        if task.state != "running" or not ended.ended:
+        # An agent tells of its own node alone.
+        told_of = (event.task_id, event.node_id)
+        if told_of != (task.id, task.node_id) or task.state != "running" or not ended.ended:
             return left
         if evidence.output_found is None:
             return Verdict(Belief.READ_OUTPUT, task)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from sys import intern
-from typing import Any
+from typing import Any, Final
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
@@ -16,7 +16,7 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
@@ -37,8 +37,11 @@ __all__ = ["adopt", "launch", "note_failure"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_DETAIL = 500
+_MAX_DETAIL: Final = 500
 """Characters of an answer that the record keeps."""
+
+_MAX_TOKEN_LABEL: Final = 16 * 1024
+"""Characters of a token in a label, which is written to the raft log of every manager."""
 
 
 def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
@@ -84,9 +87,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     _note_service(job, spec, service, now, now)
     job.launched_at = world.clock.time()
     world.metrics.launches.inc()
-    fields: dict[str, Any] = {"late": 1} if job.late else {}
-    if spec.pending_timeout is not None:
-        fields["claimed_at"] = job.launching_since
+    fields = _fields_of_launch(job, spec)
     if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
         # Another worker took the job over while we were suspended; it adopts the same service by its name.
         return LostOwnership()
@@ -99,6 +100,16 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         extra=action(Action.JOB_LAUNCHED, service=service.name, image=wanted.image),
     )
     return Track()
+
+
+def _fields_of_launch(job: TrackedJob, spec: JobSpec) -> dict[str, Any]:
+    """Return what the record gets with the service."""
+    fields: dict[str, Any] = {"late": 1} if job.late else {}
+    if spec.pending_timeout is not None:
+        fields["claimed_at"] = job.launching_since
+    if job.facts.producer is not None:
+        fields["producer"] = job.facts.producer.name
+    return fields
 
 
 def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
@@ -144,7 +155,7 @@ def _review(job: TrackedJob, spec: JobSpec, service: ServiceView, world: WorkerC
     def is_own_mount(path: str) -> bool:
         return is_own_input(path, spec, world.store, job.job_id)
 
-    decision = world.gate.review(service.id, spec, is_own_mount)
+    decision = world.gate.review(service.id, spec, is_own_mount, job.facts.producer)
     if decision.refused:
         job.stop = StopRequest(Cause.REFUSED, decision.reason)
     if decision.refusals:
@@ -166,7 +177,7 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
-    world.gate.check_image(spec)
+    world.gate.check_image(spec, job.facts.producer)
     if not _pin_image(job, spec, world):
         return None
     wanted = spec_for_attempt(spec, facts.attempts, nodes, job.platforms)
@@ -181,13 +192,15 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
 def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContext) -> ServiceView | None:
     """Return the attempt's service; None if this worker no longer holds the job."""
     marks = {LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
+    if 0 < len(job.facts.signed) <= _MAX_TOKEN_LABEL:
+        marks[LABEL_SIGNED] = job.facts.signed  # a record that Redis loses is rebuilt from it
     file = input_file(spec, world.ledger.queries, world.store, job.job_id, job.attempt)
     job.has_config = file is not None and file.data != b""
     if not _still_ours(job, world):
         return None
 
     def admit(request: dict[str, Any]) -> dict[str, Any]:
-        admitted = world.gate.admit(request, wanted)
+        admitted = world.gate.admit(request, wanted, job.facts.producer)
         if admitted.warning:
             _note_warning(job, admitted.warning, world)
         return admitted.request

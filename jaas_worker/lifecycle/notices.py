@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import partial
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import StepExecutor
+from jaas_worker.telemetry.audit_log import log_acts
 from jaas_worker.tracking.exit_notice import read_exit
 from jaas_worker.tracking.subscriber import listen
 from jaas_worker.tracking.tracker import Tracker
@@ -73,6 +73,8 @@ class Cancellations:
 
     def _heard(self, job_id: str) -> None:
         if job_id in self._table:
+            for record in self._ledger.queries.find([job_id]):
+                log_acts(job_id, record.audit)
             self._executor.cancelled(job_id, self._ledger.ownership.cancel_reasons([job_id]).get(job_id, "cancelled"))
 
     def _check_soon(self) -> None:
@@ -84,13 +86,11 @@ class ExitNotices:
 
     Args:
         ledger: passes the notices on.
-        holder: this worker process.
         tracker: gets the received exits.
     """
 
-    def __init__(self, ledger: Ledger, holder: str, tracker: Tracker) -> None:
+    def __init__(self, ledger: Ledger, tracker: Tracker) -> None:
         self._ledger = ledger
-        self._holder = holder
         self._tracker = tracker
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="jaas-exit-notices", daemon=True)
@@ -104,7 +104,7 @@ class ExitNotices:
         self._closed.set()
 
     def _listen(self) -> None:
-        listen("container exits", partial(self._ledger.ownership.exits_for, self._holder), self._heard, self._closed)
+        listen("container exits", self._ledger.ownership.exits, self._heard, self._closed)
 
     def _heard(self, text: str) -> None:
         if event := read_exit(text):

@@ -22,6 +22,7 @@ from jaas_submit.errors import LedgerUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.policy.document import Policy
+from jaas_submit.signing import NO_GATE, Gate
 from jaas_submit.storage.store import Store
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.failpoints import failpoint
@@ -59,6 +60,7 @@ class Runner:
         clock: tells the time.
         outputs: what agents found; None if there are no agents.
         policy: what jobs may ask for; None: what the settings say.
+        signatures: asked of each job's signature.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -75,6 +77,7 @@ class Runner:
         clock: Clock | None = None,
         outputs: Outputs | None = None,
         policy: Policy | None = None,
+        signatures: Gate = NO_GATE,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -83,14 +86,14 @@ class Runner:
         self.metrics = metrics or Metrics()
         self.store = store
         tracer = make_tracer(settings.traces)
-        sides = (store, clock or Clock(), outputs or NoOutputs(), policy)
+        sides = (store, clock or Clock(), outputs or NoOutputs(), policy, signatures)
         self._world = WorkerContext(settings, ledger, engine, holder, self.metrics, tracer, *sides)
         self.label = self._world.label
         self._table = JobTable(settings.max_in_flight, settings.max_starting)
         self._tracker = Tracker(engine, self.label, settings)
         self._executor = StepExecutor(self._world, self._table, self._tracker)
         self._cancellations = Cancellations(ledger, holder, self._table, self._executor)
-        self._exits = ExitNotices(ledger, holder, self._tracker)
+        self._exits = ExitNotices(ledger, self._tracker)
         self.take = self._table.take
         self.have_ended = self._table.have_ended
         self.follows = self._table.follows

@@ -132,6 +132,8 @@ class EngineEvent(NamedTuple):
     """Of a container that has exited; its output is complete then."""
     at: str = ""
     """The event's time (RFC 3339)."""
+    node_id: str = ""
+    """The swarm's id of the node whose agent forwarded it; empty for an event of this process' own engine."""
 
 
 class ResolvedImage(NamedTuple):

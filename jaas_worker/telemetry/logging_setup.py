@@ -28,7 +28,8 @@ _PASSWORD: Final = re.compile(r"(://[^\s:/@]*+:)[^\s@]++(?=@)")
 """A URL's password, up to the next @, as passwords may contain slashes. Only texts that end with an @ are searched:
 then each possible start has an end, so no character is read twice."""
 
-_SENTINEL_PASSWORD: Final = re.compile(r"(sentinel_password=)[^\s&]+", re.IGNORECASE)
+_SECRET_PARAMETER: Final = re.compile(r"((?:password|passwd|secret|token|access_key)=)[^\s&]+", re.IGNORECASE)
+"""A parameter of a URL, such as ``sentinel_password`` or ``ssl_password``."""
 
 _CELERY_TASK: Final = re.compile(re.escape(TASK_RUN) + r"\[([^\]\s]{1,255})\]")
 """How Celery's own lines name a task."""
@@ -50,7 +51,7 @@ def _mask_word(text: str) -> str:
     if "://" in text:
         before, at, after = text.rpartition("@")
         text = _PASSWORD.sub(r"\1***", before + at) + after
-    return _SENTINEL_PASSWORD.sub(r"\1***", text) if "=" in text else text
+    return _SECRET_PARAMETER.sub(r"\1***", text) if "=" in text else text
 
 
 # -- processors: each takes and returns the fields of a line --------------------------------------------------------

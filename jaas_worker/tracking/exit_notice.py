@@ -1,8 +1,8 @@
 """A container's exit, as workers and agents forward it through the ledger.
 
 The swarm passes its nodes' reports to the managers in batches, ten a second (moby/swarmkit, manager/dispatcher,
-``maxBatchInterval``). A worker or agent forwards the exits of other workers' jobs to their holders. Nothing depends on
-it: the swarm also reports the exits that get lost here.
+``maxBatchInterval``). A worker or agent forwards the exits of other workers' jobs to all workers; the holder takes
+note. Nothing depends on it: the swarm also reports the exits that get lost here.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _MAX_NOTICE_BYTES: Final = 64 * 1024
 
 
 def forward_exit(ledger: Ledger, event: EngineEvent) -> None:
-    """Forward a container's exit to the job's holder, if there is one.
+    """Forward a container's exit to the workers.
 
     Args:
-        ledger: knows who holds the job.
+        ledger: passes it on.
         event: the exit.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    ledger.ownership.forward_exit(event.job_id, json.dumps(event._asdict()))
+    ledger.ownership.forward_exit(json.dumps(event._asdict()))
 
 
 def read_exit(text: str) -> EngineEvent | None:

@@ -159,8 +159,7 @@ def test_who_is_on_a_jobs_node_tells_the_worker_that_holds_the_job_of_its_end(
     nodes: LabNodes,
 ) -> None:
     on_node2 = f"node.hostname=={NODES[1]}"
-    (holder,) = (str(worker["holder"]) for worker in jaas.ledger.queries.workers())
-    with there(jaas, nodes.hosts[1]) as log, jaas.ledger.ownership.exits_for(holder) as told:
+    with there(jaas, nodes.hosts[1]) as log, jaas.ledger.ownership.exits() as told:
 
         def heard() -> bool:  # it may not follow its engine's events yet
             job = client.submit(shell("sleep 0.3; echo over there; exit 3", constraints=[on_node2]))

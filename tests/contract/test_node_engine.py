@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import tarfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -67,6 +69,20 @@ class Bench:
             self.engine.exit(job_id, code)
         else:
             self._send(f"exit {code}\n")
+
+    def keep(self, job_id: str, path: str, data: bytes) -> None:
+        """Let a container have a file."""
+        folder, _, name = path.rpartition("/")
+        for inside, place in ((name, path), (f"{folder.rpartition('/')[2]}/{name}", folder)):
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                entry = tarfile.TarInfo(inside)
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+            if isinstance(self.engine, FakeNode):
+                self.engine.keep(job_id, place, [packed.getvalue()])
+            elif place == path:
+                assert self._api.put_archive(self._ids[job_id], folder, packed.getvalue())
 
     def remove(self, job_id: str) -> None:
         if isinstance(self.engine, FakeNode):
@@ -230,5 +246,32 @@ def test_events_tell_of_start_exit_and_removal(run: Run) -> None:
         kinds = [(event.kind, event.container.id, event.exit_code) for event in told[1:]]
         assert kinds == [("start", container_id, None), ("die", container_id, 7), ("destroy", container_id, None)]
         assert told[2].at >= told[1].at > 1e9
+
+    run(story)
+
+
+async def archived(bench: Bench, container_id: str, path: str) -> dict[str, bytes]:
+    """Return the plain files of an archive."""
+    packed = io.BytesIO()
+    async with aclosing(bench.engine.archive(container_id, path)) as pieces:
+        async for piece in pieces:
+            packed.write(piece)
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as archive:
+        return {one.name: found.read() for one in archive if one.isreg() and (found := archive.extractfile(one))}
+
+
+def test_the_archive_of_a_file_and_of_its_folder_after_the_exit(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        container_id = bench.start("j")
+        bench.keep("j", "/tmp/a.bin", BINARY * 1000)
+        bench.exit("j", 0)
+        while (await bench.engine.inspect(container_id)).running:
+            await asyncio.sleep(0.02)
+        assert await archived(bench, container_id, "/tmp/a.bin") == {"a.bin": BINARY * 1000}
+        assert (await archived(bench, container_id, "/tmp"))["tmp/a.bin"] == BINARY * 1000
+        for wrong in (container_id, "no-such-container"):
+            with pytest.raises(EngineNotFound):
+                await archived(bench, wrong, "/nowhere/x")
 
     run(story)

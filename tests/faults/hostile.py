@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from jaas_submit.connection import as_text
-from jaas_submit.model.wire_names import job_id_of
+from jaas_submit.model.wire_names import channel_prefix, job_id_of
 from tests.faults.fault import Bench, Fault
 from tests.fuzz.arrivals import Address, Arrival, arrival, carried_id, waits
 from tests.fuzz.corpus import CORPUS
@@ -58,7 +58,8 @@ class Hostile(Fault):
         with bench.client() as client:
             holders = client.zrange(f"{bench.prefix}:holders", 0, -1)
             holder = as_text(holders[-1]) if holders else "nobody"
-            found = made(self.parameters["seed"], Address(bench.prefix, bench.prefix, holder))
+            to = Address(bench.prefix, bench.prefix, holder, channel_prefix(bench.prefix, 0))
+            found = made(self.parameters["seed"], to)
             for command in found.commands:
                 try:
                     client.execute_command(*command)

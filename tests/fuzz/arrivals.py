@@ -26,6 +26,8 @@ class Address(NamedTuple):
     queue: str
     holder: str
     """Its name in the ledger."""
+    channels: str
+    """First part of the installation's channels."""
 
 
 class Arrival(NamedTuple):
@@ -221,7 +223,7 @@ def _notice(rng: random.Random, to: Address) -> Arrival:
     """Return a notice on one of jaas' own channels."""
     kind = rng.choice(CHANNELS)
     channel, specimen = {
-        "exits": (f"exits:{to.holder}", json.dumps({**EVENT, "job_id": new_id(rng)}).encode()),
+        "exits": ("exits", json.dumps({**EVENT, "job_id": new_id(rng)}).encode()),
         "cancels": ("cancels", new_id(rng).encode()),
         "available": ("available", rng.choice((b"pending_dependents", new_id(rng).encode()))),
         "changes": (f"changes:{new_id(rng)}", b'{"state":"RUNNING","detail":""}'),
@@ -237,7 +239,7 @@ def _notice(rng: random.Random, to: Address) -> Arrival:
         raw, done = as_json(one), one.name
     else:
         raw, done = mutate_bytes(rng, specimen)
-    return Arrival(f"notice on {kind}: {done}", (("PUBLISH", f"{to.prefix}:{channel}", raw),))
+    return Arrival(f"notice on {kind}: {done}", (("PUBLISH", f"{to.channels}:{channel}", raw),))
 
 
 def _record(rng: random.Random, to: Address) -> Arrival:
@@ -279,7 +281,7 @@ def _record(rng: random.Random, to: Address) -> Arrival:
     else:
         commands = [("HSET", key, *flat)]
     index = rng.choice(INDEXES)
-    commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.prefix}:available", job_id)]
+    commands += [("ZADD", f"{to.prefix}:{index}", 0, job_id), ("PUBLISH", f"{to.channels}:available", job_id)]
     return Arrival(
         f"record in {index}: {done}", tuple(commands), job_id=job_id if readable and index == "ready" else ""
     )

@@ -22,7 +22,7 @@ from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.records import JobRecord
-from jaas_submit.model.wire_names import job_id_of
+from jaas_submit.model.wire_names import channel_prefix, job_id_of
 from tests.fuzz.arrivals import Address, Arrival, arrival, carried_id
 from tests.fuzz.cases import Case, Failure, random_of
 from tests.support.redis_server import OwnRedis
@@ -116,7 +116,8 @@ class WorkerLevel:
 
     def case(self, seed: int, number: int) -> Case:
         """Return a case for the worker that is up now."""
-        one = arrival(random_of(seed, LEVEL, number), number, Address(_PREFIX, _PREFIX, self.worker.holder))
+        to = Address(_PREFIX, _PREFIX, self.worker.holder, channel_prefix(_PREFIX, 0))
+        one = arrival(random_of(seed, LEVEL, number), number, to)
         return Case(LEVEL, number, one.title, one)
 
     def run(self, seed: int, first: int, count: int) -> list[Failure]:

@@ -90,7 +90,7 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     (container,) = containers_of(docker_api, running.id)
     with ThreadPoolExecutor(1) as pool:
         waiter = pool.submit(asyncio.run, wait_for(jaas, running.id))
-        eventually(lambda: client.ledger.client.pubsub_numsub(f"{jaas.prefix}:changes:{running.id}")[0][1], LONG)
+        eventually(lambda: client.ledger.client.pubsub_numsub(f"{jaas.prefix}:0:changes:{running.id}")[0][1], LONG)
         old, new = group.master, group.replica
         # What the replica has not got is lost with the master; this test is about what it has.
         eventually(group.in_step, LONG, "the replica to have everything")

@@ -93,9 +93,9 @@ def test_no_command_ends_a_worker(jaas: Installation, client: Client, worker: Wo
 def test_no_notice_ends_a_worker(jaas: Installation, client: Client, worker: WorkerProcess, witness: Witness) -> None:
     held = client.submit(witness.spec(witness.held()))
     eventually(witness.starts, LONG)
-    for channel in (f"exits:{worker.holder}", "cancels", "available", f"changes:{held.id}"):
+    for channel in ("exits", "cancels", "available", f"changes:{held.id}"):
         for data in (b"[" * 100_000, b"\xff\xfe", b"", b"\x00", b"9" * 10_000, b'"' + b"x" * 3_000_000 + b'"'):
-            client.ledger.client.publish(f"{jaas.prefix}:{channel}", data)
+            client.ledger.client.publish(client.ledger.channel(channel), data)
     held.cancel("enough")
     assert ended(client, held.id).state is JobState.CANCELLED
     assert run(client, shell("echo still here")).stdout == "still here\n"

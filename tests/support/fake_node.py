@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -42,6 +42,7 @@ class _Container:
     oom_killed: bool = False
     used: Counters = field(default_factory=Counters)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    archives: dict[str, Iterable[bytes]] = field(default_factory=dict)
 
     def change(self) -> None:
         self.changed.set()
@@ -99,6 +100,10 @@ class FakeNode:
         container.change()
         if told:
             self._tell("die", container)
+
+    def keep(self, job_id: str, path: str, archive: Iterable[bytes]) -> None:
+        """Let a container have a file or folder, whose tar archive comes in these pieces."""
+        self._containers[job_id].archives[path] = archive
 
     def kill_child(self, job_id: str) -> None:
         """Let the kernel kill a process of a container for its memory."""
@@ -223,6 +228,16 @@ class FakeNode:
             if not follow or (container.exit_code is not None and not self.silent_end):
                 return
             await changed.wait()
+
+    async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        self._called("archive")
+        kept = self._find(container_id).archives
+        if path not in kept:
+            raise EngineNotFound(f"reading files: Could not find the file {path} in container {container_id}")
+        for piece in kept[path]:
+            if self.away:
+                raise EngineUnavailable("reading files: the engine closed the stream (test: away)")
+            yield piece
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -54,7 +54,7 @@ _KEYS: Final = """
     P:holders P:unowned P:ready P:newest_received P:last_claim P:revoked
     P:unacked P:unacked_index
     P:info:HOLDER P:seen:HOLDER P:lock:NAME
-    P:changes:ID P:changes:batch:ID P:cancels P:available P:exits:HOLDER QUEUE
+    C:changes:ID C:changes:batch:ID C:cancels C:available QUEUE
 """
 """The keys and channels as the heads of the scripts and docs/ledger.md write them."""
 
@@ -190,7 +190,7 @@ def _key(expression: str, text: str) -> str:
     shape = re.sub(r"job_key\((?:[^()]|\([^()]*\))*\)", "P:job:*", expression)
     shape = re.sub(r"batch_key\((?:[^()]|\([^()]*\))*\)", "P:batch:*", shape)
     parts = re.split(r" \.\. ", shape)
-    shape = "".join(part if part in {"P", "P:job:*", "P:batch:*"} else _literal(part) for part in parts)
+    shape = "".join(part if part in {"P", "C", "P:job:*", "P:batch:*"} else _literal(part) for part in parts)
     fits = [key for key in _KEYS.split() if re.fullmatch(re.sub(r"(?<=:)[A-Z]+", "[^:]+", key), shape)]
     if len(fits) != 1:
         raise ValueError(f"{expression!r} is no key that is documented: {shape}")

@@ -57,6 +57,9 @@ class StubDelivery:
         assert self.spec is not None, "it is in the record"
         return self.spec
 
+    def signed(self) -> str:
+        return ""
+
     def message(self) -> str:
         return "the message"
 
@@ -158,7 +161,9 @@ class ScriptedLedger:
         self._call("claim")
         return self.claims.pop(0) if len(self.claims) > 1 else self.claims[0]
 
-    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
+    def create(
+        self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "", signed: str = ""
+    ) -> bool:
         return self._call("create", spec, message)
 
     def get(self, job_id: str) -> JobRecord:

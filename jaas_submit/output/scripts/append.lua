@@ -14,9 +14,10 @@
 --   keep       seconds for which a feed is kept
 -- Answer: 1; 0 when nobody watches the feed any more.
 -- Needs: shared/budget
--- Reads: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole P:watch:JOB P:whole:JOB:ATTEMPT
--- Writes: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole
--- Publishes: P:output:JOB
+-- Reads: P:feed:FEED P:feed:FEED:state P:files:JOB:ATTEMPT P:output:allowed P:output:feeds P:output:files
+--   P:output:whole P:watch:JOB P:whole:JOB:ATTEMPT
+-- Writes: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:files P:output:whole
+-- Publishes: C:output:JOB
 
 local feed = args.feed
 local r = redis.call('HMGET', state_key(feed), 'cost', '1', '2', 'from1', 'from2')
@@ -73,5 +74,5 @@ if cost > before then
   make_room(0)
 end
 keep_feed(feed, args.keep)
-redis.call('PUBLISH', P .. ':output:' .. args.job, feed .. ' ' .. digits(cost))
+redis.call('PUBLISH', C .. ':output:' .. args.job, feed .. ' ' .. digits(cost))
 return 1

@@ -10,10 +10,10 @@
 -- Needs: shared/head
 -- Reads: P:feed:FEED:state
 -- Writes: P:feed:FEED P:feed:FEED:state
--- Publishes: P:output:JOB
+-- Publishes: C:output:JOB
 
 if redis.call('EXISTS', state_key(args.feed)) == 0 then return 0 end
 redis.call('HSET', state_key(args.feed), 'end', ARGV[2])
 keep_feed(args.feed, args.keep)
-redis.call('PUBLISH', P .. ':output:' .. args.job, args.feed .. ' end')
+redis.call('PUBLISH', C .. ':output:' .. args.job, args.feed .. ' end')
 return 1

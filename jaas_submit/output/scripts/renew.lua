@@ -12,7 +12,7 @@
 -- Needs: shared/head
 -- Reads: P:feed:FEED:state P:watch:JOB
 -- Writes: P:feed:FEED P:feed:FEED:state P:watch:JOB
--- Publishes: P:watch
+-- Publishes: C:watch
 
 if redis.call('EXISTS', state_key(args.feed)) == 0 then return 0 end
 want(args.job, args.feed, {attempt = args.attempt, since = args.since, tail = args.tail}, args.seconds)

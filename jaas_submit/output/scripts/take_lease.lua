@@ -9,10 +9,11 @@
 --   engine   version of the node's engine
 --   driver   its log driver
 --   ttl      seconds until the lease runs out
+--   known    seconds for which the node is known to have had an agent
 -- Answer: 1 when this process has the lease now.
 -- Needs: shared/head
 -- Reads: P:agent:NODE
--- Writes: P:agent:NODE
+-- Writes: P:agent:NODE P:agents
 -- Publishes: nothing
 
 local key = P .. ':agent:' .. args.node
@@ -25,4 +26,7 @@ local about = {'version', args.version, 'engine', args.engine, 'driver', args.dr
 redis.call('HSET', key, 'holder', args.holder, 'process', args.process, unpack(about))
 redis.call('HSETNX', key, 'since', digits(now))
 redis.call('EXPIRE', key, args.ttl)
+redis.call('ZADD', P .. ':agents', digits(now), args.node)
+redis.call('ZREMRANGEBYSCORE', P .. ':agents', '-inf', digits(now - args.known))
+redis.call('EXPIRE', P .. ':agents', args.known)
 return 1

@@ -13,7 +13,7 @@
 -- Needs: shared/head
 -- Reads: P:feed:FEED P:feed:FEED:state P:watch:JOB
 -- Writes: P:feed:FEED P:feed:FEED:state P:watch:JOB
--- Publishes: P:watch
+-- Publishes: C:watch
 
 local all = args.since == '' and not args.tail
 local count, oldest, first = 0, nil, math.huge

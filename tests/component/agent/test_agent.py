@@ -410,7 +410,7 @@ def test_the_holder_is_told_of_an_end_when_the_output_is_there(play: Callable[[S
         ledger.submission.create("j", JobSpec(image="a"), "q")
         ledger.maintenance.renew_lease(HOLDER, 60, {})
         ledger.ownership.claim("j", HOLDER)
-        with ledger.ownership.exits_for(HOLDER) as told:
+        with ledger.ownership.exits() as told:
             async with scene.following():
                 ref = scene.node.start("j")
                 scene.node.exit("j", 3)

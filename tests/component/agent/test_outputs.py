@@ -6,7 +6,8 @@ import pytest
 
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import READING, AgentLeases, WholeOutput, WholeOutputs
+from jaas_submit.output import READING, AgentLeases, FileTransfers, WholeOutput, WholeOutputs
+from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.swarm.engine import ContainerRef
 
@@ -30,7 +31,9 @@ class OwnAgent:
 def outputs(ledger: Ledger, own: str = "complete") -> AgentOutputs:
     client, prefix = ledger.client, ledger.prefix
     agent = OwnAgent(WholeOutput("c", own, stdout=1))
-    return AgentOutputs(agent, WholeOutputs(client, prefix), AgentLeases(client, prefix), ME)
+    leases = AgentLeases(client, prefix)
+    files = FileCollector(FileTransfers(client, prefix), leases, None)
+    return AgentOutputs(agent, WholeOutputs(client, prefix), leases, ME, files)
 
 
 def test_the_agent_in_this_process_is_asked_first(ledger: Ledger) -> None:

@@ -57,6 +57,9 @@ class StubDelivery:
 
     def accepted(self, *, first: bool = True) -> None: ...
 
+    def signed(self) -> str:
+        return ""
+
     def running(self, node: str, attempt: int, service: str) -> None: ...
 
     def report(self, result: JobResult) -> bool:
@@ -207,13 +210,15 @@ def exit_of(engine: FakeSwarm, job_id: str, code: int) -> EngineEvent:
     service = engine.find(service_name(job_id, 1))
     assert service is not None
     task = engine.tasks_of(service.id)[0]
-    return EngineEvent("die", service.id, task.id, job_id, task.container_id or "", code, "2026-11-26T12:00:00Z")
+    return EngineEvent(
+        "die", service.id, task.id, job_id, task.container_id or "", code, "2026-11-26T12:00:00Z", task.node_id
+    )
 
 
 def listens(holder: Worker) -> None:
     """Wait until a worker has subscribed to forwarded exits."""
     ledger = holder.ledger
-    channel = f"{ledger.prefix}:exits:{holder.runner.holder}"
+    channel = ledger.channel("exits")
     eventually(lambda: ledger.client.pubsub_numsub(channel)[0][1], PATIENCE, "the holder to listen")
 
 
@@ -267,10 +272,23 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
     assert logs.stdout == "at last\n"
 
 
-def test_of_a_job_that_nobody_holds_nobody_is_told(ledger: Ledger) -> None:
-    ledger.submission.create("waits", JobSpec(image="a"), "q")
-    assert not ledger.ownership.forward_exit("unknown", "x")
-    assert not ledger.ownership.forward_exit("waits", "x")
+def test_where_no_worker_listens_nobody_is_told(ledger: Ledger) -> None:
+    assert not ledger.ownership.forward_exit("x")
+
+
+@pytest.mark.parametrize(
+    "forged", [{"node_id": "of another agent"}, {"task_id": "another"}, {"container_id": "guessed"}]
+)
+def test_a_forged_end_does_not_count(forged: dict[str, str], worker: Worker, engine: FakeSwarm) -> None:
+    """It names the job's service, and differs from what the swarm's task list says."""
+    worker.submit("j", constraints=("node.hostname==node2",))
+    worker.wait_for("j", JobState.RUNNING)
+    event = exit_of(engine, "j", 0)
+    told(worker, event._replace(**forged))  # type: ignore[arg-type] # texts alone
+    told(worker, event._replace(exit_code=3))
+    record = worker.wait_for("j", JobState.FAILED)
+    assert record.last is not None
+    assert record.last.exit_code == 3
 
 
 @pytest.mark.parametrize(
@@ -283,7 +301,7 @@ def test_what_another_version_tells_is_passed_over(
     worker.wait_for("j", JobState.RUNNING)
     event = exit_of(engine, "j", 0)
     listens(worker)
-    assert worker.ledger.ownership.forward_exit("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
+    assert worker.ledger.ownership.forward_exit(json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
     told(worker, event)
     worker.wait_for("j", JobState.SUCCEEDED)
     assert not [record for record in caplog.records if record.exc_info]

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from jaas_submit import Client, JobSpec
-from jaas_submit.connection import connect
+from jaas_submit.connection import Subscription, connect
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import AgentLeases, FeedEnd, Feeds, Gap, Piece, WholeOutput, WholeOutputs, release_memory
 from tests.support.redis_server import OwnRedis
@@ -170,7 +170,7 @@ def test_some_lines_alone_are_a_feed_of_their_own_with_any_offset(feeds: Feeds) 
 
 
 def test_a_writer_stops_when_nobody_watches_and_is_told_when_somebody_comes(feeds: Feeds) -> None:
-    with feeds.watched() as watched:
+    with Subscription(feeds.client, feeds.watch_channel) as watched:
         wanted = feeds.watch(JOB, 1)
         assert watched.next(5) == f"{JOB} {wanted.feed}"
         feeds.append(wanted.feed, [piece(0, b"abc")])

@@ -339,7 +339,7 @@ class Told:
     def tell(self, code: int, **fields: Any) -> None:
         """Tell of the job's end."""
         names = (self.task.service_id, self.task.id, "j", self.task.container_id or "")
-        event = EngineEvent("die", *names, code, "2026-11-26T12:00:00Z")
+        event = EngineEvent("die", *names, code, "2026-11-26T12:00:00Z", self.task.node_id)
         self.stage.tracker.exited_elsewhere(event._replace(**fields))
 
     def wait_for(self, what: str) -> None:

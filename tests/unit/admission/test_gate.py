@@ -11,6 +11,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.model.job_spec import INPUT_FILE, JobSpec
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.facts import PolicyRefused
+from jaas_submit.signing.producer import Producer
 from jaas_worker.admission.gate import PolicyGate
 from jaas_worker.admission.loading import load_policy
 from jaas_worker.admission.own_parts import without_own_parts
@@ -79,8 +80,8 @@ def test_a_tenant_that_a_signature_names_counts_more_than_a_label() -> None:
     gate = gate_of(FakeSwarm())
     spec = JobSpec(image="a", labels={"jaas.tenant": "said"})
     assert gate.context(spec).tenant == "said"
-    assert gate.context(spec, "alice", "proven").tenant == "proven"
-    assert gate.context(spec, "alice").tenant is None
+    assert gate.context(spec, Producer("alice", "proven")).tenant == "proven"
+    assert gate.context(spec, Producer("alice")).tenant is None
 
 
 def test_a_service_is_judged_without_the_input_that_jaas_gave_it() -> None:

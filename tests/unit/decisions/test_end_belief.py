@@ -17,7 +17,8 @@ def task(state: str = "running", desired: str = "running", **fields: Any) -> Tas
 
 
 def event(code: int | None = 0, **fields: Any) -> EngineEvent:
-    return EngineEvent("die", "s", "t", "j", **{"container_id": "c", "at": AT, "exit_code": code, **fields})
+    told = {"task_id": "t", "job_id": "j", "container_id": "c", "at": AT, "exit_code": code, "node_id": "n"}
+    return EngineEvent("die", "s", **{**told, **fields})
 
 
 def times(code: int | None) -> ContainerTimes:
@@ -69,6 +70,11 @@ CLOSING = task(desired="shutdown")
         (Evidence(task(), exit=event(137)), Belief.SWARM_JUDGES),
         (Evidence(task("starting"), exit=event()), Belief.SWARM_JUDGES),
         (Evidence(CLOSING, exit=event()), Belief.SWARM_JUDGES),
+        # It is not of this task, or the swarm runs the task on another node.
+        (Evidence(task(), exit=event(node_id="other")), Belief.SWARM_JUDGES),
+        (Evidence(task(), exit=event(node_id="")), Belief.SWARM_JUDGES),
+        (Evidence(task(), exit=event(task_id="other")), Belief.SWARM_JUDGES),
+        (Evidence(task(), exit=event(container_id="other")), Belief.SWARM_JUDGES),
         # Whichever it is: what only the swarm can judge.
         *(
             (Evidence(task(), exit=event(), here=here, began=BEGAN, stopping=True), Belief.SWARM_JUDGES)

@@ -123,7 +123,7 @@ def by_python() -> dict[str, set[str]]:
     """Return for each first word of a key the modules of the ledger that name it."""
     named: dict[str, set[str]] = {}
     for path in sorted(LEDGER.glob("*.py")):
-        for word in re.findall(r'key\("(\w+)"', path.read_text(encoding="utf-8")):
+        for word in re.findall(r'(?:key|channel)\("(\w+)"', path.read_text(encoding="utf-8")):
             named.setdefault(word, set()).add(path.stem)
     return named
 

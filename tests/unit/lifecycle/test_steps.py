@@ -515,7 +515,9 @@ def test_who_takes_a_job_over_knows_since_when_its_node_is_down() -> None:
 
 def exit_of(world: World, code: int, **fields: Any) -> Evidence:
     task = world.engine.job("j")
-    event = EngineEvent("die", task.service_id, task.id, "j", task.container_id or "", code, "2026-11-30T12:00:09Z")
+    event = EngineEvent(
+        "die", task.service_id, task.id, "j", task.container_id or "", code, "2026-11-30T12:00:09Z", task.node_id
+    )
     return Evidence(task, exit=event, **fields)
 
 
@@ -796,7 +798,9 @@ def test_no_output_of_a_driver_that_cannot_be_read_is_not_called_complete(
 
 
 def end_of(world: World, code: int = 0) -> to.End:
-    return finish(world.job, to.Finish(ended(world, code)), world.context)
+    end = finish(world.job, to.Finish(ended(world, code)), world.context)
+    assert isinstance(end, to.End)
+    return end
 
 
 def test_the_outcome_is_written_down_before_the_service_is_removed_and_the_result_reported() -> None:

@@ -11,7 +11,7 @@
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:job:ID
 -- Writes: P:batch:ID P:deadlines P:due P:job:ID P:jobs P:ready P:state:STATE
--- Publishes: P:available P:changes:ID
+-- Publishes: C:available C:changes:ID
 
 local id, copy_of = args.id, args.copy_of
 if redis.call('EXISTS', job_key(id)) == 1 then return 0 end

@@ -17,7 +17,7 @@
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:job:ID P:state:STATE
 -- Writes: P:batch:ID P:batch:ID:places P:batches P:due P:job:ID P:jobs P:ready P:state:STATE P:unowned
--- Publishes: P:changes:ID
+-- Publishes: C:changes:ID
 
 local id, batch, copy_of = args.id, args.batch, args.copy_of
 

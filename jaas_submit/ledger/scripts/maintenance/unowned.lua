@@ -12,7 +12,7 @@
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:due P:job:ID P:unowned
 -- Writes: P:batch:ID P:batch:ID:waiting P:due P:job:ID P:ready P:state:STATE P:unowned
--- Publishes: P:available P:changes:ID
+-- Publishes: C:available C:changes:ID
 
 local most, pause = args.most, args.pause
 for _, id in ipairs(members_until(P .. ':due', now, 'LIMIT', 0, most)) do

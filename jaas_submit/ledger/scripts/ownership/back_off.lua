@@ -18,7 +18,7 @@
 -- Needs: shared/jobs
 -- Reads: P:job:ID
 -- Writes: P:batch:ID P:due P:held:HOLDER P:job:ID P:log:ID:ATTEMPT P:ready P:state:STATE P:unowned
--- Publishes: P:changes:ID
+-- Publishes: C:changes:ID
 
 local id = args.id
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'cancel', 'attempts', 'copied_by')

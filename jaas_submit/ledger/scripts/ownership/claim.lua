@@ -8,7 +8,7 @@
 -- Reads: P:batch:ID P:due P:holders P:job:ID P:newest_received
 -- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:last_claim P:newest_received P:ready
 --   P:state:STATE P:unowned
--- Publishes: P:changes:ID
+-- Publishes: C:changes:ID
 
 local id, holder = args.id, args.holder
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy',

@@ -9,7 +9,7 @@
 -- Needs: shared/jobs
 -- Reads: P:job:ID
 -- Writes: P:held:HOLDER P:job:ID P:unowned
--- Publishes: P:changes:ID
+-- Publishes: C:changes:ID
 
 local id = args.id
 local r = redis.call('HMGET', job_key(id), 'state', 'holder')
@@ -18,5 +18,5 @@ if not state or OPEN[state] or r[2] ~= args.holder then return 0 end
 redis.call('HSET', job_key(id), 'reported', 1)
 clear_holder(id, args.holder)
 redis.call('EXPIRE', job_key(id), args.ttl)
-redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = state, detail = '', reported = true}))
+redis.call('PUBLISH', C .. ':changes:' .. id, cjson.encode({id = id, state = state, detail = '', reported = true}))
 return 1

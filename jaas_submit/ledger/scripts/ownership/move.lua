@@ -19,7 +19,7 @@
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:waiting P:cancelling P:deadlines P:due P:job:ID
 --   P:log:ID:ATTEMPT P:pending_dependents P:ready P:speculating P:state:STATE P:stop:HOLDER P:unowned
--- Publishes: P:available P:cancels P:changes:ID P:changes:batch:ID
+-- Publishes: C:available C:cancels C:changes:ID C:changes:batch:ID
 
 local id, to = args.id, args.to
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'copied_by')

@@ -8,7 +8,7 @@
 -- Needs: shared/jobs
 -- Reads: P:job:ID
 -- Writes: P:held:HOLDER P:job:ID P:unowned
--- Publishes: P:available
+-- Publishes: C:available
 
 local id = args.id
 if read_fields(job_key(id), 'holder')[1] ~= args.holder then
@@ -17,5 +17,5 @@ if read_fields(job_key(id), 'holder')[1] ~= args.holder then
 end
 clear_holder(id, args.holder)
 redis.call('ZADD', P .. ':unowned', now + args.pause, id)
-if args.pause == 0 then redis.call('PUBLISH', P .. ':available', id) end
+if args.pause == 0 then redis.call('PUBLISH', C .. ':available', id) end
 return 1

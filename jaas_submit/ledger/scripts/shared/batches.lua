@@ -83,7 +83,7 @@ local function stop_batch(batch, b, why)
   redis.call('HSET', batch_key(batch), 'cancelled', 'stopped by ' .. why, 'stopped', 1)
   redis.call('HSETNX', batch_key(batch), 'total', b.size or 0)
   redis.call('SADD', P .. ':cancelling', batch)
-  redis.call('PUBLISH', P .. ':available', 'cancelling')
+  redis.call('PUBLISH', C .. ':available', 'cancelling')
 end
 
 -- Ends a batch whose jobs have all been submitted and have all ended. Returns its state and why, or nothing. One whose
@@ -108,7 +108,7 @@ local function end_batch(batch, by)
     state, why = 'FAILED', broken
   end
   redis.call('HSET', batch_key(batch), 'done', 1, 'state', state, 'ended_at', stamp, 'reason', why)
-  redis.call('PUBLISH', P .. ':changes:batch:' .. batch, 'done')
+  redis.call('PUBLISH', C .. ':changes:batch:' .. batch, 'done')
   redis.call('SREM', P .. ':speculating', batch)
   return state, why
 end

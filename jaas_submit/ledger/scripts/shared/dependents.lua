@@ -19,7 +19,7 @@ local function job_ended(todo, one, state, why, root)
   elseif batch then
     redis.pcall('ZREM', batch_key(batch) .. ':waiting', one)
     redis.pcall('RPUSH', batch_key(batch) .. ':ended', one)
-    redis.call('PUBLISH', P .. ':changes:batch:' .. batch, one)
+    redis.call('PUBLISH', C .. ':changes:batch:' .. batch, one)
     give_slot_back(one, batch)
     local ended, reason = end_batch(batch, state)
     if ended then
@@ -66,7 +66,7 @@ local function release_dependents(todo)
     end
   end
   for _, rest in ipairs(todo) do redis.call('RPUSH', P .. ':pending_dependents', cjson.encode(rest)) end
-  if #todo > 0 then redis.call('PUBLISH', P .. ':available', 'pending_dependents') end
+  if #todo > 0 then redis.call('PUBLISH', C .. ':available', 'pending_dependents') end
 end
 
 -- Carries out what follows from the end of a job, or of "batch:ID".

@@ -1,7 +1,7 @@
 -- The beginning of every script: its arguments, the clock, and small helpers.
 --
--- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" is always among
--- them: P, the first part of every key. Texts that may be long follow in ARGV[2], ARGV[3], ...: they go into the record
+-- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" and "channels" are
+-- always among them: P and C, the first parts of every key and of every channel. Texts that may be long follow in ARGV[2], ARGV[3], ...: they go into the record
 -- unchanged. No script uses KEYS: jaas needs one server, not a Redis Cluster, and most keys are only known
 -- while a script runs. The head of each script lists every key that it may touch.
 --
@@ -10,7 +10,7 @@
 -- field "reported" is set, as for every job whose result Celery has.
 
 local args = cjson.decode(ARGV[1])
-local P = args.prefix
+local P, C = args.prefix, args.channels
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local stamp = string.format('%.6f', now)
@@ -57,10 +57,18 @@ end
 
 -- Tells those who follow a job what has changed.
 local function publish_change(id, state, detail)
-  redis.call('PUBLISH', P .. ':changes:' .. id, cjson.encode({id = id, state = state, detail = detail or ''}))
+  redis.call('PUBLISH', C .. ':changes:' .. id, cjson.encode({id = id, state = state, detail = detail or ''}))
 end
 
 -- Returns, as a record holds it, the only attempt of a job that ended without having been started.
 local function unstarted_attempt(state, cause, reason)
   return cjson.encode({{number = 0, state = state, cause = cause, reason = reason}})
+end
+
+-- Returns, as a record holds it, what was done to a job or batch, and what somebody does to it now: the newest 20.
+local function add_audit(before, what, by, detail)
+  local done = decode_list(before)
+  done[#done + 1] = {at = now, what = what, by = by, detail = detail}
+  while #done > 20 do table.remove(done, 1) end
+  return cjson.encode(done)
 end

@@ -25,7 +25,7 @@ local function request_cancel(id)
     redis.call('SADD', P .. ':stop:' .. holder, id)
     redis.call('EXPIRE', P .. ':stop:' .. holder, 86400)
   end
-  redis.call('PUBLISH', P .. ':cancels', id)
+  redis.call('PUBLISH', C .. ':cancels', id)
 end
 
 local function set_holder(id, holder)
@@ -43,11 +43,11 @@ end
 -- Offers a QUEUED job that no message announces: the first worker with room starts it.
 local function mark_ready(id)
   redis.call('ZADD', P .. ':ready', stamp, id)
-  redis.call('PUBLISH', P .. ':available', id)
+  redis.call('PUBLISH', C .. ':available', id)
 end
 
 -- Has a worker report an end to Celery that no holder has written.
 local function mark_unreported(id)
   redis.call('ZADD', P .. ':unowned', stamp, id)
-  redis.call('PUBLISH', P .. ':available', id)
+  redis.call('PUBLISH', C .. ':available', id)
 end

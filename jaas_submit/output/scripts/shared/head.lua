@@ -1,10 +1,10 @@
 -- What every script begins with: its arguments and the clock.
 --
--- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" is always among
--- them: P, the first part of every key. Bytes of output follow in ARGV[2], ARGV[3], ...
+-- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" and "channels" are
+-- always among them: P and C, the first parts of every key and of every channel. Bytes of output follow in ARGV[2], ARGV[3], ...
 
 local args = cjson.decode(ARGV[1])
-local P = args.prefix
+local P, C = args.prefix, args.channels
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 
@@ -14,6 +14,10 @@ local function digits(number) return string.format('%.0f', number) end
 local function feed_key(feed) return P .. ':feed:' .. feed end
 
 local function state_key(feed) return P .. ':feed:' .. feed .. ':state' end
+
+local function files_key(name) return P .. ':files:' .. name end
+
+local function pieces_key(name) return P .. ':files:' .. name .. ':pieces' end
 
 -- Keeps a feed for a while after a write or a watch.
 local function keep_feed(feed, seconds)
@@ -34,5 +38,5 @@ local function want(job, feed, wanted, seconds)
   wanted['until'] = now + seconds
   redis.call('HSET', P .. ':watch:' .. job, feed, cjson.encode(wanted))
   redis.call('EXPIRE', P .. ':watch:' .. job, seconds)
-  if not known then redis.call('PUBLISH', P .. ':watch', job .. ' ' .. feed) end
+  if not known then redis.call('PUBLISH', C .. ':watch', job .. ' ' .. feed) end
 end
