@@ -72,8 +72,8 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_consumer="jaas_worker.messaging.consumer:Consumer",
         worker_concurrency=_PREFETCH,
         worker_prefetch_multiplier=1,
-        worker_send_task_events=True,
-        task_send_sent_event=True,
+        worker_send_task_events=settings.remote_control,
+        task_send_sent_event=settings.remote_control,
         # The next task after a job in another app's canvas goes to the queue that that app's own worker would use.
         task_default_queue=FOREIGN_QUEUE,
         task_create_missing_queues=True,
@@ -97,7 +97,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         worker_enable_prefetch_count_reduction=False,  # it would count jobs that no longer need their message
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=True,
-        worker_enable_remote_control=True,
+        worker_enable_remote_control=settings.remote_control,
     )
     app.amqp.queues.select(settings.queues)
     task.register(app)

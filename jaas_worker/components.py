@@ -162,7 +162,7 @@ def require_permissions(client: redis.Redis, settings: Settings) -> None:
         PermanentError: the user lacks ACL rules.
         LedgerUnavailable: Redis does not answer.
     """
-    missing = missing_rules(client, settings.prefix, settings.queue)
+    missing = missing_rules(client, settings.prefix, [settings.queue])
     if missing:
         user = user_of(client)
         raise PermanentError(

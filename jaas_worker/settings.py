@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     policy_file: str = ""
     """File with the policy, in TOML, YAML or JSON, such as a swarm config; read once, when the worker starts. Empty:
     JAAS_POLICY says what holds."""
+    remote_control: bool = True
+    """Take Celery's commands (revoke, ping, inspections), and send the events that Flower shows. Whoever may publish in
+    Redis may send commands. Without it only jaas itself cancels jobs, and Flower shows none."""
 
     max_in_flight: int = Field(1000, ge=1, le=100_000)
     """Jobs that one worker may hold at once; further ones wait in Redis."""
@@ -124,6 +127,10 @@ class Settings(BaseSettings):
     )
     """Options of that driver, as ``name=value,name=value``; the default is that of ``local`` alone. Followers of a log
     lose and repeat lines where it is rotated, and more where files are compressed, so its files are large."""
+
+    pids_limit: int = Field(4096, ge=0, le=4_194_304)
+    """Processes and threads that a job's container may have, so that a fork bomb does not stop its node; 0 sets no
+    limit."""
 
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""

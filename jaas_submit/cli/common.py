@@ -105,7 +105,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Run jobs": ("run", "submit", "map", "wait"),
     "See jobs": ("list", "status", "logs", "download", "explain", "batch"),
     "Change jobs": ("cancel", "replay", "rm"),
-    "Operate": ("doctor", "worker", "agent"),
+    "Operate": ("doctor", "worker", "agent", "redis-acl"),
     "Other": ("schema", "completion", "help", "version", "man", "go-run"),
 }
 """The commands of `jaas --help`; what none of the groups names is under the last one."""
@@ -215,8 +215,13 @@ def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> 
             target.named.add(param.name)
 
 
-def target_options(*, environment: bool = False) -> Callable[[F], F]:
-    """Add --redis, --queue and --prefix, usable before and after the command's name."""
+def target_options(*, environment: bool = False, url: bool = True) -> Callable[[F], F]:
+    """Add --redis, --queue and --prefix, usable before and after the command's name.
+
+    Args:
+        environment: whether they have the environment's values, too.
+        url: whether --redis is among them; a command without it connects nowhere.
+    """
 
     def add(command: F) -> F:
         for name, text in (
@@ -224,6 +229,8 @@ def target_options(*, environment: bool = False) -> Callable[[F], F]:
             ("queue", "Celery queue of the workers (env JAAS_QUEUE; default jaas)."),
             ("redis", "Redis URL (env JAAS_REDIS_URL_FILE, JAAS_REDIS_URL, CELERY_BROKER_URL; default this host)."),
         ):
+            if name == "redis" and not url:
+                continue
             # The environment is read once, before the command's name, so that it never overrides an option.
             variable = f"JAAS_{name.upper()}" if environment and name != "redis" else None
             command = click.option(

@@ -18,6 +18,7 @@ from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
 from jaas_submit.cli.commands.operator import completion, doctor, help_, version
 from jaas_submit.cli.commands.policy import policy
+from jaas_submit.cli.commands.redis_acl import redis_acl
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
 from jaas_submit.cli.commands.signing import signing
@@ -47,7 +48,7 @@ def cli(ctx: click.Context) -> None:
 for _command in (
     *(run, submit, wait, status, logs, usage, schema, go_run),
     *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm, signing, audit),
-    download,
+    *(download, redis_acl),
 ):
     cli.add_command(_command)
 

@@ -6,11 +6,12 @@ import time
 from collections import defaultdict
 from typing import Any, Final
 
+from jaas_submit.access.roles import Role
 from jaas_submit.client.client import Client
 from jaas_submit.connection import master_address, server_info
 from jaas_submit.doctor.check import Check, Verdict
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.messaging.permissions import missing_rules, user_of
+from jaas_submit.messaging.permissions import missing_rules, role_of, user_of
 from jaas_submit.messaging.queues import lists_of, unacknowledged, unread_lists
 from jaas_submit.model.bounds import counted
 from jaas_submit.model.states import JobState
@@ -19,6 +20,9 @@ __all__ = ["messages_in", "redis_checks"]
 
 _API_REFUSED: Final = "client version "
 """In what an engine says to a client whose version of the API it does not take."""
+
+_READERS: Final = (Role.WORKER, Role.PRODUCER, Role.VIEWER)
+"""Who may read the ledger."""
 
 _CLOCK_TOLERANCE_S: Final = 2.0
 _NEARLY_FULL: Final = 0.9
@@ -38,10 +42,15 @@ def redis_checks(client: Client) -> list[Check]:
         fix = "start Redis, or name the right one with --redis or JAAS_REDIS_URL"
         return [Check("redis", Verdict.FAIL, str(error), fix)]
     try:
-        if refused := _permissions(client):
-            return refused
+        role, permissions = _permissions(client)
+        if role is None:
+            return permissions
+        if role not in _READERS:
+            skipped = Check("workers", Verdict.SKIP, f"not looked at: {_named(role)} may not read the ledger")
+            return [*permissions, *_server(client), skipped]
         workers = client.ledger.queries.workers()
         return [
+            *permissions,
             *_server(client),
             _clock(clock),
             _workers(workers),
@@ -49,22 +58,32 @@ def redis_checks(client: Client) -> list[Check]:
             *_worker_clocks(workers),
             *_engines_away(workers),
             _queue(client),
-            *_unread_lists(client),
-            *_other_consumers(client),
+            # Only a worker's user may see the names of all keys.
+            *(_unread_lists(client) if role is Role.WORKER else ()),
+            *(_other_consumers(client) if role is Role.WORKER else ()),
         ]
     except LedgerUnavailable as error:
         fix = "see to it that the Redis stays up and lets this user run INFO, PUBLISH and EVALSHA"
         return [Check("redis", Verdict.FAIL, f"went away, or refuses a command: {error}", fix)]
 
 
-def _permissions(client: Client) -> list[Check]:
-    """Return the ACL rules that the user lacks; nothing if it has all that a worker needs."""
-    missing = missing_rules(client.ledger.client, client.ledger.prefix, client.queue)
+def _named(role: Role) -> str:
+    return f"{'an' if role is Role.AGENT else 'a'} {role}"
+
+
+def _permissions(client: Client) -> tuple[Role | None, list[Check]]:
+    """Return what the user is for, and the rules that it lacks; no check if it has all that a worker needs."""
+    where = (client.ledger.client, client.ledger.prefix, [client.queue])
+    missing = missing_rules(*where)
     if not missing:
-        return []
+        return Role.WORKER, []
     user = user_of(client.ledger.client)
+    if role := role_of(*where):
+        detail = f"user {user} may do what {_named(role)} does, and not what a worker does"
+        return role, [Check("permissions", Verdict.OK, detail)]
     detail = f"user {user} lacks ACL rules that a worker needs: {' '.join(missing)}"
-    return [Check("permissions", Verdict.FAIL, detail, f"run `redis-cli ACL SETUSER {user} {' '.join(missing)}`")]
+    fix = f"run `redis-cli ACL SETUSER {user} {' '.join(missing)}`"
+    return None, [Check("permissions", Verdict.FAIL, detail, fix)]
 
 
 def _server(client: Client) -> list[Check]:

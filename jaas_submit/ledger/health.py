@@ -75,7 +75,10 @@ class Health(Part):
             now, _ = self._client.time()
             cursor = 0
             for _ in range(_MOST_SCANS):
-                cursor, keys = self._client.scan(cursor, match="*:holders", count=_SCAN, _type="zset")
+                try:
+                    cursor, keys = self._client.scan(cursor, match="*:holders", count=_SCAN, _type="zset")
+                except redis.exceptions.NoPermissionError:  # only a worker's user may see the names of all keys
+                    return found
                 names.update(map(as_text, keys))
                 if not cursor:
                     break
@@ -116,8 +119,13 @@ class Health(Part):
             pipe = self._client.pipeline(transaction=False)
             for key in kinds:
                 pipe.type(key)
-            found = zip(kinds.items(), map(as_text, pipe.execute()), strict=True)
-        return {key: kind for (key, wanted), kind in found if kind not in {wanted, "none"}}
+            # A user that may not see a key cannot say what it holds.
+            found = dict(zip(kinds.items(), pipe.execute(raise_on_error=False), strict=True))
+            for one in found.values():
+                if isinstance(one, Exception) and not isinstance(one, redis.exceptions.NoPermissionError):
+                    raise one
+        seen = {place: as_text(kind) for place, kind in found.items() if not isinstance(kind, Exception)}
+        return {key: kind for (key, wanted), kind in seen.items() if kind not in {wanted, "none"}}
 
     def look_through(self) -> int:
         """Read the youngest 1,000 records and in each open state the oldest 500, batches, workers and nodes.

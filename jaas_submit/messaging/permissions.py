@@ -1,40 +1,61 @@
-"""The ACL rules that a worker's user of Redis needs, and which it lacks: Redis' errors name no key and no rule."""
+"""The ACL rules that a program's user of Redis needs, and which it lacks: Redis' errors name no key and no rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import redis
 
-from jaas_submit.connection import redis_errors
-from jaas_submit.messaging.queues import lists_of
+from jaas_submit.access.acl import channel_rule, key_rule
+from jaas_submit.access.roles import Installation, Role, grants_of
+from jaas_submit.connection import database_of, redis_errors
 
-__all__ = ["missing_rules", "user_of"]
+__all__ = ["missing_rules", "role_of", "user_of"]
 
 _BEFORE, _AFTER = "run the '", "' command"
 """Around the name of the command in Redis' error."""
 
 _PROBE: Final = "permission-check"
-"""Last part of the names of keys and channels that are tried: nobody uses them."""
+"""Part of the names of keys and channels that are tried: nobody uses them."""
+
+_ROLES: Final = (Role.WORKER, Role.PRODUCER, Role.CELERY, Role.FLOWER, Role.VIEWER, Role.AGENT)
+"""Who may do most comes first."""
 
 
-def missing_rules(client: redis.Redis, prefix: str, queue: str) -> list[str]:
-    """Return the ACL rules that a worker's user of Redis lacks, in the form of ACL SETUSER; empty if it has all.
+def missing_rules(client: redis.Redis, prefix: str, queues: Sequence[str], role: Role = Role.WORKER) -> list[str]:
+    """Return the ACL rules that a user of Redis lacks, in the form of ACL SETUSER; empty if it has all.
 
     It tries one key or channel of each kind with commands that change nothing.
 
     Args:
-        client: with the worker's user.
+        client: with the user.
         prefix: of this installation's keys.
-        queue: of jobs.
+        queues: of jobs.
+        role: what the user is for.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
+    of = Installation(prefix, queues, database_of(client))
     with redis_errors("permissions"):
-        found = [_missing(rule, attempt) for rule, attempt in _attempts(client, prefix, queue)]
+        found = [_missing(rule, attempt) for rule, attempt in _attempts(client, of, role)]
     return list(dict.fromkeys(rule for rule in found if rule))
+
+
+def role_of(client: redis.Redis, prefix: str, queues: Sequence[str]) -> Role | None:
+    """Return the role whose rules a user of Redis has, the one with most of them first; None if it has those of none.
+
+    Args:
+        client: with the user.
+        prefix: of this installation's keys.
+        queues: of jobs.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    return next((role for role in _ROLES if not missing_rules(client, prefix, queues, role)), None)
 
 
 def user_of(client: redis.Redis) -> str:
@@ -46,30 +67,32 @@ def user_of(client: redis.Redis) -> str:
     return str(client.connection_pool.connection_kwargs.get("username") or "default")
 
 
-def _attempts(client: Any, prefix: str, queue: str) -> Iterator[tuple[str, Callable[[], object]]]:
+def _attempts(client: Any, of: Installation, role: Role) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield each rule with what works only where it holds."""
-    db = client.connection_pool.connection_kwargs.get("db") or 0
-    keys = {
-        f"~{prefix}:*": [f"{prefix}:{_PROBE}"],
-        f"~{queue}*": lists_of(queue)[:2],
-        "~celery*": ["celery", f"celery-task-meta-{_PROBE}"],
-        "~_kombu.binding*": [f"_kombu.binding.{_PROBE}"],
-        "~*.celery.pidbox*": [f"{_PROBE}.celery.pidbox", f"{_PROBE}.reply.celery.pidbox"],
-    }
-    for rule, names in keys.items():
-        # It reads and writes, and changes nothing.
-        yield rule, lambda names=names: [client.ltrim(name, 0, -1) for name in names]  # type: ignore[misc] # bound at once
-    channels = {
-        f"&{prefix}:*": f"{prefix}:{_PROBE}",
-        "&celery-task-meta-*": f"celery-task-meta-{_PROBE}",
-        f"&/{db}.celeryev/*": f"/{db}.celeryev/{_PROBE}",
-    }
-    for rule, name in channels.items():
-        yield rule, lambda name=name: client.publish(name, "")  # type: ignore[misc] # as above
-    # kombu subscribes by pattern, and for a pattern the rule has to be the very same.
-    yield f"&/{db}.celery.pidbox", lambda: _subscribe(client, f"/{db}.celery.pidbox")
-    yield "+eval", lambda: client.eval("return 1", 0)
-    yield "+evalsha", lambda: client.evalsha("0" * 40, 0)
+    grants = grants_of(role, of)
+    for key in dict.fromkeys(grants.keys):
+        name, rule = _example(key.pattern), key_rule(key)
+        if "r" in key.access:
+            yield rule, lambda name=name: client.get(name)  # type: ignore[misc] # bound at once
+        if "w" in key.access:
+            yield rule, lambda name=name: client.zrem(name, _PROBE)  # type: ignore[misc] # as above
+    for pattern in grants.channels:
+        # kombu subscribes to these by pattern, and for a pattern the rule has to be the very same.
+        by_pattern = pattern.endswith(".celery.pidbox") or (role is Role.FLOWER and ".celeryev/" in pattern)
+        name = pattern if by_pattern else _example(pattern)
+        subscribe = _psubscribe if by_pattern else _subscribe
+        yield channel_rule(pattern), lambda name=name, subscribe=subscribe: subscribe(client, name)  # type: ignore[misc] # as above
+    if "publish" in grants.commands and grants.channels:
+        yield channel_rule(grants.channels[0]), lambda: client.publish(_example(grants.channels[0]), "")
+    if "eval" in grants.commands:
+        yield "+eval", lambda: client.eval("return 1", 0)
+        yield "+evalsha", lambda: client.evalsha("0" * 40, 0)
+
+
+def _example(pattern: str) -> str:
+    """Return a name that a pattern of ``grants_of`` fits; for a whole name it is that name."""
+    name = pattern.replace("??[0-9]", "\x06\x163").replace(":[0-9]", ":3")
+    return re.sub(r"\\(.)", r"\1", re.sub(r"(?<!\\)\*", _PROBE, name))
 
 
 def _missing(rule: str, attempt: Callable[[], object]) -> str:
@@ -78,12 +101,18 @@ def _missing(rule: str, attempt: Callable[[], object]) -> str:
     except redis.exceptions.NoPermissionError as error:
         command, named, _ = str(error).partition(_BEFORE)[2].partition(_AFTER)
         return f"+{command}" if named else rule
-    except redis.ResponseError:  # not for want of permission: no such script, no list, full, read-only
+    except redis.ResponseError:  # not for want of permission: no such script, another type, full, read-only
         pass
     return ""
 
 
-def _subscribe(client: Any, pattern: str) -> None:
+def _subscribe(client: Any, channel: str) -> None:
+    with client.pubsub() as subscription:
+        subscription.subscribe(channel)
+        subscription.get_message(timeout=5)
+
+
+def _psubscribe(client: Any, pattern: str) -> None:
     with client.pubsub() as subscription:
         subscription.psubscribe(pattern)
         subscription.get_message(timeout=5)

@@ -2,7 +2,7 @@
 
 from jaas_submit.signing.gate import NO_GATE, Gate
 from jaas_submit.signing.keys import SigningKey, VerifyKey, read_signing_key, read_verify_keys
-from jaas_submit.signing.producer import Producer, tenant_of
+from jaas_submit.signing.producer import Producer
 from jaas_submit.signing.signer import Signer, ToSign
 from jaas_submit.signing.tokens import description_in, is_token
 
@@ -18,5 +18,4 @@ __all__ = [
     "is_token",
     "read_signing_key",
     "read_verify_keys",
-    "tenant_of",
 ]

@@ -68,7 +68,7 @@ class Claims(NamedTuple):
 
 def is_token(value: object) -> bool:
     """Return whether a value has the form of a token, and not of a description's JSON."""
-    return isinstance(value, str) and value.startswith("eyJ") and value.count(".") == 2
+    return isinstance(value, str) and value.startswith("eyJ") and value.count(".") == 2 and value.isascii()
 
 
 def encoded(data: bytes) -> bytes:

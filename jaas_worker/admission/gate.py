@@ -13,7 +13,7 @@ from jaas_submit.policy.ages import api_of_engine, newest_setting
 from jaas_submit.policy.decision import decide, decide_image, output_limit
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
-from jaas_submit.signing.producer import Producer
+from jaas_submit.signing import Producer
 from jaas_worker.admission.own_parts import without_own_parts
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
@@ -53,12 +53,12 @@ class PolicyGate:
 
         Args:
             spec: its description.
-            producer: who signed it, where that was verified; without one the tenant is what the job's own label says.
+            producer: who signed it, where that was verified; without one the job's own label names the tenant.
         """
         return Context(
             queue=self._queue,
-            tenant=(producer.tenant or None) if producer is not None else spec.labels.get(LABEL_TENANT),
-            producer=producer.name if producer is not None else None,
+            tenant=spec.labels.get(LABEL_TENANT) if producer is None else producer.tenant or None,
+            producer=None if producer is None else producer.name,
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
             log_driver=self._log_driver.name,

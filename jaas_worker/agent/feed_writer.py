@@ -15,11 +15,11 @@ from typing import Final, NamedTuple, Protocol
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable
 from jaas_submit.model.logs import STREAMS, Stream
 from jaas_submit.output import FeedEnd, Gap, Piece, Wanted, piece_cost
-from jaas_worker.agent.last_lines import LastLines
+from jaas_worker.agent.kept_output.last_lines import LastLines
+from jaas_worker.agent.kept_output.tally import Message
 from jaas_worker.agent.log_reader import LogReader
 from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.agent.redis_calls import RedisCalls
-from jaas_worker.agent.tally import Message
 from jaas_worker.agent.timing import Timing
 from jaas_worker.decisions.times import parse_time
 

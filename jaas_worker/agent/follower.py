@@ -8,9 +8,9 @@ from typing import Final
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.logs import Logs
 from jaas_submit.output import FeedEnd, WholeOutput
+from jaas_worker.agent.kept_output.tally import Message, Tally
 from jaas_worker.agent.log_reader import LogReader
 from jaas_worker.agent.node_engine import ContainerFacts, NodeEngine, NodeEvent
-from jaas_worker.agent.tally import Message, Tally
 from jaas_worker.agent.timing import Timing
 from jaas_worker.agent.usage.meter import UsageMeter
 from jaas_worker.decisions.output_proof import Reading, began_before, prove

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+from jaas_worker.agent.kept_output.tally import Message, Position, Resumption, messages
 from jaas_worker.agent.node_engine import NodeEngine
-from jaas_worker.agent.tally import Message, Position, Resumption, messages
 from jaas_worker.swarm.line_ends import LONG, LineEnds
 
 __all__ = ["LogReader"]

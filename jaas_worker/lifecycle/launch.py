@@ -177,7 +177,7 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
-    world.gate.check_image(spec, job.facts.producer)
+    world.gate.check_image(spec, facts.producer)
     if not _pin_image(job, spec, world):
         return None
     wanted = spec_for_attempt(spec, facts.attempts, nodes, job.platforms)

@@ -109,8 +109,10 @@ class Consumer(CeleryConsumer):
     _next_flush = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Otherwise all workers would read each other's heartbeats, for elections that jaas does not use.
-        kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), "without_gossip": True}
+        # Otherwise all workers would read each other's heartbeats, for elections that jaas does not use, and tell each
+        # other at their start what was revoked, which is in the ledger.
+        off = {"without_gossip": True, "without_mingle": True}
+        kwargs["worker_options"] = {**(kwargs.get("worker_options") or {}), **off}
         super().__init__(*args, **kwargs)
         self.app.jaas.pool = self.pool
         QoS.worker = self.pool.runner.holder

@@ -64,6 +64,8 @@ class ServiceDefaults(NamedTuple):
     """The worker process, for a label; a service that another worker asked for keeps the other's."""
     log_driver: LogDriver = LogDriver()
     """What keeps the output, unless the job says otherwise."""
+    pids_limit: int = 0
+    """Processes and threads that a container may have; 0 sets no limit. Engine API 1.41 and newer know it."""
 
     @classmethod
     def of(cls, settings: Settings, ledger: str, worker: str) -> Self:
@@ -75,7 +77,7 @@ class ServiceDefaults(NamedTuple):
             worker: its name in the ledger.
         """
         driver = LogDriver(settings.log_driver, settings.driver_options)
-        return cls({LABEL_PREFIX: settings.prefix, LABEL_LEDGER: ledger}, worker, driver)
+        return cls({LABEL_PREFIX: settings.prefix, LABEL_LEDGER: ledger}, worker, driver, settings.pids_limit)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -113,12 +115,13 @@ def service_request(
     kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
     if len(kept) <= _MAX_LABEL_CHARS:
         labels[LABEL_SPEC] = kept
+    limits = {**_resources(spec.limits), **({"Pids": defaults.pids_limit} if defaults.pids_limit else {})}
     return {
         "Name": service_name(job_id, attempt),
         "Labels": labels,
         "TaskTemplate": {
             "ContainerSpec": _container(spec, job_id, attempt, secret_ids, defaults.installation),
-            "Resources": {"Limits": _resources(spec.limits), "Reservations": _resources(spec.reservations)},
+            "Resources": {"Limits": limits, "Reservations": _resources(spec.reservations)},
             "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
             "Placement": _placement(spec, platforms),
             "Networks": [{"Target": name} for name in spec.networks],

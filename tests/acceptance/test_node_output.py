@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import subprocess
-import sys
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -26,7 +23,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.output import Piece
 from tests.acceptance.conftest import LabNodes
 from tests.support.agent_process import AgentProcess
-from tests.support.jobs import LONG, shell
+from tests.support.jobs import LONG, jaas_logs, shell
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -223,30 +220,14 @@ def test_memory_that_ran_out_is_known_where_an_agent_is_and_elsewhere_as_far_as_
     assert (child.cause, child.exit_code, child.oom_killed) == (Cause.EXIT, 5, False)
 
 
-@contextlib.contextmanager
-def jaas_logs(site: Site, job_id: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "jaas_submit.cli.main", "logs", "-f", job_id]
-    with subprocess.Popen(command, env=site.home.environment(), stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_line(pipe: IO[bytes] | None) -> bytes:
-    assert pipe is not None
-    return pipe.readline()
-
-
 @pytest.mark.usefixtures("busy")
 def test_lines_of_a_node_without_an_agent_are_shown_while_its_job_runs(site: Site, witness: Witness) -> None:
     handle = site.client.submit(counting(witness, "shown", constraints=at(site.bare)))
-    with jaas_logs(site, handle.id) as process:
-        assert [read_line(process.stdout) for _ in range(5)] == lines(5).splitlines(keepends=True)
+    with jaas_logs(site.home, handle.id) as (process, printed):
+        assert [printed.readline() for _ in range(5)] == lines(5).splitlines(keepends=True)
         assert handle.record().state is JobState.RUNNING
         witness.open("shown")
-        assert process.stdout is not None
-        rest = process.stdout.read()
+        rest = printed.read()
         assert process.wait(PATIENCE) == 0
     assert lines(5) + rest == counted(witness, "shown")
 

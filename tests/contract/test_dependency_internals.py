@@ -162,6 +162,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "celery.worker.consumer.control.Control": "class (c, **kwargs)",
         "celery.worker.pidbox.Pidbox.reset": "(self) #2d1add6c",
         "celery.worker.consumer.gossip.Gossip": "class (c, without_gossip=False, interval=5.0, heartbeat_interval=2.0, **kwargs)",
+        "celery.worker.consumer.mingle.Mingle": "class (c, without_mingle=False, **kwargs)",
     },
     ("jaas_worker.messaging.consumer", "events are published in groups, also those that a lost connection kept"): {
         "celery.worker.consumer.Consumer.on_send_event_buffered": "(self)",

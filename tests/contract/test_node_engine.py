@@ -17,8 +17,8 @@ import pytest
 
 from jaas_submit.errors import EngineNotFound, EngineRefused
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER
+from jaas_worker.agent.kept_output.tally import Message, messages
 from jaas_worker.agent.node_engine import DockerNode, NodeEngine
-from jaas_worker.agent.tally import Message, messages
 from jaas_worker.agent.usage.counters import Counters
 from jaas_worker.decisions.output_proof import began_before
 from jaas_worker.decisions.times import parse_time

@@ -278,7 +278,8 @@ class _Checker:
             started = any(start["attempt"] == number for start in job.starts)
             if started:
                 self.report.outputs[told["status"]] += 1
-            problem = kept_problem(payload, told, started=started, whole=self._whole(job, number))
+            killed = self._reached(job, ENGINE_FAULTS)
+            problem = kept_problem(payload, told, started=started, whole=self._whole(job, number), killed=killed)
             if problem:
                 self._find("wrong output", job.id, f"attempt {number} on {item['node']} ({item['cause']}): {problem}")
         if job.followed is None:
@@ -290,7 +291,7 @@ class _Checker:
             self.report.follow_errors += 1
         for item in job.followed["attempts"]:
             whole = item["number"] is not None and self._whole(job, item["number"])
-            if problem := followed_problem(payload, item, whole=whole):
+            if problem := followed_problem(payload, item, whole=whole, killed=self._reached(job, ENGINE_FAULTS)):
                 self._find("wrong output", job.id, f"followed, attempt {item['number']}: {problem}")
 
     def _whole(self, job: JobEvidence, attempt: int) -> bool:

@@ -1,5 +1,7 @@
 """PURE: compares what was kept, or handed to a follower, of an output with what the job printed.
 
+An engine that is killed may lose any bytes that it has read and not written. What it hands out must be ``partial``.
+
 A container that noted its own end has printed all of its payload. One that was ended has printed the first bytes of
 each stream, nobody knows how many.
 """
@@ -17,7 +19,7 @@ from tests.faults.payload import Payload, expected
 __all__ = ["followed_problem", "kept_problem"]
 
 
-def kept_problem(payload: Payload, told: Event, *, started: bool, whole: bool) -> str:
+def kept_problem(payload: Payload, told: Event, *, started: bool, whole: bool, killed: bool = False) -> str:
     """Return what is wrong with what the ledger says of an attempt's output; empty if nothing is.
 
     Args:
@@ -25,6 +27,7 @@ def kept_problem(payload: Payload, told: Event, *, started: bool, whole: bool) -
         told: of the attempt, from the history.
         started: a container of it noted its start.
         whole: it noted its own end, too.
+        killed: its engine was killed meanwhile.
     """
     status = told["status"]
     if not told["kept"]:
@@ -42,6 +45,8 @@ def kept_problem(payload: Payload, told: Event, *, started: bool, whole: bool) -
         return f"{status} with the gaps {gaps}"
     if status == "truncated" and not all(exact for _, _, exact in gaps):
         return f"truncated, but what is missing is not counted: {gaps}"
+    if killed and status == "partial":
+        return ""
     for stream in STREAMS:
         wanted = expected(payload)[stream]
         at, problem = _walk(wanted, told[stream], whole=whole)
@@ -71,14 +76,17 @@ def _same(data: bytes, part: Sequence[Any]) -> bool:
     return bool(len(data) == part[-2] and hashlib.sha256(data).hexdigest() == part[-1])
 
 
-def followed_problem(payload: Payload, told: Event, *, whole: bool) -> str:
+def followed_problem(payload: Payload, told: Event, *, whole: bool, killed: bool = False) -> str:
     """Return what is wrong with what a follower got of an attempt; empty if nothing is.
 
     Args:
         payload: what the job prints.
         told: of the attempt, from the history.
         whole: its container noted its own end.
+        killed: its engine was killed meanwhile.
     """
+    if killed and told["status"] != "complete":
+        return ""
     for stream in STREAMS:
         wanted = expected(payload)[stream]
         at, counted = 0, True

@@ -466,3 +466,17 @@ def test_a_payload_follows_from_its_numbers_alone() -> None:
         data = expected(payload)
         assert data == expected(Payload(**payload.to_event()))
         assert [len(data[stream]) for stream in STREAMS] == [payload.stdout, payload.stderr]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected_kinds"), [("partial", []), ("complete", ["wrong output"]), ("truncated", ["wrong output"])]
+)
+def test_an_engine_that_was_killed_may_lose_bytes_but_not_call_that_complete(
+    status: str, expected_kinds: list[str]
+) -> None:
+    found = kept({**HELLO, "stdout": OUT[:50] + OUT[90:]}, status, "" if status == "complete" else "why")
+    attempt = {"number": 1, "cause": "exit", "code": 0, "node": "node1", "reason": "", "output": found}
+    events = history(record={"attempts": [attempt]})
+
+    assert kinds(check([*events, *fault("engine_kill", 2.5, 3.0, node=1)])) == expected_kinds
+    assert kinds(check([*events, *fault("engine_stop", 2.5, 3.0, node=1)])) == ["wrong output"]

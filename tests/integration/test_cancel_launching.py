@@ -28,7 +28,7 @@ def test_a_job_that_is_being_launched_is_cancelled(
     failpoint: str,
     starts: int,
 ) -> None:
-    doomed = jaas.worker(failpoint=failpoint, arguments=["--without-mingle"]).launch()
+    doomed = jaas.worker(failpoint=failpoint).launch()
     handle = client.submit(witness.spec(witness.held()))
     eventually(lambda: not doomed.alive, LONG, lambda: f"the worker to die:\n{doomed.log}")
     assert handle.state is JobState.LAUNCHING
@@ -36,7 +36,7 @@ def test_a_job_that_is_being_launched_is_cancelled(
     eventually(lambda: len(witness.starts()) == starts, LONG)
     assert handle.cancel("in the middle") is JobState.LAUNCHING
     assert "It is to be cancelled: in the middle." in client.explain(handle.id).sentences
-    heir = jaas.worker(arguments=["--without-mingle"]).start()
+    heir = jaas.worker().start()
     try:
         result = ended(client, handle.id)
         assert (result.state, result.cause, result.reason) == (JobState.CANCELLED, Cause.CANCELLED, "in the middle")

@@ -78,7 +78,7 @@ def test_the_master_is_killed_while_jobs_run_and_wait(
     witness: Witness,
     docker_api: docker.APIClient,
 ) -> None:
-    worker = jaas.worker(arguments=["--without-mingle"]).start()
+    worker = jaas.worker().start()
     held, spec = witness.spec(witness.held()), witness.spec().to_wire()
     running = client.submit(held)
     theirs = [foreign.send_task("jaas.run", kwargs={"spec": held.to_wire()}, queue=jaas.queue)]
@@ -208,7 +208,7 @@ def test_a_service_stays_until_the_replicas_have_its_outcome(
     jaas: Installation, group: Group, client: Client, witness: Witness
 ) -> None:
     """A fail-over may take the outcome back; then whoever adopts the job needs the service."""
-    worker = jaas.worker(redis_url=f"{group.url}&replicas=1", arguments=["--without-mingle"]).start()
+    worker = jaas.worker(redis_url=f"{group.url}&replicas=1").start()
     handle = client.submit(witness.spec(witness.held()))
     until(client, handle.id, JobState.RUNNING)
     replica = group.replica

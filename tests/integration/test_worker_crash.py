@@ -30,7 +30,7 @@ def hire(jaas: Installation) -> Iterator[Hire]:
 
     def start() -> WorkerProcess:
         # Asking the neighbours at the start takes a second.
-        hired.append(jaas.worker(arguments=["--without-mingle"]))
+        hired.append(jaas.worker())
         return hired[-1].start()
 
     yield start

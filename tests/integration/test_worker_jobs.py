@@ -582,3 +582,12 @@ def test_the_last_transition_is_followed_by_a_notice_that_celery_has_the_result(
     handle.wait(LONG)
     eventually(lambda: handle.record().reported, 20, "the record to be reported")
     assert handle.record().holder == ""
+
+
+def test_a_container_has_a_limit_of_processes(client: Client, docker_api: docker.APIClient) -> None:
+    handle = client.submit(shell("sleep 300"))
+    until(client, handle.id, JobState.RUNNING)
+    (container,) = docker_api.containers(filters={"label": f"jaas.job={handle.id}"})
+    assert docker_api.inspect_container(container["Id"])["HostConfig"]["PidsLimit"] == 4096
+    handle.cancel()
+    handle.wait(LONG, check=False)

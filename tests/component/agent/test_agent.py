@@ -33,7 +33,7 @@ from tests.support.wait import until
 
 HOLDER = "somebody"
 CAP = 1000
-QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05, 0.01, 0.2, 0.05)
+QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05, 0.01)._replace(facts=0.05)
 
 Story = Callable[["Scene"], Coroutine[Any, Any, None]]
 
@@ -46,9 +46,10 @@ class Scene:
         self.node = FakeNode()
         self.calls = RedisCalls(ledger, QUICK)
         self.held: set[str] = set()
+        self.timing = QUICK
 
     def agent(self, name: str = "agent") -> NodeAgent:
-        return NodeAgent(self.node, self.calls, CAP, name, "1", self.held.__contains__, QUICK)
+        return NodeAgent(self.node, self.calls, CAP, name, "1", self.held.__contains__, self.timing)
 
     @asynccontextmanager
     async def following(self, name: str = "agent") -> AsyncIterator[NodeAgent]:
@@ -221,13 +222,15 @@ def test_of_a_node_without_an_agent_the_holder_writes_the_feed(agent: bool, play
     async def story(scene: Scene) -> None:
         feeds, node = scene.calls.feeds, scene.node
         runs: dict[str, RunningService] = {}
-        writer = SwarmFeeds(node, scene.calls, HOLDER, lambda job_id: job_id == "j", runs.get, QUICK)
+        held: set[str] = set()  # a job may be watched before it is this worker's
+        writer = SwarmFeeds(node, scene.calls, HOLDER, held.__contains__, runs.get, QUICK)
         task = asyncio.ensure_future(writer.run())
         if agent:
             scene.calls.leases.take("there", "its agent")
         wanted, other = feeds.watch("j", 1), feeds.watch("k", 1)
         for one in (wanted, other):
             writer.watched(f"{one.feed.partition('.')[0]} {one.feed}")
+        held.add("j")
         ref = node.start("j")
         node.write("j", "stdout", b"one\n")
         runs["j"] = runs["k"] = RunningService(ref.service_id, 1, "there")
@@ -309,6 +312,7 @@ def test_the_lease_of_a_process_that_has_ended_is_taken_over_at_once(ended: str,
 
 def test_events_that_stay_silent_are_asked_for_anew_and_exits_are_found(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(events=0.2)
         scene.node.deaf = True
         scene.node.silent_end = True
         async with scene.following():

@@ -173,6 +173,9 @@ def test_a_writer_stops_when_nobody_watches_and_is_told_when_somebody_comes(feed
     with Subscription(feeds.client, feeds.watch_channel) as watched:
         wanted = feeds.watch(JOB, 1)
         assert watched.next(5) == f"{JOB} {wanted.feed}"
+        assert feeds.renew(wanted)
+        assert watched.next(5) == f"{JOB} {wanted.feed}", "nobody writes it yet"
+        assert feeds.begin(wanted.feed, "its writer")
         feeds.append(wanted.feed, [piece(0, b"abc")])
         feeds.client.delete(feeds.key("watch", JOB))  # as if it had run out
         assert not feeds.append(wanted.feed, [piece(3, b"def")])
@@ -293,13 +296,13 @@ def test_no_submission_is_refused_because_of_output(own_redis: Callable[..., Own
 
 
 def test_live_output_that_fills_its_budget_leaves_room_for_every_submission(own_redis: Callable[..., OwnRedis]) -> None:
-    """Fifty feeds are written as fast as Redis takes them, and beside them jobs are submitted: none is refused."""
+    """Twenty feeds are written as fast as Redis takes them, and beside them jobs are submitted: none is refused."""
     server = own_redis(maxmemory="48mb")  # it evicts nothing
     with connect(server.url) as connection, Client(server.url, queue="q", prefix="p") as client:
         feeds = Feeds(connection, "p")
-        made = [feeds.watch(f"job-{number}", 1).feed for number in range(50)]
+        made = [feeds.watch(f"job-{number}", 1).feed for number in range(20)]
         at, most = 0, 0
-        for turn in range(60):
+        for turn in range(25):
             for feed in made:
                 assert feeds.append(feed, [piece(at, b"x" * 60_000)]), "somebody watches it"
             at += 60_000

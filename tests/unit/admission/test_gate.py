@@ -11,7 +11,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.model.job_spec import INPUT_FILE, JobSpec
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.facts import PolicyRefused
-from jaas_submit.signing.producer import Producer
+from jaas_submit.signing import Producer
 from jaas_worker.admission.gate import PolicyGate
 from jaas_worker.admission.loading import load_policy
 from jaas_worker.admission.own_parts import without_own_parts

@@ -6,7 +6,7 @@ import pytest
 
 from jaas_submit.model.logs import Stream
 from jaas_submit.output import WINDOW_BYTES, Gap, Piece, piece_cost
-from jaas_worker.agent.last_lines import LastLines
+from jaas_worker.agent.kept_output.last_lines import LastLines
 
 
 def found_of(lines: int, size: int, count: int, *, turns: bool = False) -> tuple[list[Piece], dict[Stream, Gap]]:

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from jaas_submit.model.logs import Stream
-from jaas_worker.agent.tally import Message, Position, Resumption, Tally, messages
+from jaas_worker.agent.kept_output.tally import Message, Position, Resumption, Tally, messages
 from jaas_worker.swarm.engine import Frame
 
 

@@ -18,7 +18,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import job_id_of
-from jaas_submit.signing import Gate, Producer, Signer, SigningKey, ToSign, VerifyKey, tenant_of
+from jaas_submit.signing import Gate, Producer, Signer, SigningKey, ToSign, VerifyKey
 from jaas_submit.signing.tokens import Refused, claims_in, description_in, is_token
 from jaas_submit.signing.tree import TREE
 
@@ -291,13 +291,3 @@ def test_rotation_both_keys_of_a_producer_count_until_one_is_removed() -> None:
     with pytest.raises(Refused) as refusal:
         after.check(JOB, old, NOW)
     assert refusal.value.rule == "key"
-
-
-@pytest.mark.parametrize(
-    ("producer", "required", "tenant"),
-    [(TEAM, True, "blue"), (TEAM, False, "blue"), (None, True, ""), (None, False, "green"), (Producer("x"), False, "")],
-)
-def test_a_label_names_the_tenant_of_unsigned_jobs_alone(
-    producer: Producer | None, required: bool, tenant: str
-) -> None:
-    assert tenant_of(producer, {"jaas.tenant": "green"}, required=required) == tenant

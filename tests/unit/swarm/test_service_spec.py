@@ -211,10 +211,17 @@ def test_the_log_driver_is_the_workers(settings: dict[str, Any], driver: Any) ->
     assert made.get("LogDriver", MISSING) == driver
 
 
+def test_a_worker_may_set_no_limit_of_processes() -> None:
+    defaults = ServiceDefaults.of(Settings(redis_url="redis://unused", pids_limit=0), "ledger-1", "worker-1")
+    made = service_request(JobSpec(image="a", limits={"cpus": 1}), "j", 1, {}, {}, defaults=defaults)
+    assert made["TaskTemplate"]["Resources"]["Limits"] == {"NanoCPUs": 1_000_000_000}
+
+
 def test_what_a_worker_s_settings_say_is_in_each_request() -> None:
     defaults = ServiceDefaults.of(Settings(redis_url="redis://unused", prefix="pre"), "ledger-1", "worker-1")
     made = service_request(JobSpec(image="a"), "j", 1, {LABEL_SPEC_HASH: "hash"}, {}, defaults=defaults)
     labels, driver = made["Labels"], made["TaskTemplate"]["LogDriver"]
+    assert made["TaskTemplate"]["Resources"] == {"Limits": {"Pids": 4096}, "Reservations": {}}
     assert driver == {"Name": "local", "Options": {"max-size": "100m", "max-file": "2", "compress": "false"}}
     assert {name: labels[name] for name in (LABEL_PREFIX, LABEL_LEDGER, LABEL_WORKER, LABEL_SPEC_HASH)} == {
         LABEL_PREFIX: "pre",

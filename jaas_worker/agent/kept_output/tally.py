@@ -1,4 +1,4 @@
-"""PURE: what an agent knows of a container's output while it reads it: place, head and tail, counts and digests."""
+"""What an agent knows of a container's output while it reads it: place, head and tail, counts and digests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from jaas_submit.model.logs import STREAMS, Stream
+from jaas_worker.agent.kept_output.spilled_pieces import SpilledPieces
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.head_tail import HeadTail, Kept, together
@@ -161,7 +162,7 @@ class Tally:
         """Messages without a line end."""
         self.replaced = False
         """Whether U+FFFD is in it."""
-        self._kept = {stream: HeadTail(stream, cap) for stream in STREAMS}
+        self._kept = {stream: HeadTail(stream, cap, pieces=SpilledPieces) for stream in STREAMS}
         self._digests = {stream: hashlib.sha256() for stream in STREAMS}
 
     def add(self, found: list[Message]) -> None:
