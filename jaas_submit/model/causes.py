@@ -105,7 +105,11 @@ CAUSES: Final[dict[Cause, CauseFacts]] = {
     ),
     # The container ended well.
     Cause.OUTPUT: CauseFacts("what it printed is not the output that it declares", "see `jaas logs`"),
-    Cause.REFUSED: CauseFacts("its description is not valid", "correct the description", final=True),
+    Cause.REFUSED: CauseFacts(
+        "its description is not valid, or the workers' policy does not allow it",
+        "correct the description, or have the policy allow it",
+        final=True,
+    ),
     Cause.ENGINE: CauseFacts(
         "the engine failed",
         "raise retry.max_cluster_retries; see the engine's own log",

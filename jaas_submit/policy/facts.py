@@ -26,6 +26,7 @@ LABEL_TENANT: Final = "jaas.tenant"
 """Label of a job: whose it is, by its producer's own words."""
 
 _LABEL_JOBS: Final = "jaas.jobs"
+_LABEL_CONTROL: Final = "jaas.control"
 _ALLOW: Final = "allow"
 
 
@@ -133,5 +134,5 @@ def is_for_jobs(labels: Mapping[str, str]) -> bool:
 
 
 def is_of_jaas(labels: Mapping[str, str]) -> bool:
-    """Return whether something belongs to jaas itself: it has a label ``jaas.*`` other than the one for jobs."""
-    return any(name.startswith("jaas.") and name != _LABEL_JOBS for name in labels)
+    """Return whether something belongs to jaas itself: it has the label ``jaas.control``, as Redis' network has."""
+    return _LABEL_CONTROL in labels

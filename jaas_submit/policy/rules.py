@@ -92,7 +92,7 @@ class Networks(Part):
         description="attachable: overlay networks that are open to single containers; overlay: all overlay networks; "
         "all: the host's own network and bridges, too",
     )
-    own: bool = Field(False, description="true: also networks with a label jaas.*, such as that of Redis")
+    own: bool = Field(False, description="true: also networks with the label jaas.control, such as that of Redis")
     aliases: bool = Field(False, description="true: a job may answer to names of its choice on a network")
     driver_options: Patterns = Field((), description="options of the network's driver, as name=value")
 

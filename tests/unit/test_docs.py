@@ -313,7 +313,8 @@ def test_an_agent_is_where_no_worker_is_and_reaches_the_same(stack: dict[str, An
 
 
 def test_stack_network_is_attachable(stack: dict[str, Any]) -> None:
-    assert stack["networks"]["jaas"] == {"name": "jaas", "driver": "overlay", "attachable": True}
+    no_jobs = {"jaas.control": "true"}
+    assert stack["networks"]["jaas"] == {"name": "jaas", "driver": "overlay", "attachable": True, "labels": no_jobs}
 
 
 def test_stack_files_exist(stack: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.states import TERMINAL
 from jaas_submit.nodes.facts import pack
 from jaas_submit.output import AgentLeases
+from jaas_submit.policy.document import Policy
+from jaas_submit.policy.published import about_policy
 from tests.support.stage import HOLDER, Stage, ended, on_a_terminal
 
 GIB = 2**30
@@ -476,8 +478,24 @@ def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
             },
         ],
         "platforms": None,
+        "refusals": [],
         "spec": {"version": 1, "image": "alpine", "env": {"PASSWORD": "***"}},
     }
+
+
+def test_a_dry_run_says_what_the_workers_policy_refuses(stage: Stage) -> None:
+    know_nodes(stage.ledger, node("n1"))
+    report = {"queue": stage.ledger.prefix, "policy": about_policy(Policy())}
+    stage.ledger.maintenance.renew_lease("w", 60, report)
+    line = ["submit", "--dry-run", "-v", "/etc:/x", "alpine"]
+    result = stage.jaas(*line)
+    assert result.exit_code == 1
+    refusal = 'mounts.0.source: the host\'s /etc may not be mounted; {path = "/etc"} in rules.mounts.binds allows it'
+    assert f"jaas: the workers' policy would refuse it: {refusal} (policy rule mounts.binds)\n" in result.stderr
+    assert stage.ledger.queries.ids() == []
+    # Another worker of the queue would take it.
+    stage.ledger.maintenance.renew_lease("x", 60, {**report, "policy": about_policy(Policy(level="privileged"))})
+    assert stage.jaas(*line).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -371,7 +371,10 @@ CAUSES: dict[Cause, tuple[str, str]] = {
     Cause.REMOVED_OUTSIDE: ("somebody else removed its service (cause removed_outside", "max_cluster_retries"),
     Cause.SKIPPED: ("what it had to come after ended otherwise than was asked for (cause skipped", ""),
     Cause.OUTPUT: ("what it printed is not the output that it declares (cause output", "jaas logs"),
-    Cause.REFUSED: ("its description is not valid (cause refused", "correct the description"),
+    Cause.REFUSED: (
+        "its description is not valid, or the workers' policy does not allow it (cause refused",
+        "correct the description",
+    ),
     Cause.ENGINE: ("the engine failed (cause engine", "max_cluster_retries"),
 }
 
