@@ -19,6 +19,7 @@ from jaas_submit.messaging.permissions import missing_rules, user_of
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.agent.process import AgentThread
+from jaas_worker.agent.settings import AgentSettings
 from jaas_worker.agent.swarm_feeds import RunningService
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.messaging.pool import TaskPool
@@ -67,7 +68,7 @@ class Parts:
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
-        agent = AgentThread(self.settings, ledger, holder, _version())
+        agent = AgentThread(AgentSettings.of(self.settings), ledger.client, holder, _version())
         outputs = AgentOutputs(agent, agent.calls.outputs, agent.calls.leases, holder)
         engine = measured(self.engine, self.metrics)
         runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs)

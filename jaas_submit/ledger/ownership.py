@@ -260,18 +260,6 @@ class Ownership(Part):
             found = zip(job_ids, answers(pipe), strict=True)
             return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
 
-    def forward_exit(self, job_id: str, what: str) -> bool:
-        """Forward a container exit to the job's holder.
-
-        Args:
-            job_id: the job's id.
-            what: the notice, forwarded unchanged.
-
-        Returns:
-            False if no worker holds the job, or the holder does not listen.
-        """
-        return bool(self._base.run_for(job_id, "ownership/forward_exit", what))
-
     def exits_for(self, holder: str) -> Subscription:
         """Return a subscription to the forwarded exits of this worker's jobs."""
         return Subscription(self._client, self._key("exits", holder))

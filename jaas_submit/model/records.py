@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.logs import LogStatus, StoredLogStatus
+from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState, is_terminal, read_as
 from jaas_submit.model.usage.used import Used
@@ -22,6 +22,7 @@ __all__ = [
     "JobRecord",
     "Outcome",
     "StoredCause",
+    "StoredLogStatus",
     "StoredModel",
     "StoredState",
 ]
@@ -39,6 +40,7 @@ class StoredModel(BaseModel):
 
 # Records and results may have been written by a newer version, whose unknown words are kept.
 StoredState = Annotated[JobState, BeforeValidator(partial(read_as, JobState))]
+StoredLogStatus = Annotated[LogStatus, BeforeValidator(partial(read_as, LogStatus))]
 StoredCause = Annotated[Cause, BeforeValidator(partial(read_as, Cause))]
 
 

@@ -8,26 +8,29 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
+from typing import TYPE_CHECKING
 
 from jaas_submit.connection import connect
 from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import Ledger
-from jaas_submit.output import WholeOutput
+from jaas_submit.output import Ends, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.node_engine import DockerNode
 from jaas_worker.agent.redis_calls import RedisCalls
+from jaas_worker.agent.settings import AgentSettings, read_apart
 from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import TIMING
-from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import ContainerRef
-from jaas_worker.telemetry import logging_setup
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.subscriber import listen
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = ["AgentThread", "agent_main"]
 
@@ -43,8 +46,8 @@ class AgentThread:
     """An agent on a thread of its own.
 
     Args:
-        settings: the worker's.
-        ledger: of the installation.
+        settings: its own.
+        client: a connection as ``connect`` makes it.
         holder: this process.
         version: of jaas.
         again: seconds after which it starts again if it has failed.
@@ -52,8 +55,8 @@ class AgentThread:
 
     def __init__(
         self,
-        settings: Settings,
-        ledger: Ledger,
+        settings: AgentSettings,
+        client: redis.Redis,
         holder: str,
         version: str = "",
         again: float = _AGAIN_S,
@@ -62,7 +65,7 @@ class AgentThread:
         """Whether the worker in this process holds a job."""
         self.running: Callable[[str], RunningService | None] = lambda _job_id: None
         """Returns the service of a job that it holds and whose container runs."""
-        self.calls = RedisCalls(ledger, share=settings.live_output_share)
+        self.calls = RedisCalls(client, settings.prefix, share=settings.live_output_share)
         self._settings = settings
         self._holder = holder
         self._again = again
@@ -160,6 +163,14 @@ class AgentThread:
             loop.call_soon_threadsafe(feeds.watched, notice)
 
 
+def _set_up_log(settings: AgentSettings, level: str) -> None:
+    # structlog takes rich for tracebacks on a terminal if it finds it: 5 MB that an agent does not need.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    from jaas_worker.telemetry import logging_setup
+
+    logging_setup.set_up(settings.log_format, level)
+
+
 def agent_main(level: str) -> None:
     """Run an agent in this process, with the settings of a worker, until it is told to stop.
 
@@ -171,12 +182,12 @@ def agent_main(level: str) -> None:
         EngineRefused: the engine cannot be reached in that way.
         TemporaryError: Redis does not answer.
     """
-    settings = Settings()
-    logging_setup.set_up(settings.log_format, level)
-    ledger = Ledger(connect(settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S), settings.prefix)
-    ledger.now()
+    settings = read_apart()
+    _set_up_log(settings, level)
+    client = connect(settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S)
+    Ends(client, settings.prefix).identity()  # Redis answers
     DockerNode(settings.docker_host)  # refuses an address that it cannot use
-    agent = AgentThread(settings, ledger, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    agent = AgentThread(settings, client, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

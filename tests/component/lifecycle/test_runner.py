@@ -22,6 +22,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
+from jaas_submit.output import Ends
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.lifecycle.worker_context import Clock
 from jaas_worker.settings import Settings
@@ -30,6 +31,11 @@ from jaas_worker.tracking.exit_notice import forward_exit
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.stumble import stumbling
 from tests.support.wait import await_end, eventually
+
+
+def ends_of(ledger: Ledger) -> Ends:
+    return Ends(ledger.client, ledger.prefix)
+
 
 PATIENCE = 30.0
 
@@ -218,7 +224,7 @@ def listens(holder: Worker) -> None:
 def told(holder: Worker, event: EngineEvent) -> None:
     """Forward an exit to the holder, once it has subscribed."""
     listens(holder)
-    forward_exit(holder.ledger, event)
+    forward_exit(ends_of(holder.ledger), event)
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, JobState.SUCCEEDED), (3, JobState.FAILED)])
@@ -267,8 +273,8 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
 
 def test_of_a_job_that_nobody_holds_nobody_is_told(ledger: Ledger) -> None:
     ledger.submission.create("waits", JobSpec(image="a"), "q")
-    assert not ledger.ownership.forward_exit("unknown", "x")
-    assert not ledger.ownership.forward_exit("waits", "x")
+    assert not ends_of(ledger).forward("unknown", "x")
+    assert not ends_of(ledger).forward("waits", "x")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +287,7 @@ def test_what_another_version_tells_is_passed_over(
     worker.wait_for("j", JobState.RUNNING)
     event = exit_of(engine, "j", 0)
     listens(worker)
-    assert worker.ledger.ownership.forward_exit("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
+    assert ends_of(worker.ledger).forward("j", json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
     told(worker, event)
     worker.wait_for("j", JobState.SUCCEEDED)
     assert not [record for record in caplog.records if record.exc_info]

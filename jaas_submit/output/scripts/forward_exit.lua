@@ -1,7 +1,7 @@
 -- Tells the worker process that holds a job how its container ended.
 --
 -- Arguments:
---   id
+--   job
 -- Texts:
 --   2  the message for the holder
 -- Answer: how many subscribers received it; 0 when nobody holds the job.
@@ -10,6 +10,6 @@
 -- Writes: nothing
 -- Publishes: P:exits:HOLDER
 
-local holder = read_fields(job_key(args.id), 'holder')[1]
+local holder = redis.call('HGET', P .. ':job:' .. args.job, 'holder')
 if not holder or holder == '' then return 0 end
 return redis.call('PUBLISH', P .. ':exits:' .. holder, ARGV[2])
