@@ -11,7 +11,7 @@ read_globals = {
   "digits", "feed_key", "state_key", "keep_feed", "wanted_of", "want",
   "OVERHEAD", "allowed_now", "used_by", "trim_feed", "make_room",
   "free_slots", "take_slot", "queue_waiting", "condition_met", "give_slot_back", "end_batch",
-  "batch_facts", "broken_rule", "stop_batch", "reopen_batch", "leave_batch",
+  "batch_facts", "broken_rule", "stop_batch", "reopen_batch", "leave_batch", "spare_ended", "judge_all",
   "copy_ended", "cancel_attempt",
   "dependency_met", "process_end", "release_dependents", "move",
 }

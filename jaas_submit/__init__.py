@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
-    from jaas_submit.client.live_output.job_output import AttemptBegins, AttemptEnds, Missing, NotLive
+    from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Missing, NotLive
     from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
         BatchFailed,
@@ -124,7 +124,7 @@ _MODULES = (
         "batch_model.new_job",
         "ledger",
         "output.pieces",
-        "client.live_output.job_output",
+        "client.live_output.findings",
         "client.job_handle",
         "client.batch",
         "client.map_reduce",

@@ -16,16 +16,18 @@ from jaas_submit.connection import connect
 from jaas_submit.errors import PermanentError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.permissions import missing_rules, user_of
+from jaas_submit.policy.document import Policy
+from jaas_submit.policy.published import about_policy
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.outputs import AgentOutputs
-from jaas_worker.agent.process import AgentThread
-from jaas_worker.agent.settings import AgentSettings
+from jaas_worker.agent.process import AgentSettings, AgentThread
 from jaas_worker.agent.swarm_feeds import RunningService
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.messaging.pool import TaskPool
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import require_manager
 from jaas_worker.swarm.engine import Engine, SwarmInfo
+from jaas_worker.swarm.http import known_logins
 from jaas_worker.swarm.measured import measured
 from jaas_worker.telemetry.ledger_monitor import LedgerMonitor
 from jaas_worker.telemetry.metrics import Metrics
@@ -45,6 +47,8 @@ class Parts:
 
     settings: Settings
     engine: Engine
+    policy: Policy = field(default_factory=Policy)
+    """What jobs may ask for."""
     info: SwarmInfo | None = None
     metrics: Metrics = field(default_factory=Metrics)
     pool: TaskPool | None = None
@@ -71,7 +75,7 @@ class Parts:
         agent = AgentThread(AgentSettings.of(self.settings), ledger.client, holder, _version())
         outputs = AgentOutputs(agent, agent.calls.outputs, agent.calls.leases, holder)
         engine = measured(self.engine, self.metrics)
-        runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs)
+        runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs, policy=self.policy)
         agent.holds = runner.knows
         agent.running = lambda job_id: (found := runner.running_service(job_id)) and RunningService(*found)
         return runner
@@ -87,7 +91,9 @@ class Parts:
         if not settings.metrics_port:
             return lambda: None
         about = {
-            name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid", "queues"}
+            name: str(value)
+            for name, value in self.about_worker().items()
+            if name not in {"host", "pid", "queues", "policy"}
         }
         monitor = LedgerMonitor(
             runner.ledger,
@@ -120,6 +126,7 @@ class Parts:
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
             "queues": self.settings.queues,
+            "policy": about_policy(self.policy),
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:
@@ -129,7 +136,7 @@ class Parts:
         room = max(self.pool.room(), 0) if self.pool else 0
         most = self.settings.max_in_flight
         own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
-        return {**self.about_worker(), **own, **runner.stats()}
+        return {**self.about_worker(), **own, **runner.stats(), "logins": known_logins()}
 
 
 def require_permissions(client: redis.Redis, settings: Settings) -> None:

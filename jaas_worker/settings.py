@@ -13,6 +13,7 @@ from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, FOREIGN_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
+from jaas_submit.policy.document import Level
 
 __all__ = ["LogFormat", "Settings"]
 
@@ -66,6 +67,13 @@ class Settings(BaseSettings):
     take_default_queue: bool = True
     """Consume Celery's default queue ``celery`` too, so that a `jaas.run` sent without naming a queue arrives. If
     another application's task is there, the worker puts it back and stops consuming that queue."""
+
+    policy: Level = "baseline"
+    """What jobs may ask for, without a file: ``restricted``, ``baseline`` or ``privileged`` (docs/policy.md)."""
+
+    policy_file: str = ""
+    """File with the policy, in TOML, YAML or JSON, such as a swarm config; read once, when the worker starts. Empty:
+    JAAS_POLICY says what holds."""
 
     max_in_flight: int = Field(1000, ge=1, le=100_000)
     """Jobs that one worker may hold at once; further ones wait in Redis."""

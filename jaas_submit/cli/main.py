@@ -15,6 +15,7 @@ from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
 from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
 from jaas_submit.cli.commands.operator import completion, doctor, help_, version
+from jaas_submit.cli.commands.policy import policy
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
 from jaas_submit.cli.commands.usage import usage
@@ -42,7 +43,7 @@ def cli(ctx: click.Context) -> None:
 
 for _command in (
     *(run, submit, wait, status, logs, usage, schema, go_run),
-    *(list_, explain, cancel, replay, map_, batch, doctor, completion, help_, version, man, rm),
+    *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm),
 ):
     cli.add_command(_command)
 

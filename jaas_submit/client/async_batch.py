@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import Batch, BatchReference, Show, shown
 from jaas_submit.client.map_reduce import MapReduce
+from jaas_submit.client.maps.reduces import reduces_now
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import batch_records, batch_results
 from jaas_submit.model.records import BatchRecord, JobRecord
@@ -125,12 +127,14 @@ class AsyncMapReduce:
 
     async def wait(self, timeout: float | None = None, *, progress: bool | Show = False) -> JobResult:
         """Wait for the last reduce and return its result; see ``MapReduce.wait``. It occupies no thread."""
-        await self.refresh()
-        batches = [batch.id for batch in (self.maps, *self.levels)]
+        session = self._session.sync
         with shown(progress) as show:
-            async for status in self._session.run(batch_records(self._session.sync.ledger, batches, timeout)):
-                if status.id == self.maps.id:
+            then = partial(reduces_now, session, self.id)
+            records = batch_records(session.ledger, [self.id], timeout, then=then)
+            async for status in self._session.run(records):
+                if status.id == self.id:
                     show(status)
+        await self.refresh()
         return await self.final.result()
 
     async def refresh(self) -> None:
@@ -141,5 +145,7 @@ class AsyncMapReduce:
 
     async def cancel(self, why: str = "cancelled by the producer") -> int:
         """Cancel the jobs that have not ended; see ``MapReduce.cancel``."""
-        await self.refresh()
-        return sum([await batch.cancel(why) for batch in (*reversed(self.levels), self.maps)])
+        sync = MapReduce(self._session.sync, self.maps.sync, [])
+        count = await asyncio.to_thread(sync.cancel, why)
+        self.levels = [AsyncBatch(self._session, level.id) for level in sync.levels]
+        return count

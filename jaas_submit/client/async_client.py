@@ -262,6 +262,10 @@ class AsyncClient:
         """Return on which nodes a job would fit; see ``Client.placement``."""
         return await asyncio.to_thread(self.sync.placement, spec)
 
+    async def refusals(self, spec: JobSpec | Mapping[str, Any]) -> tuple[str, ...]:
+        """Return why the workers' policy would refuse a job; see ``Client.refusals``."""
+        return await asyncio.to_thread(self.sync.refusals, spec)
+
     async def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended; see ``Client.active``."""
         return await asyncio.to_thread(self.sync.active, labels)

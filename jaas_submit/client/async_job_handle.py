@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, overload
 
 from jaas_submit.client.job_handle import JobHandle, JobReference, change_in
-from jaas_submit.client.live_output.job_output import JobOutput, Output
+from jaas_submit.client.live_output.findings import Output
+from jaas_submit.client.live_output.job_output import JobOutput
 from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import job_records, job_result

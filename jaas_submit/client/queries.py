@@ -11,6 +11,7 @@ from typing import Any, Final
 from jaas_submit.errors import JobNotEnded, SpecError
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.explain.refusals import refusals_of
 from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger, Outline
@@ -285,6 +286,7 @@ class Reader:
     """The methods of ``Client`` that read, and those that need nothing but the ledger."""
 
     ledger: Ledger
+    queue: str
 
     def batches(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first.
@@ -347,6 +349,16 @@ class Reader:
         """
         begin = datetime.fromtimestamp(max(self.ledger.now() - _seconds("since", since), 0.0), UTC)
         return report(ended_since(self.ledger, begin), by, begin)
+
+    def refusals(self, spec: JobSpec | Mapping[str, Any]) -> tuple[str, ...]:
+        """Return why the policy of the queue's workers would refuse a job; empty if one of them would take it.
+
+        What only an engine knows is left to the workers: digests, and the labels of secrets, configs and networks.
+
+        Args:
+            spec: the job's description.
+        """
+        return tuple(refusals_of(JobSpec.parse(spec), self.queue, self.ledger.queries.workers()))
 
     def history(
         self,

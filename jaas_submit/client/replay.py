@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaas_submit.batch_model.new_job import NewJob
-from jaas_submit.client.enqueue import enqueue, enqueue_many
+from jaas_submit.client.enqueue import CHUNK, enqueue, enqueue_many
 from jaas_submit.client.maps.reduces import renew_reduces
 from jaas_submit.client.queries import UNSUCCESSFUL, batch_jobs
 from jaas_submit.client.session import Session
@@ -77,10 +77,23 @@ def replay_in_place(session: Session, job_ids: Sequence[str], changes: Mapping[s
         places[asked.id] = retry_id_of(record.id)
         if places[asked.id] not in {job.job_id for job in jobs}:
             jobs.append(_replacement(session, record, changes))
-    enqueue_many(session, jobs)
-    for batch_id in batches:
-        renew_reduces(session, batch_id)
+    _take_places(session, list(batches), jobs)
     return places
+
+
+def _take_places(session: Session, batch_ids: Sequence[str], jobs: Sequence[NewJob]) -> None:
+    """Enqueue jobs that take the places of others, and then the reduces over the batches' new outputs.
+
+    If this process dies in between, the next replay in place submits the reduces, and so does whoever reads them.
+    """
+    in_parts = len(jobs) > CHUNK
+    for batch_id in batch_ids if in_parts else ():
+        session.ledger.batches.spare_ended(batch_id)
+    enqueue_many(session, jobs)
+    for batch_id in batch_ids:
+        if in_parts:
+            session.ledger.batches.spare_ended(batch_id, over=True)
+        renew_reduces(session, batch_id)
 
 
 def _in_place(session: Session, record: JobRecord) -> JobRecord:
@@ -139,8 +152,5 @@ def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any], *
 
 
 def _replay_failed_in_place(session: Session, batch_id: str, changes: Mapping[str, Any]) -> None:
-    records = list(batch_jobs(session.ledger, batch_id, UNSUCCESSFUL))
-    # Failed ones first: those that are left must not stop the batch again.
-    records.sort(key=lambda record: record.state is not JobState.FAILED)
-    enqueue_many(session, (_replacement(session, record, changes) for record in records if record.spec))
-    renew_reduces(session, batch_id)
+    records = batch_jobs(session.ledger, batch_id, UNSUCCESSFUL)
+    _take_places(session, [batch_id], [_replacement(session, record, changes) for record in records if record.spec])

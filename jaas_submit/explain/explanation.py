@@ -17,7 +17,7 @@ from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.nodes.facts import NodeFacts
-from jaas_submit.placement.placement import NodeFit, avoided_nodes, fit, size, what_is_lacking
+from jaas_submit.placement.placement import NodeFit, as_the_swarm_says, avoided_nodes, fit, size, what_is_lacking
 
 __all__ = ["Awaited", "ExplainContext", "Explanation", "explain"]
 
@@ -97,6 +97,7 @@ def explain(record: JobRecord, context: ExplainContext, now: datetime | None = N
         avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes, record.platforms)
         spec, of, more = record.spec, context.facts, (avoided, record.platforms)
         fits = tuple(fit(spec, node, *more, of.get(node.id), record.image) for node in cluster.nodes)
+        fits = as_the_swarm_says(fits, record.detail if record.state is JobState.PENDING else "")
     said = _how_it_ended(record) if record.terminal else _where_it_is(record, context, now)
     if record.cancel and not record.terminal:
         said.append(f"It is to be cancelled: {_clause(record.cancel)}.")

@@ -154,6 +154,15 @@ class Batches(Part):
                 field="again",
             )
 
+    def spare_ended(self, batch_id: str, *, over: bool = False) -> None:
+        """Let a batch's jobs that have not succeeded break no rule while a call replaces them, some hundred at once.
+
+        Args:
+            batch_id: the batch's id.
+            over: they have been replaced: all jobs count again.
+        """
+        self._base.run("batches/spare", f"batch {batch_id}", batch=batch_id, over=over or None)
+
     def arrange(self, batch_id: str, out: Sequence[str], back: Sequence[str], order: Sequence[int] | None) -> int:
         """Record in which order a batch's inputs are, and which of its jobs count.
 

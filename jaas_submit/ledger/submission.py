@@ -140,7 +140,9 @@ class Submission(Part):
                     field="key",
                 )
             if code == 5:
-                raise SpecError(f"in_place: {as_text(rest[0])}", field="in_place")
+                why = as_text(rest[0])
+                kind = BatchClosed if why.startswith("batch ") else SpecError
+                raise kind(f"in_place: {why}", field="in_place")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
         return made
 

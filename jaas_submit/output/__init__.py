@@ -10,13 +10,15 @@ has a budget, a share of Redis' memory, so that output never makes a submission 
 
 from jaas_submit.output.budget import DEFAULT_SHARE, is_full, release_memory
 from jaas_submit.output.ends import Ends
-from jaas_submit.output.feeds import WINDOW_BYTES, Feeds, FeedView, entry_cost
+from jaas_submit.output.feeds import WINDOW_BYTES, Feeds, FeedView
 from jaas_submit.output.leases import AgentLease, AgentLeases
-from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted, WholeOutput
+from jaas_submit.output.packs import piece_cost
+from jaas_submit.output.pieces import READING, FeedEnd, Gap, Piece, Wanted, WholeOutput
 from jaas_submit.output.whole import WholeOutputs
 
 __all__ = [
     "DEFAULT_SHARE",
+    "READING",
     "WINDOW_BYTES",
     "AgentLease",
     "AgentLeases",
@@ -29,7 +31,7 @@ __all__ = [
     "Wanted",
     "WholeOutput",
     "WholeOutputs",
-    "entry_cost",
     "is_full",
+    "piece_cost",
     "release_memory",
 ]

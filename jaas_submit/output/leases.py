@@ -25,6 +25,7 @@ class AgentLease:
         version: of jaas.
         engine: version of the node's engine.
         log_driver: what keeps the output of its containers, unless they say otherwise.
+        process: which process of its machine it is, for its successor; empty where that is not known.
         since: when it took the lease, in seconds since the epoch by Redis' clock.
     """
 
@@ -32,13 +33,24 @@ class AgentLease:
     version: str
     engine: str
     log_driver: str
+    process: str
     since: float
 
 
 class AgentLeases(Base):
     """All leases of nodes. Every method raises LedgerUnavailable when Redis cannot be reached or refuses."""
 
-    def take(self, node_id: str, holder: str, version: str = "", engine: str = "", log_driver: str = "") -> bool:
+    def take(
+        self,
+        node_id: str,
+        holder: str,
+        version: str = "",
+        engine: str = "",
+        log_driver: str = "",
+        *,
+        process: str = "",
+        instead: str = "",
+    ) -> bool:
         """Take or renew the lease of a node; False when another process has it.
 
         Args:
@@ -47,9 +59,11 @@ class AgentLeases(Base):
             version: of jaas.
             engine: version of the node's engine.
             log_driver: its log driver.
+            process: which process of its machine this is, for its successor.
+            instead: a former holder of which it is known that it has ended; its lease is taken over.
         """
         named = {"node": node_id, "holder": holder, "version": version, "engine": engine, "driver": log_driver}
-        return bool(self.run("take_lease", "agent", ttl=LEASE_S, **named))
+        return bool(self.run("take_lease", "agent", ttl=LEASE_S, process=process, instead=instead, **named))
 
     def release(self, node_id: str, holder: str) -> bool:
         """Give up the lease of a node; False when this process does not have it.
@@ -91,8 +105,9 @@ class AgentLeases(Base):
             node_id: the swarm's id of the node.
         """
         with redis_errors("agent"):
-            found = self.client.hmget(self.key("agent", node_id), "holder", "version", "engine", "driver", "since")
+            names = ("holder", "version", "engine", "driver", "process", "since")
+            found = self.client.hmget(self.key("agent", node_id), *names)
         if found[0] is None:
             return None
-        holder, version, engine, driver, since = (as_text(value or "") for value in found)
-        return AgentLease(holder, version, engine, driver, float(since or 0))
+        holder, version, engine, driver, process, since = (as_text(value or "") for value in found)
+        return AgentLease(holder, version, engine, driver, process, float(since or 0))

@@ -16,11 +16,12 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.nodes.facts import NodeFacts
 
-__all__ = ["Lack", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
+__all__ = ["Lack", "NodeFit", "as_the_swarm_says", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
-Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform"]
+Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform", "plugin"]
 """Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
-drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
+drained or paused, an attempt failed there and the policy says ``avoid_failed_nodes``, the image is for other platforms,
+or its engine does not have the log driver."""
 
 _NO_FACTS: Final[Mapping[str, NodeFacts]] = MappingProxyType({})
 
@@ -29,6 +30,7 @@ _LACKS: Final[dict[Lack, str]] = {
     "cpus": "insufficient cores",
     "constraint": "constraint not met",
     "platform": "unsupported platform",
+    "plugin": "missing plugin",
     "state": "not ready",
     "availability": "drained or paused",
     "avoided": "avoided after a failed attempt",
@@ -108,6 +110,14 @@ def _runs(platform: str, node: Node) -> bool:
     return os in {"", node.os} and (not arch or same)
 
 
+def _has_log_driver(node: Node, name: str) -> bool:
+    """Return whether a node's engine has a log driver; where it names none, nothing is known, and the swarm tries.
+
+    Every engine has ``none``, and does not list it. Source: moby/swarmkit, manager/scheduler/filter.go, PluginFilter.
+    """
+    return name == "none" or not node.log_drivers or not {name, f"{name}:latest"}.isdisjoint(node.log_drivers)
+
+
 def placement(
     spec: JobSpec, cluster: Cluster, platforms: Sequence[str] = (), facts: Mapping[str, NodeFacts] = _NO_FACTS
 ) -> tuple[NodeFit, ...]:
@@ -174,6 +184,8 @@ def fit(
     found += [("constraint", unmet) for text in spec.constraints if (unmet := _unmet(node, text))]
     if platforms and not any(_runs(one, node) for one in platforms):
         found.append(("platform", f"the image runs on {', '.join(platforms)}, the node is {node.os}/{node.arch}"))
+    if spec.log_driver and not _has_log_driver(node, spec.log_driver):
+        found.append(("plugin", f"its engine has no log driver {spec.log_driver}"))
     need = spec.reservations
     if need.memory and need.memory > node.free_memory:
         found.append(("memory", f"{size(need.memory)} of memory wanted, {size(node.free_memory)} free"))
@@ -190,6 +202,27 @@ def fit(
         engine=facts.engine,
         free_disk=facts.free_disk,
     )
+
+
+_UNKNOWN_PLUGIN: Final = (
+    "the swarm misses a plugin there that the job does not name: see the driver of its networks, and the worker's log "
+    "driver"
+)
+
+
+def as_the_swarm_says(fits: Sequence[NodeFit], said: str) -> tuple[NodeFit, ...]:
+    """Return how a waiting job fits, with a plugin that the swarm misses and that its description does not name.
+
+    It may be that of a network, or of the worker's own log driver.
+
+    Args:
+        fits: by the nodes' facts.
+        said: why the swarm places the job nowhere, such as ``no suitable node (missing plugin on 2 nodes)``.
+    """
+    if "missing plugin" not in said or any("plugin" in node.lacks for node in fits):
+        return tuple(fits)
+    missing = {"fits": False, "lacks": ("plugin",), "reasons": (_UNKNOWN_PLUGIN,)}
+    return tuple(node.model_copy(update=missing) if node.fits else node for node in fits)
 
 
 def what_is_lacking(fits: Sequence[NodeFit]) -> str:

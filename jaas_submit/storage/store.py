@@ -130,6 +130,17 @@ class Store:
         """Return the file's path in the store's own terms; for ``file://`` that is the one on the host."""
         return str(posixpath.join(self._root, reference["$ref"].removeprefix(self.url).lstrip("/")))
 
+    def is_input_of(self, job_id: str, path: str) -> bool:
+        """Return whether a path is that of a gathered input of a job's attempt.
+
+        Args:
+            job_id: the job's id.
+            path: in the store's own terms.
+        """
+        folder, name = posixpath.split(path)
+        made = name.startswith("input-") and name.endswith(".jsonl")
+        return made and job_id_of(job_id) == job_id and folder == posixpath.dirname(self._place(job_id, name)[0])
+
     def read(self, reference: dict[str, Any]) -> bytes:
         """Return the contents of a file.
 

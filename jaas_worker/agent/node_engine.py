@@ -6,6 +6,7 @@ containers on one thread. Each answer is read only as fast as its reader takes i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
@@ -83,6 +84,9 @@ class NodeEngine(Protocol):
 
     async def usage(self, container_id: str) -> tuple[float, Counters]:
         """Return what a container has used until now, and when that was read, in seconds since the epoch."""
+
+    async def started_at(self) -> str:
+        """Return when the engine began to run, RFC 3339; empty where it does not tell."""
 
     async def containers(self, label: str) -> list[ContainerRef]:
         """Return the containers of jobs with this label (``key=value``), also those that have exited."""
@@ -179,6 +183,13 @@ class DockerNode:
                 error=swarm.get("Error", ""),
                 log_driver=info.get("LoggingDriver", ""),
             )
+
+    async def started_at(self) -> str:
+        # An engine makes this network anew whenever it starts. Source: moby, daemon/daemon_unix.go, initBridgeDriver.
+        what = "asking the engine for its start"
+        with contextlib.suppress(EngineNotFound, EngineRefused), _mapped(what):  # there may be none (--bridge=none)
+            return str((await self._json(what, "networks/bridge"))["Created"])
+        return ""
 
     async def containers(self, label: str) -> list[ContainerRef]:
         what = "listing containers"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final, Protocol
 
-from jaas_submit.output import WholeOutput, WholeOutputs
+from jaas_submit.errors import EngineUnavailable
+from jaas_submit.output import READING, WholeOutput, WholeOutputs
 from jaas_submit.output.leases import AgentLease, AgentLeases
 from jaas_worker.swarm.engine import ContainerRef
 
@@ -65,7 +66,7 @@ class AgentOutputs:
             timeout: seconds to wait for the agent in this process; 0 does not ask it.
 
         Raises:
-            EngineUnavailable: the agent in this process is still reading.
+            EngineUnavailable: the agent is still reading.
             LedgerUnavailable: Redis does not answer.
         """
         container = ContainerRef(container_id, job_id, attempt)
@@ -76,6 +77,10 @@ class AgentOutputs:
         while True:
             found = self._outputs.get(job_id, attempt)
             if found is not None and found.container_id == container_id:
+                if found.status == READING:
+                    if self.expected(node_id):
+                        raise EngineUnavailable("reading output: the agent of its node has not read all of it yet")
+                    return None
                 self._stored.add((job_id, attempt))
                 return found
             if time.monotonic() >= until:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -14,15 +15,14 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from jaas_submit.connection import connect
-from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.errors import EngineRefused, EngineUnavailable, SpecError
 from jaas_submit.output import Ends, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.node_engine import DockerNode
 from jaas_worker.agent.redis_calls import RedisCalls
-from jaas_worker.agent.settings import AgentSettings, read_apart
 from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import TIMING
 from jaas_worker.swarm.engine import ContainerRef
@@ -32,7 +32,9 @@ from jaas_worker.tracking.subscriber import listen
 if TYPE_CHECKING:
     import redis
 
-__all__ = ["AgentThread", "agent_main"]
+    from jaas_worker.settings import LogFormat, Settings
+
+__all__ = ["AgentSettings", "AgentThread", "agent_main", "read_apart"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,30 @@ _REDIS_TIMEOUT_S = 5.0
 
 _AGAIN_S = 5.0
 """Seconds after which an agent that has failed starts again."""
+
+
+class AgentSettings(NamedTuple):
+    """Settings of an agent; ``Settings`` says what each is."""
+
+    redis_url: str
+    prefix: str
+    docker_host: str
+    engine_timeout: float
+    log_limit: int
+    live_output_share: float
+    log_format: LogFormat
+
+    @classmethod
+    def of(cls, settings: Settings) -> AgentSettings:
+        """Return the part of a worker's settings that its agent needs.
+
+        Args:
+            settings: the worker's.
+        """
+        return cls(*(getattr(settings, name) for name in cls._fields))
+
+    def __repr__(self) -> str:  # the URL may hold a password
+        return f"AgentSettings(prefix={self.prefix!r}, docker_host={self.docker_host!r})"
 
 
 class AgentThread:
@@ -161,6 +187,52 @@ class AgentThread:
         if loop is not None and agent is not None and feeds is not None and not loop.is_closed():
             loop.call_soon_threadsafe(agent.watched, notice)
             loop.call_soon_threadsafe(feeds.watched, notice)
+
+
+def read_apart() -> AgentSettings:
+    """Read the environment in a process of its own: pydantic would stay in this one, with 10 MB.
+
+    Raises:
+        SpecError: a setting is not valid.
+        ImportError: a package is missing.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        _answer(writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    if not text:
+        raise SpecError("the settings cannot be read; the log has the error")
+    found: dict[str, Any] = json.loads(text)
+    if "missing" in found:
+        raise ImportError(found["missing"], name=found["name"])
+    if "wrong" in found:
+        raise SpecError(found["wrong"], field=found["field"])
+    return AgentSettings(**found)
+
+
+def _answer(writing: int) -> NoReturn:
+    """Write the settings, or why there are none, and end this process."""
+    try:
+        with os.fdopen(writing, "wb") as answer:
+            answer.write(json.dumps(_found()).encode())
+    finally:
+        os._exit(0)
+
+
+def _found() -> dict[str, Any]:
+    try:
+        from jaas_worker.settings import Settings
+
+        return AgentSettings.of(Settings())._asdict()
+    except ImportError as error:
+        return {"missing": str(error), "name": error.name}
+    except SpecError as error:
+        return {"wrong": str(error), "field": error.field}
 
 
 def _set_up_log(settings: AgentSettings, level: str) -> None:

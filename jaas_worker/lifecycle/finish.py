@@ -22,13 +22,14 @@ from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_submit.output import WholeOutput
+from jaas_worker.decisions.engine_restart import node_came_back
 from jaas_worker.decisions.job_output import output_not_kept, with_output
+from jaas_worker.decisions.output_proof import after_restart
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import (
     asks_for_node,
     image_reason,
     may_still_run,
-    node_came_back,
     outcome_of,
     output_lost,
     stop_mark,
@@ -60,14 +61,13 @@ __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded",
 logger = logging.getLogger(__name__)
 
 _TRIES_AFTER_OUTAGE = 3
-"""How often the output of a container whose node was away is read again when there is none. The swarm has been seen to
-hand out nothing, without an error, in the first second after the node's return."""
+"""How often no output of a node that was away is read again: the swarm hands out none in the first second."""
 
 _TRIES_OF_AGENT = 3
 """How often another process's agent is waited for, which may still read a large output; some three seconds."""
 
 _TRIES_OF_OWN_AGENT = 15
-"""The same for this process's agent; some two minutes. An engine hands out 55,000 lines a second."""
+"""The same for this process's agent; two minutes. An engine hands out 55,000 lines a second."""
 _AGENT_WAIT_S = 2.0  # how long a thread waits for this process's agent
 
 
@@ -94,8 +94,8 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
         times = times_with(times, whole)
     if spec is not None and may_still_run(task, spec.stop_grace, times, world.clock.time()):
         raise EngineUnavailable("the swarm has rejected the task, and its container is being stopped")
-    node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    known = (task, node, job.started_at, times, job.stop)
+    known = (task, world.node_name(task.node_id), job.started_at, times, job.stop)
+    limit = spec.limits.memory if spec else None
     outcome = first_of_node([outcome_of(*known, change, limit, job.away_since) for change in job.node_changes])
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
@@ -104,6 +104,7 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
         logs = _unless_node_came_back(job, logs, task, world)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
+    logs = after_restart(logs) if outcome.cause is Cause.ENGINE and task.container_id else logs
     return End(with_usage(outcome, times), logs)
 
 
@@ -163,8 +164,7 @@ def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) 
     assert service is not None
     logs, driver = step.logs, world.service_defaults.log_driver.changed_by(job.spec)
     if logs is None:
-        cap, timeout = settings.log_limit, settings.log_timeout
-        logs = read_logs(world.engine, service.id, task.container_id, cap, timeout, driver)
+        logs = read_logs(world.engine, service.id, task.container_id, settings.log_limit, settings.log_timeout, driver)
     if logs.lines or logs.status is not LogStatus.COMPLETE or not task.container_id:
         return logs
     # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.
@@ -223,7 +223,7 @@ def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[At
         return json.dumps(world.store.write(job.job_id, f"output-{job.attempt}.json", [text.encode()]))
 
     if spec is not None:
-        limit = world.settings.output_limit
+        limit = world.gate.output_limit(spec, world.settings.output_limit)
         outcome, output = with_output(spec, outcome, step.logs, limit, keep if world.store else None)
     attempt = Attempt(
         number=job.attempt if job.asked or job.service else 0,

@@ -17,7 +17,10 @@ from jaas_submit.model.records import Attempt, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER
 from jaas_submit.output import WholeOutput
+from jaas_submit.policy.document import Policy
 from jaas_submit.storage.store import Store
+from jaas_worker.admission.gate import PolicyGate
+from jaas_worker.admission.loading import load_policy
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ResolvedImage
 from jaas_worker.swarm.service_spec import ServiceDefaults
@@ -204,6 +207,8 @@ class WorkerContext:
     store: Store | None = None
     clock: Clock = field(default_factory=Clock)
     outputs: Outputs = field(default_factory=NoOutputs)
+    policy: Policy | None = None
+    """What jobs may ask for; None: what the settings say."""
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
     created_at: float = field(default=-inf, init=False)
@@ -211,6 +216,8 @@ class WorkerContext:
     images: ImageCache = field(default_factory=ImageCache, init=False)
     service_defaults: ServiceDefaults = field(init=False)
     """What every service that this worker asks for has."""
+    gate: PolicyGate = field(init=False)
+    """What each request for a service passes."""
     label: str = field(init=False)
     """Selects the services of this installation."""
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
@@ -219,6 +226,7 @@ class WorkerContext:
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
         self.service_defaults = ServiceDefaults.of(self.settings, identity, self.holder)
+        self.gate = PolicyGate(self.policy or load_policy(self.settings), self.engine, self.settings)
         self.label = f"{LABEL_LEDGER}={identity}"
 
     def node_name(self, node_id: str) -> str | None:

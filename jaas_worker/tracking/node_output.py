@@ -39,8 +39,11 @@ def times_with(times: ContainerTimes | None, whole: WholeOutput | None) -> Conta
         return times
     usage = _usage_of(whole)
     if times is None:
-        return ContainerTimes(whole.started_at, whole.finished_at, bool(whole.oom_killed), usage=usage)
-    return times._replace(oom_killed=times.oom_killed or bool(whole.oom_killed), usage=usage)
+        return ContainerTimes(
+            whole.started_at, whole.finished_at, bool(whole.oom_killed), heard=whole.heard, usage=usage
+        )
+    oom = times.oom_killed or bool(whole.oom_killed)
+    return times._replace(oom_killed=oom, heard=whole.heard, usage=usage)
 
 
 def with_usage(outcome: Outcome, times: ContainerTimes | None) -> Outcome:

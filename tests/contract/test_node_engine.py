@@ -18,6 +18,8 @@ from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER
 from jaas_worker.agent.node_engine import DockerNode, NodeEngine
 from jaas_worker.agent.tally import Message, messages
 from jaas_worker.agent.usage.counters import Counters
+from jaas_worker.decisions.output_proof import began_before
+from jaas_worker.decisions.times import parse_time
 from tests.support.fake_node import FakeNode
 from tests.support.wait import until
 from tests.support.witness import TEST_IMAGE
@@ -139,6 +141,10 @@ def test_output_is_followed_until_the_exit_and_is_there_afterwards_byte_for_byte
 def test_what_is_known_of_a_container(run: Run) -> None:
     async def story(bench: Bench) -> None:
         container_id = bench.start("j")
+        started = await bench.engine.started_at()
+        assert not began_before((await bench.engine.inspect(container_id)).started_at, started)
+        if isinstance(bench.engine, DockerNode):
+            assert parse_time(started) is not None
         assert (await bench.engine.info()).node_id
         running = await bench.engine.inspect(container_id)
         assert (running.running, running.exit_code, running.log_driver) == (True, None, "local")

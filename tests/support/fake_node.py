@@ -61,7 +61,13 @@ class FakeNode:
         """True: no call is answered, and streams break."""
         self.silent_end = False
         """True: output that is followed does not end with its container (moby #39235)."""
+        self.deaf = False
+        """True: the connection for events is open, and nothing comes on it."""
+        self.host = ""
+        """By this name the first container can be asked for, too."""
         self.image_names: list[str] = []
+        self.started = ""
+        """When it began to run; empty where it does not tell."""
         self.calls: Counter[str] = Counter()
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
@@ -138,7 +144,7 @@ class FakeNode:
 
     def _find(self, container_id: str) -> _Container:
         for container in self._containers.values():
-            if container_id in {container.ref.id, container.ref.service_id}:
+            if container_id in {container.ref.id, container.ref.service_id, self.host}:
                 return container
         raise EngineNotFound(f"No such container: {container_id}")
 
@@ -161,6 +167,10 @@ class FakeNode:
         self._called("usage")
         found = self._find(container_id)
         return time.time(), found.used if found.exit_code is None else Counters()
+
+    async def started_at(self) -> str:
+        self._called("started_at")
+        return self.started
 
     async def containers(self, label: str) -> list[ContainerRef]:
         self._called("containers")
@@ -186,7 +196,8 @@ class FakeNode:
         try:
             yield None
             while (event := await listener.get()) is not None:
-                yield event
+                if not self.deaf:
+                    yield event
         finally:
             self._listeners.remove(listener)
         raise EngineUnavailable("following events: the engine closed the stream")

@@ -26,6 +26,7 @@ from tests.support.fake_swarm import FakeSwarm
 __all__ = ["CREATED", "HOLDER", "ScriptedLedger", "StubDelivery", "World", "record_of"]
 
 HOLDER = "me"
+_USUAL: dict[str, Any] = {"resolve_images": False, "remove_delay": 0, "policy": "privileged"}
 CREATED = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
@@ -242,7 +243,7 @@ class World:
         self.engine = FakeSwarm(("node1", "node2"))
         record = record or record_of()
         self.ledger = ScriptedLedger([Claim(ClaimAction(action), "QUEUED", record)], record)
-        made = Settings(redis_url="redis://unused", **{"resolve_images": False, "remove_delay": 0, **settings})
+        made = Settings(redis_url="redis://unused", **{**_USUAL, **settings})
         clock = Clock(lambda: self.now, lambda: CREATED.timestamp() + self.ledger.age)
         self.context = WorkerContext(
             made, self.ledger, self.engine, HOLDER, Metrics(), NoTracer(), clock=clock, lease_until=self.now + 15

@@ -3,6 +3,8 @@
 -- Arguments:
 --   node     the swarm's id of the node
 --   holder   the process
+--   instead  a former holder, which has ended; empty for none
+--   process  which process of its machine it is, for its successor
 --   version  of jaas
 --   engine   version of the node's engine
 --   driver   its log driver
@@ -15,8 +17,12 @@
 
 local key = P .. ':agent:' .. args.node
 local holder = redis.call('HGET', key, 'holder')
-if holder and holder ~= args.holder then return 0 end
-redis.call('HSET', key, 'holder', args.holder, 'version', args.version, 'engine', args.engine, 'driver', args.driver)
+if holder and holder ~= args.holder then
+  if holder ~= args.instead then return 0 end
+  redis.call('HDEL', key, 'since')
+end
+local about = {'version', args.version, 'engine', args.engine, 'driver', args.driver}
+redis.call('HSET', key, 'holder', args.holder, 'process', args.process, unpack(about))
 redis.call('HSETNX', key, 'since', digits(now))
 redis.call('EXPIRE', key, args.ttl)
 return 1

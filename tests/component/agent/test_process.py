@@ -9,8 +9,7 @@ import pytest
 from jaas_submit.ledger import Ledger
 from jaas_worker.agent import process
 from jaas_worker.agent.node_engine import NodeEvent
-from jaas_worker.agent.process import AgentThread
-from jaas_worker.agent.settings import AgentSettings
+from jaas_worker.agent.process import AgentSettings, AgentThread
 from jaas_worker.settings import Settings
 from tests.support.fake_node import FakeNode
 from tests.support.wait import eventually

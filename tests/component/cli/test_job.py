@@ -480,6 +480,24 @@ def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("registry", "logins", "code", "said"),
+    [
+        ("nosuch", ["reg.example"], 2, "registry: this worker has no login nosuch for reg.example; it has reg.example"),
+        ("nosuch", None, 0, "registry: cannot be checked: no worker answers"),
+        ("reg.example", ["reg.example"], 0, "the description is valid"),
+    ],
+)
+def test_a_dry_run_asks_for_the_login(
+    stage: Stage, registry: str, logins: list[str] | None, code: int, said: str
+) -> None:
+    if logins is not None:
+        stage.ledger.maintenance.renew_lease("w", 60, {"logins": logins})
+    result = stage.jaas("run", "--dry-run", "--registry", registry, "reg.example/app")
+    assert (result.exit_code, said in result.stderr) == (code, True)
+    assert stage.ledger.queries.ids() == []
+
+
 def test_a_dry_run_knows_what_a_worker_was_told_of_the_image(stage: Stage) -> None:
     know_nodes(stage.ledger, node("n1", os="linux", arch="x86_64"), node("n2", os="linux", arch="aarch64"))
     stage.ledger.maintenance.save_platforms("alpine", ["linux/arm64", "linux/s390x"])

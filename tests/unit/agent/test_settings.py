@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from jaas_submit.errors import SpecError
-from jaas_worker.agent.settings import AgentSettings, read_apart
+from jaas_worker.agent.process import AgentSettings, read_apart
 from jaas_worker.settings import Settings
 
 
