@@ -69,7 +69,7 @@ class Scene:
             self.node.exit("j")
             sender = FileSender(self.node, self.transfers)
             pubsub = self.ledger.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-            pubsub.subscribe(self.transfers.channel)
+            pubsub.subscribe(self.transfers.request_channel)
             await asyncio.to_thread(pubsub.get_message, timeout=5)
             for path, pieces in self.archives.items():
                 self.node.keep("j", path, pieces)
