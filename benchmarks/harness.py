@@ -17,6 +17,7 @@ PARTS: dict[str, str] = {
     "limit": "benchmarks.limit",
     "others": "benchmarks.others",
     "latency": "benchmarks.latency",
+    "output": "benchmarks.output",
     "inflight": "benchmarks.inflight",
     "fleet": "benchmarks.fleet",
     "submission": "benchmarks.submission",

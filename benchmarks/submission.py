@@ -14,9 +14,11 @@ from benchmarks.harness import Options, Row, Target, say
 from benchmarks.home import client_of
 from benchmarks.machine import usage
 from benchmarks.simulator import simulator
-from benchmarks.stats import ratios
+from benchmarks.stats import ratios, turns
 from jaas_submit import Client, JobHandle, JobSpec
 from jaas_submit.model.states import JobState
+from jaas_submit.signing import Signer, read_signing_key
+from jaas_submit.signing.keys import new_pair
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation
@@ -58,7 +60,7 @@ class _Submission:
         """Measure on a Redis of the benchmarks alone."""
         waiting = 50 if options.short else _WAITING
         with redis.Redis.from_url(options.redis_url) as server:
-            return [*self._rates(options), *self._long_queue(options, waiting, server)]
+            return [*self._rates(options), *self._signed(options), *self._long_queue(options, waiting, server)]
 
     @staticmethod
     def _rates(options: Options) -> list[Row]:
@@ -97,6 +99,34 @@ class _Submission:
             rows.append(Row.median("small description", "one by one", "jobs/s", rates, Target(">=", 1000)))
         _forget(made)
         return rows
+
+    @staticmethod
+    def _signed(options: Options) -> list[Row]:
+        """Submit in bulk with and without signatures, in turns."""
+        count, rounds = (50, 1) if options.short else (2_000, 15)
+        made = _installation(options)
+        keys = {
+            "HS256": read_signing_key("a secret of the benchmarks, no secret"),
+            "EdDSA": read_signing_key(new_pair()[0]),
+        }
+        signers = {"": None, **{name: Signer(key, "bench", made.prefix) for name, key in keys.items()}}
+        rates: dict[str, list[float]] = {name: [] for name in signers}
+        say(f"bench: submission: {rounds} times {count} jobs, unsigned and signed")
+        with contextlib.ExitStack() as stack:
+            clients = {
+                name: stack.enter_context(Client(made.redis_url, queue=made.queue, prefix=made.prefix, signer=signer))
+                for name, signer in signers.items()
+            }
+            for number in range(rounds):
+                for name in turns(list(clients), number):
+                    started = time.perf_counter()
+                    clients[name].submit_many(_many(_SMALL, count))
+                    rates[name].append(count / (time.perf_counter() - started))
+        _forget(made)
+        what = "in bulk, as a part of the unsigned rate"
+        return [
+            Row.median(f"signed, {name}", what, "", ratios(rates[name], rates[""]), Target(">=", 0.8)) for name in keys
+        ]
 
     @staticmethod
     def _long_queue(options: Options, waiting: int, server: redis.Redis) -> list[Row]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaas_submit.client.batch import Batch
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
-    from jaas_submit.client.live_output.job_output import AttemptBegins, AttemptEnds, Missing, NotLive
+    from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Missing, NotLive
     from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
         BatchFailed,
@@ -31,15 +31,18 @@ if TYPE_CHECKING:
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
     from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
+    from jaas_submit.model.files.listing import OutputFile, OutputFiles
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
-    from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+    from jaas_submit.model.records import Attempt, AuditEntry, BatchRecord, JobRecord
     from jaas_submit.model.result import CapturedGap, CapturedOutput, JobResult
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
     from jaas_submit.model.speculation import Speculation
     from jaas_submit.model.states import JobState
+    from jaas_submit.model.usage.used import Usage, UsagePoint, Used
     from jaas_submit.output.pieces import Piece
     from jaas_submit.placement.placement import NodeFit
+    from jaas_submit.usage.report import Quantiles, UsageGroup, UsageReport
 
 __all__ = [
     "AsyncBatch",
@@ -49,6 +52,7 @@ __all__ = [
     "Attempt",
     "AttemptBegins",
     "AttemptEnds",
+    "AuditEntry",
     "Backoff",
     "Batch",
     "BatchFailed",
@@ -80,7 +84,10 @@ __all__ = [
     "NewJob",
     "NodeFit",
     "NotLive",
+    "OutputFile",
+    "OutputFiles",
     "Piece",
+    "Quantiles",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -89,6 +96,11 @@ __all__ = [
     "Speculation",
     "StoreUnavailable",
     "UnknownJob",
+    "Usage",
+    "UsageGroup",
+    "UsagePoint",
+    "UsageReport",
+    "Used",
     "WaitTimeout",
     "WorkerLoad",
     "job",
@@ -101,12 +113,15 @@ _MODULES = (
         "errors",
         "model.retry_policy",
         "model.fields",
+        "model.usage.used",
         "model.job_spec",
         "model.speculation",
         "placement.placement",
+        "usage.report",
         "explain.workers",
         "explain.explanation",
         "model.logs",
+        "model.files.listing",
         "model.records",
         "model.result",
     ),
@@ -114,7 +129,7 @@ _MODULES = (
         "batch_model.new_job",
         "ledger",
         "output.pieces",
-        "client.live_output.job_output",
+        "client.live_output.findings",
         "client.job_handle",
         "client.batch",
         "client.map_reduce",

@@ -22,6 +22,7 @@ from jaas_submit.ledger import Ledger
 from jaas_submit.messaging import messages
 from jaas_submit.messaging.app import celery_app
 from jaas_submit.model.wire_names import FOREIGN_QUEUE, TASK_RUN
+from jaas_worker.admission.loading import load_policy
 from jaas_worker.components import REDIS_TIMEOUT_S, Parts, require_permissions
 from jaas_worker.messaging import task, transport_settings
 from jaas_worker.messaging.celery_arguments import check_arguments
@@ -55,7 +56,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         engine: None means the real one at ``settings.docker_host``.
 
     Raises:
-        SpecError: a setting is not valid.
+        SpecError: a setting or the policy is not valid.
     """
     settings = settings or Settings()
     app = celery_app(settings.redis_url, kind=WorkerApp)
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
         "rediss": results,
         "sentinel": "jaas_worker.messaging.result_backend:SentinelResults",
     }
-    app.jaas = Parts(settings, engine or Swarm(settings.docker_host, settings.engine_timeout))
+    app.jaas = _parts(settings, engine)
     app.conf.update(
         worker_pool="jaas_worker.messaging.pool:TaskPool",
         worker_consumer="jaas_worker.messaging.consumer:Consumer",
@@ -105,6 +106,11 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     logging_setup.install(settings.log_format)
     _connect_signals(app)
     return app
+
+
+def _parts(settings: Settings, engine: Engine | None) -> Parts:
+    swarm = engine or Swarm(settings.docker_host, settings.engine_timeout)
+    return Parts(settings, swarm, load_policy(settings))
 
 
 def _route(queue: str, name: str, *_: Any, task: Any = None, **__: Any) -> dict[str, str] | None:

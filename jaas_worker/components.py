@@ -16,7 +16,11 @@ from jaas_submit.connection import connect
 from jaas_submit.errors import PermanentError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.permissions import missing_rules, user_of
+from jaas_submit.policy.document import Policy
+from jaas_submit.policy.published import about_policy
+from jaas_submit.signing import Gate, read_verify_keys
 from jaas_submit.storage.store import Store
+from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.agent.process import AgentThread
 from jaas_worker.agent.swarm_feeds import RunningService
@@ -25,6 +29,7 @@ from jaas_worker.messaging.pool import TaskPool
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.docker_engine import require_manager
 from jaas_worker.swarm.engine import Engine, SwarmInfo
+from jaas_worker.swarm.http import known_logins
 from jaas_worker.swarm.measured import measured
 from jaas_worker.telemetry.ledger_monitor import LedgerMonitor
 from jaas_worker.telemetry.metrics import Metrics
@@ -44,6 +49,8 @@ class Parts:
 
     settings: Settings
     engine: Engine
+    policy: Policy = field(default_factory=Policy)
+    """What jobs may ask for."""
     info: SwarmInfo | None = None
     metrics: Metrics = field(default_factory=Metrics)
     pool: TaskPool | None = None
@@ -55,6 +62,7 @@ class Parts:
             NotAManager: the engine is no swarm manager.
             EngineUnavailable: it does not answer.
             PermanentError: Redis' user lacks ACL rules.
+            SpecError: JAAS_VERIFY_KEYS is not valid.
         """
         self.info = self.engine.info()
         require_manager(self.info, self.settings.docker_host)
@@ -64,13 +72,22 @@ class Parts:
             self.settings.record_ttl,
         )
         require_permissions(ledger.client, self.settings)
+        keys = read_verify_keys(self.settings.verify_keys) if self.settings.verify_keys else {}
+        signatures = Gate(self.settings.prefix, keys, self.settings.require_signature)
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
         agent = AgentThread(self.settings, ledger, holder, _version())
-        outputs = AgentOutputs(agent, agent.calls.outputs, agent.calls.leases, holder)
+        calls = agent.calls
+        files = FileCollector(calls.transfers, calls.leases, store)
+        outputs = AgentOutputs(agent, calls.outputs, calls.leases, holder, files)
         engine = measured(self.engine, self.metrics)
-        runner = Runner(self.settings, ledger, engine, holder, self.metrics, store, outputs=outputs)
+        runner = Runner(
+            *(self.settings, ledger, engine, holder, self.metrics, store),
+            outputs=outputs,
+            policy=self.policy,
+            signatures=signatures,
+        )
         agent.holds = runner.knows
         agent.running = lambda job_id: (found := runner.running_service(job_id)) and RunningService(*found)
         return runner
@@ -86,7 +103,9 @@ class Parts:
         if not settings.metrics_port:
             return lambda: None
         about = {
-            name: str(value) for name, value in self.about_worker().items() if name not in {"host", "pid", "queues"}
+            name: str(value)
+            for name, value in self.about_worker().items()
+            if name not in {"host", "pid", "queues", "policy"}
         }
         monitor = LedgerMonitor(
             runner.ledger,
@@ -119,6 +138,7 @@ class Parts:
             "engine": info.engine_version if info else "",
             "queue": self.settings.queue,
             "queues": self.settings.queues,
+            "policy": about_policy(self.policy),
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:
@@ -128,7 +148,7 @@ class Parts:
         room = max(self.pool.room(), 0) if self.pool else 0
         most = self.settings.max_in_flight
         own = {"clock_ahead": round(ahead, 1), "engine_unavailable": away, "max_in_flight": most, "room": room}
-        return {**self.about_worker(), **own, **runner.stats()}
+        return {**self.about_worker(), **own, **runner.stats(), "logins": known_logins()}
 
 
 def require_permissions(client: redis.Redis, settings: Settings) -> None:

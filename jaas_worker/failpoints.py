@@ -24,6 +24,8 @@ FAILPOINTS: Final = (
     "pending.after",
     "running.before",
     "running.after",
+    "files.before",
+    "files.after",
     "finish.before",
     "finish.after",
     "remove.after",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -13,6 +13,7 @@ from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, FOREIGN_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
+from jaas_submit.policy.document import Level
 
 __all__ = ["LogFormat", "Settings"]
 
@@ -67,6 +68,12 @@ class Settings(BaseSettings):
     """Consume Celery's default queue ``celery`` too, so that a `jaas.run` sent without naming a queue arrives. If
     another application's task is there, the worker puts it back and stops consuming that queue."""
 
+    policy: Level = "baseline"
+    """What jobs may ask for, without a file: ``restricted``, ``baseline`` or ``privileged`` (docs/policy.md)."""
+
+    policy_file: str = ""
+    """File with the policy, in TOML, YAML or JSON, such as a swarm config; read once, when the worker starts. Empty:
+    JAAS_POLICY says what holds."""
     remote_control: bool = True
     """Take Celery's commands (revoke, ping, inspections), and send the events that Flower shows. Whoever may publish in
     Redis may send commands. Without it only jaas itself cancels jobs, and Flower shows none."""
@@ -141,6 +148,15 @@ class Settings(BaseSettings):
     ``s3://bucket/jaas``, or any other URL of fsspec. They are removed when the job's record expires. Empty: there is no
     store, and larger values are refused. Needs jaas[store]."""
 
+    files_limit: Bytes = Field(1024**3, ge=0, le=1024**4)
+    """Bytes of all files that an attempt hands out (``outputs``). Those beyond it stay behind; its result says so."""
+
+    files_timeout: Seconds = Field(600.0, ge=1, le=86400)
+    """Seconds for which the end of a job waits for its files to be copied to the store."""
+
+    file_threads: int = Field(2, ge=1, le=64)
+    """Threads that copy such files; each copies those of one job, and other jobs do not wait for them."""
+
     record_ttl: Seconds = Field(7 * 86400.0, ge=7200, le=3650 * 86400)
     """Seconds that records, logs and Celery's results are kept after the end of a job."""
 
@@ -192,9 +208,23 @@ class Settings(BaseSettings):
     """Send OpenTelemetry traces of all attempts by OTLP over HTTP, as the standard variables OTEL_EXPORTER_OTLP_...
     say. Needs jaas[otel]. Without it a job's container still gets its producer's trace."""
 
+    verify_keys: str = ""
+    """File with the keys that verify signed descriptions, in TOML: a table for each key id, with algorithm, key,
+    producer and tenant. Read when the worker starts. Empty: signatures are not verified. Needs jaas[signing]."""
+
+    require_signature: bool = False
+    """Refuse jobs whose description is not signed with a key of JAAS_VERIFY_KEYS."""
+
     shutdown_timeout: Seconds = Field(60.0, ge=1, le=3600)
     """Limit of a shutdown in seconds. Releasing jobs takes a moment; a shutdown that hangs because Redis does not
     answer is cut off. Shorter than the time after which the swarm kills the worker (stop_grace_period)."""
+
+    @field_validator("require_signature")
+    @classmethod
+    def _has_keys(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("verify_keys"):
+            raise ValueError("needs JAAS_VERIFY_KEYS, the file with the keys that verify")
+        return value
 
     @property
     def queues(self) -> list[str]:

@@ -104,6 +104,8 @@ LEDGER_KEYS: Final[dict[str, tuple[Access, Access, Access]]] = {
     "feed:*": ("rw", "", "rw"),
     "whole:*": ("w", "", "w"),
     "agent:*": ("r", "r", "rw"),
+    "files:*": ("w", "", "rw"),
+    "agents": ("r", "r", "rw"),
     "output:*": ("rw", "", "rw"),
 }
 """The keys in docs/ledger.md without their prefix, and what a producer, a viewer and an agent may do with each. A
@@ -119,11 +121,11 @@ _SCRIPTS: Final = ("eval", "evalsha", "script|load", "script|exists")
 _SUBSCRIBE: Final = ("subscribe", "unsubscribe")
 _READ: Final = _words(
     "exists type get mget strlen hget hmget hgetall hexists hlen lrange lindex llen scard smembers sismember "
-    "srandmember zcard zcount zrange zrangebyscore zrank zrevrange zscore xrange"
+    "srandmember ttl zcard zcount zrange zrangebyscore zrank zrevrange zscore xrange"
 )
 _TRANSACTION: Final = ("multi", "exec")
 _WRITE: Final = _words(
-    "set expire pexpire unlink del copy hset hsetnx hdel hincrby rpush lpush rpop sadd srem spop "
+    "set expire pexpire unlink del copy hset hsetnx hdel hincrby rpush lpush rpop lpop sadd srem spop "
     "zadd zrem zremrangebyscore zremrangebyrank zpopmin xadd xtrim ltrim publish"
 )
 _CONSUME: Final = _words("brpop blpop blmove lmove lpop lrem psubscribe punsubscribe")
@@ -137,8 +139,8 @@ _CELERY: Final = (
     ),
 )
 _AGENT: Final = _words(
-    "get set exists hget hmget hgetall hset hsetnx hdel expire unlink del zadd zrem zrange zrevrange "
-    "xadd xrange xtrim publish"
+    "get set exists hget hmget hgetall hset hsetnx hdel expire ttl unlink del rpush lpop lindex llen zadd zrem zrange "
+    "zrevrange zremrangebyscore xadd xrange xtrim publish"
 )
 
 
@@ -178,7 +180,7 @@ def _viewer(of: Installation) -> Grants:
 
 
 def _agent(of: Installation) -> Grants:
-    channels = tuple(f"{_channels(of)}:{one}" for one in ("exits", "watch", "output:*"))
+    channels = tuple(f"{_channels(of)}:{one}" for one in ("exits", "watch", "files", "output:*"))
     return Grants(tuple(_ledger(of, 2)), channels, (*_CONNECT, *_SCRIPTS, *_AGENT, *_SUBSCRIBE))
 
 

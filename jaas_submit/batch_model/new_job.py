@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -52,6 +52,17 @@ class NewJob:
     wakeup: str = ""
     """The wake-up message for workers, as its queue in the ledger's own Redis holds it, which is written together with
     the record. Empty if it is published elsewhere."""
+    by: str = ""
+    """Who submits it: ``user@host``, as the client says of itself."""
+    changed: str = ""
+    """Names of the fields in which a replay differs."""
+    signed: str = field(default="", repr=False)
+    """The token that holds the description; empty for an unsigned one."""
+
+    @property
+    def stored_spec(self) -> str:
+        """The description as its record holds it: the token, or JSON; empty where there is none."""
+        return self.signed or (self.spec.to_json() if self.spec else "")
 
 
 class StartTime(NamedTuple):

@@ -103,7 +103,7 @@ ALIASES: Final = {"ps": "list", "ls": "list", "inspect": "status", "kill": "canc
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Run jobs": ("run", "submit", "map", "wait"),
-    "See jobs": ("list", "status", "logs", "explain", "batch"),
+    "See jobs": ("list", "status", "logs", "download", "explain", "batch"),
     "Change jobs": ("cancel", "replay", "rm"),
     "Operate": ("doctor", "worker", "agent", "redis-acl"),
     "Other": ("schema", "completion", "help", "version", "man", "go-run"),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jaas_submit.client.client import Client
-    from jaas_submit.client.live_output.job_output import JobOutput, Output
+    from jaas_submit.client.live_output.findings import Output
+    from jaas_submit.client.live_output.job_output import JobOutput
     from jaas_submit.client.wait import Outage, Steps
     from jaas_submit.model.result import JobResult
 

@@ -98,6 +98,15 @@ _OPTIONS: Final = (
         help="The job's input (- for stdin): the file that JAAS_INPUT names holds it.",
     ),
     click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
+    click.option(
+        "--file-out",
+        multiple=True,
+        metavar="PATTERN",
+        help="File to take out at the end, such as '/out/*.pdf'; `jaas download` fetches it.",
+    ),
+    click.option(
+        "--require-file-out/--no-require-file-out", default=None, help="Fail the job if any of these is missing."
+    ),
     # docker's, which change nothing: a service is always removed, and its process has no terminal.
     click.option("--rm", is_flag=True, hidden=True),
     click.option("--interactive/--no-interactive", default=False, hidden=True),
@@ -170,6 +179,8 @@ def job_request_of(
     _extend(fields, "constraints", options["constraint"])
     mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
     _extend(fields, "mounts", [*mounts, *({"type": "tmpfs", "target": path} for path in options["tmpfs"])])
+    _extend(fields, "outputs", options["file_out"])
+    fields |= _given(require_outputs=options["require_file_out"])
     _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
     for kind, short in (("limits", "limit"), ("reservations", "reserve")):
         _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))

@@ -16,7 +16,7 @@ import click
 
 from jaas_submit.cli import output
 
-__all__ = ["Entry", "Listing", "Table", "fitted", "listing_of", "listing_options", "short_ids"]
+__all__ = ["Entry", "Listing", "Table", "fitted", "listing_of", "listing_options", "moment_of", "short_ids"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -149,8 +149,8 @@ def listing_of(options: dict[str, Any], keys: Sequence[str], *, as_json: bool, q
     return Listing(
         form=form,
         limit=options.pop("limit"),
-        since=_moment("--since", options.pop("since")),
-        until=_moment("--until", options.pop("until")),
+        since=moment_of("--since", options.pop("since")),
+        until=moment_of("--until", options.pop("until")),
         filters=tuple(_filter(text, keys) for text in options.pop("filters")),
         watch=options.pop("watch"),
     )
@@ -165,7 +165,7 @@ def _filter(text: str, keys: Sequence[str]) -> tuple[str, str]:
     return key, pattern.upper() if key == "state" else pattern
 
 
-def _moment(option: str, text: str | None) -> float | None:
+def moment_of(option: str, text: str | None) -> float | None:
     """Return a time in seconds since the epoch: so long ago, or an ISO date or time of this machine's zone."""
     from jaas_submit.model.fields import parse_duration
 

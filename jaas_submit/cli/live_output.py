@@ -14,7 +14,7 @@ from jaas_submit.cli.output import Progress
 
 if TYPE_CHECKING:
     from jaas_submit.client.live_output.batch_output import JobFound
-    from jaas_submit.client.live_output.job_output import Output
+    from jaas_submit.client.live_output.findings import Output
     from jaas_submit.model.logs import Stream
 
 __all__ = ["EXIT_PIPE", "BatchPrinter", "OutputPrinter", "discard"]
@@ -71,7 +71,7 @@ class OutputPrinter:
         Raises:
             BrokenPipeError: the reader of the output has gone.
         """
-        from jaas_submit.client.live_output.job_output import AttemptBegins, Missing, NotLive
+        from jaas_submit.client.live_output.findings import AttemptBegins, Missing, NotLive
         from jaas_submit.output import Piece
 
         if isinstance(found, Piece):

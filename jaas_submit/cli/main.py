@@ -10,14 +10,19 @@ from typing import NoReturn
 
 import click
 
+from jaas_submit.cli.commands.audit import audit
 from jaas_submit.cli.commands.batch import batch
+from jaas_submit.cli.commands.files import download
 from jaas_submit.cli.commands.job import cancel, explain, list_, replay, rm
 from jaas_submit.cli.commands.man import man
 from jaas_submit.cli.commands.map import map_
 from jaas_submit.cli.commands.operator import completion, doctor, help_, version
+from jaas_submit.cli.commands.policy import policy
 from jaas_submit.cli.commands.redis_acl import redis_acl
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
+from jaas_submit.cli.commands.signing import signing
+from jaas_submit.cli.commands.usage import usage
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option
 
 __all__ = ["cli", "main"]
@@ -41,8 +46,9 @@ def cli(ctx: click.Context) -> None:
 
 
 for _command in (
-    *(run, submit, wait, status, logs, schema, go_run),
-    *(list_, explain, cancel, replay, map_, batch, doctor, redis_acl, completion, help_, version, man, rm),
+    *(run, submit, wait, status, logs, usage, schema, go_run),
+    *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm, signing, audit),
+    *(download, redis_acl),
 ):
     cli.add_command(_command)
 

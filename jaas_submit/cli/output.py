@@ -55,7 +55,7 @@ _COLOURS: Final[dict[str, str]] = {
 _WIDEST_JOB: Final = 60
 LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "BATCH", "JOB", "WHY")
 DEAD_HEADERS: Final = ("ID", "CAUSE", "EXIT", "ATTEMPTS", "GAVE UP", "NODE", "REPLAYED", "JOB", "WHY")
-FIT_HEADERS: Final = ("NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT")
+FIT_HEADERS: Final = ("NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT", "ITS AGENT SAYS")
 
 
 class Progress:
@@ -216,7 +216,7 @@ def dead_row(record: JobRecord, now: float) -> tuple[str, ...]:
 def fit_row(fit: NodeFit) -> tuple[str, ...]:
     """Return the cells of a node under ``FIT_HEADERS``."""
     free = f"{fit.free_memory / 2**20:,.0f} MiB"
-    return (fit.hostname, "yes" if fit.fits else "no", f"{fit.free_cpus:g}", free, "; ".join(fit.reasons))
+    return (fit.hostname, "yes" if fit.fits else "no", f"{fit.free_cpus:g}", free, "; ".join(fit.reasons), fit.told)
 
 
 def _short(label: str) -> str:

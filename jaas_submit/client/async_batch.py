@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import Batch, BatchReference, Show, shown
 from jaas_submit.client.map_reduce import MapReduce
+from jaas_submit.client.maps.reduces import reduces_now
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import batch_records, batch_results
-from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.records import AuditEntry, BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
@@ -86,6 +88,10 @@ class AsyncBatch(BatchReference):
         """Cancel every job of the batch that has not ended; see ``Batch.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, why)
 
+    async def audit(self) -> tuple[AuditEntry, ...]:
+        """Return who submitted the batch, and who cancelled it; see ``Batch.audit``."""
+        return await asyncio.to_thread(self.sync.audit)
+
     async def retry_failed(self, *, in_place: bool = False, **changes: Any) -> AsyncBatch:
         """Submit the jobs that did not succeed again; see ``Batch.retry_failed``."""
         batch = await asyncio.to_thread(lambda: self.sync.retry_failed(in_place=in_place, **changes))
@@ -125,12 +131,14 @@ class AsyncMapReduce:
 
     async def wait(self, timeout: float | None = None, *, progress: bool | Show = False) -> JobResult:
         """Wait for the last reduce and return its result; see ``MapReduce.wait``. It occupies no thread."""
-        await self.refresh()
-        batches = [batch.id for batch in (self.maps, *self.levels)]
+        session = self._session.sync
         with shown(progress) as show:
-            async for status in self._session.run(batch_records(self._session.sync.ledger, batches, timeout)):
-                if status.id == self.maps.id:
+            then = partial(reduces_now, session, self.id)
+            records = batch_records(session.ledger, [self.id], timeout, then=then)
+            async for status in self._session.run(records):
+                if status.id == self.id:
                     show(status)
+        await self.refresh()
         return await self.final.result()
 
     async def refresh(self) -> None:
@@ -141,5 +149,7 @@ class AsyncMapReduce:
 
     async def cancel(self, why: str = "cancelled by the producer") -> int:
         """Cancel the jobs that have not ended; see ``MapReduce.cancel``."""
-        await self.refresh()
-        return sum([await batch.cancel(why) for batch in (*reversed(self.levels), self.maps)])
+        sync = MapReduce(self._session.sync, self.maps.sync, [])
+        count = await asyncio.to_thread(sync.cancel, why)
+        self.levels = [AsyncBatch(self._session, level.id) for level in sync.levels]
+        return count

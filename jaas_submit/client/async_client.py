@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaas_submit.batch_model.failure_limit import MaxFailures
@@ -29,6 +31,8 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState
 from jaas_submit.placement.placement import NodeFit
+from jaas_submit.signing import Signer
+from jaas_submit.usage.report import UsageReport
 
 if TYPE_CHECKING:
     import celery
@@ -45,6 +49,7 @@ class AsyncClient:
         prefix: first part of the ledger's Redis keys.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values.
+        signer: signs the descriptions.
 
     Make it, and use it, in one event loop.
     """
@@ -57,8 +62,9 @@ class AsyncClient:
         prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
+        signer: Signer | None = None,
     ) -> None:
-        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store)
+        self.sync = Client(url, queue=queue, prefix=prefix, app=app, store=store, signer=signer)
         self._redis = connect_async(self.sync.url)
         self.session = AsyncSession(self.sync.session, partial(AsyncSubscription, self._redis))
         """The connections that handles and batches use."""
@@ -241,6 +247,10 @@ class AsyncClient:
         """Return the captured output of a job; see ``JobHandle.logs``."""
         return await asyncio.to_thread(self.sync.logs, job_id, attempt)
 
+    async def download(self, job_id: str, to: str | os.PathLike[str] = ".", attempt: int | None = None) -> list[Path]:
+        """Copy the files that a job handed out into a folder; see ``JobHandle.download``."""
+        return await asyncio.to_thread(self.sync.download, job_id, to, attempt)
+
     async def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, job_id, why)
@@ -261,9 +271,17 @@ class AsyncClient:
         """Return on which nodes a job would fit; see ``Client.placement``."""
         return await asyncio.to_thread(self.sync.placement, spec)
 
+    async def refusals(self, spec: JobSpec | Mapping[str, Any]) -> tuple[str, ...]:
+        """Return why the workers' policy would refuse a job; see ``Client.refusals``."""
+        return await asyncio.to_thread(self.sync.refusals, spec)
+
     async def active(self, labels: Mapping[str, str] | None = None) -> list[JobRecord]:
         """Return the records of all jobs that have not ended; see ``Client.active``."""
         return await asyncio.to_thread(self.sync.active, labels)
+
+    async def usage(self, by: str = "image", since: float | str = "24h") -> UsageReport:
+        """Return what jobs used, in groups, beside what they reserved; see ``Client.usage``."""
+        return await asyncio.to_thread(self.sync.usage, by, since)
 
     async def history(
         self,

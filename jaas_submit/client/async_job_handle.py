@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from jaas_submit.client.job_handle import JobHandle, JobReference, change_in
-from jaas_submit.client.live_output.job_output import JobOutput, Output
+from jaas_submit.client.live_output.findings import Output
+from jaas_submit.client.live_output.job_output import JobOutput
 from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import job_records, job_result
 from jaas_submit.ledger import Change
 from jaas_submit.model.logs import Logs
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.records import AuditEntry, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
@@ -113,6 +116,14 @@ class AsyncJobHandle(JobReference):
         decoder = Decoder()
         return (part async for event in found if (part := decoder.text(event)))
 
+    async def download(self, to: str | os.PathLike[str] = ".", attempt: int | None = None) -> list[Path]:
+        """Copy the files that the job handed out into a folder; see ``JobHandle.download``."""
+        return await asyncio.to_thread(self.sync.download, to, attempt)
+
     async def cancel(self, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of the job; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, why)
+
+    async def audit(self) -> tuple[AuditEntry, ...]:
+        """Return who submitted, cancelled or replayed the job; see ``JobHandle.audit``."""
+        return await asyncio.to_thread(self.sync.audit)

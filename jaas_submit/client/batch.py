@@ -13,10 +13,11 @@ from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.replay import replay_failed
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records, batch_results
+from jaas_submit.connection.caller import caller
 from jaas_submit.errors import JaasError
 from jaas_submit.model.bounds import counted
 from jaas_submit.model.ids import batch_job_id
-from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.records import AuditEntry, BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
@@ -192,8 +193,12 @@ class Batch(BatchReference):
         Returns:
             Number of cancelled jobs.
         """
-        self._session.ledger.batches.cancel(self.id, why)
+        self._session.ledger.batches.cancel(self.id, why, caller())
         return self._session.ledger.batches.cancel_jobs(self.id)
+
+    def audit(self) -> tuple[AuditEntry, ...]:
+        """Return who submitted the batch, and who cancelled it; see ``JobHandle.audit``."""
+        return self.status.history
 
     def retry_failed(self, *, in_place: bool = False, **changes: Any) -> Batch:
         """Submit the jobs that did not succeed again, as a new batch whose inputs keep their order, or in place.

@@ -32,6 +32,7 @@ from jaas_submit.model.fields import parse_duration
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.validation import plain_input, text_or_none
+from jaas_submit.signing import Signer
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -51,9 +52,12 @@ class Client(JobsById, queries.Reader):
             ``jaas``.
         app: your own Celery app, to use its broker and result backend for the messages.
         store: URL of the store of large values; the workers must have the same. None takes JAAS_STORE_URL.
+        signer: signs the descriptions; None signs as JAAS_SIGNING_KEY (or JAAS_SIGNING_KEY_FILE) and JAAS_SIGNING_KID
+            say, or not at all without them.
 
     Raises:
-        SpecError: a URL, queue or prefix is not valid, or the packages for the store's URL are not installed.
+        SpecError: a URL, queue, prefix or signing key is not valid, or the packages for the store's URL or for signing
+            are not installed.
 
     Every call may raise LedgerUnavailable: Redis does not answer.
 
@@ -68,6 +72,7 @@ class Client(JobsById, queries.Reader):
         prefix: str | None = None,
         app: celery.Celery | None = None,
         store: str | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.url = url or default_url()
         where = os.environ.get("JAAS_STORE_URL") if store is None else store
@@ -77,7 +82,8 @@ class Client(JobsById, queries.Reader):
         self.store = Store(where, prefix, self.ledger.maintenance.secret) if where else None
         if app is not None:
             self.app = app
-        self.session = Session(self.ledger, queue, self.store, lambda: self.app, publisher=app)
+        signer = signer or Signer.from_environment(prefix)
+        self.session = Session(self.ledger, queue, self.store, lambda: self.app, publisher=app, signer=signer)
         """The connections that handles and batches use."""
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 from jaas_submit.batch_model.new_job import NewJob
 from jaas_submit.client.session import Session
 from jaas_submit.client.tracing import producing
+from jaas_submit.connection.caller import caller
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Created
 from jaas_submit.messaging.messages import packed
 from jaas_submit.model.states import JobState
+from jaas_submit.signing import Signer, ToSign
 
 if TYPE_CHECKING:
     import celery
@@ -41,11 +44,12 @@ def enqueue(session: Session, job: NewJob) -> Created:
 
     Raises:
         UnknownJob: a job or batch that it comes after is unknown.
-        SpecError: its batch takes no more jobs.
+        SpecError: its batch takes no more jobs, or nobody could hand out its files.
         LedgerUnavailable: Redis did not confirm the record. A message that could not be published is no error.
     """
+    session.check([job.spec])
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
-        jobs = [_complete(job, traceparent, session)]
+        jobs = _complete([job], traceparent, session)
         made = session.write(lambda: session.ledger.submission.create_many(jobs))[0]
         # Its own id although it is not new: an earlier reply was lost, and the record is this job's.
         if session.publisher is not None and made.job_id == job.job_id and made.state is JobState.QUEUED:
@@ -58,8 +62,9 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
     count = 0
     rest = iter(jobs)
     while chunk := list(itertools.islice(rest, CHUNK)):
+        session.check(job.spec for job in chunk)
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
-            jobs = [_complete(job, traceparent, session) for job in chunk]
+            jobs = _complete(chunk, traceparent, session)
             made = session.write(partial(session.ledger.submission.create_many, jobs))
             if session.publisher is not None:
                 answers = zip(chunk, made, strict=True)
@@ -69,11 +74,29 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
     return count
 
 
-def _complete(job: NewJob, traceparent: str, session: Session) -> NewJob:
-    wakeup = ""
-    if session.publisher is None and job.spec is not None:
-        wakeup = packed(job.job_id, job.spec, job.queue, job.batch, job.index)
-    return replace(job, traceparent=traceparent or job.traceparent, wakeup=wakeup)
+def _complete(jobs: Sequence[NewJob], traceparent: str, session: Session) -> list[NewJob]:
+    made = []
+    tokens, who = _signed(jobs, session.signer), caller()
+    for job in jobs:
+        wakeup = ""
+        if session.publisher is None and job.spec is not None:
+            wakeup = packed(job.job_id, job.spec, job.queue, job.batch, job.index)
+        trace = traceparent or job.traceparent
+        made.append(replace(job, traceparent=trace, wakeup=wakeup, by=who, signed=tokens.get(job.job_id, job.signed)))
+    return made
+
+
+def _signed(jobs: Sequence[NewJob], signer: Signer | None) -> dict[str, str]:
+    """Return job id -> token of those that are to be signed."""
+    if signer is None:
+        return {}
+    now = time.time()
+    wanted = [
+        ToSign(job.spec.to_json(), job.job_id, job.not_before if job.delay is None else now + job.delay)
+        for job in jobs
+        if job.spec is not None and not job.signed
+    ]
+    return dict(zip((one.job_id for one in wanted), signer.sign_many(wanted), strict=True))
 
 
 def _publish(publisher: celery.Celery, jobs: Sequence[NewJob]) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from jaas_submit.client import queries
-from jaas_submit.client.live_output.job_output import JobOutput, Output
+from jaas_submit.client.files.download import download
+from jaas_submit.client.live_output.findings import Output
+from jaas_submit.client.live_output.job_output import JobOutput
 from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import ended_jobs, job_records, job_result
+from jaas_submit.connection.caller import caller
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.ledger import Change
 from jaas_submit.model.logs import Logs
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.records import AuditEntry, JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 
@@ -197,6 +202,25 @@ class JobHandle(JobReference):
         decoder = Decoder()
         return (part for event in found if (part := decoder.text(event)))
 
+    def download(self, to: str | os.PathLike[str] = ".", attempt: int | None = None) -> list[Path]:
+        """Copy the files that the job handed out (``outputs``) into a folder; return their paths there.
+
+        They get the paths that they had in the container: ``/out/a.pdf`` becomes ``TO/out/a.pdf``. Each is checked
+        against its digest. ``result().outputs`` says which files there are, and whether any are missing.
+
+        Args:
+            to: the folder; it is made if there is none. Files that are there are replaced.
+            attempt: which attempt, counted from 1; None means the last one.
+
+        Raises:
+            JobNotEnded: the job has not ended.
+            SpecError: it was submitted without ``outputs``, has no such attempt, or there is no store.
+            JaasError: a file is not in the store any more, is not what the job handed out, or would lead elsewhere.
+            StoreUnavailable: the store does not answer.
+            UnknownJob: there is no record, or it has expired.
+        """
+        return list(download(self._session, self.id, to, attempt))
+
     def cancel(self, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of the job, durably: it is carried out even if no worker is up now.
 
@@ -209,7 +233,7 @@ class JobHandle(JobReference):
         Raises:
             UnknownJob: there is no record, or it has expired.
         """
-        state, done = self._session.ledger.submission.cancel(self.id, why)
+        state, done = self._session.ledger.submission.cancel(self.id, why, caller())
         if done:
             from jaas_submit.messaging.publisher import mark_revoked
 
@@ -217,6 +241,16 @@ class JobHandle(JobReference):
             # message does the same.
             mark_revoked(self._session.app(), self.record().task_id, why)
         return state
+
+    def audit(self) -> tuple[AuditEntry, ...]:
+        """Return who submitted the job, and who cancelled or replayed it: the newest 20 entries.
+
+        ``by`` is what the client says of itself, unless ``producer`` is set: then a worker has verified a signature.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
+        """
+        return self.record().history
 
 
 def change_in(record: JobRecord) -> Change:
@@ -308,6 +342,10 @@ class JobsById:
     def logs(self, job_id: str, attempt: int | None = None) -> Logs:
         """Return the captured output of a job; see ``JobHandle.logs``."""
         return self.handle(job_id).logs(attempt)
+
+    def download(self, job_id: str, to: str | os.PathLike[str] = ".", attempt: int | None = None) -> list[Path]:
+        """Copy the files that a job handed out into a folder; see ``JobHandle.download``."""
+        return self.handle(job_id).download(to, attempt)
 
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""

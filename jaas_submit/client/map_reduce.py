@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from jaas_submit.client.batch import Batch, Show, shown
 from jaas_submit.client.job_handle import JobHandle
-from jaas_submit.client.maps.reduces import levels_of
+from jaas_submit.client.maps.reduces import levels_of, reduces_now
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records
 from jaas_submit.errors import SpecError
@@ -48,23 +51,30 @@ class MapReduce:
             WaitTimeout: the time has passed; the jobs go on.
             LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
-        self.refresh()
-        batches = [batch.id for batch in (self.maps, *self.levels)]
         with shown(progress) as show:
-            for status in self._session.run(batch_records(self._session.ledger, batches, timeout)):
-                if status.id == self.maps.id:
+            then = partial(reduces_now, self._session, self.id)
+            records = batch_records(self._session.ledger, [self.id], timeout, then=then)
+            for status in self._session.run(records):
+                if status.id == self.id:
                     show(status)
+        self._use(levels_of(self._session, self.maps.status))
         return self.final.result()
 
     def refresh(self) -> None:
         """Read which reduces follow the maps now.
 
+        When the maps have ended and their reduces are those of earlier outputs, the process that replayed the maps has
+        died before it submitted others. This submits them.
+
         Raises:
             UnknownJob: there is no such batch.
+            SpecError: the reduces of the earlier outputs have expired.
             LedgerUnavailable: Redis does not answer.
         """
-        found = levels_of(self._session, self.maps.status)
-        self.levels = [Batch(self._session, one) for one in found]
+        self._use(reduces_now(self._session, self.id))
+
+    def _use(self, levels: Sequence[str]) -> None:
+        self.levels = [Batch(self._session, one) for one in levels]
 
     def cancel(self, why: str = "cancelled by the producer") -> int:
         """Cancel the jobs that have not ended; return their number.
@@ -72,7 +82,7 @@ class MapReduce:
         Args:
             why: the reason, kept in the records.
         """
-        self.refresh()
+        self._use(levels_of(self._session, self.maps.status))
         return sum(batch.cancel(why) for batch in (*reversed(self.levels), self.maps))
 
 
@@ -83,4 +93,6 @@ def map_reduce_of(session: Session, batch_id: str) -> MapReduce:
         record = session.ledger.batches.get(record.reduces)
     if not record.reduced_by:
         raise SpecError(f"batch {batch_id}: no reduces follow it; client.batch(id) is all of it")
-    return MapReduce(session, Batch(session, record.id), [Batch(session, one) for one in levels_of(session, record)])
+    made = MapReduce(session, Batch(session, record.id), [])
+    made.refresh()
+    return made

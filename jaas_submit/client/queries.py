@@ -8,20 +8,24 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
 
-from jaas_submit.errors import JobNotEnded
+from jaas_submit.errors import JobNotEnded, SpecError
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
+from jaas_submit.explain.refusals import refusals_of
 from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger, Outline
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.fields import parse_duration
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import CapturedOutput, JobResult
-from jaas_submit.model.states import JobState
+from jaas_submit.model.states import TERMINAL, JobState
 from jaas_submit.model.validation import labels_or_none, member
+from jaas_submit.output.leases import AgentLeases
 from jaas_submit.placement.placement import NodeFit, placement
+from jaas_submit.usage.report import UsageReport, report
 
 __all__ = [
     "UNSUCCESSFUL",
@@ -31,6 +35,7 @@ __all__ = [
     "batch_jobs",
     "batch_result",
     "check_forgettable",
+    "ended_since",
     "explanation",
     "history",
     "html_of_batch",
@@ -210,6 +215,31 @@ def _scan(ledger: Ledger, state: JobState | None) -> Iterator[JobRecord]:
         offset += len(ids)
 
 
+def ended_since(ledger: Ledger, begin: datetime) -> Iterator[JobRecord]:
+    """Yield the records of jobs that have ended since some time, a page of them at a time.
+
+    Args:
+        ledger: where they are.
+        begin: the time, by Redis' clock.
+    """
+    for state in sorted(TERMINAL):
+        offset, page = 0, set[str]()
+        while ids := ledger.queries.ids(state, _PAGE, offset):
+            # While this reads, younger jobs move the others down the list.
+            records = ledger.queries.find([job_id for job_id in ids if job_id not in page])
+            yield from (record for record in records if record.updated_at >= begin)
+            if records and records[-1].updated_at < begin:
+                break
+            offset, page = offset + len(ids), set(ids)
+
+
+def _seconds(what: str, value: float | str) -> float:
+    try:
+        return parse_duration(value)
+    except (ValueError, TypeError) as error:
+        raise SpecError(f"{what}: {error}", field=what) from None
+
+
 def _has_labels(record: JobRecord, labels: Mapping[str, str] | None) -> bool:
     return not labels or (record.spec is not None and labels.items() <= record.spec.labels.items())
 
@@ -256,6 +286,7 @@ class Reader:
     """The methods of ``Client`` that read, and those that need nothing but the ledger."""
 
     ledger: Ledger
+    queue: str
 
     def batches(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first.
@@ -298,7 +329,36 @@ class Reader:
             spec: the job's description.
         """
         spec, cluster = JobSpec.parse(spec), self.ledger.queries.cluster()
-        return placement(spec, cluster, self.ledger.queries.platforms(spec.image)) if cluster else ()
+        if cluster is None:
+            return ()
+        facts = AgentLeases(self.ledger.client, self.ledger.prefix).facts([node.id for node in cluster.nodes])
+        return placement(spec, cluster, self.ledger.queries.platforms(spec.image), facts)
+
+    def usage(self, by: str = "image", since: float | str = "24h") -> UsageReport:
+        """Return what jobs used, in groups, beside what they reserved.
+
+        It counts the jobs that have ended in that time and whose records are kept (JAAS_RECORD_TTL, 7 days), with all
+        their attempts.
+
+        Args:
+            by: ``image``, ``queue``, ``batch``, or ``label=NAME``.
+            since: how long ago, in seconds or as a text such as ``24h``.
+
+        Raises:
+            SpecError: one of them is not valid.
+        """
+        begin = datetime.fromtimestamp(max(self.ledger.now() - _seconds("since", since), 0.0), UTC)
+        return report(ended_since(self.ledger, begin), by, begin)
+
+    def refusals(self, spec: JobSpec | Mapping[str, Any]) -> tuple[str, ...]:
+        """Return why the policy of the queue's workers would refuse a job; empty if one of them would take it.
+
+        What only an engine knows is left to the workers: digests, and the labels of secrets, configs and networks.
+
+        Args:
+            spec: the job's description.
+        """
+        return tuple(refusals_of(JobSpec.parse(spec), self.queue, self.ledger.queries.workers()))
 
     def history(
         self,

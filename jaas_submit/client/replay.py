@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaas_submit.batch_model.new_job import NewJob
-from jaas_submit.client.enqueue import enqueue, enqueue_many
+from jaas_submit.client.enqueue import CHUNK, enqueue, enqueue_many
 from jaas_submit.client.maps.reduces import renew_reduces
 from jaas_submit.client.queries import UNSUCCESSFUL, batch_jobs
 from jaas_submit.client.session import Session
@@ -42,7 +42,11 @@ def replay_job(session: Session, job_id: str, changes: Mapping[str, Any]) -> str
     record = session.ledger.queries.get(job_id)
     new_id = str(uuid.uuid4())
     spec = replayed_spec(record, _kept(session, new_id, changes))
-    return enqueue(session, NewJob(new_id, spec, record.queue, replay_of=job_id)).job_id
+    return enqueue(session, NewJob(new_id, spec, record.queue, replay_of=job_id, changed=_names(changes))).job_id
+
+
+def _names(changes: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(changes))
 
 
 def _kept(session: Session, job_id: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -77,10 +81,23 @@ def replay_in_place(session: Session, job_ids: Sequence[str], changes: Mapping[s
         places[asked.id] = retry_id_of(record.id)
         if places[asked.id] not in {job.job_id for job in jobs}:
             jobs.append(_replacement(session, record, changes))
-    enqueue_many(session, jobs)
-    for batch_id in batches:
-        renew_reduces(session, batch_id)
+    _take_places(session, list(batches), jobs)
     return places
+
+
+def _take_places(session: Session, batch_ids: Sequence[str], jobs: Sequence[NewJob]) -> None:
+    """Enqueue jobs that take the places of others, and then the reduces over the batches' new outputs.
+
+    If this process dies in between, the next replay in place submits the reduces, and so does whoever reads them.
+    """
+    in_parts = len(jobs) > CHUNK
+    for batch_id in batch_ids if in_parts else ():
+        session.ledger.batches.spare_ended(batch_id)
+    enqueue_many(session, jobs)
+    for batch_id in batch_ids:
+        if in_parts:
+            session.ledger.batches.spare_ended(batch_id, over=True)
+        renew_reduces(session, batch_id)
 
 
 def _in_place(session: Session, record: JobRecord) -> JobRecord:
@@ -106,6 +123,7 @@ def _replacement(session: Session, record: JobRecord, changes: Mapping[str, Any]
         index=record.index or 0,
         replay_of=record.id,
         replaces=record.id,
+        changed=_names(changes),
     )
 
 
@@ -127,10 +145,19 @@ def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any], *
         max_failures=status.max_failures or None,
         speculate=status.speculate,
     )
+    names = _names(changes)
     enqueue_many(
         session,
         (
-            NewJob(batch_job_id(new_id, index), spec, session.queue, batch=new_id, index=index, replay_of=old)
+            NewJob(
+                batch_job_id(new_id, index),
+                spec,
+                session.queue,
+                batch=new_id,
+                index=index,
+                replay_of=old,
+                changed=names,
+            )
             for index, (old, spec) in enumerate(failed)
         ),
     )
@@ -139,8 +166,5 @@ def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any], *
 
 
 def _replay_failed_in_place(session: Session, batch_id: str, changes: Mapping[str, Any]) -> None:
-    records = list(batch_jobs(session.ledger, batch_id, UNSUCCESSFUL))
-    # Failed ones first: those that are left must not stop the batch again.
-    records.sort(key=lambda record: record.state is not JobState.FAILED)
-    enqueue_many(session, (_replacement(session, record, changes) for record in records if record.spec))
-    renew_reduces(session, batch_id)
+    records = batch_jobs(session.ledger, batch_id, UNSUCCESSFUL)
+    _take_places(session, [batch_id], [_replacement(session, record, changes) for record in records if record.spec])

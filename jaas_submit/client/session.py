@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jaas_submit.client.wait import Found, Listen, Read, Sleep, Steps, Subscribe
 from jaas_submit.connection import AsyncSubscription, Subscription
-from jaas_submit.errors import LedgerUnavailable
+from jaas_submit.errors import LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import Feeds, is_full, release_memory
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.output import AgentLeases, Feeds, is_full, release_memory
+from jaas_submit.signing import Signer
 from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Session:
         store: of large values; None where there is none.
         app: returns the Celery app whose result backend is told of cancellations.
         publisher: Celery app that publishes the messages; None leaves that to the ledger's own Redis.
+        signer: signs the descriptions; None leaves them unsigned.
     """
 
     ledger: Ledger
@@ -43,6 +46,7 @@ class Session:
     store: Store | None
     app: Callable[[], celery.Celery]
     publisher: celery.Celery | None
+    signer: Signer | None = None
 
     def keep(self, job_id: str, value: Any) -> Any:
         """Return a job's input, or a reference to it if it is large and there is a store.
@@ -73,6 +77,30 @@ class Session:
             if not (is_full(error) and release_memory(self.ledger.client, self.ledger.prefix)):
                 raise
         return call()
+
+    def check(self, specs: Iterable[JobSpec | None]) -> None:
+        """Refuse descriptions that ask for files which nobody could hand out.
+
+        Args:
+            specs: of jobs that are about to be enqueued.
+
+        Raises:
+            SpecError: there is no store, or no node has an agent.
+            LedgerUnavailable: Redis does not answer.
+        """
+        if not any(spec is not None and spec.outputs for spec in specs):
+            return
+        if self.store is None:
+            raise SpecError(
+                "outputs: files go into a store; set JAAS_STORE_URL (or Client(store=...)) here and for the workers",
+                field="outputs",
+            )
+        if not AgentLeases(self.ledger.client, self.ledger.prefix).nodes():
+            raise SpecError(
+                "outputs: no node has an agent that could take files out of a container; start a worker, or `jaas "
+                "agent` on the nodes that are no managers",
+                field="outputs",
+            )
 
     def feeds(self) -> Feeds:
         """Return the live output of jobs."""

@@ -271,7 +271,12 @@ def ended_jobs(ledger: Ledger, job_ids: Sequence[str], timeout: float | timedelt
 
 
 def batch_records(
-    ledger: Ledger, batch_ids: Sequence[str], timeout: float | timedelta | None = None, *, check: bool = True
+    ledger: Ledger,
+    batch_ids: Sequence[str],
+    timeout: float | timedelta | None = None,
+    *,
+    check: bool = True,
+    then: Callable[[], Sequence[str]] = tuple,
 ) -> Steps[BatchRecord]:
     """Find the record of each of some batches, one after the other: as it is, whenever a job has ended, and at its end.
 
@@ -280,6 +285,7 @@ def batch_records(
         batch_ids: their ids.
         timeout: seconds to wait in all; None waits for ever.
         check: whether a batch that misses its quorum raises.
+        then: returns the ids of further batches, when these have ended.
 
     Raises:
         BatchFailed: a batch missed its quorum; the text counts the causes.
@@ -309,6 +315,9 @@ def batch_records(
         return look
 
     for batch_id in batch_ids:
+        yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", looks(batch_id), deadline, outage)
+    further: Sequence[str] = yield Read(then)
+    for batch_id in further:
         yield from _watch(f"{ledger.queries.changes_channel}batch:{batch_id}", looks(batch_id), deadline, outage)
 
 

@@ -39,6 +39,9 @@ _SINGLE: Final = "redis://host:6379/0"
 _TLS_FILES: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password")
 """Parameters of TLS that redis-py, kombu and Celery read alike."""
 
+_SHOWN: Final = frozenset({"master", "replicas", "ssl_cert_reqs", *_TLS_FILES}) - {"ssl_password"}
+"""Parameters whose values are no secrets."""
+
 _CERT_REQS: Final = {
     **{word: word for word in ("required", "optional", "none")},
     **{f"CERT_{word.upper()}": word for word in ("required", "optional", "none")},
@@ -205,7 +208,16 @@ def _host(number: int, text: str) -> tuple[str, int]:
 
 
 def masked(url: str) -> str:
-    """Return a URL without its passwords, to be shown."""
-    url = re.sub(r"(sentinel_password=)[^&]*", r"\1***", url)
+    """Return a URL to be shown: without user and password, and without the values of parameters that may be secret."""
     head, at, tail = url.rpartition("@")
-    return f"{head.split('//')[0]}//***@{tail}" if at else url
+    scheme, slashes, login = head.partition("//") if at else url.partition("//")
+    if at and "?" in login:  # an unescaped ? in a password, or an unescaped @ in a parameter: it may end anywhere
+        return f"{scheme}//***"
+    where, question, query = (tail if at else login if slashes else url).partition("?")
+    shown = where.partition("#")[0] + question + "&".join(map(_shown_parameter, query.split("&")))
+    return (f"{scheme}//" if slashes else "") + ("***@" if at else "") + shown
+
+
+def _shown_parameter(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    return f"{name}=***" if equals and name.lower() not in _SHOWN else text if equals or not text else "***"

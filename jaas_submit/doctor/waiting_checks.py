@@ -16,7 +16,7 @@ from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import FOREIGN_QUEUE
-from jaas_submit.placement.placement import fit, what_is_lacking
+from jaas_submit.placement.placement import NodeFit, as_the_swarm_says, fit, what_is_lacking
 
 __all__ = ["waiting_checks"]
 
@@ -129,9 +129,13 @@ def _unplaceable(client: Client, cluster: Cluster) -> list[Check]:
 def _fits_nowhere(record: JobRecord, nodes: Sequence[Node]) -> bool:
     if record.spec is None or record.state is not JobState.PENDING:
         return False
-    return not any(fit(record.spec, node, platforms=record.platforms).fits for node in nodes)
+    return not any(one.fits for one in _fit(record, nodes))
 
 
 def _lacking(record: JobRecord, nodes: Sequence[Node]) -> str:
+    return what_is_lacking(_fit(record, nodes)) or "there is no node"
+
+
+def _fit(record: JobRecord, nodes: Sequence[Node]) -> tuple[NodeFit, ...]:
     spec: Any = record.spec
-    return what_is_lacking([fit(spec, node, platforms=record.platforms) for node in nodes]) or "there is no node"
+    return as_the_swarm_says([fit(spec, node, platforms=record.platforms) for node in nodes], record.detail)

@@ -7,6 +7,7 @@ from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
+from jaas_submit.output.leases import AgentLeases
 
 __all__ = ["explain_context"]
 
@@ -23,8 +24,11 @@ def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:
     """
     waiting = record.state is JobState.WAITING
     line = ledger.batches.waiting_before(record.batch, record.id) if waiting and record.batch else None
+    cluster = ledger.queries.cluster()
+    nodes = [node.id for node in cluster.nodes] if cluster else []
     return ExplainContext(
-        cluster=ledger.queries.cluster(),
+        cluster=cluster,
+        facts=AgentLeases(ledger.client, ledger.prefix).facts(nodes),
         ahead=ledger.queries.ahead(record.id, record.queue) if record.state is JobState.QUEUED else 0,
         workers=tuple(WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()),
         after=_all_awaited(ledger, record) if waiting and line is None else (),

@@ -16,7 +16,8 @@ from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
-from jaas_submit.placement.placement import NodeFit, avoided_nodes, fit, size, what_is_lacking
+from jaas_submit.nodes.facts import NodeFacts
+from jaas_submit.placement.placement import NodeFit, as_the_swarm_says, avoided_nodes, fit, size, what_is_lacking
 
 __all__ = ["Awaited", "ExplainContext", "Explanation", "explain"]
 
@@ -38,6 +39,7 @@ class ExplainContext(_Model):
     """Facts that are not in a job's record: its queue, the workers, the nodes, and what it waits for."""
 
     cluster: Cluster | None = Field(None, description="the swarm's nodes, if a worker has reported them")
+    facts: dict[str, NodeFacts] = Field(default_factory=dict, description="node id -> what its agent says of it")
     ahead: int = Field(0, description="QUEUED jobs of the same queue that were submitted earlier")
     workers: tuple[WorkerLoad, ...] = Field((), description="live workers")
     after: tuple[Awaited, ...] = Field((), description="of a WAITING job: what it comes after")
@@ -93,7 +95,9 @@ def explain(record: JobRecord, context: ExplainContext, now: datetime | None = N
     fits: tuple[NodeFit, ...] = ()
     if cluster and record.spec and not record.terminal:
         avoided = avoided_nodes(record.spec, record.attempts, cluster.nodes, record.platforms)
-        fits = tuple(fit(record.spec, node, avoided, record.platforms) for node in cluster.nodes)
+        spec, of, more = record.spec, context.facts, (avoided, record.platforms)
+        fits = tuple(fit(spec, node, *more, of.get(node.id), record.image) for node in cluster.nodes)
+        fits = as_the_swarm_says(fits, record.detail if record.state is JobState.PENDING else "")
     said = _how_it_ended(record) if record.terminal else _where_it_is(record, context, now)
     if record.cancel and not record.terminal:
         said.append(f"It is to be cancelled: {_clause(record.cancel)}.")
@@ -363,7 +367,7 @@ def _nodes(fits: Sequence[NodeFit], seen: str) -> list[str]:
     where = ", ".join(good) if good else f"none of them: {what_is_lacking(fits)}"
     said = [f"By the nodes as they were {seen} ago, it fits on {where}."]
     for node in fits:
-        free = f"{_cores(node.free_cpus)} and {size(node.free_memory)} free"
+        free = f"{_cores(node.free_cpus)} and {size(node.free_memory)} free{node.told and ', ' + node.told}"
         said.append(f"  {node.hostname}: {'fits' if node.fits else '; '.join(node.reasons)} ({free})")
     return said
 

@@ -102,19 +102,20 @@ class Batches(Part):
                 found[as_text(batch)][as_text(job_id)] = now - since
         return found
 
-    def start_copy(self, job_id: str, spec: JobSpec, detail: str) -> bool:
+    def start_copy(self, job_id: str, spec: JobSpec, detail: str, signed: str = "") -> bool:
         """Write the record of a running job's copy; any worker may claim it.
 
         Args:
             job_id: the job that runs for too long.
             spec: the copy's description.
             detail: the job's detail from now on, for people.
+            signed: the job's token, if it has one: the copy has the same, and its worker makes the copy's description.
 
         Returns:
             False when it no longer runs, has a copy, or its batch has no room for one.
         """
         named = {"copy_of": job_id, "start_within": spec.deadline or None, "detail": detail}
-        return bool(self._base.run_for(copy_id_of(job_id), "batches/start_copy", spec.to_json(), **named))
+        return bool(self._base.run_for(copy_id_of(job_id), "batches/start_copy", signed or spec.to_json(), **named))
 
     def inputs(self, batch_id: str) -> dict[str, tuple[int, str]]:
         """Return the place of each input of a batch by its key, and its digest where that is stored."""
@@ -154,6 +155,15 @@ class Batches(Part):
                 field="again",
             )
 
+    def spare_ended(self, batch_id: str, *, over: bool = False) -> None:
+        """Let a batch's jobs that have not succeeded break no rule while a call replaces them, some hundred at once.
+
+        Args:
+            batch_id: the batch's id.
+            over: they have been replaced: all jobs count again.
+        """
+        self._base.run("batches/spare", f"batch {batch_id}", batch=batch_id, over=over or None)
+
     def arrange(self, batch_id: str, out: Sequence[str], back: Sequence[str], order: Sequence[int] | None) -> int:
         """Record in which order a batch's inputs are, and which of its jobs count.
 
@@ -183,10 +193,15 @@ class Batches(Part):
         """
         self._base.run("batches/close", f"batch {batch_id}", batch=batch_id, total=total)
 
-    def cancel(self, batch_id: str, why: str) -> bool:
+    def cancel(self, batch_id: str, why: str, by: str = "") -> bool:
         """Record, durably, that a batch is to be cancelled: it gets no further jobs, and starts none.
 
         Its open jobs then have to be cancelled (``cancel_jobs``); should the caller die before that, a worker does it.
+
+        Args:
+            batch_id: the batch's id.
+            why: the reason.
+            by: who asks for it; empty if a worker does.
 
         Returns:
             False if it had already ended.
@@ -194,7 +209,7 @@ class Batches(Part):
         Raises:
             UnknownJob: there is no such batch.
         """
-        answer = int(self._base.run("batches/cancel", f"batch {batch_id}", batch=batch_id, why=why))
+        answer = int(self._base.run("batches/cancel", f"batch {batch_id}", batch=batch_id, why=why, by=by or None))
         if answer == 0:
             raise UnknownJob(f"no batch {batch_id} is known; its record may have expired")
         return answer == 1

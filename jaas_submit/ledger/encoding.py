@@ -16,10 +16,11 @@ from jaas_submit.errors import SpecError, UnreadableRecord
 from jaas_submit.model.bounds import bounded, shown, whole
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+from jaas_submit.model.records import Attempt, AuditEntry, BatchRecord, JobRecord
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState, read_as
 from jaas_submit.model.wire_names import TRACEPARENT
+from jaas_submit.signing import description_in, is_token
 
 __all__ = ["cancelled", "dump_attempts", "parse_batch", "parse_record", "parse_row", "read_json", "reading"]
 
@@ -54,10 +55,12 @@ def parse_record(job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
 
 
 def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
-    spec, unreadable = None, ""
-    if fields.get("spec"):
+    spec, unreadable, stored = None, "", fields.get("spec", "")
+    signed = stored if is_token(stored) else ""
+    if stored:
         try:
-            spec = JobSpec.parse(fields["spec"])
+            # For readers. A worker that launches the job verifies the token first.
+            spec = JobSpec.parse(description_in(signed) if signed else stored)
         except SpecError as error:  # the job can still be listed
             unreadable = str(error)
     return JobRecord(
@@ -67,6 +70,7 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         spec=spec,
         newer=bool(unreadable),
         unreadable=unreadable,
+        signed=signed,
         task_id=fields.get("task_id", job_id),
         attempt=_number(fields, "attempt"),
         holder=fields.get("holder", ""),
@@ -98,6 +102,9 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         replay_of=fields.get("replay_of", ""),
         replayed_by=fields.get("replayed_by", ""),
         left=fields.get("left", ""),
+        by=fields.get("by", ""),
+        producer=fields.get("producer", ""),
+        audit=_audit(fields),
     )
 
 
@@ -146,7 +153,13 @@ def _batch(batch_id: str, fields: dict[str, str]) -> BatchRecord:
         cancelled=fields.get("cancelled", ""),
         reduced_by=fields.get("reduced_by", ""),
         reduces=fields.get("reduces", ""),
+        by=fields.get("by", ""),
+        audit=_audit(fields),
     )
+
+
+def _audit(fields: Mapping[str, str]) -> tuple[AuditEntry, ...]:
+    return tuple(AuditEntry.model_validate(item) for item in read_json(fields, "audit", "[]"))
 
 
 def dump_attempts(attempts: Sequence[Attempt]) -> str:

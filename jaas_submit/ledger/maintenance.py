@@ -207,6 +207,7 @@ class Maintenance(Part):
         index: int = 0,
         copy_of: str = "",
         replaces: str = "",
+        signed: str = "",
     ) -> bool:
         """Rebuild a record that Redis has lost (it came back with older data), for an existing service.
 
@@ -222,15 +223,15 @@ class Maintenance(Part):
             index: the input's number in the batch.
             copy_of: id of the job that it is a copy of.
             replaces: id of the job whose place in the batch it took.
+            signed: the token in the service's labels; empty if it has none.
 
         Returns:
             False if there is a record.
         """
         named = {"queue": queue, "attempt": attempt, "copy": copy_id_of(job_id)}
         member = {"batch": batch, "index": index, "copy_of": copy_of or None, "replaces": replaces or None}
-        return bool(
-            self._base.run_for(job_id, "maintenance/restore", spec.to_json(), **named, **(member if batch else {}))
-        )
+        stored = signed or spec.to_json()
+        return bool(self._base.run_for(job_id, "maintenance/restore", stored, **named, **(member if batch else {})))
 
     def expired(self, most: int = 1000) -> list[str]:
         """Return the ids of jobs whose record has expired: ``sweep`` will forget them.

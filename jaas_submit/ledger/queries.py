@@ -97,7 +97,7 @@ def _is_as_said(name: str, value: object) -> bool:
     """Return whether a worker's report about itself has the expected form; unknown fields may be anything."""
     if name in _TEXTS:
         return isinstance(value, str)
-    if name == "queues":
+    if name in {"queues", "logins"}:
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
     if name in _NUMBERS:
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15

@@ -35,7 +35,9 @@ class Created(NamedTuple):
 class Submission(Part):
     """Operations of producers: submit and cancel jobs."""
 
-    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
+    def create(
+        self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "", signed: str = ""
+    ) -> bool:
         """Write the record of a new job, in state QUEUED.
 
         Args:
@@ -44,11 +46,12 @@ class Submission(Part):
             queue: the queue that its message goes to.
             task_id: Celery's task id if it differs from the job's id.
             message: the Celery message as JSON, if it cannot be rebuilt (foreign producers).
+            signed: the token that holds the description; empty for an unsigned one.
 
         Returns:
             Whether the record is new; False leaves the existing one unchanged.
         """
-        return self.create_once(job_id, spec, queue, task_id=task_id, message=message) is None
+        return self.create_once(job_id, spec, queue, task_id=task_id, message=message, signed=signed) is None
 
     def create_once(
         self,
@@ -61,6 +64,7 @@ class Submission(Part):
         task_id: str = "",
         message: str = "",
         replay_of: str = "",
+        signed: str = "",
     ) -> str | None:
         """Write the record of a new job unless there is one with this id or this key; see ``create``.
 
@@ -73,12 +77,13 @@ class Submission(Part):
             task_id: see ``create``.
             message: see ``create``.
             replay_of: id of the job that this one repeats.
+            signed: see ``create``.
 
         Returns:
             None if the record is new, or the id of the existing job.
         """
         made = self.create_many(
-            [NewJob(job_id, spec, queue, task_id, message, key=key, key_ttl=key_ttl, replay_of=replay_of)]
+            [NewJob(job_id, spec, queue, task_id, message, key, key_ttl, replay_of, signed=signed)]
         )[0]
         return None if made.new else made.job_id
 
@@ -124,7 +129,7 @@ class Submission(Part):
 
     def _create(self, jobs: Sequence[NewJob], **more: object) -> list[Created]:
         what = "the new job" if len(jobs) == 1 else f"{len(jobs)} new jobs"
-        texts = (text for job in jobs for text in (job.spec.to_json() if job.spec else "", job.message, job.wakeup))
+        texts = (text for job in jobs for text in (job.stored_spec, job.message, job.wakeup))
         answers = self._base.run("submission/create", what, *texts, jobs=[_arguments(job) | more for job in jobs])
         made = []
         for job, (code, *rest) in zip(jobs, answers, strict=True):
@@ -140,12 +145,19 @@ class Submission(Part):
                     field="key",
                 )
             if code == 5:
-                raise SpecError(f"in_place: {as_text(rest[0])}", field="in_place")
+                why = as_text(rest[0])
+                kind = BatchClosed if why.startswith("batch ") else SpecError
+                raise kind(f"in_place: {why}", field="in_place")
             made.append(Created(code == 1, as_text(rest[0]), read_as(JobState, as_text(rest[1]))))
         return made
 
-    def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]:
+    def cancel(self, job_id: str, why: str, by: str = "") -> tuple[JobState, bool]:
         """Request the cancellation of a job; durable: it is carried out even if no worker is up now.
+
+        Args:
+            job_id: the job's id.
+            why: the reason.
+            by: who asks for it; empty if a worker does.
 
         Returns:
             The state before, and whether this call made the job CANCELLED (it was not launched).
@@ -154,7 +166,7 @@ class Submission(Part):
             UnknownJob: there is no record.
         """
         done, state = self._base.run_for(
-            job_id, "submission/cancel", why=why, attempt=cancelled(why), ttl=self._base.ttl
+            job_id, "submission/cancel", why=why, by=by or None, attempt=cancelled(why), ttl=self._base.ttl
         )
         if not state:
             raise UnknownJob(f"no job {job_id} is known; its record may have expired")
@@ -223,7 +235,15 @@ def _arguments(job: NewJob) -> dict[str, object]:
     if job.after:
         said["after"] = job.after
         after = json.dumps(job.after)
-    named = (("after", after), ("key", job.key), ("replay_of", job.replay_of), (TRACEPARENT, job.traceparent))
+    if job.changed:
+        said["changed"] = job.changed
+    named = (
+        ("after", after),
+        ("key", job.key),
+        ("by", job.by),
+        ("replay_of", job.replay_of),
+        (TRACEPARENT, job.traceparent),
+    )
     theirs = (("expires_at", job.expires_at), ("celery_priority", job.celery_priority))
     fields = {name: value for name, value in named if value}
     if fields := fields | {name: str(value) for name, value in theirs if value is not None}:

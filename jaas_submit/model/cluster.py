@@ -26,10 +26,12 @@ class Node(_Model):
     address: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
     engine_labels: dict[str, str] = Field(default_factory=dict)
+    engine_version: str = Field("", description="version of its engine; empty where it is not known")
     cpus: float = Field(0.0, description="cores in all")
     memory: int = Field(0, description="bytes in all")
     free_cpus: float = Field(0.0, description="cores that no running task has reserved")
     free_memory: int = Field(0, description="bytes that no running task has reserved")
+    log_drivers: tuple[str, ...] = Field((), description="log drivers that its engine has; empty where it names none")
 
 
 class Cluster(_Model):

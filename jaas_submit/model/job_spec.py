@@ -38,6 +38,7 @@ from jaas_submit.model.fields import (
     Text,
     Words,
 )
+from jaas_submit.model.files.patterns import PatternText
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
 
@@ -185,6 +186,15 @@ class JobSpec(Model):
         "none",
         description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
         "(all of it, if only that is JSON)",
+    )
+    outputs: Annotated[tuple[PatternText, ...], BeforeValidator(_list_of_names)] = Field(
+        (),
+        max_length=32,
+        description="files that are taken out of the ended container into the store: absolute paths and patterns, such "
+        "as /out/*.pdf or /out/**",
+    )
+    require_outputs: bool = Field(
+        False, description="true: a job that succeeds without all of these files fails (cause output)"
     )
     retry: RetryPolicy = Field(RetryPolicy(), description="when it is attempted again")
     idempotent: bool = Field(

@@ -9,14 +9,17 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogStatus, StoredLogStatus
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState, is_terminal, read_as
+from jaas_submit.model.usage.used import Used
 
 __all__ = [
     "MESSAGE_EXPIRED",
     "Attempt",
+    "AuditEntry",
     "BatchRecord",
     "JobRecord",
     "Outcome",
@@ -55,6 +58,9 @@ class Outcome(StoredModel):
     oom_killed: bool = Field(False, description="whether the node's engine says that it was killed for its memory")
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    usage: Used | None = Field(
+        None, description="what its container used; null where its node's agent measured nothing"
+    )
 
     @property
     def duration(self) -> float | None:
@@ -64,6 +70,21 @@ class Outcome(StoredModel):
         return max((self.finished_at - self.started_at).total_seconds(), 0.0)
 
 
+class AuditEntry(StoredModel):
+    """Something that somebody did to a job or batch."""
+
+    at: datetime = Field(description="when, by Redis' clock")
+    what: str = Field(description="submit, cancel or replay")
+    by: str = Field("", description="user@host, as the client says of itself: anybody may say anything")
+    producer: str = Field("", description="whose signature a worker has verified; empty where none was")
+    detail: str = Field("", description="such as the reason, or what was changed")
+
+    @property
+    def trust(self) -> str:
+        """How far it is known who it was: ``verified`` or ``claimed``."""
+        return "verified" if self.producer else "claimed"
+
+
 class Attempt(Outcome):
     """One service that ran (or tried to run) the job."""
 
@@ -71,6 +92,9 @@ class Attempt(Outcome):
     service: str | None = Field(None, description="name of its swarm service; null where none was created")
     log_status: StoredLogStatus = Field(LogStatus.COMPLETE, description="whether all of its output was kept")
     image: str | None = Field(None, description="what was run, with the digest where a registry told it")
+    outputs: OutputFiles | None = Field(
+        None, description="the files that it handed out; null where none were asked for, or no container ended"
+    )
     decision: str = Field("", description="whether another attempt followed, and which rule and budget decided")
 
 
@@ -83,6 +107,7 @@ class JobRecord(StoredModel):
     spec: JobSpec | None = Field(None, description="None where the message held no valid description")
     newer: bool = Field(False, description="it has a description that only a newer version of jaas can read")
     unreadable: str = Field("", description="what this version cannot read in that description")
+    signed: str = Field("", exclude=True, repr=False, description="the signed token that holds its description, if any")
     task_id: str = Field(
         "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"
     )
@@ -123,6 +148,16 @@ class JobRecord(StoredModel):
     replay_of: str = Field("", description="id of the job that this one repeats")
     replayed_by: str = Field("", description="id of the latest job that repeats this one")
     left: str = Field("", description="why it no longer counts in its batch; empty if it does")
+    by: str = Field("", description="who submitted it: user@host, as the client says of itself")
+    producer: str = Field("", description="whose signature a worker has verified; empty where none was")
+    audit: tuple[AuditEntry, ...] = Field((), description="what was done to it later, the newest 20")
+
+    @property
+    def history(self) -> tuple[AuditEntry, ...]:
+        """Who submitted it, and what was done to it later."""
+        detail = f"replay of job {self.replay_of}" if self.replay_of else ""
+        first = AuditEntry(at=self.created_at, what="submit", by=self.by, producer=self.producer, detail=detail)
+        return (first, *self.audit)
 
     @property
     def terminal(self) -> bool:
@@ -144,6 +179,11 @@ class JobRecord(StoredModel):
     def last(self) -> Attempt | None:
         """The attempt that decided the outcome, or the newest that ended."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def stored_spec(self) -> str:
+        """Its description as a record holds it: the signed token, or JSON; empty where there is none."""
+        return self.signed or (self.spec.to_json() if self.spec else "")
 
     @property
     def label(self) -> str:
@@ -189,6 +229,13 @@ class BatchRecord(StoredModel):
     fan_in: int = Field(0, description="how many outputs one reduce job takes")
     reduced_by: str = Field("", description="id of the batch that reduces this one's outputs")
     reduces: str = Field("", description="id of the batch whose outputs this one reduces")
+    by: str = Field("", description="who submitted it: user@host, as the client says of itself")
+    audit: tuple[AuditEntry, ...] = Field((), description="what was done to it later, the newest 20")
+
+    @property
+    def history(self) -> tuple[AuditEntry, ...]:
+        """Who submitted it, and what was done to it later."""
+        return (AuditEntry(at=self.created_at, what="submit", by=self.by), *self.audit)
 
     @property
     def done(self) -> bool:

@@ -8,9 +8,12 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from jaas_submit.errors import JobCancelled, JobFailed, JobNotEnded
+from jaas_submit.model.fields import Resources
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, StoredLogStatus, Stream
 from jaas_submit.model.records import Attempt, JobRecord, StoredCause, StoredModel, StoredState
 from jaas_submit.model.states import JobState, is_known
+from jaas_submit.model.usage.used import Usage
 
 __all__ = ["RESULT_VERSION", "CapturedGap", "CapturedOutput", "JobResult"]
 
@@ -106,6 +109,9 @@ class JobResult(StoredModel):
     started_at: datetime | None = Field(None, description="when the container started, by its node's clock")
     finished_at: datetime | None = Field(None, description="when the container ended, by its node's clock")
     duration: float | None = Field(None, description="seconds the container ran")
+    usage: Usage | None = Field(
+        None, description="what the last attempt's container used; null where its node's agent measured nothing"
+    )
     output: Any = Field(None, description="what the job returned, where the description declares an output")
     batch: str = Field("", description="id of the batch it belongs to")
     index: int | None = Field(None, description="which of its batch's inputs it was for, counted from 0")
@@ -135,6 +141,7 @@ class JobResult(StoredModel):
             started_at=last.started_at,
             finished_at=last.finished_at,
             duration=last.duration,
+            usage=_usage(record, last),
             output=record.output,
             batch=record.batch,
             index=record.index,
@@ -145,6 +152,11 @@ class JobResult(StoredModel):
     def ok(self) -> bool:
         """Whether the job succeeded."""
         return self.state is JobState.SUCCEEDED
+
+    @property
+    def outputs(self) -> OutputFiles | None:
+        """The files that the last attempt handed out; None where none were asked for, or no container ended."""
+        return self.attempts[-1].outputs if self.attempts else None
 
     @property
     def stdout(self) -> str:
@@ -186,7 +198,7 @@ class JobResult(StoredModel):
             text += f", attempt {last.number}"
         if self.node:
             text += f" on {self.node}"
-        return text
+        return f"{text}; {self.outputs.sentence()}" if self.outputs else text
 
     def check(self) -> JobResult:
         """Return the result itself if the job succeeded.
@@ -203,3 +215,10 @@ class JobResult(StoredModel):
             text += f"; last output:\n{tail}"
         kind = JobCancelled if self.state in {JobState.CANCELLED, JobState.SKIPPED} else JobFailed
         raise kind(text, result=self)
+
+
+def _usage(record: JobRecord, last: Attempt) -> Usage | None:
+    if last.usage is None:
+        return None
+    reserved = record.spec.reservations if record.spec else Resources()
+    return Usage.of(last.usage, reserved.cpus, reserved.memory)

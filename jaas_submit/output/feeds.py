@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors
-from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.model.bounds import read_json
 from jaas_submit.model.logs import Stream
 from jaas_submit.output.budget import Budgeted, is_full, release_memory
+from jaas_submit.output.packs import Pack, packs, unpacked
 from jaas_submit.output.pieces import FeedEnd, Gap, Piece, Wanted
 
-__all__ = ["WINDOW_BYTES", "FeedView", "Feeds", "entry_cost"]
+__all__ = ["WINDOW_BYTES", "FeedView", "Feeds"]
 
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 """Bytes that one feed may cost at most; the oldest are removed."""
@@ -29,12 +29,6 @@ FEED_S: Final = 60
 
 _MOST_FEEDS: Final = 4
 """Feeds of one job at the same time."""
-
-_ENTRY_BYTES: Final = 65_000
-"""Bytes of one entry at most; with what is said of it, it just fits into one of the allocator's blocks."""
-
-_OVERHEAD: Final = 128
-"""Bytes that an entry costs besides its data, as in ``scripts/shared/budget.lua``."""
 
 _CALL_BYTES: Final = 1024 * 1024
 """Bytes that one call of the script gets."""
@@ -62,6 +56,8 @@ class FeedView:
         more: there is more to be read at once.
         writer: who writes it; empty until somebody does.
         end: what the writer says of the whole; None before the end, and where there is ``more``.
+        begins: stream -> bytes of it before the feed's first piece, whether that is there still or not. A stream that
+            has had no piece is left out.
     """
 
     pieces: tuple[Piece | Gap, ...]
@@ -69,6 +65,7 @@ class FeedView:
     more: bool
     writer: str
     end: FeedEnd | None
+    begins: Mapping[Stream, int]
 
 
 class Feeds(Budgeted):
@@ -145,10 +142,6 @@ class Feeds(Budgeted):
         """Name of the channel on which ``JOB FEED`` is published when a feed is to be written."""
         return self.channel("watch")
 
-    def watched(self) -> Subscription:
-        """Return a subscription to ``watch_channel``."""
-        return Subscription(self.client, self.watch_channel)
-
     # -- for readers --------------------------------------------------------------------
 
     def watch(self, job_id: str, attempt: int, since: str = "", tail: int | None = None) -> Wanted:
@@ -187,9 +180,9 @@ class Feeds(Budgeted):
         with redis_errors("feed"):
             # No transaction: a full Redis refuses them. What comes between the two reads is read again next time.
             pipe = self.client.pipeline(transaction=False)
-            pipe.hmget(self._state(feed), "cost", "writer", "end")
+            pipe.hmget(self._state(feed), "cost", "writer", "end", "from1", "from2")
             pipe.xrange(self.key("feed", feed), f"{cursor}-1", f"{cursor + _READ_BYTES}-1")
-            (cost, writer, end), entries = pipe.execute()
+            (cost, writer, end, *begins), entries = pipe.execute()
         if cost is None:
             return None
         if int(cost) < cursor:  # Redis came back with older data; the reader knows by the offsets what it has
@@ -201,23 +194,24 @@ class Feeds(Budgeted):
             more = bool(entries)
         reached = _cost_before(entries[-1]) + 1 if entries else cursor
         return FeedView(
-            tuple(_piece(fields) for _, fields in entries),
+            tuple(piece for _, fields in entries for piece in _pieces(fields)),
             reached if more else max(int(cost), reached),
             more,
             as_text(writer or ""),
             None if more or end is None else _end(end),
+            {stream: int(begin) for stream, begin in zip(_STREAMS, begins, strict=True) if begin is not None},
         )
 
     def output_channel(self, job_id: str) -> str:
         """Return the name of the channel on which ``FEED COST`` is published when a job's feed has got more."""
         return self.channel("output", job_id)
 
-    def _append(self, feed: str, pieces: Sequence[Piece | Gap], writer: str = "") -> bool:
-        heads = [_head(piece) for piece in pieces]
-        texts = [piece.data if isinstance(piece, Piece) else b"" for piece in pieces]
+    def _append(self, feed: str, entries: Sequence[Pack | Gap], writer: str = "") -> bool:
+        about = [_about(entry) for entry in entries]
+        texts = [text for entry in entries if isinstance(entry, Pack) for text in (entry.heads, entry.data)]
         named: dict[str, Any] = {"job": _job_of(feed), "feed": feed, "writer": writer, "window": WINDOW_BYTES}
         try:
-            return bool(self.run("append", "feed", *texts, pieces=heads, keep=FEED_S, **named, **self._budget))
+            return bool(self.run("append", "feed", *texts, entries=about, keep=FEED_S, **named, **self._budget))
         except LedgerUnavailable as error:
             if not is_full(error):
                 raise
@@ -227,15 +221,6 @@ class Feeds(Budgeted):
 
     def _state(self, feed: str) -> str:
         return self.key("feed", feed, "state")
-
-
-def entry_cost(piece: Piece) -> int:
-    """Return what a piece costs in a feed, in bytes.
-
-    Args:
-        piece: one that needs not be divided.
-    """
-    return len(piece.data) + _OVERHEAD
 
 
 def _job_of(feed: str) -> str:
@@ -261,18 +246,18 @@ def _wanted(feed: str, text: bytes, now: float) -> Wanted | None:
         return None
 
 
-def _head(piece: Piece | Gap) -> dict[str, Any]:
-    head: dict[str, Any] = {"s": _STREAMS[piece.stream], "o": piece.offset}
-    if isinstance(piece, Gap):
-        return {**head, "missing": piece.missing, "why": piece.reason}
-    return {**head, "t": piece.time}
+def _about(entry: Pack | Gap) -> dict[str, Any]:
+    if isinstance(entry, Gap):
+        return {"s": _STREAMS[entry.stream], "o": entry.offset, "missing": entry.missing, "why": entry.reason}
+    return {"o": entry.offsets, "n": entry.lengths}
 
 
-def _piece(fields: dict[bytes, bytes]) -> Piece | Gap:
-    stream, offset = _NAMES[fields[b"s"]], int(fields[b"o"])
+def _pieces(fields: dict[bytes, bytes]) -> Iterator[Piece | Gap]:
     if b"missing" in fields:
-        return Gap(stream, offset, int(fields[b"missing"]), as_text(fields[b"why"]))
-    return Piece(stream, offset, as_text(fields[b"t"]), fields[b"d"])
+        yield Gap(_NAMES[fields[b"s"]], int(fields[b"o"]), int(fields[b"missing"]), as_text(fields[b"why"]))
+        return
+    stdout, _, stderr = fields.get(b"k", b"0 0").partition(b" ")
+    yield from unpacked(fields[b"p"], fields[b"d"], (int(stdout), int(stderr)))
 
 
 def _end(text: bytes) -> FeedEnd:
@@ -281,24 +266,15 @@ def _end(text: bytes) -> FeedEnd:
     return FeedEnd(**known)
 
 
-def _chunks(pieces: Iterable[Piece | Gap]) -> Iterator[list[Piece | Gap]]:
-    """Yield the pieces in parts that are not too large for one call; pieces that are too large are divided."""
-    chunk: list[Piece | Gap] = []
+def _chunks(pieces: Iterable[Piece | Gap]) -> Iterator[list[Pack | Gap]]:
+    """Yield the pieces in packs, as many of those as one call takes."""
+    chunk: list[Pack | Gap] = []
     size = 0
-    for piece in pieces:
-        for part in _divided(piece):
-            chunk.append(part)
-            size += len(part.data) if isinstance(part, Piece) else 0
-            if size >= _CALL_BYTES or len(chunk) >= 1000:
-                yield chunk
-                chunk, size = [], 0
+    for entry in packs(pieces):
+        chunk.append(entry)
+        size += entry.size if isinstance(entry, Pack) else 0
+        if size >= _CALL_BYTES or len(chunk) >= 1000:
+            yield chunk
+            chunk, size = [], 0
     if chunk:
         yield chunk
-
-
-def _divided(piece: Piece | Gap) -> Iterator[Piece | Gap]:
-    if isinstance(piece, Gap) or len(piece.data) <= _ENTRY_BYTES:
-        yield piece
-        return
-    for start in range(0, len(piece.data), _ENTRY_BYTES):
-        yield piece._replace(offset=piece.offset + start, data=piece.data[start : start + _ENTRY_BYTES])

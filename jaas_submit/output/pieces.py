@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.logs import Stream
 
-__all__ = ["FeedEnd", "Gap", "Piece", "Wanted", "WholeOutput"]
+__all__ = ["READING", "FeedEnd", "Gap", "Piece", "Wanted", "WholeOutput"]
+
+
+READING: Final = "reading"
+"""Status of an output that an agent has not read to its end yet, though its container has exited."""
 
 
 class Piece(NamedTuple):
@@ -74,7 +78,7 @@ class WholeOutput:
 
     Args:
         container_id: the container.
-        status: ``complete | truncated | partial | unavailable``.
+        status: ``complete | truncated | partial | unavailable``; ``reading`` until then.
         reason: why it is not complete, for people.
         logs: head and tail as ``Logs.pack`` packs them; empty where there are none.
         stdout: bytes that the container wrote to stdout.
@@ -84,7 +88,8 @@ class WholeOutput:
         oom_killed: whether it, or a process in it, was killed for its memory; None where that is not known.
         started_at: when the container started, RFC 3339; empty where it is not known.
         finished_at: when it ended.
-        usage: what it used, as the agent measured it; None where it did not.
+        usage: what it used, as ``jaas_submit.model.usage.used.Used`` takes it; None where it was not measured.
+        heard: for exit code 137, whether the engine told the agent of the exit when it happened.
     """
 
     container_id: str
@@ -98,4 +103,5 @@ class WholeOutput:
     oom_killed: bool | None = None
     started_at: str = ""
     finished_at: str = ""
-    usage: Mapping[str, float] | None = field(default=None)
+    usage: Mapping[str, Any] | None = field(default=None)
+    heard: bool | None = None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jaas_submit.connection.connection import redis_errors
 from jaas_submit.output.budget import Budgeted
-from jaas_submit.output.pieces import WholeOutput
+from jaas_submit.output.pieces import READING, WholeOutput
 
 __all__ = ["WholeOutputs"]
 
@@ -50,7 +50,7 @@ class WholeOutputs(Budgeted):
             output = WholeOutput(**{**known, "logs": logs or b""})
         except (ValueError, TypeError, KeyError):
             return None
-        if logs is not None:
+        if logs is not None or output.status == READING:
             return output
         return replace(output, status="unavailable", reason="Redis had no room for it")
 

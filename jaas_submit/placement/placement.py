@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,18 +14,23 @@ from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
+from jaas_submit.nodes.facts import NodeFacts
 
-__all__ = ["Lack", "NodeFit", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
+__all__ = ["Lack", "NodeFit", "as_the_swarm_says", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
-Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform"]
+Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform", "plugin"]
 """Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
-drained or paused, or an attempt failed there and the policy says ``avoid_failed_nodes``."""
+drained or paused, an attempt failed there and the policy says ``avoid_failed_nodes``, the image is for other platforms,
+or its engine does not have the log driver."""
+
+_NO_FACTS: Final[Mapping[str, NodeFacts]] = MappingProxyType({})
 
 _LACKS: Final[dict[Lack, str]] = {
     "memory": "insufficient memory",
     "cpus": "insufficient cores",
     "constraint": "constraint not met",
     "platform": "unsupported platform",
+    "plugin": "missing plugin",
     "state": "not ready",
     "availability": "drained or paused",
     "avoided": "avoided after a failed attempt",
@@ -42,6 +48,16 @@ class NodeFit(BaseModel):
     reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
     free_cpus: float = Field(description="free cores")
     free_memory: int = Field(description="free bytes of memory")
+    image_present: bool | None = Field(None, description="whether the image is there; null where no agent told")
+    engine: str = Field("", description="version of the node's engine; empty where no agent told")
+    free_disk: int | None = Field(None, description="free bytes where its engine keeps its data; null where not known")
+
+    @property
+    def told(self) -> str:
+        """What the node's agent says of it, in words; empty where it has none."""
+        image = {True: "image present", False: "image not present", None: ""}[self.image_present]
+        disk = "" if self.free_disk is None else f"{size(self.free_disk)} of disk free"
+        return ", ".join(filter(None, (image, self.engine and f"engine {self.engine}", disk)))
 
 
 def _value(node: Node, key: str) -> str:
@@ -94,15 +110,26 @@ def _runs(platform: str, node: Node) -> bool:
     return os in {"", node.os} and (not arch or same)
 
 
-def placement(spec: JobSpec, cluster: Cluster, platforms: Sequence[str] = ()) -> tuple[NodeFit, ...]:
+def _has_log_driver(node: Node, name: str) -> bool:
+    """Return whether a node's engine has a log driver; where it names none, nothing is known, and the swarm tries.
+
+    Every engine has ``none``, and does not list it. Source: moby/swarmkit, manager/scheduler/filter.go, PluginFilter.
+    """
+    return name == "none" or not node.log_drivers or not {name, f"{name}:latest"}.isdisjoint(node.log_drivers)
+
+
+def placement(
+    spec: JobSpec, cluster: Cluster, platforms: Sequence[str] = (), facts: Mapping[str, NodeFacts] = _NO_FACTS
+) -> tuple[NodeFit, ...]:
     """Return for each node whether the job would fit there.
 
     Args:
         spec: the job's description.
         cluster: the nodes.
         platforms: what the image runs on; empty where that is not known.
+        facts: node id -> what its agent says of it.
     """
-    return tuple(fit(spec, node, platforms=platforms) for node in cluster.nodes)
+    return tuple(fit(spec, node, platforms=platforms, facts=facts.get(node.id)) for node in cluster.nodes)
 
 
 def avoided_nodes(
@@ -128,7 +155,14 @@ def avoided_nodes(
     )
 
 
-def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platforms: Sequence[str] = ()) -> NodeFit:
+def fit(
+    spec: JobSpec,
+    node: Node,
+    avoided: frozenset[str] = frozenset(),
+    platforms: Sequence[str] = (),
+    facts: NodeFacts | None = None,
+    image: str = "",
+) -> NodeFit:
     """Return whether a job fits on a node.
 
     Args:
@@ -136,7 +170,10 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platfo
         node: the node.
         avoided: ids of the nodes that its next attempt avoids (see ``avoided_nodes``).
         platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
+        facts: what the node's agent says of it; None where there is none.
+        image: the image with the digest that the job uses; empty where none is known.
     """
+    facts = facts or NodeFacts()
     found: list[tuple[Lack, str]] = []
     if node.id in avoided:
         found.append(("avoided", "an attempt failed there, and avoid_failed_nodes is set"))
@@ -147,6 +184,8 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platfo
     found += [("constraint", unmet) for text in spec.constraints if (unmet := _unmet(node, text))]
     if platforms and not any(_runs(one, node) for one in platforms):
         found.append(("platform", f"the image runs on {', '.join(platforms)}, the node is {node.os}/{node.arch}"))
+    if spec.log_driver and not _has_log_driver(node, spec.log_driver):
+        found.append(("plugin", f"its engine has no log driver {spec.log_driver}"))
     need = spec.reservations
     if need.memory and need.memory > node.free_memory:
         found.append(("memory", f"{size(need.memory)} of memory wanted, {size(node.free_memory)} free"))
@@ -159,7 +198,31 @@ def fit(spec: JobSpec, node: Node, avoided: frozenset[str] = frozenset(), platfo
         reasons=tuple(text for _, text in found),
         free_cpus=node.free_cpus,
         free_memory=node.free_memory,
+        image_present=facts.has(image or spec.image),
+        engine=facts.engine,
+        free_disk=facts.free_disk,
     )
+
+
+_UNKNOWN_PLUGIN: Final = (
+    "the swarm misses a plugin there that the job does not name: see the driver of its networks, and the worker's log "
+    "driver"
+)
+
+
+def as_the_swarm_says(fits: Sequence[NodeFit], said: str) -> tuple[NodeFit, ...]:
+    """Return how a waiting job fits, with a plugin that the swarm misses and that its description does not name.
+
+    It may be that of a network, or of the worker's own log driver.
+
+    Args:
+        fits: by the nodes' facts.
+        said: why the swarm places the job nowhere, such as ``no suitable node (missing plugin on 2 nodes)``.
+    """
+    if "missing plugin" not in said or any("plugin" in node.lacks for node in fits):
+        return tuple(fits)
+    missing = {"fits": False, "lacks": ("plugin",), "reasons": (_UNKNOWN_PLUGIN,)}
+    return tuple(node.model_copy(update=missing) if node.fits else node for node in fits)
 
 
 def what_is_lacking(fits: Sequence[NodeFit]) -> str:

@@ -15,7 +15,7 @@ import json
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 from jaas_submit.errors import JaasError, SpecError, StoreUnavailable, how_to_install
@@ -75,6 +75,8 @@ class Store:
     def _reach(self, what: str) -> Iterator[None]:
         try:
             yield
+        except JaasError:  # of what is written, not of the store
+            raise
         except FileNotFoundError as error:
             raise JaasError(f"{what}: it is not there (any more)") from error
         except Exception as error:  # every kind of store has errors of its own
@@ -130,6 +132,17 @@ class Store:
         """Return the file's path in the store's own terms; for ``file://`` that is the one on the host."""
         return str(posixpath.join(self._root, reference["$ref"].removeprefix(self.url).lstrip("/")))
 
+    def is_input_of(self, job_id: str, path: str) -> bool:
+        """Return whether a path is that of a gathered input of a job's attempt.
+
+        Args:
+            job_id: the job's id.
+            path: in the store's own terms.
+        """
+        folder, name = posixpath.split(path)
+        made = name.startswith("input-") and name.endswith(".jsonl")
+        return made and job_id_of(job_id) == job_id and folder == posixpath.dirname(self._place(job_id, name)[0])
+
     def read(self, reference: dict[str, Any]) -> bytes:
         """Return the contents of a file.
 
@@ -139,6 +152,22 @@ class Store:
         """
         with self._reach(f"reading {reference['$ref']}"):
             return bytes(self._fs.cat_file(self.path(reference)))
+
+    @contextmanager
+    def opened(self, job_id: str, name: str) -> Iterator[IO[bytes]]:
+        """Open one of a job's files for reading.
+
+        Args:
+            job_id: the job's id.
+            name: the file's name.
+
+        Raises:
+            JaasError: it is not there any more.
+            StoreUnavailable: the store does not answer.
+        """
+        path, url = self._place(job_id, name)
+        with self._reach(f"reading {url}"), self._fs.open(path, "rb") as file:
+            yield file
 
     def keep(self, job_id: str, name: str, value: Any, limit: int = INLINE_LIMIT) -> Any:
         """Return the value itself, or, if it has more than ``limit`` bytes as JSON, a reference to it.

@@ -9,22 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
 from jaas_submit.model.wire_names import LABEL_LEDGER
-from jaas_submit.output import FeedEnd, Wanted, WholeOutput
+from jaas_submit.output import READING, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
-from jaas_worker.agent.follower import Follower
+from jaas_worker.agent.files.sender import FileSender
+from jaas_worker.agent.follower import Followed, Follower
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
+from jaas_worker.agent.node_facts import tell_facts
+from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.timing import TIMING, Timing
-from jaas_worker.swarm.engine import ContainerRef, EngineEvent, SwarmInfo
+from jaas_worker.agent.usage.meter import Pace, UsageMeter
+from jaas_worker.swarm.engine import ContainerRef, SwarmInfo
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.exit_notice import forward_exit
 
@@ -32,11 +36,11 @@ __all__ = ["NodeAgent"]
 
 logger = logging.getLogger(__name__)
 
-_STALE_S: Final = 5.0
-"""Seconds after an exit when forwarding it is useless: the swarm has reported it."""
-
 _MAX_ENDING: Final = 8
 """Containers whose output is read and written at the same time after their exit, at most."""
+
+_KILLED: Final = 137
+"""Exit code of a process that was killed with SIGKILL."""
 
 _MAX_ENDED: Final = 64
 """Outputs that are kept for the worker in the same process."""
@@ -44,30 +48,6 @@ _MAX_ENDED: Final = 64
 
 class _LeaseLost(Exception):
     """Another process follows this node's containers now."""
-
-
-class _Followed:
-    """One container, as the agent's tasks share it; the source of its feeds."""
-
-    def __init__(self, follower: Follower) -> None:
-        self.follower = follower
-        self.exit: NodeEvent | None = None
-        self.told = asyncio.Event()
-        """Set when the engine has told of the exit."""
-        self.output: asyncio.Future[WholeOutput] = asyncio.get_running_loop().create_future()
-
-    @property
-    def exited(self) -> asyncio.Event:
-        return self.follower.exited
-
-    def present(self) -> tuple[int, int]:
-        return self.follower.tally.bytes("stdout"), self.follower.tally.bytes("stderr")
-
-    async def end(self) -> FeedEnd:
-        whole = await asyncio.shield(self.output)
-        # Head and tail are cut at the cap; the feed is not.
-        fine = whole.status in {"complete", "truncated"}
-        return FeedEnd("complete" if fine else whole.status, "" if fine else whole.reason, whole.stdout, whole.stderr)
 
 
 class NodeAgent:
@@ -100,13 +80,15 @@ class NodeAgent:
         self._version = version
         self._holds = holds
         self._timing = timing
+        self._pace = Pace()
         self._node = ""
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, Followed] = {}
         self._ended: OrderedDict[str, WholeOutput] = OrderedDict()
         self._ending = asyncio.Semaphore(_MAX_ENDING)
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
         self._ask = asyncio.Event()
+        self._files = FileSender(engine, calls.transfers)
         self._away: set[Action] = set()
         """The parts whose outage has been logged."""
         self._group: asyncio.TaskGroup
@@ -122,11 +104,12 @@ class NodeAgent:
             await self._engine.close()
 
     def watched(self, notice: str) -> None:
-        """Take note that somebody watches a job; call it on the loop.
+        """Take note that somebody watches a job, or that a worker asks for files; call it on the loop.
 
         Args:
-            notice: the job's id, a blank, and the feed's id.
+            notice: the job's id, a blank, and the feed's id; or as ``FileTransfers.request_channel`` has it.
         """
+        self._files.heard(notice)
         job_id = notice.partition(" ")[0]
         if any(one.follower.container.job_id == job_id for one in self._followed.values()):
             self._asked.add(job_id)
@@ -154,7 +137,7 @@ class NodeAgent:
         try:
             info = await self._engine.info()
             self._back(Action.ENGINE_UNAVAILABLE)
-            taken = await self._calls.call(partial(self._take_lease, info))
+            taken = await self._calls.call(partial(self._take_lease, info)) or await self._take_over(info)
             self._back(Action.REDIS_UNAVAILABLE)
         except (EngineUnavailable, EngineRefused) as error:
             self._warn(Action.ENGINE_UNAVAILABLE, error)
@@ -164,9 +147,22 @@ class NodeAgent:
             return info if taken else None
         return None
 
-    def _take_lease(self, info: SwarmInfo) -> bool:
+    def _take_lease(self, info: SwarmInfo, instead: str = "") -> bool:
         facts = (self._version, info.engine_version, info.log_driver)
-        return self._calls.leases.take(info.node_id, self._holder, *facts)
+        process = str(ProcessIdentity.own())
+        return self._calls.leases.take(info.node_id, self._holder, *facts, process=process, instead=instead)
+
+    async def _take_over(self, info: SwarmInfo) -> bool:
+        """Take the lease of a process that is certain to have ended, before it runs out."""
+        lease = await self._calls.call(partial(self._calls.leases.get, info.node_id))
+        if lease is None:
+            return False
+        former = ProcessIdentity.parse(lease.process)
+        ended = former.has_ended()
+        if not ended and (container := former.other_container()):
+            with contextlib.suppress(EngineNotFound):  # then it is not known what has become of it
+                ended = not (await self._engine.inspect(container)).running
+        return ended and await self._calls.call(partial(self._take_lease, info, lease.holder))
 
     async def _follow_node(self, info: SwarmInfo) -> None:
         logger.info(
@@ -178,8 +174,11 @@ class NodeAgent:
                 self._calls.ledger.maintenance.identity, partial(self._warn, Action.REDIS_UNAVAILABLE)
             )
             async with asyncio.TaskGroup() as self._group:
+                self._files.begin(info.node_id, self._group.create_task)
                 self._group.create_task(self._keep_lease(info))
                 self._group.create_task(self._answer_watchers())
+                telling = tell_facts(self._engine, self._calls, info.node_id, self._holder, self._timing.facts)
+                self._group.create_task(telling)
                 self._group.create_task(self._hear_events(f"{LABEL_LEDGER}={identity}"))
         except* _LeaseLost:
             logger.warning(
@@ -187,6 +186,7 @@ class NodeAgent:
             )
         finally:
             self._node = ""
+            self._files.end()
             self._followed.clear()
             self._writers.clear()
             with contextlib.suppress(LedgerUnavailable):  # another process may follow the node at once
@@ -205,23 +205,39 @@ class NodeAgent:
     async def _hear_events(self, label: str) -> None:
         while True:
             try:
-                async for event in self._engine.events(label):
-                    if event is None:  # what began before is in the list; what begins from now on is heard
-                        self._back(Action.ENGINE_UNAVAILABLE)
-                        await self._list(label)
-                    else:
-                        self._heard(event)
+                async with aclosing(self._engine.events(label)) as events:
+                    await self._hear(events, label)
+            except TimeoutError:  # nothing has happened, or the connection is dead
+                continue
             except (EngineUnavailable, EngineRefused) as error:
                 self._warn(Action.ENGINE_UNAVAILABLE, error)
             await asyncio.sleep(self._timing.engine_retry)
 
+    async def _hear(self, events: AsyncGenerator[NodeEvent | None, None], label: str) -> None:
+        """Hear events; raises TimeoutError when there has been none for long."""
+        while True:
+            async with asyncio.timeout(self._timing.events):
+                event = await anext(events)
+            if event is None:  # what began before is in the list; what begins from now on is heard
+                self._back(Action.ENGINE_UNAVAILABLE)
+                await self._list(label)
+            else:
+                self._heard(event)
+
     async def _list(self, label: str) -> None:
         found = {container.id: container for container in await self._engine.containers(label)}
+        known = dict(self._followed)
         for container in found.values():
             self._begin(container)
-        for container_id, followed in self._followed.items():
-            if container_id not in found:
-                followed.exited.set()
+        for container_id, followed in known.items():
+            if container_id not in found or await self._has_exited(container_id):
+                followed.exited.set()  # its event was missed
+
+    async def _has_exited(self, container_id: str) -> bool:
+        try:
+            return not (await self._engine.inspect(container_id)).running
+        except EngineNotFound:
+            return True
 
     def _heard(self, event: NodeEvent) -> None:
         container = event.container
@@ -240,22 +256,31 @@ class NodeAgent:
 
     # -- one container ------------------------------------------------------------------------------------------------
 
-    def _begin(self, container: ContainerRef, *, from_start: bool = False) -> _Followed:
+    def _begin(self, container: ContainerRef, *, from_start: bool = False) -> Followed:
         followed = self._followed.get(container.id)
         if followed is None:
-            followed = _Followed(Follower(self._engine, container, self._cap, self._timing, from_start=from_start))
+            follower = Follower(self._engine, container, self._cap, self._timing, from_start=from_start)
+            followed = Followed(follower, UsageMeter(self._engine, container.id, self._pace))
             self._followed[container.id] = followed
+            self._group.create_task(followed.meter.run(followed.exited))
             self._group.create_task(self._follow(followed))
             self._asked.add(container.job_id)  # somebody may have asked for its output before it began
             self._ask.set()
         return followed
 
-    async def _follow(self, followed: _Followed) -> None:
+    async def _follow(self, followed: Followed) -> None:
         container = followed.follower.container
+        telling = self._group.create_task(self._tell_if_slow(followed))
         try:
             await followed.follower.follow()
             async with self._ending:
                 whole = await followed.follower.complete()
+                followed.read.set()
+                await telling
+                whole = replace(whole, usage=followed.meter.used(whole.finished_at))
+                if followed.follower.facts.exit_code == _KILLED:  # only then somebody asks for it
+                    await self._await_exit(followed)
+                    whole = replace(whole, heard=followed.exit is not None)
                 await self._report(followed, whole)
         except Exception:  # the others are followed on
             logger.exception(
@@ -263,9 +288,23 @@ class NodeAgent:
             )
             followed.output.cancel()
         finally:
+            followed.read.set()
             self._followed.pop(container.id, None)
 
-    async def _report(self, followed: _Followed, whole: WholeOutput) -> None:
+    async def _tell_if_slow(self, followed: Followed) -> None:
+        """Tell the worker of another process that the output of a container that has exited is still being read."""
+        await followed.exited.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.slow_read):
+                await followed.read.wait()
+        container = followed.follower.container
+        if followed.read.is_set() or self._holds(container.job_id):
+            return
+        with contextlib.suppress(LedgerUnavailable):  # then the worker does not wait for long
+            found = WholeOutput(container.id, READING)
+            await self._calls.call(lambda: self._calls.outputs.put(container.job_id, container.attempt, found))
+
+    async def _report(self, followed: Followed, whole: WholeOutput) -> None:
         """Hand on what a container printed, then its exit."""
         container = followed.follower.container
         self._ended[container.id] = whole
@@ -279,23 +318,17 @@ class NodeAgent:
             lambda: self._calls.outputs.put(container.job_id, container.attempt, whole), away
         )
         self._back(Action.REDIS_UNAVAILABLE)
-        with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
-            await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
-        event = self._exit_of(followed)
+        await self._await_exit(followed)
+        event = followed.exit.as_told(self._node) if followed.exit else None
         if event is not None:
             try:
                 await self._calls.call(lambda: forward_exit(self._calls.ledger, event))
             except TemporaryError as error:  # the swarm reports it, too
                 self._warn(Action.REDIS_UNAVAILABLE, error)
 
-    def _exit_of(self, followed: _Followed) -> EngineEvent | None:
-        """Return a container's exit as workers are told of it; None if the swarm has reported it long ago."""
-        container, event = followed.follower.container, followed.exit
-        if event is None or event.exit_code is None or time.time() - event.at > _STALE_S:
-            return None
-        at = datetime.fromtimestamp(event.at, UTC).isoformat()
-        names = (container.service_id, container.task_id, container.job_id, container.id)
-        return EngineEvent("die", *names, event.exit_code, at, self._node)
+    async def _await_exit(self, followed: Followed) -> None:
+        with contextlib.suppress(TimeoutError):  # an engine closes the log a moment before it reports the exit
+            await asyncio.wait_for(followed.told.wait(), self._timing.exit_report)
 
     # -- feeds --------------------------------------------------------------------------------------------------------
 
@@ -321,7 +354,7 @@ class NodeAgent:
                     if wanted.attempt == container.attempt and wanted.feed not in self._writers:
                         self._write(followed, wanted)
 
-    def _write(self, followed: _Followed, wanted: Wanted) -> None:
+    def _write(self, followed: Followed, wanted: Wanted) -> None:
         container_id, target = followed.follower.container.id, Target(self._calls, wanted, self._holder)
 
         async def run() -> None:

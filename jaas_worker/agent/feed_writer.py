@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable
 from jaas_submit.model.logs import STREAMS, Stream
-from jaas_submit.output import WINDOW_BYTES, FeedEnd, Gap, Piece, Wanted, entry_cost
+from jaas_submit.output import FeedEnd, Gap, Piece, Wanted, piece_cost
+from jaas_worker.agent.kept_output.last_lines import LastLines
+from jaas_worker.agent.kept_output.tally import Message
 from jaas_worker.agent.log_reader import LogReader
 from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.agent.redis_calls import RedisCalls
-from jaas_worker.agent.tally import Message
 from jaas_worker.agent.timing import Timing
 from jaas_worker.decisions.times import parse_time
 
@@ -28,7 +28,10 @@ __all__ = ["FeedWriter", "Source", "Target"]
 logger = logging.getLogger(__name__)
 
 _PENDING_BYTES: Final = 128 * 1024
-"""Bytes that wait for Redis at most; then the reading waits."""
+"""Bytes that wait for Redis at most; then the reading waits. Each line counts with what is said of it."""
+
+_WRITTEN_BYTES: Final = 64 * 1024
+"""Bytes that are written at once, whenever the last write was."""
 
 
 class Target(NamedTuple):
@@ -84,13 +87,13 @@ class FeedWriter:
         self._offsets: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._since = _comparable(wanted.since)
         # Of the lines that are there already only the last few are wanted.
-        self._held: deque[Piece] | None = None if wanted.tail is None else deque()
-        self._held_cost = 0
+        self._held = None if wanted.tail is None else LastLines(wanted.tail)
         self._present = dict(zip(STREAMS, source.present(), strict=True))
         self._pending: list[Piece | Gap] = []
         self._pending_bytes = 0
         self._more = asyncio.Event()
         self._room = asyncio.Event()
+        self._much = asyncio.Event()
         self._watched = True
         self._ended = False
 
@@ -105,6 +108,7 @@ class FeedWriter:
                 await reading
                 self._ended = True
                 self._more.set()
+                self._much.set()
                 await writing
             if self._watched:
                 end = self._what_was_written(await self._source.end())
@@ -155,7 +159,7 @@ class FeedWriter:
             if self._held is None:
                 self._put(piece)
             else:
-                self._hold(self._held, piece)
+                self._held.add(piece)
         if self._held is not None and all(self._offsets[stream] >= self._present[stream] for stream in STREAMS):
             self._release()
         self._more.set()
@@ -163,27 +167,22 @@ class FeedWriter:
             self._room.clear()
             await self._room.wait()
 
-    def _hold(self, held: deque[Piece], piece: Piece) -> None:
-        """Keep a line that may be among the last; no more than the feed keeps."""
-        held.append(piece)
-        self._held_cost += entry_cost(piece)
-        if len(held) > (self._wanted.tail or 0):
-            self._held_cost -= entry_cost(held.popleft())
-        while self._held_cost > WINDOW_BYTES:
-            self._held_cost -= entry_cost(held.popleft())
-
     def _release(self) -> None:
         """Write the last lines that were there, if only those are wanted."""
         held, self._held = self._held, None
-        for piece in held or ():
+        for piece in held.found() if held else ():
             self._put(piece)
         self._more.set()
 
-    def _put(self, piece: Piece) -> None:
+    def _put(self, piece: Piece | Gap) -> None:
         have = self._wanted.stdout if piece.stream == "stdout" else self._wanted.stderr
-        if piece.offset + len(piece.data) > have:  # another process has written what was before
-            self._pending.append(piece)
-            self._pending_bytes += len(piece.data)
+        length = piece.missing if isinstance(piece, Gap) else len(piece.data)
+        if piece.offset + length <= have:  # another process has written it
+            return
+        self._pending.append(piece)
+        self._pending_bytes += 0 if isinstance(piece, Gap) else piece_cost(piece)
+        if self._pending_bytes >= _WRITTEN_BYTES:
+            self._much.set()
 
     async def _write(self) -> None:
         while True:
@@ -191,10 +190,14 @@ class FeedWriter:
             self._more.clear()
             while self._pending:
                 pieces, self._pending, self._pending_bytes = self._pending, [], 0
+                self._much.clear()
                 self._room.set()
                 if not await self._redis(lambda pieces=pieces: self._feeds.append(self._wanted.feed, pieces)):  # type: ignore[misc] # bound at once
                     self._watched = False
                     return
+                if not self._ended:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._much.wait(), self._timing.feed)
             if self._ended:
                 return
 

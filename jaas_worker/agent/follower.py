@@ -7,16 +7,17 @@ from typing import Final
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.logs import Logs
-from jaas_submit.output import WholeOutput
+from jaas_submit.output import FeedEnd, WholeOutput
+from jaas_worker.agent.kept_output.tally import Message, Tally
 from jaas_worker.agent.log_reader import LogReader
-from jaas_worker.agent.node_engine import ContainerFacts, NodeEngine
-from jaas_worker.agent.tally import Message, Tally
+from jaas_worker.agent.node_engine import ContainerFacts, NodeEngine, NodeEvent
 from jaas_worker.agent.timing import Timing
-from jaas_worker.decisions.output_proof import Reading, prove
+from jaas_worker.agent.usage.meter import UsageMeter
+from jaas_worker.decisions.output_proof import Reading, began_before, prove
 from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.swarm.log_driver import LogDriver
 
-__all__ = ["Follower"]
+__all__ = ["Followed", "Follower"]
 
 _TRIES: Final = 5
 """How often the output of an exited container is asked for while the engine does not answer."""
@@ -52,6 +53,8 @@ class Follower:
         self.tally = Tally(cap)
         self._reader = LogReader(engine, container.id, self._take, timing.silence)
         self._line_ends = self._reader.line_ends
+        self._restarted = False
+        """The engine has been restarted since the container's start."""
         self._problem = ""
         """Why its output cannot be read."""
 
@@ -67,6 +70,7 @@ class Follower:
                 tally.cut,
                 proven=proven,
                 lost=self._reader.lost,
+                restarted=self._restarted,
                 rotated=rotated,
                 replaced=tally.replaced and driver.may_replace_bytes,
                 unknown_ends=self._line_ends.unknown if driver.may_leave_out_line_ends else (),
@@ -124,6 +128,7 @@ class Follower:
         for tries in range(_TRIES):
             try:
                 self.facts = await self._engine.inspect(self.container.id)
+                self._restarted = began_before(self.facts.started_at, await self._engine.started_at())
                 proven = not self._problem and await self._compare()
             except EngineNotFound:
                 self._problem = self._problem or "its engine does not know the container any more"
@@ -161,3 +166,39 @@ class Follower:
             return self.tally.same_as(found)
         self.tally, self._line_ends = found, reader.line_ends
         return True
+
+
+class Followed:
+    """One container, as the agent's tasks share it; the source of its feeds.
+
+    Args:
+        follower: reads its output.
+        meter: measures what it uses.
+    """
+
+    def __init__(self, follower: Follower, meter: UsageMeter) -> None:
+        self.follower = follower
+        self.meter = meter
+        self.exit: NodeEvent | None = None
+        """The event of its exit, once it has come."""
+        self.told = asyncio.Event()
+        """Set when the engine has told of the exit."""
+        self.read = asyncio.Event()
+        """Set when the output has been read to its end, or cannot be."""
+        self.output: asyncio.Future[WholeOutput] = asyncio.get_running_loop().create_future()
+
+    @property
+    def exited(self) -> asyncio.Event:
+        """Set when the container has exited."""
+        return self.follower.exited
+
+    def present(self) -> tuple[int, int]:
+        """Return how many bytes of stdout and stderr have been read."""
+        return self.follower.tally.bytes("stdout"), self.follower.tally.bytes("stderr")
+
+    async def end(self) -> FeedEnd:
+        """Wait for the whole output; return how a feed of it ends."""
+        whole = await asyncio.shield(self.output)
+        # Head and tail are cut at the cap; the feed is not.
+        fine = whole.status in {"complete", "truncated"}
+        return FeedEnd("complete" if fine else whole.status, "" if fine else whole.reason, whole.stdout, whole.stderr)

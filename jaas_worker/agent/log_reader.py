@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+from jaas_worker.agent.kept_output.tally import Message, Position, Resumption, messages
 from jaas_worker.agent.node_engine import NodeEngine
-from jaas_worker.agent.tally import Message, Position, Resumption, messages
-from jaas_worker.swarm.line_ends import LineEnds
+from jaas_worker.swarm.line_ends import LONG, LineEnds
 
 __all__ = ["LogReader"]
 
@@ -82,6 +82,11 @@ class LogReader:
     def _read_bytes(self) -> int:
         return sum(newest.bytes for newest in self.position.newest.values())
 
+    def _whole(self, found: list[Message]) -> list[Message]:
+        if self.line_ends.idle and max(len(data) for _, _, data in found) < LONG:
+            return found
+        return [self._restored(message) for message in found]
+
     def _restored(self, message: Message) -> Message:
         data = self.line_ends.restored(message.stream, message.time.decode("ascii", "replace"), message.data)
         return message if data is message.data else message._replace(data=data)
@@ -93,7 +98,7 @@ class LogReader:
             async for frames in output:
                 if found := resumption.after(messages(frames)):
                     self.position.add(found)
-                    await self._take([self._restored(message) for message in found])
+                    await self._take(self._whole(found))
                 self.lost = self.lost or resumption.lost
         if not follow and not resumption.found:  # a connection that only followed may have ended too early
             self.lost = True

@@ -6,11 +6,14 @@ containers on one thread. Each answer is read only as fast as its reader takes i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -20,13 +23,18 @@ import aiohttp
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
-from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
+from jaas_worker.agent.usage.counters import Counters, of_engine
+from jaas_worker.decisions.times import parse_time
+from jaas_worker.swarm.engine import ContainerRef, EngineEvent, Frame, SwarmInfo
 from jaas_worker.swarm.frames import FrameParser
 
 __all__ = ["ContainerFacts", "DockerNode", "NodeEngine", "NodeEvent"]
 
 _READ_BYTES: Final = 2**15
 """Bytes of an answer that are read ahead; at twice that, aiohttp stops reading from the socket."""
+
+_STALE_S: Final = 5.0
+"""Seconds after an exit when forwarding it is useless: the swarm has reported it."""
 
 _SERVICE, _TASK = "com.docker.swarm.service.id", "com.docker.swarm.task.id"
 
@@ -41,6 +49,17 @@ class NodeEvent(NamedTuple):
     at: float = 0.0
     """When, in seconds since the epoch by the engine's clock."""
 
+    def as_told(self, node: str) -> EngineEvent | None:
+        """Return an exit as workers are told of it; None if it is none, or the swarm has reported it long ago.
+
+        Args:
+            node: the swarm's id of the engine's node.
+        """
+        if self.exit_code is None or time.time() - self.at > _STALE_S:
+            return None
+        one, at = self.container, datetime.fromtimestamp(self.at, UTC).isoformat()
+        return EngineEvent("die", one.service_id, one.task_id, one.job_id, one.id, self.exit_code, at, node)
+
 
 class ContainerFacts(NamedTuple):
     """What an engine knows of a container."""
@@ -52,6 +71,10 @@ class ContainerFacts(NamedTuple):
     oom_killed: bool
     log_driver: str
     log_options: dict[str, str]
+    pid: int = 0
+    """Its main process, as the engine's machine counts them; 0 when it does not run."""
+    host_network: bool = False
+    """Its network is the node's."""
 
 
 class NodeEngine(Protocol):
@@ -61,8 +84,24 @@ class NodeEngine(Protocol):
     and EngineRefused when the engine refuses.
     """
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is an engine of this machine, so that its process numbers are this machine's."""
+
     async def info(self) -> SwarmInfo:
         """Return what the engine says about itself."""
+
+    async def data_root(self) -> str:
+        """Return the folder where it keeps images and containers, on its machine."""
+
+    async def images(self) -> list[str]:
+        """Return the names of its images, with tag or with digest, youngest first."""
+
+    async def usage(self, container_id: str) -> tuple[float, Counters]:
+        """Return what a container has used until now, and when that was read, in seconds since the epoch."""
+
+    async def started_at(self) -> str:
+        """Return when the engine began to run, RFC 3339; empty where it does not tell."""
 
     async def containers(self, label: str) -> list[ContainerRef]:
         """Return the containers of jobs with this label (``key=value``), also those that have exited."""
@@ -83,6 +122,15 @@ class NodeEngine(Protocol):
             follow: go on until it has exited.
             since: no messages before this time, in seconds since the epoch; empty for all.
             service: ``container_id`` is a service's id, and the swarm is asked.
+        """
+
+    def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a tar archive of a file or folder in a container, which may have exited.
+
+        Args:
+            container_id: the container.
+            path: in the container; the names in the archive begin with its last part. A symbolic link is archived as
+                one; those in the path before it lead to other places in the container, and never out of it.
         """
 
     async def close(self) -> None:
@@ -108,6 +156,10 @@ class DockerNode:
         self._open: aiohttp.ClientSession | None = None
 
     @property
+    def is_here(self) -> bool:
+        return bool(self._socket)
+
+    @property
     def _session(self) -> aiohttp.ClientSession:
         if self._open is None:  # it belongs to the loop that runs now
             connector: aiohttp.BaseConnector
@@ -116,7 +168,11 @@ class DockerNode:
             else:
                 connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl or True)
             self._open = aiohttp.ClientSession(
-                connector=connector, read_bufsize=_READ_BYTES, auto_decompress=False, trust_env=False
+                connector=connector,
+                headers={"Accept-Encoding": "identity"},  # archives would come packed
+                read_bufsize=_READ_BYTES,
+                auto_decompress=False,
+                trust_env=False,
             )
         return self._open
 
@@ -156,6 +212,13 @@ class DockerNode:
                 log_driver=info.get("LoggingDriver", ""),
             )
 
+    async def started_at(self) -> str:
+        # An engine makes this network anew whenever it starts. Source: moby, daemon/daemon_unix.go, initBridgeDriver.
+        what = "asking the engine for its start"
+        with contextlib.suppress(EngineNotFound, EngineRefused), _mapped(what):  # there may be none (--bridge=none)
+            return str((await self._json(what, "networks/bridge"))["Created"])
+        return ""
+
     async def containers(self, label: str) -> list[ContainerRef]:
         what = "listing containers"
         with _mapped(what):
@@ -177,7 +240,32 @@ class DockerNode:
                 bool(state.get("OOMKilled")),
                 log.get("Type") or "",
                 log.get("Config") or {},
+                int(state.get("Pid") or 0),
+                (found.get("HostConfig") or {}).get("NetworkMode") == "host",
             )
+
+    async def data_root(self) -> str:
+        what = "asking the engine"
+        with _mapped(what):
+            return str((await self._json(what, "info")).get("DockerRootDir") or "")
+
+    async def images(self) -> list[str]:
+        what = "listing images"
+        with _mapped(what):
+            found = await self._json(what, "images/json")
+            names = (
+                name for item in found or () for kind in ("RepoTags", "RepoDigests") for name in item.get(kind) or ()
+            )
+            return [name for name in names if "<none>" not in name]
+
+    async def usage(self, container_id: str) -> tuple[float, Counters]:
+        what = "asking what a container uses"
+        with _mapped(what):
+            found = await self._json(
+                what, f"containers/{container_id}/stats", **{"stream": "false", "one-shot": "true"}
+            )
+            read = parse_time(str(found.get("read")))
+            return read.timestamp() if read else time.time(), of_engine(found)
 
     async def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
         what = "following events"
@@ -207,6 +295,12 @@ class DockerNode:
                 if frames := list(parser.feed(piece)):
                     yield frames
         parser.end()
+
+    async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        what = "reading files"
+        async with self._get(what, f"containers/{container_id}/archive", {"path": path}, self._timeout) as answer:
+            while piece := await answer.content.readany():
+                yield piece
 
 
 @contextmanager

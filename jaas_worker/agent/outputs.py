@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from jaas_submit.output import WholeOutput, WholeOutputs
+from jaas_submit.errors import EngineUnavailable
+from jaas_submit.model.files.listing import OutputFiles
+from jaas_submit.output import READING, FileRequest, WholeOutput, WholeOutputs
 from jaas_submit.output.leases import AgentLease, AgentLeases
+from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.swarm.engine import ContainerRef
 
 __all__ = ["AgentOutputs", "OwnAgent"]
@@ -35,13 +39,17 @@ class AgentOutputs:
         outputs: of the other nodes' agents.
         leases: of all agents.
         holder: this process, in the leases.
+        files: collects the files of ended containers.
     """
 
-    def __init__(self, agent: OwnAgent, outputs: WholeOutputs, leases: AgentLeases, holder: str) -> None:
+    def __init__(
+        self, agent: OwnAgent, outputs: WholeOutputs, leases: AgentLeases, holder: str, files: FileCollector
+    ) -> None:
         self._agent = agent
         self._outputs = outputs
         self._leases = leases
         self._holder = holder
+        self._files = files
         self._stored: set[tuple[str, int]] = set()
         """What has to be deleted from Redis when it is in the ledger."""
         self._agents: dict[str, tuple[float, AgentLease | None]] = {}
@@ -51,8 +59,13 @@ class AgentOutputs:
         self._agent.start()
 
     def close(self) -> None:
-        """Stop the agent."""
+        """Stop the agent, and what waits for others."""
+        self._files.close()
         self._agent.close()
+
+    def collect(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> OutputFiles | None:
+        """Return an attempt's files, when they are in the store; see ``FileCollector.collect``."""
+        return self._files.collect(wanted, until, still_ours)
 
     def find(self, job_id: str, attempt: int, container_id: str, node_id: str, timeout: float) -> WholeOutput | None:
         """Return what an agent found of a container that has exited; None if none has found anything.
@@ -65,7 +78,7 @@ class AgentOutputs:
             timeout: seconds to wait for the agent in this process; 0 does not ask it.
 
         Raises:
-            EngineUnavailable: the agent in this process is still reading.
+            EngineUnavailable: the agent is still reading.
             LedgerUnavailable: Redis does not answer.
         """
         container = ContainerRef(container_id, job_id, attempt)
@@ -76,6 +89,10 @@ class AgentOutputs:
         while True:
             found = self._outputs.get(job_id, attempt)
             if found is not None and found.container_id == container_id:
+                if found.status == READING:
+                    if self.expected(node_id):
+                        raise EngineUnavailable("reading output: the agent of its node has not read all of it yet")
+                    return None
                 self._stored.add((job_id, attempt))
                 return found
             if time.monotonic() >= until:

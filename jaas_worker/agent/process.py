@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
 
-from jaas_submit.connection import connect
+from jaas_submit.connection import Subscription, connect
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import WholeOutput
@@ -151,7 +151,11 @@ class AgentThread:
             await asyncio.gather(self._agent.run(), self._feeds.run())
 
     def _listen(self) -> None:
-        listen("watched output", self.calls.feeds.watched, self._heard, self._closed)
+        listen("watched output", self._subscribe, self._heard, self._closed)
+
+    def _subscribe(self) -> Subscription:
+        calls = self.calls
+        return Subscription(calls.ledger.client, calls.feeds.watch_channel, calls.transfers.request_channel)
 
     def _heard(self, notice: str) -> None:
         loop, agent, feeds = self._loop, self._agent, self._feeds

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import DEFAULT_SHARE, AgentLeases, Feeds, WholeOutputs
+from jaas_submit.output import DEFAULT_SHARE, AgentLeases, Feeds, FileTransfers, WholeOutputs
 from jaas_worker.agent.timing import TIMING, Timing
 
 __all__ = ["RedisCalls"]
@@ -34,6 +34,7 @@ class RedisCalls:
         self._pause = timing.redis_retry
         self.feeds = Feeds(ledger.client, ledger.prefix, share)
         self.outputs = WholeOutputs(ledger.client, ledger.prefix, share)
+        self.transfers = FileTransfers(ledger.client, ledger.prefix, share)
         self.leases = AgentLeases(ledger.client, ledger.prefix)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jaas-agent-redis")
 

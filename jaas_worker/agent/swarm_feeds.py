@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
@@ -23,6 +24,9 @@ from jaas_worker.telemetry.log_actions import Action, action
 __all__ = ["RunningService", "SwarmFeeds"]
 
 logger = logging.getLogger(__name__)
+
+_UNTIL_HELD_S: Final = 10.0
+"""Seconds for which a watched job is kept that this worker does not hold; watchers repeat what nobody answers."""
 
 _NO_AGENT: Final = "its node has no agent"
 
@@ -76,7 +80,8 @@ class SwarmFeeds:
         self._holds = holds
         self._running = running
         self._timing = timing
-        self._watched: set[str] = set()
+        self._watched: dict[str, float] = {}
+        """Job -> until when it is kept although this worker does not hold it."""
         self._more = asyncio.Event()
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._sources: dict[str, _Source] = {}
@@ -87,10 +92,9 @@ class SwarmFeeds:
         Args:
             notice: the job's id, a blank, and the feed's id.
         """
-        job_id = notice.partition(" ")[0]
-        if self._holds(job_id):
-            self._watched.add(job_id)
-            self._more.set()
+        # It may be this worker's soon: who watches a job may do so from its submission on.
+        self._watched[notice.partition(" ")[0]] = time.monotonic() + _UNTIL_HELD_S
+        self._more.set()
 
     async def run(self) -> None:
         """Write feeds until the task is cancelled."""
@@ -99,8 +103,10 @@ class SwarmFeeds:
                 if not (self._watched or self._sources):
                     await self._more.wait()
                 self._more.clear()
-                for job_id in [job_id for job_id in self._watched if not self._holds(job_id)]:
-                    self._watched.discard(job_id)
+                now = time.monotonic()
+                for job_id in [job_id for job_id, until in self._watched.items() if until < now]:
+                    if not self._holds(job_id):
+                        del self._watched[job_id]
                 for job_id, source in list(self._sources.items()):
                     if self._running(job_id) != source.service:
                         source.exited.set()
@@ -116,13 +122,14 @@ class SwarmFeeds:
 
     async def _begin(self) -> None:
         """Begin to write what is wanted of jobs that run."""
-        there = {job_id: service for job_id in self._watched if (service := self._running(job_id))}
+        mine = [job_id for job_id in self._watched if self._holds(job_id)]
+        there = {job_id: service for job_id in mine if (service := self._running(job_id))}
         wanted = await self._calls.call(lambda: self._calls.feeds.wanted(sorted(there))) if there else {}
         for job_id, service in there.items():
             new = [one for one in wanted.get(job_id, ()) if one.feed not in self._writers]
             new = [one for one in new if one.attempt == service.attempt]
             if job_id not in wanted:  # nobody watches any more
-                self._watched.discard(job_id)
+                self._watched.pop(job_id, None)
             if not new:
                 continue
             lease = await self._calls.call(partial(self._calls.leases.get, service.node_id))

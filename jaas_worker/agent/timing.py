@@ -25,6 +25,16 @@ class Timing(NamedTuple):
     silence: float = 1.0
     """For which the output of an exited container may pause before its connection is given up. An engine has been seen
     not to end it after it rotated the log (moby #39235); the rest is read without following."""
+    feed: float = 0.05
+    """Between two writes to a feed, so that one write has many lines."""
+    events: float = 60.0
+    """For which a node's events may be silent. Then they are asked for anew and the containers are listed: a connection
+    may be open on which nothing comes any more."""
+
+    facts: float = 15.0
+    """Between two looks at the node's images and free disk."""
+    slow_read: float = 0.5
+    """After a container's exit until its worker is told that its output is still being read."""
 
 
 TIMING: Final = Timing()

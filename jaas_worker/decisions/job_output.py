@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import JobRecord, Outcome
 from jaas_submit.model.states import JobState
 
-__all__ = ["Output", "output_not_kept", "output_of", "reduce_lines", "with_output"]
+__all__ = ["Output", "output_not_kept", "output_of", "reduce_lines", "with_files", "with_output"]
 
 
 _MISSING: Final = "some of its output is missing"
@@ -105,6 +106,21 @@ def with_output(
     if problem:
         return outcome.model_copy(update={"state": JobState.FAILED, "cause": Cause.OUTPUT, "reason": problem}), None
     return outcome, text
+
+
+def with_files(spec: JobSpec, outcome: Outcome, files: OutputFiles) -> Outcome:
+    """Return the outcome, turned into a failure where files that the description requires are missing.
+
+    Args:
+        spec: the description.
+        outcome: how the container ended.
+        files: what it handed out.
+    """
+    fine = files.status is LogStatus.COMPLETE or not spec.require_outputs
+    if fine or outcome.state is not JobState.SUCCEEDED:
+        return outcome
+    why = f"its files are {files.status}: {files.reason}"
+    return outcome.model_copy(update={"state": JobState.FAILED, "cause": Cause.OUTPUT, "reason": why})
 
 
 def reduce_lines(records: Iterable[JobRecord], resolve: Callable[[Any], Any] = lambda value: value) -> Iterator[bytes]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from jaas_submit.model.logs import LogStatus, Stream
+from jaas_submit.model.logs import Logs, LogStatus, Stream
+from jaas_worker.decisions.times import parse_time
 
-__all__ = ["Reading", "prove"]
+__all__ = ["Reading", "after_restart", "began_before", "prove"]
+
+_RESTARTED: Final = "its engine was restarted while it ran, and may have lost output"
 
 
 class Reading(NamedTuple):
@@ -25,6 +29,8 @@ class Reading(NamedTuple):
     """So much was written that the engine may have removed the beginning before it was read."""
     replaced: bool = False
     """The driver may have replaced bytes."""
+    restarted: bool = False
+    """The engine was restarted after the container's start. What went through one that was killed may be lost."""
     unknown_ends: Sequence[Stream] = ()
     """Streams whose last line end the driver may have left out."""
     problem: str = ""
@@ -45,6 +51,7 @@ def prove(reading: Reading) -> tuple[LogStatus, str]:
         f"the end is missing: {reading.problem}": bool(reading.problem),
         "the engine rotated its log before all was read: an unknown number of bytes is missing": reading.lost,
         "the engine may have removed output before it was read (max-size, max-file)": reading.rotated,
+        _RESTARTED: reading.restarted,
         "the driver may have replaced bytes: U+FFFD may stand for any": reading.replaced,
         f"a line end may be missing at the end of {' and '.join(reading.unknown_ends)}": bool(reading.unknown_ends),
         "it could not be compared with the engine's log": not (reading.proven or why or reading.problem),
@@ -52,3 +59,25 @@ def prove(reading: Reading) -> tuple[LogStatus, str]:
     if any(partly.values()):
         return LogStatus.PARTIAL, ", ".join([*why, *(text for text, holds in partly.items() if holds)])
     return status, ", ".join(why)
+
+
+def began_before(container: str, engine: str) -> bool:
+    """Return whether a container began to run before its engine did, which was therefore restarted.
+
+    Args:
+        container: when it started, as the engine says.
+        engine: when that began to run, as it says; empty where it is not known.
+    """
+    began, up = parse_time(container), parse_time(engine)
+    return began is not None and up is not None and began < up
+
+
+def after_restart(logs: Logs) -> Logs:
+    """Return the output of an attempt that ended by its engine's restart; it is not known to be all.
+
+    Args:
+        logs: what was read.
+    """
+    if logs.status not in {LogStatus.COMPLETE, LogStatus.TRUNCATED}:
+        return logs
+    return replace(logs, status=LogStatus.PARTIAL, reason=", ".join(filter(None, (logs.reason, _RESTARTED))))

@@ -15,6 +15,13 @@ from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
 from jaas_submit.model.states import JobState
+from jaas_worker.decisions.engine_restart import (
+    BEFORE_BACK,
+    engine_restarted,
+    killed_by_restart,
+    may_be_restart,
+    restart_reason,
+)
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerTimes, NodeChange, TaskView
 
@@ -25,7 +32,6 @@ __all__ = [
     "ended_here",
     "image_reason",
     "may_still_run",
-    "node_came_back",
     "outcome_of",
     "output_lost",
     "pending_reason",
@@ -64,25 +70,6 @@ _STOPPING_MARGIN: Final = timedelta(seconds=5)  # for the order to stop a contai
 
 _MADE_BEFORE = re.compile(r"starting container failed: task [0-9a-f]{64}: already exists")
 _IMAGE = ("no such image", "pull access denied", "manifest unknown", "manifest for", "repository does not exist")
-
-_NOT_KNOWN: Final = 255
-"""Exit code that a restarted engine reports for a container that exited while it was down, if it knows no other.
-Source: moby,
-daemon/daemon.go, ``restore``; seen on Docker 20.10."""
-
-_BY_RESTART: Final = {
-    _NOT_KNOWN: "its engine was restarted meanwhile and does not know how it ended; it says {said}",
-    # Without live-restore an engine that starts stops the containers that still run from before.
-    137: "its engine was restarted and killed it: {said}",
-    143: "its engine was restarted and stopped it: {said}",
-}
-_REPORTED_LATE: Final = timedelta(seconds=0.9)
-"""A report that comes this long after a container's end is late: the engine was restarted meanwhile. A running engine
-reports an end within 0.8 s (on 2 busy cores), a restarted one after 1.1 s or more. For a container that ended while it
-was away, a restarted engine may give the moment of its own start as the end."""
-_BEFORE_BACK, _AFTER_BACK, _STOPPED_BY_START = timedelta(seconds=30), timedelta(seconds=2), timedelta(seconds=15)
-"""A restarted engine reports its containers' ends 0.1 to 4 s before the swarm counts its node as back, and up to 16 s
-where the swarm has to elect a leader first (busy processors). The clocks of the node and of the leader may differ."""
 
 _KILLED = 137  # exit code of a process that was killed with SIGKILL
 
@@ -201,8 +188,8 @@ def outcome_of(
         cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away=f"for {away:.0f} s")
     elif taken_off and not node_change.drained and _came_back(back, started_at, finished, told=_is_told(task, times)):
         cause, reason = Cause.NODE_LOST, _STOPPED_ON_RETURN.format(away="unseen by this worker")
-    if cause is Cause.EXIT and _may_be_restart(task) and _engine_restarted(task, started_at, times, back):
-        cause, reason = Cause.ENGINE, _BY_RESTART[task.exit_code or _NOT_KNOWN].format(said=reason)
+    if cause is Cause.EXIT and may_be_restart(task) and engine_restarted(task, started_at, times, back):
+        cause, reason = Cause.ENGINE, restart_reason(task, reason)
     if cause is Cause.ENGINE and (lost := output_lost(task)):
         reason = f"{reason}: {lost}"
     if cause is Cause.OOM:
@@ -245,7 +232,7 @@ def _times(
 
 def asks_for_node(task: TaskView) -> bool:
     """Return whether a task's end may come from its node, and not from the job."""
-    return task.state == "shutdown" or _may_be_restart(task)
+    return task.state == "shutdown" or may_be_restart(task)
 
 
 def may_still_run(task: TaskView, stop_grace: float, times: ContainerTimes | None, now: float) -> bool:
@@ -273,14 +260,6 @@ def _is_forbidden(task: TaskView) -> bool:
     return task.state == "rejected" and _FORBIDDEN in (task.error or task.message)
 
 
-def node_came_back(change: NodeChange, task: TaskView, started_at: datetime | None) -> bool:
-    """Return whether a task's node came back when the task's end was reported, or later: its engine was away."""
-    back, ended = parse_time(change.at), parse_time(task.timestamp)
-    if back is None or ended is None or (started_at is not None and back <= started_at):
-        return False
-    return ended <= back + _AFTER_BACK
-
-
 def _is_told(task: TaskView, times: ContainerTimes | None) -> bool:
     # An engine that has been stopped tells none, or 0.
     return bool(task.exit_code and task.exit_code > 0) or (times is not None and times.exit_code is not None)
@@ -293,31 +272,7 @@ def _came_back(back: datetime | None, started_at: datetime | None, finished: dat
     reported the end before it counted as back."""
     if back is None or finished is None or (started_at is not None and back <= started_at):
         return False
-    return back - (timedelta(0) if told else _BEFORE_BACK) <= finished <= back + _STOPPED_AFTER_BACK
-
-
-def _may_be_restart(task: TaskView) -> bool:
-    """Return whether a task's exit code may come from a restarted engine, and not from the job."""
-    return task.state == "failed" and task.exit_code in _BY_RESTART and task.error.startswith("task: non-zero exit")
-
-
-def _engine_restarted(
-    task: TaskView, started_at: datetime | None, times: ContainerTimes | None, back: datetime | None
-) -> bool:
-    """Return whether the end was reported by an engine that had just come back.
-
-    There is no direct sign. An engine that was only cut off also reports late, but records when it saw the exit. 143
-    comes from a stop, which a restarted engine orders and reports at once. A worker may look late, after more changes.
-    """
-    reported = parse_time(task.timestamp)
-    if reported is None or back is None or (started_at is not None and back <= started_at):
-        return False
-    if task.exit_code == 143:
-        return reported - _STOPPED_BY_START <= back
-    finished = parse_time(times.finished_at) if times is not None else None
-    if finished is not None and reported - finished < _REPORTED_LATE:
-        return False
-    return reported - _AFTER_BACK <= back <= reported + _BEFORE_BACK
+    return back - (timedelta(0) if told else BEFORE_BACK) <= finished <= back + _STOPPED_AFTER_BACK
 
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:
@@ -354,7 +309,7 @@ def _exit_code(task: TaskView, cause: Cause, times: ContainerTimes | None) -> in
     """Return the exit code: the container's own, or 127 or 126 for a program that cannot start, as docker does."""
     if task.state == "complete":
         return 0
-    if task.exit_code is not None and task.exit_code > 0 and (cause is not Cause.ENGINE or _killed_by_restart(task)):
+    if task.exit_code is not None and task.exit_code > 0 and (cause is not Cause.ENGINE or killed_by_restart(task)):
         return task.exit_code
     if cause is Cause.LAUNCH:
         said = task.error.lower()
@@ -381,10 +336,6 @@ def output_lost(task: TaskView, away_since: datetime | None = None) -> str:
     if task.state == "shutdown" and task.exit_code == 0 and away_since is not None:
         return "its node was away, and its engine does not know the container any more"
     return ""
-
-
-def _killed_by_restart(task: TaskView) -> bool:
-    return _may_be_restart(task) and task.exit_code != _NOT_KNOWN
 
 
 def stop_mark(stop: StopRequest, outcome: Outcome, spec: JobSpec) -> str:

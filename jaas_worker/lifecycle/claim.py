@@ -8,9 +8,13 @@ from dataclasses import replace
 from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import MESSAGE_EXPIRED, JobRecord
+from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.states import JobState
+from jaas_submit.signing import Producer
 from jaas_worker.decisions.node_outage import down_since
+from jaas_worker.decisions.speculation import copy_spec
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.failpoints import failpoint
@@ -18,6 +22,7 @@ from jaas_worker.lifecycle.next_step import Adopt, Drop, End, Launch, Report
 from jaas_worker.lifecycle.tracked_job import NO_LABELS, AttemptFacts, Delivery, TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.membership import membership_labels
+from jaas_worker.telemetry.audit_log import log_acts
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["claim"]
@@ -56,7 +61,8 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     if record.newer and answer.action is not ClaimAction.REPLAY and answer.state != JobState.QUEUED:
         return _leave(job, world)
     taken_over = answer.action is ClaimAction.ADOPT and not job.accepted
-    _note_record(job, record)
+    record, producer, unsigned = (record, None, "") if answer.action is ClaimAction.REPLAY else _verified(record, world)
+    _note_record(job, record, producer)
     job.late = job.late or record.late or (taken_over and record.state is JobState.LAUNCHING)
     if not job.accepted:
         job.accepted = True
@@ -64,13 +70,19 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
         failpoint("accept.after")
     if answer.action is ClaimAction.LAUNCH and record.attempt <= 1:
         world.metrics.claimed(record.created_at)
+        log_acts(record.id, record.model_copy(update={"producer": producer.name if producer else ""}).history)
         job.queued_at, job.claimed_at = record.created_at.timestamp(), world.clock.time()
     if answer.action is ClaimAction.REPLAY:
+        log_acts(record.id, record.audit)
         return Report()
     _note_stop(job, world, record, new=answer.action is ClaimAction.LAUNCH)
     under_way = record.state in {JobState.PENDING, JobState.RUNNING}
-    if record.spec is None or (job.delivery.defect and not under_way):
-        return End(refused_outcome(Cause.REFUSED, refusal or _refusal(job.delivery, record)))
+    invalid = record.spec is None or (job.delivery.defect and not under_way)
+    if invalid or (unsigned and not under_way):
+        why = (refusal or _refusal(job.delivery, record)) if invalid else unsigned
+        return End(refused_outcome(Cause.REFUSED, why))
+    if unsigned:
+        job.stop = StopRequest(Cause.REFUSED, unsigned)  # its container runs, and is stopped when it is adopted
     if under_way:
         claimed = record.claimed_at if record.state is JobState.PENDING else None
         return Adopt(record.state, (claimed or record.updated_at).timestamp())
@@ -99,10 +111,10 @@ def _create_record(job: TrackedJob, world: WorkerContext) -> str:
     """Write the record of a job that has none; return the reason if its description is refused."""
     delivery, refusal = job.delivery, ""
     try:
-        spec = delivery.description()
+        spec, signed = delivery.description(), delivery.signed()
     except SpecError as error:
-        spec, refusal = None, str(error)
-    world.ledger.submission.create(job.job_id, spec, world.settings.queue, delivery.task_id, delivery.message())
+        spec, signed, refusal = None, "", str(error)
+    world.ledger.submission.create(job.job_id, spec, world.settings.queue, delivery.task_id, delivery.message(), signed)
     return refusal
 
 
@@ -120,7 +132,32 @@ def _leave(job: TrackedJob, world: WorkerContext) -> Drop:
     return Drop()
 
 
-def _note_record(job: TrackedJob, record: JobRecord) -> None:
+def _verified(record: JobRecord, world: WorkerContext) -> tuple[JobRecord, Producer | None, str]:
+    """Return a record with the description that its producer has signed, the producer, and why the job is refused.
+
+    Before a launch, at each attempt, and before an adoption: the record may have been changed in between.
+    """
+    try:
+        passed = world.signatures.check(record.id, record.signed, world.clock.time(), record.copy_of)
+    except SpecError as error:
+        logger.warning("job %s: refused: %s", record.id, error, extra=action(Action.SIGNATURE_REFUSED))
+        return record, None, str(error)
+    if passed.spec is None:
+        return record, None, ""
+    spec = _copy_of(record, passed.spec, world) if record.copy_of else passed.spec
+    return record.model_copy(update={"spec": spec}), passed.producer, ""
+
+
+def _copy_of(record: JobRecord, spec: JobSpec, world: WorkerContext) -> JobSpec:
+    """Return the description of a copy (speculation), whose token is that of the job that it is a copy of."""
+    # What decides about the copy is taken from the job; without that, the copy is on any node.
+    found = world.ledger.queries.find([record.copy_of])
+    age = world.ledger.now() - (found[0] if found else record).created_at.timestamp()
+    slow = (found[0] if found else record).model_copy(update={"spec": spec})
+    return copy_spec(slow, world.engine.cluster(), age) or spec.model_copy(update={"retry": RetryPolicy()})
+
+
+def _note_record(job: TrackedJob, record: JobRecord, producer: Producer | None) -> None:
     spec = record.spec
     job.facts = AttemptFacts(
         spec,
@@ -128,6 +165,8 @@ def _note_record(job: TrackedJob, record: JobRecord) -> None:
         record.attempts,
         membership_labels(record) or NO_LABELS,
         record.traceparent or job.delivery.traceparent,
+        producer,
+        record.signed,
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
     job.image, job.platforms = record.image, record.platforms

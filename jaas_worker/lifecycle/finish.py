@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import random
-from dataclasses import replace
 from math import inf
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, TemporaryError
@@ -21,22 +20,23 @@ from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
-from jaas_submit.output import WholeOutput
-from jaas_worker.decisions.job_output import output_not_kept, with_output
+from jaas_worker.decisions.job_output import with_output
+from jaas_worker.decisions.output_proof import after_restart
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import (
     asks_for_node,
     image_reason,
     may_still_run,
-    node_came_back,
     outcome_of,
-    output_lost,
     stop_mark,
 )
 from jaas_worker.decisions.unseen_ends import first_of_node
 from jaas_worker.failpoints import failpoint
+from jaas_worker.lifecycle.ending.collect_files import wants_files
+from jaas_worker.lifecycle.ending.read_output import found_by_agent, output_of, unless_node_came_back
 from jaas_worker.lifecycle.next_step import (
     Aside,
+    Collect,
     Drop,
     End,
     Finish,
@@ -49,29 +49,18 @@ from jaas_worker.lifecycle.next_step import (
 )
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
-from jaas_worker.swarm.container_logs import marked, read_logs
-from jaas_worker.swarm.engine import NodeChange, TaskView
+from jaas_worker.swarm.container_logs import marked
+from jaas_worker.swarm.engine import NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
-from jaas_worker.tracking.node_output import logs_of, times_with
+from jaas_worker.tracking.node_output import logs_of, times_with, with_usage
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
 
 logger = logging.getLogger(__name__)
 
-_TRIES_AFTER_OUTAGE = 3
-"""How often the output of a container whose node was away is read again when there is none. The swarm has been seen to
-hand out nothing, without an error, in the first second after the node's return."""
 
-_TRIES_OF_AGENT = 3
-"""How often another process's agent is waited for, which may still read a large output; some three seconds."""
-
-_TRIES_OF_OWN_AGENT = 15
-"""The same for this process's agent; some two minutes. An engine hands out 55,000 lines a second."""
-_AGENT_WAIT_S = 2.0  # how long a thread waits for this process's agent
-
-
-def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
+def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End:
     """Find out how an attempt ended, and read its output.
 
     Args:
@@ -90,31 +79,24 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> End:
         times = engine.container_times(task.container_id)
     here, whole = times is not None, None
     if step.logs is None and task.container_id:
-        whole = _found_by_agent(job, task.container_id, task.node_id, world, here=here)
+        whole = found_by_agent(job, task.container_id, task.node_id, world, here=here)
         times = times_with(times, whole)
     if spec is not None and may_still_run(task, spec.stop_grace, times, world.clock.time()):
         raise EngineUnavailable("the swarm has rejected the task, and its container is being stopped")
-    node, limit = world.node_name(task.node_id), spec.limits.memory if spec else None
-    known = (task, node, job.started_at, times, job.stop)
+    known = (task, world.node_name(task.node_id), job.started_at, times, job.stop)
+    limit = spec.limits.memory if spec else None
     outcome = first_of_node([outcome_of(*known, change, limit, job.away_since) for change in job.node_changes])
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
-    logs = logs_of(whole) or _output(job, step, world, here=here)
+    logs = logs_of(whole) or output_of(job, step, world, here=here)
     if task.container_id and not (here or whole or logs.lines) and logs.status is LogStatus.COMPLETE:
-        logs = _unless_node_came_back(job, logs, task, world)
+        logs = unless_node_came_back(job, logs, task, world)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
-    return End(outcome, logs)
-
-
-def _unless_node_came_back(job: TrackedJob, logs: Logs, task: TaskView, world: WorkerContext) -> Logs:
-    """Return an empty output as it is, unless its node has just come back: its engine may have lost the output."""
-    if not node_came_back(world.engine.node_change(task.node_id), task, job.started_at):
-        return logs
-    if job.tries < _TRIES_AFTER_OUTAGE:
-        raise EngineUnavailable("reading logs: its node has just come back, and hands out no output yet")
-    why = "its node came back then or later, and hands out no output: there was none, or it is lost"
-    return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
+    logs = after_restart(logs) if outcome.cause is Cause.ENGINE and task.container_id else logs
+    if spec is not None and wants_files(job, spec, outcome):
+        return Collect(with_usage(outcome, times), logs)
+    return End(with_usage(outcome, times), logs)
 
 
 def _image_problem(spec: JobSpec, world: WorkerContext) -> str:
@@ -122,61 +104,6 @@ def _image_problem(spec: JobSpec, world: WorkerContext) -> str:
     with contextlib.suppress(TemporaryError, EngineRefused):
         return world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve).problem
     return ""
-
-
-def _found_by_agent(
-    job: TrackedJob, container_id: str, node_id: str, world: WorkerContext, *, here: bool
-) -> WholeOutput | None:
-    """Return what the agent of its node found of an attempt's container; None if there is none, or it is too slow.
-
-    Args:
-        job: the job.
-        container_id: the attempt's container, as the swarm's task names it.
-        node_id: the node of that task.
-        world: the worker.
-        here: the container is known to this worker's engine, so that it can be read without an agent.
-
-    Raises:
-        TemporaryError: Redis does not answer, or the agent is not ready yet.
-    """
-    try:
-        found = world.outputs.find(job.job_id, job.attempt, container_id, node_id, _AGENT_WAIT_S)
-    except EngineUnavailable:
-        if job.tries < _TRIES_OF_OWN_AGENT:
-            raise
-        return None
-    if found is None and not here and job.tries < _TRIES_OF_AGENT and world.outputs.expected(node_id):
-        raise EngineUnavailable("reading output: the agent of its node has not reported it yet")
-    return found
-
-
-def _output(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) -> Logs:
-    """Return what an attempt printed, and whether that is all.
-
-    Args:
-        job: the job.
-        step: its task, which has ended.
-        world: the worker.
-        here: its container is known to this worker's engine.
-    """
-    task, service, settings = step.task, job.service, world.settings
-    assert service is not None
-    logs, driver = step.logs, world.service_defaults.log_driver.changed_by(job.spec)
-    if logs is None:
-        cap, timeout = settings.log_limit, settings.log_timeout
-        logs = read_logs(world.engine, service.id, task.container_id, cap, timeout, driver)
-    if logs.lines or logs.status is not LogStatus.COMPLETE or not task.container_id:
-        return logs
-    # Of another engine's container the worker is handed out nothing, and no error, whether it printed nothing or not.
-    why = output_lost(task, job.away_since) or driver.unreadable
-    if not (why or here or driver.name):
-        own = world.outputs.log_driver(task.node_id)
-        why = output_not_kept(task.node_id, {task.node_id: own} if own else world.log_drivers())
-    if why:
-        return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
-    if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:
-        raise EngineUnavailable("reading logs: its node was away, and hands out no output yet")
-    return logs
 
 
 def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostOwnership:
@@ -223,13 +150,14 @@ def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[At
         return json.dumps(world.store.write(job.job_id, f"output-{job.attempt}.json", [text.encode()]))
 
     if spec is not None:
-        limit = world.settings.output_limit
+        limit = world.gate.output_limit(spec, world.settings.output_limit, job.facts.producer)
         outcome, output = with_output(spec, outcome, step.logs, limit, keep if world.store else None)
     attempt = Attempt(
         number=job.attempt if job.asked or job.service else 0,
         service=job.service.name if job.service else None,
         image=job.image or (spec.image if spec else None),
         log_status=step.logs.status if step.logs else LogStatus.COMPLETE,
+        outputs=step.files,
         **outcome.model_dump(),
     )
     return attempt, output

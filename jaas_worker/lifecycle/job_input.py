@@ -13,7 +13,7 @@ from jaas_submit.storage.store import Store
 from jaas_worker.decisions.job_output import reduce_lines
 from jaas_worker.swarm.create_or_adopt import InputFile
 
-__all__ = ["CONFIG_LIMIT", "NOTHING", "Records", "input_file"]
+__all__ = ["CONFIG_LIMIT", "NOTHING", "Records", "input_file", "is_own_input"]
 
 NOTHING: Final = "/dev/null"
 """Used for an empty input: the swarm accepts no empty config."""
@@ -59,6 +59,25 @@ def input_file(spec: JobSpec, records_of: Records, store: Store | None, job_id: 
     if store is not None and isinstance(spec.input, dict) and store.holds(spec.input):
         return _stored(store, spec.input, INPUT_FILE)
     return InputFile(INPUT_FILE, json.dumps(spec.input, ensure_ascii=False).encode())
+
+
+def is_own_input(path: str, spec: JobSpec, store: Store | None, job_id: str) -> bool:
+    """Return whether a path of the host is one that jaas mounts for a job's input: its file in the local store.
+
+    Args:
+        path: the source of a mount.
+        spec: the job's description.
+        store: for large values; None if there is none.
+        job_id: the job's id.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    if store is None or not store.is_local:
+        return False
+    if isinstance(spec.input, dict) and store.holds(spec.input):
+        return path == store.path(spec.input)
+    return spec.gather is not None and store.is_input_of(job_id, path)
 
 
 def _stored(store: Store, reference: dict[str, Any], path: str) -> InputFile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from sys import intern
-from typing import Any
+from typing import Any, Final
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, LedgerUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
@@ -16,13 +16,14 @@ from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
+from jaas_submit.policy.facts import PolicyRefused
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import StopRequest, pending_reason
 from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint
-from jaas_worker.lifecycle.job_input import input_file
+from jaas_worker.lifecycle.job_input import input_file, is_own_input
 from jaas_worker.lifecycle.next_step import Adopt, End, LostOwnership, Track
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
@@ -36,8 +37,11 @@ __all__ = ["adopt", "launch", "note_failure"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_DETAIL = 500
+_MAX_DETAIL: Final = 500
 """Characters of an answer that the record keeps."""
+
+_MAX_TOKEN_LABEL: Final = 16 * 1024
+"""Characters of a token in a label, which is written to the raft log of every manager."""
 
 
 def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
@@ -66,9 +70,8 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     try:
         wanted = _wanted(job, spec, world)
         service = _create(job, spec, wanted, world) if wanted is not None else None
-    except EngineRefused as error:
-        cause = Cause.IMAGE if isinstance(error, ImageRefused) else Cause.LAUNCH
-        return End(refused_outcome(cause, str(error)))
+    except (EngineRefused, PolicyRefused) as error:
+        return End(refused_outcome(_cause_of(error, job), str(error)))
     except EngineUnavailable as error:
         # The engine may carry the request out later, even after the attempt has ended.
         job.late = True
@@ -84,9 +87,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     _note_service(job, spec, service, now, now)
     job.launched_at = world.clock.time()
     world.metrics.launches.inc()
-    fields: dict[str, Any] = {"late": 1} if job.late else {}
-    if spec.pending_timeout is not None:
-        fields["claimed_at"] = job.launching_since
+    fields = _fields_of_launch(job, spec)
     if not world.ledger.ownership.move(job.job_id, world.holder, JobState.PENDING, service=service.name, **fields):
         # Another worker took the job over while we were suspended; it adopts the same service by its name.
         return LostOwnership()
@@ -99,6 +100,16 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         extra=action(Action.JOB_LAUNCHED, service=service.name, image=wanted.image),
     )
     return Track()
+
+
+def _fields_of_launch(job: TrackedJob, spec: JobSpec) -> dict[str, Any]:
+    """Return what the record gets with the service."""
+    fields: dict[str, Any] = {"late": 1} if job.late else {}
+    if spec.pending_timeout is not None:
+        fields["claimed_at"] = job.launching_since
+    if job.facts.producer is not None:
+        fields["producer"] = job.facts.producer.name
+    return fields
 
 
 def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
@@ -123,6 +134,7 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     waited, ran = (0.0, before) if step.state is JobState.RUNNING else (before, 0.0)
     now = world.clock.monotonic()
     _note_service(job, spec, service, now, now - waited, ran)
+    _review(job, spec, service, world)
     logger.info(
         "job %s: took over service %s",
         job.job_id,
@@ -132,6 +144,32 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     return Track()
 
 
+def _review(job: TrackedJob, spec: JobSpec, service: ServiceView, world: WorkerContext) -> None:
+    """Have a service stopped that this worker's policy would not have let be created.
+
+    Another worker created it, by another policy or an older one; or the record was restored from its labels.
+    """
+    if job.stop is not None:
+        return
+
+    def is_own_mount(path: str) -> bool:
+        return is_own_input(path, spec, world.store, job.job_id)
+
+    decision = world.gate.review(service.id, spec, is_own_mount, job.facts.producer)
+    if decision.refused:
+        job.stop = StopRequest(Cause.REFUSED, decision.reason)
+    if decision.refusals:
+        what = "stops it" if decision.refused else "would stop it, if it were enforced"
+        logger.warning(
+            "job %s: service %s: the policy %s: %s",
+            job.job_id,
+            service.name,
+            what,
+            shown(decision.reason, _MAX_DETAIL),
+            extra=action(Action.POLICY_REFUSED if decision.refused else Action.POLICY_WARNED, service=service.name),
+        )
+
+
 def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | None:
     """Return the description for this attempt; None if this worker no longer holds the job."""
     facts = job.facts
@@ -139,6 +177,7 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
+    world.gate.check_image(spec, facts.producer)
     if not _pin_image(job, spec, world):
         return None
     wanted = spec_for_attempt(spec, facts.attempts, nodes, job.platforms)
@@ -153,12 +192,37 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
 def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContext) -> ServiceView | None:
     """Return the attempt's service; None if this worker no longer holds the job."""
     marks = {LABEL_SPEC_HASH: spec.digest(), **job.facts.labels}
+    if 0 < len(job.facts.signed) <= _MAX_TOKEN_LABEL:
+        marks[LABEL_SIGNED] = job.facts.signed  # a record that Redis loses is rebuilt from it
     file = input_file(spec, world.ledger.queries, world.store, job.job_id, job.attempt)
     job.has_config = file is not None and file.data != b""
     if not _still_ours(job, world):
         return None
+
+    def admit(request: dict[str, Any]) -> dict[str, Any]:
+        admitted = world.gate.admit(request, wanted, job.facts.producer)
+        if admitted.warning:
+            _note_warning(job, admitted.warning, world)
+        return admitted.request
+
     defaults = world.service_defaults
-    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, defaults, job.platforms)
+    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, defaults, job.platforms, admit)
+
+
+def _note_warning(job: TrackedJob, warning: str, world: WorkerContext) -> None:
+    """Say in log and record what the policy would refuse, if it were enforced."""
+    note = f"the policy would refuse it, if it were enforced: {shown(warning, _MAX_DETAIL)}"
+    logger.warning("job %s: %s", job.job_id, note, extra=action(Action.POLICY_WARNED))
+    with contextlib.suppress(TemporaryError):
+        world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING, note=note)
+
+
+def _cause_of(error: EngineRefused | PolicyRefused, job: TrackedJob) -> Cause:
+    if isinstance(error, PolicyRefused):
+        said = shown(str(error), _MAX_DETAIL)
+        logger.warning("job %s: refused: %s", job.job_id, said, extra=action(Action.POLICY_REFUSED))
+        return Cause.REFUSED
+    return Cause.IMAGE if isinstance(error, ImageRefused) else Cause.LAUNCH
 
 
 def _refuses(job: TrackedJob, error: EngineUnavailable, world: WorkerContext) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import JobRecord, Outcome
 from jaas_submit.model.states import JobState
@@ -18,6 +19,7 @@ __all__ = [
     "AskEngine",
     "CheckPending",
     "Claim",
+    "Collect",
     "Drop",
     "End",
     "Finish",
@@ -102,12 +104,22 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class Collect:
+    """Copy the attempt's files to the store, on a thread for that."""
+
+    outcome: Outcome
+    logs: Logs
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """Record the attempt's outcome in the ledger."""
 
     outcome: Outcome
     logs: Logs | None = None
     """Its output; None if it had no container."""
+    files: OutputFiles | None = None
+    """What it handed out; None if it was not asked to, or had no container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +217,7 @@ Next = (
     | SendStop
     | RemoveStuck
     | Finish
+    | Collect
     | End
     | LostOwnership
     | Superseded

@@ -13,6 +13,7 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import StepExecutor
+from jaas_worker.telemetry.audit_log import log_acts
 from jaas_worker.tracking.exit_notice import read_exit
 from jaas_worker.tracking.subscriber import listen
 from jaas_worker.tracking.tracker import Tracker
@@ -72,6 +73,8 @@ class Cancellations:
 
     def _heard(self, job_id: str) -> None:
         if job_id in self._table:
+            for record in self._ledger.queries.find([job_id]):
+                log_acts(job_id, record.audit)
             self._executor.cancelled(job_id, self._ledger.ownership.cancel_reasons([job_id]).get(job_id, "cancelled"))
 
     def _check_soon(self) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 from jaas_submit.errors import LedgerUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.causes import Cause
+from jaas_submit.policy.document import Policy
+from jaas_submit.signing import NO_GATE, Gate
 from jaas_submit.storage.store import Store
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.failpoints import failpoint
@@ -57,6 +59,8 @@ class Runner:
         store: for large values; None if there is none.
         clock: tells the time.
         outputs: what agents found; None if there are no agents.
+        policy: what jobs may ask for; None: what the settings say.
+        signatures: asked of each job's signature.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -72,6 +76,8 @@ class Runner:
         store: Store | None = None,
         clock: Clock | None = None,
         outputs: Outputs | None = None,
+        policy: Policy | None = None,
+        signatures: Gate = NO_GATE,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -80,7 +86,7 @@ class Runner:
         self.metrics = metrics or Metrics()
         self.store = store
         tracer = make_tracer(settings.traces)
-        sides = (store, clock or Clock(), outputs or NoOutputs())
+        sides = (store, clock or Clock(), outputs or NoOutputs(), policy, signatures)
         self._world = WorkerContext(settings, ledger, engine, holder, self.metrics, tracer, *sides)
         self.label = self._world.label
         self._table = JobTable(settings.max_in_flight, settings.max_starting)

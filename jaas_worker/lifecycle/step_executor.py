@@ -20,6 +20,7 @@ from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
+from jaas_worker.lifecycle.ending.collect_files import collect_files
 from jaas_worker.lifecycle.finish import (
     finish,
     lost_ownership,
@@ -73,7 +74,9 @@ class StepExecutor:
         self._retry_pause = retry_pause
         self._unexpected_pause = unexpected_pause
         settings = world.settings
-        self._threads = StepThreads(settings.launch_threads, settings.finish_threads, self._launch_loop)
+        self._threads = StepThreads(
+            settings.launch_threads, settings.finish_threads, settings.file_threads, self._launch_loop
+        )
         # A node that cannot be reached must not block all threads with its containers' output.
         self._reading = threading.Semaphore(settings.finish_threads // 4 or int(settings.finish_threads > 1))
 
@@ -177,6 +180,9 @@ class StepExecutor:
             try:
                 following = self._next(job, step, ending)
                 while following is not None:
+                    if isinstance(following, to.Collect):  # other jobs must not wait for large files
+                        self._threads.submit_copy(self.run, job, following)
+                        return
                     if isinstance(following, to.Report | to.TellRetry):  # the steps before are complete
                         step = to.Report(logs=following.logs) if isinstance(following, to.Report) else following
                         job.tries = 0
@@ -223,7 +229,9 @@ class StepExecutor:
     def _again(self, job: TrackedJob, step: Next) -> None:
         if self._table.closing or job.phase is Phase.GONE:
             return
-        if job.phase is Phase.FINISHING:
+        if isinstance(step, to.Collect):
+            self._threads.submit_copy(self.run, job, step)
+        elif job.phase is Phase.FINISHING:
             self._threads.submit(self.run, job, step)
         else:
             self._table.put_first(job, step)
@@ -278,6 +286,8 @@ class StepExecutor:
                 return lost_ownership(job, world)
             case to.Finish():
                 return finish(job, step, world)
+            case to.Collect():
+                return collect_files(job, step, world)
             case to.End():
                 return write_end(job, step, world)
             case to.Superseded():

@@ -78,10 +78,11 @@ class StepThreads:
     Args:
         launching: how many threads launch.
         finishing: how many finish.
+        copying: how many copy files, which takes long.
         launch: what a launching thread does until the worker shuts down.
     """
 
-    def __init__(self, launching: int, finishing: int, launch: Callable[[], None]) -> None:
+    def __init__(self, launching: int, finishing: int, copying: int, launch: Callable[[], None]) -> None:
         self._timer = Timer()
         self._finishing = finishing
         self._finishing_threads: list[threading.Thread] = []
@@ -90,6 +91,7 @@ class StepThreads:
             thread_name_prefix="jaas-finish",
             initializer=lambda: self._finishing_threads.append(threading.current_thread()),
         )
+        self._copiers = ThreadPoolExecutor(copying, thread_name_prefix="jaas-files")
         self._launchers = [
             threading.Thread(target=launch, name=f"jaas-launch-{n}", daemon=True) for n in range(launching)
         ]
@@ -114,13 +116,18 @@ class StepThreads:
         for thread in self._launchers:
             thread.join(max(deadline - time.monotonic(), 0.0))
         self._timer.close()
-        self._finishers.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._finishers, self._copiers):
+            pool.shutdown(wait=False, cancel_futures=True)
         for thread in tuple(self._finishing_threads):
             thread.join(max(deadline - time.monotonic(), 0.0))
 
     def submit(self, call: Callable[..., Any], *args: Any) -> None:
         """Have a call made on a finishing thread."""
         self._finishers.submit(call, *args)
+
+    def submit_copy(self, call: Callable[..., Any], *args: Any) -> None:
+        """Have a call made on a thread that copies files."""
+        self._copiers.submit(call, *args)
 
     def call_later(self, delay: float, call: Callable[[], None]) -> None:
         """Run a short call after a pause.

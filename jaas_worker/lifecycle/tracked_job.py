@@ -15,6 +15,7 @@ from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
+from jaas_submit.signing import Producer
 from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, SameAnswer
 from jaas_worker.decisions.retry import Decision
@@ -47,6 +48,9 @@ class Delivery(Protocol):
 
     def description(self) -> JobSpec:
         """Return the job description in the message; raises SpecError."""
+
+    def signed(self) -> str:
+        """Return the signed token that holds that description; empty if it is not signed."""
 
     def message(self) -> str:
         """Return the whole message as JSON, for the record of a job that has none yet."""
@@ -103,6 +107,10 @@ class AttemptFacts(NamedTuple):
     """Its place in its batch, for the service's labels; empty without a batch."""
     traceparent: str = ""
     """The trace that the job was submitted in."""
+    producer: Producer | None = None
+    """Who has signed its description; None where no signature was verified."""
+    signed: str = ""
+    """The token that holds the description, for the service's labels; empty for an unsigned one."""
 
 
 _NOTHING_KNOWN: Final = AttemptFacts()
@@ -173,6 +181,8 @@ class TrackedJob:
     stop: StopRequest | None = None
     decision: Decision | None = None
     """Whether another attempt follows; decided once, even if recording the outcome is repeated."""
+    files_until: float | None = None
+    """When the copying of its files is given up, by the monotonic clock; None before it has begun."""
     tries: int = 0
     """How often the present step failed in a row."""
     accepted: bool = False

@@ -11,13 +11,18 @@ from typing import Any, NamedTuple, Protocol
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Claim
 from jaas_submit.ledger.queries import Outline
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.logs import Logs
+from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER
-from jaas_submit.output import WholeOutput
+from jaas_submit.output import FileRequest, WholeOutput
+from jaas_submit.policy.document import Policy
+from jaas_submit.signing import NO_GATE, Gate
 from jaas_submit.storage.store import Store
+from jaas_worker.admission.gate import PolicyGate
+from jaas_worker.admission.loading import load_policy
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ResolvedImage
 from jaas_worker.swarm.service_spec import ServiceDefaults
@@ -37,7 +42,9 @@ _SILENCE_KEPT_S = 60.0
 
 
 class _Submission(Protocol):
-    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool: ...
+    def create(
+        self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "", signed: str = ""
+    ) -> bool: ...
     def cancel(self, job_id: str, why: str) -> tuple[JobState, bool]: ...
 
 
@@ -110,6 +117,7 @@ class Outputs(Protocol):
     def expected(self, node_id: str) -> bool: ...
     def log_driver(self, node_id: str) -> str: ...
     def drop(self, job_id: str, attempt: int) -> None: ...
+    def collect(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> OutputFiles | None: ...
 
 
 class NoOutputs:
@@ -126,6 +134,9 @@ class NoOutputs:
         return ""
 
     def drop(self, job_id: str, attempt: int) -> None: ...
+
+    def collect(self, *_: object) -> OutputFiles:
+        return OutputFiles(status=LogStatus.UNAVAILABLE, reason="there is no agent")
 
 
 class ServiceTracker(Protocol):
@@ -190,6 +201,7 @@ class WorkerContext:
         store: for large values; None if there is none.
         clock: tells the time.
         outputs: what agents found.
+        signatures: asked of each job's signature before its launch and its adoption.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
@@ -204,6 +216,9 @@ class WorkerContext:
     store: Store | None = None
     clock: Clock = field(default_factory=Clock)
     outputs: Outputs = field(default_factory=NoOutputs)
+    policy: Policy | None = None
+    """What jobs may ask for; None: what the settings say."""
+    signatures: Gate = NO_GATE
     lease_until: float = 0.0
     """When this worker's lease runs out, by the monotonic clock."""
     created_at: float = field(default=-inf, init=False)
@@ -211,6 +226,8 @@ class WorkerContext:
     images: ImageCache = field(default_factory=ImageCache, init=False)
     service_defaults: ServiceDefaults = field(init=False)
     """What every service that this worker asks for has."""
+    gate: PolicyGate = field(init=False)
+    """What each request for a service passes."""
     label: str = field(init=False)
     """Selects the services of this installation."""
     _nodes: dict[str, str] = field(default_factory=dict, init=False)
@@ -219,6 +236,7 @@ class WorkerContext:
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
         self.service_defaults = ServiceDefaults.of(self.settings, identity, self.holder)
+        self.gate = PolicyGate(self.policy or load_policy(self.settings), self.engine, self.settings)
         self.label = f"{LABEL_LEDGER}={identity}"
 
     def node_name(self, node_id: str) -> str | None:

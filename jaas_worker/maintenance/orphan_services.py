@@ -14,7 +14,7 @@ from jaas_submit.errors import EngineRefused, SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SIGNED, service_name
 from jaas_worker.decisions.task_outcome import attempt_task
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.maintenance.ports import Worker
@@ -190,8 +190,8 @@ class OrphanServices:
             )
             spec = None
         if spec is not None and number > 0:
-            member = membership_of(service.labels, job_id)
-            if self._ledger.maintenance.restore(job_id, spec, self._settings.queue, number, **member):
+            member, signed = membership_of(service.labels, job_id), service.labels.get(LABEL_SIGNED, "")
+            if self._ledger.maintenance.restore(job_id, spec, self._settings.queue, number, **member, signed=signed):
                 logger.warning(
                     "job %s: Redis had lost its record; rebuilt from service %s",
                     job_id,

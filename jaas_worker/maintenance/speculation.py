@@ -74,7 +74,7 @@ class Speculator:
         spec = copy_spec(record, cluster(), self._ledger.now() - record.created_at.timestamp())
         copy_id = copy_id_of(record.id)
         detail = f"runs for long ({ran:.0f} s): started a second time, as job {copy_id}"
-        if spec is None or not self._ledger.batches.start_copy(record.id, spec, detail):
+        if spec is None or not self._ledger.batches.start_copy(record.id, spec, detail, record.signed):
             return False
         logger.info(
             "job %s: %s", record.id, detail, extra=action(Action.JOB_COPY_SUBMITTED, job_id=record.id, copy=copy_id)

@@ -102,6 +102,9 @@ class CeleryDelivery:
     def description(self) -> JobSpec:
         return kept_messages.described(self.request.args, self.request.kwargs)
 
+    def signed(self) -> str:
+        return kept_messages.signed_in(self.request.kwargs)
+
     def message(self) -> str:
         message = self.request.message
         return kept_messages.message_to_json(message.headers, message.body, message.properties)
@@ -182,9 +185,7 @@ class CeleryDelivery:
 
     def _store(self, result: JobResult, context: Any) -> tuple[int, Any]:
         backend = self.request.task.backend
-        spec = self.request.kwargs.get("spec") if isinstance(self.request.kwargs, dict) else None
-        check = spec.get("check", True) if isinstance(spec, dict) else True
-        if result.ok or not check:
+        if result.ok or not kept_messages.is_checked(self.request.kwargs):
             backend.mark_as_done(self.task_id, result.to_wire(), request=context)
             return 0, result.sentence()
         try:

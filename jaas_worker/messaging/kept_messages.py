@@ -23,6 +23,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
+from jaas_submit.signing import description_in, is_token
 from jaas_worker.messaging.message_checks import DEFECT, task_defect
 
 __all__ = [
@@ -31,10 +32,13 @@ __all__ = [
     "follow_up",
     "follow_up_of",
     "foreign_job",
+    "is_checked",
     "message_for",
     "message_from_json",
     "message_of",
     "message_to_json",
+    "signed_in",
+    "spec_in",
 ]
 
 TAKEN_OVER: Final = "jaas_taken_over"
@@ -47,6 +51,32 @@ _HIGHEST_PRIORITY: Final = 255
 
 _OF_THE_BODY: Final = ("callbacks", "errbacks", "chord")
 """Fields of version 1 that are in the body's third part in version 2; its chains are callbacks."""
+
+
+def spec_in(value: Any) -> JobSpec:
+    """Return the description in a message's argument ``spec``, which may be a signed token. Nothing is verified.
+
+    Raises:
+        SpecError: it is not valid.
+    """
+    return JobSpec.parse(description_in(value) if is_token(value) else value)
+
+
+def signed_in(kwargs: Any) -> str:
+    """Return the signed token in a message's keyword arguments; empty if there is none."""
+    value = kwargs.get("spec") if isinstance(kwargs, dict) else None
+    return value if isinstance(value, str) and is_token(value) else ""
+
+
+def is_checked(kwargs: Any) -> bool:
+    """Return whether a job that ends badly is a failure in Celery, by the message's keyword arguments."""
+    value = kwargs.get("spec") if isinstance(kwargs, dict) else None
+    if isinstance(value, dict):  # a wake-up message has no image
+        return bool(value.get("check", True))
+    try:
+        return spec_in(value).check
+    except SpecError:
+        return True
 
 
 def described(args: Any, kwargs: Any) -> JobSpec:
@@ -66,8 +96,13 @@ def described(args: Any, kwargs: Any) -> JobSpec:
         raise SpecError(f"{unknown[0]}: is no argument of {TASK_RUN}; it takes spec and nothing else")
     if len(args) > 1:
         raise SpecError(f"{TASK_RUN} takes no positional arguments but the result of the task before it in a chain")
-    spec = JobSpec.parse(kwargs["spec"])
+    spec = spec_in(kwargs["spec"])
     if args and args[0] is not None and spec.input is None and spec.gather is None:
+        if is_token(kwargs["spec"]):
+            raise SpecError(
+                "spec: is signed, and nobody has signed the result of the task before it; take an immutable signature "
+                "(`si`), or do not sign"
+            )
         # In a chain or chord: what the task before returned; of a job, its output.
         spec = JobSpec.parse({**spec.to_wire(), **_input_from(args[0])})
     return spec
@@ -131,6 +166,7 @@ def foreign_job(message: Any, payload: Any, queue: str) -> NewJob:
         not_before=_moment(headers.get("eta")) if spec else None,
         expires_at=_moment(headers.get("expires")) if spec else None,
         celery_priority=int(priority) if is_priority else None,
+        signed=signed_in(kwargs) if spec else "",
     )
 
 

@@ -12,11 +12,10 @@ from celery.worker.request import Request
 
 from jaas_submit.errors import JobCancelled, JobFailed, SpecError
 from jaas_submit.messaging import messages
-from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import TASK_RUN
 from jaas_worker.messaging.delivery import RetryNotice, current_result
-from jaas_worker.messaging.kept_messages import TAKEN_OVER
+from jaas_worker.messaging.kept_messages import TAKEN_OVER, is_checked, spec_in
 
 __all__ = ["JobRequest", "register"]
 
@@ -42,7 +41,7 @@ class JobRequest(Request):
             return
         spec = self._kwargs.get("spec") if isinstance(self._kwargs, dict) else None
         try:
-            options = messages.task_options(JobSpec.parse(spec), *self._batch())
+            options = messages.task_options(spec_in(spec), *self._batch())
         except SpecError:
             options = {"argsrepr": "(...)", "kwargsrepr": "(not a valid job description)"}
         self._argsrepr, self._kwargsrepr = options["argsrepr"], options["kwargsrepr"]
@@ -91,7 +90,7 @@ def register(app: celery.Celery) -> None:
             )
         if isinstance(result, RetryNotice):
             raise Retry(result.why, exc=JobFailed(result.why), when=datetime.now(UTC) + timedelta(seconds=result.delay))
-        check = task.request.kwargs.get("spec", {}).get("check", True) if result.image else True
+        check = is_checked(task.request.kwargs) if result.image else True
         if not result.ok and check:
             kind = JobCancelled if result.state is JobState.CANCELLED else JobFailed
             raise kind(result.sentence())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_worker.swarm.engine import Engine, ServiceView
-from jaas_worker.swarm.service_spec import NO_DEFAULTS, InputPlace, ServiceDefaults, service_request
+from jaas_worker.swarm.service_spec import NO_DEFAULTS, InputPlace, ServiceDefaults, service_request, with_input
 
 __all__ = ["InputFile", "create_or_adopt"]
 
@@ -37,6 +37,7 @@ def create_or_adopt(
     file: InputFile | None = None,
     defaults: ServiceDefaults = NO_DEFAULTS,
     platforms: Sequence[str] = (),
+    admit: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> ServiceView:
     """Return the attempt's service; create it if it does not exist. Idempotent.
 
@@ -52,6 +53,8 @@ def create_or_adopt(
         marks: labels that tell of which description it is (see ``service_request``).
         defaults: what every service of this worker has.
         platforms: what the image runs on; empty where that is not known.
+        admit: is handed the request, and returns it as it may be sent; what it raises ends the launch. jaas adds the
+            job's input afterwards.
 
     Raises:
         EngineRefused: the engine will never take this description.
@@ -64,13 +67,14 @@ def create_or_adopt(
     for secret in wanted:
         if secret not in secret_ids:
             raise EngineRefused(f"secret {secret} does not exist in the swarm; create it with `docker secret create`")
+    request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms))
     place: InputPlace | None = None
     if file is not None:
         place = InputPlace(file.path, source=file.source)
         if file.data:
             place = InputPlace(file.path, engine.create_config(name, own, file.data), name)
     try:
-        request = service_request(spec, job_id, attempt, marks, secret_ids, place, defaults, platforms)
+        request = with_input(request, place)
         created = engine.create(request, spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.

@@ -7,14 +7,15 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import urllib3
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
-from jaas_submit.model.cluster import Cluster
+from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.logs import STREAMS, Stream
+from jaas_submit.policy.facts import NetworkFacts, Reference
 from jaas_worker.swarm.engine import (
     ContainerTimes,
     EngineEvent,
@@ -30,6 +31,7 @@ from jaas_worker.swarm.responses import (
     NodeItem,
     distribution_in,
     event_in,
+    network_in,
     node_of,
     nodes_in,
     service_in,
@@ -232,6 +234,32 @@ class Swarm:
             found = self._get_json("secrets", filters={"name": names}) or ()
             # The filter matches prefixes; only whole names count.
             return {item["Spec"]["Name"]: item["ID"] for item in found if item["Spec"]["Name"] in names}
+
+    def references(self, kind: Literal["secrets", "configs"], ids: list[str]) -> dict[str, Reference]:
+        with mapped(f"listing {kind}"):
+            found = self._get_json(kind, filters={"id": ids}) or ()
+            # The filter matches prefixes; only whole ids count.
+            known = {item["ID"]: item["Spec"] for item in found if item["ID"] in ids}
+            return {one: Reference(spec["Name"], spec.get("Labels") or {}) for one, spec in known.items()}
+
+    def network(self, name: str) -> NetworkFacts | None:
+        try:
+            with mapped(f"inspecting network {name}"):
+                return network_in(self._get(f"networks/{quote(name, safe='')}"))
+        except EngineNotFound:
+            return None
+
+    def request_of(self, service_id: str) -> dict[str, Any] | None:
+        try:
+            with mapped("inspecting a service"):
+                spec: dict[str, Any] = self._get_json(f"services/{service_id}")["Spec"]
+                return spec
+        except EngineNotFound:
+            return None
+
+    def node_facts(self) -> tuple[Node, ...]:
+        with mapped("listing nodes"):
+            return tuple(node_of(node, 0, 0) for node in self._nodes())
 
     def node_names(self) -> dict[str, str]:
         with mapped("listing nodes"):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.logs import Stream
+
+if TYPE_CHECKING:  # an agent has no pydantic
+    from jaas_submit.model.cluster import Cluster, Node
+    from jaas_submit.model.usage.used import Used
+    from jaas_submit.policy.facts import NetworkFacts, Reference
 
 __all__ = [
     "ENDED_STATES",
@@ -100,6 +104,10 @@ class ContainerTimes(NamedTuple):
     oom_killed: bool
     exit_code: int | None = None
     """None while it runs. For a stopped task 0 was seen although the container had 137."""
+    heard: bool | None = None
+    """Whether its engine told the node's agent of the exit when it happened; None where that is not known."""
+    usage: Used | None = None
+    """What it used, if the agent of its node has measured it."""
 
 
 class NodeChange(NamedTuple):
@@ -202,6 +210,23 @@ class Engine(Protocol):
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         """Return name -> id of the existing ones of the secrets."""
+
+    def references(self, kind: Literal["secrets", "configs"], ids: list[str]) -> dict[str, Reference]:
+        """Return id -> name and labels of the existing ones of these secrets or configs.
+
+        Args:
+            kind: which of both.
+            ids: their ids.
+        """
+
+    def network(self, name: str) -> NetworkFacts | None:
+        """Return what a network is; None if there is none of this name or id."""
+
+    def request_of(self, service_id: str) -> dict[str, Any] | None:
+        """Return the request that a service was made from, as the engine tells it; None if the service is gone."""
+
+    def node_facts(self) -> tuple[Node, ...]:
+        """Return the swarm's nodes; their free resources are left out, which ``cluster`` counts."""
 
     def node_names(self) -> dict[str, str]:
         """Return node id -> host name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,6 +15,11 @@ __all__ = ["FrameParser"]
 _STREAMS: Final[dict[int, Stream]] = {1: "stdout", 2: "stderr"}
 _ERROR: Final = 3
 _HEADER: Final = 8
+_HEAD: Final = struct.Struct(">B3sI")
+_ZEROS: Final = bytes(3)
+
+_MOST_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of one frame at most. Engines divide lines at 16 KiB (moby, daemon/logger/copier.go, defaultBufSize)."""
 
 
 class FrameParser:
@@ -33,15 +39,19 @@ class FrameParser:
             data: the next piece of the stream.
 
         Raises:
-            EngineUnavailable: the engine reports an error in the middle of the stream.
+            EngineUnavailable: the engine reports an error in the middle of the stream, or this is no such stream.
         """
         data = self._rest + data
         at, end = 0, len(data)
         while end - at >= _HEADER:
-            next_at = at + _HEADER + int.from_bytes(data[at + 4 : at + _HEADER], "big")
+            kind, zeros, length = _HEAD.unpack_from(data, at)
+            if length > _MOST_BYTES or kind > _ERROR or zeros != _ZEROS:
+                self._rest = b""
+                what = f"a piece of {length:,} bytes, kind {kind}"
+                raise EngineUnavailable(f"reading logs: the stream is broken ({what})")
+            next_at = at + _HEADER + length
             if next_at > end:
                 break
-            kind = data[at]
             content = data[at + _HEADER : next_at]
             at = next_at
             if kind == _ERROR:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from jaas_submit.model.logs import LogGap, LogLine, Stream
 
-__all__ = ["HeadTail", "Kept", "together"]
+__all__ = ["HeadTail", "HeldPiece", "Kept", "Pieces", "together"]
 
 _MANY_PIECES: Final = 10_000
 _SHORT_PIECE: Final = 256
@@ -23,10 +23,50 @@ class Kept(NamedTuple):
     gaps: tuple[LogGap, ...]
 
 
-class _Piece(NamedTuple):
+class HeldPiece(NamedTuple):
+    """A piece that is kept, with its place among the pieces of both streams."""
+
     number: int
     time: str
     data: bytes
+
+
+class Pieces:
+    """Pieces that are kept in memory."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """Of all of them."""
+        self._held: deque[HeldPiece] = deque()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[HeldPiece]:
+        return iter(self._held)
+
+    def add(self, piece: HeldPiece) -> None:
+        """Keep a piece behind the others.
+
+        Args:
+            piece: the piece, which may be empty.
+        """
+        if not piece.data:
+            return
+        self.bytes += len(piece.data)
+        if self._held and len(self) > _MANY_PIECES and len(self._held[-1].data) < _SHORT_PIECE:
+            self._held[-1] = self._held[-1]._replace(data=self._held[-1].data + piece.data)
+        else:
+            self._held.append(piece)
+
+    def trim(self, least: int) -> None:
+        """Remove the first ones, as long as enough is left.
+
+        Args:
+            least: bytes that must be left.
+        """
+        while self._held and self.bytes - len(self._held[0].data) >= least:
+            self.bytes -= len(self._held.popleft().data)
 
 
 class HeadTail:
@@ -36,24 +76,25 @@ class HeadTail:
         stream: which one.
         cap: bytes that are kept.
         only_end: keep the last half a cap alone.
+        pieces: makes what keeps them.
     """
 
-    def __init__(self, stream: Stream, cap: int, *, only_end: bool = False) -> None:
+    def __init__(
+        self, stream: Stream, cap: int, *, only_end: bool = False, pieces: Callable[[], Pieces] = Pieces
+    ) -> None:
         self.stream = stream
         self.total = 0
         """Bytes that were added."""
         self._head_room = 0 if only_end else cap // 2
         self._tail_cap = cap - cap // 2
-        self._head: list[_Piece] = []
-        self._tail: deque[_Piece] = deque()
-        self._tail_bytes = 0
-        self._head_bytes = 0
+        self._head = pieces()
+        self._tail = pieces()
         self._gap = False
 
     @property
     def missing(self) -> int:
         """How many of the bytes that were added are not kept; more may be missing if it is not ``exact``."""
-        return self.total - self._head_bytes - min(self._tail_bytes, self._tail_cap)
+        return self.total - self._head.bytes - min(self._tail.bytes, self._tail_cap)
 
     @property
     def exact(self) -> bool:
@@ -63,7 +104,7 @@ class HeadTail:
     @property
     def full(self) -> bool:
         """Whether both halves are used up: what was not read would not have been kept either."""
-        return not self._head_room and self._tail_bytes >= self._tail_cap
+        return not self._head_room and self._tail.bytes >= self._tail_cap
 
     def add(self, number: int, time: str, data: bytes) -> None:
         """Take the next piece.
@@ -77,13 +118,10 @@ class HeadTail:
         if self._head_room:
             first, data = data[: self._head_room], data[self._head_room :]
             self._head_room -= len(first)
-            self._head_bytes += len(first)
-            _append(self._head, _Piece(number, time, first))
+            self._head.add(HeldPiece(number, time, first))
         if data:
-            self._tail_bytes += len(data)
-            _append(self._tail, _Piece(number, time, data))
-            while self._tail and self._tail_bytes - len(self._tail[0].data) >= self._tail_cap:
-                self._tail_bytes -= len(self._tail.popleft().data)
+            self._tail.add(HeldPiece(number, time, data))
+            self._tail.trim(self._tail_cap)
 
     def end_with(self, end: HeadTail) -> None:
         """Take the end of the stream as it was read by itself; what is between is missing, however much it is.
@@ -94,28 +132,22 @@ class HeadTail:
         self.total += end.total
         self._gap = True
         self._head_room = 0
-        self._tail, self._tail_bytes = end._tail, end._tail_bytes
+        self._tail = end._tail
 
     def pieces(self) -> Iterator[tuple[int, LogLine | int]]:
         """Yield what is kept with its place among both streams; a number stands for the bytes that are missing."""
+        last = -1
         for piece in self._head:
-            yield piece.number, LogLine(piece.time, self.stream, piece.data)
+            last = piece.number
+            yield last, LogLine(piece.time, self.stream, piece.data)
         if self.missing or self._gap:
-            yield (self._head[-1].number if self._head else -1), self.missing
-        surplus = max(self._tail_bytes - self._tail_cap, 0)
+            yield last, self.missing
+        surplus = max(self._tail.bytes - self._tail_cap, 0)
         for piece in self._tail:
-            if data := piece.data[surplus:]:
+            skip = min(surplus, len(piece.data))
+            surplus -= skip
+            if data := piece.data[skip:]:
                 yield piece.number, LogLine(piece.time, self.stream, data)
-            surplus = 0
-
-
-def _append(pieces: list[_Piece] | deque[_Piece], piece: _Piece) -> None:
-    if not piece.data:
-        return
-    if len(pieces) > _MANY_PIECES and len(pieces[-1].data) < _SHORT_PIECE:
-        pieces[-1] = pieces[-1]._replace(data=pieces[-1].data + piece.data)
-    else:
-        pieces.append(piece)
 
 
 def together(streams: Iterable[HeadTail]) -> Kept:

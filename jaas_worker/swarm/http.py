@@ -27,12 +27,13 @@ import urllib3
 import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.placement.logins import ANY_HOST, login_for
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.frames import FrameParser
-from jaas_worker.swarm.logins import login_for
 
 __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "mapped"]
 
+_MOST_LOGINS: Final = 50  # that are told
 _API_VERSION: Final = "1.41"
 """Given to docker-py, so that it does not ask for the version itself."""
 
@@ -322,3 +323,10 @@ def _plain(error: BaseException) -> str:
         if len(seen) > 50:
             break
     return str(error)
+
+
+def known_logins() -> list[str]:
+    """Return the names of the logins that this process has, some dozen, for those who want to know which there are."""
+    logins = docker.auth.load_config()
+    names = sorted({*logins.auths, *(logins.cred_helpers or ())})[:_MOST_LOGINS]
+    return [*names, ANY_HOST] if logins.creds_store else names

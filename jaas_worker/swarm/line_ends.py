@@ -6,9 +6,9 @@ from typing import Final
 
 from jaas_submit.model.logs import Stream
 
-__all__ = ["LineEnds"]
+__all__ = ["LONG", "LineEnds"]
 
-_PIECE: Final = 16 * 1024
+LONG: Final = 16 * 1024
 """Bytes of each piece of a longer line but the last. Source: moby, daemon/logger/copier.go, defaultBufSize."""
 
 
@@ -36,7 +36,7 @@ class LineEnds:
         """
         start = b"\n" if stream in self._left_out else b""
         self._left_out.discard(stream)
-        if len(data) == _PIECE and not data.endswith(b"\n"):
+        if len(data) == LONG and not data.endswith(b"\n"):
             self._long_line[stream] = time
         elif self._long_line.pop(stream, None) == time:
             if data.endswith(b"\n"):
@@ -44,6 +44,11 @@ class LineEnds:
             elif not self._never:
                 self._left_out.add(stream)
         return start + data
+
+    @property
+    def idle(self) -> bool:
+        """Whether all pieces shorter than ``LONG`` are left as they are, up to the next one that is not."""
+        return not (self._long_line or self._left_out)
 
     @property
     def unknown(self) -> tuple[Stream, ...]:

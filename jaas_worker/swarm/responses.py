@@ -18,12 +18,14 @@ from typing_extensions import TypedDict  # pydantic needs it up to Python 3.11
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.wire_names import LABEL_JOB
+from jaas_submit.policy.facts import NetworkFacts
 from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, ServiceView, TaskView
 
 __all__ = [
     "NodeItem",
     "distribution_in",
     "event_in",
+    "network_in",
     "node_of",
     "nodes_in",
     "service_in",
@@ -110,12 +112,22 @@ class _Distribution(TypedDict, total=False):
     Platforms: list[_Platform] | None
 
 
+class _Network(TypedDict, total=False):
+    Id: Required[str]
+    Name: Required[str]
+    Driver: str
+    Scope: str
+    Attachable: bool
+    Labels: dict[str, str] | None
+
+
 _TASKS: Final = TypeAdapter(list[_Task] | None)
 _SERVICES: Final = TypeAdapter(list[_Service] | None)
 _SERVICE: Final = TypeAdapter(_Service)
 _CONTAINER: Final = TypeAdapter(_Container)
 _DISTRIBUTION: Final = TypeAdapter(_Distribution)
 _NODES: Final = TypeAdapter(list[NodeItem] | None)
+_NETWORK: Final = TypeAdapter(_Network)
 
 
 def tasks_in(answer: bytes) -> list[TaskView]:
@@ -175,6 +187,19 @@ def nodes_in(answer: bytes) -> list[NodeItem]:
     return _NODES.validate_json(answer) or []
 
 
+def network_in(answer: bytes) -> NetworkFacts:
+    """Return the network in the answer to ``GET /networks/{id}``."""
+    item = _NETWORK.validate_json(answer)
+    return NetworkFacts(
+        item["Id"],
+        item["Name"],
+        item.get("Driver", ""),
+        item.get("Scope", ""),
+        item.get("Attachable", False),
+        item.get("Labels") or {},
+    )
+
+
 def distribution_in(answer: bytes) -> tuple[str, tuple[str, ...]]:
     """Return digest and platforms of an image, as its registry tells them.
 
@@ -202,6 +227,7 @@ def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
     spec, description = item["Spec"], item["Description"]
     has = description.get("Resources", {})
     all_cpus, all_memory = has.get("NanoCPUs", 0) / 1e9, has.get("MemoryBytes", 0)
+    engine = description.get("Engine", {})
     return Node(
         id=item["ID"],
         hostname=description.get("Hostname", ""),
@@ -212,11 +238,13 @@ def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
         arch=description.get("Platform", {}).get("Architecture", ""),
         address=item["Status"].get("Addr", ""),
         labels=spec.get("Labels") or {},
-        engine_labels=description.get("Engine", {}).get("Labels") or {},
+        engine_labels=engine.get("Labels") or {},
+        engine_version=engine.get("EngineVersion", ""),
         cpus=all_cpus,
         memory=all_memory,
         free_cpus=all_cpus - cpus,
         free_memory=all_memory - memory,
+        log_drivers=tuple(one.get("Name", "") for one in engine.get("Plugins") or () if one.get("Type") == "Log"),
     )
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "ServiceDefaults",
     "service_request",
     "spec_of_service",
+    "with_input",
 ]
 
 _MAX_LABEL_CHARS = 16 * 1024
@@ -93,18 +94,16 @@ def service_request(
     attempt: int,
     marks: Mapping[str, str],
     secret_ids: Mapping[str, str],
-    place: InputPlace | None = None,
     defaults: ServiceDefaults = NO_DEFAULTS,
     platforms: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return the request that creates the service of one attempt.
+    """Return the request that creates the service of one attempt, without the job's input (``with_input``).
 
     Args:
         spec: the description for this attempt.
         job_id: the job's id.
         attempt: counted from 1.
         marks: further labels: of which description it is (LABEL_SPEC_HASH), and what the job is in its batch.
-        place: where the container finds the job's input; None where it has none.
         secret_ids: name -> id of (at least) the secrets that the description names.
         defaults: what every service of the worker has.
         platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
@@ -121,7 +120,7 @@ def service_request(
         "Name": service_name(job_id, attempt),
         "Labels": labels,
         "TaskTemplate": {
-            "ContainerSpec": _container(spec, job_id, attempt, secret_ids, place, defaults.installation),
+            "ContainerSpec": _container(spec, job_id, attempt, secret_ids, defaults.installation),
             "Resources": {"Limits": limits, "Reservations": _resources(spec.reservations)},
             "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
             "Placement": _placement(spec, platforms),
@@ -139,7 +138,6 @@ def _container(
     job_id: str,
     attempt: int,
     secret_ids: Mapping[str, str],
-    place: InputPlace | None,
     installation: Mapping[str, str],
 ) -> dict[str, Any]:
     container: dict[str, Any] = {
@@ -163,18 +161,31 @@ def _container(
         container["Mounts"] = [_mount(mount) for mount in spec.mounts]
     if spec.secrets:
         container["Secrets"] = [_secret(secret, secret_ids[secret.source]) for secret in spec.secrets]
-    if place is not None:
-        container["Env"].append(_literal(f"{ENV_INPUT}={place.path}"))
-        if place.config_id:
-            file = {"Name": place.path, "UID": "0", "GID": "0", "Mode": 0o444}
-            container["Configs"] = [{"ConfigID": place.config_id, "ConfigName": place.config_name, "File": file}]
-        elif place.source:
-            mount = Mount(source=place.source, target=place.path, read_only=True)
-            container["Mounts"] = [*container.get("Mounts", ()), _mount(mount)]
     if not spec.healthcheck:
         # A failing HEALTHCHECK of the image would make the swarm kill the job.
         container["Healthcheck"] = {"Test": ["NONE"]}
     return container
+
+
+def with_input(request: Mapping[str, Any], place: InputPlace | None) -> dict[str, Any]:
+    """Return a request with what jaas itself adds: the job's input. The policy has nothing to say about it.
+
+    Args:
+        request: what ``service_request`` returned; it is not changed.
+        place: where the container finds the input; None where it has none.
+    """
+    task = request["TaskTemplate"]
+    container = dict(task["ContainerSpec"])
+    if place is not None:
+        container["Env"] = [*container["Env"], _literal(f"{ENV_INPUT}={place.path}")]
+        if place.config_id:
+            file = {"Name": place.path, "UID": "0", "GID": "0", "Mode": 0o444}
+            made = {"ConfigID": place.config_id, "ConfigName": place.config_name, "File": file}
+            container["Configs"] = [*container.get("Configs", ()), made]
+        elif place.source:
+            mount = Mount(source=place.source, target=place.path, read_only=True)
+            container["Mounts"] = [*container.get("Mounts", ()), _mount(mount)]
+    return {**request, "TaskTemplate": {**task, "ContainerSpec": container}}
 
 
 def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | None:

@@ -31,6 +31,11 @@ class Action(StrEnum):
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows
     JOB_OVERDUE = "job.overdue"  # expires or deadline passed before a worker started it
     JOB_REFUSED = "job.refused"  # a message that cannot become a job
+    POLICY_REFUSED = "policy.refused"  # the policy does not allow what a job asks for
+    POLICY_WARNED = "policy.warned"  # the same, in mode warn: the job runs
+    SIGNATURE_REFUSED = "signature.refused"  # the rules about signatures refuse a job
+    AUDIT_SUBMIT = "audit.submit"  # who submitted a job that this worker starts
+    AUDIT_CANCEL = "audit.cancel"  # who cancelled a job
     BROADCAST_DROPPED = "broadcast.dropped"  # an invalid remote-control message
     JOB_ADOPTED = "job.adopted"  # taken over from a worker that died or stopped
     JOB_OWNERSHIP_LOST = "job.ownership_lost"  # another worker holds it now

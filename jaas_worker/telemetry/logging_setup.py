@@ -14,7 +14,6 @@ from collections.abc import MutableMapping
 from typing import IO, Any, Final, Literal
 
 import structlog
-from celery import signals
 from structlog.typing import EventDict
 
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
@@ -29,7 +28,8 @@ _PASSWORD: Final = re.compile(r"(://[^\s:/@]*+:)[^\s@]++(?=@)")
 """A URL's password, up to the next @, as passwords may contain slashes. Only texts that end with an @ are searched:
 then each possible start has an end, so no character is read twice."""
 
-_SENTINEL_PASSWORD: Final = re.compile(r"(sentinel_password=)[^\s&]+", re.IGNORECASE)
+_SECRET_PARAMETER: Final = re.compile(r"((?:password|passwd|secret|token|access_key)=)[^\s&]+", re.IGNORECASE)
+"""A parameter of a URL, such as ``sentinel_password`` or ``ssl_password``."""
 
 _CELERY_TASK: Final = re.compile(re.escape(TASK_RUN) + r"\[([^\]\s]{1,255})\]")
 """How Celery's own lines name a task."""
@@ -51,7 +51,7 @@ def _mask_word(text: str) -> str:
     if "://" in text:
         before, at, after = text.rpartition("@")
         text = _PASSWORD.sub(r"\1***", before + at) + after
-    return _SENTINEL_PASSWORD.sub(r"\1***", text) if "=" in text else text
+    return _SECRET_PARAMETER.sub(r"\1***", text) if "=" in text else text
 
 
 # -- processors: each takes and returns the fields of a line --------------------------------------------------------
@@ -155,6 +155,7 @@ def install(wanted: LogFormat) -> None:
     Args:
         wanted: see ``set_up``.
     """
+    from celery import signals  # here: an agent alone has no Celery
 
     def begin(loglevel: int, logfile: str | None = None, **_: Any) -> None:
         set_up(wanted, loglevel, logfile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import pytest
 from jaas_submit import Cause, Client, JobHandle, JobState, LogStatus
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from tests.acceptance.conftest import LabNodes
-from tests.support.jobs import LONG, ended, shell, until
+from tests.support.jobs import LONG, ended, jaas_logs, shell, until
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -74,22 +75,30 @@ def test_an_engine_that_is_stopped_and_started_is_to_blame_for_the_end_of_its_jo
     assert (lost.log_status, len(witness.starts(handle.id))) == (LogStatus.UNAVAILABLE, 2)
 
 
-def test_what_a_node_ran_while_it_was_cut_off(client: Client, lab: LabNodes, victim: int) -> None:
+def test_what_a_node_ran_while_it_was_cut_off(jaas: Installation, client: Client, lab: LabNodes, victim: int) -> None:
     there = [f"node.hostname==node{victim}"]
     eventually(lambda: all_ready(lab), BACK_S, "all nodes to be ready")
     inside = client.submit(shell("echo begin; sleep 6; echo end; exit 4", constraints=there))
     after = client.submit(shell("echo begin; sleep 600", constraints=there, stop_grace=1))
     for job in (inside, after):
         until(client, job.id, JobState.RUNNING)
-    lab.fault("partition", victim)
-    try:
-        eventually(lambda: "is down since" in detail(inside) + detail(after), LONG, lambda: str(after.record()))
-    finally:
-        lab.fault("heal", victim)
-    ended_well = inside.wait(BACK_S, check=False)
-    assert (ended_well.cause, ended_well.exit_code, ended_well.logs.stdout) == (Cause.EXIT, 4, "begin\nend\n")
-    stopped = after.wait(BACK_S, check=False)
-    assert (stopped.cause, stopped.exit_code) == (Cause.NODE_LOST, 137)
-    assert stopped.reason.startswith("its node was away for ")
-    assert (stopped.logs.stdout, stopped.logs.status, stopped.logs.reason) == ("begin\n", LogStatus.COMPLETE, "")
-    assert "raise retry.max_cluster_retries" in str(client.explain(after.id))
+    with contextlib.ExitStack() as readers:
+        # The node has no agent: live lines come from the swarm, whose call hangs while the node is down.
+        before, printed_before = readers.enter_context(jaas_logs(jaas, after.id))
+        assert printed_before.readline() == b"begin\n"
+        lab.fault("partition", victim)
+        try:
+            eventually(lambda: "is down since" in detail(inside) + detail(after), LONG, lambda: str(after.record()))
+            meanwhile, printed_meanwhile = readers.enter_context(jaas_logs(jaas, after.id))
+        finally:
+            lab.fault("heal", victim)
+        ended_well = inside.wait(BACK_S, check=False)
+        assert (ended_well.cause, ended_well.exit_code, ended_well.logs.stdout) == (Cause.EXIT, 4, "begin\nend\n")
+        stopped = after.wait(BACK_S, check=False)
+        assert (stopped.cause, stopped.exit_code) == (Cause.NODE_LOST, 137)
+        assert stopped.reason.startswith("its node was away for ")
+        assert (stopped.logs.stdout, stopped.logs.status, stopped.logs.reason) == ("begin\n", LogStatus.COMPLETE, "")
+        assert "raise retry.max_cluster_retries" in str(client.explain(after.id))
+        for process in (before, meanwhile):
+            process.wait(LONG)
+        assert (printed_before.read(), printed_meanwhile.read()) == (b"", b"begin\n")

@@ -416,7 +416,7 @@ def test_no_overridden_method_is_missing() -> None:
     assert not missing, "overridden, and not in the table"
 
 
-def test_what_is_needed_no_more_is_not_listed() -> None:
+def test_what_is_no_longer_needed_is_not_listed() -> None:
     for (module, _), rows in INTERNALS.items():
         text = inspect.getsource(importlib.import_module(module))
         for name, expected in rows.items():

@@ -599,6 +599,14 @@ def test_the_engine_says_that_it_is_a_manager(bench: Bench) -> None:
     require_manager(info, "here")
 
 
+def test_a_log_driver_that_no_node_has(bench: Bench) -> None:
+    for node in bench.engine.cluster().nodes:
+        assert {"json-file", "local"} <= set(node.log_drivers)
+    service = bench.create(log_driver="nosuch")
+    task = eventually(lambda: t if (t := bench.in_state(service, "pending")).error else None, 30, "a reason")
+    assert re.fullmatch(r"no suitable node \(missing plugin on \d+ nodes?\)", waiting_reason(task))
+
+
 def test_what_is_reserved_on_a_node_is_not_free(bench: Bench) -> None:
     def free() -> dict[str, float]:
         return {node.id: node.free_cpus for node in bench.engine.cluster().nodes}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import tarfile
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -14,8 +17,11 @@ import pytest
 
 from jaas_submit.errors import EngineNotFound, EngineRefused
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER
+from jaas_worker.agent.kept_output.tally import Message, messages
 from jaas_worker.agent.node_engine import DockerNode, NodeEngine
-from jaas_worker.agent.tally import Message, messages
+from jaas_worker.agent.usage.counters import Counters
+from jaas_worker.decisions.output_proof import began_before
+from jaas_worker.decisions.times import parse_time
 from tests.support.fake_node import FakeNode
 from tests.support.wait import until
 from tests.support.witness import TEST_IMAGE
@@ -63,6 +69,20 @@ class Bench:
             self.engine.exit(job_id, code)
         else:
             self._send(f"exit {code}\n")
+
+    def keep(self, job_id: str, path: str, data: bytes) -> None:
+        """Let a container have a file."""
+        folder, _, name = path.rpartition("/")
+        for inside, place in ((name, path), (f"{folder.rpartition('/')[2]}/{name}", folder)):
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                entry = tarfile.TarInfo(inside)
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+            if isinstance(self.engine, FakeNode):
+                self.engine.keep(job_id, place, [packed.getvalue()])
+            elif place == path:
+                assert self._api.put_archive(self._ids[job_id], folder, packed.getvalue())
 
     def remove(self, job_id: str) -> None:
         if isinstance(self.engine, FakeNode):
@@ -137,6 +157,10 @@ def test_output_is_followed_until_the_exit_and_is_there_afterwards_byte_for_byte
 def test_what_is_known_of_a_container(run: Run) -> None:
     async def story(bench: Bench) -> None:
         container_id = bench.start("j")
+        started = await bench.engine.started_at()
+        assert not began_before((await bench.engine.inspect(container_id)).started_at, started)
+        if isinstance(bench.engine, DockerNode):
+            assert parse_time(started) is not None
         assert (await bench.engine.info()).node_id
         running = await bench.engine.inspect(container_id)
         assert (running.running, running.exit_code, running.log_driver) == (True, None, "local")
@@ -150,6 +174,36 @@ def test_what_is_known_of_a_container(run: Run) -> None:
         assert facts.started_at < facts.finished_at
         (listed,) = await bench.engine.containers(bench.label)
         assert (listed.id, listed.job_id, listed.attempt) == (container_id, "j", 2)
+
+    run(story)
+
+
+def test_what_a_container_uses_is_known_while_it_runs(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        container_id = bench.start("j")
+        running = await bench.engine.inspect(container_id)
+        at, used = await bench.engine.usage(container_id)
+        assert abs(at - time.time()) < 60
+        if not isinstance(bench.engine, FakeNode):
+            assert running.pid > 0
+            assert not running.host_network
+            assert used.cpu_seconds
+            assert used.memory
+        bench.exit("j", 0)
+        while (await bench.engine.inspect(container_id)).running:
+            pass  # each look waits for the engine; the test's time-out ends it
+        assert (await bench.engine.inspect(container_id)).pid == 0
+        assert (await bench.engine.usage(container_id))[1] == Counters()
+
+    run(story)
+
+
+def test_what_is_known_of_a_node(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        images = await bench.engine.images()
+        if not isinstance(bench.engine, FakeNode):
+            assert TEST_IMAGE in images
+            assert (await bench.engine.data_root()).startswith("/")
 
     run(story)
 
@@ -192,5 +246,32 @@ def test_events_tell_of_start_exit_and_removal(run: Run) -> None:
         kinds = [(event.kind, event.container.id, event.exit_code) for event in told[1:]]
         assert kinds == [("start", container_id, None), ("die", container_id, 7), ("destroy", container_id, None)]
         assert told[2].at >= told[1].at > 1e9
+
+    run(story)
+
+
+async def archived(bench: Bench, container_id: str, path: str) -> dict[str, bytes]:
+    """Return the plain files of an archive."""
+    packed = io.BytesIO()
+    async with aclosing(bench.engine.archive(container_id, path)) as pieces:
+        async for piece in pieces:
+            packed.write(piece)
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as archive:
+        return {one.name: found.read() for one in archive if one.isreg() and (found := archive.extractfile(one))}
+
+
+def test_the_archive_of_a_file_and_of_its_folder_after_the_exit(run: Run) -> None:
+    async def story(bench: Bench) -> None:
+        container_id = bench.start("j")
+        bench.keep("j", "/tmp/a.bin", BINARY * 1000)
+        bench.exit("j", 0)
+        while (await bench.engine.inspect(container_id)).running:
+            await asyncio.sleep(0.02)
+        assert await archived(bench, container_id, "/tmp/a.bin") == {"a.bin": BINARY * 1000}
+        assert (await archived(bench, container_id, "/tmp"))["tmp/a.bin"] == BINARY * 1000
+        for wrong in (container_id, "no-such-container"):
+            with pytest.raises(EngineNotFound):
+                await archived(bench, wrong, "/nowhere/x")
 
     run(story)

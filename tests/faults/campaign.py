@@ -1,4 +1,4 @@
-"""The fault campaign: jobs of mixed length on the three-node lab, real workers, random faults, and a verdict.
+"""The fault campaign: jobs on the three-node lab, real workers and agents, random faults, and a verdict.
 
 ``scripts/faults`` sets the lab up and runs this module; ``--help`` lists the options. A campaign leaves a folder with
 the history (JSON lines), the workers' logs and Redis' log, and prints a table. Exit code 1: the promise was broken.
@@ -14,20 +14,23 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import redis
 
 from jaas_submit.model.wire_names import LABEL_PREFIX
+from tests.faults.agent_faults import AGENT_FAULTS
 from tests.faults.baseline import NaiveChannel
 from tests.faults.checker import check
 from tests.faults.collection import Collection
 from tests.faults.fault import Bench
 from tests.faults.faults import FAULTS, LANES, Planned, schedule
+from tests.faults.followers import Followers
 from tests.faults.history import History, now, read
 from tests.faults.lab import NODES, Lab
-from tests.faults.processes import JAAS_WORKER, NAIVE_WORKER, READY, Worker
+from tests.faults.processes import AGENT_READY, JAAS_AGENT, JAAS_WORKER, NAIVE_WORKER, Worker
 from tests.faults.proxies import EngineProxy, ProxyLoop, RedisProxy
 from tests.faults.recorder import Recorder
 from tests.faults.report import Report, table
@@ -43,6 +46,10 @@ Redis must get the same one again after each restart."""
 _QUIET = 180.0
 """Seconds after the last heal, or after a job's end, within which another one must reach its outcome, if any is left:
 how many containers a machine starts in a second is not what is tested."""
+
+
+_FOLLOWERS_S = 60.0
+"""Seconds that those have to end who follow jobs that have ended."""
 
 
 def say(text: str) -> None:
@@ -82,7 +89,7 @@ class Campaign:
         lab = Lab(hosts)
         self.loop = ProxyLoop()
         server = OwnRedis(folder / "redis", appendfsync=options.fsync)
-        server.port = next(first for first in _PORTS if all(_free(first + number) for number in range(4)))
+        server.port = next(first for first in _PORTS if all(_free(first + number) for number in range(7)))
         self.bench = Bench(lab, server, [], [], [], self.prefix)
         program = JAAS_WORKER if mode == "jaas" else NAIVE_WORKER
         for number in range(3):
@@ -93,21 +100,37 @@ class Campaign:
                 "DOCKER_HOST": f"unix://{engine.path}",
                 "JAAS_PREFIX": self.prefix,
                 "JAAS_QUEUE": self.prefix,
+                "JAAS_POLICY": "privileged",  # the traffic's jobs mount a folder of the host
             }
             self.bench.redis_proxies.append(proxy)
             self.bench.engine_proxies.append(engine)
             self.bench.workers.append(Worker(f"worker{number + 1}", program, env, folder, self.history))
-        kind = JaasChannel if mode == "jaas" else NaiveChannel
-        self.channel: Any = kind(server.url, self.prefix, self.prefix, self.recorder)
+            if mode == "jaas":
+                self._add_agent(number, server, env)
+        kind: type[Any] = JaasChannel if mode == "jaas" else NaiveChannel
+        self.channel = kind(server.url, self.prefix, self.prefix, self.recorder)
         jobs = options.jobs or int(options.minutes * 60)
         self.collection = Collection(mode, self.bench, self.channel, self.recorder, self.history)
-        self.traffic = Traffic(self.channel, self.history, options.seed, jobs / (options.minutes * 60), jobs)
+        self.followers = Followers(self.channel.client, self.history) if mode == "jaas" else None
+        follow = self.followers.follow if self.followers else lambda _number, _job_id: None
+        rate = jobs / (options.minutes * 60)
+        self.traffic = Traffic(self.channel, self.history, options.seed, rate, jobs, follow)
+
+    def _add_agent(self, number: int, server: OwnRedis, env: dict[str, str]) -> None:
+        proxy = RedisProxy(self.loop, server.port, server.port + 4 + number)
+        engine = EngineProxy(self.loop, self.bench.lab.socket(number + 1), self.folder / f"agent{number + 1}.sock")
+        env = {**env, "JAAS_REDIS_URL": proxy.url, "DOCKER_HOST": f"unix://{engine.path}", "JAAS_LOG_FORMAT": "console"}
+        agent = Worker(f"agent{number + 1}", JAAS_AGENT, env, self.folder, self.history, AGENT_READY)
+        self.bench.agent_redis.append(proxy)
+        self.bench.agent_engines.append(engine)
+        self.bench.agents.append(agent)
 
     def run(self) -> Report:
         """Run the campaign and return the verdict."""
         options = self.options
         # A plain Celery worker ends of the first hostile entry, and the rest of its campaign would say nothing.
-        kinds = [name for name in options.faults if self.mode == "jaas" or name != "hostile"]
+        others = {"hostile", *AGENT_FAULTS} if self.mode == "baseline" else set()
+        kinds = [name for name in options.faults if name not in others]
         plan = schedule(options.seed, options.minutes * 60, kinds)
         self.history.add(
             "run",
@@ -127,24 +150,25 @@ class Campaign:
             if not self.bench.lab.wait_whole(90):
                 sys.exit("faults: the lab is not whole; run scripts/lab up")
             self.bench.redis.start()
-            for worker in self.bench.workers:
-                worker.start()
-            self._wait_for(self._all_listen, 60, "the workers to listen")
+            for processes in (self.bench.agents, self.bench.workers):  # the nodes' leases are the agents' at first
+                for process in processes:
+                    process.start()
+                self._wait_for(partial(self._all_ready, processes), 60, "workers or agents to be ready")
             threading.Thread(target=self._watch_swarm, name="swarm", daemon=True).start()
             self._faults(plan)
             self._settle()
             self.collection.collect(self._wait_for)
+            if self.followers:
+                self.followers.collect(_FOLLOWERS_S)
         finally:
             self._close()
         return check(read(self.history.path))
 
     # -- the campaign -------------------------------------------------------------------------------------------------
 
-    def _all_listen(self) -> bool:
-        with self.bench.client() as client:
-            client.ping()
-        logs = [worker.log for worker in self.bench.workers]
-        return all(log.exists() and READY in log.read_text(errors="replace") for log in logs)
+    @staticmethod
+    def _all_ready(processes: list[Worker]) -> bool:
+        return all(one.log.exists() and one.ready in one.log.read_text(errors="replace") for one in processes)
 
     def _wait_for(self, condition: Callable[[], bool], timeout: float, what: str) -> bool:
         deadline = time.monotonic() + timeout
@@ -253,8 +277,8 @@ class Campaign:
     def _close(self) -> None:
         self._stopped.set()
         self._over.set()
-        for worker in self.bench.workers:
-            worker.close()
+        for process in (*self.bench.workers, *self.bench.agents):
+            process.close()
         self.bench.redis.stop()
         self.history.add("end")
         self.history.close()

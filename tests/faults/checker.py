@@ -8,7 +8,11 @@ Words:
 * overlap: attempt k+1 started before attempt k had ended.
 * wrong outcome: what is recorded (ledger, Celery) is not what the recorder saw, and its cause is none that a fault of
   its node has (``causes.py``).
-* worker end: a worker that was up ended by itself; or one that was not, though nothing was away when it started.
+* wrong output: what the ledger keeps of an attempt's output, or what a follower was given, is not what the job printed
+  (``output_check.py``): bytes that are said to be complete and are not, a wrong count of what is missing, no reason
+  where there must be one, a gap or a repetition without a mark, or a follower that never ends.
+* worker end: a worker or an agent that was up ended by itself; or one that was not, though nothing was away when it
+  started.
 * excused: the fault itself ended the container (its engine was killed or stopped, its node was lost or drained) and the
   outcome says so.
 * not injected: a fault that failed itself, as when no manager could tell who leads; it may have done some of its harm.
@@ -32,6 +36,8 @@ from typing import Final
 from tests.faults.causes import ENGINE_FAULTS, HOSTILE_CAUSES, NODE_FAULTS, Hit, possible_causes, true_code
 from tests.faults.evidence import Evidence, JobEvidence
 from tests.faults.history import Event
+from tests.faults.output_check import followed_problem, kept_problem
+from tests.faults.payload import Payload
 from tests.faults.recorder import FIRST_CODE
 from tests.faults.report import Finding, Report
 
@@ -72,6 +78,7 @@ class _Checker:
             self._starts(job)
             if self.jaas:
                 self._jaas(job)
+                self._outputs(job)
                 self._met(job)
             else:
                 self._naive(job)
@@ -226,15 +233,10 @@ class _Checker:
             last = item is attempts[-1]
             if last and record["state"] == "CANCELLED":
                 return "" if job.cancels and item["cause"] == "cancelled" else f"nobody cancelled it: {item}"
-            told = job.order["code"] if job.order else None
-            if job.kind == "retried" and item["number"] == 1 and told is not None:
-                told = FIRST_CODE
-            if problem := self._end_problem(job, item, told):
+            if problem := self._end_problem(job, item, self._told(job, item["number"])):
                 return problem
             if last and (record["state"] == "SUCCEEDED") != (item["cause"] == "exit" and item["code"] == 0):
                 return f"{record['state']} after {item}"
-            if last and item["cause"] == "exit" and item["code"] != _MADE_UP:
-                return self._output_problem(job, record)
         return "" if attempts or job.cancels else f"{record['state']} without an attempt"
 
     def _end_problem(self, job: JobEvidence, item: Event, told: int | None) -> str:
@@ -259,11 +261,44 @@ class _Checker:
         return f"told {told}, the recorder has {stops}, possible: {expected}; recorded {item}"
 
     @staticmethod
-    def _output_problem(job: JobEvidence, record: Event) -> str:
-        wanted = job.order["output"] if job.order else ""
-        if not wanted or wanted in record["output"] or record["log_status"] != "complete":
-            return ""
-        return f"its output is said to be complete, but it is {record['output']!r} instead of {wanted!r}"
+    def _told(job: JobEvidence, attempt: int) -> int | None:
+        """Return the exit code that an attempt was told to end with."""
+        if job.order is None:
+            return None
+        return FIRST_CODE if job.kind == "retried" and attempt == 1 else int(job.order["code"])
+
+    # -- output -------------------------------------------------------------------------------------------------------
+
+    def _outputs(self, job: JobEvidence) -> None:
+        if job.order is None or job.record is None or not job.record["terminal"]:
+            return
+        payload = Payload(**job.order["payload"])
+        for item in job.record["attempts"]:
+            number, told = item["number"], item["output"]
+            started = any(start["attempt"] == number for start in job.starts)
+            if started:
+                self.report.outputs[told["status"]] += 1
+            killed = self._reached(job, ENGINE_FAULTS)
+            problem = kept_problem(payload, told, started=started, whole=self._whole(job, number), killed=killed)
+            if problem:
+                self._find("wrong output", job.id, f"attempt {number} on {item['node']} ({item['cause']}): {problem}")
+        if job.followed is None:
+            return
+        self.report.followed += 1
+        if not job.followed["done"]:
+            self._find("wrong output", job.id, "its follower has not ended")
+        if job.followed["error"]:
+            self.report.follow_errors += 1
+        for item in job.followed["attempts"]:
+            whole = item["number"] is not None and self._whole(job, item["number"])
+            if problem := followed_problem(payload, item, whole=whole, killed=self._reached(job, ENGINE_FAULTS)):
+                self._find("wrong output", job.id, f"followed, attempt {item['number']}: {problem}")
+
+    def _whole(self, job: JobEvidence, attempt: int) -> bool:
+        """Return whether an attempt's container has come to its own end, and so has printed everything."""
+        return self._told(job, attempt) in job.stops_of(attempt)
+
+    # -- ends ---------------------------------------------------------------------------------------------------------
 
     def _hidden(self, job: JobEvidence, item: Event) -> bool:
         """Return whether the swarm's record of the node changed again before a worker looked, and hid the return."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +12,8 @@ from jaas_submit.connection import connect
 from jaas_submit.errors import JaasError
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.queues import lists_of
-from jaas_submit.model.records import JobRecord
+from jaas_submit.model.logs import STREAMS, LogGap
+from jaas_submit.model.records import Attempt, JobRecord
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_PREFIX
 from tests.faults.evidence import Evidence
 from tests.faults.fault import Bench
@@ -143,11 +145,10 @@ class Collection:
                     "code": item.exit_code,
                     "node": item.node,
                     "reason": item.reason,
+                    "output": self._output(record.id, item),
                 }
                 for item in record.attempts
             ],
-            "log_status": str(last.log_status) if last else None,
-            "output": self._output(record),
             "reported": record.reported,
             "late": record.late,
             "holder": record.holder,
@@ -155,9 +156,14 @@ class Collection:
             "updated": record.updated_at.timestamp() - offset,
         }
 
-    def _output(self, record: JobRecord) -> str:
-        logs = self._ledger.queries.logs(record.id, record.last.number) if record.last else None
-        return logs.stdout[:60] if logs else ""
+    def _output(self, job_id: str, attempt: Attempt) -> Event:
+        """Return what the ledger says of an attempt's output, with digests in place of bytes."""
+        status = str(attempt.log_status)
+        logs = self._ledger.queries.logs(job_id, attempt.number) if attempt.number else None
+        if logs is None:
+            return {"status": status, "kept": False}
+        told = {"status": status, "kept": True, "reason": logs.reason, "said": str(logs.status)}
+        return {**told, **{stream: [_part(part) for part in logs.parts(stream)] for stream in STREAMS}}
 
     def _celery_result(self, record: JobRecord) -> Event:
         found = self._channel.app.backend.get_task_meta(record.task_id)
@@ -171,7 +177,7 @@ class Collection:
         }
 
     def _collect_surprises(self) -> None:
-        for worker in self._bench.workers:
+        for worker in (*self._bench.workers, *self._bench.agents):
             for found in SURPRISE.finditer(worker.log.read_text(errors="replace")):
                 self._history.add("surprise", name=worker.name, said=found[1][:300], error=found[2][:300])
 
@@ -193,3 +199,9 @@ class Collection:
             self._history.add(
                 "service", name=item["Spec"]["Name"], id=labels.get(LABEL_JOB, ""), kept=labels.get(LABEL_JOB) in late
             )
+
+
+def _part(part: bytes | LogGap) -> list[Any]:
+    if isinstance(part, LogGap):
+        return ["gap", part.missing, part.exact]
+    return ["bytes", len(part), hashlib.sha256(part).hexdigest()]

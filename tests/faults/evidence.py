@@ -11,7 +11,11 @@ from tests.faults.history import Event
 
 __all__ = ["Evidence", "JobEvidence"]
 
-_MOMENTS = {"worker_kill", "worker_term", "half_open", "client_kill", "create_lost", "hostile"}
+_MOMENTS = {"worker_kill", "worker_term", "half_open", "client_kill", "create_lost", "hostile"} | {
+    "agent_kill",
+    "agent_term",
+    "agent_silent",
+}
 """Faults that are over at once, whenever they are healed."""
 
 
@@ -27,6 +31,8 @@ class JobEvidence:
     cancels: list[Event] = field(default_factory=list)
     record: Event | None = None
     result: Event | None = None
+    followed: Event | None = None
+    """What a reader got that followed its output."""
 
     @property
     def kind(self) -> str:
@@ -106,6 +112,8 @@ class Evidence:
                     job.record = event
                     if job.order is None and event.get("n") in orders:  # its submission was not acknowledged
                         job.order = orders[event["n"]]
+                case "followed":
+                    self.job(event["id"]).followed = event
                 case "result":
                     self.job(event["id"]).result = event
                 case "inject":

@@ -26,6 +26,10 @@ class Bench:
     redis_proxies: list[RedisProxy]
     engine_proxies: list[EngineProxy]
     prefix: str = ""
+    agents: list[Worker] = field(default_factory=list)
+    """`jaas agent`, one for each node."""
+    agent_redis: list[RedisProxy] = field(default_factory=list)
+    agent_engines: list[EngineProxy] = field(default_factory=list)
 
     def client(self) -> Redis:
         """Return a connection to Redis past all proxies."""

@@ -19,6 +19,7 @@ import redis
 
 from jaas_worker.messaging.redis_transport import Transport
 from jaas_worker.messaging.transport_settings import options as transport_options
+from tests.faults.agent_faults import AGENT_FAULTS
 from tests.faults.fault import Bench, Fault, WorkerFault
 from tests.faults.hostile import Hostile
 from tests.faults.node_faults import NODE_FAULTS
@@ -223,6 +224,7 @@ FAULTS: Final[dict[str, type[Fault]]] = {
     "visibility": ShortVisibility,
     "half_open": HalfOpen,
     "blackhole": Blackhole,
+    **AGENT_FAULTS,
     **NODE_FAULTS,
     "hostile": Hostile,
 }
@@ -230,6 +232,7 @@ FAULTS: Final[dict[str, type[Fault]]] = {
 
 LANES: Final[dict[str, tuple[float, float]]] = {
     "worker": (6.0, 22.0),
+    "agent": (5.0, 18.0),
     "redis": (5.0, 20.0),
     "engine": (5.0, 20.0),
     "node": (6.0, 20.0),

@@ -8,6 +8,7 @@ from typing import Any, Final
 from tests.faults.fault import Bench, Fault, WorkerFault
 from tests.faults.history import now
 from tests.faults.lab import NODES
+from tests.faults.proxies import RedisProxy
 
 __all__ = ["NODE_FAULTS"]
 
@@ -56,7 +57,7 @@ class _NodeFault(Fault):
 
 
 class ShortPartition(_NodeFault):
-    """A node is cut off the others, and back before they give it up."""
+    """A node is cut off the others, and its agent off Redis; back before they give it up."""
 
     weight = 0.5
 
@@ -64,12 +65,18 @@ class ShortPartition(_NodeFault):
         super().draw()
         self.parameters["seconds"] = 8.0
 
+    def _agent(self, bench: Bench) -> RedisProxy:
+        node: int = self.parameters["node"]
+        return bench.agent_redis[node - 1]
+
     def inject(self, bench: Bench) -> dict[str, Any]:
         bench.lab.run("partition", self.parameters["node"])
+        self._agent(bench).refuse(True)
         return {}
 
     def heal(self, bench: Bench) -> None:
         bench.lab.run("heal", self.parameters["node"])
+        self._agent(bench).refuse(False)
         bench.lab.wait_whole(60)
 
 

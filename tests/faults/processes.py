@@ -1,4 +1,4 @@
-"""Worker processes of a campaign, each kept alive as an orchestrator would: one that ends is started again."""
+"""Workers and agents of a campaign, each kept alive as an orchestrator would: one that ends is started again."""
 
 from __future__ import annotations
 
@@ -13,33 +13,42 @@ from pathlib import Path
 
 from tests.faults.history import History
 
-__all__ = ["JAAS_WORKER", "NAIVE_WORKER", "READY", "Worker"]
+__all__ = ["AGENT_READY", "JAAS_AGENT", "JAAS_WORKER", "NAIVE_WORKER", "READY", "Worker"]
 
 REPO = Path(__file__).resolve().parents[2]
 
 JAAS_WORKER = "from jaas_worker.app import worker_main; worker_main({arguments!r})"
 NAIVE_WORKER = "from tests.faults.baseline import worker_main; worker_main({arguments!r})"
 
+JAAS_AGENT = "import sys; from jaas_submit.cli.main import main; sys.argv[1:] = ['agent']; main()"
+
 READY = " ready."
 """What Celery logs of a worker that is up."""
+
+AGENT_READY = "following the containers on"
+"""What an agent logs that has its node's lease."""
 
 _RESTART_PAUSE = 1.0
 """Seconds between the end of a worker that nobody killed and its restart."""
 
 
 class Worker:
-    """One worker.
+    """One worker, or agent.
 
     Args:
         name: in the history, and the first part of its Celery node name.
-        program: JAAS_WORKER or NAIVE_WORKER.
+        program: JAAS_WORKER, NAIVE_WORKER or JAAS_AGENT.
         env: its environment, on top of ours.
         folder: for its log.
         history: is told of starts and ends.
+        ready: what it logs when it is up.
     """
 
-    def __init__(self, name: str, program: str, env: dict[str, str], folder: Path, history: History) -> None:
+    def __init__(
+        self, name: str, program: str, env: dict[str, str], folder: Path, history: History, ready: str = READY
+    ) -> None:
         self.name = name
+        self.ready = ready
         self.clock = 0.0
         """Seconds by which its clock is ahead, from its next start on."""
         self._program = program.format(arguments=["--loglevel=INFO", f"--hostname={name}@lab"])
@@ -89,7 +98,7 @@ class Worker:
                         pid=process.pid,
                         code=process.returncode,
                         expected=self._expected,
-                        ready=READY in log,
+                        ready=self.ready in log,
                         said=log.rpartition("\n")[2][:300],
                     )
                     if not self._expected:

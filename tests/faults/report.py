@@ -46,6 +46,11 @@ class Report:
     hostile_outcomes: Counter[str] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
     """Of all attempts of the campaign's own jobs."""
+    outputs: Counter[str] = field(default_factory=Counter)
+    """Outputs that were compared with what the job printed, by what the ledger says of them."""
+    followed: int = 0
+    follow_errors: int = 0
+    """Followers that gave Redis up."""
     met: Counter[str] = field(default_factory=Counter)
     """By kind of fault: containers that ran when their node had it."""
 
@@ -56,7 +61,7 @@ class Report:
     @property
     def failed(self) -> bool:
         """Whether the promise was broken."""
-        return self.count("lost", "duplicate", "overlap", "wrong", "worker end") > 0
+        return self.count("lost", "duplicate", "overlap", "wrong", "wrong output", "worker end") > 0
 
 
 def _percentile(values: Sequence[float], share: float) -> str:
@@ -91,12 +96,14 @@ def table(reports: Sequence[Report]) -> str:
         ("**duplicate starts**", "duplicate"),
         ("**overlapping attempts**", "overlap"),
         ("**wrong outcomes**", "wrong"),
+        ("**wrong outputs**", "wrong output"),
         ("services left behind", "leftover"),
     ):
         rows.append((name, [_rate(report, kind) for report in reports]))
     for name, counters in (
         ("containers that ran during", [report.met for report in reports]),
         ("attempts with cause", [report.causes for report in reports]),
+        ("outputs that were compared and are said to be", [report.outputs for report in reports]),
     ):
         kinds = sorted({kind for counter in counters for kind in counter})
         rows.extend((f"{name} {kind}", [counter[kind] for counter in counters]) for kind in kinds)
@@ -108,7 +115,9 @@ def table(reports: Sequence[Report]) -> str:
         ("returns of a node that a change of leader hid (preempted)", [report.hidden for report in reports]),
         ("containers that a restarted engine started again", [report.started_again for report in reports]),
         ("jobs whose container still ran when the campaign was over", [report.still_running for report in reports]),
-        ("workers that ended by themselves", [report.worker_ends for report in reports]),
+        ("jobs whose output was followed", [report.followed for report in reports]),
+        ("- whose follower gave Redis up", [report.follow_errors for report in reports]),
+        ("workers and agents that ended by themselves", [report.worker_ends for report in reports]),
         ("- that were up, or had no reason", [report.count("worker end") for report in reports]),
         ("tracebacks that jaas logged", [report.surprises for report in reports]),
         ("hostile entries that became a job", [report.hostile for report in reports]),

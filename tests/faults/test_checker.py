@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 from typing import Any
 
 import pytest
 
+from jaas_submit.model.logs import STREAMS
 from tests.faults.checker import check
 from tests.faults.faults import FAULTS, schedule
+from tests.faults.payload import Payload, expected, payload_of
 from tests.faults.report import Report, table
 
 Event = dict[str, Any]
 
 JOB = "3b0c"
 
+PAYLOAD = Payload("text", 1, 3000, 10).to_event()
+
+HELLO = expected(Payload(**PAYLOAD))
+"""What the job prints."""
+
+
+def part(data: bytes) -> list[Any]:
+    return ["bytes", len(data), hashlib.sha256(data).hexdigest()]
+
+
+def kept(data: dict[str, bytes], status: str = "complete", reason: str = "") -> Event:
+    """Return what the ledger says of an output that it has without a gap."""
+    parts = {stream: [part(text)] if text else [] for stream, text in data.items()}
+    return {"status": status, "said": status, "kept": True, "reason": reason, **parts}
+
 
 def history(**changes: Event | None) -> list[Event]:
     """Return the history of one job that ended well; keyword arguments change or (None) leave out single events."""
     events: dict[str, Event] = {
         "run": {"t": 0.0, "mode": "jaas", "seed": 1, "minutes": 1.0},
-        "order": {"t": 1.0, "n": 1, "kind": "plain", "chord": None, "seconds": 2.0, "code": 0, "output": "hello"},
+        "order": {
+            "t": 1.0,
+            "n": 1,
+            "kind": "plain",
+            "chord": None,
+            "seconds": 2.0,
+            "code": 0,
+            "payload": PAYLOAD,
+        },
         "ack": {"t": 1.1, "n": 1, "id": JOB},
         "start": {"t": 2.0, "id": JOB, "attempt": 1, "container": "c1", "code": 0},
         "stop": {"t": 4.0, "id": JOB, "attempt": 1, "container": "c1", "code": 0},
@@ -35,8 +62,6 @@ def history(**changes: Event | None) -> list[Event]:
             "attempt": 1,
             "attempts": [{"number": 1, "cause": "exit", "code": 0, "node": "node1", "reason": ""}],
             "node": "node1",
-            "output": "hello\n",
-            "log_status": "complete",
             "updated": 4.5,
         },
         "result": {"t": 9.0, "id": JOB, "status": "SUCCESS", "state": "SUCCEEDED", "code": 0},
@@ -46,6 +71,9 @@ def history(**changes: Event | None) -> list[Event]:
             del events[name]
         else:
             events[name] = {**events[name], **change}
+    if "record" in events:
+        for attempt in events["record"]["attempts"]:
+            attempt.setdefault("output", kept(HELLO))
     return [{"e": name, **event} for name, event in events.items()]
 
 
@@ -98,8 +126,6 @@ def test_a_job_that_ended_well_is_no_finding() -> None:
         pytest.param({"result": None}, ["wrong"], id="no Celery result"),
         pytest.param({"result": {"status": "FAILURE"}}, ["wrong"], id="another Celery result"),
         pytest.param({"result": {"code": 1}}, ["wrong"], id="another exit code in Celery's result"),
-        pytest.param({"record": {"output": ""}}, ["wrong"], id="output is missing"),
-        pytest.param({"record": {"output": "", "log_status": "unavailable"}}, [], id="output said to be unavailable"),
         pytest.param(
             {"record": {"state": "CANCELLED"}, "result": {"status": "REVOKED"}}, ["wrong"], id="not cancelled"
         ),
@@ -300,7 +326,7 @@ def test_recovery_leaves_out_what_one_can_only_wait_for() -> None:
 
 
 def test_a_chord_whose_header_failed_needs_no_body() -> None:
-    member = {"e": "order", "t": 1.0, "n": 2, "kind": "member", "chord": 9, "code": 0, "seconds": 0, "output": ""}
+    member = {"e": "order", "t": 1.0, "n": 2, "kind": "member", "chord": 9, "payload": PAYLOAD, "code": 0, "seconds": 0}
     body = {**member, "n": 3, "kind": "body"}
     acks = [{"e": "ack", "t": 1.1, "n": n, "id": f"job{n}"} for n in (2, 3)]
     base = history()[5]
@@ -323,3 +349,134 @@ def test_a_seed_replays_its_schedule() -> None:
     assert text(1) == text(1)
     assert text(1) != text(2)
     assert len({kind for _, kind, _ in text(1)}) > 12
+
+
+def gap(missing: int, *, exact: bool = True) -> list[Any]:
+    return ["gap", missing, exact]
+
+
+OUT, ERR = HELLO["stdout"], HELLO["stderr"]
+BOTH_ENDS = {"stdout": [part(OUT[:100]), gap(len(OUT) - 300), part(OUT[-200:])], "stderr": [part(ERR)]}
+CUT = {**kept(HELLO, "truncated", "bytes of stdout cut"), **BOTH_ENDS}
+LOST = {**CUT, "status": "partial", "said": "partial", "reason": "the engine rotated its log"}
+NOTHING_KEPT = {"status": "complete", "kept": False}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected_kinds"),
+    [
+        pytest.param(kept(HELLO), [], id="complete"),
+        pytest.param(kept({**HELLO, "stdout": OUT[:-1]}), ["wrong output"], id="complete without the last byte"),
+        pytest.param(kept({**HELLO, "stdout": b"?" + OUT[1:]}), ["wrong output"], id="another byte"),
+        pytest.param(kept({**HELLO, "stdout": OUT + OUT[-9:]}), ["wrong output"], id="the end comes twice"),
+        pytest.param(kept({**HELLO, "stderr": b""}), ["wrong output"], id="complete without one of the streams"),
+        pytest.param(NOTHING_KEPT, ["wrong output"], id="complete, and nothing is kept"),
+        pytest.param({**kept(HELLO), "said": "partial"}, ["wrong output"], id="record and output differ"),
+        pytest.param({**CUT, "status": "complete", "said": "complete"}, ["wrong output"], id="complete with a gap"),
+        pytest.param(CUT, [], id="truncated"),
+        pytest.param({**CUT, "reason": ""}, ["wrong output"], id="truncated without a reason"),
+        pytest.param(kept(HELLO, "truncated", "why"), ["wrong output"], id="truncated, and nothing is missing"),
+        pytest.param(
+            {**CUT, "stdout": [part(OUT[:100]), gap(len(OUT) - 301), part(OUT[-200:])]},
+            ["wrong output"],
+            id="truncated with a wrong count",
+        ),
+        pytest.param({**CUT, "stdout": [part(OUT[:100]), gap(5)]}, ["wrong output"], id="truncated without its end"),
+        pytest.param(
+            {**CUT, "stdout": [part(OUT[:100]), gap(5, exact=False), part(OUT[-200:])]},
+            ["wrong output"],
+            id="truncated without a count",
+        ),
+        pytest.param({**LOST, "stdout": [part(OUT[:100]), gap(5)]}, [], id="partial"),
+        pytest.param({**LOST, "reason": ""}, ["wrong output"], id="partial without a reason"),
+        pytest.param({**LOST, "stdout": [part(OUT[1:100])]}, ["wrong output"], id="partial, and not what was printed"),
+        pytest.param(
+            {**LOST, "stdout": [part(OUT[:100]), gap(0, exact=False), part(OUT[-50:])]}, [], id="an unknown number lost"
+        ),
+        pytest.param(
+            {**LOST, "stdout": [gap(0, exact=False), part(OUT[-50:-1])]}, ["wrong output"], id="its end is not the end"
+        ),
+        pytest.param(kept({"stdout": b"", "stderr": b""}, "unavailable", "why"), [], id="unavailable"),
+        pytest.param(kept({"stdout": b"", "stderr": b""}, "unavailable"), ["wrong output"], id="no reason"),
+        pytest.param(kept(HELLO, "unavailable", "why"), ["wrong output"], id="unavailable, and there is some"),
+    ],
+)
+def test_output_is_what_it_is_said_to_be(told: Event, expected_kinds: list[str]) -> None:
+    attempt = {"number": 1, "cause": "exit", "code": 0, "node": "node1", "reason": "", "output": told}
+    report = check(history(record={"attempts": [attempt]}))
+
+    assert (kinds(report), report.failed) == (expected_kinds, bool(expected_kinds))
+    assert dict(report.outputs) == {told["status"]: 1}
+
+
+def test_of_a_container_that_was_killed_the_first_bytes_are_complete() -> None:
+    killed = failed(143, "preempted")
+    drained = fault("drain", 2.5, 4.0, node=1)
+
+    def seen(data: dict[str, bytes]) -> list[str]:
+        killed["record"]["attempts"][0]["output"] = kept(data)
+        return kinds(check([*history(**killed, stop={"code": 143}), *drained]))
+
+    assert seen({**HELLO, "stdout": OUT[:70]}) == []
+    assert seen({**HELLO, "stdout": OUT[1:70]}) == ["wrong output"]
+
+
+def came(offset: int, data: bytes) -> list[Any]:
+    return ["bytes", offset, len(data), hashlib.sha256(data).hexdigest()]
+
+
+BEHIND = ["gap", 900, "they were removed before they were read"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "expected_kinds"),
+    [
+        pytest.param([came(0, OUT)], "complete", [], id="all"),
+        pytest.param([came(0, OUT[:100]), BEHIND, came(1000, OUT[1000:])], "complete", [], id="a gap that is marked"),
+        pytest.param([came(0, OUT[:100]), came(1000, OUT[1000:])], "complete", ["wrong output"], id="one that is not"),
+        pytest.param([came(0, OUT[:100]), came(90, OUT[90:])], "complete", ["wrong output"], id="bytes come twice"),
+        pytest.param([came(0, OUT[:-1])], "complete", ["wrong output"], id="its end is missing"),
+        pytest.param([came(0, OUT[:-1])], "", [], id="the reader gave up"),
+        pytest.param([came(0, OUT[:-1])], "partial", [], id="partial"),
+        pytest.param([came(0, b"?" + OUT[1:])], "partial", ["wrong output"], id="another byte"),
+        pytest.param([came(0, OUT[:9]), ["gap", 0, "?"], came(50, OUT[50:99])], "partial", [], id="an unknown number"),
+        pytest.param([["gap", 0, "?"]], "complete", ["wrong output"], id="complete with an unknown number missing"),
+    ],
+)
+def test_a_follower_gets_every_byte_once_or_a_mark(
+    parts: list[list[Any]], status: str, expected_kinds: list[str]
+) -> None:
+    attempt = {"number": 1, "status": status, "reason": "why", "stdout": parts, "stderr": [came(0, ERR)]}
+    followed = {"e": "followed", "t": 9.5, "n": 1, "id": JOB, "error": "", "done": True, "attempts": [attempt]}
+    report = check([*history(), followed])
+
+    assert (kinds(report), report.followed) == (expected_kinds, 1)
+
+
+def test_a_follower_comes_to_an_end() -> None:
+    followed = {"e": "followed", "t": 9.5, "n": 1, "id": JOB, "error": "", "done": False, "attempts": []}
+
+    assert kinds(check([*history(), followed])) == ["wrong output"]
+
+
+def test_a_payload_follows_from_its_numbers_alone() -> None:
+    rng = random.Random(3)
+    for steady in [False, True] * 100:
+        payload = payload_of(rng, 5.0, steady=steady)
+        data = expected(payload)
+        assert data == expected(Payload(**payload.to_event()))
+        assert [len(data[stream]) for stream in STREAMS] == [payload.stdout, payload.stderr]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected_kinds"), [("partial", []), ("complete", ["wrong output"]), ("truncated", ["wrong output"])]
+)
+def test_an_engine_that_was_killed_may_lose_bytes_but_not_call_that_complete(
+    status: str, expected_kinds: list[str]
+) -> None:
+    found = kept({**HELLO, "stdout": OUT[:50] + OUT[90:]}, status, "" if status == "complete" else "why")
+    attempt = {"number": 1, "cause": "exit", "code": 0, "node": "node1", "reason": "", "output": found}
+    events = history(record={"attempts": [attempt]})
+
+    assert kinds(check([*events, *fault("engine_kill", 2.5, 3.0, node=1)])) == expected_kinds
+    assert kinds(check([*events, *fault("engine_stop", 2.5, 3.0, node=1)])) == ["wrong output"]

@@ -18,6 +18,7 @@ import redis
 
 from jaas_submit import Cause, Client, JobRecord, JobState
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.output import AgentLeases
 from jaas_worker.failpoints import FAILPOINTS
 from tests.support.redis_server import OwnRedis
 from tests.support.theirs import run_their_code
@@ -68,7 +69,9 @@ class Scenario:
         self.kind = label.partition(".")[0]
         self.home = home
         self.witness = witness
-        self.client = Client(home.redis_url, queue=home.queue, prefix=home.prefix)
+        store = f"file://{home.folder}/store" if self.kind == "files" else ""
+        self.settings = {"store_url": store} if store else {}
+        self.client = Client(home.redis_url, queue=home.queue, prefix=home.prefix, store=store)
 
     def spec(self) -> JobSpec:
         """Return the job: waits for the gate, says hello, and ends with exit code 4 (with 7 where it is retried)."""
@@ -76,6 +79,8 @@ class Scenario:
         if self.kind == "retry":
             retry = {"max_attempts": 2, "backoff": {"kind": "constant", "delay": 0, "jitter": "none"}}
             return self.witness.spec(f'[ "$JAAS_ATTEMPT" = 2 ] || exit 7; {end}', retry=retry)
+        if self.kind == "files":
+            return self.witness.spec(f"echo out > /tmp/file; {end}", outputs=["/tmp/file"])
         return self.witness.spec(end, check=self.kind != "chord")
 
     def send_chord(self) -> str:
@@ -111,7 +116,9 @@ class Scenario:
 
     def play(self) -> Seen:
         """Play it to its end."""
-        doomed = self.home.worker("doomed", failpoint=self.label).launch()
+        doomed = self.home.worker("doomed", failpoint=self.label, **self.settings).launch()
+        if self.kind == "files":  # a job with files is refused where no node has an agent
+            eventually(AgentLeases(self.home.ledger.client, self.home.prefix).nodes, PATIENCE, lambda: "an agent")
         job = self.client.handle(self.send())
         if self.kind in {"stop", "release"}:
             eventually(lambda: job.state is JobState.RUNNING, PATIENCE, lambda: f"the job to run:\n{doomed.log}")
@@ -122,7 +129,7 @@ class Scenario:
         elif self.kind not in BEFORE_THE_END:
             self.witness.open()
         eventually(lambda: not doomed.alive, PATIENCE, lambda: f"the worker to die at {self.label}:\n{doomed.log}")
-        successor = self.home.worker("successor").launch()
+        successor = self.home.worker("successor", **self.settings).launch()
         self.witness.open()
 
         def ended() -> bool:
@@ -183,3 +190,5 @@ def test_a_worker_that_dies_at_a_failpoint_costs_nothing(played: dict[str, Futur
     else:
         assert (seen.record.state, last.cause, last.exit_code) == (JobState.FAILED, Cause.EXIT, 4), seen.log
         assert (seen.celery_state, seen.output) == ("FAILURE", "hello\n"), seen.log
+    files = last.outputs.files if last.outputs else ()
+    assert [file.name for file in files] == ["tmp/file"] * (kind == "files"), seen.log

@@ -25,6 +25,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from jaas_submit.model.states import JobState
 from tests.faults.history import History, now
+from tests.faults.payload import FLOOD_BYTES, NOTHING, Payload, payload_of
 from tests.faults.recorder import INSIDE, Recorder, script
 from tests.support.witness import TEST_IMAGE
 
@@ -43,6 +44,9 @@ KINDS: Final = {
 """Kinds of jobs and their weights; a chord is three jobs. Long ones run while their node is away and returns."""
 
 
+FOLLOWED: Final = frozenset({"plain", "unchecked", "cancelled", "retried", "long"})
+"""Kinds of which some are followed. A flood is not: reading it as quickly as it comes takes a processor of its own."""
+
 MOST_WAITING: Final = 12
 """No orders while so many jobs wait for a worker: how fast a machine starts containers is not what is tested, and in a
 queue that only grows faults do not meet running jobs. Those that wait for a node that is away are not counted."""
@@ -56,8 +60,10 @@ class Order:
     kind: str
     seconds: float
     code: int = 0
-    output: str = ""
+    payload: Payload = NOTHING
     cancel_after: float | None = None
+    followed: bool = False
+    """Somebody reads its output while it runs."""
     members: tuple[Order, ...] = field(default=())
     """Of a chord: its header's jobs and, last, its body."""
 
@@ -74,9 +80,12 @@ def orders(rng: random.Random) -> Any:
             seconds = rng.uniform(3, 20)
         if kind == "long":
             seconds = rng.uniform(30, 100)
-        output = f"output-of-{n}" if rng.random() < 0.4 else ""
+        payload = payload_of(rng, seconds, steady=rng.random() < 0.5)
+        if kind == "flood":
+            payload = Payload("flood", stdout=FLOOD_BYTES)
         cancel = rng.uniform(0, 8) if kind == "cancelled" else None
-        return Order(n, kind, round(seconds, 2), code, output, cancel)
+        followed = kind in FOLLOWED and rng.random() < 0.3
+        return Order(n, kind, round(seconds, 2), code, payload, cancel, followed)
 
     while True:
         kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
@@ -90,7 +99,8 @@ def orders(rng: random.Random) -> Any:
 def spec_of(order: Order, recorder: Recorder) -> JobSpec:
     """Return the job description of an order."""
     again = order.kind == "retried"
-    text = script(order.seconds, order.code, order.output, flood=order.kind == "flood", again=again)
+    recorder.provide(order.payload)
+    text = script(order.seconds, order.code, order.payload, again=again)
     backoff = Backoff(kind="constant", delay=0.5)
     return JobSpec(
         image=TEST_IMAGE,
@@ -170,14 +180,24 @@ class Traffic:
         seed: of the generator.
         rate: orders a second on average.
         count: at most so many orders.
+        follow: is told number and id of each job that is to be followed.
     """
 
-    def __init__(self, channel: Channel, history: History, seed: int, rate: float, count: int) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        history: History,
+        seed: int,
+        rate: float,
+        count: int,
+        follow: Callable[[int, str], None],
+    ) -> None:
         self._channel = channel
         self._history = history
         self._rng = random.Random(f"{seed}/traffic")
         self._rate = rate
         self._count = count
+        self._follow = follow
         self._stopped = threading.Event()
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -223,7 +243,7 @@ class Traffic:
                 chord=order.n if order.members else None,
                 seconds=part.seconds,
                 code=part.code,
-                output=part.output,
+                payload=part.payload.to_event(),
             )
         try:
             ids = self._channel.submit(order)
@@ -233,6 +253,8 @@ class Traffic:
             return
         for part in parts:
             self._history.add("ack", n=part.n, id=ids[part.n])
+        if order.followed:
+            self._follow(order.n, ids[order.n])
         if order.cancel_after is not None:
             self._later(order.cancel_after, lambda: self._cancel(order.n, ids[order.n], 0))
 

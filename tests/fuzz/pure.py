@@ -19,6 +19,7 @@ from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.wire_names import job_id_of
+from jaas_submit.signing import Gate, Producer, VerifyKey
 from jaas_worker.messaging.message_checks import (
     DEFECT,
     broadcast_message,
@@ -31,11 +32,26 @@ from jaas_worker.tracking.exit_notice import read_exit
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import as_json, as_object, odd
-from tests.fuzz.specimens import DURATIONS, EVENT, KINDS_OF_BODY, SIZES, SPECS, entry, message
+from tests.fuzz.specimens import (
+    AUDIENCE,
+    DURATIONS,
+    EVENT,
+    KINDS_OF_BODY,
+    SECRET,
+    SIZES,
+    SPECS,
+    entry,
+    header_of,
+    message,
+    new_id,
+    signed,
+)
 
 __all__ = ["LEVEL", "case", "check", "run"]
 
 LEVEL: Final = "pure"
+
+_GATE: Final = Gate(AUDIENCE, {"k": VerifyKey("HS256", SECRET, Producer("team"))}, required=True)
 
 _SPECULATION: Final = {"factor": 2.0, "after": 0.75, "least": "10s", "most": 0.1}
 
@@ -156,6 +172,25 @@ def _message(rng: random.Random) -> tuple[str, Callable[[], str]]:
     return f"message ({kind}): {done}", lambda: _queued(text) or _broadcast(text)
 
 
+def _token(rng: random.Random) -> tuple[str, Callable[[], str]]:
+    """A token: a header or description that nobody should have signed, or one that was changed after that."""
+    job_id = new_id(rng)
+    head, done = (header_of(job_id), "") if rng.random() < 0.5 else mutate(rng, header_of(job_id))
+    spec, more = (SPECS["plain"], "") if rng.random() < 0.5 else mutate(rng, SPECS["plain"])
+    good = signed(as_json(spec), head)
+    changed, last = mutate_bytes(rng, good.encode()) if rng.random() < 0.5 else (good.encode(), "")
+    text = changed.decode("utf-8", "surrogateescape")
+
+    def look() -> str:
+        try:
+            passed = _GATE.check(job_id, text, 1.0)
+        except SpecError as error:
+            return sentence_defect(str(error))
+        return "" if text == good and passed.producer is not None else "a changed token passes"
+
+    return f"token: {'; '.join(filter(None, (done, more, last)))}", look
+
+
 def _notice(rng: random.Random) -> tuple[str, Callable[[], str]]:
     tree, done = mutate(rng, EVENT)
     text = as_json(tree).decode()
@@ -178,6 +213,7 @@ _TARGETS: Final[tuple[tuple[int, Callable[[random.Random], tuple[str, Callable[[
     (1, _speculation),
     (4, _message),
     (2, _notice),
+    (2, _token),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import bz2
+import hmac
 import lzma
 import random
 import uuid
@@ -15,17 +16,25 @@ from typing import Any, Final
 from tests.fuzz.odd import as_json
 
 __all__ = [
+    "AUDIENCE",
     "COMPRESSIONS",
     "DURATIONS",
     "EVENT",
     "KINDS_OF_BODY",
+    "SECRET",
     "SIZES",
     "SPECS",
     "entry",
+    "header_of",
     "message",
     "new_id",
     "packed",
+    "signed",
 ]
+
+AUDIENCE: Final = "fuzz"
+SECRET: Final = b"a secret of the fuzzer, known to all"
+"""For signed descriptions: prefix of the installation, and the key \"k\" of the producer \"team\"."""
 
 SPECS: Final[dict[str, dict[str, Any]]] = {
     "plain": {"image": "alpine:3.20", "command": ["true"]},
@@ -201,6 +210,24 @@ def _in_a_canvas(task_id: str) -> tuple[dict[str, Any], Any]:
     return {**_headers(task_id), "stamps": {"a": "b"}, "stamped_headers": ["a"]}, [[1], {"spec": SPECS["plain"]}, after]
 
 
+def signed(text: bytes, header: Any) -> str:
+    """Return a token with a right signature, whatever is in it."""
+    head = as_json(header)
+    start = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in (head, text))
+    signature = base64.urlsafe_b64encode(hmac.digest(SECRET, start, "sha256")).rstrip(b"=")
+    return (start + b"." + signature).decode()
+
+
+def header_of(task_id: str) -> dict[str, Any]:
+    """Return the header of a good token."""
+    named = {"alg": "HS256", "kid": "k", "typ": "jaas-description", "iss": "team", "aud": AUDIENCE, "jti": task_id}
+    return {**named, "iat": 0, "exp": 2**40}
+
+
+def _signed(task_id: str) -> tuple[dict[str, Any], Any]:
+    return _headers(task_id), [[], {"spec": signed(as_json(SPECS["plain"]), header_of(task_id))}, {}]
+
+
 def _ours(task_id: str) -> tuple[dict[str, Any], Any]:
     headers = {
         "lang": "py",
@@ -217,6 +244,7 @@ KINDS_OF_BODY: Final[dict[str, Callable[[str], tuple[dict[str, Any], Any]]]] = {
     "Celery's protocol 2": _version_2,
     "Celery's protocol 1": _version_1,
     "part of a canvas": _in_a_canvas,
+    "signed": _signed,
     "our client's": _ours,
 }
 """Kinds of messages: headers and body by the task id."""

@@ -25,6 +25,7 @@ from jaas_submit.model.records import JobRecord
 from jaas_submit.model.wire_names import channel_prefix, job_id_of
 from tests.fuzz.arrivals import Address, Arrival, arrival, carried_id
 from tests.fuzz.cases import Case, Failure, random_of
+from tests.fuzz.specimens import SECRET
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.worker import Installation
@@ -69,7 +70,9 @@ class WorkerLevel:
         self._patience = patience
         self._home = Installation(redis.url, engine, _PREFIX, folder, remove_delay=0, reconcile_interval="1s")
         self._raw = connect(redis.url)
-        self.worker = self._home.worker("fuzz")
+        keys = folder / "keys.toml"
+        keys.write_text(f'[k]\nalgorithm = "HS256"\nproducer = "team"\nkey = "{SECRET.decode()}"\n', encoding="utf-8")
+        self.worker = self._home.worker("fuzz", verify_keys=keys)
         self._client = Client(redis.url, queue=_PREFIX, prefix=_PREFIX)
         self._theirs = celery.Celery("theirs", broker=redis.url, backend=redis.url, set_as_current=False)
         self._peak = 0

@@ -15,7 +15,7 @@ import pytest
 
 from jaas_submit import Client
 from jaas_submit.model.causes import Cause
-from jaas_submit.output import AgentLeases, FeedEnd, Feeds, Piece
+from jaas_submit.output import AgentLeases, FeedEnd, Feeds, Piece, Wanted
 from jaas_worker.swarm.engine import SwarmInfo
 from tests.support.jobs import LONG, ended, run, shell
 from tests.support.wait import eventually
@@ -71,12 +71,15 @@ def agent(request: pytest.FixtureRequest, jaas: Installation, worker: WorkerProc
 
 
 @pytest.mark.usefixtures("agent")
-def test_output_is_exact_to_the_byte_for_fifty_short_jobs(client: Client) -> None:
-    handles = [client.submit(shell(RANDOM.format(1 + 40 * number))) for number in range(50)]
+def test_output_is_exact_to_the_byte_for_a_hundred_short_jobs(client: Client) -> None:
+    """Each prints its bytes and their digest on one stream, then ends at once: a line of text, or no text at all."""
+    text = "echo line {} | tee /dev/stderr | sha256sum >&2"
+    handles = [client.submit(shell((RANDOM if n % 2 else text).format(1 + 40 * n))) for n in range(100)]
     for number, handle in enumerate(handles):
         assert ended(client, handle.id).ok
         logs = handle.logs()
-        data, told = logs.stderr_bytes[: 1 + 40 * number], logs.stderr_bytes[1 + 40 * number :]
+        size = 1 + 40 * number if number % 2 else len(f"line {1 + 40 * number}\n")
+        data, told = logs.stderr_bytes[:size], logs.stderr_bytes[size:]
         assert (logs.status, logs.reason) == ("complete", "")
         assert told == f"{hashlib.sha256(data).hexdigest()}  -\n".encode(), number
 
@@ -100,6 +103,32 @@ def test_memory_that_ran_out_is_the_cause_also_in_a_child(client: Client) -> Non
     child = run(client, shell(f"sh -c '{eats}'; exit 5", limits={"memory": "16M"}))
     assert (main.cause, child.cause) == (Cause.OOM, Cause.OOM)
     assert (main.exit_code, child.exit_code) == (137, 5)
+    assert [one.attempts[-1].oom_killed for one in (main, child)] == [True, True]
+
+
+@contextlib.contextmanager
+def worker_without_agent(jaas: Installation, worker: WorkerProcess) -> Iterator[None]:
+    """Run a worker in the place of the module's; an agent cannot reach the engine by the address that it is given."""
+    worker.stop()
+    other = jaas.worker("noagent", DOCKER_HOST=jaas.engine_host.replace("unix://", "http+unix://", 1)).start()
+    try:
+        yield
+    finally:
+        other.stop()
+        worker.start()
+
+
+def test_memory_that_ran_out_is_recognised_without_an_agent_too(
+    jaas: Installation, client: Client, worker: WorkerProcess
+) -> None:
+    eats = "a=x; while :; do a=$a$a; done"
+    with worker_without_agent(jaas, worker):
+        main = run(client, shell(eats, limits={"memory": "16M"}))
+        fine = run(client, shell("exit 5", limits={"memory": "16M"}))
+        assert holder(jaas) == ""
+    assert (main.cause, main.exit_code) == (Cause.OOM, 137)
+    assert (fine.cause, fine.exit_code) == (Cause.EXIT, 5)
+    assert [one.attempts[-1].oom_killed for one in (main, fine)] == [True, False]
 
 
 def test_a_container_knows_its_node(jaas: Installation, client: Client, worker: WorkerProcess) -> None:
@@ -107,13 +136,14 @@ def test_a_container_knows_its_node(jaas: Installation, client: Client, worker: 
     assert result.logs.stdout == f"{node(jaas).node_name}\n"
 
 
-def read(jaas: Installation, feed: str) -> tuple[bytes, list[float], FeedEnd]:
+def read(jaas: Installation, wanted: Wanted) -> tuple[bytes, list[float], FeedEnd]:
     """Read a feed to its end; return stdout, how old each piece was, and the end."""
     feeds, cursor, data, ages = Feeds(jaas.ledger.client, jaas.prefix), 0, b"", []
 
     def end() -> FeedEnd | None:
         nonlocal cursor, data
-        view = feeds.read(feed, cursor)
+        feeds.renew(wanted)
+        view = feeds.read(wanted.feed, cursor)
         assert view is not None
         for piece in view.pieces:
             assert isinstance(piece, Piece), piece
@@ -123,7 +153,7 @@ def read(jaas: Installation, feed: str) -> tuple[bytes, list[float], FeedEnd]:
         cursor = view.cursor
         return view.end
 
-    told = eventually(end, LONG, "the feed's end")
+    told = eventually(end, 2 * LONG, "the feed's end")
     return data, ages, told
 
 
@@ -131,7 +161,7 @@ def read(jaas: Installation, feed: str) -> tuple[bytes, list[float], FeedEnd]:
 def test_a_feed_has_every_line_from_the_first_byte(jaas: Installation, client: Client) -> None:
     handle = client.submit(shell("for n in $(seq 300); do echo line $n; done; sleep 1; echo last"))
     wanted = Feeds(jaas.ledger.client, jaas.prefix).watch(handle.id, 1)
-    data, _, end = read(jaas, wanted.feed)
+    data, _, end = read(jaas, wanted)
     assert data == b"".join(b"line %d\n" % n for n in range(1, 301)) + b"last\n"
     assert (end.status, end.stdout) == ("complete", len(data))
 
@@ -143,17 +173,39 @@ def test_an_agent_killed_in_midstream_is_followed_by_another_without_a_gap(
     try:
         with agent_alone(jaas) as first:
             worker.start()
-            handle = client.submit(shell("for n in $(seq 24); do echo line $n; sleep 1; done"))
+            handle = client.submit(shell("for n in $(seq 15); do echo line $n; sleep 1; done"))
             feeds = Feeds(jaas.ledger.client, jaas.prefix)
             wanted = feeds.watch(handle.id, 1)
             eventually(lambda: feeds.wanted([handle.id])[handle.id][0].stdout > 20, LONG, "some lines")
             os.kill(first.pid, signal.SIGKILL)
-            # The worker's own agent takes over when the lease of the dead one has run out.
-            data, _, end = read(jaas, wanted.feed)
-        assert data == b"".join(b"line %d\n" % n for n in range(1, 25))
+            # The worker's own agent takes over: it sees that the process with the lease has ended.
+            data, _, end = read(jaas, wanted)
+        assert data == b"".join(b"line %d\n" % n for n in range(1, 16))
         assert (end.status, end.reason) == ("complete", "")
         assert ended(client, handle.id).ok
         assert handle.logs().stdout_bytes == data
     finally:
         worker.stop()
         worker.start()
+
+
+def test_an_agent_that_is_killed_and_started_again_goes_on_at_once(
+    jaas: Installation, client: Client, worker: WorkerProcess
+) -> None:
+    with worker_without_agent(jaas, worker):
+        with agent_alone(jaas) as first:
+            handle = client.submit(shell("for n in $(seq 15); do echo line $n; sleep 1; done"))
+            feeds = Feeds(jaas.ledger.client, jaas.prefix)
+            wanted = feeds.watch(handle.id, 1)
+            eventually(lambda: feeds.wanted([handle.id])[handle.id][0].stdout > 20, LONG, "some lines")
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait(LONG)
+            assert holder(jaas), "its lease has not run out"
+            with agent_alone(jaas):
+                data, _, end = read(jaas, wanted)
+                assert ended(client, handle.id).ok
+        assert holder(jaas) == "", "an agent that is told to stop gives its lease back"
+        assert data == b"".join(b"line %d\n" % n for n in range(1, 16))
+        assert (end.status, end.reason) == ("complete", "")
+        logs = handle.logs()
+        assert (logs.stdout_bytes, logs.status) == (data, "complete")

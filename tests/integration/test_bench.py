@@ -44,6 +44,15 @@ FIGURES = {
         "container's end to wait(), p50",
         "container's end to wait(), p95",
     },
+    "output": {
+        "submit to result",
+        "container's own time",
+        "worker's processor time",
+        "submit to the watcher's end",
+        "container's end to wait(), p50",
+        "container's end to wait(), p95",
+        "memory",
+    },
     "inflight": _FLIGHT,
     "fleet": _FLIGHT,
     "submission": {

@@ -210,7 +210,7 @@ MEDDLERS = [
 
 
 @pytest.mark.parametrize(("meddle", "cause"), MEDDLERS)
-def test_what_is_the_clusters_fault_is_tried_again_on_the_clusters_account(
+def test_faults_of_the_cluster_are_retried_from_max_cluster_retries(
     jaas: Installation,
     client: Client,
     witness: Witness,

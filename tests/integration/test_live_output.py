@@ -111,16 +111,20 @@ def test_fifty_readers_share_one_feed_and_all_get_everything(client: Client, jaa
     assert got == [b"".join(b"line %d\n" % n for n in range(1, 201))] * 50
 
 
-def test_an_outage_of_redis_makes_no_gap_and_no_repeat(start: Start, module_redis: OwnRedis) -> None:
-    script = "for i in $(seq 120); do echo line $i; sleep 0.05; done"
+@pytest.mark.parametrize(("away", "lines"), [(2, 120), (31, 120), (31, 900)])
+def test_an_outage_of_redis_makes_no_gap_and_no_repeat(
+    away: int, lines: int, start: Start, module_redis: OwnRedis
+) -> None:
+    """After 31 seconds the watch has run out. The job ends meanwhile, or goes on."""
+    script = f"for i in $(seq {lines}); do echo line $i; sleep 0.05; done"
     process = start("run", "--whole", TEST_IMAGE, "sh", "-c", script)
     assert process.stdout
     begin = [process.stdout.readline() for _ in range(10)]
     module_redis.kill()
-    time.sleep(2)  # this long it is away
+    time.sleep(away)
     module_redis.start()
     rest, err = process.communicate(timeout=120)
-    assert b"".join(begin) + rest == b"".join(b"line %d\n" % n for n in range(1, 121)), err
+    assert b"".join(begin) + rest == b"".join(b"line %d\n" % n for n in range(1, lines + 1)), err
     assert process.returncode == 0
 
 

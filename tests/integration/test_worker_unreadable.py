@@ -15,7 +15,7 @@ from tests.support.witness import Witness
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
 
 
-def test_jobs_run_beside_records_that_are_none(client: Client, witness: Witness) -> None:
+def test_jobs_run_although_other_records_are_unreadable(client: Client, witness: Witness) -> None:
     ledger, redis = client.ledger, client.ledger.client
     spec = witness.spec("echo out")
     for job_id in ("bad-1", "bad-2"):

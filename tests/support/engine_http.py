@@ -204,6 +204,7 @@ class _Nodes(_Handler):
                         "Hostname": node.hostname,
                         "Platform": {"Architecture": "x86_64", "OS": "linux"},
                         "Resources": {"NanoCPUs": int(node.cpus * 1e9), "MemoryBytes": node.memory},
+                        "Engine": {"Plugins": [{"Type": "Log", "Name": name} for name in node.log_drivers]},
                     },
                     "Status": {"State": node.state, "Addr": "192.0.2.1"},
                 }
@@ -280,7 +281,9 @@ class _Service(_Handler):
 class _Configs(_Handler):
     async def get(self) -> None:
         filters, found = self.filters, self.engine.config_files
-        if "label" in filters:
+        if "id" in filters:
+            names = [name for name, made in found.items() if made[0] in filters["id"]]
+        elif "label" in filters:
             names = list(await self.call("configs", self.label(), self.prefix()))
         else:
             names = [name for name in found if any(name.startswith(one) for one in filters["name"])]
@@ -305,14 +308,25 @@ class _Config(_Handler):
 class _Secrets(_Handler):
     async def get(self) -> None:
         filters, found = self.filters, self.engine.secrets
-        # As a real engine does: names match by their beginning. Labels are not kept here.
+        # As a real engine does: names and ids match by their beginning.
         names = [n for n in found if any(n.startswith(one) for one in filters.get("name", [""]))]
-        self.say([{"ID": found[name], "Spec": {"Name": name}} for name in names])
+        names = [n for n in names if any(found[n].startswith(one) for one in filters.get("id", [""]))]
+        labels = self.engine.labels_of
+        self.say([{"ID": found[name], "Spec": {"Name": name, "Labels": labels.get(name, {})}} for name in names])
 
     async def post(self) -> None:
         name = json.loads(self.request.body)["Name"]
         self.engine.secrets[name] = f"id-of-{name}"
         self.say({"ID": f"id-of-{name}"}, 201)
+
+
+class _Network(_Handler):
+    async def get(self, name: str) -> None:
+        found = await self.call("network", unquote(name))
+        if found is None:
+            raise HTTPError(404, f"network {name} not found")
+        said = {"Id": found.id, "Name": found.name, "Driver": found.driver, "Scope": found.scope}
+        self.say({**said, "Attachable": found.attachable, "Labels": dict(found.labels)})
 
 
 class _Secret(_Handler):
@@ -438,6 +452,7 @@ def make_server(engine: FakeSwarm, latency: Latency = lambda _method: 0.0) -> HT
         ("/secrets", _Secrets),
         ("/secrets/create", _Secrets),
         ("/secrets/([^/]+)", _Secret),
+        ("/networks/([^/]+)", _Network),
         ("/containers/([^/]+)/json", _Container),
         ("/(containers|services)/([^/]+)/logs", _Logs),
         ("/events", _Events),

@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -22,6 +22,7 @@ from typing import Literal
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.logs import Stream
 from jaas_worker.agent.node_engine import ContainerFacts, NodeEvent
+from jaas_worker.agent.usage.counters import Counters
 from jaas_worker.swarm.engine import ContainerRef, Frame, SwarmInfo
 
 __all__ = ["FakeNode"]
@@ -39,7 +40,9 @@ class _Container:
     finished_at: str = _NEVER
     exit_code: int | None = None
     oom_killed: bool = False
+    used: Counters = field(default_factory=Counters)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    archives: dict[str, Iterable[bytes]] = field(default_factory=dict)
 
     def change(self) -> None:
         self.changed.set()
@@ -59,6 +62,13 @@ class FakeNode:
         """True: no call is answered, and streams break."""
         self.silent_end = False
         """True: output that is followed does not end with its container (moby #39235)."""
+        self.deaf = False
+        """True: the connection for events is open, and nothing comes on it."""
+        self.host = ""
+        """By this name the first container can be asked for, too."""
+        self.image_names: list[str] = []
+        self.started = ""
+        """When it began to run; empty where it does not tell."""
         self.calls: Counter[str] = Counter()
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
@@ -91,9 +101,17 @@ class FakeNode:
         if told:
             self._tell("die", container)
 
+    def keep(self, job_id: str, path: str, archive: Iterable[bytes]) -> None:
+        """Let a container have a file or folder, whose tar archive comes in these pieces."""
+        self._containers[job_id].archives[path] = archive
+
     def kill_child(self, job_id: str) -> None:
         """Let the kernel kill a process of a container for its memory."""
         self._tell("oom", self._containers[job_id])
+
+    def use(self, job_id: str, used: Counters) -> None:
+        """Say what a container has used until now."""
+        self._containers[job_id].used = used
 
     def forget_beginning(self, job_id: str, messages: int) -> None:
         """Rotate a container's oldest messages away."""
@@ -131,13 +149,33 @@ class FakeNode:
 
     def _find(self, container_id: str) -> _Container:
         for container in self._containers.values():
-            if container_id in {container.ref.id, container.ref.service_id}:
+            if container_id in {container.ref.id, container.ref.service_id, self.host}:
                 return container
         raise EngineNotFound(f"No such container: {container_id}")
 
     async def info(self) -> SwarmInfo:
         self._called("info")
         return SwarmInfo("fake", "1.41", f"id-of-{self.name}", self.name, "active", manager=False)
+
+    @property
+    def is_here(self) -> bool:
+        return False
+
+    async def data_root(self) -> str:
+        return ""
+
+    async def images(self) -> list[str]:
+        self._called("images")
+        return list(self.image_names)
+
+    async def usage(self, container_id: str) -> tuple[float, Counters]:
+        self._called("usage")
+        found = self._find(container_id)
+        return time.time(), found.used if found.exit_code is None else Counters()
+
+    async def started_at(self) -> str:
+        self._called("started_at")
+        return self.started
 
     async def containers(self, label: str) -> list[ContainerRef]:
         self._called("containers")
@@ -163,7 +201,8 @@ class FakeNode:
         try:
             yield None
             while (event := await listener.get()) is not None:
-                yield event
+                if not self.deaf:
+                    yield event
         finally:
             self._listeners.remove(listener)
         raise EngineUnavailable("following events: the engine closed the stream")
@@ -189,6 +228,16 @@ class FakeNode:
             if not follow or (container.exit_code is not None and not self.silent_end):
                 return
             await changed.wait()
+
+    async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
+        self._called("archive")
+        kept = self._find(container_id).archives
+        if path not in kept:
+            raise EngineNotFound(f"reading files: Could not find the file {path} in container {container_id}")
+        for piece in kept[path]:
+            if self.away:
+                raise EngineUnavailable("reading files: the engine closed the stream (test: away)")
+            yield piece
 
     async def close(self) -> None:
         """Nothing is open."""

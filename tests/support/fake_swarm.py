@@ -27,6 +27,7 @@ from jaas_submit.model.cluster import Node as NodeFacts
 from jaas_submit.model.fields import Constraint
 from jaas_submit.model.logs import Stream
 from jaas_submit.model.wire_names import LABEL_JOB
+from jaas_submit.policy.facts import NetworkFacts, Reference
 from jaas_worker.swarm.engine import (
     ENDED_STATES,
     ContainerTimes,
@@ -44,6 +45,7 @@ __all__ = ["FakeSwarm", "Gate", "Node"]
 
 _DRIVEN = Program("", exit_code=None, on_term=143)
 _NEVER = "0001-01-01T00:00:00Z"
+_LOG_DRIVERS = ("json-file", "local", "syslog")
 
 
 @dataclass
@@ -190,6 +192,8 @@ class FakeSwarm:
         self.images: dict[str, ResolvedImage] = {}
         """What registries tell."""
         self.secrets: dict[str, str] = {}
+        self.labels_of: dict[str, dict[str, str]] = {}
+        """Of secrets and networks, by name."""
         self.missing_images = {NO_SUCH_IMAGE}
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
@@ -445,6 +449,27 @@ class FakeSwarm:
         with self._call("secret_ids"):
             return {name: self.secrets[name] for name in names if name in self.secrets}
 
+    def references(self, kind: Literal["secrets", "configs"], ids: list[str]) -> dict[str, Reference]:
+        with self._call("references"):
+            if kind == "configs":
+                made = self.config_files.items()
+                return {id_: Reference(name, labels) for name, (id_, labels, _) in made if id_ in ids}
+            found = {id_: name for name, id_ in self.secrets.items() if id_ in ids}
+            return {id_: Reference(name, self.labels_of.get(name, {})) for id_, name in found.items()}
+
+    def network(self, name: str) -> NetworkFacts | None:
+        with self._call("network"):
+            labels = self.labels_of.get(name, {})
+            return NetworkFacts(name, name, "overlay", "swarm", True, labels) if name in self.networks else None
+
+    def request_of(self, service_id: str) -> dict[str, Any] | None:
+        with self._call("request_of"):
+            service = self._services.get(service_id)
+            return service.request if service else None
+
+    def node_facts(self) -> tuple[NodeFacts, ...]:
+        return self.cluster().nodes
+
     def node_names(self) -> dict[str, str]:
         with self._call("node_names"):
             return {node.id: node.name for node in self.nodes.values()}
@@ -471,6 +496,7 @@ class FakeSwarm:
                     state="ready" if node.up else "down",
                     cpus=node.cpus,
                     free_cpus=node.cpus - reserved[node.id] / 1e9,
+                    log_drivers=_LOG_DRIVERS,
                 )
                 for node in self.nodes.values()
             )
@@ -632,6 +658,9 @@ class FakeSwarm:
         fitting = [n for n in self.nodes.values() if n.up and all(n.meets(constraint) for constraint in constraints)]
         if not fitting:
             self._wait_for_node(task, "scheduling constraints not satisfied")
+            return
+        if template.get("LogDriver", {}).get("Name") not in {None, "", "none", *_LOG_DRIVERS}:
+            self._wait_for_node(task, "missing plugin")
             return
         task.node = self._choose([node for node in fitting if node.cpus >= cpus])
         if task.node is None:

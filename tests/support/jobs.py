@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from typing import Any
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
 
 import celery
 import docker
@@ -13,7 +16,7 @@ from jaas_submit import Client, JobSpec, JobState
 from jaas_submit.model.result import JobResult
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
-from tests.support.worker import clean_env
+from tests.support.worker import Installation, clean_env
 
 __all__ = [
     "LONG",
@@ -22,6 +25,7 @@ __all__ = [
     "containers_of",
     "docker_cli",
     "ended",
+    "jaas_logs",
     "label_node",
     "run",
     "shell",
@@ -105,3 +109,15 @@ def label_node(api: docker.APIClient, name: str, value: str | None) -> None:
         return True
 
     eventually(done, 30, "the node to be labelled")
+
+
+@contextlib.contextmanager
+def jaas_logs(home: Installation, job_id: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Run `jaas logs -f`; yield the process and what it prints on standard output."""
+    command = [sys.executable, "-m", "jaas_submit.cli.main", "logs", "-f", job_id]
+    with subprocess.Popen(command, env=home.environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout
+        finally:
+            process.kill()

@@ -26,6 +26,7 @@ from tests.support.fake_swarm import FakeSwarm
 __all__ = ["CREATED", "HOLDER", "ScriptedLedger", "StubDelivery", "World", "record_of"]
 
 HOLDER = "me"
+_USUAL: dict[str, Any] = {"resolve_images": False, "remove_delay": 0, "policy": "privileged"}
 CREATED = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
@@ -55,6 +56,9 @@ class StubDelivery:
             raise self.spec
         assert self.spec is not None, "it is in the record"
         return self.spec
+
+    def signed(self) -> str:
+        return ""
 
     def message(self) -> str:
         return "the message"
@@ -157,7 +161,9 @@ class ScriptedLedger:
         self._call("claim")
         return self.claims.pop(0) if len(self.claims) > 1 else self.claims[0]
 
-    def create(self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "") -> bool:
+    def create(
+        self, job_id: str, spec: JobSpec | None, queue: str, task_id: str = "", message: str = "", signed: str = ""
+    ) -> bool:
         return self._call("create", spec, message)
 
     def get(self, job_id: str) -> JobRecord:
@@ -242,7 +248,7 @@ class World:
         self.engine = FakeSwarm(("node1", "node2"))
         record = record or record_of()
         self.ledger = ScriptedLedger([Claim(ClaimAction(action), "QUEUED", record)], record)
-        made = Settings(redis_url="redis://unused", **{"resolve_images": False, "remove_delay": 0, **settings})
+        made = Settings(redis_url="redis://unused", **{**_USUAL, **settings})
         clock = Clock(lambda: self.now, lambda: CREATED.timestamp() + self.ledger.age)
         self.context = WorkerContext(
             made, self.ledger, self.engine, HOLDER, Metrics(), NoTracer(), clock=clock, lease_until=self.now + 15

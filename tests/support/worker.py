@@ -18,9 +18,12 @@ from jaas_submit.model.wire_names import LABEL_PREFIX
 from jaas_worker.swarm.docker_engine import Swarm
 from tests.support.wait import eventually
 
-__all__ = ["CONNECTION_LOST", "Installation", "WorkerProcess", "clean_env", "exceptions_in", "listener"]
+__all__ = ["CONNECTION_LOST", "PRIVILEGED", "Installation", "WorkerProcess", "clean_env", "exceptions_in", "listener"]
 
 _ROOT = Path(__file__).parents[2]
+
+PRIVILEGED = _ROOT / "tests" / "support" / "privileged.toml"
+"""A policy that lets jobs mount the host's folders."""
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):$", re.MULTILINE)
 _EXCEPTION = re.compile(r"^([\w.]+(?:Error|Exception|Exit|Interrupt|Down|Lost|Failed|Unavailable|Refused)\b.*)$")
@@ -94,6 +97,8 @@ class Installation:
             "prefix": self.prefix,
             "queue": self.queue,
             "redis_url": self.redis_url,
+            # Most tests mount a folder of the host to see what a job did; those of the policy say another one.
+            **({} if "policy" in settings else {"policy_file": PRIVILEGED}),
             **settings,
         }
         named = {name if name.isupper() else f"JAAS_{name.upper()}": str(value) for name, value in wanted.items()}

@@ -17,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 OWN = {"jaas_submit", "jaas_worker"}
 
 DISTRIBUTIONS = {
+    "jwt": "pyjwt",
     "yaml": "pyyaml",
     "opentelemetry.exporter": "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry.sdk": "opentelemetry-sdk",
@@ -27,7 +28,10 @@ DISTRIBUTIONS = {
 AT_THE_TOP = {"jaas_submit": {"core"}, "jaas_worker": {"core", "worker"}}
 """Which extras' modules a package may import where importing it does so."""
 
-WITHIN_FUNCTIONS = {"jaas_submit": {"core", "cli", "store"}, "jaas_worker": {"core", "cli", "worker", "otel"}}
+WITHIN_FUNCTIONS = {
+    "jaas_submit": {"core", "cli", "store", "signing"},
+    "jaas_worker": {"core", "cli", "worker", "otel"},
+}
 """Which ones when they are needed."""
 
 NOT_IMPORTED = {

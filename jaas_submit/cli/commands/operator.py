@@ -33,6 +33,8 @@ def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
     from jaas_submit.doctor.check import Check, Verdict
     from jaas_submit.doctor.flower_checks import flower_checks
     from jaas_submit.doctor.ledger_checks import ledger_checks
+    from jaas_submit.doctor.node_checks import node_checks
+    from jaas_submit.doctor.policy_checks import policy_checks
     from jaas_submit.doctor.redis_checks import redis_checks
     from jaas_submit.doctor.sentinel_checks import sentinel_checks
     from jaas_submit.doctor.waiting_checks import waiting_checks
@@ -41,7 +43,9 @@ def doctor(target: Target, no_engine: bool, as_json: bool, quiet: bool) -> int:
         checks = [
             *sentinel_checks(client.url),
             *redis_checks(client),
+            *policy_checks(client),
             *waiting_checks(client),
+            *node_checks(client),
             *ledger_checks(client),
             *flower_checks(os.environ.get("JAAS_FLOWER_URL")),
         ]

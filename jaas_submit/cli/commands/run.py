@@ -41,7 +41,7 @@ from jaas_submit.model.wire_names import service_name
 if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.client.job_handle import JobHandle
-    from jaas_submit.client.live_output.job_output import Output
+    from jaas_submit.client.live_output.findings import Output
     from jaas_submit.model.result import JobResult
 
 __all__ = ["go_run", "run", "submit", "wait"]
@@ -303,11 +303,19 @@ def _state_of(handle: JobHandle) -> str:
 
 
 def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_json: bool) -> int:
-    """Say on which nodes the job would fit; exit code 1 where it fits on none of them now."""
+    """Say on which nodes the job would fit; exit code 1 where it fits on none of them now, or is not allowed."""
+    from jaas_submit.placement.logins import why_no_login
     from jaas_submit.placement.placement import what_is_lacking
 
     with target.client() as client:
+        if (name := request.spec.registry) is not None:
+            told = [worker["logins"] for worker in client.ledger.queries.workers() if "logins" in worker]
+            if why := why_no_login(name, request.spec.image, told):
+                if told:
+                    raise click.UsageError(why)
+                progress.say(why)
         fits = client.placement(request.spec)
+        refusals = client.refusals(request.spec)
         platforms = client.ledger.queries.platforms(request.spec.image)
     good = [fit for fit in fits if fit.fits]
     if as_json:
@@ -317,6 +325,7 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
                 "fits": bool(good) if fits else None,
                 "nodes": nodes,
                 "platforms": list(platforms) or None,
+                "refusals": list(refusals),
                 "spec": output.spec_json(request.spec),
             }
         )
@@ -330,8 +339,10 @@ def _dry_run(target: Target, request: JobRequest, progress: output.Progress, as_
     )
     on = ", ".join(platforms) or "not known: its registry has told no worker in the last day"
     progress.say(f"the image's platforms: {on}")
+    for refusal in refusals:
+        progress.warn(f"the workers' policy would refuse it: {refusal}")
     progress.say(f"the description is valid; {where_to}; nothing was enqueued")
-    return EXIT_NO if fits and not good else 0
+    return EXIT_NO if refusals or (fits and not good) else 0
 
 
 def _describe(progress: output.Progress, client: Client, job_id: str) -> None:

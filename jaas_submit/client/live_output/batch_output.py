@@ -10,7 +10,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from jaas_submit.client.live_output.job_output import JobOutput, Output
+from jaas_submit.client.live_output.findings import Output
+from jaas_submit.client.live_output.job_output import JobOutput
 from jaas_submit.client.wait import Found, Listen, Outage, Read, Sleep, Steps, Subscribe
 from jaas_submit.errors import LedgerUnavailable, UnknownJob
 from jaas_submit.ledger import Ledger, Outline

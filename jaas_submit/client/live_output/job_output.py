@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.client import queries
+from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Event, Missing, NotLive
 from jaas_submit.client.wait import POLL_INTERVAL_S, Found, Listen, Outage, Read, Sleep, Steps, Subscribe
 from jaas_submit.errors import LedgerUnavailable, WaitTimeout
 from jaas_submit.ledger import Ledger
@@ -22,7 +23,7 @@ from jaas_submit.model.records import JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output import FeedEnd, Feeds, FeedView, Gap, Piece, Wanted
 
-__all__ = ["AttemptBegins", "AttemptEnds", "Event", "JobOutput", "Missing", "NotLive", "Output"]
+__all__ = ["JobOutput"]
 
 RENEW_S: Final = 5.0
 """Seconds after which a watch is renewed."""
@@ -38,51 +39,6 @@ _TOLD: Final = -1.0
 _BEHIND: Final = "they were removed before they were read"
 
 _NOT_KEPT: Final = "they were not kept"
-
-
-class Missing(NamedTuple):
-    """Bytes of one stream that cannot be shown."""
-
-    stream: Stream
-    missing: int
-    """How many bytes; 0 where that is not known."""
-    reason: str
-    behind: bool = False
-    """They were there, and the reader fell behind."""
-
-    def __str__(self) -> str:
-        count = f"{self.missing:,} bytes" if self.missing else "an unknown number of bytes"
-        return f"{count} of {self.stream} are missing: {self.reason}"
-
-
-class AttemptBegins(NamedTuple):
-    """The output of another attempt follows."""
-
-    attempt: int
-
-
-class AttemptEnds(NamedTuple):
-    """All of an attempt's output has been read."""
-
-    attempt: int
-    status: str
-    """``complete``, or why not in one word."""
-    reason: str
-    notices: tuple[str, ...] = ()
-    """What jaas has to say, such as why it stopped the container; only where the output came from the ledger."""
-
-
-class NotLive(NamedTuple):
-    """The output can only be shown when the attempt has ended."""
-
-    reason: str
-
-
-Output = Piece | Missing | AttemptBegins | AttemptEnds | NotLive
-"""What is found of the output."""
-
-Event = Output | JobRecord
-"""What is found while a job's output is followed; a record whenever state or detail has changed."""
 
 
 class _Source(NamedTuple):
@@ -120,6 +76,7 @@ class _Attempt:
         # Where only some lines are wanted, a stream may begin at any byte.
         self._whole = not since and tail is None
         self._at: dict[Stream, int] = {"stdout": 0, "stderr": 0} if self._whole else {}
+        self._untold: dict[Stream, Missing] = {}
         self._renewed = 0.0
         self._running_since: float | None = None
         self._ended_since: float | None = None
@@ -136,6 +93,10 @@ class _Attempt:
 
     def look(self, record: JobRecord) -> _Step:
         """Read what there is; sets ``done`` when that is all."""
+        yield from self._look(record)
+        yield from self._tell()
+
+    def _look(self, record: JobRecord) -> _Step:
         ended = record.terminal or self.ended(record)
         if ended and self.wanted is None:
             yield from self._stored(record)
@@ -160,6 +121,8 @@ class _Attempt:
                 self.wanted = None
                 return None
             self.cursor = view.cursor
+            for stream, begin in view.begins.items():
+                self._at.setdefault(stream, begin)
             for piece in view.pieces:
                 yield from self._take(piece)
             if not view.more:
@@ -189,19 +152,32 @@ class _Attempt:
             # A new feed has to begin where this one was left.
             self._since, self._tail = piece.time, None
         if piece.offset > at:
-            yield Found(Missing(piece.stream, piece.offset - at, _BEHIND, behind=True))
+            self._miss(Missing(piece.stream, piece.offset - at, _BEHIND, behind=True))
         skip = max(at - piece.offset, 0)
         if isinstance(piece, Gap):
-            yield Found(Missing(piece.stream, length - skip, piece.reason))
+            self._miss(Missing(piece.stream, length - skip, piece.reason))
         else:
+            yield from self._tell(piece.stream)
             yield Found(piece._replace(offset=piece.offset + skip, data=piece.data[skip:]) if skip else piece)
+
+    def _miss(self, missing: Missing) -> None:
+        """Take note of missing bytes; those that follow each other are told together."""
+        before = self._untold.get(missing.stream)
+        self._untold[missing.stream] = before.and_then(missing) if before else missing
+
+    def _tell(self, stream: Stream | None = None) -> Iterator[Found[Event]]:
+        """Find what is missing before the next piece of a stream; None means of both."""
+        for one in [stream] if stream else list(self._untold):
+            if missing := self._untold.pop(one, None):
+                yield Found(missing)
 
     def _feed_ended(self, end: FeedEnd) -> Iterator[Found[Event]]:
         for stream, at in self._at.items():
             written: int = getattr(end, stream)
-            if self._whole and written > at:
-                yield Found(Missing(stream, written - at, _BEHIND, behind=True))
+            if written > at:
+                self._miss(Missing(stream, written - at, _BEHIND, behind=True))
         self.done = True
+        yield from self._tell()
         yield Found(AttemptEnds(self.number, end.status, end.reason))
 
     def _stored(self, record: JobRecord) -> _Step:
@@ -211,6 +187,7 @@ class _Attempt:
             logs = queries.no_logs(record)
         if logs is not None:
             yield from self._take_stored(logs if self._tail is None else logs.last(self._tail), self._since)
+            yield from self._tell()
             yield Found(AttemptEnds(self.number, logs.status, logs.reason, logs.notices))
         self.done = True
 
@@ -226,7 +203,7 @@ class _Attempt:
                 else:
                     if self._at.get(gap.stream, 0) > at[gap.stream]:
                         lost.add(gap.stream)  # it is not known what of the rest was in the feed
-                    yield Found(Missing(gap.stream, 0, _NOT_KEPT))
+                    self._miss(Missing(gap.stream, 0, _NOT_KEPT))
                 at[gap.stream] += gap.missing
             if number < len(logs.lines):
                 line = logs.lines[number]

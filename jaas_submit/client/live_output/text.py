@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from jaas_submit.client.live_output.job_output import AttemptBegins, AttemptEnds, Missing, NotLive, Output
+from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Missing, NotLive, Output
 from jaas_submit.output import Piece
 
 __all__ = ["Decoder"]

@@ -61,7 +61,8 @@ class ByKey:
         self._dropped = 0
         self._other_content = 0
         self._other_fields: list[str] | None = None
-        if self._was.cancelled or (new.again and self._was.done):
+        if self._was.cancelled or (new.again and (self._was.done or self._is_open)):
+            self._is_open = False
             self._reopen()
 
     def submit(self, items: Sequence[Any], after: Sequence[tuple[tuple[str, str], ...]]) -> None:

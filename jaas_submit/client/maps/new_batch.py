@@ -11,6 +11,7 @@ from jaas_submit.batch_model.input_keys import KeyOf
 from jaas_submit.batch_model.new_job import NewJob, StartTime
 from jaas_submit.batch_model.templates import fill
 from jaas_submit.client.session import Session
+from jaas_submit.connection.caller import caller
 from jaas_submit.errors import SpecError
 from jaas_submit.model.ids import batch_id_of, batch_job_id
 from jaas_submit.model.job_spec import JobSpec
@@ -67,8 +68,9 @@ class NewBatch:
             spec: the description of its jobs.
 
         Raises:
-            SpecError: its jobs may not run twice.
+            SpecError: its jobs may not run twice, or nobody could hand out their files.
         """
+        session.check([spec])
         if Speculation.of(self.speculate) and not spec.idempotent:
             raise SpecError(
                 "speculate: two containers of one job may run at once; if that does no harm, say idempotent=True in "
@@ -76,7 +78,7 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
-        session.write(partial(session.ledger.batches.create, batch_id, **self.settings()))
+        session.write(partial(session.ledger.batches.create, batch_id, by=caller(), **self.settings()))
         return batch_id
 
 

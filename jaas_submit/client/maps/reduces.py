@@ -13,7 +13,7 @@ from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import BatchRecord
 
-__all__ = ["levels_of", "reduce_sizes", "renew_reduces", "submit_reduces"]
+__all__ = ["levels_of", "reduce_sizes", "reduces_now", "renew_reduces", "submit_reduces"]
 
 
 def reduce_sizes(count: int, fan_in: int) -> list[int]:
@@ -106,6 +106,15 @@ def levels_of(session: Session, maps: BatchRecord) -> list[str]:
     return levels
 
 
+def reduces_now(session: Session, maps_id: str) -> list[str]:
+    """Return the ids of the batches that reduce a batch's outputs; see ``MapReduce.refresh``."""
+    maps = session.ledger.batches.get(maps_id)
+    if maps.done and maps.reduced_by and not _reduces_are_current(maps):
+        renew_reduces(session, maps_id)
+        maps = session.ledger.batches.get(maps_id)
+    return levels_of(session, maps)
+
+
 def renew_reduces(session: Session, maps_id: str) -> None:
     """Submit the reduces over a batch's outputs again if it has been opened again since.
 
@@ -122,9 +131,10 @@ def renew_reduces(session: Session, maps_id: str) -> None:
     maps = session.ledger.batches.get(maps_id)
     if not maps.reduced_by or maps.total is None or _reduces_are_current(maps):
         return
-    spec = session.ledger.queries.get(batch_job_id(maps.reduced_by, 0)).spec
+    found = session.ledger.queries.find([batch_job_id(maps.reduced_by, 0)])
+    spec = found[0].spec if found else None
     if spec is None:
-        raise SpecError(f"the reduces of batch {maps_id} have no valid description; submit them again with map_reduce")
+        raise SpecError(f"the reduces of batch {maps_id} are not there any more; submit them again with map_reduce")
     order = session.ledger.queries.batch_order(maps_id)
     total = maps.span if order is None else len(order)
     submit_reduces(session, spec.changed({"gather": None}), maps, total, maps.fan_in)

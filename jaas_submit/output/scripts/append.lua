@@ -1,10 +1,11 @@
--- Writes pieces of output to a feed. What is there already is ignored, so that repeating a call does no harm.
+-- Writes packs of output to a feed. What is there already is ignored, so that repeating a call does no harm.
 --
 -- Arguments:
 --   job
 --   feed       id of the feed
---   pieces     their heads: s (1 stdout, 2 stderr), o (bytes of that stream before it), t (time); of a gap also missing
---              (bytes) and why. The data of each follow as texts, empty for a gap.
+--   entries    what is known of each: of a pack o (bytes of stdout and stderr before it) and n (its bytes of both); of a
+--              gap s (1 stdout, 2 stderr), o (bytes of that stream before it), missing (bytes) and why. For each pack two
+--              texts follow: its heads and its data.
 --   writer     who writes; empty to say nothing
 --   window     bytes that a feed may cost at most
 --   share      part of Redis' memory that all output may use
@@ -13,38 +14,60 @@
 --   keep       seconds for which a feed is kept
 -- Answer: 1; 0 when nobody watches the feed any more.
 -- Needs: shared/budget
--- Reads: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole P:watch:JOB P:whole:JOB:ATTEMPT
--- Writes: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole
+-- Reads: P:feed:FEED P:feed:FEED:state P:files:JOB:ATTEMPT P:output:allowed P:output:feeds P:output:files
+--   P:output:whole P:watch:JOB P:whole:JOB:ATTEMPT
+-- Writes: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:files P:output:whole
 -- Publishes: C:output:JOB
 
 local feed = args.feed
-local r = redis.call('HMGET', state_key(feed), 'cost', '1', '2')
+local r = redis.call('HMGET', state_key(feed), 'cost', '1', '2', 'from1', 'from2')
 if not r[1] or not wanted_of(args.job, feed) then return 0 end
 local cost, before = tonumber(r[1]), tonumber(r[1])
 local at = {tonumber(r[2] or ''), tonumber(r[3] or '')}
+local from = {tonumber(r[4] or ''), tonumber(r[5] or '')}
 
-local function add(stream, offset, size, ...)
-  redis.call('XADD', feed_key(feed), digits(cost) .. '-1', 's', stream, 'o', digits(offset), ...)
+-- Returns how many of some bytes are there already.
+local function known(stream, offset, length)
+  return at[stream] and math.min(math.max(at[stream] - offset, 0), length) or 0
+end
+
+local function reach(stream, offset, length)
+  from[stream] = from[stream] or offset
+  at[stream] = math.max(at[stream] or 0, offset + length)
+end
+
+local function add(size, ...)
+  redis.call('XADD', feed_key(feed), digits(cost) .. '-1', ...)
   cost = cost + size + OVERHEAD
 end
 
-for i, piece in ipairs(args.pieces) do
-  local s, data = piece.s, ARGV[i + 1]
-  local length = piece.missing or #data
-  local known = at[s] and math.max(at[s] - piece.o, 0) or 0
-  if known < length then
-    if piece.missing then
-      add(s, piece.o + known, #piece.why, 'missing', digits(length - known), 'why', piece.why)
-    else
-      add(s, piece.o + known, length - known, 't', piece.t, 'd', string.sub(data, known + 1))
+local text = 2
+for _, entry in ipairs(args.entries) do
+  if entry.missing then
+    local had = known(entry.s, entry.o, entry.missing)
+    if had < entry.missing then
+      local missing, why = digits(entry.missing - had), entry.why
+      add(#why, 's', entry.s, 'o', digits(entry.o + had), 'missing', missing, 'why', why)
+      reach(entry.s, entry.o, entry.missing)
     end
-    at[s] = piece.o + length
+  else
+    local heads, data = ARGV[text], ARGV[text + 1]
+    text = text + 2
+    local had = {known(1, entry.o[1], entry.n[1]), known(2, entry.o[2], entry.n[2])}
+    if had[1] + had[2] == 0 then
+      add(#heads + #data, 'p', heads, 'd', data)
+    elseif had[1] + had[2] < #data then
+      add(#heads + #data, 'p', heads, 'd', data, 'k', digits(had[1]) .. ' ' .. digits(had[2]))
+    end
+    for s = 1, 2 do
+      if entry.n[s] > 0 then reach(s, entry.o[s], entry.n[s]) end
+    end
   end
 end
 if args.writer ~= '' then redis.call('HSET', state_key(feed), 'writer', args.writer) end
 if cost > before then
   for s = 1, 2 do
-    if at[s] then redis.call('HSET', state_key(feed), tostring(s), digits(at[s])) end
+    if at[s] then redis.call('HSET', state_key(feed), tostring(s), digits(at[s]), 'from' .. s, digits(from[s])) end
   end
   redis.call('HSET', state_key(feed), 'cost', digits(cost))
   trim_feed(feed, args.window)

@@ -12,8 +12,9 @@
 --   3  head and tail, packed
 -- Answer: 1; 0 when there was no room for head and tail.
 -- Needs: shared/budget
--- Reads: P:feed:FEED P:feed:FEED:state P:output:allowed P:output:feeds P:output:whole P:whole:JOB:ATTEMPT
--- Writes: P:feed:FEED P:output:allowed P:output:feeds P:output:whole P:whole:JOB:ATTEMPT
+-- Reads: P:feed:FEED P:feed:FEED:state P:files:JOB:ATTEMPT P:output:allowed P:output:feeds P:output:files
+--   P:output:whole P:whole:JOB:ATTEMPT
+-- Writes: P:feed:FEED P:output:allowed P:output:feeds P:output:files P:output:whole P:whole:JOB:ATTEMPT
 -- Publishes: nothing
 
 local name = args.job .. ':' .. args.attempt

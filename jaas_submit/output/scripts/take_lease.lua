@@ -3,20 +3,30 @@
 -- Arguments:
 --   node     the swarm's id of the node
 --   holder   the process
+--   instead  a former holder, which has ended; empty for none
+--   process  which process of its machine it is, for its successor
 --   version  of jaas
 --   engine   version of the node's engine
 --   driver   its log driver
 --   ttl      seconds until the lease runs out
+--   known    seconds for which the node is known to have had an agent
 -- Answer: 1 when this process has the lease now.
 -- Needs: shared/head
 -- Reads: P:agent:NODE
--- Writes: P:agent:NODE
+-- Writes: P:agent:NODE P:agents
 -- Publishes: nothing
 
 local key = P .. ':agent:' .. args.node
 local holder = redis.call('HGET', key, 'holder')
-if holder and holder ~= args.holder then return 0 end
-redis.call('HSET', key, 'holder', args.holder, 'version', args.version, 'engine', args.engine, 'driver', args.driver)
+if holder and holder ~= args.holder then
+  if holder ~= args.instead then return 0 end
+  redis.call('HDEL', key, 'since')
+end
+local about = {'version', args.version, 'engine', args.engine, 'driver', args.driver}
+redis.call('HSET', key, 'holder', args.holder, 'process', args.process, unpack(about))
 redis.call('HSETNX', key, 'since', digits(now))
 redis.call('EXPIRE', key, args.ttl)
+redis.call('ZADD', P .. ':agents', digits(now), args.node)
+redis.call('ZREMRANGEBYSCORE', P .. ':agents', '-inf', digits(now - args.known))
+redis.call('EXPIRE', P .. ':agents', args.known)
 return 1

@@ -18,17 +18,22 @@ from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
-from jaas_submit.output import FeedEnd, Gap, Piece, WholeOutput
+from jaas_submit.model.usage.used import Used
+from jaas_submit.nodes.facts import NodeFacts
+from jaas_submit.output import READING, FeedEnd, Gap, Piece, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
+from jaas_worker.agent.process_identity import ProcessIdentity
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import Timing
+from jaas_worker.agent.usage.counters import Counters
+from jaas_worker.swarm.engine import Frame
 from tests.support.fake_node import FakeNode
 from tests.support.wait import until
 
 HOLDER = "somebody"
 CAP = 1000
-QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05)
+QUICK = Timing(0.02, 0.02, 0.1, 5.0, 0.5, (0.02,), 0.05, 0.01)._replace(facts=0.05)
 
 Story = Callable[["Scene"], Coroutine[Any, Any, None]]
 
@@ -41,9 +46,10 @@ class Scene:
         self.node = FakeNode()
         self.calls = RedisCalls(ledger, QUICK)
         self.held: set[str] = set()
+        self.timing = QUICK
 
     def agent(self, name: str = "agent") -> NodeAgent:
-        return NodeAgent(self.node, self.calls, CAP, name, "1", self.held.__contains__, QUICK)
+        return NodeAgent(self.node, self.calls, CAP, name, "1", self.held.__contains__, self.timing)
 
     @asynccontextmanager
     async def following(self, name: str = "agent") -> AsyncIterator[NodeAgent]:
@@ -216,13 +222,15 @@ def test_of_a_node_without_an_agent_the_holder_writes_the_feed(agent: bool, play
     async def story(scene: Scene) -> None:
         feeds, node = scene.calls.feeds, scene.node
         runs: dict[str, RunningService] = {}
-        writer = SwarmFeeds(node, scene.calls, HOLDER, lambda job_id: job_id == "j", runs.get, QUICK)
+        held: set[str] = set()  # a job may be watched before it is this worker's
+        writer = SwarmFeeds(node, scene.calls, HOLDER, held.__contains__, runs.get, QUICK)
         task = asyncio.ensure_future(writer.run())
         if agent:
             scene.calls.leases.take("there", "its agent")
         wanted, other = feeds.watch("j", 1), feeds.watch("k", 1)
         for one in (wanted, other):
             writer.watched(f"{one.feed.partition('.')[0]} {one.feed}")
+        held.add("j")
         ref = node.start("j")
         node.write("j", "stdout", b"one\n")
         runs["j"] = runs["k"] = RunningService(ref.service_id, 1, "there")
@@ -275,6 +283,49 @@ def test_one_process_follows_a_node_at_a_time(play: Callable[[Story], None]) -> 
     play(story)
 
 
+@pytest.mark.parametrize("ended", ["process", "container"])
+def test_the_lease_of_a_process_that_has_ended_is_taken_over_at_once(ended: str, play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.node.host = "0123456789ab"
+        scene.node.start("former agent")
+        former = ProcessIdentity.own()
+        if ended == "process":
+            former = former._replace(started="1")
+        else:
+            former = former._replace(namespace="pid:[1]", host=scene.node.host)
+        scene.calls.leases.take("id-of-node1", "former", process=str(former))
+        agent = asyncio.ensure_future(scene.agent().run())
+        if ended == "container":
+            await until(lambda: scene.node.calls["inspect"] > 2, what="the engine to be asked for the container")
+            lease = scene.calls.leases.get("id-of-node1")
+            assert lease
+            assert lease.holder == "former", "its container runs"
+            scene.node.exit("former agent", 137)
+        await until(lambda: scene.node.calls["containers"], what="the agent to follow the node")
+        lease = scene.calls.leases.get("id-of-node1")
+        assert lease
+        assert (lease.holder, lease.process) == ("agent", str(ProcessIdentity.own()))
+        agent.cancel()
+
+    play(story)
+
+
+def test_events_that_stay_silent_are_asked_for_anew_and_exits_are_found(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(events=0.2)
+        scene.node.deaf = True
+        scene.node.silent_end = True
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"all\n")
+            await until(lambda: scene.node.calls["follow"], what="the container to be found without its event")
+            scene.node.exit("j", 1)
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"all\n", "complete")
+
+    play(story)
+
+
 @pytest.mark.parametrize(("code", "oom", "child"), [(137, True, False), (1, False, True), (0, False, False)])
 def test_memory_that_ran_out_is_told_of_the_container_and_of_a_child(
     code: int, oom: bool, child: bool, play: Callable[[Story], None]
@@ -290,6 +341,19 @@ def test_memory_that_ran_out_is_told_of_the_container_and_of_a_child(
     play(story)
 
 
+@pytest.mark.parametrize(("code", "told", "heard"), [(137, True, True), (137, False, False), (1, True, None)])
+def test_of_a_killed_container_it_says_whether_the_engine_told_of_the_exit(
+    code: int, told: bool, heard: bool | None, play: Callable[[Story], None]
+) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.exit("j", code, told=told)
+            assert (await scene.whole("j")).heard is heard
+
+    play(story)
+
+
 def test_a_log_that_cannot_be_read_is_unavailable(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         async with scene.following():
@@ -298,6 +362,22 @@ def test_a_log_that_cannot_be_read_is_unavailable(play: Callable[[Story], None])
             whole = await scene.whole("j")
         assert (whole.status, whole.stdout_sha256) == ("unavailable", "")
         assert "does not support reading" in whole.reason
+
+    play(story)
+
+
+def test_output_of_an_engine_that_was_restarted_meanwhile_is_partial(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"some\n")
+            scene.node.cut()
+            scene.node.started = "2100-01-01T00:00:00Z"
+            scene.node.exit("j", told=False)
+            scene.node.away = False
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"some\n", "partial")
+        assert whole.reason == "its engine was restarted while it ran, and may have lost output"
 
     play(story)
 
@@ -348,6 +428,33 @@ def test_the_holder_is_told_of_an_end_when_the_output_is_there(play: Callable[[S
     play(story)
 
 
+def test_while_a_large_output_is_read_after_the_exit_its_worker_is_told_so(
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(scene: Scene) -> None:
+        gate, output = asyncio.Event(), scene.node.output
+
+        async def slow(container_id: str, *, follow: bool, **options: Any) -> AsyncIterator[list[Frame]]:
+            async for frames in output(container_id, follow=follow, **options):
+                yield frames
+            if not follow:
+                await gate.wait()
+
+        monkeypatch.setattr(scene.node, "output", slow)
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"all\n")
+            scene.node.exit("j")
+            assert (await scene.whole("j")).status == READING
+            gate.set()
+            outputs = scene.calls.outputs
+            await until(lambda: (one := outputs.get("j", 1)) and one.status != READING, what="its end")
+        whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"all\n", "complete")
+
+    play(story)
+
+
 def test_the_worker_in_the_same_process_gets_the_output_without_redis(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         scene.held.add("j")
@@ -393,3 +500,44 @@ def test_outages_are_told_once_and_end_nothing(
         play(story)
     found = [getattr(record, "action", "") for record in caplog.records if record.name == NodeAgent.__module__]
     assert found == ["agent.following", "redis.unavailable", "agent.following", "engine.unavailable", "agent.following"]
+
+
+def test_what_a_container_uses_is_told_with_its_output(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.use("j", Counters(1.5, 10, 30, 1, 2, 3, 4))
+            await until(lambda: scene.node.calls["usage"] > 2, what="samples")
+            scene.node.exit("j")
+            usage = Used.model_validate((await scene.whole("j")).usage)
+        assert (usage.cpu_seconds, usage.peak_memory, usage.sent_bytes) == (1.5, 30, 4)
+
+    play(story)
+
+
+def test_what_was_not_measured_is_not_0(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.exit("j")
+            assert (await scene.whole("j")).usage is None
+
+    play(story)
+
+
+def test_what_is_known_of_the_node_is_told_beside_the_lease(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        def told() -> NodeFacts | None:
+            return scene.calls.leases.facts(["id-of-node1", "elsewhere"]).get("id-of-node1")
+
+        scene.node.image_names = ["alpine:latest"]
+        async with scene.following():
+            await until(lambda: (facts := told()) and facts.has("alpine"), what="the image")
+            scene.node.image_names = ["debian:latest"]
+            await until(lambda: (facts := told()) and facts.has("debian"), what="the new image")
+            found = told()
+        assert found == NodeFacts("fake", "", None, ("debian:latest",), 1)
+        assert told() is None
+        assert not scene.calls.leases.tell("id-of-node1", "somebody else", "{}")
+
+    play(story)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from jaas_submit.errors import EngineUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.output import AgentLeases, WholeOutput, WholeOutputs
+from jaas_submit.output import READING, AgentLeases, FileTransfers, WholeOutput, WholeOutputs
+from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.swarm.engine import ContainerRef
 
@@ -27,7 +31,9 @@ class OwnAgent:
 def outputs(ledger: Ledger, own: str = "complete") -> AgentOutputs:
     client, prefix = ledger.client, ledger.prefix
     agent = OwnAgent(WholeOutput("c", own, stdout=1))
-    return AgentOutputs(agent, WholeOutputs(client, prefix), AgentLeases(client, prefix), ME)
+    leases = AgentLeases(client, prefix)
+    files = FileCollector(FileTransfers(client, prefix), leases, None)
+    return AgentOutputs(agent, WholeOutputs(client, prefix), leases, ME, files)
 
 
 def test_the_agent_in_this_process_is_asked_first(ledger: Ledger) -> None:
@@ -65,3 +71,15 @@ def test_only_another_process_with_a_lease_is_waited_for(ledger: Ledger) -> None
     assert [mine.expected(node) for node in ("mine", "other", "nobody's")] == [False, True, False]
     assert [mine.log_driver(node) for node in ("mine", "other", "nobody's")] == ["local", "none", ""]
     assert mine.find("j", 1, "c", "other", 1.0) is None
+
+
+def test_an_output_that_is_still_being_read_is_waited_for_as_long_as_its_agent_lives(ledger: Ledger) -> None:
+    stored, mine = WholeOutputs(ledger.client, ledger.prefix), outputs(ledger)
+    stored.put("j", 1, WholeOutput("c", READING))
+    assert mine.find("j", 1, "c", "nobody's", 1.0) is None
+    AgentLeases(ledger.client, ledger.prefix).take("other", "another process")
+    with pytest.raises(EngineUnavailable, match="has not read all of it yet"):
+        mine.find("j", 1, "c", "other", 1.0)
+    assert mine.find("j", 1, "another container", "other", 1.0) is None
+    stored.put("j", 1, FOUND)
+    assert mine.find("j", 1, "c", "other", 1.0) == FOUND

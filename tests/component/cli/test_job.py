@@ -18,6 +18,8 @@ from jaas_submit.cli.main import cli
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.states import TERMINAL
+from jaas_submit.nodes.facts import pack
+from jaas_submit.output import AgentLeases
 from tests.support.stage import HOLDER, Stage, ended, on_a_terminal
 
 GIB = 2**30
@@ -448,7 +450,7 @@ def test_a_dry_run_says_where_it_would_fit_and_enqueues_nothing(stage: Stage, co
     assert result.exit_code == 0
     table = [re.split(r"  +", line) for line in result.stdout.splitlines()]
     assert table == [
-        ["NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT"],
+        ["NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT", "ITS AGENT SAYS"],
         ["n1", "yes", "4", "8,192 MiB"],
         ["n2", "no", "4", "1,024 MiB", "2.0 GiB of memory wanted, 1.0 GiB free"],
         ["n3", "no", "4", "8,192 MiB", "its availability is drain"],
@@ -468,11 +470,32 @@ def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
     assert json.loads(result.stdout) == {
         "fits": True,
         "nodes": [
-            {"hostname": "n1", "fits": True, "lacks": [], "reasons": [], "free_cpus": 4.0, "free_memory": 8 * GIB},
+            {
+                **{"hostname": "n1", "fits": True, "lacks": [], "reasons": [], "free_cpus": 4.0},
+                **{"free_memory": 8 * GIB, "image_present": None, "engine": "", "free_disk": None},
+            },
         ],
         "platforms": None,
         "spec": {"version": 1, "image": "alpine", "env": {"PASSWORD": "***"}},
     }
+
+
+@pytest.mark.parametrize(
+    ("registry", "logins", "code", "said"),
+    [
+        ("nosuch", ["reg.example"], 2, "registry: this worker has no login nosuch for reg.example; it has reg.example"),
+        ("nosuch", None, 0, "registry: cannot be checked: no worker answers"),
+        ("reg.example", ["reg.example"], 0, "the description is valid"),
+    ],
+)
+def test_a_dry_run_asks_for_the_login(
+    stage: Stage, registry: str, logins: list[str] | None, code: int, said: str
+) -> None:
+    if logins is not None:
+        stage.ledger.maintenance.renew_lease("w", 60, {"logins": logins})
+    result = stage.jaas("run", "--dry-run", "--registry", registry, "reg.example/app")
+    assert (result.exit_code, said in result.stderr) == (code, True)
+    assert stage.ledger.queries.ids() == []
 
 
 def test_a_dry_run_knows_what_a_worker_was_told_of_the_image(stage: Stage) -> None:
@@ -486,6 +509,27 @@ def test_a_dry_run_knows_what_a_worker_was_told_of_the_image(stage: Stage) -> No
     assert [one["fits"] for one in told["nodes"]] == [False, True]
     with Client(stage.environ["JAAS_REDIS_URL"], queue=stage.ledger.prefix, prefix=stage.ledger.prefix) as client:
         assert [found.fits for found in client.placement(JobSpec(image="debian"))] == [True, True]
+
+
+def test_a_dry_run_tells_what_agents_say_of_their_nodes(stage: Stage) -> None:
+    know_nodes(stage.ledger, node("n1"), node("n2"))
+    leases = AgentLeases(stage.ledger.client, stage.ledger.prefix)
+    leases.take("n1", "agent", engine="20.10.24")
+    leases.tell("n1", "agent", pack(12 * GIB, ["alpine:latest"]))
+    assert "image present, engine 20.10.24, 12.0 GiB of disk free" in stage.jaas("run", "--dry-run", "alpine").stdout
+    told = json.loads(stage.jaas("submit", "--dry-run", "--json", "debian").stdout)["nodes"]
+    assert [one["image_present"] for one in told] == [False, None]
+
+
+def test_explain_tells_what_agents_say_of_their_nodes(stage: Stage) -> None:
+    know_nodes(stage.ledger, node("n1"))
+    leases = AgentLeases(stage.ledger.client, stage.ledger.prefix)
+    leases.take("n1", "agent", engine="20.10.24")
+    leases.tell("n1", "agent", pack(None, ["alpine:latest"]))
+    job_id = stage.add(JobSpec(image="alpine"))
+    stage.ledger.ownership.claim(job_id, "w")
+    stage.ledger.ownership.move(job_id, "w", JobState.PENDING, detail="no suitable node")
+    assert "n1: fits (4 cores and 8.0 GiB free, image present, engine 20.10.24)" in stage.jaas("explain", job_id).stdout
 
 
 def test_a_dry_run_that_fits_nowhere_ends_with_1(stage: Stage) -> None:

@@ -146,7 +146,7 @@ def test_sigterm_leaves_the_job_and_says_so(jaas: Jaas, scene: OutputScene) -> N
     assert scene.ledger.queries.get(job_id).state == "QUEUED"
 
 
-def test_run_into_head_ends_with_the_job(jaas: Jaas, scene: OutputScene) -> None:
+def test_jaas_run_piped_into_head_ends_with_the_job(jaas: Jaas, scene: OutputScene) -> None:
     reader, writer = os.pipe()
     with open(writer, "wb") as pipe:
         process = jaas("run", "-q", "alpine", stdout=pipe)

@@ -12,7 +12,7 @@ import pytest
 from jaas_submit import AttemptBegins, AttemptEnds, JobSpec, JobState, Logs, Missing, NotLive, Piece
 from jaas_submit.client.job_handle import JobHandle
 from jaas_submit.client.live_output import job_output
-from jaas_submit.client.live_output.job_output import Output
+from jaas_submit.client.live_output.findings import Output
 from jaas_submit.connection import connect
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import FeedEnd, Gap
@@ -144,6 +144,49 @@ def test_who_falls_behind_is_told_how_much_is_missing(handle: JobHandle, scene: 
         Piece("stdout", scene.at["stdout"] - 4, T, b"last"),
         AttemptEnds(1, "complete", ""),
     ]
+
+
+def test_gaps_without_anything_between_are_told_as_one(handle: JobHandle, scene: OutputScene) -> None:
+    scene.stage.launch(handle.id)
+    found = handle.logs(follow=True)
+    with meanwhile(lambda: scene.write(b"first")):
+        assert next(found) == Piece("stdout", 0, T, b"first")
+    feed = scene.feed()
+    scene.feeds.append(feed, [Gap("stdout", 5, 10, "rotated away"), Gap("stdout", 15, 20, "not read")])
+    scene.feeds.append(feed, [Gap("stdout", 35, 1, "not read"), Piece("stderr", 0, T, b"said")])
+    scene.feeds.append(feed, [Piece("stdout", 36, T, b"last"), Gap("stdout", 40, 2, "not read")])
+    scene.feeds.finish(feed, FeedEnd("partial", "why", 45, 4))
+    scene.end("")
+    assert list(found) == [
+        Piece("stderr", 0, T, b"said"),
+        Missing("stdout", 31, "rotated away; not read"),
+        Piece("stdout", 36, T, b"last"),
+        Missing("stdout", 5, "not read; they were removed before they were read", behind=True),
+        AttemptEnds(1, "partial", "why"),
+    ]
+
+
+def test_of_the_last_lines_it_is_told_what_is_missing(handle: JobHandle, scene: OutputScene) -> None:
+    scene.stage.launch(handle.id)
+    found = handle.logs(follow=True, tail=10**6)
+
+    def write() -> None:
+        scene.feeds.append(scene.feed(), [Gap("stdout", 1000, 7, "too much"), Piece("stdout", 1007, T, b"first")])
+
+    with meanwhile(write):
+        assert next(found) == Missing("stdout", 7, "too much")
+        assert next(found) == Piece("stdout", 1007, T, b"first")
+    feed = scene.feed()
+    # Nothing of stderr has been read when its first bytes are removed.
+    scene.feeds.append(feed, [Piece("stderr", 300, T, b"y" * 100), Piece("stdout", 1012, T, b"x" * 5_000_000)])
+    scene.feeds.append(feed, [Piece("stderr", 400, T, b"last")])
+    scene.feeds.finish(feed, FeedEnd("complete", "", 5_001_012, 404))
+    scene.end("")
+    rest = list(found)
+    behind = {one.stream: one for one in rest if isinstance(one, Missing)}
+    assert all(one.behind for one in behind.values())
+    assert behind["stderr"].missing == 100
+    assert behind["stdout"].missing + len(data_of(rest)) == 5_000_000
 
 
 def test_a_feed_that_expired_is_asked_for_again_and_nothing_comes_twice(

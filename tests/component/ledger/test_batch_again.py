@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, MapReduce, SpecError
+from jaas_submit import Batch, BatchFailed, Client, JobSpec, JobState, MapReduce, SpecError, WaitTimeout
 from jaas_submit.ledger import Ledger
 from jaas_submit.ledger.batches import Batches
+from jaas_submit.ledger.submission import Submission
+from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import batch_job_id
+from jaas_submit.model.records import Attempt
 from jaas_worker.maintenance.cancelled_batches import CancelledBatches
 from tests.component.ledger.test_batches import HOLDER, Crash, end, queued, run_all, states
 from tests.support.twins import TWINS, client_of
@@ -382,6 +385,38 @@ def test_whoever_finds_reduces_finds_all_levels(
     assert found.wait(10).state is SUCCEEDED
 
 
+COMPLETED_BY: dict[str, Callable[[Client, MapReduce], Any]] = {
+    "the same call": lambda client, made: client.replay(made.maps.job(1).id, in_place=True),
+    "another replay": lambda client, made: made.maps.retry_failed(in_place=True),
+    "a reader": lambda client, made: client.map_reduce_of(made.id),
+    "who waits": lambda client, made: None,
+}
+
+
+@pytest.mark.parametrize("by", COMPLETED_BY)
+def test_reduces_that_a_dead_replay_has_not_submitted(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    made = client.map_reduce(SPEC, ["a", "b"], REDUCE, min_success=0.5)
+    run_by_word(ledger, "b")
+    old = made.wait(10).job_id
+
+    def die(*_: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaas_submit.client.replay.renew_reduces", die)
+        with pytest.raises(Crash):
+            client.replay(made.maps.job(1).id, in_place=True, command=["B"])
+    run_all(ledger)
+    COMPLETED_BY[by](client, made)
+    with pytest.raises(WaitTimeout):
+        made.wait(0)
+    run_all(ledger)
+    assert made.wait(10).job_id != old
+    assert gathered(ledger, made) == ["a", "B"]
+
+
 def test_a_replay_while_inputs_are_added_leaves_the_reduces_to_the_submission(client: Client, ledger: Ledger) -> None:
     first = client.map_reduce(SPEC, ["a", "b"], REDUCE, key="k", min_success=0.5)
     run_by_word(ledger, "b")
@@ -482,6 +517,72 @@ def test_all_that_failed_in_place(client: Client, ledger: Ledger) -> None:
     assert run_by_word(ledger) == ["a", "b", "c"]
     assert batch.wait(10).reason == "3 of 3 jobs succeeded, 3 needed"
     assert {record.spec.env["X"] for record in batch.records() if record.spec} == {"1"}
+
+
+def failing_between_parts(ledger: Ledger, patch: pytest.MonkeyPatch, failures: int) -> None:
+    """Let the next submission write five jobs at once, and jobs fail between the first part and the second."""
+    for module in ("enqueue", "replay", "maps.submit", "maps.by_key"):
+        patch.setattr(f"jaas_submit.client.{module}.CHUNK", 5)
+    real = Submission.create_many
+
+    def create_many(self: Submission, jobs: Any) -> Any:
+        made = real(self, jobs)
+        patch.setattr(Submission, "create_many", real)
+        for job_id in queued(ledger)[:failures]:
+            end(ledger, job_id, FAILED)
+        return made
+
+    patch.setattr(Submission, "create_many", create_many)
+
+
+RETRIED_BY: dict[str, Callable[[Client, Batch], Any]] = {
+    "in place": lambda client, batch: batch.retry_failed(in_place=True),
+    "again": lambda client, batch: client.map(SPEC, range(8), key="k", again=True),
+}
+
+
+@pytest.mark.parametrize("rules", [{"max_failures": 3}, {"max_failures": "40%"}, {"min_success": 0.6}])
+@pytest.mark.parametrize("how", RETRIED_BY)
+def test_what_is_still_to_be_replaced_stops_nothing(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, how: str, rules: dict[str, Any]
+) -> None:
+    batch = client.map(SPEC, range(8), key="k", **rules)
+    for job_id in queued(ledger):
+        ledger.ownership.claim(job_id, HOLDER)  # all of them run when the rule is broken
+    attempt = Attempt(number=1, state=FAILED, cause=Cause.EXIT, exit_code=1)
+    for number in range(8):
+        ledger.ownership.finish(batch.job(number).id, HOLDER, [attempt], None, None)
+    assert batch.status.counts == {FAILED: 8}
+    failing_between_parts(ledger, monkeypatch, 2)
+    RETRIED_BY[how](client, batch)
+    assert batch.status.counts == {QUEUED: 6, FAILED: 2}
+    assert batch.status.cancelled == ""
+    end(ledger, queued(ledger)[0], FAILED)
+    assert batch.status.cancelled == ""
+    end(ledger, queued(ledger)[0], FAILED)
+    assert batch.status.stopped, "now four have failed"
+
+
+@pytest.mark.parametrize("how", RETRIED_BY)
+def test_new_failures_stop_what_is_replaced_in_parts(
+    client: Client, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    batch = client.map(SPEC, range(8), key="k", max_failures=2)
+    for job_id in queued(ledger)[:3]:
+        end(ledger, job_id, FAILED)
+    CancelledBatches(ledger).run_once()
+    failing_between_parts(ledger, monkeypatch, 3)
+    if how == "in place":
+        with pytest.raises(SpecError, match=r"in_place: batch .* is being cancelled; try again when it has ended"):
+            RETRIED_BY[how](client, batch)
+    else:
+        RETRIED_BY[how](client, batch)
+    assert batch.status.cancelled == "stopped by max_failures: 3 jobs failed, at most 2 may"
+    CancelledBatches(ledger).run_once()
+    assert batch.wait(10, check=False).state is FAILED
+    client.map(SPEC, range(8), key="k", again=True)
+    assert len(run_all(ledger)) == 8
+    assert batch.status.state is SUCCEEDED
 
 
 def test_max_parallel_holds_for_what_is_replayed(client: Client, ledger: Ledger) -> None:

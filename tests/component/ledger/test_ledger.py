@@ -609,7 +609,7 @@ def test_reaping_takes_the_jobs_of_the_dead_only(ledger: Ledger, a: str, b: str)
     assert ledger.maintenance.reap() == []
 
 
-def test_reaping_in_batches_gets_them_all(ledger: Ledger, alive: Any) -> None:
+def test_jobs_of_dead_workers_are_taken_in_parts_until_none_is_left(ledger: Ledger, alive: Any) -> None:
     for holder in (alive("x"), alive("y")):
         for number in range(7):
             bring(ledger, f"{holder}{number}", holder, LAUNCHING)

@@ -227,7 +227,7 @@ def test_indexes_of_another_kind_count_as_empty_and_are_named(ledger: Ledger) ->
     assert ledger.maintenance.release_dependents() is False
 
 
-def test_endless_scores_do_no_harm(ledger: Ledger, holder: str) -> None:
+def test_infinite_scores_do_no_harm(ledger: Ledger, holder: str) -> None:
     ledger.submission.create("a", SPEC, "q")
     ledger.client.zadd(ledger.key("state", "QUEUED"), {"a": "-inf", "b": "inf"})
     ledger.client.zadd(ledger.key("state", "RUNNING"), {"a": "-inf"})

@@ -57,6 +57,9 @@ class StubDelivery:
 
     def accepted(self, *, first: bool = True) -> None: ...
 
+    def signed(self) -> str:
+        return ""
+
     def running(self, node: str, attempt: int, service: str) -> None: ...
 
     def report(self, result: JobResult) -> bool:
@@ -184,7 +187,9 @@ def test_run_timeout_counts_while_the_node_is_down(worker: Worker, engine: FakeS
     assert "ran longer than run_timeout (5 s)" in record.last.reason
 
 
-def test_run_timeout_counts_for_who_takes_the_job_over_while_its_node_is_down(workers: Any, engine: FakeSwarm) -> None:
+def test_run_timeout_holds_when_another_worker_takes_the_job_over_while_its_node_is_down(
+    workers: Any, engine: FakeSwarm
+) -> None:
     first = workers("worker-a")
     first.submit("j", run_timeout=6, stop_grace=0)
     first.wait_for("j", JobState.RUNNING)

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from jaas_submit import Client, JobSpec
-from jaas_submit.connection import connect
+from jaas_submit.connection import Subscription, connect
 from jaas_submit.ledger import Ledger
 from jaas_submit.output import AgentLeases, FeedEnd, Feeds, Gap, Piece, WholeOutput, WholeOutputs, release_memory
 from tests.support.redis_server import OwnRedis
@@ -77,6 +77,17 @@ def test_a_writer_says_what_it_could_not_get(feeds: Feeds) -> None:
     assert pieces_of(feeds, feed) == [Gap("stdout", 0, 10, "rotated away"), piece(10, b"x")]
 
 
+def test_a_feed_says_where_it_began_also_when_that_is_not_there_any_more(feeds: Feeds) -> None:
+    feed = feeds.watch(JOB, 1, tail=5).feed
+    feeds.append(feed, [Gap("stdout", 1000, 7, "too much"), piece(1007, b"x" * 5_000_000)])
+    view = feeds.read(feed)
+    assert view
+    assert view.begins == {"stdout": 1000}
+    first = view.pieces[0]
+    assert isinstance(first, Piece)
+    assert first.offset > 800_000
+
+
 def test_large_pieces_are_divided(feeds: Feeds) -> None:
     feed = feeds.watch(JOB, 1).feed
     data = bytes(range(256)) * 5000
@@ -115,7 +126,7 @@ def test_a_reader_far_behind_goes_on_with_what_is_left(feeds: Feeds) -> None:
         "",
     ],
 )
-def test_a_watch_that_is_not_valid_is_nobodys(text: str, feeds: Feeds) -> None:
+def test_an_invalid_watch_is_ignored(text: str, feeds: Feeds) -> None:
     feed = feeds.watch(JOB, 1).feed
     feeds.client.hset(feeds.key("watch", JOB), feed, text)
     assert feeds.wanted([JOB]) == {}
@@ -159,9 +170,12 @@ def test_some_lines_alone_are_a_feed_of_their_own_with_any_offset(feeds: Feeds) 
 
 
 def test_a_writer_stops_when_nobody_watches_and_is_told_when_somebody_comes(feeds: Feeds) -> None:
-    with feeds.watched() as watched:
+    with Subscription(feeds.client, feeds.watch_channel) as watched:
         wanted = feeds.watch(JOB, 1)
         assert watched.next(5) == f"{JOB} {wanted.feed}"
+        assert feeds.renew(wanted)
+        assert watched.next(5) == f"{JOB} {wanted.feed}", "nobody writes it yet"
+        assert feeds.begin(wanted.feed, "its writer")
         feeds.append(wanted.feed, [piece(0, b"abc")])
         feeds.client.delete(feeds.key("watch", JOB))  # as if it had run out
         assert not feeds.append(wanted.feed, [piece(3, b"def")])
@@ -272,10 +286,30 @@ def test_no_submission_is_refused_because_of_output(own_redis: Callable[..., Own
         eventually(lambda: int(connection.info("memory")["used_memory"]) < 30_000_000)
         used = int(connection.info("memory")["used_memory"])
         assert used > 15_000_000
-        connection.config_set("maxmemory", used)
+        connection.config_set("maxmemory", used - 1_000_000)  # some of it may still be given back
         with pytest.raises(redis.ResponseError, match="maxmemory"):
             connection.set("other", "x" * 100_000)
         assert client.submit(JobSpec(image="x")).state == "QUEUED"
         assert not any(connection.exists(feeds.key("feed", feed)) for feed in made)
         batch = client.map(JobSpec(image="x", command=["{item}"]), [1, 2, 3])
         assert batch.status.size == 3
+
+
+def test_live_output_that_fills_its_budget_leaves_room_for_every_submission(own_redis: Callable[..., OwnRedis]) -> None:
+    """Twenty feeds are written as fast as Redis takes them, and beside them jobs are submitted: none is refused."""
+    server = own_redis(maxmemory="48mb")  # it evicts nothing
+    with connect(server.url) as connection, Client(server.url, queue="q", prefix="p") as client:
+        feeds = Feeds(connection, "p")
+        made = [feeds.watch(f"job-{number}", 1).feed for number in range(20)]
+        at, most = 0, 0
+        for turn in range(25):
+            for feed in made:
+                assert feeds.append(feed, [piece(at, b"x" * 60_000)]), "somebody watches it"
+            at += 60_000
+            assert client.submit(JobSpec(image="x", labels={"turn": str(turn)})).state == "QUEUED"
+            used = sum(int(size) for _, size in connection.zrange("p:output:feeds", 0, -1, withscores=True))
+            most = max(most, used)
+        memory = connection.info("memory")
+        assert 0.15 * memory["maxmemory"] < most <= 0.2 * memory["maxmemory"], "the budget was filled, and kept"
+        assert memory["used_memory"] < memory["maxmemory"]
+        assert connection.info("stats")["evicted_keys"] == 0

@@ -198,6 +198,11 @@ NODES = [
         b'[{"ID": "n", "Spec": {}, "Description": {"Hostname": "a"}, "Status": {"State": "ready"}}]',
         [Node(id="n", hostname="a", free_cpus=-1.0, free_memory=-5)],
     ),
+    (
+        b'[{"ID": "n", "Spec": {}, "Description": {"Engine": {"Plugins": [{"Type": "Log", "Name": "local"},'
+        b' {"Type": "Volume", "Name": "nfs"}]}}, "Status": {"State": "ready"}}]',
+        [Node(id="n", hostname="", free_cpus=-1.0, free_memory=-5, log_drivers=("local",))],
+    ),
     # It has never said anything of itself.
     (
         b'[{"ID": "n", "Spec": {"Role": "manager"}, "Description": {}, "Status": {"State": "unknown"}}]',

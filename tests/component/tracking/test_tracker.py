@@ -354,7 +354,7 @@ def test_an_exit_that_the_worker_on_its_node_tells_is_passed_on_with_what_it_tel
     assert told.stage.heard.beliefs == [Belief.READ_OUTPUT]
 
 
-def test_an_exit_of_another_container_is_not() -> None:
+def test_the_exit_of_another_container_is_not_believed() -> None:
     told = Told()
     told.tell(8, container_id="of another attempt")
     told.tell(9, service_id="unknown")
@@ -364,7 +364,7 @@ def test_an_exit_of_another_container_is_not() -> None:
 
 
 @pytest.mark.parametrize("state", ["starting", "ready"])
-def test_nor_is_one_of_a_task_whose_output_the_swarm_does_not_hand_out_yet(state: str) -> None:
+def test_no_exit_is_believed_before_the_swarm_hands_out_the_output(state: str) -> None:
     told = Told()
     told.stage.engine.set_task("j", state)
     told.tell(0)

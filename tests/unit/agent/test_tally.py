@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from jaas_submit.model.logs import Stream
-from jaas_worker.agent.tally import Message, Position, Resumption, Tally, messages
+from jaas_worker.agent.kept_output.tally import Message, Position, Resumption, Tally, messages
 from jaas_worker.swarm.engine import Frame
 
 
@@ -23,7 +23,7 @@ def test_a_frame_holds_a_time_and_a_message() -> None:
 
 def test_bytes_are_counted_and_digested_by_stream_also_where_they_are_not_kept() -> None:
     tally, data = Tally(8), [bytes([n]) * 3 for n in range(10)]
-    tally.add(at(n, piece) for n, piece in enumerate(data))
+    tally.add([at(n, piece) for n, piece in enumerate(data)])
     tally.add([at(11, b"\xff\x00", "stderr")])
     assert (tally.bytes("stdout"), tally.bytes("stderr"), tally.total) == (30, 2, 32)
     assert tally.digest("stdout") == hashlib.sha256(b"".join(data)).hexdigest()

@@ -66,7 +66,7 @@ def test_help_and_version() -> None:
     assert jaas("version") == jaas("--version")
 
 
-def test_help_for_what_is_no_command() -> None:
+def test_help_for_an_unknown_command() -> None:
     done = click.testing.CliRunner().invoke(cli, ["help", "frob"], prog_name="jaas")
     assert done.exit_code == 2
     assert "there is no command 'frob'; `jaas --help` lists them" in done.stderr

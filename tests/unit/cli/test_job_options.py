@@ -37,7 +37,7 @@ A = {"image": "alpine"}
 THE_REST = (
     "--name n --label a=b --label c -u 1:2 -w /w --stop-signal SIGINT --stop-grace 3s -a r.example:5000 "
     "--deadline 1h --expires 30m --on-node-lost retry --lost-after 90s --max-attempts 3 --max-cluster-retries 2 "
-    '--idempotent --input {"a":[1]} --output json alpine'
+    '--idempotent --input {"a":[1]} --output json --file-out /out/*.pdf --require-file-out alpine'
 )
 
 
@@ -124,6 +124,8 @@ THE_REST = (
                 "lost_after": 90.0,
                 "input": {"a": [1]},
                 "output": "json",
+                "outputs": ["/out/*.pdf"],
+                "require_outputs": True,
                 "retry": {"max_attempts": 3, "max_cluster_retries": 2},
             },
         ),

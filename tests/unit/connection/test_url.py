@@ -95,8 +95,28 @@ def test_passwords_are_shown_nowhere() -> None:
         assert "p%40ss" not in text
         assert "s&cret" not in text
         assert "s%26cret" not in text
-    assert masked("redis://:p@h/0") == "redis://***@h/0"
-    assert masked("redis://h/0") == "redis://h/0"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:p@h/0", "redis://***@h/0"),
+        ("redis://h/0", "redis://h/0"),
+        ("redis://p@ss:w@h/0", "redis://***@h/0"),
+        ("rediss://h/0?ssl_password=pw&ssl_certfile=/c.pem", "rediss://h/0?ssl_password=***&ssl_certfile=/c.pem"),
+        ("rediss://:x@h?SSL_Password=pw", "rediss://***@h?SSL_Password=***"),
+        ("rediss://h?ssl_password=a@b", "rediss://***"),
+        ("redis://:pa?x=y@h/0", "redis://***"),
+        ("redis://h?password=pw", "redis://h?password=***"),
+        ("s3://bucket/jaas?key=AKIA&secret=pw", "s3://bucket/jaas?key=***&secret=***"),
+        ("redis://h?pw", "redis://h?***"),
+        ("redis://h/0#pw", "redis://h/0"),
+        ("pw@h", "***@h"),
+        ("sentinel://a,b/0?master=m&replicas=1", "sentinel://a,b/0?master=m&replicas=1"),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
+    assert masked(url) == shown
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_how_long_a_node_may_be_down(fields: Any, expected: float) -> None:
     assert lost == Deadlines(run=140, may_run=40, lost=expected)
 
 
-def test_run_timeout_counts_for_who_took_a_job_over_while_its_node_was_down() -> None:
+def test_run_timeout_holds_when_another_worker_took_the_job_over_while_its_node_was_down() -> None:
     assert Deadlines(may_run=10).node_lost(spec(), 100, 98).run == 108
     assert Deadlines(may_run=10).node_lost(spec(), 100, None).run == inf, "it has not run yet"
 

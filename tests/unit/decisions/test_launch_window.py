@@ -74,7 +74,7 @@ def test_workers_divide_the_nodes() -> None:
     assert window.size == 2
 
 
-def test_another_workers_starts_make_it_shrink() -> None:
+def test_the_window_shrinks_when_another_worker_starts_jobs() -> None:
     window = LaunchWindow()
     window.share(1, 2)
     settle(window, 1, waiting=1)

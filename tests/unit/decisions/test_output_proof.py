@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jaas_submit.model.logs import LogStatus
-from jaas_worker.decisions.output_proof import Reading, prove
+from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
+from jaas_worker.decisions.output_proof import Reading, after_restart, began_before, prove
 
 COMPLETE, TRUNCATED, PARTIAL, UNAVAILABLE = (
     LogStatus.COMPLETE,
@@ -26,6 +26,8 @@ COMPLETE, TRUNCATED, PARTIAL, UNAVAILABLE = (
         (Reading(2000, {"stdout": 1000, "stderr": 5}), TRUNCATED, "1,000 bytes of stdout cut, 5 bytes of stderr cut"),
         (Reading(10, proven=True, lost=True), PARTIAL, "unknown number"),
         (Reading(10, proven=True, rotated=True), PARTIAL, "max-size"),
+        (Reading(10, proven=True, restarted=True), PARTIAL, "restarted while it ran"),
+        (Reading(2000, {"stdout": 9}, restarted=True), PARTIAL, "9 bytes of stdout cut, its engine was restarted"),
         (Reading(10, proven=True, replaced=True), PARTIAL, "U+FFFD"),
         (Reading(10, proven=True, unknown_ends=("stdout",)), PARTIAL, "a line end may be missing at the end of stdout"),
         (Reading(2000, {"stdout": 9}, rotated=True), PARTIAL, "9 bytes of stdout cut, the engine may have removed"),
@@ -38,3 +40,37 @@ def test_an_output_is_complete_only_if_that_is_proven(reading: Reading, status: 
     assert found is status
     assert why in reason
     assert bool(reason) is (status is not COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("container", "engine", "restarted"),
+    [
+        ("2026-11-30T12:00:00.000000001Z", "2026-11-30T11:59:59Z", False),
+        ("2026-11-30T12:00:00.000000001Z", "2026-11-30T12:00:01.5Z", True),
+        pytest.param("2026-11-30T12:00:00Z", "2026-11-30T13:00:01+01:00", True, id="in another time zone"),
+        pytest.param("2026-11-30T12:00:00Z", "", False, id="the engine does not tell"),
+        pytest.param("0001-01-01T00:00:00Z", "2026-11-30T12:00:00Z", False, id="it never started"),
+    ],
+)
+def test_an_engine_that_is_younger_than_its_container_was_restarted(
+    container: str, engine: str, restarted: bool
+) -> None:
+    assert began_before(container, engine) is restarted
+
+
+LINE = (LogLine("", "stdout", b"a"),)
+
+
+@pytest.mark.parametrize(
+    ("logs", "status", "reason"),
+    [
+        (Logs(LINE), PARTIAL, "its engine was restarted while it ran, and may have lost output"),
+        (Logs((), TRUNCATED, "9 bytes cut", (LogGap("stdout", 0, 9),)), PARTIAL, "9 bytes cut, its engine was restart"),
+        (Logs(LINE, PARTIAL, "why"), PARTIAL, "why"),
+        (Logs((), UNAVAILABLE, "why"), UNAVAILABLE, "why"),
+    ],
+)
+def test_what_a_restarted_engine_hands_out_is_not_known_to_be_all(logs: Logs, status: LogStatus, reason: str) -> None:
+    found = after_restart(logs)
+    assert (found.status, found.lines, found.gaps) == (status, logs.lines, logs.gaps)
+    assert found.reason.startswith(reason)

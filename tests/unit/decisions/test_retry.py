@@ -69,7 +69,7 @@ def test_a_success_is_never_followed_by_anything() -> None:
 
 @pytest.mark.parametrize("cause", sorted(NEVER_RETRIED))
 @pytest.mark.parametrize("action", ["retry", "ignore"])
-def test_what_somebody_has_decided_is_no_matter_of_a_rule(cause: Cause, action: str) -> None:
+def test_no_retry_rule_matches_what_a_person_decided(cause: Cause, action: str) -> None:
     eager = policy({"action": action}, {"action": action, "causes": [cause]}, attempts=9, cluster=9)
     assert granted(eager, attempt(cause)) == (False, f"never retried after cause {cause}")
 
@@ -218,7 +218,7 @@ def test_two_budgets(most: int, cluster: int, attempts: list[Attempt], again: bo
 
 
 @pytest.mark.parametrize("cause", sorted(OWN_CAUSES))
-def test_what_is_the_jobs_own_fault_takes_from_its_own_budget(cause: Cause) -> None:
+def test_the_jobs_own_failures_use_its_own_budget_of_attempts(cause: Cause) -> None:
     assert granted(policy(attempts=2), attempt(cause))[0]
     assert not granted(policy(cluster=9), attempt(cause))[0]
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.states import JobState
+from jaas_worker.decisions.engine_restart import node_came_back
 from jaas_worker.decisions.task_outcome import (
     StopRequest,
     asks_for_node,
     attempt_task,
     ended_here,
     may_still_run,
-    node_came_back,
     outcome_of,
     output_lost,
     waiting_reason,
@@ -212,8 +212,8 @@ def test_the_outcome(
         assert outcome.reason.startswith(seen.error)
 
 
-def times_until(finished: str) -> ContainerTimes:
-    return ContainerTimes("2026-11-23T12:00:00Z", finished, oom_killed=False)
+def times_until(finished: str, heard: bool | None = None, *, oom_killed: bool = False) -> ContainerTimes:
+    return ContainerTimes("2026-11-23T12:00:00Z", finished, oom_killed, heard=heard)
 
 
 SOON_AFTER, MOMENTS_BEFORE = "2026-11-23T12:28:40Z", "2026-11-23T12:28:36.1Z"
@@ -261,6 +261,37 @@ def test_an_exit_code_that_an_engine_made_up_is_not_the_jobs(
     assert (outcome.state, outcome.cause, outcome.exit_code) == (FAILED, cause, exit_code)
     assert f"task: non-zero exit ({code})" in outcome.reason
     assert ("restarted" in outcome.reason) == (cause is ENGINE)
+
+
+# A container that ended with 137 a moment before the report, as the agent of its node tells it. Whether the agent heard
+# of the exit from the engine when it happened; when the node was back; what the cause is.
+@pytest.mark.parametrize(
+    ("heard", "back", "oom_killed", "limit", "cause"),
+    [
+        # the engine was restarted, and killed it before it served anybody
+        (False, SOON_AFTER, False, None, ENGINE),
+        (False, SOON_AFTER, False, 16 * MIB, ENGINE),
+        (False, MOMENTS_BEFORE, False, None, ENGINE),
+        # the kernel killed it meanwhile
+        (False, SOON_AFTER, True, None, Cause.OOM),
+        # nothing happened to the node: its agent was restarted
+        (False, LONG_BEFORE, False, None, EXIT),
+        (False, MUCH_LATER, False, None, EXIT),
+        (False, "", False, None, EXIT),
+        (False, LONG_BEFORE, False, 16 * MIB, Cause.OOM),
+        # its engine ran: the process was killed by itself, while its node was cut off
+        (True, SOON_AFTER, False, None, EXIT),
+        (True, SOON_AFTER, False, 16 * MIB, Cause.OOM),
+        # of an agent that does not say
+        (None, SOON_AFTER, False, None, EXIT),
+    ],
+)
+def test_137_of_a_restarted_engine_is_one_that_no_agent_heard_of(
+    heard: bool | None, back: str, oom_killed: bool, limit: int | None, cause: Cause
+) -> None:
+    times = times_until(MOMENTS_BEFORE, heard, oom_killed=oom_killed)
+    outcome = outcome_of(non_zero(137), "node", None, times, None, NodeChange(back), limit)
+    assert (outcome.state, outcome.cause, outcome.exit_code) == (FAILED, cause, 137)
 
 
 # Of a node that was seen to be down at 12:28:06: the swarm stops its containers when it is back (STAMP is the end).

@@ -10,7 +10,7 @@ from jaas_worker.decisions import times
 from jaas_worker.decisions.times import parse_time
 
 
-def test_a_time_that_is_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_that_is_too_long_is_read_as_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_time("x") is None
     seen = Mock()
     monkeypatch.setattr(times, "_NANOSECONDS", seen)

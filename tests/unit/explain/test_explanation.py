@@ -249,6 +249,19 @@ def test_a_pending_job_is_told_which_nodes_its_image_does_not_run_on() -> None:
     assert found.lacks == ("platform",)
 
 
+def test_a_pending_job_fits_nowhere_where_the_swarm_misses_a_plugin() -> None:
+    detail = "no suitable node (missing plugin on 1 node)"
+    with_driver = said(record(PENDING, detail=detail, spec=JobSpec(image="a", log_driver="loki")), HAS_LOCAL)
+    assert "it fits on none of them: missing plugin on 1 node." in with_driver[2]
+    assert with_driver[3] == "  n1: its engine has no log driver loki (4 cores and 8.0 GiB free)"
+    with_network = said(record(PENDING, detail=detail, spec=JobSpec(image="a", networks=["net"])), HAS_LOCAL)
+    assert "it fits on none of them: missing plugin on 1 node." in with_network[2]
+    assert "see the driver of its networks, and the worker's log driver" in with_network[3]
+
+
+HAS_LOCAL = node(log_drivers=("local",))
+
+
 def test_a_running_job_says_where_for_how_long_and_until_when() -> None:
     job = record(
         RUNNING,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.logs import LogLine, Logs, LogStatus
-from jaas_submit.output import WholeOutput
+from jaas_submit.output import FileRequest, WholeOutput
 from jaas_worker.decisions.end_belief import Evidence
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.lifecycle import next_step as to
@@ -48,6 +50,9 @@ class ToldOutputs:
 
     def log_driver(self, node_id: str) -> str:
         return self.driver
+
+    def collect(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> OutputFiles | None:
+        raise AssertionError("nobody wants any files")
 
     def drop(self, job_id: str, attempt: int) -> None:
         self.dropped.append((job_id, attempt))

@@ -130,7 +130,7 @@ def test_while_the_engine_is_away_new_jobs_go_back() -> None:
     assert next_job(table).job_id == "b"
 
 
-def test_when_it_is_closed_nothing_is_begun_with() -> None:
+def test_nothing_is_started_after_it_is_closed() -> None:
     table = JobTable(10)
     take(table, "a")
     table.close()

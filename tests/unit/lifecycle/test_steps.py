@@ -798,7 +798,9 @@ def test_no_output_of_a_driver_that_cannot_be_read_is_not_called_complete(
 
 
 def end_of(world: World, code: int = 0) -> to.End:
-    return finish(world.job, to.Finish(ended(world, code)), world.context)
+    end = finish(world.job, to.Finish(ended(world, code)), world.context)
+    assert isinstance(end, to.End)
+    return end
 
 
 def test_the_outcome_is_written_down_before_the_service_is_removed_and_the_result_reported() -> None:

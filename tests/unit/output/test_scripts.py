@@ -21,11 +21,16 @@ KEYS = {
     "P:feed:FEED": r"\bfeed_key\(",
     "P:feed:FEED:state": r"\bstate_key\(",
     "P:whole:JOB:ATTEMPT": r"P \.\. ':whole:' \.\.",
+    "P:files:JOB:ATTEMPT": r"\bfiles_key\(",
+    "P:files:JOB:ATTEMPT:pieces": r"\bpieces_key\(",
     "P:agent:NODE": r"P \.\. ':agent:' \.\.",
+    "P:agents": r"P \.\. ':agents'",
     "P:output:feeds": r"P \.\. ':output:(?:' \.\. kind|feeds')",
     "P:output:whole": r"P \.\. ':output:(?:' \.\. kind|whole')",
+    "P:output:files": r"P \.\. ':output:(?:' \.\. kind|files')",
     "P:output:allowed": r"P \.\. ':output:allowed'",
     "C:watch": r"C \.\. ':watch',",
+    "C:files": r"C \.\. ':files',",
     "C:output:JOB": r"C \.\. ':output:' \.\. args",
 }
 """How the scripts write each key and channel."""
@@ -50,7 +55,7 @@ def functions() -> dict[str, str]:
         for name, body in re.findall(
             r"^local function (\w+)\([^)]*\)((?: [^\n]* end$)|(?:.*?^end$))", both, re.MULTILINE | re.DOTALL
         )
-        if name not in {"feed_key", "state_key"}
+        if name not in {"feed_key", "state_key", "files_key", "pieces_key"}
     }
 
 
@@ -80,7 +85,7 @@ def test_a_head_lists_the_texts(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_head_lists_the_keys(name: str) -> None:
-    lines = re.findall(r"^(?:Reads|Writes|Publishes): (.*)$", head(name), re.MULTILINE)
+    lines = re.findall(r"^(?:Reads|Writes|Publishes): (.*(?:\n  .*)*)$", head(name), re.MULTILINE)
     assert len(lines) == 3
     listed = {key for line in lines for key in line.split()} - {"nothing"}
     assert listed == {key for key, pattern in KEYS.items() if re.search(pattern, reached(name))}

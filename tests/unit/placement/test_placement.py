@@ -12,7 +12,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.states import JobState
-from jaas_submit.placement.placement import avoided_nodes, fit, placement, what_is_lacking
+from jaas_submit.placement.placement import as_the_swarm_says, avoided_nodes, fit, placement, what_is_lacking
 from tests.support.nodes import GIB, cluster, node
 
 # -- which nodes would take it ----------------------------------------------------------------------------------------
@@ -100,6 +100,42 @@ def test_an_image_runs_on_its_platforms_only(platforms: tuple[str, ...], fits: b
     assert found.lacks == (() if fits else ("platform",))
     if not fits:
         assert found.reasons == (f"the image runs on {', '.join(platforms)}, the node is linux/x86_64",)
+
+
+@pytest.mark.parametrize(
+    ("drivers", "wanted", "fits"),
+    [
+        (("json-file", "local"), None, True),
+        (("json-file", "local"), "local", True),
+        (("json-file", "local"), "none", True),
+        (("json-file", "local"), "loki", False),
+        (("json-file", "loki:latest"), "loki", True),
+        (("json-file", "loki:2"), "loki", False),
+        # its engine names no drivers, so that the swarm tries
+        ((), "loki", True),
+    ],
+)
+def test_the_engine_of_a_node_has_the_log_driver(drivers: tuple[str, ...], wanted: str | None, fits: bool) -> None:
+    found = fit(JobSpec(image="a", log_driver=wanted), node(log_drivers=drivers))
+    assert (found.fits, found.lacks) == (fits, () if fits else ("plugin",))
+    assert found.reasons == (() if fits else ("its engine has no log driver loki",))
+
+
+@pytest.mark.parametrize(
+    ("said", "driver", "lacking"),
+    [
+        ("no suitable node (missing plugin on 2 nodes)", None, ["plugin", "plugin", "state"]),
+        ("no suitable node (insufficient resources on 2 nodes)", None, ["", "", "state"]),
+        ("", None, ["", "", "state"]),
+        # the job names the missing one, and another node has got it meanwhile
+        ("no suitable node (missing plugin on 2 nodes)", "loki", ["plugin", "", "state"]),
+    ],
+)
+def test_a_plugin_that_only_the_swarm_misses(said: str, driver: str | None, lacking: list[str]) -> None:
+    nodes = (node("n1", log_drivers=("local",)), node("n2", log_drivers=("local", "loki")), node("n3", state="down"))
+    found = as_the_swarm_says(placement(JobSpec(image="a", log_driver=driver), cluster(*nodes)), said)
+    assert ["".join(one.lacks[:1]) for one in found] == lacking
+    assert [one.fits for one in found] == [not lack for lack in lacking]
 
 
 def test_what_a_node_has_instead_is_shown() -> None:

@@ -131,6 +131,8 @@ URLS = [
     ("redis://host:6379/0", "redis://host:6379/0"),
     ("redis://user@host/0", "redis://user@host/0"),
     ("mail me@there", "mail me@there"),
+    ("rediss://h/0?ssl_password=pw&ssl_certfile=c", "rediss://h/0?ssl_password=***&ssl_certfile=c"),
+    ("s3://b/x?client_secret=pw and more", "s3://b/x?client_secret=*** and more"),
 ]
 
 

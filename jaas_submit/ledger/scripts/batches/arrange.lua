@@ -8,7 +8,7 @@
 --   order  the places of the inputs, in their order; without it the order stays, and an empty one is that of the places
 -- Answer: how many jobs count no more by this call.
 -- Needs: shared/batches
--- Reads: P:job:ID
+-- Reads: P:batch:ID P:job:ID
 -- Writes: P:batch:ID P:batch:ID:order P:job:ID
 -- Publishes: nothing
 

@@ -4,6 +4,7 @@
 -- Arguments:
 --   batch
 --   why
+--   by     who asks for it; missing if a worker does
 -- Answer: 1 when done, 0 when there is no such batch, 2 when it has ended already.
 -- Needs: shared/dependents
 -- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:job:ID P:log:ID:ATTEMPT
@@ -12,9 +13,10 @@
 -- Publishes: C:available C:cancels C:changes:ID C:changes:batch:ID
 
 local batch = args.batch
-local b = redis.call('HMGET', batch_key(batch), 'created_at', 'done', 'size')
+local b = redis.call('HMGET', batch_key(batch), 'created_at', 'done', 'size', 'audit')
 if not b[1] then return 0 end
 if b[2] then return 2 end
+if args.by then redis.call('HSET', batch_key(batch), 'audit', add_audit(b[4], 'cancel', args.by, args.why)) end
 redis.call('HSETNX', batch_key(batch), 'cancelled', args.why)
 redis.call('HSETNX', batch_key(batch), 'total', b[3] or 0)
 redis.call('SADD', P .. ':cancelling', batch)

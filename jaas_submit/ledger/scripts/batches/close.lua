@@ -13,6 +13,7 @@
 local batch = args.batch
 if redis.call('EXISTS', batch_key(batch)) == 0 then return 0 end
 redis.call('HSETNX', batch_key(batch), 'total', args.total)
+judge_all(batch)
 local ended, why = end_batch(batch)
 if ended then process_end('batch:' .. batch, ended, 'batch ' .. batch .. ': ' .. why) end
 return 1

@@ -17,4 +17,5 @@ if b[2] and not args.again then return {2, b[2]} end
 if b[2] and not b[3] then return {3, b[2]} end
 reopen_batch(batch)
 redis.call('HDEL', batch_key(batch), 'total')
+if args.again then spare_ended(batch) end
 return {1}

@@ -47,9 +47,10 @@ local function give_slot_back(id, batch)
 end
 
 -- Returns which rule of a batch its jobs have broken so far, in words; nil where none is. Jobs that were CANCELLED or
--- SKIPPED are no failures, but the quorum cannot count on them. A share needs the total.
-local function broken_rule(b, total)
-  local failed, good = to_number(b.failed), to_number(b.good)
+-- SKIPPED are no failures, but the quorum cannot count on them. A share needs the total. Jobs that a call is about to
+-- replace ("spared") break no rule.
+local function broken_rule(b, total, spare)
+  local failed = to_number(b.failed) - (spare and to_number(b.spared_failed) or 0)
   local text, share = string.match(b.max_failures or '', '^([%d.]+)(%%?)$')
   local most = tonumber(text or '')
   if most and share == '' and failed > most then
@@ -59,7 +60,7 @@ local function broken_rule(b, total)
   if most and share == '%' and failed > total * most / 100 + 1e-9 then
     return 'max_failures: ' .. failed .. ' of ' .. total .. ' jobs failed, at most ' .. text .. '% may'
   end
-  local lost = failed + to_number(b.cancelled_jobs) + to_number(b.skipped)
+  local lost = failed + to_number(b.cancelled_jobs) + to_number(b.skipped) - (spare and to_number(b.spared_others) or 0)
   if b.quorum and total - lost < b.needed then
     return 'min_success: ' .. lost .. ' of ' .. total .. ' jobs did not succeed, ' .. b.needed .. ' must'
   end
@@ -68,11 +69,12 @@ end
 
 local function batch_facts(batch)
   local f = read_fields(batch_key(batch), 'total', 'done', 'min_success', 'n:SUCCEEDED', 'cancelled', 'stopped',
-    'max_failures', 'n:FAILED', 'n:CANCELLED', 'n:SKIPPED', 'left', 'size')
+    'max_failures', 'n:FAILED', 'n:CANCELLED', 'n:SKIPPED', 'left', 'size', 'spared_failed', 'spared_others')
   local total = tonumber(f[1] or '')
   local quorum = tonumber(f[3] or '')
   return {total = total, done = f[2], quorum = quorum, good = f[4], cancelled = f[5], stopped = f[6],
     max_failures = f[7], failed = f[8], cancelled_jobs = f[9], skipped = f[10], left = to_number(f[11]), size = f[12],
+    spared_failed = f[13], spared_others = f[14],
     needed = total and math.ceil(total * (quorum or 1) - 1e-9) + 0}  -- ceil may return -0
 end
 
@@ -89,8 +91,9 @@ end
 local function end_batch(batch, by)
   local b, ended = batch_facts(batch), redis.pcall('LLEN', batch_key(batch) .. ':ended')
   if b.done or type(ended) == 'table' then return nil end
-  local broken = not b.cancelled and broken_rule(b, b.total) or nil
-  if not b.total or ended - b.left < b.total then
+  local open = not b.total or ended - b.left < b.total
+  local broken = not b.cancelled and broken_rule(b, b.total, open) or nil
+  if open then
     if not broken or by == 'SUCCEEDED' then return nil end
     stop_batch(batch, b, broken)
     -- A submission that is under way is stopped too: what there is may be all, and have ended.
@@ -110,6 +113,18 @@ local function end_batch(batch, by)
   return state, why
 end
 
+-- The jobs of a batch that have not succeeded break none of its rules until they are replaced. A call replaces many of
+-- them in parts, and those that are left must not stop what was started again. If the call dies, all of them count when
+-- the batch ends.
+local function spare_ended(batch)
+  local b = batch_facts(batch)
+  local others = to_number(b.cancelled_jobs) + to_number(b.skipped)
+  redis.call('HSET', batch_key(batch), 'spared_failed', to_number(b.failed), 'spared_others', others)
+end
+
+-- From now on all jobs of a batch count for its rules.
+local function judge_all(batch) redis.call('HDEL', batch_key(batch), 'spared_failed', 'spared_others') end
+
 -- A batch that has ended takes jobs again, and ends anew with the last of them. A cancellation is lifted. Reduces over
 -- its outputs of before are of an older generation.
 local function reopen_batch(batch)
@@ -124,4 +139,8 @@ local function leave_batch(batch, state, by)
   add_to_batch(batch, 'n:' .. state, -by)
   add_to_batch(batch, 'size', -by)
   add_to_batch(batch, 'left', by)
+  local spared = state == 'FAILED' and 'spared_failed' or 'spared_others'
+  if by > 0 and state ~= 'SUCCEEDED' and to_number(read_fields(batch_key(batch), spared)[1]) > 0 then
+    add_to_batch(batch, spared, -by)
+  end
 end

@@ -64,3 +64,11 @@ end
 local function unstarted_attempt(state, cause, reason)
   return cjson.encode({{number = 0, state = state, cause = cause, reason = reason}})
 end
+
+-- Returns, as a record holds it, what was done to a job or batch, and what somebody does to it now: the newest 20.
+local function add_audit(before, what, by, detail)
+  local done = decode_list(before)
+  done[#done + 1] = {at = now, what = what, by = by, detail = detail}
+  while #done > 20 do table.remove(done, 1) end
+  return cjson.encode(done)
+end

@@ -5,6 +5,7 @@
 --   why
 --   attempt  the last attempt of a job that ends at once, as JSON
 --   ttl      seconds for which the record of such a job is kept
+--   by       who asks for it; missing if a worker does
 --   batch    only if this batch is cancelled; without it, whatever its batch is
 -- Answer: {1 if this call ended the job, the state before; empty if there is no record}.
 -- Needs: shared/dependents
@@ -15,10 +16,11 @@
 
 local id = args.id
 if args.batch and not read_fields(batch_key(args.batch), 'cancelled')[1] then return {0, ''} end
-local r = redis.call('HMGET', job_key(id), 'state', 'cancel', 'reported', 'attempts')
+local r = redis.call('HMGET', job_key(id), 'state', 'cancel', 'reported', 'attempts', 'audit')
 local state, before = r[1], r[4]
 if not state then return {0, ''} end
 if ENDED[state] or r[3] == '1' then return {0, state} end
+if args.by then redis.call('HSET', job_key(id), 'audit', add_audit(r[5], 'cancel', args.by, args.why)) end
 if not r[2] or r[2] == '' then redis.call('HSET', job_key(id), 'cancel', args.why) end
 if state ~= 'QUEUED' and state ~= 'BACKOFF' and state ~= 'WAITING' then
   request_cancel(id)

@@ -19,6 +19,7 @@
 --     replaces      the ended job of the batch whose place it takes
 --     after         {{id or "batch:ID", success, failure or finish}, ...}
 --     fields        further fields of the record; their values are texts
+--     changed       names of the fields in which a replay differs; missing if it does not
 --     received      a foreign producer's message, which the record replaces: {its tag in the notes of unacknowledged
 --                   messages, seconds for which the job is left to the worker that has the message}
 -- Texts, three for each job:
@@ -173,6 +174,11 @@ local function create(job, spec, message, wakeup)
     redis.call('HSET', record, field, value)
     if field == 'replay_of' and redis.call('EXISTS', job_key(value)) == 1 then
       redis.pcall('HSET', job_key(value), 'replayed_by', id)
+      local changed = job.changed and ', with other values of: ' .. job.changed or ''
+      local before = redis.pcall('HGET', job_key(value), 'audit')
+      before = type(before) == 'string' and before or nil
+      local after = add_audit(before, 'replay', job.fields.by or '', 'as job ' .. id .. changed)
+      redis.pcall('HSET', job_key(value), 'audit', after)
     end
   end
   -- Fields that are the same for every new job are left out: a million may wait in Redis, and a field costs 90 bytes.

@@ -17,10 +17,11 @@ local function allowed_now()
   end
   -- What has expired is not in the sum any more.
   local total = 0
-  for _, kind in ipairs({'feeds', 'whole'}) do
+  for _, kind in ipairs({'feeds', 'whole', 'files'}) do
     local sizes = redis.call('ZRANGE', P .. ':output:' .. kind, 0, -1, 'WITHSCORES')
     for i = 1, #sizes, 2 do
       local key = kind == 'feeds' and feed_key(sizes[i]) or P .. ':whole:' .. sizes[i]
+      if kind == 'files' then key = files_key(sizes[i]) end
       if redis.call('EXISTS', key) == 0 then
         redis.call('ZREM', P .. ':output:' .. kind, sizes[i])
       else
@@ -63,7 +64,7 @@ end
 -- Cuts the largest feeds until all output is within its budget; at least so many bytes are to be free.
 local function make_room(free)
   local allowed = allowed_now()
-  local total = used_by('feeds') + used_by('whole') + free
+  local total = used_by('feeds') + used_by('whole') + used_by('files') + free
   while total > allowed do
     local largest = redis.call('ZREVRANGE', P .. ':output:feeds', 0, 0, 'WITHSCORES')
     if #largest == 0 then return false end

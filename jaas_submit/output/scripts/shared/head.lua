@@ -15,6 +15,10 @@ local function feed_key(feed) return P .. ':feed:' .. feed end
 
 local function state_key(feed) return P .. ':feed:' .. feed .. ':state' end
 
+local function files_key(name) return P .. ':files:' .. name end
+
+local function pieces_key(name) return P .. ':files:' .. name .. ':pieces' end
+
 -- Keeps a feed for a while after a write or a watch.
 local function keep_feed(feed, seconds)
   redis.call('EXPIRE', feed_key(feed), seconds)
@@ -28,11 +32,14 @@ local function wanted_of(job, feed)
   return wanted and wanted['until'] > now and wanted or nil
 end
 
--- Registers that somebody watches a feed; tells its writer where it may not know.
+-- Registers that somebody watches a feed; tells its writer where it may not know: also again and again while there is
+-- none, for whoever is to write it may only learn of the job later.
 local function want(job, feed, wanted, seconds)
   local known = wanted_of(job, feed)
   wanted['until'] = now + seconds
   redis.call('HSET', P .. ':watch:' .. job, feed, cjson.encode(wanted))
   redis.call('EXPIRE', P .. ':watch:' .. job, seconds)
-  if not known then redis.call('PUBLISH', C .. ':watch', job .. ' ' .. feed) end
+  if not known or not redis.call('HGET', state_key(feed), 'writer') then
+    redis.call('PUBLISH', C .. ':watch', job .. ' ' .. feed)
+  end
 end

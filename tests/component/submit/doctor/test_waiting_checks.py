@@ -98,12 +98,14 @@ def test_nodes_that_take_no_jobs(client: Client) -> None:
 
 def test_jobs_that_no_node_can_ever_take(client: Client) -> None:
     serve(client, client.queue)
-    know(client, node("n1"), node("n2"))
+    know(client, node("n1", log_drivers=("local",)), node("n2", log_drivers=("local",)))
     pend(client, "fits-later", JobSpec(image="a", reservations={"memory": "8G"}))
     pend(client, "too-large", JobSpec(image="a", reservations={"memory": "9G"}))
     pend(client, "elsewhere", JobSpec(image="a", constraints=["node.labels.disk==ssd"]))
+    pend(client, "no-driver", JobSpec(image="a", log_driver="loki"))
     found = look(client)["jobs without a node"]
     assert found.verdict == "warn"
+    assert "job no-driver: missing plugin on 2 nodes" in found.detail
     assert "job too-large: insufficient memory on 2 nodes" in found.detail
     assert "job elsewhere: constraint not met on 2 nodes" in found.detail
     assert "fits-later" not in found.detail

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jaas_submit.errors import ImageRefused
-from jaas_worker.swarm.logins import host_of, login_for
+from jaas_submit.placement.logins import ANY_HOST, host_of, image_host, login_for, why_no_login
 
 NAMES = ["a.example", "b.example:5000/team", "https://c.example/v2/", "https://index.docker.io/v1/", "team-x"]
 
@@ -50,3 +50,39 @@ def test_a_worker_without_logins_says_so() -> None:
 
 def test_the_host_of_a_login() -> None:
     assert host_of("http://r.example:5000/x/y") == "r.example:5000"
+
+
+@pytest.mark.parametrize(
+    ("image", "host"),
+    [
+        ("alpine", "docker.io"),
+        ("team/app:1", "docker.io"),
+        ("docker.io/team/app", "docker.io"),
+        ("index.docker.io/team/app", "docker.io"),
+        ("a.example/app@sha256:1", "a.example"),
+        ("b.example:5000/team/app", "b.example:5000"),
+        ("localhost/app", "localhost"),
+        ("b:5000", "docker.io"),
+    ],
+)
+def test_where_an_image_comes_from(image: str, host: str) -> None:
+    assert image_host(image) == host
+
+
+@pytest.mark.parametrize(
+    ("workers", "why"),
+    [
+        ([], "registry: cannot be checked: no worker answers"),
+        ([["a.example"]], "registry: this worker has no login team for b.example; it has a.example"),
+        ([["a.example"], []], "registry: this worker has no login team for b.example; it has none"),
+        ([["a.example"], ["b.example/team"]], ""),
+        ([[ANY_HOST]], "registry: this worker has no login team for b.example; it has b.example"),
+    ],
+)
+def test_a_login_that_no_worker_has(workers: list[list[str]], why: str) -> None:
+    assert why_no_login("team", "b.example/app", workers) == why
+
+
+def test_a_store_of_logins_may_have_one_for_the_images_host() -> None:
+    assert why_no_login("b.example", "b.example/app", [[ANY_HOST]]) == ""
+    assert "and the image is from" in why_no_login("a.example", "b.example/app", [["a.example", ANY_HOST]])

@@ -1,4 +1,4 @@
-"""PURE: what an agent knows of a container's output while it reads it: place, head and tail, counts and digests."""
+"""What an agent knows of a container's output while it reads it: place, head and tail, counts and digests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final, NamedTuple
 
 from jaas_submit.model.logs import STREAMS, Stream
+from jaas_worker.agent.kept_output.spilled_pieces import SpilledPieces
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.head_tail import HeadTail, Kept, together
@@ -45,6 +46,10 @@ def messages(frames: Iterable[Frame]) -> list[Message]:
     return found
 
 
+def _of(stream: Stream, found: list[Message]) -> list[Message]:
+    return [message for message in found if message[0] == stream]
+
+
 class _Newest:
     """The newest messages of one stream: their time, how many have it, and a checksum of those."""
 
@@ -57,12 +62,17 @@ class _Newest:
         self.bytes = 0
         """Of the stream, until now."""
 
-    def add(self, time: bytes, data: bytes) -> None:
-        if time != self.time:
-            self.time, self.count, self.checksum = time, 0, 0
-        self.count += 1
-        self.checksum = zlib.crc32(data, self.checksum)
-        self.bytes += len(data)
+    def add(self, found: list[Message]) -> None:
+        """Take further messages of the stream; there is one at least."""
+        newest, first = found[-1].time, len(found) - 1
+        while first and found[first - 1].time == newest:
+            first -= 1
+        if first or newest != self.time:
+            self.time, self.count, self.checksum = newest, 0, 0
+        for _, _, data in found[first:]:
+            self.count += 1
+            self.checksum = zlib.crc32(data, self.checksum)
+        self.bytes += sum([len(data) for _, _, data in found])
 
 
 class Position:
@@ -71,10 +81,11 @@ class Position:
     def __init__(self) -> None:
         self.newest = {stream: _Newest() for stream in STREAMS}
 
-    def add(self, found: Iterable[Message]) -> None:
+    def add(self, found: list[Message]) -> None:
         """Take note of further messages that have been read."""
-        for stream, time, data in found:
-            self.newest[stream].add(time, data)
+        for stream, newest in self.newest.items():
+            if own := _of(stream, found):
+                newest.add(own)
 
     def bytes(self, stream: Stream) -> int:
         """Return how many bytes of a stream have been read."""
@@ -151,17 +162,19 @@ class Tally:
         """Messages without a line end."""
         self.replaced = False
         """Whether U+FFFD is in it."""
-        self._kept = {stream: HeadTail(stream, cap) for stream in STREAMS}
+        self._kept = {stream: HeadTail(stream, cap, pieces=SpilledPieces) for stream in STREAMS}
         self._digests = {stream: hashlib.sha256() for stream in STREAMS}
 
-    def add(self, found: Iterable[Message]) -> None:
+    def add(self, found: list[Message]) -> None:
         """Take further messages."""
+        for stream, digest in self._digests.items():
+            whole = b"".join([data for one, _, data in found if one == stream])
+            digest.update(whole)
+            self.replaced = self.replaced or _REPLACEMENT in whole
         for stream, time, data in found:
-            self._digests[stream].update(data)
             self._kept[stream].add(self.messages, time.decode("ascii", "replace"), data)
-            self.replaced = self.replaced or _REPLACEMENT in data
             self.messages += 1
-            self.pieces += not data.endswith(b"\n")
+            self.pieces += data[-1:] != b"\n"
 
     def bytes(self, stream: Stream) -> int:
         """Return how many bytes of a stream were taken."""

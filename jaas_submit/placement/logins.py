@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from jaas_submit.errors import ImageRefused
 from jaas_submit.model.bounds import shown
 
-__all__ = ["host_of", "login_for"]
+__all__ = ["ANY_HOST", "host_of", "image_host", "login_for", "why_no_login"]
 
 _SHOWN: Final = 10
 _HUB: Final = "docker.io"
+
+ANY_HOST: Final = "*"
+"""Among the names that a worker tells: it has a store of logins, which may have one for the image's own host."""
 
 
 def host_of(name: str) -> str:
@@ -46,3 +49,29 @@ def login_for(registry: str, host: str, names: Collection[str]) -> str:
     known = ", ".join(sorted(map(shown, names))[:_SHOWN]) or "none"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     raise ImageRefused(f"registry: this worker has no login {shown(registry)} for {shown(host)}; it has {known}{more}")
+
+
+def image_host(image: str) -> str:
+    """Return the registry that an image comes from, as docker reads its name: ``docker.io`` where it names none."""
+    first, slash, _ = image.partition("/")
+    named = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return host_of(first) if named else _HUB
+
+
+def why_no_login(registry: str, image: str, workers: Sequence[Collection[str]]) -> str:
+    """Return why no live worker can pull an image with the login that a job asks for; empty where one can.
+
+    Args:
+        registry: what the job calls the login.
+        image: the image's name.
+        workers: for each live worker that tells its logins, their names.
+    """
+    host, said = image_host(image), "registry: cannot be checked: no worker answers"
+    for names in workers:
+        try:
+            login_for(registry, host, {*names, host} - {ANY_HOST} if ANY_HOST in names else names)
+        except ImageRefused as error:
+            said = str(error)
+        else:
+            return ""
+    return said

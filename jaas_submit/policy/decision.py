@@ -1,0 +1,108 @@
+"""PURE: the one decision: whether a finished request may be carried out, and with what added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jaas_submit.policy.ages import too_new_settings
+from jaas_submit.policy.containers import check_container, check_image
+from jaas_submit.policy.document import LEVELS, Policy, Section
+from jaas_submit.policy.facts import Context, Decision, Facts, Refusal
+from jaas_submit.policy.mounts import check_mounts
+from jaas_submit.policy.references import check_networks, check_references
+from jaas_submit.policy.rules import Rules
+from jaas_submit.policy.shape import unknown_settings
+from jaas_submit.policy.tasks import check_task, completed
+
+__all__ = ["decide", "decide_image", "output_limit", "rules_for"]
+
+_MALFORMED: Final = "known settings"
+
+
+def rules_for(policy: Policy, context: Context) -> tuple[Rules, ...]:
+    """Return the rules that hold for a job; where there are several sets, each has to allow it.
+
+    A tenant that only the job's own label names gets its rules in addition: a producer may write any label, so the
+    label must gain nothing.
+
+    Args:
+        policy: the worker's.
+        context: whose job it is, and in which queue.
+    """
+    rules = LEVELS[policy.level].changed_by(policy.rules)
+    if (section := policy.queues.get(context.queue)) is not None:
+        rules = _with(rules, section)
+    section = policy.tenants.get(context.tenant) if context.tenant is not None else None
+    if section is None:
+        return (rules,)
+    tenants = _with(rules, section)
+    return (tenants,) if context.producer is not None or policy.trust_tenant_label else (rules, tenants)
+
+
+def _with(rules: Rules, section: Section) -> Rules:
+    return (LEVELS[section.level] if section.level else rules).changed_by(section.rules)
+
+
+def decide(request: Mapping[str, Any], facts: Facts, policy: Policy, context: Context) -> Decision:
+    """Return whether a request may be carried out.
+
+    Args:
+        request: body of ``POST /services/create``, without what jaas itself adds (a job's input); it is not changed.
+        facts: what the swarm says of the things that it refers to.
+        policy: the worker's.
+        context: what else is known of the job.
+    """
+    enforced = policy.mode == "enforce"
+    made = dict(request)
+    refusals = unknown_settings(request)
+    container = (request.get("TaskTemplate") or {}).get("ContainerSpec") if not refusals else None
+    if not isinstance(container, Mapping):
+        refusals = refusals or [Refusal(_MALFORMED, "TaskTemplate.ContainerSpec", "is missing")]
+        return Decision(made, tuple(refusals), enforced)
+    for rules in rules_for(policy, context):
+        made = completed(made, rules)
+    task = made["TaskTemplate"]
+    for rules in rules_for(policy, context):
+        refusals += check_container(container, rules)
+        refusals += check_mounts(container, rules)
+        refusals += check_references(container, rules, facts)
+        refusals += check_networks(task, rules, facts)
+        refusals += check_task(task, rules, context)
+    refusals += too_new_settings(request, tuple(facts.engines))
+    return Decision(_with_network_ids(made, facts), tuple(dict.fromkeys(refusals)), enforced)
+
+
+def decide_image(image: str, policy: Policy, context: Context) -> Decision:
+    """Return whether an image may run, before its registry is asked for its digest.
+
+    Args:
+        image: a reference.
+        policy: the worker's.
+        context: what else is known of the job.
+    """
+    found = [one for rules in rules_for(policy, context) for one in check_image(image, rules, pinned=False)]
+    return Decision({}, tuple(dict.fromkeys(found)), policy.mode == "enforce")
+
+
+def output_limit(policy: Policy, context: Context, most: int) -> int:
+    """Return how many bytes a job may return.
+
+    Args:
+        policy: the worker's.
+        context: what is known of the job.
+        most: what the worker allows anyway.
+    """
+    given = [rules.output for rules in rules_for(policy, context) if rules.output is not None]
+    return min([most, *given])
+
+
+def _with_network_ids(request: dict[str, Any], facts: Facts) -> dict[str, Any]:
+    """Name networks by their ids, so that it is the checked one that the job joins, whatever is named so by then."""
+    task = request["TaskTemplate"]
+    known = facts.networks or {}
+    networks = [
+        {**one, "Target": known[one["Target"]].id} if one.get("Target") in known else one
+        for one in task.get("Networks") or ()
+    ]
+    return {**request, "TaskTemplate": {**task, "Networks": networks}} if networks else request

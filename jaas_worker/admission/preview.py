@@ -1,0 +1,23 @@
+"""PURE: the request that a worker would make of a description, for those who ask before they submit.
+
+Found by an entry point (``jaas.requests``), as producers do not import the worker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaas_submit.model.job_spec import JobSpec
+from jaas_worker.swarm.service_spec import service_request
+
+__all__ = ["preview_request"]
+
+
+def preview_request(spec: JobSpec) -> dict[str, Any]:
+    """Return the request for a job's first attempt, with names in the place of secrets' ids.
+
+    Args:
+        spec: the job's description.
+    """
+    names = {secret.source: secret.source for secret in spec.secrets}
+    return service_request(spec, "preview", 1, {}, names)

@@ -1,0 +1,98 @@
+"""The policy in a job's life: before the service is created, and when one is taken over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaas_submit.model.causes import Cause
+from jaas_submit.model.fields import Mount
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import LABEL_LEDGER, LABEL_PREFIX
+from jaas_worker.lifecycle import next_step as to
+from jaas_worker.lifecycle.claim import claim
+from jaas_worker.lifecycle.launch import adopt, launch
+from jaas_worker.swarm.service_spec import InputPlace, service_request, with_input
+from tests.support.step_world import World, record_of
+
+BIND = JobSpec(image="a", mounts=[Mount(source="/etc", target="/x")])
+
+
+def claimed(spec: JobSpec, **settings: Any) -> World:
+    world = World(record_of(spec=spec), **{"policy": "baseline", **settings})
+    assert isinstance(claim(world.job, world.context), to.Launch)
+    world.ledger.writes.clear()
+    return world
+
+
+def adopted(request: dict[str, Any], spec: JobSpec, **settings: Any) -> World:
+    """Return a worker that has taken a job over whose service another worker made of this request."""
+    world = World(record_of(state=JobState.RUNNING, spec=spec), "adopt", **{"policy": "baseline", **settings})
+    request["Labels"] |= {LABEL_PREFIX: "jaas", LABEL_LEDGER: "x"}
+    world.engine.create(request)
+    following = claim(world.job, world.context)
+    assert isinstance(following, to.Adopt)
+    assert adopt(world.job, following, world.context) == to.Track()
+    return world
+
+
+def test_a_job_that_is_not_allowed_ends_refused_and_nothing_is_created() -> None:
+    world = claimed(BIND.changed({"input": {"a": 1}}))
+    end = launch(world.job, world.context)
+    assert isinstance(end, to.End)
+    assert (end.outcome.state, end.outcome.cause) == (JobState.FAILED, Cause.REFUSED)
+    assert end.outcome.reason.startswith("mounts.0.source: the host's /etc may not be mounted; ")
+    assert end.outcome.reason.endswith("(policy rule mounts.binds)")
+    assert not world.engine.requests
+    assert not world.engine.config_files, "its input was handed to the swarm"
+
+
+def test_an_image_that_is_not_allowed_is_not_looked_up() -> None:
+    # Also where the worker asks registries: the request would carry its login.
+    world = claimed(JobSpec(image="a"), policy="restricted", resolve_images=True)
+    world.context.gate.policy = world.context.gate.policy.model_validate(
+        {"rules": {"images": {"registries": ["registry.example"]}}}
+    )
+    end = launch(world.job, world.context)
+    assert isinstance(end, to.End)
+    assert end.outcome.cause is Cause.REFUSED
+    assert not world.engine.calls["resolve"]
+
+
+def test_what_jaas_adds_itself_is_not_judged() -> None:
+    world = claimed(JobSpec(image="a", input={"a": 1}))
+    assert launch(world.job, world.context) == to.Track()
+    (request,) = world.engine.requests
+    assert request["TaskTemplate"]["ContainerSpec"]["Configs"], "the input is missing"
+
+
+def test_in_mode_warn_the_job_runs_and_the_record_says_what_would_be_refused() -> None:
+    world = claimed(BIND)
+    world.context.gate.policy = world.context.gate.policy.model_validate({"mode": "warn"})
+    assert launch(world.job, world.context) == to.Track()
+    (note,) = [write[2]["note"] for write in world.ledger.writes if "note" in write[2]]
+    assert note.startswith("the policy would refuse it, if it were enforced: mounts.0.source: ")
+
+
+def test_a_service_that_is_not_allowed_is_stopped_when_it_is_taken_over() -> None:
+    world = adopted(service_request(BIND, "j", 1, {}, {}), BIND)
+    assert world.job.stop is not None
+    assert world.job.stop.cause is Cause.REFUSED
+    assert "mounts.binds" in world.job.stop.reason
+
+
+def test_what_counts_is_the_service_and_not_what_the_record_says() -> None:
+    assert adopted(service_request(BIND, "j", 1, {}, {}), JobSpec(image="a")).job.stop is not None
+
+
+def test_a_service_that_is_allowed_goes_on_with_its_input() -> None:
+    spec = JobSpec(image="a", input={"a": 1})
+    request = service_request(spec, "j", 1, {}, {})
+    made = with_input(request, InputPlace("/run/jaas/input.json", "id", request["Name"]))
+    assert adopted(made, spec).job.stop is None
+
+
+def test_a_stopped_service_is_not_stopped_for_its_constraint() -> None:
+    request = service_request(JobSpec(image="a@sha256:" + "a" * 64, user="1", limits={"memory": "9M"}), "j", 1, {}, {})
+    request["TaskTemplate"]["Placement"] = {"Constraints": ["node.id==none"]}
+    assert adopted(request, JobSpec(image="a"), policy="restricted").job.stop is None
