@@ -25,7 +25,7 @@ from jaas_submit.connection import Subscription, connect
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.permissions import role_of
-from jaas_submit.output import AgentLeases
+from jaas_submit.output import AgentLeases, Ends
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.tracking.exit_notice import read_exit
@@ -195,6 +195,21 @@ def test_an_agent_follows_and_reports(users: Users) -> None:
     assert whole is not None
     assert (whole.status, whole.stdout) == ("complete", 6)
     assert users.denied() == []
+
+
+def test_an_agent_that_finds_no_id_of_the_ledger_waits_for_a_worker(users: Users) -> None:
+    with users.raw(Role.AGENT) as agent, users.server.client() as client:
+        before = client.getdel("jaas:identity")
+        assert before
+        try:
+            if "%R~" in rules(users, Role.AGENT):
+                with pytest.raises(LedgerUnavailable, match="no worker with this prefix has started yet"):
+                    Ends(agent, PREFIX).identity()
+            else:  # Redis 6.2 has one kind of rule for reading and writing
+                assert Ends(agent, PREFIX).identity()
+        finally:
+            client.set("jaas:identity", before)
+        assert Ends(agent, PREFIX).identity() == before
 
 
 def test_a_producer_fetches_files_that_an_agent_sends(users: Users, tmp_path: Path) -> None:

@@ -209,7 +209,8 @@ def test_remote_control_that_cannot_work_is_answered_with_a_sentence(
 ) -> None:
     before = len(worker.log)
     control: Any = foreign.control  # a matcher is a name
-    answers = control.broadcast(command, arguments=arguments, reply=True, timeout=5, pattern="w1@*", matcher="glob")
+    to = {"pattern": "w1@*", "matcher": "glob", "limit": 1}
+    answers = control.broadcast(command, arguments=arguments, reply=True, timeout=LONG, **to)
     ((answer,),) = (one.values() for one in answers)
     assert says in answer["error"]
     assert "Traceback" not in worker.log[before:]
