@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import celery
+import click.testing
 import pytest
 import redis
 
 from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec
 from jaas_submit.access.roles import Role
-from jaas_submit.connection import connect
+from jaas_submit.cli.main import cli
+from jaas_submit.connection import Subscription, connect
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.messaging.permissions import role_of
 from jaas_submit.output import AgentLeases
+from jaas_worker.agent.agent import NodeAgent
+from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.tracking.exit_notice import read_exit
 from tests.component.agent.test_agent import Scene
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually, until
-from tests.support.worker import Installation, WorkerProcess, clean_env
+from tests.support.worker import Installation, WorkerProcess
 
 pytestmark = pytest.mark.redis
 
 PREFIX, QUEUE = "jaas", "jobs"
-JAAS = (sys.executable, "-m", "jaas_submit.cli.main")
 SPEC = JobSpec(image="alpine", command=["true"])
 PROGRAMS = (Role.WORKER, Role.AGENT, Role.PRODUCER, Role.VIEWER, Role.CELERY, Role.FLOWER)
 
@@ -43,8 +46,15 @@ def printed(folder: Path, *options: str) -> str:
     for role in Role:
         (folder / f"{role}.password").write_text(f"{role}\n")
     files = [word for role in Role for word in ("--password-file", f"{role}={folder / role}.password")]
-    command = [*JAAS, "redis-acl", "--queue", QUEUE, *files, *options]
-    return subprocess.run(command, env=clean_env(), capture_output=True, text=True, check=True, timeout=60).stdout
+    done = jaas({}, "redis-acl", "--queue", QUEUE, *files, *options)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def jaas(settings: Mapping[str, str], *words: str) -> click.testing.Result:
+    """Run a command in this process, with no settings but these."""
+    env = {**{name: None for name in os.environ if name.startswith(("JAAS_", "DOCKER_"))}, **settings}
+    return click.testing.CliRunner().invoke(cli, words, env=env, prog_name="jaas", catch_exceptions=False)
 
 
 class Users:
@@ -61,7 +71,9 @@ class Users:
         with self.server.client() as client:
             for line in printed(folder, "--redis", version, "--commands").splitlines():
                 client.execute_command(*line.split(" "))
-        self.home = Installation(self.url(Role.WORKER), engine, PREFIX, folder, remove_delay=0, queue=QUEUE)
+        self.store = f"file://{folder / 'store'}"
+        settings = {"remove_delay": 0, "queue": QUEUE, "store_url": self.store}
+        self.home = Installation(self.url(Role.WORKER), engine, PREFIX, folder, **settings)
         self.worker: WorkerProcess = self.home.worker().start()
 
     def url(self, role: Role) -> str:
@@ -71,7 +83,10 @@ class Users:
         return connect(self.url(role), decode_responses=True)
 
     def client(self, role: Role) -> Client:
-        return Client(self.url(role), prefix=PREFIX, queue=QUEUE)
+        return Client(self.url(role), prefix=PREFIX, queue=QUEUE, store=self.store)
+
+    def jaas(self, role: Role, *words: str) -> click.testing.Result:
+        return jaas({"JAAS_REDIS_URL": self.url(role), "JAAS_QUEUE": QUEUE}, *words)
 
     def denied(self) -> list[tuple[str, str, str]]:
         """Return what was denied since the last call, but for what older servers do not know."""
@@ -87,17 +102,19 @@ class Users:
 
 
 @pytest.fixture(scope="module", params=["7.2", "6.2"])
-def users(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Users]:
     folder = tmp_path_factory.mktemp("users")
-    with simulator(folder, nodes=1, start=0.02, starts=1000) as (engine, _):
+    with simulator(folder, nodes=2, start=0.02, starts=1000) as (engine, _):
         made = Users(folder, engine, request.param)
         yield made
         made.close()
 
 
-@pytest.fixture(autouse=True)
-def _nothing_denied_before(users: Users) -> None:
-    users.denied()
+@pytest.fixture
+def users(servers: Users) -> Users:
+    """The users, of whom none has been denied anything yet."""
+    servers.denied()
+    return servers
 
 
 def test_a_producer_submits_and_waits_and_a_worker_runs_the_jobs(users: Users) -> None:
@@ -123,20 +140,19 @@ def test_a_viewer_lists_and_explains(users: Users) -> None:
         waits = client.submit(SPEC, not_before=3600)
         made = client.map(SPEC, [1])
         made.wait(30)
-    env = clean_env(JAAS_REDIS_URL=users.url(Role.VIEWER), JAAS_QUEUE=QUEUE)
-    users.denied()
-    for words in (
-        *(["list"], ["status", handle.id], ["logs", handle.id], ["explain", waits.id], ["explain", handle.id]),
-        *(["batch", "status", made.id], ["wait", handle.id]),
-    ):
-        done = subprocess.run([*JAAS, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, (words, done.stderr)
-    assert users.denied() == []
-    for words in (["cancel", waits.id], ["rm", handle.id], ["run", "alpine", "true"]):
-        done = subprocess.run([*JAAS, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode != 0, words
-        assert "Traceback" not in done.stderr
-    with users.client(Role.PRODUCER) as client:
+        users.denied()
+        for words in (
+            *(["list"], ["status", handle.id], ["logs", handle.id], ["explain", waits.id], ["explain", handle.id]),
+            *(["batch", "status", made.id], ["wait", handle.id], ["audit"], ["audit", waits.id], ["audit", made.id]),
+            *(["usage", handle.id], ["usage", "--by", "image"], ["usage", "--by", "batch"]),
+        ):
+            done = users.jaas(Role.VIEWER, *words)
+            assert done.exit_code == 0, (words, done.stderr)
+        assert " submit " in users.jaas(Role.VIEWER, "audit", waits.id).stdout
+        assert SPEC.image in users.jaas(Role.VIEWER, "usage", "--by", "image").stdout
+        assert users.denied() == []
+        for words in (["cancel", waits.id], ["rm", handle.id], ["run", "alpine", "true"]):
+            assert users.jaas(Role.VIEWER, *words).exit_code not in {0, 1}, words
         assert waits.record().state == "WAITING"
 
 
@@ -167,7 +183,6 @@ def test_an_agent_follows_and_reports(users: Users) -> None:
     worker, agent = (Ledger(connect(users.url(role)), PREFIX) for role in (Role.WORKER, Role.AGENT))
     watcher = Scene(worker)
     feeds = watcher.calls.feeds
-    worker.maintenance.identity()  # an agent waits until some worker has written it
 
     async def main() -> None:
         async with asyncio.timeout(60):
@@ -182,13 +197,59 @@ def test_an_agent_follows_and_reports(users: Users) -> None:
     assert users.denied() == []
 
 
+def test_a_producer_fetches_files_that_an_agent_sends(users: Users, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 4096
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo("out/report")
+        entry.size = len(data)
+        tar.addfile(entry, io.BytesIO(data))
+    # The second node has no worker: what its agent says comes through Redis.
+    spec = JobSpec(image="alpine", command=["sleep", "1"], outputs=["/out"], constraints=["node.hostname==node2"])
+
+    async def hear(agent: NodeAgent, heard: Subscription) -> None:
+        while True:
+            if notice := await asyncio.to_thread(heard.next, 0.05):
+                agent.watched(notice)
+
+    async def story(client: Client, scene: Scene, heard: Subscription) -> None:
+        async with scene.following("agent of node2") as agent, asyncio.TaskGroup() as group:
+            listening = group.create_task(hear(agent, heard))
+            handle = await asyncio.to_thread(client.submit, spec)
+            record = await until(lambda: one if (one := handle.record()).state == "RUNNING" else None, 30)
+            (service,) = (one.id for one in users.home.swarm.services("jaas.job=" + handle.id))
+            (task,) = users.home.swarm.tasks_of(service)
+            assert task.container_id is not None
+            scene.node.run(ContainerRef(task.container_id, handle.id, record.attempt, service, task.id))
+            scene.node.keep(handle.id, "/out", [archive.getvalue()])
+            scene.node.write(handle.id, "stdout", b"written\n")
+            scene.node.exit(handle.id)
+            result = await asyncio.to_thread(handle.wait, 30)
+            assert (result.stdout, result.outputs and result.outputs.status) == ("written\n", "complete")
+            (path,) = await asyncio.to_thread(handle.download, tmp_path)
+            assert path.read_bytes() == data
+            listening.cancel()
+
+    async def main() -> None:
+        with connect(users.url(Role.AGENT)) as own, users.client(Role.PRODUCER) as client:
+            scene = Scene(Ledger(own, PREFIX))
+            scene.node.name = "node2"
+            calls = scene.calls
+            with Subscription(own, calls.feeds.watch_channel, calls.transfers.request_channel) as heard:
+                async with asyncio.timeout(90):
+                    await story(client, scene, heard)
+
+    asyncio.run(main())
+    assert users.denied() == []
+
+
 def test_a_celery_app_sends_a_job_and_revokes_another(users: Users) -> None:
     url = users.url(Role.CELERY)
     app = celery.Celery("theirs", broker=url, backend=url, set_as_current=False)
     sent = app.send_task("jaas.run", kwargs={"spec": SPEC.to_wire()}, queue=QUEUE)
     assert sent.get(timeout=30)["state"] == "SUCCEEDED"
     later = app.send_task("jaas.run", kwargs={"spec": SPEC.to_wire()}, queue=QUEUE, countdown=3600)
-    assert app.control.inspect(timeout=5).ping()
+    assert app.control.inspect(timeout=20, limit=1).ping()
     app.control.revoke(later.id)
     with users.client(Role.PRODUCER) as client:
         eventually(lambda: client.handle(later.id).record().state == "CANCELLED", 30, "the job to be revoked")
@@ -328,10 +389,7 @@ def rules(users: Users, role: Role) -> str:
 def test_the_doctor_works_as_each_user_and_names_its_role(users: Users, role: Role) -> None:
     with users.raw(role) as client:
         assert role_of(client, PREFIX, [QUEUE]) is role
-    env = clean_env(JAAS_REDIS_URL=users.url(role), JAAS_QUEUE=QUEUE)
-    command = [*JAAS, "doctor", "--no-engine", "--json"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    told = json.loads(done.stdout)
+    told = json.loads(users.jaas(role, "doctor", "--no-engine", "--json").stdout)
     assert told["ok"], told
     (permissions,) = [one for one in told["checks"] if one["name"] == "permissions"] or [{"detail": "a worker does"}]
     assert f" {role} does" in permissions["detail"]
@@ -360,8 +418,19 @@ def test_the_file_is_one_that_redis_loads(own_redis: Callable[..., OwnRedis], tm
     assert set(names) == {"default", *(f"jaas-{role}" for role in Role if role is not Role.FINDER)}
 
 
+def test_the_lines_may_be_included_in_a_configuration(own_redis: Callable[..., OwnRedis], tmp_path: Path) -> None:
+    file = tmp_path / "users.conf"
+    default, *users = printed(tmp_path).splitlines()
+    assert default.startswith("user default off")
+    file.write_text("\n".join(users))
+    server = own_redis(include=str(file))
+    with redis.Redis(port=server.port, username="jaas-viewer", password="viewer") as viewer:
+        assert viewer.zcard("jaas:jobs") == 0
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            viewer.set("jaas:jobs", "x")
+
+
 def test_without_permission_the_ledger_says_which_command_helps(users: Users) -> None:
     ledger = Ledger(connect(users.url(Role.AGENT)), PREFIX)
     with pytest.raises(LedgerUnavailable, match="`jaas doctor` names the rule"):
         ledger.queries.get("some-job")
-    assert os.environ.get("JAAS_PREFIX") is None

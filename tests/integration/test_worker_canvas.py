@@ -213,3 +213,23 @@ def test_remote_control_that_cannot_work_is_answered_with_a_sentence(
     ((answer,),) = (one.values() for one in answers)
     assert says in answer["error"]
     assert "Traceback" not in worker.log[before:]
+
+
+def test_a_worker_without_remote_control_answers_nobody_and_runs_jobs(
+    jaas: Installation, foreign: celery.Celery, worker: WorkerProcess, run_job: Any
+) -> None:
+    worker.stop()
+    silent = jaas.worker("silent", remote_control=False).start()
+    try:
+        result = run_job(JobSpec(image=TEST_IMAGE, command=["true"])).apply_async()
+        assert result.get(timeout=LONG)["state"] == "SUCCEEDED"
+        named = [name for answer in foreign.control.ping(timeout=2) or () for name in answer]
+        assert not any(name.startswith("silent@") for name in named)
+    finally:
+        silent.stop()
+        worker.start()
+
+
+def test_a_worker_asks_no_other_for_anything(worker: WorkerProcess) -> None:
+    assert "mingle" not in worker.log
+    assert "gossip" not in worker.log

@@ -93,9 +93,10 @@ def test_no_command_ends_a_worker(jaas: Installation, client: Client, worker: Wo
 def test_no_notice_ends_a_worker(jaas: Installation, client: Client, worker: WorkerProcess, witness: Witness) -> None:
     held = client.submit(witness.spec(witness.held()))
     eventually(witness.starts, LONG)
-    for channel in ("exits", "cancels", "available", f"changes:{held.id}"):
-        for data in (b"[" * 100_000, b"\xff\xfe", b"", b"\x00", b"9" * 10_000, b'"' + b"x" * 3_000_000 + b'"'):
-            client.ledger.client.publish(client.ledger.channel(channel), data)
+    for channel in map(client.ledger.channel, ("exits", "cancels", "available", "watch", "files")):
+        eventually(partial(client.ledger.client.publish, channel, b""), LONG, f"the worker to hear {channel}")
+        for data in (b"[" * 100_000, b"\xff\xfe", b"files", b"\x00", b"9" * 10_000, b'"' + b"x" * 3_000_000 + b'"'):
+            assert client.ledger.client.publish(channel, data) > 0
     held.cancel("enough")
     assert ended(client, held.id).state is JobState.CANCELLED
     assert run(client, shell("echo still here")).stdout == "still here\n"

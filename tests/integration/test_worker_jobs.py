@@ -374,7 +374,7 @@ def test_limits_user_folder_constraints_and_our_labels_arrive_in_the_service(
     result = handle.wait(LONG)
     assert result.stdout == "1234\n5678\n/tmp\n"
     template = service["TaskTemplate"]
-    assert template["Resources"]["Limits"] == {"NanoCPUs": 500_000_000, "MemoryBytes": 64 * 2**20}
+    assert template["Resources"]["Limits"] == {"NanoCPUs": 500_000_000, "MemoryBytes": 64 * 2**20, "Pids": 4096}
     assert template["Resources"]["Reservations"] == {"NanoCPUs": 100_000_000, "MemoryBytes": 16 * 2**20}
     assert template["RestartPolicy"]["Condition"] == "none"
     assert template["Placement"]["Constraints"] == ["node.role == manager", "node.platform.os==linux"]

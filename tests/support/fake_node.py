@@ -81,10 +81,14 @@ class FakeNode:
         """Start a job's container."""
         number = next(self._numbers)
         ref = ContainerRef(f"container{number}", job_id, attempt, f"service{number}", f"task{number}")
-        container = _Container(ref, driver, options, started_at=self._now())
-        self._containers[job_id] = container
-        self._tell("start", container)
+        self.run(ref, driver, **options)
         return ref
+
+    def run(self, ref: ContainerRef, driver: str = "local", **options: str) -> None:
+        """Start a container that has its ids from elsewhere."""
+        container = _Container(ref, driver, options, started_at=self._now())
+        self._containers[ref.job_id] = container
+        self._tell("start", container)
 
     def write(self, job_id: str, stream: Stream, *pieces: bytes) -> None:
         """Let a container write; the pieces share their time, as the parts of a long line do."""
