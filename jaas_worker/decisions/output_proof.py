@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from jaas_submit.model.logs import Logs, LogStatus, Stream
 from jaas_worker.decisions.times import parse_time
 
-__all__ = ["Reading", "after_restart", "began_before", "prove"]
+__all__ = ["Reading", "after_restart", "began_before", "node_changed_since", "prove"]
 
+_NODE_CHANGED: Final = "its node changed while it ran: its engine may have been restarted, which may lose output"
 _RESTARTED: Final = "its engine was restarted while it ran, and may have lost output"
 
 
@@ -78,6 +80,24 @@ def after_restart(logs: Logs) -> Logs:
     Args:
         logs: what was read.
     """
+    return _partial(logs, _RESTARTED)
+
+
+def node_changed_since(logs: Logs, changed: str, began: datetime | None) -> Logs:
+    """Return an output that no agent has proven; where its node has changed meanwhile, it is not known to be all.
+
+    An engine that was killed hands out a log with holes, and does not say so.
+
+    Args:
+        logs: what the swarm handed out.
+        changed: when the swarm's record of the node changed last, RFC 3339; empty where that is not known.
+        began: when its container or its task began; None where that is not known.
+    """
+    at = parse_time(changed)
+    return logs if at is None or began is None or at <= began else _partial(logs, _NODE_CHANGED)
+
+
+def _partial(logs: Logs, why: str) -> Logs:
     if logs.status not in {LogStatus.COMPLETE, LogStatus.TRUNCATED}:
         return logs
-    return replace(logs, status=LogStatus.PARTIAL, reason=", ".join(filter(None, (logs.reason, _RESTARTED))))
+    return replace(logs, status=LogStatus.PARTIAL, reason=", ".join(filter(None, (logs.reason, why))))

@@ -21,7 +21,7 @@ from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
 from jaas_worker.decisions.job_output import with_output
-from jaas_worker.decisions.output_proof import after_restart
+from jaas_worker.decisions.output_proof import after_restart, node_changed_since
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import (
     asks_for_node,
@@ -30,6 +30,7 @@ from jaas_worker.decisions.task_outcome import (
     outcome_of,
     stop_mark,
 )
+from jaas_worker.decisions.times import parse_time
 from jaas_worker.decisions.unseen_ends import first_of_node
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.ending.collect_files import wants_files
@@ -91,6 +92,9 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End
     logs = logs_of(whole) or output_of(job, step, world, here=here)
     if task.container_id and not (here or whole or logs.lines) and logs.status is LogStatus.COMPLETE:
         logs = unless_node_came_back(job, logs, task, world)
+    if task.container_id and whole is None and logs.lines:
+        began = job.started_at or parse_time(task.created_at)
+        logs = node_changed_since(logs, engine.node_change(task.node_id).at, began)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     logs = after_restart(logs) if outcome.cause is Cause.ENGINE and task.container_id else logs

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
-from jaas_worker.decisions.output_proof import Reading, after_restart, began_before, prove
+from jaas_worker.decisions.output_proof import Reading, after_restart, began_before, node_changed_since, prove
+from jaas_worker.decisions.times import parse_time
 
 COMPLETE, TRUNCATED, PARTIAL, UNAVAILABLE = (
     LogStatus.COMPLETE,
@@ -74,3 +75,20 @@ def test_what_a_restarted_engine_hands_out_is_not_known_to_be_all(logs: Logs, st
     found = after_restart(logs)
     assert (found.status, found.lines, found.gaps) == (status, logs.lines, logs.gaps)
     assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("changed", "began", "status"),
+    [
+        ("2026-11-30T10:00:05.5Z", "2026-11-30T10:00:05Z", PARTIAL),
+        ("2026-11-30T10:00:05Z", "2026-11-30T10:00:05Z", COMPLETE),
+        ("2026-11-30T09:00:00Z", "2026-11-30T10:00:05Z", COMPLETE),
+        ("", "2026-11-30T10:00:05Z", COMPLETE),
+        ("2026-11-30T10:00:06Z", "", COMPLETE),
+    ],
+)
+def test_without_proof_an_output_is_partial_where_its_node_has_changed(
+    changed: str, began: str, status: LogStatus
+) -> None:
+    assert node_changed_since(Logs(LINE), changed, parse_time(began)).status is status
+    assert node_changed_since(Logs(LINE, UNAVAILABLE, "why"), changed, parse_time(began)).status is UNAVAILABLE
