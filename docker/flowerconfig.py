@@ -17,6 +17,8 @@ if not os.environ.get("FLOWER_AUTH"):  # OAuth
     basic_auth = users.replace(",", " ").split()
     if not basic_auth or not all(":" in line for line in basic_auth):
         raise SystemExit(f"flower: no password: {secret} or FLOWER_BASIC_AUTH must hold user:password")
+    if not all(line.isascii() for line in basic_auth):  # Flower could not compare it
+        raise SystemExit(f"flower: {secret} or FLOWER_BASIC_AUTH must hold ASCII characters only")
 
 port = int(os.environ.get("FLOWER_PORT", "5555"))
 persistent = True

@@ -20,7 +20,10 @@ __all__: list[str] = []
 def __getattr__(name: str) -> Any:
     """Make ``app`` on first use: importing the module must not need a setting."""
     if name in {"app", "celery"}:
+        from jaas_submit.dashboard.guard import guard_flower  # an extra
+
         try:
+            guard_flower()
             made: celery.Celery = celery_app(default_url())
         except JaasError as error:
             sys.exit(f"jaas: {error}")

@@ -61,8 +61,12 @@ flower_url() { echo "http://$(cat "$FLOWER_DIR/auth")@127.0.0.1:$(cat "$FLOWER_D
 
 flower_answers() {
     running_pid "$FLOWER_DIR/pid" >/dev/null && [ "$(cat "$FLOWER_DIR/uses")" = "$JAAS_REDIS_URL" ] &&
-        "$VENV/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=3)' \
-            "http://127.0.0.1:$(cat "$FLOWER_DIR/port")/healthcheck" 2>/dev/null
+        "$VENV/bin/python" - "$(cat "$FLOWER_DIR/port")" 2>/dev/null <<'PYTHON'
+import http.client, sys
+flower = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=3)
+flower.request("GET", "/healthcheck")
+sys.exit(flower.getresponse().status != 401)  # it asks for its password
+PYTHON
 }
 
 stop_flower() {

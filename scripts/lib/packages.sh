@@ -21,6 +21,7 @@ missing_packages() {
         have luacheck || echo lua-check
         have shellcheck || echo shellcheck
         have prometheus || echo prometheus
+        have nginx || echo nginx-light
         have chromium || echo chromium
         have chromedriver || echo chromium-driver
     fi

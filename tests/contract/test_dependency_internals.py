@@ -1,4 +1,4 @@
-"""Every internal of Celery, kombu, redis-py and docker-py that jaas leans on, with its shape, and who needs it for what.
+"""Every internal of Celery, kombu, redis-py, docker-py and Flower that jaas leans on, its shape, and who needs it for what.
 
 An internal is what its project does not document: names with an underscore, methods that are overridden, attributes of
 classes that users are not meant to know, scripts and keys in Redis. `scripts/newest` runs this against new releases. A
@@ -25,7 +25,7 @@ import jaas_worker
 from tests.support.internals import shape
 
 ROOT = Path(__file__).parents[2]
-THEIRS = ("billiard", "celery", "docker", "kombu", "redis", "requests", "urllib3")
+THEIRS = ("billiard", "celery", "docker", "flower", "kombu", "redis", "requests", "tornado", "urllib3")
 
 Rows = dict[str, str]
 
@@ -347,6 +347,19 @@ INTERNALS: dict[tuple[str, str], Rows] = {
     },
     ("jaas_submit.messaging.queues", "the names of a queue's lists"): {
         "kombu.transport.redis.Channel.sep": "= '\\x06\\x16'",
+    },
+    ("jaas_submit.dashboard.guard", "Flower has no hook for headers, nor for what happens before its pages"): {
+        "flower.urls.handlers": "= list",
+        "flower.urls.settings": "= dict",
+        "flower.app.Flower.__init__": "(self, options=None, capp=None, events=None, io_loop=None, **kwargs) #99e50299",
+        "flower.views.BaseHandler.get_current_user": "(self) #67d56941",
+        "flower.views.monitor.Metrics.get": "(self)",
+        "flower.views.monitor.Healthcheck.get": "(self)",
+        "flower.api.BaseApiHandler.prepare": "(self)",
+        "tornado.web.RequestHandler.prepare": "(self)",
+        "tornado.web.RequestHandler.current_user": "property",
+        "tornado.web.OutputTransform.transform_first_chunk": "(self, status_code, headers, chunk, finishing)",
+        "tornado.routing.URLSpec": "class (pattern, handler, kwargs=None, name=None)",
     },
     ("jaas_submit.messaging.app", "Celery has no setting for the class of a backend"): {
         "celery.loaders.base.BaseLoader.override_backends": "= {}",

@@ -3,12 +3,7 @@ password. JAAS_SCREENSHOTS=docs/img keeps the pictures for the documentation."""
 
 from __future__ import annotations
 
-import base64
 import os
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +15,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from jaas_submit import Client, JobHandle, JobState
+from tests.support.flower_process import Flower
 from tests.support.jobs import run, shell, until
-from tests.support.ports import free_port
 from tests.support.real import unavailable
 from tests.support.wait import eventually
-from tests.support.worker import Installation, WorkerProcess, clean_env
+from tests.support.worker import Installation, WorkerProcess
 
-CONFIG = Path(__file__).parents[2] / "docker" / "flowerconfig.py"
 CHROMIUM = Path("/usr/bin/chromium")
 LOGIN = "operator:open-sesame"
 # Chromium would ask Google's hosts for this and that at every start.
@@ -37,50 +31,6 @@ OPTIONS = [
 ]
 
 
-class Flower:
-    """A Flower process."""
-
-    def __init__(self, home: Installation, folder: Path, **more: str) -> None:
-        self.port = free_port()
-        self.log = folder / "flower.log"
-        environment = clean_env(JAAS_REDIS_URL=home.redis_url, FLOWER_DB=str(folder / "flower.db"), **more)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "celery", "-A", "jaas_submit.dashboard.flower_app", "flower"),
-                    *(f"--conf={CONFIG}", f"--port={self.port}", "--address=127.0.0.1"),
-                ],
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def url(self, path: str, login: str = "") -> str:
-        return f"http://{login + '@' if login else ''}127.0.0.1:{self.port}{path}"
-
-    def get(self, path: str, login: str = "") -> tuple[int, str]:
-        request = urllib.request.Request(self.url(path))
-        if login:
-            request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, ""
-
-    def up(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return self.get("/healthcheck")[0] == 200
-        except OSError:
-            return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("flower")
@@ -89,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def flower(jaas: Installation, worker: WorkerProcess, folder: Path) -> Iterator[Flower]:
     (folder / "auth").write_text(LOGIN + "\n")
-    made = Flower(jaas, folder, JAAS_FLOWER_AUTH_FILE=str(folder / "auth"))
+    made = Flower(jaas.redis_url, folder, JAAS_FLOWER_AUTH_FILE=str(folder / "auth"))
     eventually(made.up, 120, made.log.read_text)
     yield made
     made.stop()
@@ -157,9 +107,9 @@ def running(client: Client, flower: Flower) -> Iterator[JobHandle]:
     handle.wait(30, check=False)
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks", "/workers", "/api/workers", "/api/tasks"])
+@pytest.mark.parametrize("path", ["/", "/tasks", "/workers", "/api/workers", "/api/tasks", "/metrics"])
 def test_nobody_comes_in_without_a_password(flower: Flower, path: str) -> None:
-    assert [flower.get(path)[0], flower.get(path, "operator:wrong")[0]] == [401, 401]
+    assert flower.get(path)[0] == 401
     assert flower.get(path, LOGIN)[0] == 200
 
 
@@ -190,7 +140,11 @@ def test_a_running_job_is_recognised_and_terminated(
 
 def test_metrics_are_there_for_prometheus(flower: Flower, running: JobHandle) -> None:
     counted = 'flower_events_total{task="jaas.run",type="task-started"'
-    eventually(lambda: counted in flower.get("/metrics")[1].replace('", ', '",'), 30, lambda: flower.get("/metrics"))
+    eventually(
+        lambda: counted in flower.get("/metrics", LOGIN)[1].replace('", ', '",'),
+        30,
+        lambda: flower.get("/metrics", LOGIN),
+    )
 
 
 def test_what_flower_saw_survives_its_restart(
@@ -198,7 +152,7 @@ def test_what_flower_saw_survives_its_restart(
 ) -> None:
     """SIGTERM, as the swarm sends it, saves what there is."""
     flower.stop()
-    again = Flower(jaas, folder, FLOWER_BASIC_AUTH=LOGIN)
+    again = Flower(jaas.redis_url, folder, FLOWER_BASIC_AUTH=LOGIN)
     try:
         eventually(again.up, 120, again.log.read_text)
         assert f'"uuid": "{running.id}"' in again.get(f"/api/task/info/{running.id}", LOGIN)[1]
@@ -207,6 +161,6 @@ def test_what_flower_saw_survives_its_restart(
 
 
 def test_without_a_password_flower_does_not_start(jaas: Installation, tmp_path: Path) -> None:
-    open_to_all = Flower(jaas, tmp_path, JAAS_FLOWER_AUTH_FILE=str(tmp_path / "none"))
+    open_to_all = Flower(jaas.redis_url, tmp_path, JAAS_FLOWER_AUTH_FILE=str(tmp_path / "none"))
     assert open_to_all.process.wait(120) != 0
     assert "flower: no password" in open_to_all.log.read_text()

@@ -30,6 +30,7 @@ from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.tracking.exit_notice import read_exit
 from tests.component.agent.test_agent import Scene
+from tests.support.flower_process import Flower
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually, until
 from tests.support.worker import Installation, WorkerProcess
@@ -273,21 +274,17 @@ def test_a_celery_app_sends_a_job_and_revokes_another(users: Users) -> None:
 
 
 def test_flower_shows_a_job(users: Users, tmp_path: Path) -> None:
-    from tests.integration.test_flower import LOGIN, Flower
-
+    login = "operator:open-sesame"
     with users.client(Role.PRODUCER) as client:
-        home = users.home
-        before, home.redis_url = home.redis_url, users.url(Role.FLOWER)
-        flower = Flower(home, tmp_path, FLOWER_BASIC_AUTH=LOGIN)
-        home.redis_url = before
+        flower = Flower(users.url(Role.FLOWER), tmp_path, FLOWER_BASIC_AUTH=login)
         try:
             eventually(flower.up, 60, flower.log.read_text)
-            eventually(lambda: users.worker.name in flower.get("/api/workers?refresh=1", LOGIN)[1], 60, "the worker")
+            eventually(lambda: users.worker.name in flower.get("/api/workers?refresh=1", login)[1], 60, "the worker")
             handle = client.submit(SPEC)
             handle.wait(30)
-            eventually(lambda: flower.get(f"/api/task/info/{handle.id}", LOGIN)[0] == 200, 60, flower.log.read_text)
-            assert flower.get(f"/task/{handle.id}", LOGIN)[0] == 200
-            assert QUEUE in flower.get("/api/queues/length", LOGIN)[1]
+            eventually(lambda: flower.get(f"/api/task/info/{handle.id}", login)[0] == 200, 60, flower.log.read_text)
+            assert flower.get(f"/task/{handle.id}", login)[0] == 200
+            assert QUEUE in flower.get("/api/queues/length", login)[1]
         finally:
             flower.stop()
     assert [one for one in users.denied() if one[0] == "jaas-flower"] == []

@@ -343,6 +343,27 @@ def test_flower_does_not_start_without_a_password(monkeypatch: pytest.MonkeyPatc
         flower_settings(monkeypatch, secret)
 
 
+def test_flower_does_not_start_with_a_password_that_it_cannot_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="ASCII"):
+        flower_settings(monkeypatch, "admin:\u00fcber")
+
+
+def test_the_proxy_for_flower_fits_the_stack(stack: dict[str, Any]) -> None:
+    folder = ROOT / "deploy" / "flower-tls"
+    more = yaml.safe_load((folder / "stack.yml").read_text(encoding="utf-8"))
+    nginx = (folder / "nginx.conf").read_text(encoding="utf-8")
+    proxy = more["services"]["flower-tls"]
+    assert set(proxy["networks"]) <= set(stack["networks"])
+    assert proxy["deploy"]["placement"] == stack["services"]["flower"]["deploy"]["placement"]
+    assert {f"/run/secrets/{name}" for name in proxy["secrets"]} == set(re.findall(r"/run/secrets/\w+", nginx))
+    assert set(proxy["secrets"]) == set(more["secrets"])
+    assert f"listen {proxy['ports'][0]['target']} ssl;" in nginx
+    assert f"flower:{stack['services']['flower']['ports'][0]['target']};" in nginx
+    assert ROOT / more["configs"]["flower-tls"]["file"] == folder / "nginx.conf"
+    assert more["services"]["flower"]["environment"] == {"FLOWER_XHEADERS": "true"}
+    assert len((folder / "stack.yml").read_text(encoding="utf-8").splitlines()) < 60, "one screen"
+
+
 @pytest.mark.parametrize("name", ["worker", "flower"])
 def test_images_are_multi_stage_with_a_base_that_can_be_named(name: str) -> None:
     lines = (ROOT / "docker" / f"{name}.Dockerfile").read_text(encoding="utf-8").splitlines()

@@ -83,7 +83,7 @@ def test_show_prints_the_policies_of_the_workers(stage: Stage) -> None:
 
 def test_the_doctor_says_which_policy_holds(redis_url: str, prefix: str) -> None:
     def look() -> Check:
-        (found,) = policy_checks(client)
+        (found,) = (check for check in policy_checks(client) if check.name == "policy")
         return found
 
     with Client(redis_url, queue=prefix, prefix=prefix) as client:
@@ -97,3 +97,25 @@ def test_the_doctor_says_which_policy_holds(redis_url: str, prefix: str) -> None
         assert "same JAAS_POLICY_FILE" in look().fix
         report(client.ledger, "w3", None)
         assert "1 worker without a policy" in look().detail
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("", True),
+        ('rules.resources.memory.default = "512M"', False),
+        ('rules.resources.memory.maximum = "1G"', False),
+        ("rules.resources.memory.required = true", False),
+        ('level = "restricted"', False),
+        ('queues.QUEUE.rules.resources.memory.default = "512M"', False),
+        ('queues.other.rules.resources.memory.default = "512M"', True),
+    ],
+)
+def test_the_doctor_warns_where_a_job_would_have_no_memory_limit(
+    redis_url: str, prefix: str, text: str, warned: bool
+) -> None:
+    with Client(redis_url, queue=prefix, prefix=prefix) as client:
+        report(client.ledger, "w1", parse_policy(text.replace("QUEUE", f'"{prefix}"'), "p.toml"))
+        found = [check for check in policy_checks(client) if check.name == "memory limits"]
+    assert [check.verdict for check in found] == ([Verdict.WARN] if warned else [])
+    assert all("rules.resources.memory.default" in check.fix for check in found)
