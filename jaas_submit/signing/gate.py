@@ -45,7 +45,7 @@ class Gate:
     keys: Mapping[str, VerifyKey] = field(default_factory=dict)
     required: bool = False
 
-    def check(self, job_id: str, token: str, now: float, copy_of: str = "") -> Passed:
+    def check(self, job_id: str, token: str, now: float, copy_of: str = "", *, begun: bool = False) -> Passed:
         """Return the description to be run, and who has signed it.
 
         Args:
@@ -53,6 +53,7 @@ class Gate:
             token: in its record; empty for an unsigned job.
             now: the present time, in seconds since the epoch.
             copy_of: the job that it is a second start of (speculation).
+            begun: it has been started, so that the time for that does not count any more.
 
         Raises:
             Refused: it may not run; the text names the rule.
@@ -63,9 +64,9 @@ class Gate:
             return Passed(None, None)
         if not self.keys:
             return Passed(None, None)
-        return self._verified(job_id, token, now, copy_of)
+        return self._verified(job_id, token, now, copy_of, begun)
 
-    def _verified(self, job_id: str, token: str, now: float, copy_of: str) -> Passed:
+    def _verified(self, job_id: str, token: str, now: float, copy_of: str, begun: bool) -> Passed:
         if not is_token(token):
             raise Refused("format", "it is no token")
         claims = claims_in(token)
@@ -81,7 +82,7 @@ class Gate:
             raise Refused("audience", f"it is for installation {shown(claims.audience)}, and this is {self.audience}")
         if claims.issued_at > now + CLOCK_LEEWAY_S:
             raise Refused("early", "it was signed in the future; see the producer's clock")
-        if claims.expires_at <= now:
+        if claims.expires_at <= now and not begun:
             raise Refused("expired", "its time is over; replay the job, which signs it anew (JAAS_SIGNING_TTL)")
         signed_for = job_id_of(claims.job_id)
         if signed_for not in {job_id, copy_of} or (copy_of and job_id != copy_id_of(signed_for)):

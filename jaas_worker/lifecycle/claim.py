@@ -60,8 +60,11 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     record = answer.record or world.ledger.queries.get(job.job_id)
     if record.newer and answer.action is not ClaimAction.REPLAY and answer.state != JobState.QUEUED:
         return _leave(job, world)
+    under_way = record.state in {JobState.PENDING, JobState.RUNNING}
     taken_over = answer.action is ClaimAction.ADOPT and not job.accepted
-    record, producer, unsigned = (record, None, "") if answer.action is ClaimAction.REPLAY else _verified(record, world)
+    producer, unsigned = None, ""
+    if answer.action is not ClaimAction.REPLAY:
+        record, producer, unsigned = _verified(record, world, under_way)
     _note_record(job, record, producer)
     job.late = job.late or record.late or (taken_over and record.state is JobState.LAUNCHING)
     if not job.accepted:
@@ -76,7 +79,6 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
         log_acts(record.id, record.audit)
         return Report()
     _note_stop(job, world, record, new=answer.action is ClaimAction.LAUNCH)
-    under_way = record.state in {JobState.PENDING, JobState.RUNNING}
     invalid = record.spec is None or (job.delivery.defect and not under_way)
     if invalid or (unsigned and not under_way):
         why = (refusal or _refusal(job.delivery, record)) if invalid else unsigned
@@ -132,13 +134,14 @@ def _leave(job: TrackedJob, world: WorkerContext) -> Drop:
     return Drop()
 
 
-def _verified(record: JobRecord, world: WorkerContext) -> tuple[JobRecord, Producer | None, str]:
+def _verified(record: JobRecord, world: WorkerContext, begun: bool) -> tuple[JobRecord, Producer | None, str]:
     """Return a record with the description that its producer has signed, the producer, and why the job is refused.
 
-    Before a launch, at each attempt, and before an adoption: the record may have been changed in between.
+    Before a launch, at each attempt, and before an adoption: the record may have been changed in between. An attempt
+    that has begun goes on after its signature's time: a restart of its worker must not stop it.
     """
     try:
-        passed = world.signatures.check(record.id, record.signed, world.clock.time(), record.copy_of)
+        passed = world.signatures.check(record.id, record.signed, world.clock.time(), record.copy_of, begun=begun)
     except SpecError as error:
         logger.warning("job %s: refused: %s", record.id, error, extra=action(Action.SIGNATURE_REFUSED))
         return record, None, str(error)

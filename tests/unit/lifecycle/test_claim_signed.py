@@ -22,8 +22,8 @@ TEAM = Producer("team", "blue")
 SPEC = JobSpec(image="signed", idempotent=True, retry={"max_attempts": 3})
 
 
-def token(job_id: str = "j") -> str:
-    return Signer(SigningKey("HS256", SECRET), "k", "jaas", "team", ttl=1e9).sign(SPEC.to_json(), job_id)
+def token(job_id: str = "j", ttl: float = 1e9) -> str:
+    return Signer(SigningKey("HS256", SECRET), "k", "jaas", "team", ttl=ttl).sign(SPEC.to_json(), job_id)
 
 
 def world(action: str = "launch", **fields: Any) -> World:
@@ -56,6 +56,22 @@ def test_a_running_job_without_a_good_token_is_adopted_to_be_stopped() -> None:
     assert isinstance(claim(made.job, made.context), Adopt)
     assert made.job.stop is not None
     assert made.job.stop.cause is Cause.REFUSED
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.RUNNING])
+def test_a_job_that_runs_goes_on_after_its_signature_has_expired(state: JobState) -> None:
+    made = world("adopt", state=state, signed=token(ttl=-1))
+    assert isinstance(claim(made.job, made.context), Adopt)
+    assert made.job.stop is None
+    assert made.job.facts.producer == TEAM
+
+
+@pytest.mark.parametrize("action", ["launch", "adopt"])
+def test_a_job_that_has_not_begun_is_refused_after_its_signature_has_expired(action: str) -> None:
+    made = world(action, signed=token(ttl=-1))
+    step = claim(made.job, made.context)
+    assert isinstance(step, End)
+    assert step.outcome.reason.startswith("signature.expired: ")
 
 
 def test_the_outcome_of_an_unsigned_job_is_reported_all_the_same() -> None:

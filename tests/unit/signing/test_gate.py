@@ -269,6 +269,13 @@ def test_a_token_is_for_its_job_and_for_that_jobs_copy_alone() -> None:
         assert refusal.value.rule == "job"
 
 
+def test_a_job_that_has_begun_outlives_its_signature_and_no_other_rule() -> None:
+    assert GATE.check(JOB, token(header(exp=NOW)), NOW, begun=True).spec == SPEC
+    with pytest.raises(Refused) as refusal:
+        GATE.check(JOB, token(header(exp=NOW, aud="other")), NOW, begun=True)
+    assert refusal.value.rule == "audience"
+
+
 def test_without_keys_nothing_is_verified_and_nobody_is_named() -> None:
     assert Gate("jaas").check(JOB, token(header(kid="no")), NOW) == (None, None)
     assert Gate("jaas").check(JOB, "", NOW) == (None, None)
