@@ -42,6 +42,15 @@ class ImageName(NamedTuple):
         tagged = (f"{name}:{self.tag}",) if self.tag else ()
         return (name, *tagged, *((f"{name}@{self.digest}",) if self.digest else ()))
 
+    def pins(self, asked: ImageName) -> bool:
+        """Return whether this is one digest of the image that was asked for.
+
+        Args:
+            asked: the image that a description names.
+        """
+        same = (self.host, self.path) == (asked.host, asked.path)
+        return same and bool(self.digest) and asked.digest in {"", self.digest}
+
 
 def _split_host(name: str) -> tuple[str, str]:
     """Return the host and the path of a name. Source: distribution/reference, ``splitDockerDomain``."""

@@ -13,8 +13,10 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.signing import Gate, Producer, Signer, SigningKey, VerifyKey
 from jaas_worker.lifecycle.claim import claim
-from jaas_worker.lifecycle.next_step import Adopt, End, Launch, Report
+from jaas_worker.lifecycle.launch import launch
+from jaas_worker.lifecycle.next_step import Adopt, End, Launch, Report, Track
 from jaas_worker.lifecycle.tracked_job import TrackedJob
+from jaas_worker.swarm.engine import ResolvedImage
 from tests.support.step_world import StubDelivery, World, record_of
 
 SECRET = b"a secret of the team, for tests only"
@@ -88,3 +90,30 @@ def test_a_copy_runs_once_what_was_signed_for_its_job() -> None:
     assert isinstance(claim(made.job, made.context), Launch)
     assert made.job.spec is not None
     assert (made.job.spec.image, made.job.spec.retry.max_attempts) == ("signed", 1)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize(
+    ("image", "runs"),
+    [
+        ("signed@sha256:ab", "signed@sha256:ab"),
+        ("evil@sha256:ab", "signed@sha256:cd"),
+        ("signed:evil", "signed@sha256:cd"),
+    ],
+)
+def test_a_record_s_image_counts_only_as_a_digest_of_the_signed_one(image: str, runs: str, attempt: int) -> None:
+    made = world(signed=token(), image=image, platforms=("linux/s390x",), attempt=attempt)
+    made.context.settings = made.context.settings.model_copy(update={"resolve_images": True})
+    made.engine.images["signed"] = ResolvedImage("signed@sha256:cd")
+    assert isinstance(claim(made.job, made.context), Launch)
+    assert launch(made.job, made.context) == Track()
+    (request,) = made.engine.requests
+    assert request["TaskTemplate"]["ContainerSpec"]["Image"] == runs
+
+
+def test_a_record_s_image_is_dropped_where_no_registry_is_asked() -> None:
+    made = world(signed=token(), image="evil@sha256:ab")
+    assert isinstance(claim(made.job, made.context), Launch)
+    assert launch(made.job, made.context) == Track()
+    (request,) = made.engine.requests
+    assert request["TaskTemplate"]["ContainerSpec"]["Image"] == "signed"
