@@ -20,28 +20,31 @@ from jaas_submit.model.states import JobState
 __all__ = ["replay_failed", "replay_in_place", "replay_job", "replayed_spec"]
 
 
-def replayed_spec(record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
+def replayed_spec(session: Session, record: JobRecord, changes: Mapping[str, Any]) -> JobSpec:
     """Return the description with which a job is replayed.
 
     Args:
+        session: the connections.
         record: the job.
         changes: fields to be replaced; see ``Client.replay``.
 
     Raises:
-        SpecError: the job has not ended, its record holds no description, or a change is not valid.
+        SpecError: the job has not ended, its record holds no description, or a change is not valid; or the client
+            signs, and its key has not signed that description.
     """
     if not record.terminal:
         raise SpecError(f"job {record.id} is {record.state}; only a job that has ended can be replayed")
-    if record.spec is None:
+    spec = session.spec_again(record)
+    if spec is None:
         raise SpecError(f"job {record.id} had no valid description, so that there is nothing to replay")
-    return record.spec.changed(changes)
+    return spec.changed(changes)
 
 
 def replay_job(session: Session, job_id: str, changes: Mapping[str, Any]) -> str:
     """Replay a job; return the new one's id. See ``Client.replay``."""
     record = session.ledger.queries.get(job_id)
     new_id = str(uuid.uuid4())
-    spec = replayed_spec(record, _kept(session, new_id, changes))
+    spec = replayed_spec(session, record, _kept(session, new_id, changes))
     return enqueue(session, NewJob(new_id, spec, record.queue, replay_of=job_id, changed=_names(changes))).job_id
 
 
@@ -117,7 +120,7 @@ def _replacement(session: Session, record: JobRecord, changes: Mapping[str, Any]
     new_id = retry_id_of(record.id)
     return NewJob(
         new_id,
-        replayed_spec(record, _kept(session, new_id, changes)),
+        replayed_spec(session, record, _kept(session, new_id, changes)),
         record.queue,
         batch=record.batch,
         index=record.index or 0,
@@ -135,7 +138,8 @@ def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any], *
         return batch_id
     if not status.done:
         raise SpecError(f"batch {batch_id} has not ended; its failed jobs can be retried when it has")
-    failed = [(r.id, r.spec.changed(changes)) for r in batch_jobs(session.ledger, batch_id, UNSUCCESSFUL) if r.spec]
+    records = batch_jobs(session.ledger, batch_id, UNSUCCESSFUL)
+    failed = [(record.id, replayed_spec(session, record, changes)) for record in records if record.spec]
     new_id = batch_id_of(None, "")
     session.ledger.batches.create(
         new_id,

@@ -16,6 +16,7 @@ from jaas_submit.connection import AsyncSubscription, Subscription
 from jaas_submit.errors import LedgerUnavailable, SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.records import JobRecord
 from jaas_submit.output import AgentLeases, Feeds, is_full, release_memory
 from jaas_submit.signing import Signer
 from jaas_submit.storage.store import Store
@@ -60,6 +61,22 @@ class Session:
         """Return an output, read from the store if it is a reference; see ``Client.fetch``."""
         # Only from our own store: a container's output must not make a producer read anything else.
         return json.loads(self.store.read(value)) if self.store is not None and self.store.holds(value) else value
+
+    def spec_again(self, record: JobRecord) -> JobSpec | None:
+        """Return a job's description, for submitting it again; None where its record has none.
+
+        Whoever can write to Redis can change a record. A client that signs takes what its own key has signed, so that
+        nobody gets its signature that way.
+
+        Args:
+            record: the job.
+
+        Raises:
+            SpecError: the client signs, and its key has not signed the description.
+        """
+        if self.signer is None or record.spec is None:
+            return record.spec
+        return self.signer.own_description(record.id, record.signed, record.copy_of)
 
     def subscribe(self, channel: str, *others: str) -> Subscription:
         """Return a subscription to one or more channels, not started yet."""

@@ -11,8 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.fields import parse_duration
-from jaas_submit.signing.keys import SigningKey, algorithms, read_signing_key
-from jaas_submit.signing.tokens import TYPE, encoded
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.signing.gate import Gate
+from jaas_submit.signing.keys import SigningKey, VerifyKey, algorithms, read_signing_key
+from jaas_submit.signing.producer import Producer
+from jaas_submit.signing.tokens import TYPE, Refused, claims_in, encoded, is_token
 from jaas_submit.signing.tree import TREE, proofs, statement
 
 __all__ = ["TTL", "Signer", "ToSign"]
@@ -46,6 +49,9 @@ class Signer:
         self._key = key.key
         self._algorithm: Any = algorithms()[key.algorithm]
         self._ttl = ttl
+        public = key.key.public_key() if key.algorithm == "EdDSA" else key.key
+        own = VerifyKey(key.algorithm, public, Producer(self.producer))
+        self._gate = Gate(audience, {kid: own}, required=True)
         named = {"alg": key.algorithm, "typ": TYPE, "kid": kid, "iss": self.producer, "aud": audience}
         self._head = json.dumps(named)[:-1]
         many = json.dumps({**named, "alg": TREE})[:-1]
@@ -79,6 +85,29 @@ class Signer:
         root, ways = proofs(texts)
         signature = self._signature(statement(root))
         return [self._token(text, signature + way) for text, way in zip(texts, ways, strict=True)]
+
+    def own_description(self, job_id: str, token: str, copy_of: str = "") -> JobSpec:
+        """Return the description that this key has signed for a job, whether or not the signature's time is over.
+
+        Args:
+            job_id: the job's id.
+            token: in its record; empty for an unsigned job.
+            copy_of: the job that it is a second start of (speculation).
+
+        Raises:
+            SpecError: this key has not signed it, or not for this job and installation.
+        """
+        start = f"job {job_id}: its description cannot be signed again"
+        if not is_token(token):
+            raise SpecError(f"{start}: it is not signed; submit the job anew", field="signature")
+        try:
+            if claims_in(token).kid != self.kid:
+                raise SpecError(f"{start}: key {self.kid} has not signed it; submit the job anew", field="signature")
+            found = self._gate.check(job_id, token, time.time(), copy_of, begun=True).spec
+        except Refused as error:
+            raise SpecError(f"{start}: {error}", field=error.field) from None
+        assert found is not None, "this gate lets nothing pass unsigned"
+        return found
 
     def _signature(self, data: bytes) -> bytes:
         made: bytes = self._algorithm.sign(data, self._key)

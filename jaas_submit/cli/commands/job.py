@@ -320,7 +320,7 @@ def replay(
             if not chosen:
                 progress.say("no such jobs, or all of them have been replayed")
         for record in records:  # all of them, before the first one is enqueued
-            replayed_spec(record, changes)
+            replayed_spec(client.session, record, changes)
         if in_place:
             return _in_place(client, [record.id for record in records], changes, progress, as_json)
         return for_each(client, tuple(chosen), _replayer(client, changes, progress, as_json))

@@ -11,7 +11,7 @@ from jaas_submit.client.session import Session
 from jaas_submit.errors import SpecError
 from jaas_submit.model.ids import batch_job_id
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.records import BatchRecord
+from jaas_submit.model.records import BatchRecord, JobRecord
 
 __all__ = ["levels_of", "reduce_sizes", "reduces_now", "renew_reduces", "submit_reduces"]
 
@@ -125,16 +125,29 @@ def renew_reduces(session: Session, maps_id: str) -> None:
         maps_id: id of the batch.
 
     Raises:
-        UnknownJob: the records of its reduces have expired.
+        UnknownJob: the batch's record has expired.
+        SpecError: those of its reduces have; or the client signs, and its key has not signed their description.
         LedgerUnavailable: Redis does not answer; the same call goes on.
     """
     maps = session.ledger.batches.get(maps_id)
     if not maps.reduced_by or maps.total is None or _reduces_are_current(maps):
         return
     found = session.ledger.queries.find([batch_job_id(maps.reduced_by, 0)])
-    spec = found[0].spec if found else None
+    spec = _reduce_again(session, maps_id, found[0]) if found else None
     if spec is None:
         raise SpecError(f"the reduces of batch {maps_id} are not there any more; submit them again with map_reduce")
     order = session.ledger.queries.batch_order(maps_id)
     total = maps.span if order is None else len(order)
     submit_reduces(session, spec.changed({"gather": None}), maps, total, maps.fan_in)
+
+
+def _reduce_again(session: Session, maps_id: str, record: JobRecord) -> JobSpec | None:
+    start = f"the reduces of batch {maps_id} are not signed again; submit them with map_reduce"
+    try:
+        spec = session.spec_again(record)
+    except SpecError as error:
+        raise SpecError(f"{start}: {error}", field=error.field) from None
+    # What names the reduces is not signed: it could name any job that this key has signed.
+    if session.signer is not None and spec is not None and (spec.gather is None or spec.gather.batch != maps_id):
+        raise SpecError(f"{start}: job {record.id} reduces no outputs of it", field="signature")
+    return spec
