@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
-from jaas_submit.errors import SpecError
+from jaas_submit.errors import EngineUnavailable, SpecError
 from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import MESSAGE_EXPIRED, JobRecord
-from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.states import JobState
+from jaas_submit.model.wire_names import LABEL_SPEC_HASH
 from jaas_submit.signing import Producer
 from jaas_worker.decisions.node_outage import down_since
 from jaas_worker.decisions.speculation import copy_spec
@@ -145,19 +148,46 @@ def _verified(record: JobRecord, world: WorkerContext, begun: bool) -> tuple[Job
     except SpecError as error:
         logger.warning("job %s: refused: %s", record.id, error, extra=action(Action.SIGNATURE_REFUSED))
         return record, None, str(error)
-    if passed.spec is None:
+    spec = passed.spec or record.spec
+    if not record.signed or spec is None:
         return record, None, ""
-    spec = _copy_of(record, passed.spec, world) if record.copy_of else passed.spec
-    return record.model_copy(update={"spec": spec}), passed.producer, ""
+    described = record.model_copy(update={"spec": spec})
+    if not record.copy_of:
+        return described, passed.producer, ""
+    copy = _copy_of(described, world)
+    if copy is None:
+        return described, passed.producer, f"job {record.copy_of} may not be started a second time, or not any more"
+    return record.model_copy(update={"spec": copy}), passed.producer, ""
 
 
-def _copy_of(record: JobRecord, spec: JobSpec, world: WorkerContext) -> JobSpec:
-    """Return the description of a copy (speculation), whose token is that of the job that it is a copy of."""
+def _copy_of(record: JobRecord, world: WorkerContext) -> JobSpec | None:
+    """Return the description of a copy (speculation), whose token is that of the job that it is a copy of.
+
+    Args:
+        record: the copy's, with the description in the token.
+        world: the worker.
+
+    Returns:
+        None where there was nothing to copy, or no time left for it.
+    """
     # What decides about the copy is taken from the job; without that, the copy is on any node.
     found = world.ledger.queries.find([record.copy_of])
-    age = world.ledger.now() - (found[0] if found else record).created_at.timestamp()
-    slow = (found[0] if found else record).model_copy(update={"spec": spec})
-    return copy_spec(slow, world.engine.cluster(), age) or spec.model_copy(update={"retry": RetryPolicy()})
+    slow = (found[0] if found else record).model_copy(update={"spec": record.spec})
+    cluster = None
+    with contextlib.suppress(EngineUnavailable):  # nor is it worth waiting for
+        cluster = world.engine.cluster()
+    # The job's age when the copy was made, not now: the rest of its time counts from there.
+    return copy_spec(slow, cluster, (record.created_at - slow.created_at).total_seconds())
+
+
+def _labels_of(record: JobRecord) -> Mapping[str, str]:
+    """Return the labels of a job's services that its description does not have."""
+    labels = membership_labels(record)
+    if record.copy_of and record.signed:
+        # Each worker makes the copy's description from the token, by the nodes of the moment. So the token is what
+        # the next worker recognises the service by.
+        labels[LABEL_SPEC_HASH] = hashlib.sha256(record.signed.encode()).hexdigest()[:16]
+    return labels or NO_LABELS
 
 
 def _note_record(job: TrackedJob, record: JobRecord, producer: Producer | None) -> None:
@@ -166,7 +196,7 @@ def _note_record(job: TrackedJob, record: JobRecord, producer: Producer | None) 
         spec,
         max(record.attempt, 1),
         record.attempts,
-        membership_labels(record) or NO_LABELS,
+        _labels_of(record),
         record.traceparent or job.delivery.traceparent,
         producer,
         record.signed,

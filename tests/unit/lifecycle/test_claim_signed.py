@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from jaas_submit.errors import EngineUnavailable
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.job_spec import JobSpec
@@ -17,15 +20,16 @@ from jaas_worker.lifecycle.launch import launch
 from jaas_worker.lifecycle.next_step import Adopt, End, Launch, Report, Track
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.swarm.engine import ResolvedImage
-from tests.support.step_world import StubDelivery, World, record_of
+from tests.support.step_world import CREATED, StubDelivery, World, record_of
 
 SECRET = b"a secret of the team, for tests only"
 TEAM = Producer("team", "blue")
+COPY = copy_id_of("j")
 SPEC = JobSpec(image="signed", idempotent=True, retry={"max_attempts": 3})
 
 
-def token(job_id: str = "j", ttl: float = 1e9) -> str:
-    return Signer(SigningKey("HS256", SECRET), "k", "jaas", "team", ttl=ttl).sign(SPEC.to_json(), job_id)
+def token(job_id: str = "j", ttl: float = 1e9, spec: JobSpec = SPEC) -> str:
+    return Signer(SigningKey("HS256", SECRET), "k", "jaas", "team", ttl=ttl).sign(spec.to_json(), job_id)
 
 
 def world(action: str = "launch", **fields: Any) -> World:
@@ -81,15 +85,79 @@ def test_the_outcome_of_an_unsigned_job_is_reported_all_the_same() -> None:
     assert isinstance(claim(made.job, made.context), Report)
 
 
-def test_a_copy_runs_once_what_was_signed_for_its_job() -> None:
-    copy = copy_id_of("j")
-    made = world(signed=token("j"))
-    record = made.ledger.record.model_copy(update={"id": copy, "copy_of": "j"})
+def copied(ran: float = 60, lasts: float = 0, action: str = "launch", **fields: Any) -> World:
+    """A worker with the copy of a job.
+
+    Args:
+        ran: age of the job when it was copied, in seconds.
+        lasts: age of the copy now, in seconds.
+        action: what the ledger answers to the claim.
+        fields: of the copy's record.
+    """
+    made = World(record_of(node="node1", batch="b", index=0), action)
+    made.ledger.age = ran + lasts
+    made.context.signatures = Gate("jaas", {"k": VerifyKey("HS256", SECRET, TEAM)}, required=True)
+    # The signer's clock is that of the machine.
+    made.context.clock = made.context.clock._replace(time=time.time)
+    created = CREATED + timedelta(seconds=ran)
+    usual = {"id": COPY, "copy_of": "j", "created_at": created, "batch": "b", "index": 0, "signed": token("j")}
+    record = made.ledger.record.model_copy(update={"node": None, **usual, **fields})
     made.ledger.claims = [replace(made.ledger.claims[0], record=record)]
-    made.job = TrackedJob(copy, StubDelivery(copy))
+    made.job = TrackedJob(COPY, StubDelivery(COPY))
+    return made
+
+
+def test_a_copy_runs_once_and_elsewhere_what_was_signed_for_its_job() -> None:
+    made = copied()
+    assert isinstance(claim(made.job, made.context), Launch)
+    spec = made.job.spec
+    assert spec is not None
+    assert (spec.image, spec.retry.max_attempts, spec.constraints) == ("signed", 1, ("node.hostname!=node1",))
+
+
+def test_a_copy_is_launched_also_while_the_nodes_are_unknown() -> None:
+    made = copied()
+    made.engine.fail("cluster", error=EngineUnavailable("?"))
     assert isinstance(claim(made.job, made.context), Launch)
     assert made.job.spec is not None
-    assert (made.job.spec.image, made.job.spec.retry.max_attempts) == ("signed", 1)
+    assert made.job.spec.constraints == ()
+
+
+def test_who_takes_a_copy_over_recognises_its_service_although_the_nodes_have_changed() -> None:
+    first = copied()
+    assert isinstance(claim(first.job, first.context), Launch)
+    assert launch(first.job, first.context) == Track()
+    second = copied(lasts=20, action="adopt", state=JobState.LAUNCHING)
+    second.engine = second.context.engine = first.engine
+    second.engine.fail("cluster", error=EngineUnavailable("?"))
+    assert isinstance(claim(second.job, second.context), Launch)
+    assert second.job.spec != first.job.spec
+    assert launch(second.job, second.context) == Track()
+    assert second.job.service is not None
+    assert second.job.service == first.job.service
+
+
+@pytest.mark.parametrize("state", [JobState.LAUNCHING, JobState.RUNNING])
+def test_a_copy_has_the_time_that_its_job_had_left_whoever_runs_it(state: JobState) -> None:
+    signed = token(spec=SPEC.model_copy(update={"deadline": 100.0}))
+    made = copied(ran=60, lasts=30, action="adopt", state=state, signed=signed)
+    assert isinstance(claim(made.job, made.context), Launch | Adopt)
+    assert made.job.spec is not None
+    assert made.job.spec.deadline == 40
+    assert made.job.deadlines.job == made.now + 10
+    assert made.job.stop is None
+
+
+@pytest.mark.parametrize(("action", "state"), [("launch", JobState.LAUNCHING), ("adopt", JobState.RUNNING)])
+def test_a_copy_of_a_job_that_had_no_time_left_ends(action: str, state: JobState) -> None:
+    signed = token(spec=SPEC.model_copy(update={"deadline": 50.0}))
+    made = copied(action=action, state=state, signed=signed)
+    step = claim(made.job, made.context)
+    stop = step.outcome if isinstance(step, End) else made.job.stop
+    assert isinstance(step, End) is (action == "launch")
+    assert stop is not None
+    assert stop.cause is Cause.REFUSED
+    assert "may not be started a second time" in stop.reason
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
