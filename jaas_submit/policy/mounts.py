@@ -115,7 +115,10 @@ def _driver(
         yield Refusal("mounts.drivers", f"{where}.volume_driver", said)
         return
     for option, value in options.items():
-        if not matches(f"{option}={value}", allowed):
+        if _plain(value) != value:  # the swarm reads values of options as templates, too
+            said = "has a template, which the swarm would fill in after this check; no rule allows that"
+            yield Refusal("mounts.drivers", f"{where}.volume_options.{shown(option)}", said)
+        elif not matches(f"{option}={value}", allowed):
             said = f"is not allowed; rules.mounts.drivers.{shown(name)} lists options"
             yield Refusal("mounts.drivers", f"{where}.volume_options.{shown(option)}", said)
     if name == _LOCAL:
