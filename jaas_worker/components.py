@@ -22,7 +22,7 @@ from jaas_submit.signing import Gate, read_verify_keys
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.agent.outputs import AgentOutputs
-from jaas_worker.agent.process import AgentThread
+from jaas_worker.agent.process import AgentSettings, AgentThread
 from jaas_worker.agent.swarm_feeds import RunningService
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.messaging.pool import TaskPool
@@ -77,7 +77,7 @@ class Parts:
         holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         where, secret = self.settings.store_url, ledger.maintenance.secret
         store = Store(where, self.settings.prefix, secret) if where else None
-        agent = AgentThread(self.settings, ledger, holder, _version())
+        agent = AgentThread(AgentSettings.of(self.settings), ledger.client, holder, _version())
         calls = agent.calls
         files = FileCollector(calls.transfers, calls.leases, store)
         outputs = AgentOutputs(agent, calls.outputs, calls.leases, holder, files)

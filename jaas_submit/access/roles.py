@@ -160,7 +160,7 @@ def _worker(of: Installation) -> Grants:
     commands = tuple(dict.fromkeys((*_CONNECT, *more, *_CELERY)))
     results = (Key("celery-task-meta-*"), Key("celery-taskset-meta-*"))
     return Grants(
-        (*own, *results, Key("unacked", "r"), *_control()),
+        (*own, *results, *_control()),
         (f"{_channels(of)}:*", "celery-task-meta-*", *_fanout(of)),
         commands,
     )
@@ -252,6 +252,8 @@ def _lists(queues: Sequence[str], access: Access = "rw") -> Iterator[Key]:
 def _control() -> Iterator[Key]:
     """Yield the keys of kombu's exchanges, and of Celery's remote control."""
     yield Key("_kombu.binding*")
+    # Where kombu notes messages that its clients have not acknowledged. jaas' workers have keys of their own for that.
+    yield from map(Key, ("unacked", "unacked_index", "unacked_mutex"))
     yield Key("*.celery.pidbox*")
 
 

@@ -260,18 +260,6 @@ class Ownership(Part):
             found = zip(job_ids, answers(pipe), strict=True)
             return {job_id: as_text(why) for job_id, why in found if why and not isinstance(why, Exception)}
 
-    def forward_exit(self, what: str) -> bool:
-        """Forward a container's exit to all workers: who forwards it may not read who holds the job.
-
-        Args:
-            what: the notice, forwarded unchanged.
-
-        Returns:
-            False if no worker listens.
-        """
-        with redis_errors("container exit"):
-            return bool(self._client.publish(self._channel("exits"), what))
-
     def exits(self) -> Subscription:
         """Return a subscription to the forwarded exits of all jobs."""
         return Subscription(self._client, self._channel("exits"))

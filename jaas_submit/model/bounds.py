@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ __all__ = [
     "bounded",
     "check_plain",
     "counted",
+    "parse_duration",
+    "parse_size",
     "read_json",
     "shown",
     "whole",
@@ -216,3 +219,79 @@ def counted(count: int, thing: str, plural: str = "") -> str:
         plural: where it is not made with an s.
     """
     return f"{count:,} {thing if count == 1 else plural or f'{thing}s'}"
+
+
+_MAX_CHARACTERS = 64
+"""Of a duration or a size: room for all units and more digits than a float has."""
+
+_DURATION_PART = re.compile(r"(\d{1,64}(?:\.\d{1,64})?)(ms|s|m|h|d)")
+_DURATION_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d++(?:\.\d++)?+)\s*+([kmgt]?)i?b?\Z", re.IGNORECASE)
+_SIZE_UNIT = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+
+
+def parse_duration(value: object) -> float:
+    """Return a duration in seconds.
+
+    Args:
+        value: a number of seconds, a ``timedelta``, or a text such as ``90``, ``60s``, ``1h30m`` or ``500ms``.
+
+    Raises:
+        ValueError: it has another form, or it is negative.
+    """
+    if isinstance(value, bool):
+        raise ValueError("give seconds or a duration such as 60s or 1h30m")
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, int | float):
+        seconds = _as_float(value)
+    else:
+        text = _text(value, "give seconds or a duration such as 60s or 1h30m")
+        parts = _DURATION_PART.findall(text)
+        if parts and "".join(n + u for n, u in parts) == text:
+            seconds = sum(float(n) * _DURATION_UNIT[u] for n, u in parts)
+        else:
+            try:
+                seconds = float(text)
+            except ValueError:
+                raise ValueError("give seconds or a duration such as 60s or 1h30m") from None
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("must not be negative or endless; give seconds or a duration such as 60s")
+    return seconds
+
+
+def parse_size(value: object) -> int:
+    """Return a size in bytes.
+
+    Args:
+        value: a number of bytes, or a text such as ``512M`` or ``1.5GiB`` (powers of 1024, as the docker CLI has them).
+
+    Raises:
+        ValueError: it has another form, or it is negative.
+    """
+    if isinstance(value, bool):
+        raise ValueError("give bytes or a size such as 512M")
+    if isinstance(value, int | float):
+        size = _as_float(value)
+    else:
+        match = _SIZE.match(_text(value, "give bytes or a size such as 512M"))
+        if not match:
+            raise ValueError("give bytes or a size such as 512M, never a negative one")
+        size = float(match[1]) * _SIZE_UNIT[match[2].lower()]
+    if not 0 <= size < 2**63:
+        raise ValueError("must not be negative or beyond 64 bits; give bytes or a size such as 512M")
+    return int(size)
+
+
+def _text(value: object, fix: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(fix)
+    return bounded(value, _MAX_CHARACTERS).strip()
+
+
+def _as_float(value: float) -> float:
+    """Return the number as a float; JSON allows whole numbers that no float can hold."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")

@@ -38,7 +38,7 @@ from jaas_submit.model.fields import (
     Text,
     Words,
 )
-from jaas_submit.model.files.patterns import PatternText
+from jaas_submit.model.files.listing import PatternText
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
 

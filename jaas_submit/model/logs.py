@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
-
-from pydantic import BeforeValidator
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.states import read_as
 
-__all__ = ["STREAMS", "LogGap", "LogLine", "LogStatus", "Logs", "StoredLogStatus", "Stream", "engine_time"]
+__all__ = ["STREAMS", "LogGap", "LogLine", "LogStatus", "Logs", "Stream", "engine_time"]
 
 Stream = Literal["stdout", "stderr"]
 
@@ -31,9 +28,6 @@ class LogStatus(StrEnum):
     PARTIAL = "partial"  # more is missing than the cap explains, or bytes may have been replaced
     UNAVAILABLE = "unavailable"  # nothing could be read
 
-
-# A newer version may have written it: an unknown word is kept.
-StoredLogStatus = Annotated[LogStatus, BeforeValidator(partial(read_as, LogStatus))]
 
 STREAMS: Final[tuple[Stream, ...]] = get_args(Stream)
 

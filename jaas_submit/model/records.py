@@ -9,9 +9,10 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.fields import StoredLogStatus
 from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.model.logs import LogStatus, StoredLogStatus
+from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.speculation import Speculation
 from jaas_submit.model.states import JobState, is_terminal, read_as
 from jaas_submit.model.usage.used import Used

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from jaas_submit.errors import JobCancelled, JobFailed, JobNotEnded
-from jaas_submit.model.fields import Resources
+from jaas_submit.model.fields import Resources, StoredLogStatus
 from jaas_submit.model.files.listing import OutputFiles
-from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, StoredLogStatus, Stream
+from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, Stream
 from jaas_submit.model.records import Attempt, JobRecord, StoredCause, StoredModel, StoredState
 from jaas_submit.model.states import JobState, is_known
 from jaas_submit.model.usage.used import Usage

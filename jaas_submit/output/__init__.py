@@ -10,6 +10,7 @@ has a budget, a share of Redis' memory, so that output never makes a submission 
 """
 
 from jaas_submit.output.budget import DEFAULT_SHARE, is_full, release_memory
+from jaas_submit.output.ends import Ends
 from jaas_submit.output.feeds import WINDOW_BYTES, Feeds, FeedView
 from jaas_submit.output.leases import AgentLease, AgentLeases
 from jaas_submit.output.packs import piece_cost
@@ -24,6 +25,7 @@ __all__ = [
     "WINDOW_BYTES",
     "AgentLease",
     "AgentLeases",
+    "Ends",
     "FeedEnd",
     "FeedView",
     "Feeds",

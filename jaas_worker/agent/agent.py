@@ -171,7 +171,7 @@ class NodeAgent:
         self._node = info.node_id
         try:
             identity = await self._calls.until_answered(
-                self._calls.ledger.maintenance.identity, partial(self._warn, Action.REDIS_UNAVAILABLE)
+                self._calls.ends.identity, partial(self._warn, Action.REDIS_UNAVAILABLE)
             )
             async with asyncio.TaskGroup() as self._group:
                 label = f"{LABEL_LEDGER}={identity}"
@@ -323,7 +323,7 @@ class NodeAgent:
         event = followed.exit.as_told(self._node) if followed.exit else None
         if event is not None:
             try:
-                await self._calls.call(lambda: forward_exit(self._calls.ledger, event))
+                await self._calls.call(lambda: forward_exit(self._calls.ends, event))
             except TemporaryError as error:  # the swarm reports it, too
                 self._warn(Action.REDIS_UNAVAILABLE, error)
 

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from jaas_submit.connection import Subscription, connect
-from jaas_submit.errors import EngineRefused, EngineUnavailable
-from jaas_submit.ledger import Ledger
-from jaas_submit.output import WholeOutput
+from jaas_submit.errors import EngineRefused, EngineUnavailable, SpecError
+from jaas_submit.output import Ends, WholeOutput
 from jaas_worker.agent.agent import NodeAgent
 from jaas_worker.agent.node_engine import DockerNode
 from jaas_worker.agent.redis_calls import RedisCalls
 from jaas_worker.agent.swarm_feeds import RunningService, SwarmFeeds
 from jaas_worker.agent.timing import TIMING
-from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import ContainerRef
-from jaas_worker.telemetry import logging_setup
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.tracking.subscriber import listen
 
-__all__ = ["AgentThread", "agent_main"]
+if TYPE_CHECKING:
+    import redis
+
+    from jaas_worker.settings import LogFormat, Settings
+
+__all__ = ["AgentSettings", "AgentThread", "agent_main", "read_apart"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +44,36 @@ _AGAIN_S = 5.0
 """Seconds after which an agent that has failed starts again."""
 
 
+class AgentSettings(NamedTuple):
+    """Settings of an agent; ``Settings`` says what each is."""
+
+    redis_url: str
+    prefix: str
+    docker_host: str
+    engine_timeout: float
+    log_limit: int
+    live_output_share: float
+    log_format: LogFormat
+
+    @classmethod
+    def of(cls, settings: Settings) -> AgentSettings:
+        """Return the part of a worker's settings that its agent needs.
+
+        Args:
+            settings: the worker's.
+        """
+        return cls(*(getattr(settings, name) for name in cls._fields))
+
+    def __repr__(self) -> str:  # the URL may hold a password
+        return f"AgentSettings(prefix={self.prefix!r}, docker_host={self.docker_host!r})"
+
+
 class AgentThread:
     """An agent on a thread of its own.
 
     Args:
-        settings: the worker's.
-        ledger: of the installation.
+        settings: its own.
+        client: a connection as ``connect`` makes it.
         holder: this process.
         version: of jaas.
         again: seconds after which it starts again if it has failed.
@@ -52,8 +81,8 @@ class AgentThread:
 
     def __init__(
         self,
-        settings: Settings,
-        ledger: Ledger,
+        settings: AgentSettings,
+        client: redis.Redis,
         holder: str,
         version: str = "",
         again: float = _AGAIN_S,
@@ -62,7 +91,7 @@ class AgentThread:
         """Whether the worker in this process holds a job."""
         self.running: Callable[[str], RunningService | None] = lambda _job_id: None
         """Returns the service of a job that it holds and whose container runs."""
-        self.calls = RedisCalls(ledger, share=settings.live_output_share)
+        self.calls = RedisCalls(client, settings.prefix, share=settings.live_output_share)
         self._settings = settings
         self._holder = holder
         self._again = again
@@ -155,13 +184,67 @@ class AgentThread:
 
     def _subscribe(self) -> Subscription:
         calls = self.calls
-        return Subscription(calls.ledger.client, calls.feeds.watch_channel, calls.transfers.request_channel)
+        return Subscription(calls.ends.client, calls.feeds.watch_channel, calls.transfers.request_channel)
 
     def _heard(self, notice: str) -> None:
         loop, agent, feeds = self._loop, self._agent, self._feeds
         if loop is not None and agent is not None and feeds is not None and not loop.is_closed():
             loop.call_soon_threadsafe(agent.watched, notice)
             loop.call_soon_threadsafe(feeds.watched, notice)
+
+
+def read_apart() -> AgentSettings:
+    """Read the environment in a process of its own: pydantic would stay in this one, with 10 MB.
+
+    Raises:
+        SpecError: a setting is not valid.
+        ImportError: a package is missing.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        _answer(writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    if not text:
+        raise SpecError("the settings cannot be read; the log has the error")
+    found: dict[str, Any] = json.loads(text)
+    if "missing" in found:
+        raise ImportError(found["missing"], name=found["name"])
+    if "wrong" in found:
+        raise SpecError(found["wrong"], field=found["field"])
+    return AgentSettings(**found)
+
+
+def _answer(writing: int) -> NoReturn:
+    """Write the settings, or why there are none, and end this process."""
+    try:
+        with os.fdopen(writing, "wb") as answer:
+            answer.write(json.dumps(_found()).encode())
+    finally:
+        os._exit(0)
+
+
+def _found() -> dict[str, Any]:
+    try:
+        from jaas_worker.settings import Settings
+
+        return AgentSettings.of(Settings())._asdict()
+    except ImportError as error:
+        return {"missing": str(error), "name": error.name}
+    except SpecError as error:
+        return {"wrong": str(error), "field": error.field}
+
+
+def _set_up_log(settings: AgentSettings, level: str) -> None:
+    # structlog takes rich for tracebacks on a terminal if it finds it: 5 MB that an agent does not need.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+    from jaas_worker.telemetry import logging_setup
+
+    logging_setup.set_up(settings.log_format, level)
 
 
 def agent_main(level: str) -> None:
@@ -175,12 +258,12 @@ def agent_main(level: str) -> None:
         EngineRefused: the engine cannot be reached in that way.
         TemporaryError: Redis does not answer.
     """
-    settings = Settings()
-    logging_setup.set_up(settings.log_format, level)
-    ledger = Ledger(connect(settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S), settings.prefix)
-    ledger.now()
+    settings = read_apart()
+    _set_up_log(settings, level)
+    client = connect(settings.redis_url, socket_timeout=_REDIS_TIMEOUT_S)
+    Ends(client, settings.prefix).identity()  # Redis answers
     DockerNode(settings.docker_host)  # refuses an address that it cannot use
-    agent = AgentThread(settings, ledger, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    agent = AgentThread(settings, client, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Ledger
-from jaas_submit.output import DEFAULT_SHARE, AgentLeases, Feeds, FileTransfers, WholeOutputs
+from jaas_submit.output import DEFAULT_SHARE, AgentLeases, Ends, Feeds, FileTransfers, WholeOutputs
 from jaas_worker.agent.timing import TIMING, Timing
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = ["RedisCalls"]
 
@@ -24,18 +26,19 @@ class RedisCalls:
     """Redis, for an agent.
 
     Args:
-        ledger: of the installation.
+        client: a connection as ``connect`` makes it.
+        prefix: of the installation.
         timing: the agent's pauses.
         share: part of Redis' ``maxmemory`` that all live output may use.
     """
 
-    def __init__(self, ledger: Ledger, timing: Timing = TIMING, share: float = DEFAULT_SHARE) -> None:
-        self.ledger = ledger
+    def __init__(self, client: redis.Redis, prefix: str, timing: Timing = TIMING, share: float = DEFAULT_SHARE) -> None:
+        self.ends = Ends(client, prefix)
         self._pause = timing.redis_retry
-        self.feeds = Feeds(ledger.client, ledger.prefix, share)
-        self.outputs = WholeOutputs(ledger.client, ledger.prefix, share)
-        self.transfers = FileTransfers(ledger.client, ledger.prefix, share)
-        self.leases = AgentLeases(ledger.client, ledger.prefix)
+        self.feeds = Feeds(client, prefix, share)
+        self.outputs = WholeOutputs(client, prefix, share)
+        self.leases = AgentLeases(client, prefix)
+        self.transfers = FileTransfers(client, prefix, share)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="jaas-agent-redis")
 
     async def call(self, ask: Callable[[], T]) -> T:

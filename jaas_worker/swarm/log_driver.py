@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from jaas_submit.model.fields import parse_size
-from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.bounds import parse_size
+
+if TYPE_CHECKING:  # an agent has no pydantic
+    from jaas_submit.model.job_spec import JobSpec
 
 __all__ = ["LogDriver", "LogSize"]
 

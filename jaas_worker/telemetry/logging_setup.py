@@ -11,14 +11,16 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import IO, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 from structlog.typing import EventDict
 
 from jaas_submit.model.wire_names import TASK_RUN, job_id_of
-from jaas_worker.settings import LogFormat
 from jaas_worker.telemetry.log_actions import current_subject
+
+if TYPE_CHECKING:
+    from jaas_worker.settings import LogFormat
 
 __all__ = ["formatter", "install", "mask", "set_up"]
 

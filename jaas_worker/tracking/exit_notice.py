@@ -8,34 +8,42 @@ note. Nothing depends on it: the swarm also reports the exits that get lost here
 from __future__ import annotations
 
 import json
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter
-
-from jaas_submit.ledger import Ledger
 from jaas_submit.model.bounds import read_json
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import EngineEvent
 
-__all__ = ["forward_exit", "read_exit"]
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
-_EVENT = TypeAdapter(EngineEvent)
+    from jaas_submit.output import Ends
+
+__all__ = ["forward_exit", "read_exit"]
 
 _MAX_NOTICE_BYTES: Final = 64 * 1024
 """Maximal size of a notice."""
 
 
-def forward_exit(ledger: Ledger, event: EngineEvent) -> None:
+def forward_exit(ends: Ends, event: EngineEvent) -> None:
     """Forward a container's exit to the workers.
 
     Args:
-        ledger: passes it on.
+        ends: passes it on.
         event: the exit.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    ledger.ownership.forward_exit(json.dumps(event._asdict()))
+    ends.forward(json.dumps(event._asdict()))
+
+
+@cache
+def _adapter() -> TypeAdapter[EngineEvent]:
+    from pydantic import TypeAdapter  # here: agents read no exits, and are smaller without it
+
+    return TypeAdapter(EngineEvent)
 
 
 def read_exit(text: str) -> EngineEvent | None:
@@ -46,7 +54,7 @@ def read_exit(text: str) -> EngineEvent | None:
     """
     try:
         found = read_json(text.encode(), _MAX_NOTICE_BYTES)
-        event = _EVENT.validate_python({name: found[name] for name in EngineEvent._fields})
+        event = _adapter().validate_python({name: found[name] for name in EngineEvent._fields})
         understood = event.kind == "die" and parse_time(event.at) is not None
     except (ValueError, TypeError, KeyError, OverflowError):
         return None

@@ -58,7 +58,9 @@ def test_the_rules_are_enough(limited: Callable[..., str]) -> None:
         assert missing_rules(client, "jaas", ["jaas"]) == []
 
 
-@pytest.mark.parametrize("rule", [*KEYS, *CHANNELS])
+@pytest.mark.parametrize(
+    "rule", [*(one for one in KEYS if one != "~jaas:[0-9]"), *CHANNELS]
+)  # the ledger's keys fit it
 def test_a_rule_that_is_missing_is_named(limited: Callable[..., str], rule: str) -> None:
     url = limited(*(one for one in (*KEYS, *CHANNELS, *COMMANDS) if one != rule))
     with connect(url) as client:

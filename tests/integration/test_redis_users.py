@@ -210,7 +210,7 @@ def test_flower_shows_a_job(users: Users, tmp_path: Path) -> None:
             handle = client.submit(SPEC)
             handle.wait(30)
             eventually(lambda: flower.get(f"/api/task/info/{handle.id}", LOGIN)[0] == 200, 60, flower.log.read_text)
-            assert flower.get(f"/api/task/result/{handle.id}", LOGIN)[0] == 200
+            assert flower.get(f"/task/{handle.id}", LOGIN)[0] == 200
             assert QUEUE in flower.get("/api/queues/length", LOGIN)[1]
         finally:
             flower.stop()
@@ -355,9 +355,9 @@ def test_the_file_is_one_that_redis_loads(own_redis: Callable[..., OwnRedis], tm
         nobody.ping()
     with redis.Redis(port=server.port, username="jaas-health", password="any") as health:
         assert health.ping()
-    with redis.Redis(port=server.port, username="jaas-admin", password="admin") as admin:
+    with redis.Redis(port=server.port, username="jaas-admin", password="admin", decode_responses=True) as admin:
         names = admin.acl_users()
-    assert {one.decode() for one in names} == {"default", *(f"jaas-{role}" for role in Role if role is not Role.FINDER)}
+    assert set(names) == {"default", *(f"jaas-{role}" for role in Role if role is not Role.FINDER)}
 
 
 def test_without_permission_the_ledger_says_which_command_helps(users: Users) -> None:

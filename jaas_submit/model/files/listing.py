@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from jaas_submit.model.bounds import counted
-from jaas_submit.model.logs import LogStatus, StoredLogStatus
+from jaas_submit.model.fields import StoredLogStatus
+from jaas_submit.model.files.patterns import MAX_LIST_BYTES, MAX_NAME, Pattern
+from jaas_submit.model.logs import LogStatus
 
-__all__ = ["MAX_FILES", "MAX_LIST_BYTES", "OutputFile", "OutputFiles", "stored_name"]
+__all__ = ["MAX_FILES", "MAX_LIST_BYTES", "OutputFile", "OutputFiles", "PatternText", "stored_name"]
 
 MAX_FILES: Final = 1000
 """Files that one attempt may hand out."""
-
-MAX_LIST_BYTES: Final = 256 * 1024
-"""Bytes that their list may have in the record, as JSON."""
 
 
 class OutputFile(BaseModel):
@@ -58,3 +57,11 @@ def stored_name(attempt: int, number: int) -> str:
         number: the file's place in the list, from 0.
     """
     return f"file-{attempt}-{number}"
+
+
+def _checked(text: str) -> str:
+    Pattern(text)
+    return text
+
+
+PatternText = Annotated[str, StringConstraints(max_length=MAX_NAME), AfterValidator(_checked)]

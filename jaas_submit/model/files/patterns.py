@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import re
 import unicodedata
-from typing import Annotated, Final
-
-from pydantic import AfterValidator, StringConstraints
+from typing import Final
 
 from jaas_submit.model.bounds import shown
 
-__all__ = ["MAX_NAME", "Pattern", "PatternText", "name_problem"]
+__all__ = ["MAX_LIST_BYTES", "MAX_NAME", "Pattern", "name_problem"]
+
+MAX_LIST_BYTES: Final = 256 * 1024
+"""Bytes that their list may have in the record, as JSON."""
 
 MAX_NAME: Final = 1024
 """Characters of a pattern, and of a file's name with its folders."""
@@ -78,14 +79,6 @@ class Pattern:
             if at in reached and part == _MANY:
                 reached.add(at + 1)
         return reached
-
-
-def _checked(text: str) -> str:
-    Pattern(text)
-    return text
-
-
-PatternText = Annotated[str, StringConstraints(max_length=MAX_NAME), AfterValidator(_checked)]
 
 
 def name_problem(name: str) -> str:

@@ -44,7 +44,7 @@ class Scene:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.node = FakeNode()
-        self.calls = RedisCalls(ledger, QUICK)
+        self.calls = RedisCalls(ledger.client, ledger.prefix, QUICK)
         self.held: set[str] = set()
         self.timing = QUICK
 

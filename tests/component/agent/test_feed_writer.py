@@ -30,7 +30,7 @@ class _Exited:
 
 
 def test_of_the_last_lines_no_more_is_held_than_a_feed_keeps(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = RedisCalls(ledger)
+    calls = RedisCalls(ledger.client, ledger.prefix)
     wanted = calls.feeds.watch("j", 1, tail=10**6)
     written: list[Piece] = []
 

@@ -9,7 +9,7 @@ import pytest
 from jaas_submit.ledger import Ledger
 from jaas_worker.agent import process
 from jaas_worker.agent.node_engine import NodeEvent
-from jaas_worker.agent.process import AgentThread
+from jaas_worker.agent.process import AgentSettings, AgentThread
 from jaas_worker.settings import Settings
 from tests.support.fake_node import FakeNode
 from tests.support.wait import eventually
@@ -29,7 +29,8 @@ class _Broken(FakeNode):
 def test_an_agent_that_has_failed_starts_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     node = _Broken()
     monkeypatch.setattr(process, "DockerNode", lambda *_: node)
-    thread = AgentThread(Settings(redis_url="redis://unused"), ledger, "holder", again=0.02)
+    settings = AgentSettings.of(Settings(redis_url="redis://unused", prefix=ledger.prefix))
+    thread = AgentThread(settings, ledger.client, "holder", again=0.02)
     thread.start()
     try:
         eventually(lambda: node.calls["containers"], what="the agent to follow the node")

@@ -22,6 +22,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
+from jaas_submit.output import Ends
 from jaas_worker.lifecycle.runner import Runner
 from jaas_worker.lifecycle.worker_context import Clock
 from jaas_worker.settings import Settings
@@ -30,6 +31,11 @@ from jaas_worker.tracking.exit_notice import forward_exit
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.stumble import stumbling
 from tests.support.wait import await_end, eventually
+
+
+def ends_of(ledger: Ledger) -> Ends:
+    return Ends(ledger.client, ledger.prefix)
+
 
 PATIENCE = 30.0
 
@@ -225,7 +231,7 @@ def listens(holder: Worker) -> None:
 def told(holder: Worker, event: EngineEvent) -> None:
     """Forward an exit to the holder, once it has subscribed."""
     listens(holder)
-    forward_exit(holder.ledger, event)
+    forward_exit(ends_of(holder.ledger), event)
 
 
 @pytest.mark.parametrize(("code", "state"), [(0, JobState.SUCCEEDED), (3, JobState.FAILED)])
@@ -273,7 +279,7 @@ def test_while_the_output_cannot_be_had_the_end_is_left_to_the_swarm(worker: Wor
 
 
 def test_where_no_worker_listens_nobody_is_told(ledger: Ledger) -> None:
-    assert not ledger.ownership.forward_exit("x")
+    assert not ends_of(ledger).forward("x")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +307,7 @@ def test_what_another_version_tells_is_passed_over(
     worker.wait_for("j", JobState.RUNNING)
     event = exit_of(engine, "j", 0)
     listens(worker)
-    assert worker.ledger.ownership.forward_exit(json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
+    assert ends_of(worker.ledger).forward(json.dumps({**event._asdict(), **spoilt} if spoilt else spoilt))
     told(worker, event)
     worker.wait_for("j", JobState.SUCCEEDED)
     assert not [record for record in caplog.records if record.exc_info]

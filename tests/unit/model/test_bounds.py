@@ -17,7 +17,7 @@ from jaas_submit.batch_model.templates import fill
 from jaas_submit.connection import url as redis_url
 from jaas_submit.connection.url import sentinel_address
 from jaas_submit.errors import JaasError, SpecError
-from jaas_submit.model import fields, job_spec, retry_policy
+from jaas_submit.model import bounds, fields, job_spec, retry_policy
 from jaas_submit.model.bounds import MAX_DEPTH, MAX_VALUES, bounded, check_plain, shown, whole
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.fields import parse_duration, parse_size
@@ -49,12 +49,12 @@ def env_name(text: str) -> object:
 
 
 PARSERS: dict[str, tuple[Callable[[str], object], str, ModuleType | None, str]] = {
-    "duration": (parse_duration, "1" * LONG, fields, "_DURATION_PART"),
-    "duration, units": (parse_duration, "1h" * LONG, fields, "_DURATION_PART"),
-    "size": (parse_size, "1" * LONG + "x", fields, "_SIZE"),
-    "stop_grace": (spec_with(stop_grace=...), "1" * LONG, fields, "_DURATION_PART"),
-    "memory": (spec_with(limits={"memory": ...}), "1" * LONG + " " * LONG, fields, "_SIZE"),
-    "backoff": (spec_with(retry={"backoff": {"delay": ...}}), "1." * LONG, fields, "_DURATION_PART"),
+    "duration": (parse_duration, "1" * LONG, bounds, "_DURATION_PART"),
+    "duration, units": (parse_duration, "1h" * LONG, bounds, "_DURATION_PART"),
+    "size": (parse_size, "1" * LONG + "x", bounds, "_SIZE"),
+    "stop_grace": (spec_with(stop_grace=...), "1" * LONG, bounds, "_DURATION_PART"),
+    "memory": (spec_with(limits={"memory": ...}), "1" * LONG + " " * LONG, bounds, "_SIZE"),
+    "backoff": (spec_with(retry={"backoff": {"delay": ...}}), "1." * LONG, bounds, "_DURATION_PART"),
     "exit codes": (spec_with(retry={"exit_codes": ...}), " " * LONG + "-", retry_policy, "_RANGE"),
     "exit code rule": (
         spec_with(retry={"rules": [{"action": "fail", "exit_codes": [...]}]}),
