@@ -42,6 +42,9 @@ def check_mounts(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal
         elif kind == "tmpfs":
             if not rules.mounts.tmpfs:
                 yield Refusal("mounts.tmpfs", where, "may be no tmpfs; rules.mounts.tmpfs = true allows it")
+            if source or mount.get("VolumeOptions") or mount.get("BindOptions"):
+                said = "a tmpfs has neither a source nor options of a volume or bind; no rule allows them"
+                yield Refusal("mounts.tmpfs", where, said)
         else:
             said = f"{shown(kind)} is no type of mount that the policy knows; no rule allows it"
             yield Refusal("mounts", f"{where}.type", said)
