@@ -18,9 +18,10 @@ from tests.fuzz.mutations import mutate
 from tests.fuzz.odd import as_object
 from tests.support.forbidden import forbidden
 
-__all__ = ["policy_target"]
+__all__ = ["POLICY", "policy_target"]
 
-_POLICY: Final = Policy()
+POLICY: Final = Policy()
+"""What holds without a file."""
 
 _OPEN = {"jaas.jobs": "allow"}
 _FACTS: Final = Facts(
@@ -114,7 +115,7 @@ def policy_target(rng: random.Random, specs: dict[str, dict[str, Any]]) -> tuple
         request, done = {**request, "TaskTemplate": as_object(changed)}, f"{done}; {more}"
 
     def look() -> str:
-        decision = decide(request, _FACTS, _POLICY, Context(queue="q", run_timeout=spec.run_timeout))
+        decision = decide(request, _FACTS, POLICY, Context(queue="q", run_timeout=spec.run_timeout))
         for one in decision.refusals:
             if wrong := sentence_defect(str(one)):
                 return wrong
