@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from jaas_submit.errors import JaasError, StoreUnavailable, TemporaryError
+from jaas_submit.errors import JaasError, LedgerUnavailable, StoreUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.files.listing import OutputFile, OutputFiles, stored_name
 from jaas_submit.model.logs import LogStatus
@@ -117,7 +118,8 @@ class FileCollector:
                     self._pause(self._timing.pause)
                     continue
                 found = _unavailable(why)
-            self._transfers.drop(wanted.job_id, wanted.attempt)
+            with contextlib.suppress(LedgerUnavailable):  # the transfer ends by itself when nobody asks for more
+                self._transfers.drop(wanted.job_id, wanted.attempt)
             return found
         return None
 

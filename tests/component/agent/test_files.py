@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.files.listing import MAX_FILES, OutputFiles
 from jaas_submit.model.logs import LogStatus
@@ -126,6 +127,19 @@ def test_files_arrive_to_the_byte_and_nothing_stays_in_redis(scene: Scene) -> No
     assert (found.status, found.reason, names(found)) == (LogStatus.COMPLETE, "", ["out/a", "out/b"])
     assert (scene.stored(0), scene.stored(1)) == (large, b"")
     assert list(scene.ledger.client.scan_iter(f"{scene.ledger.prefix}:*files*")) == []
+
+
+def test_files_that_are_stored_count_though_redis_is_away_afterwards(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop(job_id: str, attempt: int) -> None:
+        raise LedgerUnavailable("Redis does not answer (test)")
+
+    monkeypatch.setattr(scene.transfers, "drop", drop)
+    scene.archives["/out"] = [entry("out/a", b"a"), END]
+    with scene.agent():
+        found = scene.collect("/out")
+    assert (found.status, names(found), scene.stored(0)) == (LogStatus.COMPLETE, ["out/a"], b"a")
 
 
 def test_hostile_entries_stay_behind(scene: Scene) -> None:
