@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tarfile
 import threading
 import time
@@ -16,11 +17,12 @@ import pytest
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.files.listing import MAX_FILES, OutputFiles
+from jaas_submit.model.files.listing import MAX_FILES, MAX_LIST_BYTES, OutputFiles
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.output import AgentLeases, FilePiece, FileRequest, FileTransfers, release_memory
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.files.collector import CollectTiming, FileCollector
+from jaas_worker.agent.files.selection import Selection
 from jaas_worker.agent.files.sender import FileSender
 from tests.support.fake_node import FakeNode
 from tests.support.wait import eventually
@@ -182,6 +184,15 @@ def test_many_files_are_a_thousand_and_a_reason_in_little_memory(scene: Scene) -
     assert found.status is LogStatus.PARTIAL
     assert "18,997 other files left out" in found.reason
     assert peak < 20 * MIB
+
+
+def test_the_list_is_bounded_as_the_record_holds_it() -> None:
+    selection = Selection(["/out"], MIB, MAX_FILES)
+    taken = [f"out/{number}/{chr(0x4E2D) * 80}" for number in range(1000)]
+    taken = [name for name in taken if selection.takes(name, tarfile.REGTYPE, 0)]
+    assert 300 < len(taken) < 500
+    assert len(json.dumps([{"name": name, "size": 0, "sha256": "0" * 64} for name in taken])) <= MAX_LIST_BYTES
+    assert "is one file too many" in selection.reason
 
 
 def test_a_file_over_the_bound_is_passed_by_in_little_memory(scene: Scene) -> None:
