@@ -42,6 +42,11 @@ class OutputFiles(BaseModel):
     )
     reason: str = Field("", description="why it is not complete, for people")
     files: tuple[OutputFile, ...] = Field((), description="in the order in which they were found")
+    stored_by: str = Field(
+        "",
+        description="id of the job that stored them: another one where its copy succeeded first; empty means this one",
+    )
+    stored_attempt: int = Field(0, ge=0, description="which of that job's attempts stored them; 0 means this one")
 
     @property
     def size(self) -> int:

@@ -135,7 +135,13 @@ class FileCollector:
             if piece.end == "again":
                 raise _Broken(piece.reason)
             if piece.end:
-                return OutputFiles(status=LogStatus(piece.end), reason=piece.reason, files=tuple(files))
+                return OutputFiles(
+                    status=LogStatus(piece.end),
+                    reason=piece.reason,
+                    files=tuple(files),
+                    stored_by=request.job_id,
+                    stored_attempt=request.attempt,
+                )
             name, size = piece.name, piece.size
             if name is None or size < 0 or not selection.takes(name, b"0", size):
                 raise _Invalid(shown(name if name is not None else "contents of no file"))

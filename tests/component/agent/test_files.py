@@ -128,6 +128,7 @@ def test_files_arrive_to_the_byte_and_nothing_stays_in_redis(scene: Scene) -> No
         found = scene.collect("/out/**")
     assert (found.status, found.reason, names(found)) == (LogStatus.COMPLETE, "", ["out/a", "out/b"])
     assert (scene.stored(0), scene.stored(1)) == (large, b"")
+    assert (found.stored_by, found.stored_attempt) == (JOB, 1)
     assert list(scene.ledger.client.scan_iter(f"{scene.ledger.prefix}:*files*")) == []
 
 
