@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["ImageName", "matches", "matches_image"]
+__all__ = ["ImageName", "is_pinned_form", "matches", "matches_image"]
 
 _HUB: Final = "docker.io"
 
@@ -86,3 +86,16 @@ def _complete(pattern: str) -> str:
         return pattern
     host, path = _split_host(pattern)
     return f"{host}/{path}"
+
+
+def is_pinned_form(pinned: str, image: str) -> bool:
+    """Return whether a reference is another one with nothing but a digest in the place of its tag.
+
+    Args:
+        pinned: such as ``alpine@sha256:...``.
+        image: such as ``alpine:3.20``; one with a digest is pinned by itself alone.
+    """
+    if "@" in image:
+        return pinned == image
+    found, wanted = ImageName.parse(pinned), ImageName.parse(image)
+    return bool(found.digest) and found[:2] == wanted[:2] and found.tag in {"", wanted.tag}

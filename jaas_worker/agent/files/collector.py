@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, StoreUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
@@ -31,6 +31,10 @@ _MOST_BROKEN: Final = 5
 _LEAST_PAUSE_S: Final = 0.01
 _MOST_PAUSE_S: Final = 0.2
 """Seconds until the next pieces are asked for where there are none; the pause doubles."""
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
 
 
 class CollectTiming(NamedTuple):
@@ -147,7 +151,7 @@ class FileCollector:
                 raise _Invalid(shown(name if name is not None else "contents of no file"))
             digest = hashlib.sha256()
 
-            def contents(left: int = size, digest: hashlib._Hash = digest) -> Iterator[bytes]:
+            def contents(left: int = size, digest: _Digest = digest) -> Iterator[bytes]:
                 while left:
                     following = next(pieces)
                     if following.end == "again":

@@ -10,7 +10,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -68,17 +68,17 @@ class Scene:
         ready, closing = threading.Event(), threading.Event()
 
         async def main() -> None:
-            self.node.start("j")
-            self.node.exit("j")
+            self.node.start(JOB)
+            self.node.exit(JOB)
             sender = FileSender(self.node, self.transfers)
             pubsub = self.ledger.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
             pubsub.subscribe(self.transfers.request_channel)
             await asyncio.to_thread(pubsub.get_message, timeout=5)
             for path, pieces in self.archives.items():
-                self.node.keep("j", path, pieces)
+                self.node.keep(JOB, path, pieces)
             try:
                 async with asyncio.TaskGroup() as group:
-                    sender.begin(NODE, group.create_task)
+                    sender.begin(NODE, "jaas.ledger=l", group.create_task)
                     ready.set()
                     while not closing.is_set():
                         self.leases.take(NODE, "agent")
@@ -238,6 +238,25 @@ def test_a_container_or_a_folder_that_is_not_there(scene: Scene) -> None:
         empty = scene.collect("/out/*.pdf")
     assert (gone.status, gone.reason) == (LogStatus.UNAVAILABLE, "No such container: another")
     assert (empty.status, empty.reason) == (LogStatus.PARTIAL, "nothing matches /out/*.pdf")
+
+
+def test_files_of_a_container_of_another_job_or_attempt_are_not_sent(scene: Scene) -> None:
+    """Whoever may write to Redis can ask for any container by its id."""
+    scene.archives["/etc"] = [entry("etc/shadow", b"secret"), END]
+    with scene.agent():
+        other = scene.node.start("other").id
+        scene.node.exit("other")
+        scene.node.keep("other", "/etc", [entry("etc/shadow", b"secret"), END])
+        for forged in (
+            scene.request("/etc/*", container=other),
+            replace(scene.request("/etc/*"), attempt=2),
+            replace(scene.request("/etc/*"), container_id="../containers/container1"),
+        ):
+            found = scene.collector.collect(forged, time.monotonic() + 60, lambda: True)
+            assert found is not None
+            assert (found.status, found.files) == (LogStatus.UNAVAILABLE, ())
+            assert found.reason.startswith("No such container: ")
+    assert scene.node.calls["archive"] == 0
 
 
 def test_a_node_without_an_agent(scene: Scene) -> None:

@@ -41,6 +41,30 @@ def test_what_was_signed_is_launched_whatever_else_is_known() -> None:
     assert made.job.facts.producer == TEAM
 
 
+DIGEST = "@sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("noted", "counts"),
+    [
+        (f"signed{DIGEST}", True),
+        (f"docker.io/library/signed{DIGEST}", True),
+        ("", False),
+        ("signed", False),
+        ("evil:latest", False),
+        (f"evil{DIGEST}", False),
+        (f"signed:old{DIGEST}", False),
+        (f"evil.example/library/signed{DIGEST}", False),
+        (f"docker.io/signed/signed{DIGEST}", False),
+    ],
+)
+def test_a_record_can_pin_the_described_image_and_name_no_other(noted: str, counts: bool) -> None:
+    """Also for a later attempt, which takes the digest of the first one from the record."""
+    made = world(signed=token(), image=noted, platforms=("linux/amd64",), attempt=2)
+    claim(made.job, made.context)
+    assert (made.job.image, made.job.platforms) == ((noted, ("linux/amd64",)) if counts else ("", ()))
+
+
 @pytest.mark.parametrize("signed", ["", "eyJ.e.x", token("other")])
 def test_a_job_without_a_good_token_is_refused_before_it_is_launched(signed: str) -> None:
     made = world(signed=signed)
