@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tarfile
 import threading
 import time
@@ -14,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.files.listing import MAX_FILES, OutputFiles
+from jaas_submit.model.files.listing import MAX_FILES, MAX_LIST_BYTES, OutputFiles
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.output import AgentLeases, FilePiece, FileRequest, FileTransfers, release_memory
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.files.collector import CollectTiming, FileCollector
+from jaas_worker.agent.files.selection import Selection
 from jaas_worker.agent.files.sender import FileSender
 from tests.support.fake_node import FakeNode
 from tests.support.wait import eventually
@@ -125,7 +128,21 @@ def test_files_arrive_to_the_byte_and_nothing_stays_in_redis(scene: Scene) -> No
         found = scene.collect("/out/**")
     assert (found.status, found.reason, names(found)) == (LogStatus.COMPLETE, "", ["out/a", "out/b"])
     assert (scene.stored(0), scene.stored(1)) == (large, b"")
+    assert (found.stored_by, found.stored_attempt) == (JOB, 1)
     assert list(scene.ledger.client.scan_iter(f"{scene.ledger.prefix}:*files*")) == []
+
+
+def test_files_that_are_stored_count_though_redis_is_away_afterwards(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop(job_id: str, attempt: int) -> None:
+        raise LedgerUnavailable("Redis does not answer (test)")
+
+    monkeypatch.setattr(scene.transfers, "drop", drop)
+    scene.archives["/out"] = [entry("out/a", b"a"), END]
+    with scene.agent():
+        found = scene.collect("/out")
+    assert (found.status, names(found), scene.stored(0)) == (LogStatus.COMPLETE, ["out/a"], b"a")
 
 
 def test_hostile_entries_stay_behind(scene: Scene) -> None:
@@ -168,6 +185,15 @@ def test_many_files_are_a_thousand_and_a_reason_in_little_memory(scene: Scene) -
     assert found.status is LogStatus.PARTIAL
     assert "18,997 other files left out" in found.reason
     assert peak < 20 * MIB
+
+
+def test_the_list_is_bounded_as_the_record_holds_it() -> None:
+    selection = Selection(["/out"], MIB, MAX_FILES)
+    taken = [f"out/{number}/{chr(0x4E2D) * 80}" for number in range(1000)]
+    taken = [name for name in taken if selection.takes(name, tarfile.REGTYPE, 0)]
+    assert 300 < len(taken) < 500
+    assert len(json.dumps([{"name": name, "size": 0, "sha256": "0" * 64} for name in taken])) <= MAX_LIST_BYTES
+    assert "is one file too many" in selection.reason
 
 
 def test_a_file_over_the_bound_is_passed_by_in_little_memory(scene: Scene) -> None:
