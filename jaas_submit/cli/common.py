@@ -203,7 +203,9 @@ def missing_packages(error: ImportError) -> JaasError:
 
 
 def _fail(text: str, code: int) -> int:
-    click.echo(f"jaas: {' '.join(text.split())}", err=True)
+    from jaas_submit.cli import output
+
+    click.echo(f"jaas: {output.one_line(' '.join(text.split()))}", err=True)
     return code
 
 
@@ -306,8 +308,10 @@ def name_unreadable(found: Mapping[str, str]) -> None:
     Args:
         found: ``Ledger.unreadable``.
     """
+    from jaas_submit.cli import output
+
     for name, why in list(found.items())[:_NAMED]:
-        click.echo(f"jaas: {name} cannot be read: {why}", err=True)
+        click.echo(f"jaas: {output.one_line(f'{name} cannot be read: {why}')}", err=True)
     if len(found) > _NAMED:
         click.echo(f"jaas: {len(found) - _NAMED} more cannot be read", err=True)
 

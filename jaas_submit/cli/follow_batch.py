@@ -105,7 +105,7 @@ def standing_line(status: BatchRecord, ended: int, seconds: float) -> str:
     total = status.size if status.total is None else status.total
     more = "" if status.total is not None else "+"
     parts = [f"{status.ended:,} of {total:,}{more} ended"]
-    parts += [f"{count:,} {state.lower()}" for state, count in status.counts.items() if count]
+    parts += [f"{count:,} {output.one_line(state.lower())}" for state, count in status.counts.items() if count]
     if ended and seconds > 0 and not status.done:
         rate = ended / seconds
         parts.append(f"{rate:.1f}/s")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -113,13 +112,13 @@ class Listing:
 
     def _print(self, table: Table, progress: output.Progress, empty: str) -> None:
         if self.form == "json":
-            click.echo(json.dumps([entry.data() for entry in table.entries], ensure_ascii=False, indent=2))
+            output.print_json([entry.data() for entry in table.entries], indent=2)
         elif self.form == "jsonl":
             for entry in table.entries:
                 output.print_json(entry.data())
         elif self.form == "name":
             for entry in table.entries:
-                click.echo(entry.id)
+                output.print_lines([entry.id])
         elif not table.entries:
             progress.say(empty)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "fit_row",
     "list_row",
     "moment",
+    "one_line",
     "print_details",
     "print_json",
     "print_lines",
@@ -53,6 +55,10 @@ _COLOURS: Final[dict[str, str]] = {
 """Colour of a cell by its text: job states, and the doctor's verdicts."""
 
 _WIDEST_JOB: Final = 60
+
+_CONTROLS: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that JSON may hold as they are, and that control a terminal: DEL, C1, and what turns the direction."""
+
 LIST_HEADERS: Final = ("ID", "STATE", "EXIT", "AGE", "RAN", "NODE", "BATCH", "JOB", "WHY")
 DEAD_HEADERS: Final = ("ID", "CAUSE", "EXIT", "ATTEMPTS", "GAVE UP", "NODE", "REPLAYED", "JOB", "WHY")
 FIT_HEADERS: Final = ("NODE", "FITS", "FREE CORES", "FREE MEMORY", "WHY NOT", "ITS AGENT SAYS")
@@ -84,17 +90,17 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Print a line, even when quiet."""
-        click.echo(f"jaas: {_clean(text)}", err=True)
+        click.echo(f"jaas: {one_line(text)}", err=True)
 
     def change(self, record: JobRecord) -> None:
         """Print a job's state, unless it was printed last or the job has ended: the end has its own line."""
         if record.terminal:
             return
-        text = click.style(record.state.lower(), fg=_COLOURS.get(record.state))
+        text = click.style(one_line(record.state.lower()), fg=_COLOURS.get(record.state))
         if record.state is JobState.RUNNING and record.node:
-            text += f" on {record.node}"
+            text += f" on {one_line(record.node)}"
         if record.detail:
-            text += f": {_clean(record.detail)}"
+            text += f": {one_line(record.detail)}"
         if text == self._last or self.quiet:
             return
         self._last = text
@@ -110,14 +116,15 @@ class Progress:
             self.warn(result.sentence() + ran)
 
 
-def print_json(data: Mapping[str, Any], *, indent: int | None = None) -> None:
-    """Print one JSON object: on one line, so that several of them are JSON Lines."""
-    click.echo(json.dumps(data, ensure_ascii=False, indent=indent))
+def print_json(data: Mapping[str, Any] | Sequence[Any], *, indent: int | None = None) -> None:
+    """Print JSON: on one line unless it is indented, so that several objects are JSON Lines."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under headers: with rich on a terminal, elsewhere in plain columns."""
-    cleaned = [[_clean(cell) for cell in row] for row in rows]
+    cleaned = [[one_line(cell) for cell in row] for row in rows]
     if not (sys.stdout.isatty() and _print_rich(headers, cleaned)):
         print_plain(headers, cleaned)
 
@@ -143,7 +150,7 @@ def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 
 def print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under headers in plain columns, one line each."""
-    lines = [list(headers), *([_clean(cell) for cell in row] for row in rows)]
+    lines = [list(headers), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [
@@ -156,7 +163,7 @@ def print_plain(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Print sentences, one a line."""
     for line in lines:
-        click.echo(_clean(line))
+        click.echo(one_line(line))
 
 
 def print_details(rows: Iterable[tuple[str, str]], *, blank_before: bool) -> None:
@@ -165,7 +172,7 @@ def print_details(rows: Iterable[tuple[str, str]], *, blank_before: bool) -> Non
         click.echo()
     for name, value in rows:
         if value:
-            click.echo(f"{name + ':':<11}{click.style(_clean(value), fg=_COLOURS.get(value))}")
+            click.echo(f"{name + ':':<11}{click.style(one_line(value), fg=_COLOURS.get(value))}")
 
 
 def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
@@ -333,6 +340,10 @@ def duration(seconds: float, *, coarse: bool = False) -> str:
     return "".join(parts[:2])
 
 
-def _clean(text: str) -> str:
-    """Return one line without control characters: a job's name or an engine's message must not control the terminal."""
+def one_line(text: str) -> str:
+    """Return one line without control characters: a job's name or an engine's message must not control the terminal.
+
+    Args:
+        text: what others wrote.
+    """
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -256,6 +256,9 @@ def _pieces(fields: dict[bytes, bytes]) -> Iterator[Piece | Gap]:
     if b"missing" in fields:
         yield Gap(_NAMES[fields[b"s"]], int(fields[b"o"]), int(fields[b"missing"]), as_text(fields[b"why"]))
         return
+    if b"p" not in fields:  # an agent of an earlier version writes one piece in an entry
+        yield Piece(_NAMES[fields[b"s"]], int(fields[b"o"]), as_text(fields[b"t"]), fields[b"d"])
+        return
     stdout, _, stderr = fields.get(b"k", b"0 0").partition(b" ")
     yield from unpacked(fields[b"p"], fields[b"d"], (int(stdout), int(stderr)))
 

@@ -42,6 +42,9 @@ def check_mounts(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal
         elif kind == "tmpfs":
             if not rules.mounts.tmpfs:
                 yield Refusal("mounts.tmpfs", where, "may be no tmpfs; rules.mounts.tmpfs = true allows it")
+            if source or mount.get("VolumeOptions") or mount.get("BindOptions"):
+                said = "a tmpfs has neither a source nor options of a volume or bind; no rule allows them"
+                yield Refusal("mounts.tmpfs", where, said)
         else:
             said = f"{shown(kind)} is no type of mount that the policy knows; no rule allows it"
             yield Refusal("mounts", f"{where}.type", said)
@@ -115,7 +118,10 @@ def _driver(
         yield Refusal("mounts.drivers", f"{where}.volume_driver", said)
         return
     for option, value in options.items():
-        if not matches(f"{option}={value}", allowed):
+        if _plain(value) != value:  # the swarm reads values of options as templates, too
+            said = "has a template, which the swarm would fill in after this check; no rule allows that"
+            yield Refusal("mounts.drivers", f"{where}.volume_options.{shown(option)}", said)
+        elif not matches(f"{option}={value}", allowed):
             said = f"is not allowed; rules.mounts.drivers.{shown(name)} lists options"
             yield Refusal("mounts.drivers", f"{where}.volume_options.{shown(option)}", said)
     if name == _LOCAL:

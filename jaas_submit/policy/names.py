@@ -7,7 +7,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["ImageName", "matches", "matches_image"]
+__all__ = ["ImageName", "is_pinned_form", "matches", "matches_image"]
 
 _HUB: Final = "docker.io"
 
@@ -41,15 +41,6 @@ class ImageName(NamedTuple):
         name = f"{self.host}/{self.path}"
         tagged = (f"{name}:{self.tag}",) if self.tag else ()
         return (name, *tagged, *((f"{name}@{self.digest}",) if self.digest else ()))
-
-    def pins(self, asked: ImageName) -> bool:
-        """Return whether this is one digest of the image that was asked for.
-
-        Args:
-            asked: the image that a description names.
-        """
-        same = (self.host, self.path) == (asked.host, asked.path)
-        return same and bool(self.digest) and asked.digest in {"", self.digest}
 
 
 def _split_host(name: str) -> tuple[str, str]:
@@ -95,3 +86,16 @@ def _complete(pattern: str) -> str:
         return pattern
     host, path = _split_host(pattern)
     return f"{host}/{path}"
+
+
+def is_pinned_form(pinned: str, image: str) -> bool:
+    """Return whether a reference is another one with nothing but a digest in the place of its tag.
+
+    Args:
+        pinned: such as ``alpine@sha256:...``.
+        image: such as ``alpine:3.20``; one with a digest is pinned by itself alone.
+    """
+    if "@" in image:
+        return pinned == image
+    found, wanted = ImageName.parse(pinned), ImageName.parse(image)
+    return bool(found.digest) and found[:2] == wanted[:2] and found.tag in {"", wanted.tag}

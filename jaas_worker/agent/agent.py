@@ -174,12 +174,13 @@ class NodeAgent:
                 self._calls.ends.identity, partial(self._warn, Action.REDIS_UNAVAILABLE)
             )
             async with asyncio.TaskGroup() as self._group:
-                self._files.begin(info.node_id, self._group.create_task)
+                label = f"{LABEL_LEDGER}={identity}"
+                self._files.begin(info.node_id, label, self._group.create_task)
                 self._group.create_task(self._keep_lease(info))
                 self._group.create_task(self._answer_watchers())
                 telling = tell_facts(self._engine, self._calls, info.node_id, self._holder, self._timing.facts)
                 self._group.create_task(telling)
-                self._group.create_task(self._hear_events(f"{LABEL_LEDGER}={identity}"))
+                self._group.create_task(self._hear_events(label))
         except* _LeaseLost:
             logger.warning(
                 "another process follows the containers on %s now", info.node_name, extra=action(Action.LEASE_LOST)

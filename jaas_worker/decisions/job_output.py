@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.files.listing import OutputFiles
+from jaas_submit.model.files.listing import OutputFiles, list_bytes
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
-from jaas_submit.model.records import JobRecord, Outcome
+from jaas_submit.model.records import Attempt, JobRecord, Outcome
 from jaas_submit.model.states import JobState
 
-__all__ = ["Output", "output_not_kept", "output_of", "reduce_lines", "with_files", "with_output"]
+__all__ = ["Output", "output_not_kept", "output_of", "reduce_lines", "with_files", "with_listed_files", "with_output"]
 
+
+_MOST_LISTED: Final = 4 * 1024 * 1024
+"""Bytes of all lists of files in one record: readers take no record of any size."""
+
+_NOT_LISTED: Final = "its files are not listed: those of later attempts leave no room in the job's record"
 
 _MISSING: Final = "some of its output is missing"
 
@@ -121,6 +126,26 @@ def with_files(spec: JobSpec, outcome: Outcome, files: OutputFiles) -> Outcome:
         return outcome
     why = f"its files are {files.status}: {files.reason}"
     return outcome.model_copy(update={"state": JobState.FAILED, "cause": Cause.OUTPUT, "reason": why})
+
+
+def with_listed_files(attempts: Iterable[Attempt], most: int = _MOST_LISTED) -> tuple[Attempt, ...]:
+    """Return attempts with the lists of files that one record can hold: those of the last ones.
+
+    Args:
+        attempts: the first one first.
+        most: bytes of all lists together.
+    """
+    found: list[Attempt] = []
+    size = 0
+    for attempt in reversed(tuple(attempts)):
+        outputs = attempt.outputs
+        if outputs is not None:
+            size += list_bytes([file.name for file in outputs.files])
+            if size > most and outputs.files:
+                said = {"status": LogStatus.PARTIAL, "reason": _NOT_LISTED, "files": ()}
+                outputs = outputs.model_copy(update=said)
+        found.append(attempt.model_copy(update={"outputs": outputs}))
+    return tuple(reversed(found))
 
 
 def reduce_lines(records: Iterable[JobRecord], resolve: Callable[[Any], Any] = lambda value: value) -> Iterator[bytes]:

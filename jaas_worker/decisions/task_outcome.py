@@ -86,6 +86,9 @@ _STOPPED_ON_RETURN: Final = "its node was away {away}, and the swarm stopped the
 _STOPPED_AFTER_BACK: Final = timedelta(seconds=60)
 """The swarm stops the containers of a node within 5 s of its return; the container may take its ``stop_grace``."""
 
+_TOLD_BEFORE_BACK: Final = timedelta(seconds=5)
+"""An engine that returns stops what it may no longer run at once, 0 to 4 s before the swarm counts its node as back."""
+
 _UNCHANGED: Final = NodeChange()
 
 
@@ -268,11 +271,11 @@ def _is_told(task: TaskView, times: ContainerTimes | None) -> bool:
 def _came_back(back: datetime | None, started_at: datetime | None, finished: datetime | None, *, told: bool) -> bool:
     """Return whether a container was stopped when its node came back, which changed the swarm's record (``back``).
 
-    A drained node changes, too, and again when it takes tasks again. Where no exit code is ``told``, the node may have
-    reported the end before it counted as back."""
+    A drained node changes, too, and again when it takes tasks again. The node may report the end before it counts as
+    back: by much where no exit code is ``told``."""
     if back is None or finished is None or (started_at is not None and back <= started_at):
         return False
-    return back - (timedelta(0) if told else BEFORE_BACK) <= finished <= back + _STOPPED_AFTER_BACK
+    return back - (_TOLD_BEFORE_BACK if told else BEFORE_BACK) <= finished <= back + _STOPPED_AFTER_BACK
 
 
 def _verdict(task: TaskView, times: ContainerTimes | None, stop: StopRequest | None) -> tuple[JobState, Cause, str]:

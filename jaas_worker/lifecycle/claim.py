@@ -15,6 +15,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import MESSAGE_EXPIRED, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_SPEC_HASH
+from jaas_submit.policy.names import is_pinned_form
 from jaas_submit.signing import Producer
 from jaas_worker.decisions.node_outage import down_since
 from jaas_worker.decisions.speculation import copy_spec
@@ -202,7 +203,11 @@ def _note_record(job: TrackedJob, record: JobRecord, producer: Producer | None) 
         record.signed,
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
-    job.image, job.platforms = record.image, record.platforms
+    # Whoever may write to Redis may write any image there; the description may be signed, and it names the image.
+    if spec is not None and is_pinned_form(record.image, spec.image):
+        job.image, job.platforms = record.image, record.platforms
+    else:
+        job.image, job.platforms = "", ()
     job.away_since = down_since(record.detail)
     job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
 

@@ -20,7 +20,7 @@ from jaas_submit.model.records import Attempt
 from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
-from jaas_worker.decisions.job_output import with_output
+from jaas_worker.decisions.job_output import with_listed_files, with_output
 from jaas_worker.decisions.output_proof import after_restart, node_changed_since
 from jaas_worker.decisions.retry import decide
 from jaas_worker.decisions.task_outcome import (
@@ -122,13 +122,13 @@ def write_end(job: TrackedJob, step: End, world: WorkerContext) -> Aside | LostO
         TemporaryError: Redis or the store does not answer.
     """
     attempt, output = _ended_attempt(job, step, world)
-    attempts = (*job.facts.attempts, attempt)
+    attempts = with_listed_files((*job.facts.attempts, attempt))
     if job.spec is not None:
         if job.decision is None:
             at = job.deadlines.job
             left = None if at == inf else at - world.clock.monotonic()
             job.decision = decide(job.spec, attempts, random.random(), left)  # noqa: S311 (jitter, no secret)
-        attempts = (*job.facts.attempts, attempt.model_copy(update={"decision": job.decision.why}))
+        attempts = (*attempts[:-1], attempt.model_copy(update={"decision": job.decision.why}))
         if job.decision.retry and (following := _back_off(job, attempts, step.logs, job.decision.delay, world)):
             return following
         # In a batch with speculation the first success counts, not the first outcome.

@@ -18,7 +18,6 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
-from jaas_submit.policy.names import ImageName
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import StopRequest, pending_reason
@@ -280,8 +279,7 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
     Returns:
         False if this worker no longer holds the job.
     """
-    mistaken = _drop_foreign_image(job, spec)
-    if job.image or (job.attempt > 1 and not mistaken) or not world.settings.resolve_images:
+    if job.image or job.attempt > 1 or not world.settings.resolve_images:
         return True
     found = world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve)
     if not found.pinned:
@@ -301,24 +299,6 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
     if found.platforms and found.platforms != job.platforms:
         world.ledger.maintenance.save_platforms(spec.image, found.platforms)
     job.image, job.platforms = found.pinned, found.platforms
-    return True
-
-
-def _drop_foreign_image(job: TrackedJob, spec: JobSpec) -> bool:
-    """Forget an image that the record has, but that is none of the image that was signed; return whether it was so.
-
-    Nobody signs the record: whoever can write to Redis could have another image run in the producer's name.
-    """
-    if not job.image or job.facts.producer is None or ImageName.parse(job.image).pins(ImageName.parse(spec.image)):
-        return False
-    logger.warning(
-        "job %s: the record's image %s is not the signed one, %s; it is ignored",
-        job.job_id,
-        shown(job.image, _MAX_DETAIL),
-        spec.image,
-        extra=action(Action.IMAGE_DIFFERS),
-    )
-    job.image, job.platforms = "", ()
     return True
 
 

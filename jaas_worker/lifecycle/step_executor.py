@@ -186,6 +186,9 @@ class StepExecutor:
                     if isinstance(following, to.Report | to.TellRetry):  # the steps before are complete
                         step = to.Report(logs=following.logs) if isinstance(following, to.Report) else following
                         job.tries = 0
+                    elif isinstance(step, to.Collect) and isinstance(following, to.End):  # its files are in the store
+                        step = following
+                        job.tries = 0
                     following = self._next(job, following, ending)
             except TemporaryError as error:
                 self._failed_for_now(job, step, error)

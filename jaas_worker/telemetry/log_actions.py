@@ -46,7 +46,7 @@ class Action(StrEnum):
     JOB_COPY_SUBMITTED = "job.copy_submitted"  # it runs for long: its copy was submitted (speculation)
     JOB_SUPERSEDED = "job.superseded"  # its copy succeeded first: its service is removed
     JOB_RESTORED = "job.restored"  # Redis had lost its record
-    IMAGE_DIFFERS = "image.differs"  # than the registry's of that tag, or, in the record, than the signed one
+    IMAGE_DIFFERS = "image.differs"  # this engine has another image under that tag than the registry
     STEP_REPEATED = "step.repeated"  # a temporary error: the step is repeated
     STEP_FAILED = "step.failed"  # an unexpected error
     RESULT_NOT_STORED = "result.not_stored"  # Celery's result backend did not accept a result

@@ -278,6 +278,8 @@ class _Checker:
             started = any(start["attempt"] == number for start in job.starts)
             if started:
                 self.report.outputs[told["status"]] += 1
+            if sum(start["attempt"] == number for start in job.starts) > 1:  # so it printed more than once
+                continue
             killed = self._reached(job, ENGINE_FAULTS)
             problem = kept_problem(payload, told, started=started, whole=self._whole(job, number), killed=killed)
             if problem:

@@ -32,6 +32,7 @@ from jaas_worker.tracking.exit_notice import read_exit
 from tests.fuzz.cases import Case, Failure, Hang, random_of, sentence_defect, within
 from tests.fuzz.mutations import mutate, mutate_bytes
 from tests.fuzz.odd import as_json, as_object, odd
+from tests.fuzz.policy import policy_target
 from tests.fuzz.specimens import (
     AUDIENCE,
     DURATIONS,
@@ -214,6 +215,7 @@ _TARGETS: Final[tuple[tuple[int, Callable[[random.Random], tuple[str, Callable[[
     (4, _message),
     (2, _notice),
     (2, _token),
+    (4, lambda rng: policy_target(rng, SPECS)),
 )
 
 

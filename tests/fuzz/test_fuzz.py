@@ -14,6 +14,7 @@ import pytest
 
 from jaas_submit import JobSpec, ledger
 from jaas_submit.errors import SpecError
+from jaas_submit.policy.document import Policy
 from tests.fuzz import pure, worker
 from tests.fuzz.arrivals import CHANNELS, INDEXES, Arrival, carried_id
 from tests.fuzz.cases import Case, Hang, sentence_defect, summary, within
@@ -87,6 +88,11 @@ def test_a_sentence_that_is_none_is_a_failure(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setattr(JobSpec, "parse", parse)
     assert sentence_defect(said)
     assert pure.run(SEED, 0, 50)
+
+
+def test_a_policy_that_lets_too_much_through_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.policy.POLICY", Policy(level="privileged"))
+    assert any("the policy lets through: a path of the host" in one.why for one in pure.run(SEED, 0, 500))
 
 
 def test_what_takes_for_ever_is_a_failure() -> None:

@@ -91,7 +91,7 @@ def status(target: Target, batch_ids: tuple[str, ...], as_json: bool, quiet: boo
             if as_json:
                 output.print_json(record.model_dump(mode="json"))
             elif quiet:
-                click.echo(record.state or "OPEN")
+                click.echo(output.one_line(record.state or "OPEN"))
             else:
                 output.print_details(_details(client, record), blank_before=next(shown) > 0)
 

@@ -62,4 +62,4 @@ def _shown(path: os.PathLike[str]) -> str:
 
 def _list(found: OutputFiles) -> None:
     for file in found.files:
-        click.echo(f"{file.size:>12}  {file.sha256}  {file.name}")
+        output.print_lines([f"{file.size:>12}  {file.sha256}  {file.name}"])

@@ -11,7 +11,6 @@ import click
 from jaas_submit.access.acl import password_rule, redis_version, rules_of
 from jaas_submit.access.roles import Installation, Role, grants_of
 from jaas_submit.cli.common import Target, target_options
-from jaas_submit.connection.names import chosen_prefix, chosen_queue
 from jaas_submit.errors import SpecError
 
 __all__ = ["redis_acl"]
@@ -80,6 +79,8 @@ def redis_acl(
     release = redis_version(version)
     usual = _AT_SENTINELS if at_sentinels else _AT_SERVERS if sentinel else _PROGRAMS
     chosen = [Role(name) for name in dict.fromkeys(roles)] or list(usual)
+    from jaas_submit.connection.names import chosen_prefix, chosen_queue
+
     of = Installation(chosen_prefix(target.prefix), [chosen_queue(one) for one in (target.queue, *also_queue)], db)
     without: list[str] = []
     lines = [] if commands else ["user default off resetpass resetkeys resetchannels -@all"]

@@ -227,7 +227,7 @@ def wait(target: Target, job_ids: tuple[str, ...], timeout: str | None, as_json:
             if as_json:
                 output.print_json(result.to_wire())
             elif not quiet:
-                click.echo(result.sentence())
+                output.print_lines([result.sentence()])
 
         unknown = for_each(client, job_ids, one)
     return next((code for code in codes if code), unknown)

@@ -37,7 +37,7 @@ def status(target: Target, job_ids: tuple[str, ...], show_env: bool, as_json: bo
             if as_json:
                 output.print_json(output.record_json(record, show_env=show_env))
             elif quiet:
-                click.echo(record.state)
+                click.echo(output.one_line(record.state))
             else:
                 output.print_details(output.status_rows(record), blank_before=next(shown) > 0)
 

@@ -93,7 +93,7 @@ def _print_report(found: UsageReport) -> None:
     output.print_table((found.by.upper(), *_HEADERS), rows)
     for group in found.groups:
         for advice in group.advice:
-            click.echo(f"{group.name}: {advice}")
+            output.print_lines([f"{group.name}: {advice}"])
     click.echo(
         f"{found.jobs:,} jobs that ended since {output.moment(found.since)} and whose records are kept", err=True
     )

@@ -65,6 +65,8 @@ def download(session: Session, job_id: str, to: str | os.PathLike[str], attempt:
     if session.store is None:
         raise SpecError("outputs: the files are in a store; set JAAS_STORE_URL (or Client(store=...)) to the workers'")
     number, found = output_files(session, job_id, attempt)
+    # Where its copy succeeded first, they are the copy's.
+    owner, stored = found.stored_by or job_id, found.stored_attempt or number
     folder = Path(to)
     for index, file in enumerate(found.files):
         target = _target(folder, file.name)
@@ -73,7 +75,7 @@ def download(session: Session, job_id: str, to: str | os.PathLike[str], attempt:
             raise JaasError(f"{file.name}: {target.parent} leads out of {folder}; nothing was written there")
         part = target.parent / f".jaas-{uuid.uuid4().hex}.part"
         try:
-            with session.store.opened(job_id, stored_name(number, index)) as read, part.open("xb") as written:
+            with session.store.opened(owner, stored_name(stored, index)) as read, part.open("xb") as written:
                 _copy(read, written, file)
             part.replace(target)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
@@ -9,9 +10,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from jaas_submit.errors import JaasError, StoreUnavailable, TemporaryError
+from jaas_submit.errors import JaasError, LedgerUnavailable, StoreUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.files.listing import OutputFile, OutputFiles, stored_name
 from jaas_submit.model.logs import LogStatus
@@ -30,6 +31,10 @@ _MOST_BROKEN: Final = 5
 _LEAST_PAUSE_S: Final = 0.01
 _MOST_PAUSE_S: Final = 0.2
 """Seconds until the next pieces are asked for where there are none; the pause doubles."""
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
 
 
 class CollectTiming(NamedTuple):
@@ -117,7 +122,8 @@ class FileCollector:
                     self._pause(self._timing.pause)
                     continue
                 found = _unavailable(why)
-            self._transfers.drop(wanted.job_id, wanted.attempt)
+            with contextlib.suppress(LedgerUnavailable):  # the transfer ends by itself when nobody asks for more
+                self._transfers.drop(wanted.job_id, wanted.attempt)
             return found
         return None
 
@@ -133,13 +139,19 @@ class FileCollector:
             if piece.end == "again":
                 raise _Broken(piece.reason)
             if piece.end:
-                return OutputFiles(status=LogStatus(piece.end), reason=piece.reason, files=tuple(files))
+                return OutputFiles(
+                    status=LogStatus(piece.end),
+                    reason=piece.reason,
+                    files=tuple(files),
+                    stored_by=request.job_id,
+                    stored_attempt=request.attempt,
+                )
             name, size = piece.name, piece.size
             if name is None or size < 0 or not selection.takes(name, b"0", size):
                 raise _Invalid(shown(name if name is not None else "contents of no file"))
             digest = hashlib.sha256()
 
-            def contents(left: int = size, digest: hashlib._Hash = digest) -> Iterator[bytes]:
+            def contents(left: int = size, digest: _Digest = digest) -> Iterator[bytes]:
                 while left:
                     following = next(pieces)
                     if following.end == "again":

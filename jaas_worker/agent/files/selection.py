@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from jaas_submit.model.bounds import counted, shown
-from jaas_submit.model.files.patterns import MAX_LIST_BYTES, Pattern, name_problem
+from jaas_submit.model.files.listing import MAX_LIST_BYTES, list_bytes
+from jaas_submit.model.files.patterns import Pattern, name_problem
 
 __all__ = ["Selection", "folders"]
 
@@ -20,9 +21,6 @@ _KINDS: Final[Mapping[bytes, str]] = {
 }
 
 _MOST_SHOWN: Final = 3
-
-_ENTRY_BYTES: Final = 128
-"""Bytes that a file takes in the list besides its name, as JSON."""
 
 
 class Selection:
@@ -67,7 +65,7 @@ class Selection:
             return False
         self._names.add(name)
         self._bytes += size
-        self._list_bytes += len(name.encode()) + _ENTRY_BYTES
+        self._list_bytes += list_bytes([name])
         return True
 
     def _problem(self, name: str, kind: bytes, size: int) -> str:
@@ -75,7 +73,7 @@ class Selection:
             return why
         if kind not in {tarfile.REGTYPE, tarfile.AREGTYPE}:
             return f"{shown(name)} is {_KINDS.get(kind, 'no plain file')}"
-        if len(self._names) >= self._most or self._list_bytes + len(name.encode()) + _ENTRY_BYTES > MAX_LIST_BYTES:
+        if len(self._names) >= self._most or self._list_bytes + list_bytes([name]) > MAX_LIST_BYTES:
             return f"{shown(name)} is one file too many (at most {self._most:,}; an archive of them is one file)"
         if self._bytes + size > self._limit:
             return f"{shown(name)} has {size:,} bytes, more than is left of the {self._limit:,} allowed"

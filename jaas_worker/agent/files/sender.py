@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, Final, TypeVar
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable
+from jaas_submit.model.bounds import shown
 from jaas_submit.output import PIECE_BYTES, FilePiece, FileRequest, FileTransfers
 from jaas_worker.agent.files.archive import ArchiveBroken, ArchiveTooLarge, entries, on_loop
 from jaas_worker.agent.files.selection import Selection, folders
@@ -63,20 +64,21 @@ class FileSender:
     def __init__(self, engine: NodeEngine, transfers: FileTransfers) -> None:
         self._engine = engine
         self._transfers = transfers
-        self._node = ""
+        self._node = self._label = ""
         self._start: Callable[[Coroutine[Any, Any, None]], object]
         self._threads: ThreadPoolExecutor
         self._stopped: threading.Event
         self._running: dict[tuple[str, int], object] = {}
 
-    def begin(self, node_id: str, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
+    def begin(self, node_id: str, label: str, start: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         """Answer requests for files of a node from now on.
 
         Args:
             node_id: the swarm's id of the node.
+            label: of the installation's containers (``key=value``).
             start: starts a task.
         """
-        self._node, self._start, self._stopped = node_id, start, threading.Event()
+        self._node, self._label, self._start, self._stopped = node_id, label, start, threading.Event()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="jaas-agent-files")
         self._running.clear()
 
@@ -135,6 +137,7 @@ class FileSender:
             return
 
     def _all(self, request: FileRequest, sending: _Sending, loop: asyncio.AbstractEventLoop) -> tuple[str, str]:
+        on_loop(self._check_owner(request), loop, sending.check)
         selection = Selection(request.patterns, request.limit, request.most)
         cut = ""
         for folder in folders(request.patterns):
@@ -151,6 +154,16 @@ class FileSender:
                 cut = f"{folder} holds more than {most:,} bytes; the rest was not looked at"
         reason = "; ".join(filter(None, (selection.reason, cut)))
         return ("partial" if reason else "complete"), reason
+
+    async def _check_owner(self, request: FileRequest) -> None:
+        """Refuse a container that is not of this job: whoever may write to Redis can name any container of the node.
+
+        Raises:
+            EngineNotFound: by the engine's labels there is no such container of this job and attempt.
+        """
+        wanted = (request.container_id, request.job_id, request.attempt)
+        if not any((one.id, one.job_id, one.attempt) == wanted for one in await self._engine.containers(self._label)):
+            raise EngineNotFound(f"No such container: {shown(request.container_id, 64)}")
 
 
 class _Sending:

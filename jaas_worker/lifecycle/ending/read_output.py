@@ -88,6 +88,8 @@ def output_of(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool
     if not (why or here or driver.name):
         own = world.outputs.log_driver(task.node_id)
         why = output_not_kept(task.node_id, {task.node_id: own} if own else world.log_drivers())
+    if not (why or here) and world.outputs.expected(task.node_id):
+        why = "the agent of its node has not reported, and the swarm hands out no output: there was none, or it is lost"
     if why:
         return replace(logs, status=LogStatus.UNAVAILABLE, reason=why)
     if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tarfile
 import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.files.listing import MAX_FILES, OutputFiles
+from jaas_submit.model.files.listing import MAX_FILES, MAX_LIST_BYTES, OutputFiles
 from jaas_submit.model.logs import LogStatus
 from jaas_submit.output import AgentLeases, FilePiece, FileRequest, FileTransfers, release_memory
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.files.collector import CollectTiming, FileCollector
+from jaas_worker.agent.files.selection import Selection
 from jaas_worker.agent.files.sender import FileSender
 from tests.support.fake_node import FakeNode
 from tests.support.wait import eventually
@@ -65,17 +68,17 @@ class Scene:
         ready, closing = threading.Event(), threading.Event()
 
         async def main() -> None:
-            self.node.start("j")
-            self.node.exit("j")
+            self.node.start(JOB)
+            self.node.exit(JOB)
             sender = FileSender(self.node, self.transfers)
             pubsub = self.ledger.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
             pubsub.subscribe(self.transfers.request_channel)
             await asyncio.to_thread(pubsub.get_message, timeout=5)
             for path, pieces in self.archives.items():
-                self.node.keep("j", path, pieces)
+                self.node.keep(JOB, path, pieces)
             try:
                 async with asyncio.TaskGroup() as group:
-                    sender.begin(NODE, group.create_task)
+                    sender.begin(NODE, "jaas.ledger=l", group.create_task)
                     ready.set()
                     while not closing.is_set():
                         self.leases.take(NODE, "agent")
@@ -125,7 +128,21 @@ def test_files_arrive_to_the_byte_and_nothing_stays_in_redis(scene: Scene) -> No
         found = scene.collect("/out/**")
     assert (found.status, found.reason, names(found)) == (LogStatus.COMPLETE, "", ["out/a", "out/b"])
     assert (scene.stored(0), scene.stored(1)) == (large, b"")
+    assert (found.stored_by, found.stored_attempt) == (JOB, 1)
     assert list(scene.ledger.client.scan_iter(f"{scene.ledger.prefix}:*files*")) == []
+
+
+def test_files_that_are_stored_count_though_redis_is_away_afterwards(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop(job_id: str, attempt: int) -> None:
+        raise LedgerUnavailable("Redis does not answer (test)")
+
+    monkeypatch.setattr(scene.transfers, "drop", drop)
+    scene.archives["/out"] = [entry("out/a", b"a"), END]
+    with scene.agent():
+        found = scene.collect("/out")
+    assert (found.status, names(found), scene.stored(0)) == (LogStatus.COMPLETE, ["out/a"], b"a")
 
 
 def test_hostile_entries_stay_behind(scene: Scene) -> None:
@@ -170,6 +187,15 @@ def test_many_files_are_a_thousand_and_a_reason_in_little_memory(scene: Scene) -
     assert peak < 20 * MIB
 
 
+def test_the_list_is_bounded_as_the_record_holds_it() -> None:
+    selection = Selection(["/out"], MIB, MAX_FILES)
+    taken = [f"out/{number}/{chr(0x4E2D) * 80}" for number in range(1000)]
+    taken = [name for name in taken if selection.takes(name, tarfile.REGTYPE, 0)]
+    assert 300 < len(taken) < 500
+    assert len(json.dumps([{"name": name, "size": 0, "sha256": "0" * 64} for name in taken])) <= MAX_LIST_BYTES
+    assert "is one file too many" in selection.reason
+
+
 def test_a_file_over_the_bound_is_passed_by_in_little_memory(scene: Scene) -> None:
     size = 300 * MIB
 
@@ -212,6 +238,25 @@ def test_a_container_or_a_folder_that_is_not_there(scene: Scene) -> None:
         empty = scene.collect("/out/*.pdf")
     assert (gone.status, gone.reason) == (LogStatus.UNAVAILABLE, "No such container: another")
     assert (empty.status, empty.reason) == (LogStatus.PARTIAL, "nothing matches /out/*.pdf")
+
+
+def test_files_of_a_container_of_another_job_or_attempt_are_not_sent(scene: Scene) -> None:
+    """Whoever may write to Redis can ask for any container by its id."""
+    scene.archives["/etc"] = [entry("etc/shadow", b"secret"), END]
+    with scene.agent():
+        other = scene.node.start("other").id
+        scene.node.exit("other")
+        scene.node.keep("other", "/etc", [entry("etc/shadow", b"secret"), END])
+        for forged in (
+            scene.request("/etc/*", container=other),
+            replace(scene.request("/etc/*"), attempt=2),
+            replace(scene.request("/etc/*"), container_id="../containers/container1"),
+        ):
+            found = scene.collector.collect(forged, time.monotonic() + 60, lambda: True)
+            assert found is not None
+            assert (found.status, found.files) == (LogStatus.UNAVAILABLE, ())
+            assert found.reason.startswith("No such container: ")
+    assert scene.node.calls["archive"] == 0
 
 
 def test_a_node_without_an_agent(scene: Scene) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,6 +51,14 @@ class Shelf:
             self._store.write(job_id, f"file-1-{number}", [data])
         return job_id
 
+    def copied(self, data: bytes) -> str:
+        """Return the id of a job whose copy succeeded first, with one file."""
+        copy_id, number = str(uuid.uuid4()), 3
+        file = OutputFile(name="out/a", size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        found = OutputFiles(files=(file,), stored_by=copy_id, stored_attempt=1)
+        self._store.write(copy_id, "file-1-0", [data])
+        return self.stage.add(SPEC, ended(number=number).model_copy(update={"outputs": found}))
+
     def spoil(self, job_id: str) -> None:
         self._store.write(job_id, "file-1-0", [b"other"])
 
@@ -86,6 +95,13 @@ def test_asyncio_has_the_same(shelf: Shelf, tmp_path: Path) -> None:
             return await client.handle(job_id).download(tmp_path / "two")
 
     assert asyncio.run(main()) == [tmp_path / "two/out/a"]
+
+
+def test_the_files_of_a_copy_that_succeeded_first_are_the_jobs(shelf: Shelf, tmp_path: Path) -> None:
+    job_id = shelf.copied(b"by the copy")
+    with shelf.client() as client:
+        assert client.download(job_id, tmp_path) == [tmp_path / "out/a"]
+    assert (tmp_path / "out/a").read_bytes() == b"by the copy"
 
 
 def test_what_is_missing_is_said_and_the_rest_is_fetched(shelf: Shelf, tmp_path: Path) -> None:

@@ -709,7 +709,7 @@ def test_a_listener_without_redis_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     line = f"--redis redis://127.0.0.1:{free_port()} agent"
     result = click.testing.CliRunner().invoke(cli, line.split(), prog_name="jaas")
     assert result.exit_code == 125
-    assert result.stderr.startswith("jaas: clock: Redis does not answer")
+    assert result.stderr.startswith("jaas: identity: Redis does not answer")
 
 
 @pytest.mark.parametrize(("command", "module"), [("worker", "jaas_worker.app"), ("agent", "jaas_worker.agent.process")])

@@ -10,7 +10,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jaas_submit import Attempt, Batch, Cause, Client, JobSpec, JobState, LogLine, Logs, SpecError, Speculation
+from jaas_submit import (
+    Attempt,
+    Batch,
+    Cause,
+    Client,
+    JobSpec,
+    JobState,
+    LogLine,
+    Logs,
+    OutputFile,
+    OutputFiles,
+    SpecError,
+    Speculation,
+)
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.ids import copy_id_of
 from jaas_submit.model.wire_names import service_name
@@ -82,6 +95,27 @@ def test_the_copy_s_good_end_is_the_job_s(client: Client, ledger: Ledger, batch:
     assert ledger.ownership.mark_reported(job.id, OLD)
     # Should the holder have died, any worker brings the result to Celery.
     assert job.record().attempts == record.attempts
+
+
+def test_the_files_of_a_good_copy_are_the_job_s_and_stay_as_long(ledger: Ledger, batch: Batch) -> None:
+    job, copy_id = batch.job(0), copy_id_of(batch.job(0).id)
+    file = OutputFile(name="out/a", size=1, sha256="0" * 64)
+    outputs = OutputFiles(files=(file,), stored_by=copy_id, stored_attempt=1)
+    end = attempt(SUCCEEDED, job_id=copy_id).model_copy(update={"outputs": outputs})
+    assert ledger.ownership.finish(copy_id, NEW, [end], None, "7")
+    assert job.result().outputs == outputs
+    job_key, copy_key = (f"{ledger.prefix}:job:{one}" for one in (job.id, copy_id))
+    assert ledger.ownership.mark_reported(copy_id, NEW)
+    ledger.client.expire(copy_key, 60)  # that was long ago
+    assert ledger.ownership.mark_reported(job.id, OLD)
+    assert ledger.client.pexpiretime(copy_key) >= ledger.client.pexpiretime(job_key) > 0
+
+
+def test_a_copy_that_is_not_reported_yet_does_not_expire(ledger: Ledger, batch: Batch) -> None:
+    job, copy_id = batch.job(0), copy_id_of(batch.job(0).id)
+    assert ledger.ownership.finish(copy_id, NEW, [attempt(SUCCEEDED, job_id=copy_id)], None, "7")
+    assert ledger.ownership.mark_reported(job.id, OLD)
+    assert ledger.client.ttl(f"{ledger.prefix}:job:{copy_id}") == -1
 
 
 @pytest.mark.parametrize("launched", [False, True])

@@ -10,7 +10,9 @@ import pytest
 
 from jaas_submit.ledger import Claim, ClaimAction
 from jaas_submit.model.causes import Cause
+from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import LogStatus
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from jaas_submit.model.states import JobState
 from jaas_worker.decisions.task_outcome import StopRequest
@@ -18,6 +20,7 @@ from jaas_worker.lifecycle.job_table import JobTable
 from jaas_worker.lifecycle.step_executor import MAX_UNEXPECTED_ERRORS, StepExecutor
 from jaas_worker.lifecycle.step_threads import retry_delay
 from jaas_worker.lifecycle.tracked_job import Phase, TrackedJob
+from jaas_worker.lifecycle.worker_context import NoOutputs
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, Running, ServiceRef, Waiting
 from tests.support.step_world import StubDelivery, World, record_of
 from tests.support.wait import eventually
@@ -222,6 +225,25 @@ def test_an_end_that_cannot_be_written_down_reads_the_output_again_and_keeps_non
     stage.wait_for("done")
     assert stage.world.engine.calls["logs"] == 3
     assert stage.world.delivery.results[0].logs.stdout == "out\n"
+
+
+def test_files_that_are_in_the_store_are_not_copied_again(stages: Callable[..., Stage]) -> None:
+    stage = stages(World(record_of(spec=JobSpec(image="a", outputs=["/out"]))))
+    stage.track()
+    copied = []
+
+    class Outputs(NoOutputs):
+        def collect(self, *_: object) -> OutputFiles:
+            copied.append(True)
+            stage.world.ledger.away = 2
+            return OutputFiles(status=LogStatus.PARTIAL, reason="test")
+
+    stage.world.context.outputs = Outputs()
+    stage.world.engine.exit("j")
+    stage.see(Ended)
+    stage.wait_for("done")
+    assert copied == [True]
+    assert stage.world.ledger.names()[-2:] == ["finish", "reported"]
 
 
 def test_a_report_that_fails_is_repeated_alone_and_asks_the_ledger_how_it_stands(stages: Callable[..., Stage]) -> None:

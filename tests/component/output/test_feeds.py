@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -75,6 +76,13 @@ def test_a_writer_says_what_it_could_not_get(feeds: Feeds) -> None:
     feed = feeds.watch(JOB, 1).feed
     feeds.append(feed, [Gap("stdout", 0, 10, "rotated away"), piece(10, b"x"), Gap("stdout", 9, 2, "seen already")])
     assert pieces_of(feeds, feed) == [Gap("stdout", 0, 10, "rotated away"), piece(10, b"x")]
+
+
+def test_what_an_agent_of_an_earlier_version_wrote_is_read(feeds: Feeds) -> None:
+    feed = feeds.watch(JOB, 1).feed
+    entry: dict[Any, Any] = {"s": "2", "o": "3", "t": T, "d": b"\xff old\n"}
+    feeds.client.xadd(feeds.key("feed", feed), entry, id="0-1")
+    assert pieces_of(feeds, feed) == [piece(3, b"\xff old\n", err=True)]
 
 
 def test_a_feed_says_where_it_began_also_when_that_is_not_there_any_more(feeds: Feeds) -> None:

@@ -28,7 +28,7 @@ from jaas_submit.errors import (
 )
 from jaas_submit.model.cluster import Node
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
-from jaas_worker.swarm.engine import Frame, ServiceView, SwarmInfo, TaskView
+from jaas_worker.swarm.engine import ContainerTimes, Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, json_lines, mapped
 from jaas_worker.swarm.responses import distribution_in, node_of, nodes_in, services_in, tasks_in, times_in
 from tests.support.engine_http import serving
@@ -189,7 +189,7 @@ TIMES = [
 
 @pytest.mark.parametrize(("answer", "times"), TIMES)
 def test_a_containers_times_are_read(answer: bytes, times: tuple[Any, ...]) -> None:
-    assert times_in(answer) == times
+    assert times_in(answer) == ContainerTimes(*times)
 
 
 NODES = [

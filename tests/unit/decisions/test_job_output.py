@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit import Cause, JobRecord, JobSpec, JobState, LogGap, LogLine, Logs, LogStatus
+from jaas_submit.model.files.listing import OutputFile, OutputFiles, list_bytes
 from jaas_submit.model.logs import Stream
-from jaas_submit.model.records import Outcome
-from jaas_worker.decisions.job_output import output_not_kept, output_of, reduce_lines, with_output
+from jaas_submit.model.records import Attempt, Outcome
+from jaas_worker.decisions.job_output import output_not_kept, output_of, reduce_lines, with_listed_files, with_output
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WELL = Outcome(state=JobState.SUCCEEDED, cause=Cause.EXIT, exit_code=0)
@@ -198,3 +199,18 @@ def test_a_reduce_job_reads_a_line_for_each_job() -> None:
         {"index": 2, "state": "SUCCEEDED", "output": "two\nlines"},
     ]
     assert list(reduce_lines([])) == []
+
+
+def test_a_record_lists_the_files_of_the_last_attempts_that_have_room() -> None:
+    listed = OutputFiles(files=(OutputFile(name="out/\u4e2d", size=2**63, sha256="0" * 64),))
+    attempts = [Attempt(number=1, outputs=listed, **WELL.model_dump())]
+    attempts += [one.model_copy(update={"number": number}) for number in (2, 3) for one in attempts[:1]]
+    attempts.append(Attempt(number=4, **WELL.model_dump()))
+    one = list_bytes(["out/\u4e2d"])
+    assert len(json.dumps([file.model_dump() for file in listed.files])) <= one
+    assert with_listed_files(attempts, 3 * one) == tuple(attempts)
+    found = with_listed_files(attempts, 2 * one)
+    assert found[1:] == tuple(attempts[1:])
+    assert found[0].outputs
+    assert (found[0].outputs.files, found[0].outputs.status) == ((), LogStatus.PARTIAL)
+    assert "not listed" in found[0].outputs.reason

@@ -338,7 +338,8 @@ UNSEEN = "its node was away unseen by this worker, and the swarm stopped the con
         # the node's word that it has no container any more came just before the node counted as back
         (task("shutdown", exit_code=0), None, NodeChange(SOON_AFTER), None, Cause.NODE_LOST, None, UNSEEN),
         (task("shutdown", None), None, NodeChange(SOON_AFTER), None, Cause.NODE_LOST, None, UNSEEN),
-        (task("shutdown", exit_code=143), None, NodeChange(SOON_AFTER), None, Cause.PREEMPTED, 143, TAKEN_OFF),
+        # it stopped the container just before that
+        (task("shutdown", exit_code=143), None, NodeChange(SOON_AFTER), None, Cause.NODE_LOST, 143, UNSEEN),
         # it was drained, or is taking tasks again; or nothing has happened to it
         (task("shutdown", exit_code=137), None, BACK._replace(drained=True), None, Cause.PREEMPTED, 137, TAKEN_OFF),
         (task("shutdown", exit_code=137), None, NodeChange(MUCH_LATER), None, Cause.PREEMPTED, 137, TAKEN_OFF),

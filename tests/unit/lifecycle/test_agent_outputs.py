@@ -205,3 +205,17 @@ def test_output_of_a_node_whose_agent_tells_that_nothing_is_kept_is_unavailable(
     logs = finish(world.job, to.Finish(task), world.context).logs
     assert logs is not None
     assert logs.status is LogStatus.UNAVAILABLE
+
+
+@pytest.mark.parametrize(("expected", "status"), [(True, LogStatus.UNAVAILABLE), (False, LogStatus.COMPLETE)])
+def test_no_output_of_a_node_whose_agent_has_not_reported_is_not_complete(
+    expected: bool, status: LogStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = running()
+    world.engine.exit("j")
+    world.context.outputs = ToldOutputs(None, expected=expected)
+    world.job.tries = 3
+    monkeypatch.setattr(world.engine, "container_times", lambda _container_id: None)  # another node's
+    logs = finish(world.job, to.Finish(world.engine.job("j")), world.context).logs
+    assert logs is not None
+    assert (logs.status, logs.lines) == (status, ())

@@ -109,23 +109,6 @@ def test_an_image_s_name_is_completed_as_the_engine_does(text: str, parts: tuple
     assert ImageName.parse(text) == parts
 
 
-@pytest.mark.parametrize(
-    ("resolved", "asked", "pins"),
-    [
-        ("alpine@sha256:ab", "alpine", True),
-        ("alpine@sha256:ab", "docker.io/library/alpine:3.20", True),
-        ("alpine@sha256:ab", "alpine:3.20@sha256:ab", True),
-        ("alpine@sha256:ab", "alpine@sha256:cd", False),
-        ("alpine:evil", "alpine:3.20", False),
-        ("evil@sha256:ab", "alpine", False),
-        ("h.example/library/alpine@sha256:ab", "alpine", False),
-        ("", "alpine", False),
-    ],
-)
-def test_a_digest_stands_for_its_own_image_alone(resolved: str, asked: str, pins: bool) -> None:
-    assert ImageName.parse(resolved).pins(ImageName.parse(asked)) is pins
-
-
 def test_a_worker_s_report_has_the_policy_and_bounds_it() -> None:
     policy = parse_policy(TOML, "p.toml")
     worker = {"holder": "w", "queues": ["q 1", "celery"], "policy": about_policy(policy)}

@@ -4,7 +4,7 @@
 -- Arguments:
 --   id
 --   holder  the worker process; the record must name it
---   ttl     seconds for which the record is kept from now on
+--   ttl     seconds for which the record is kept from now on, and at least that of a copy that has its files
 -- Answer: 1 when done, 0 when the record is not as expected.
 -- Needs: shared/jobs
 -- Reads: P:job:ID
@@ -12,11 +12,13 @@
 -- Publishes: C:changes:ID
 
 local id = args.id
-local r = redis.call('HMGET', job_key(id), 'state', 'holder')
+local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'copied_by')
 local state = r[1]
 if not state or OPEN[state] or r[2] ~= args.holder then return 0 end
 redis.call('HSET', job_key(id), 'reported', 1)
 clear_holder(id, args.holder)
 redis.call('EXPIRE', job_key(id), args.ttl)
+-- Files and a large output that a copy stored go with the copy's record. GT leaves one alone that does not expire yet.
+if r[3] then redis.call('EXPIRE', job_key(r[3]), args.ttl, 'GT') end
 redis.call('PUBLISH', C .. ':changes:' .. id, cjson.encode({id = id, state = state, detail = '', reported = true}))
 return 1
