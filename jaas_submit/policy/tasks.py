@@ -42,6 +42,8 @@ def completed(request: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
         default = getattr(rules.resources, kind.name).default
         if default is not None and not limits.get(kind.key):
             limits[kind.key] = max(int(default * kind.unit), reserved.get(kind.key) or 0)
+    if processes := _processes(limits.get("Pids") or 0, rules.resources.pids):
+        limits["Pids"] = processes
     if limits != (resources.get("Limits") or {}):
         task["Resources"] = {**resources, "Limits": limits}
     placement = task.get("Placement") or {}
@@ -50,6 +52,15 @@ def completed(request: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     if more and named != [_STOPPED]:
         task["Placement"] = {**placement, "Constraints": [*named, *more]}
     return {**request, "TaskTemplate": task}
+
+
+def _processes(setting: int, rule: Resource) -> int:
+    """Return how many processes a container may have; 0 where nothing limits them.
+
+    No job asks for a number: that of the request is the worker's own setting, so the least of all numbers holds.
+    """
+    numbers = [number for number in (setting, rule.default, rule.maximum) if number is not None and number > 0]
+    return max(int(min(numbers)), 1) if numbers else 0
 
 
 def check_task(task: Mapping[str, Any], rules: Rules, context: Context) -> Iterator[Refusal]:

@@ -101,7 +101,8 @@ class PolicyGate:
     ) -> Decision:
         """Return whether a service that exists may go on: one that another worker has created.
 
-        What the policy would add by itself is not missed in it.
+        What the policy would add by itself is not missed in it. Where the job names neither log driver nor options,
+        those of the service are a worker's own choice, maybe under other settings, and are not judged.
 
         Args:
             service_id: the service.
@@ -116,7 +117,10 @@ class PolicyGate:
         if request is None:  # it is gone, which the tracker will see
             return Decision({})
         asked = without_own_parts(request, is_own_mount)
-        return decide(asked, self._facts(asked, spec), self.policy, self.context(spec, producer))
+        decision = decide(asked, self._facts(asked, spec), self.policy, self.context(spec, producer))
+        if spec.log_driver is not None or spec.log_options:
+            return decision
+        return decision._replace(refusals=tuple(one for one in decision.refusals if one.rule != "log_drivers"))
 
     def output_limit(self, spec: JobSpec, most: int, producer: Producer | None = None) -> int:
         """Return how many bytes a job may return.

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from jaas_submit.model.job_spec import JobSpec
-from jaas_worker.swarm.service_spec import service_request
+from jaas_worker.settings import Settings
+from jaas_worker.swarm.service_spec import ServiceDefaults, service_request
 
 __all__ = ["preview_request"]
 
@@ -16,8 +17,11 @@ __all__ = ["preview_request"]
 def preview_request(spec: JobSpec) -> dict[str, Any]:
     """Return the request for a job's first attempt, with names in the place of secrets' ids.
 
+    Its limit of processes is that of a worker without the setting.
+
     Args:
         spec: the job's description.
     """
     names = {secret.source: secret.source for secret in spec.secrets}
-    return service_request(spec, "preview", 1, {}, names)
+    defaults = ServiceDefaults(pids_limit=Settings.model_fields["pids_limit"].default)
+    return service_request(spec, "preview", 1, {}, names, defaults)

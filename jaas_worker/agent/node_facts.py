@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -13,8 +14,11 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailab
 from jaas_submit.nodes.facts import pack
 from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.agent.redis_calls import RedisCalls
+from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["free_disk", "tell_facts"]
+
+logger = logging.getLogger(__name__)
 
 _AGAIN: Final = 60.0
 """Seconds after which facts that have not changed are told again: Redis may have lost them."""
@@ -48,6 +52,9 @@ async def tell_facts(engine: NodeEngine, calls: RedisCalls, node_id: str, holder
                 told, at = (facts, began) if done else ("", 0.0)
         except (EngineUnavailable, EngineRefused, LedgerUnavailable):  # the parts that follow containers say so
             took = 0.0
+        except Exception:  # the containers are followed all the same
+            took = 0.0
+            logger.exception("the facts of node %s could not be told", node_id, extra=action(Action.STEP_FAILED))
         await asyncio.sleep(max(pause, _SLOW_ENGINE_FACTOR * took))
 
 
@@ -72,5 +79,6 @@ def free_disk(data_root: str, mounts: Path = Path("/proc/self/mounts")) -> int |
 
 
 def _is_overlay(mounts: Path) -> bool:
-    kinds = [words[2] for line in mounts.read_text().splitlines() if (words := line.split())[1] == "/"]
+    text = mounts.read_text(encoding="utf-8", errors="replace")  # paths of a host may be any bytes
+    kinds = [words[2] for line in text.splitlines() if (words := line.split())[1] == "/"]
     return kinds[-1:] == ["overlay"]

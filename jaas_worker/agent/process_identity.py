@@ -40,7 +40,7 @@ class ProcessIdentity(NamedTuple):
             namespace = os.readlink("/proc/self/ns/pid")
         except OSError:
             return cls()
-        return cls(boot, namespace, str(os.getpid()), _started(str(os.getpid())), socket.gethostname())
+        return cls(boot, namespace, str(os.getpid()), _started(str(os.getpid())) or "", socket.gethostname())
 
     @classmethod
     def parse(cls, text: str) -> ProcessIdentity:
@@ -56,7 +56,8 @@ class ProcessIdentity(NamedTuple):
         own = ProcessIdentity.own()
         if not all(self) or not self.pid.isdecimal() or (self.boot, self.namespace) != (own.boot, own.namespace):
             return False
-        return _started(self.pid) != self.started
+        started = _started(self.pid)
+        return _is_missing(self.pid) if started is None else started != self.started
 
     def other_container(self) -> str:
         """Return the name of the container in which it ran on this machine; empty if it ran beside this process."""
@@ -65,11 +66,22 @@ class ProcessIdentity(NamedTuple):
         return self.host if there and _CONTAINER.fullmatch(self.host) else ""
 
 
-def _started(pid: str) -> str:
-    """Return when a process was started; empty if there is none."""
+def _is_missing(pid: str) -> bool:
+    """Return whether there is certainly no process with an id."""
+    try:
+        os.kill(int(pid), 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError, ValueError):  # it may not be asked about, or is no id at all
+        return False
+    return False
+
+
+def _started(pid: str) -> str | None:
+    """Return when a process was started; empty if it has ended, None if its file cannot be read."""
     try:
         text = Path("/proc", pid, "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""
+        return None
     state, *fields = text.rpartition(")")[2].split()
     return "" if state in {"Z", "X"} else fields[18]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.files.listing import OutputFiles, list_bytes
+from jaas_submit.model.files.listing import OutputFiles
+from jaas_submit.model.files.patterns import list_bytes
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Attempt, JobRecord, Outcome

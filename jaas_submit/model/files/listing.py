@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -13,13 +11,10 @@ from jaas_submit.model.fields import StoredLogStatus
 from jaas_submit.model.files.patterns import MAX_LIST_BYTES, MAX_NAME, Pattern
 from jaas_submit.model.logs import LogStatus
 
-__all__ = ["MAX_FILES", "MAX_LIST_BYTES", "OutputFile", "OutputFiles", "PatternText", "list_bytes", "stored_name"]
+__all__ = ["MAX_FILES", "MAX_LIST_BYTES", "OutputFile", "OutputFiles", "PatternText", "stored_name"]
 
 MAX_FILES: Final = 1000
 """Files that one attempt may hand out."""
-
-_ENTRY_BYTES: Final = 128
-"""Bytes that a file takes in the list besides its name, at most."""
 
 
 class OutputFile(BaseModel):
@@ -57,15 +52,6 @@ class OutputFiles(BaseModel):
         """Return in one line what there is, and what is missing."""
         text = f"{counted(len(self.files), 'file')}, {self.size:,} bytes"
         return text if self.status is LogStatus.COMPLETE else f"{text}; {self.status}: {self.reason}"
-
-
-def list_bytes(names: Sequence[str]) -> int:
-    """Return how many bytes a list of files takes in the record, at most.
-
-    Args:
-        names: of the files. A character beyond ASCII takes 6 bytes or 12.
-    """
-    return sum(len(json.dumps(name)) + _ENTRY_BYTES for name in names)
 
 
 def stored_name(attempt: int, number: int) -> str:

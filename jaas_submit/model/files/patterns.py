@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 from jaas_submit.model.bounds import shown
 
-__all__ = ["MAX_LIST_BYTES", "MAX_NAME", "Pattern", "name_problem"]
+__all__ = ["MAX_LIST_BYTES", "MAX_NAME", "Pattern", "list_bytes", "name_problem"]
 
 MAX_LIST_BYTES: Final = 256 * 1024
 """Bytes that their list may have in the record, as JSON."""
+
+_ENTRY_BYTES: Final = 128
+"""Bytes that a file takes in the list besides its name, at most."""
 
 MAX_NAME: Final = 1024
 """Characters of a pattern, and of a file's name with its folders."""
@@ -98,3 +103,12 @@ def name_problem(name: str) -> str:
     if any(unicodedata.category(letter) == "Cc" for letter in name):
         return f"its name {shown(name)} has a control character"
     return ""
+
+
+def list_bytes(names: Sequence[str]) -> int:
+    """Return how many bytes a list of files takes in the record, at most.
+
+    Args:
+        names: of the files. A character beyond ASCII takes 6 bytes or 12.
+    """
+    return sum(len(json.dumps(name)) + _ENTRY_BYTES for name in names)

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from jaas_submit.model.bounds import counted, shown
-from jaas_submit.model.files.listing import MAX_LIST_BYTES, list_bytes
-from jaas_submit.model.files.patterns import Pattern, name_problem
+from jaas_submit.model.files.patterns import MAX_LIST_BYTES, Pattern, list_bytes, name_problem
 
 __all__ = ["Selection", "folders"]
 

@@ -9,8 +9,9 @@ import pytest
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.job_spec import INPUT_FILE, JobSpec
+from jaas_submit.policy.decision import decide
 from jaas_submit.policy.document import Policy, parse_policy
-from jaas_submit.policy.facts import PolicyRefused
+from jaas_submit.policy.facts import Context, Facts, PolicyRefused
 from jaas_submit.signing import Producer
 from jaas_worker.admission.gate import PolicyGate
 from jaas_worker.admission.loading import load_policy
@@ -102,6 +103,14 @@ def test_a_preview_is_the_request_of_the_first_attempt() -> None:
     made = preview_request(spec)["TaskTemplate"]["ContainerSpec"]
     assert made["Secrets"][0]["SecretID"] == "s"
     assert made["Mounts"] == [{"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": False}]
+
+
+def test_a_preview_has_the_limit_of_processes_that_workers_set() -> None:
+    request = preview_request(JobSpec(image="a"))
+    policy = parse_policy("rules.resources.pids = {required = true, maximum = 100}", "p.toml")
+    decision = decide(request, Facts(), policy, Context())
+    assert (decision.refusals, decision.request["TaskTemplate"]["Resources"]["Limits"]) == ((), {"Pids": 100})
+    assert request["TaskTemplate"]["Resources"]["Limits"] == {"Pids": 4096}
 
 
 def test_a_policy_comes_from_a_file_or_is_a_level(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,20 @@ def test_a_process_that_has_gone_has_ended_and_one_that_runs_has_not() -> None:
     assert identity.has_ended()
 
 
+def test_a_process_whose_file_cannot_be_read_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    former = OWN._replace(pid=str(os.getppid()))
+    gone = OWN._replace(pid="4194305")
+    own = ProcessIdentity.own()
+    monkeypatch.setattr(ProcessIdentity, "own", lambda: own)
+
+    def refuse(path: Path, *_: object, **__: object) -> str:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert not former.has_ended()
+    assert gone.has_ended()
+
+
 @pytest.mark.parametrize(
     ("identity", "ended", "container"),
     [
@@ -46,6 +62,8 @@ def test_a_process_that_has_gone_has_ended_and_one_that_runs_has_not() -> None:
         (OWN._replace(started="1"), True, ""),  # the id is another process' now
         (OWN._replace(pid="4194305"), True, ""),  # above the greatest that Linux gives
         (OWN._replace(pid="x"), False, ""),
+        (OWN._replace(pid="9" * 30), False, ""),
+        (OWN._replace(pid="9" * 5000), False, ""),
         (OWN._replace(boot="another", pid="4194305"), False, ""),  # of another machine, as far as is known
         (OWN._replace(namespace="pid:[1]", host="0123456789ab"), False, "0123456789ab"),
         (OWN._replace(namespace="pid:[1]", host="node1"), False, ""),

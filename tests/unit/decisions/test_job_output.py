@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit import Cause, JobRecord, JobSpec, JobState, LogGap, LogLine, Logs, LogStatus
-from jaas_submit.model.files.listing import OutputFile, OutputFiles, list_bytes
+from jaas_submit.model.files.listing import OutputFile, OutputFiles
+from jaas_submit.model.files.patterns import list_bytes
 from jaas_submit.model.logs import Stream
 from jaas_submit.model.records import Attempt, Outcome
 from jaas_worker.decisions.job_output import output_not_kept, output_of, reduce_lines, with_listed_files, with_output

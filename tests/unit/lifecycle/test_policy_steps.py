@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import JobSpec
@@ -12,7 +14,8 @@ from jaas_submit.model.wire_names import LABEL_LEDGER, LABEL_PREFIX
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
 from jaas_worker.lifecycle.launch import adopt, launch
-from jaas_worker.swarm.service_spec import InputPlace, service_request, with_input
+from jaas_worker.swarm.log_driver import LogDriver
+from jaas_worker.swarm.service_spec import InputPlace, ServiceDefaults, service_request, with_input
 from tests.support.step_world import World, record_of
 
 BIND = JobSpec(image="a", mounts=[Mount(source="/etc", target="/x")])
@@ -90,6 +93,20 @@ def test_a_service_that_is_allowed_goes_on_with_its_input() -> None:
     request = service_request(spec, "j", 1, {}, {})
     made = with_input(request, InputPlace("/run/jaas/input.json", "id", request["Name"]))
     assert adopted(made, spec).job.stop is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "stopped"),
+    [
+        (JobSpec(image="a"), False),
+        (JobSpec(image="a", log_driver="gelf"), True),
+        (JobSpec(image="a", log_options={"tag": "x"}), True),
+    ],
+)
+def test_a_service_outlives_a_change_of_the_workers_log_driver(spec: JobSpec, stopped: bool) -> None:
+    defaults = ServiceDefaults(log_driver=LogDriver("gelf", {"gelf-address": "udp://logs:1"}))
+    request = service_request(spec, "j", 1, {}, {}, defaults)
+    assert (adopted(request, spec).job.stop is not None) is stopped
 
 
 def test_a_stopped_service_is_not_stopped_for_its_constraint() -> None:

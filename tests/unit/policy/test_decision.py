@@ -306,6 +306,29 @@ def test_what_the_policy_adds_is_in_the_request() -> None:
     assert request["TaskTemplate"]["Resources"]["Limits"] == {}, "what was asked for has changed"
 
 
+@pytest.mark.parametrize(
+    ("setting", "rule", "holds"),
+    [
+        (4096, "{}", 4096),
+        (4096, "{default = 100}", 100),
+        (4096, "{maximum = 100, required = true}", 100),
+        (4096, "{default = 100, maximum = 1000}", 100),
+        (50, "{default = 100, maximum = 1000}", 50),
+        (0, "{maximum = 1000}", 1000),
+        (0, "{}", None),
+    ],
+)
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_least_number_of_processes_holds(setting: int, rule: str, holds: int | None, trusted: bool) -> None:
+    request = asked(limits={"memory": "64M"})
+    if setting:
+        request["TaskTemplate"]["Resources"]["Limits"]["Pids"] = setting
+    text = f"trust_tenant_label = {str(trusted).lower()}\ntenants.a.rules.resources.pids = {rule}"
+    decision = decide(request, FACTS, parse_policy(text, "p.toml"), Context(tenant="a"))
+    assert decision.refusals == ()
+    assert decision.request["TaskTemplate"]["Resources"]["Limits"].get("Pids") == holds
+
+
 def test_a_default_is_never_less_than_what_is_reserved() -> None:
     made = decide(
         asked(limits={}, reservations={"memory": "2G"}),
