@@ -62,7 +62,11 @@ def _strays(engine: Engine, ledger: Ledger) -> Check:
     known |= {name.removeprefix("job ") for name in ledger.unreadable}
     unknown = [service.name for job, service in jobs.items() if job not in known and _old(service, ledger.now())]
     if not foreign and not unknown:
-        return Check("services", Verdict.OK, f"{len(services)} of jobs, all of known jobs")
+        return Check(
+            "services",
+            Verdict.OK,
+            f"{counted(len(services), 'service')} of this installation, each of a job that has a record",
+        )
     parts = []
     if foreign:
         parts.append(f"{len(foreign)} of another ledger with the same prefix ({_some(foreign)})")

@@ -170,9 +170,10 @@ def print_details(rows: Iterable[tuple[str, str]], *, blank_before: bool) -> Non
     """Print names and values, one a line; empty ones are omitted."""
     if blank_before:
         click.echo()
-    for name, value in rows:
-        if value:
-            click.echo(f"{name + ':':<11}{click.style(one_line(value), fg=_COLOURS.get(value))}")
+    told = [(f"{name}:", value) for name, value in rows if value]
+    width = max([10, *(len(name) for name, _ in told)]) + 1
+    for name, value in told:
+        click.echo(f"{name:<{width}}{click.style(one_line(value), fg=_COLOURS.get(value))}")
 
 
 def list_row(record: JobRecord, now: float) -> tuple[str, ...]:
