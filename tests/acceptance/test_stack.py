@@ -51,7 +51,8 @@ class Stack:
         done = subprocess.run(
             ["/usr/bin/docker", "stack", "deploy", "--resolve-image", "never", *files, STACK],
             cwd=REPO,
-            env=clean_env(DOCKER_HOST=self.lab.hosts[0], **variables),
+            # The witness needs a folder of the host.
+            env=clean_env(DOCKER_HOST=self.lab.hosts[0], JAAS_POLICY="privileged", **variables),
             capture_output=True,
             text=True,
             timeout=60,
