@@ -97,7 +97,9 @@ def test_what_a_node_ran_while_it_was_cut_off(jaas: Installation, client: Client
         stopped = after.wait(BACK_S, check=False)
         assert (stopped.cause, stopped.exit_code) == (Cause.NODE_LOST, 137)
         assert stopped.reason.startswith("its node was away for ")
-        assert (stopped.logs.stdout, stopped.logs.status, stopped.logs.reason) == ("begin\n", LogStatus.COMPLETE, "")
+        # No agent was there, and an engine that came back may have lost output.
+        assert (stopped.logs.stdout, stopped.logs.status) == ("begin\n", LogStatus.PARTIAL)
+        assert stopped.logs.reason.startswith("its node changed while it ran")
         assert "raise retry.max_cluster_retries" in str(client.explain(after.id))
         for process in (before, meanwhile):
             process.wait(LONG)
