@@ -92,7 +92,7 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End
     logs = logs_of(whole) or output_of(job, step, world, here=here)
     if task.container_id and not (here or whole or logs.lines) and logs.status is LogStatus.COMPLETE:
         logs = unless_node_came_back(job, logs, task, world)
-    if task.container_id and whole is None and logs.lines:
+    if task.container_id and not (here or whole) and logs.lines:
         began = job.started_at or parse_time(task.created_at)
         logs = node_changed_since(logs, engine.node_change(task.node_id).at, began)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
