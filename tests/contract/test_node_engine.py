@@ -70,6 +70,11 @@ class Bench:
         else:
             self._send(f"exit {code}\n")
 
+    async def has_exited(self, container_id: str) -> None:
+        """Wait until the engine says so."""
+        if not isinstance(self.engine, FakeNode):
+            await asyncio.to_thread(self._api.wait, container_id, timeout=30)
+
     def keep(self, job_id: str, path: str, data: bytes) -> None:
         """Let a container have a file."""
         folder, _, name = path.rpartition("/")
@@ -266,8 +271,7 @@ def test_the_archive_of_a_file_and_of_its_folder_after_the_exit(run: Run) -> Non
         container_id = bench.start("j")
         bench.keep("j", "/tmp/a.bin", BINARY * 1000)
         bench.exit("j", 0)
-        while (await bench.engine.inspect(container_id)).running:
-            await asyncio.sleep(0.02)
+        await bench.has_exited(container_id)
         assert await archived(bench, container_id, "/tmp/a.bin") == {"a.bin": BINARY * 1000}
         assert (await archived(bench, container_id, "/tmp"))["tmp/a.bin"] == BINARY * 1000
         for wrong in (container_id, "no-such-container"):

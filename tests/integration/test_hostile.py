@@ -56,7 +56,7 @@ PATHS = [
     "/sys",
     "/dev",
     "/dev/sda",
-    "/root/.ssh",
+    "/home/user/.ssh",
     "/var/run/docker.sock",
     "/run/docker.sock",
     "/run/containerd",

@@ -12,6 +12,7 @@ from typing import Any
 __all__ = ["forbidden"]
 
 _LOG_DRIVERS = {"", "local", "json-file", "journald", "none"}
+# Written out again on purpose: this judge must not share the lists of the policy that it judges.
 _USUAL_CAPABILITIES = frozenset(
     [
         "AUDIT_WRITE",
