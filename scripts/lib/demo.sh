@@ -27,7 +27,10 @@ worker_is_current() {
     [ -z "$(find "$REPO/jaas_submit" "$REPO/jaas_worker" -name '*.py' -newer "$WORKER_DIR/pid" -print -quit)" ]
 }
 
-worker_ready() { "$VENV/bin/jaas" doctor --no-engine --json 2>/dev/null | grep -q '"name": "workers", "verdict": "ok"'; }
+# Warnings, such as of jobs without a memory limit, have an exit code of their own, and do not count here.
+worker_ready() {
+    { "$VENV/bin/jaas" doctor --no-engine --json 2>/dev/null || true; } | grep -q '"name": "workers", "verdict": "ok"'
+}
 worker_ready_or_dead() { worker_ready || ! running_pid "$WORKER_DIR/pid" >/dev/null; }
 
 stop_worker() {
