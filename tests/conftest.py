@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,22 @@ NO_WARNINGS = (
     "ignore:Exception ignored in. .function AsyncResult.__del__:pytest.PytestUnraisableExceptionWarning",
 )
 """What tests/unit and tests/component may warn of."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Write lone surrogates in a report as escapes: xdist cannot send them, and one would end the whole run."""
+    return _sendable((yield))
+
+
+def _sendable(data: Any) -> Any:
+    if isinstance(data, str):
+        return data.encode("utf-8", "backslashreplace").decode()
+    if isinstance(data, dict):
+        return {key: _sendable(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return type(data)(map(_sendable, data))
+    return data
 
 
 def pytest_configure() -> None:

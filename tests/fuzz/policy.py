@@ -35,6 +35,12 @@ _FACTS: Final = Facts(
     },
 )
 
+_READ: Final = JobSpec.parse
+"""Bound here, so that a test that replaces it breaks only the targets that look at what it raises."""
+
+_PLAIN: Final = JobSpec(image="alpine:3.20", command=["true"])
+"""Stands in for a description that is refused: other targets look at those."""
+
 _PREDEFINED: Final = ("host", "none", "bridge", "ingress", "docker_gwbridge")
 
 _PATHS = ("/", "/etc", "/jobs-a", "jobs-a/../..", "/var/run/docker.sock", "{{.Node.ID}}", '/{{"{{"}}', "\u2215etc")
@@ -101,9 +107,9 @@ def policy_target(rng: random.Random, specs: dict[str, dict[str, Any]]) -> tuple
     name = rng.choice(list(specs))
     tree, done = mutate(rng, specs[name]) if rng.random() < 0.6 else (copy.deepcopy(specs[name]), "")
     try:
-        spec = JobSpec.parse(as_object(tree))
-    except SpecError:  # others look at that
-        spec, done = JobSpec.parse(specs["plain"]), "as it is"
+        spec = _READ(as_object(tree))
+    except SpecError:
+        spec, done = _PLAIN, "as it is"
     if rng.random() < 0.5:  # else its mounts alone refuse most of them
         spec = spec.model_copy(update={"mounts": (), "secrets": ()})
     ids = {secret.source: f"id-{secret.source}" for secret in spec.secrets}

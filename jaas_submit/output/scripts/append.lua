@@ -3,9 +3,9 @@
 -- Arguments:
 --   job
 --   feed       id of the feed
---   entries    what is known of each: of a pack o (bytes of stdout and stderr before it) and n (its bytes of both); of a
---              gap s (1 stdout, 2 stderr), o (bytes of that stream before it), missing (bytes) and why. For each pack two
---              texts follow: its heads and its data.
+--   entries    what is known of each: of a pack o (bytes of stdout and stderr before it) and n (its bytes of both); of
+--              a gap s (1 stdout, 2 stderr), o (bytes of that stream before it), missing (bytes) and why. For each pack
+--              two texts follow: its heads and its data.
 --   writer     who writes; empty to say nothing
 --   window     bytes that a feed may cost at most
 --   share      part of Redis' memory that all output may use

@@ -1,9 +1,9 @@
 -- The beginning of every script: its arguments, the clock, and small helpers.
 --
 -- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" and "channels" are
--- always among them: P and C, the first parts of every key and of every channel. Texts that may be long follow in ARGV[2], ARGV[3], ...: they go into the record
--- unchanged. No script uses KEYS: jaas needs one server, not a Redis Cluster, and most keys are only known
--- while a script runs. The head of each script lists every key that it may touch.
+-- always among them: P and C, the first parts of every key and of every channel. Texts that may be long follow in
+-- ARGV[2], ARGV[3], ...: they go into the record unchanged. No script uses KEYS: jaas needs one server, not a Redis
+-- Cluster, and most keys are only known while a script runs. The head of each script lists every key that it may touch.
 --
 -- Three tables precede this text, made from jaas_submit/model/states.py: STATES, ENDED and OPEN. A state in neither
 -- ENDED nor OPEN was written by a newer version, during an update: scripts leave the job alone. It has ended if its

@@ -1,7 +1,8 @@
 -- What every script begins with: its arguments and the clock.
 --
 -- Every script gets its named arguments as one JSON object in ARGV[1], "args" from here on. "prefix" and "channels" are
--- always among them: P and C, the first parts of every key and of every channel. Bytes of output follow in ARGV[2], ARGV[3], ...
+-- always among them: P and C, the first parts of every key and of every channel. Bytes of output follow in
+-- ARGV[2], ARGV[3], ...
 
 local args = cjson.decode(ARGV[1])
 local P, C = args.prefix, args.channels
