@@ -338,7 +338,7 @@ def _note_service(
 ) -> None:
     worker = service.labels.get(LABEL_WORKER)  # whichever worker launched it
     label = intern(f"{LABEL_WORKER}={worker}") if worker else ""
-    health_checked = bool(spec.healthcheck)
+    health_checked = not spec.healthcheck.disable
     job.service = ServiceRef(job.job_id, job.attempt, service.id, label, health_checked)
     job.followed_since = now
     job.reschedule(lambda deadlines: deadlines.launched(spec, launched, ran_before))

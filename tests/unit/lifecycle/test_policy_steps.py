@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER, LABEL_PREFIX
 from jaas_submit.policy.document import parse_policy
