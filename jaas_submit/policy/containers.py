@@ -103,11 +103,11 @@ def _capabilities(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusa
         given = name in _DEFAULT_CAPABILITIES and name not in needed and "ALL" not in needed
         if not given and name not in allowed and "ALL" not in allowed:
             said = f'{shown(name)} may not be added; rules.capabilities.add = ["{shown(name)}"] allows it'
-            yield Refusal("capabilities.add", f"capabilities.add.{number}", said)
+            yield Refusal("capabilities.add", f"cap_add.{number}", said)
     for name in needed:
         if name not in dropped and "ALL" not in dropped:
             said = f"has to have {shown(name)}; rules.capabilities.drop = [] asks for none"
-            yield Refusal("capabilities.drop", "capabilities.drop", said)
+            yield Refusal("capabilities.drop", "cap_drop", said)
 
 
 def _kernel(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal]:
