@@ -16,6 +16,8 @@ __all__ = ["check_container", "check_image"]
 _OWN_ENV: Final = frozenset({ENV_ATTEMPT, ENV_INPUT, ENV_JOB_ID, ENV_NODE, "TRACEPARENT"})
 """Variables that jaas sets itself."""
 
+_OWN_LABELS: Final = "jaas."
+
 _DEFAULT_CAPABILITIES: Final = frozenset(
     [
         "AUDIT_WRITE",
@@ -69,6 +71,10 @@ def check_container(container: Mapping[str, Any], rules: Rules) -> Iterator[Refu
     yield from _capabilities(container, rules)
     yield from _kernel(container, rules)
     yield from _security(container, rules)
+    for name in container.get("Labels") or ():
+        if not name.startswith(_OWN_LABELS) and not matches(name, rules.labels):
+            said = "may not be set; rules.labels allows it with that name"
+            yield Refusal("labels", f"labels.{shown(name)}", said)
     for entry in container.get("Env") or ():
         name = str(entry).partition("=")[0]
         if name not in _OWN_ENV and not matches(name, rules.env):
