@@ -229,6 +229,7 @@ class Rules(Part):
     log_drivers: Patterns = Field(
         ("local", "json-file", "journald", "none"), description="log drivers that a job may name beside the worker's"
     )
+    labels: Patterns = Field(("**",), description="labels that a job may put on its container, by name")
     env: Patterns = Field(("**",), description="environment variables that a job may set, by name")
     run_timeout: Duration | None = Field(
         None, description="longest run_timeout of a job, which then needs one; null: any"

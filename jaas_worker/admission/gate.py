@@ -103,6 +103,7 @@ class PolicyGate:
             producer=None if producer is None else producer.name,
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
+            pids_limit=spec.pids_limit,
             log_driver=self._log_driver.name,
             log_options=self._log_driver.options,
         )
