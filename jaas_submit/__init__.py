@@ -33,13 +33,18 @@ if TYPE_CHECKING:
     from jaas_submit.ledger import Change
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
-    from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
+    from jaas_submit.model.fields import Gather, Resources
     from jaas_submit.model.files.listing import OutputFile, OutputFiles
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
     from jaas_submit.model.records import Attempt, AuditEntry, BatchRecord, JobRecord
     from jaas_submit.model.result import CapturedGap, CapturedOutput, JobResult
     from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
+    from jaas_submit.model.service_options.healthcheck import Healthcheck
+    from jaas_submit.model.service_options.mounts import Mount
+    from jaas_submit.model.service_options.networks import NetworkAttachment
+    from jaas_submit.model.service_options.references import ConfigMount, SecretMount
+    from jaas_submit.model.service_options.values import Ulimit
     from jaas_submit.model.speculation import Speculation
     from jaas_submit.model.states import JobState
     from jaas_submit.model.usage.used import Usage, UsagePoint, Used
@@ -65,10 +70,12 @@ __all__ = [
     "Cause",
     "Change",
     "Client",
+    "ConfigMount",
     "Executor",
     "Explanation",
     "FunctionFailed",
     "Gather",
+    "Healthcheck",
     "JaasError",
     "JobCancelled",
     "JobFailed",
@@ -87,6 +94,7 @@ __all__ = [
     "MapReduce",
     "Missing",
     "Mount",
+    "NetworkAttachment",
     "NewJob",
     "NodeFit",
     "NotLive",
@@ -101,6 +109,7 @@ __all__ = [
     "SpecError",
     "Speculation",
     "StoreUnavailable",
+    "Ulimit",
     "UnknownJob",
     "Usage",
     "UsageGroup",
@@ -119,6 +128,11 @@ _MODULES = (
         "errors",
         "model.retry_policy",
         "model.fields",
+        "model.service_options.values",
+        "model.service_options.mounts",
+        "model.service_options.networks",
+        "model.service_options.references",
+        "model.service_options.healthcheck",
         "model.usage.used",
         "model.job_spec",
         "model.speculation",

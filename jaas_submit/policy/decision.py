@@ -15,7 +15,7 @@ from jaas_submit.policy.rules import Rules
 from jaas_submit.policy.shape import unknown_settings
 from jaas_submit.policy.tasks import check_task, completed
 
-__all__ = ["decide", "decide_image", "output_limit", "rules_for"]
+__all__ = ["decide", "decide_image", "limits_in_flight", "output_limit", "rules_for"]
 
 _MALFORMED: Final = "known settings"
 
@@ -30,8 +30,13 @@ def rules_for(policy: Policy, context: Context) -> tuple[Rules, ...]:
         policy: the worker's.
         context: whose job it is, and in which queue.
     """
+    found = [one for queue in (context.queue, *context.besides) for one in _rules_for(policy, queue, context)]
+    return tuple(one for number, one in enumerate(found) if one not in found[:number])
+
+
+def _rules_for(policy: Policy, queue: str, context: Context) -> tuple[Rules, ...]:
     rules = LEVELS[policy.level].changed_by(policy.rules)
-    if (section := policy.queues.get(context.queue)) is not None:
+    if (section := policy.queues.get(queue)) is not None:
         rules = _with(rules, section)
     section = policy.tenants.get(context.tenant) if context.tenant is not None else None
     if section is None:
@@ -95,6 +100,24 @@ def output_limit(policy: Policy, context: Context, most: int) -> int:
     """
     given = [rules.output for rules in rules_for(policy, context) if rules.output is not None]
     return min([most, *given])
+
+
+def limits_in_flight(policy: Policy, context: Context) -> dict[str, int]:
+    """Return how many jobs may be in flight at once where this job counts: name of what is counted -> how many.
+
+    Each limit counts on its own: that of ``rules`` all jobs, that of a queue or a tenant its jobs.
+
+    Args:
+        policy: the worker's.
+        context: what is known of the job.
+    """
+    found = {"all": policy.rules.in_flight}
+    for queue in (context.queue, *context.besides):
+        if queue in policy.queues:
+            found[f"queue:{queue}"] = policy.queues[queue].rules.in_flight
+    if context.tenant in policy.tenants:
+        found[f"tenant:{context.tenant}"] = policy.tenants[context.tenant].rules.in_flight
+    return {name: most for name, most in found.items() if most is not None}
 
 
 def _with_network_ids(request: dict[str, Any], facts: Facts) -> dict[str, Any]:

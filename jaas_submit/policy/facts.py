@@ -79,7 +79,9 @@ class Context:
     """What is known of a job beside its request."""
 
     queue: str = ""
-    """The worker's, not what record or message say."""
+    """By which the job came, as workers have noted it; else the worker's own."""
+    besides: tuple[str, ...] = ()
+    """Further queues whose rules hold in addition: nobody knows by which one the job came."""
     tenant: str | None = None
     """By the job's own label."""
     producer: str | None = None

@@ -227,4 +227,11 @@ class Rules(Part):
         None, description="longest run_timeout of a job, which then needs one; null: any"
     )
     attempts: int | None = Field(None, ge=1, description="most attempts of a job (retry.max_attempts); null: any")
+    in_flight: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="most jobs in flight at once, on all workers together; further ones wait. For a queue or a tenant: "
+        "of its jobs. null: any",
+    )
     output: Size | None = Field(None, description="most bytes that a job may return; null: as JAAS_OUTPUT_LIMIT says")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.placement.placement import fit
 from jaas_submit.policy.ages import api_of_engine, newest_setting
-from jaas_submit.policy.decision import decide, decide_image, output_limit
+from jaas_submit.policy.decision import decide, decide_image, limits_in_flight, output_limit
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
 from jaas_submit.signing import Producer
@@ -19,7 +19,7 @@ from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
 from jaas_worker.swarm.log_driver import LogDriver
 
-__all__ = ["Admitted", "PolicyGate"]
+__all__ = ["Admitted", "Origin", "PolicyGate"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,18 @@ class Admitted(NamedTuple):
     """With what the policy adds."""
     warning: str = ""
     """What the policy would refuse, if it were enforced."""
+
+
+class Origin(NamedTuple):
+    """Whose job it is, as far as that was verified."""
+
+    producer: Producer | None = None
+    """Who signed it."""
+    queues: tuple[str, ...] = ()
+    """The queue by which it came; several if nobody knows which of them it was; none: the worker's own."""
+
+
+_UNKNOWN: Final = Origin()
 
 
 class PolicyGate:
@@ -48,15 +60,37 @@ class PolicyGate:
         self._queue = settings.queue
         self._log_driver = LogDriver(settings.log_driver, settings.driver_options)
 
-    def context(self, spec: JobSpec, producer: Producer | None = None) -> Context:
+    def queue_of(self, list_name: str) -> str:
+        """Return the queue whose rules hold for a job that came by one; empty where the policy has none for queues.
+
+        Args:
+            list_name: the queue of its message. Jobs in Celery's default queue are those of the worker's own queue,
+                unless the policy has rules for it.
+        """
+        if not self.policy.queues or not list_name:
+            return ""
+        return list_name if list_name in self.policy.queues else self._queue
+
+    def queues_without_note(self, said: str) -> tuple[str, ...]:
+        """Return the queues whose rules hold for a job of which nobody knows by which queue it came.
+
+        Args:
+            said: the queue in its record, which a producer may have written.
+        """
+        return tuple(dict.fromkeys([self._queue, said])) if self.policy.queues and said else ()
+
+    def context(self, spec: JobSpec, whose: Origin = _UNKNOWN) -> Context:
         """Return what counts of a job beside its request.
 
         Args:
             spec: its description.
-            producer: who signed it, where that was verified; without one the job's own label names the tenant.
+            whose: whose job it is; without a producer the job's own label names the tenant.
         """
+        producer = whose.producer
+        queue, *besides = whose.queues or (self._queue,)
         return Context(
-            queue=self._queue,
+            queue=queue,
+            besides=tuple(besides),
             tenant=spec.labels.get(LABEL_TENANT) if producer is None else producer.tenant or None,
             producer=None if producer is None else producer.name,
             run_timeout=spec.run_timeout,
@@ -65,39 +99,39 @@ class PolicyGate:
             log_options=self._log_driver.options,
         )
 
-    def check_image(self, spec: JobSpec, producer: Producer | None = None) -> None:
+    def check_image(self, spec: JobSpec, whose: Origin = _UNKNOWN) -> None:
         """Refuse an image before its registry hears of it.
 
         Args:
             spec: the job's description.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
 
         Raises:
             PolicyRefused: it may not run.
         """
-        decision = decide_image(spec.image, self.policy, self.context(spec, producer))
+        decision = decide_image(spec.image, self.policy, self.context(spec, whose))
         if decision.refused:
             raise PolicyRefused(decision.reason)
 
-    def admit(self, request: Mapping[str, Any], spec: JobSpec, producer: Producer | None = None) -> Admitted:
+    def admit(self, request: Mapping[str, Any], spec: JobSpec, whose: Origin = _UNKNOWN) -> Admitted:
         """Return the request as it may be sent.
 
         Args:
             request: body of ``POST /services/create``, without the job's input, which jaas adds afterwards.
             spec: the job's description.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
 
         Raises:
             PolicyRefused: the policy does not allow it; the text names field, rule and what would allow it.
             EngineUnavailable: the engine does not say what the request refers to.
         """
-        decision = decide(request, self._facts(request, spec), self.policy, self.context(spec, producer))
+        decision = decide(request, self._facts(request, spec), self.policy, self.context(spec, whose))
         if decision.refused:
             raise PolicyRefused(decision.reason)
         return Admitted(decision.request, decision.reason)
 
     def review(
-        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], producer: Producer | None = None
+        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], whose: Origin = _UNKNOWN
     ) -> Decision:
         """Return whether a service that exists may go on: one that another worker has created.
 
@@ -108,7 +142,7 @@ class PolicyGate:
             service_id: the service.
             spec: the job's description.
             is_own_mount: says whether a path of the host is one that jaas itself mounts for this job's input.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
 
         Raises:
             EngineUnavailable: the engine does not answer.
@@ -117,20 +151,29 @@ class PolicyGate:
         if request is None:  # it is gone, which the tracker will see
             return Decision({})
         asked = without_own_parts(request, is_own_mount)
-        decision = decide(asked, self._facts(asked, spec), self.policy, self.context(spec, producer))
+        decision = decide(asked, self._facts(asked, spec), self.policy, self.context(spec, whose))
         if spec.log_driver is not None or spec.log_options:
             return decision
         return decision._replace(refusals=tuple(one for one in decision.refusals if one.rule != "log_drivers"))
 
-    def output_limit(self, spec: JobSpec, most: int, producer: Producer | None = None) -> int:
+    def places(self, spec: JobSpec, whose: Origin = _UNKNOWN) -> dict[str, int]:
+        """Return what the job counts for -> how many of those may be in flight at once.
+
+        Args:
+            spec: its description.
+            whose: whose job it is.
+        """
+        return limits_in_flight(self.policy, self.context(spec, whose))
+
+    def output_limit(self, spec: JobSpec, most: int, whose: Origin = _UNKNOWN) -> int:
         """Return how many bytes a job may return.
 
         Args:
             spec: its description.
             most: what the settings allow.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
         """
-        return output_limit(self.policy, self.context(spec, producer), most)
+        return output_limit(self.policy, self.context(spec, whose), most)
 
     def _facts(self, request: Mapping[str, Any], spec: JobSpec) -> Facts:
         task = request["TaskTemplate"]

@@ -15,13 +15,13 @@ __all__ = ["preview_request"]
 
 
 def preview_request(spec: JobSpec) -> dict[str, Any]:
-    """Return the request for a job's first attempt, with names in the place of secrets' ids.
+    """Return the request for a job's first attempt, with names in the place of the ids of secrets and configs.
 
     Its limit of processes is that of a worker without the setting.
 
     Args:
         spec: the job's description.
     """
-    names = {secret.source: secret.source for secret in spec.secrets}
+    names = {one.source: one.source for one in (*spec.secrets, *spec.configs)}
     defaults = ServiceDefaults(pids_limit=Settings.model_fields["pids_limit"].default)
-    return service_request(spec, "preview", 1, {}, names, defaults)
+    return service_request(spec, "preview", 1, {}, names, defaults, config_ids=names)

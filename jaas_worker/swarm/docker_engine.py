@@ -230,8 +230,14 @@ class Swarm:
         return True
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
-        with mapped("listing secrets"):
-            found = self._get_json("secrets", filters={"name": names}) or ()
+        return self._ids("secrets", names)
+
+    def config_ids(self, names: list[str]) -> dict[str, str]:
+        return self._ids("configs", names)
+
+    def _ids(self, kind: Literal["secrets", "configs"], names: list[str]) -> dict[str, str]:
+        with mapped(f"listing {kind}"):
+            found = self._get_json(kind, filters={"name": names}) or ()
             # The filter matches prefixes; only whole names count.
             return {item["Spec"]["Name"]: item["ID"] for item in found if item["Spec"]["Name"] in names}
 

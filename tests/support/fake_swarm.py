@@ -449,6 +449,10 @@ class FakeSwarm:
         with self._call("secret_ids"):
             return {name: self.secrets[name] for name in names if name in self.secrets}
 
+    def config_ids(self, names: list[str]) -> dict[str, str]:
+        with self._call("config_ids"):
+            return {name: self.config_files[name][0] for name in names if name in self.config_files}
+
     def references(self, kind: Literal["secrets", "configs"], ids: list[str]) -> dict[str, Reference]:
         with self._call("references"):
             if kind == "configs":
