@@ -123,6 +123,11 @@ class HeadTail:
             self._tail.add(HeldPiece(number, time, data))
             self._tail.trim(self._tail_cap)
 
+    def lose(self) -> None:
+        """Take note that what comes next does not follow on what was added: an unknown number of bytes is missing."""
+        self._gap = True
+        self._head_room = 0
+
     def end_with(self, end: HeadTail) -> None:
         """Take the end of the stream as it was read by itself; what is between is missing, however much it is.
 

@@ -162,6 +162,8 @@ class Tally:
         """Messages without a line end."""
         self.replaced = False
         """Whether U+FFFD is in it."""
+        self.lost = False
+        """Whether an unknown number of bytes is missing; see ``lose``."""
         self._kept = {stream: HeadTail(stream, cap, pieces=SpilledPieces) for stream in STREAMS}
         self._digests = {stream: hashlib.sha256() for stream in STREAMS}
 
@@ -175,6 +177,12 @@ class Tally:
             self._kept[stream].add(self.messages, time.decode("ascii", "replace"), data)
             self.messages += 1
             self.pieces += data[-1:] != b"\n"
+
+    def lose(self) -> None:
+        """Take note that messages are missing before the next one, of an unknown number."""
+        self.lost = True
+        for kept in self._kept.values():
+            kept.lose()
 
     def bytes(self, stream: Stream) -> int:
         """Return how many bytes of a stream were taken."""
