@@ -95,7 +95,7 @@ class LogReader:
         return sum(newest.bytes for newest in self.position.newest.values())
 
     def _whole(self, found: list[Message]) -> list[Message]:
-        if self.line_ends.idle and max(len(data) for _, _, data in found) < LONG:
+        if self.line_ends.idle and max([len(data) for _, _, data in found]) < LONG:
             return found
         return [self._restored(message) for message in found]
 
