@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
     from jaas_submit.model.fields import Gather, Mount, Resources, SecretMount
+    from jaas_submit.model.files.inputs import FileIn
     from jaas_submit.model.files.listing import OutputFile, OutputFiles
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
@@ -63,6 +64,7 @@ __all__ = [
     "Change",
     "Client",
     "Explanation",
+    "FileIn",
     "Gather",
     "JaasError",
     "JobCancelled",
@@ -113,6 +115,7 @@ _MODULES = (
         "errors",
         "model.retry_policy",
         "model.fields",
+        "model.files.inputs",
         "model.usage.used",
         "model.job_spec",
         "model.speculation",

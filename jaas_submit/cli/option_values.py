@@ -1,4 +1,4 @@
-"""PURE: the values of some options: mounts, volumes, secrets, a registry, a pause, a signal."""
+"""PURE: the values of some options: mounts, volumes, secrets, files, a registry, a pause, a signal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import base64
 import binascii
 import csv
 import json
+import os
 import signal
 from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
-__all__ = ["backoff_of", "mount_of", "registry_of", "secret_of", "signal_of", "volume_of"]
+__all__ = ["backoff_of", "file_of", "mount_of", "registry_of", "secret_of", "signal_of", "volume_of"]
 
 _MOUNT_KEYS: Final = {
     "type": "type",
@@ -96,6 +97,23 @@ def secret_of(text: str) -> dict[str, Any]:
         except ValueError:
             raise click.UsageError(f"--secret: mode is octal, such as 0440, not {fields['mode']!r}") from None
     return fields
+
+
+def file_of(text: str) -> tuple[str, str]:
+    """Return name and path of ``NAME=PATH``; a path alone has the last part of it as its name.
+
+    Args:
+        text: the option's value.
+
+    Raises:
+        click.UsageError: it has another form.
+    """
+    name, equals, path = text.partition("=")
+    if not equals:
+        name, path = os.path.basename(text.rstrip("/")), text
+    if not (name and path):
+        raise click.UsageError(f"--file-in: write NAME=PATH, or a path alone, not {text[:80]!r}")
+    return name, path
 
 
 def registry_of(text: str) -> tuple[str | None, str]:

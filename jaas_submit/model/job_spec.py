@@ -38,6 +38,7 @@ from jaas_submit.model.fields import (
     Text,
     Words,
 )
+from jaas_submit.model.files.inputs import FilesIn, target_of
 from jaas_submit.model.files.listing import PatternText
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
@@ -182,6 +183,7 @@ class JobSpec(Model):
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )
+    files: FilesIn = Field({}, description="files that the container gets: names, each with a path at the producer")
     output: Literal["none", "text", "json"] = Field(
         "none",
         description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
@@ -265,9 +267,9 @@ class JobSpec(Model):
     def _fits_together(self) -> Self:
         if self.entrypoint is not None and (not self.entrypoint or not self.entrypoint[0]):
             raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
-        targets = [mount.target for mount in self.mounts]
+        targets = [*(mount.target for mount in self.mounts), *map(target_of, self.files)]
         if len(set(targets)) < len(targets):
-            raise ValueError("mounts: two mounts have the same target; give each its own")
+            raise ValueError("mounts: two mounts, or a mount and a file, have the same target; give each its own")
         if self.input is not None and self.gather is not None:
             raise ValueError("input: cannot go with gather; a job has one input")
         if self.input_lines and not isinstance(self.input, list):

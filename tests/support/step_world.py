@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.ledger import Claim, ClaimAction, SentFile
 from jaas_submit.ledger.queries import Outline
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
@@ -104,6 +104,13 @@ def record_of(job_id: str = "j", state: JobState = JobState.LAUNCHING, **fields:
     return JobRecord(id=job_id, state=state, queue="q", **{**usual, **times, **fields})
 
 
+class NoFiles:
+    """No producer has sent a file."""
+
+    def find(self, digest: str) -> SentFile | None:
+        return None
+
+
 @dataclass
 class ScriptedLedger:
     """A ledger that answers as the test says, and keeps what it is asked to write."""
@@ -147,6 +154,10 @@ class ScriptedLedger:
         return self
 
     ownership = maintenance = queries = submission
+
+    @property
+    def sent_files(self) -> NoFiles:
+        return NoFiles()
 
     def identity(self) -> str:
         return "x"
