@@ -20,6 +20,7 @@ __all__ = [
     "LABEL_BATCH",
     "LABEL_COPY_OF",
     "LABEL_FILE",
+    "LABEL_FILES_OF",
     "LABEL_INDEX",
     "LABEL_JOB",
     "LABEL_LEDGER",
@@ -64,12 +65,15 @@ LABEL_BATCH: Final = "jaas.batch"
 LABEL_INDEX: Final = "jaas.index"
 LABEL_COPY_OF: Final = "jaas.copy-of"
 LABEL_FILE: Final = "jaas.file"
+LABEL_FILES_OF: Final = "jaas.files-of"
 LABEL_WORKER: Final = "jaas.worker"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
 LABEL_SPEC the description without its environment, from which a lost record is rebuilt, LABEL_SIGNED the token of a
 signed one, LABEL_LEDGER the ledger's id,
 and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF the job's place in its batch. LABEL_WORKER names the worker process that
-created the service; workers filter lists by it. LABEL_FILE is on configs with files of jobs: the content's digest."""
+created the service; workers filter lists by it. LABEL_FILE (the content's
+digest) and LABEL_FILES_OF (the ledger's id) are those of configs with files of jobs: they have no LABEL_LEDGER, as
+lists by it, which are read often, would have all contents."""
 
 TRACEPARENT: Final = "traceparent"
 """Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,

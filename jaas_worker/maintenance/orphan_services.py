@@ -14,7 +14,7 @@ from jaas_submit.errors import EngineRefused, SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.states import JobState
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_FILE, LABEL_JOB, LABEL_SIGNED, service_name
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SIGNED, service_name
 from jaas_worker.decisions.task_outcome import attempt_task
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.maintenance.ports import Worker
@@ -159,8 +159,7 @@ class OrphanServices:
         """Remove inputs whose service is gone, or was never created."""
         in_use = {service.name for service in services}
         found = self._engine.configs(self._label, prefix)
-        # Those with files are shared by jobs, and have a duty of their own.
-        left = {name: labels for name, labels in found.items() if name not in in_use and LABEL_FILE not in labels}
+        left = {name: labels for name, labels in found.items() if name not in in_use}
         records = {one.id: one for one in self._ledger.queries.outlines([v.get(LABEL_JOB, "") for v in left.values()])}
         for name, labels in left.items():
             if f"job {labels.get(LABEL_JOB)}" in self._ledger.unreadable:

@@ -100,7 +100,7 @@ class Reconciler:
         self._cancelled_batches = CancelledBatches(ledger)
         self._expired_records = ExpiredRecords(ledger, store)
         self._orphan_services = OrphanServices(settings, ledger, engine, label, worker)
-        self._sent_files = SentFiles(ledger, store, engine, label)
+        self._sent_files = SentFiles(ledger, store, engine, label.partition("=")[2])
         self._cluster_facts = ClusterFacts(ledger, engine)
         self._speculator = Speculator(ledger, engine.cluster)
         self._next_lost = 0.0

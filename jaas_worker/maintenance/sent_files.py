@@ -22,17 +22,22 @@ class SentFiles:
         ledger: knows who needs them.
         store: for large ones; None if there is none.
         engine: the swarm, with their configs.
-        label: selects this installation's.
+        ledger_id: of this installation.
         clock: returns seconds since the epoch.
     """
 
     def __init__(
-        self, ledger: Ledger, store: Store | None, engine: Engine, label: str, clock: Callable[[], float] = time.time
+        self,
+        ledger: Ledger,
+        store: Store | None,
+        engine: Engine,
+        ledger_id: str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._engine = engine
-        self._label = label
+        self._ledger_id = ledger_id
         self._clock = clock
 
     def run_once(self) -> None:
@@ -47,4 +52,4 @@ class SentFiles:
                 with contextlib.suppress(SpecError):  # no name that jaas made
                     self._store.remove_shared(name)
                 self._ledger.sent_files.removed(name)
-        remove_unused(self._engine, self._label, self._clock())
+        remove_unused(self._engine, self._ledger_id, self._clock())

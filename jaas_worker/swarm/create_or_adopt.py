@@ -64,8 +64,9 @@ def create_or_adopt(
     """
     name = service_name(job_id, attempt)
     own = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.installation, **marks}
-    secret_ids = _secret_ids(engine, spec)
-    request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms))
+    secret_ids = _ids("secret", [secret.source for secret in spec.secrets], engine.secret_ids)
+    config_ids = _ids("config", [config.source for config in spec.configs], engine.config_ids)
+    request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms, config_ids))
     place: FilePlace | None = None
     if file is not None:
         place = FilePlace(file.path, source=file.source)
@@ -88,12 +89,11 @@ def create_or_adopt(
     return _ours(existing, own)
 
 
-def _secret_ids(engine: Engine, spec: JobSpec) -> Mapping[str, str]:
-    wanted = [secret.source for secret in spec.secrets]
-    found = engine.secret_ids(wanted) if wanted else {}
+def _ids(kind: str, wanted: list[str], find: Callable[[list[str]], dict[str, str]]) -> dict[str, str]:
+    found = find(wanted) if wanted else {}
     for name in wanted:
         if name not in found:
-            raise EngineRefused(f"secret {name} does not exist in the swarm; create it with `docker secret create`")
+            raise EngineRefused(f"{kind} {name} does not exist in the swarm; create it with `docker {kind} create`")
     return found
 
 

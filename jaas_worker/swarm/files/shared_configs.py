@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from jaas_submit.errors import EngineRefused
-from jaas_submit.model.wire_names import LABEL_FILE, LABEL_LEDGER
+from jaas_submit.model.wire_names import LABEL_FILE, LABEL_FILES_OF, LABEL_LEDGER, LABEL_PREFIX
 from jaas_worker.swarm.engine import Engine
 
 __all__ = ["SharedConfig", "SharedConfigs", "is_config_of", "remove_unused"]
@@ -40,7 +40,7 @@ class SharedConfigs:
 
     def __init__(self, engine: Engine, installation: Mapping[str, str]) -> None:
         self._engine = engine
-        self._labels = dict(installation)
+        self._installation = dict(installation)
         self._known: dict[str, SharedConfig] = {}
 
     def get(self, digest: str, content: Callable[[], bytes], now: float) -> SharedConfig:
@@ -56,10 +56,12 @@ class SharedConfigs:
             EngineUnavailable: it does not answer.
         """
         period = int(now) // _PERIOD_S
-        name = f"{_stem(digest, self._labels)}-{period:x}"
+        name = f"{_stem(digest, self._installation)}-{period:x}"
         known = self._known.get(name)
         if known is None:
-            labels = {**self._labels, LABEL_FILE: digest}
+            own = self._installation
+            labels = {LABEL_FILES_OF: own.get(LABEL_LEDGER, ""), LABEL_PREFIX: own.get(LABEL_PREFIX, "")}
+            labels[LABEL_FILE] = digest
             known = SharedConfig(self._engine.create_config(name, labels, content()), name)
             # What was made in another hour is not used again.
             self._known = {**{one: it for one, it in self._known.items() if _period(one) == period}, name: known}
@@ -81,20 +83,20 @@ def is_config_of(name: str, digest: str, installation: Mapping[str, str]) -> boo
     return name.rpartition("-")[0] == _stem(digest, installation)
 
 
-def remove_unused(engine: Engine, label: str, now: float) -> int:
+def remove_unused(engine: Engine, ledger_id: str, now: float) -> int:
     """Remove the configs of hours that are over which no service has any more; return how many.
 
     Args:
         engine: the swarm.
-        label: selects those of the installation.
+        ledger_id: of the installation.
         now: the present time, in seconds since the epoch.
 
     Raises:
         EngineUnavailable: the engine does not answer.
     """
     removed = 0
-    for name, labels in engine.configs(label, _START).items():
-        if LABEL_FILE not in labels or _period(name) >= int(now) // _PERIOD_S - 1:
+    for name, labels in engine.configs(f"{LABEL_FILES_OF}={ledger_id}", _START).items():
+        if _period(name) >= int(now) // _PERIOD_S - 1:
             continue
         try:
             removed += engine.remove_config(name, labels)

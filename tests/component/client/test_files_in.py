@@ -131,7 +131,7 @@ def test_what_was_small_among_others_moves_to_the_store_when_it_is_too_much(
 def test_files_are_forgotten_when_nobody_has_a_record_and_a_replay_keeps_them(
     redis_url: str, ledger: Ledger, folder: Path, store: Store
 ) -> None:
-    duty = SentFiles(ledger, store, FakeSwarm(), "jaas.ledger=l")
+    duty = SentFiles(ledger, store, FakeSwarm(), "l")
     files = {"small": folder / "small", "large": folder / "large"}
     with Client(redis_url, prefix=ledger.prefix, queue=ledger.prefix, store=store.url) as client:
         first = client.submit({"image": "a"}, files=files)
@@ -164,7 +164,7 @@ def test_what_a_dead_producer_leaves_in_the_store_is_removed(ledger: Ledger, fol
     name = f"{digest(b'x')}-00000000"
     ledger.sent_files.begin(name)
     store.write_shared(name, [b"x"])
-    duty = SentFiles(ledger, store, FakeSwarm(), "jaas.ledger=l")
+    duty = SentFiles(ledger, store, FakeSwarm(), "l")
     duty.run_once()
     assert stored(folder, ledger)
     let_time_pass(ledger)
@@ -208,8 +208,8 @@ def test_configs_are_shared_within_an_hour_and_removed_when_it_is_long_over() ->
     assert SharedConfigs(engine, {"jaas.ledger": "other"}).get("d", lambda: b"x", 7200) != first
     later = configs.get("d", lambda: b"x", 10_800)
     assert later != first
-    assert remove_unused(engine, "jaas.ledger=l", 10_800 + 3599) == 0
-    assert remove_unused(engine, "jaas.ledger=l", 10_800 + 3600) == 1
+    assert remove_unused(engine, "l", 10_800 + 3599) == 0
+    assert remove_unused(engine, "l", 10_800 + 3600) == 1
     assert later.name in engine.config_files
     assert first.name not in engine.config_files
 
