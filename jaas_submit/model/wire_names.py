@@ -21,6 +21,7 @@ __all__ = [
     "LABEL_JOB",
     "LABEL_LEDGER",
     "LABEL_PREFIX",
+    "LABEL_SCRUB",
     "LABEL_SIGNED",
     "LABEL_SPEC",
     "LABEL_SPEC_HASH",
@@ -60,12 +61,14 @@ LABEL_LEDGER: Final = "jaas.ledger"
 LABEL_BATCH: Final = "jaas.batch"
 LABEL_INDEX: Final = "jaas.index"
 LABEL_COPY_OF: Final = "jaas.copy-of"
+LABEL_SCRUB: Final = "jaas.scrub"
 LABEL_WORKER: Final = "jaas.worker"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
 LABEL_SPEC the description without its environment, from which a lost record is rebuilt, LABEL_SIGNED the token of a
 signed one, LABEL_LEDGER the ledger's id,
 and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF the job's place in its batch. LABEL_WORKER names the worker process that
-created the service; workers filter lists by it."""
+created the service; workers filter lists by it. LABEL_SCRUB, of a container, names the variables whose values are
+replaced in its output."""
 
 TRACEPARENT: Final = "traceparent"
 """Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,

@@ -88,6 +88,8 @@ class Context:
     """Who signed the description, where that was verified; then ``tenant`` is what that producer maps to."""
     run_timeout: float | None = None
     attempts: int = 1
+    env_secrets: Mapping[str, str] = field(default_factory=dict)
+    """Variable -> name of the secret that the worker puts in after the check."""
     log_driver: str = ""
     """The worker's own."""
     log_options: Mapping[str, str] = field(default_factory=dict)

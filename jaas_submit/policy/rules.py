@@ -230,6 +230,9 @@ class Rules(Part):
         ("local", "json-file", "journald", "none"), description="log drivers that a job may name beside the worker's"
     )
     env: Patterns = Field(("**",), description="environment variables that a job may set, by name")
+    env_secrets: Patterns = Field(
+        (), description="files in the workers' folder JAAS_ENV_SECRETS that a job may have in its environment, by name"
+    )
     run_timeout: Duration | None = Field(
         None, description="longest run_timeout of a job, which then needs one; null: any"
     )

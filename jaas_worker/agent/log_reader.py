@@ -12,6 +12,7 @@ from contextlib import aclosing
 
 from jaas_worker.agent.kept_output.tally import Message, Position, Resumption, messages
 from jaas_worker.agent.node_engine import NodeEngine
+from jaas_worker.decisions.secrecy.scrubbing import StreamScrubbers
 from jaas_worker.swarm.line_ends import LONG, LineEnds
 
 __all__ = ["LogReader"]
@@ -26,6 +27,7 @@ class LogReader:
         take: gets the messages, in their order and each once; reading goes on when it returns.
         silence: seconds for which the output of an exited container may pause before it is read without following.
         service: ``container_id`` is a service's id, and the swarm is asked.
+        scrub: replace the values of the container's secret variables.
     """
 
     def __init__(
@@ -36,12 +38,15 @@ class LogReader:
         silence: float,
         *,
         service: bool = False,
+        scrub: bool = False,
     ) -> None:
         self._engine = engine
         self._container_id = container_id
         self._take = take
         self._silence = silence
         self._service = service
+        self._scrub = scrub
+        self._scrubbers: StreamScrubbers | None = None
         self.position = Position()
         self.line_ends = LineEnds()
         self.lost = False
@@ -82,6 +87,25 @@ class LogReader:
     def _read_bytes(self) -> int:
         return sum(newest.bytes for newest in self.position.newest.values())
 
+    @property
+    def replaced(self) -> int:
+        """How many values of secrets were replaced."""
+        return self._scrubbers.count if self._scrubbers else 0
+
+    def _clean(self, found: list[Message]) -> list[Message]:
+        if self._scrubbers is None:
+            return found
+        of = self._scrubbers.of
+        return [one._replace(data=of[one.stream].feed(one.data)) for one in found]
+
+    async def _take_rest(self) -> None:
+        """Hand on what may have been the beginning of a secret's value, and was not: there is no more."""
+        if self._scrubbers is not None:
+            rest = [(stream, one.end()) for stream, one in self._scrubbers.of.items()]
+            newest = self.position.newest
+            if found := [Message(stream, newest[stream].time, data) for stream, data in rest if data]:
+                await self._take(found)
+
     def _whole(self, found: list[Message]) -> list[Message]:
         if self.line_ends.idle and max(len(data) for _, _, data in found) < LONG:
             return found
@@ -92,13 +116,18 @@ class LogReader:
         return message if data is message.data else message._replace(data=data)
 
     async def _read(self, *, follow: bool) -> None:
+        if self._scrub and self._scrubbers is None:
+            values = await self._engine.secret_values(self._container_id, service=self._service)
+            self._scrubbers = StreamScrubbers(values)
         resumption = Resumption(self.position)
         output = self._engine.output(self._container_id, follow=follow, since=resumption.since, service=self._service)
         async with aclosing(output):
             async for frames in output:
                 if found := resumption.after(messages(frames)):
                     self.position.add(found)
-                    await self._take(self._whole(found))
+                    await self._take(self._clean(self._whole(found)))
                 self.lost = self.lost or resumption.lost
+        if not follow:
+            await self._take_rest()
         if not follow and not resumption.found:  # a connection that only followed may have ended too early
             self.lost = True

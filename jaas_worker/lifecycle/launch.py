@@ -234,8 +234,18 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
             _note_warning(job, admitted.warning, world)
         return admitted.request
 
-    defaults = world.service_defaults
-    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, defaults, job.platforms, admit)
+    return create_or_adopt(
+        world.engine,
+        wanted,
+        job.job_id,
+        job.attempt,
+        marks,
+        file,
+        world.service_defaults,
+        job.platforms,
+        admit,
+        lambda: world.gate.secret_env(wanted),
+    )
 
 
 def _note_warning(job: TrackedJob, warning: str, world: WorkerContext) -> None:

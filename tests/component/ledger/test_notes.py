@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import redis
 
 from jaas_submit.access.acl import rules_of
@@ -70,7 +73,8 @@ def test_a_producer_s_user_can_neither_read_nor_write_notes(ledger: Ledger) -> N
     version = (7, 0)
     rules = rules_of(grants_of(Role.PRODUCER, Installation(ledger.prefix, ["q"])), version)
     name = f"{ledger.prefix}-producer".replace(":", "-")
-    ledger.client.execute_command("ACL", "SETUSER", name, "on", "nopass", *rules)
+    run: Callable[..., Any] = ledger.client.execute_command
+    run("ACL", "SETUSER", name, "on", "nopass", *rules)
     try:
         at = ledger.client.connection_pool.connection_kwargs
         where = {key: at[key] for key in ("host", "port", "db") if key in at}
@@ -88,5 +92,5 @@ def test_a_producer_s_user_can_neither_read_nor_write_notes(ledger: Ledger) -> N
                     continue
                 raise AssertionError(f"{command[0]} was allowed")
     finally:
-        ledger.client.execute_command("ACL", "DELUSER", name)
+        run("ACL", "DELUSER", name)
     assert ledger.notes.get("j").image == "a@1"
