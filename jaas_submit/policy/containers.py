@@ -16,6 +16,8 @@ __all__ = ["DEFAULT_CAPABILITIES", "capability_names", "check_container", "check
 _OWN_ENV: Final = frozenset({ENV_ATTEMPT, ENV_INPUT, ENV_JOB_ID, ENV_NODE, "TRACEPARENT"})
 """Variables that jaas sets itself."""
 
+_OWN_LABELS: Final = "jaas."
+
 DEFAULT_CAPABILITIES: Final = frozenset(
     [
         "AUDIT_WRITE",
@@ -69,6 +71,10 @@ def check_container(container: Mapping[str, Any], rules: Rules) -> Iterator[Refu
     yield from _capabilities(container, rules)
     yield from _kernel(container, rules)
     yield from _security(container, rules)
+    for name in container.get("Labels") or ():
+        if not name.startswith(_OWN_LABELS) and not matches(name, rules.labels):
+            said = "may not be set; rules.labels allows it with that name"
+            yield Refusal("labels", f"labels.{shown(name)}", said)
     for entry in container.get("Env") or ():
         name = str(entry).partition("=")[0]
         if name not in _OWN_ENV and not matches(name, rules.env):
@@ -108,11 +114,11 @@ def _capabilities(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusa
         given = name in DEFAULT_CAPABILITIES and name not in needed and "ALL" not in needed
         if not given and name not in allowed and "ALL" not in allowed:
             said = f'{shown(name)} may not be added; rules.capabilities.add = ["{shown(name)}"] allows it'
-            yield Refusal("capabilities.add", f"capabilities.add.{number}", said)
+            yield Refusal("capabilities.add", f"cap_add.{number}", said)
     for name in needed:
         if name not in dropped and "ALL" not in dropped:
             said = f"has to have {shown(name)}; rules.capabilities.drop = [] asks for none"
-            yield Refusal("capabilities.drop", "capabilities.drop", said)
+            yield Refusal("capabilities.drop", "cap_drop", said)
 
 
 def _kernel(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal]:

@@ -66,7 +66,7 @@ def decide(request: Mapping[str, Any], facts: Facts, policy: Policy, context: Co
         refusals = refusals or [Refusal(_MALFORMED, "TaskTemplate.ContainerSpec", "is missing")]
         return Decision(made, tuple(refusals), enforced)
     for rules in rules_for(policy, context):
-        made = completed(made, rules)
+        made = completed(made, rules, context.pids_limit)
     task = made["TaskTemplate"]
     container = task["ContainerSpec"]
     for rules in rules_for(policy, context):

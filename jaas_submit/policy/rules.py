@@ -229,6 +229,7 @@ class Rules(Part):
     log_drivers: Patterns = Field(
         ("local", "json-file", "journald", "none"), description="log drivers that a job may name beside the worker's"
     )
+    labels: Patterns = Field(("**",), description="labels that a job may put on its container, by name")
     env: Patterns = Field(("**",), description="environment variables that a job may set, by name")
     env_secrets: Patterns = Field(
         (), description="files in the workers' folder JAAS_ENV_SECRETS that a job may have in its environment, by name"

@@ -106,6 +106,7 @@ class PolicyGate:
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
             env_secrets=spec.env_secrets,
+            pids_limit=spec.pids_limit,
             log_driver=self._log_driver.name,
             log_options=self._log_driver.options,
         )

@@ -121,13 +121,12 @@ def service_request(
     Raises:
         KeyError: the id of a secret or config is missing.
     """
-    of_user = _labels_of_user(spec)
-    labels = {**of_user, LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.labels, **marks}
+    labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.labels, **marks}
     kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
     if len(kept) <= _MAX_LABEL_CHARS:
         labels[LABEL_SPEC] = kept
     limits = {**_resources(spec.limits), **({"Pids": defaults.pids_limit} if defaults.pids_limit else {})}
-    container = _container(spec, job_id, attempt, {**of_user, **defaults.installation})
+    container = _container(spec, job_id, attempt, {**_labels_of_user(spec), **defaults.installation})
     if spec.secrets:
         container["Secrets"] = [file_part("Secret", secret, secret_ids[secret.source]) for secret in spec.secrets]
     if spec.configs:
@@ -152,7 +151,10 @@ def service_request(
 
 
 def _labels_of_user(spec: JobSpec) -> dict[str, str]:
-    """Return a job's labels, but for names that jaas itself gives a meaning; a tenant's name is for everybody."""
+    """Return a job's labels, but for names that jaas itself gives a meaning; a tenant's name is for everybody.
+
+    They are the container's alone: other programs act on a service's labels, such as a proxy that makes routes of them.
+    """
     return {name: value for name, value in spec.labels.items() if name == LABEL_TENANT or not name.startswith("jaas.")}
 
 

@@ -253,6 +253,9 @@ RULES: list[tuple[str, dict[str, Any], set[str]]] = [
     ),
     ('rules.placement.allow = ["node.role==worker"]', asked(constraints=["NODE.ROLE==worker"]), set()),
     ('rules.placement = {allow = [], add = ["node.role==worker"]}', asked(constraints=["node.role == worker"]), set()),
+    ("rules.resources.pids.maximum = 50", asked(pids_limit=50), set()),
+    ('rules.labels = ["team"]', asked(labels={"team": "a"}), set()),
+    ('rules.labels = ["team"]', asked(container_labels={"proxy.rule": "a"}), {"labels"}),
     ('rules.log_drivers = ["syslog"]', asked(log_driver="syslog"), set()),
 ]
 
