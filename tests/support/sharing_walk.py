@@ -3,9 +3,9 @@
     python -m tests.support.sharing_walk --steps 1000000
 
 Each step is one that can be followed by a crash: a worker reads a snapshot; it applies one admission of its plan, as
-the ledger's script does (the job still waits, and ``Book.try_hold`` allows it); a job ends; a lease runs out and another
-worker adopts; somebody submits, pauses, or changes a limit. Plans are as old as chance makes them. After each step the
-limits are counted anew from the jobs that are there, without the book.
+the ledger's script does (the job still waits, and ``Book.try_hold`` allows it); a job ends; a lease runs out and
+another worker adopts; somebody submits, pauses, or changes a limit. Plans are as old as chance makes them. After each
+step the limits are counted anew from the jobs that are there, without the book.
 """
 
 from __future__ import annotations
