@@ -254,7 +254,10 @@ class _Pass:
             self._room.put(place, demand)
             return self._avoided(filled), False
         self._reservations.reserve(state.head.id, demand, self._without_room_since(state))
-        if self._ahead.get(demand.nodes, 0) < self._rules.look_ahead:
+        # A service keeps its constraints. So one that avoids a kept node is not left to wait for room.
+        if self._ahead.get(demand.nodes, 0) < self._rules.look_ahead and not self._reservations.concern(
+            demand, state.head.id
+        ):
             self._ahead[demand.nodes] = self._ahead.get(demand.nodes, 0) + 1
             return self._avoided(self._reservations.place_of(state.head.id)), True
         return Reason(Code.RESERVED, kept_for) if kept_for else Reason(Code.CAPACITY)
