@@ -61,6 +61,11 @@ FIGURES = {
         "worker's start until the first job is done",
         "first job done, as a multiple of an empty queue's",
     },
+    "queues": {
+        "decisions",
+        "pass, p50",
+        "pass, p99",
+    },
     "soak": {
         "throughput",
         "memory of both workers, mean",
