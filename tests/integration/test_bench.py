@@ -65,6 +65,9 @@ FIGURES = {
         "decisions",
         "pass, p50",
         "pass, p99",
+        "read a snapshot",
+        "apply 100 admissions",
+        "each, p50",
     },
     "soak": {
         "throughput",
