@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker
 import docker.errors
-import docker.types
 import pytest
 
-from jaas_submit import Cause, Client, JobHandle, JobResult, JobSpec, JobState, LogStatus
+from jaas_submit import Cause, Client, JobHandle, JobState, LogStatus
 from tests.support.jobs import LONG, container_of, run, shell
 from tests.support.wait import eventually
-from tests.support.witness import TEST_IMAGE, Witness
+from tests.support.witness import Witness
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
 
@@ -88,7 +87,16 @@ SEEN: dict[str, tuple[dict[str, Any], str, str]] = {
         "df -k /v | tail -n 1 | awk '{print $1, $2}'",
         "tmpfs 3072\n",
     ),
-    "a copied volume": ({"mounts": [{"type": "volume", "target": "/bin2"}]}, "ls /bin2 | wc -l", "0\n"),
+    "a copied volume": (
+        {"mounts": [{"type": "volume", "target": "/etc"}]},
+        "test -e /etc/passwd && echo the image has it",
+        "the image has it\n",
+    ),
+    "volume_nocopy": (
+        {"mounts": [{"type": "volume", "target": "/etc", "volume_nocopy": True}]},
+        "test -e /etc/passwd || echo nothing copied",
+        "nothing copied\n",
+    ),
     "tty": (
         {"tty": True},
         "test -t 1 && echo a terminal; echo error >&2; printf prompt:",
@@ -98,22 +106,63 @@ SEEN: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+# What a job asks for; the path in the engine's answer about its container; what is there.
+INSPECTED: dict[str, tuple[dict[str, Any], str, Any]] = {
+    "log_driver": (
+        {"log_driver": "json-file", "log_options": {"max-size": "1m"}},
+        "HostConfig.LogConfig",
+        {"Type": "json-file", "Config": {"max-size": "1m"}},
+    ),
+    "labels": ({"labels": {"team": "web"}}, "Config.Labels.team", "web"),
+    "container_labels": ({"container_labels": {"org/one": "a=b"}}, "Config.Labels.org/one", "a=b"),
+    "a tenant": ({"labels": {"jaas.tenant": "web", "jaas.signed": "x"}}, "Config.Labels.jaas*tenant", "web"),
+    "no other label of jaas": ({"labels": {"jaas.signed": "x"}}, "Config.Labels.jaas*signed", None),
+    "healthcheck": (
+        {"healthcheck": {"test": "test -e /bin", "interval": "2s", "retries": 3, "timeout": 1, "start_period": 9}},
+        "Config.Healthcheck",
+        {
+            "Test": ["CMD-SHELL", "test -e /bin"],
+            "Interval": 2 * 10**9,
+            "Timeout": 10**9,
+            "StartPeriod": 9 * 10**9,
+            "Retries": 3,
+        },
+    ),
+    "init": ({"init": False}, "HostConfig.Init", False),
+    "volume labels": (
+        {
+            "mounts": [
+                {"type": "volume", "source": f"{NAME}-labelled", "target": "/v", "volume_labels": {"whose": NAME}},
+            ]
+        },
+        "Mounts.0.Name",
+        f"{NAME}-labelled",
+    ),
+}
+
+
 @pytest.fixture(scope="module")
 def things(docker_api: docker.APIClient) -> Iterator[None]:
-    """A config and a network; and what the jobs' volume has become goes at the end."""
-    config = docker_api.create_config(NAME, b"a=b\n")
-    network = docker_api.create_network(NAME, driver="overlay", attachable=True)
+    """A config and a network; they go at the end, and the volumes with them."""
+    config = docker_api.create_config(NAME, b"a=b\n")["ID"]
+    network = docker_api.create_network(NAME, driver="overlay", attachable=True)["Id"]
     yield
-    docker_api.remove_config(config["ID"])
-    eventually(lambda: _gone(docker_api, network["Id"]), LONG)
+    remove = [
+        (docker_api.remove_config, config),
+        (docker_api.remove_network, network),
+        (docker_api.remove_volume, NAME),
+        (docker_api.remove_volume, f"{NAME}-labelled"),
+    ]
+    for action, what in remove:
+        eventually(lambda action=action, what=what: _removed(action, what), LONG, f"{what} to be removed")
 
 
-def _gone(api: docker.APIClient, network: str) -> bool:
-    """Remove the network and the volume, unless a container that has just ended still uses them."""
+def _removed(action: Callable[[str], Any], what: str) -> bool:
+    """Remove something, unless a container that has just ended still uses it."""
     try:
-        api.remove_network(network)
+        action(what)
     except docker.errors.NotFound:
-        pass
+        return True
     except docker.errors.APIError:
         return False
     return True
@@ -121,7 +170,7 @@ def _gone(api: docker.APIClient, network: str) -> bool:
 
 @pytest.fixture(scope="module")
 def handles(client: Client, things: None, worker: object) -> dict[str, JobHandle]:
-    """All jobs of the table, which run while the tests look at their results."""
+    """All jobs of the first table, which run while the tests look at their results."""
     return {name: client.submit(shell(text, **fields)) for name, (fields, text, _) in SEEN.items()}
 
 
@@ -129,3 +178,101 @@ def handles(client: Client, things: None, worker: object) -> dict[str, JobHandle
 def test_what_a_container_sees(name: str, handles: dict[str, JobHandle]) -> None:
     result = handles[name].wait(LONG, check=False)
     assert (result.reason, result.stderr, result.stdout) == ("", "", SEEN[name][2])
+
+
+def _at(facts: Any, path: str) -> Any:
+    """Return what is at a dotted path; an asterisk stands for a dot in a name."""
+    for part in path.split("."):
+        facts = facts[int(part)] if isinstance(facts, list) else (facts or {}).get(part.replace("*", "."))
+    return facts
+
+
+@pytest.fixture(scope="module")
+def running(client: Client, things: None, worker: object) -> Iterator[dict[str, JobHandle]]:
+    """All jobs of the second table, which run until the last test has looked at their containers."""
+    found = {name: client.submit(shell("exec sleep 600", **fields)) for name, (fields, _, _) in INSPECTED.items()}
+    yield found
+    for handle in found.values():
+        handle.cancel()
+    for handle in found.values():
+        handle.wait(LONG, check=False)
+
+
+@pytest.mark.parametrize("name", INSPECTED)
+def test_what_its_engine_says_of_a_container(
+    name: str, running: dict[str, JobHandle], docker_api: docker.APIClient
+) -> None:
+    container = container_of(docker_api, running[name].id)
+    assert _at(docker_api.inspect_container(container), INSPECTED[name][1]) == INSPECTED[name][2]
+
+
+def test_a_volume_gets_its_labels(running: dict[str, JobHandle], docker_api: docker.APIClient) -> None:
+    container_of(docker_api, running["volume labels"].id)
+    assert docker_api.inspect_volume(f"{NAME}-labelled")["Labels"] == {"whose": NAME}
+
+
+def test_a_network_has_the_aliases_and_the_driver_its_options(
+    client: Client, things: None, docker_api: docker.APIClient
+) -> None:
+    attachment = {"name": NAME, "aliases": ["web", "www"], "driver_opts": {"some.option": "x"}}
+    served = client.submit(shell("exec sleep 600", networks=[attachment]))
+    container = container_of(docker_api, served.id)
+    found = docker_api.inspect_container(container)["NetworkSettings"]["Networks"][NAME]
+    assert {"web", "www"} <= set(found["Aliases"])
+    service = docker_api.inspect_service(f"jaas-{served.id}-1")["Spec"]["TaskTemplate"]["Networks"]
+    assert service[0]["DriverOpts"] == {"some.option": "x"}
+    address = found["IPAMConfig"]["IPv4Address"]
+    asked = run(client, shell("nslookup www | grep Address | tail -n 1", networks=[NAME]))
+    assert address in asked.stdout
+    served.cancel()
+    served.wait(LONG, check=False)
+
+
+def test_a_mount_that_appears_later_is_seen_where_it_is_propagated(
+    client: Client, docker_api: docker.APIClient, witness: Witness
+) -> None:
+    bind = {"source": str(witness.folder), "target": "/here", "bind_propagation": "rslave"}
+    result = run(client, shell("grep -c ' /here .* master:' /proc/self/mountinfo || true", mounts=[bind]))
+    assert (result.stderr, result.stdout in {"0\n", "1\n"}) == ("", True)
+    told = client.submit(shell("exec sleep 600", mounts=[bind]))
+    (mount,) = docker_api.inspect_container(container_of(docker_api, told.id))["Mounts"]
+    assert (mount["Destination"], mount["Propagation"]) == ("/here", "rslave")
+    told.cancel()
+    told.wait(LONG, check=False)
+
+
+def test_a_check_of_its_own_ends_a_job_that_is_not_healthy(client: Client) -> None:
+    check = {"test": "false", "interval": "100ms", "timeout": "5s", "retries": 1}
+    result = run(client, shell("exec sleep 600", healthcheck=check))
+    assert result.state is JobState.FAILED
+    assert "unhealthy" in result.reason
+
+
+def test_a_config_that_does_not_exist_fails_the_job_and_says_what_to_do(client: Client) -> None:
+    result = run(client, shell("true", configs=["no-such-config"]))
+    assert (result.state, result.cause) == (JobState.FAILED, Cause.LAUNCH)
+    assert "config no-such-config does not exist in the swarm; create it with `docker config create`" in result.reason
+
+
+def test_an_oom_score_is_the_process_s_or_refused_by_an_older_engine(
+    client: Client, docker_api: docker.APIClient
+) -> None:
+    result = run(client, shell("cat /proc/self/oom_score_adj", oom_score_adj=321))
+    version = tuple(map(int, docker_api.version()["ApiVersion"].split(".")))
+    if version >= (1, 46):
+        assert (result.reason, result.stdout) == ("", "321\n")
+    else:
+        assert (result.state, result.cause) == (JobState.FAILED, Cause.REFUSED)
+        assert result.reason.startswith("oom_score_adj: needs API 1.46, and the manager would leave it out")
+
+
+def test_the_output_of_a_terminal_is_followed_live(client: Client, witness: Witness) -> None:
+    handle = client.submit(witness.spec(f"echo first; {witness.held()}; echo last", tty=True))
+    pieces = []
+    for piece in handle.output():
+        pieces.append(piece)
+        if "first" in str(piece):
+            witness.open()
+    result = handle.wait(LONG)
+    assert (result.stdout, result.stderr, result.logs.status) == ("first\r\nlast\r\n", "", LogStatus.COMPLETE)
+    assert any("first" in str(piece) for piece in pieces)

@@ -69,6 +69,7 @@ RAW: list[list[bytes]] = [
     [STAMP + LONG, STAMP + b"\n", STAMP + b"next\n"],
     [STAMP + STAMP + b"as a program prints it\n", STAMP],
     [STAMP + LONG],
+    [STAMP + LONG + b"more at once\n", STAMP + b"next\n"],
     [],
 ]
 
@@ -90,6 +91,7 @@ def test_a_raw_stream_is_divided_where_its_messages_end(messages: list[bytes], s
             STAMP + b"one\n" + b"Error grabbing logs: the node is away, it seems\n",
             "Error grabbing logs: the node is away",
         ),
+        (STAMP + b"x" * 3_000_000, "a line without an end"),
         (STAMP + b"one\n" + STAMP[:20], "in the middle"),
     ],
 )
