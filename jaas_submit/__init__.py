@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaas_submit.client.map_reduce import MapReduce
     from jaas_submit.errors import (
         BatchFailed,
+        FunctionFailed,
         JaasError,
         JobCancelled,
         JobFailed,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
         UnknownJob,
         WaitTimeout,
     )
+    from jaas_submit.executor.executor import Executor
+    from jaas_submit.executor.futures import JobFuture
     from jaas_submit.explain.explanation import Explanation
     from jaas_submit.explain.workers import WorkerLoad
     from jaas_submit.ledger import Change
@@ -68,12 +71,15 @@ __all__ = [
     "Change",
     "Client",
     "ConfigMount",
+    "Executor",
     "Explanation",
+    "FunctionFailed",
     "Gather",
     "Healthcheck",
     "JaasError",
     "JobCancelled",
     "JobFailed",
+    "JobFuture",
     "JobHandle",
     "JobNotEnded",
     "JobRecord",
@@ -150,6 +156,7 @@ _MODULES = (
         "client.client",
     ),
     *("client.async_job_handle", "client.async_batch", "client.async_client", "messaging.app"),
+    *("executor.futures", "executor.executor"),
 )
 """The modules of the public names, fast imports first."""
 

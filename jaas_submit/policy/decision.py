@@ -68,13 +68,14 @@ def decide(request: Mapping[str, Any], facts: Facts, policy: Policy, context: Co
     for rules in rules_for(policy, context):
         made = completed(made, rules, context.pids_limit)
     task = made["TaskTemplate"]
+    container = task["ContainerSpec"]
     for rules in rules_for(policy, context):
         refusals += check_container(container, rules)
         refusals += check_mounts(container, rules)
         refusals += check_references(container, rules, facts)
         refusals += check_networks(task, rules, facts)
         refusals += check_task(task, rules, context)
-    refusals += too_new_settings(request, tuple(facts.engines))
+    refusals += too_new_settings(made, tuple(facts.engines))
     return Decision(_with_network_ids(made, facts), tuple(dict.fromkeys(refusals)), enforced)
 
 

@@ -34,7 +34,7 @@ _STOPPED: Final = "node.id==none"
 
 
 def completed(request: Mapping[str, Any], rules: Rules, own_pids: int | None = None) -> dict[str, Any]:
-    """Return a request with the limits and constraints that the policy adds.
+    """Return a request with the limits, constraints and settings that the policy adds.
 
     Args:
         request: body of ``POST /services/create``; it is not changed.
@@ -58,6 +58,10 @@ def completed(request: Mapping[str, Any], rules: Rules, own_pids: int | None = N
     more = [text for text in rules.placement.add if text not in named]
     if more and named != [_STOPPED]:
         task["Placement"] = {**placement, "Constraints": [*named, *more]}
+    container = task.get("ContainerSpec") or {}
+    privileges = container.get("Privileges") or {}
+    if rules.no_new_privileges and privileges.get("NoNewPrivileges") is None:
+        task["ContainerSpec"] = {**container, "Privileges": {**privileges, "NoNewPrivileges": True}}
     return {**request, "TaskTemplate": task}
 
 

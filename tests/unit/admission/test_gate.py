@@ -31,11 +31,12 @@ def gate_of(engine: FakeSwarm, text: str = "") -> PolicyGate:
     return PolicyGate(parse_policy(text, "p.toml"), engine, Settings(redis_url="redis://unused"))
 
 
-def test_a_plain_job_costs_no_call_of_the_engine() -> None:
+def test_plain_jobs_cost_no_call_but_one_for_the_age_of_the_engine() -> None:
     engine = FakeSwarm()
-    admitted = gate_of(engine).admit(*request_of())
-    assert admitted.request["TaskTemplate"]["ContainerSpec"]["Image"] == "a"
-    assert not engine.calls
+    gate = gate_of(engine)
+    for _ in range(3):
+        assert gate.admit(*request_of()).request["TaskTemplate"]["ContainerSpec"]["Image"] == "a"
+    assert engine.calls == {"info": 1}
 
 
 def test_a_secret_is_judged_by_the_label_that_the_swarm_shows() -> None:

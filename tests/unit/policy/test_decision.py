@@ -230,7 +230,12 @@ RULES: list[tuple[str, dict[str, Any], set[str]]] = [
         {"capabilities.add"},
     ),
     ("rules.read_only_root = true", asked(), {"read_only_root"}),
-    ("rules.no_new_privileges = true", asked(), {"no_new_privileges"}),
+    ("rules.no_new_privileges = true", asked(), set()),  # it is added
+    (
+        "rules.no_new_privileges = true",
+        asked(container={"Privileges": {"NoNewPrivileges": False}}),
+        {"no_new_privileges"},
+    ),
     ('rules.env = ["APP_*"]', asked(env={"APP_A": "1"}), set()),
     ('rules.env = ["APP_*"]', asked(env={"LD_PRELOAD": "x"}), {"env"}),
     ('rules.resources.memory.maximum = "32M"', asked(), {"resources.memory"}),
