@@ -26,8 +26,13 @@ CONFIGS = [NAME, {"source": NAME, "target": "/etc/app/conf", "uid": "7", "gid": 
 
 # What a job asks for; a piece of shell that looks at it from within; what it prints.
 SEEN: dict[str, tuple[dict[str, Any], str, str]] = {
-    "nothing": ({}, "grep CapEff /proc/self/status; cat /proc/1/comm; id -G", "CapEff:\t00000000a80425fb\nsh\n0\n"),
-    "cap_add": ({"cap_add": ["NET_ADMIN"]}, "grep CapEff /proc/self/status", "CapEff:\t00000000a80435fb\n"),
+    "nothing": ({}, "grep CapEff /proc/self/status; cat /proc/1/comm; id -G", "CapEff:\t00000000800405fb\nsh\n0\n"),
+    "cap_add": ({"cap_add": ["NET_ADMIN"]}, "grep CapEff /proc/self/status", "CapEff:\t00000000800415fb\n"),
+    "what a worker takes away by default": (
+        {"cap_add": ["NET_RAW"]},
+        "grep CapEff /proc/self/status",
+        "CapEff:\t00000000800425fb\n",
+    ),
     "cap_drop": (
         {"cap_drop": ["ALL"], "cap_add": ["KILL"]},
         "grep CapEff /proc/self/status",
@@ -225,7 +230,7 @@ def test_a_network_has_the_aliases_and_the_driver_its_options(
 
 def test_a_check_of_its_own_ends_a_job_that_is_not_healthy(client: Client) -> None:
     check = {"test": "false", "interval": "100ms", "timeout": "5s", "retries": 1}
-    result = run(client, shell("exec sleep 600", healthcheck=check))
+    result = run(client, shell(WAITS, healthcheck=check))
     assert result.state is JobState.FAILED
     assert "unhealthy" in result.reason
 
@@ -236,16 +241,50 @@ def test_a_config_that_does_not_exist_fails_the_job_and_says_what_to_do(client: 
     assert "config no-such-config does not exist in the swarm; create it with `docker config create`" in result.reason
 
 
+def _knows(api: docker.APIClient, version: tuple[int, int]) -> bool:
+    return tuple(map(int, api.version()["ApiVersion"].split("."))) >= version
+
+
+def _refused(client: Client, field: str, version: str, **fields: Any) -> None:
+    result = run(client, shell("true", **fields))
+    assert (result.state, result.cause) == (JobState.FAILED, Cause.REFUSED)
+    assert result.reason.startswith(f"{field}: needs API {version}, and the manager would leave it out")
+
+
+def test_a_subpath_of_a_volume_is_mounted_or_refused_by_an_older_engine(
+    client: Client, things: None, docker_api: docker.APIClient
+) -> None:
+    volume = {"type": "volume", "source": f"{NAME}-labelled", "target": "/v"}
+    assert run(client, shell("mkdir -p /v/below/it; echo there > /v/below/it/file", mounts=[volume])).ok
+    below = {"mounts": [{**volume, "volume_subpath": "below/it"}]}
+    if _knows(docker_api, (1, 45)):
+        assert run(client, shell("cat /v/file", **below)).stdout == "there\n"
+    else:
+        _refused(client, "mounts.0.volume_subpath", "1.45", **below)
+
+
+def test_a_start_interval_arrives_or_is_refused_by_an_older_engine(
+    client: Client, docker_api: docker.APIClient
+) -> None:
+    check = {"test": "true", "start_interval": "2s", "start_period": "20s"}
+    if not _knows(docker_api, (1, 44)):
+        _refused(client, "healthcheck.start_interval", "1.44", healthcheck=check)
+        return
+    handle = client.submit(shell(WAITS, healthcheck=check))
+    found = docker_api.inspect_container(container_of(docker_api, handle.id))
+    assert found["Config"]["Healthcheck"]["StartInterval"] == 2 * 10**9
+    handle.cancel()
+    handle.wait(LONG, check=False)
+
+
 def test_an_oom_score_is_the_process_s_or_refused_by_an_older_engine(
     client: Client, docker_api: docker.APIClient
 ) -> None:
-    result = run(client, shell("cat /proc/self/oom_score_adj", oom_score_adj=321))
-    version = tuple(map(int, docker_api.version()["ApiVersion"].split(".")))
-    if version >= (1, 46):
+    if _knows(docker_api, (1, 46)):
+        result = run(client, shell("cat /proc/self/oom_score_adj", oom_score_adj=321))
         assert (result.reason, result.stdout) == ("", "321\n")
     else:
-        assert (result.state, result.cause) == (JobState.FAILED, Cause.REFUSED)
-        assert result.reason.startswith("oom_score_adj: needs API 1.46, and the manager would leave it out")
+        _refused(client, "oom_score_adj", "1.46", oom_score_adj=321)
 
 
 def test_the_output_of_a_terminal_is_followed_live(client: Client, witness: Witness) -> None:
