@@ -20,7 +20,7 @@ VOLUME = {"type": "volume", "source": "jobs-a", "target": "/t"}
 # A policy; what the description asks for; the field that the refusal names; the rule.
 REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (BASELINE, {"cap_add": ["KILL", "NET_ADMIN"]}, "cap_add.1", "capabilities.add"),
-    ('rules.capabilities.drop = ["NET_RAW"]', {"cap_drop": ["CHOWN"]}, "cap_drop", "capabilities.drop"),
+    ('rules.capabilities.drop = ["KILL"]', {"cap_drop": ["CHOWN"]}, "cap_drop", "capabilities.drop"),
     (BASELINE, {"ulimits": {"memlock": -1}}, "ulimits.memlock", "ulimits"),
     (BASELINE, {"ulimits": {"nofile": -1}}, "ulimits.nofile", "ulimits"),
     (BASELINE, {"sysctls": {"net.core.somaxconn": 1}}, "sysctls.net.core.somaxconn", "sysctls"),
