@@ -8,6 +8,7 @@
     ├── JobFailed            the job failed: exit code, cause and last lines of output
     │   └── JobCancelled     the job was cancelled
     ├── BatchFailed          fewer jobs of a batch succeeded than its quorum asks for
+    ├── FunctionFailed       a function of `Executor` raised what cannot be made here, or could not be called
     ├── TemporaryError       try again: nothing is known to be wrong with the request itself
     │   ├── LedgerUnavailable   Redis did not answer, or refused the write
     │   ├── StoreUnavailable    the store of large values (JAAS_STORE_URL) cannot be reached
@@ -35,6 +36,7 @@ __all__ = [
     "EngineNotFound",
     "EngineRefused",
     "EngineUnavailable",
+    "FunctionFailed",
     "ImageRefused",
     "JaasError",
     "JobCancelled",
@@ -157,6 +159,19 @@ class BatchFailed(JaasError):
     def __init__(self, message: str, record: EndedBatch) -> None:
         super().__init__(message)
         self.record = record
+
+
+class FunctionFailed(JaasError):
+    """A function in a container raised an exception that is known here by its text alone, or could not be called.
+
+    Args:
+        message: what it raised, or why it could not be called.
+        result: of its job, where there is one.
+    """
+
+    def __init__(self, message: str, *, result: EndedJob | None = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class TemporaryError(JaasError):

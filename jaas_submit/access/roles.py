@@ -98,6 +98,8 @@ LEDGER_KEYS: Final[dict[str, tuple[Access, Access, Access]]] = {
     "cluster": ("r", "r", ""),
     "platforms:*": ("r", "r", ""),
     "identity": ("r", "r", "r"),
+    "noted:*": ("", "", ""),
+    "in_flight:*": ("", "", ""),
     "secret": ("rw", "", ""),
     "replicated": ("rw", "", ""),
     "watch:*": ("rw", "", "r"),

@@ -12,7 +12,9 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 from jaas_submit.cli.input_files import read_env_file
-from jaas_submit.cli.option_values import backoff_of, mount_of, registry_of, secret_of, signal_of, volume_of
+from jaas_submit.cli.option_values import backoff_of, registry_of, signal_of, volume_of
+from jaas_submit.cli.service_options.flags import CONTAINER_FLAGS, container_fields
+from jaas_submit.cli.service_options.values import mount_of, network_of, secret_of, tmpfs_of
 
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
@@ -36,7 +38,12 @@ _OPTIONS: Final = (
         help="Variables, one a line, as docker has it.",
     ),
     click.option(
-        "-n", "--network", "--net", multiple=True, metavar="NAME", help="Overlay network to join; may be repeated."
+        "-n",
+        "--network",
+        "--net",
+        multiple=True,
+        metavar="NAME",
+        help="Overlay network to join; or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE.",
     ),
     click.option(
         "-c", "--constraint", multiple=True, metavar="KEY==VALUE", help="Placement, such as node.role==worker."
@@ -51,7 +58,7 @@ _OPTIONS: Final = (
     click.option(
         "-v", "--volume", multiple=True, metavar="SRC:DEST[:ro]", help="Host folder or volume, as docker has it."
     ),
-    click.option("--tmpfs", multiple=True, metavar="PATH", help="Folder in memory."),
+    click.option("--tmpfs", multiple=True, metavar="PATH[:size=SIZE,mode=MODE]", help="Folder in memory."),
     click.option(
         "-s", "--secret", multiple=True, metavar="NAME", help="Swarm secret; or source=NAME,target=FILE,mode=0400."
     ),
@@ -85,8 +92,13 @@ _OPTIONS: Final = (
     click.option("-w", "--workdir", metavar="PATH", help="Working folder inside the container."),
     click.option("--stop-signal", metavar="SIGNAL", help="Signal that ends it, such as INT."),
     click.option(
-        "--stop-grace", "--stop-timeout", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."
+        "--stop-grace",
+        "--stop-grace-period",
+        "--stop-timeout",
+        metavar="TIME",
+        help="Time between that signal and SIGKILL; 10s if not given.",
     ),
+    *CONTAINER_FLAGS,
     click.option("--healthcheck/--no-healthcheck", default=None, help="Let the image's HEALTHCHECK kill the job."),
     click.option("--log-driver", metavar="NAME", help="What keeps its output on the node, such as local or json-file."),
     click.option("--log-opt", multiple=True, metavar="NAME=VALUE", help="Option of the log driver; may be repeated."),
@@ -107,10 +119,11 @@ _OPTIONS: Final = (
     click.option(
         "--require-file-out/--no-require-file-out", default=None, help="Fail the job if any of these is missing."
     ),
-    # docker's, which change nothing: a service is always removed, and its process has no terminal.
+    # docker's, which change nothing: a service is always removed, and its process has no standard input. The short -t
+    # is a habit, and a program that asks on a terminal would wait there for ever.
     click.option("--rm", is_flag=True, hidden=True),
     click.option("--interactive/--no-interactive", default=False, hidden=True),
-    click.option("--tty/--no-tty", default=False, hidden=True),
+    click.option("--short-tty/--no-short-tty", default=False, hidden=True),
 )
 
 _NO_STDIN: Final = "`--input -` hands data over, in the file that JAAS_INPUT names"
@@ -175,13 +188,14 @@ def job_request_of(
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
     _merge(fields, "labels", dict(map(split_label, options["label"])))
     _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
-    _extend(fields, "networks", options["network"])
+    _extend(fields, "networks", [network_of(text) for text in options["network"]])
     _extend(fields, "constraints", options["constraint"])
     mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
-    _extend(fields, "mounts", [*mounts, *({"type": "tmpfs", "target": path} for path in options["tmpfs"])])
+    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
     _extend(fields, "outputs", options["file_out"])
     fields |= _given(require_outputs=options["require_file_out"])
     _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
+    _add_container(fields, options, environ)
     for kind, short in (("limits", "limit"), ("reservations", "reserve")):
         _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     if options["retry_policy"]:
@@ -192,7 +206,7 @@ def job_request_of(
         fields["input"] = json_input(options["input"])
     if options["stop_signal"]:
         fields["stop_signal"] = signal_of(options["stop_signal"])
-    notes = list(_terminal_notes(options["interactive"], options["tty"]))
+    notes = list(_terminal_notes(options["interactive"], options["short_tty"]))
     if options["registry"]:
         registry, note = registry_of(options["registry"])
         notes += [note] if note else []
@@ -200,6 +214,15 @@ def job_request_of(
             fields["registry"] = registry
     spec = JobSpec.parse(fields)
     return JobRequest(spec, queue_timeout, tuple(notes))
+
+
+def _add_container(fields: dict[str, Any], options: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    plain, lists, maps = container_fields(options, environ)
+    fields |= plain
+    for name, values in lists.items():
+        _extend(fields, name, values)
+    for name, pairs in maps.items():
+        _merge(fields, name, pairs)
 
 
 def _retry_fields(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,11 +234,11 @@ def _retry_fields(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _terminal_notes(interactive: bool, tty: bool) -> Iterator[str]:
     if interactive and tty:
-        yield f"-it: a job's process has no terminal and an empty standard input; {_NO_STDIN}"
+        yield f"-it: a job's process has no terminal (--tty gives it one) and an empty standard input; {_NO_STDIN}"
     elif interactive:
         yield f"-i: a job's process has an empty standard input; {_NO_STDIN}"
     elif tty:
-        yield "-t: a job's process has no terminal; a time limit is written -t 60s"
+        yield "-t: a job's process has no terminal (--tty gives it one); a time limit is written -t 60s"
 
 
 def _timeout(text: str | None) -> float | None:
@@ -297,6 +320,8 @@ def _merge(fields: dict[str, Any], name: str, more: Mapping[str, Any]) -> None:
         fields[name] = [*old, *(f"{key}={value}" for key, value in more.items())]
     elif isinstance(old, dict):
         fields[name] = {**old, **more}
+    elif name == "healthcheck" and isinstance(old, bool):  # only what is named changes the image's own
+        fields[name] = dict(more)
 
 
 def _extend(fields: dict[str, Any], name: str, more: Sequence[Any]) -> None:

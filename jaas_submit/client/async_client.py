@@ -70,7 +70,7 @@ class AsyncClient:
         """The connections that handles and batches use."""
 
     def __repr__(self) -> str:
-        return f"Async{self.sync!r}"
+        return type(self).__name__ + repr(self.sync).removeprefix(type(self.sync).__name__)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -94,7 +94,7 @@ class Client(JobsById, queries.Reader):
         return celery_app(self.url)
 
     def __repr__(self) -> str:
-        return f"Client({masked(self.url)!r}, queue={self.queue!r}, prefix={self.ledger.prefix!r})"
+        return f"{type(self).__name__}({masked(self.url)!r}, queue={self.queue!r}, prefix={self.ledger.prefix!r})"
 
     def __enter__(self) -> Client:
         return self

@@ -27,6 +27,7 @@ from jaas_submit.ledger.batches import Batches
 from jaas_submit.ledger.encoding import parse_record
 from jaas_submit.ledger.health import Health
 from jaas_submit.ledger.maintenance import Due, Maintenance
+from jaas_submit.ledger.notes import Note, WorkerNotes
 from jaas_submit.ledger.ownership import Claim, ClaimAction, Ownership
 from jaas_submit.ledger.queries import Change, Outline, Queries
 from jaas_submit.ledger.submission import Created, Submission
@@ -39,6 +40,7 @@ __all__ = [
     "Created",
     "Due",
     "Ledger",
+    "Note",
     "Outline",
     "parse_record",
 ]
@@ -62,6 +64,8 @@ class Ledger(Base):
         """New jobs, and cancellations."""
         self.ownership = Ownership(self)
         """A worker's operations on the jobs that it holds."""
+        self.notes = WorkerNotes(self)
+        """What workers note where producers cannot write."""
         self.queries = Queries(self)
         """Reads of jobs and workers."""
         self.maintenance = Maintenance(self, self.queries)

@@ -15,7 +15,7 @@ from jaas_submit.messaging.messages import task_options
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import TASK_RUN
 
-__all__ = ["celery_app", "job"]
+__all__ = ["celery_app", "job", "memory_app"]
 
 App = TypeVar("App", bound=celery.Celery)
 
@@ -57,6 +57,11 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
         redis_retry_on_timeout=True,
     )
     return app
+
+
+def memory_app() -> celery.Celery:
+    """Return a Celery app whose queues and results are in this process' memory, for tests."""
+    return celery.Celery("jaas", broker="memory://", backend="cache+memory://", set_as_current=False)
 
 
 def _settings(broker: str, backend: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Annotated, Final, Literal, NamedTuple, Self
+from typing import Annotated, Final, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from jaas_submit.model.bounds import bounded, parse_duration, parse_size, shown
 from jaas_submit.model.logs import LogStatus
@@ -19,11 +19,9 @@ __all__ = [
     "Gather",
     "LogDriverName",
     "Model",
-    "Mount",
     "Name",
     "PositiveDuration",
     "Resources",
-    "SecretMount",
     "Size",
     "StoredLogStatus",
     "Text",
@@ -66,35 +64,6 @@ class Model(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, hide_input_in_errors=True)
-
-
-class Mount(Model):
-    """A host folder, a volume or a tmpfs in the container."""
-
-    type: Literal["bind", "volume", "tmpfs"] = "bind"
-    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
-    target: AbsolutePath
-    read_only: bool = False
-
-    @model_validator(mode="after")
-    def _source_fits_type(self) -> Self:
-        if self.type == "bind" and not self.source.startswith("/"):
-            raise ValueError("source of a bind mount must be an absolute path; for a volume say type=volume")
-        if self.type == "tmpfs" and self.source:
-            raise ValueError("a tmpfs mount has no source; leave it out")
-        if self.type == "volume" and "/" in self.source:
-            raise ValueError("source of a volume mount is a volume's name, without slashes; for a path say type=bind")
-        return self
-
-
-class SecretMount(Model):
-    """A swarm secret as a file in the container; only its name travels, never its value."""
-
-    source: Name
-    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
-    uid: str = Field("0", pattern=r"^\d+$")
-    gid: str = Field("0", pattern=r"^\d+$")
-    mode: int = Field(0o444, ge=0, le=0o7777)
 
 
 class Resources(Model):

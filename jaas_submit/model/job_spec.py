@@ -29,17 +29,20 @@ from jaas_submit.model.fields import (
     Duration,
     Gather,
     LogDriverName,
-    Model,
-    Mount,
     Name,
     PositiveDuration,
     Resources,
-    SecretMount,
     Text,
     Words,
 )
 from jaas_submit.model.files.listing import PatternText
 from jaas_submit.model.retry_policy import RetryPolicy
+from jaas_submit.model.service_options.fields import ServiceOptions
+from jaas_submit.model.service_options.healthcheck import Healthcheck, HealthcheckField
+from jaas_submit.model.service_options.mounts import Mount
+from jaas_submit.model.service_options.networks import Networks
+from jaas_submit.model.service_options.references import SecretMounts
+from jaas_submit.model.service_options.values import list_of_texts
 from jaas_submit.model.validation import kind_of, plain_input, shown_name, spec_error
 
 __all__ = ["GATHER_FILE", "INPUT_FILE", "MAX_SPEC_BYTES", "SPEC_VERSION", "JobSpec"]
@@ -89,18 +92,6 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _list_of_names(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError('give a list, such as ["name"]')
-    return value
-
-
-def _secret_list(value: object) -> object:
-    if isinstance(value, list | tuple):
-        return [{"source": item} if isinstance(item, str) else item for item in value]
-    return _list_of_names(value)
-
-
 def _check_fields(fields: Mapping[str, Any]) -> None:
     """Refuse values that are too large for pydantic, which would collect every error in them first."""
     if len(fields) > _MAX_FIELDS:
@@ -114,7 +105,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
             raise SpecError(f"{shown(name)}: {error}", field=shown(name)) from None
 
 
-class JobSpec(Model):
+class JobSpec(ServiceOptions):
     """One container to be run once.
 
     Names are those of compose files: ``entrypoint`` replaces the image's entry point and ``command``
@@ -131,14 +122,10 @@ class JobSpec(Model):
     env: Annotated[dict[str, str], BeforeValidator(_env_map)] = Field(
         default_factory=dict, repr=False, max_length=4096, description="environment variables; values are never shown"
     )
-    networks: Annotated[tuple[Name, ...], BeforeValidator(_list_of_names)] = Field(
-        (), max_length=64, description="overlay networks to attach to"
-    )
+    networks: Networks = Field((), max_length=64, description="overlay networks to join, by name, or with options")
     mounts: tuple[Mount, ...] = Field((), max_length=256, description="host folders, volumes and tmpfs")
-    secrets: Annotated[tuple[SecretMount, ...], BeforeValidator(_secret_list)] = Field(
-        (), max_length=256, description="swarm secrets, by name"
-    )
-    constraints: Annotated[tuple[Text, ...], BeforeValidator(_list_of_names)] = Field(
+    secrets: SecretMounts = Field((), max_length=256, description="swarm secrets, by name")
+    constraints: Annotated[tuple[Text, ...], BeforeValidator(list_of_texts)] = Field(
         (), max_length=64, description="placement, such as node.labels.disk==ssd"
     )
     limits: Resources = Field(Resources(), description="what the container may use at most")
@@ -147,9 +134,12 @@ class JobSpec(Model):
     workdir: AbsolutePath | None = Field(None, description="replaces the image's WORKDIR")
     name: Name | None = Field(None, description="for people: shown in lists and in Flower")
     labels: dict[Name, Annotated[str, StringConstraints(max_length=256)]] = Field(
-        default_factory=dict, max_length=32, description="for finding the job again"
+        default_factory=dict, max_length=32, description="for finding the job again; its container has them, too"
     )
-    healthcheck: bool = Field(False, description="true: the image's HEALTHCHECK may kill the job")
+    healthcheck: HealthcheckField = Field(
+        Healthcheck(disable=True),
+        description="true: the image's HEALTHCHECK may kill the job; an object: a check of the job's own; false: none",
+    )
     log_driver: LogDriverName | None = Field(
         None, description="what keeps its output on the node, such as local or json-file; null: the worker's choice"
     )
@@ -187,7 +177,7 @@ class JobSpec(Model):
         description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
         "(all of it, if only that is JSON)",
     )
-    outputs: Annotated[tuple[PatternText, ...], BeforeValidator(_list_of_names)] = Field(
+    outputs: Annotated[tuple[PatternText, ...], BeforeValidator(list_of_texts)] = Field(
         (),
         max_length=32,
         description="files that are taken out of the ended container into the store: absolute paths and patterns, such "
@@ -268,6 +258,9 @@ class JobSpec(Model):
         targets = [mount.target for mount in self.mounts]
         if len(set(targets)) < len(targets):
             raise ValueError("mounts: two mounts have the same target; give each its own")
+        networks = [network.name for network in self.networks]
+        if len(set(networks)) < len(networks):
+            raise ValueError("networks: a network is there twice; name it once")
         if self.input is not None and self.gather is not None:
             raise ValueError("input: cannot go with gather; a job has one input")
         if self.input_lines and not isinstance(self.input, list):

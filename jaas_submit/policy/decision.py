@@ -15,7 +15,7 @@ from jaas_submit.policy.rules import Rules
 from jaas_submit.policy.shape import unknown_settings
 from jaas_submit.policy.tasks import check_task, completed
 
-__all__ = ["decide", "decide_image", "output_limit", "rules_for"]
+__all__ = ["decide", "decide_image", "limits_in_flight", "output_limit", "rules_for"]
 
 _MALFORMED: Final = "known settings"
 
@@ -30,8 +30,13 @@ def rules_for(policy: Policy, context: Context) -> tuple[Rules, ...]:
         policy: the worker's.
         context: whose job it is, and in which queue.
     """
+    found = [one for queue in (context.queue, *context.besides) for one in _rules_for(policy, queue, context)]
+    return tuple(one for number, one in enumerate(found) if one not in found[:number])
+
+
+def _rules_for(policy: Policy, queue: str, context: Context) -> tuple[Rules, ...]:
     rules = LEVELS[policy.level].changed_by(policy.rules)
-    if (section := policy.queues.get(context.queue)) is not None:
+    if (section := policy.queues.get(queue)) is not None:
         rules = _with(rules, section)
     section = policy.tenants.get(context.tenant) if context.tenant is not None else None
     if section is None:
@@ -61,15 +66,16 @@ def decide(request: Mapping[str, Any], facts: Facts, policy: Policy, context: Co
         refusals = refusals or [Refusal(_MALFORMED, "TaskTemplate.ContainerSpec", "is missing")]
         return Decision(made, tuple(refusals), enforced)
     for rules in rules_for(policy, context):
-        made = completed(made, rules)
+        made = completed(made, rules, context.pids_limit)
     task = made["TaskTemplate"]
+    container = task["ContainerSpec"]
     for rules in rules_for(policy, context):
         refusals += check_container(container, rules)
         refusals += check_mounts(container, rules)
         refusals += check_references(container, rules, facts)
         refusals += check_networks(task, rules, facts)
         refusals += check_task(task, rules, context)
-    refusals += too_new_settings(request, tuple(facts.engines))
+    refusals += too_new_settings(made, tuple(facts.engines))
     return Decision(_with_network_ids(made, facts), tuple(dict.fromkeys(refusals)), enforced)
 
 
@@ -95,6 +101,24 @@ def output_limit(policy: Policy, context: Context, most: int) -> int:
     """
     given = [rules.output for rules in rules_for(policy, context) if rules.output is not None]
     return min([most, *given])
+
+
+def limits_in_flight(policy: Policy, context: Context) -> dict[str, int]:
+    """Return how many jobs may be in flight at once where this job counts: name of what is counted -> how many.
+
+    Each limit counts on its own: that of ``rules`` all jobs, that of a queue or a tenant its jobs.
+
+    Args:
+        policy: the worker's.
+        context: what is known of the job.
+    """
+    found = {"all": policy.rules.in_flight}
+    for queue in (context.queue, *context.besides):
+        if queue in policy.queues:
+            found[f"queue:{queue}"] = policy.queues[queue].rules.in_flight
+    if context.tenant in policy.tenants:
+        found[f"tenant:{context.tenant}"] = policy.tenants[context.tenant].rules.in_flight
+    return {name: most for name, most in found.items() if most is not None}
 
 
 def _with_network_ids(request: dict[str, Any], facts: Facts) -> dict[str, Any]:

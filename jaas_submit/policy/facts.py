@@ -79,13 +79,17 @@ class Context:
     """What is known of a job beside its request."""
 
     queue: str = ""
-    """The worker's, not what record or message say."""
+    """By which the job came, as workers have noted it; else the worker's own."""
+    besides: tuple[str, ...] = ()
+    """Further queues whose rules hold in addition: nobody knows by which one the job came."""
     tenant: str | None = None
     """By the job's own label."""
     producer: str | None = None
     """Who signed the description, where that was verified; then ``tenant`` is what that producer maps to."""
     run_timeout: float | None = None
     attempts: int = 1
+    pids_limit: int | None = None
+    """The job's own; None: the request has the worker's setting."""
     log_driver: str = ""
     """The worker's own."""
     log_options: Mapping[str, str] = field(default_factory=dict)

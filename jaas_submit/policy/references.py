@@ -68,7 +68,7 @@ def check_networks(task: Mapping[str, Any], rules: Rules, facts: Facts) -> Itera
         for option, value in (entry.get("DriverOpts") or {}).items():
             if not matches(f"{option}={value}", rules.networks.driver_options):
                 said = "is not allowed; rules.networks.driver_options lists options"
-                yield Refusal("networks.driver_options", f"{where}.driver_options.{shown(option)}", said)
+                yield Refusal("networks.driver_options", f"{where}.driver_opts.{shown(option)}", said)
 
 
 _PREDEFINED = frozenset({"host", "none", "bridge", "ingress", "docker_gwbridge"})

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.placement.placement import fit
 from jaas_submit.policy.ages import api_of_engine, newest_setting
-from jaas_submit.policy.decision import decide, decide_image, output_limit
+from jaas_submit.policy.decision import decide, decide_image, limits_in_flight, output_limit, rules_for
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
 from jaas_submit.signing import Producer
+from jaas_worker.admission.container_defaults import NO_NEW_PRIVILEGES_SINCE, ContainerDefaults, with_defaults
 from jaas_worker.admission.own_parts import without_own_parts
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
 from jaas_worker.swarm.log_driver import LogDriver
 
-__all__ = ["Admitted", "PolicyGate"]
+__all__ = ["Admitted", "Origin", "PolicyGate"]
 
 logger = logging.getLogger(__name__)
+
+_ENGINES_KEPT_S: Final = 30.0
+"""Seconds for which the age of the swarm's engines is remembered."""
 
 
 class Admitted(NamedTuple):
@@ -31,6 +36,18 @@ class Admitted(NamedTuple):
     """With what the policy adds."""
     warning: str = ""
     """What the policy would refuse, if it were enforced."""
+
+
+class Origin(NamedTuple):
+    """Whose job it is, as far as that was verified."""
+
+    producer: Producer | None = None
+    """Who signed it."""
+    queues: tuple[str, ...] = ()
+    """The queue by which it came; several if nobody knows which of them it was; none: the worker's own."""
+
+
+_UNKNOWN: Final = Origin()
 
 
 class PolicyGate:
@@ -46,58 +63,89 @@ class PolicyGate:
         self.policy = policy
         self._engine = engine
         self._queue = settings.queue
+        self.defaults = ContainerDefaults.of(settings)
+        self._engines_until = 0.0
+        self._all_new = False
         self._log_driver = LogDriver(settings.log_driver, settings.driver_options)
 
-    def context(self, spec: JobSpec, producer: Producer | None = None) -> Context:
+    def queue_of(self, list_name: str) -> str:
+        """Return the queue whose rules hold for a job that came by one; empty where the policy has none for queues.
+
+        Args:
+            list_name: the queue of its message. Jobs in Celery's default queue are those of the worker's own queue,
+                unless the policy has rules for it.
+        """
+        if not self.policy.queues or not list_name:
+            return ""
+        return list_name if list_name in self.policy.queues else self._queue
+
+    def queues_without_note(self, said: str) -> tuple[str, ...]:
+        """Return the queues whose rules hold for a job of which nobody knows by which queue it came.
+
+        Args:
+            said: the queue in its record, which a producer may have written.
+        """
+        return tuple(dict.fromkeys([self._queue, said])) if self.policy.queues and said else ()
+
+    def context(self, spec: JobSpec, whose: Origin = _UNKNOWN) -> Context:
         """Return what counts of a job beside its request.
 
         Args:
             spec: its description.
-            producer: who signed it, where that was verified; without one the job's own label names the tenant.
+            whose: whose job it is; without a producer the job's own label names the tenant.
         """
+        producer = whose.producer
+        queue, *besides = whose.queues or (self._queue,)
         return Context(
-            queue=self._queue,
+            queue=queue,
+            besides=tuple(besides),
             tenant=spec.labels.get(LABEL_TENANT) if producer is None else producer.tenant or None,
             producer=None if producer is None else producer.name,
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
+            pids_limit=spec.pids_limit,
             log_driver=self._log_driver.name,
             log_options=self._log_driver.options,
         )
 
-    def check_image(self, spec: JobSpec, producer: Producer | None = None) -> None:
+    def check_image(self, spec: JobSpec, whose: Origin = _UNKNOWN) -> None:
         """Refuse an image before its registry hears of it.
 
         Args:
             spec: the job's description.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
 
         Raises:
             PolicyRefused: it may not run.
         """
-        decision = decide_image(spec.image, self.policy, self.context(spec, producer))
+        decision = decide_image(spec.image, self.policy, self.context(spec, whose))
         if decision.refused:
             raise PolicyRefused(decision.reason)
 
-    def admit(self, request: Mapping[str, Any], spec: JobSpec, producer: Producer | None = None) -> Admitted:
+    def admit(self, request: Mapping[str, Any], spec: JobSpec, whose: Origin = _UNKNOWN) -> Admitted:
         """Return the request as it may be sent.
 
         Args:
             request: body of ``POST /services/create``, without the job's input, which jaas adds afterwards.
             spec: the job's description.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
 
         Raises:
             PolicyRefused: the policy does not allow it; the text names field, rule and what would allow it.
-            EngineUnavailable: the engine does not say what the request refers to.
+            EngineUnavailable: the engine does not say what the request refers to, or how new it is.
         """
-        decision = decide(request, self._facts(request, spec), self.policy, self.context(spec, producer))
+        context = self.context(spec, whose)
+        rules = rules_for(self.policy, context)
+        facts = self._facts(request, spec, engines=any(one.no_new_privileges for one in rules))
+        all_know = _know(one.api for one in facts.engines) if facts.engines else self._all_know()
+        asked = with_defaults(request, self.defaults, rules, all_know_no_new_privileges=all_know)
+        decision = decide(asked, facts, self.policy, context)
         if decision.refused:
             raise PolicyRefused(decision.reason)
         return Admitted(decision.request, decision.reason)
 
     def review(
-        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], producer: Producer | None = None
+        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], whose: Origin = _UNKNOWN
     ) -> Decision:
         """Return whether a service that exists may go on: one that another worker has created.
 
@@ -108,7 +156,7 @@ class PolicyGate:
             service_id: the service.
             spec: the job's description.
             is_own_mount: says whether a path of the host is one that jaas itself mounts for this job's input.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
 
         Raises:
             EngineUnavailable: the engine does not answer.
@@ -117,22 +165,44 @@ class PolicyGate:
         if request is None:  # it is gone, which the tracker will see
             return Decision({})
         asked = without_own_parts(request, is_own_mount)
-        decision = decide(asked, self._facts(asked, spec), self.policy, self.context(spec, producer))
+        decision = decide(asked, self._facts(asked, spec), self.policy, self.context(spec, whose))
         if spec.log_driver is not None or spec.log_options:
             return decision
         return decision._replace(refusals=tuple(one for one in decision.refusals if one.rule != "log_drivers"))
 
-    def output_limit(self, spec: JobSpec, most: int, producer: Producer | None = None) -> int:
+    def places(self, spec: JobSpec, whose: Origin = _UNKNOWN) -> dict[str, int]:
+        """Return what the job counts for -> how many of those may be in flight at once.
+
+        Args:
+            spec: its description.
+            whose: whose job it is.
+        """
+        return limits_in_flight(self.policy, self.context(spec, whose))
+
+    def output_limit(self, spec: JobSpec, most: int, whose: Origin = _UNKNOWN) -> int:
         """Return how many bytes a job may return.
 
         Args:
             spec: its description.
             most: what the settings allow.
-            producer: who signed it, where that was verified.
+            whose: whose job it is.
         """
-        return output_limit(self.policy, self.context(spec, producer), most)
+        return output_limit(self.policy, self.context(spec, whose), most)
 
-    def _facts(self, request: Mapping[str, Any], spec: JobSpec) -> Facts:
+    def _all_know(self) -> bool:
+        """Return whether manager and nodes know no-new-privileges; asked every half a minute, where it is a default.
+
+        A node with an older engine that joins in between gets some jobs without it. Where a policy requires it, the
+        nodes of each job are looked at.
+        """
+        if self.defaults.no_new_privileges and time.monotonic() >= self._engines_until:
+            self._all_new = _know([_version(self._engine.info().api_version)])
+            if self._all_new:
+                self._all_new = _know(api_of_engine(node.engine_version) for node in self._engine.node_facts())
+            self._engines_until = time.monotonic() + _ENGINES_KEPT_S
+        return self._all_new
+
+    def _facts(self, request: Mapping[str, Any], spec: JobSpec, *, engines: bool = False) -> Facts:
         task = request["TaskTemplate"]
         container = task["ContainerSpec"]
         secrets = [str(one.get("SecretID")) for one in container.get("Secrets") or ()]
@@ -145,18 +215,26 @@ class PolicyGate:
             self._engine.references("secrets", secrets) if secrets else {},
             self._engine.references("configs", configs) if configs else {},
             networks,
-            self._engines(spec) if newest_setting(request) else (),
+            self._engines(spec) if engines or newest_setting(request) else (),
         )
 
     def _engines(self, spec: JobSpec) -> tuple[EngineAge, ...]:
         """Return the manager, and the nodes that may get the job, be they full or down at present."""
-        manager = self._engine.info().api_version.split(".")
-        known = (int(manager[0]), int(manager[1])) if len(manager) == 2 and all(map(str.isdecimal, manager)) else None
+        known = _version(self._engine.info().api_version)
         nodes = [node for node in self._engine.node_facts() if _may_get(spec, node)]
         return (
             EngineAge("the manager", known),
             *(EngineAge(f"node {node.hostname}", api_of_engine(node.engine_version)) for node in nodes),
         )
+
+
+def _know(apis: Iterable[tuple[int, int] | None]) -> bool:
+    return all(api is not None and api >= NO_NEW_PRIVILEGES_SINCE for api in apis)
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    parts = text.split(".")
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(map(str.isdecimal, parts)) else None
 
 
 def _may_get(spec: JobSpec, node: Node) -> bool:

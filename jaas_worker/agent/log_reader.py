@@ -1,17 +1,22 @@
 """Reads one container's log from its first byte, over as many connections as that takes.
 
 The engine's log is the source: after an outage of the engine it is read again, and what was read before is left out.
-A container never waits for a reader: the engine writes its log whether somebody reads it or not.
+A container never waits for a reader: the engine writes its log whether somebody reads it or not. But both share the
+machine's processors, so a reader may keep to a pace until the container has exited.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from jaas_worker.agent.kept_output.tally import Message, Position, Resumption, messages
 from jaas_worker.agent.node_engine import NodeEngine
+from jaas_worker.agent.reading_pace import ReadingPace
+from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.line_ends import LONG, LineEnds
 
 __all__ = ["LogReader"]
@@ -23,9 +28,11 @@ class LogReader:
     Args:
         engine: the container's.
         container_id: the container.
-        take: gets the messages, in their order and each once; reading goes on when it returns.
+        take: gets the messages, in their order and each once; reading goes on when it returns. Those behind a loss
+            come when ``lost`` is set.
         silence: seconds for which the output of an exited container may pause before it is read without following.
         service: ``container_id`` is a service's id, and the swarm is asked.
+        rate: the pace at which it is followed, as ``ReadingPace`` takes it; 0 for none.
     """
 
     def __init__(
@@ -36,19 +43,23 @@ class LogReader:
         silence: float,
         *,
         service: bool = False,
+        rate: float = 0.0,
     ) -> None:
         self._engine = engine
         self._container_id = container_id
         self._take = take
         self._silence = silence
         self._service = service
+        self._pace = ReadingPace(rate, time.monotonic()) if rate else None
         self.position = Position()
         self.line_ends = LineEnds()
         self.lost = False
         """The log no longer had what was to be read next."""
+        self.held_up = False
+        """It has kept to its pace, and so was behind the container at least once."""
 
     async def follow(self, exited: asyncio.Event) -> None:
-        """Read until the container has exited, or the connection ends.
+        """Read until the container has exited, or the connection ends. What it is behind by then is left.
 
         Args:
             exited: set when the container has exited.
@@ -56,16 +67,17 @@ class LogReader:
         Raises:
             EngineUnavailable, EngineRefused: as the engine's.
         """
-        reading = asyncio.ensure_future(self._read(follow=True))
+        reading = asyncio.ensure_future(self._read(exited))
         waiting = asyncio.ensure_future(exited.wait())
         try:
             await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            while not reading.done():
+            while not (reading.done() or self.held_up):
                 before = self._read_bytes()
                 await asyncio.wait({reading}, timeout=self._silence)
                 if not reading.done() and self._read_bytes() == before:
                     return
-            await reading
+            if reading.done():
+                await reading
         finally:
             for task in (reading, waiting):
                 task.cancel()
@@ -77,13 +89,13 @@ class LogReader:
         Raises:
             EngineUnavailable, EngineRefused: as the engine's.
         """
-        await self._read(follow=False)
+        await self._read()
 
     def _read_bytes(self) -> int:
         return sum(newest.bytes for newest in self.position.newest.values())
 
     def _whole(self, found: list[Message]) -> list[Message]:
-        if self.line_ends.idle and max(len(data) for _, _, data in found) < LONG:
+        if self.line_ends.idle and max([len(data) for _, _, data in found]) < LONG:
             return found
         return [self._restored(message) for message in found]
 
@@ -91,14 +103,30 @@ class LogReader:
         data = self.line_ends.restored(message.stream, message.time.decode("ascii", "replace"), message.data)
         return message if data is message.data else message._replace(data=data)
 
-    async def _read(self, *, follow: bool) -> None:
+    async def _read(self, exited: asyncio.Event | None = None) -> None:
+        """Read what is there; with ``exited`` go on until it is set."""
+        follow = exited is not None
         resumption = Resumption(self.position)
         output = self._engine.output(self._container_id, follow=follow, since=resumption.since, service=self._service)
         async with aclosing(output):
             async for frames in output:
-                if found := resumption.after(messages(frames)):
+                found = resumption.after(messages(frames))
+                self.lost = self.lost or resumption.lost
+                if found:
                     self.position.add(found)
                     await self._take(self._whole(found))
-                self.lost = self.lost or resumption.lost
+                if exited is not None and not await self._keeps_pace(frames, exited):
+                    return
         if not follow and not resumption.found:  # a connection that only followed may have ended too early
             self.lost = True
+
+    async def _keeps_pace(self, read: list[Frame], exited: asyncio.Event) -> bool:
+        """Wait as long as the pace demands; return False if the container has exited meanwhile."""
+        if self._pace is None:
+            return True
+        pause = self._pace.pause(len(read), sum([len(frame.data) for frame in read]), time.monotonic())
+        if pause:
+            self.held_up = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(exited.wait(), pause)
+        return not (self.held_up and exited.is_set())

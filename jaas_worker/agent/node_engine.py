@@ -33,6 +33,10 @@ __all__ = ["ContainerFacts", "DockerNode", "NodeEngine", "NodeEvent"]
 _READ_BYTES: Final = 2**15
 """Bytes of an answer that are read ahead; at twice that, aiohttp stops reading from the socket."""
 
+_AT_ONCE_BYTES: Final = 2**18
+"""The same of output that is read to its end: aiohttp spends less on each of many short pieces, which an engine sends
+one by one. Only the output of some containers is read so at a time."""
+
 _STALE_S: Final = 5.0
 """Seconds after an exit when forwarding it is useless: the swarm has reported it."""
 
@@ -170,7 +174,6 @@ class DockerNode:
             self._open = aiohttp.ClientSession(
                 connector=connector,
                 headers={"Accept-Encoding": "identity"},  # archives would come packed
-                read_bufsize=_READ_BYTES,
                 auto_decompress=False,
                 trust_env=False,
             )
@@ -183,11 +186,17 @@ class DockerNode:
 
     @asynccontextmanager
     async def _get(
-        self, what: str, path: str, query: dict[str, str], silence: float | None = None
+        self,
+        what: str,
+        path: str,
+        query: dict[str, str],
+        silence: float | None = None,
+        read_ahead: int = _READ_BYTES,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         patience = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
         with _mapped(what):
-            async with self._session.get(f"{self._base}/{path}", params=query, timeout=patience) as answer:
+            url = f"{self._base}/{path}"
+            async with self._session.get(url, params=query, timeout=patience, read_bufsize=read_ahead) as answer:
                 if answer.status >= 400:
                     raise _refusal(what, answer.status, (await answer.content.read(4096)).decode(errors="replace"))
                 yield answer
@@ -290,7 +299,8 @@ class DockerNode:
         path = f"{'services' if service else 'containers'}/{container_id}/logs"
         # An engine is waited for as long as its container is silent; a swarm hangs while the container's node is down.
         silence = None if follow and not service else self._timeout
-        async with self._get("reading output", path, query, silence) as answer:
+        read_ahead = _READ_BYTES if follow else _AT_ONCE_BYTES
+        async with self._get("reading output", path, query, silence, read_ahead) as answer:
             while piece := await answer.content.readany():
                 if frames := list(parser.feed(piece)):
                     yield frames

@@ -8,7 +8,7 @@ __all__ = ["TIMING", "Timing"]
 
 
 class Timing(NamedTuple):
-    """Pauses of an agent, in seconds."""
+    """Pauses of an agent, in seconds, and how fast it reads."""
 
     engine_retry: float = 1.0
     """Until an engine that does not answer is asked again."""
@@ -35,6 +35,9 @@ class Timing(NamedTuple):
     """Between two looks at the node's images and free disk."""
     slow_read: float = 0.5
     """After a container's exit until its worker is told that its output is still being read."""
+
+    live_rate: float = 4 * 1024 * 1024
+    """What is read in a second of a running container's output that nobody watches, at most; see ``ReadingPace``."""
 
 
 TIMING: Final = Timing()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from jaas_submit.errors import EngineUnavailable, SpecError
-from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.ledger import Claim, ClaimAction, Note
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import MESSAGE_EXPIRED, JobRecord
@@ -17,7 +17,9 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_SPEC_HASH
 from jaas_submit.policy.names import is_pinned_form
 from jaas_submit.signing import Producer
+from jaas_worker.admission.gate import Origin
 from jaas_worker.decisions.node_outage import down_since
+from jaas_worker.decisions.place_wait import waits_for_place
 from jaas_worker.decisions.speculation import copy_spec
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.decisions.unseen_ends import refused_outcome
@@ -69,13 +71,18 @@ def claim(job: TrackedJob, world: WorkerContext) -> Drop | Report | End | Adopt 
     producer, unsigned = None, ""
     if answer.action is not ClaimAction.REPLAY:
         record, producer, unsigned = _verified(record, world, under_way)
-    _note_record(job, record, producer)
-    job.late = job.late or record.late or (taken_over and record.state is JobState.LAUNCHING)
+    new = answer.action is ClaimAction.LAUNCH and record.attempt <= 1
+    replayed = answer.action is ClaimAction.REPLAY
+    noted = Note() if replayed else _noted(job, record, world, new=new)
+    _note_record(job, record, producer, noted, world)
+    # Whoever waited for a place has sent no request for the service.
+    begun = taken_over and record.state is JobState.LAUNCHING and not waits_for_place(record.detail)
+    job.late = job.late or record.late or begun
     if not job.accepted:
         job.accepted = True
         job.delivery.accepted()
         failpoint("accept.after")
-    if answer.action is ClaimAction.LAUNCH and record.attempt <= 1:
+    if new:
         world.metrics.claimed(record.created_at)
         log_acts(record.id, record.model_copy(update={"producer": producer.name if producer else ""}).history)
         job.queued_at, job.claimed_at = record.created_at.timestamp(), world.clock.time()
@@ -191,23 +198,42 @@ def _labels_of(record: JobRecord) -> Mapping[str, str]:
     return labels or NO_LABELS
 
 
-def _note_record(job: TrackedJob, record: JobRecord, producer: Producer | None) -> None:
+def _noted(job: TrackedJob, record: JobRecord, world: WorkerContext, *, new: bool) -> Note:
+    """Return what workers know of a job that no producer may write; take note of the queue of a new one's message.
+
+    A copy (speculation) uses the image of its job.
+    """
+    queue = world.gate.queue_of(job.delivery.queue)
+    if new and queue:
+        world.ledger.notes.note_queue(record.id, queue)
+        return Note(queue)
+    if not (world.gate.policy.queues or record.image or record.attempt > 1):
+        return Note()
+    noted = world.ledger.notes.get(record.id)
+    if not noted.image and record.copy_of:
+        noted = noted._replace(image=world.ledger.notes.get(record.copy_of).image)
+    return noted
+
+
+def _note_record(
+    job: TrackedJob, record: JobRecord, producer: Producer | None, noted: Note, world: WorkerContext
+) -> None:
     spec = record.spec
+    # Whoever may write to Redis may write any image into the record, such as an old one of the same name.
+    pinned = noted.image if spec is not None and is_pinned_form(noted.image, spec.image) else ""
+    queues = (noted.queue,) if noted.queue else world.gate.queues_without_note(record.queue)
     job.facts = AttemptFacts(
         spec,
         max(record.attempt, 1),
         record.attempts,
         _labels_of(record),
         record.traceparent or job.delivery.traceparent,
-        producer,
+        Origin(producer, queues),
         record.signed,
+        pin_again=bool(record.image) and not pinned,
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at
-    # Whoever may write to Redis may write any image there; the description may be signed, and it names the image.
-    if spec is not None and is_pinned_form(record.image, spec.image):
-        job.image, job.platforms = record.image, record.platforms
-    else:
-        job.image, job.platforms = "", ()
+    job.image, job.platforms = pinned, record.platforms if pinned else ()
     job.away_since = down_since(record.detail)
     job.has_config = spec is not None and (spec.input is not None or spec.gather is not None)
 

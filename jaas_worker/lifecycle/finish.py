@@ -154,7 +154,7 @@ def _ended_attempt(job: TrackedJob, step: End, world: WorkerContext) -> tuple[At
         return json.dumps(world.store.write(job.job_id, f"output-{job.attempt}.json", [text.encode()]))
 
     if spec is not None:
-        limit = world.gate.output_limit(spec, world.settings.output_limit, job.facts.producer)
+        limit = world.gate.output_limit(spec, world.settings.output_limit, job.facts.origin)
         outcome, output = with_output(spec, outcome, step.logs, limit, keep if world.store else None)
     attempt = Attempt(
         number=job.attempt if job.asked or job.service else 0,

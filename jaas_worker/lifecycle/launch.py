@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 from sys import intern
 from typing import Any, Final
 
@@ -19,12 +20,13 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
+from jaas_worker.decisions.place_wait import place_wait_detail, place_wait_pause
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import StopRequest, pending_reason
 from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_input import input_file, is_own_input
-from jaas_worker.lifecycle.next_step import Adopt, End, LostOwnership, Track
+from jaas_worker.lifecycle.next_step import Adopt, Drop, End, LostOwnership, Track
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
@@ -44,7 +46,7 @@ _MAX_TOKEN_LABEL: Final = 16 * 1024
 """Characters of a token in a label, which is written to the raft log of every manager."""
 
 
-def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership:
+def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership | Drop:
     """Create the service of an attempt, or find it by its name, and record it in the ledger.
 
     Args:
@@ -57,14 +59,8 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     spec = job.spec
     assert spec is not None
     world.require_lease()
-    if job.stop is None and world.clock.monotonic() > job.deadlines.start:
-        assert spec.pending_timeout is not None
-        job.stop = StopRequest(Cause.PENDING_TIMEOUT, pending_reason(spec.pending_timeout, job.detail))
-    if job.stop:
-        # There is something to stop only if a request was sent.
-        found = world.engine.find(job.service_name) if job.late or job.asked else None
-        if found is None:
-            return End(refused_outcome(job.stop.cause, job.stop.reason))
+    if held_back := _held_back(job, spec, world):
+        return held_back
     job.asked = True
     failpoint("create.before")
     try:
@@ -100,6 +96,39 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         extra=action(Action.JOB_LAUNCHED, service=service.name, image=wanted.image),
     )
     return Track()
+
+
+def _held_back(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> End | Drop | None:
+    """Return what to do instead of the launch: end the attempt that is to be stopped, or wait; None to go on."""
+    if job.stop is None and world.clock.monotonic() > job.deadlines.start:
+        assert spec.pending_timeout is not None
+        job.stop = StopRequest(Cause.PENDING_TIMEOUT, pending_reason(spec.pending_timeout, job.detail))
+    # There is something to stop, or to be counted already, only if a request was sent.
+    sent = job.late or job.asked
+    if job.stop and (not sent or world.engine.find(job.service_name) is None):
+        return End(refused_outcome(job.stop.cause, job.stop.reason))
+    return Drop() if not (sent or job.stop) and _must_wait(job, spec, world) else None
+
+
+def _must_wait(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
+    """Leave a job for some seconds, if the policy does not want more of them in flight; return whether that is so.
+
+    Whoever dies right before or after leaves the job without a holder, as here: a worker takes it up again.
+    """
+    limits = world.gate.places(spec, job.facts.origin)
+    full = world.ledger.notes.take_places(job.job_id, limits) if limits else ""
+    if not full:
+        return False
+    detail = place_wait_detail(full, limits[full])
+    if world.gate.policy.mode == "warn":
+        if job.attempt <= 1:
+            _note_warning(job, detail, world)
+        return False
+    if world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING, detail=detail):
+        pause = place_wait_pause(random.random())  # noqa: S311 (no secret)
+        world.ledger.ownership.release(job.job_id, world.holder, pause)
+    logger.debug("job %s: %s", job.job_id, detail, extra=action(Action.JOB_WAITS))
+    return True
 
 
 def _fields_of_launch(job: TrackedJob, spec: JobSpec) -> dict[str, Any]:
@@ -155,7 +184,7 @@ def _review(job: TrackedJob, spec: JobSpec, service: ServiceView, world: WorkerC
     def is_own_mount(path: str) -> bool:
         return is_own_input(path, spec, world.store, job.job_id)
 
-    decision = world.gate.review(service.id, spec, is_own_mount, job.facts.producer)
+    decision = world.gate.review(service.id, spec, is_own_mount, job.facts.origin)
     if decision.refused:
         job.stop = StopRequest(Cause.REFUSED, decision.reason)
     if decision.refusals:
@@ -177,7 +206,7 @@ def _wanted(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> JobSpec | N
     nodes: tuple[Node, ...] = ()
     if spec.retry.avoid_failed_nodes and facts.attempts:
         nodes = world.engine.cluster().nodes
-    world.gate.check_image(spec, facts.producer)
+    world.gate.check_image(spec, facts.origin)
     if not _pin_image(job, spec, world):
         return None
     wanted = spec_for_attempt(spec, facts.attempts, nodes, job.platforms)
@@ -200,7 +229,7 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
         return None
 
     def admit(request: dict[str, Any]) -> dict[str, Any]:
-        admitted = world.gate.admit(request, wanted, job.facts.producer)
+        admitted = world.gate.admit(request, wanted, job.facts.origin)
         if admitted.warning:
             _note_warning(job, admitted.warning, world)
         return admitted.request
@@ -279,7 +308,8 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
     Returns:
         False if this worker no longer holds the job.
     """
-    if job.image or job.attempt > 1 or not world.settings.resolve_images:
+    first = job.attempt == 1 or job.facts.pin_again
+    if job.image or not first or not world.settings.resolve_images:
         return True
     found = world.images.get(spec.image, spec.registry, world.clock.monotonic(), world.engine.resolve)
     if not found.pinned:
@@ -287,6 +317,7 @@ def _pin_image(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:
     if found.note:
         logger.warning("job %s: %s", job.job_id, found.note, extra=action(Action.IMAGE_DIFFERS))
     # In the ledger before the service exists: a second attempt, or another worker, must use the same one.
+    world.ledger.notes.pin_image(job.job_id, found.pinned)
     if not world.ledger.ownership.move(
         job.job_id,
         world.holder,
@@ -307,7 +338,7 @@ def _note_service(
 ) -> None:
     worker = service.labels.get(LABEL_WORKER)  # whichever worker launched it
     label = intern(f"{LABEL_WORKER}={worker}") if worker else ""
-    health_checked = bool(spec.healthcheck)
+    health_checked = not spec.healthcheck.disable
     job.service = ServiceRef(job.job_id, job.attempt, service.id, label, health_checked)
     job.followed_since = now
     job.reschedule(lambda deadlines: deadlines.launched(spec, launched, ran_before))

@@ -16,6 +16,7 @@ from jaas_submit.model.result import JobResult
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import service_name
 from jaas_submit.signing import Producer
+from jaas_worker.admission.gate import Origin
 from jaas_worker.decisions.deadlines import NO_DEADLINES, Deadlines
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, SameAnswer
 from jaas_worker.decisions.retry import Decision
@@ -26,6 +27,7 @@ from jaas_worker.tracking.tracked_service import ServiceRef
 __all__ = ["NO_LABELS", "AttemptFacts", "Delivery", "LostNode", "Phase", "TrackedJob"]
 
 _MOST_CHANGES: Final = 4
+_UNKNOWN: Final = Origin()
 
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _deadlines_lock = threading.Lock()
@@ -38,6 +40,8 @@ class Delivery(Protocol):
     task_id: str
     traceparent: str
     """Of a foreign producer's message (W3C Trace Context); empty where it has none."""
+    queue: str
+    """By which the message came, as this worker's transport says; empty for one that the worker made for itself."""
     wakeup: bool
     """The message holds no description: only the job's record does."""
     defect: str
@@ -107,10 +111,18 @@ class AttemptFacts(NamedTuple):
     """Its place in its batch, for the service's labels; empty without a batch."""
     traceparent: str = ""
     """The trace that the job was submitted in."""
-    producer: Producer | None = None
-    """Who has signed its description; None where no signature was verified."""
+    origin: Origin = _UNKNOWN
+    """Whose job it is, as far as that was verified."""
     signed: str = ""
     """The token that holds the description, for the service's labels; empty for an unsigned one."""
+
+    pin_again: bool = False
+    """Its record names a pinned image that no worker has noted."""
+
+    @property
+    def producer(self) -> Producer | None:
+        """Who has signed its description; None where no signature was verified."""
+        return self.origin.producer
 
 
 _NOTHING_KNOWN: Final = AttemptFacts()

@@ -86,6 +86,8 @@ class CeleryDelivery:
         self.job_id = job_id_of(self.task_id)
         headers = self.request.message.headers or {}
         self.traceparent = str(headers.get(TRACEPARENT) or "")
+        found = self.request.message.delivery_info or {}
+        self.queue = str(found.get("routing_key") or "")  # the transport writes it, whatever the message says
         self.wakeup = bool(headers.get(messages.WAKEUP))
         self.defect = str(headers.get(DEFECT) or "")
         self.pid = pid

@@ -62,12 +62,9 @@ def create_or_adopt(
     """
     name = service_name(job_id, attempt)
     own = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.installation, **marks}
-    wanted = [secret.source for secret in spec.secrets]
-    secret_ids = engine.secret_ids(wanted) if wanted else {}
-    for secret in wanted:
-        if secret not in secret_ids:
-            raise EngineRefused(f"secret {secret} does not exist in the swarm; create it with `docker secret create`")
-    request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms))
+    secret_ids = _ids("secret", [secret.source for secret in spec.secrets], engine.secret_ids)
+    config_ids = _ids("config", [config.source for config in spec.configs], engine.config_ids)
+    request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms, config_ids))
     place: InputPlace | None = None
     if file is not None:
         place = InputPlace(file.path, source=file.source)
@@ -88,6 +85,14 @@ def create_or_adopt(
     if existing is None:
         raise EngineUnavailable(f"service {name} existed and was removed a moment later")
     return _ours(existing, own)
+
+
+def _ids(kind: str, wanted: list[str], find: Callable[[list[str]], dict[str, str]]) -> dict[str, str]:
+    found = find(wanted) if wanted else {}
+    for name in wanted:
+        if name not in found:
+            raise EngineRefused(f"{kind} {name} does not exist in the swarm; create it with `docker {kind} create`")
+    return found
 
 
 def _ours(service: ServiceView, own: Mapping[str, str]) -> ServiceView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -31,6 +31,7 @@ from jaas_worker.swarm.responses import (
     NodeItem,
     distribution_in,
     event_in,
+    generic_in,
     network_in,
     node_of,
     nodes_in,
@@ -230,8 +231,14 @@ class Swarm:
         return True
 
     def secret_ids(self, names: list[str]) -> dict[str, str]:
-        with mapped("listing secrets"):
-            found = self._get_json("secrets", filters={"name": names}) or ()
+        return self._ids("secrets", names)
+
+    def config_ids(self, names: list[str]) -> dict[str, str]:
+        return self._ids("configs", names)
+
+    def _ids(self, kind: Literal["secrets", "configs"], names: list[str]) -> dict[str, str]:
+        with mapped(f"listing {kind}"):
+            found = self._get_json(kind, filters={"name": names}) or ()
             # The filter matches prefixes; only whole names count.
             return {item["Spec"]["Name"]: item["ID"] for item in found if item["Spec"]["Name"] in names}
 
@@ -270,6 +277,7 @@ class Swarm:
             nodes = self._nodes()
             cpus: dict[str, float] = defaultdict(float)
             memory: dict[str, int] = defaultdict(int)
+            generic: dict[str, Counter[str]] = defaultdict(Counter)
             # By nodes, so that the answers do not contain tasks without a node, of which there may be ten thousand.
             for first in range(0, len(nodes), _NODES_PER_CALL):
                 some = [node["ID"] for node in nodes[first : first + _NODES_PER_CALL]]
@@ -277,7 +285,11 @@ class Swarm:
                     reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
                     cpus[task["NodeID"]] += reserved.get("NanoCPUs", 0) / 1e9
                     memory[task["NodeID"]] += reserved.get("MemoryBytes", 0)
-            free = tuple(node_of(node, cpus[node["ID"]], memory[node["ID"]]) for node in nodes)
+                    generic[task["NodeID"]] += generic_in(reserved.get("GenericResources"))
+            ids = [node["ID"] for node in nodes]
+            free = tuple(
+                node_of(node, cpus[id_], memory[id_], generic[id_]) for node, id_ in zip(nodes, ids, strict=True)
+            )
             return Cluster(at=datetime.now(UTC), nodes=free)
 
     def down_nodes(self) -> set[str]:

@@ -211,6 +211,9 @@ class Engine(Protocol):
     def secret_ids(self, names: list[str]) -> dict[str, str]:
         """Return name -> id of the existing ones of the secrets."""
 
+    def config_ids(self, names: list[str]) -> dict[str, str]:
+        """Return name -> id of the existing ones of the configs."""
+
     def references(self, kind: Literal["secrets", "configs"], ids: list[str]) -> dict[str, Reference]:
         """Return id -> name and labels of the existing ones of these secrets or configs.
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from jaas_submit.model.fields import Mount, Resources, SecretMount
+from jaas_submit.model.fields import Resources
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.model.wire_names import (
     ENV_ATTEMPT,
     ENV_INPUT,
@@ -22,7 +23,14 @@ from jaas_submit.model.wire_names import (
     LABEL_WORKER,
     service_name,
 )
+from jaas_submit.policy.facts import LABEL_TENANT
 from jaas_worker.swarm.log_driver import LogDriver
+from jaas_worker.swarm.request.healthcheck import healthcheck_part
+from jaas_worker.swarm.request.literal import literal, nanoseconds, unescaped
+from jaas_worker.swarm.request.mounts import mount_part
+from jaas_worker.swarm.request.networks import network_part
+from jaas_worker.swarm.request.options import set_options
+from jaas_worker.swarm.request.references import file_part
 
 if TYPE_CHECKING:
     from jaas_worker.settings import Settings
@@ -96,6 +104,7 @@ def service_request(
     secret_ids: Mapping[str, str],
     defaults: ServiceDefaults = NO_DEFAULTS,
     platforms: Sequence[str] = (),
+    config_ids: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the request that creates the service of one attempt, without the job's input (``with_input``).
 
@@ -107,45 +116,55 @@ def service_request(
         secret_ids: name -> id of (at least) the secrets that the description names.
         defaults: what every service of the worker has.
         platforms: what the image runs on, such as ``linux/amd64``; empty where that is not known.
+        config_ids: name -> id of (at least) the configs that the description names.
 
     Raises:
-        KeyError: a secret's id is missing.
+        KeyError: the id of a secret or config is missing.
     """
     labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.labels, **marks}
     kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
     if len(kept) <= _MAX_LABEL_CHARS:
         labels[LABEL_SPEC] = kept
     limits = {**_resources(spec.limits), **({"Pids": defaults.pids_limit} if defaults.pids_limit else {})}
+    container = _container(spec, job_id, attempt, {**_labels_of_user(spec), **defaults.installation})
+    if spec.secrets:
+        container["Secrets"] = [file_part("Secret", secret, secret_ids[secret.source]) for secret in spec.secrets]
+    if spec.configs:
+        container["Configs"] = [file_part("Config", config, config_ids[config.source]) for config in spec.configs]
+    task: dict[str, Any] = {
+        "ContainerSpec": container,
+        "Resources": {"Limits": limits, "Reservations": _resources(spec.reservations)},
+        "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
+        "Placement": _placement(spec, platforms),
+        "Networks": [network_part(network) for network in spec.networks],
+        **defaults.log_driver.changed_by(spec).request,
+    }
+    set_options(task, spec)
     return {
         "Name": service_name(job_id, attempt),
         "Labels": labels,
-        "TaskTemplate": {
-            "ContainerSpec": _container(spec, job_id, attempt, secret_ids, defaults.installation),
-            "Resources": {"Limits": limits, "Reservations": _resources(spec.reservations)},
-            "RestartPolicy": {"Condition": "none", "MaxAttempts": 0},
-            "Placement": _placement(spec, platforms),
-            "Networks": [{"Target": name} for name in spec.networks],
-            **defaults.log_driver.changed_by(spec).request,
-        },
+        "TaskTemplate": task,
         "Mode": {"Replicated": {"Replicas": 1}},
         # A job is no server: without a virtual IP there is less to allocate and to clean up.
         "EndpointSpec": {"Mode": "dnsrr"},
     }
 
 
-def _container(
-    spec: JobSpec,
-    job_id: str,
-    attempt: int,
-    secret_ids: Mapping[str, str],
-    installation: Mapping[str, str],
-) -> dict[str, Any]:
+def _labels_of_user(spec: JobSpec) -> dict[str, str]:
+    """Return a job's labels, but for names that jaas itself gives a meaning; a tenant's name is for everybody.
+
+    They are the container's alone: other programs act on a service's labels, such as a proxy that makes routes of them.
+    """
+    return {name: value for name, value in spec.labels.items() if name == LABEL_TENANT or not name.startswith("jaas.")}
+
+
+def _container(spec: JobSpec, job_id: str, attempt: int, labels: Mapping[str, str]) -> dict[str, Any]:
     container: dict[str, Any] = {
         "Image": spec.image,
-        "Env": [_literal(f"{name}={value}") for name, value in spec.env.items()]
+        "Env": [literal(f"{name}={value}") for name, value in spec.env.items()]
         + [f"{ENV_JOB_ID}={job_id}", f"{ENV_ATTEMPT}={attempt}", f"{ENV_NODE}={_NODE}"],
-        "Labels": {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **installation},
-        "StopGracePeriod": _nanoseconds(spec.stop_grace),
+        "Labels": {**labels, LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt)},
+        "StopGracePeriod": nanoseconds(spec.stop_grace),
     }
     if spec.entrypoint is not None:
         container["Command"] = list(spec.entrypoint)
@@ -158,12 +177,9 @@ def _container(
     if spec.stop_signal:
         container["StopSignal"] = spec.stop_signal
     if spec.mounts:
-        container["Mounts"] = [_mount(mount) for mount in spec.mounts]
-    if spec.secrets:
-        container["Secrets"] = [_secret(secret, secret_ids[secret.source]) for secret in spec.secrets]
-    if not spec.healthcheck:
-        # A failing HEALTHCHECK of the image would make the swarm kill the job.
-        container["Healthcheck"] = {"Test": ["NONE"]}
+        container["Mounts"] = [mount_part(mount) for mount in spec.mounts]
+    if check := healthcheck_part(spec.healthcheck):
+        container["Healthcheck"] = check
     return container
 
 
@@ -177,14 +193,14 @@ def with_input(request: Mapping[str, Any], place: InputPlace | None) -> dict[str
     task = request["TaskTemplate"]
     container = dict(task["ContainerSpec"])
     if place is not None:
-        container["Env"] = [*container["Env"], _literal(f"{ENV_INPUT}={place.path}")]
+        container["Env"] = [*container["Env"], literal(f"{ENV_INPUT}={place.path}")]
         if place.config_id:
             file = {"Name": place.path, "UID": "0", "GID": "0", "Mode": 0o444}
             made = {"ConfigID": place.config_id, "ConfigName": place.config_name, "File": file}
             container["Configs"] = [*container.get("Configs", ()), made]
         elif place.source:
             mount = Mount(source=place.source, target=place.path, read_only=True)
-            container["Mounts"] = [*container.get("Mounts", ()), _mount(mount)]
+            container["Mounts"] = [*container.get("Mounts", ()), mount_part(mount)]
     return {**request, "TaskTemplate": {**task, "ContainerSpec": container}}
 
 
@@ -198,17 +214,9 @@ def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | 
     if LABEL_SPEC not in labels:
         return None
     own = (ENV_JOB_ID, ENV_ATTEMPT, ENV_INPUT, ENV_NODE)
-    pairs = [text.replace(_BRACES, "{{").partition("=") for text in env]
+    pairs = [unescaped(text).partition("=") for text in env]
     kept = {name: value for name, _, value in pairs if name not in own}
     return JobSpec.parse({**json.loads(labels[LABEL_SPEC]), "env": kept})
-
-
-_BRACES = '{{"{{"}}'
-
-
-def _literal(text: str) -> str:
-    """Return a text escaped for the swarm, which treats environment and mounts as Go templates."""
-    return text.replace("{{", _BRACES)
 
 
 def _placement(spec: JobSpec, platforms: Sequence[str]) -> dict[str, Any]:
@@ -219,26 +227,10 @@ def _placement(spec: JobSpec, platforms: Sequence[str]) -> dict[str, Any]:
     return made
 
 
-def _nanoseconds(seconds: float) -> int:
-    return int(seconds * 1_000_000_000)
-
-
-def _mount(mount: Mount) -> dict[str, Any]:
-    made: dict[str, Any] = {"Type": mount.type, "Target": _literal(mount.target), "ReadOnly": mount.read_only}
-    if mount.source:
-        made["Source"] = _literal(mount.source)
-    return made
-
-
-def _secret(secret: SecretMount, secret_id: str) -> dict[str, Any]:
-    file = {"Name": secret.target or secret.source, "UID": secret.uid, "GID": secret.gid, "Mode": secret.mode}
-    return {"SecretID": secret_id, "SecretName": secret.source, "File": file}
-
-
 def _resources(resources: Resources) -> dict[str, int]:
     made: dict[str, int] = {}
     if resources.cpus is not None:
-        made["NanoCPUs"] = _nanoseconds(resources.cpus)
+        made["NanoCPUs"] = nanoseconds(resources.cpus)
     if resources.memory is not None:
         made["MemoryBytes"] = resources.memory
     return made

@@ -25,7 +25,7 @@ class Action(StrEnum):
     """The action of a line: stable, for alerts and searches."""
 
     JOB_LAUNCHED = "job.launched"  # its service exists
-    JOB_WAITS = "job.waits"  # a foreign producer's job waits in the ledger until its eta
+    JOB_WAITS = "job.waits"  # a job waits in the ledger: until its eta, or for the policy's in_flight (debug)
     JOB_RUNNING = "job.running"  # its container runs
     JOB_ENDED = "job.ended"  # its outcome is in the ledger and with Celery
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows

@@ -20,9 +20,9 @@ import redis
 
 from jaas_submit import Client, job
 from jaas_submit.errors import JaasError
-from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.model.states import JobState
 from tests.faults.history import History, now
 from tests.faults.payload import FLOOD_BYTES, NOTHING, Payload, payload_of

@@ -113,7 +113,7 @@ def test_a_scene_that_nobody_poisoned_is_in_order(ledger_level: LedgerLevel) -> 
 @pytest.mark.parametrize("key", sorted({name.split(":")[0] for name in (*OWN, *SHARED, *CHANNELS, *INDEXES)}))
 def test_what_is_poisoned_has_the_name_of_a_key_of_the_ledger(key: str) -> None:
     sources = [path for kind in ("lua", "py") for path in Path(ledger.__path__[0]).rglob(f"*.{kind}")]
-    used = re.compile(rf"\bP:{key}\b|key\(\"{key}\"")
+    used = re.compile(rf"\b[PC]:{key}\b|(key|channel)\(\"{key}\"")
     assert any(used.search(path.read_text()) for path in sources)
 
 

@@ -49,6 +49,7 @@ FIGURES = {
         "container's own time",
         "worker's processor time",
         "submit to the watcher's end",
+        "that got every byte",
         "container's end to wait(), p50",
         "container's end to wait(), p95",
         "memory",

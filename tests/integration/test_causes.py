@@ -13,9 +13,10 @@ import docker
 import pytest
 
 from jaas_submit import Cause, Client, JobHandle, JobState
-from jaas_submit.model.fields import Mount, Resources
+from jaas_submit.model.fields import Resources
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy, RetryRule
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.placement.placement import placement
 from jaas_worker.swarm.docker_engine import Swarm
 from jaas_worker.swarm.service_spec import service_request

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from jaas_submit import Cause, Client, JobSpec, JobState
-from jaas_submit.model.fields import Mount
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.model.wire_names import LABEL_PREFIX
 from jaas_submit.policy.document import Level, Policy
 from jaas_submit.policy.facts import PolicyRefused

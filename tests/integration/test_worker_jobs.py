@@ -19,8 +19,9 @@ import docker.types
 import pytest
 
 from jaas_submit import AsyncClient, Cause, Client, JobFailed, JobSpec, JobState, LogStatus, Mount, WaitTimeout
-from jaas_submit.model.fields import Resources, SecretMount
+from jaas_submit.model.fields import Resources
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
+from jaas_submit.model.service_options.references import SecretMount
 from tests.support.jobs import LONG, celery_result, containers_of, run, shell, until
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness

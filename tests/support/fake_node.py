@@ -70,6 +70,8 @@ class FakeNode:
         self.started = ""
         """When it began to run; empty where it does not tell."""
         self.calls: Counter[str] = Counter()
+        self.handed_out: Counter[str] = Counter()
+        """Container -> messages of its output that readers have taken."""
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
         self._numbers = itertools.count(1)
@@ -226,6 +228,7 @@ class FakeNode:
                 _, frame = container.frames[at]
                 at += 1
                 if frame.data.decode("latin-1") >= begin:
+                    self.handed_out[container_id] += 1
                     yield [frame]
             if self.away:
                 raise EngineUnavailable("reading output: the engine closed the stream (test: away)")

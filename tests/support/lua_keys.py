@@ -31,6 +31,7 @@ READS: Final = frozenset(
         "HMGET",
         "LLEN",
         "SCARD",
+        "SISMEMBER",
         "SRANDMEMBER",
         "TYPE",
         "ZRANGEBYSCORE",
@@ -53,6 +54,7 @@ _KEYS: Final = """
     P:pending_dependents P:after:ID P:jobs P:state:STATE P:held:HOLDER P:stop:HOLDER P:due P:deadlines P:key:KEY
     P:holders P:unowned P:ready P:newest_received P:last_claim P:revoked
     P:unacked P:unacked_index
+    P:in_flight:NAME
     P:info:HOLDER P:seen:HOLDER P:lock:NAME
     C:changes:ID C:changes:batch:ID C:cancels C:available QUEUE
 """

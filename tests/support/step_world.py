@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Claim, ClaimAction
+from jaas_submit.ledger import Claim, ClaimAction, Note
 from jaas_submit.ledger.queries import Outline
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
@@ -23,7 +23,7 @@ from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import NoTracer
 from tests.support.fake_swarm import FakeSwarm
 
-__all__ = ["CREATED", "HOLDER", "ScriptedLedger", "StubDelivery", "World", "record_of"]
+__all__ = ["CREATED", "HOLDER", "ScriptedLedger", "ScriptedNotes", "StubDelivery", "World", "record_of"]
 
 HOLDER = "me"
 _USUAL: dict[str, Any] = {"resolve_images": False, "remove_delay": 0, "policy": "privileged"}
@@ -35,6 +35,7 @@ class StubDelivery:
 
     traceparent = ""
     defect = ""
+    queue = ""
 
     def __init__(self, job_id: str, spec: JobSpec | Exception | None = None) -> None:
         self.job_id = self.task_id = job_id
@@ -99,9 +100,34 @@ class StubDelivery:
 
 def record_of(job_id: str = "j", state: JobState = JobState.LAUNCHING, **fields: Any) -> JobRecord:
     """Return the record of a job that this worker holds."""
-    usual: dict[str, Any] = {"spec": JobSpec(image="a"), "attempt": 1, "holder": HOLDER}
+    usual: dict[str, Any] = {"spec": JobSpec(image="a"), "attempt": 1, "holder": HOLDER, "queue": "q"}
     times = {"created_at": CREATED, "updated_at": CREATED}
-    return JobRecord(id=job_id, state=state, queue="q", **{**usual, **times, **fields})
+    return JobRecord(id=job_id, state=state, **{**usual, **times, **fields})
+
+
+@dataclass
+class ScriptedNotes:
+    """What workers have noted of jobs."""
+
+    notes: dict[str, Note] = field(default_factory=dict)
+    """By the job's id."""
+    full: str = ""
+    """The limit that is reached."""
+    asked: list[dict[str, int]] = field(default_factory=list)
+    """For which places."""
+
+    def get(self, job_id: str) -> Note:
+        return self.notes.get(job_id, Note())
+
+    def note_queue(self, job_id: str, queue: str) -> None:
+        self.notes[job_id] = self.get(job_id)._replace(queue=self.get(job_id).queue or queue)
+
+    def pin_image(self, job_id: str, image: str) -> None:
+        self.notes[job_id] = self.get(job_id)._replace(image=image)
+
+    def take_places(self, job_id: str, limits: Mapping[str, int]) -> str:
+        self.asked.append(dict(limits))
+        return self.full
 
 
 @dataclass
@@ -130,6 +156,7 @@ class ScriptedLedger:
     """What the workers say of themselves."""
     platforms: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """What images run on."""
+    noted: ScriptedNotes = field(default_factory=ScriptedNotes)
 
     def _call(self, *what: Any) -> bool:
         if self.away:
@@ -147,6 +174,10 @@ class ScriptedLedger:
         return self
 
     ownership = maintenance = queries = submission
+
+    @property
+    def notes(self) -> ScriptedNotes:
+        return self.noted
 
     def identity(self) -> str:
         return "x"

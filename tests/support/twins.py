@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import jaas_submit
 from jaas_submit import AsyncBatch, AsyncClient, AsyncJobHandle, AsyncMapReduce, Client
 
-__all__ = ["TWINS", "client_of"]
+__all__ = ["TWINS", "client_of", "twin_of"]
 
 TWINS = ("sync", "async")
 """What the kinds of client are called, for ``client_of``."""
@@ -35,15 +35,26 @@ def client_of(kind: str, url: str, **options: Any) -> Iterator[Client]:
         with Client(url, **options) as client:
             yield client
         return
+    with twin_of(lambda: AsyncClient(url, **options)) as twin:
+        yield twin
+
+
+@contextmanager
+def twin_of(make: Callable[[], AsyncClient]) -> Iterator[Client]:
+    """Yield an asynchronous client, to be used as a ``Client``.
+
+    Args:
+        make: makes it, in the event loop.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="event loop")
     thread.start()
 
-    async def make() -> AsyncClient:
-        return AsyncClient(url, **options)
+    async def making() -> AsyncClient:
+        return make()
 
     try:
-        made = asyncio.run_coroutine_threadsafe(make(), loop).result()
+        made = asyncio.run_coroutine_threadsafe(making(), loop).result()
         yield cast("Client", _Twin(made, loop))
         asyncio.run_coroutine_threadsafe(made.close(), loop).result()
     finally:
@@ -68,7 +79,7 @@ class _Twin:
         return f"_Twin({self.twin_target!r})"
 
     def __getattr__(self, name: str) -> Any:
-        kind = type(self.twin_target)
+        (kind,) = (one for one in _KINDS if isinstance(self.twin_target, one))
         if not hasattr(self.twin_target, name):  # what the tests look at and only Client has, such as its ledger
             return getattr(self.twin_target.sync, name)  # type: ignore[attr-defined] # a twin of an async client
         value = getattr(self.twin_target, name)

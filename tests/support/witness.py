@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.service_options.mounts import Mount
 
 __all__ = ["TEST_IMAGE", "Witness"]
 

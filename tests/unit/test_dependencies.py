@@ -32,7 +32,7 @@ INSIDE_FLOWER = "jaas_submit/dashboard/guard.py"
 """Is imported by Flower alone."""
 
 WITHIN_FUNCTIONS = {
-    "jaas_submit": {"core", "cli", "store", "signing"},
+    "jaas_submit": {"core", "cli", "store", "signing", "functions", "testing"},
     "jaas_worker": {"core", "cli", "worker", "otel"},
 }
 """Which ones when they are needed."""

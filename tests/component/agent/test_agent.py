@@ -142,6 +142,41 @@ def test_of_a_large_output_the_first_and_the_last_bytes_are_kept(play: Callable[
     play(story)
 
 
+@pytest.mark.parametrize(
+    ("removed", "status", "gaps"),
+    [
+        (0, "truncated", [("stdout", 19_000, True)]),
+        (300, "partial", [("stderr", 0, False), ("stdout", 16_500, False)]),
+    ],
+    ids=["all is there", "the engine has removed unread output"],
+)
+def test_a_container_that_prints_fast_is_read_to_its_end_after_the_exit(
+    removed: int, status: str, gaps: list[tuple[str, int, bool]], play: Callable[[Story], None]
+) -> None:
+    """Its head is read while it runs; meanwhile the engine may remove what was not read."""
+
+    async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(live_rate=1024.0, slow_read=60.0)
+        lines = [f"{number:9}\n".encode() for number in range(2000)]
+        async with scene.following():
+            ref = scene.node.start("j", 1, "local", **{"max-size": "10k", "max-file": "2"})
+            for line in lines[:1000]:
+                scene.node.write("j", "stdout", line)
+            await until(lambda: scene.node.handed_out[ref.id], what="the agent to read")
+            read = scene.node.handed_out[ref.id]
+            for line in lines[1000:]:
+                scene.node.write("j", "stdout", line)
+            assert 0 < read < 100, "it keeps to its pace"
+            scene.node.forget_beginning("j", removed)
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        assert printed(whole)[0].endswith(b"".join(lines[-50:]))
+        assert whole.status == status
+        assert sorted((gap.stream, gap.missing, gap.exact) for gap in Logs.unpack(whole.logs).gaps) == gaps
+
+    play(story)
+
+
 def test_an_agent_that_comes_later_finds_what_it_missed(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         for job in ("ran", "runs"):

@@ -165,7 +165,7 @@ def test_run_of_the_go_tool_needs_another_binary_only(stage: Stage) -> None:
     spec = stage.ledger.queries.get(stage.ledger.queries.ids()[0]).spec
     assert spec is not None
     assert spec.entrypoint == ("sh", "-c", 'echo "a  b"')
-    assert (spec.networks, spec.run_timeout) == (("a", "b"), 60)
+    assert ([one.name for one in spec.networks], spec.run_timeout) == (["a", "b"], 60)
     assert "the service is removed all the same" in result.stderr
     assert "networks: ['a', 'b']" in result.stderr
     assert "A': '***'" in result.stderr  # -b shows no value of a variable

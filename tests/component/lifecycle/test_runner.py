@@ -44,6 +44,7 @@ class StubDelivery:
     """A wake-up message, and a Celery that takes every result."""
 
     traceparent = ""
+    queue = ""
     wakeup = True
     defect = ""
 

@@ -13,7 +13,7 @@ from jaas_submit.policy.decision import decide
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.facts import Context, Facts, PolicyRefused
 from jaas_submit.signing import Producer
-from jaas_worker.admission.gate import PolicyGate
+from jaas_worker.admission.gate import Origin, PolicyGate
 from jaas_worker.admission.loading import load_policy
 from jaas_worker.admission.own_parts import without_own_parts
 from jaas_worker.admission.preview import preview_request
@@ -31,11 +31,12 @@ def gate_of(engine: FakeSwarm, text: str = "") -> PolicyGate:
     return PolicyGate(parse_policy(text, "p.toml"), engine, Settings(redis_url="redis://unused"))
 
 
-def test_a_plain_job_costs_no_call_of_the_engine() -> None:
+def test_plain_jobs_cost_no_call_but_one_for_the_age_of_the_engine() -> None:
     engine = FakeSwarm()
-    admitted = gate_of(engine).admit(*request_of())
-    assert admitted.request["TaskTemplate"]["ContainerSpec"]["Image"] == "a"
-    assert not engine.calls
+    gate = gate_of(engine)
+    for _ in range(3):
+        assert gate.admit(*request_of()).request["TaskTemplate"]["ContainerSpec"]["Image"] == "a"
+    assert engine.calls == {"info": 1}
 
 
 def test_a_secret_is_judged_by_the_label_that_the_swarm_shows() -> None:
@@ -81,8 +82,8 @@ def test_a_tenant_that_a_signature_names_counts_more_than_a_label() -> None:
     gate = gate_of(FakeSwarm())
     spec = JobSpec(image="a", labels={"jaas.tenant": "said"})
     assert gate.context(spec).tenant == "said"
-    assert gate.context(spec, Producer("alice", "proven")).tenant == "proven"
-    assert gate.context(spec, Producer("alice")).tenant is None
+    assert gate.context(spec, Origin(Producer("alice", "proven"))).tenant == "proven"
+    assert gate.context(spec, Origin(Producer("alice"))).tenant is None
 
 
 def test_a_service_is_judged_without_the_input_that_jaas_gave_it() -> None:

@@ -193,7 +193,13 @@ def test_each_field_of_a_description_has_an_option() -> None:
     """A field that is added to JobSpec needs an option, too, unless only jaas itself sets it."""
     log = ("--log-driver", "local", "--log-opt", "max-size=1m")
     line = "-i alpine -d cat -e A=b -n n -m /a=/b -s s -c node.role==worker --limit-cpu 1 --reserve-cpu 1 -t 1s"
-    everything = wire(*line.split(), "--healthcheck", "--no-check", *log, *THE_REST.split()[:-1], "--", "word")
+    container = (
+        "--config c --cap-add KILL --cap-drop CHOWN --ulimit core=0 --sysctl net.a=1 --init --read-only --pids-limit 9 "
+        "--group g --hostname h --host a:10.0.0.7 --dns 10.0.0.7 --dns-search a --dns-opt rotate --tty "
+        "--oom-score-adj 1 --container-label a=b --gpus 1"
+    )
+    flags = ["--healthcheck", "--no-check", *log, *container.split()]
+    everything = wire(*line.split(), *flags, *THE_REST.split()[:-1], "--", "word")
     assert {*everything, "version", "gather", "input_lines"} == set(JobSpec.model_fields)
 
 
@@ -332,3 +338,31 @@ def test_credentials_never_leave_the_command_line(text: str, registry: str | Non
     assert text not in made.spec.to_json() or registry == text
     assert bool(made.notes) == (registry != text)
     assert all("hunter2" not in note for note in made.notes)
+
+
+# -- what a container gets --------------------------------------------------------------------------------------------
+
+
+def test_gpus_are_of_the_kind_that_a_setting_names() -> None:
+    made = request("--gpus", "2", "--generic-resource", "fpga=1", "alpine", environ={"JAAS_GPU_KIND": "NVIDIA-GPU"})
+    assert made.spec.generic_resources == {"fpga": 1, "NVIDIA-GPU": 2}
+
+
+@pytest.mark.parametrize(
+    ("base", "args", "expected"),
+    [
+        ({"cap_add": ["KILL"]}, ["--cap-add", "CHOWN"], {"cap_add": ["KILL", "CHOWN"]}),
+        ({"sysctls": {"net.a": "1"}}, ["--sysctl", "net.b=2"], {"sysctls": {"net.a": "1", "net.b": "2"}}),
+        ({"healthcheck": {"test": "x"}}, ["--health-retries", "2"], {"healthcheck": {"test": "x", "retries": 2}}),
+        ({"healthcheck": True}, ["--health-retries", "2"], {"healthcheck": {"retries": 2}}),
+        ({"healthcheck": {"test": "x"}}, ["--no-healthcheck"], {}),
+        ({"init": True}, ["--no-init"], {"init": False}),
+        ({"tty": True}, ["--no-tty"], {}),
+    ],
+)
+def test_flags_change_what_a_file_says(base: dict[str, Any], args: list[str], expected: dict[str, Any]) -> None:
+    with cli.commands["submit"].make_context("submit", args) as context:
+        options = {**context.params, "spec": io.BytesIO(json.dumps({"image": "a", **base}).encode())}
+        options["spec"].name = "job.json"
+        made = job_request_of(options.pop("words"), options, {}).spec
+    assert made == JobSpec(image="a", **expected)

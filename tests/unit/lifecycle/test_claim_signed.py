@@ -64,9 +64,10 @@ DIGEST = "@sha256:" + "a" * 64
         (f"docker.io/signed/signed{DIGEST}", False),
     ],
 )
-def test_a_record_can_pin_the_described_image_and_name_no_other(noted: str, counts: bool) -> None:
-    """Also for a later attempt, which takes the digest of the first one from the record."""
-    made = world(signed=token(), image=noted, platforms=("linux/amd64",), attempt=2)
+def test_a_note_can_pin_the_described_image_and_name_no_other(noted: str, counts: bool) -> None:
+    """Also for a later attempt, which takes the digest of the first one from the worker's note."""
+    made = world(signed=token(), image="forged", platforms=("linux/amd64",), attempt=2)
+    made.ledger.notes.pin_image("j", noted)
     claim(made.job, made.context)
     assert (made.job.image, made.job.platforms) == ((noted, ("linux/amd64",)) if counts else ("", ()))
 
@@ -184,12 +185,30 @@ def test_a_copy_of_a_job_that_had_no_time_left_ends(action: str, state: JobState
     assert "may not be started a second time" in stop.reason
 
 
-@pytest.mark.parametrize(("attempt", "runs"), [(1, "signed@sha256:cd"), (2, "signed")])
-def test_the_signed_image_runs_and_not_another_one_of_the_record(attempt: int, runs: str) -> None:
-    made = world(signed=token(), image=f"evil{DIGEST}", attempt=attempt)
+@pytest.mark.parametrize("forged", [f"evil{DIGEST}", f"signed{DIGEST}", "signed", ""])
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("noted", [True, False])
+def test_each_attempt_of_a_signed_tag_runs_pinned_whatever_the_record_says(
+    forged: str, attempt: int, noted: bool
+) -> None:
+    made = world(signed=token(), image=forged, attempt=attempt)
     made.context.settings = made.context.settings.model_copy(update={"resolve_images": True})
-    made.engine.images["signed"] = ResolvedImage("signed@sha256:cd")
+    made.engine.images["signed"] = ResolvedImage("signed@sha256:" + "c" * 64)
+    if noted:
+        made.ledger.notes.pin_image("j", "signed@sha256:" + "b" * 64)
     assert isinstance(claim(made.job, made.context), Launch)
     assert launch(made.job, made.context) == Track()
     (request,) = made.engine.requests
-    assert request["TaskTemplate"]["ContainerSpec"]["Image"] == runs
+    ran = request["TaskTemplate"]["ContainerSpec"]["Image"]
+    if not (noted or forged) and attempt == 2:  # no registry has told the first attempt
+        assert ran == "signed"
+    else:
+        known = noted and (forged or attempt == 2)  # else the claim did not look: its first attempt asks the registry
+        assert ran == "signed@sha256:" + ("b" if known else "c") * 64
+
+
+def test_a_copy_runs_the_image_of_its_job() -> None:
+    made = copied(image="signed@sha256:" + "d" * 64)
+    made.ledger.notes.pin_image("j", "signed@sha256:" + "b" * 64)
+    assert isinstance(claim(made.job, made.context), Launch)
+    assert made.job.image == "signed@sha256:" + "b" * 64

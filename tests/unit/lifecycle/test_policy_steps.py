@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_LEDGER, LABEL_PREFIX
+from jaas_submit.policy.document import parse_policy
 from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
 from jaas_worker.lifecycle.launch import adopt, launch
@@ -113,3 +114,88 @@ def test_a_stopped_service_is_not_stopped_for_its_constraint() -> None:
     request = service_request(JobSpec(image="a@sha256:" + "a" * 64, user="1", limits={"memory": "9M"}), "j", 1, {}, {})
     request["TaskTemplate"]["Placement"] = {"Constraints": ["node.id==none"]}
     assert adopted(request, JobSpec(image="a"), policy="restricted").job.stop is None
+
+
+QUEUES = """
+queues.strict.rules.attempts = 1
+queues.loose.rules.attempts = 9
+queues.strict.rules.in_flight = 2
+rules.in_flight = 7
+"""
+THREE = JobSpec(image="a", retry={"max_attempts": 3})
+
+
+@pytest.mark.parametrize(
+    ("worker", "came_by", "said", "noted", "refused"),
+    [
+        ("strict", "strict", "loose", "", True),  # the record lies
+        ("loose", "loose", "strict", "", False),
+        ("strict", "celery", "loose", "", True),  # by Celery's default queue
+        ("loose", "", "strict", "loose", False),  # taken over, and noted
+        ("loose", "", "loose", "strict", True),
+        ("loose", "strict", "loose", "", True),
+        ("loose", "", "strict", "", True),  # nobody knows: both count
+        ("strict", "", "loose", "", True),
+        ("loose", "", "loose", "", False),
+    ],
+)
+def test_the_rules_are_those_of_the_queue_by_which_the_message_came(
+    worker: str, came_by: str, said: str, noted: str, refused: bool
+) -> None:
+    world = World(record_of(spec=THREE, queue=said), policy="baseline", queue=worker)
+    world.context.gate.policy = parse_policy(QUEUES, "p.toml")
+    world.delivery.queue = came_by
+    if noted:
+        world.ledger.notes.note_queue("j", noted)
+    assert isinstance(claim(world.job, world.context), to.Launch)
+    end = launch(world.job, world.context)
+    assert isinstance(end, to.End) is refused
+    if came_by:
+        assert world.ledger.notes.get("j").queue == (worker if came_by == "celery" else came_by)
+
+
+def test_a_policy_without_queues_costs_no_note() -> None:
+    world = World(record_of(), policy="baseline")
+    world.delivery.queue = "jaas"
+    claim(world.job, world.context)
+    launch(world.job, world.context)
+    assert not world.ledger.notes.notes
+    assert not world.ledger.notes.asked
+
+
+def waiting(**fields: Any) -> World:
+    world = World(record_of(**fields), policy="baseline", queue="strict")
+    world.context.gate.policy = parse_policy(QUEUES, "p.toml")
+    world.ledger.notes.full = "queue:strict"
+    assert isinstance(claim(world.job, world.context), to.Launch)
+    return world
+
+
+def test_a_job_beyond_the_limit_is_left_and_nothing_is_asked_for() -> None:
+    world = waiting()
+    assert launch(world.job, world.context) == to.Drop()
+    assert world.ledger.notes.asked == [{"all": 7, "queue:strict": 2}]
+    assert not world.engine.requests
+    (moved,) = [write for write in world.ledger.writes if write[0] == "move"]
+    detail = moved[2]["detail"]
+    assert detail.startswith("waits: 2 jobs of queue strict are in flight, ")
+    assert world.ledger.names()[-1] == "release"
+    # Whoever takes it over knows that no request for its service is on its way.
+    again = World(record_of(detail=detail), "adopt", queue="strict")
+    assert isinstance(claim(again.job, again.context), to.Launch)
+    assert not again.job.late
+    other = World(record_of(detail="no suitable node"), "adopt")
+    claim(other.job, other.context)
+    assert other.job.late
+
+
+def test_in_mode_warn_a_job_beyond_the_limit_runs() -> None:
+    world = waiting()
+    world.context.gate.policy = parse_policy(f'mode = "warn"\n{QUEUES}', "p.toml")
+    assert launch(world.job, world.context) == to.Track()
+    assert any("in_flight" in write[2].get("note", "") for write in world.ledger.writes if write[0] == "move")
+
+
+def test_a_job_whose_request_may_be_on_its_way_keeps_its_place() -> None:
+    world = waiting(late=True)
+    assert launch(world.job, world.context) == to.Track()

@@ -1016,6 +1016,7 @@ def test_what_the_image_runs_on_is_kept_and_goes_into_the_request() -> None:
     platforms = [{"OS": "linux", "Architecture": "amd64"}, {"OS": "linux", "Architecture": ""}]
     assert world.engine.requests[0]["TaskTemplate"]["Placement"]["Platforms"] == platforms
     again = World(record_of(image="a@sha256:1", platforms=("linux/arm64",), attempt=2), resolve_images=True)
+    again.ledger.notes.pin_image("j", "a@sha256:1")
     launched(again)
     (request,) = again.engine.requests
     assert request["TaskTemplate"]["Placement"]["Platforms"] == [{"OS": "linux", "Architecture": "arm64"}]

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from jaas_submit import job
 from jaas_submit.errors import JaasError, SpecError
 from jaas_submit.messaging.messages import task_options
-from jaas_submit.model.fields import Mount, Resources, SecretMount, parse_duration, parse_size
+from jaas_submit.model.fields import Resources, parse_duration, parse_size
 from jaas_submit.model.job_spec import MAX_SPEC_BYTES, SPEC_VERSION, JobSpec
+from jaas_submit.model.service_options.mounts import Mount
+from jaas_submit.model.service_options.references import SecretMount
 
 HUGE = 10**400
 """JSON allows such numbers; no float holds them."""
@@ -109,9 +111,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"env": {f"A{i}": "" for i in range(5000)}}, "env", "at most 4096 items"),
     # networks and constraints
     ({"networks": "demo"}, "networks", 'give a list, such as ["name"]'),
-    ({"networks": ["a/b"]}, "networks.0", "must match"),
-    ({"networks": [""]}, "networks.0", "must match"),
-    ({"networks": [None]}, "networks.0", "must be a text"),
+    ({"networks": ["a/b"]}, "networks.0.name", "must match"),
+    ({"networks": [""]}, "networks.0.name", "must match"),
+    ({"networks": [None]}, "networks.0", "must be an object of names and values"),
     ({"constraints": "node.role==worker"}, "constraints", "give a list"),
     ({"constraints": ["disk==ssd"]}, "constraints", "such as node.role==worker"),
     ({"constraints": ["node.role=worker"]}, "constraints", "write KEY==VALUE or KEY!=VALUE"),
@@ -357,10 +359,58 @@ FULL: dict[str, Any] = {
 OTHER_INPUT: dict[str, Any] = {"idempotent": True, "image": "a", "gather": {"batch": "b-1", "first": 256, "count": 44}}
 """A job has one input, so that FULL cannot hold this one."""
 LINES: dict[str, Any] = {"image": "a", "input": [{"index": 0}, None], "input_lines": True}
+OPTIONS: dict[str, Any] = {
+    "image": "a",
+    "networks": ["plain", {"name": "db", "aliases": ["one", "two"], "driver_opts": {"a": "b"}}],
+    "mounts": [
+        {"source": "/a", "target": "/a", "read_only": True, "bind_propagation": "rslave", "bind_recursive": "disabled"},
+        {
+            "type": "volume",
+            "source": "v",
+            "target": "/v",
+            "volume_driver": "local",
+            "volume_options": {"type": "tmpfs", "device": "tmpfs"},
+            "volume_labels": {"a": "b"},
+            "volume_nocopy": True,
+            "volume_subpath": "below/it",
+        },
+        {"type": "tmpfs", "target": "/dev/shm", "tmpfs_size": "64M", "tmpfs_mode": 0o1770},
+    ],
+    "configs": ["plain", {"source": "c", "target": "/etc/c", "uid": "1", "gid": "2", "mode": 0o400}],
+    "healthcheck": {
+        "test": "test -f /alive",
+        "interval": "5s",
+        "timeout": 1,
+        "retries": 2,
+        "start_period": "1m",
+        "start_interval": 0.5,
+    },
+    "cap_add": ["NET_ADMIN", "cap_sys_ptrace"],
+    "cap_drop": ["ALL"],
+    "ulimits": {"nofile": "1024:2048", "core": 0, "nproc": {"soft": 64, "hard": -1}, "stack": -1},
+    "sysctls": {"net.core.somaxconn": 1024, "kernel/msgmax": "65536"},
+    "init": False,
+    "read_only": True,
+    "pids_limit": 100,
+    "groups": ["1000", "video"],
+    "hostname": "render-1.local",
+    "extra_hosts": ["db:10.0.0.7", "six=fd00::7", "six:[fd00::8]"],
+    "dns": ["10.0.0.1", "fd00::1"],
+    "dns_search": ["example.org", "."],
+    "dns_opt": ["ndots:2", "rotate"],
+    "tty": True,
+    "oom_score_adj": -500,
+    "container_labels": {"com.example.team/one": "a=b"},
+    "generic_resources": {"gpu": 2, "NVIDIA-GPU": 1},
+}
+"""What a container may be given beside FULL, whose hash may not change."""
 
 GOOD: list[dict[str, Any]] = [
     {"image": "a"},
     FULL,
+    OPTIONS,
+    {"image": "a", "extra_hosts": {"db": "10.0.0.7"}, "healthcheck": False},
+    {"image": "a", "healthcheck": {"interval": 1}},
     OTHER_INPUT,
     LINES,
     {"image": "a", "env": ["A=1", "B=", "C=x=y"]},
@@ -390,7 +440,8 @@ def test_a_good_description_survives_the_wire(fields: dict[str, Any]) -> None:
 
 
 def test_every_field_is_in_the_table_above() -> None:
-    assert FULL.keys() | OTHER_INPUT.keys() | LINES.keys() == JobSpec.model_fields.keys()
+    assert FULL.keys() | OPTIONS.keys() | OTHER_INPUT.keys() | LINES.keys() == JobSpec.model_fields.keys()
+    assert JobSpec.parse(OPTIONS).to_wire().keys() == OPTIONS.keys() | {"version"}
     assert JobSpec.parse(FULL).to_wire().keys() == FULL.keys()
     assert JobSpec.parse(OTHER_INPUT).to_wire().keys() == OTHER_INPUT.keys() | {"version"}
 

@@ -136,7 +136,7 @@ def test_the_labels_say_whose_service_it_is() -> None:
 
 
 def test_what_only_jaas_itself_looks_at_is_not_sent_to_the_engine() -> None:
-    mine = {"name": "n", "labels": {"team": "seo"}, "registry": "r.example", "run_timeout": 5, "pending_timeout": 5}
+    mine = {"name": "n", "registry": "r.example", "run_timeout": 5, "pending_timeout": 5}
     sent, plain = request(**mine, check=False), request()
     assert sent.pop("Labels").keys() == plain.pop("Labels").keys()
     assert sent == plain

@@ -1,0 +1,44 @@
+"""PURE: how fast output is read while its container runs, so that the reading does not slow the container down.
+
+An engine needs several times as much processor time to hand out a line as to write it down (measured in
+docs/performance.md). After the exit all of the rest is read as fast as the engine hands it out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["ReadingPace"]
+
+_MESSAGE: Final = 1024
+"""What a message costs, however short it is, in bytes of a long one."""
+
+_BURST_S: Final = 4.0
+"""So many seconds' worth is read at once: what most containers print is read as it comes."""
+
+
+class ReadingPace:
+    """Says how long a reader has to wait.
+
+    Args:
+        rate: what may be read in a second: bytes, and 1 KiB more for each message.
+        now: the time, in seconds.
+    """
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._room = rate * _BURST_S
+        self._at = now
+
+    def pause(self, messages: int, size: int, now: float) -> float:
+        """Take note of what has been read; return for how many seconds to read nothing.
+
+        Args:
+            messages: how many.
+            size: bytes of all of them.
+            now: the time, in seconds.
+        """
+        self._room = min(self._room + (now - self._at) * self._rate, self._rate * _BURST_S)
+        self._room -= size + messages * _MESSAGE
+        self._at = now
+        return max(-self._room / self._rate, 0.0)
