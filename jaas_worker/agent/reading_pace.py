@@ -13,7 +13,7 @@ __all__ = ["ReadingPace"]
 _MESSAGE: Final = 1024
 """What a message costs, however short it is, in bytes of a long one."""
 
-_BURST_S: Final = 4.0
+_BURST_S: Final = 2.0
 """So many seconds' worth is read at once: what most containers print is read as it comes."""
 
 
