@@ -8,7 +8,7 @@ __all__ = ["TIMING", "Timing"]
 
 
 class Timing(NamedTuple):
-    """Pauses of an agent, in seconds, and how fast it reads."""
+    """Pauses of an agent, in seconds, and how much it reads."""
 
     engine_retry: float = 1.0
     """Until an engine that does not answer is asked again."""
@@ -37,7 +37,7 @@ class Timing(NamedTuple):
     """After a container's exit until its worker is told that its output is still being read."""
 
     live_rate: float = 2 * 1024 * 1024
-    """What is read in a second of a running container's output that nobody watches, at most; see ``ReadingPace``."""
+    """Up to which a running container's output is read that nobody watches; see ``ReadingPace``."""
 
 
 TIMING: Final = Timing()
