@@ -177,6 +177,29 @@ def test_a_container_that_prints_fast_is_read_to_its_end_after_the_exit(
     play(story)
 
 
+def test_the_last_lines_of_a_container_that_prints_fast_are_its_last(play: Callable[[Story], None]) -> None:
+    """How many bytes are there already is not known of it."""
+
+    async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(live_rate=1024.0)
+        lines = [f"{number:9}\n".encode() for number in range(1000)]
+        async with scene.following() as agent:
+            ref = scene.node.start("j")
+            for line in lines:
+                scene.node.write("j", "stdout", line)
+            await until(lambda: scene.node.handed_out[ref.id], what="the agent to read")
+            wanted = scene.calls.feeds.watch("j", 1, tail=2)
+            agent.watched(f"j {wanted.feed}")
+
+            def begun() -> list[bytes]:
+                view = scene.calls.feeds.read(wanted.feed)
+                return [piece.data for piece in view.pieces if isinstance(piece, Piece)] if view else []
+
+            assert await until(begun, what="the last lines") == lines[-2:]
+
+    play(story)
+
+
 def test_an_agent_that_comes_later_finds_what_it_missed(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         for job in ("ran", "runs"):
