@@ -24,8 +24,8 @@ class Timing(NamedTuple):
     """Until a container's output that broke off is read again; the last one is repeated."""
     silence: float = 1.0
     """For which the output of an exited container may pause before its connection is given up. An engine has been seen
-    not to end it after it rotated the log (moby #39235); the rest is read without following. For as long a feed waits for
-    more of the lines that are there already, where it is not known how many these are."""
+    not to end it after it rotated the log (moby #39235); the rest is read without following. For as long a feed waits
+    for more of the lines that are there already, where it is not known how many these are."""
     feed: float = 0.05
     """Between two writes to a feed, so that one write has many lines."""
     events: float = 60.0
