@@ -22,6 +22,7 @@ PARTS: dict[str, str] = {
     "fleet": "benchmarks.fleet",
     "submission": "benchmarks.submission",
     "walls": "benchmarks.walls",
+    "queues": "benchmarks.queues",
     "soak": "benchmarks.soak",
 }
 """Name on the command line -> module that has it, in the order in which they run."""

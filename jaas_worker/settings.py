@@ -185,6 +185,9 @@ class Settings(BaseSettings):
     ``s3://bucket/jaas``, or any other URL of fsspec. They are removed when the job's record expires. Empty: there is no
     store, and larger values are refused. Needs jaas[store]."""
 
+    stored_log_limit: Bytes = Field(64 * 1024 * 1024, ge=0, le=100 * 1024 * 1024)
+    """Bytes of an attempt's output, from its beginning, that go into the store where ``log_limit`` cuts it; 0: none."""
+
     files_limit: Bytes = Field(1024**3, ge=0, le=1024**4)
     """Bytes of all files that an attempt hands out (``outputs``). Those beyond it stay behind; its result says so."""
 

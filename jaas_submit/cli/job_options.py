@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 from jaas_submit.cli.input_files import read_env_file
-from jaas_submit.cli.option_values import backoff_of, registry_of, signal_of, volume_of
+from jaas_submit.cli.option_values import backoff_of, file_of, registry_of, signal_of, volume_of
 from jaas_submit.cli.service_options.flags import CONTAINER_FLAGS, container_fields
 from jaas_submit.cli.service_options.values import mount_of, network_of, secret_of, tmpfs_of
 
@@ -115,6 +115,12 @@ _OPTIONS: Final = (
     ),
     click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
     click.option(
+        "--file-in",
+        multiple=True,
+        metavar="[NAME=]PATH",
+        help="File for the container, as /run/jaas/files/NAME, or at NAME if that is an absolute path.",
+    ),
+    click.option(
         "--file-out",
         multiple=True,
         metavar="PATTERN",
@@ -197,6 +203,7 @@ def job_request_of(
     _extend(fields, "constraints", options["constraint"])
     mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
     _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
+    _merge(fields, "files", dict(map(file_of, options["file_in"])))
     _extend(fields, "outputs", options["file_out"])
     fields |= _given(require_outputs=options["require_file_out"])
     _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])

@@ -35,6 +35,7 @@ from jaas_submit.model.fields import (
     Text,
     Words,
 )
+from jaas_submit.model.files.inputs import FilesIn, target_of
 from jaas_submit.model.files.listing import PatternText
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.secrecy.env_secrets import EnvSecrets
@@ -174,6 +175,7 @@ class JobSpec(ServiceOptions):
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )
+    files: FilesIn = Field({}, description="files that the container gets: names, each with a path at the producer")
     output: Literal["none", "text", "json"] = Field(
         "none",
         description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
@@ -265,9 +267,9 @@ class JobSpec(ServiceOptions):
             raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
         if both := sorted(self.env.keys() & self.env_secrets.keys()):
             raise ValueError(f"env_secrets: {shown(both[0])} is in env, too; keep one of them")
-        targets = [mount.target for mount in self.mounts]
+        targets = [*(mount.target for mount in self.mounts), *map(target_of, self.files)]
         if len(set(targets)) < len(targets):
-            raise ValueError("mounts: two mounts have the same target; give each its own")
+            raise ValueError("mounts: two mounts, or a mount and a file, have the same target; give each its own")
         networks = [network.name for network in self.networks]
         if len(set(networks)) < len(networks):
             raise ValueError("networks: a network is there twice; name it once")

@@ -321,7 +321,8 @@ class DockerNode:
             while piece := await answer.content.readany():
                 if frames := list(parser.feed(piece)):
                     yield frames
-        parser.end()
+        if last := parser.end():
+            yield last
 
     async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
         what = "reading files"

@@ -11,7 +11,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_worker.swarm.engine import Engine, ServiceView
 from jaas_worker.swarm.request.secret_env import with_secret_env
-from jaas_worker.swarm.service_spec import NO_DEFAULTS, InputPlace, ServiceDefaults, service_request, with_input
+from jaas_worker.swarm.service_spec import NO_DEFAULTS, FilePlace, ServiceDefaults, service_request, with_files
 
 __all__ = ["InputFile", "create_or_adopt"]
 
@@ -39,6 +39,7 @@ def create_or_adopt(
     defaults: ServiceDefaults = NO_DEFAULTS,
     platforms: Sequence[str] = (),
     admit: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    files: Callable[[], Mapping[str, FilePlace]] = dict,
     secret_env: Callable[[], Mapping[str, str]] = dict,
 ) -> ServiceView:
     """Return the attempt's service; create it if it does not exist. Idempotent.
@@ -56,7 +57,8 @@ def create_or_adopt(
         defaults: what every service of this worker has.
         platforms: what the image runs on; empty where that is not known.
         admit: is handed the request, and returns it as it may be sent; what it raises ends the launch. jaas adds the
-            job's input and ``secret_env`` afterwards.
+            job's input, files and ``secret_env`` afterwards.
+        files: returns where the container finds its files, by name; is called after ``admit``.
         secret_env: returns the secret variables with their values; what it raises ends the launch.
 
     Raises:
@@ -69,13 +71,13 @@ def create_or_adopt(
     config_ids = _ids("config", [config.source for config in spec.configs], engine.config_ids)
     request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms, config_ids))
     hidden = secret_env()
-    place: InputPlace | None = None
+    place: FilePlace | None = None
     if file is not None:
-        place = InputPlace(file.path, source=file.source)
+        place = FilePlace(file.path, source=file.source)
         if file.data:
-            place = InputPlace(file.path, engine.create_config(name, own, file.data), name)
+            place = FilePlace(file.path, engine.create_config(name, own, file.data), name)
+    request = with_secret_env(with_files(request, place, files()), hidden, scrub=spec.scrub)
     try:
-        request = with_secret_env(with_input(request, place), hidden, scrub=spec.scrub)
         created = engine.create(request, spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.

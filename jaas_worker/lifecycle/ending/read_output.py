@@ -17,8 +17,9 @@ from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import read_logs
 from jaas_worker.swarm.engine import TaskView
 from jaas_worker.swarm.request.secret_env import values_in_request
+from jaas_worker.tracking.node_output import logs_of
 
-__all__ = ["found_by_agent", "output_of", "unless_node_came_back", "without_secrets"]
+__all__ = ["agent_logs", "found_by_agent", "output_of", "unless_node_came_back", "without_secrets"]
 
 _TRIES_AFTER_OUTAGE = 3
 """How often the output of a container whose node was away is read again when there is none. The swarm has been seen to
@@ -66,6 +67,16 @@ def found_by_agent(
     if found is None and not here and job.tries < _TRIES_OF_AGENT and world.outputs.expected(node_id):
         raise EngineUnavailable("reading output: the agent of its node has not reported it yet")
     return found
+
+
+def agent_logs(whole: WholeOutput | None, *, here: bool) -> Logs | None:
+    """Return the output that an agent found; None where the worker reads it itself.
+
+    Args:
+        whole: what an agent found of the container; it knows what the container used even where it could not read.
+        here: the container is known to this worker's engine.
+    """
+    return None if here and whole is not None and whole.status == LogStatus.UNAVAILABLE else logs_of(whole)
 
 
 def output_of(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) -> Logs:

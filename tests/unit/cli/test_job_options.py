@@ -37,7 +37,8 @@ A = {"image": "alpine"}
 THE_REST = (
     "--name n --label a=b --label c -u 1:2 -w /w --stop-signal SIGINT --stop-grace 3s -a r.example:5000 "
     "--deadline 1h --expires 30m --on-node-lost retry --lost-after 90s --max-attempts 3 --max-cluster-retries 2 "
-    '--idempotent --input {"a":[1]} --output json --file-out /out/*.pdf --require-file-out alpine'
+    '--idempotent --input {"a":[1]} --output json --file-in a=/b --file-in /c/d.txt --file-out /out/*.pdf '
+    "--require-file-out alpine"
 )
 
 
@@ -121,6 +122,7 @@ THE_REST = (
                 "stop_signal": "SIGINT",
                 "stop_grace": 3.0,
                 "registry": "r.example:5000",
+                "files": {"a": {"path": "/b"}, "d.txt": {"path": "/c/d.txt"}},
                 "deadline": 3600.0,
                 "expires": 1800.0,
                 "idempotent": True,
