@@ -501,7 +501,7 @@ def test_a_good_description_survives_the_wire(fields: dict[str, Any]) -> None:
 
 
 def test_a_huge_number_without_a_name_is_named() -> None:
-    with pytest.raises(SpecError, match="^'': is no field of a job description$"):
+    with pytest.raises(SpecError, match=r"^'': is no field of a job description$"):
         JobSpec(**{"image": "a", "": 10**5000})
 
 
