@@ -28,6 +28,12 @@ _OPTIONS: Final = (
     click.option("-i", "--image", help="Image to run; else the first word that is no option names it."),
     click.option("--spec", type=click.File("rb"), metavar="FILE|-", help="JSON job description to start from."),
     click.option(
+        "--like",
+        type=click.File("rb"),
+        metavar="FILE|-",
+        help="A service to take image, environment, secrets and so on from: what `docker service inspect` prints.",
+    ),
+    click.option(
         "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Variable; without VALUE as it is set here."
     ),
     click.option(
@@ -172,7 +178,7 @@ def job_request_of(
     from jaas_submit.model.job_spec import JobSpec
 
     queue_timeout = _timeout(options["timeout"])
-    fields = _base(options["spec"])
+    fields = {**_like(options["like"]), **_base(options["spec"])}
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
     rest = list(words)
     if "image" not in fields:
@@ -260,6 +266,12 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise click.UsageError(f'--spec: {file.name} must hold a JSON object such as {{"image": "..."}}')
     return data
+
+
+def _like(file: IO[bytes] | None) -> dict[str, Any]:
+    from jaas_submit.model.service_options.like import fields_of_service
+
+    return {} if file is None else fields_of_service(file.read())
 
 
 def json_input(text: str) -> Any:
