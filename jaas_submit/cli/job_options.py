@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 from jaas_submit.cli.input_files import read_env_file
-from jaas_submit.cli.option_values import backoff_of, registry_of, signal_of, volume_of
+from jaas_submit.cli.option_values import backoff_of, file_of, registry_of, signal_of, volume_of
 from jaas_submit.cli.service_options.flags import CONTAINER_FLAGS, container_fields
 from jaas_submit.cli.service_options.values import mount_of, network_of, secret_of, tmpfs_of
 
@@ -69,6 +69,10 @@ _OPTIONS: Final = (
         "-s", "--secret", multiple=True, metavar="NAME", help="Swarm secret; or source=NAME,target=FILE,mode=0400."
     ),
     click.option(
+        "--env-secret", multiple=True, metavar="NAME=FILE", help="Variable with a value from the workers' secrets."
+    ),
+    click.option("--scrub/--no-scrub", default=None, help="Replace these values by *** in the output."),
+    click.option(
         "-d", "--command", metavar="TEXT", help="Entry point and arguments in one text, split as a shell does."
     ),
     click.option("--entrypoint", metavar="PROGRAM", help="Entry point alone; its arguments are the words at the end."),
@@ -117,6 +121,12 @@ _OPTIONS: Final = (
     ),
     click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
     click.option(
+        "--file-in",
+        multiple=True,
+        metavar="[NAME=]PATH",
+        help="File for the container, as /run/jaas/files/NAME, or at NAME if that is an absolute path.",
+    ),
+    click.option(
         "--file-out",
         multiple=True,
         metavar="PATTERN",
@@ -136,7 +146,7 @@ _NO_STDIN: Final = "`--input -` hands data over, in the file that JAAS_INPUT nam
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver"),
+    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver", "scrub"),
 )
 """Options whose name and value are those of the field."""
 
@@ -192,12 +202,14 @@ def job_request_of(
     if entrypoint := _entrypoint(options["command"], options["entrypoint"]):
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
+    _merge(fields, "env_secrets", dict(map(split_label, options["env_secret"])))
     _merge(fields, "labels", dict(map(split_label, options["label"])))
     _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
     _extend(fields, "networks", [network_of(text) for text in options["network"]])
     _extend(fields, "constraints", options["constraint"])
     mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
     _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
+    _merge(fields, "files", dict(map(file_of, options["file_in"])))
     _extend(fields, "outputs", options["file_out"])
     fields |= _given(require_outputs=options["require_file_out"])
     _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])

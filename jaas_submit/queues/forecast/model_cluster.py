@@ -205,14 +205,17 @@ class ModelCluster:
             if math.isinf(at) or at > until:
                 break
             self.now = max(at, self.now)
+            # A job behind others of its line changes nothing: what keeps the first one back keeps it back.
+            changed = self._wake <= self.now or bool(self._ends and self._ends[0][0] <= self.now)
             while following is not None and following.at <= self.now:
-                self._arrive(following)
+                changed = self._arrive(following) or changed
                 following = next(coming, None)
             while self._ends and self._ends[0][0] <= self.now:
                 _, _, place, job = heappop(self._ends)
                 self._state.give_back(place, job)
                 self._let_go(job.id, job.key)
-            self._decide()
+            if changed:
+                self._decide()
 
     def snapshot(self) -> Snapshot:
         """Return what the decisions see now; it is valid until the model goes on."""
@@ -234,11 +237,13 @@ class ModelCluster:
         """Return how many jobs wait."""
         return sum(line.size for line in self._lines.values())
 
-    def _arrive(self, arrival: Arrival) -> None:
+    def _arrive(self, arrival: Arrival) -> bool:
+        """Put a job into its line; return whether it is the first one there."""
         line = self._lines.get(arrival.key)
         if line is None:
             line = self._lines[arrival.key] = _Line([])
         line.jobs.append(Waiting(arrival.at, arrival.id))
+        return line.size == 1
 
     def _let_go(self, job_id: str, key: LineKey) -> None:
         self.book.let_go(self.rules, key.queue, key.tenant, key.demand, job_id, self.now)

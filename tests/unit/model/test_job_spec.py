@@ -403,6 +403,7 @@ FULL: dict[str, Any] = {
     "check": False,
     "input": {"a": [1, 2.5, "ä€😀", None, True]},
     "output": "json",
+    "files": {"data.csv": {"sha256": "0" * 64, "size": 5, "mode": 292}},
     "outputs": ["/out/*.pdf"],
     "require_outputs": True,
 }
@@ -517,7 +518,7 @@ def test_only_what_differs_from_the_defaults_travels() -> None:
 def test_the_digest_is_the_same_in_every_version_of_jaas() -> None:
     # A worker of another version must recognise the services of this one: these values may never change.
     assert JobSpec(image="a").digest() == "a4db6e5b124155fd"
-    without_files = {name: value for name, value in FULL.items() if name not in {"outputs", "require_outputs"}}
+    without_files = {name: value for name, value in FULL.items() if name not in {"files", "outputs", "require_outputs"}}
     older = {name: value for name, value in without_files.items() if name not in {"log_driver", "log_options"}}
     oldest = {name: value for name, value in older.items() if name not in {"input", "output"}}
     assert JobSpec.parse(oldest).digest() == "46fa9f6466978ca6"
