@@ -205,17 +205,11 @@ def job_request_of(
     _merge(fields, "env_secrets", dict(map(split_label, options["env_secret"])))
     _merge(fields, "labels", dict(map(split_label, options["label"])))
     _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
-    _extend(fields, "networks", [network_of(text) for text in options["network"]])
     _extend(fields, "constraints", options["constraint"])
-    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
-    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
     _merge(fields, "files", dict(map(file_of, options["file_in"])))
     _extend(fields, "outputs", options["file_out"])
     fields |= _given(require_outputs=options["require_file_out"])
-    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
     _add_container(fields, options, environ)
-    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
-        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     if options["retry_policy"]:
         fields["retry"] = _retry_policy(options["retry_policy"])
     _merge(fields, "retry", _retry_fields(options))
@@ -235,6 +229,12 @@ def job_request_of(
 
 
 def _add_container(fields: dict[str, Any], options: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    _extend(fields, "networks", [network_of(text) for text in options["network"]])
+    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
+    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
+    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
+    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
+        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     plain, lists, maps = container_fields(options, environ)
     fields |= plain
     for name, values in lists.items():
