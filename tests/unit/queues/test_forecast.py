@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jaas_submit.queues.book import Book
-from jaas_submit.queues.forecast.expected import Asked, Precedence, expected
+from jaas_submit.queues.forecast.expected import Asked, Precedence, expected, expected_end
 from jaas_submit.queues.forecast.history import History, Promise, kind_of
 from jaas_submit.queues.forecast.model_cluster import Arrival, ModelCluster
 from jaas_submit.queues.reasons import Code, Reason
@@ -151,6 +151,15 @@ def test_the_rule_by_which_others_go_first(
     snapshot.book.hold(snapshot.rules, "elsewhere", "t", mine.demand, "held", 900.0)
     (found,) = expected(snapshot, EVEN, 1000.0, [asked(snapshot, "mine")])
     assert found.rule is rule
+
+
+def test_a_batch_ends_with_its_last_job() -> None:
+    snapshot = whole(rules(), [(key(), at, f"j{at}") for at in range(5)], nodes(cpus=2))
+    jobs = [asked(snapshot, "j0"), asked(snapshot, "j4")]
+    assert expected_end(snapshot, EVEN, 1000.0, jobs) == (1030.0, 1030.0)
+    assert expected_end(snapshot, EVEN, 1000.0, []) == (1000.0, 1000.0)
+    paused = whole(rules(queues={"q": QueueRules(paused=True)}), [(key(), 1, "j")], nodes())
+    assert expected_end(paused, EVEN, 1000.0, [asked(paused, "j")]) is None
 
 
 def test_jobs_that_are_only_counted_count() -> None:
