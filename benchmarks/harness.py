@@ -21,6 +21,7 @@ PARTS: dict[str, str] = {
     "inflight": "benchmarks.inflight",
     "fleet": "benchmarks.fleet",
     "submission": "benchmarks.submission",
+    "walls": "benchmarks.walls",
     "queues": "benchmarks.queues",
     "soak": "benchmarks.soak",
 }

@@ -165,6 +165,10 @@ class Settings(BaseSettings):
     """The processes of a job's container may gain no privileges, such as by sudo, where the manager and all nodes know
     that setting (Docker 25). Older engines do without."""
 
+    env_secrets: str = ""
+    """Folder with files whose contents jobs may have in their environment (``env_secrets``), where a policy allows it.
+    No folder with other secrets, such as /run/secrets. Empty: none."""
+
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
 

@@ -63,6 +63,10 @@ _OPTIONS: Final = (
         "-s", "--secret", multiple=True, metavar="NAME", help="Swarm secret; or source=NAME,target=FILE,mode=0400."
     ),
     click.option(
+        "--env-secret", multiple=True, metavar="NAME=FILE", help="Variable with a value from the workers' secrets."
+    ),
+    click.option("--scrub/--no-scrub", default=None, help="Replace these values by *** in the output."),
+    click.option(
         "-d", "--command", metavar="TEXT", help="Entry point and arguments in one text, split as a shell does."
     ),
     click.option("--entrypoint", metavar="PROGRAM", help="Entry point alone; its arguments are the words at the end."),
@@ -136,7 +140,7 @@ _NO_STDIN: Final = "`--input -` hands data over, in the file that JAAS_INPUT nam
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver"),
+    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver", "scrub"),
 )
 """Options whose name and value are those of the field."""
 
@@ -192,6 +196,7 @@ def job_request_of(
     if entrypoint := _entrypoint(options["command"], options["entrypoint"]):
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
+    _merge(fields, "env_secrets", dict(map(split_label, options["env_secret"])))
     _merge(fields, "labels", dict(map(split_label, options["label"])))
     _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
     _extend(fields, "networks", [network_of(text) for text in options["network"]])

@@ -25,6 +25,7 @@ __all__ = [
     "LABEL_JOB",
     "LABEL_LEDGER",
     "LABEL_PREFIX",
+    "LABEL_SCRUB",
     "LABEL_SIGNED",
     "LABEL_SPEC",
     "LABEL_SPEC_HASH",
@@ -66,6 +67,7 @@ LABEL_INDEX: Final = "jaas.index"
 LABEL_COPY_OF: Final = "jaas.copy-of"
 LABEL_FILE: Final = "jaas.file"
 LABEL_FILES_OF: Final = "jaas.files-of"
+LABEL_SCRUB: Final = "jaas.scrub"
 LABEL_WORKER: Final = "jaas.worker"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
 LABEL_SPEC the description without its environment, from which a lost record is rebuilt, LABEL_SIGNED the token of a
@@ -73,7 +75,8 @@ signed one, LABEL_LEDGER the ledger's id,
 and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF the job's place in its batch. LABEL_WORKER names the worker process that
 created the service; workers filter lists by it. LABEL_FILE (the content's
 digest) and LABEL_FILES_OF (the ledger's id) are those of configs with files of jobs: they have no LABEL_LEDGER, as
-lists by it, which are read often, would have all contents."""
+lists by it, which are read often, would have all contents. LABEL_SCRUB, of a container, names the variables whose
+values are replaced in its output."""
 
 TRACEPARENT: Final = "traceparent"
 """Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,

@@ -16,6 +16,7 @@ from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
 from jaas_submit.signing import Producer
 from jaas_worker.admission.container_defaults import NO_NEW_PRIVILEGES_SINCE, ContainerDefaults, with_defaults
+from jaas_worker.admission.env_secrets import read_env_secrets
 from jaas_worker.admission.own_parts import IsOwn, without_own_parts
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
@@ -63,6 +64,7 @@ class PolicyGate:
         self.policy = policy
         self._engine = engine
         self._queue = settings.queue
+        self._env_secrets = settings.env_secrets
         self.defaults = ContainerDefaults.of(settings)
         self._engines_until = 0.0
         self._all_new = False
@@ -103,6 +105,7 @@ class PolicyGate:
             producer=None if producer is None else producer.name,
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
+            env_secrets=spec.env_secrets,
             pids_limit=spec.pids_limit,
             log_driver=self._log_driver.name,
             log_options=self._log_driver.options,
@@ -184,6 +187,17 @@ class PolicyGate:
             whose: whose job it is.
         """
         return limits_in_flight(self.policy, self.context(spec, whose))
+
+    def secret_env(self, spec: JobSpec) -> dict[str, str]:
+        """Return the secret variables of a job that was admitted, with their values.
+
+        Args:
+            spec: its description.
+
+        Raises:
+            PolicyRefused: the worker has no such file.
+        """
+        return read_env_secrets(self._env_secrets, spec.env_secrets)
 
     def output_limit(self, spec: JobSpec, most: int, whose: Origin = _UNKNOWN) -> int:
         """Return how many bytes a job may return.

@@ -354,11 +354,12 @@ class NodeAgent:
                         self._write(followed, wanted)
 
     def _write(self, followed: Followed, wanted: Wanted) -> None:
-        container_id, target = followed.follower.container.id, Target(self._calls, wanted, self._holder)
+        container, target = followed.follower.container, Target(self._calls, wanted, self._holder)
 
         async def run() -> None:
             try:
-                await FeedWriter(target, self._engine, container_id, followed, self._timing).run()
+                scrub = container.scrubbed
+                await FeedWriter(target, self._engine, container.id, followed, self._timing, scrub=scrub).run()
             except Exception:  # the container is followed on
                 logger.exception("feed %s cannot be written", wanted.feed, extra=action(Action.STEP_FAILED))
             finally:

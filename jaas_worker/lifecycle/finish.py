@@ -34,7 +34,13 @@ from jaas_worker.decisions.times import parse_time
 from jaas_worker.decisions.unseen_ends import first_of_node
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.ending.collect_files import wants_files, wants_output
-from jaas_worker.lifecycle.ending.read_output import agent_logs, found_by_agent, output_of, unless_node_came_back
+from jaas_worker.lifecycle.ending.read_output import (
+    agent_logs,
+    found_by_agent,
+    output_of,
+    unless_node_came_back,
+    without_secrets,
+)
 from jaas_worker.lifecycle.next_step import (
     Aside,
     Collect,
@@ -95,6 +101,7 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End
     if task.container_id and not (here or whole) and logs.lines:
         began = job.started_at or parse_time(task.created_at)
         logs = node_changed_since(logs, engine.node_change(task.node_id).at, began)
+    logs = without_secrets(job, logs, world)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     logs = after_restart(logs) if outcome.cause is Cause.ENGINE and task.container_id else logs

@@ -240,8 +240,9 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
         return admitted.request
 
     named = (wanted, job.job_id, job.attempt, marks, file, world.service_defaults, job.platforms)
+    parts = (partial(file_places, wanted, world), lambda: world.gate.secret_env(wanted))
     try:
-        return create_or_adopt(world.engine, *named, admit, partial(file_places, wanted, world))
+        return create_or_adopt(world.engine, *named, admit, *parts)
     except TemporaryError:
         world.file_configs.forget()
         raise

@@ -315,7 +315,8 @@ def demultiplex(raw: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[Fram
             raise EngineUnavailable("reading logs: the time limit has passed")
         data = raw.read1(_PIECE)
         if not data:
-            return parser.end()
+            yield from parser.end()
+            return
         yield from parser.feed(data)
 
 

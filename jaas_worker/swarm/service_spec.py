@@ -226,9 +226,11 @@ def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | 
     if LABEL_SPEC not in labels:
         return None
     own = (ENV_JOB_ID, ENV_ATTEMPT, ENV_INPUT, ENV_FILES, ENV_FILE_URLS, ENV_NODE)
+    described = json.loads(labels[LABEL_SPEC])
+    secret = described.get("env_secrets") or {}  # their values must not get into a record
     pairs = [unescaped(text).partition("=") for text in env]
-    kept = {name: value for name, _, value in pairs if name not in own}
-    return JobSpec.parse({**json.loads(labels[LABEL_SPEC]), "env": kept})
+    kept = {name: value for name, _, value in pairs if name not in own and name not in secret}
+    return JobSpec.parse({**described, "env": kept})
 
 
 def _placement(spec: JobSpec, platforms: Sequence[str]) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class Action(StrEnum):
     RECONCILE_FAILED = "reconcile.failed"  # a round failed; the next one may succeed
     QUEUE_FOREIGN = "queue.foreign"  # another application's tasks are in Celery's default queue
     WORKER_SHUTDOWN_TIMEOUT = "worker.shutdown_timeout"  # the shutdown hung, usually because Redis did not answer
+    PROXY_LISTENING = "proxy.listening"  # the address of the socket proxy
+    PROXY_REFUSED = "proxy.refused"  # a request to the engine that jaas does not need, or that the policy forbids
     METRICS_STARTED = "metrics.started"  # the address of the worker's metrics
     METRICS_FAILED = "metrics.failed"  # the port is in use; jobs are not affected
     WORKER_HANDED_OVER = "worker.handed_over"  # shutdown: other workers continue the jobs

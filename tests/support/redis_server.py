@@ -39,6 +39,8 @@ class OwnRedis:
         self.folder = folder
         self.options = options
         self.port = free_port()
+        self.login: tuple[str, str] | None = None
+        """User and password of ``client``; None takes the option ``requirepass``."""
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -80,8 +82,10 @@ class OwnRedis:
         Args:
             timeout: seconds to wait for an answer; None waits for ever.
         """
-        secret = self.options.get("requirepass")
-        return redis.Redis(port=self.port, password=secret, socket_timeout=timeout, decode_responses=True)
+        user, secret = self.login or (None, self.options.get("requirepass"))
+        return redis.Redis(
+            port=self.port, username=user, password=secret, socket_timeout=timeout, decode_responses=True
+        )
 
     def _answers(self) -> bool:
         assert self._process is not None

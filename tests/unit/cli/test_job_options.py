@@ -61,6 +61,10 @@ THE_REST = (
         # environment
         (["-e", "A=b=c", "-e", "E=", "alpine"], {**A, "env": {"A": "b=c", "E": ""}}),
         (["-e", "HOME", "-e", "EMPTY", "-e", "NOT_SET", "alpine"], {**A, "env": {"HOME": "/root", "EMPTY": ""}}),
+        (
+            ["--env-secret", "A=a", "--env-secret", "B=b", "--scrub", "alpine"],
+            {**A, "env_secrets": {"A": "a", "B": "b"}, "scrub": True},
+        ),
         # placement and networks: all of them
         (["-n", "a", "-n", "b", "alpine"], {**A, "networks": ["a", "b"]}),
         (
@@ -163,6 +167,8 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
         (["-s", "source=a,colour=red", "alpine"], "--secret: 'colour' is not known"),
         (["-s", "source=a,mode=rw", "alpine"], "--secret: mode is octal"),
         (["-e", "=x", "alpine"], "env"),
+        (["--env-secret", "TOKEN", "alpine"], "env_secrets.TOKEN"),
+        (["--env-secret", "TOKEN=../key", "alpine"], "env_secrets.TOKEN"),
         (["-i", "ALPINE"], "image"),
         (["-t", "5min", "alpine"], "timeout"),
         (["-t", "0s", "alpine"], "timeout"),
@@ -200,7 +206,7 @@ def test_each_field_of_a_description_has_an_option() -> None:
         "--group g --hostname h --host a:10.0.0.7 --dns 10.0.0.7 --dns-search a --dns-opt rotate --tty "
         "--oom-score-adj 1 --container-label a=b --gpus 1"
     )
-    flags = ["--healthcheck", "--no-check", *log, *container.split()]
+    flags = ["--healthcheck", "--no-check", "--env-secret", "T=t", "--scrub", *log, *container.split()]
     everything = wire(*line.split(), *flags, *THE_REST.split()[:-1], "--", "word")
     assert {*everything, "version", "gather", "input_lines"} == set(JobSpec.model_fields)
 
