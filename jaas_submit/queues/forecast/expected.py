@@ -28,6 +28,13 @@ __all__ = ["Asked", "Expectation", "Precedence", "expected", "expected_end"]
 RUNS: Final = 20
 """How often the model runs."""
 
+_MANY_LINES: Final = 200
+"""With more lines the model decides less often, and runs less often: the more jobs, the less does chance matter."""
+
+_FEWER_RUNS: Final = 8
+_STEPS: Final = 20
+"""Decisions of the model in the median run time of a job, if there are many lines."""
+
 _MOST_STARTS: Final = 500
 """Starts of one run. What comes later is reckoned from how fast the job's line has moved until then."""
 
@@ -90,7 +97,7 @@ class Expectation:
 
 
 def expected(
-    snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], *, seed: int = 0, runs: int = RUNS
+    snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], *, seed: int = 0, runs: int | None = None
 ) -> list[Expectation]:
     """Return what is expected of some waiting jobs, in their order.
 
@@ -100,10 +107,10 @@ def expected(
         now: the time of the snapshot.
         asked: the jobs.
         seed: of chance; the same seed gives the same answer.
-        runs: how often the model runs; each takes about a millisecond for five jobs that start before.
+        runs: how often the model runs; None for 20 times, and 8 with more than 200 lines.
     """
     known = _with_run_times(snapshot, history)
-    chances = [Random(f"{seed} {number}") for number in range(runs)]  # noqa: S311 - no secret
+    chances = [Random(f"{seed} {number}") for number in range(runs or _runs(snapshot))]  # noqa: S311 - no secret
     outcomes = [_run(known, history, now, asked, chance) for chance in chances]
     reasons = admit(known, now).reasons
     return [
@@ -113,7 +120,7 @@ def expected(
 
 
 def expected_end(
-    snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], *, seed: int = 0, runs: int = RUNS
+    snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], *, seed: int = 0, runs: int | None = None
 ) -> tuple[float, float] | None:
     """Return until when all of some waiting jobs will have ended, such as those of a batch: p50 and p90.
 
@@ -129,7 +136,7 @@ def expected_end(
         Both times, in seconds since the epoch; None where nothing that is known lets one of them start.
     """
     known = _with_run_times(snapshot, history)
-    chances = [Random(f"{seed} {number}") for number in range(runs)]  # noqa: S311 - no secret
+    chances = [Random(f"{seed} {number}") for number in range(runs or _runs(snapshot))]  # noqa: S311 - no secret
     ends = sorted(
         max((outcome.end for outcome in _run(known, history, now, asked, chance)), default=now) for chance in chances
     )
@@ -146,6 +153,10 @@ def _with_run_times(snapshot: Snapshot, history: History) -> Snapshot:
     return replace(snapshot, run_times={**p90, **snapshot.run_times})
 
 
+def _runs(snapshot: Snapshot) -> int:
+    return RUNS if len(snapshot.lines) <= _MANY_LINES else _FEWER_RUNS
+
+
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     """What one run of the model says of a job; infinite times where it does not start."""
@@ -156,7 +167,14 @@ class _Outcome:
 
 
 def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], random: Random) -> list[_Outcome]:
-    model = ModelCluster(snapshot, now, lambda _, key, already: history.draw(key.demand.kind, already, random))
+    many = len(snapshot.lines) > _MANY_LINES
+    halves = sorted(history.quantile(line.key.demand.kind, 0.5) for line in snapshot.lines) if many else [0.0]
+    model = ModelCluster(
+        snapshot,
+        now,
+        lambda _, key, already: history.draw(key.demand.kind, already, random),
+        step=halves[len(halves) // 2] / _STEPS,
+    )
     wanted = {(one.key, one.index) for one in asked}
     moved: dict[LineKey, int] = {}
     found: dict[tuple[LineKey, int], tuple[int, float, float]] = {}
