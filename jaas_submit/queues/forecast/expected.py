@@ -197,7 +197,7 @@ def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked
     for one in asked:
         outcome = found.get((one.key, one.index))
         if outcome is None:
-            place, start = _beyond(one, moved.get(one.key, 0), seen, model.now - now)
+            place, start = _beyond(snapshot, one, moved.get(one.key, 0), seen, now, model.now)
             outcome_end = now + start + history.draw(one.key.demand.kind, 0.0, random)
             outcomes.append(_Outcome(place, now + start, outcome_end))
         else:
@@ -205,12 +205,29 @@ def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked
     return outcomes
 
 
-def _beyond(one: Asked, moved: int, starts: int, passed: float) -> tuple[float, float]:
-    """Return place and wait of a job that comes after the end of a run, by how fast its line moved; infinite if not."""
-    if not moved or starts < _MOST_STARTS:
+def _beyond(snapshot: Snapshot, one: Asked, moved: int, starts: int, now: float, end: float) -> tuple[float, float]:
+    """Return place and wait of a job that comes after the end of a run; infinite ones if it never starts.
+
+    They follow from how fast its line moved, or if that did not, from how many jobs go before and how many started.
+    """
+    if starts < _MOST_STARTS:
         return math.inf, math.inf
-    factor = (one.index + 1) / moved
-    return starts * factor, passed * factor
+    factor = (one.index + 1) / moved if moved else _jobs_before(snapshot, one, now) / starts
+    return starts * factor, (end - now) * factor
+
+
+def _jobs_before(snapshot: Snapshot, one: Asked, now: float) -> float:
+    """Return about how many jobs go before one, by the priorities of queues and jobs; equal lines take turns."""
+    queues, before = snapshot.rules.queues, 0
+    own_line = next((line for line in snapshot.lines if line.key == one.key), None)
+    if own_line is None or why_waits(snapshot, own_line, now) is not None:
+        return math.inf
+    own = queues.get(one.key.queue, _PLAIN_QUEUE).priority, one.key.priority
+    for line in snapshot.lines:
+        other = queues.get(line.key.queue, _PLAIN_QUEUE).priority, line.key.priority
+        if other >= own and why_waits(snapshot, line, now) is None:
+            before += line.size if other > own else min(line.size, one.index + 1)
+    return float(before)
 
 
 def _expectation(

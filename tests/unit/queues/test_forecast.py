@@ -170,6 +170,15 @@ def test_the_rule_by_which_others_go_first(
     assert found.rule is rule
 
 
+def test_a_job_far_behind_those_of_higher_priority() -> None:
+    lines = [Line(key(priority=9), [Waiting(0.0, "first")], 3000), Line(key(), [Waiting(0.0, "last")], 1)]
+    snapshot = Snapshot(rules(), lines, Book(), nodes(cpus=10))
+    (found,) = expected(snapshot, EVEN, 1000.0, [asked(snapshot, "last")], runs=2)
+    assert found.place == pytest.approx(3001, rel=0.05)
+    assert found.start_p50 is not None
+    assert found.start_p50 - 1000 == pytest.approx(3000, rel=0.05)
+
+
 def test_a_batch_ends_with_its_last_job() -> None:
     snapshot = whole(rules(), [(key(), at, f"j{at}") for at in range(5)], nodes(cpus=2))
     jobs = [asked(snapshot, "j0"), asked(snapshot, "j4")]
