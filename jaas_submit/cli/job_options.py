@@ -196,9 +196,8 @@ def job_request_of(
     if entrypoint := _entrypoint(options["command"], options["entrypoint"]):
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
-    _merge(fields, "env_secrets", dict(map(split_label, options["env_secret"])))
-    _merge(fields, "labels", dict(map(split_label, options["label"])))
-    _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
+    for name, option in (("env_secrets", "env_secret"), ("labels", "label"), ("log_options", "log_opt")):
+        _merge(fields, name, dict(map(split_label, options[option])))
     _extend(fields, "networks", [network_of(text) for text in options["network"]])
     _extend(fields, "constraints", options["constraint"])
     mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
