@@ -31,12 +31,13 @@ RUNS: Final = 20
 _MANY_LINES: Final = 200
 """With more lines the model decides less often, and runs less often: the more jobs, the less does chance matter."""
 
-_FEWER_RUNS: Final = 8
+_FEWER_RUNS: Final = 5
 _STEPS: Final = 20
 """Decisions of the model in the median run time of a job, if there are many lines."""
 
 _MOST_STARTS: Final = 500
-"""Starts of one run. What comes later is reckoned from how fast the job's line has moved until then."""
+"""Starts of one run, besides those that happen at once. What comes later is reckoned from how fast the job's line has
+moved until then."""
 
 _PLAIN_QUEUE: Final = QueueRules()
 _PLAIN: Final = TenantRules()
@@ -107,7 +108,7 @@ def expected(
         now: the time of the snapshot.
         asked: the jobs.
         seed: of chance; the same seed gives the same answer.
-        runs: how often the model runs; None for 20 times, and 8 with more than 200 lines.
+        runs: how often the model runs; None for 20 times, and 5 with more than 200 lines.
     """
     known = _with_run_times(snapshot, history)
     chances = [Random(f"{seed} {number}") for number in range(runs or _runs(snapshot))]  # noqa: S311 - no secret
@@ -178,10 +179,10 @@ def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked
     wanted = {(one.key, one.index) for one in asked}
     moved: dict[LineKey, int] = {}
     found: dict[tuple[LineKey, int], tuple[int, float, float]] = {}
-    seen = 0
+    seen = at_once = 0
 
     def is_over() -> bool:
-        nonlocal seen
+        nonlocal seen, at_once
         for number in range(seen, len(model.starts)):
             start = model.starts[number]
             # Jobs of a line are alike: the n-th start is the n-th job, whatever it is called.
@@ -190,14 +191,18 @@ def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked
             if (start.key, index) in wanted:
                 found[start.key, index] = number + 1, start.at, start.at + start.run
         seen = len(model.starts)
-        return len(found) == len(wanted) or seen >= _MOST_STARTS
+        at_once = seen if model.now <= now else at_once
+        return len(found) == len(wanted) or seen - at_once >= _MOST_STARTS
 
     model.run(stop=is_over)
     outcomes = []
     for one in asked:
         outcome = found.get((one.key, one.index))
         if outcome is None:
-            place, start = _beyond(snapshot, one, moved.get(one.key, 0), seen, now, model.now)
+            place = _place_beyond(snapshot, one, moved.get(one.key, 0), seen, now)
+            later = seen - at_once
+            start = (place - at_once) / later * (model.now - now) if later >= _MOST_STARTS else math.inf
+            place = place if later >= _MOST_STARTS else math.inf
             outcome_end = now + start + history.draw(one.key.demand.kind, 0.0, random)
             outcomes.append(_Outcome(place, now + start, outcome_end))
         else:
@@ -205,15 +210,12 @@ def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked
     return outcomes
 
 
-def _beyond(snapshot: Snapshot, one: Asked, moved: int, starts: int, now: float, end: float) -> tuple[float, float]:
-    """Return place and wait of a job that comes after the end of a run; infinite ones if it never starts.
+def _place_beyond(snapshot: Snapshot, one: Asked, moved: int, starts: int, now: float) -> float:
+    """Return the place of a job that comes after the end of a run.
 
-    They follow from how fast its line moved, or if that did not, from how many jobs go before and how many started.
+    It follows from how far its line moved, or if that did not, from how many jobs go before.
     """
-    if starts < _MOST_STARTS:
-        return math.inf, math.inf
-    factor = (one.index + 1) / moved if moved else _jobs_before(snapshot, one, now) / starts
-    return starts * factor, (end - now) * factor
+    return starts * (one.index + 1) / moved if moved else _jobs_before(snapshot, one, now) + 1
 
 
 def _jobs_before(snapshot: Snapshot, one: Asked, now: float) -> float:
