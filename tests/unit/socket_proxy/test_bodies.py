@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import INPUT_FILE, JobSpec
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.facts import Context, Facts, NetworkFacts, Reference
 from jaas_worker.socket_proxy.bodies import admitted, config_body, in_folder, proposal, stopped
