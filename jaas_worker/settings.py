@@ -165,6 +165,10 @@ class Settings(BaseSettings):
     """The processes of a job's container may gain no privileges, such as by sudo, where the manager and all nodes know
     that setting (Docker 25). Older engines do without."""
 
+    env_secrets: str = ""
+    """Folder with files whose contents jobs may have in their environment (``env_secrets``), where a policy allows it.
+    No folder with other secrets, such as /run/secrets. Empty: none."""
+
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
@@ -180,6 +184,9 @@ class Settings(BaseSettings):
     reduce job reads): ``file:///srv/jaas`` on a file system that all nodes, workers and producers share,
     ``s3://bucket/jaas``, or any other URL of fsspec. They are removed when the job's record expires. Empty: there is no
     store, and larger values are refused. Needs jaas[store]."""
+
+    stored_log_limit: Bytes = Field(64 * 1024 * 1024, ge=0, le=100 * 1024 * 1024)
+    """Bytes of an attempt's output, from its beginning, that go into the store where ``log_limit`` cuts it; 0: none."""
 
     files_limit: Bytes = Field(1024**3, ge=0, le=1024**4)
     """Bytes of all files that an attempt hands out (``outputs``). Those beyond it stay behind; its result says so."""

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 from jaas_submit.cli.input_files import read_env_file
-from jaas_submit.cli.option_values import backoff_of, registry_of, signal_of, volume_of
+from jaas_submit.cli.option_values import backoff_of, file_of, registry_of, signal_of, volume_of
 from jaas_submit.cli.service_options.flags import CONTAINER_FLAGS, container_fields
 from jaas_submit.cli.service_options.values import mount_of, network_of, secret_of, tmpfs_of
 
@@ -27,6 +27,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS: Final = (
     click.option("-i", "--image", help="Image to run; else the first word that is no option names it."),
     click.option("--spec", type=click.File("rb"), metavar="FILE|-", help="JSON job description to start from."),
+    click.option(
+        "--like",
+        type=click.File("rb"),
+        metavar="FILE|-",
+        help="A service to take image, environment, secrets and so on from: what `docker service inspect` prints.",
+    ),
     click.option(
         "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Variable; without VALUE as it is set here."
     ),
@@ -62,6 +68,10 @@ _OPTIONS: Final = (
     click.option(
         "-s", "--secret", multiple=True, metavar="NAME", help="Swarm secret; or source=NAME,target=FILE,mode=0400."
     ),
+    click.option(
+        "--env-secret", multiple=True, metavar="NAME=FILE", help="Variable with a value from the workers' secrets."
+    ),
+    click.option("--scrub/--no-scrub", default=None, help="Replace these values by *** in the output."),
     click.option(
         "-d", "--command", metavar="TEXT", help="Entry point and arguments in one text, split as a shell does."
     ),
@@ -111,6 +121,12 @@ _OPTIONS: Final = (
     ),
     click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
     click.option(
+        "--file-in",
+        multiple=True,
+        metavar="[NAME=]PATH",
+        help="File for the container, as /run/jaas/files/NAME, or at NAME if that is an absolute path.",
+    ),
+    click.option(
         "--file-out",
         multiple=True,
         metavar="PATTERN",
@@ -130,7 +146,7 @@ _NO_STDIN: Final = "`--input -` hands data over, in the file that JAAS_INPUT nam
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver"),
+    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver", "scrub"),
 )
 """Options whose name and value are those of the field."""
 
@@ -172,7 +188,7 @@ def job_request_of(
     from jaas_submit.model.job_spec import JobSpec
 
     queue_timeout = _timeout(options["timeout"])
-    fields = _base(options["spec"])
+    fields = {**_like(options["like"]), **_base(options["spec"])}
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
     rest = list(words)
     if "image" not in fields:
@@ -186,18 +202,13 @@ def job_request_of(
     if entrypoint := _entrypoint(options["command"], options["entrypoint"]):
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
-    _merge(fields, "labels", dict(map(split_label, options["label"])))
-    _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
-    _extend(fields, "networks", [network_of(text) for text in options["network"]])
+    for name, option in (("env_secrets", "env_secret"), ("labels", "label"), ("log_options", "log_opt")):
+        _merge(fields, name, dict(map(split_label, options[option])))
     _extend(fields, "constraints", options["constraint"])
-    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
-    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
+    _merge(fields, "files", dict(map(file_of, options["file_in"])))
     _extend(fields, "outputs", options["file_out"])
     fields |= _given(require_outputs=options["require_file_out"])
-    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
     _add_container(fields, options, environ)
-    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
-        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     if options["retry_policy"]:
         fields["retry"] = _retry_policy(options["retry_policy"])
     _merge(fields, "retry", _retry_fields(options))
@@ -217,6 +228,12 @@ def job_request_of(
 
 
 def _add_container(fields: dict[str, Any], options: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    _extend(fields, "networks", [network_of(text) for text in options["network"]])
+    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
+    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
+    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
+    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
+        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     plain, lists, maps = container_fields(options, environ)
     fields |= plain
     for name, values in lists.items():
@@ -260,6 +277,12 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise click.UsageError(f'--spec: {file.name} must hold a JSON object such as {{"image": "..."}}')
     return data
+
+
+def _like(file: IO[bytes] | None) -> dict[str, Any]:
+    from jaas_submit.model.service_options.like import fields_of_service
+
+    return {} if file is None else fields_of_service(file.read())
 
 
 def json_input(text: str) -> Any:

@@ -1,10 +1,11 @@
-"""PURE: the values of some options: volumes, a registry, a pause, a signal."""
+"""PURE: the values of some options: volumes, files, a registry, a pause, a signal."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+import os
 import signal
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import click
 
 from jaas_submit.cli.service_options.values import pairs_of
 
-__all__ = ["backoff_of", "registry_of", "signal_of", "volume_of"]
+__all__ = ["backoff_of", "file_of", "registry_of", "signal_of", "volume_of"]
 
 _BACKOFF_KEYS: Final = {key: key for key in ("kind", "delay", "factor", "cap", "jitter")}
 
@@ -35,6 +36,23 @@ def backoff_of(text: str) -> dict[str, str]:
         click.UsageError: a key is not known.
     """
     return pairs_of("--backoff", text, _BACKOFF_KEYS) if "=" in text else {"delay": text}
+
+
+def file_of(text: str) -> tuple[str, str]:
+    """Return name and path of ``NAME=PATH``; a path alone has the last part of it as its name.
+
+    Args:
+        text: the option's value.
+
+    Raises:
+        click.UsageError: it has another form.
+    """
+    name, equals, path = text.partition("=")
+    if not equals:
+        name, path = os.path.basename(text.rstrip("/")), text
+    if not (name and path):
+        raise click.UsageError(f"--file-in: write NAME=PATH, or a path alone, not {text[:80]!r}")
+    return name, path
 
 
 def registry_of(text: str) -> tuple[str | None, str]:

@@ -231,6 +231,9 @@ class Rules(Part):
     )
     labels: Patterns = Field(("**",), description="labels that a job may put on its container, by name")
     env: Patterns = Field(("**",), description="environment variables that a job may set, by name")
+    env_secrets: Patterns = Field(
+        (), description="files in the workers' folder JAAS_ENV_SECRETS that a job may have in its environment, by name"
+    )
     run_timeout: Duration | None = Field(
         None, description="longest run_timeout of a job, which then needs one; null: any"
     )

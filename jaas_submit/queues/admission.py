@@ -110,6 +110,7 @@ class _Pass:
         self._all_cpus = sum(snapshot.nodes.cpus)
         self._all_memory = sum(snapshot.nodes.memory)
         self._ahead: dict[str, int] = {}
+        self._without_room: set[Demand] = set()
         self._admitted: list[Admission] = []
         self._reasons: dict[LineKey, Reason] = {}
         self._cut = False
@@ -245,6 +246,10 @@ class _Pass:
     def _find(self, state: LineState) -> tuple[tuple[str, ...], bool] | Reason:
         """Return which nodes a line's first job has to avoid, and whether it has no room yet; or why it waits."""
         demand = state.line.key.demand
+        if demand in self._without_room:
+            # Room only shrinks: what fitted nowhere, not even on a kept node, does not fit now.
+            self._reservations.reserve(state.head.id, demand, self._without_room_since(state))
+            return _CAPACITY
         place, kept_for = self._room.find(demand), ""
         filled = None
         if place is None:
@@ -254,10 +259,16 @@ class _Pass:
             self._room.put(place, demand)
             return self._avoided(filled), False
         self._reservations.reserve(state.head.id, demand, self._without_room_since(state))
-        if self._ahead.get(demand.nodes, 0) < self._rules.look_ahead:
+        # A service keeps its constraints. So one that avoids a kept node is not left to wait for room.
+        if self._ahead.get(demand.nodes, 0) < self._rules.look_ahead and not self._reservations.concern(
+            demand, state.head.id
+        ):
             self._ahead[demand.nodes] = self._ahead.get(demand.nodes, 0) + 1
             return self._avoided(self._reservations.place_of(state.head.id)), True
-        return Reason(Code.RESERVED, kept_for) if kept_for else Reason(Code.CAPACITY)
+        if kept_for:
+            return Reason(Code.RESERVED, kept_for)
+        self._without_room.add(demand)
+        return _CAPACITY
 
     def _without_room_since(self, state: LineState) -> float:
         blocked = state.line.blocked
@@ -349,5 +360,6 @@ class _Pass:
 
 _NO_NODE: Final = PRECEDENCE[Code.NO_NODE]
 _NO_ROOM: Final = frozenset({Code.CAPACITY, Code.RESERVED})
+_CAPACITY: Final = Reason(Code.CAPACITY)
 _NOTHING: Final = Demand()
 _LOOSE: Final = 1e-9

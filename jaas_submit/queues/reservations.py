@@ -137,6 +137,10 @@ class Reservations:
         """Return the place of the node that this pass keeps for a job; None if it keeps none."""
         return next((kept.place for kept in self._kept if kept.job_id == job_id), None)
 
+    def concern(self, demand: Demand, job_id: str) -> bool:
+        """Return whether a node of a job's class is kept for another job."""
+        return any(kept.job_id != job_id and self._room.is_in_class(kept.place, demand.nodes) for kept in self._kept)
+
     def avoided(self, place: int | None) -> tuple[str, ...]:
         """Return the ids of the kept nodes that a job must not be put on.
 

@@ -141,9 +141,10 @@ class Rules:
     """Seconds after which what a tenant used counts half."""
     age_share: float = 0.05
     """The part of all starts that goes to old jobs while there are any (``QueueRules.age_after``)."""
-    look_ahead: int = 4
+    look_ahead: int = 0
     """How many jobs may be with the swarm without room for them, for each class of nodes: they start as soon as another
-    job ends, without waiting for a worker."""
+    job ends, without waiting for a worker. But a job that is submitted later goes after them, whatever its priority: 0
+    keeps the order exact."""
     jobs_per_node: int | None = None
     """How many jobs may be on a node, whatever they reserve; None for no limit."""
     reserve_after: float = 30.0

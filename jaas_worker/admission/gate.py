@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.cluster import Node
@@ -16,7 +16,8 @@ from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
 from jaas_submit.signing import Producer
 from jaas_worker.admission.container_defaults import NO_NEW_PRIVILEGES_SINCE, ContainerDefaults, with_defaults
-from jaas_worker.admission.own_parts import without_own_parts
+from jaas_worker.admission.env_secrets import read_env_secrets
+from jaas_worker.admission.own_parts import IsOwn, without_own_parts
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
 from jaas_worker.swarm.log_driver import LogDriver
@@ -63,6 +64,7 @@ class PolicyGate:
         self.policy = policy
         self._engine = engine
         self._queue = settings.queue
+        self._env_secrets = settings.env_secrets
         self.defaults = ContainerDefaults.of(settings)
         self._engines_until = 0.0
         self._all_new = False
@@ -103,6 +105,7 @@ class PolicyGate:
             producer=None if producer is None else producer.name,
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
+            env_secrets=spec.env_secrets,
             pids_limit=spec.pids_limit,
             log_driver=self._log_driver.name,
             log_options=self._log_driver.options,
@@ -126,7 +129,7 @@ class PolicyGate:
         """Return the request as it may be sent.
 
         Args:
-            request: body of ``POST /services/create``, without the job's input, which jaas adds afterwards.
+            request: body of ``POST /services/create``, without the job's input and files, which jaas adds afterwards.
             spec: the job's description.
             whose: whose job it is.
 
@@ -145,7 +148,12 @@ class PolicyGate:
         return Admitted(decision.request, decision.reason)
 
     def review(
-        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], whose: Origin = _UNKNOWN
+        self,
+        service_id: str,
+        spec: JobSpec,
+        is_own_mount: IsOwn,
+        is_own_config: IsOwn,
+        whose: Origin = _UNKNOWN,
     ) -> Decision:
         """Return whether a service that exists may go on: one that another worker has created.
 
@@ -155,7 +163,8 @@ class PolicyGate:
         Args:
             service_id: the service.
             spec: the job's description.
-            is_own_mount: says whether a path of the host is one that jaas itself mounts for this job's input.
+            is_own_mount: says whether jaas itself mounts a path of the host there, for this job's input or files.
+            is_own_config: says whether jaas itself puts a config of this name there, for this job's files.
             whose: whose job it is.
 
         Raises:
@@ -164,7 +173,7 @@ class PolicyGate:
         request = self._engine.request_of(service_id)
         if request is None:  # it is gone, which the tracker will see
             return Decision({})
-        asked = without_own_parts(request, is_own_mount)
+        asked = without_own_parts(request, is_own_mount, is_own_config)
         decision = decide(asked, self._facts(asked, spec), self.policy, self.context(spec, whose))
         if spec.log_driver is not None or spec.log_options:
             return decision
@@ -178,6 +187,17 @@ class PolicyGate:
             whose: whose job it is.
         """
         return limits_in_flight(self.policy, self.context(spec, whose))
+
+    def secret_env(self, spec: JobSpec) -> dict[str, str]:
+        """Return the secret variables of a job that was admitted, with their values.
+
+        Args:
+            spec: its description.
+
+        Raises:
+            PolicyRefused: the worker has no such file.
+        """
+        return read_env_secrets(self._env_secrets, spec.env_secrets)
 
     def output_limit(self, spec: JobSpec, most: int, whose: Origin = _UNKNOWN) -> int:
         """Return how many bytes a job may return.

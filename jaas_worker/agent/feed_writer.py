@@ -66,6 +66,7 @@ class FeedWriter:
         source: what is known of the container.
         timing: the agent's pauses.
         service: ``source_id`` is a service's id, and the swarm is asked.
+        scrub: replace the values of the container's secret variables.
     """
 
     def __init__(
@@ -77,12 +78,13 @@ class FeedWriter:
         timing: Timing,
         *,
         service: bool = False,
+        scrub: bool = False,
     ) -> None:
         self._calls, self._wanted, self._writer = target
         self._feeds = self._calls.feeds
         self._source = source
         self._timing = timing
-        self._reader = LogReader(engine, source_id, self._take, timing.silence, service=service)
+        self._reader = LogReader(engine, source_id, self._take, timing.silence, service=service, scrub=scrub)
         wanted = self._wanted
         self._offsets: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._since = _comparable(wanted.since)

@@ -51,8 +51,12 @@ class Follower:
         self._timing = timing
         self._from_start = from_start
         self.tally = Tally(cap)
-        self._reader = LogReader(engine, container.id, self._take, timing.silence, rate=timing.live_rate)
+        self._reader = LogReader(
+            engine, container.id, self._take, timing.silence, rate=timing.live_rate, scrub=container.scrubbed
+        )
         self._line_ends = self._reader.line_ends
+        self._scrubbed = False
+        """Values of secrets were replaced in the output."""
         self._live = LogSize()
         """How much was read until the exit. After it the engine removes nothing more, so that what follows is all."""
         self._restarted = False
@@ -81,6 +85,7 @@ class Follower:
                 replaced=tally.replaced and driver.may_replace_bytes,
                 unknown_ends=self._line_ends.unknown if driver.may_leave_out_line_ends else (),
                 problem=self._problem or driver.unreadable,
+                scrubbed=self._scrubbed or self._reader.replaced > 0,
             )
         )
         kept = tally.kept()
@@ -174,13 +179,15 @@ class Follower:
         async def take(messages: list[Message]) -> None:
             found.add(messages)
 
-        reader = LogReader(self._engine, self.container.id, take, self._timing.silence)
+        scrub = self.container.scrubbed
+        reader = LogReader(self._engine, self.container.id, take, self._timing.silence, scrub=scrub)
         await reader.catch_up()
         driver = LogDriver(self.facts.log_driver, self.facts.log_options)
         if found.total < self.tally.total or driver.may_have_rotated(found.size, from_start=self._kept_up):
             await self._reader.catch_up()
             return self.tally.same_as(found)
         self.tally, self._line_ends = found, reader.line_ends
+        self._scrubbed = reader.replaced > 0
         return True
 
 

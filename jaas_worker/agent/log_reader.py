@@ -16,6 +16,7 @@ from contextlib import aclosing
 from jaas_worker.agent.kept_output.tally import Message, Position, Resumption, messages
 from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.agent.reading_pace import ReadingPace
+from jaas_worker.decisions.secrecy.scrubbing import StreamScrubbers
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.line_ends import LONG, LineEnds
 
@@ -33,6 +34,7 @@ class LogReader:
         silence: seconds for which the output of an exited container may pause before it is read without following.
         service: ``container_id`` is a service's id, and the swarm is asked.
         rate: the pace at which it is followed, as ``ReadingPace`` takes it; 0 for none.
+        scrub: replace the values of the container's secret variables.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class LogReader:
         *,
         service: bool = False,
         rate: float = 0.0,
+        scrub: bool = False,
     ) -> None:
         self._engine = engine
         self._container_id = container_id
@@ -51,6 +54,8 @@ class LogReader:
         self._silence = silence
         self._service = service
         self._pace = ReadingPace(rate, time.monotonic()) if rate else None
+        self._scrub = scrub
+        self._scrubbers: StreamScrubbers | None = None
         self.position = Position()
         self.line_ends = LineEnds()
         self.lost = False
@@ -94,6 +99,25 @@ class LogReader:
     def _read_bytes(self) -> int:
         return sum(newest.bytes for newest in self.position.newest.values())
 
+    @property
+    def replaced(self) -> int:
+        """How many values of secrets were replaced."""
+        return self._scrubbers.count if self._scrubbers else 0
+
+    def _clean(self, found: list[Message]) -> list[Message]:
+        if self._scrubbers is None:
+            return found
+        of = self._scrubbers.of
+        return [one._replace(data=of[one.stream].feed(one.data)) for one in found]
+
+    async def _take_rest(self) -> None:
+        """Hand on what may have been the beginning of a secret's value, and was not: there is no more."""
+        if self._scrubbers is not None:
+            rest = [(stream, one.end()) for stream, one in self._scrubbers.of.items()]
+            newest = self.position.newest
+            if found := [Message(stream, newest[stream].time, data) for stream, data in rest if data]:
+                await self._take(found)
+
     def _whole(self, found: list[Message]) -> list[Message]:
         if self.line_ends.idle and max([len(data) for _, _, data in found]) < LONG:
             return found
@@ -106,6 +130,9 @@ class LogReader:
     async def _read(self, exited: asyncio.Event | None = None) -> None:
         """Read what is there; with ``exited`` go on until it is set."""
         follow = exited is not None
+        if self._scrub and self._scrubbers is None:
+            values = await self._engine.secret_values(self._container_id, service=self._service)
+            self._scrubbers = StreamScrubbers(values)
         resumption = Resumption(self.position)
         output = self._engine.output(self._container_id, follow=follow, since=resumption.since, service=self._service)
         async with aclosing(output):
@@ -114,9 +141,11 @@ class LogReader:
                 self.lost = self.lost or resumption.lost
                 if found:
                     self.position.add(found)
-                    await self._take(self._whole(found))
+                    await self._take(self._clean(self._whole(found)))
                 if exited is not None and not await self._keeps_pace(frames, exited):
                     return
+        if not follow:
+            await self._take_rest()
         if not follow and not resumption.found:  # a connection that only followed may have ended too early
             self.lost = True
 

@@ -22,11 +22,12 @@ import aiohttp
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.bounds import whole
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SCRUB
 from jaas_worker.agent.usage.counters import Counters, of_engine
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerRef, EngineEvent, Frame, SwarmInfo
 from jaas_worker.swarm.frames import FrameParser
+from jaas_worker.swarm.request.secret_env import names_to_scrub, secret_values, values_in_request
 
 __all__ = ["ContainerFacts", "DockerNode", "NodeEngine", "NodeEvent"]
 
@@ -112,6 +113,14 @@ class NodeEngine(Protocol):
 
     async def inspect(self, container_id: str) -> ContainerFacts:
         """Return what the engine knows of a container."""
+
+    async def secret_values(self, container_id: str, *, service: bool = False) -> frozenset[bytes]:
+        """Return the values that are to be replaced in a container's output.
+
+        Args:
+            container_id: the container.
+            service: ``container_id`` is a service's id, and the swarm is asked.
+        """
 
     def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
         """Yield None when the engine begins to answer, then the events of such containers, until it breaks off."""
@@ -253,6 +262,14 @@ class DockerNode:
                 (found.get("HostConfig") or {}).get("NetworkMode") == "host",
             )
 
+    async def secret_values(self, container_id: str, *, service: bool = False) -> frozenset[bytes]:
+        what = "inspecting a container"
+        with _mapped(what):
+            if service:
+                return values_in_request((await self._json(what, f"services/{container_id}"))["Spec"])
+            config = (await self._json(what, f"containers/{container_id}/json"))["Config"]
+            return secret_values(config.get("Env") or (), names_to_scrub(config.get("Labels") or {}))
+
     async def data_root(self) -> str:
         what = "asking the engine"
         with _mapped(what):
@@ -304,7 +321,8 @@ class DockerNode:
             while piece := await answer.content.readany():
                 if frames := list(parser.feed(piece)):
                     yield frames
-        parser.end()
+        if last := parser.end():
+            yield last
 
     async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
         what = "reading files"
@@ -340,7 +358,8 @@ def _ref(container_id: str, labels: dict[str, str]) -> ContainerRef | None:
     job_id, attempt = labels.get(LABEL_JOB, ""), labels.get(LABEL_ATTEMPT, "")
     if not job_id or not attempt.isdecimal():
         return None
-    return ContainerRef(container_id, job_id, whole(attempt), labels.get(_SERVICE, ""), labels.get(_TASK, ""))
+    found = labels.get(_SERVICE, ""), labels.get(_TASK, "")
+    return ContainerRef(container_id, job_id, whole(attempt), *found, scrubbed=bool(labels.get(LABEL_SCRUB)))
 
 
 def _event(item: dict[str, Any]) -> NodeEvent | None:

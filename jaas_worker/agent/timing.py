@@ -36,7 +36,7 @@ class Timing(NamedTuple):
     slow_read: float = 0.5
     """After a container's exit until its worker is told that its output is still being read."""
 
-    live_rate: float = 4 * 1024 * 1024
+    live_rate: float = 2 * 1024 * 1024
     """What is read in a second of a running container's output that nobody watches, at most; see ``ReadingPace``."""
 
 

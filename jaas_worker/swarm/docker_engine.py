@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import urllib3
+import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.model.cluster import Cluster, Node
@@ -56,13 +57,15 @@ class Swarm:
     Args:
         host: URL of the API, such as ``unix:///var/run/docker.sock`` or ``tcp://...``.
         timeout: seconds to wait for one answer.
+        silence: seconds without an event after which the engine is asked for them anew.
 
     Threads may share it: each gets its own connection.
     """
 
-    def __init__(self, host: str, timeout: float = 15.0) -> None:
+    def __init__(self, host: str, timeout: float = 15.0, silence: float = 60.0) -> None:
         self.host = host
         self.timeout = timeout
+        self._silence = silence
         self._http = EngineHTTP(host, timeout)
 
     def __repr__(self) -> str:
@@ -340,9 +343,15 @@ class Swarm:
     def events(self) -> Iterator[EngineEvent]:
         with mapped("following events"):
             filters = {"type": ["container", "service"], "event": ["start", "die", "remove"]}
-            for item in self._http.follow("events", {"filters": filters}):
-                if event := event_in(item):
-                    yield event
+            silent = True
+            while silent:  # a new connection shows whether the engine is still there
+                silent = False
+                try:
+                    for item in self._http.follow("events", {"filters": filters}, self._silence):
+                        if event := event_in(item):
+                            yield event
+                except urllib3.exceptions.ReadTimeoutError:
+                    silent = True
         raise EngineUnavailable("following events: the engine closed the stream")
 
 

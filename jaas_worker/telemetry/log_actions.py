@@ -49,6 +49,7 @@ class Action(StrEnum):
     IMAGE_DIFFERS = "image.differs"  # this engine has another image under that tag than the registry
     STEP_REPEATED = "step.repeated"  # a temporary error: the step is repeated
     STEP_FAILED = "step.failed"  # an unexpected error
+    OUTPUT_NOT_STORED = "output.not_stored"  # the store has no whole output; head and tail are in the ledger
     RESULT_NOT_STORED = "result.not_stored"  # Celery's result backend did not accept a result
     SERVICE_REMOVED = "service.removed"  # the reconciler removed an orphan service
     SERVICE_REMOVAL_FAILED = "service.removal_failed"  # a service could not be removed; the reconciler will try again

@@ -115,10 +115,10 @@ start_node() {
         --config-file "$dir/daemon.json" --host "$(node_host "$n")" --host unix:///run/docker.sock --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$LAB_CGROUP$n"
 }
 
-# node_generic: the engine's configuration file, with the generic resources that JAAS_LAB_GENERIC names.
+# node_generic: the engine's configuration file, with the generic resources that JAAS_LAB_GENERIC names (two GPUs).
 node_generic() {
     local one list=""
-    for one in ${JAAS_LAB_GENERIC:-}; do list="$list${list:+, }\"$one\""; done
+    for one in ${JAAS_LAB_GENERIC-gpu=one gpu=two}; do list="$list${list:+, }\"$one\""; done
     echo "{\"node-generic-resources\": [$list]}"
 }
 

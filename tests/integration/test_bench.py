@@ -62,6 +62,14 @@ FIGURES = {
         "worker's start until the first job is done",
         "first job done, as a multiple of an empty queue's",
     },
+    "queues": {
+        "decisions",
+        "pass, p50",
+        "pass, p99",
+        "read a snapshot",
+        "apply 100 admissions",
+        "each, p50",
+    },
     "soak": {
         "throughput",
         "memory of both workers, mean",

@@ -38,6 +38,7 @@ _MOUNT_KEYS: Final = {
     "ro": "read_only",
     "bind-propagation": "bind_propagation",
     "bind-recursive": "bind_recursive",
+    "bind-nonrecursive": "bind_nonrecursive",
     "volume-driver": "volume_driver",
     "volume-opt": "volume_options",
     "volume-label": "volume_labels",
@@ -50,7 +51,7 @@ _TMPFS_KEYS: Final = {"size": "tmpfs_size", "mode": "tmpfs_mode"}
 _FILE_KEYS: Final = {key: key for key in ("source", "target", "uid", "gid", "mode")} | {"src": "source"}
 _NETWORK_KEYS: Final = {"name": "name", "alias": "aliases", "driver-opt": "driver_opts"}
 
-_TRUTHS: Final = frozenset({"read_only", "volume_nocopy"})
+_TRUTHS: Final = frozenset({"read_only", "volume_nocopy", "bind_nonrecursive"})
 _OCTALS: Final = frozenset({"mode", "tmpfs_mode"})
 _MAPS: Final = frozenset({"volume_options", "volume_labels", "driver_opts"})
 _LISTS: Final = frozenset({"aliases"})
@@ -118,7 +119,10 @@ def mount_of(text: str) -> dict[str, Any]:
     """
     first, *more = text.split(",")
     if more and first.partition("=")[0] in _MOUNT_KEYS:
-        return _fields("--mount", text, _MOUNT_KEYS)
+        fields = _fields("--mount", text, _MOUNT_KEYS)
+        if fields.pop("bind_nonrecursive", False):
+            fields["bind_recursive"] = "disabled"
+        return fields
     source, equals, target = text.partition("=")
     if not equals or "=" in target:
         raise click.UsageError(

@@ -155,6 +155,7 @@ class ModelCluster:
         now: when it begins.
         run_time: a job's id, its line, and for how many seconds it has run -> the seconds that it goes on.
         start_delay: seconds from the admission to the running container.
+        step: seconds that pass between two decisions at least; with many lines a decision takes long.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class ModelCluster:
         run_time: Callable[[str, LineKey, float], float],
         *,
         start_delay: float = 0.0,
+        step: float = 0.0,
     ) -> None:
         self.now = now
         self.rules = snapshot.rules
@@ -173,7 +175,8 @@ class ModelCluster:
         self.given_up: list[GivenUp] = []
         self.passes = 0
         """How often ``admit`` was asked."""
-        self._run_time, self._start_delay = run_time, start_delay
+        self._run_time, self._start_delay, self._step = run_time, start_delay, step
+        self._decided = -math.inf
         self._state = _State(snapshot.nodes, snapshot.running.items())
         self._run_times = snapshot.run_times
         self._reservations: Sequence[Reservation] = snapshot.reservations
@@ -202,17 +205,22 @@ class ModelCluster:
         following = next(coming, None)
         while not stop():
             at = min(self._wake, self._ends[0][0] if self._ends else math.inf, following.at if following else math.inf)
+            if not math.isinf(at):
+                at = max(at, self._decided + self._step)
             if math.isinf(at) or at > until:
                 break
             self.now = max(at, self.now)
+            # A job behind others of its line changes nothing: what keeps the first one back keeps it back.
+            changed = self._wake <= self.now or bool(self._ends and self._ends[0][0] <= self.now)
             while following is not None and following.at <= self.now:
-                self._arrive(following)
+                changed = self._arrive(following) or changed
                 following = next(coming, None)
             while self._ends and self._ends[0][0] <= self.now:
                 _, _, place, job = heappop(self._ends)
                 self._state.give_back(place, job)
                 self._let_go(job.id, job.key)
-            self._decide()
+            if changed:
+                self._decide()
 
     def snapshot(self) -> Snapshot:
         """Return what the decisions see now; it is valid until the model goes on."""
@@ -234,16 +242,19 @@ class ModelCluster:
         """Return how many jobs wait."""
         return sum(line.size for line in self._lines.values())
 
-    def _arrive(self, arrival: Arrival) -> None:
+    def _arrive(self, arrival: Arrival) -> bool:
+        """Put a job into its line; return whether it is the first one there."""
         line = self._lines.get(arrival.key)
         if line is None:
             line = self._lines[arrival.key] = _Line([])
         line.jobs.append(Waiting(arrival.at, arrival.id))
+        return line.size == 1
 
     def _let_go(self, job_id: str, key: LineKey) -> None:
         self.book.let_go(self.rules, key.queue, key.tenant, key.demand, job_id, self.now)
 
     def _decide(self) -> None:
+        self._decided = self.now
         unplaced, self._unplaced = self._unplaced, []
         for job in unplaced:
             self._place(job)

@@ -576,3 +576,46 @@ def test_what_is_known_of_the_node_is_told_beside_the_lease(play: Callable[[Stor
         assert not scene.calls.leases.tell("id-of-node1", "somebody else", "{}")
 
     play(story)
+
+
+# -- values of secrets ----------------------------------------------------------------------------------------------
+
+
+def test_the_values_of_secrets_reach_neither_the_output_nor_a_feed(play: Callable[[Story], None]) -> None:
+    """Also across two messages, across a connection that broke, and at the end."""
+
+    async def story(scene: Scene) -> None:
+        scene.node.secrets["j"] = frozenset({b"hunter22", b"line one\nline two"})
+        async with scene.following():
+            wanted = scene.calls.feeds.watch("j", 1)
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"a hunter22 b hun")
+            scene.node.cut()
+            scene.node.away = False
+            scene.node.write("j", "stdout", b"ter22\n", b"line one\n")
+            scene.node.write("j", "stderr", b"line two\n")
+            scene.node.write("j", "stdout", b"line two, and hunter2")
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+            fed, end = await scene.read(wanted.feed)
+        expected = b"a *** b ***\n***, and hunter2"
+        assert printed(whole) == (expected, b"line two\n")
+        assert (whole.status, whole.reason) == ("partial", "values of secrets were replaced by ***")
+        assert (whole.stdout, whole.stdout_sha256) == (len(expected), hashlib.sha256(expected).hexdigest())
+        assert fed == {"stdout": expected, "stderr": b"line two\n"}
+        assert (end.status, end.stdout) == ("partial", len(expected))
+
+    play(story)
+
+
+def test_a_scrubbed_output_without_a_secret_is_complete(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.node.secrets["j"] = frozenset({b"hunter22"})
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"nothing\n", b"hunt")
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"nothing\nhunt", "complete")
+
+    play(story)
