@@ -210,7 +210,7 @@ def test_what_this_engine_would_drop_without_a_word_is_refused(scene: Scene) -> 
         gate.admit(request, spec)
     else:
         with pytest.raises(
-            PolicyRefused, match=r"NoNewPrivileges: needs API 1\.44, and the manager would leave it out"
+            PolicyRefused, match=r"no_new_privileges: needs API 1\.44, and the manager would leave it out"
         ):
             gate.admit(request, spec)
 
