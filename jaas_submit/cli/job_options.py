@@ -28,6 +28,12 @@ _OPTIONS: Final = (
     click.option("-i", "--image", help="Image to run; else the first word that is no option names it."),
     click.option("--spec", type=click.File("rb"), metavar="FILE|-", help="JSON job description to start from."),
     click.option(
+        "--like",
+        type=click.File("rb"),
+        metavar="FILE|-",
+        help="A service to take image, environment, secrets and so on from: what `docker service inspect` prints.",
+    ),
+    click.option(
         "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Variable; without VALUE as it is set here."
     ),
     click.option(
@@ -182,7 +188,7 @@ def job_request_of(
     from jaas_submit.model.job_spec import JobSpec
 
     queue_timeout = _timeout(options["timeout"])
-    fields = _base(options["spec"])
+    fields = {**_like(options["like"]), **_base(options["spec"])}
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
     rest = list(words)
     if "image" not in fields:
@@ -198,17 +204,11 @@ def job_request_of(
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
     for name, option in (("env_secrets", "env_secret"), ("labels", "label"), ("log_options", "log_opt")):
         _merge(fields, name, dict(map(split_label, options[option])))
-    _extend(fields, "networks", [network_of(text) for text in options["network"]])
     _extend(fields, "constraints", options["constraint"])
-    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
-    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
     _merge(fields, "files", dict(map(file_of, options["file_in"])))
     _extend(fields, "outputs", options["file_out"])
     fields |= _given(require_outputs=options["require_file_out"])
-    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
     _add_container(fields, options, environ)
-    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
-        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     if options["retry_policy"]:
         fields["retry"] = _retry_policy(options["retry_policy"])
     _merge(fields, "retry", _retry_fields(options))
@@ -228,6 +228,12 @@ def job_request_of(
 
 
 def _add_container(fields: dict[str, Any], options: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    _extend(fields, "networks", [network_of(text) for text in options["network"]])
+    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
+    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
+    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
+    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
+        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
     plain, lists, maps = container_fields(options, environ)
     fields |= plain
     for name, values in lists.items():
@@ -271,6 +277,12 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise click.UsageError(f'--spec: {file.name} must hold a JSON object such as {{"image": "..."}}')
     return data
+
+
+def _like(file: IO[bytes] | None) -> dict[str, Any]:
+    from jaas_submit.model.service_options.like import fields_of_service
+
+    return {} if file is None else fields_of_service(file.read())
 
 
 def json_input(text: str) -> Any:

@@ -108,12 +108,13 @@ TABLE: Final = (
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}"
 _IMAGE: Final = r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,1023}"
 _VERSION: Final = re.compile(r"(/v[0-9]\.[0-9]{1,3})?/(.*)", re.DOTALL)
-_QUERY: Final[Mapping[str, str]] = {
-    "version": r"[0-9]{1,20}",
-    "since": r"[0-9]{0,20}(?:\.[0-9]{0,20})?",
-    "tail": r"all|[0-9]{1,10}",
-    "path": r"/[^\0]{0,4095}",
-    **dict.fromkeys(("follow", "stdout", "stderr", "timestamps", "all", "stream", "one-shot"), "0|1|true|false"),
+_SWITCH: Final = re.compile("0|1|true|false")
+_QUERY: Final[Mapping[str, re.Pattern[str]]] = {
+    "version": re.compile(r"[0-9]{1,20}"),
+    "since": re.compile(r"[0-9]{0,20}(?:\.[0-9]{0,20})?"),
+    "tail": re.compile(r"all|[0-9]{1,10}"),
+    "path": re.compile(r"/[^\0]{0,4095}"),
+    **dict.fromkeys(("follow", "stdout", "stderr", "timestamps", "all", "stream", "one-shot"), _SWITCH),
 }
 
 
@@ -160,7 +161,7 @@ def _parameters(query: str, row: Row) -> Iterator[tuple[str, str]]:
         seen.add(name)
         if name == "filters":
             yield name, json.dumps(_filters(value, row))
-        elif re.fullmatch(_QUERY[name], value):
+        elif _QUERY[name].fullmatch(value):
             yield name, value
         else:
             raise Forbidden(f"{row.path}: the parameter {name} has no valid value")

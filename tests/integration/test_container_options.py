@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,12 +12,14 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.types
 import pytest
 
-from jaas_submit import Cause, Client, JobHandle, JobState, LogStatus
+from jaas_submit import Cause, Client, JobHandle, JobSpec, JobState, LogStatus
 from tests.support.jobs import LONG, container_of, run, shell
 from tests.support.wait import eventually
-from tests.support.witness import Witness
+from tests.support.witness import TEST_IMAGE, Witness
+from tests.support.worker import Installation
 
 pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("worker", "no_service_left")]
 
@@ -230,7 +235,7 @@ def test_a_network_has_the_aliases_and_the_driver_its_options(
 
 def test_a_check_of_its_own_ends_a_job_that_is_not_healthy(client: Client) -> None:
     check = {"test": "false", "interval": "100ms", "timeout": "5s", "retries": 1}
-    result = run(client, shell(WAITS, healthcheck=check))
+    result = run(client, shell(WAITS.replace("exit 0", "exit 9"), healthcheck=check))
     assert result.state is JobState.FAILED
     assert "unhealthy" in result.reason
 
@@ -239,6 +244,45 @@ def test_a_config_that_does_not_exist_fails_the_job_and_says_what_to_do(client: 
     result = run(client, shell("true", configs=["no-such-config"]))
     assert (result.state, result.cause) == (JobState.FAILED, Cause.LAUNCH)
     assert "config no-such-config does not exist in the swarm; create it with `docker config create`" in result.reason
+
+
+def _tasks(api: docker.APIClient, service: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.tasks(filters={"service": service})
+    return found
+
+
+def test_a_one_shot_is_like_a_deployed_service(
+    client: Client, things: None, docker_api: docker.APIClient, jaas: Installation
+) -> None:
+    secret = docker_api.create_secret(NAME, b"from the stack")["ID"]
+    file = docker.types.SecretReference(secret, NAME)
+    container = docker.types.ContainerSpec(
+        TEST_IMAGE, args=["sh", "-c", WAITS], env={"LEVEL": "7"}, secrets=[file], user="1000:1000"
+    )
+    task = docker.types.TaskTemplate(
+        container, networks=[docker.types.NetworkAttachmentConfig(NAME)], placement=["node.role==manager"]
+    )
+    served = docker_api.create_service(task, name=NAME, endpoint_spec=docker.types.EndpointSpec(mode="dnsrr"))["ID"]
+    try:
+        eventually(lambda: "running" in {one["Status"]["State"] for one in _tasks(docker_api, served)}, LONG)
+        shown = docker_api.inspect_service(served)
+        looks = f'echo "$LEVEL $(id -u) $(cat /run/secrets/{NAME})"; nslookup {NAME} | grep -c Name:'
+        result = run(client, JobSpec.like(shown, command=["sh", "-c", looks]))
+        assert (result.reason, result.stdout) == ("", "7 1000 from the stack\n1\n")
+        words = [sys.executable, "-m", "jaas_submit.cli.main", "run", "--like", "-", "sh", "-c", looks]
+        done = subprocess.run(
+            words,
+            env=jaas.environment(),
+            input=json.dumps([shown]),
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "7 1000 from the stack\n1\n"), done.stderr
+    finally:
+        docker_api.remove_service(served)
+        eventually(partial(_removed, docker_api.remove_secret, secret), LONG)
 
 
 def _knows(api: docker.APIClient, version: tuple[int, int]) -> bool:
