@@ -202,9 +202,8 @@ def job_request_of(
     if entrypoint := _entrypoint(options["command"], options["entrypoint"]):
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
-    _merge(fields, "env_secrets", dict(map(split_label, options["env_secret"])))
-    _merge(fields, "labels", dict(map(split_label, options["label"])))
-    _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
+    for name, option in (("env_secrets", "env_secret"), ("labels", "label"), ("log_options", "log_opt")):
+        _merge(fields, name, dict(map(split_label, options[option])))
     _extend(fields, "constraints", options["constraint"])
     _merge(fields, "files", dict(map(file_of, options["file_in"])))
     _extend(fields, "outputs", options["file_out"])

@@ -99,8 +99,9 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
     if len(fields) > _MAX_FIELDS:
         raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
     for name, value in fields.items():
-        if not name.isprintable():  # as an unpaired surrogate, which pydantic cannot name
-            raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
+        if not name or not name.isprintable():  # as an unpaired surrogate, which pydantic cannot name
+            said = shown(name) or repr(name)
+            raise SpecError(f"{said}: is no field of a job description", field=said)
         try:
             check_plain(value)
         except ValueError as error:

@@ -81,6 +81,7 @@ class Book:
         self, rules: Rules, queue: str, tenant: str, demand: Demand, job_id: str, now: float, *, by_age: bool = False
     ) -> None:
         """Add a job without asking for limits; see ``try_hold``."""
+        paid = 1.0 if by_age and self.owes_age else 0.0  # two workers may have planned the same start
         _use_of(self.queues, queue, now).hold(demand.cpus, demand.memory, now, rules.half_life)
         _use_of(self.tenants, tenant, now).hold(demand.cpus, demand.memory, now, rules.half_life)
         for name, weight in demand.groups:
@@ -89,7 +90,7 @@ class Book:
             self.rates[key] = rate.after_start(self.rates.get(key, 0.0), now)
         if demand.singleton:
             self.singletons[demand.singleton] = job_id
-        self.age_credit = min(self.age_credit + rules.age_share - (1.0 if by_age else 0.0), 1.0)
+        self.age_credit = min(self.age_credit + rules.age_share - paid, 1.0)
 
     def let_go(self, rules: Rules, queue: str, tenant: str, demand: Demand, job_id: str, now: float) -> None:
         """Take a job off that has ended, or whose holder is gone; see ``try_hold`` for the arguments.

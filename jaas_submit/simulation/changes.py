@@ -22,8 +22,6 @@ _PARTS: Final[dict[str, tuple[str, type[Any]]]] = {
 _WHOLE: Final = tuple(field.name for field in fields(Rules) if field.default is not MISSING)
 """Fields of ``Rules`` that are one value."""
 
-_CHANGE = re.compile(r"([^=]+)=(.*)\Z", re.DOTALL)
-
 
 @dataclass(frozen=True, slots=True)
 class ModelNodes:
@@ -81,10 +79,10 @@ def changed_rules(rules: Rules, changes: Sequence[str]) -> Rules:
         SpecError: a change names nothing that there is, or the value is wrong.
     """
     for change in changes:
-        match = _CHANGE.match(change)
-        if not match:
+        path, equals, text = change.partition("=")
+        if not equals:
             raise SpecError(f"--set: {shown(change)} has no '='; write queue.NAME.priority=1")
-        path, value = match[1], _value(match[2])
+        value = _value(text)
         if path in _WHOLE:
             rules = replace(rules, **{path: value})
             continue

@@ -105,6 +105,11 @@ class Follower:
         )
 
     @property
+    def behind(self) -> bool:
+        """Whether it has left output for the time after the exit."""
+        return self._reader.held_up
+
+    @property
     def _kept_up(self) -> bool:
         """Whether it has read all from the container's start on, as it was written."""
         return self._from_start and not self._reader.held_up
@@ -215,8 +220,10 @@ class Followed:
         """Set when the container has exited."""
         return self.follower.exited
 
-    def present(self) -> tuple[int, int]:
-        """Return how many bytes of stdout and stderr have been read."""
+    def present(self) -> tuple[int, int] | None:
+        """Return how many bytes of stdout and stderr are there already; None if not all of them have been read."""
+        if self.follower.behind:
+            return None
         return self.follower.tally.bytes("stdout"), self.follower.tally.bytes("stderr")
 
     async def end(self) -> FeedEnd:

@@ -2,13 +2,12 @@
 
 The engine's log is the source: after an outage of the engine it is read again, and what was read before is left out.
 A container never waits for a reader: the engine writes its log whether somebody reads it or not. But both share the
-machine's processors, so a reader may keep to a pace until the container has exited.
+machine's processors, so a reader may leave output that comes too fast until the container has exited.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -33,7 +32,7 @@ class LogReader:
             come when ``lost`` is set.
         silence: seconds for which the output of an exited container may pause before it is read without following.
         service: ``container_id`` is a service's id, and the swarm is asked.
-        rate: the pace at which it is followed, as ``ReadingPace`` takes it; 0 for none.
+        rate: up to which it is followed, as ``ReadingPace`` takes it; 0 for any.
         scrub: replace the values of the container's secret variables.
     """
 
@@ -61,10 +60,10 @@ class LogReader:
         self.lost = False
         """The log no longer had what was to be read next."""
         self.held_up = False
-        """It has kept to its pace, and so was behind the container at least once."""
+        """The container prints too fast: it is not followed any more."""
 
     async def follow(self, exited: asyncio.Event) -> None:
-        """Read until the container has exited, or the connection ends. What it is behind by then is left.
+        """Read until the container has exited, or the connection ends. Of one that prints too fast, the rest is left.
 
         Args:
             exited: set when the container has exited.
@@ -76,13 +75,14 @@ class LogReader:
         waiting = asyncio.ensure_future(exited.wait())
         try:
             await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            while not (reading.done() or self.held_up):
+            while not reading.done():
                 before = self._read_bytes()
                 await asyncio.wait({reading}, timeout=self._silence)
                 if not reading.done() and self._read_bytes() == before:
                     return
-            if reading.done():
-                await reading
+            await reading
+            if self.held_up:
+                await waiting
         finally:
             for task in (reading, waiting):
                 task.cancel()
@@ -142,20 +142,15 @@ class LogReader:
                 if found:
                     self.position.add(found)
                     await self._take(self._clean(self._whole(found)))
-                if exited is not None and not await self._keeps_pace(frames, exited):
+                if exited is not None and self._is_too_fast(frames):
+                    self.held_up = True
                     return
         if not follow:
             await self._take_rest()
         if not follow and not resumption.found:  # a connection that only followed may have ended too early
             self.lost = True
 
-    async def _keeps_pace(self, read: list[Frame], exited: asyncio.Event) -> bool:
-        """Wait as long as the pace demands; return False if the container has exited meanwhile."""
+    def _is_too_fast(self, read: list[Frame]) -> bool:
         if self._pace is None:
-            return True
-        pause = self._pace.pause(len(read), sum([len(frame.data) for frame in read]), time.monotonic())
-        if pause:
-            self.held_up = True
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(exited.wait(), pause)
-        return not (self.held_up and exited.is_set())
+            return False
+        return self._pace.exceeded(len(read), sum([len(frame.data) for frame in read]), time.monotonic())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.bounds import read_json, shown
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_FILE, LABEL_JOB, service_name
 from jaas_submit.policy.decision import decide
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import Context, Facts
 from jaas_submit.policy.shape import unknown_settings
-from jaas_worker.admission.own_parts import without_own_parts
+from jaas_worker.admission.own_parts import IsOwn, without_own_parts
 from jaas_worker.socket_proxy.routes import Forbidden
+from jaas_worker.swarm.files.shared_configs import NAMES_BEGIN
 
 __all__ = [
     "MAX_BODY",
@@ -22,6 +23,7 @@ __all__ = [
     "config_body",
     "contexts",
     "in_folder",
+    "is_file",
     "is_of_job",
     "proposal",
     "stopped",
@@ -40,9 +42,9 @@ class Proposal(NamedTuple):
     """A service that somebody wants to create."""
 
     asked: dict[str, Any]
-    """The request without what jaas adds for a job's input."""
+    """The request without what jaas adds for a job's input and files."""
     configs: list[dict[str, Any]]
-    """The configs that were left out: each has to be an input that was made for this job."""
+    """The configs that were left out: each has to be an input that was made for this job, or a file for jobs."""
     mounts: list[dict[str, Any]]
     """The mounts that were left out: files of the local store."""
     job: str
@@ -76,15 +78,15 @@ def contexts(policy: Policy, of_worker: Context) -> Iterator[Context]:
         )
 
 
-def in_folder(folder: str) -> Callable[[str], bool]:
-    """Return a function that says whether a path is below a folder.
+def in_folder(folder: str) -> IsOwn:
+    """Return a function that says whether a path of the host is below a folder, wherever it is mounted.
 
     Args:
         folder: an absolute path; nothing is below the empty text.
     """
     root = PurePosixPath(folder)
 
-    def below(path: str) -> bool:
+    def below(path: str, _target: str) -> bool:
         parts = PurePosixPath(path)
         return bool(folder) and ".." not in parts.parts and parts != root and parts.is_relative_to(root)
 
@@ -106,12 +108,21 @@ def is_of_job(labels: object) -> bool:
     return isinstance(labels, Mapping) and isinstance(labels.get(LABEL_JOB), str) and bool(labels[LABEL_JOB])
 
 
-def proposal(data: bytes, is_own_mount: Callable[[str], bool]) -> Proposal:
+def is_file(labels: object) -> bool:
+    """Return whether labels say that a config holds a file for jobs."""
+    return isinstance(labels, Mapping) and isinstance(labels.get(LABEL_FILE), str) and bool(labels[LABEL_FILE])
+
+
+def _is_named_as_file(name: str, _target: str) -> bool:
+    return name.startswith(NAMES_BEGIN)
+
+
+def proposal(data: bytes, is_own_mount: IsOwn) -> Proposal:
     """Return the service in the body of ``POST /services/create``.
 
     Args:
         data: the body.
-        is_own_mount: says whether a path of the host is in the local store.
+        is_own_mount: says whether a path of the host is in the local store, whatever its place in the container.
 
     Raises:
         Forbidden: it is no service of a job.
@@ -126,7 +137,7 @@ def proposal(data: bytes, is_own_mount: Callable[[str], bool]) -> Proposal:
     job, attempt = labels[LABEL_JOB], labels.get(LABEL_ATTEMPT, "")
     if inner[LABEL_JOB] != job or request.get("Name") != f"{service_name(job, 0)[:-1]}{attempt}" or not attempt:
         raise Forbidden("a service must have the name of the attempt in its labels, and its containers the same job")
-    asked = without_own_parts(request, is_own_mount)
+    asked = without_own_parts(request, is_own_mount, _is_named_as_file)
     kept = asked["TaskTemplate"]["ContainerSpec"]
     configs = [one for one in container.get("Configs") or () if one not in kept["Configs"]]
     mounts = [one for one in container.get("Mounts") or () if one not in kept["Mounts"]]
@@ -154,7 +165,7 @@ def admitted(wanted: Proposal, facts: Facts, policy: Policy, of_worker: Context)
     """
     for config in wanted.configs:
         found = (facts.configs or {}).get(str(config.get("ConfigID")))
-        if found is None or found.labels.get(LABEL_JOB) != wanted.job:
+        if found is None or (found.labels.get(LABEL_JOB) != wanted.job and not is_file(found.labels)):
             raise Forbidden(f"the config {shown(config.get('ConfigName'))} was not made for this job")
     refused = ""
     for context in contexts(policy, of_worker):
@@ -200,8 +211,9 @@ def config_body(data: bytes) -> dict[str, Any]:
         Forbidden: it is not for a job.
     """
     found = _object(data)
-    if set(found) != {"Name", "Labels", "Data"} or not is_of_job(found["Labels"]):
-        raise Forbidden(f"a config must have Name, Labels and Data alone, and the label {LABEL_JOB}")
+    if set(found) != {"Name", "Labels", "Data"} or not (is_of_job(found["Labels"]) or is_file(found["Labels"])):
+        said = f"a config must have Name, Labels and Data alone, and the label {LABEL_JOB} or {LABEL_FILE}"
+        raise Forbidden(said)
     if not isinstance(found["Name"], str) or not isinstance(found["Data"], str):
         raise Forbidden("a config's Name and Data must be texts")
     return found

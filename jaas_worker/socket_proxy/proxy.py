@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -12,7 +11,8 @@ from aiohttp import web
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import Context
-from jaas_worker.socket_proxy.bodies import MAX_BODY, admitted, config_body, is_of_job, proposal, stopped
+from jaas_worker.admission.own_parts import IsOwn
+from jaas_worker.socket_proxy.bodies import MAX_BODY, admitted, config_body, is_file, is_of_job, proposal, stopped
 from jaas_worker.socket_proxy.engine import Answer, Upstream
 from jaas_worker.socket_proxy.routes import Check, Forbidden, Request, allowed_request, has_our_label
 from jaas_worker.telemetry.log_actions import Action, action
@@ -38,9 +38,7 @@ class SocketProxy:
         is_own_mount: says whether a path of the host is in the workers' local store.
     """
 
-    def __init__(
-        self, upstream: Upstream, policy: Policy, of_worker: Context, is_own_mount: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, upstream: Upstream, policy: Policy, of_worker: Context, is_own_mount: IsOwn) -> None:
         self._upstream = upstream
         self._policy = policy
         self._of_worker = of_worker
@@ -99,7 +97,7 @@ class SocketProxy:
             return answer, ""
         found = answer.json()
         labels = found["Config" if kind == "containers" else "Spec"].get("Labels")
-        if not is_of_job(labels):
+        if not is_of_job(labels) and not (kind == "configs" and is_file(labels)):
             raise Forbidden(f"{what.removesuffix('/json')} is not of a job")
         same = request.method == "GET" and rest in {request.subject, f"{request.subject}/json"}
         return (answer if same else None), str(found["Id"] if kind == "containers" else found["ID"])

@@ -71,7 +71,7 @@ def create_or_adopt(
     config_ids = _ids("config", [config.source for config in spec.configs], engine.config_ids)
     request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms, config_ids))
     hidden = secret_env()
-    place = _place(engine, name, own, file)
+    place = _place_of(file, engine, name, own)
     request = with_secret_env(with_files(request, place, files()), hidden, scrub=spec.scrub)
     try:
         created = engine.create(request, spec.registry)
@@ -89,11 +89,10 @@ def create_or_adopt(
     return _ours(existing, own)
 
 
-def _place(engine: Engine, name: str, own: dict[str, str], file: InputFile | None) -> FilePlace | None:
-    """Return where the container finds its input; a config with its contents is there then."""
-    if file is not None and file.data:
-        return FilePlace(file.path, engine.create_config(name, own, file.data), name)
-    return None if file is None else FilePlace(file.path, source=file.source)
+def _place_of(file: InputFile | None, engine: Engine, name: str, own: dict[str, str]) -> FilePlace | None:
+    if file is None or not file.data:
+        return None if file is None else FilePlace(file.path, source=file.source)
+    return FilePlace(file.path, engine.create_config(name, own, file.data), name)
 
 
 def _ids(kind: str, wanted: list[str], find: Callable[[list[str]], dict[str, str]]) -> dict[str, str]:

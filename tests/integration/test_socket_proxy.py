@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from jaas_submit import Client, JobState
-from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_worker.swarm.docker_engine import Swarm
 from jaas_worker.swarm.service_spec import service_request
 from tests.support.jobs import LONG, ended, run, until

@@ -143,7 +143,7 @@ class Walk:
         if one.job_id not in self.waiting:
             return  # another worker was quicker
         key = one.key
-        by_age = one.rule is Rule.AGE and self.book.owes_age
+        by_age = one.rule is Rule.AGE
         if self.book.try_hold(self.rules, key.queue, key.tenant, key.demand, one.job_id, self.now, by_age=by_age):
             self.refused += 1
             return

@@ -23,13 +23,21 @@ from jaas_submit.queues.reasons import Code, Reason
 from jaas_submit.queues.rules import QueueRules, TenantRules
 from jaas_submit.queues.snapshot import Line, LineKey, Snapshot
 
-__all__ = ["Asked", "Expectation", "Precedence", "expected"]
+__all__ = ["Asked", "Expectation", "Precedence", "expected", "expected_end"]
 
 RUNS: Final = 20
 """How often the model runs."""
 
+_MANY_LINES: Final = 200
+"""With more lines the model decides less often, and runs less often: the more jobs, the less does chance matter."""
+
+_FEWER_RUNS: Final = 5
+_STEPS: Final = 20
+"""Decisions of the model in the median run time of a job, if there are many lines."""
+
 _MOST_STARTS: Final = 500
-"""Starts of one run. What comes later is reckoned from how fast the job's line has moved until then."""
+"""Starts of one run, besides those that happen at once. What comes later is reckoned from how fast the job's line has
+moved until then."""
 
 _PLAIN_QUEUE: Final = QueueRules()
 _PLAIN: Final = TenantRules()
@@ -90,7 +98,7 @@ class Expectation:
 
 
 def expected(
-    snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], *, seed: int = 0, runs: int = RUNS
+    snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], *, seed: int = 0, runs: int | None = None
 ) -> list[Expectation]:
     """Return what is expected of some waiting jobs, in their order.
 
@@ -100,17 +108,54 @@ def expected(
         now: the time of the snapshot.
         asked: the jobs.
         seed: of chance; the same seed gives the same answer.
-        runs: how often the model runs; each takes about a millisecond for five jobs that start before.
+        runs: how often the model runs; None for 20 times, and 5 with more than 200 lines.
     """
-    p90 = {line.key.demand.kind: history.quantile(line.key.demand.kind, 0.9) for line in snapshot.lines}
-    known = replace(snapshot, run_times={**p90, **snapshot.run_times})
-    chances = [Random(f"{seed} {number}") for number in range(runs)]  # noqa: S311 - no secret
+    known = _with_run_times(snapshot, history)
+    chances = [Random(f"{seed} {number}") for number in range(runs or _runs(snapshot))]  # noqa: S311 - no secret
     outcomes = [_run(known, history, now, asked, chance) for chance in chances]
     reasons = admit(known, now).reasons
     return [
         _expectation(known, history, now, one, [run[number] for run in outcomes], reasons.get(one.key))
         for number, one in enumerate(asked)
     ]
+
+
+def expected_end(
+    snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], *, seed: int = 0, runs: int | None = None
+) -> tuple[float, float] | None:
+    """Return until when all of some waiting jobs will have ended, such as those of a batch: p50 and p90.
+
+    Args:
+        snapshot: with the lines of these jobs.
+        history: what was measured.
+        now: the time of the snapshot.
+        asked: the jobs; of each line the last one is enough.
+        seed: as for ``expected``.
+        runs: as for ``expected``.
+
+    Returns:
+        Both times, in seconds since the epoch; None where nothing that is known lets one of them start.
+    """
+    known = _with_run_times(snapshot, history)
+    chances = [Random(f"{seed} {number}") for number in range(runs or _runs(snapshot))]  # noqa: S311 - no secret
+    ends = sorted(
+        max((outcome.end for outcome in _run(known, history, now, asked, chance)), default=now) for chance in chances
+    )
+    p50, p90 = _at(ends, 0.5), _at(ends, 0.9)
+    if math.isinf(p90):
+        return None
+    queue = asked[0].key.queue if asked else ""
+    waits = history.corrected(queue, p50 - now, p90 - now)
+    return now + waits[0], now + waits[1]
+
+
+def _with_run_times(snapshot: Snapshot, history: History) -> Snapshot:
+    p90 = {line.key.demand.kind: history.quantile(line.key.demand.kind, 0.9) for line in snapshot.lines}
+    return replace(snapshot, run_times={**p90, **snapshot.run_times})
+
+
+def _runs(snapshot: Snapshot) -> int:
+    return RUNS if len(snapshot.lines) <= _MANY_LINES else _FEWER_RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +168,21 @@ class _Outcome:
 
 
 def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked], random: Random) -> list[_Outcome]:
-    model = ModelCluster(snapshot, now, lambda _, key, already: history.draw(key.demand.kind, already, random))
+    many = len(snapshot.lines) > _MANY_LINES
+    halves = sorted(history.quantile(line.key.demand.kind, 0.5) for line in snapshot.lines) if many else [0.0]
+    model = ModelCluster(
+        snapshot,
+        now,
+        lambda _, key, already: history.draw(key.demand.kind, already, random),
+        step=halves[len(halves) // 2] / _STEPS,
+    )
     wanted = {(one.key, one.index) for one in asked}
     moved: dict[LineKey, int] = {}
     found: dict[tuple[LineKey, int], tuple[int, float, float]] = {}
-    seen = 0
+    seen = at_once = 0
 
     def is_over() -> bool:
-        nonlocal seen
+        nonlocal seen, at_once
         for number in range(seen, len(model.starts)):
             start = model.starts[number]
             # Jobs of a line are alike: the n-th start is the n-th job, whatever it is called.
@@ -139,14 +191,18 @@ def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked
             if (start.key, index) in wanted:
                 found[start.key, index] = number + 1, start.at, start.at + start.run
         seen = len(model.starts)
-        return len(found) == len(wanted) or seen >= _MOST_STARTS
+        at_once = seen if model.now <= now else at_once
+        return len(found) == len(wanted) or seen - at_once >= _MOST_STARTS
 
     model.run(stop=is_over)
     outcomes = []
     for one in asked:
         outcome = found.get((one.key, one.index))
         if outcome is None:
-            place, start = _beyond(one, moved.get(one.key, 0), seen, model.now - now)
+            place = _place_beyond(snapshot, one, moved.get(one.key, 0), seen, now)
+            later = seen - at_once
+            start = (place - at_once) / later * (model.now - now) if later >= _MOST_STARTS else math.inf
+            place = place if later >= _MOST_STARTS else math.inf
             outcome_end = now + start + history.draw(one.key.demand.kind, 0.0, random)
             outcomes.append(_Outcome(place, now + start, outcome_end))
         else:
@@ -154,12 +210,26 @@ def _run(snapshot: Snapshot, history: History, now: float, asked: Sequence[Asked
     return outcomes
 
 
-def _beyond(one: Asked, moved: int, starts: int, passed: float) -> tuple[float, float]:
-    """Return place and wait of a job that comes after the end of a run, by how fast its line moved; infinite if not."""
-    if not moved or starts < _MOST_STARTS:
-        return math.inf, math.inf
-    factor = (one.index + 1) / moved
-    return starts * factor, passed * factor
+def _place_beyond(snapshot: Snapshot, one: Asked, moved: int, starts: int, now: float) -> float:
+    """Return the place of a job that comes after the end of a run.
+
+    It follows from how far its line moved, or if that did not, from how many jobs go before.
+    """
+    return starts * (one.index + 1) / moved if moved else _jobs_before(snapshot, one, now) + 1
+
+
+def _jobs_before(snapshot: Snapshot, one: Asked, now: float) -> float:
+    """Return about how many jobs go before one, by the priorities of queues and jobs; equal lines take turns."""
+    queues, before = snapshot.rules.queues, 0
+    own_line = next((line for line in snapshot.lines if line.key == one.key), None)
+    if own_line is None or why_waits(snapshot, own_line, now) is not None:
+        return math.inf
+    own = queues.get(one.key.queue, _PLAIN_QUEUE).priority, one.key.priority
+    for line in snapshot.lines:
+        other = queues.get(line.key.queue, _PLAIN_QUEUE).priority, line.key.priority
+        if other >= own and why_waits(snapshot, line, now) is None:
+            before += line.size if other > own else min(line.size, one.index + 1)
+    return float(before)
 
 
 def _expectation(

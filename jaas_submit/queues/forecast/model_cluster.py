@@ -155,6 +155,7 @@ class ModelCluster:
         now: when it begins.
         run_time: a job's id, its line, and for how many seconds it has run -> the seconds that it goes on.
         start_delay: seconds from the admission to the running container.
+        step: seconds that pass between two decisions at least; with many lines a decision takes long.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class ModelCluster:
         run_time: Callable[[str, LineKey, float], float],
         *,
         start_delay: float = 0.0,
+        step: float = 0.0,
     ) -> None:
         self.now = now
         self.rules = snapshot.rules
@@ -173,7 +175,8 @@ class ModelCluster:
         self.given_up: list[GivenUp] = []
         self.passes = 0
         """How often ``admit`` was asked."""
-        self._run_time, self._start_delay = run_time, start_delay
+        self._run_time, self._start_delay, self._step = run_time, start_delay, step
+        self._decided = -math.inf
         self._state = _State(snapshot.nodes, snapshot.running.items())
         self._run_times = snapshot.run_times
         self._reservations: Sequence[Reservation] = snapshot.reservations
@@ -202,6 +205,8 @@ class ModelCluster:
         following = next(coming, None)
         while not stop():
             at = min(self._wake, self._ends[0][0] if self._ends else math.inf, following.at if following else math.inf)
+            if not math.isinf(at):
+                at = max(at, self._decided + self._step)
             if math.isinf(at) or at > until:
                 break
             self.now = max(at, self.now)
@@ -249,6 +254,7 @@ class ModelCluster:
         self.book.let_go(self.rules, key.queue, key.tenant, key.demand, job_id, self.now)
 
     def _decide(self) -> None:
+        self._decided = self.now
         unplaced, self._unplaced = self._unplaced, []
         for job in unplaced:
             self._place(job)

@@ -16,7 +16,7 @@ from jaas_worker.swarm.engine import Engine
 
 __all__ = ["SharedConfig", "SharedConfigs", "is_config_of", "remove_unused"]
 
-_START: Final = "jaas-file-"
+NAMES_BEGIN: Final = "jaas-file-"
 _DIGITS: Final = 40
 """Of the digest in a name, which may have 64 characters. Source: moby/swarmkit, manager/controlapi/common.go."""
 
@@ -95,7 +95,7 @@ def remove_unused(engine: Engine, ledger_id: str, now: float) -> int:
         EngineUnavailable: the engine does not answer.
     """
     removed = 0
-    for name, labels in engine.configs(f"{LABEL_FILES_OF}={ledger_id}", _START).items():
+    for name, labels in engine.configs(f"{LABEL_FILES_OF}={ledger_id}", NAMES_BEGIN).items():
         if _period(name) >= int(now) // _PERIOD_S - 1:
             continue
         try:
@@ -108,7 +108,7 @@ def remove_unused(engine: Engine, ledger_id: str, now: float) -> int:
 def _stem(digest: str, installation: Mapping[str, str]) -> str:
     # Two installations in one swarm have configs of their own, as each removes its own.
     mixed = hashlib.sha256(f"{installation.get(LABEL_LEDGER, '')} {digest}".encode()).hexdigest()
-    return f"{_START}{mixed[:_DIGITS]}"
+    return f"{NAMES_BEGIN}{mixed[:_DIGITS]}"
 
 
 def _period(name: str) -> int:

@@ -166,13 +166,36 @@ def test_a_container_that_prints_fast_is_read_to_its_end_after_the_exit(
             read = scene.node.handed_out[ref.id]
             for line in lines[1000:]:
                 scene.node.write("j", "stdout", line)
-            assert 0 < read < 100, "it keeps to its pace"
+            assert 0 < read < 100, "it reads no more for now"
             scene.node.forget_beginning("j", removed)
             scene.node.exit("j")
             whole = await scene.whole("j")
         assert printed(whole)[0].endswith(b"".join(lines[-50:]))
         assert whole.status == status
         assert sorted((gap.stream, gap.missing, gap.exact) for gap in Logs.unpack(whole.logs).gaps) == gaps
+
+    play(story)
+
+
+def test_the_last_lines_of_a_container_that_prints_fast_are_its_last(play: Callable[[Story], None]) -> None:
+    """How many bytes are there already is not known of it."""
+
+    async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(live_rate=1024.0)
+        lines = [f"{number:9}\n".encode() for number in range(1000)]
+        async with scene.following() as agent:
+            ref = scene.node.start("j")
+            for line in lines:
+                scene.node.write("j", "stdout", line)
+            await until(lambda: scene.node.handed_out[ref.id], what="the agent to read")
+            wanted = scene.calls.feeds.watch("j", 1, tail=2)
+            agent.watched(f"j {wanted.feed}")
+
+            def begun() -> list[bytes]:
+                view = scene.calls.feeds.read(wanted.feed)
+                return [piece.data for piece in view.pieces if isinstance(piece, Piece)] if view else []
+
+            assert await until(begun, what="the last lines") == lines[-2:]
 
     play(story)
 

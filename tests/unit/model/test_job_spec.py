@@ -63,6 +63,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"imag": "a"}, "imag", "no field of a job description"),
     ({"self": 1}, "self", "no field of a job description"),
     ({"": 1}, "''", "no field of a job description"),
+    ({"env_secrets": {"T": "../key"}}, "env_secrets.T", "must match"),
+    ({"env_secrets": {"A B": "s"}}, "env_secrets", "no variable name"),
+    ({"env": {"T": "1"}, "env_secrets": {"T": "s"}}, "env_secrets", "keep one of them"),
+    ({"scrub": "perhaps"}, "scrub", "true or false"),
     ({"limits": {"": 1}}, "limits.''", "no field"),
     ({"image": "a", "input": float("nan")}, "input", "JSON does not know"),
     ({"image": "a", "input": [{"b": float("-inf")}]}, "input", "JSON does not know"),
@@ -407,7 +411,13 @@ FULL: dict[str, Any] = {
     "outputs": ["/out/*.pdf"],
     "require_outputs": True,
 }
-OTHER_INPUT: dict[str, Any] = {"idempotent": True, "image": "a", "gather": {"batch": "b-1", "first": 256, "count": 44}}
+OTHER_INPUT: dict[str, Any] = {
+    "env_secrets": {"TOKEN": "token"},
+    "scrub": True,
+    "idempotent": True,
+    "image": "a",
+    "gather": {"batch": "b-1", "first": 256, "count": 44},
+}
 """A job has one input, so that FULL cannot hold this one."""
 LINES: dict[str, Any] = {"image": "a", "input": [{"index": 0}, None], "input_lines": True}
 OPTIONS: dict[str, Any] = {
@@ -488,6 +498,11 @@ def test_a_good_description_survives_the_wire(fields: dict[str, Any]) -> None:
     ):
         assert again == made
         assert again.digest() == made.digest()
+
+
+def test_a_huge_number_without_a_name_is_named() -> None:
+    with pytest.raises(SpecError, match=r"^'': is no field of a job description$"):
+        JobSpec(**{"image": "a", "": 10**5000})
 
 
 def test_every_field_is_in_the_table_above() -> None:

@@ -15,6 +15,7 @@ from jaas_submit.queues.demand import Demand
 from jaas_submit.queues.reasons import PRECEDENCE, Code, Reason
 from jaas_submit.queues.rules import GroupRules, QueueRules, Rules, TenantRules
 from jaas_submit.queues.snapshot import Line, LineKey, Nodes, Snapshot, Waiting, first_of, standing_reason
+from tests.support.pages import DOCS, rows
 from tests.support.sharing import demand, forms, nodes, plainly, rules, snapshots, started, whole
 
 NOW = 1000.0
@@ -256,6 +257,10 @@ def test_the_reason_that_comes_first_is_told() -> None:
 )
 def test_what_is_in_no_line(given_: dict[str, Any], reason: Reason | None) -> None:
     assert standing_reason(now=NOW, **given_) == reason
+
+
+def test_the_page_has_all_codes_in_their_order() -> None:
+    assert [row[0] for row in rows(DOCS / "queues.md", "code")] == [str(code) for code in Code]
 
 
 @pytest.mark.parametrize("code", list(Code))

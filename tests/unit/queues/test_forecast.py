@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 import pytest
 
 from jaas_submit.queues.book import Book
-from jaas_submit.queues.forecast.expected import Asked, Precedence, expected
+from jaas_submit.queues.forecast.expected import Asked, Precedence, expected, expected_end
 from jaas_submit.queues.forecast.history import History, Promise, kind_of
 from jaas_submit.queues.forecast.model_cluster import Arrival, ModelCluster
 from jaas_submit.queues.reasons import Code, Reason
@@ -46,6 +47,22 @@ def test_a_rate_makes_jobs_start_one_after_the_other_without_any_event() -> None
     cluster = model(rules(), cores=99)
     cluster.run([Arrival(0.0, f"j{n}", key(rates={"r": "1/s"})) for n in range(4)])
     assert [one.at for one in cluster.starts] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_step_makes_decisions_rarer_and_starts_a_step_later_at_most() -> None:
+    jobs = [Arrival(0.0, f"j{n}", key()) for n in range(40)]
+    found = []
+    for step in (0.0, 5.0):
+        random = Random(1)
+        start = Snapshot(rules(), [], Book(), nodes(1, cpus=4))
+        cluster = ModelCluster(start, 0.0, lambda *_, by=random: by.uniform(8, 12), step=step)
+        cluster.run(jobs)
+        found.append((cluster.passes, [one.at for one in cluster.starts]))
+    (passes, starts), (fewer, later) = found
+    assert fewer < passes
+    moments = sorted(set(later))
+    assert all(after - before >= 5 for before, after in pairwise(moments))
+    assert max(later) <= max(starts) + 5 * 10, "each of the ten starts of a core is late by a step at most"
 
 
 @pytest.mark.parametrize(
@@ -151,6 +168,32 @@ def test_the_rule_by_which_others_go_first(
     snapshot.book.hold(snapshot.rules, "elsewhere", "t", mine.demand, "held", 900.0)
     (found,) = expected(snapshot, EVEN, 1000.0, [asked(snapshot, "mine")])
     assert found.rule is rule
+
+
+def test_a_job_far_behind_those_of_higher_priority() -> None:
+    lines = [Line(key(priority=9), [Waiting(0.0, "first")], 3000), Line(key(), [Waiting(0.0, "last")], 1)]
+    snapshot = Snapshot(rules(), lines, Book(), nodes(cpus=10))
+    (found,) = expected(snapshot, EVEN, 1000.0, [asked(snapshot, "last")], runs=2)
+    assert found.place == pytest.approx(3001, rel=0.05)
+    assert found.start_p50 is not None
+    assert found.start_p50 - 1000 == pytest.approx(3000, rel=0.05)
+
+
+def test_a_batch_ends_with_its_last_job() -> None:
+    snapshot = whole(rules(), [(key(), at, f"j{at}") for at in range(5)], nodes(cpus=2))
+    jobs = [asked(snapshot, "j0"), asked(snapshot, "j4")]
+    assert expected_end(snapshot, EVEN, 1000.0, jobs) == (1030.0, 1030.0)
+    assert expected_end(snapshot, EVEN, 1000.0, []) == (1000.0, 1000.0)
+    paused = whole(rules(queues={"q": QueueRules(paused=True)}), [(key(), 1, "j")], nodes())
+    assert expected_end(paused, EVEN, 1000.0, [asked(paused, "j")]) is None
+
+
+def test_many_lines_get_an_answer_that_is_as_good_as_few() -> None:
+    jobs = [(key(tenant=f"t{n}"), n, f"j{n:03}") for n in range(300)]
+    snapshot = whole(rules(), jobs, nodes(cpus=10))
+    (found,) = expected(snapshot, EVEN, 1000.0, [asked(snapshot, "j155")], runs=2)
+    assert found.start_p50 == pytest.approx(1000 + 150, rel=0.05)
+    assert found.place == pytest.approx(156, rel=0.05)
 
 
 def test_jobs_that_are_only_counted_count() -> None:

@@ -8,19 +8,24 @@ from typing import Any
 
 import pytest
 
-from jaas_submit.model.fields import Mount
 from jaas_submit.model.job_spec import INPUT_FILE, JobSpec
+from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.facts import Context, Facts, NetworkFacts, Reference
 from jaas_worker.socket_proxy.bodies import admitted, config_body, in_folder, proposal, stopped
 from jaas_worker.socket_proxy.routes import Forbidden
-from jaas_worker.swarm.service_spec import InputPlace, service_request, with_input
+from jaas_worker.swarm.service_spec import FilePlace, service_request, with_files
 
 JOB, NAME = "0b0e3f4e", "jaas-0b0e3f4e-1"
 OF_WORKER = Context(queue="jaas", log_driver="local", log_options={"max-size": "10m"})
 FACTS = Facts(
     secrets={"s1": Reference("open", {"jaas.jobs": "allow"}), "s2": Reference("theirs", {})},
-    configs={"c1": Reference(NAME, {"jaas.job": JOB}), "c2": Reference("theirs", {}), "c3": Reference(NAME, {})},
+    configs={
+        "c1": Reference(NAME, {"jaas.job": JOB}),
+        "c2": Reference("theirs", {}),
+        "c3": Reference(NAME, {}),
+        "c4": Reference("jaas-file-a-1", {"jaas.file": "a"}),
+    },
     networks={
         "app": NetworkFacts("n1", "app", "overlay", "swarm", True, {}),
         "jaas-control": NetworkFacts("n2", "jaas-control", "overlay", "swarm", False, {"jaas.control": "true"}),
@@ -39,11 +44,15 @@ def judged(body: Any, policy: Policy | None = None) -> dict[str, Any]:
 
 
 def with_config(config: str, name: str = NAME) -> dict[str, Any]:
-    return with_input(request(), InputPlace(INPUT_FILE, config, name))
+    return with_files(request(), FilePlace(INPUT_FILE, config, name))
 
 
 def with_mount(source: str) -> dict[str, Any]:
-    return with_input(request(), InputPlace(INPUT_FILE, source=source))
+    return with_files(request(), FilePlace(INPUT_FILE, source=source))
+
+
+def with_file(place: FilePlace) -> dict[str, Any]:
+    return with_files(request(), None, {"a": place})
 
 
 GOOD = [
@@ -52,6 +61,8 @@ GOOD = [
     request(secrets=["open"], mounts=[Mount(type="volume", source="jobs-a", target="/a")]),
     with_config("c1"),
     with_mount("/srv/store/ab/cd"),
+    with_file(FilePlace("/etc/app.conf", "c4", "jaas-file-a-1")),
+    with_file(FilePlace("/data/large", source="/srv/store/ab/cd")),
 ]
 
 
@@ -96,7 +107,6 @@ HOSTILE: dict[str, Change] = {
     "the whole store": container(Mounts=[{**bind("/srv/store", ReadOnly=True), "Target": INPUT_FILE}]),
     "beside the store": container(Mounts=[{**bind("/srv/store2/a", ReadOnly=True), "Target": INPUT_FILE}]),
     "the store to write": container(Mounts=[{**bind("/srv/store/a", ReadOnly=False), "Target": INPUT_FILE}]),
-    "the store elsewhere": container(Mounts=[bind("/srv/store/a", ReadOnly=True)]),
     "the store, shared": container(
         Mounts=[{**bind("/srv/store/a", ReadOnly=True), "Target": INPUT_FILE, "BindOptions": {"Propagation": "shared"}}]
     ),
