@@ -7,6 +7,7 @@ Each part is a module with an object ``PART`` (see ``harness.Part``), named in `
 * ``latency``: from submit to the service, and from the container's end to ``wait()``
 * ``inflight``: a thousand and ten thousand jobs in flight on a real engine
 * ``fleet``: a hundred thousand over ten workers on a simulated one
+* ``walls``: what policy and signatures cost
 * ``submission``: how quickly one process enqueues, and what a million jobs that wait cost
 * ``soak``: whether anything grows over 20,000 jobs
 

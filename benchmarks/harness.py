@@ -21,6 +21,8 @@ PARTS: dict[str, str] = {
     "inflight": "benchmarks.inflight",
     "fleet": "benchmarks.fleet",
     "submission": "benchmarks.submission",
+    "walls": "benchmarks.walls",
+    "queues": "benchmarks.queues",
     "soak": "benchmarks.soak",
 }
 """Name on the command line -> module that has it, in the order in which they run."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import redis
@@ -30,96 +33,128 @@ _ROUNDS = 5
 _FOLLOWED = 50
 """Containers that print at the same time."""
 
-_IDLE_S = 60.0
-_PAUSE = 1.5
+_WATCHERS = 50
+"""Of one job at the same time."""
+
+_BUSY = "i=0; while [ $i -lt {count} ]; do [ $((i % 1000)) -ne 0 ] || echo line $i; i=$((i + 1)); done"
+"""A job that needs the processor, and prints a line now and then."""
+
+_IDLE_S = 30.0
+_PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class _Home:
+    """An installation of its own: several of them take turns on one engine."""
+
+    made: Installation
+    worker: WorkerProcess
+    client: Client
 
 
 @contextlib.contextmanager
-def _installation(options: Options, *, agent: bool) -> Iterator[tuple[Installation, WorkerProcess]]:
+def _home(options: Options, *, agent: bool) -> Iterator[_Home]:
     # An agent reaches an engine at unix:// and tcp:// only; the worker knows a third way of naming the same socket.
     engine = options.engine if agent else options.engine.replace("unix://", "http+unix://", 1)
-    with home(options, engine) as (made, worker):
+    with home(options, engine) as (made, worker), client_of(made) as client:
         node = made.swarm.info().node_id
         if agent:
             eventually(lambda: made.ledger.client.exists(f"{made.prefix}:agent:{node}"), 60, "the agent's lease")
-        yield made, worker
+        client.submit(_printing(1000)).wait(120)  # what is done once is done now
+        yield _Home(made, worker, client)
 
 
 def _printing(size: int) -> JobSpec:
     return JobSpec(image=TEST_IMAGE, command=["sh", "-c", f"yes {_LINE} | head -c {size}"])
 
 
-def _run(options: Options, *, agent: bool, watched: bool) -> Mapping[str, float]:
-    size = 1_000_000 if options.short else _BYTES
-    with _installation(options, agent=agent) as (made, worker), client_of(made) as client:
-        client.submit(_printing(1000)).wait(120)  # what is done once is done now
-        before = usage(worker.pid).cpu
-        began = time.monotonic()
-        handle = client.submit(_printing(size))
-        watcher = None
-        if watched:
-            command = [sys.executable, "-m", "jaas_submit.cli.main", "logs", "-f", handle.id]
-            watcher = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=made.environment()
-            )
-        try:
-            result = handle.wait(600)
-            seconds = time.monotonic() - began
-            last = seconds
-            if watcher:
-                watcher.wait(600)
-                last = time.monotonic() - began
-        finally:
-            if watcher:
-                watcher.kill()
-                watcher.wait()
-        assert result.started_at
-        assert result.finished_at
-        return {
-            "result": seconds,
-            "container": (result.finished_at - result.started_at).total_seconds(),
-            "watcher": last,
-            "cpu": usage(worker.pid).cpu - before,
-        }
+@contextlib.contextmanager
+def _watching(made: Installation, job_id: str, watchers: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a process that watches a job so many times, from its submission on."""
+    command = [sys.executable, "-m", "benchmarks.watchers", job_id, str(watchers)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=made.environment())
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
-def _fast_job(options: Options) -> list[Row]:
+def _run(where: _Home, spec: JobSpec, *, watchers: int = 0, stopped: int = 0) -> Mapping[str, float]:
+    """Run a job, and return what it took.
+
+    Args:
+        where: the installation.
+        spec: the job.
+        watchers: how many watch it.
+        stopped: an agent's process that is stopped while the job runs; 0 for none.
+    """
+    before, began = usage(where.worker.pid).cpu, time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if stopped:
+            os.kill(stopped, signal.SIGSTOP)
+            stack.callback(os.kill, stopped, signal.SIGCONT)
+        handle = where.client.submit(spec)
+        watching = stack.enter_context(_watching(where.made, handle.id, watchers)) if watchers else None
+        result = handle.wait(600)
+        found = {"result": time.monotonic() - began, "cpu": usage(where.worker.pid).cpu - before}
+        if watching:
+            told, _ = watching.communicate(timeout=600)
+            found["watcher"] = time.monotonic() - began
+            found["whole"] = float(told or 0)
+    assert result.started_at
+    assert result.finished_at
+    found["container"] = (result.finished_at - result.started_at).total_seconds()
+    return found
+
+
+def _fast_job(options: Options, bare: _Home, own: _Home, apart: _Home, agent: int) -> list[Row]:
+    spec = _printing(1_000_000 if options.short else _BYTES)
     ways = {
-        "without an agent": partial(_run, options, agent=False, watched=False),
-        "with an agent, nobody watches": partial(_run, options, agent=True, watched=False),
-        "with an agent, watched": partial(_run, options, agent=True, watched=True),
+        "without an agent": partial(_run, bare, spec),
+        "with an agent, nobody watches": partial(_run, own, spec),
+        "with an agent, watched": partial(_run, own, spec, watchers=1),
+        "with an agent that is stopped": partial(_run, apart, spec, stopped=agent),
     }
     samples = interleave(ways, 1 if options.short else max(options.rounds, _ROUNDS), say)
-    without, *others = ways
+    without, alone, watched, stopped = ways
     rows = []
     for name in ways:
-        rows += [
-            Row.median(name, "submit to result", "s", samples[name]["result"]),
-            Row.median(name, "container's own time", "s", samples[name]["container"]),
-            Row.median(name, "worker's processor time", "s", samples[name]["cpu"]),
-        ]
-    rows.append(Row.median(others[-1], "submit to the watcher's end", "s", samples[others[-1]]["watcher"]))
-    for name in others:
-        for figure, what in (("container", "container's own time"), ("result", "submit to result")):
+        rows.append(Row.median(name, "container's own time", "s", samples[name]["container"]))
+        if name != stopped:  # its worker waits for the agent
+            rows.append(Row.median(name, "submit to result", "s", samples[name]["result"]))
+            rows.append(Row.median(name, "worker's processor time", "s", samples[name]["cpu"]))
+    rows.append(Row.median(watched, "submit to the watcher's end", "s", samples[watched]["watcher"]))
+    for name, figures in ((alone, ("container", "result")), (stopped, ("container",)), (watched, ("container",))):
+        for figure in figures:
+            what = "container's own time" if figure == "container" else "submit to result"
             found = ratios(samples[name][figure], samples[without][figure])
             rows.append(Row.median(f"{name} / {without}", what, "", found, Target("<=", 1.1)))
     return rows
 
 
-def _latency(options: Options) -> list[Row]:
+def _many_watchers(options: Options, own: _Home) -> list[Row]:
+    watchers = 2 if options.short else _WATCHERS
+    spec = JobSpec(image=TEST_IMAGE, command=["sh", "-c", _BUSY.format(count=50_000 if options.short else 1_000_000)])
+    names = f"{watchers} watchers", "nobody watches"
+    ways = {names[0]: partial(_run, own, spec, watchers=watchers), names[1]: partial(_run, own, spec)}
+    samples = interleave(ways, 1 if options.short else 3, say)
+    found = ratios(samples[names[0]]["container"], samples[names[1]]["container"])
+    return [
+        Row.median(names[0], "that got every byte", "", samples[names[0]]["whole"], Target(">=", watchers)),
+        Row.median(f"{names[0]} / {names[1]}", "container's own time", "", found),
+    ]
+
+
+def _latency(options: Options, bare: _Home, own: _Home) -> list[Row]:
     jobs, rows = 2 if options.short else 20, []
-    for agent in (True, False):
-        case = "with an agent" if agent else "without an agent"
+    for case, where in (("with an agent", own), ("without an agent", bare)):
         say(f"bench: output: latency {case}, {jobs} jobs")
         found = []
-        with (
-            _installation(options, agent=agent) as (made, _),
-            client_of(made) as client,
-            Sightings([options.engine]) as seen,
-        ):
+        with Sightings([options.engine]) as seen:
             for _ in range(jobs):
                 time.sleep(0.1 if options.short else _PAUSE)
-                found.append(_end_to_result(client, seen))
+                found.append(_end_to_result(where.client, seen))
         rows += [
             Row(case, "container's end to wait(), p50", "ms", percentile(found, 50), tuple(found)),
             Row(case, "container's end to wait(), p95", "ms", percentile(found, 95)),
@@ -155,42 +190,43 @@ def _agent(made: Installation, options: Options) -> Iterator[int]:
         eventually(lambda: made.ledger.client.exists(key), 60, "the agent's lease")
         yield process.pid
     finally:
+        process.send_signal(signal.SIGCONT)
         process.terminate()
         process.wait(30)
 
 
-def _idle_and_many(options: Options) -> list[Row]:
+def _idle_and_many(options: Options, where: _Home, pid: int) -> list[Row]:
     containers, size = (2, 100_000) if options.short else (_FOLLOWED, 3_000_000)
     watched = 1.0 if options.short else _IDLE_S
-    with _installation(options, agent=False) as (made, _), _agent(made, options) as pid, client_of(made) as client:
-        server = made.ledger.client
-        say(f"bench: output: an idle agent, {watched:.0f} s")
+    server = where.made.ledger.client
+    say(f"bench: output: an idle agent, {watched:.0f} s")
+    found = {}
+    for stopped in (False, True):
+        os.kill(pid, signal.SIGSTOP if stopped else signal.SIGCONT)
         first, cpu = _commands(server), usage(pid).cpu
         time.sleep(watched)
-        with_agent, cpu, idle = _commands(server) - first, usage(pid).cpu - cpu, usage(pid)
-        say(f"bench: output: {containers} containers that print {size:,} bytes each, and go on")
-        go_on = f"yes {_LINE} | head -c {size}; while :; do echo more; sleep 1; done"
-        job = JobSpec(image=TEST_IMAGE, command=["sh", "-c", go_on])
-        handles = [client.submit(job) for _ in range(containers)]
-        try:
-            eventually(lambda: all(handle.state == "RUNNING" for handle in handles), 300, "all of them to run")
-            time.sleep(1.0 if options.short else 20.0)  # all that they print at first has been read
-            busy = usage(pid)
-        finally:
-            for handle in handles:
-                handle.cancel()
-            for handle in handles:
-                handle.wait(300, check=False)
-    with _installation(options, agent=False) as (made, _):
-        first = _commands(made.ledger.client)
-        time.sleep(watched)
-        without = _commands(made.ledger.client) - first
+        found[stopped] = _commands(server) - first, usage(pid).cpu - cpu
+    os.kill(pid, signal.SIGCONT)
+    idle = usage(pid)
+    say(f"bench: output: {containers} containers that print {size:,} bytes each, and go on")
+    go_on = f"yes {_LINE} | head -c {size}; while :; do echo more; sleep 1; done"
+    handles = [where.client.submit(JobSpec(image=TEST_IMAGE, command=["sh", "-c", go_on])) for _ in range(containers)]
+    try:
+        eventually(lambda: all(handle.state == "RUNNING" for handle in handles), 300, "all of them to run")
+        time.sleep(1.0 if options.short else 10.0)
+        busy = usage(pid)
+    finally:
+        for handle in handles:
+            handle.cancel()
+        for handle in handles:
+            handle.wait(300, check=False)
     case = f"{containers} containers that print"
     each = (busy.memory - idle.memory) / containers / 1024
+    commands = max(found[False][0] - found[True][0], 0) / watched
     return [
         Row("idle agent", "memory", "MiB", idle.memory / 2**20, (), Target("<=", 50)),
-        Row("idle agent", "Redis commands", "a second", max(with_agent - without, 0) / watched, (), Target("<=", 1)),
-        Row("idle agent", "cores", "", cpu / watched),
+        Row("idle agent", "Redis commands", "a second", commands, (), Target("<=", 1)),
+        Row("idle agent", "cores", "", found[False][1] / watched),
         Row(case, "memory for each", "KiB", each, (), Target("<=", 256)),
         Row(case, "threads more", "", busy.threads - idle.threads, (), Target("<=", 0)),
     ]
@@ -200,14 +236,24 @@ class _Output:
     name = "output"
     title = "Following output"
     caveats = (
-        "The job prints lines of 100 bytes, 100 MB in all, as fast as it can. Engine, worker, agent and watcher share "
+        "The job prints lines of 100 bytes, 100 MB in all, as fast as it can. Engine, worker, agent and watchers share "
         "the machine's processors.",
-        "Without an agent the worker reads first and last bytes after the container's exit.",
-        "An idle agent's commands are those of a worker and an agent, less those of a worker alone.",
+        "Without an agent the worker reads the output after the container's exit, for JAAS_LOG_TIMEOUT at most.",
+        "An idle agent's commands are those of all that is up, less those while the agent is stopped.",
     )
 
     def run(self, options: Options) -> list[Row]:
-        return [*_fast_job(options), *_latency(options), *_idle_and_many(options)]
+        with contextlib.ExitStack() as stack:
+            bare = stack.enter_context(_home(options, agent=False))
+            own = stack.enter_context(_home(options, agent=True))
+            apart = stack.enter_context(_home(options, agent=False))
+            agent = stack.enter_context(_agent(apart.made, options))
+            return [
+                *_idle_and_many(options, apart, agent),
+                *_latency(options, bare, own),
+                *_many_watchers(options, own),
+                *_fast_job(options, bare, own, apart, agent),
+            ]
 
 
 PART = _Output()

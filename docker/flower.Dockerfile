@@ -1,7 +1,7 @@
 # Flower with the packages that show jaas jobs. Build it from the repository's root:
 #   docker build -f docker/flower.Dockerfile -t jaas-flower:0.1.0 .
 # The build arguments are those of docker/worker.Dockerfile.
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.13-slim-bookworm
 ARG BUILD=${BASE}
 
 FROM ${BUILD} AS build

@@ -5,7 +5,7 @@
 # BUILD  the image in which pip runs: the same Python, and pip
 # EXTRAS worker,otel for traces (JAAS_TRACES); worker,store for a store of large values (JAAS_STORE_URL)
 # PIP_*  settings of pip: a mirror, or without a network PIP_NO_INDEX=1 and PIP_FIND_LINKS=/folder/in/BUILD
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.13-slim-bookworm
 ARG BUILD=${BASE}
 
 FROM ${BUILD} AS build
@@ -28,8 +28,8 @@ ENV PYTHONPATH=/opt/jaas PATH=/opt/jaas/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTW
 # megabytes that a long list of the engine needs for a moment stay allocated, on each thread. See mallopt(3).
 ENV MALLOC_MMAP_THRESHOLD_=131072 MALLOC_ARENA_MAX=2
 # root, because the engine's socket belongs to root and the host's group "docker", whose id differs between hosts. If the
-# id is known, run as nobody with that group (JAAS_WORKER_USER in stack.yml). This is not more secure: a process with
-# access to the engine is root on its host.
+# id is known, run as nobody with that group (JAAS_WORKER_USER in stack.yml). That alone is not more secure: a process
+# with access to the engine is root on its host. With deploy/socket-proxy.yml it is.
 USER 0:0
 ENTRYPOINT ["python3", "-m", "jaas_submit.cli.main"]
 CMD ["worker"]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from jaas_submit.messaging.app import job
     from jaas_submit.model.causes import Cause
     from jaas_submit.model.fields import Gather, Resources
+    from jaas_submit.model.files.inputs import FileIn
     from jaas_submit.model.files.listing import OutputFile, OutputFiles
     from jaas_submit.model.job_spec import JobSpec
     from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
@@ -73,6 +74,7 @@ __all__ = [
     "ConfigMount",
     "Executor",
     "Explanation",
+    "FileIn",
     "FunctionFailed",
     "Gather",
     "Healthcheck",
@@ -128,6 +130,7 @@ _MODULES = (
         "errors",
         "model.retry_policy",
         "model.fields",
+        "model.files.inputs",
         "model.service_options.values",
         "model.service_options.mounts",
         "model.service_options.networks",

@@ -1,4 +1,4 @@
-"""The commands that the worker's package adds to `jaas`: worker, agent. Found by the entry points in pyproject.toml.
+"""The commands that the worker's package adds to `jaas`: worker, agent, socket-proxy. Found by the entry points.
 
 Imports wait for the functions that need them: `jaas --help` loads this module.
 """
@@ -6,12 +6,13 @@ Imports wait for the functions that need them: `jaas --help` loads this module.
 from __future__ import annotations
 
 import os
+import re
 
 import click
 
 from jaas_submit.cli.common import Target, missing_packages, target_options
 
-__all__ = ["agent", "worker"]
+__all__ = ["agent", "socket_proxy", "worker"]
 
 _log_level = click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info"
@@ -57,6 +58,31 @@ def agent(target: Target, log_level: str) -> None:
     except ImportError as error:
         raise missing_packages(error) from error
     agent_main(log_level.upper())
+
+
+@click.command("socket-proxy")
+@_log_level
+@click.option("--engine", default="unix:///var/run/docker.sock", show_default=True, help="The engine's socket.")
+@click.option(
+    "--listen",
+    default="unix:///run/jaas/engine.sock",
+    show_default=True,
+    help="unix:// and a path, or tcp://HOST:PORT.",
+)
+@click.option("--mode", default="660", show_default=True, metavar="OCTAL", help="Who may use the socket at a path.")
+def socket_proxy(log_level: str, engine: str, listen: str, mode: str) -> None:
+    """Let a worker or an agent do with the engine what it needs, and nothing else.
+
+    Services are judged by JAAS_POLICY or JAAS_POLICY_FILE. JAAS_QUEUE, JAAS_LOG_DRIVER, JAAS_LOG_OPTIONS and
+    JAAS_STORE_URL have to be those of the workers. It needs no Redis.
+    """
+    try:
+        from jaas_worker.socket_proxy.process import socket_proxy_main
+    except ImportError as error:
+        raise missing_packages(error) from error
+    if not re.fullmatch("0?[0-7]{3}", mode):
+        raise click.BadParameter("write three octal digits, such as 660", param_hint="--mode")
+    socket_proxy_main(engine, listen, int(mode, 8), log_level.upper())
 
 
 def _set(target: Target, **more: object) -> None:

@@ -20,6 +20,7 @@ from jaas_submit.policy.document import Policy
 from jaas_submit.policy.published import about_policy
 from jaas_submit.signing import Gate, read_verify_keys
 from jaas_submit.storage.store import Store
+from jaas_worker.admission.container_defaults import ContainerDefaults
 from jaas_worker.agent.files.collector import FileCollector
 from jaas_worker.agent.outputs import AgentOutputs
 from jaas_worker.agent.process import AgentSettings, AgentThread
@@ -139,6 +140,7 @@ class Parts:
             "queue": self.settings.queue,
             "queues": self.settings.queues,
             "policy": about_policy(self.policy),
+            "containers": ContainerDefaults.of(self.settings).about(),
         }
 
     def about(self, runner: Runner) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jaas_submit.connection.url import default_url
 from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.fields import parse_duration, parse_size
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, FOREIGN_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
+from jaas_submit.policy.containers import DEFAULT_CAPABILITIES
 from jaas_submit.policy.document import Level
 
 __all__ = ["LogFormat", "Settings"]
@@ -37,6 +39,23 @@ def _options(value: object) -> object:
     if not all(name.strip() and equals for name, equals, _ in pairs):
         raise ValueError("write name=value,name=value, such as max-size=100m,max-file=2")
     return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+_PLAIN_CAPABILITIES = tuple(sorted(DEFAULT_CAPABILITIES - {"AUDIT_WRITE", "MKNOD", "NET_RAW"}))
+
+
+def _capabilities(value: object) -> object:
+    """Accept ``CHOWN,SETUID``."""
+    if not isinstance(value, str):
+        return value
+    names = tuple(sorted({name.strip().upper().removeprefix("CAP_") for name in value.split(",") if name.strip()}))
+    if names == ("ALL",):
+        return tuple(sorted(DEFAULT_CAPABILITIES))
+    for name in names:
+        if name not in DEFAULT_CAPABILITIES:
+            known = ", ".join(sorted(DEFAULT_CAPABILITIES))
+            raise ValueError(f"{shown(name)} is none of the engine's default capabilities: {known}; or ALL")
+    return names
 
 
 class Settings(BaseSettings):
@@ -132,6 +151,24 @@ class Settings(BaseSettings):
     """Processes and threads that a job's container may have, so that a fork bomb does not stop its node; 0 sets no
     limit."""
 
+    capabilities: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_capabilities)] = _PLAIN_CAPABILITIES
+    """Those of the engine's default capabilities that a job's container keeps, with commas between: what plain images
+    need (docs/policy.md). Empty: none; ``ALL``: all of them. A job may ask for the others, and a policy may let it keep
+    them."""
+
+    init: bool = False
+    """Run the engine's small init (tini) as the first process of a job's container, unless the job says otherwise: a
+    program without a handler then ends by its stop signal, and orphans are waited for. An image that has an init of its
+    own may not run below it (docs/policy.md)."""
+
+    no_new_privileges: bool = True
+    """The processes of a job's container may gain no privileges, such as by sudo, where the manager and all nodes know
+    that setting (Docker 25). Older engines do without."""
+
+    env_secrets: str = ""
+    """Folder with files whose contents jobs may have in their environment (``env_secrets``), where a policy allows it.
+    No folder with other secrets, such as /run/secrets. Empty: none."""
+
     result_log_limit: Bytes = Field(64 * 1024, ge=0, le=16 * 1024 * 1024)
     """Bytes of each stream that go into Celery's result (all that was kept is in the ledger)."""
 
@@ -147,6 +184,9 @@ class Settings(BaseSettings):
     reduce job reads): ``file:///srv/jaas`` on a file system that all nodes, workers and producers share,
     ``s3://bucket/jaas``, or any other URL of fsspec. They are removed when the job's record expires. Empty: there is no
     store, and larger values are refused. Needs jaas[store]."""
+
+    stored_log_limit: Bytes = Field(64 * 1024 * 1024, ge=0, le=100 * 1024 * 1024)
+    """Bytes of an attempt's output, from its beginning, that go into the store where ``log_limit`` cuts it; 0: none."""
 
     files_limit: Bytes = Field(1024**3, ge=0, le=1024**4)
     """Bytes of all files that an attempt hands out (``outputs``). Those beyond it stay behind; its result says so."""

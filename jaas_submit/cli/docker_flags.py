@@ -13,42 +13,49 @@ import click
 
 from jaas_submit.cli.go_flags import TRUTH, GoCommand
 
-__all__ = ["DockerCommand", "is_duration", "unambiguous"]
+__all__ = ["REFUSED", "DockerCommand", "is_duration", "unambiguous"]
 
 _NO_PORTS: Final = "a job publishes no ports; join a network with --network and reach other services there"
-_NO_PRIVILEGES: Final = "a job gets no privileges or devices of its node"
-_HOST_NAME: Final = "a job's host name cannot be chosen; JAAS_JOB_ID in its environment names the job"
+_NO_PRIVILEGES: Final = "a job gets no privileges or devices of its node; --cap-add adds a capability, --gpus GPUs"
 _ENGINE: Final = "the workers' engines run the job; --redis URL names the Redis that it goes to"
 _CORES: Final = "--cpus N limits cores; shares and single processors cannot be chosen"
 _ATTACH: Final = "output is always kept and printed; --no-show-logs omits it"
-_NETWORK: Final = "a job's network has no settings of its own; --network NAME joins an overlay network"
-_OUTPUT: Final = "the worker keeps the output; `jaas logs ID` prints it"
-_HEALTH: Final = "--healthcheck lets the image's own HEALTHCHECK count; another cannot be given"
+_NETWORK: Final = "addresses are the swarm's to give; --network name=NAME,alias=ALIAS gives a name on a network"
 _ONE: Final = "a job is one container; `jaas map` runs one for each input"
-_NONE: Final = "a job has no such setting; `jaas schema` lists those that there are"
+_NO_UPDATES: Final = "a job is never updated: submit it again with what has changed"
+_ONCE: Final = "a job's container is never restarted; --max-attempts N and --backoff TIME try the job again"
+_NONE: Final = "the engine knows no such setting for a service; `jaas schema` lists those that there are"
+_WINDOWS: Final = "is for Windows containers, and jaas runs Linux ones"
 
-_REFUSED: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("-p", "-P", "--publish", "--publish-all", "--expose"), _NO_PORTS),
-    **dict.fromkeys(
-        ("--privileged", "--cap-add", "--cap-drop", "--device", "--gpus", "--security-opt"), _NO_PRIVILEGES
-    ),
-    **dict.fromkeys(("--hostname", "--domainname"), _HOST_NAME),
-    **dict.fromkeys(("-H", "--host", "--context"), _ENGINE),
+REFUSED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("-p", "-P", "--publish", "--publish-all", "--expose", "--endpoint-mode"), _NO_PORTS),
+    **dict.fromkeys(("--privileged", "--device", "--security-opt"), _NO_PRIVILEGES),
+    **dict.fromkeys(("-H", "--context"), _ENGINE),
     **dict.fromkeys(("--cpu-shares", "--cpu-quota", "--cpu-period", "--cpuset-cpus", "--cpuset-mems"), _CORES),
     **dict.fromkeys(("--attach", "--sig-proxy", "--detach-keys"), _ATTACH),
-    **dict.fromkeys(("--add-host", "--dns", "--ip", "--ip6", "--link", "--mac-address", "--network-alias"), _NETWORK),
-    **dict.fromkeys(("--log-driver", "--log-opt"), _OUTPUT),
-    **dict.fromkeys(("--health-cmd", "--health-interval", "--health-retries", "--health-timeout"), _HEALTH),
-    **dict.fromkeys(("--replicas", "--mode"), _ONE),
+    **dict.fromkeys(("--ip", "--ip6", "--link", "--mac-address", "--network-alias"), _NETWORK),
+    **dict.fromkeys(("--replicas", "--replicas-max-per-node", "--max-concurrent", "--mode"), _ONE),
     **dict.fromkeys(
-        ("--init", "--ipc", "--pid", "--read-only", "--shm-size", "--sysctl", "--ulimit", "--userns"), _NONE
+        [
+            f"--{kind}-{what}"
+            for kind in ("update", "rollback")
+            for what in ("delay", "failure-action", "max-failure-ratio", "monitor", "order", "parallelism")
+        ],
+        _NO_UPDATES,
     ),
+    **dict.fromkeys(("--restart-condition", "--restart-delay", "--restart-max-attempts", "--restart-window"), _ONCE),
+    **dict.fromkeys(("--credential-spec", "--isolation"), _WINDOWS),
+    **dict.fromkeys(("--ipc", "--pid", "--userns", "--uts", "--cgroupns", "--runtime"), _NONE),
     "--cidfile": "`jaas submit` prints the job's id on stdout",
+    "--domainname": "--hostname NAME.DOMAIN names both",
     "--label-file": "write the labels as --label KEY=VALUE",
-    "--memory-swap": "--memory SIZE limits memory; swap cannot be set",
+    "--memory-swap": "--memory SIZE limits memory; an engine before Docker 29 cannot set swap for a service",
+    "--no-resolve-image": "the worker asks the image's registry for its digest; without one, a node's own image runs",
+    "--placement-pref": "the swarm spreads the tasks of one service, and a job has one; --constraint chooses nodes",
     "--platform": "--constraint node.platform.arch==x86_64 chooses nodes of a platform",
     "--pull": "a node pulls an image that it lacks; name another tag or a digest to get another one",
-    "--restart-condition": "--max-attempts N tries a job again that failed",
+    "--shm-size": "--tmpfs /dev/shm:size=SIZE mounts shared memory of that size",
+    "--volume-driver": "--mount type=volume,source=NAME,target=PATH,volume-driver=DRIVER names one",
     "--volumes-from": "--volume NAME:TARGET mounts a volume",
     "--with-registry-auth": "the workers' own credentials are used; --registry HOST names them",
 }
@@ -120,11 +127,11 @@ class _Reader:
 
     def _restart(self, value: str) -> None:
         if value != "no":
-            raise click.UsageError(f"--restart: {_REFUSED['--restart-condition']}")
+            raise click.UsageError(f"--restart: {REFUSED['--restart-condition']}")
 
     def _refuse(self, name: str) -> None:
-        if name in _REFUSED and name not in self._options:
-            raise click.UsageError(f"{name}: {_REFUSED[name]}")
+        if name in REFUSED and name not in self._options:
+            raise click.UsageError(f"{name}: {REFUSED[name]}")
 
     def _next(self) -> str:
         return self._rest.pop(0) if self._rest else ""
@@ -173,7 +180,7 @@ class _Reader:
         """docker: a terminal. Go: a time limit."""
         value = letters.removeprefix("=")
         if letters.startswith("=") and value.lower() in {"true", "false"}:
-            self._done.append(f"--tty{letters}")
+            self._done.append(f"--short-tty{letters}")
             return ""
         if letters and (letters.startswith("=") or is_duration(value) or not self._is_cluster(letters)):
             self._done += ["--timeout", value]
@@ -181,7 +188,7 @@ class _Reader:
         if not letters and self._rest and is_duration(self._rest[0]):
             self._done += ["--timeout", self._next()]
             return ""
-        self._done.append("--tty")
+        self._done.append("--short-tty")
         return letters
 
     def _d(self, letters: str) -> str:

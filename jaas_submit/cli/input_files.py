@@ -162,15 +162,23 @@ def read_batch_file(path: str) -> ReadFile:
     with checked():
         file = BatchFile.model_validate(data)
     with checked("job"):
-        spec = JobSpec.parse(file.job)
+        spec = _beside(path, JobSpec.parse(file.job))
     with checked("reduce"):
-        reduce = JobSpec.parse(file.reduce) if file.reduce is not None else None
+        reduce = _beside(path, JobSpec.parse(file.reduce)) if file.reduce is not None else None
     return ReadFile(path, file, spec, reduce)
 
 
 def _words_of(error: SpecError) -> str:
     """Return what an error says of its field, without the field."""
     return str(error).removeprefix(f"{error.field}: ")
+
+
+def _beside(path: str, spec: JobSpec) -> JobSpec:
+    """Return a description whose files are named from the folder of the batch file, as ``inputs_file`` is."""
+    folder = os.path.dirname(path)
+    paths = {name: file.path for name, file in spec.files.items() if file.path is not None}
+    changes = {name: {**spec.files[name].model_dump(), "path": os.path.join(folder, paths[name])} for name in paths}
+    return spec.changed({"files": changes}) if changes else spec
 
 
 def _parsed(path: str) -> tuple[Any, dict[str, Any]]:

@@ -12,7 +12,9 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 from jaas_submit.cli.input_files import read_env_file
-from jaas_submit.cli.option_values import backoff_of, mount_of, registry_of, secret_of, signal_of, volume_of
+from jaas_submit.cli.option_values import backoff_of, file_of, registry_of, signal_of, volume_of
+from jaas_submit.cli.service_options.flags import CONTAINER_FLAGS, container_fields
+from jaas_submit.cli.service_options.values import mount_of, network_of, secret_of, tmpfs_of
 
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
@@ -26,6 +28,12 @@ _OPTIONS: Final = (
     click.option("-i", "--image", help="Image to run; else the first word that is no option names it."),
     click.option("--spec", type=click.File("rb"), metavar="FILE|-", help="JSON job description to start from."),
     click.option(
+        "--like",
+        type=click.File("rb"),
+        metavar="FILE|-",
+        help="A service to take image, environment, secrets and so on from: what `docker service inspect` prints.",
+    ),
+    click.option(
         "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Variable; without VALUE as it is set here."
     ),
     click.option(
@@ -36,7 +44,12 @@ _OPTIONS: Final = (
         help="Variables, one a line, as docker has it.",
     ),
     click.option(
-        "-n", "--network", "--net", multiple=True, metavar="NAME", help="Overlay network to join; may be repeated."
+        "-n",
+        "--network",
+        "--net",
+        multiple=True,
+        metavar="NAME",
+        help="Overlay network to join; or name=NAME,alias=ALIAS,driver-opt=KEY=VALUE.",
     ),
     click.option(
         "-c", "--constraint", multiple=True, metavar="KEY==VALUE", help="Placement, such as node.role==worker."
@@ -51,10 +64,14 @@ _OPTIONS: Final = (
     click.option(
         "-v", "--volume", multiple=True, metavar="SRC:DEST[:ro]", help="Host folder or volume, as docker has it."
     ),
-    click.option("--tmpfs", multiple=True, metavar="PATH", help="Folder in memory."),
+    click.option("--tmpfs", multiple=True, metavar="PATH[:size=SIZE,mode=MODE]", help="Folder in memory."),
     click.option(
         "-s", "--secret", multiple=True, metavar="NAME", help="Swarm secret; or source=NAME,target=FILE,mode=0400."
     ),
+    click.option(
+        "--env-secret", multiple=True, metavar="NAME=FILE", help="Variable with a value from the workers' secrets."
+    ),
+    click.option("--scrub/--no-scrub", default=None, help="Replace these values by *** in the output."),
     click.option(
         "-d", "--command", metavar="TEXT", help="Entry point and arguments in one text, split as a shell does."
     ),
@@ -85,8 +102,13 @@ _OPTIONS: Final = (
     click.option("-w", "--workdir", metavar="PATH", help="Working folder inside the container."),
     click.option("--stop-signal", metavar="SIGNAL", help="Signal that ends it, such as INT."),
     click.option(
-        "--stop-grace", "--stop-timeout", metavar="TIME", help="Time between that signal and SIGKILL; 10s if not given."
+        "--stop-grace",
+        "--stop-grace-period",
+        "--stop-timeout",
+        metavar="TIME",
+        help="Time between that signal and SIGKILL; 10s if not given.",
     ),
+    *CONTAINER_FLAGS,
     click.option("--healthcheck/--no-healthcheck", default=None, help="Let the image's HEALTHCHECK kill the job."),
     click.option("--log-driver", metavar="NAME", help="What keeps its output on the node, such as local or json-file."),
     click.option("--log-opt", multiple=True, metavar="NAME=VALUE", help="Option of the log driver; may be repeated."),
@@ -99,6 +121,12 @@ _OPTIONS: Final = (
     ),
     click.option("--output", metavar="none|text|json", help="What the job returns of its stdout; none if not given."),
     click.option(
+        "--file-in",
+        multiple=True,
+        metavar="[NAME=]PATH",
+        help="File for the container, as /run/jaas/files/NAME, or at NAME if that is an absolute path.",
+    ),
+    click.option(
         "--file-out",
         multiple=True,
         metavar="PATTERN",
@@ -107,17 +135,18 @@ _OPTIONS: Final = (
     click.option(
         "--require-file-out/--no-require-file-out", default=None, help="Fail the job if any of these is missing."
     ),
-    # docker's, which change nothing: a service is always removed, and its process has no terminal.
+    # docker's, which change nothing: a service is always removed, and its process has no standard input. The short -t
+    # is a habit, and a program that asks on a terminal would wait there for ever.
     click.option("--rm", is_flag=True, hidden=True),
     click.option("--interactive/--no-interactive", default=False, hidden=True),
-    click.option("--tty/--no-tty", default=False, hidden=True),
+    click.option("--short-tty/--no-short-tty", default=False, hidden=True),
 )
 
 _NO_STDIN: Final = "`--input -` hands data over, in the file that JAAS_INPUT names"
 
 _PLAIN_FIELDS: Final = (
     *("image", "name", "user", "workdir", "stop_signal", "stop_grace", "healthcheck", "check"),
-    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver"),
+    *("deadline", "expires", "idempotent", "on_node_lost", "lost_after", "output", "log_driver", "scrub"),
 )
 """Options whose name and value are those of the field."""
 
@@ -159,7 +188,7 @@ def job_request_of(
     from jaas_submit.model.job_spec import JobSpec
 
     queue_timeout = _timeout(options["timeout"])
-    fields = _base(options["spec"])
+    fields = {**_like(options["like"]), **_base(options["spec"])}
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
     rest = list(words)
     if "image" not in fields:
@@ -173,17 +202,13 @@ def job_request_of(
     if entrypoint := _entrypoint(options["command"], options["entrypoint"]):
         fields["entrypoint"] = entrypoint
     _merge(fields, "env", dict(_environment(options["env_file"], options["env"], environ)))
-    _merge(fields, "labels", dict(map(split_label, options["label"])))
-    _merge(fields, "log_options", dict(map(split_label, options["log_opt"])))
-    _extend(fields, "networks", options["network"])
+    for name, option in (("env_secrets", "env_secret"), ("labels", "label"), ("log_options", "log_opt")):
+        _merge(fields, name, dict(map(split_label, options[option])))
     _extend(fields, "constraints", options["constraint"])
-    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
-    _extend(fields, "mounts", [*mounts, *({"type": "tmpfs", "target": path} for path in options["tmpfs"])])
+    _merge(fields, "files", dict(map(file_of, options["file_in"])))
     _extend(fields, "outputs", options["file_out"])
     fields |= _given(require_outputs=options["require_file_out"])
-    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
-    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
-        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
+    _add_container(fields, options, environ)
     if options["retry_policy"]:
         fields["retry"] = _retry_policy(options["retry_policy"])
     _merge(fields, "retry", _retry_fields(options))
@@ -192,7 +217,7 @@ def job_request_of(
         fields["input"] = json_input(options["input"])
     if options["stop_signal"]:
         fields["stop_signal"] = signal_of(options["stop_signal"])
-    notes = list(_terminal_notes(options["interactive"], options["tty"]))
+    notes = list(_terminal_notes(options["interactive"], options["short_tty"]))
     if options["registry"]:
         registry, note = registry_of(options["registry"])
         notes += [note] if note else []
@@ -200,6 +225,21 @@ def job_request_of(
             fields["registry"] = registry
     spec = JobSpec.parse(fields)
     return JobRequest(spec, queue_timeout, tuple(notes))
+
+
+def _add_container(fields: dict[str, Any], options: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    _extend(fields, "networks", [network_of(text) for text in options["network"]])
+    mounts = [*map(mount_of, options["mount"]), *map(volume_of, options["volume"])]
+    _extend(fields, "mounts", [*mounts, *map(tmpfs_of, options["tmpfs"])])
+    _extend(fields, "secrets", [secret_of(text) for text in options["secret"]])
+    for kind, short in (("limits", "limit"), ("reservations", "reserve")):
+        _merge(fields, kind, _given(memory=options[f"{short}_memory"], cpus=options[f"{short}_cpu"]))
+    plain, lists, maps = container_fields(options, environ)
+    fields |= plain
+    for name, values in lists.items():
+        _extend(fields, name, values)
+    for name, pairs in maps.items():
+        _merge(fields, name, pairs)
 
 
 def _retry_fields(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,11 +251,11 @@ def _retry_fields(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _terminal_notes(interactive: bool, tty: bool) -> Iterator[str]:
     if interactive and tty:
-        yield f"-it: a job's process has no terminal and an empty standard input; {_NO_STDIN}"
+        yield f"-it: a job's process has no terminal (--tty gives it one) and an empty standard input; {_NO_STDIN}"
     elif interactive:
         yield f"-i: a job's process has an empty standard input; {_NO_STDIN}"
     elif tty:
-        yield "-t: a job's process has no terminal; a time limit is written -t 60s"
+        yield "-t: a job's process has no terminal (--tty gives it one); a time limit is written -t 60s"
 
 
 def _timeout(text: str | None) -> float | None:
@@ -237,6 +277,12 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise click.UsageError(f'--spec: {file.name} must hold a JSON object such as {{"image": "..."}}')
     return data
+
+
+def _like(file: IO[bytes] | None) -> dict[str, Any]:
+    from jaas_submit.model.service_options.like import fields_of_service
+
+    return {} if file is None else fields_of_service(file.read())
 
 
 def json_input(text: str) -> Any:
@@ -297,6 +343,8 @@ def _merge(fields: dict[str, Any], name: str, more: Mapping[str, Any]) -> None:
         fields[name] = [*old, *(f"{key}={value}" for key, value in more.items())]
     elif isinstance(old, dict):
         fields[name] = {**old, **more}
+    elif name == "healthcheck" and isinstance(old, bool):  # only what is named changes the image's own
+        fields[name] = dict(more)
 
 
 def _extend(fields: dict[str, Any], name: str, more: Sequence[Any]) -> None:

@@ -22,6 +22,7 @@ from jaas_submit.cli.commands.redis_acl import redis_acl
 from jaas_submit.cli.commands.run import go_run, run, submit, wait
 from jaas_submit.cli.commands.show import logs, schema, status
 from jaas_submit.cli.commands.signing import signing
+from jaas_submit.cli.commands.simulate import simulate
 from jaas_submit.cli.commands.usage import usage
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option
 
@@ -48,7 +49,7 @@ def cli(ctx: click.Context) -> None:
 for _command in (
     *(run, submit, wait, status, logs, usage, schema, go_run),
     *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm, signing, audit),
-    *(download, redis_acl),
+    *(download, redis_acl, simulate),
 ):
     cli.add_command(_command)
 

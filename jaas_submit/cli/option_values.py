@@ -1,34 +1,30 @@
-"""PURE: the values of some options: mounts, volumes, secrets, a registry, a pause, a signal."""
+"""PURE: the values of some options: volumes, files, a registry, a pause, a signal."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import csv
 import json
+import os
 import re
 import signal
-from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
-__all__ = ["backoff_of", "mount_of", "registry_of", "secret_of", "signal_of", "usage_sentence", "volume_of"]
+from jaas_submit.cli.service_options.values import pairs_of
 
-_MOUNT_KEYS: Final = {
-    "type": "type",
-    "source": "source",
-    "src": "source",
-    "target": "target",
-    "destination": "target",
-    "dst": "target",
-    "readonly": "read_only",
-    "ro": "read_only",
-}
-_SECRET_KEYS: Final = {key: key for key in ("source", "target", "uid", "gid", "mode")} | {"src": "source"}
-_TRUTH: Final = {"": True, "1": True, "true": True, "0": False, "false": False}
+__all__ = ["backoff_of", "file_of", "registry_of", "signal_of", "usage_sentence", "volume_of"]
 
 _BACKOFF_KEYS: Final = {key: key for key in ("kind", "delay", "factor", "cap", "jitter")}
+
+_VOLUME_WORDS: Final[dict[str, dict[str, Any]]] = {
+    "ro": {"read_only": True},
+    "rw": {},
+    "nocopy": {"volume_nocopy": True},
+    **{name: {"bind_propagation": name} for name in ("private", "rprivate", "shared", "rshared", "slave", "rslave")},
+}
+"""What may follow the target of a volume."""
 
 
 def backoff_of(text: str) -> dict[str, str]:
@@ -40,22 +36,11 @@ def backoff_of(text: str) -> dict[str, str]:
     Raises:
         click.UsageError: a key is not known.
     """
-    return _pairs("--backoff", text, _BACKOFF_KEYS) if "=" in text else {"delay": text}
+    return pairs_of("--backoff", text, _BACKOFF_KEYS) if "=" in text else {"delay": text}
 
 
-def _pairs(option: str, text: str, keys: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of ``key=value,key=value`` (with CSV's quotes, as docker has it)."""
-    fields: dict[str, str] = {}
-    for item in next(csv.reader([text])):
-        key, _, value = item.partition("=")
-        if key not in keys:
-            raise click.UsageError(f"{option}: {key[:40]!r} is not known; there are {', '.join(keys)}")
-        fields[keys[key]] = value
-    return fields
-
-
-def mount_of(text: str) -> dict[str, Any]:
-    """Return the mount of ``SRC=DEST``, or of docker's ``type=...,source=...,target=...``.
+def file_of(text: str) -> tuple[str, str]:
+    """Return name and path of ``NAME=PATH``; a path alone has the last part of it as its name.
 
     Args:
         text: the option's value.
@@ -63,40 +48,12 @@ def mount_of(text: str) -> dict[str, Any]:
     Raises:
         click.UsageError: it has another form.
     """
-    first, *more = text.split(",")
-    if more and first.partition("=")[0] in _MOUNT_KEYS:
-        fields: dict[str, Any] = _pairs("--mount", text, _MOUNT_KEYS)
-        if "read_only" in fields:
-            if fields["read_only"].lower() not in _TRUTH:
-                raise click.UsageError(f"--mount: readonly takes true or false, not {fields['read_only']!r}")
-            fields["read_only"] = _TRUTH[fields["read_only"].lower()]
-        return fields
-    source, equals, target = text.partition("=")
-    if not equals or "=" in target:
-        raise click.UsageError(
-            f"--mount: write SRC=DEST such as /data=/data, or type=bind,source=SRC,target=DEST, not {text[:80]!r}"
-        )
-    return {"source": source, "target": target}
-
-
-def secret_of(text: str) -> dict[str, Any]:
-    """Return the secret of ``NAME``, or of docker's ``source=...,target=...,mode=...``.
-
-    Args:
-        text: the option's value.
-
-    Raises:
-        click.UsageError: it has another form.
-    """
-    if "=" not in text:
-        return {"source": text}
-    fields: dict[str, Any] = _pairs("--secret", text, _SECRET_KEYS)
-    if "mode" in fields:
-        try:
-            fields["mode"] = int(fields["mode"], 8)
-        except ValueError:
-            raise click.UsageError(f"--secret: mode is octal, such as 0440, not {fields['mode']!r}") from None
-    return fields
+    name, equals, path = text.partition("=")
+    if not equals:
+        name, path = os.path.basename(text.rstrip("/")), text
+    if not (name and path):
+        raise click.UsageError(f"--file-in: write NAME=PATH, or a path alone, not {text[:80]!r}")
+    return name, path
 
 
 def registry_of(text: str) -> tuple[str | None, str]:
@@ -151,16 +108,17 @@ def volume_of(text: str) -> dict[str, Any]:
     target, _, mode = rest.partition(":")
     if not (source and target):
         raise click.UsageError(f"--volume: write SOURCE:TARGET[:ro], such as /data:/data:ro, not {text[:80]!r}")
-    if mode not in {"", "ro", "rw"}:
-        raise click.UsageError(f"--volume: {mode[:40]!r} is not known; there are ro and rw")
+    changes: dict[str, Any] = {}
+    for word in filter(None, mode.split(",")):
+        if word not in _VOLUME_WORDS:
+            raise click.UsageError(f"--volume: {word[:40]!r} is not known; there are {', '.join(_VOLUME_WORDS)}")
+        changes |= _VOLUME_WORDS[word]
     if source.startswith((".", "~")) or ("/" in source and not source.startswith("/")):
         raise click.UsageError(f"--volume: {source[:80]!r} is no absolute path; name a folder of the node by one")
     fields: dict[str, Any] = {"source": source, "target": target}
     if not source.startswith("/"):
         fields["type"] = "volume"
-    if mode == "ro":
-        fields["read_only"] = True
-    return fields
+    return {**fields, **changes}
 
 
 def signal_of(text: str) -> str:

@@ -223,7 +223,8 @@ def dead_row(record: JobRecord, now: float) -> tuple[str, ...]:
 
 def fit_row(fit: NodeFit) -> tuple[str, ...]:
     """Return the cells of a node under ``FIT_HEADERS``."""
-    free = f"{fit.free_memory / 2**20:,.0f} MiB"
+    generic = "".join(f", {count} {kind}" for kind, count in fit.free_generic.items())
+    free = f"{fit.free_memory / 2**20:,.0f} MiB{generic}"
     return (fit.hostname, "yes" if fit.fits else "no", f"{fit.free_cpus:g}", free, "; ".join(fit.reasons), fit.told)
 
 

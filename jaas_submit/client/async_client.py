@@ -92,6 +92,7 @@ class AsyncClient:
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,
+        files: Mapping[str, str | os.PathLike[str]] | None = None,
         not_before: datetime | float | str | None = None,
     ) -> AsyncJobHandle:
         """Enqueue a job; see ``Client.submit``."""
@@ -103,6 +104,7 @@ class AsyncClient:
             after=after,
             on=on,
             input=input,
+            files=files,
             not_before=not_before,
         )
         return AsyncJobHandle(self.session, handle.id, existing=handle.existing)

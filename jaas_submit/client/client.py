@@ -16,6 +16,7 @@ from jaas_submit.client import queries
 from jaas_submit.client.batch import Batch, BatchReference
 from jaas_submit.client.dependencies import Dependency, On, dependencies
 from jaas_submit.client.enqueue import enqueue, enqueue_many
+from jaas_submit.client.files.send import send_files
 from jaas_submit.client.job_handle import JobHandle, JobsById
 from jaas_submit.client.map_reduce import MapReduce, map_reduce_of
 from jaas_submit.client.maps.new_batch import NewBatch, Template
@@ -117,6 +118,7 @@ class Client(JobsById, queries.Reader):
         after: Sequence[Dependency] = (),
         on: On = "success",
         input: Any = None,  # the field's name in the description
+        files: Mapping[str, str | os.PathLike[str]] | None = None,
         not_before: datetime | float | str | None = None,
     ) -> JobHandle:
         """Enqueue a job: write its record and its message.
@@ -133,20 +135,24 @@ class Client(JobsById, queries.Reader):
                 Otherwise it is SKIPPED, with the reason. A batch succeeds by its quorum.
             input: the job's input, in place of the description's; a large one goes into the store, if there is one.
                 Dates are written in ISO 8601, decimals as texts, data classes and pydantic models as objects.
+            files: files of this host for the container, beside the description's: names, each with a path. A name is
+                below /run/jaas/files, an absolute path is itself.
             not_before: a time with its time zone, or seconds from now, before which the job is not started: it is
                 WAITING until then. A time that has passed is no reason to wait. Also as a text: ``10m`` or
                 ``2030-01-31T12:00:00Z``.
 
         Raises:
-            SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid.
+            SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid, or a file cannot be sent.
             UnknownJob: ``after`` names a job or batch that is not known.
-            StoreUnavailable: a large input could not be stored.
+            StoreUnavailable: a large input or file could not be stored.
             LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has
                 ``replicas=N``, the replicas did not confirm it in time: then it is enqueued, unless this master is
                 lost.
         """
         key = text_or_none("key", key, "leave it out for a job that may be submitted twice")
         spec = JobSpec.parse(spec)
+        if files:
+            spec = spec.changed({"files": files})
         job_id = str(uuid.uuid4())
         if input is not None:
             spec = JobSpec.parse({**spec.to_wire(), "input": self.session.keep(job_id, plain_input(input))})
@@ -283,8 +289,9 @@ class Client(JobsById, queries.Reader):
         spec = JobSpec.parse(spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         each, start = _of_each(after_each, on), start_time(not_before, spec)
-        template = Template(spec, dependencies(after, on), each, as_file, start)
-        batch_id = new.create(self.session, spec)  # from here on all but the inputs is known to be good
+        comes_after = dependencies(after, on)
+        batch_id, spec = new.create(self.session, spec)  # from here on all but the inputs is known to be good
+        template = Template(spec, comes_after, each, as_file, start)
         made = submit_map(self.session, batch_id, new, template, inputs)
         return Batch(self.session, batch_id, existing=made.existing, difference=made.difference)
 
@@ -333,7 +340,8 @@ class Client(JobsById, queries.Reader):
             raise SpecError("fan_in: must be 2 at least, or a tree of reduces would never end", field="fan_in")
         map_spec, reduce_spec = JobSpec.parse(map_spec), JobSpec.parse(reduce_spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
-        batch_id = new.create(self.session, map_spec)
+        batch_id, map_spec = new.create(self.session, map_spec)
+        reduce_spec = send_files(self.session, reduce_spec, f"batch:{batch_id}")
         made = submit_map(self.session, batch_id, new, Template(map_spec, as_file=as_file), inputs)
         levels = submit_reduces(self.session, reduce_spec, self.ledger.batches.get(batch_id), made.total, fan_in)
         maps = Batch(self.session, batch_id, existing=made.existing, difference=made.difference)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jaas_submit.batch_model.new_job import NewJob
+from jaas_submit.client.files.send import with_sent_files
 from jaas_submit.client.session import Session
 from jaas_submit.client.tracing import producing
 from jaas_submit.connection.caller import caller
@@ -48,6 +49,7 @@ def enqueue(session: Session, job: NewJob) -> Created:
         LedgerUnavailable: Redis did not confirm the record. A message that could not be published is no error.
     """
     session.check([job.spec])
+    (job,) = with_sent_files(session, [job])
     with producing("jaas.submit", jaas_job_id=job.job_id) as traceparent:
         jobs = _complete([job], traceparent, session)
         made = session.write(lambda: session.ledger.submission.create_many(jobs))[0]
@@ -61,8 +63,9 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> int:
     """Write many records and their messages, in chunks; see ``Client.submit_records``."""
     count = 0
     rest = iter(jobs)
-    while chunk := list(itertools.islice(rest, CHUNK)):
-        session.check(job.spec for job in chunk)
+    while taken := list(itertools.islice(rest, CHUNK)):
+        session.check(job.spec for job in taken)
+        chunk = with_sent_files(session, taken)
         with producing("jaas.submit", jaas_jobs=len(chunk)) as traceparent:
             jobs = _complete(chunk, traceparent, session)
             made = session.write(partial(session.ledger.submission.create_many, jobs))

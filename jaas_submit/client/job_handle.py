@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 from jaas_submit.client import queries
 from jaas_submit.client.files.download import download
+from jaas_submit.client.files.whole_output import whole_output
 from jaas_submit.client.live_output.findings import Output
 from jaas_submit.client.live_output.job_output import JobOutput
 from jaas_submit.client.live_output.text import Decoder
@@ -180,6 +181,8 @@ class JobHandle(JobReference):
         output can only be shown at the end (``NotLive``). Output that was written before is read first; after the
         job's end the stored output is.
 
+        Without ``follow``, what is cut out of a long output is read from the store, if there is one.
+
         Args:
             attempt: which attempt, counted from 1; None means the last one, or the present one and all after it.
             follow: yield the output while it is written, up to the job's end.
@@ -194,7 +197,7 @@ class JobHandle(JobReference):
             LedgerUnavailable: Redis did not answer at all, or not for a minute.
         """
         if not follow:
-            return queries.logs(self._session.ledger, self.id, attempt)
+            return whole_output(self._session, self.id, attempt)
         output = JobOutput(self._session.ledger, self._session.feeds(), self.id, attempt, since, tail)
         found = (event for event in self._session.run(output.steps(timeout)) if not isinstance(event, JobRecord))
         if not text:

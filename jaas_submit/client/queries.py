@@ -40,8 +40,8 @@ __all__ = [
     "html_of_batch",
     "html_of_job",
     "html_table",
-    "logs",
     "no_logs",
+    "numbered_logs",
     "outlines",
     "reasons",
     "result",
@@ -77,13 +77,13 @@ def result_of(ledger: Ledger, record: JobRecord) -> JobResult:
     return JobResult.of(record, CapturedOutput.of(captured))
 
 
-def logs(ledger: Ledger, job_id: str, attempt: int | None) -> Logs:
-    """See ``Client.logs``."""
+def numbered_logs(ledger: Ledger, job_id: str, attempt: int | None) -> tuple[int, Logs]:
+    """Return an attempt's number and what the ledger has of its output; see ``Client.logs``."""
     record = ledger.queries.get(job_id)
     # An end between two attempts (cancelled, deadline) has no number and no output.
     last = next((ended.number for ended in reversed(record.attempts) if ended.number), record.attempt)
     number = attempt or last
-    return ledger.queries.logs(job_id, number) or no_logs(record)
+    return number, ledger.queries.logs(job_id, number) or no_logs(record)
 
 
 def no_logs(record: JobRecord) -> Logs:

@@ -10,6 +10,7 @@ from redis.asyncio import sentinel as asynchronous
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelManagedConnection
 
+from jaas_submit.connection.tls import AsyncTLSConnection, TLSConnection
 from jaas_submit.connection.url import SentinelAddress, sentinel_address, server_url
 from jaas_submit.errors import SpecError
 
@@ -18,10 +19,12 @@ __all__ = [
     "AsyncMasterConnection",
     "Finder",
     "MasterConnection",
+    "MasterTLSConnection",
     "async_client",
     "client",
     "replicas_asked",
     "sentinel_options",
+    "tls_options",
 ]
 
 _NO_MASTER: Final = "no Sentinel names a master {!r} that is up"
@@ -80,20 +83,40 @@ MasterConnection: Final = _MasterConnection if _ASKS_TOO_RARELY else SentinelMan
 AsyncMasterConnection: Final = _AsyncMasterConnection if _ASKS_TOO_RARELY else asynchronous.SentinelManagedConnection
 
 
+class MasterTLSConnection(MasterConnection, TLSConnection):  # type: ignore[misc,valid-type] # chosen by the version
+    """The same with TLS."""
+
+
+class _AsyncMasterTLSConnection(AsyncMasterConnection, AsyncTLSConnection):  # type: ignore[misc,valid-type] # the same
+    pass
+
+
+def tls_options(address: SentinelAddress) -> dict[str, Any]:
+    """Return the parameters of TLS, as redis-py, kombu and Celery take them; empty without TLS.
+
+    Args:
+        address: whose servers.
+    """
+    return dict(address.tls or ())
+
+
 def sentinel_options(address: SentinelAddress) -> dict[str, Any]:
     """Return the arguments of a connection to a Sentinel, with an object for the password: it cannot be printed.
 
     Args:
         address: whose Sentinels.
     """
-    if not address.sentinel_password:
-        return dict(_SENTINEL_TIMEOUTS)
-    provider = UsernamePasswordCredentialProvider(address.sentinel_username, address.sentinel_password)
-    return {**_SENTINEL_TIMEOUTS, "credential_provider": provider}
+    made = {**_SENTINEL_TIMEOUTS, **({"ssl": True, **tls_options(address)} if address.tls is not None else {})}
+    if address.sentinel_password:
+        made["credential_provider"] = UsernamePasswordCredentialProvider(
+            address.sentinel_username, address.sentinel_password
+        )
+    return made
 
 
 def _server_options(address: SentinelAddress) -> dict[str, Any]:
-    return {"db": address.db, "username": address.username or None, "password": address.password or None}
+    login = {"username": address.username or None, "password": address.password or None}
+    return {"db": address.db, **login, **tls_options(address)}
 
 
 class Finder(Sentinel):
@@ -158,10 +181,11 @@ def client(url: str, **options: Any) -> redis.Redis:
     """
     address = sentinel_address(url)
     if address is not None:
-        options = {**options, **_server_options(address), "connection_class": MasterConnection}
+        kind = MasterConnection if address.tls is None else MasterTLSConnection
+        options = {**options, **_server_options(address), "connection_class": kind}
         return Finder(address).master(**options)
     try:
-        made: redis.Redis = redis.Redis.from_url(server_url(url), **options)
+        made: redis.Redis = redis.Redis.from_url(server_url(url), **options, **_kind(url, TLSConnection))
     except ValueError as error:
         raise SpecError(f"Redis URL: {error}") from None
     return made
@@ -179,11 +203,16 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
     """
     address = sentinel_address(url)
     if address is None:
-        return redis.asyncio.Redis.from_url(server_url(url), **options)
+        return redis.asyncio.Redis.from_url(server_url(url), **options, **_kind(url, AsyncTLSConnection))
     finder = AsyncFinder(address.hosts, sentinel_kwargs=sentinel_options(address))  # type: ignore[no-untyped-call] # redis-py has no types here
-    options = {**options, **_server_options(address), "connection_class": AsyncMasterConnection}
+    kind = AsyncMasterConnection if address.tls is None else _AsyncMasterTLSConnection
+    options = {**options, **_server_options(address), "connection_class": kind}
     made: redis.asyncio.Redis = finder.master_for(address.master, **options)
     return made
+
+
+def _kind(url: str, with_tls: type) -> dict[str, Any]:
+    return {"connection_class": with_tls} if url.lower().startswith("rediss://") else {}
 
 
 def replicas_asked(made: redis.Redis) -> int:

@@ -6,8 +6,9 @@ Two forms::
     rediss://...[?ssl_cert_reqs=required|optional|none][&ssl_ca_certs=FILE][&ssl_...]      the same with TLS
     sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/DB]?master=NAME
         [&sentinel_username=USER][&sentinel_password=PASSWORD][&replicas=N]
+    sentinels://...&ssl_ca_certs=FILE[&ssl_...]      the same with TLS, at the Sentinels and at the servers
 
-With the second, Sentinel (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/) is asked for the
+With the last two, Sentinel (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/) is asked for the
 present master at each new connection. User and password before the hosts are those of the data servers.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -63,6 +65,7 @@ class SentinelAddress:
         sentinel_password: of the Sentinels.
         replicas: how many replicas must have a submitted job before it is acknowledged, and an outcome before its
             service is removed; 0 waits for none.
+        tls: names and values of the parameters of TLS (``ssl_...``), as redis-py and Celery take them; or None.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -73,6 +76,7 @@ class SentinelAddress:
     sentinel_username: str = ""
     sentinel_password: str = field(default="", repr=False)
     replicas: int = 0
+    tls: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
 
     def __json__(self) -> str:
         """Return what `celery inspect` shows of it (kombu's JSON asks for it by this name)."""
@@ -124,15 +128,16 @@ def sentinel_address(url: str) -> SentinelAddress | None:
     if scheme in {"redis", "rediss"}:
         _check_single(url)
         return None
-    if scheme != "sentinel":
-        raise SpecError(f"Redis URL: must begin with redis://, rediss:// or sentinel://, such as {_EXAMPLE}")
-    rest, _, query = url[len("sentinel://") :].partition("?")
+    if scheme not in {"sentinel", "sentinels"}:
+        begins = "redis://, rediss://, sentinel:// or sentinels://"
+        raise SpecError(f"Redis URL: must begin with {begins}, such as {_EXAMPLE}")
+    rest, _, query = url[len(scheme) + len("://") :].partition("?")
     login, _, rest = rest.rpartition("@")
     hosts, _, db = rest.partition("/")
     username, _, password = login.partition(":")
     if db and not re.fullmatch(r"[0-9]{1,4}", db):
         raise SpecError(f"Redis URL: what follows the / must be the number of a database, as in {_EXAMPLE}")
-    options = _options(query)
+    options = _options(query, tls=scheme == "sentinels")
     return SentinelAddress(
         hosts=tuple(_host(number, text) for number, text in enumerate(hosts.split(","), 1)),
         master=options["master"],
@@ -142,7 +147,13 @@ def sentinel_address(url: str) -> SentinelAddress | None:
         sentinel_username=options.get("sentinel_username", ""),
         sentinel_password=options.get("sentinel_password", ""),
         replicas=int(options.get("replicas", 0)),
+        tls=_tls(options) if scheme == "sentinels" else None,
     )
+
+
+def _tls(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    checks = _CERT_REQS[given.get("ssl_cert_reqs", "required")]
+    return (("ssl_cert_reqs", checks), *((name, given[name]) for name in _TLS_FILES if name in given))
 
 
 def _check_single(url: str) -> None:
@@ -160,6 +171,10 @@ def _check_single(url: str) -> None:
         raise SpecError(f"Redis URL: takes no parameters but those of TLS (ssl_...), and the database as in {_SINGLE}")
     if given and not url.lower().startswith("rediss://"):
         raise SpecError("Redis URL: parameters of TLS (ssl_...) need rediss:// in the place of redis://")
+    _check_tls(given)
+
+
+def _check_tls(given: Mapping[str, str]) -> None:
     if given.keys() - {"ssl_cert_reqs", *_TLS_FILES}:
         raise SpecError(f"Redis URL: the parameters of TLS are ssl_cert_reqs, {', '.join(_TLS_FILES)}")
     if given.get("ssl_cert_reqs", "required") not in _CERT_REQS:
@@ -183,9 +198,13 @@ def server_url(url: str) -> str:
     return f"{where}?{urlencode({**given, 'ssl_cert_reqs': checks})}"
 
 
-def _options(query: str) -> dict[str, str]:
+def _options(query: str, *, tls: bool) -> dict[str, str]:
     given = dict(parse_qsl(query, keep_blank_values=True))
-    if given.keys() - _PARAMETERS:
+    ours = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    if ours and not tls:
+        raise SpecError("Redis URL: parameters of TLS (ssl_...) need sentinels:// in the place of sentinel://")
+    _check_tls(ours)
+    if given.keys() - ours.keys() - set(_PARAMETERS):
         # Not quoted: with an unescaped ? it is part of a password.
         raise SpecError(f"Redis URL: a sentinel:// URL takes the parameters {', '.join(_PARAMETERS)} and no other")
     if not given.get("master"):

@@ -367,7 +367,8 @@ def _nodes(fits: Sequence[NodeFit], seen: str) -> list[str]:
     where = ", ".join(good) if good else f"none of them: {what_is_lacking(fits)}"
     said = [f"By the nodes as they were {seen} ago, it fits on {where}."]
     for node in fits:
-        free = f"{_cores(node.free_cpus)} and {size(node.free_memory)} free{node.told and ', ' + node.told}"
+        generic = "".join(f", {count} {kind}" for kind, count in node.free_generic.items())
+        free = f"{_cores(node.free_cpus)} and {size(node.free_memory)}{generic} free{node.told and ', ' + node.told}"
         said.append(f"  {node.hostname}: {'fits' if node.fits else '; '.join(node.reasons)} ({free})")
     return said
 

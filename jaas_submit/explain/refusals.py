@@ -42,6 +42,8 @@ def judged(spec: JobSpec, policy: Policy, queue: str, tenant: str | None = None)
         tenant=tenant if tenant is not None else spec.labels.get(LABEL_TENANT),
         run_timeout=spec.run_timeout,
         attempts=spec.retry.max_attempts,
+        env_secrets=spec.env_secrets,
+        pids_limit=spec.pids_limit,
     )
     made: dict[str, Any] = found.load()(spec)
     # Its registry may tell the digest, which only the worker asks for.

@@ -30,6 +30,7 @@ from jaas_submit.ledger.maintenance import Due, Maintenance
 from jaas_submit.ledger.notes import Note, WorkerNotes
 from jaas_submit.ledger.ownership import Claim, ClaimAction, Ownership
 from jaas_submit.ledger.queries import Change, Outline, Queries
+from jaas_submit.ledger.sent_files import SentFile, SentFiles
 from jaas_submit.ledger.submission import Created, Submission
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
 
@@ -42,6 +43,7 @@ __all__ = [
     "Ledger",
     "Note",
     "Outline",
+    "SentFile",
     "parse_record",
 ]
 
@@ -72,5 +74,7 @@ class Ledger(Base):
         """Leases, and jobs that are unowned, overdue, lost or expired."""
         self.batches = Batches(self, self.queries, self.submission)
         """Batches as a whole; their jobs are jobs like any other."""
+        self.sent_files = SentFiles(self)
+        """Files that producers send with jobs."""
         self.health = Health(self, self.queries, self.batches)
         """Whether the ledger can be read, and whether jobs are claimed."""

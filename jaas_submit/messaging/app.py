@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import celery
 
 from jaas_submit.connection.names import chosen_queue
-from jaas_submit.connection.sentinel import sentinel_options
+from jaas_submit.connection.sentinel import sentinel_options, tls_options
 from jaas_submit.connection.url import SentinelAddress, sentinel_address, server_url
 from jaas_submit.messaging.messages import task_options
 from jaas_submit.model.job_spec import JobSpec
@@ -55,6 +55,7 @@ def celery_app(broker: str, backend: str | None = None, *, kind: type[App] = cel
         redis_socket_connect_timeout=5,
         redis_socket_keepalive=True,
         redis_retry_on_timeout=True,
+        **where["tls"],
     )
     return app
 
@@ -76,6 +77,10 @@ def _settings(broker: str, backend: str) -> dict[str, Any]:
         "broker_transport_options": _transport_options(queues),
         "result_backend": backend if results else server_url(backend),
         "result_backend_transport_options": _transport_options(results),
+        "tls": {
+            **({"broker_use_ssl": tls_options(queues)} if queues and queues.tls is not None else {}),
+            **({"redis_backend_use_ssl": tls_options(results)} if results and results.tls is not None else {}),
+        },
     }
 
 

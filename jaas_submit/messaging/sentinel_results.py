@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.backends import redis as stock
 
-from jaas_submit.connection.sentinel import MasterConnection
+from jaas_submit.connection.sentinel import MasterConnection, MasterTLSConnection
 
 __all__ = ["SentinelBackend"]
 
@@ -18,4 +18,5 @@ class SentinelBackend(stock.SentinelBackend):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connparams["connection_class"] = MasterConnection
+        with_tls = "ssl_cert_reqs" in self.connparams
+        self.connparams["connection_class"] = MasterTLSConnection if with_tls else MasterConnection

@@ -31,6 +31,8 @@ class Node(_Model):
     memory: int = Field(0, description="bytes in all")
     free_cpus: float = Field(0.0, description="cores that no running task has reserved")
     free_memory: int = Field(0, description="bytes that no running task has reserved")
+    generic: dict[str, int] = Field(default_factory=dict, description="its generic resources in all, by kind")
+    free_generic: dict[str, int] = Field(default_factory=dict, description="those that no running task has reserved")
     log_drivers: tuple[str, ...] = Field((), description="log drivers that its engine has; empty where it names none")
 
 

@@ -35,8 +35,10 @@ from jaas_submit.model.fields import (
     Text,
     Words,
 )
+from jaas_submit.model.files.inputs import FilesIn, target_of
 from jaas_submit.model.files.listing import PatternText
 from jaas_submit.model.retry_policy import RetryPolicy
+from jaas_submit.model.secrecy.env_secrets import EnvSecrets
 from jaas_submit.model.service_options.fields import ServiceOptions
 from jaas_submit.model.service_options.healthcheck import Healthcheck, HealthcheckField
 from jaas_submit.model.service_options.mounts import Mount
@@ -97,8 +99,9 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
     if len(fields) > _MAX_FIELDS:
         raise SpecError(f"the description has {len(fields):,} fields; `jaas schema` lists those that there are")
     for name, value in fields.items():
-        if not name.isprintable():  # as an unpaired surrogate, which pydantic cannot name
-            raise SpecError(f"{shown(name)}: is no field of a job description", field=shown(name))
+        if not name or not name.isprintable():  # as an unpaired surrogate, which pydantic cannot name
+            said = shown(name) or repr(name)
+            raise SpecError(f"{said}: is no field of a job description", field=said)
         try:
             check_plain(value)
         except ValueError as error:
@@ -172,6 +175,7 @@ class JobSpec(ServiceOptions):
     gather: Gather | None = Field(
         None, description=f"outputs of a batch's jobs, handed over as JSON lines in the file {GATHER_FILE}"
     )
+    files: FilesIn = Field({}, description="files that the container gets: names, each with a path at the producer")
     output: Literal["none", "text", "json"] = Field(
         "none",
         description="what the job returns: nothing; its whole standard output; or the last line of that, read as JSON "
@@ -201,6 +205,12 @@ class JobSpec(ServiceOptions):
         description="seconds that the node must have been down; by default 60 with retry and fail, and with wait until "
         "the swarm itself gives the node up (24 hours)",
     )
+    env_secrets: EnvSecrets = Field(
+        default_factory=dict,
+        max_length=256,
+        description="variable -> name of a file in the workers' folder of secrets, which becomes its value",
+    )
+    scrub: bool = Field(False, description="true: the values of env_secrets are replaced by *** in the output")
     check: bool = Field(True, description="false: a job that ends badly is SUCCESS in Celery, with its result object")
 
     @field_validator("image")
@@ -255,9 +265,11 @@ class JobSpec(ServiceOptions):
     def _fits_together(self) -> Self:
         if self.entrypoint is not None and (not self.entrypoint or not self.entrypoint[0]):
             raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
-        targets = [mount.target for mount in self.mounts]
+        if both := sorted(self.env.keys() & self.env_secrets.keys()):
+            raise ValueError(f"env_secrets: {shown(both[0])} is in env, too; keep one of them")
+        targets = [*(mount.target for mount in self.mounts), *map(target_of, self.files)]
         if len(set(targets)) < len(targets):
-            raise ValueError("mounts: two mounts have the same target; give each its own")
+            raise ValueError("mounts: two mounts, or a mount and a file, have the same target; give each its own")
         networks = [network.name for network in self.networks]
         if len(set(networks)) < len(networks):
             raise ValueError("networks: a network is there twice; name it once")
@@ -371,8 +383,8 @@ class JobSpec(ServiceOptions):
         # Quoted as a shell would need it; scripts in a command have line ends.
         parts = [self.name + ":" if self.name else "", self.image, " ".join(shlex.join(words).split())]
         text = " ".join(part for part in parts if part)
-        if self.env:
-            text += f" env[{', '.join(sorted(self.env))}]"
+        if self.env or self.env_secrets:
+            text += f" env[{', '.join(sorted([*self.env, *self.env_secrets]))}]"
         return text if len(text) <= 200 else text[:197] + "..."
 
     def __repr__(self) -> str:

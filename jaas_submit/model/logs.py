@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.states import read_as
 
-__all__ = ["STREAMS", "LogGap", "LogLine", "LogStatus", "Logs", "Stream", "engine_time"]
+__all__ = ["STREAMS", "LogGap", "LogLine", "LogPacker", "LogStatus", "Logs", "Stream", "engine_time"]
 
 Stream = Literal["stdout", "stderr"]
 
@@ -224,8 +224,8 @@ class Logs:
 
     def pack(self) -> bytes:
         """Return the compressed form that the ledger stores."""
-        packer = zlib.compressobj(1)
-        return b"".join(packer.compress(piece) for piece in self._records()) + packer.flush()
+        packer = LogPacker(self)
+        return b"".join(map(packer.add, self.lines)) + packer.end()
 
     @classmethod
     def unpack(cls, data: bytes) -> Logs:
@@ -262,14 +262,34 @@ class Logs:
         for decoder in decoders.values():
             yield decoder.decode(b"", final=True)
 
-    def _records(self) -> Iterator[bytes]:
-        head = {"status": self.status, "reason": self.reason, "gaps": self.gaps, "notices": self.notices}
+
+class LogPacker:
+    """Packs an output piece by piece, as ``Logs.unpack`` reads it.
+
+    Args:
+        about: what is said of it: all but the lines.
+    """
+
+    def __init__(self, about: Logs) -> None:
+        self._packer = zlib.compressobj(1)
+        head = {"status": about.status, "reason": about.reason, "gaps": about.gaps, "notices": about.notices}
         text = json.dumps(head).encode("ascii")
-        yield _RECORD.pack(0, 0, len(text)) + text
-        for line in self.lines:
-            time = line.time.encode("ascii", "replace")[:255]
-            yield _RECORD.pack(1 + STREAMS.index(line.stream), len(time), len(line.data)) + time
-            yield line.data
+        self._begun = self._packer.compress(_RECORD.pack(0, 0, len(text)) + text)
+
+    def add(self, line: LogLine) -> bytes:
+        """Take the next line; return what is packed by now.
+
+        Args:
+            line: the line.
+        """
+        begun, self._begun = self._begun, b""
+        time = line.time.encode("ascii", "replace")[:255]
+        head = _RECORD.pack(1 + STREAMS.index(line.stream), len(time), len(line.data)) + time
+        return begun + self._packer.compress(head) + self._packer.compress(line.data)
+
+    def end(self) -> bytes:
+        """Return the rest of what is packed."""
+        return self._begun + self._packer.flush()
 
 
 class _Reader:

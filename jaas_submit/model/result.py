@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from jaas_submit.errors import JobCancelled, JobFailed, JobNotEnded
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.fields import Resources, StoredLogStatus
 from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.logs import STREAMS, LogGap, Logs, LogStatus, Stream
@@ -127,7 +128,7 @@ class JobResult(StoredModel):
         """
         last = record.last
         if not record.terminal or last is None:
-            raise JobNotEnded(f"job {record.id} has not ended: it is {record.state}; `wait` waits for its end")
+            raise JobNotEnded(f"job {record.id} has not ended: it is {shown(record.state)}; `wait` waits for its end")
         return cls(
             job_id=record.id,
             state=record.state,

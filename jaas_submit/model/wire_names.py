@@ -10,6 +10,8 @@ __all__ = [
     "DEFAULT_PREFIX",
     "DEFAULT_QUEUE",
     "ENV_ATTEMPT",
+    "ENV_FILES",
+    "ENV_FILE_URLS",
     "ENV_INPUT",
     "ENV_JOB_ID",
     "ENV_NODE",
@@ -17,10 +19,13 @@ __all__ = [
     "LABEL_ATTEMPT",
     "LABEL_BATCH",
     "LABEL_COPY_OF",
+    "LABEL_FILE",
+    "LABEL_FILES_OF",
     "LABEL_INDEX",
     "LABEL_JOB",
     "LABEL_LEDGER",
     "LABEL_PREFIX",
+    "LABEL_SCRUB",
     "LABEL_SIGNED",
     "LABEL_SPEC",
     "LABEL_SPEC_HASH",
@@ -60,12 +65,18 @@ LABEL_LEDGER: Final = "jaas.ledger"
 LABEL_BATCH: Final = "jaas.batch"
 LABEL_INDEX: Final = "jaas.index"
 LABEL_COPY_OF: Final = "jaas.copy-of"
+LABEL_FILE: Final = "jaas.file"
+LABEL_FILES_OF: Final = "jaas.files-of"
+LABEL_SCRUB: Final = "jaas.scrub"
 LABEL_WORKER: Final = "jaas.worker"
 """Labels of each service that jaas creates; LABEL_PREFIX holds the ledger's key prefix,
 LABEL_SPEC the description without its environment, from which a lost record is rebuilt, LABEL_SIGNED the token of a
 signed one, LABEL_LEDGER the ledger's id,
 and LABEL_BATCH, LABEL_INDEX and LABEL_COPY_OF the job's place in its batch. LABEL_WORKER names the worker process that
-created the service; workers filter lists by it."""
+created the service; workers filter lists by it. LABEL_FILE (the content's
+digest) and LABEL_FILES_OF (the ledger's id) are those of configs with files of jobs: they have no LABEL_LEDGER, as
+lists by it, which are read often, would have all contents. LABEL_SCRUB, of a container, names the variables whose
+values are replaced in its output."""
 
 TRACEPARENT: Final = "traceparent"
 """Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,
@@ -77,6 +88,11 @@ ENV_ATTEMPT: Final = "JAAS_ATTEMPT"
 
 ENV_INPUT: Final = "JAAS_INPUT"
 """Environment variable that names the file with a job's input, if any."""
+
+ENV_FILES: Final = "JAAS_FILES"
+ENV_FILE_URLS: Final = "JAAS_FILE_URLS"
+"""Environment variables of a job with files: the folder that has them, and, as a JSON object, the names and URLs of
+those that are in a store which is no file system."""
 
 ENV_NODE: Final = "JAAS_NODE"
 """Environment variable with the host name of the node that a container runs on."""

@@ -38,6 +38,7 @@ class FileRequest:
         patterns: of the files' paths (``Pattern``).
         limit: bytes of all files together, at most.
         most: how many files, at most.
+        what: ``files``, or ``output``: the beginning of what the container printed, packed, within the limit.
     """
 
     job_id: str
@@ -48,6 +49,7 @@ class FileRequest:
     patterns: tuple[str, ...]
     limit: int
     most: int
+    what: str = "files"
 
 
 class FilePiece(NamedTuple):
@@ -56,7 +58,8 @@ class FilePiece(NamedTuple):
     number: int
     """Of this piece, from 0."""
     data: bytes = b""
-    """Contents of the file that was begun last; empty where this piece begins a file, or ends the transfer."""
+    """Contents of the file that was begun last, or of the packed output; empty where this piece begins a file, or ends
+    the transfer."""
     name: str | None = None
     """Begins a file."""
     size: int = 0
@@ -138,7 +141,7 @@ class FileTransfers(Budgeted):
         try:
             data = read_json(text or b"")
             data["patterns"] = tuple(map(str, data["patterns"]))
-            return FileRequest(**{name: data[name] for name in FileRequest.__dataclass_fields__})
+            return FileRequest(**{name: data[name] for name in FileRequest.__dataclass_fields__ if name in data})
         except (ValueError, KeyError, TypeError):
             return None
 

@@ -18,16 +18,17 @@ from jaas_submit.nodes.facts import NodeFacts
 
 __all__ = ["Lack", "NodeFit", "as_the_swarm_says", "avoided_nodes", "fit", "placement", "size", "what_is_lacking"]
 
-Lack = Literal["memory", "cpus", "constraint", "state", "availability", "avoided", "platform", "plugin"]
-"""Why a node does not take a job: not enough free memory or cores, a constraint that it does not meet, it is down,
-drained or paused, an attempt failed there and the policy says ``avoid_failed_nodes``, the image is for other platforms,
-or its engine does not have the log driver."""
+Lack = Literal["memory", "cpus", "generic", "constraint", "state", "availability", "avoided", "platform", "plugin"]
+"""Why a node does not take a job: not enough free memory, cores or generic resources, a constraint that it does not
+meet, it is down, drained or paused, an attempt failed there and the policy says ``avoid_failed_nodes``, the image is
+for other platforms, or its engine does not have the log driver."""
 
 _NO_FACTS: Final[Mapping[str, NodeFacts]] = MappingProxyType({})
 
 _LACKS: Final[dict[Lack, str]] = {
     "memory": "insufficient memory",
     "cpus": "insufficient cores",
+    "generic": "insufficient generic resources",
     "constraint": "constraint not met",
     "platform": "unsupported platform",
     "plugin": "missing plugin",
@@ -48,6 +49,7 @@ class NodeFit(BaseModel):
     reasons: tuple[str, ...] = Field((), description="the same in words, with this node's values")
     free_cpus: float = Field(description="free cores")
     free_memory: int = Field(description="free bytes of memory")
+    free_generic: dict[str, int] = Field(default_factory=dict, description="free generic resources, by kind")
     image_present: bool | None = Field(None, description="whether the image is there; null where no agent told")
     engine: str = Field("", description="version of the node's engine; empty where no agent told")
     free_disk: int | None = Field(None, description="free bytes where its engine keeps its data; null where not known")
@@ -147,7 +149,8 @@ def avoided_nodes(
         return frozenset()
     failed = frozenset(attempt.node_id for attempt in attempts if attempt.node_id)
     # What runs on a node now will not run there for ever.
-    empty = [node.model_copy(update={"free_cpus": node.cpus, "free_memory": node.memory}) for node in nodes]
+    whole = [{"free_cpus": node.cpus, "free_memory": node.memory, "free_generic": node.generic} for node in nodes]
+    empty = [node.model_copy(update=all_of_it) for node, all_of_it in zip(nodes, whole, strict=True)]
     return (
         failed
         if any(node.id not in failed and fit(spec, node, platforms=platforms).fits for node in empty)
@@ -191,6 +194,11 @@ def fit(
         found.append(("memory", f"{size(need.memory)} of memory wanted, {size(node.free_memory)} free"))
     if need.cpus and need.cpus > node.free_cpus + 1e-9:
         found.append(("cpus", f"{need.cpus:g} cores wanted, {node.free_cpus:g} free"))
+    for kind, count in spec.generic_resources.items():
+        free = node.free_generic.get(kind, 0)
+        if count > free:
+            of = f"{free} of {node.generic[kind]} free" if kind in node.generic else "it has none"
+            found.append(("generic", f"{count} {kind} wanted, {of}"))
     return NodeFit(
         hostname=node.hostname,
         fits=not found,
@@ -198,6 +206,7 @@ def fit(
         reasons=tuple(text for _, text in found),
         free_cpus=node.free_cpus,
         free_memory=node.free_memory,
+        free_generic=node.free_generic,
         image_present=facts.has(image or spec.image),
         engine=facts.engine,
         free_disk=facts.free_disk,

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from jaas_submit.policy.facts import EngineAge, Refusal
 
 __all__ = ["API_OF_ENGINE", "api_of_engine", "newest_setting", "too_new_settings"]
 
-_SINCE: Final[Mapping[str, tuple[int, int]]] = {
-    "TaskTemplate.ContainerSpec.Privileges.NoNewPrivileges": (1, 44),
-    "TaskTemplate.ContainerSpec.Privileges.Seccomp": (1, 44),
-    "TaskTemplate.ContainerSpec.Privileges.AppArmor": (1, 44),
-    "TaskTemplate.ContainerSpec.Healthcheck.StartInterval": (1, 44),
-    "TaskTemplate.ContainerSpec.OomScoreAdj": (1, 46),
-    "TaskTemplate.ContainerSpec.Mounts.*.BindOptions.CreateMountpoint": (1, 42),
-    "TaskTemplate.ContainerSpec.Mounts.*.BindOptions.ReadOnlyNonRecursive": (1, 44),
-    "TaskTemplate.ContainerSpec.Mounts.*.BindOptions.ReadOnlyForceRecursive": (1, 44),
-    "TaskTemplate.ContainerSpec.Mounts.*.VolumeOptions.Subpath": (1, 45),
-    "TaskTemplate.ContainerSpec.Mounts.*.TmpfsOptions.Options": (1, 46),
-}
+
+class _Since(NamedTuple):
+    place: str
+    """In a request; ``*`` stands for the number of an entry."""
+    api: tuple[int, int]
+    field: str
+    """Of a description; of a policy, where a description has none."""
+
+
+_SINCE: Final = (
+    _Since("ContainerSpec.Privileges.NoNewPrivileges", (1, 44), "no_new_privileges"),
+    _Since("ContainerSpec.Privileges.Seccomp", (1, 44), "seccomp"),
+    _Since("ContainerSpec.Privileges.AppArmor", (1, 44), "apparmor"),
+    _Since("ContainerSpec.Healthcheck.StartInterval", (1, 44), "healthcheck.start_interval"),
+    _Since("ContainerSpec.OomScoreAdj", (1, 46), "oom_score_adj"),
+    _Since("ContainerSpec.Mounts.*.BindOptions.CreateMountpoint", (1, 42), "mounts.*.create_host_path"),
+    _Since("ContainerSpec.Mounts.*.BindOptions.ReadOnlyNonRecursive", (1, 44), "mounts.*.bind_recursive"),
+    _Since("ContainerSpec.Mounts.*.BindOptions.ReadOnlyForceRecursive", (1, 44), "mounts.*.bind_recursive"),
+    _Since("ContainerSpec.Mounts.*.VolumeOptions.Subpath", (1, 45), "mounts.*.volume_subpath"),
+    _Since("ContainerSpec.Mounts.*.TmpfsOptions.Options", (1, 46), "mounts.*.tmpfs_options"),
+)
 """Source: moby, daemon/server/router/swarm/helpers.go (``adjustForAPIVersion``) and api/docs/CHANGELOG.md. What every
 engine from API 1.41 on knows has no line."""
 
@@ -41,13 +50,23 @@ def api_of_engine(version: str) -> tuple[int, int] | None:
     return next((api for major, api in API_OF_ENGINE if int(first) >= major), (1, 40))
 
 
-def _given(value: Any, path: list[str]) -> bool:
-    """Return whether a request has a setting, with a value other than the default."""
-    if not path:
-        return bool(value)
-    if path[0] == "*":
-        return any(_given(item, path[1:]) for item in value or ())
-    return isinstance(value, Mapping) and _given(value.get(path[0]), path[1:])
+def _numbers(value: Any, path: Sequence[str]) -> Iterator[str]:
+    """Yield where a request has a setting with a value other than the default: the number of the entry, if it is in a
+    list."""
+    for at, name in enumerate(path):
+        if name == "*":
+            yield from (str(n) for n, one in enumerate(value or ()) if any(True for _ in _numbers(one, path[at + 1 :])))
+            return
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if value:
+        yield ""
+
+
+def _found(request: Mapping[str, Any]) -> Iterator[tuple[_Since, str]]:
+    """Yield the settings of a request that not every engine knows, each with the field that asks for it."""
+    task = request.get("TaskTemplate")
+    for one in _SINCE:
+        yield from ((one, one.field.replace("*", number)) for number in _numbers(task, one.place.split(".")))
 
 
 def newest_setting(request: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -56,8 +75,7 @@ def newest_setting(request: Mapping[str, Any]) -> tuple[int, int] | None:
     Args:
         request: body of ``POST /services/create``.
     """
-    needed = [since for path, since in _SINCE.items() if _given(request, path.split("."))]
-    return max(needed, default=None)
+    return max((one.api for one, _ in _found(request)), default=None)
 
 
 def too_new_settings(request: Mapping[str, Any], engines: tuple[EngineAge, ...]) -> Iterator[Refusal]:
@@ -67,14 +85,12 @@ def too_new_settings(request: Mapping[str, Any], engines: tuple[EngineAge, ...])
         request: body of ``POST /services/create``.
         engines: the manager that is asked, and the nodes that may get the job.
     """
-    for path, since in _SINCE.items():
-        if not engines or not _given(request, path.split(".")):
-            continue
-        old = [one for one in engines if one.api is None or one.api < since]
+    for one, field in _found(request) if engines else ():
+        old = [engine for engine in engines if engine.api is None or engine.api < one.api]
         if old:
-            number = ".".join(map(str, since))
+            number = ".".join(map(str, one.api))
             said = (
                 f"needs API {number}, and {old[0].where} would leave it out without a word; upgrade its engine, keep "
                 "the job off that node with a constraint, or leave the setting out; no rule allows it"
             )
-            yield Refusal("engine version", path, said)
+            yield Refusal("engine version", field, said)

@@ -11,12 +11,14 @@ from jaas_submit.policy.facts import Refusal
 from jaas_submit.policy.names import ImageName, matches, matches_image
 from jaas_submit.policy.rules import Rules
 
-__all__ = ["check_container", "check_image"]
+__all__ = ["DEFAULT_CAPABILITIES", "capability_names", "check_container", "check_image"]
 
 _OWN_ENV: Final = frozenset({ENV_ATTEMPT, ENV_INPUT, ENV_JOB_ID, ENV_NODE, "TRACEPARENT"})
 """Variables that jaas sets itself."""
 
-_DEFAULT_CAPABILITIES: Final = frozenset(
+_OWN_LABELS: Final = "jaas."
+
+DEFAULT_CAPABILITIES: Final = frozenset(
     [
         "AUDIT_WRITE",
         "CHOWN",
@@ -69,6 +71,10 @@ def check_container(container: Mapping[str, Any], rules: Rules) -> Iterator[Refu
     yield from _capabilities(container, rules)
     yield from _kernel(container, rules)
     yield from _security(container, rules)
+    for name in container.get("Labels") or ():
+        if not name.startswith(_OWN_LABELS) and not matches(name, rules.labels):
+            said = "may not be set; rules.labels allows it with that name"
+            yield Refusal("labels", f"labels.{shown(name)}", said)
     for entry in container.get("Env") or ():
         name = str(entry).partition("=")[0]
         if name not in _OWN_ENV and not matches(name, rules.env):
@@ -91,23 +97,28 @@ def _user(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal]:
             yield Refusal("users.groups", f"groups.{place}", said)
 
 
-def _names(value: Any) -> list[str]:
+def capability_names(value: Any) -> list[str]:
+    """Return capabilities in the form ``NET_RAW``, whatever the form in a request or a policy.
+
+    Args:
+        value: a list of names; anything else holds none.
+    """
     names = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
     return [str(name).upper().removeprefix("CAP_") for name in names]
 
 
 def _capabilities(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal]:
-    allowed = set(_names(rules.capabilities.add))
-    dropped, needed = set(_names(container.get("CapabilityDrop"))), _names(rules.capabilities.drop)
-    for number, name in enumerate(_names(container.get("CapabilityAdd"))):
-        given = name in _DEFAULT_CAPABILITIES and name not in needed and "ALL" not in needed
+    allowed = set(capability_names(rules.capabilities.add))
+    dropped, needed = set(capability_names(container.get("CapabilityDrop"))), capability_names(rules.capabilities.drop)
+    for number, name in enumerate(capability_names(container.get("CapabilityAdd"))):
+        given = name in DEFAULT_CAPABILITIES and name not in needed and "ALL" not in needed
         if not given and name not in allowed and "ALL" not in allowed:
             said = f'{shown(name)} may not be added; rules.capabilities.add = ["{shown(name)}"] allows it'
-            yield Refusal("capabilities.add", f"capabilities.add.{number}", said)
+            yield Refusal("capabilities.add", f"cap_add.{number}", said)
     for name in needed:
         if name not in dropped and "ALL" not in dropped:
             said = f"has to have {shown(name)}; rules.capabilities.drop = [] asks for none"
-            yield Refusal("capabilities.drop", "capabilities.drop", said)
+            yield Refusal("capabilities.drop", "cap_drop", said)
 
 
 def _kernel(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal]:
@@ -137,7 +148,7 @@ def _security(container: Mapping[str, Any], rules: Rules) -> Iterator[Refusal]:
         said = "has to be true; or rules.read_only_root = false"
         yield Refusal("read_only_root", "read_only", said)
     privileges = container.get("Privileges") or {}
-    if rules.no_new_privileges and privileges.get("NoNewPrivileges") is not True:
+    if rules.no_new_privileges and privileges.get("NoNewPrivileges") is False:
         said = "has to be true; or rules.no_new_privileges = false"
         yield Refusal("no_new_privileges", "no_new_privileges", said)
     modes = {name: (privileges.get(name) or {}).get("Mode") for name in ("Seccomp", "AppArmor")}

@@ -10,7 +10,7 @@ from jaas_submit.policy.containers import check_container, check_image
 from jaas_submit.policy.document import LEVELS, Policy, Section
 from jaas_submit.policy.facts import Context, Decision, Facts, Refusal
 from jaas_submit.policy.mounts import check_mounts
-from jaas_submit.policy.references import check_networks, check_references
+from jaas_submit.policy.references import check_env_secrets, check_networks, check_references
 from jaas_submit.policy.rules import Rules
 from jaas_submit.policy.shape import unknown_settings
 from jaas_submit.policy.tasks import check_task, completed
@@ -66,15 +66,17 @@ def decide(request: Mapping[str, Any], facts: Facts, policy: Policy, context: Co
         refusals = refusals or [Refusal(_MALFORMED, "TaskTemplate.ContainerSpec", "is missing")]
         return Decision(made, tuple(refusals), enforced)
     for rules in rules_for(policy, context):
-        made = completed(made, rules)
+        made = completed(made, rules, context.pids_limit)
     task = made["TaskTemplate"]
+    container = task["ContainerSpec"]
     for rules in rules_for(policy, context):
         refusals += check_container(container, rules)
         refusals += check_mounts(container, rules)
         refusals += check_references(container, rules, facts)
         refusals += check_networks(task, rules, facts)
+        refusals += check_env_secrets(context.env_secrets, rules)
         refusals += check_task(task, rules, context)
-    refusals += too_new_settings(request, tuple(facts.engines))
+    refusals += too_new_settings(made, tuple(facts.engines))
     return Decision(_with_network_ids(made, facts), tuple(dict.fromkeys(refusals)), enforced)
 
 

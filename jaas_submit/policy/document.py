@@ -63,6 +63,7 @@ LEVELS: Final[Mapping[Level, Rules]] = {
         ulimits={"*": -1},
         unconfined=True,
         oom_score=-1000,
+        env_secrets=("**",),
         log_drivers=("**",),
     ),
 }

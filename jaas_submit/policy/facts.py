@@ -88,6 +88,10 @@ class Context:
     """Who signed the description, where that was verified; then ``tenant`` is what that producer maps to."""
     run_timeout: float | None = None
     attempts: int = 1
+    env_secrets: Mapping[str, str] = field(default_factory=dict)
+    """Variable -> name of the secret that the worker puts in after the check."""
+    pids_limit: int | None = None
+    """The job's own; None: the request has the worker's setting."""
     log_driver: str = ""
     """The worker's own."""
     log_options: Mapping[str, str] = field(default_factory=dict)

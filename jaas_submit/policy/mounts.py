@@ -83,7 +83,7 @@ def _propagation(where: str, options: Mapping[str, Any], rules: Rules) -> Iterat
     wanted = str(options.get("Propagation") or "rprivate")
     if not matches(wanted, rules.mounts.propagation):
         said = f'{shown(wanted)} is not allowed; rules.mounts.propagation = ["{shown(wanted)}"] allows it'
-        yield Refusal("mounts.propagation", f"{where}.propagation", said)
+        yield Refusal("mounts.propagation", f"{where}.bind_propagation", said)
     if options.get("CreateMountpoint"):
         said = "may not create the host's folder; no rule allows it, create it on the nodes"
         yield Refusal("mounts.binds", f"{where}.create_host_path", said)
@@ -101,7 +101,7 @@ def _volume(where: str, name: str, mount: Mapping[str, Any], rules: Rules) -> It
         yield Refusal("mounts.anonymous", f"{where}.source", said)
     options = mount.get("VolumeOptions") or {}
     if ".." in str(options.get("Subpath") or "").split("/"):
-        yield Refusal("mounts.volumes", f"{where}.subpath", "may have no '..'; no rule allows it")
+        yield Refusal("mounts.volumes", f"{where}.volume_subpath", "may have no '..'; no rule allows it")
     driver = options.get("DriverConfig") or {}
     if driver:
         yield from _driver(where, str(driver.get("Name") or _LOCAL), driver.get("Options") or {}, mount, rules)

@@ -26,6 +26,8 @@ class Published(NamedTuple):
     digest: str
     policy: Policy | None
     """None: it is too long to be told, or of a newer version."""
+    containers: tuple[str, ...] = ()
+    """What the worker gives each container by default, in words; none from an older worker."""
 
     @property
     def sentence(self) -> str:
@@ -59,8 +61,22 @@ def published_policies(workers: Iterable[Mapping[str, Any]]) -> list[Published]:
         words = {name: shown(told.get(name, "")) for name in ("level", "mode", "digest")}
         queues = tuple(map(str, worker.get("queues") or [worker.get("queue", "")]))
         policy = _read(told.get("text"))
-        found.append(Published(str(worker.get("holder", "")), queues, **words, policy=policy))
+        holder, defaults = str(worker.get("holder", "")), _defaults(worker.get("containers"))
+        found.append(Published(holder, queues, **words, policy=policy, containers=defaults))
     return found
+
+
+def _defaults(told: object) -> tuple[str, ...]:
+    if not isinstance(told, Mapping):
+        return ()
+    given = told.get("capabilities")
+    kept = [shown(name) for name in given] if isinstance(given, list | tuple) else []
+    words = (
+        f"capabilities {' '.join(kept) or 'none'}",
+        "an init" if told.get("init") is True else "no init",
+        "no new privileges, where the engines know that" if told.get("no_new_privileges") is True else "",
+    )
+    return tuple(word for word in words if word)
 
 
 def _read(text: object) -> Policy | None:

@@ -10,7 +10,7 @@ from jaas_submit.policy.facts import Facts, NetworkFacts, Reference, Refusal, is
 from jaas_submit.policy.names import matches
 from jaas_submit.policy.rules import References, Rules
 
-__all__ = ["check_networks", "check_references"]
+__all__ = ["check_env_secrets", "check_networks", "check_references"]
 
 
 def check_references(container: Mapping[str, Any], rules: Rules, facts: Facts) -> Iterator[Refusal]:
@@ -46,6 +46,22 @@ def _reference(kind: str, where: str, found: Reference, rule: References) -> Ite
     yield Refusal(f"{kind}s.{'labelled' if rule.labelled else 'allow'}", where, said)
 
 
+def check_env_secrets(wanted: Mapping[str, str], rules: Rules) -> Iterator[Refusal]:
+    """Yield which secrets of the workers may not get into a job's environment.
+
+    Args:
+        wanted: variable -> name of the secret.
+        rules: those that hold.
+    """
+    for variable, name in wanted.items():
+        where = f"env_secrets.{shown(variable)}"
+        if not matches(name, rules.env_secrets):
+            said = f'secret {shown(name)} is not open to jobs; rules.env_secrets = ["{shown(name)}"] allows it'
+            yield Refusal("env_secrets", where, said)
+        if not matches(variable, rules.env):
+            yield Refusal("env", where, "may not be set; rules.env allows it with that name")
+
+
 def check_networks(task: Mapping[str, Any], rules: Rules, facts: Facts) -> Iterator[Refusal]:
     """Yield which networks may not be joined.
 
@@ -68,7 +84,7 @@ def check_networks(task: Mapping[str, Any], rules: Rules, facts: Facts) -> Itera
         for option, value in (entry.get("DriverOpts") or {}).items():
             if not matches(f"{option}={value}", rules.networks.driver_options):
                 said = "is not allowed; rules.networks.driver_options lists options"
-                yield Refusal("networks.driver_options", f"{where}.driver_options.{shown(option)}", said)
+                yield Refusal("networks.driver_options", f"{where}.driver_opts.{shown(option)}", said)
 
 
 _PREDEFINED = frozenset({"host", "none", "bridge", "ingress", "docker_gwbridge"})

@@ -144,6 +144,9 @@ class Capabilities(Part):
 
     add: Patterns = Field((), description="those that a job may be given, such as NET_ADMIN; ALL stands for all")
     drop: Patterns = Field((), description="those that a job has to give up; ALL stands for all")
+    keep: Patterns = Field(
+        (), description="those of the engine's default ones that jobs keep, also where JAAS_CAPABILITIES drops them"
+    )
 
 
 class Resource(Part):
@@ -216,13 +219,21 @@ class Rules(Part):
         description="name -> highest value that a job may ask for; -1: any. The name * stands for all others",
     )
     read_only_root: bool = Field(False, description="true: a job's root file system has to be read-only")
-    no_new_privileges: bool = Field(False, description="true: a job's processes may gain no privileges")
+    no_new_privileges: bool | None = Field(
+        None,
+        description="true: a job's processes may gain no privileges, and no engine that does not know that gets the "
+        "job; false: they may; null: as JAAS_NO_NEW_PRIVILEGES says, where manager and nodes know the setting",
+    )
     unconfined: bool = Field(False, description="true: seccomp, AppArmor and SELinux may be changed or switched off")
     oom_score: int = Field(0, ge=-1000, le=1000, description="least value that a job may ask for")
     log_drivers: Patterns = Field(
         ("local", "json-file", "journald", "none"), description="log drivers that a job may name beside the worker's"
     )
+    labels: Patterns = Field(("**",), description="labels that a job may put on its container, by name")
     env: Patterns = Field(("**",), description="environment variables that a job may set, by name")
+    env_secrets: Patterns = Field(
+        (), description="files in the workers' folder JAAS_ENV_SECRETS that a job may have in its environment, by name"
+    )
     run_timeout: Duration | None = Field(
         None, description="longest run_timeout of a job, which then needs one; null: any"
     )

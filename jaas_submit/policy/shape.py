@@ -134,7 +134,7 @@ def _walk(value: Any, known: Any, path: str) -> Iterator[Refusal]:
         for name, inner in value.items():
             if name in known:
                 yield from _walk(inner, known[name], f"{path}.{name}" if path else name)
-            elif inner is not None and inner not in ({}, [], ""):  # what the engine adds by itself
+            elif inner is not None and (path == "Mode" or inner not in ({}, [], "")):  # what the engine adds by itself
                 here = f"{path}.{shown(name)}" if path else shown(name)
                 yield Refusal(_RULE, here, "is no setting that the policy knows; no rule allows it, leave it out")
 

@@ -19,20 +19,27 @@ class _Kind(NamedTuple):
     key: str
     unit: float
     """How many of the request's units are one of the policy's."""
+    field: str
+    """Of the description: its limit."""
 
 
-_KINDS: Final = (_Kind("cpus", "NanoCPUs", 1e9), _Kind("memory", "MemoryBytes", 1), _Kind("pids", "Pids", 1))
+_KINDS: Final = (
+    _Kind("cpus", "NanoCPUs", 1e9, "limits.cpus"),
+    _Kind("memory", "MemoryBytes", 1, "limits.memory"),
+    _Kind("pids", "Pids", 1, "pids_limit"),
+)
 
 _STOPPED: Final = "node.id==none"
 """What jaas puts in the place of all constraints when it stops a service."""
 
 
-def completed(request: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
-    """Return a request with the limits and constraints that the policy adds.
+def completed(request: Mapping[str, Any], rules: Rules, own_pids: int | None = None) -> dict[str, Any]:
+    """Return a request with the limits, constraints and settings that the policy adds.
 
     Args:
         request: body of ``POST /services/create``; it is not changed.
         rules: those that hold.
+        own_pids: the job's own limit of processes; None: that of the request is the worker's setting.
     """
     task = dict(request["TaskTemplate"])
     resources = dict(task.get("Resources") or {})
@@ -42,7 +49,7 @@ def completed(request: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
         default = getattr(rules.resources, kind.name).default
         if default is not None and not limits.get(kind.key):
             limits[kind.key] = max(int(default * kind.unit), reserved.get(kind.key) or 0)
-    if processes := _processes(limits.get("Pids") or 0, rules.resources.pids):
+    if own_pids is None and (processes := _processes(limits.get("Pids") or 0, rules.resources.pids)):
         limits["Pids"] = processes
     if limits != (resources.get("Limits") or {}):
         task["Resources"] = {**resources, "Limits": limits}
@@ -51,13 +58,17 @@ def completed(request: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     more = [text for text in rules.placement.add if text not in named]
     if more and named != [_STOPPED]:
         task["Placement"] = {**placement, "Constraints": [*named, *more]}
+    container = task.get("ContainerSpec") or {}
+    privileges = container.get("Privileges") or {}
+    if rules.no_new_privileges and privileges.get("NoNewPrivileges") is None:
+        task["ContainerSpec"] = {**container, "Privileges": {**privileges, "NoNewPrivileges": True}}
     return {**request, "TaskTemplate": task}
 
 
 def _processes(setting: int, rule: Resource) -> int:
-    """Return how many processes a container may have; 0 where nothing limits them.
+    """Return how many processes a container of a job that asks for no number may have; 0 where nothing limits them.
 
-    No job asks for a number: that of the request is the worker's own setting, so the least of all numbers holds.
+    That of the request is the worker's own setting, so the least of all numbers holds.
     """
     numbers = [number for number in (setting, rule.default, rule.maximum) if number is not None and number > 0]
     return max(int(min(numbers)), 1) if numbers else 0
@@ -90,11 +101,11 @@ def _resource(kind: _Kind, limit: float, reserved: float, rules: Rules) -> Itera
     most = rule.maximum
     if not limit and (rule.required or most is not None):
         said = f"must be given; or rules.resources.{kind.name}.default gives one"
-        yield Refusal(f"resources.{kind.name}", f"limits.{kind.name}", said)
-    for where, value in (("limits", limit), ("reservations", reserved)):
+        yield Refusal(f"resources.{kind.name}", kind.field, said)
+    for where, value in ((kind.field, limit), (f"reservations.{kind.name}", reserved)):
         if most is not None and value > most * kind.unit:
             said = f"may be {most:,g} at most; rules.resources.{kind.name}.maximum says so"
-            yield Refusal(f"resources.{kind.name}", f"{where}.{kind.name}", said)
+            yield Refusal(f"resources.{kind.name}", where, said)
 
 
 def _placement(placement: Mapping[str, Any], rules: Rules) -> Iterator[Refusal]:

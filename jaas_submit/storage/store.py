@@ -3,6 +3,9 @@
 The files of a job are below ``URL/PREFIX/JOB_ID/`` and are removed when its record has expired. In the record stands a
 reference instead of the value: ``{"$ref": "file:///srv/jaas/jaas/ID/output-1.json", "bytes": 1234567, "sig": "..."}``.
 
+Files that producers send with jobs are below ``URL/PREFIX/.files/``, each once for all jobs that have it: the ledger
+knows who needs it.
+
 Values of users may look like that. So jaas signs each reference with a secret of the ledger. It follows only references
 with a valid signature; anything else that looks like one stays a plain value.
 """
@@ -12,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final
@@ -28,6 +33,12 @@ INLINE_LIMIT: Final = 64 * 1024
 """Bytes of JSON above which an input goes into the store, if there is one."""
 
 _MAX_SIZE: Final = 2**63
+
+_SHARED: Final = ".files"
+"""The folder of files that several jobs have; no job id begins with a dot."""
+
+_SHARED_NAME: Final = re.compile(r"[0-9a-f]{64}-[0-9a-f]{8}\Z")
+_COPY_BYTES: Final = 1024 * 1024
 
 
 def is_reference(value: object) -> bool:
@@ -100,13 +111,17 @@ class Store:
             StoreUnavailable: it failed; calling again may help.
         """
         path, url = self._place(job_id, name)
+        size = self._write(path, url, pieces)
+        return {"$ref": url, "bytes": size, "sig": self._signature(url, size)}
+
+    def _write(self, path: str, url: str, pieces: Iterable[bytes]) -> int:
         size = 0
         with self._reach(f"writing {url}"):
             self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
             with self._fs.open(path, "wb") as file:
                 for piece in pieces:
                     size += file.write(piece)
-        return {"$ref": url, "bytes": size, "sig": self._signature(url, size)}
+        return size
 
     def _signature(self, url: str, size: int) -> str:
         return hmac.new(self._secret().encode(), f"{size} {url}".encode(), hashlib.sha256).hexdigest()
@@ -203,3 +218,96 @@ class Store:
                     self._fs.rm(path.rstrip("/"), recursive=True)
                     count += 1
         return count
+
+    # -- files that several jobs have ---------------------------------------------------------------------------------
+
+    def _shared(self, name: str) -> tuple[str, str]:
+        if not _SHARED_NAME.match(name):  # from Redis, where anybody who may write there may write anything
+            raise SpecError(f"{shown(name)} is no name of a file in the store")
+        below = posixpath.join(self.prefix, _SHARED, name)
+        return posixpath.join(self._root, below), f"{self.url}/{below}"
+
+    def shared_path(self, name: str) -> str:
+        """Return a shared file's path in the store's own terms; for ``file://`` that is the one on the host.
+
+        Args:
+            name: the digest of its content (SHA-256), a dash, and eight letters that make the name unique.
+
+        Raises:
+            SpecError: that is no such name.
+        """
+        return self._shared(name)[0]
+
+    def shared_url(self, name: str) -> str:
+        """Return a shared file's URL; see ``shared_path``."""
+        return self._shared(name)[1]
+
+    def is_shared(self, path: str, digest: str) -> bool:
+        """Return whether a path is that of a shared file with a content.
+
+        Args:
+            path: in the store's own terms.
+            digest: of the content.
+        """
+        folder, name = posixpath.split(path)
+        if not _SHARED_NAME.match(name) or not name.startswith(f"{digest}-"):
+            return False
+        return folder == posixpath.dirname(self._shared(name)[0])
+
+    def write_shared(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Write a shared file; in a folder with permissions 0555, so that containers of any user can read and run it.
+
+        Args:
+            name: see ``shared_path``.
+            pieces: its content.
+
+        Raises:
+            StoreUnavailable: it failed; calling again may help.
+        """
+        path, url = self._shared(name)
+        self._write(path, url, pieces)
+        if self.is_local:
+            with self._reach(f"writing {url}"):
+                os.chmod(path, 0o555)  # noqa: S103 (what a producer sends is for the containers of its jobs)
+
+    def shared_size(self, name: str) -> int | None:
+        """Return how many bytes a shared file has; None if it is not there.
+
+        Args:
+            name: see ``shared_path``.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        path, url = self._shared(name)
+        with self._reach(f"looking for {url}"):
+            return int(self._fs.info(path)["size"]) if self._fs.exists(path) else None
+
+    def read_shared(self, name: str) -> Iterator[bytes]:
+        """Yield a shared file's content, piece by piece.
+
+        Args:
+            name: see ``shared_path``.
+
+        Raises:
+            JaasError: it is not there any more.
+            StoreUnavailable: the store does not answer.
+        """
+        path, url = self._shared(name)
+        with self._reach(f"reading {url}"), self._fs.open(path, "rb") as file:
+            while piece := file.read(_COPY_BYTES):
+                yield piece
+
+    def remove_shared(self, name: str) -> None:
+        """Remove a shared file, if it is there.
+
+        Args:
+            name: see ``shared_path``.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        path, url = self._shared(name)
+        with self._reach(f"removing {url}"):
+            if self._fs.exists(path):
+                self._fs.rm(path)

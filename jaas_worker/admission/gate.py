@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.placement.placement import fit
 from jaas_submit.policy.ages import api_of_engine, newest_setting
-from jaas_submit.policy.decision import decide, decide_image, limits_in_flight, output_limit
+from jaas_submit.policy.decision import decide, decide_image, limits_in_flight, output_limit, rules_for
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
 from jaas_submit.signing import Producer
-from jaas_worker.admission.own_parts import without_own_parts
+from jaas_worker.admission.container_defaults import NO_NEW_PRIVILEGES_SINCE, ContainerDefaults, with_defaults
+from jaas_worker.admission.env_secrets import read_env_secrets
+from jaas_worker.admission.own_parts import IsOwn, without_own_parts
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
 from jaas_worker.swarm.log_driver import LogDriver
@@ -22,6 +25,9 @@ from jaas_worker.swarm.log_driver import LogDriver
 __all__ = ["Admitted", "Origin", "PolicyGate"]
 
 logger = logging.getLogger(__name__)
+
+_ENGINES_KEPT_S: Final = 30.0
+"""Seconds for which the age of the swarm's engines is remembered."""
 
 
 class Admitted(NamedTuple):
@@ -58,6 +64,10 @@ class PolicyGate:
         self.policy = policy
         self._engine = engine
         self._queue = settings.queue
+        self._env_secrets = settings.env_secrets
+        self.defaults = ContainerDefaults.of(settings)
+        self._engines_until = 0.0
+        self._all_new = False
         self._log_driver = LogDriver(settings.log_driver, settings.driver_options)
 
     def queue_of(self, list_name: str) -> str:
@@ -95,6 +105,8 @@ class PolicyGate:
             producer=None if producer is None else producer.name,
             run_timeout=spec.run_timeout,
             attempts=spec.retry.max_attempts,
+            env_secrets=spec.env_secrets,
+            pids_limit=spec.pids_limit,
             log_driver=self._log_driver.name,
             log_options=self._log_driver.options,
         )
@@ -117,21 +129,31 @@ class PolicyGate:
         """Return the request as it may be sent.
 
         Args:
-            request: body of ``POST /services/create``, without the job's input, which jaas adds afterwards.
+            request: body of ``POST /services/create``, without the job's input and files, which jaas adds afterwards.
             spec: the job's description.
             whose: whose job it is.
 
         Raises:
             PolicyRefused: the policy does not allow it; the text names field, rule and what would allow it.
-            EngineUnavailable: the engine does not say what the request refers to.
+            EngineUnavailable: the engine does not say what the request refers to, or how new it is.
         """
-        decision = decide(request, self._facts(request, spec), self.policy, self.context(spec, whose))
+        context = self.context(spec, whose)
+        rules = rules_for(self.policy, context)
+        facts = self._facts(request, spec, engines=any(one.no_new_privileges for one in rules))
+        all_know = _know(one.api for one in facts.engines) if facts.engines else self._all_know()
+        asked = with_defaults(request, self.defaults, rules, all_know_no_new_privileges=all_know)
+        decision = decide(asked, facts, self.policy, context)
         if decision.refused:
             raise PolicyRefused(decision.reason)
         return Admitted(decision.request, decision.reason)
 
     def review(
-        self, service_id: str, spec: JobSpec, is_own_mount: Callable[[str], bool], whose: Origin = _UNKNOWN
+        self,
+        service_id: str,
+        spec: JobSpec,
+        is_own_mount: IsOwn,
+        is_own_config: IsOwn,
+        whose: Origin = _UNKNOWN,
     ) -> Decision:
         """Return whether a service that exists may go on: one that another worker has created.
 
@@ -141,7 +163,8 @@ class PolicyGate:
         Args:
             service_id: the service.
             spec: the job's description.
-            is_own_mount: says whether a path of the host is one that jaas itself mounts for this job's input.
+            is_own_mount: says whether jaas itself mounts a path of the host there, for this job's input or files.
+            is_own_config: says whether jaas itself puts a config of this name there, for this job's files.
             whose: whose job it is.
 
         Raises:
@@ -150,7 +173,7 @@ class PolicyGate:
         request = self._engine.request_of(service_id)
         if request is None:  # it is gone, which the tracker will see
             return Decision({})
-        asked = without_own_parts(request, is_own_mount)
+        asked = without_own_parts(request, is_own_mount, is_own_config)
         decision = decide(asked, self._facts(asked, spec), self.policy, self.context(spec, whose))
         if spec.log_driver is not None or spec.log_options:
             return decision
@@ -165,6 +188,17 @@ class PolicyGate:
         """
         return limits_in_flight(self.policy, self.context(spec, whose))
 
+    def secret_env(self, spec: JobSpec) -> dict[str, str]:
+        """Return the secret variables of a job that was admitted, with their values.
+
+        Args:
+            spec: its description.
+
+        Raises:
+            PolicyRefused: the worker has no such file.
+        """
+        return read_env_secrets(self._env_secrets, spec.env_secrets)
+
     def output_limit(self, spec: JobSpec, most: int, whose: Origin = _UNKNOWN) -> int:
         """Return how many bytes a job may return.
 
@@ -175,7 +209,20 @@ class PolicyGate:
         """
         return output_limit(self.policy, self.context(spec, whose), most)
 
-    def _facts(self, request: Mapping[str, Any], spec: JobSpec) -> Facts:
+    def _all_know(self) -> bool:
+        """Return whether manager and nodes know no-new-privileges; asked every half a minute, where it is a default.
+
+        A node with an older engine that joins in between gets some jobs without it. Where a policy requires it, the
+        nodes of each job are looked at.
+        """
+        if self.defaults.no_new_privileges and time.monotonic() >= self._engines_until:
+            self._all_new = _know([_version(self._engine.info().api_version)])
+            if self._all_new:
+                self._all_new = _know(api_of_engine(node.engine_version) for node in self._engine.node_facts())
+            self._engines_until = time.monotonic() + _ENGINES_KEPT_S
+        return self._all_new
+
+    def _facts(self, request: Mapping[str, Any], spec: JobSpec, *, engines: bool = False) -> Facts:
         task = request["TaskTemplate"]
         container = task["ContainerSpec"]
         secrets = [str(one.get("SecretID")) for one in container.get("Secrets") or ()]
@@ -188,18 +235,26 @@ class PolicyGate:
             self._engine.references("secrets", secrets) if secrets else {},
             self._engine.references("configs", configs) if configs else {},
             networks,
-            self._engines(spec) if newest_setting(request) else (),
+            self._engines(spec) if engines or newest_setting(request) else (),
         )
 
     def _engines(self, spec: JobSpec) -> tuple[EngineAge, ...]:
         """Return the manager, and the nodes that may get the job, be they full or down at present."""
-        manager = self._engine.info().api_version.split(".")
-        known = (int(manager[0]), int(manager[1])) if len(manager) == 2 and all(map(str.isdecimal, manager)) else None
+        known = _version(self._engine.info().api_version)
         nodes = [node for node in self._engine.node_facts() if _may_get(spec, node)]
         return (
             EngineAge("the manager", known),
             *(EngineAge(f"node {node.hostname}", api_of_engine(node.engine_version)) for node in nodes),
         )
+
+
+def _know(apis: Iterable[tuple[int, int] | None]) -> bool:
+    return all(api is not None and api >= NO_NEW_PRIVILEGES_SINCE for api in apis)
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    parts = text.split(".")
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(map(str.isdecimal, parts)) else None
 
 
 def _may_get(spec: JobSpec, node: Node) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,6 +21,7 @@ from jaas_submit.output import READING, Wanted, WholeOutput
 from jaas_worker.agent.feed_writer import FeedWriter, Target
 from jaas_worker.agent.files.sender import FileSender
 from jaas_worker.agent.follower import Followed, Follower
+from jaas_worker.agent.kept_output.recent_outputs import RecentOutputs
 from jaas_worker.agent.node_engine import NodeEngine, NodeEvent
 from jaas_worker.agent.node_facts import tell_facts
 from jaas_worker.agent.process_identity import ProcessIdentity
@@ -42,8 +42,8 @@ _MAX_ENDING: Final = 8
 _KILLED: Final = 137
 """Exit code of a process that was killed with SIGKILL."""
 
-_MAX_ENDED: Final = 64
-"""Outputs that are kept for the worker in the same process."""
+_ENDED_BYTES: Final = 16 * 1024 * 1024
+"""Of outputs that are kept for the worker in the same process, packed."""
 
 
 class _LeaseLost(Exception):
@@ -83,7 +83,7 @@ class NodeAgent:
         self._pace = Pace()
         self._node = ""
         self._followed: dict[str, Followed] = {}
-        self._ended: OrderedDict[str, WholeOutput] = OrderedDict()
+        self._ended = RecentOutputs(_ENDED_BYTES)
         self._ending = asyncio.Semaphore(_MAX_ENDING)
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._asked: set[str] = set()
@@ -124,8 +124,8 @@ class NodeAgent:
         """
         if not self._node or node_id != self._node:
             return None
-        if container.id in self._ended:
-            return self._ended[container.id]
+        if (known := self._ended.get(container.id)) is not None:
+            return known
         followed = self._begin(container)
         followed.exited.set()
         return await asyncio.shield(followed.output)
@@ -243,7 +243,7 @@ class NodeAgent:
     def _heard(self, event: NodeEvent) -> None:
         container = event.container
         if event.kind == "destroy":
-            self._ended.pop(container.id, None)
+            self._ended.remove(container.id)
             if followed := self._followed.get(container.id):
                 followed.exited.set()
             return
@@ -308,11 +308,9 @@ class NodeAgent:
     async def _report(self, followed: Followed, whole: WholeOutput) -> None:
         """Hand on what a container printed, then its exit."""
         container = followed.follower.container
-        self._ended[container.id] = whole
-        while len(self._ended) > _MAX_ENDED:
-            self._ended.popitem(last=False)
         followed.output.set_result(whole)
         if self._holds(container.job_id):
+            self._ended.add(whole)
             return
         away = partial(self._warn, Action.REDIS_UNAVAILABLE)
         await self._calls.until_answered(
@@ -356,11 +354,12 @@ class NodeAgent:
                         self._write(followed, wanted)
 
     def _write(self, followed: Followed, wanted: Wanted) -> None:
-        container_id, target = followed.follower.container.id, Target(self._calls, wanted, self._holder)
+        container, target = followed.follower.container, Target(self._calls, wanted, self._holder)
 
         async def run() -> None:
             try:
-                await FeedWriter(target, self._engine, container_id, followed, self._timing).run()
+                scrub = container.scrubbed
+                await FeedWriter(target, self._engine, container.id, followed, self._timing, scrub=scrub).run()
             except Exception:  # the container is followed on
                 logger.exception("feed %s cannot be written", wanted.feed, extra=action(Action.STEP_FAILED))
             finally:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
 from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable
@@ -49,8 +50,8 @@ class Source(Protocol):
     @property
     def exited(self) -> asyncio.Event: ...
 
-    def present(self) -> tuple[int, int]:
-        """Return how many bytes of stdout and stderr are there already, as far as is known."""
+    def present(self) -> tuple[int, int] | None:
+        """Return how many bytes of stdout and stderr are there already; None if that is not known."""
 
     async def end(self) -> FeedEnd:
         """Wait for the container's exit; return what is known of all of its output."""
@@ -66,6 +67,7 @@ class FeedWriter:
         source: what is known of the container.
         timing: the agent's pauses.
         service: ``source_id`` is a service's id, and the swarm is asked.
+        scrub: replace the values of the container's secret variables.
     """
 
     def __init__(
@@ -77,18 +79,21 @@ class FeedWriter:
         timing: Timing,
         *,
         service: bool = False,
+        scrub: bool = False,
     ) -> None:
         self._calls, self._wanted, self._writer = target
         self._feeds = self._calls.feeds
         self._source = source
         self._timing = timing
-        self._reader = LogReader(engine, source_id, self._take, timing.silence, service=service)
+        self._reader = LogReader(engine, source_id, self._take, timing.silence, service=service, scrub=scrub)
         wanted = self._wanted
         self._offsets: dict[Stream, int] = dict.fromkeys(STREAMS, 0)
         self._since = _comparable(wanted.since)
         # Of the lines that are there already only the last few are wanted.
         self._held = None if wanted.tail is None else LastLines(wanted.tail)
-        self._present = dict(zip(STREAMS, source.present(), strict=True))
+        present = source.present()
+        self._present = None if present is None else dict(zip(STREAMS, present, strict=True))
+        self._began = _as_engine(datetime.now(UTC))
         self._pending: list[Piece | Gap] = []
         self._pending_bytes = 0
         self._more = asyncio.Event()
@@ -160,12 +165,26 @@ class FeedWriter:
                 self._put(piece)
             else:
                 self._held.add(piece)
-        if self._held is not None and all(self._offsets[stream] >= self._present[stream] for stream in STREAMS):
+        if self._held is not None and self._has_come_to_the_present(found[-1].time):
             self._release()
         self._more.set()
         while self._pending_bytes > _PENDING_BYTES:
             self._room.clear()
             await self._room.wait()
+
+    def _has_come_to_the_present(self, time: bytes) -> bool:
+        if self._present is None:
+            return time >= self._began
+        return all(self._offsets[stream] >= self._present[stream] for stream in STREAMS)
+
+    async def _await_more(self) -> None:
+        if self._held is None or self._present is not None:
+            await self._more.wait()
+            return
+        try:
+            await asyncio.wait_for(self._more.wait(), self._timing.silence)
+        except TimeoutError:  # nothing more is there
+            self._release()
 
     def _release(self) -> None:
         """Write the last lines that were there, if only those are wanted."""
@@ -186,7 +205,7 @@ class FeedWriter:
 
     async def _write(self) -> None:
         while True:
-            await self._more.wait()
+            await self._await_more()
             self._more.clear()
             while self._pending:
                 pieces, self._pending, self._pending_bytes = self._pending, [], 0
@@ -212,6 +231,10 @@ class FeedWriter:
 
 
 def _comparable(since: str) -> bytes:
-    """Return a time as an engine writes it."""
+    """Return a time as an engine writes it; empty where there is none."""
     at = parse_time(since) if since else None
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%f").encode() if at else b""
+    return _as_engine(at) if at else b""
+
+
+def _as_engine(at: datetime) -> bytes:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%f").encode()

@@ -15,7 +15,7 @@ from jaas_worker.agent.timing import Timing
 from jaas_worker.agent.usage.meter import UsageMeter
 from jaas_worker.decisions.output_proof import Reading, began_before, prove
 from jaas_worker.swarm.engine import ContainerRef
-from jaas_worker.swarm.log_driver import LogDriver
+from jaas_worker.swarm.log_driver import LogDriver, LogSize
 
 __all__ = ["Followed", "Follower"]
 
@@ -51,8 +51,14 @@ class Follower:
         self._timing = timing
         self._from_start = from_start
         self.tally = Tally(cap)
-        self._reader = LogReader(engine, container.id, self._take, timing.silence)
+        self._reader = LogReader(
+            engine, container.id, self._take, timing.silence, rate=timing.live_rate, scrub=container.scrubbed
+        )
         self._line_ends = self._reader.line_ends
+        self._scrubbed = False
+        """Values of secrets were replaced in the output."""
+        self._live = LogSize()
+        """How much was read until the exit. After it the engine removes nothing more, so that what follows is all."""
         self._restarted = False
         """The engine has been restarted since the container's start."""
         self._problem = ""
@@ -60,10 +66,14 @@ class Follower:
 
     async def complete(self) -> WholeOutput:
         """Read what is missing after the container's exit; return what it printed and how it ended."""
+        self._live = self.tally.size
         proven = await self._read_rest()
+        self._note_loss()
         facts, tally = self.facts, self.tally
         driver = LogDriver(facts.log_driver, facts.log_options)
-        rotated = driver.may_have_rotated(tally.size, from_start=self._from_start)
+        has_start = self._from_start and bool(self._live.lines)
+        judged = self._live if has_start else tally.size
+        rotated = driver.may_have_rotated(judged, from_start=has_start and self._kept_up)
         status, reason = prove(
             Reading(
                 tally.total,
@@ -75,6 +85,7 @@ class Follower:
                 replaced=tally.replaced and driver.may_replace_bytes,
                 unknown_ends=self._line_ends.unknown if driver.may_leave_out_line_ends else (),
                 problem=self._problem or driver.unreadable,
+                scrubbed=self._scrubbed or self._reader.replaced > 0,
             )
         )
         kept = tally.kept()
@@ -93,8 +104,23 @@ class Follower:
             finished_at=facts.finished_at,
         )
 
+    @property
+    def behind(self) -> bool:
+        """Whether it has left output for the time after the exit."""
+        return self._reader.held_up
+
+    @property
+    def _kept_up(self) -> bool:
+        """Whether it has read all from the container's start on, as it was written."""
+        return self._from_start and not self._reader.held_up
+
     async def _take(self, found: list[Message]) -> None:
+        self._note_loss()
         self.tally.add(found)
+
+    def _note_loss(self) -> None:
+        if self._reader.lost and not self.tally.lost:
+            self.tally.lose()
 
     async def follow(self) -> None:
         """Read the output until the container has exited."""
@@ -158,13 +184,15 @@ class Follower:
         async def take(messages: list[Message]) -> None:
             found.add(messages)
 
-        reader = LogReader(self._engine, self.container.id, take, self._timing.silence)
+        scrub = self.container.scrubbed
+        reader = LogReader(self._engine, self.container.id, take, self._timing.silence, scrub=scrub)
         await reader.catch_up()
         driver = LogDriver(self.facts.log_driver, self.facts.log_options)
-        if found.total < self.tally.total or driver.may_have_rotated(found.size, from_start=self._from_start):
+        if found.total < self.tally.total or driver.may_have_rotated(found.size, from_start=self._kept_up):
             await self._reader.catch_up()
             return self.tally.same_as(found)
         self.tally, self._line_ends = found, reader.line_ends
+        self._scrubbed = reader.replaced > 0
         return True
 
 
@@ -192,8 +220,10 @@ class Followed:
         """Set when the container has exited."""
         return self.follower.exited
 
-    def present(self) -> tuple[int, int]:
-        """Return how many bytes of stdout and stderr have been read."""
+    def present(self) -> tuple[int, int] | None:
+        """Return how many bytes of stdout and stderr are there already; None if not all of them have been read."""
+        if self.follower.behind:
+            return None
         return self.follower.tally.bytes("stdout"), self.follower.tally.bytes("stderr")
 
     async def end(self) -> FeedEnd:

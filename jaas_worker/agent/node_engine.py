@@ -22,16 +22,21 @@ import aiohttp
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.bounds import whole
-from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB
+from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SCRUB
 from jaas_worker.agent.usage.counters import Counters, of_engine
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.swarm.engine import ContainerRef, EngineEvent, Frame, SwarmInfo
 from jaas_worker.swarm.frames import FrameParser
+from jaas_worker.swarm.request.secret_env import names_to_scrub, secret_values, values_in_request
 
 __all__ = ["ContainerFacts", "DockerNode", "NodeEngine", "NodeEvent"]
 
 _READ_BYTES: Final = 2**15
 """Bytes of an answer that are read ahead; at twice that, aiohttp stops reading from the socket."""
+
+_AT_ONCE_BYTES: Final = 2**18
+"""The same of output that is read to its end: aiohttp spends less on each of many short pieces, which an engine sends
+one by one. Only the output of some containers is read so at a time."""
 
 _STALE_S: Final = 5.0
 """Seconds after an exit when forwarding it is useless: the swarm has reported it."""
@@ -109,6 +114,14 @@ class NodeEngine(Protocol):
     async def inspect(self, container_id: str) -> ContainerFacts:
         """Return what the engine knows of a container."""
 
+    async def secret_values(self, container_id: str, *, service: bool = False) -> frozenset[bytes]:
+        """Return the values that are to be replaced in a container's output.
+
+        Args:
+            container_id: the container.
+            service: ``container_id`` is a service's id, and the swarm is asked.
+        """
+
     def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
         """Yield None when the engine begins to answer, then the events of such containers, until it breaks off."""
 
@@ -170,7 +183,6 @@ class DockerNode:
             self._open = aiohttp.ClientSession(
                 connector=connector,
                 headers={"Accept-Encoding": "identity"},  # archives would come packed
-                read_bufsize=_READ_BYTES,
                 auto_decompress=False,
                 trust_env=False,
             )
@@ -183,11 +195,17 @@ class DockerNode:
 
     @asynccontextmanager
     async def _get(
-        self, what: str, path: str, query: dict[str, str], silence: float | None = None
+        self,
+        what: str,
+        path: str,
+        query: dict[str, str],
+        silence: float | None = None,
+        read_ahead: int = _READ_BYTES,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         patience = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
         with _mapped(what):
-            async with self._session.get(f"{self._base}/{path}", params=query, timeout=patience) as answer:
+            url = f"{self._base}/{path}"
+            async with self._session.get(url, params=query, timeout=patience, read_bufsize=read_ahead) as answer:
                 if answer.status >= 400:
                     raise _refusal(what, answer.status, (await answer.content.read(4096)).decode(errors="replace"))
                 yield answer
@@ -244,6 +262,14 @@ class DockerNode:
                 (found.get("HostConfig") or {}).get("NetworkMode") == "host",
             )
 
+    async def secret_values(self, container_id: str, *, service: bool = False) -> frozenset[bytes]:
+        what = "inspecting a container"
+        with _mapped(what):
+            if service:
+                return values_in_request((await self._json(what, f"services/{container_id}"))["Spec"])
+            config = (await self._json(what, f"containers/{container_id}/json"))["Config"]
+            return secret_values(config.get("Env") or (), names_to_scrub(config.get("Labels") or {}))
+
     async def data_root(self) -> str:
         what = "asking the engine"
         with _mapped(what):
@@ -290,11 +316,13 @@ class DockerNode:
         path = f"{'services' if service else 'containers'}/{container_id}/logs"
         # An engine is waited for as long as its container is silent; a swarm hangs while the container's node is down.
         silence = None if follow and not service else self._timeout
-        async with self._get("reading output", path, query, silence) as answer:
+        read_ahead = _READ_BYTES if follow else _AT_ONCE_BYTES
+        async with self._get("reading output", path, query, silence, read_ahead) as answer:
             while piece := await answer.content.readany():
                 if frames := list(parser.feed(piece)):
                     yield frames
-        parser.end()
+        if last := parser.end():
+            yield last
 
     async def archive(self, container_id: str, path: str) -> AsyncGenerator[bytes, None]:
         what = "reading files"
@@ -330,7 +358,8 @@ def _ref(container_id: str, labels: dict[str, str]) -> ContainerRef | None:
     job_id, attempt = labels.get(LABEL_JOB, ""), labels.get(LABEL_ATTEMPT, "")
     if not job_id or not attempt.isdecimal():
         return None
-    return ContainerRef(container_id, job_id, whole(attempt), labels.get(_SERVICE, ""), labels.get(_TASK, ""))
+    found = labels.get(_SERVICE, ""), labels.get(_TASK, "")
+    return ContainerRef(container_id, job_id, whole(attempt), *found, scrubbed=bool(labels.get(LABEL_SCRUB)))
 
 
 def _event(item: dict[str, Any]) -> NodeEvent | None:

@@ -67,6 +67,12 @@ class AgentOutputs:
         """Return an attempt's files, when they are in the store; see ``FileCollector.collect``."""
         return self._files.collect(wanted, until, still_ours)
 
+    def collect_output(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> str | None:
+        """Store the beginning of what a container printed; see ``FileCollector.collect_output``."""
+        if self._lease(wanted.node_id) is None:
+            return "no agent follows the containers of its node"
+        return self._files.collect_output(wanted, until, still_ours)
+
     def find(self, job_id: str, attempt: int, container_id: str, node_id: str, timeout: float) -> WholeOutput | None:
         """Return what an agent found of a container that has exited; None if none has found anything.
 
@@ -84,7 +90,7 @@ class AgentOutputs:
         container = ContainerRef(container_id, job_id, attempt)
         own = self._agent.output_of(container, node_id, timeout) if timeout else None
         if own is not None:
-            return own if own.status != "unavailable" else None
+            return own
         until = time.monotonic() + (_WAIT_S if self.expected(node_id) else 0.0)
         while True:
             found = self._outputs.get(job_id, attempt)

@@ -37,6 +37,8 @@ class RunningService(NamedTuple):
     service_id: str
     attempt: int
     node_id: str
+    scrubbed: bool = False
+    """The values of its secret variables are replaced in its output."""
 
 
 class _Source:
@@ -142,7 +144,9 @@ class SwarmFeeds:
     def _write(self, source: _Source, wanted: Wanted) -> None:
         target = Target(self._calls, wanted, self._holder)
         service_id = source.service.service_id
-        writer = FeedWriter(target, self._engine, service_id, source, self._timing, service=True)
+        writer = FeedWriter(
+            target, self._engine, service_id, source, self._timing, service=True, scrub=source.service.scrubbed
+        )
 
         async def run() -> None:
             try:

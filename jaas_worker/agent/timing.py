@@ -8,7 +8,7 @@ __all__ = ["TIMING", "Timing"]
 
 
 class Timing(NamedTuple):
-    """Pauses of an agent, in seconds."""
+    """Pauses of an agent, in seconds, and how much it reads."""
 
     engine_retry: float = 1.0
     """Until an engine that does not answer is asked again."""
@@ -24,7 +24,8 @@ class Timing(NamedTuple):
     """Until a container's output that broke off is read again; the last one is repeated."""
     silence: float = 1.0
     """For which the output of an exited container may pause before its connection is given up. An engine has been seen
-    not to end it after it rotated the log (moby #39235); the rest is read without following."""
+    not to end it after it rotated the log (moby #39235); the rest is read without following. For as long a feed waits
+    for more of the lines that are there already, where it is not known how many these are."""
     feed: float = 0.05
     """Between two writes to a feed, so that one write has many lines."""
     events: float = 60.0
@@ -35,6 +36,9 @@ class Timing(NamedTuple):
     """Between two looks at the node's images and free disk."""
     slow_read: float = 0.5
     """After a container's exit until its worker is told that its output is still being read."""
+
+    live_rate: float = 2 * 1024 * 1024
+    """Up to which a running container's output is read that nobody watches; see ``ReadingPace``."""
 
 
 TIMING: Final = Timing()

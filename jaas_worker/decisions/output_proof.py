@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from jaas_submit.model.logs import Logs, LogStatus, Stream
+from jaas_worker.decisions.secrecy.scrubbing import REPLACED
 from jaas_worker.decisions.times import parse_time
 
 __all__ = ["Reading", "after_restart", "began_before", "node_changed_since", "prove"]
@@ -35,6 +36,8 @@ class Reading(NamedTuple):
     """The engine was restarted after the container's start. What went through one that was killed may be lost."""
     unknown_ends: Sequence[Stream] = ()
     """Streams whose last line end the driver may have left out."""
+    scrubbed: bool = False
+    """Values of secrets were replaced."""
     problem: str = ""
     """Why the reading ended before the end."""
 
@@ -55,6 +58,7 @@ def prove(reading: Reading) -> tuple[LogStatus, str]:
         "the engine may have removed output before it was read (max-size, max-file)": reading.rotated,
         _RESTARTED: reading.restarted,
         "the driver may have replaced bytes: U+FFFD may stand for any": reading.replaced,
+        REPLACED: reading.scrubbed,
         f"a line end may be missing at the end of {' and '.join(reading.unknown_ends)}": bool(reading.unknown_ends),
         "it could not be compared with the engine's log": not (reading.proven or why or reading.problem),
     }

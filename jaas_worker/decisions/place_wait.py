@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 __all__ = ["place_wait_detail", "place_wait_pause", "waits_for_place"]
 
+_BEGIN: Final = "waits: "
 _END: Final = "(policy rule in_flight)"
-_DETAIL: Final = re.compile(rf"waits: .* in flight, .*{re.escape(_END)}\Z")
 
 _LEAST_S: Final = 3.0
 _MORE_S: Final = 5.0
@@ -23,7 +22,7 @@ def place_wait_detail(name: str, most: int) -> str:
     """
     kind, _, who = name.partition(":")
     whose = f" of {kind} {who}" if who else ""
-    return f"waits: {most} jobs{whose} are in flight, and no more may be; it goes on when one of them ends {_END}"
+    return f"{_BEGIN}{most} jobs{whose} are in flight, and no more may be; it goes on when one of them ends {_END}"
 
 
 def waits_for_place(detail: str) -> bool:
@@ -32,7 +31,7 @@ def waits_for_place(detail: str) -> bool:
     Args:
         detail: of the record.
     """
-    return _DETAIL.match(detail) is not None
+    return detail.startswith(_BEGIN) and detail.endswith(_END)
 
 
 def place_wait_pause(chance: float) -> float:

@@ -33,8 +33,14 @@ from jaas_worker.decisions.task_outcome import (
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.decisions.unseen_ends import first_of_node
 from jaas_worker.failpoints import failpoint
-from jaas_worker.lifecycle.ending.collect_files import wants_files
-from jaas_worker.lifecycle.ending.read_output import found_by_agent, output_of, unless_node_came_back
+from jaas_worker.lifecycle.ending.collect_files import wants_files, wants_output
+from jaas_worker.lifecycle.ending.read_output import (
+    agent_logs,
+    found_by_agent,
+    output_of,
+    unless_node_came_back,
+    without_secrets,
+)
 from jaas_worker.lifecycle.next_step import (
     Aside,
     Collect,
@@ -54,7 +60,7 @@ from jaas_worker.swarm.container_logs import marked
 from jaas_worker.swarm.engine import NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
-from jaas_worker.tracking.node_output import logs_of, times_with, with_usage
+from jaas_worker.tracking.node_output import times_with, with_usage
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
 
@@ -89,16 +95,17 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End
     outcome = first_of_node([outcome_of(*known, change, limit, job.away_since) for change in job.node_changes])
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
-    logs = logs_of(whole) or output_of(job, step, world, here=here)
+    logs = agent_logs(whole, here=here) or output_of(job, step, world, here=here)
     if task.container_id and not (here or whole or logs.lines) and logs.status is LogStatus.COMPLETE:
         logs = unless_node_came_back(job, logs, task, world)
     if task.container_id and not (here or whole) and logs.lines:
         began = job.started_at or parse_time(task.created_at)
         logs = node_changed_since(logs, engine.node_change(task.node_id).at, began)
+    logs = without_secrets(job, logs, world)
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     logs = after_restart(logs) if outcome.cause is Cause.ENGINE and task.container_id else logs
-    if spec is not None and wants_files(job, spec, outcome):
+    if spec is not None and (wants_files(job, spec, outcome) or wants_output(logs, outcome, world)):
         return Collect(with_usage(outcome, times), logs)
     return End(with_usage(outcome, times), logs)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+from functools import partial
 from sys import intern
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, L
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
-from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.job_spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
@@ -27,6 +28,7 @@ from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
 from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_input import input_file, is_own_input
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, LostOwnership, Track
+from jaas_worker.lifecycle.starting.job_files import file_places, is_own_config, is_own_mount
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
@@ -181,10 +183,13 @@ def _review(job: TrackedJob, spec: JobSpec, service: ServiceView, world: WorkerC
     if job.stop is not None:
         return
 
-    def is_own_mount(path: str) -> bool:
-        return is_own_input(path, spec, world.store, job.job_id)
+    def own_mount(source: str, target: str) -> bool:
+        if target in {INPUT_FILE, GATHER_FILE}:
+            return is_own_input(source, spec, world.store, job.job_id)
+        return is_own_mount(source, target, spec, world.store)
 
-    decision = world.gate.review(service.id, spec, is_own_mount, job.facts.origin)
+    own_config = partial(is_own_config, spec=spec, installation=world.service_defaults.installation)
+    decision = world.gate.review(service.id, spec, own_mount, own_config, job.facts.origin)
     if decision.refused:
         job.stop = StopRequest(Cause.REFUSED, decision.reason)
     if decision.refusals:
@@ -234,8 +239,13 @@ def _create(job: TrackedJob, spec: JobSpec, wanted: JobSpec, world: WorkerContex
             _note_warning(job, admitted.warning, world)
         return admitted.request
 
-    defaults = world.service_defaults
-    return create_or_adopt(world.engine, wanted, job.job_id, job.attempt, marks, file, defaults, job.platforms, admit)
+    named = (wanted, job.job_id, job.attempt, marks, file, world.service_defaults, job.platforms)
+    parts = (partial(file_places, wanted, world), lambda: world.gate.secret_env(wanted))
+    try:
+        return create_or_adopt(world.engine, *named, admit, *parts)
+    except TemporaryError:
+        world.file_configs.forget()
+        raise
 
 
 def _note_warning(job: TrackedJob, warning: str, world: WorkerContext) -> None:

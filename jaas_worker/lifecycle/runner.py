@@ -124,12 +124,14 @@ class Runner:
         if returned := self._table.hold(yes):
             self.background(lambda: self.ledger.ownership.offer(returned))
 
-    def running_service(self, job_id: str) -> tuple[str, int, str] | None:
-        """Return service id, attempt and node id of a job of this worker whose container runs; None of another."""
+    def running_service(self, job_id: str) -> tuple[str, int, str, bool] | None:
+        """Return service id, attempt, node id, and whether output is scrubbed, of a job of this worker whose container
+        runs; None of another."""
         job = self._table.get(job_id)
         if job is None or job.service is None or not job.running or job.node is None:
             return None
-        return job.service.id, job.attempt, self._world.node_id(job.node)
+        scrubbed = job.spec is not None and job.spec.scrub and bool(job.spec.env_secrets)
+        return job.service.id, job.attempt, self._world.node_id(job.node), scrubbed
 
     def cancel(self, job_id: str, why: str) -> None:
         """Have a job of this worker stopped; the ledger's record says so already.

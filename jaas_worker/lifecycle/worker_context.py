@@ -9,7 +9,7 @@ from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Claim, Note
+from jaas_submit.ledger import Claim, Note, SentFile
 from jaas_submit.ledger.queries import Outline
 from jaas_submit.model.files.listing import OutputFiles
 from jaas_submit.model.job_spec import JobSpec
@@ -25,6 +25,7 @@ from jaas_worker.admission.gate import PolicyGate
 from jaas_worker.admission.loading import load_policy
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ResolvedImage
+from jaas_worker.swarm.files.shared_configs import SharedConfigs
 from jaas_worker.swarm.service_spec import ServiceDefaults
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.telemetry.tracing import Tracer
@@ -98,6 +99,10 @@ class _Queries(Protocol):
     def workers(self) -> list[dict[str, Any]]: ...
 
 
+class _SentFiles(Protocol):
+    def find(self, digest: str) -> SentFile | None: ...
+
+
 class JobLedger(Protocol):
     """What the steps need of the ledger; ``jaas_submit.ledger.Ledger`` says what each part does."""
 
@@ -111,6 +116,8 @@ class JobLedger(Protocol):
     def notes(self) -> _Notes: ...
     @property
     def queries(self) -> _Queries: ...
+    @property
+    def sent_files(self) -> _SentFiles: ...
     def now(self) -> float: ...
     def replicated(self) -> bool: ...
 
@@ -127,6 +134,7 @@ class Outputs(Protocol):
     def log_driver(self, node_id: str) -> str: ...
     def drop(self, job_id: str, attempt: int) -> None: ...
     def collect(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> OutputFiles | None: ...
+    def collect_output(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> str | None: ...
 
 
 class NoOutputs:
@@ -146,6 +154,9 @@ class NoOutputs:
 
     def collect(self, *_: object) -> OutputFiles:
         return OutputFiles(status=LogStatus.UNAVAILABLE, reason="there is no agent")
+
+    def collect_output(self, *_: object) -> str:
+        return "there is no agent"
 
 
 class ServiceTracker(Protocol):
@@ -235,6 +246,8 @@ class WorkerContext:
     images: ImageCache = field(default_factory=ImageCache, init=False)
     service_defaults: ServiceDefaults = field(init=False)
     """What every service that this worker asks for has."""
+    file_configs: SharedConfigs = field(init=False)
+    """The swarm's configs with files of jobs."""
     gate: PolicyGate = field(init=False)
     """What each request for a service passes."""
     label: str = field(init=False)
@@ -245,6 +258,7 @@ class WorkerContext:
     def __post_init__(self) -> None:
         identity = self.ledger.maintenance.identity()
         self.service_defaults = ServiceDefaults.of(self.settings, identity, self.holder)
+        self.file_configs = SharedConfigs(self.engine, self.service_defaults.installation)
         self.gate = PolicyGate(self.policy or load_policy(self.settings), self.engine, self.settings)
         self.label = f"{LABEL_LEDGER}={identity}"
 

@@ -19,6 +19,7 @@ from jaas_worker.maintenance.expired_records import ExpiredRecords
 from jaas_worker.maintenance.lost_messages import LostMessages
 from jaas_worker.maintenance.orphan_services import OrphanServices
 from jaas_worker.maintenance.ports import Worker
+from jaas_worker.maintenance.sent_files import SentFiles
 from jaas_worker.maintenance.speculation import Speculator
 from jaas_worker.maintenance.unowned_jobs import UnownedJobs
 from jaas_worker.settings import Settings
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 _SWEEP_INTERVAL_S: Final = 30.0
 """Seconds between two rounds of the cluster-wide duties."""
+
+_FILES_INTERVAL_S: Final = 600.0
+"""Seconds between two looks for files that nobody needs."""
 
 _SLOW_JOBS_INTERVAL_S: Final = 5.0
 """Seconds between two looks at the batches with speculation."""
@@ -96,11 +100,13 @@ class Reconciler:
         self._cancelled_batches = CancelledBatches(ledger)
         self._expired_records = ExpiredRecords(ledger, store)
         self._orphan_services = OrphanServices(settings, ledger, engine, label, worker)
+        self._sent_files = SentFiles(ledger, store, engine, label.partition("=")[2])
         self._cluster_facts = ClusterFacts(ledger, engine)
         self._speculator = Speculator(ledger, engine.cluster)
         self._next_lost = 0.0
         self._next_sweep = 0.0
         self._next_slow = 0.0
+        self._next_files = 0.0
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._listen = threading.Thread(target=self._listen_for_available, name="jaas-available", daemon=True)
@@ -146,6 +152,9 @@ class Reconciler:
                 expired = self._step(self._expired_records.run_once, 0)
                 removed, restored = self._step(self._orphan_services.run_once, (removed, restored))
                 self._step(self._cluster_facts.run_once, None)
+                if self._clock() >= self._next_files:
+                    self._next_files = self._clock() + _FILES_INTERVAL_S
+                    self._step(self._sent_files.run_once, None)
         copied: list[str] = []
         if self._clock() >= self._next_slow:
             self._next_slow = self._clock() + _SLOW_JOBS_INTERVAL_S

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from kombu.transport import redis as stock
 
-from jaas_submit.connection.sentinel import Finder, MasterConnection
+from jaas_submit.connection.sentinel import Finder, MasterConnection, MasterTLSConnection
 from jaas_submit.connection.url import SentinelAddress
 from jaas_worker.messaging.redis_transport import Channel, Transport
 from jaas_worker.telemetry.log_actions import Action, action
@@ -43,6 +43,7 @@ class SentinelChannel(Channel, stock.SentinelChannel):
     )
 
     connection_class = MasterConnection
+    connection_class_ssl = MasterTLSConnection
 
     sentinel: SentinelAddress
     """The master's name; an option of the transport."""

@@ -10,7 +10,8 @@ from jaas_submit.errors import EngineRefused, EngineUnavailable
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, service_name
 from jaas_worker.swarm.engine import Engine, ServiceView
-from jaas_worker.swarm.service_spec import NO_DEFAULTS, InputPlace, ServiceDefaults, service_request, with_input
+from jaas_worker.swarm.request.secret_env import with_secret_env
+from jaas_worker.swarm.service_spec import NO_DEFAULTS, FilePlace, ServiceDefaults, service_request, with_files
 
 __all__ = ["InputFile", "create_or_adopt"]
 
@@ -38,6 +39,8 @@ def create_or_adopt(
     defaults: ServiceDefaults = NO_DEFAULTS,
     platforms: Sequence[str] = (),
     admit: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    files: Callable[[], Mapping[str, FilePlace]] = dict,
+    secret_env: Callable[[], Mapping[str, str]] = dict,
 ) -> ServiceView:
     """Return the attempt's service; create it if it does not exist. Idempotent.
 
@@ -54,7 +57,9 @@ def create_or_adopt(
         defaults: what every service of this worker has.
         platforms: what the image runs on; empty where that is not known.
         admit: is handed the request, and returns it as it may be sent; what it raises ends the launch. jaas adds the
-            job's input afterwards.
+            job's input, files and ``secret_env`` afterwards.
+        files: returns where the container finds its files, by name; is called after ``admit``.
+        secret_env: returns the secret variables with their values; what it raises ends the launch.
 
     Raises:
         EngineRefused: the engine will never take this description.
@@ -65,13 +70,10 @@ def create_or_adopt(
     secret_ids = _ids("secret", [secret.source for secret in spec.secrets], engine.secret_ids)
     config_ids = _ids("config", [config.source for config in spec.configs], engine.config_ids)
     request = admit(service_request(spec, job_id, attempt, marks, secret_ids, defaults, platforms, config_ids))
-    place: InputPlace | None = None
-    if file is not None:
-        place = InputPlace(file.path, source=file.source)
-        if file.data:
-            place = InputPlace(file.path, engine.create_config(name, own, file.data), name)
+    hidden = secret_env()
+    place = _place(engine, name, own, file)
+    request = with_secret_env(with_files(request, place, files()), hidden, scrub=spec.scrub)
     try:
-        request = with_input(request, place)
         created = engine.create(request, spec.registry)
     except EngineUnavailable:
         # The answer is unknown, not negative: the service may be there.
@@ -85,6 +87,13 @@ def create_or_adopt(
     if existing is None:
         raise EngineUnavailable(f"service {name} existed and was removed a moment later")
     return _ours(existing, own)
+
+
+def _place(engine: Engine, name: str, own: dict[str, str], file: InputFile | None) -> FilePlace | None:
+    """Return where the container finds its input; a config with its contents is there then."""
+    if file is not None and file.data:
+        return FilePlace(file.path, engine.create_config(name, own, file.data), name)
+    return None if file is None else FilePlace(file.path, source=file.source)
 
 
 def _ids(kind: str, wanted: list[str], find: Callable[[list[str]], dict[str, str]]) -> dict[str, str]:

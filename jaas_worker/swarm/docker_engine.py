@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import urllib3
+import urllib3.exceptions
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
 from jaas_submit.model.cluster import Cluster, Node
@@ -31,6 +32,7 @@ from jaas_worker.swarm.responses import (
     NodeItem,
     distribution_in,
     event_in,
+    generic_in,
     network_in,
     node_of,
     nodes_in,
@@ -55,13 +57,15 @@ class Swarm:
     Args:
         host: URL of the API, such as ``unix:///var/run/docker.sock`` or ``tcp://...``.
         timeout: seconds to wait for one answer.
+        silence: seconds without an event after which the engine is asked for them anew.
 
     Threads may share it: each gets its own connection.
     """
 
-    def __init__(self, host: str, timeout: float = 15.0) -> None:
+    def __init__(self, host: str, timeout: float = 15.0, silence: float = 60.0) -> None:
         self.host = host
         self.timeout = timeout
+        self._silence = silence
         self._http = EngineHTTP(host, timeout)
 
     def __repr__(self) -> str:
@@ -276,6 +280,7 @@ class Swarm:
             nodes = self._nodes()
             cpus: dict[str, float] = defaultdict(float)
             memory: dict[str, int] = defaultdict(int)
+            generic: dict[str, Counter[str]] = defaultdict(Counter)
             # By nodes, so that the answers do not contain tasks without a node, of which there may be ten thousand.
             for first in range(0, len(nodes), _NODES_PER_CALL):
                 some = [node["ID"] for node in nodes[first : first + _NODES_PER_CALL]]
@@ -283,7 +288,11 @@ class Swarm:
                     reserved = task.get("Spec", {}).get("Resources", {}).get("Reservations") or {}
                     cpus[task["NodeID"]] += reserved.get("NanoCPUs", 0) / 1e9
                     memory[task["NodeID"]] += reserved.get("MemoryBytes", 0)
-            free = tuple(node_of(node, cpus[node["ID"]], memory[node["ID"]]) for node in nodes)
+                    generic[task["NodeID"]] += generic_in(reserved.get("GenericResources"))
+            ids = [node["ID"] for node in nodes]
+            free = tuple(
+                node_of(node, cpus[id_], memory[id_], generic[id_]) for node, id_ in zip(nodes, ids, strict=True)
+            )
             return Cluster(at=datetime.now(UTC), nodes=free)
 
     def down_nodes(self) -> set[str]:
@@ -334,9 +343,15 @@ class Swarm:
     def events(self) -> Iterator[EngineEvent]:
         with mapped("following events"):
             filters = {"type": ["container", "service"], "event": ["start", "die", "remove"]}
-            for item in self._http.follow("events", {"filters": filters}):
-                if event := event_in(item):
-                    yield event
+            silent = True
+            while silent:  # a new connection shows whether the engine is still there
+                silent = False
+                try:
+                    for item in self._http.follow("events", {"filters": filters}, self._silence):
+                        if event := event_in(item):
+                            yield event
+                except urllib3.exceptions.ReadTimeoutError:
+                    silent = True
         raise EngineUnavailable("following events: the engine closed the stream")
 
 

@@ -93,6 +93,8 @@ class ContainerRef(NamedTuple):
     attempt: int
     service_id: str = ""
     task_id: str = ""
+    scrubbed: bool = False
+    """Known values are to be replaced in its output."""
 
 
 class ContainerTimes(NamedTuple):

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 from jaas_submit.model.logs import LogGap, LogLine, Stream
 
-__all__ = ["HeadTail", "HeldPiece", "Kept", "Pieces", "together"]
+__all__ = ["MANY_PIECES", "SHORT_PIECE", "HeadTail", "HeldPiece", "Kept", "Pieces", "RawPiece", "together"]
 
-_MANY_PIECES: Final = 10_000
-_SHORT_PIECE: Final = 256
+MANY_PIECES: Final = 10_000
+SHORT_PIECE: Final = 256
 """Bytes. An object for each piece takes some 200 bytes: behind many pieces, short ones are joined to at least so many
 bytes, with the time of the first of them. So the memory is bounded by the cap, whatever a container prints."""
 
@@ -29,6 +29,10 @@ class HeldPiece(NamedTuple):
     number: int
     time: str
     data: bytes
+
+
+RawPiece = tuple[int, bytes, bytes]
+"""A piece as an engine hands it out: its place, its time in ASCII, and its bytes."""
 
 
 class Pieces:
@@ -54,10 +58,19 @@ class Pieces:
         if not piece.data:
             return
         self.bytes += len(piece.data)
-        if self._held and len(self) > _MANY_PIECES and len(self._held[-1].data) < _SHORT_PIECE:
+        if self._held and len(self) > MANY_PIECES and len(self._held[-1].data) < SHORT_PIECE:
             self._held[-1] = self._held[-1]._replace(data=self._held[-1].data + piece.data)
         else:
             self._held.append(piece)
+
+    def add_all(self, pieces: list[RawPiece]) -> None:
+        """Keep pieces behind the others.
+
+        Args:
+            pieces: the pieces, which may be empty.
+        """
+        for number, time, data in pieces:
+            self.add(HeldPiece(number, time.decode("ascii", "replace"), data))
 
     def trim(self, least: int) -> None:
         """Remove the first ones, as long as enough is left.
@@ -122,6 +135,28 @@ class HeadTail:
         if data:
             self._tail.add(HeldPiece(number, time, data))
             self._tail.trim(self._tail_cap)
+
+    def add_all(self, pieces: list[RawPiece]) -> None:
+        """Take further pieces, as ``add`` takes each of them.
+
+        Args:
+            pieces: the pieces.
+        """
+        taken = 0
+        while taken < len(pieces) and self._head_room:
+            number, time, data = pieces[taken]
+            self.add(number, time.decode("ascii", "replace"), data)
+            taken += 1
+        if taken < len(pieces):
+            before = self._tail.bytes
+            self._tail.add_all(pieces[taken:] if taken else pieces)
+            self.total += self._tail.bytes - before
+            self._tail.trim(self._tail_cap)
+
+    def lose(self) -> None:
+        """Take note that what comes next does not follow on what was added: an unknown number of bytes is missing."""
+        self._gap = True
+        self._head_room = 0
 
     def end_with(self, end: HeadTail) -> None:
         """Take the end of the stream as it was read by itself; what is between is missing, however much it is.

@@ -26,7 +26,7 @@ import requests
 import urllib3
 import urllib3.exceptions
 
-from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, TemporaryError
 from jaas_submit.placement.logins import ANY_HOST, login_for
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.frames import FrameParser
@@ -56,6 +56,10 @@ Source: moby, daemon/cluster/helpers.go, and moby/swarmkit, manager/constraint a
 no code; the same from Docker 20.10 to 28.5. The last two are gRPC's, between the engine and the swarm's leader.
 """
 
+_CONFIG_GONE: Final = "config not found"
+"""Jobs name no configs: those in their services are made right before. Source: moby/swarmkit,
+manager/controlapi/service.go."""
+
 _VERSION_REFUSED: Final = re.compile(r"client version \S{1,20} is too (?:old|new)")
 """How an engine answers, with status 400, that was exchanged since its API's version was asked for. Source: moby,
 api/server/middleware/version.go; seen on Docker 28.5."""
@@ -84,6 +88,7 @@ def mapped(what: str) -> Iterator[None]:
         EngineNotFound: the requested object does not exist.
         EngineRefused: it refuses permanently.
         EngineUnavailable: it does not answer, refuses temporarily, or its answer is invalid.
+        TemporaryError: a config that was there is not there any more.
     """
     try:
         yield
@@ -98,11 +103,13 @@ def mapped(what: str) -> Iterator[None]:
         raise EngineUnavailable(f"{what}: {problem} ({error.error_count()} errors)") from None
 
 
-def _refusal(what: str, status: int, said: str) -> EngineRefused | EngineUnavailable:
+def _refusal(what: str, status: int, said: str) -> EngineRefused | TemporaryError:
     if status == 404:
         return EngineNotFound(f"{what}: {said}")
     if _VERSION_REFUSED.search(said):  # says nothing about the request itself
         return EngineUnavailable(f"{what}: no version of its API is accepted: {said}")
+    if _CONFIG_GONE in said:  # somebody has removed it a moment ago; it is made again
+        return TemporaryError(f"{what}: {said}")
     # 4xx: the engine understood and refuses. 503: the node is not a manager, or has no leader.
     if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
         return EngineRefused(f"{what}: {said}")
@@ -244,19 +251,21 @@ class EngineHTTP:
             method, _url(session.version, path, query), timeout or self.timeout, data, sent, stream=stream
         )
 
-    def follow(self, path: str, query: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield the JSON objects of an endless answer, without a time limit, on a separate connection.
+    def follow(self, path: str, query: Mapping[str, Any], silence: float) -> Iterator[Any]:
+        """Yield the JSON objects of an endless answer, on a separate connection.
 
         Args:
             path: as for ``ask``.
             query: as for ``ask``.
+            silence: seconds without an object after which it ends: nothing else tells of a host that is gone.
 
         Raises:
+            urllib3.exceptions.ReadTimeoutError: it was silent for so long; nothing may have happened.
             EngineAnswer, urllib3.exceptions.HTTPError, docker.errors.DockerException: as for ``ask``.
         """
         session = _Session(self.host, self.timeout)
         try:
-            patience = urllib3.Timeout(connect=self.timeout, read=None)
+            patience = urllib3.Timeout(connect=self.timeout, read=silence)
             answer = session.send("GET", _url(session.version, path, query), patience, stream=True)
             try:
                 yield from json_lines(answer)
@@ -306,7 +315,8 @@ def demultiplex(raw: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[Fram
             raise EngineUnavailable("reading logs: the time limit has passed")
         data = raw.read1(_PIECE)
         if not data:
-            return parser.end()
+            yield from parser.end()
+            return
         yield from parser.feed(data)
 
 

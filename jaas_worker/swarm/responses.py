@@ -9,7 +9,10 @@ Source of the fields: Docker Engine API 1.41, "Service", "Task", "ContainerInspe
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, Required
 
 from pydantic import TypeAdapter
@@ -25,6 +28,7 @@ __all__ = [
     "NodeItem",
     "distribution_in",
     "event_in",
+    "generic_in",
     "network_in",
     "node_of",
     "nodes_in",
@@ -216,17 +220,34 @@ def distribution_in(answer: bytes) -> tuple[str, tuple[str, ...]]:
     return found["Descriptor"]["digest"], tuple(dict.fromkeys(kept))
 
 
-def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
+def generic_in(resources: Iterable[Mapping[str, Any]] | None) -> Counter[str]:
+    """Return how many generic resources there are of each kind.
+
+    Args:
+        resources: ``GenericResources`` of a node or of a task: counts (discrete), or single ones by name.
+    """
+    found: Counter[str] = Counter()
+    for one in resources or ():
+        if counted := one.get("DiscreteResourceSpec"):
+            found[counted.get("Kind", "")] += counted.get("Value", 0)
+        elif named := one.get("NamedResourceSpec"):
+            found[named.get("Kind", "")] += 1
+    return found
+
+
+def node_of(item: NodeItem, cpus: float, memory: int, generic: Mapping[str, int] = MappingProxyType({})) -> Node:
     """Return a node as ``GET /nodes`` shows it.
 
     Args:
         item: the node.
         cpus: processors that its tasks have reserved.
         memory: bytes that they have reserved.
+        generic: generic resources that they have reserved, by kind.
     """
     spec, description = item["Spec"], item["Description"]
     has = description.get("Resources", {})
     all_cpus, all_memory = has.get("NanoCPUs", 0) / 1e9, has.get("MemoryBytes", 0)
+    all_generic = generic_in(has.get("GenericResources"))
     engine = description.get("Engine", {})
     return Node(
         id=item["ID"],
@@ -244,6 +265,8 @@ def node_of(item: NodeItem, cpus: float, memory: int) -> Node:
         memory=all_memory,
         free_cpus=all_cpus - cpus,
         free_memory=all_memory - memory,
+        generic=dict(all_generic),
+        free_generic={kind: count - generic.get(kind, 0) for kind, count in all_generic.items()},
         log_drivers=tuple(one.get("Name", "") for one in engine.get("Plugins") or () if one.get("Type") == "Log"),
     )
 

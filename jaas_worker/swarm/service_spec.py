@@ -8,10 +8,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from jaas_submit.model.fields import Resources
+from jaas_submit.model.files.inputs import FILES_FOLDER
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.model.wire_names import (
     ENV_ATTEMPT,
+    ENV_FILE_URLS,
+    ENV_FILES,
     ENV_INPUT,
     ENV_JOB_ID,
     ENV_NODE,
@@ -37,11 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_DEFAULTS",
-    "InputPlace",
+    "FilePlace",
     "ServiceDefaults",
     "service_request",
     "spec_of_service",
-    "with_input",
+    "with_files",
 ]
 
 _MAX_LABEL_CHARS = 16 * 1024
@@ -52,8 +55,8 @@ _NODE: Final = "{{.Node.Hostname}}"
 """A template that the swarm fills in when it has placed the task. Source: moby/swarmkit, template/context.go."""
 
 
-class InputPlace(NamedTuple):
-    """Path or URL of a container's input, and the content to create there, if any."""
+class FilePlace(NamedTuple):
+    """Path or URL of a file that jaas itself gives a container, and what is to be put there, if anything."""
 
     path: str
     config_id: str = ""
@@ -61,6 +64,8 @@ class InputPlace(NamedTuple):
     """A swarm config."""
     source: str = ""
     """A file on the host of every node, such as on a shared file system."""
+    mode: int = 0o444
+    """Of a config in the container."""
 
 
 class ServiceDefaults(NamedTuple):
@@ -94,6 +99,7 @@ class ServiceDefaults(NamedTuple):
 
 
 NO_DEFAULTS: Final = ServiceDefaults()
+NO_FILES: Final[Mapping[str, FilePlace]] = MappingProxyType({})
 
 
 def service_request(
@@ -106,7 +112,7 @@ def service_request(
     platforms: Sequence[str] = (),
     config_ids: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the request that creates the service of one attempt, without the job's input (``with_input``).
+    """Return the request that creates the service of one attempt, without the job's input and files (``with_files``).
 
     Args:
         spec: the description for this attempt.
@@ -121,13 +127,12 @@ def service_request(
     Raises:
         KeyError: the id of a secret or config is missing.
     """
-    of_user = _labels_of_user(spec)
-    labels = {**of_user, LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.labels, **marks}
+    labels = {LABEL_JOB: job_id, LABEL_ATTEMPT: str(attempt), **defaults.labels, **marks}
     kept = json.dumps({name: value for name, value in spec.to_wire().items() if name != "env"})
     if len(kept) <= _MAX_LABEL_CHARS:
         labels[LABEL_SPEC] = kept
     limits = {**_resources(spec.limits), **({"Pids": defaults.pids_limit} if defaults.pids_limit else {})}
-    container = _container(spec, job_id, attempt, {**of_user, **defaults.installation})
+    container = _container(spec, job_id, attempt, {**_labels_of_user(spec), **defaults.installation})
     if spec.secrets:
         container["Secrets"] = [file_part("Secret", secret, secret_ids[secret.source]) for secret in spec.secrets]
     if spec.configs:
@@ -152,7 +157,10 @@ def service_request(
 
 
 def _labels_of_user(spec: JobSpec) -> dict[str, str]:
-    """Return a job's labels, but for names that jaas itself gives a meaning; a tenant's name is for everybody."""
+    """Return a job's labels, but for names that jaas itself gives a meaning; a tenant's name is for everybody.
+
+    They are the container's alone: other programs act on a service's labels, such as a proxy that makes routes of them.
+    """
     return {name: value for name, value in spec.labels.items() if name == LABEL_TENANT or not name.startswith("jaas.")}
 
 
@@ -181,24 +189,30 @@ def _container(spec: JobSpec, job_id: str, attempt: int, labels: Mapping[str, st
     return container
 
 
-def with_input(request: Mapping[str, Any], place: InputPlace | None) -> dict[str, Any]:
-    """Return a request with what jaas itself adds: the job's input. The policy has nothing to say about it.
+def with_files(
+    request: Mapping[str, Any], place: FilePlace | None, files: Mapping[str, FilePlace] = NO_FILES
+) -> dict[str, Any]:
+    """Return a request with what jaas itself adds: the job's input and files. The policy has nothing to say about it.
 
     Args:
         request: what ``service_request`` returned; it is not changed.
         place: where the container finds the input; None where it has none.
+        files: where it finds its files, by their names.
     """
     task = request["TaskTemplate"]
     container = dict(task["ContainerSpec"])
-    if place is not None:
-        container["Env"] = [*container["Env"], literal(f"{ENV_INPUT}={place.path}")]
-        if place.config_id:
-            file = {"Name": place.path, "UID": "0", "GID": "0", "Mode": 0o444}
-            made = {"ConfigID": place.config_id, "ConfigName": place.config_name, "File": file}
-            container["Configs"] = [*container.get("Configs", ()), made]
-        elif place.source:
-            mount = Mount(source=place.source, target=place.path, read_only=True)
-            container["Mounts"] = [*container.get("Mounts", ()), mount_part(mount)]
+    env = [f"{ENV_INPUT}={place.path}"] if place is not None else []
+    if files:
+        env.append(f"{ENV_FILES}={FILES_FOLDER}")
+        urls = {name: one.path for name, one in files.items() if not (one.config_id or one.source)}
+        env += [f"{ENV_FILE_URLS}={json.dumps(urls)}"] if urls else []
+    container["Env"] = [*container["Env"], *map(literal, env)]
+    places = [*([place] if place is not None else []), *files.values()]
+    if configs := [_config(one) for one in places if one.config_id]:
+        container["Configs"] = [*container.get("Configs", ()), *configs]
+    mounts = [mount_part(Mount(source=one.source, target=one.path, read_only=True)) for one in places if one.source]
+    if mounts:
+        container["Mounts"] = [*container.get("Mounts", ()), *mounts]
     return {**request, "TaskTemplate": {**task, "ContainerSpec": container}}
 
 
@@ -211,10 +225,12 @@ def spec_of_service(labels: Mapping[str, str], env: Sequence[str]) -> JobSpec | 
     """
     if LABEL_SPEC not in labels:
         return None
-    own = (ENV_JOB_ID, ENV_ATTEMPT, ENV_INPUT, ENV_NODE)
+    own = (ENV_JOB_ID, ENV_ATTEMPT, ENV_INPUT, ENV_FILES, ENV_FILE_URLS, ENV_NODE)
+    described = json.loads(labels[LABEL_SPEC])
+    secret = described.get("env_secrets") or {}  # their values must not get into a record
     pairs = [unescaped(text).partition("=") for text in env]
-    kept = {name: value for name, _, value in pairs if name not in own}
-    return JobSpec.parse({**json.loads(labels[LABEL_SPEC]), "env": kept})
+    kept = {name: value for name, _, value in pairs if name not in own and name not in secret}
+    return JobSpec.parse({**described, "env": kept})
 
 
 def _placement(spec: JobSpec, platforms: Sequence[str]) -> dict[str, Any]:
@@ -223,6 +239,11 @@ def _placement(spec: JobSpec, platforms: Sequence[str]) -> dict[str, Any]:
         pairs = [one.partition("/") for one in platforms]
         made["Platforms"] = [{"OS": os, "Architecture": arch} for os, _, arch in pairs]
     return made
+
+
+def _config(place: FilePlace) -> dict[str, Any]:
+    file = {"Name": place.path, "UID": "0", "GID": "0", "Mode": place.mode}
+    return {"ConfigID": place.config_id, "ConfigName": place.config_name, "File": file}
 
 
 def _resources(resources: Resources) -> dict[str, int]:

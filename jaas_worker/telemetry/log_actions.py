@@ -49,6 +49,7 @@ class Action(StrEnum):
     IMAGE_DIFFERS = "image.differs"  # this engine has another image under that tag than the registry
     STEP_REPEATED = "step.repeated"  # a temporary error: the step is repeated
     STEP_FAILED = "step.failed"  # an unexpected error
+    OUTPUT_NOT_STORED = "output.not_stored"  # the store has no whole output; head and tail are in the ledger
     RESULT_NOT_STORED = "result.not_stored"  # Celery's result backend did not accept a result
     SERVICE_REMOVED = "service.removed"  # the reconciler removed an orphan service
     SERVICE_REMOVAL_FAILED = "service.removal_failed"  # a service could not be removed; the reconciler will try again
@@ -65,6 +66,8 @@ class Action(StrEnum):
     RECONCILE_FAILED = "reconcile.failed"  # a round failed; the next one may succeed
     QUEUE_FOREIGN = "queue.foreign"  # another application's tasks are in Celery's default queue
     WORKER_SHUTDOWN_TIMEOUT = "worker.shutdown_timeout"  # the shutdown hung, usually because Redis did not answer
+    PROXY_LISTENING = "proxy.listening"  # the address of the socket proxy
+    PROXY_REFUSED = "proxy.refused"  # a request to the engine that jaas does not need, or that the policy forbids
     METRICS_STARTED = "metrics.started"  # the address of the worker's metrics
     METRICS_FAILED = "metrics.failed"  # the port is in use; jobs are not affected
     WORKER_HANDED_OVER = "worker.handed_over"  # shutdown: other workers continue the jobs

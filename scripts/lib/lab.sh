@@ -107,11 +107,19 @@ start_node() {
     rm -f "$dir/dockerd.pid" "$dir/docker.sock"
     # Dies with a killed dockerd, but as a zombie it would count as running.
     running_pid "$dir/exec/containerd/containerd.pid" >/dev/null || rm -f "$dir/exec/containerd/containerd.pid"
+    node_generic >"$dir/daemon.json"
     # nsenter leaves the working directory, but the command line names the folder.
     start_daemon "$dir/pid" "$dir/log" \
         nsenter --target "$(cat "$dir/holder.pid")" --mount --uts --net \
         "$dockerd" --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/dockerd.pid" \
-        --host "$(node_host "$n")" --host unix:///run/docker.sock --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$LAB_CGROUP$n"
+        --config-file "$dir/daemon.json" --host "$(node_host "$n")" --host unix:///run/docker.sock --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$LAB_CGROUP$n"
+}
+
+# node_generic: the engine's configuration file, with the generic resources that JAAS_LAB_GENERIC names (two GPUs).
+node_generic() {
+    local one list=""
+    for one in ${JAAS_LAB_GENERIC-gpu=one gpu=two}; do list="$list${list:+, }\"$one\""; done
+    echo "{\"node-generic-resources\": [$list]}"
 }
 
 wait_for_node() {

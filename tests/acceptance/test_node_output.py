@@ -13,17 +13,20 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import docker
 import pytest
 
 from jaas_submit import Cause, Client, JobHandle, JobState, LogStatus
 from jaas_submit.client.live_output.findings import AttemptEnds, Missing, Output
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.output import Piece
+from jaas_worker.agent.usage.counters import of_engine
 from tests.acceptance.conftest import LabNodes
 from tests.support.agent_process import AgentProcess
-from tests.support.jobs import LONG, jaas_logs, shell
+from tests.support.jobs import BURN, LONG, container_of, jaas_logs, seconds_in, shell
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import Witness
@@ -245,6 +248,37 @@ def test_every_byte_of_200_short_jobs_is_there(site: Site, busy: Busy) -> None:
             assert None not in (attempt.started_at, attempt.finished_at), (number, result.node)
     print(dict(statuses))
     assert {(status, reason) for node, status, reason in statuses if node != site.bare} == {("complete", "")}
+
+
+def is_running(handle: JobHandle) -> bool:
+    return handle.state == JobState.RUNNING
+
+
+def has_told(api: docker.APIClient, container: str) -> bool:
+    return bool(api.logs(container).count(b"\n") == 2)
+
+
+def test_usage_is_what_the_nodes_engine_says_and_what_the_program_used(site: Site, lab: LabNodes, there: int) -> None:
+    """A job of some seconds, on the worker's node, on the agent's, and on the one without an agent."""
+    nodes = {"node1": 1, site.node: there, site.bare: 5 - there}
+    handles = {node: site.client.submit(shell(f"{BURN}; sleep 600", constraints=at(node))) for node in nodes}
+    for node, number in nodes.items():
+        handle = handles[node]
+        with contextlib.closing(docker.APIClient(base_url=lab.hosts[number - 1], version="auto")) as api:
+            eventually(partial(is_running, handle), PATIENCE, f"the job on {node} to run")
+            container = container_of(api, handle.id)
+            eventually(partial(has_told, api, container), PATIENCE, "the shell's times")
+            told = of_engine(api.stats(container, stream=False, one_shot=True))
+            api.kill(container)
+        result = handle.wait(PATIENCE, check=False)
+        if node == site.bare:
+            assert result.usage is None
+            continue
+        assert result.usage is not None, node
+        assert result.usage.cpu_seconds == pytest.approx(told.cpu_seconds, rel=0.1), node
+        assert result.usage.cpu_seconds == pytest.approx(seconds_in(result.stdout), rel=0.1), node
+        assert result.usage.peak_memory == pytest.approx(told.peak_memory, rel=0.1), node
+        assert result.usage.sample_age is not None
 
 
 # -- something fails --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import subprocess
 import urllib.error
 import urllib.request
@@ -13,22 +14,37 @@ from pathlib import Path
 
 import docker
 import pytest
+import redis
 
 from jaas_submit import Cause, Client, JobHandle, JobRecord, JobState
 from jaas_submit.errors import LedgerUnavailable
 from tests.acceptance.conftest import REPO, LabNodes
+from tests.support.jobs import docker_cli
 from tests.support.wait import eventually
-from tests.support.witness import Witness
+from tests.support.witness import TEST_IMAGE, Witness
 from tests.support.worker import clean_env
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 STACK = "jaas"
-PASSWORD = "correct-horse"
-LOGIN = "operator:open-sesame"
 NEW_IMAGE = "jaas-worker:lab-new"
 LONG = 240.0
 """Seconds to wait for what takes ten to thirty where nothing else runs."""
+
+NETWORKS = ("jaas", "jaas-control")
+
+DENIED = [
+    ("worker", ("FLUSHALL",)),
+    ("worker", ("SET", "other:job:1", "x")),
+    ("agent", ("HGETALL", "jaas:job:1")),
+    ("agent", ("LPUSH", "jaas", "x")),
+    ("producer", ("SET", "jaas:info:1", "x")),
+    ("producer", ("KEYS", "*")),
+    ("viewer", ("HSET", "jaas:job:1", "state", "x")),
+    ("celery", ("HGETALL", "jaas:job:1")),
+    ("flower", ("LPUSH", "jaas", "x")),
+]
+"""That the rules reach the stack. tests/integration/test_redis_users.py has all that is denied."""
 
 
 class Stack:
@@ -37,28 +53,67 @@ class Stack:
     Args:
         lab: where.
         witness: sees each start of a container.
+        secrets: the folder of `deploy/secrets`.
     """
 
-    def __init__(self, lab: LabNodes, witness: Witness) -> None:
+    def __init__(self, lab: LabNodes, witness: Witness, secrets: Path) -> None:
         self.lab = lab
         self.witness = witness
-        self.client = Client(f"redis://:{PASSWORD}@{lab.address(1)}:6379/0")
+        self.secrets = secrets
         self.jobs: list[JobHandle] = []
+        self._client: Client | None = None
 
-    def deploy(self, **variables: str) -> None:
-        """Run the command that the file's first line tells."""
-        files = ["-c", "stack.yml", "-c", "docker/stack.lab.yml"]
+    @property
+    def client(self) -> Client:
+        """A producer outside of the swarm, with the URL that it has been given."""
+        if self._client is None:
+            self._client = Client(self.url("producer"))
+        return self._client
+
+    def url(self, user: str) -> str:
+        """Return the URL of a user of Redis, with the port that only the lab publishes."""
+        return (self.secrets / f"{user}.url").read_text().replace("@redis:", f"@{self.lab.address(1)}:")
+
+    def login(self) -> str:
+        return (self.secrets / "flower.login").read_text()
+
+    def make_secrets(self, *words: str) -> list[str]:
+        """Run `deploy/secrets`; return the commands that it tells to run next."""
+        done = self._run("deploy/secrets", *words)
+        return [line.strip() for line in done.splitlines() if line.startswith("  ")]
+
+    def run(self, told: str, **variables: str) -> None:
+        """Run a command as `deploy/secrets` tells it, with the files of the lab."""
+        deploy = "docker stack deploy -c stack.yml"
+        files = "docker stack deploy --resolve-image never -c stack.yml -c docker/stack.lab.yml"
+        words = shlex.split(told.replace(deploy, files).replace("docker ", "/usr/bin/docker ", 1))
+        self._run("env", *words, **variables)
+
+    def _run(self, *words: str, **variables: str) -> str:
+        own = {
+            "DOCKER_HOST": self.lab.hosts[0],
+            "PATH": "/usr/bin:/bin",  # another program may be named docker, too
+            "JAAS_SECRETS_DIR": str(self.secrets),
+            "JAAS_WORKER_IMAGE": "jaas-worker:lab",
+            "JAAS_REDIS_ACL": "--redis 7.0",
+        }
         done = subprocess.run(
-            ["/usr/bin/docker", "stack", "deploy", "--resolve-image", "never", *files, STACK],
-            cwd=REPO,
-            # The witness needs a folder of the host.
-            env=clean_env(DOCKER_HOST=self.lab.hosts[0], JAAS_POLICY="privileged", **variables),
+            words, cwd=REPO, env=clean_env(**own | variables), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def in_network(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `jaas` as a producer in a container on the network "jaas"."""
+        url = ["-v", f"{self.secrets}/producer.url:/url:ro", "-e", "JAAS_REDIS_URL_FILE=/url"]
+        return subprocess.run(
+            ["/usr/bin/docker", "run", "--rm", "--network", "jaas", *url, "jaas-worker:lab", *words],
+            env=clean_env(DOCKER_HOST=self.lab.hosts[0]),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONG,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
 
     def running(self) -> Counter[str]:
         """Return how many healthy tasks each service has, by what the swarm says."""
@@ -96,6 +151,21 @@ class Stack:
         except LedgerUnavailable:
             return []
 
+    def updated(self, before: Iterable[str]) -> bool:
+        """Return whether an update of the workers is complete, and all others than before are there."""
+        state = self.lab.docker(
+            "service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", f"{STACK}_worker"
+        )
+        assert "rollback" not in state
+        there = self.on_nodes("node1", "node2", "node3") and not set(self.workers()) & set(before)
+        return state == "completed" and there
+
+    def forget_client(self) -> None:
+        """Take the producer's URL anew."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def all_run(self, *, not_on: str = "") -> bool:
         """Return whether every job runs, and is held by a live worker."""
         workers, records = self.workers(), self.records()
@@ -107,25 +177,20 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(lab: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     api = docker.APIClient(base_url=lab.hosts[0], version="auto")
-    secrets = {
-        "jaas_redis_auth": f"requirepass {PASSWORD}\n",
-        "jaas_redis_url": f"redis://:{PASSWORD}@redis:6379/0",
-        "jaas_flower_auth": LOGIN,
-    }
-    _remove(lab, api, secrets)  # what a run that was killed has left
-    for name, text in secrets.items():
-        api.create_secret(name, text.encode())
+    _remove(lab, api)  # what a run that was killed has left
     lab.docker("node", "update", "--label-add", "jaas.redis=true", "node1")
-    stack = Stack(lab, Witness(tmp_path_factory.mktemp("stack") / "witness"))
+    folder = tmp_path_factory.mktemp("stack")
+    stack = Stack(lab, Witness(folder / "witness"), folder / "secrets")
     try:
         yield stack
     finally:
-        stack.client.close()
-        _remove(lab, api, secrets)
+        if stack.jobs:
+            stack.client.close()
+        _remove(lab, api)
         api.close()
 
 
-def _remove(lab: LabNodes, api: docker.APIClient, secrets: Iterable[str]) -> None:
+def _remove(lab: LabNodes, api: docker.APIClient) -> None:
     """Remove the stack, its data, the jobs and the secrets, as far as they are there."""
     lab.docker("stack", "rm", STACK)
     for service in api.services(filters={"label": ["jaas.job"]}):
@@ -135,15 +200,74 @@ def _remove(lab: LabNodes, api: docker.APIClient, secrets: Iterable[str]) -> Non
     eventually(lambda: not lab.docker("ps", "--all", *mine), LONG, "the stack's containers to be removed")
     if volumes := lab.docker("volume", "ls", *mine).split():
         lab.docker("volume", "rm", *volumes)
-    for secret in api.secrets(filters={"name": list(secrets)}):
+    for secret in api.secrets(filters={"name": ["jaas_"]}):
         api.remove_secret(secret["ID"])
 
 
 def test_it_is_deployed_and_healthy(stack: Stack) -> None:
-    stack.deploy()
+    (command,) = stack.make_secrets()
+    assert command == "docker stack deploy -c stack.yml jaas"
+    assert stack.make_secrets() == [command], "a second call changes nothing"
+    assert [oct(path.stat().st_mode & 0o77) for path in stack.secrets.iterdir()] == ["0o0"] * 17
+    stack.run(command)
     wanted = Counter(redis=1, worker=3, flower=1)
     eventually(lambda: stack.running() == wanted, LONG, stack.how_it_stands)
     eventually(lambda: stack.on_nodes("node1", "node2", "node3"), LONG, stack.how_it_stands)
+
+
+def test_a_producer_on_its_network_runs_a_job_and_reaches_redis_only(stack: Stack, lab: LabNodes) -> None:
+    done = stack.in_network("run", TEST_IMAGE, "echo", "hello")
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+    joined = {name: lab.docker("network", "inspect", "--format", "{{.Attachable}}", name) for name in NETWORKS}
+    assert {name: text.strip() for name, text in joined.items()} == {"jaas": "true", "jaas-control": "false"}
+    specs = json.loads(lab.docker("service", "inspect", *(f"{STACK}_{one}" for one in ("redis", "worker", "flower"))))
+    ids = {lab.docker("network", "inspect", "--format", "{{.Id}}", name).strip(): name for name in NETWORKS}
+    on = [sorted(ids[net["Target"]] for net in spec["Spec"]["TaskTemplate"]["Networks"]) for spec in specs]
+    assert on == [["jaas", "jaas-control"], ["jaas-control"], ["jaas-control"]]
+    with pytest.raises(AssertionError, match="not manually attachable"):
+        docker_cli(lab.hosts[0], "run", "--rm", "--network", "jaas-control", TEST_IMAGE, "true")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_job_joins_neither_network(stack: Stack, network: str) -> None:
+    done = stack.in_network("run", "--network", network, TEST_IMAGE, "true")
+    assert done.returncode not in {0, 1}
+    assert f"network {network} " in done.stderr
+    assert "(policy rule networks." in done.stderr
+
+
+@pytest.mark.parametrize(("user", "command"), DENIED)
+def test_a_user_is_denied_what_is_not_its_own(stack: Stack, user: str, command: tuple[str, ...]) -> None:
+    with redis.Redis.from_url(stack.url(user)) as client:
+        assert client.ping()
+        with pytest.raises(redis.ResponseError, match="permission"):
+            client.execute_command(*command)
+
+
+def test_nobody_comes_in_without_a_password(stack: Stack, lab: LabNodes) -> None:
+    for login in ("", "default:any@", "jaas-worker:any@", ":any@"):
+        with (
+            redis.Redis.from_url(f"redis://{login}{lab.address(1)}:6379/0") as client,
+            pytest.raises(
+                (redis.AuthenticationError, redis.ResponseError),
+                match=r"authenticated|Authentication|invalid|WRONGPASS",
+            ),
+        ):
+            client.ping()
+
+
+def test_a_producer_gets_a_second_password(stack: Stack) -> None:
+    before, workers = stack.url("producer"), stack.workers()
+    first, second = stack.make_secrets("rotate", "producer")
+    stack.run(first)  # Redis alone: from now on it takes both
+    # The witness needs a folder of the host.
+    stack.run(second, JAAS_POLICY="privileged")
+    eventually(lambda: stack.updated(workers), 2 * LONG, stack.how_it_stands)
+    assert stack.url("producer") != before
+    for url in (before, stack.url("producer")):
+        with Client(url) as client:
+            assert client.ledger.queries.workers()
+    stack.forget_client()
 
 
 def test_a_batch_of_long_jobs_is_submitted_from_outside(stack: Stack) -> None:
@@ -158,20 +282,17 @@ def test_workers_are_updated_and_no_job_notices(stack: Stack, lab: LabNodes, tmp
     for node in (1, 2, 3):
         lab.docker("build", "--quiet", "--tag", NEW_IMAGE, str(tmp_path), node=node)
     before = stack.workers()
-    stack.deploy(JAAS_WORKER_IMAGE=NEW_IMAGE)
-
-    def updated() -> bool:
-        state = lab.docker(
-            "service", "inspect", "--format", "{{with .UpdateStatus}}{{.State}}{{end}}", f"{STACK}_worker"
-        )
-        assert "rollback" not in state
-        return state == "completed" and stack.on_nodes("node1", "node2", "node3")
-
-    eventually(updated, 2 * LONG, stack.how_it_stands)
-    assert not set(stack.workers()) & set(before), "a worker of before is still there"
+    former = (stack.secrets / "producer.former").read_text()
+    first, second = stack.make_secrets("retire", "producer")
+    stack.run(first)
+    stack.run(second, JAAS_POLICY="privileged", JAAS_WORKER_IMAGE=NEW_IMAGE)
+    eventually(lambda: stack.updated(before), 2 * LONG, stack.how_it_stands)
     eventually(stack.all_run, LONG, stack.how_it_stands)
     starts = Counter(line.split()[0] for line in stack.witness.starts())
     assert starts == {job.id: 1 for job in stack.jobs}
+    url = f"redis://jaas-producer:{former}@{lab.address(1)}:6379/0"
+    with redis.Redis.from_url(url) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
 
 
 def test_flower_asks_for_its_password(stack: Stack, lab: LabNodes) -> None:
@@ -187,7 +308,7 @@ def test_flower_asks_for_its_password(stack: Stack, lab: LabNodes) -> None:
         except urllib.error.HTTPError as error:
             return error.code
 
-    assert [status(""), status(LOGIN)] == [401, 200]
+    assert [status(""), status(stack.login())] == [401, 200]
 
 
 def test_a_node_that_dies_costs_its_own_jobs_one_start_more(stack: Stack, lab: LabNodes) -> None:

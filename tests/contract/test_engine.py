@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -44,6 +45,7 @@ from tests.support.programs import (
     WAIT,
     Program,
 )
+from tests.support.socket_proxy import behind_proxy
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE
 
@@ -53,7 +55,9 @@ SPEAK_UP, SLEEP = Program("echo simulated"), Program("exec sleep 3600", exit_cod
 """What the simulated engine of the benchmarks can run."""
 
 REAL = pytest.param("swarm", marks=pytest.mark.engine)
-ENGINES = ["fake", "http", REAL]
+PROXIED = pytest.param("proxied", marks=pytest.mark.engine)
+"""The real one behind `jaas socket-proxy`."""
+ENGINES = ["fake", "http", REAL, PROXIED]
 
 simulated_too = pytest.mark.parametrize("bench", [*ENGINES, "simulated"], indirect=True)
 """For tests that the simulated engine of the benchmarks passes as well: its containers only sleep, or end well."""
@@ -65,8 +69,9 @@ simulated_and_real = pytest.mark.parametrize("bench", ["simulated", REAL], indir
 class Bench:
     """One engine, and what the tests do with it."""
 
-    def __init__(self, engine: Engine, prefix: str) -> None:
+    def __init__(self, engine: Engine, prefix: str, host: str = "") -> None:
         self.engine = engine
+        self.host = host or getattr(engine, "host", "")
         self.prefix = prefix
         self.ends_by_itself = EXIT_4
 
@@ -112,8 +117,7 @@ class Bench:
     @property
     def docker(self) -> Any:
         """The same engine, for what jaas itself never asks of one."""
-        assert isinstance(self.engine, Swarm)
-        return docker.APIClient(base_url=self.engine.host, version="1.41")
+        return docker.APIClient(base_url=self.host, version="1.41")
 
     def remove_secrets(self) -> None:
         if not isinstance(self.engine, FakeSwarm):
@@ -137,11 +141,18 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
     engine.close()
 
 
+@pytest.fixture
+def proxied(engine_host: str, tmp_path: Path) -> Iterator[Swarm]:
+    """The real engine behind the socket proxy."""
+    with behind_proxy(engine_host, tmp_path, policy="privileged") as host:
+        yield Swarm(host)
+
+
 @pytest.fixture(params=ENGINES)
 def bench(request: pytest.FixtureRequest, prefix: str) -> Iterator[Bench]:
-    names = {"http": "over_http", "swarm": "swarm", "simulated": "simulated"}
+    names = {"http": "over_http", "swarm": "swarm", "simulated": "simulated", "proxied": "proxied"}
     engine = FakeSwarm() if request.param == "fake" else request.getfixturevalue(names[request.param])
-    made = Bench(engine, prefix)
+    made = Bench(engine, prefix, request.getfixturevalue("engine_host") if request.param == "proxied" else "")
     if request.param == "simulated":
         made.ends_by_itself = SPEAK_UP
     yield made

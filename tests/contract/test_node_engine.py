@@ -8,8 +8,9 @@ import os
 import tarfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -23,6 +24,7 @@ from jaas_worker.agent.usage.counters import Counters
 from jaas_worker.decisions.output_proof import began_before
 from jaas_worker.decisions.times import parse_time
 from tests.support.fake_node import FakeNode
+from tests.support.socket_proxy import behind_proxy
 from tests.support.wait import until
 from tests.support.witness import TEST_IMAGE
 
@@ -103,15 +105,18 @@ class Bench:
             self.remove(job_id)
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
-def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:
-    """Run a story on an engine."""
-    host = request.getfixturevalue("_engine") if request.param == "real" else ""
+@pytest.fixture(params=["fake", *(pytest.param(one, marks=pytest.mark.engine) for one in ("real", "proxied"))])
+def run(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[Callable[[Bench], Awaitable[None]]], None]]:
+    """Run a story on an engine: in memory, a real one, or that behind `jaas socket-proxy`."""
+    host = request.getfixturevalue("_engine") if request.param != "fake" else ""
+    asked = [host]
 
     def play(story: Callable[[Bench], Awaitable[None]]) -> None:
         async def main() -> None:
             api = docker.APIClient(base_url=host, version="auto") if host else None
-            bench = Bench(DockerNode(host) if host else FakeNode(), api)
+            bench = Bench(DockerNode(asked[-1]) if host else FakeNode(), api)
             try:
                 async with asyncio.timeout(60):
                     await story(bench)
@@ -123,7 +128,12 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Bench], Awaitable
 
         asyncio.run(main())
 
-    return play
+    if request.param != "proxied":
+        yield play
+        return
+    with behind_proxy(host, tmp_path) as address:
+        asked.append(address)
+        yield play
 
 
 async def read(bench: Bench, container_id: str, *, follow: bool = False, since: str = "") -> list[Message]:

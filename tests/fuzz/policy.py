@@ -112,6 +112,7 @@ def policy_target(rng: random.Random, specs: dict[str, dict[str, Any]]) -> tuple
         spec, done = _PLAIN, "as it is"
     if rng.random() < 0.5:  # else its mounts alone refuse most of them
         spec = spec.model_copy(update={"mounts": (), "secrets": ()})
+    wanted = {"T": "s"} if rng.random() < 0.1 else spec.env_secrets
     ids = {secret.source: f"id-{secret.source}" for secret in spec.secrets}
     request = copy.deepcopy(service_request(spec, "j", 1, {}, ids))
     for _ in range(rng.choice((0, 1, 1, 2))):
@@ -121,12 +122,15 @@ def policy_target(rng: random.Random, specs: dict[str, dict[str, Any]]) -> tuple
         request, done = {**request, "TaskTemplate": as_object(changed)}, f"{done}; {more}"
 
     def look() -> str:
-        decision = decide(request, _FACTS, POLICY, Context(queue="q", run_timeout=spec.run_timeout))
+        asked = Context(queue="q", run_timeout=spec.run_timeout, env_secrets=wanted)
+        decision = decide(request, _FACTS, POLICY, asked)
         for one in decision.refusals:
             if wrong := sentence_defect(str(one)):
                 return wrong
         if decision.refused:
             return ""
+        if wanted:
+            return f"the policy lets through: env_secrets {wanted}"[:200]
         # What does not exist the engine refuses, unless it is one of its own.
         names = {one.get("Target") for one in request["TaskTemplate"].get("Networks") or ()}
         gone = names - {*(_FACTS.networks or {}), *_PREDEFINED}

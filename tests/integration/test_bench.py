@@ -49,6 +49,7 @@ FIGURES = {
         "container's own time",
         "worker's processor time",
         "submit to the watcher's end",
+        "that got every byte",
         "container's end to wait(), p50",
         "container's end to wait(), p95",
         "memory",
@@ -60,6 +61,14 @@ FIGURES = {
         "one by one",
         "worker's start until the first job is done",
         "first job done, as a multiple of an empty queue's",
+    },
+    "queues": {
+        "decisions",
+        "pass, p50",
+        "pass, p99",
+        "read a snapshot",
+        "apply 100 admissions",
+        "each, p50",
     },
     "soak": {
         "throughput",

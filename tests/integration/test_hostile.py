@@ -150,6 +150,10 @@ FORBIDDEN: list[tuple[dict[str, Any], str]] = [
     *((_mounts(type="volume", source=name), "mounts") for name in VOLUMES),
     *(({"networks": ["shared", name]}, "network") for name in NETWORKS),
     *(({"secrets": [name]}, "secret") for name in SECRETS),
+    *(
+        ({"env_secrets": {"T": name}}, "env_secrets.T")
+        for name in ("token", "../token", "/etc/shadow", "jaas_redis_url", "")
+    ),
     *(({"secrets": [{"source": "theirs", "target": "open"}, "open"]}, "secrets.0") for _ in (0,)),
     *(({"log_driver": name}, "log_driver") for name in DRIVERS),
     ({"log_driver": "syslog", "log_options": {"syslog-address": "unix:///var/run/docker.sock"}}, "log_driver"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from jaas_submit import Client, JobSpec, Piece
+from jaas_submit import Client, JobSpec, LogStatus, Piece
 from jaas_submit.output import Feeds
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
@@ -109,6 +110,18 @@ def test_fifty_readers_share_one_feed_and_all_get_everything(client: Client, jaa
     for reader in readers:
         reader.join(100)
     assert got == [b"".join(b"line %d\n" % n for n in range(1, 201))] * 50
+
+
+def test_who_misses_lines_over_a_rotation_is_told(start: Start, client: Client) -> None:
+    """Engines' followers lose and repeat lines there (moby #37646, #39235); what is read after the exit has all."""
+    options = ("--log-opt", "max-size=200k", "--log-opt", "max-file=100", "--log-opt", "compress=false")
+    process = start("run", "--whole", *options, TEST_IMAGE, "seq", "100000")
+    out, err = process.communicate(timeout=120)
+    written = b"".join(b"%d\n" % number for number in range(1, 100_001))
+    logs = client.handle(re.findall(r"[0-9a-f-]{36}", err.decode())[0]).logs()
+    assert (logs.status, logs.reason) == (LogStatus.COMPLETE, "")
+    assert logs.stdout_bytes == written
+    assert (process.returncode, b"missing" in err) == ((0, False) if out == written else (125, True)), err
 
 
 @pytest.mark.parametrize(("away", "lines"), [(2, 120), (31, 120), (31, 900)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.server
 import ipaddress
-import re
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from jaas_submit import Client, JobResult, Usage, Used
 from jaas_worker.agent.node_engine import DockerNode
 from jaas_worker.agent.usage.counters import of_engine
 from jaas_worker.agent.usage.meter import Pace, UsageMeter
-from tests.support.jobs import LONG, container_of, ended, shell
+from tests.support.jobs import BURN, LONG, container_of, ended, seconds_in, shell
 from tests.support.wait import eventually, until
 from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation
@@ -27,20 +26,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("no
 
 MIB = 2**20
 
-BURN = "i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); done; times"
-"""Some seconds of processor time; the shell says how many."""
-
 
 def finished(client: Client, text: str) -> tuple[JobResult, Usage]:
     result = ended(client, client.submit(shell(text)).id)
     assert result.ok
     assert result.usage is not None
     return result, result.usage
-
-
-def seconds_in(times: str) -> float:
-    """Return what the shell's `times` says of itself and its children."""
-    return sum(60 * int(minutes) + float(rest) for minutes, rest in re.findall(r"(\d+)m([\d.]+)s", times))
 
 
 def test_processor_time_is_what_the_program_used_and_what_the_engine_says(

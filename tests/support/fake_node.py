@@ -69,7 +69,11 @@ class FakeNode:
         self.image_names: list[str] = []
         self.started = ""
         """When it began to run; empty where it does not tell."""
+        self.secrets: dict[str, frozenset[bytes]] = {}
+        """Job -> the values that are to be replaced in its container's output."""
         self.calls: Counter[str] = Counter()
+        self.handed_out: Counter[str] = Counter()
+        """Container -> messages of its output that readers have taken."""
         self._containers: dict[str, _Container] = {}
         self._listeners: list[asyncio.Queue[NodeEvent | None]] = []
         self._numbers = itertools.count(1)
@@ -80,7 +84,8 @@ class FakeNode:
     def start(self, job_id: str, attempt: int = 1, driver: str = "local", **options: str) -> ContainerRef:
         """Start a job's container."""
         number = next(self._numbers)
-        ref = ContainerRef(f"container{number}", job_id, attempt, f"service{number}", f"task{number}")
+        named = f"container{number}", job_id, attempt, f"service{number}", f"task{number}"
+        ref = ContainerRef(*named, scrubbed=job_id in self.secrets)
         self.run(ref, driver, **options)
         return ref
 
@@ -198,6 +203,10 @@ class FakeNode:
             found.options,
         )
 
+    async def secret_values(self, container_id: str, *, service: bool = False) -> frozenset[bytes]:
+        self._called("secret_values")
+        return self.secrets.get(self._find(container_id).ref.job_id, frozenset())
+
     async def events(self, label: str) -> AsyncGenerator[NodeEvent | None, None]:
         self._called("events")
         listener: asyncio.Queue[NodeEvent | None] = asyncio.Queue()
@@ -226,6 +235,7 @@ class FakeNode:
                 _, frame = container.frames[at]
                 at += 1
                 if frame.data.decode("latin-1") >= begin:
+                    self.handed_out[container_id] += 1
                     yield [frame]
             if self.away:
                 raise EngineUnavailable("reading output: the engine closed the stream (test: away)")

@@ -181,6 +181,9 @@ class FakeSwarm:
         self.nodes = {name: Node(f"id-of-{name}", name) for name in nodes}
         self.auto_start = auto_start
         self.manager = manager
+        self.api_version = "1.41"
+        self.engine_version = ""
+        """Of each node; empty where the swarm does not tell."""
         self.slow_stop = False
         """True: a container that is asked to stop goes on until ``exit``."""
         self.away = False
@@ -359,7 +362,7 @@ class FakeSwarm:
     def info(self) -> SwarmInfo:
         with self._call("info"):
             node = next(iter(self.nodes.values()))
-            return SwarmInfo("fake", "1.41", node.id, node.name, "active", self.manager)
+            return SwarmInfo("fake", self.api_version, node.id, node.name, "active", self.manager)
 
     def create(self, request: dict[str, Any], registry: str | None = None) -> ServiceView | None:
         with self._call("create"):
@@ -501,6 +504,7 @@ class FakeSwarm:
                     cpus=node.cpus,
                     free_cpus=node.cpus - reserved[node.id] / 1e9,
                     log_drivers=_LOG_DRIVERS,
+                    engine_version=self.engine_version,
                 )
                 for node in self.nodes.values()
             )

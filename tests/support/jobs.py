@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.support.witness import TEST_IMAGE
 from tests.support.worker import Installation, clean_env
 
 __all__ = [
+    "BURN",
     "LONG",
     "celery_result",
     "container_of",
@@ -28,12 +30,22 @@ __all__ = [
     "jaas_logs",
     "label_node",
     "run",
+    "seconds_in",
     "shell",
     "until",
 ]
 
 LONG = 60.0
 """Seconds to wait for something that takes one or two: only a failure waits so long."""
+
+
+BURN = "i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); done; times"
+"""Some seconds of processor time; the shell says how many (``seconds_in``)."""
+
+
+def seconds_in(times: str) -> float:
+    """Return what the shell's `times` says of itself and its children."""
+    return sum(60 * int(minutes) + float(rest) for minutes, rest in re.findall(r"(\d+)m([\d.]+)s", times))
 
 
 def shell(text: str, **fields: Any) -> JobSpec:

@@ -56,6 +56,7 @@ _KEYS: Final = """
     P:unacked P:unacked_index
     P:in_flight:NAME
     P:info:HOLDER P:seen:HOLDER P:lock:NAME
+    P:sent:DIGEST P:sent:DIGEST:users P:sent_files P:sent_left
     C:changes:ID C:changes:batch:ID C:cancels C:available QUEUE
 """
 """The keys and channels as the heads of the scripts and docs/ledger.md write them."""

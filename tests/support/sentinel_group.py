@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.support.redis_server import OwnRedis
+from tests.support.redis_server import OwnRedis, TLSFiles
 from tests.support.wait import eventually
 
 __all__ = ["MASTER", "Group", "OwnSentinel"]
@@ -27,15 +27,17 @@ class OwnSentinel(OwnRedis):
         folder: for its configuration, which it rewrites, and its log.
         master: port of the master.
         quorum: how many Sentinels must agree that it is gone.
+        tls: with these files it speaks TLS only.
     """
 
-    def __init__(self, folder: Path, master: int, quorum: int) -> None:
+    def __init__(self, folder: Path, master: int, quorum: int, tls: TLSFiles | None = None) -> None:
         super().__init__(folder, requirepass=_SENTINEL_PASSWORD)
+        self.tls = tls
         self._config = folder / "sentinel.conf"
         self._config.write_text(
             "\n".join(
                 [
-                    f"port {self.port}",
+                    *(f"{name} {value}" for name, value in self._ports().items()),
                     "bind 127.0.0.1",
                     f'dir "{folder}"',
                     f'requirepass "{_SENTINEL_PASSWORD}"',
@@ -73,22 +75,26 @@ class Group:
     Args:
         folder: for data, configurations and logs.
         sentinels: how many.
+        tls: with these files all of them speak TLS only.
     """
 
-    def __init__(self, folder: Path, sentinels: int = 3) -> None:
+    def __init__(self, folder: Path, sentinels: int = 3, tls: TLSFiles | None = None) -> None:
         shared = {
             "requirepass": _PASSWORD,
             "masterauth": _PASSWORD,
             "repl-diskless-sync": "yes",
             "repl-diskless-sync-delay": "0",
         }
-        self.servers = [OwnRedis(folder / "first", **shared).start()]
-        self.servers.append(
-            OwnRedis(folder / "second", **shared, replicaof=f"127.0.0.1 {self.servers[0].port}").start()
-        )
+        self.tls = tls
+        first = OwnRedis(folder / "first", **shared)
+        second = OwnRedis(folder / "second", **shared, replicaof=f"127.0.0.1 {first.port}")
+        self.servers = [first, second]
+        for server in self.servers:
+            server.tls = tls
+            server.start()
         quorum = sentinels // 2 + 1
         self.sentinels = [
-            OwnSentinel(folder / f"sentinel-{n}", self.servers[0].port, quorum).start() for n in range(sentinels)
+            OwnSentinel(folder / f"sentinel-{n}", self.servers[0].port, quorum, tls).start() for n in range(sentinels)
         ]
         eventually(self.complete, 60, lambda: f"all to know each other: {[one.state() for one in self.sentinels]}")
 
@@ -140,7 +146,9 @@ class Group:
         """What jaas is told."""
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         secret = quote(_SENTINEL_PASSWORD, safe="")
-        return f"sentinel://:{quote(_PASSWORD, safe='')}@{hosts}/0?master={MASTER}&sentinel_password={secret}"
+        kind, more = ("sentinel", "") if self.tls is None else ("sentinels", f"&{self.tls.query}")
+        login = f":{quote(_PASSWORD, safe='')}"
+        return f"{kind}://{login}@{hosts}/0?master={MASTER}&sentinel_password={secret}{more}"
 
     def close(self) -> None:
         """End all processes."""

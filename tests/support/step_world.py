@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jaas_submit.errors import LedgerUnavailable
-from jaas_submit.ledger import Claim, ClaimAction, Note
+from jaas_submit.ledger import Claim, ClaimAction, Note, SentFile
 from jaas_submit.ledger.queries import Outline
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import Logs
@@ -130,6 +130,13 @@ class ScriptedNotes:
         return self.full
 
 
+class NoFiles:
+    """No producer has sent a file."""
+
+    def find(self, digest: str) -> SentFile | None:
+        return None
+
+
 @dataclass
 class ScriptedLedger:
     """A ledger that answers as the test says, and keeps what it is asked to write."""
@@ -174,6 +181,10 @@ class ScriptedLedger:
         return self
 
     ownership = maintenance = queries = submission
+
+    @property
+    def sent_files(self) -> NoFiles:
+        return NoFiles()
 
     @property
     def notes(self) -> ScriptedNotes:

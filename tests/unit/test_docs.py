@@ -258,7 +258,7 @@ def test_stack_worker_is_on_every_manager(stack: dict[str, Any]) -> None:
     assert worker["deploy"]["mode"] == "global"
     assert worker["deploy"]["placement"]["constraints"] == ["node.role == manager"]
     assert {"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"} in worker["volumes"]
-    assert worker["environment"]["JAAS_REDIS_URL_FILE"] == "/run/secrets/jaas_redis_url"
+    assert worker["environment"]["JAAS_REDIS_URL_FILE"] == "/run/secrets/jaas_worker_url"
     assert worker["deploy"]["update_config"]["parallelism"] == 1, "the others take the jobs over"
 
 
@@ -292,7 +292,7 @@ def test_stack_flower_asks_for_a_password(stack: dict[str, Any]) -> None:
 def test_stack_service_is_complete(stack: dict[str, Any], name: str) -> None:
     service = stack["services"][name]
     assert service["deploy"]["endpoint_mode"] == "dnsrr"
-    assert service["networks"] == ["jaas"]
+    assert service["networks"] == (["control", "producers"] if name == "redis" else ["control"])
     assert service["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
     assert service["deploy"]["restart_policy"]["condition"] == "any"
     assert service["deploy"]["resources"]["limits"]["memory"]
@@ -304,17 +304,34 @@ def test_stack_service_is_complete(stack: dict[str, Any], name: str) -> None:
 
 def test_an_agent_is_where_no_worker_is_and_reaches_the_same(stack: dict[str, Any]) -> None:
     worker, listener = stack["services"]["worker"], stack["services"]["agent"]
-    same = ("image", "user", "init", "read_only", "secrets", "volumes", "networks", "logging")
+    same = ("image", "user", "init", "read_only", "volumes", "networks", "logging")
     assert {name: listener[name] for name in same} == {name: worker[name] for name in same}
     assert listener["deploy"]["mode"] == "global"
     assert listener["deploy"]["placement"]["constraints"] == ["node.role == worker"]
-    assert listener["environment"].items() <= worker["environment"].items()
+    own = {"JAAS_REDIS_URL_FILE": "/run/secrets/jaas_agent_url"}
+    assert listener["environment"].items() <= {**worker["environment"], **own}.items()
     assert listener["command"] == ["agent"]
 
 
-def test_stack_network_is_attachable(stack: dict[str, Any]) -> None:
-    no_jobs = {"jaas.control": "true"}
-    assert stack["networks"]["jaas"] == {"name": "jaas", "driver": "overlay", "attachable": True, "labels": no_jobs}
+def test_stack_only_the_network_of_producers_is_attachable_and_jobs_join_none(stack: dict[str, Any]) -> None:
+    no_jobs = {"driver": "overlay", "labels": {"jaas.control": "true"}}
+    assert stack["networks"] == {
+        "control": {"name": "jaas-control", **no_jobs},
+        "producers": {"name": "jaas", "attachable": True, **no_jobs},
+    }
+
+
+def test_stack_each_program_has_its_own_user(stack: dict[str, Any]) -> None:
+    script = (ROOT / "deploy" / "secrets").read_text(encoding="utf-8")
+    for name in ("worker", "agent", "flower"):
+        service = stack["services"][name]
+        assert service["environment"]["JAAS_REDIS_URL_FILE"] == f"/run/secrets/jaas_{name}_url"
+        assert [one for one in service["secrets"] if one.endswith("_url")] == [f"jaas_{name}_url"]
+    assert words(stack["services"]["redis"]["command"])["--aclfile"] == "/run/secrets/jaas_redis_users"
+    for name, secret in stack["secrets"].items():
+        assert secret == {"external": True, "name": f"{name}_1"}
+        made = re.sub("_(worker|agent|flower)_url$", "_${user}_url", name)
+        assert f'"{made}_$number"' in script
 
 
 def test_stack_files_exist(stack: dict[str, Any]) -> None:
@@ -362,6 +379,24 @@ def test_the_proxy_for_flower_fits_the_stack(stack: dict[str, Any]) -> None:
     assert ROOT / more["configs"]["flower-tls"]["file"] == folder / "nginx.conf"
     assert more["services"]["flower"]["environment"] == {"FLOWER_XHEADERS": "true"}
     assert len((folder / "stack.yml").read_text(encoding="utf-8").splitlines()) < 60, "one screen"
+
+
+def test_the_socket_proxy_fits_the_stack(stack: dict[str, Any]) -> None:
+    more = stack_file("deploy/socket-proxy.yml")
+    proxy = more["services"]["socket-proxy"]
+    options = words(proxy["command"])
+    folders = {one["source"]: one["target"] for one in proxy["volumes"]}
+    assert options["--listen"] == f"unix://{folders['engine']}/engine.sock"
+    text = (ROOT / "stack.yml").read_text(encoding="utf-8")
+    for name in ("worker", "agent"):
+        (socket, _) = stack["services"][name]["volumes"]
+        assert more["services"][name] == {"environment": {"DOCKER_HOST": f"unix://{socket['target']}/engine.sock"}}
+        assert proxy["image"] == stack["services"][name]["image"]
+    assert (
+        text.count("type: ${JAAS_DOCKER_MOUNT:-bind}\n        source: ${JAAS_DOCKER_SOCKET:-/var/run/docker.sock}") == 2
+    )
+    assert set(proxy["environment"].items()) <= set(stack["services"]["worker"]["environment"].items())
+    assert set(proxy["networks"]) == set(more["networks"])
 
 
 @pytest.mark.parametrize("name", ["worker", "flower"])

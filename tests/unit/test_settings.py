@@ -42,6 +42,9 @@ GOOD: list[tuple[dict[str, str], str, object]] = [
     ({"CELERY_BROKER_URL": "redis://h:1/3", "JAAS_REDIS_URL": "redis://h:1/2"}, "redis_url", "redis://h:1/2"),
     ({"DOCKER_HOST": "tcp://h:2375"}, "docker_host", "tcp://h:2375"),
     ({"DOCKER_HOST": "tcp://h:2375", "JAAS_DOCKER_HOST": "tcp://i:2375"}, "docker_host", "tcp://i:2375"),
+    ({"JAAS_CAPABILITIES": "CHOWN"}, "capabilities", ("CHOWN",)),
+    ({"JAAS_INIT": "true"}, "init", True),
+    ({"JAAS_NO_NEW_PRIVILEGES": "false"}, "no_new_privileges", False),
     ({"JAAS_NO_SUCH_SETTING": "1"}, "queue", "jaas"),
 ]
 

@@ -108,6 +108,7 @@ def _rows(shown: Published, all_of_them: list[Published]) -> list[tuple[str, str
         ("workers", ", ".join(holders)),
         ("queues", ", ".join(shown.queues)),
         ("text", text),
+        ("containers", ", ".join(shown.containers)),
     ]
 
 

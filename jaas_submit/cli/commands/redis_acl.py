@@ -24,18 +24,21 @@ _AT_SERVERS: Final = (*_PROGRAMS, Role.REPLICA, Role.SENTINEL)
 _AT_SENTINELS: Final = (Role.FINDER, Role.HEALTH, Role.ADMIN)
 
 
-_NAMES: Final = [str(role) for role in Role]
+_NOBODY: Final = "user default off resetpass allkeys allchannels +@all"
+"""Nobody can be this user. It keeps all rights, because servers replay their append-only file as this user: without
+them they leave out all transactions and scripts at a restart. Source: redis/redis issue 14541, valkey-io/valkey issue
+3983; seen with Redis 7.0."""
 
 
-def _pairs(_ctx: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[Role, str]:
-    """Read ROLE=TEXT."""
-    found: dict[Role, str] = {}
+def _pairs(_ctx: click.Context, option: click.Parameter, given: Sequence[str]) -> dict[Role, list[str]]:
+    """Read ROLE=TEXT, of which a role may have several."""
+    found: dict[Role, list[str]] = {}
     for one in given:
         name, equals, text = one.partition("=")
         if not equals or not text or name not in set(Role):
             # Not what was given: it may be a password.
             raise click.BadParameter(f"write ROLE=..., with one of the roles {', '.join(Role)}", param=option)
-        found[Role(name)] = text
+        found.setdefault(Role(name), []).append(text)
     return found
 
 
@@ -49,7 +52,11 @@ def _pairs(_ctx: click.Context, option: click.Parameter, given: Sequence[str]) -
 )
 @click.option("--redis", "version", default="7.2", metavar="VERSION", help="6.2, 7.0, 7.2 (default) or newer.")
 @click.option(
-    "--password-file", multiple=True, callback=_pairs, metavar="ROLE=FILE", help="A file with the role's password."
+    "--password-file",
+    multiple=True,
+    callback=_pairs,
+    metavar="ROLE=FILE",
+    help="A file with the role's password; of several each holds.",
 )
 @click.option("--hash", "digests", multiple=True, callback=_pairs, metavar="ROLE=SHA256", help="Its digest instead.")
 @click.option("--also-queue", multiple=True, help="Further queue: of tasks that follow jobs, or of other workers.")
@@ -63,8 +70,8 @@ def redis_acl(
     target: Target,
     roles: Sequence[str],
     version: str,
-    password_file: Mapping[Role, str],
-    digests: Mapping[Role, str],
+    password_file: Mapping[Role, Sequence[str]],
+    digests: Mapping[Role, Sequence[str]],
     also_queue: Sequence[str],
     db: int,
     sentinel: bool,
@@ -83,13 +90,18 @@ def redis_acl(
 
     of = Installation(chosen_prefix(target.prefix), [chosen_queue(one) for one in (target.queue, *also_queue)], db)
     without: list[str] = []
-    lines = [] if commands else ["user default off resetpass resetkeys resetchannels -@all"]
+    lines = [] if commands else [_NOBODY]
     for role in chosen:
-        file, digest = password_file.get(role), digests.get(role, "")
-        login = "nopass" if role is Role.HEALTH else password_rule(digest, _read(file) if file else None)
-        if role is not Role.HEALTH and not (file or digest):
+        logins = [
+            *(password_rule(digest) for digest in digests.get(role, ())),
+            *(password_rule(password=_read(file)) for file in password_file.get(role, ())),
+        ]
+        if role is Role.HEALTH:
+            logins = ["nopass"]
+        elif not logins:
+            logins = [password_rule()]
             without.append(role)
-        words = ["on", login, *rules_of(grants_of(role, of), release)]
+        words = ["on", *dict.fromkeys(logins), *rules_of(grants_of(role, of), release)]
         begin = ("ACL SETUSER", f"{of.prefix}-{role}", "reset") if commands else ("user", f"{of.prefix}-{role}")
         lines.append(" ".join([*begin, *words]))
     click.echo("\n".join(lines))

@@ -11,6 +11,7 @@ from typing import IO, Final
 
 from jaas_submit.client.session import Session
 from jaas_submit.errors import JaasError, JobNotEnded, SpecError
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.files.listing import OutputFile, OutputFiles, stored_name
 from jaas_submit.model.files.patterns import name_problem
 from jaas_submit.model.logs import LogStatus
@@ -40,7 +41,7 @@ def output_files(session: Session, job_id: str, attempt: int | None) -> tuple[in
     if found is None and attempt is not None and record.terminal:
         raise SpecError(f"job {job_id} has no attempt {attempt}", field="attempt")
     if found is None or (attempt is None and not record.terminal):
-        raise JobNotEnded(f"job {job_id} has not ended: it is {record.state}; `wait` waits for its end")
+        raise JobNotEnded(f"job {job_id} has not ended: it is {shown(record.state)}; `wait` waits for its end")
     none = OutputFiles(
         status=LogStatus.UNAVAILABLE, reason=f"attempt {found.number} had no container that ended by itself"
     )

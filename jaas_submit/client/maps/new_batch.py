@@ -10,6 +10,7 @@ from jaas_submit.batch_model.failure_limit import MaxFailures, max_failures_text
 from jaas_submit.batch_model.input_keys import KeyOf
 from jaas_submit.batch_model.new_job import NewJob, StartTime
 from jaas_submit.batch_model.templates import fill
+from jaas_submit.client.files.send import send_files
 from jaas_submit.client.session import Session
 from jaas_submit.connection.caller import caller
 from jaas_submit.errors import SpecError
@@ -60,15 +61,16 @@ class NewBatch:
             "speculate": Speculation.of(self.speculate),
         }
 
-    def create(self, session: Session, spec: JobSpec) -> str:
-        """Write the batch's record, if there is none yet; return its id.
+    def create(self, session: Session, spec: JobSpec) -> tuple[str, JobSpec]:
+        """Write the batch's record, if there is none yet; return its id, and the description with its files sent.
 
         Args:
             session: the connections.
             spec: the description of its jobs.
 
         Raises:
-            SpecError: its jobs may not run twice, or nobody could hand out their files.
+            SpecError: its jobs may not run twice, a file cannot be sent, or nobody could hand out their files.
+            StoreUnavailable: a file could not be stored.
         """
         session.check([spec])
         if Speculation.of(self.speculate) and not spec.idempotent:
@@ -78,8 +80,9 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
+        sent = send_files(session, spec, f"batch:{batch_id}")  # once for all of its jobs
         session.write(partial(session.ledger.batches.create, batch_id, by=caller(), **self.settings()))
-        return batch_id
+        return batch_id, sent
 
 
 class Submitted(NamedTuple):

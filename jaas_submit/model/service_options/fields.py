@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from jaas_submit.model.fields import Model, Name
+from jaas_submit.model.service_options.like import fields_of_service
 from jaas_submit.model.service_options.references import ConfigMounts
 from jaas_submit.model.service_options.table import meaning
 from jaas_submit.model.service_options.values import (
@@ -58,6 +59,20 @@ class ServiceOptions(Model):
     generic_resources: dict[Name, Count] = Field(
         default_factory=dict, max_length=32, description=meaning("generic_resources")
     )
+
+    @classmethod
+    def like(cls, service: object, **changes: Any) -> Self:
+        """Return a one-shot with what a deployed service has: image with digest, environment, secrets and so on.
+
+        Args:
+            service: what `docker service inspect` prints of it, as text, list or object; or docker-py's
+                ``service.attrs``.
+            changes: fields that differ, such as ``command=["migrate"]``; each replaces the whole field.
+
+        Raises:
+            SpecError: it is no service, or a field is wrong.
+        """
+        return cls(**{**fields_of_service(service), **changes})
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> Self:

@@ -1,4 +1,4 @@
-"""Takes the files of an ended container from the agent of its node, and writes them to the store."""
+"""Takes the files of an ended container, or its output, from the agent of its node, and writes them to the store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from jaas_submit.errors import JaasError, LedgerUnavailable, StoreUnavailable, TemporaryError
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.files.listing import OutputFile, OutputFiles, stored_name
+from jaas_submit.model.files.stored_logs import logs_name
 from jaas_submit.model.logs import LogStatus
-from jaas_submit.output import AgentLeases, FilePiece, FileRequest, FileTransfers
+from jaas_submit.output import PIECE_BYTES, AgentLeases, FilePiece, FileRequest, FileTransfers
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.files.selection import Selection
 from jaas_worker.telemetry.log_actions import Action, action
@@ -24,6 +25,8 @@ from jaas_worker.telemetry.log_actions import Action, action
 __all__ = ["COLLECT_TIMING", "CollectTiming", "FileCollector"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _MOST_BROKEN: Final = 5
 """How often a transfer may break by the engine or the archive: a file that others write may never come whole."""
@@ -104,16 +107,43 @@ class FileCollector:
             TemporaryError: the worker shuts down.
             LedgerUnavailable: Redis does not answer.
         """
+        return self._repeated(wanted, until, still_ours, self._transfer, _unavailable)
+
+    def collect_output(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> str | None:
+        """Store the beginning of what a container printed; return why that failed, or an empty text.
+
+        Args:
+            wanted: as for ``collect``, with ``output``.
+            until: when to give up, by the monotonic clock.
+            still_ours: as for ``collect``.
+
+        Returns:
+            None if another worker holds the job.
+
+        Raises:
+            TemporaryError: the worker shuts down.
+            LedgerUnavailable: Redis does not answer.
+        """
+        return self._repeated(wanted, until, still_ours, self._transfer_output, str)
+
+    def _repeated(
+        self,
+        wanted: FileRequest,
+        until: float,
+        still_ours: Callable[[], bool],
+        transfer: Callable[[FileRequest, float, Store], T],
+        failed: Callable[[str], T],
+    ) -> T | None:
         if self._store is None:
-            return _unavailable("the worker has no store (JAAS_STORE_URL)")
+            return failed("the worker has no store (JAAS_STORE_URL)")
         broken = 0
         while still_ours():
             try:
-                found = self._transfer(replace(wanted, token=uuid.uuid4().hex), until, self._store)
+                found = transfer(replace(wanted, token=uuid.uuid4().hex), until, self._store)
             except _Invalid as error:
-                found = _unavailable(f"its node's agent sent what was not asked for: {error}")
+                found = failed(f"its node's agent sent what was not asked for: {error}")
             except _NoAgent as error:
-                found = _unavailable(str(error))
+                found = failed(str(error))
             except (_Broken, StoreUnavailable) as error:
                 broken += 1
                 why = shown(str(error), 300)
@@ -121,7 +151,7 @@ class FileCollector:
                     logger.info("job %s: its files: %s", wanted.job_id, why, extra=action(Action.STEP_REPEATED))
                     self._pause(self._timing.pause)
                     continue
-                found = _unavailable(why)
+                found = failed(why)
             with contextlib.suppress(LedgerUnavailable):  # the transfer ends by itself when nobody asks for more
                 self._transfers.drop(wanted.job_id, wanted.attempt)
             return found
@@ -166,6 +196,26 @@ class FileCollector:
             store.write(request.job_id, stored_name(request.attempt, len(files)), contents())
             files.append(OutputFile(name=name, size=size, sha256=digest.hexdigest()))
         raise AssertionError("a transfer ends with a piece that says so")
+
+    def _transfer_output(self, request: FileRequest, until: float, store: Store) -> str:
+        why: list[str] = []
+
+        def contents() -> Iterator[bytes]:
+            # Packed, it is hardly larger than it was: so much more is no output within the limit.
+            left = 2 * request.limit + PIECE_BYTES
+            for piece in self._pieces(request, until):
+                if piece.end == "again":
+                    raise _Broken(piece.reason)
+                if piece.end:
+                    why.append(piece.reason)
+                    return
+                left -= len(piece.data)
+                if not piece.data or left < 0:
+                    raise _Invalid("more than the output was to have")
+                yield piece.data
+
+        store.write(request.job_id, logs_name(request.attempt), contents())
+        return "".join(why)
 
     def _pieces(self, request: FileRequest, until: float) -> Iterator[FilePiece]:
         """Yield the pieces of a transfer, each once; the last one says how it ended."""

@@ -1,4 +1,4 @@
-"""Sends files of an ended container to the worker that asked for them."""
+"""Sends files of an ended container, or what it printed, to the worker that asked for them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from typing import IO, Any, Final, TypeVar
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, LedgerUnavailable
 from jaas_submit.model.bounds import shown
+from jaas_submit.model.files.stored_logs import OutputPacker
+from jaas_submit.model.logs import LogLine
 from jaas_submit.output import PIECE_BYTES, FilePiece, FileRequest, FileTransfers
 from jaas_worker.agent.files.archive import ArchiveBroken, ArchiveTooLarge, entries, on_loop
 from jaas_worker.agent.files.selection import Selection, folders
+from jaas_worker.agent.kept_output.tally import Message
+from jaas_worker.agent.log_reader import LogReader
 from jaas_worker.agent.node_engine import NodeEngine
 from jaas_worker.telemetry.log_actions import Action, action
 
@@ -51,6 +55,10 @@ _READ_MORE_BYTES: Final = 256 * 1024 * 1024
 
 class _Unwanted(Exception):
     """The worker does not want any more, or this process ends."""
+
+
+class _Enough(Exception):
+    """As much was read as is wanted."""
 
 
 class FileSender:
@@ -110,7 +118,10 @@ class FileSender:
                 request = await loop.run_in_executor(self._threads, self._transfers.asked, job_id, attempt)
                 if request is None or request.token == done or request.node_id != self._node:
                     return
-                await loop.run_in_executor(self._threads, self._run, request, loop, stopped)
+                if request.what == "output":
+                    await self._send_output(request, loop, stopped)
+                else:
+                    await loop.run_in_executor(self._threads, self._run, request, loop, stopped)
                 done = request.token
         except LedgerUnavailable:  # the worker asks again
             pass
@@ -135,6 +146,44 @@ class FileSender:
             sending.end(end, reason)
         except _Unwanted:
             return
+
+    async def _send_output(
+        self, request: FileRequest, loop: asyncio.AbstractEventLoop, stopped: threading.Event
+    ) -> None:
+        """Send the beginning of what a container printed; it is read only as fast as it is stored."""
+        sending = _Sending(request, self._transfers, stopped)
+        packer, buffer = OutputPacker(request.limit), bytearray()
+
+        async def push(least: int) -> None:
+            while len(buffer) > least:
+                piece = bytes(buffer[:PIECE_BYTES])
+                del buffer[:PIECE_BYTES]
+                await loop.run_in_executor(self._threads, sending.data, piece)
+
+        async def take(found: list[Message]) -> None:
+            for stream, at, data in found:
+                buffer.extend(packer.add(LogLine(at.decode("ascii", "replace"), stream, data)))
+            await push(PIECE_BYTES)
+            if packer.full:
+                raise _Enough
+
+        end, reason = "complete", ""
+        try:
+            try:
+                await self._check_owner(request)
+                await LogReader(self._engine, request.container_id, take, 0).catch_up()
+            except _Enough:
+                pass
+            except EngineUnavailable as error:
+                end, reason = "again", str(error)
+            except EngineRefused as error:
+                end, reason = "unavailable", str(error)
+            if end == "complete":
+                buffer.extend(packer.end())
+                await push(0)
+            await loop.run_in_executor(self._threads, sending.end, end, reason)
+        except _Unwanted:
+            pass
 
     def _all(self, request: FileRequest, sending: _Sending, loop: asyncio.AbstractEventLoop) -> tuple[str, str]:
         on_loop(self._check_owner(request), loop, sending.check)
@@ -184,7 +233,10 @@ class _Sending:
             if not data:
                 raise ArchiveBroken("a file ended early")
             left -= len(data)
-            self._send(FilePiece(self._number, data))
+            self.data(data)
+
+    def data(self, data: bytes) -> None:
+        self._send(FilePiece(self._number, data))
 
     def end(self, how: str, reason: str) -> None:
         self._send(FilePiece(self._number, end=how, reason=reason))  # type: ignore[arg-type] # one of its words

@@ -8,9 +8,10 @@ import tempfile
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
-from jaas_worker.swarm.head_tail import HeldPiece, Pieces
+from jaas_worker.swarm.head_tail import MANY_PIECES, SHORT_PIECE, HeldPiece, Pieces, RawPiece
 
 __all__ = ["SpilledPieces"]
 
@@ -19,6 +20,9 @@ _MEMORY: Final = 24 * 1024
 
 _OBJECT: Final = 250
 """Bytes that a piece takes in memory besides its data."""
+
+_AT_ONCE: Final = 50
+"""So many pieces that come together are written at once."""
 
 _FILE_BYTES: Final = 1024 * 1024
 """After so many bytes another file is begun; the former goes when none of its pieces is kept any more."""
@@ -56,7 +60,8 @@ class _Block(NamedTuple):
 
     def read(self) -> Iterator[HeldPiece]:
         data = self.where if isinstance(self.where, bytes) else self.where.read(self.at, self.size)
-        yield from (HeldPiece(*piece) for piece in marshal.loads(data))  # noqa: S302 # this process has written it
+        for number, time, piece in marshal.loads(data):  # noqa: S302 # this process has written it
+            yield HeldPiece(number, time.decode("ascii", "replace"), piece)
 
 
 class SpilledPieces(Pieces):
@@ -74,9 +79,18 @@ class SpilledPieces(Pieces):
         return self._written + len(self._held)
 
     def __iter__(self) -> Iterator[HeldPiece]:
-        for block in self._blocks:
-            yield from block.read()
-        yield from self._held
+        blocks = chain.from_iterable(block.read() for block in self._blocks)
+        last, done = None, 0
+        for piece in chain(blocks, self._held):
+            if last is not None and done > MANY_PIECES and len(last.data) < SHORT_PIECE:
+                last = last._replace(data=last.data + piece.data)
+                continue
+            if last is not None:
+                yield last
+                done += 1
+            last = piece
+        if last is not None:
+            yield last
 
     def add(self, piece: HeldPiece) -> None:
         objects = len(self._held)
@@ -85,9 +99,26 @@ class SpilledPieces(Pieces):
         if self._cost > _MEMORY:
             self._write()
 
+    def add_all(self, pieces: list[RawPiece]) -> None:
+        if len(pieces) < _AT_ONCE:
+            super().add_all(pieces)
+            return
+        if self._held:
+            self._write()
+        size = sum([len(data) for _, _, data in pieces])
+        self.bytes += size
+        self._write_block(pieces, size)
+
     def _write(self) -> None:
-        data = marshal.dumps([tuple(piece) for piece in self._held])
-        held = sum(len(piece.data) for piece in self._held)
+        self._write_block(
+            [(number, time.encode(), data) for number, time, data in self._held],
+            sum([len(piece.data) for piece in self._held]),
+        )
+        self._held.clear()
+        self._cost = 0
+
+    def _write_block(self, pieces: list[RawPiece], held: int) -> None:
+        data = marshal.dumps(pieces)
         where: _Scratch | bytes
         try:
             if self._file is None or self._file.size > _FILE_BYTES:
@@ -96,10 +127,8 @@ class SpilledPieces(Pieces):
             where.write(data)
         except OSError:
             where, at = data, 0
-        self._blocks.append(_Block(where, at, len(data), len(self._held), held))
-        self._written += len(self._held)
-        self._held.clear()
-        self._cost = 0
+        self._blocks.append(_Block(where, at, len(data), len(pieces), held))
+        self._written += len(pieces)
 
     def trim(self, least: int) -> None:
         while self._blocks and self.bytes - self._blocks[0].held >= least:

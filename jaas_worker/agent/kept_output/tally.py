@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable
 from datetime import timedelta
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from jaas_submit.model.logs import STREAMS, Stream
@@ -24,6 +25,14 @@ _SLACK: Final = timedelta(seconds=1)
 """The two streams' messages are written to the log in another order than their times by no more than this."""
 
 
+_TIME: Final = len("2006-01-02T15:04:05.000000000Z")
+
+_new: Final = tuple.__new__
+"""Makes a named tuple in half the time: an agent takes millions of messages apart."""
+
+_stream_of, _time_of, _data_of = itemgetter(0), itemgetter(1), itemgetter(2)
+
+
 class Message(NamedTuple):
     """One message of a container's log: a line, or a part of a long line; the parts share their time."""
 
@@ -39,15 +48,27 @@ def messages(frames: Iterable[Frame]) -> list[Message]:
     Args:
         frames: with the engine's time and a blank in front of the text.
     """
-    found = []
-    for stream, text in frames:
-        time, _, data = text.partition(b" ")
-        found.append(Message(stream, time, data))
-    return found
+    return [
+        # A time of the usual length is cut off, which is quicker than to look for the blank behind it.
+        _new(
+            Message,
+            (stream, text[:_TIME], text[_TIME + 1 :]) if text[_TIME : _TIME + 1] == b" " else _divided(stream, text),
+        )
+        for stream, text in frames
+    ]
 
 
-def _of(stream: Stream, found: list[Message]) -> list[Message]:
-    return [message for message in found if message[0] == stream]
+def _divided(stream: Stream, text: bytes) -> tuple[Stream, bytes, bytes]:
+    time, _, data = text.partition(b" ")
+    return stream, time, data
+
+
+def _by_stream(found: list[Message]) -> dict[Stream, list[Message]]:
+    """Return the messages of each stream that has some."""
+    there = set(map(_stream_of, found))
+    if len(there) == 1:
+        return {there.pop(): found}
+    return {stream: [message for message in found if message[0] == stream] for stream in STREAMS if stream in there}
 
 
 class _Newest:
@@ -72,7 +93,7 @@ class _Newest:
         for _, _, data in found[first:]:
             self.count += 1
             self.checksum = zlib.crc32(data, self.checksum)
-        self.bytes += sum([len(data) for _, _, data in found])
+        self.bytes += sum(map(len, map(_data_of, found)))
 
 
 class Position:
@@ -83,9 +104,8 @@ class Position:
 
     def add(self, found: list[Message]) -> None:
         """Take note of further messages that have been read."""
-        for stream, newest in self.newest.items():
-            if own := _of(stream, found):
-                newest.add(own)
+        for stream, own in _by_stream(found).items():
+            self.newest[stream].add(own)
 
     def bytes(self, stream: Stream) -> int:
         """Return how many bytes of a stream have been read."""
@@ -162,19 +182,31 @@ class Tally:
         """Messages without a line end."""
         self.replaced = False
         """Whether U+FFFD is in it."""
+        self.lost = False
+        """Whether an unknown number of bytes is missing; see ``lose``."""
         self._kept = {stream: HeadTail(stream, cap, pieces=SpilledPieces) for stream in STREAMS}
         self._digests = {stream: hashlib.sha256() for stream in STREAMS}
 
     def add(self, found: list[Message]) -> None:
         """Take further messages."""
-        for stream, digest in self._digests.items():
-            whole = b"".join([data for one, _, data in found if one == stream])
-            digest.update(whole)
+        for stream, own in _by_stream(found).items():
+            texts = list(map(_data_of, own))
+            whole = b"".join(texts)
+            self._digests[stream].update(whole)
             self.replaced = self.replaced or _REPLACEMENT in whole
-        for stream, time, data in found:
-            self._kept[stream].add(self.messages, time.decode("ascii", "replace"), data)
-            self.messages += 1
-            self.pieces += data[-1:] != b"\n"
+            self.pieces += len(texts) - [text[-1:] for text in texts].count(b"\n")
+            # Both streams' messages are numbered together.
+            places: Iterable[int] = range(self.messages, self.messages + len(found))
+            if own is not found:
+                places = [place for place, one in zip(places, found, strict=True) if one[0] == stream]
+            self._kept[stream].add_all(list(zip(places, map(_time_of, own), texts, strict=True)))
+        self.messages += len(found)
+
+    def lose(self) -> None:
+        """Take note that messages are missing before the next one, of an unknown number."""
+        self.lost = True
+        for kept in self._kept.values():
+            kept.lose()
 
     def bytes(self, stream: Stream) -> int:
         """Return how many bytes of a stream were taken."""

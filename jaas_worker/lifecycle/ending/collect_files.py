@@ -1,10 +1,15 @@
-"""The files of an attempt: they are copied from its node to the store before its outcome is recorded."""
+"""The files of an attempt, and a large output: copied from its node to the store before its outcome is recorded."""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
-from jaas_submit.model.files.listing import MAX_FILES
+from jaas_submit.model.files.listing import MAX_FILES, OutputFiles
 from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.model.records import Outcome
 from jaas_submit.output import FileRequest
 from jaas_worker.decisions.job_output import with_files
@@ -12,10 +17,13 @@ from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.next_step import Collect, End, LostOwnership
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
+from jaas_worker.telemetry.log_actions import Action, action
 
-__all__ = ["collect_files", "wants_files"]
+__all__ = ["collect_files", "wants_files", "wants_output"]
 
-_DETAIL = "its container has ended; its files are being copied to the store"
+logger = logging.getLogger(__name__)
+
+_DETAIL = "its container has ended; its files, or its output, are being copied to the store"
 
 
 def wants_files(job: TrackedJob, spec: JobSpec, outcome: Outcome) -> bool:
@@ -30,8 +38,20 @@ def wants_files(job: TrackedJob, spec: JobSpec, outcome: Outcome) -> bool:
     return bool(spec.outputs) and not cancelled and bool(outcome.container_id and outcome.node_id)
 
 
+def wants_output(logs: Logs, outcome: Outcome, world: WorkerContext) -> bool:
+    """Return whether an attempt's output is to be copied to the store: the record has only its head and tail.
+
+    Args:
+        logs: what the record will have.
+        outcome: how the attempt ended.
+        world: the worker.
+    """
+    cut = logs.status is LogStatus.TRUNCATED and world.settings.stored_log_limit > 0
+    return cut and world.store is not None and bool(outcome.container_id and outcome.node_id)
+
+
 def collect_files(job: TrackedJob, step: Collect, world: WorkerContext) -> End | LostOwnership:
-    """Copy an attempt's files to the store.
+    """Copy an attempt's files to the store, and its output where the record has only head and tail.
 
     Args:
         job: the job.
@@ -47,15 +67,27 @@ def collect_files(job: TrackedJob, step: Collect, world: WorkerContext) -> End |
     assert outcome.node_id
     if job.files_until is None:  # what is repeated has no more time
         job.files_until = world.clock.monotonic() + world.settings.files_timeout
-    container, node, limit = outcome.container_id, outcome.node_id, world.settings.files_limit
-    wanted = FileRequest(job.job_id, job.attempt, "", node, container, spec.outputs, limit, MAX_FILES)
+    container, node = outcome.container_id, outcome.node_id
+    none = FileRequest(job.job_id, job.attempt, "", node, container, (), 0, 0)
 
     def still_ours() -> bool:
         return world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=_DETAIL)
 
     failpoint("files.before")
-    files = world.outputs.collect(wanted, job.files_until, still_ours)
-    if files is None:
-        return LostOwnership()
+    files: OutputFiles | None = None
+    if wants_files(job, spec, outcome):
+        wanted = replace(none, patterns=spec.outputs, limit=world.settings.files_limit, most=MAX_FILES)
+        files = world.outputs.collect(wanted, job.files_until, still_ours)
+        if files is None:
+            return LostOwnership()
+        outcome = with_files(spec, outcome, files)
+    if wants_output(step.logs, outcome, world):
+        wanted = replace(none, limit=world.settings.stored_log_limit, what="output")
+        why = world.outputs.collect_output(wanted, job.files_until, still_ours)
+        if why is None:
+            return LostOwnership()
+        if why:  # head and tail are in the record all the same
+            said = "job %s: its whole output is not in the store: %s"
+            logger.warning(said, job.job_id, shown(why, 300), extra=action(Action.OUTPUT_NOT_STORED))
     failpoint("files.after")
-    return End(with_files(spec, outcome, files), step.logs, files)
+    return End(outcome, step.logs, files)

@@ -9,14 +9,17 @@ from jaas_submit.model.logs import Logs, LogStatus
 from jaas_submit.output import WholeOutput
 from jaas_worker.decisions.engine_restart import node_came_back
 from jaas_worker.decisions.job_output import output_not_kept
+from jaas_worker.decisions.secrecy.scrubbing import scrubbed
 from jaas_worker.decisions.task_outcome import output_lost
 from jaas_worker.lifecycle.next_step import Finish
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import read_logs
 from jaas_worker.swarm.engine import TaskView
+from jaas_worker.swarm.request.secret_env import values_in_request
+from jaas_worker.tracking.node_output import logs_of
 
-__all__ = ["found_by_agent", "output_of", "unless_node_came_back"]
+__all__ = ["agent_logs", "found_by_agent", "output_of", "unless_node_came_back", "without_secrets"]
 
 _TRIES_AFTER_OUTAGE = 3
 """How often the output of a container whose node was away is read again when there is none. The swarm has been seen to
@@ -66,6 +69,16 @@ def found_by_agent(
     return found
 
 
+def agent_logs(whole: WholeOutput | None, *, here: bool) -> Logs | None:
+    """Return the output that an agent found; None where the worker reads it itself.
+
+    Args:
+        whole: what an agent found of the container; it knows what the container used even where it could not read.
+        here: the container is known to this worker's engine.
+    """
+    return None if here and whole is not None and whole.status == LogStatus.UNAVAILABLE else logs_of(whole)
+
+
 def output_of(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool) -> Logs:
     """Return what an attempt printed, and whether that is all.
 
@@ -95,3 +108,27 @@ def output_of(job: TrackedJob, step: Finish, world: WorkerContext, *, here: bool
     if job.away_since and job.tries < _TRIES_AFTER_OUTAGE:
         raise EngineUnavailable("reading logs: its node was away, and hands out no output yet")
     return logs
+
+
+def without_secrets(job: TrackedJob, logs: Logs, world: WorkerContext) -> Logs:
+    """Return an output in which the values of a job's secret variables are replaced, if it asks for that.
+
+    The agent of its node has done so, too, unless it is of an older version. The values are those that the service was
+    created with.
+
+    Args:
+        job: the job.
+        logs: its output.
+        world: the worker.
+
+    Raises:
+        EngineUnavailable: the engine does not answer.
+    """
+    spec = job.spec
+    if spec is None or not (spec.scrub and spec.env_secrets and logs.lines):
+        return logs
+    request = world.engine.request_of(job.service.id) if job.service else None
+    if request is None:
+        why = "its service is gone, so that nobody knows the values that are to be replaced in it (scrub)"
+        return Logs(status=LogStatus.UNAVAILABLE, reason=why)
+    return scrubbed(logs, values_in_request(request))

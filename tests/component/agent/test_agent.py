@@ -142,6 +142,64 @@ def test_of_a_large_output_the_first_and_the_last_bytes_are_kept(play: Callable[
     play(story)
 
 
+@pytest.mark.parametrize(
+    ("removed", "status", "gaps"),
+    [
+        (0, "truncated", [("stdout", 19_000, True)]),
+        (300, "partial", [("stderr", 0, False), ("stdout", 16_500, False)]),
+    ],
+    ids=["all is there", "the engine has removed unread output"],
+)
+def test_a_container_that_prints_fast_is_read_to_its_end_after_the_exit(
+    removed: int, status: str, gaps: list[tuple[str, int, bool]], play: Callable[[Story], None]
+) -> None:
+    """Its head is read while it runs; meanwhile the engine may remove what was not read."""
+
+    async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(live_rate=1024.0, slow_read=60.0)
+        lines = [f"{number:9}\n".encode() for number in range(2000)]
+        async with scene.following():
+            ref = scene.node.start("j", 1, "local", **{"max-size": "10k", "max-file": "2"})
+            for line in lines[:1000]:
+                scene.node.write("j", "stdout", line)
+            await until(lambda: scene.node.handed_out[ref.id], what="the agent to read")
+            read = scene.node.handed_out[ref.id]
+            for line in lines[1000:]:
+                scene.node.write("j", "stdout", line)
+            assert 0 < read < 100, "it reads no more for now"
+            scene.node.forget_beginning("j", removed)
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        assert printed(whole)[0].endswith(b"".join(lines[-50:]))
+        assert whole.status == status
+        assert sorted((gap.stream, gap.missing, gap.exact) for gap in Logs.unpack(whole.logs).gaps) == gaps
+
+    play(story)
+
+
+def test_the_last_lines_of_a_container_that_prints_fast_are_its_last(play: Callable[[Story], None]) -> None:
+    """How many bytes are there already is not known of it."""
+
+    async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(live_rate=1024.0)
+        lines = [f"{number:9}\n".encode() for number in range(1000)]
+        async with scene.following() as agent:
+            ref = scene.node.start("j")
+            for line in lines:
+                scene.node.write("j", "stdout", line)
+            await until(lambda: scene.node.handed_out[ref.id], what="the agent to read")
+            wanted = scene.calls.feeds.watch("j", 1, tail=2)
+            agent.watched(f"j {wanted.feed}")
+
+            def begun() -> list[bytes]:
+                view = scene.calls.feeds.read(wanted.feed)
+                return [piece.data for piece in view.pieces if isinstance(piece, Piece)] if view else []
+
+            assert await until(begun, what="the last lines") == lines[-2:]
+
+    play(story)
+
+
 def test_an_agent_that_comes_later_finds_what_it_missed(play: Callable[[Story], None]) -> None:
     async def story(scene: Scene) -> None:
         for job in ("ran", "runs"):
@@ -539,5 +597,48 @@ def test_what_is_known_of_the_node_is_told_beside_the_lease(play: Callable[[Stor
         assert found == NodeFacts("fake", "", None, ("debian:latest",), 1)
         assert told() is None
         assert not scene.calls.leases.tell("id-of-node1", "somebody else", "{}")
+
+    play(story)
+
+
+# -- values of secrets ----------------------------------------------------------------------------------------------
+
+
+def test_the_values_of_secrets_reach_neither_the_output_nor_a_feed(play: Callable[[Story], None]) -> None:
+    """Also across two messages, across a connection that broke, and at the end."""
+
+    async def story(scene: Scene) -> None:
+        scene.node.secrets["j"] = frozenset({b"hunter22", b"line one\nline two"})
+        async with scene.following():
+            wanted = scene.calls.feeds.watch("j", 1)
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"a hunter22 b hun")
+            scene.node.cut()
+            scene.node.away = False
+            scene.node.write("j", "stdout", b"ter22\n", b"line one\n")
+            scene.node.write("j", "stderr", b"line two\n")
+            scene.node.write("j", "stdout", b"line two, and hunter2")
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+            fed, end = await scene.read(wanted.feed)
+        expected = b"a *** b ***\n***, and hunter2"
+        assert printed(whole) == (expected, b"line two\n")
+        assert (whole.status, whole.reason) == ("partial", "values of secrets were replaced by ***")
+        assert (whole.stdout, whole.stdout_sha256) == (len(expected), hashlib.sha256(expected).hexdigest())
+        assert fed == {"stdout": expected, "stderr": b"line two\n"}
+        assert (end.status, end.stdout) == ("partial", len(expected))
+
+    play(story)
+
+
+def test_a_scrubbed_output_without_a_secret_is_complete(play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.node.secrets["j"] = frozenset({b"hunter22"})
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.write("j", "stdout", b"nothing\n", b"hunt")
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        assert (printed(whole)[0], whole.status) == (b"nothing\nhunt", "complete")
 
     play(story)

@@ -43,9 +43,11 @@ def test_the_agent_in_this_process_is_asked_first(ledger: Ledger) -> None:
     assert found.stdout == 1
 
 
-def test_what_it_could_not_read_the_worker_reads_itself(ledger: Ledger) -> None:
+def test_what_it_could_not_read_is_told_as_well(ledger: Ledger) -> None:
     WholeOutputs(ledger.client, ledger.prefix).put("j", 1, FOUND)
-    assert outputs(ledger, "unavailable").find("j", 1, "c", "here", 1.0) is None
+    found = outputs(ledger, "unavailable").find("j", 1, "c", "here", 1.0)
+    assert found is not None
+    assert found.status == "unavailable"
 
 
 def test_another_nodes_agent_has_written_to_redis_and_what_was_found_is_deleted_when_it_is_stored(

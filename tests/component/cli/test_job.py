@@ -474,7 +474,7 @@ def test_a_dry_run_as_json_hides_variables(stage: Stage) -> None:
         "nodes": [
             {
                 **{"hostname": "n1", "fits": True, "lacks": [], "reasons": [], "free_cpus": 4.0},
-                **{"free_memory": 8 * GIB, "image_present": None, "engine": "", "free_disk": None},
+                **{"free_memory": 8 * GIB, "free_generic": {}, "image_present": None, "engine": "", "free_disk": None},
             },
         ],
         "platforms": None,

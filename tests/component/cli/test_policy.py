@@ -13,6 +13,7 @@ from jaas_submit.doctor.policy_checks import policy_checks
 from jaas_submit.ledger import Ledger
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.published import about_policy
+from jaas_worker.admission.container_defaults import ContainerDefaults
 from tests.support.stage import Stage
 
 SPEC = {"image": "alpine", "mounts": [{"source": "/etc", "target": "/x"}]}
@@ -31,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def report(ledger: Ledger, holder: str, policy: Policy | None) -> None:
-    told = {"policy": about_policy(policy)} if policy else {}
+    told = {"policy": about_policy(policy), "containers": ContainerDefaults().about()} if policy else {}
     ledger.maintenance.renew_lease(holder, 60, {"queue": ledger.prefix, **told})
 
 
@@ -76,6 +77,7 @@ def test_show_prints_the_policies_of_the_workers(stage: Stage) -> None:
     assert shown.exit_code == 0
     assert policy.digest() in shown.stdout
     assert '{"mode":"warn","rules":{"env":["A"]}}' in shown.stdout
+    assert "SYS_CHROOT, no init" in " ".join(shown.stdout.split())
     assert stage.jaas("policy", "show", "-q").stdout == f"{policy.digest()}\n"
     told = json.loads(stage.jaas("policy", "show", "--json").stdout.splitlines()[0])
     assert told["policy"] == {"mode": "warn", "rules": {"env": ["A"]}}

@@ -191,6 +191,9 @@ def test_a_writer_stops_when_nobody_watches_and_is_told_when_somebody_comes(feed
         assert watched.next(5) == f"{JOB} {wanted.feed}"
         assert feeds.renew(wanted)
         assert watched.next(0.05) is None
+        feeds.client.hincrbyfloat(feeds.key("feed", wanted.feed, "state"), "told", -11)
+        assert feeds.renew(wanted)
+        assert watched.next(5) == f"{JOB} {wanted.feed}", "its writer may have died, and who holds the job is told"
     assert feeds.wanted([JOB])[JOB][0].stdout == 3
     assert feeds.append(wanted.feed, [piece(3, b"def")])
     assert text_of(feeds, wanted.feed) == b"abcdef"

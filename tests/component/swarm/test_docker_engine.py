@@ -6,9 +6,11 @@ import base64
 import io
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import docker.errors
@@ -28,11 +30,12 @@ from jaas_submit.errors import (
 )
 from jaas_submit.model.cluster import Node
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
-from jaas_worker.swarm.engine import ContainerTimes, Frame, ServiceView, SwarmInfo, TaskView
+from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, json_lines, mapped
 from jaas_worker.swarm.responses import distribution_in, node_of, nodes_in, services_in, tasks_in, times_in
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
+from tests.support.wait import eventually
 
 # -- no manager ------------------------------------------------------------------------------------------------------
 
@@ -352,6 +355,29 @@ def test_a_stream_that_goes_on_too_long() -> None:
 def test_json_lines_come_as_whole_objects(step: int) -> None:
     body: Any = Trickle(b'{"a": 1}\n\r\n{"b": "\xc3\xa9"}\n[]\n{"cut o', step)
     assert list(json_lines(body)) == [{"a": 1}, {"b": "\u00e9"}, []]
+
+
+def test_events_that_are_silent_are_asked_for_anew_and_an_engine_that_is_gone_is_noticed(tmp_path: Path) -> None:
+    fake, event = FakeSwarm(), EngineEvent("remove", "s")
+    found: Queue[EngineEvent | Exception] = Queue()
+
+    def follow(swarm: Swarm) -> None:
+        try:
+            for one in swarm.events():
+                found.put(one)
+        except EngineUnavailable as error:
+            found.put(error)
+
+    with serving(fake, str(tmp_path / "engine.sock")) as host:
+        thread = threading.Thread(target=follow, args=[Swarm(host, 5, silence=0.2)], daemon=True)
+        thread.start()
+        eventually(lambda: fake.calls["events"] >= 3, 20, "the silent stream to be asked for again")
+        for listener in list(fake.listeners):
+            listener.put(event)
+        assert found.get(timeout=20) == event
+    error = found.get(timeout=20)
+    assert isinstance(error, EngineUnavailable)
+    thread.join(20)
 
 
 def test_a_line_that_is_no_json_counts_as_no_answer() -> None:

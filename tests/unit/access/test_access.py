@@ -114,7 +114,26 @@ def test_a_user_without_a_password_cannot_log_in_and_that_is_said() -> None:
     done = CliRunner().invoke(cli, ["redis-acl", "--role", "worker", "--role", "health"])
     assert done.exit_code == 0
     default, worker, health = done.stdout.splitlines()
-    assert default == "user default off resetpass resetkeys resetchannels -@all"
+    assert default == "user default off resetpass allkeys allchannels +@all"
     assert worker.startswith("user jaas-worker on resetpass ")
     assert health == "user jaas-health on nopass resetkeys resetchannels -@all +ping"
     assert done.stderr.startswith("jaas: worker: nobody can log in")
+
+
+def test_of_several_passwords_each_holds(tmp_path: Path) -> None:
+    first, second = "a" * 64, "b" * 64
+    file = tmp_path / "third"
+    file.write_text("third")
+    words = [
+        "--role",
+        "agent",
+        "--hash",
+        f"agent={first}",
+        "--hash",
+        f"agent={second}",
+        "--password-file",
+        f"agent={file}",
+    ]
+    done = CliRunner().invoke(cli, ["redis-acl", *words, "--hash", f"agent={first}"])
+    third = password_rule(password=b"third")
+    assert done.stdout.splitlines()[1].startswith(f"user jaas-agent on #{first} #{second} {third} resetkeys ")

@@ -18,7 +18,7 @@ from jaas_worker.admission.loading import load_policy
 from jaas_worker.admission.own_parts import without_own_parts
 from jaas_worker.admission.preview import preview_request
 from jaas_worker.settings import Settings
-from jaas_worker.swarm.service_spec import InputPlace, service_request, with_input
+from jaas_worker.swarm.service_spec import FilePlace, service_request, with_files
 from tests.support.fake_swarm import FakeSwarm
 
 
@@ -31,11 +31,12 @@ def gate_of(engine: FakeSwarm, text: str = "") -> PolicyGate:
     return PolicyGate(parse_policy(text, "p.toml"), engine, Settings(redis_url="redis://unused"))
 
 
-def test_a_plain_job_costs_no_call_of_the_engine() -> None:
+def test_plain_jobs_cost_no_call_but_one_for_the_age_of_the_engine() -> None:
     engine = FakeSwarm()
-    admitted = gate_of(engine).admit(*request_of())
-    assert admitted.request["TaskTemplate"]["ContainerSpec"]["Image"] == "a"
-    assert not engine.calls
+    gate = gate_of(engine)
+    for _ in range(3):
+        assert gate.admit(*request_of()).request["TaskTemplate"]["ContainerSpec"]["Image"] == "a"
+    assert engine.calls == {"info": 1}
 
 
 def test_a_secret_is_judged_by_the_label_that_the_swarm_shows() -> None:
@@ -85,16 +86,24 @@ def test_a_tenant_that_a_signature_names_counts_more_than_a_label() -> None:
     assert gate.context(spec, Origin(Producer("alice"))).tenant is None
 
 
+def own(source: str, target: str) -> bool:
+    return (source, target) == ("/store/x", INPUT_FILE)
+
+
+def no_own(_name: str, _target: str) -> bool:
+    return False
+
+
 def test_a_service_is_judged_without_the_input_that_jaas_gave_it() -> None:
     request, spec = request_of()
-    for place in (InputPlace(INPUT_FILE, "id", request["Name"]), InputPlace(INPUT_FILE, source="/store/x")):
-        bare = without_own_parts(with_input(request, place), lambda path: path == "/store/x")
+    for place in (FilePlace(INPUT_FILE, "id", request["Name"]), FilePlace(INPUT_FILE, source="/store/x")):
+        bare = without_own_parts(with_files(request, place), own, no_own)
         container = bare["TaskTemplate"]["ContainerSpec"]
         assert (container["Configs"], container["Mounts"]) == ([], [])
-    elsewhere = with_input(request, InputPlace(INPUT_FILE, source="/etc"))
-    assert without_own_parts(elsewhere, lambda path: path == "/store/x")["TaskTemplate"]["ContainerSpec"]["Mounts"]
-    other = with_input(request, InputPlace(INPUT_FILE, "id", "somebody-else"))
-    assert without_own_parts(other, lambda path: False)["TaskTemplate"]["ContainerSpec"]["Configs"]
+    elsewhere = with_files(request, FilePlace(INPUT_FILE, source="/etc"))
+    assert without_own_parts(elsewhere, own, no_own)["TaskTemplate"]["ContainerSpec"]["Mounts"]
+    other = with_files(request, FilePlace(INPUT_FILE, "id", "somebody-else"))
+    assert without_own_parts(other, no_own, no_own)["TaskTemplate"]["ContainerSpec"]["Configs"]
     assert spec.image == "a"
 
 

@@ -13,9 +13,10 @@ from jaas_worker.agent.kept_output.tally import Message, Tally
 from jaas_worker.swarm.head_tail import HeadTail, Pieces
 
 
+@pytest.mark.parametrize("together", [1, 7, 200])
 @pytest.mark.parametrize("disk", [True, False])
 @pytest.mark.parametrize("size", [1, 100, 20_000])
-def test_what_is_kept_is_the_same(size: int, disk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_kept_is_the_same(size: int, disk: bool, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(**_: object) -> None:
         raise OSError("no room (test)")
 
@@ -24,10 +25,14 @@ def test_what_is_kept_is_the_same(size: int, disk: bool, monkeypatch: pytest.Mon
     chance = random.Random(size)
     memory = HeadTail("stdout", 100_000, pieces=Pieces)
     spilled = HeadTail("stdout", 100_000, pieces=SpilledPieces)
-    for number in range(30_000 if size < 20_000 else 100):
-        data = chance.randbytes(chance.randint(0, 2 * size))
-        for one in (memory, spilled):
-            one.add(number, str(number), data)
+    pieces = [
+        (number, b"%d" % number, chance.randbytes(chance.randint(0, 2 * size)))
+        for number in range(30_000 if size < 20_000 else 100)
+    ]
+    for number, time, data in pieces:
+        memory.add(number, time.decode(), data)
+    for begin in range(0, len(pieces), together):
+        spilled.add_all(pieces[begin : begin + together])
 
     def kept(one: HeadTail) -> list[object]:
         found: list[object] = [b""]
@@ -39,6 +44,7 @@ def test_what_is_kept_is_the_same(size: int, disk: bool, monkeypatch: pytest.Mon
         return found
 
     assert kept(spilled) == kept(memory)
+    assert len(list(spilled.pieces())) < 25_000, "short ones are joined"
     assert (spilled.total, spilled.missing, spilled.full) == (memory.total, memory.missing, memory.full)
 
 

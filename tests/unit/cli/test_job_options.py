@@ -37,7 +37,8 @@ A = {"image": "alpine"}
 THE_REST = (
     "--name n --label a=b --label c -u 1:2 -w /w --stop-signal SIGINT --stop-grace 3s -a r.example:5000 "
     "--deadline 1h --expires 30m --on-node-lost retry --lost-after 90s --max-attempts 3 --max-cluster-retries 2 "
-    '--idempotent --input {"a":[1]} --output json --file-out /out/*.pdf --require-file-out alpine'
+    '--idempotent --input {"a":[1]} --output json --file-in a=/b --file-in /c/d.txt --file-out /out/*.pdf '
+    "--require-file-out alpine"
 )
 
 
@@ -60,6 +61,10 @@ THE_REST = (
         # environment
         (["-e", "A=b=c", "-e", "E=", "alpine"], {**A, "env": {"A": "b=c", "E": ""}}),
         (["-e", "HOME", "-e", "EMPTY", "-e", "NOT_SET", "alpine"], {**A, "env": {"HOME": "/root", "EMPTY": ""}}),
+        (
+            ["--env-secret", "A=a", "--env-secret", "B=b", "--scrub", "alpine"],
+            {**A, "env_secrets": {"A": "a", "B": "b"}, "scrub": True},
+        ),
         # placement and networks: all of them
         (["-n", "a", "-n", "b", "alpine"], {**A, "networks": ["a", "b"]}),
         (
@@ -117,6 +122,7 @@ THE_REST = (
                 "stop_signal": "SIGINT",
                 "stop_grace": 3.0,
                 "registry": "r.example:5000",
+                "files": {"a": {"path": "/b"}, "d.txt": {"path": "/c/d.txt"}},
                 "deadline": 3600.0,
                 "expires": 1800.0,
                 "idempotent": True,
@@ -161,6 +167,8 @@ def test_options_become_a_description(args: list[str], expected: dict[str, Any] 
         (["-s", "source=a,colour=red", "alpine"], "--secret: 'colour' is not known"),
         (["-s", "source=a,mode=rw", "alpine"], "--secret: mode is octal"),
         (["-e", "=x", "alpine"], "env"),
+        (["--env-secret", "TOKEN", "alpine"], "env_secrets.TOKEN"),
+        (["--env-secret", "TOKEN=../key", "alpine"], "env_secrets.TOKEN"),
         (["-i", "ALPINE"], "image"),
         (["-t", "5min", "alpine"], "timeout"),
         (["-t", "0s", "alpine"], "timeout"),
@@ -193,7 +201,13 @@ def test_each_field_of_a_description_has_an_option() -> None:
     """A field that is added to JobSpec needs an option, too, unless only jaas itself sets it."""
     log = ("--log-driver", "local", "--log-opt", "max-size=1m")
     line = "-i alpine -d cat -e A=b -n n -m /a=/b -s s -c node.role==worker --limit-cpu 1 --reserve-cpu 1 -t 1s"
-    everything = wire(*line.split(), "--healthcheck", "--no-check", *log, *THE_REST.split()[:-1], "--", "word")
+    container = (
+        "--config c --cap-add KILL --cap-drop CHOWN --ulimit core=0 --sysctl net.a=1 --init --read-only --pids-limit 9 "
+        "--group g --hostname h --host a:10.0.0.7 --dns 10.0.0.7 --dns-search a --dns-opt rotate --tty "
+        "--oom-score-adj 1 --container-label a=b --gpus 1"
+    )
+    flags = ["--healthcheck", "--no-check", "--env-secret", "T=t", "--scrub", *log, *container.split()]
+    everything = wire(*line.split(), *flags, *THE_REST.split()[:-1], "--", "word")
     assert {*everything, "version", "gather", "input_lines"} == set(JobSpec.model_fields)
 
 
@@ -332,3 +346,31 @@ def test_credentials_never_leave_the_command_line(text: str, registry: str | Non
     assert text not in made.spec.to_json() or registry == text
     assert bool(made.notes) == (registry != text)
     assert all("hunter2" not in note for note in made.notes)
+
+
+# -- what a container gets --------------------------------------------------------------------------------------------
+
+
+def test_gpus_are_of_the_kind_that_a_setting_names() -> None:
+    made = request("--gpus", "2", "--generic-resource", "fpga=1", "alpine", environ={"JAAS_GPU_KIND": "NVIDIA-GPU"})
+    assert made.spec.generic_resources == {"fpga": 1, "NVIDIA-GPU": 2}
+
+
+@pytest.mark.parametrize(
+    ("base", "args", "expected"),
+    [
+        ({"cap_add": ["KILL"]}, ["--cap-add", "CHOWN"], {"cap_add": ["KILL", "CHOWN"]}),
+        ({"sysctls": {"net.a": "1"}}, ["--sysctl", "net.b=2"], {"sysctls": {"net.a": "1", "net.b": "2"}}),
+        ({"healthcheck": {"test": "x"}}, ["--health-retries", "2"], {"healthcheck": {"test": "x", "retries": 2}}),
+        ({"healthcheck": True}, ["--health-retries", "2"], {"healthcheck": {"retries": 2}}),
+        ({"healthcheck": {"test": "x"}}, ["--no-healthcheck"], {}),
+        ({"init": True}, ["--no-init"], {"init": False}),
+        ({"tty": True}, ["--no-tty"], {}),
+    ],
+)
+def test_flags_change_what_a_file_says(base: dict[str, Any], args: list[str], expected: dict[str, Any]) -> None:
+    with cli.commands["submit"].make_context("submit", args) as context:
+        options = {**context.params, "spec": io.BytesIO(json.dumps({"image": "a", **base}).encode())}
+        options["spec"].name = "job.json"
+        made = job_request_of(options.pop("words"), options, {}).spec
+    assert made == JobSpec(image="a", **expected)

@@ -46,7 +46,7 @@ def test_what_redis_py_kombu_and_celery_read_differently_is_written_so_that_all_
 
 
 WRONG = [
-    ("h:6379", "must begin with redis://, rediss:// or sentinel://"),
+    ("h:6379", "must begin with redis://, rediss://, sentinel:// or sentinels://"),
     ("unix:///run/redis.sock", "must begin with"),  # Celery has no such transport
     ("redis://:secret@h/a", "what follows the / must be the number of a database, as in redis://"),
     ("redis://:secret@h/1/secret", "what follows the / must be"),
@@ -129,3 +129,22 @@ def test_the_broker_is_the_one_of_the_url_whatever_celerys_own_variable_says(
     app = Client(url).app
     for connection in (app.connection_for_read(), app.connection_for_write()):
         assert connection.as_uri(include_password=True).partition("://")[2] == kept.partition("://")[2]
+
+
+def test_sentinel_takes_the_parameters_of_tls_with_its_own_scheme() -> None:
+    found = sentinel_address(
+        "sentinels://:p@h:1/0?master=m&ssl_ca_certs=/ca&ssl_cert_reqs=CERT_REQUIRED&ssl_password=hush"
+    )
+    assert found is not None
+    assert dict(found.tls or ()) == {"ssl_cert_reqs": "required", "ssl_ca_certs": "/ca", "ssl_password": "hush"}
+    assert "hush" not in repr(found)
+    plain = sentinel_address("sentinel://h:1/0?master=m")
+    assert plain is not None
+    assert plain.tls is None
+    for url, said in (
+        ("sentinel://h/0?master=m&ssl_ca_certs=/ca", "need sentinels://"),
+        ("sentinels://h/0?master=m&ssl_other=x", "the parameters of TLS are"),
+        ("sentinels://h/0?master=m&ssl_cert_reqs=maybe", "ssl_cert_reqs must be"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            sentinel_address(url)

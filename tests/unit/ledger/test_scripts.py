@@ -14,7 +14,7 @@ from tests.support.lua_keys import READS, SCRIPTS, WRITES, head_of, scripts, tou
 from tests.support.pages import DOCS, rows
 
 LEDGER = SCRIPTS.parent
-PARTS = ("submission", "ownership", "maintenance", "batches", "notes")
+PARTS = ("submission", "ownership", "maintenance", "batches", "notes", "sent_files")
 
 
 def code(name: str) -> str:
@@ -129,7 +129,7 @@ def by_python() -> dict[str, set[str]]:
 
 
 def writers(cell: str) -> set[str]:
-    return set(PARTS) - {"notes"} if cell == "every part" else set(cell.split(", "))
+    return set(PARTS) - {"notes", "sent_files"} if cell == "every part" else set(cell.split(", "))
 
 
 def test_all_keys_and_channels_are_documented_with_their_types() -> None:

@@ -54,6 +54,9 @@ class ToldOutputs:
     def collect(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> OutputFiles | None:
         raise AssertionError("nobody wants any files")
 
+    def collect_output(self, wanted: FileRequest, until: float, still_ours: Callable[[], bool]) -> str | None:
+        raise AssertionError("all of it is in the record")
+
     def drop(self, job_id: str, attempt: int) -> None:
         self.dropped.append((job_id, attempt))
 
@@ -136,9 +139,21 @@ def test_memory_that_ran_out_is_the_cause_on_any_node() -> None:
     assert (outcome.cause, outcome.oom_killed, outcome.exit_code) == (Cause.OOM, True, 5)
 
 
-def test_a_log_that_no_agent_could_read_is_unavailable() -> None:
+def test_what_the_own_agent_could_not_read_the_worker_reads_itself_and_knows_what_was_used() -> None:
     world = running()
     task = ended(world)
+    told(world, task, status="unavailable", reason="no driver", logs=b"", usage={"cpu_seconds": 1.5})
+    end = finish(world.job, to.Finish(task), world.context)
+    assert end.logs is not None
+    assert end.logs.stdout == "by the swarm\n"
+    assert end.outcome.usage is not None
+    assert end.outcome.usage.cpu_seconds == 1.5
+
+
+def test_a_log_that_no_agent_could_read_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = running()
+    task = ended(world)
+    monkeypatch.setattr(world.engine, "container_times", lambda _container_id: None)  # another node's
     told(world, task, status="unavailable", reason="no driver", logs=b"")
     logs = finish(world.job, to.Finish(task), world.context).logs
     assert logs is not None

@@ -16,7 +16,7 @@ from jaas_worker.lifecycle import next_step as to
 from jaas_worker.lifecycle.claim import claim
 from jaas_worker.lifecycle.launch import adopt, launch
 from jaas_worker.swarm.log_driver import LogDriver
-from jaas_worker.swarm.service_spec import InputPlace, ServiceDefaults, service_request, with_input
+from jaas_worker.swarm.service_spec import FilePlace, ServiceDefaults, service_request, with_files
 from tests.support.step_world import World, record_of
 
 BIND = JobSpec(image="a", mounts=[Mount(source="/etc", target="/x")])
@@ -92,7 +92,7 @@ def test_what_counts_is_the_service_and_not_what_the_record_says() -> None:
 def test_a_service_that_is_allowed_goes_on_with_its_input() -> None:
     spec = JobSpec(image="a", input={"a": 1})
     request = service_request(spec, "j", 1, {}, {})
-    made = with_input(request, InputPlace("/run/jaas/input.json", "id", request["Name"]))
+    made = with_files(request, FilePlace("/run/jaas/input.json", "id", request["Name"]))
     assert adopted(made, spec).job.stop is None
 
 

@@ -63,6 +63,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"imag": "a"}, "imag", "no field of a job description"),
     ({"self": 1}, "self", "no field of a job description"),
     ({"": 1}, "''", "no field of a job description"),
+    ({"env_secrets": {"T": "../key"}}, "env_secrets.T", "must match"),
+    ({"env_secrets": {"A B": "s"}}, "env_secrets", "no variable name"),
+    ({"env": {"T": "1"}, "env_secrets": {"T": "s"}}, "env_secrets", "keep one of them"),
+    ({"scrub": "perhaps"}, "scrub", "true or false"),
     ({"limits": {"": 1}}, "limits.''", "no field"),
     ({"image": "a", "input": float("nan")}, "input", "JSON does not know"),
     ({"image": "a", "input": [{"b": float("-inf")}]}, "input", "JSON does not know"),
@@ -109,6 +113,56 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"env": {"A": "x" * 10_000_000}}, "env", "pass large data by a mount, a secret or a URL"),
     ({"env": {"A": "€" * 200_000}}, "env", "more than the 524,288 allowed"),
     ({"env": {f"A{i}": "" for i in range(5000)}}, "env", "at most 4096 items"),
+    # what a container gets
+    ({"cap_add": ["NET_ADMN"]}, "cap_add.0", "did you mean NET_ADMIN?"),
+    ({"cap_add": "KILL"}, "cap_add", "give a list"),
+    ({"cap_add": ["ALL"], "cap_drop": ["CHOWN", "ALL"]}, "cap_add", "ALL is in cap_drop, too; keep one"),
+    ({"ulimits": {"files": 1}}, "ulimits.files", "did you mean nofile?"),
+    ({"ulimits": {"nofile": "a:b"}}, "ulimits.nofile", "write SOFT or SOFT:HARD"),
+    ({"ulimits": {"nofile": True}}, "ulimits.nofile", "give a number"),
+    ({"ulimits": {"nofile": {"soft": 2, "hard": 1}}}, "ulimits.nofile.soft", "is more than hard"),
+    ({"ulimits": {"nofile": "-1:5"}}, "ulimits.nofile.soft", "is more than hard"),
+    ({"ulimits": {"nofile": -2}}, "ulimits.nofile.soft", "greater than or equal to -1"),
+    ({"sysctls": {"vm.swappiness": 1}}, "sysctls.vm.swappiness", "those are net.*, fs.mqueue.*"),
+    ({"sysctls": {"net.a": "1\n2"}}, "sysctls.net.a", "not allowed"),
+    ({"init": "perhaps"}, "init", "must be true or false"),
+    ({"read_only": 5}, "read_only", "must be true or false"),
+    ({"pids_limit": 0}, "pids_limit", "greater than or equal to 1"),
+    ({"pids_limit": "many"}, "pids_limit", "must be a whole number"),
+    ({"groups": ["a:b"]}, "groups.0", "must match"),
+    ({"hostname": "{{.Node.Hostname}}"}, "hostname", "must match"),
+    ({"extra_hosts": ["db"]}, "extra_hosts", "write NAME:ADDRESS such as db:10.0.0.7"),
+    ({"extra_hosts": ["db:host-gateway"]}, "extra_hosts", "is no address"),
+    ({"extra_hosts": {"db": "10.0.0.256"}}, "extra_hosts", "is no address"),
+    ({"dns": ["resolver.example"]}, "dns.0", "is no address; write one such as"),
+    ({"dns_search": ["a b"]}, "dns_search.0", "must match"),
+    ({"dns_opt": ["ndots=2"]}, "dns_opt.0", "must match"),
+    ({"tty": "perhaps"}, "tty", "must be true or false"),
+    ({"oom_score_adj": 1001}, "oom_score_adj", "less than or equal to 1000"),
+    (
+        {"container_labels": {"jaas.job": "x"}},
+        "container_labels.jaas.job",
+        "those with jaas. and com.docker. are taken",
+    ),
+    ({"container_labels": {"a b": "x"}}, "container_labels.a b", "one without blanks"),
+    ({"generic_resources": {"gpu": 0}}, "generic_resources.gpu", "greater than or equal to 1"),
+    ({"generic_resources": {"gpu": "GPU-1"}}, "generic_resources.gpu", "must be a whole number"),
+    ({"configs": "app"}, "configs", "give a list"),
+    ({"configs": [{"target": "/a"}]}, "configs.0.source", "is required"),
+    ({"networks": [{"name": "a", "alias": "b"}]}, "networks.0.alias", "no field"),
+    ({"networks": [{"name": "a", "aliases": "b"}]}, "networks.0.aliases", "give a list"),
+    ({"networks": ["a", "a"]}, "networks", "there twice; name it once"),
+    ({"healthcheck": {"test": ["true"]}}, "healthcheck.test", 'or ["CMD", "program", "argument"]'),
+    ({"healthcheck": {"disable": True, "retries": 1}}, "healthcheck.disable", "leave one out"),
+    ({"healthcheck": {"interval": "soon"}}, "healthcheck.interval", "such as 60s"),
+    ({"healthcheck": {"interval": 0}}, "healthcheck.interval", "greater than or equal to 0.001"),
+    (mount(volume_nocopy=True), "mounts.0.volume_nocopy", "for mounts of type volume, and this is a bind"),
+    (mount(tmpfs_size="1M"), "mounts.0.tmpfs_size", "for mounts of type tmpfs"),
+    (mount(bind_propagation="both"), "mounts.0.bind_propagation", "rslave"),
+    (mount(bind_recursive="writable"), "mounts.0.bind_recursive", "set read_only"),
+    (mount(type="volume", source="v", bind_propagation="shared"), "mounts.0.bind_propagation", "of type bind"),
+    (mount(type="volume", source="v", volume_subpath="/a"), "mounts.0.volume_subpath", "must match"),
+    (mount(type="tmpfs", source="", tmpfs_mode=0o10000), "mounts.0.tmpfs_mode", "less than or equal to 4095"),
     # networks and constraints
     ({"networks": "demo"}, "networks", 'give a list, such as ["name"]'),
     ({"networks": ["a/b"]}, "networks.0.name", "must match"),
@@ -353,10 +407,17 @@ FULL: dict[str, Any] = {
     "check": False,
     "input": {"a": [1, 2.5, "ä€😀", None, True]},
     "output": "json",
+    "files": {"data.csv": {"sha256": "0" * 64, "size": 5, "mode": 292}},
     "outputs": ["/out/*.pdf"],
     "require_outputs": True,
 }
-OTHER_INPUT: dict[str, Any] = {"idempotent": True, "image": "a", "gather": {"batch": "b-1", "first": 256, "count": 44}}
+OTHER_INPUT: dict[str, Any] = {
+    "env_secrets": {"TOKEN": "token"},
+    "scrub": True,
+    "idempotent": True,
+    "image": "a",
+    "gather": {"batch": "b-1", "first": 256, "count": 44},
+}
 """A job has one input, so that FULL cannot hold this one."""
 LINES: dict[str, Any] = {"image": "a", "input": [{"index": 0}, None], "input_lines": True}
 OPTIONS: dict[str, Any] = {
@@ -439,6 +500,11 @@ def test_a_good_description_survives_the_wire(fields: dict[str, Any]) -> None:
         assert again.digest() == made.digest()
 
 
+def test_a_huge_number_without_a_name_is_named() -> None:
+    with pytest.raises(SpecError, match=r"^'': is no field of a job description$"):
+        JobSpec(**{"image": "a", "": 10**5000})
+
+
 def test_every_field_is_in_the_table_above() -> None:
     assert FULL.keys() | OPTIONS.keys() | OTHER_INPUT.keys() | LINES.keys() == JobSpec.model_fields.keys()
     assert JobSpec.parse(OPTIONS).to_wire().keys() == OPTIONS.keys() | {"version"}
@@ -467,7 +533,7 @@ def test_only_what_differs_from_the_defaults_travels() -> None:
 def test_the_digest_is_the_same_in_every_version_of_jaas() -> None:
     # A worker of another version must recognise the services of this one: these values may never change.
     assert JobSpec(image="a").digest() == "a4db6e5b124155fd"
-    without_files = {name: value for name, value in FULL.items() if name not in {"outputs", "require_outputs"}}
+    without_files = {name: value for name, value in FULL.items() if name not in {"files", "outputs", "require_outputs"}}
     older = {name: value for name, value in without_files.items() if name not in {"log_driver", "log_options"}}
     oldest = {name: value for name, value in older.items() if name not in {"input", "output"}}
     assert JobSpec.parse(oldest).digest() == "46fa9f6466978ca6"

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.errors import JobCancelled, JobFailed
+from jaas_submit.errors import JobCancelled, JobFailed, JobNotEnded
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
 from jaas_submit.model.records import Attempt, JobRecord, Outcome
 from jaas_submit.model.result import RESULT_VERSION, CapturedGap, CapturedOutput, JobResult
-from jaas_submit.model.states import JobState
+from jaas_submit.model.states import JobState, read_as
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -231,3 +231,10 @@ def test_no_more_than_the_cap_goes_into_the_result(data: bytes, cap: int) -> Non
     else:
         head, tail = data[: cap // 2], data[len(data) - cap // 2 :]
         assert captured.stdout == head.decode(errors="replace") + tail.decode(errors="replace")
+
+
+def test_a_state_that_somebody_has_forged_is_not_quoted_in_full() -> None:
+    forged = record(state=read_as(JobState, "1" * 64_000))
+    with pytest.raises(JobNotEnded) as refused:
+        JobResult.of(forged, CapturedOutput())
+    assert len(str(refused.value)) < 200

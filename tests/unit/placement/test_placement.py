@@ -167,6 +167,32 @@ def test_a_node_needs_the_room_that_is_reserved(needs: dict[str, Any], free: dic
     assert found.reasons == ((reason,) if reason else ())
 
 
+@pytest.mark.parametrize(
+    ("wanted", "free", "reason"),
+    [
+        ({"gpu": 2}, {"generic": {"gpu": 2}, "free_generic": {"gpu": 2}}, ""),
+        ({"gpu": 2}, {"generic": {"gpu": 2}, "free_generic": {"gpu": 1}}, "2 gpu wanted, 1 of 2 free"),
+        ({"gpu": 1}, {"generic": {"fpga": 2}, "free_generic": {"fpga": 2}}, "1 gpu wanted, it has none"),
+        ({"gpu": 1}, {}, "1 gpu wanted, it has none"),
+    ],
+)
+def test_a_node_needs_the_generic_resources_that_are_asked_for(
+    wanted: dict[str, int], free: dict[str, Any], reason: str
+) -> None:
+    found = fit(JobSpec(image="a", generic_resources=wanted), node(**free))
+    assert (found.fits, found.lacks) == (not reason, ("generic",) if reason else ())
+    assert found.reasons == ((reason,) if reason else ())
+    assert found.free_generic == free.get("free_generic", {})
+
+
+def test_a_node_whose_gpus_are_taken_may_remain_for_a_retry() -> None:
+    careful = JobSpec(image="a", generic_resources={"gpu": 1}, retry=RetryPolicy(avoid_failed_nodes=True))
+    failed = [Attempt(number=1, state=JobState.FAILED, cause=Cause.EXIT, node_id="id-n1")]
+    busy = {"generic": {"gpu": 1}, "free_generic": {"gpu": 0}}
+    assert avoided_nodes(careful, failed, [node("n1", **busy), node("n2", **busy)]) == {"id-n1"}
+    assert avoided_nodes(careful, failed, [node("n1", **busy), node("n2")]) == set()
+
+
 def test_limits_take_no_room() -> None:
     assert fit(JobSpec(image="a", limits=Resources(cpus=64, memory="1T")), node()).fits
 

@@ -230,7 +230,12 @@ RULES: list[tuple[str, dict[str, Any], set[str]]] = [
         {"capabilities.add"},
     ),
     ("rules.read_only_root = true", asked(), {"read_only_root"}),
-    ("rules.no_new_privileges = true", asked(), {"no_new_privileges"}),
+    ("rules.no_new_privileges = true", asked(), set()),  # it is added
+    (
+        "rules.no_new_privileges = true",
+        asked(container={"Privileges": {"NoNewPrivileges": False}}),
+        {"no_new_privileges"},
+    ),
     ('rules.env = ["APP_*"]', asked(env={"APP_A": "1"}), set()),
     ('rules.env = ["APP_*"]', asked(env={"LD_PRELOAD": "x"}), {"env"}),
     ('rules.resources.memory.maximum = "32M"', asked(), {"resources.memory"}),
@@ -248,6 +253,9 @@ RULES: list[tuple[str, dict[str, Any], set[str]]] = [
     ),
     ('rules.placement.allow = ["node.role==worker"]', asked(constraints=["NODE.ROLE==worker"]), set()),
     ('rules.placement = {allow = [], add = ["node.role==worker"]}', asked(constraints=["node.role == worker"]), set()),
+    ("rules.resources.pids.maximum = 50", asked(pids_limit=50), set()),
+    ('rules.labels = ["team"]', asked(labels={"team": "a"}), set()),
+    ('rules.labels = ["team"]', asked(container_labels={"proxy.rule": "a"}), {"labels"}),
     ('rules.log_drivers = ["syslog"]', asked(log_driver="syslog"), set()),
 ]
 

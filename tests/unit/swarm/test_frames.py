@@ -56,3 +56,46 @@ def test_an_end_within_a_frame_is_told() -> None:
     assert list(parser.feed(frame(1, b"whole") + frame(1, b"half", 10))) == [Frame("stdout", b"whole")]
     with pytest.raises(EngineUnavailable, match="in the middle"):
         parser.end()
+
+
+# -- a container with a terminal -----------------------------------------------------------------------------------
+
+STAMP = b"2026-11-30T19:00:00.123456789Z "
+LONG = b"x" * 16 * 1024
+RAW: list[list[bytes]] = [
+    [STAMP + b"one\r\n"],
+    [STAMP + b"one\r\n", STAMP + b"\r\n", STAMP + b"a prompt: "],
+    [STAMP + LONG, STAMP + LONG, STAMP + b"rest\r\n", STAMP + b"next\r\n"],
+    [STAMP + LONG, STAMP + b"\n", STAMP + b"next\n"],
+    [STAMP + STAMP + b"as a program prints it\n", STAMP],
+    [STAMP + LONG],
+    [STAMP + LONG + b"more at once\n", STAMP + b"next\n"],
+    [],
+]
+
+
+@pytest.mark.parametrize("size", [1, 31, 1000, 100_000])
+@pytest.mark.parametrize("messages", RAW, ids=lambda messages: f"{len(messages)}-{sum(map(len, messages))}")
+def test_a_raw_stream_is_divided_where_its_messages_end(messages: list[bytes], size: int) -> None:
+    stream = b"".join(messages)
+    parser = FrameParser()
+    found = [one for at in range(0, len(stream), size) for one in parser.feed(stream[at : at + size])]
+    found += parser.end()
+    assert found == [Frame("stdout", one) for one in messages]
+
+
+@pytest.mark.parametrize(
+    ("stream", "said"),
+    [
+        (
+            STAMP + b"one\n" + b"Error grabbing logs: the node is away, it seems\n",
+            "Error grabbing logs: the node is away",
+        ),
+        (STAMP + b"x" * 3_000_000, "a line without an end"),
+        (STAMP + b"one\n" + STAMP[:20], "in the middle"),
+    ],
+)
+def test_a_raw_stream_that_breaks_is_told(stream: bytes, said: str) -> None:
+    parser = FrameParser()
+    with pytest.raises(EngineUnavailable, match=said):
+        list(parser.feed(stream)), parser.end()

@@ -27,7 +27,8 @@ MARKS = {LABEL_PREFIX: "pre", LABEL_SPEC_HASH: "hash"}
 
 def request(**fields: Any) -> dict[str, Any]:
     spec = JobSpec(**{"image": "a", **fields})
-    return service_request(spec, "job-1", 2, MARKS, {"token": "id-of-token", "key": "id-of-key"})
+    ids = {"token": "id-of-token", "key": "id-of-key"}
+    return service_request(spec, "job-1", 2, MARKS, ids, config_ids={"c": "id-of-c"})
 
 
 def at(made: dict[str, Any], path: str) -> Any:
@@ -114,7 +115,101 @@ FIELDS: list[tuple[dict[str, Any], str, Any]] = [
         "T.Placement.Constraints",
         ["node.role == worker", "node.labels.disk!=hdd"],
     ),
+    (
+        {"mounts": [{"type": "tmpfs", "target": "/b", "tmpfs_size": "1M", "tmpfs_mode": 0o700}]},
+        "CS.Mounts",
+        [{"Type": "tmpfs", "Target": "/b", "ReadOnly": False, "TmpfsOptions": {"SizeBytes": 2**20, "Mode": 0o700}}],
+    ),
+    (
+        {
+            "mounts": [
+                {
+                    "type": "volume",
+                    "source": "v",
+                    "target": "/b",
+                    "volume_options": {"o": "{{x"},
+                    "volume_nocopy": True,
+                    "volume_labels": {"a": "b"},
+                    "volume_subpath": "c",
+                }
+            ]
+        },
+        "CS.Mounts",
+        [
+            {
+                "Type": "volume",
+                "Source": "v",
+                "Target": "/b",
+                "ReadOnly": False,
+                "VolumeOptions": {
+                    "NoCopy": True,
+                    "Labels": {"a": "b"},
+                    "DriverConfig": {"Options": {"o": '{{"{{"}}x'}},
+                    "Subpath": "c",
+                },
+            }
+        ],
+    ),
+    (
+        {"mounts": [{"source": "/a", "target": "/b", "bind_propagation": "shared", "bind_recursive": "disabled"}]},
+        "CS.Mounts",
+        [
+            {
+                "Type": "bind",
+                "Source": "/a",
+                "Target": "/b",
+                "ReadOnly": False,
+                "BindOptions": {"Propagation": "shared", "NonRecursive": True},
+            }
+        ],
+    ),
+    (
+        {"configs": [{"source": "c", "target": "/c", "uid": "1", "gid": "2", "mode": 0o400}]},
+        "CS.Configs",
+        [{"ConfigID": "id-of-c", "ConfigName": "c", "File": {"Name": "/c", "UID": "1", "GID": "2", "Mode": 0o400}}],
+    ),
+    ({"cap_add": ["cap_kill"]}, "CS.CapabilityAdd", ["KILL"]),
+    ({}, "CS.CapabilityAdd", MISSING),
+    ({"cap_drop": ["ALL"]}, "CS.CapabilityDrop", ["ALL"]),
+    ({"ulimits": {"nofile": "1:2"}}, "CS.Ulimits", [{"Name": "nofile", "Soft": 1, "Hard": 2}]),
+    ({"sysctls": {"net.a": 1}}, "CS.Sysctls", {"net.a": "1"}),
+    ({}, "CS.Init", MISSING),
+    ({"init": False}, "CS.Init", False),
+    ({"read_only": True}, "CS.ReadOnly", True),
+    ({"pids_limit": 5}, "T.Resources.Limits.Pids", 5),
+    ({"groups": ["1"]}, "CS.Groups", ["1"]),
+    ({"hostname": "h"}, "CS.Hostname", "h"),
+    ({"extra_hosts": ["a:10.0.0.1", "b:fd00::1"]}, "CS.Hosts", ["10.0.0.1 a", "fd00::1 b"]),
+    (
+        {"dns": ["10.0.0.1"], "dns_search": ["a"], "dns_opt": ["rotate"]},
+        "CS.DNSConfig",
+        {"Nameservers": ["10.0.0.1"], "Search": ["a"], "Options": ["rotate"]},
+    ),
+    ({"tty": True}, "CS.TTY", True),
+    ({"oom_score_adj": 0}, "CS.OomScoreAdj", 0),
+    ({"container_labels": {"a": "b"}}, "CS.Labels", {"a": "b", LABEL_JOB: "job-1", LABEL_ATTEMPT: "2"}),
+    (
+        {"labels": {"team": "web", "jaas.tenant": "web", "jaas.job": "another"}},
+        "CS.Labels",
+        {"team": "web", "jaas.tenant": "web", LABEL_JOB: "job-1", LABEL_ATTEMPT: "2"},
+    ),
+    (
+        {"generic_resources": {"gpu": 2}},
+        "T.Resources.Reservations.GenericResources",
+        [{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 2}}],
+    ),
+    ({"healthcheck": {"test": "x", "retries": 2}}, "CS.Healthcheck", {"Test": ["CMD-SHELL", "x"], "Retries": 2}),
+    (
+        {"healthcheck": {"interval": 1, "timeout": "2s", "start_period": "1m", "start_interval": 0.5}},
+        "CS.Healthcheck",
+        {"Interval": 10**9, "Timeout": 2 * 10**9, "StartPeriod": 60 * 10**9, "StartInterval": 5 * 10**8},
+    ),
     ({}, "T.Networks", []),
+    (
+        {"networks": ["a", {"name": "b", "aliases": ["c"], "driver_opts": {"d": "e"}}]},
+        "T.Networks",
+        [{"Target": "a"}, {"Target": "b", "Aliases": ["c"], "DriverOpts": {"d": "e"}}],
+    ),
     ({"networks": ["demo", "back"]}, "T.Networks", [{"Target": "demo"}, {"Target": "back"}]),
     ({}, "T.RestartPolicy.Condition", "none"),
     ({}, "Mode", {"Replicated": {"Replicas": 1}}),

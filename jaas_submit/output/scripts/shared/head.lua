@@ -33,6 +33,9 @@ local function wanted_of(job, feed)
   return wanted and wanted['until'] > now and wanted or nil
 end
 
+-- Seconds after which a feed that has a writer is announced again: that may have died, and another holds the job.
+local AGAIN = 10
+
 -- Registers that somebody watches a feed; tells its writer where it may not know: also again and again while there is
 -- none, for whoever is to write it may only learn of the job later.
 local function want(job, feed, wanted, seconds)
@@ -40,7 +43,9 @@ local function want(job, feed, wanted, seconds)
   wanted['until'] = now + seconds
   redis.call('HSET', P .. ':watch:' .. job, feed, cjson.encode(wanted))
   redis.call('EXPIRE', P .. ':watch:' .. job, seconds)
-  if not known or not redis.call('HGET', state_key(feed), 'writer') then
+  local told = tonumber(redis.call('HGET', state_key(feed), 'told') or '0')
+  if not known or not redis.call('HGET', state_key(feed), 'writer') or now - told >= AGAIN then
+    redis.call('HSET', state_key(feed), 'told', digits(now))
     redis.call('PUBLISH', C .. ':watch', job .. ' ' .. feed)
   end
 end

@@ -28,7 +28,7 @@ class Request:
     """A Celery request: what a delivery uses of it."""
 
     id = task_id = "job-1"
-    message = SimpleNamespace(headers={})
+    message = SimpleNamespace(headers={}, delivery_info={})
     kwargs: dict[str, Any] = {}  # noqa: RUF012 (nobody writes to it)
     args = ()
 

@@ -1,0 +1,129 @@
+"""PURE: what a job has in common with a deployed service, from what `docker service inspect` prints of that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jaas_submit.errors import SpecError
+
+__all__ = ["fields_of_service"]
+
+_TEMPLATE: Final = "{{"
+
+_SAME: Final = {
+    "Image": "image",
+    "Command": "entrypoint",
+    "Args": "command",
+    "Dir": "workdir",
+    "User": "user",
+    "Groups": "groups",
+    "StopSignal": "stop_signal",
+    "Init": "init",
+    "ReadOnly": "read_only",
+    "TTY": "tty",
+    "CapabilityAdd": "cap_add",
+    "CapabilityDrop": "cap_drop",
+    "Sysctls": "sysctls",
+    "OomScoreAdj": "oom_score_adj",
+}
+_DNS: Final = {"Nameservers": "dns", "Search": "dns_search", "Options": "dns_opt"}
+_FILE: Final = {"Name": "target", "UID": "uid", "GID": "gid", "Mode": "mode"}
+
+
+def fields_of_service(service: object) -> dict[str, Any]:
+    """Return the fields of a description that a one-shot takes over from a deployed service.
+
+    Not taken over is what belongs to a server: labels, names on networks, host name, published ports, health check,
+    replicas; and the log driver, which the workers choose. Variables with a template of the swarm are left out: their
+    values are not known.
+
+    Args:
+        service: the object, or the list of one, that `docker service inspect` prints, or its text.
+
+    Raises:
+        SpecError: it is none.
+    """
+    found = _one(service)
+    try:
+        task = found["Spec"]["TaskTemplate"]
+        container = task["ContainerSpec"]
+        fields = {field: container[name] for name, field in _SAME.items() if container.get(name)}
+        fields |= {field: values for name, field in _DNS.items() if (values := _of(container, "DNSConfig").get(name))}
+        pairs = [text.partition("=") for text in container.get("Env") or ()]
+        fields["env"] = {name: value for name, _, value in pairs if _TEMPLATE not in value}
+        fields["mounts"] = [_mount(one) for one in container.get("Mounts") or ()]
+        for kind in ("Secret", "Config"):
+            files = [one for one in container.get(f"{kind}s") or () if one.get("File")]
+            fields[f"{kind.lower()}s"] = [{"source": one[f"{kind}Name"], **_file(one["File"])} for one in files]
+        fields["extra_hosts"] = [":".join(reversed(line.split()[:2])) for line in container.get("Hosts") or ()]
+        ulimits = container.get("Ulimits") or ()
+        fields["ulimits"] = {one["Name"]: {"soft": one["Soft"], "hard": one["Hard"]} for one in ulimits}
+        if container.get("StopGracePeriod") is not None:
+            fields["stop_grace"] = container["StopGracePeriod"] / 1e9
+        fields["networks"] = [one["Target"] for one in task.get("Networks") or ()]
+        fields["constraints"] = list(_of(task, "Placement").get("Constraints") or ())
+        fields |= _resources(_of(task, "Resources"))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        said = (
+            f"like: this is no service of a swarm ({type(error).__name__}); give what `docker service inspect` prints"
+        )
+        raise SpecError(said, field="like") from None
+    return {name: value for name, value in fields.items() if value not in ({}, [])}
+
+
+def _one(service: object) -> Any:
+    if isinstance(service, str | bytes):
+        try:
+            service = json.loads(service)
+        except (ValueError, RecursionError):
+            raise SpecError(
+                "like: is not valid JSON; give what `docker service inspect` prints", field="like"
+            ) from None
+    if isinstance(service, list):
+        if len(service) != 1:
+            raise SpecError(f"like: has {len(service)} services; give one", field="like")
+        return service[0]
+    return service
+
+
+def _of(part: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = part.get(name) or {}
+    return found
+
+
+def _file(file: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: file[name] for name, field in _FILE.items() if name in file}
+
+
+def _mount(mount: Mapping[str, Any]) -> dict[str, Any]:
+    volume, tmpfs = _of(mount, "VolumeOptions"), _of(mount, "TmpfsOptions")
+    driver = _of(volume, "DriverConfig")
+    made = {
+        "type": mount["Type"],
+        "source": mount.get("Source", ""),
+        "target": mount["Target"],
+        "read_only": mount.get("ReadOnly", False),
+        "bind_propagation": _of(mount, "BindOptions").get("Propagation") or None,
+        "volume_driver": driver.get("Name") or None,
+        "volume_options": driver.get("Options") or {},
+        "volume_labels": volume.get("Labels") or {},
+        "volume_nocopy": volume.get("NoCopy", False),
+        "volume_subpath": volume.get("Subpath") or None,
+        "tmpfs_size": tmpfs.get("SizeBytes") or None,
+        "tmpfs_mode": tmpfs.get("Mode") or None,
+    }
+    return {name: value for name, value in made.items() if value not in (None, {}, False, "")}
+
+
+def _resources(resources: Mapping[str, Any]) -> dict[str, Any]:
+    limits, reserved = _of(resources, "Limits"), _of(resources, "Reservations")
+    made: dict[str, Any] = {}
+    for field, part in (("limits", limits), ("reservations", reserved)):
+        cpus, memory = part.get("NanoCPUs"), part.get("MemoryBytes")
+        made[field] = {**({"cpus": cpus / 1e9} if cpus else {}), **({"memory": memory} if memory else {})}
+    if limits.get("Pids"):
+        made["pids_limit"] = limits["Pids"]
+    counted = [one["DiscreteResourceSpec"] for one in reserved.get("GenericResources") or ()]
+    return {**made, "generic_resources": {one["Kind"]: one["Value"] for one in counted}}

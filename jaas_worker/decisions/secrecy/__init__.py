@@ -1,0 +1,1 @@
+"""PURE: known values are kept out of output."""

@@ -1,0 +1,1 @@
+"""Files of jobs in the swarm: configs that all jobs with the same content share."""
