@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.job_spec import MAX_SPEC_BYTES, JobSpec
 
 __all__ = ["ENV_BATCH", "ENV_INDEX", "fill", "uses_item"]
@@ -42,7 +43,7 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
             elif isinstance(found, list) and _is_place_in(name, found):
                 found = found[int(name)]
             else:
-                raise SpecError(f"{field}: input {index} has no {match[0]}; see its names", field=field)
+                raise SpecError(f"{field}: input {index} has no {match[0]}{_parts_of(item)}", field=field)
         filled = _text(found)
         size += len(filled)
         if size > MAX_SPEC_BYTES:  # a long text with many placeholders becomes very long
@@ -52,6 +53,15 @@ def _fill_text(text: str, item: Any, index: int, field: str) -> str:
         return filled
 
     return _PLACE.sub(value, text)
+
+
+def _parts_of(item: Any) -> str:
+    """Return what an input has, for an error text."""
+    if isinstance(item, dict):
+        return f"; it has {', '.join(f'{{item.{shown(str(name))}}}' for name in list(item)[:10]) or 'no names'}"
+    if isinstance(item, list):
+        return f"; it is a list: {{item.0}} to {{item.{len(item) - 1}}}" if item else "; it is an empty list"
+    return ": it is no object; write {item}"
 
 
 def uses_item(spec: JobSpec) -> bool:

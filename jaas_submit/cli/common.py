@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+from jaas_submit.cli.option_values import usage_sentence
 from jaas_submit.errors import (
     JaasError,
     JobNotEnded,
@@ -176,7 +177,7 @@ class JaasGroup(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" (see `{context.command_path} --help`)" if context else ""
-            code = _fail(error.format_message().rstrip(".") + hint, EXIT_USAGE)
+            code = _fail(usage_sentence(error.format_message()) + hint, EXIT_USAGE)
         except SpecError as error:
             code = _fail(str(error), EXIT_USAGE)
         except WaitTimeout as error:

@@ -138,6 +138,7 @@ def read_batch_file(path: str) -> ReadFile:
 
     from jaas_submit.batch_model.batch_file import BatchFile
     from jaas_submit.model.job_spec import JobSpec
+    from jaas_submit.model.validation import spec_error
 
     tree, data = _parsed(path)
 
@@ -151,12 +152,12 @@ def read_batch_file(path: str) -> ReadFile:
             words = (
                 f"is no field of a batch file; there are {', '.join(BatchFile.model_fields)}"
                 if unknown
-                else first["msg"]
+                else _words_of(spec_error(error))
             )
             raise _at(path, tree, [*before, *map(str, first["loc"])], words) from None
         except SpecError as error:
             field = error.field.split(".") if error.field else []
-            raise _at(path, tree, [*before, *field], str(error).removeprefix(f"{error.field}: ")) from None
+            raise _at(path, tree, [*before, *field], _words_of(error)) from None
 
     with checked():
         file = BatchFile.model_validate(data)
@@ -165,6 +166,11 @@ def read_batch_file(path: str) -> ReadFile:
     with checked("reduce"):
         reduce = _beside(path, JobSpec.parse(file.reduce)) if file.reduce is not None else None
     return ReadFile(path, file, spec, reduce)
+
+
+def _words_of(error: SpecError) -> str:
+    """Return what an error says of its field, without the field."""
+    return str(error).removeprefix(f"{error.field}: ")
 
 
 def _beside(path: str, spec: JobSpec) -> JobSpec:

@@ -15,7 +15,18 @@ import click
 
 from jaas_submit.cli import output
 
-__all__ = ["Entry", "Listing", "Table", "fitted", "listing_of", "listing_options", "moment_of", "short_ids"]
+__all__ = [
+    "Entry",
+    "Listing",
+    "Table",
+    "fitted",
+    "listing_of",
+    "listing_options",
+    "moment_of",
+    "short_ids",
+    "watch_option",
+    "watched",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,10 +41,33 @@ _GAP: Final = 2
 _EMPTY: Final = frozenset({"", "-"})
 
 
+watch_option: Final = click.option("--watch", is_flag=True, help="List again every 2 seconds, until Ctrl-C.")
+
+
+def watched(watch: bool, show: Callable[[], None]) -> None:
+    """Print a list; with ``--watch`` again and again, until Ctrl-C.
+
+    Args:
+        watch: whether to.
+        show: reads it and prints it.
+    """
+    try:
+        while True:
+            show()
+            if not watch:
+                return
+            time.sleep(_WATCH_EVERY_S)
+            if sys.stdout.isatty():
+                click.clear()
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+
+
 def listing_options(command: F) -> F:
     """Add -n, --since, --until, --filter, -o and --watch to a command that lists."""
     for option in (
-        click.option("--watch", is_flag=True, help="List again every 2 seconds, until Ctrl-C."),
+        watch_option,
         click.option(
             "-o",
             "--output",
@@ -97,18 +131,9 @@ class Listing:
             progress: says that there are none.
             empty: that, in words.
         """
-        try:
-            while True:
-                table = read()
-                if self.watch and sys.stdout.isatty():
-                    click.clear()
-                self._print(table, progress, empty)
-                if not self.watch:
-                    return
-                time.sleep(_WATCH_EVERY_S)
-        except KeyboardInterrupt:
-            if not self.watch:
-                raise
+        if self.watch and sys.stdout.isatty():
+            click.clear()
+        watched(self.watch, lambda: self._print(read(), progress, empty))
 
     def _print(self, table: Table, progress: output.Progress, empty: str) -> None:
         if self.form == "json":

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import signal
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import click
 
 from jaas_submit.cli.service_options.values import pairs_of
 
-__all__ = ["backoff_of", "file_of", "registry_of", "signal_of", "volume_of"]
+__all__ = ["backoff_of", "file_of", "registry_of", "signal_of", "usage_sentence", "volume_of"]
 
 _BACKOFF_KEYS: Final = {key: key for key in ("kind", "delay", "factor", "cap", "jitter")}
 
@@ -124,9 +125,44 @@ def signal_of(text: str) -> str:
     """Return a signal's full name: ``SIGINT`` for ``INT``, ``int`` or ``2``.
 
     Args:
-        text: as docker takes it; another text is returned unchanged, for the description's check.
+        text: as docker takes it.
+
+    Raises:
+        click.UsageError: there is no such signal.
     """
     if text.isdigit() and int(text[:4]) in {number.value for number in signal.Signals}:
         return signal.Signals(int(text)).name
     name = text.upper()
-    return name if name.startswith("SIG") else f"SIG{name}"
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if name not in signal.Signals.__members__ and not name.startswith(("SIGRTMIN", "SIGRTMAX")):
+        raise click.UsageError(f"--stop-signal: {text[:40]!r} is no signal; write TERM, SIGTERM or 15")
+    return name
+
+
+_IN_OTHER_WORDS: Final = (
+    (r"Invalid value for '(?:-\w' / ')?([^']+)': (.*)", r"\1: \2"),
+    (r"(.*: )(\S+) is not in the range x>=(\S+)", r"\1must be \3 at least, not \2"),
+    (r"(.*: )(\S+) is not in the range x>(\S+)", r"\1must be more than \3, not \2"),
+    (r"(.*: )(\S+) is not in the range (\S+)<=x<=(\S+)", r"\1must be between \3 and \4, not \2"),
+    (r"(.*: '.*') is not one of (.*)", r"\1 is none of \2"),
+    (r"No such (option|command) (\S+)\. \(Did you mean (?:one of: )?(.*)\?\)", r"there is no \1 \2; did you mean \3?"),
+    (r"No such (option|command) (\S+)", r"there is no \1 \2"),
+    (r"Missing argument '(.*)'", r"\1 is missing"),
+    (r"Missing option '(.*)'", r"\1 is missing"),
+    (r"Got unexpected extra arguments? \((.*)\)", r"takes no more words: \1"),
+    (r"Option '(.*)' requires an argument", r"\1: a value is missing"),
+)
+"""What click says of a command line, and what jaas says instead: the option first, then what to do."""
+
+
+def usage_sentence(text: str) -> str:
+    """Return click's message about a command line in jaas' words, without a full stop.
+
+    Args:
+        text: the message.
+    """
+    text = text.rstrip(".")
+    for pattern, words in _IN_OTHER_WORDS:
+        if match := re.fullmatch(pattern, text, re.DOTALL):
+            text = match.expand(words)
+    return text

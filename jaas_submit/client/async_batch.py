@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -63,7 +64,7 @@ class AsyncBatch(BatchReference):
         self,
         *,
         ordered: bool = False,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         offset: int = 0,
         progress: Show | None = None,
     ) -> AsyncIterator[JobResult]:
@@ -75,7 +76,7 @@ class AsyncBatch(BatchReference):
             yield result
 
     async def wait(
-        self, timeout: float | None = None, *, check: bool = True, progress: bool | Show = False
+        self, timeout: float | timedelta | None = None, *, check: bool = True, progress: bool | Show = False
     ) -> BatchRecord:
         """Wait until all jobs of the batch have ended; see ``Batch.wait``. It occupies no thread."""
         steps = batch_records(self._session.sync.ledger, [self.id], timeout, check=check)
@@ -129,7 +130,7 @@ class AsyncMapReduce:
         """The last reduce job."""
         return self.levels[-1].job(0)
 
-    async def wait(self, timeout: float | None = None, *, progress: bool | Show = False) -> JobResult:
+    async def wait(self, timeout: float | timedelta | None = None, *, progress: bool | Show = False) -> JobResult:
         """Wait for the last reduce and return its result; see ``MapReduce.wait``. It occupies no thread."""
         session = self._session.sync
         with shown(progress) as show:

@@ -203,16 +203,18 @@ class AsyncClient:
         """Return a map/reduce that was submitted earlier; see ``Client.map_reduce_of``."""
         return AsyncMapReduce.of(self.session, await asyncio.to_thread(self.sync.map_reduce_of, batch_id))
 
-    def batch(self, batch_id: str) -> AsyncBatch:
+    async def batch(self, batch_id: str, *, lazy: bool = False) -> AsyncBatch:
         """Return a batch that was submitted earlier, here or elsewhere; see ``Client.batch``."""
+        await asyncio.to_thread(self.sync.batch, batch_id, lazy=lazy)
         return AsyncBatch(self.session, batch_id)
 
     async def batches(self, limit: int = 100) -> list[BatchRecord]:
         """Return the records of batches, youngest first; see ``Client.batches``."""
         return await asyncio.to_thread(self.sync.batches, limit)
 
-    def handle(self, job_id: str) -> AsyncJobHandle:
+    async def handle(self, job_id: str, *, lazy: bool = False) -> AsyncJobHandle:
         """Return a handle on a job that was submitted earlier, here or elsewhere; see ``Client.handle``."""
+        await asyncio.to_thread(self.sync.handle, job_id, lazy=lazy)
         return AsyncJobHandle(self.session, job_id)
 
     async def as_completed(
@@ -233,13 +235,13 @@ class AsyncClient:
         ids = ids_of(jobs)
         async for _ in self.as_completed(ids, timeout):
             pass
-        return [await self.handle(job_id).wait(check=check) for job_id in ids]
+        return [await AsyncJobHandle(self.session, job_id).wait(check=check) for job_id in ids]
 
     async def wait(
         self, job_id: str, timeout: float | timedelta | None = None, *, check: bool | None = None
     ) -> JobResult:
         """Wait for a job by its id; see ``JobHandle.wait``."""
-        return await self.handle(job_id).wait(timeout, check=check)
+        return await AsyncJobHandle(self.session, job_id).wait(timeout, check=check)
 
     async def result(self, job_id: str) -> JobResult:
         """Return the result of a job that has ended; see ``JobHandle.result``."""

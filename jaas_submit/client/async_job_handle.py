@@ -77,7 +77,7 @@ class AsyncJobHandle(JobReference):
         text: Literal[False] = False,
         since: datetime | None = None,
         tail: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> AsyncIterator[Output]: ...
 
     @overload
@@ -89,7 +89,7 @@ class AsyncJobHandle(JobReference):
         text: Literal[True],
         since: datetime | None = None,
         tail: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> AsyncIterator[str]: ...
 
     def logs(
@@ -100,7 +100,7 @@ class AsyncJobHandle(JobReference):
         text: bool = False,
         since: datetime | None = None,
         tail: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Any:  # the overloads say what
         """Return the captured output, or follow it; see ``JobHandle.logs``.
 

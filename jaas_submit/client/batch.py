@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 from jaas_submit.client import queries
@@ -135,7 +136,7 @@ class Batch(BatchReference):
         self,
         *,
         ordered: bool = False,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         offset: int = 0,
         progress: Show | None = None,
     ) -> Iterator[JobResult]:
@@ -159,7 +160,9 @@ class Batch(BatchReference):
             )
         )
 
-    def wait(self, timeout: float | None = None, *, check: bool = True, progress: bool | Show = False) -> BatchRecord:
+    def wait(
+        self, timeout: float | timedelta | None = None, *, check: bool = True, progress: bool | Show = False
+    ) -> BatchRecord:
         """Wait until all jobs of the batch have ended; return its record.
 
         Args:

@@ -359,12 +359,18 @@ class Client(JobsById, queries.Reader):
         """
         return map_reduce_of(self.session, batch_id)
 
-    def batch(self, batch_id: str) -> Batch:
-        """Return a batch that was submitted earlier, here or elsewhere. This does not ask Redis.
+    def batch(self, batch_id: str, *, lazy: bool = False) -> Batch:
+        """Return a batch that was submitted earlier, here or elsewhere.
 
         Args:
             batch_id: the batch's id.
+            lazy: do not ask Redis whether there is such a batch; its methods raise UnknownJob then.
+
+        Raises:
+            UnknownJob: there is no such batch.
         """
+        if not lazy:
+            self.ledger.batches.get(batch_id)
         return Batch(self.session, batch_id)
 
 

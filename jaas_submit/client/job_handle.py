@@ -17,7 +17,7 @@ from jaas_submit.client.live_output.text import Decoder
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import ended_jobs, job_records, job_result
 from jaas_submit.connection.caller import caller
-from jaas_submit.errors import JaasError, SpecError
+from jaas_submit.errors import JaasError, SpecError, UnknownJob
 from jaas_submit.ledger import Change
 from jaas_submit.model.logs import Logs
 from jaas_submit.model.records import AuditEntry, JobRecord
@@ -149,7 +149,7 @@ class JobHandle(JobReference):
         text: Literal[False] = False,
         since: datetime | None = None,
         tail: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Iterator[Output]: ...
 
     @overload
@@ -161,7 +161,7 @@ class JobHandle(JobReference):
         text: Literal[True],
         since: datetime | None = None,
         tail: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Iterator[str]: ...
 
     def logs(
@@ -172,7 +172,7 @@ class JobHandle(JobReference):
         text: bool = False,
         since: datetime | None = None,
         tail: int | None = None,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
     ) -> Any:  # the overloads say what
         """Return the captured output, with time and stream of each line; or follow it while the job runs.
 
@@ -283,12 +283,19 @@ class JobsById:
 
     session: Session
 
-    def handle(self, job_id: str) -> JobHandle:
-        """Return a handle on a job that was submitted earlier, here or elsewhere. This does not ask Redis.
+    def handle(self, job_id: str, *, lazy: bool = False) -> JobHandle:
+        """Return a handle on a job that was submitted earlier, here or elsewhere.
 
         Args:
             job_id: the job's id.
+            lazy: do not ask Redis whether there is such a job; for one that a Celery app has sent and no worker has
+                received yet. Its methods raise UnknownJob then.
+
+        Raises:
+            UnknownJob: there is no record, or it has expired.
         """
+        if not lazy and job_id not in self.session.ledger.queries.existing([job_id]):
+            raise UnknownJob(f"no job {job_id} is known; its record may have expired")
         return JobHandle(self.session, job_id)
 
     def as_completed(
@@ -336,20 +343,20 @@ class JobsById:
 
     def wait(self, job_id: str, timeout: float | timedelta | None = None, *, check: bool | None = None) -> JobResult:
         """Wait for a job by its id; see ``JobHandle.wait``."""
-        return self.handle(job_id).wait(timeout, check=check)
+        return JobHandle(self.session, job_id).wait(timeout, check=check)
 
     def result(self, job_id: str) -> JobResult:
         """Return the result of a job that has ended; see ``JobHandle.result``."""
-        return self.handle(job_id).result()
+        return JobHandle(self.session, job_id).result()
 
     def logs(self, job_id: str, attempt: int | None = None) -> Logs:
         """Return the captured output of a job; see ``JobHandle.logs``."""
-        return self.handle(job_id).logs(attempt)
+        return JobHandle(self.session, job_id).logs(attempt)
 
     def download(self, job_id: str, to: str | os.PathLike[str] = ".", attempt: int | None = None) -> list[Path]:
         """Copy the files that a job handed out into a folder; see ``JobHandle.download``."""
-        return self.handle(job_id).download(to, attempt)
+        return JobHandle(self.session, job_id).download(to, attempt)
 
     def cancel(self, job_id: str, why: str = "cancelled by the producer") -> JobState:
         """Request the cancellation of a job, durably; see ``JobHandle.cancel``."""
-        return self.handle(job_id).cancel(why)
+        return JobHandle(self.session, job_id).cancel(why)

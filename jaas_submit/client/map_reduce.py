@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 
 from jaas_submit.client.batch import Batch, Show, shown
@@ -39,7 +40,7 @@ class MapReduce:
         """The last reduce job."""
         return self.levels[-1].job(0)
 
-    def wait(self, timeout: float | None = None, *, progress: bool | Show = False) -> JobResult:
+    def wait(self, timeout: float | timedelta | None = None, *, progress: bool | Show = False) -> JobResult:
         """Wait for the last reduce and return its result.
 
         Args:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from jaas_submit.errors import JobNotEnded, SpecError
 from jaas_submit.explain.context import explain_context
 from jaas_submit.explain.explanation import Explanation, explain
-from jaas_submit.explain.refusals import refusals_of
 from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger, Outline
@@ -358,6 +357,8 @@ class Reader:
         Args:
             spec: the job's description.
         """
+        from jaas_submit.explain.refusals import refusals_of  # the whole policy: most producers never ask
+
         return tuple(refusals_of(JobSpec.parse(spec), self.queue, self.ledger.queries.workers()))
 
     def history(

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.fields import Duration, Model
+from jaas_submit.model.validation import spec_error
 
 __all__ = ["Speculation", "in_full"]
 
@@ -53,10 +54,11 @@ class Speculation(Model):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = ".".join(["speculate", *(shown(str(part)) or "''" for part in first["loc"])])
-            text = str(first.get("ctx", {}).get("error") or first["msg"])
+            found = spec_error(error)
+            text = str(found).removeprefix(f"{found.field}: ")
             if first["type"] == "extra_forbidden":
                 text = f"is no field of it; there are {', '.join(cls.model_fields)}"
-            raise SpecError(f"{name}: {text[0].lower()}{text[1:]}", field=name) from None
+            raise SpecError(f"{name}: {text}", field=name) from None
 
 
 def in_full(value: object) -> object:

@@ -172,7 +172,20 @@ _FIXES: Final[dict[str, str]] = {
     "bool_type": "must be true or false",
     "float_parsing": "must be a number",
     "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "list_type": "must be a list",
+    "greater_than_equal": "must be {ge} at least",
+    "less_than_equal": "must be {le} at most",
+    "greater_than": "must be more than {gt}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
 }
+
+_PATTERNS: Final[dict[str, str]] = {
+    r"^/[^\x00]*$": "must be an absolute path, such as /data",
+}
+"""What texts must match, in words."""
 
 
 def _sentence(detail: ErrorDetails) -> tuple[str, str]:
@@ -188,10 +201,17 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str]:
         text = str(context["error"])
         if named := _NAMED.match(text):  # a check of several fields names its field itself
             path, text = ".".join(filter(None, [path, named[1]])), text[named.end() :]
-    elif kind in _FIXES:
-        text = _FIXES[kind]
     elif kind == "literal_error" and path == "version":
         text = f"this jaas reads version {context['expected']} only; leave it out or upgrade the workers"
+    elif kind in _FIXES:
+        bounds = {
+            name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in context.items()
+        }
+        text = _FIXES[kind].format_map(bounds)
+        if kind == "greater_than_equal" and path.endswith("memory"):
+            text = f"must be {context['ge']} bytes (6M) at least; a number without a unit means bytes"
+    elif kind == "string_pattern_mismatch" and context["pattern"] in _PATTERNS:
+        text = _PATTERNS[context["pattern"]]
     elif kind == "string_pattern_mismatch":
         text = f"has characters that are not allowed here; it must match {context['pattern']}"
     else:

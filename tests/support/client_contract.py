@@ -90,11 +90,11 @@ class ClientContract:
         assert result.cause is (Cause.OUTPUT if output is None else Cause.EXIT)
 
     def test_what_is_not_known(self, client: Client) -> None:
-        for call in (lambda: client.wait("nope"), lambda: client.handle("nope").done(), lambda: client.explain("nope")):
+        for call in (lambda: client.wait("nope"), lambda: client.handle("nope"), lambda: client.explain("nope")):
             with pytest.raises(UnknownJob, match="no job nope is known"):
                 call()
         with pytest.raises(UnknownJob, match="no batch nope is known"):
-            client.batch("nope").cancel()
+            client.batch("nope")
         with pytest.raises(SpecError, match="image"):
             client.submit({"command": ["true"]})
 

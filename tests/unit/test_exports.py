@@ -179,6 +179,6 @@ def test_a_producer_loads_nothing_that_it_did_not_ask_for() -> None:
     done = subprocess.run([sys.executable, "-c", wanted], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "jaas_submit.client.client" in loaded
-    modules = {"jaas_submit.client.async_client", "jaas_submit.cli.main", "jaas_worker"}
-    packages = {"celery", "kombu", "rich", "fsspec", "docker"}
+    modules = {"jaas_submit.client.async_client", "jaas_submit.cli.main", "jaas_submit.policy.rules", "jaas_worker"}
+    packages = {"celery", "kombu", "rich", "fsspec", "docker", "cloudpickle", "fakeredis"}
     assert loaded & (modules | packages) == set()

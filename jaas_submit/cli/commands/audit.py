@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from jaas_submit.cli import output
 from jaas_submit.cli.common import Target, complete_ids, name_unreadable, output_options
-from jaas_submit.cli.listing import moment_of
+from jaas_submit.cli.listing import moment_of, watch_option, watched
 from jaas_submit.errors import UnknownJob
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ _HEADERS: Final = ("TIME", "ID", "WHAT", "BY", "PRODUCER", "TRUST", "DETAIL")
 @click.option(
     "-n", "--limit", type=click.IntRange(1), default=1000, show_default=True, help="Without ID: of so many newest jobs."
 )
+@watch_option
 @output_options
 @click.pass_obj
-def audit(target: Target, job_id: str | None, since: str | None, limit: int, as_json: bool, quiet: bool) -> int:
+def audit(
+    target: Target, job_id: str | None, since: str | None, limit: int, watch: bool, as_json: bool, quiet: bool
+) -> None:
     """Show who submitted, cancelled or replayed jobs, and when; with ID of one job or batch.
 
     Names are `claimed`: a client says them of itself. Where a worker has verified a signature, the producer is
@@ -36,8 +40,19 @@ def audit(target: Target, job_id: str | None, since: str | None, limit: int, as_
     """
     first = moment_of("--since", since)
     with target.client() as client:
-        found = _of(client, job_id) if job_id else _newest(client, limit)
-        name_unreadable(client.ledger.unreadable)
+
+        def show() -> None:
+            found = _of(client, job_id) if job_id else _newest(client, limit)
+            name_unreadable(client.ledger.unreadable)
+            _show(found, first, as_json=as_json, quiet=quiet)
+
+        watched(watch, show)
+
+
+def _show(
+    found: Sequence[tuple[str, Sequence[AuditEntry]]], first: float | None, *, as_json: bool, quiet: bool
+) -> None:
+    """Print what was done since a time, the oldest first."""
     entries = sorted(
         ((one, entry) for one, done in found for entry in done if first is None or entry.at.timestamp() >= first),
         key=lambda pair: pair[1].at,
@@ -49,7 +64,6 @@ def audit(target: Target, job_id: str | None, since: str | None, limit: int, as_
         output.print_table(_HEADERS, [_row(one, entry) for one, entry in entries])
     else:
         output.Progress(quiet).say("nothing was done")
-    return 0
 
 
 def _of(client: Client, text: str) -> list[tuple[str, tuple[AuditEntry, ...]]]:

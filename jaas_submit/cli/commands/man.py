@@ -7,19 +7,26 @@ from collections.abc import Iterator
 
 import click
 
+from jaas_submit.cli import output
+
 __all__ = ["man"]
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: the page's name, section and text.")
 @click.pass_context
-def man(ctx: click.Context) -> None:
+def man(ctx: click.Context, as_json: bool) -> None:
     """Print the manual page, made from the commands themselves.
 
     \b
       jaas man | man -l -
       jaas man > /usr/local/share/man/man1/jaas.1
     """
-    click.echo(_page(ctx.find_root()), nl=False)
+    page = _page(ctx.find_root())
+    if as_json:
+        output.print_json({"name": "jaas", "section": 1, "page": page})
+    else:
+        click.echo(page, nl=False)
 
 
 def _page(root: click.Context) -> str:

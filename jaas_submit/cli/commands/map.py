@@ -217,7 +217,7 @@ def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch
             maps, levels = made.maps, made.levels
     except BaseException as error:
         # After a bad input, cancel the jobs that were submitted, unless the batch can be completed later.
-        batch = client.batch(plan.batch_id(client))
+        batch = client.batch(plan.batch_id(client), lazy=True)
         if isinstance(error, LedgerUnavailable):
             if file.key:
                 progress.warn("the same command, with the same key, goes on with what was submitted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from importlib import metadata
 from typing import Final
@@ -92,8 +93,9 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 @click.command("help")
 @click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: command, help, options, commands.")
 @click.pass_context
-def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
+def help_(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
     """Show the help of `jaas`, or of one of its commands."""
     shown = ctx.find_root()
     for word in words:
@@ -102,10 +104,29 @@ def help_(ctx: click.Context, words: tuple[str, ...]) -> None:
         if command is None:
             raise click.UsageError(f"there is no command {' '.join(words)!r}; `jaas --help` lists them")
         shown = click.Context(command, info_name=word, parent=shown)
+    if as_json:
+        output.print_json(_help_of(shown))
+        return
     click.echo(shown.get_help(), color=ctx.color)
 
 
+def _help_of(shown: click.Context) -> dict[str, object]:
+    command = shown.command
+    options = [param for param in command.get_params(shown) if isinstance(param, click.Option) and not param.hidden]
+    return {
+        "command": shown.command_path,
+        "help": inspect.cleandoc(command.help or "").replace("\b\n", ""),
+        "options": [{"names": [*one.opts, *one.secondary_opts], "help": one.help or ""} for one in options],
+        "commands": command.list_commands(shown) if isinstance(command, click.Group) else [],
+    }
+
+
 @click.command()
-def version() -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: name and version.")
+def version(as_json: bool) -> None:
     """Show the version."""
-    click.echo(version_text())
+    if as_json:
+        name, _, number = version_text().partition(" ")
+        output.print_json({"name": name, "version": number})
+    else:
+        click.echo(version_text())

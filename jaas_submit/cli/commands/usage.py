@@ -10,6 +10,7 @@ import click
 
 from jaas_submit.cli import output
 from jaas_submit.cli.common import Target, complete_ids, target_options
+from jaas_submit.cli.listing import watch_option, watched
 
 if TYPE_CHECKING:
     from jaas_submit.model.result import JobResult
@@ -25,9 +26,10 @@ _HEADERS = ("CPU S", "P50", "P95", "MEMORY P50", "P95", "RESERVED", "READ", "WRI
 @click.option("--by", metavar="image|label=NAME|queue|batch", help="Of all jobs that ended, in groups.")
 @click.option("--since", metavar="AGO", help="With --by: only jobs that ended in this time; 24h if not given.")
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table")
+@watch_option
 @target_options()
 @click.pass_obj
-def usage(target: Target, job_id: str | None, by: str | None, since: str | None, form: str) -> None:
+def usage(target: Target, job_id: str | None, by: str | None, since: str | None, form: str, watch: bool) -> None:
     """Show what a job used, or what all jobs used, beside what they reserved.
 
     A job that was too short to be measured shows nothing. The sums are of those jobs whose records are kept.
@@ -36,13 +38,11 @@ def usage(target: Target, job_id: str | None, by: str | None, since: str | None,
         raise click.UsageError("give a job's ID, or --by image, queue, batch or label=NAME")
     if job_id is not None and since is not None:
         raise click.UsageError("--since: needs --by")
+    if watch and by is None:
+        raise click.UsageError("--watch: needs --by")
     with target.client() as client:
         if by is not None:
-            found = client.usage(by, "24h" if since is None else since)
-            if form == "json":
-                output.print_json(found.model_dump(mode="json"))
-            else:
-                _print_report(found)
+            watched(watch, lambda: _print_report(client.usage(by, "24h" if since is None else since), form))
             return
         result = client.result(client.ledger.queries.full_id(str(job_id)))
     if form == "json":
@@ -88,7 +88,10 @@ def _print_series(result: JobResult) -> None:
     output.print_table(("SECONDS", "CPU S", "CORES", "MEMORY"), rows)
 
 
-def _print_report(found: UsageReport) -> None:
+def _print_report(found: UsageReport, form: str) -> None:
+    if form == "json":
+        output.print_json(found.model_dump(mode="json"))
+        return
     rows = [_row(group) for group in found.groups]
     output.print_table((found.by.upper(), *_HEADERS), rows)
     for group in found.groups:

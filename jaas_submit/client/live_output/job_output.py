@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -268,7 +268,7 @@ class JobOutput:
         """Seconds after which to look again even if nothing was published."""
         return self._attempt.patience if self._attempt else POLL_INTERVAL_S
 
-    def steps(self, timeout: float | None = None, outage: Outage | None = None) -> Steps[Event]:
+    def steps(self, timeout: float | timedelta | None = None, outage: Outage | None = None) -> Steps[Event]:
         """Find the output; may be called again after a time-out, and goes on where it was.
 
         Args:
@@ -280,7 +280,8 @@ class JobOutput:
             UnknownJob: there is no record.
             LedgerUnavailable: Redis has never answered, or the outage is too long.
         """
-        end = math.inf if timeout is None else time.monotonic() + timeout
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        end = math.inf if seconds is None else time.monotonic() + seconds
         outage = outage or Outage()
         while True:
             try:
@@ -291,7 +292,7 @@ class JobOutput:
                     outage.over()
                     now = time.monotonic()
                     if now >= end:
-                        raise WaitTimeout(f"{standing} after {timeout:g} s; it goes on")
+                        raise WaitTimeout(f"{standing} after {seconds:g} s; it goes on")
                     notice = yield from self._notice(min(now + self.patience, end))
             except LedgerUnavailable as error:
                 if end <= time.monotonic():

@@ -92,7 +92,7 @@ def test_asyncio_has_the_same(shelf: Shelf, tmp_path: Path) -> None:
     async def main() -> list[Path]:
         async with AsyncClient(shelf.redis_url, prefix=shelf.stage.ledger.prefix, store=shelf.url) as client:
             assert await client.download(job_id, tmp_path / "one") == [tmp_path / "one/out/a"]
-            return await client.handle(job_id).download(tmp_path / "two")
+            return await (await client.handle(job_id)).download(tmp_path / "two")
 
     assert asyncio.run(main()) == [tmp_path / "two/out/a"]
 

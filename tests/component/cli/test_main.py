@@ -532,7 +532,7 @@ def test_cancel_says_that_a_container_runs_on_without_a_worker(stage: Stage) -> 
     ("args", "code", "text"),
     [
         ((), 2, "Usage: jaas"),
-        (("nope",), 2, "No such command 'nope' (see `jaas --help`)"),
+        (("nope",), 2, "there is no command 'nope' (see `jaas --help`)"),
         (("run",), 2, "no image given"),
         (("run", "--colour", "red", "alpine"), 2, "--colour"),
         (("run", "--remove=perhaps", "alpine"), 2, "--remove: takes true or false"),

@@ -70,12 +70,20 @@ def test_what_cannot_be_waited_for(client: Client) -> None:
             client.gather(wrong)  # type: ignore[arg-type] # that is the point
 
 
+def test_what_is_not_known_is_told_where_its_handle_is_made(client: Client) -> None:
+    for make in (client.handle, client.batch):
+        with pytest.raises(UnknownJob, match="nope is known"):
+            make("nope")
+        with pytest.raises(UnknownJob, match="nope is known"):
+            make("nope", lazy=True).cancel()
+
+
 def test_handles_are_equal_if_they_are_of_one_job(redis_url: str, prefix: str) -> None:
     with Client(redis_url, prefix=prefix) as client:
-        one, same, other = client.handle("a"), client.handle("a"), client.handle("b")
+        one, same, other = (client.handle(name, lazy=True) for name in ("a", "a", "b"))
         assert (one == same, one != other, len({one, same, other})) == (True, True, 2)
-        assert client.batch("a") == client.batch("a")
-        assert client.batch("a") != one
+        assert client.batch("a", lazy=True) == client.batch("a", lazy=True)
+        assert client.batch("a", lazy=True) != one
 
 
 def test_a_batch_is_a_sequence_of_its_jobs(stage: Stage, redis_url: str) -> None:
@@ -87,7 +95,7 @@ def test_a_batch_is_a_sequence_of_its_jobs(stage: Stage, redis_url: str) -> None
         for index in (3, -4):
             with pytest.raises(IndexError, match="has 3 jobs, and none with index"):
                 batch[index]
-        assert client.batch("nope"), "true without asking Redis"
+        assert client.batch("nope", lazy=True), "true without asking Redis"
 
 
 def test_notebooks_show_tables(stage: Stage, redis_url: str) -> None:
@@ -98,7 +106,7 @@ def test_notebooks_show_tables(stage: Stage, redis_url: str) -> None:
         batch = client.map(SPEC.changed({"command": ["{item}"]}), ["a"], name="crawl")
         assert ">crawl</td>" in batch._repr_html_()
         assert ">0 of 1</td>" in batch._repr_html_()
-        assert "no job nope is known" in client.handle("nope")._repr_html_()
-        assert "nope" in client.batch("nope")._repr_html_()
-    away = Client("redis://127.0.0.1:1").handle("a")
+        assert "no job nope is known" in client.handle("nope", lazy=True)._repr_html_()
+        assert "nope" in client.batch("nope", lazy=True)._repr_html_()
+    away = Client("redis://127.0.0.1:1").handle("a", lazy=True)
     assert "Redis does not answer" in away._repr_html_()

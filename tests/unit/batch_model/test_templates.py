@@ -71,7 +71,23 @@ def test_a_part_that_an_input_does_not_have_is_named(text: str, item: Any) -> No
     with pytest.raises(SpecError) as caught:
         words(text, item)
     assert caught.value.field == "command"
-    assert str(caught.value) == f"command: input 3 has no {text}; see its names"
+    assert str(caught.value).startswith(f"command: input 3 has no {text}")
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("a", ": it is no object; write {item}"),
+        ({"url": 1, "tags": 2}, "; it has {item.url}, {item.tags}"),
+        ({}, "; it has no names"),
+        ([1, 2], "; it is a list: {item.0} to {item.1}"),
+        ([], "; it is an empty list"),
+    ],
+)
+def test_what_an_input_has_instead_is_told(item: Any, told: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        words("{item.x}", item)
+    assert str(caught.value) == f"command: input 3 has no {{item.x}}{told}"
 
 
 def test_every_field_with_places() -> None:

@@ -198,7 +198,7 @@ SAYS: list[tuple[str, str]] = [
     ("-m lots alpine", "limits.memory: give bytes or a size such as 512M"),
     ("-it", "no image given"),
     ("-t 5min alpine", "--timeout: '5min': give seconds or a duration such as 60s or 1h30m"),
-    ("--stop-signal stop! alpine", "stop_signal: has characters that are not allowed here"),
+    ("--stop-signal stop! alpine", "--stop-signal: 'stop!' is no signal"),
 ]
 
 
