@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -50,7 +51,7 @@ class Proposal(NamedTuple):
     job: str
 
 
-def contexts(policy: Policy, of_worker: Context) -> Iterator[Context]:
+def contexts(policy: Policy, of_worker: Context, asked: Mapping[str, Any]) -> Iterator[Context]:
     """Yield as whose job a request is judged, until one may have it.
 
     A worker proves nothing about the job: it may name each tenant, and what it says of run times and attempts is its
@@ -59,23 +60,14 @@ def contexts(policy: Policy, of_worker: Context) -> Iterator[Context]:
     Args:
         policy: the proxy's.
         of_worker: queue and log driver of the worker.
+        asked: the request. Its limit of processes counts as the job's own: the worker has lowered its setting by its
+            policy, so the number is kept or refused, and not lowered once more without a word.
     """
-    plain = Context(
-        queue=of_worker.queue,
-        run_timeout=_SHORTEST_S,
-        log_driver=of_worker.log_driver,
-        log_options=of_worker.log_options,
-    )
+    limits = (asked["TaskTemplate"].get("Resources") or {}).get("Limits") or {}
+    plain = replace(of_worker, run_timeout=_SHORTEST_S, pids_limit=limits.get("Pids") or None)
     yield plain
     for tenant in policy.tenants:
-        yield Context(
-            queue=plain.queue,
-            tenant=tenant,
-            producer="any",
-            run_timeout=_SHORTEST_S,
-            log_driver=plain.log_driver,
-            log_options=plain.log_options,
-        )
+        yield replace(plain, tenant=tenant, producer="any")
 
 
 def in_folder(folder: str) -> IsOwn:
@@ -168,7 +160,7 @@ def admitted(wanted: Proposal, facts: Facts, policy: Policy, of_worker: Context)
         if found is None or (found.labels.get(LABEL_JOB) != wanted.job and not is_file(found.labels)):
             raise Forbidden(f"the config {shown(config.get('ConfigName'))} was not made for this job")
     refused = ""
-    for context in contexts(policy, of_worker):
+    for context in contexts(policy, of_worker, wanted.asked):
         decision = decide(wanted.asked, facts, policy, context)
         if not decision.refused:
             return _with_own_parts(decision.request, wanted), decision.reason

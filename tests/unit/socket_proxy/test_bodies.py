@@ -63,6 +63,7 @@ GOOD = [
     with_mount("/srv/store/ab/cd"),
     with_file(FilePlace("/etc/app.conf", "c4", "jaas-file-a-1")),
     with_file(FilePlace("/data/large", source="/srv/store/ab/cd")),
+    with_files(request(), None, {"a": FilePlace("/a", "c4", "jaas-file-a-1"), "b": FilePlace("s3://bucket/b")}),
 ]
 
 
@@ -239,6 +240,35 @@ def test_a_worker_may_do_what_any_tenant_may_and_no_more(mounts: tuple[Mount, ..
     else:
         with pytest.raises(Forbidden):
             judged(request(mounts=mounts), policy)
+
+
+def test_the_variables_of_a_job_with_files_are_no_job_s_wish() -> None:
+    policy = parse_policy("rules.env = []", "p.toml")
+    body = with_files(request(), None, {"a": FilePlace("/a", "c4", "jaas-file-a-1"), "b": FilePlace("s3://bucket/b")})
+    assert judged(body, policy)["TaskTemplate"]["ContainerSpec"]["Env"] == body["TaskTemplate"]["ContainerSpec"]["Env"]
+    body["TaskTemplate"]["ContainerSpec"]["Env"].append("LD_PRELOAD=x")
+    with pytest.raises(Forbidden, match=r"^env\.LD_PRELOAD: "):
+        judged(body, policy)
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "holds"),
+    [
+        ("default = 100", 200, 200),
+        ("default = 100", None, 100),
+        ("maximum = 200", 200, 200),
+        ("maximum = 200", 201, None),
+        ("maximum = 200", None, 200),
+    ],
+)
+def test_a_limit_of_processes_is_kept_or_refused_and_never_cut(rule: str, asked: int | None, holds: int | None) -> None:
+    policy = parse_policy(f"rules.resources.pids = {{{rule}}}", "p.toml")
+    body = request(pids_limit=asked)
+    if holds is None:
+        with pytest.raises(Forbidden, match=r"^pids_limit: may be 200 at most"):
+            judged(body, policy)
+    else:
+        assert judged(body, policy)["TaskTemplate"]["Resources"]["Limits"]["Pids"] == holds
 
 
 def test_what_the_policy_adds_is_added() -> None:
