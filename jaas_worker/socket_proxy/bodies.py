@@ -143,7 +143,9 @@ def admitted(wanted: Proposal, facts: Facts, policy: Policy, of_worker: Context)
     """
     for config in wanted.configs:
         found = (facts.configs or {}).get(str(config.get("ConfigID")))
-        if found is None or (found.labels.get(LABEL_JOB) != wanted.job and not is_file(found.labels)):
+        if found is None:  # the engine's words: a worker then makes it again
+            raise Forbidden(f"config not found: {shown(config.get('ConfigName'))}")
+        if found.labels.get(LABEL_JOB) != wanted.job and not is_file(found.labels):
             raise Forbidden(f"the config {shown(config.get('ConfigName'))} was not made for this job")
     refused = ""
     for context in contexts(policy, of_worker, wanted.asked):

@@ -232,6 +232,11 @@ def test_files_of_the_store_are_let_through_only_if_that_is_switched_on() -> Non
         assert said not in str(no.value), "it would not help"
 
 
+def test_a_config_that_is_gone_is_told_in_the_engine_s_words() -> None:
+    with pytest.raises(Forbidden, match=rf"^config not found: {NAME}$"):
+        judged(with_config("c9"))
+
+
 TENANTS = """
 level = "restricted"
 [tenants.research]
