@@ -29,9 +29,11 @@ def claimed(spec: JobSpec, **settings: Any) -> World:
     return world
 
 
-def adopted(request: dict[str, Any], spec: JobSpec, **settings: Any) -> World:
+def adopted(request: dict[str, Any], spec: JobSpec, rules: str = "", **settings: Any) -> World:
     """Return a worker that has taken a job over whose service another worker made of this request."""
     world = World(record_of(state=JobState.RUNNING, spec=spec), "adopt", **{"policy": "baseline", **settings})
+    if rules:
+        world.context.gate.policy = parse_policy(rules, "p.toml")
     request["Labels"] |= {LABEL_PREFIX: "jaas", LABEL_LEDGER: "x"}
     world.engine.create(request)
     following = claim(world.job, world.context)
@@ -94,6 +96,14 @@ def test_a_service_that_is_allowed_goes_on_with_its_input() -> None:
     request = service_request(spec, "j", 1, {}, {})
     made = with_files(request, FilePlace("/run/jaas/input.json", "id", request["Name"]))
     assert adopted(made, spec).job.stop is None
+
+
+def test_a_service_with_files_goes_on_where_jobs_may_set_no_variable() -> None:
+    spec = JobSpec(image="a")
+    made = with_files(service_request(spec, "j", 1, {}, {}), None, {"b": FilePlace("s3://bucket/b")})
+    assert adopted(made, spec, "rules.env = []").job.stop is None
+    changed = service_request(spec.changed({"env": {"LD_PRELOAD": "x"}}), "j", 1, {}, {})
+    assert adopted(changed, spec, "rules.env = []").job.stop is not None
 
 
 @pytest.mark.parametrize(
