@@ -102,6 +102,7 @@ class Follower:
             oom_killed=facts.oom_killed or self.killed_for_memory,
             started_at=facts.started_at,
             finished_at=facts.finished_at,
+            scrubbed=self.container.scrubbed,
         )
 
     @property
