@@ -21,7 +21,7 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
-from jaas_worker.decisions.place_wait import place_wait_detail, place_wait_pause
+from jaas_worker.decisions.place_wait import place_wait_detail, place_wait_pause, waits_for_place
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import StopRequest, pending_reason
 from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
@@ -63,6 +63,11 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     world.require_lease()
     if held_back := _held_back(job, spec, world):
         return held_back
+    if waits_for_place(job.detail):
+        # Gone before the request: who takes the job over must not believe that none was sent.
+        if not world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING):
+            return LostOwnership()
+        job.detail = ""
     job.asked = True
     failpoint("create.before")
     try:
