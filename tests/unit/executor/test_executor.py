@@ -8,10 +8,11 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, CancelledError, as_completed, wait
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -350,3 +351,32 @@ def test_a_watcher_that_fails_gives_up_its_futures_and_is_replaced(
 @pytest.mark.parametrize(("calls", "seconds"), [(0, 0.05), (100, 0.05), (200, 0.1), (20_000, 10.0)])
 def test_many_open_calls_are_read_less_often(calls: int, seconds: float) -> None:
     assert shortest_pause(calls) == pytest.approx(seconds)
+
+
+def test_new_calls_do_not_have_all_others_read_at_once(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.ends = runs()
+    pauses: list[float] = []
+    reads: list[int] = []
+    paused, go_on = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        paused.set()
+        assert go_on.wait(60)
+
+    def read(ledger: Any, ids: Sequence[str]) -> list[Any]:
+        reads.append(len(ids))
+        return outlines(ledger, ids)
+
+    monkeypatch.setattr("jaas_submit.executor.executor.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("jaas_submit.executor.executor.outlines", read)
+    with Executor("python", client=client) as pool:
+        calls = [pool.submit(len, [])]
+        assert paused.wait(60)
+        calls += [pool.submit(len, []) for _ in range(2)]
+        assert (reads, pauses) == ([1], [0.05])
+        for call in calls:
+            client.end(call.job, succeeds({"jaas_call": 1, "value": 7}))
+        go_on.set()
+        assert [call.result(60) for call in calls] == [7, 7, 7]
+        assert reads == [1, 3]
