@@ -70,7 +70,12 @@ def agent(target: Target, log_level: str) -> None:
     help="unix:// and a path, or tcp://HOST:PORT.",
 )
 @click.option("--mode", default="660", show_default=True, metavar="OCTAL", help="Who may use the socket at a path.")
-def socket_proxy(log_level: str, engine: str, listen: str, mode: str) -> None:
+@click.option(
+    "--store-binds",
+    is_flag=True,
+    help="Let jobs mount their files from the folder JAAS_STORE_URL, whatever the policy.",
+)
+def socket_proxy(log_level: str, engine: str, listen: str, mode: str, store_binds: bool) -> None:
     """Let a worker or an agent do with the engine what it needs, and nothing else.
 
     Services are judged by JAAS_POLICY or JAAS_POLICY_FILE. JAAS_QUEUE, JAAS_LOG_DRIVER, JAAS_LOG_OPTIONS and
@@ -82,7 +87,7 @@ def socket_proxy(log_level: str, engine: str, listen: str, mode: str) -> None:
         raise missing_packages(error) from error
     if not re.fullmatch("0?[0-7]{3}", mode):
         raise click.BadParameter("write three octal digits, such as 660", param_hint="--mode")
-    socket_proxy_main(engine, listen, int(mode, 8), log_level.upper())
+    socket_proxy_main(engine, listen, int(mode, 8), log_level.upper(), store_binds=store_binds)
 
 
 def _set(target: Target, **more: object) -> None:

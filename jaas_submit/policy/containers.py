@@ -6,14 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from jaas_submit.model.bounds import shown
-from jaas_submit.model.wire_names import ENV_ATTEMPT, ENV_INPUT, ENV_JOB_ID, ENV_NODE
+from jaas_submit.model.wire_names import (
+    ENV_ATTEMPT,
+    ENV_FILE_URLS,
+    ENV_FILES,
+    ENV_INPUT,
+    ENV_JOB_ID,
+    ENV_NODE,
+)
 from jaas_submit.policy.facts import Refusal
 from jaas_submit.policy.names import ImageName, matches, matches_image
 from jaas_submit.policy.rules import Rules
 
 __all__ = ["DEFAULT_CAPABILITIES", "capability_names", "check_container", "check_image"]
 
-_OWN_ENV: Final = frozenset({ENV_ATTEMPT, ENV_INPUT, ENV_JOB_ID, ENV_NODE, "TRACEPARENT"})
+_OWN_ENV: Final = frozenset({ENV_ATTEMPT, ENV_FILES, ENV_FILE_URLS, ENV_INPUT, ENV_JOB_ID, ENV_NODE, "TRACEPARENT"})
 """Variables that jaas sets itself."""
 
 _OWN_LABELS: Final = "jaas."

@@ -42,7 +42,12 @@ def _rules_for(policy: Policy, queue: str, context: Context) -> tuple[Rules, ...
     if section is None:
         return (rules,)
     tenants = _with(rules, section)
-    return (tenants,) if context.producer is not None or policy.trust_tenant_label else (rules, tenants)
+    return (tenants,) if _is_believed(policy, context) else (rules, tenants)
+
+
+def _is_believed(policy: Policy, context: Context) -> bool:
+    """Return whether the job is the tenant's by more than its own label, or labels are believed."""
+    return context.producer is not None or policy.trust_tenant_label
 
 
 def _with(rules: Rules, section: Section) -> Rules:
@@ -107,7 +112,8 @@ def output_limit(policy: Policy, context: Context, most: int) -> int:
 def limits_in_flight(policy: Policy, context: Context) -> dict[str, int]:
     """Return how many jobs may be in flight at once where this job counts: name of what is counted -> how many.
 
-    Each limit counts on its own: that of ``rules`` all jobs, that of a queue or a tenant its jobs.
+    Each limit counts on its own: that of ``rules`` all jobs, that of a queue or a tenant its jobs. Jobs whose tenant
+    only their own label names count apart from the tenant's, so that a forged label takes none of its places.
 
     Args:
         policy: the worker's.
@@ -118,7 +124,8 @@ def limits_in_flight(policy: Policy, context: Context) -> dict[str, int]:
         if queue in policy.queues:
             found[f"queue:{queue}"] = policy.queues[queue].rules.in_flight
     if context.tenant in policy.tenants:
-        found[f"tenant:{context.tenant}"] = policy.tenants[context.tenant].rules.in_flight
+        kind = "tenant" if _is_believed(policy, context) else "label"
+        found[f"{kind}:{context.tenant}"] = policy.tenants[context.tenant].rules.in_flight
     return {name: most for name, most in found.items() if most is not None}
 
 

@@ -21,6 +21,7 @@ from jaas_submit.policy.rules import (
     Part,
     Placement,
     References,
+    Resource,
     Resources,
     Rules,
     Users,
@@ -41,13 +42,17 @@ LEVELS: Final[Mapping[Level, Rules]] = {
         configs=References(labelled=False),
         mounts=Mounts(),
         users=Users(root=False),
-        resources=Resources(memory=Memory(required=True)),
+        resources=Resources(memory=Memory(required=True), pids=Resource(maximum=4096)),
         placement=Placement(allow=()),
         sysctls=(),
         ulimits={},
         log_drivers=("local", "json-file"),
     ),
-    "baseline": Rules(mounts=Mounts(volumes=("jobs-*",))),
+    "baseline": Rules(
+        mounts=Mounts(volumes=("jobs-*",)),
+        # As many as a whole node has without a setting of its own (kernel.pid_max).
+        resources=Resources(pids=Resource(maximum=32_768)),
+    ),
     "privileged": Rules(
         networks=Networks(kinds="all", own=True, aliases=True, driver_options=("**",)),
         secrets=References(allow=("**",)),

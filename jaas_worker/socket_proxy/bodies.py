@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.bounds import read_json, shown
@@ -12,8 +12,9 @@ from jaas_submit.policy.decision import decide
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import Context, Facts
 from jaas_submit.policy.shape import unknown_settings
-from jaas_worker.admission.own_parts import IsOwn, without_own_parts
+from jaas_worker.admission.own_parts import without_own_parts
 from jaas_worker.socket_proxy.routes import Forbidden
+from jaas_worker.socket_proxy.store_binds import StoreBinds
 from jaas_worker.swarm.files.shared_configs import NAMES_BEGIN
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "admitted",
     "config_body",
     "contexts",
-    "in_folder",
     "is_file",
     "is_of_job",
     "proposal",
@@ -48,9 +48,11 @@ class Proposal(NamedTuple):
     mounts: list[dict[str, Any]]
     """The mounts that were left out: files of the local store."""
     job: str
+    remark: str = ""
+    """Is added to a refusal."""
 
 
-def contexts(policy: Policy, of_worker: Context) -> Iterator[Context]:
+def contexts(policy: Policy, of_worker: Context, asked: Mapping[str, Any]) -> Iterator[Context]:
     """Yield as whose job a request is judged, until one may have it.
 
     A worker proves nothing about the job: it may name each tenant, and what it says of run times and attempts is its
@@ -59,38 +61,14 @@ def contexts(policy: Policy, of_worker: Context) -> Iterator[Context]:
     Args:
         policy: the proxy's.
         of_worker: queue and log driver of the worker.
+        asked: the request. Its limit of processes counts as the job's own: the worker has lowered its setting by its
+            policy, so the number is kept or refused, and not lowered once more without a word.
     """
-    plain = Context(
-        queue=of_worker.queue,
-        run_timeout=_SHORTEST_S,
-        log_driver=of_worker.log_driver,
-        log_options=of_worker.log_options,
-    )
+    limits = (asked["TaskTemplate"].get("Resources") or {}).get("Limits") or {}
+    plain = replace(of_worker, run_timeout=_SHORTEST_S, pids_limit=limits.get("Pids") or None)
     yield plain
     for tenant in policy.tenants:
-        yield Context(
-            queue=plain.queue,
-            tenant=tenant,
-            producer="any",
-            run_timeout=_SHORTEST_S,
-            log_driver=plain.log_driver,
-            log_options=plain.log_options,
-        )
-
-
-def in_folder(folder: str) -> IsOwn:
-    """Return a function that says whether a path of the host is below a folder, wherever it is mounted.
-
-    Args:
-        folder: an absolute path; nothing is below the empty text.
-    """
-    root = PurePosixPath(folder)
-
-    def below(path: str, _target: str) -> bool:
-        parts = PurePosixPath(path)
-        return bool(folder) and ".." not in parts.parts and parts != root and parts.is_relative_to(root)
-
-    return below
+        yield replace(plain, tenant=tenant, producer="any")
 
 
 def _object(data: bytes) -> dict[str, Any]:
@@ -117,12 +95,12 @@ def _is_named_as_file(name: str, _target: str) -> bool:
     return name.startswith(NAMES_BEGIN)
 
 
-def proposal(data: bytes, is_own_mount: IsOwn) -> Proposal:
+def proposal(data: bytes, store: StoreBinds) -> Proposal:
     """Return the service in the body of ``POST /services/create``.
 
     Args:
         data: the body.
-        is_own_mount: says whether a path of the host is in the local store, whatever its place in the container.
+        store: says which binds are those of files in the local store.
 
     Raises:
         Forbidden: it is no service of a job.
@@ -137,11 +115,11 @@ def proposal(data: bytes, is_own_mount: IsOwn) -> Proposal:
     job, attempt = labels[LABEL_JOB], labels.get(LABEL_ATTEMPT, "")
     if inner[LABEL_JOB] != job or request.get("Name") != f"{service_name(job, 0)[:-1]}{attempt}" or not attempt:
         raise Forbidden("a service must have the name of the attempt in its labels, and its containers the same job")
-    asked = without_own_parts(request, is_own_mount, _is_named_as_file)
+    asked = without_own_parts(request, store.is_own, _is_named_as_file)
     kept = asked["TaskTemplate"]["ContainerSpec"]
     configs = [one for one in container.get("Configs") or () if one not in kept["Configs"]]
     mounts = [one for one in container.get("Mounts") or () if one not in kept["Mounts"]]
-    return Proposal(asked, configs, mounts, job)
+    return Proposal(asked, configs, mounts, job, store.remark(kept["Mounts"]))
 
 
 def _part(whole: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -165,15 +143,17 @@ def admitted(wanted: Proposal, facts: Facts, policy: Policy, of_worker: Context)
     """
     for config in wanted.configs:
         found = (facts.configs or {}).get(str(config.get("ConfigID")))
-        if found is None or (found.labels.get(LABEL_JOB) != wanted.job and not is_file(found.labels)):
+        if found is None:  # the engine's words: a worker then makes it again
+            raise Forbidden(f"config not found: {shown(config.get('ConfigName'))}")
+        if found.labels.get(LABEL_JOB) != wanted.job and not is_file(found.labels):
             raise Forbidden(f"the config {shown(config.get('ConfigName'))} was not made for this job")
     refused = ""
-    for context in contexts(policy, of_worker):
+    for context in contexts(policy, of_worker, wanted.asked):
         decision = decide(wanted.asked, facts, policy, context)
         if not decision.refused:
             return _with_own_parts(decision.request, wanted), decision.reason
         refused = refused or decision.reason
-    raise Forbidden(refused)
+    raise Forbidden(refused + wanted.remark)
 
 
 def _with_own_parts(request: Mapping[str, Any], wanted: Proposal) -> dict[str, Any]:

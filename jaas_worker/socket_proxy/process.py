@@ -19,10 +19,10 @@ from jaas_submit.errors import SpecError
 from jaas_submit.policy.facts import Context
 from jaas_worker.admission.loading import load_policy
 from jaas_worker.settings import Settings
-from jaas_worker.socket_proxy.bodies import in_folder
 from jaas_worker.socket_proxy.engine import Upstream
 from jaas_worker.socket_proxy.proxy import SocketProxy
 from jaas_worker.socket_proxy.routes import MAX_TARGET
+from jaas_worker.socket_proxy.store_binds import StoreBinds
 from jaas_worker.swarm.log_driver import LogDriver
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.logging_setup import set_up
@@ -36,7 +36,9 @@ _MAX_HEADER: Final = 64 * 1024
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, engine: str, listen: str, mode: int) -> AsyncIterator[None]:
+async def running(
+    settings: Settings, engine: str, listen: str, mode: int, *, store_binds: bool = False
+) -> AsyncIterator[None]:
     """Serve until the end of the block.
 
     Args:
@@ -44,6 +46,7 @@ async def running(settings: Settings, engine: str, listen: str, mode: int) -> As
         engine: ``unix://`` and the path of the engine's socket.
         listen: ``unix://`` and a path, or ``tcp://HOST:PORT``.
         mode: of the socket at a path.
+        store_binds: True lets through binds of files in the local store: see ``StoreBinds``.
 
     Raises:
         SpecError: an address or the policy is not valid.
@@ -56,8 +59,10 @@ async def running(settings: Settings, engine: str, listen: str, mode: int) -> As
     driver = LogDriver(settings.log_driver, settings.driver_options)
     of_worker = Context(queue=settings.queue, log_driver=driver.name, log_options=driver.options)
     upstream = Upstream(source)
-    own = in_folder(store.path if store.scheme == "file" else "")
-    proxy = SocketProxy(upstream, load_policy(settings), of_worker, own)
+    folder = store.path if store.scheme == "file" else ""
+    if store_binds and not folder:
+        raise SpecError("--store-binds: JAAS_STORE_URL names no folder; set it as for the workers", field="store_binds")
+    proxy = SocketProxy(upstream, load_policy(settings), of_worker, StoreBinds(folder, store_binds))
     runner = web.AppRunner(
         proxy.application(),
         access_log=None,
@@ -99,7 +104,7 @@ def _path(address: str) -> str:
     return path if scheme == "unix" and Path(path).is_absolute() else ""
 
 
-def socket_proxy_main(engine: str, listen: str, mode: int, log_level: str) -> NoReturn:
+def socket_proxy_main(engine: str, listen: str, mode: int, log_level: str, *, store_binds: bool = False) -> NoReturn:
     """Serve until SIGTERM or SIGINT, and end this process.
 
     Args:
@@ -107,6 +112,7 @@ def socket_proxy_main(engine: str, listen: str, mode: int, log_level: str) -> No
         listen: as for ``running``.
         mode: as for ``running``.
         log_level: such as INFO.
+        store_binds: as for ``running``.
 
     Raises:
         SpecError: a setting is not valid.
@@ -119,7 +125,7 @@ def socket_proxy_main(engine: str, listen: str, mode: int, log_level: str) -> No
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, ended.set)
-        async with running(settings, engine, listen, mode):
+        async with running(settings, engine, listen, mode, store_binds=store_binds):
             logger.info("the socket proxy listens at %s", listen, extra=action(Action.PROXY_LISTENING))
             await ended.wait()
 

@@ -11,10 +11,10 @@ from aiohttp import web
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import Context
-from jaas_worker.admission.own_parts import IsOwn
 from jaas_worker.socket_proxy.bodies import MAX_BODY, admitted, config_body, is_file, is_of_job, proposal, stopped
 from jaas_worker.socket_proxy.engine import Answer, Upstream
 from jaas_worker.socket_proxy.routes import Check, Forbidden, Request, allowed_request, has_our_label
+from jaas_worker.socket_proxy.store_binds import StoreBinds
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["SocketProxy"]
@@ -35,14 +35,14 @@ class SocketProxy:
         upstream: the engine.
         policy: what a job may ask for.
         of_worker: queue and log driver of the workers.
-        is_own_mount: says whether a path of the host is in the workers' local store.
+        store: says which binds are those of files in the workers' local store.
     """
 
-    def __init__(self, upstream: Upstream, policy: Policy, of_worker: Context, is_own_mount: IsOwn) -> None:
+    def __init__(self, upstream: Upstream, policy: Policy, of_worker: Context, store: StoreBinds) -> None:
         self._upstream = upstream
         self._policy = policy
         self._of_worker = of_worker
-        self._is_own_mount = is_own_mount
+        self._store = store
         self._open = 0
 
     def application(self) -> web.Application:
@@ -103,7 +103,7 @@ class SocketProxy:
         return (answer if same else None), str(found["Id"] if kind == "containers" else found["ID"])
 
     async def _create(self, request: Request, data: bytes, login: dict[str, str]) -> Answer:
-        wanted = proposal(data, self._is_own_mount)
+        wanted = proposal(data, self._store)
         own = [str(one.get("ConfigID")) for one in wanted.configs]
         facts = await self._upstream.facts(request.version, wanted.asked, own)
         body, warning = admitted(wanted, facts, self._policy, self._of_worker)

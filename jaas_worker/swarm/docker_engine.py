@@ -13,7 +13,7 @@ from urllib.parse import quote
 import urllib3
 import urllib3.exceptions
 
-from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, NotAManager, TemporaryError
 from jaas_submit.model.cluster import Cluster, Node
 from jaas_submit.model.logs import STREAMS, Stream
 from jaas_submit.policy.facts import NetworkFacts, Reference
@@ -107,6 +107,8 @@ class Swarm:
             except EngineAnswer as error:
                 if error.status == 409:
                     return None
+                if error.config_gone:  # somebody has removed it a moment ago; it is made again, or looked for
+                    raise TemporaryError(f"creating service {name}: {error.said}") from error
                 raise
             return ServiceView(answer.json()["ID"], name, request["Labels"])
 

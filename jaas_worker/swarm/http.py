@@ -26,7 +26,7 @@ import requests
 import urllib3
 import urllib3.exceptions
 
-from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable, TemporaryError
+from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.placement.logins import ANY_HOST, login_for
 from jaas_worker.swarm.engine import Frame
 from jaas_worker.swarm.frames import FrameParser
@@ -56,13 +56,14 @@ Source: moby, daemon/cluster/helpers.go, and moby/swarmkit, manager/constraint a
 no code; the same from Docker 20.10 to 28.5. The last two are gRPC's, between the engine and the swarm's leader.
 """
 
-_CONFIG_GONE: Final = "config not found"
-"""Jobs name no configs: those in their services are made right before. Source: moby/swarmkit,
-manager/controlapi/service.go."""
+_CONFIG_GONE: Final = re.compile(r"(?:rpc error: code = [A-Za-z]{1,30} desc = |socket proxy: )?configs? not found: ")
+"""How an engine's answer begins if a service has a config that is not there. Only its beginning is the engine's own:
+what follows may be a description's words. Source: moby/swarmkit, manager/controlapi/service.go; seen on Docker 20.10.
+The socket proxy says it in the same words."""
 
 _VERSION_REFUSED: Final = re.compile(r"client version \S{1,20} is too (?:old|new)")
-"""How an engine answers, with status 400, that was exchanged since its API's version was asked for. Source: moby,
-api/server/middleware/version.go; seen on Docker 28.5."""
+"""How an engine's answer begins, with status 400, that was exchanged since its API's version was asked for. Source:
+moby, api/server/middleware/version.go; seen on Docker 28.5."""
 
 _PIECE: Final = 2**16
 """Bytes of a stream that are read at once, at most."""
@@ -76,6 +77,16 @@ class EngineAnswer(Exception):
         self.status = status
         self.said = said
 
+    @property
+    def version_refused(self) -> bool:
+        """Whether the engine speaks no such version of its API."""
+        return bool(_VERSION_REFUSED.match(self.said))
+
+    @property
+    def config_gone(self) -> bool:
+        """Whether a config that the service should have is not there, where this answers the creation of a service."""
+        return bool(_CONFIG_GONE.match(self.said))
+
 
 @contextmanager
 def mapped(what: str) -> Iterator[None]:
@@ -88,12 +99,11 @@ def mapped(what: str) -> Iterator[None]:
         EngineNotFound: the requested object does not exist.
         EngineRefused: it refuses permanently.
         EngineUnavailable: it does not answer, refuses temporarily, or its answer is invalid.
-        TemporaryError: a config that was there is not there any more.
     """
     try:
         yield
     except EngineAnswer as error:
-        raise _refusal(what, error.status, error.said) from error
+        raise _refusal(what, error) from error
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise EngineUnavailable(f"{what}: the engine does not answer ({_plain(error)})") from error
     except json.JSONDecodeError as error:
@@ -103,13 +113,12 @@ def mapped(what: str) -> Iterator[None]:
         raise EngineUnavailable(f"{what}: {problem} ({error.error_count()} errors)") from None
 
 
-def _refusal(what: str, status: int, said: str) -> EngineRefused | TemporaryError:
+def _refusal(what: str, error: EngineAnswer) -> EngineRefused | EngineUnavailable:
+    status, said = error.status, error.said
     if status == 404:
         return EngineNotFound(f"{what}: {said}")
-    if _VERSION_REFUSED.search(said):  # says nothing about the request itself
+    if error.version_refused:  # says nothing about the request itself
         return EngineUnavailable(f"{what}: no version of its API is accepted: {said}")
-    if _CONFIG_GONE in said:  # somebody has removed it a moment ago; it is made again
-        return TemporaryError(f"{what}: {said}")
     # 4xx: the engine understood and refuses. 503: the node is not a manager, or has no leader.
     if (400 <= status < 500 and status not in {408, 429}) or _REFUSED_AS_500.search(said):
         return EngineRefused(f"{what}: {said}")
@@ -242,7 +251,7 @@ class EngineHTTP:
         try:
             return session.send(method, _url(used, path, query), timeout or self.timeout, data, sent, stream=stream)
         except EngineAnswer as error:
-            if not _VERSION_REFUSED.search(error.said):
+            if not error.version_refused:
                 raise
             session.version = session.ask_version(self.timeout)
             if session.version == used:

@@ -126,6 +126,8 @@ ASKED: dict[str, Callable[[Scene], tuple[dict[str, Any], dict[str, Any], dict[st
     "run an image by its tag, where no registry tells the digest": lambda _: ({}, {}, {"image": TEST_IMAGE}),
     "run as root, or as the image's own user": lambda _: ({}, {}, {"user": None}),
     "run without a memory limit": lambda _: ({}, {}, {"limits": {}}),
+    "have more than 4,096 processes (`pids_limit`)": lambda _: ({}, {}, {"pids_limit": 4097}),
+    "have more than 32,768 processes": lambda _: ({}, {}, {"pids_limit": 32_769}),
     "name placement constraints": lambda _: ({}, {}, {"constraints": ["node.role==manager"]}),
     "mount a tmpfs, or a volume without a name": lambda _: (
         {"Mounts": [{"Type": "tmpfs", "Target": "/t"}, {"Type": "volume", "Target": "/v"}]}, {}, {}),

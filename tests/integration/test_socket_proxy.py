@@ -18,8 +18,9 @@ from jaas_submit import Client, JobState
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.service_options.mounts import Mount
 from jaas_worker.swarm.docker_engine import Swarm
-from jaas_worker.swarm.service_spec import service_request
-from tests.support.jobs import LONG, ended, run, until
+from jaas_worker.swarm.service_spec import FilePlace, service_request, with_files
+from tests.support.jobs import LONG, ended, run, shell, until
+from tests.support.socket_proxy import behind_proxy
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness
 from tests.support.worker import Installation, clean_env
@@ -156,6 +157,36 @@ def test_it_mounts_nothing_of_the_host_and_changes_no_service(
         assert answer.status_code == 403, (change, answer.text)
     assert swarm.request_of(made.json()["ID"]) == found
     assert taken.send("DELETE", f"services/{made.json()['ID']}").status_code == 200
+
+
+def test_a_link_in_the_store_mounts_nothing_of_the_host(witness: Witness, tmp_path: Path, swarm: Swarm) -> None:
+    folder, name = witness.folder / "store" / "jaas" / ".files", f"{'a' * 64}-01234567"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to("/")
+    plain = service_request(JobSpec(image=TEST_IMAGE), "taken", 1, {"jaas.spec-hash": "x"}, {})
+    body = with_files(plain, None, {"a": FilePlace("/host", source=str(folder / name))})
+    with behind_proxy(swarm.host, tmp_path, store_url=f"file://{witness.folder}/store", policy="baseline") as address:
+        answer = Taken(address).send("POST", "services/create", body)
+    assert answer.status_code == 403
+    assert f"the host's {folder / name} may not be mounted" in answer.text
+    assert "start the socket proxy with --store-binds" in answer.text
+
+
+def test_with_the_switch_jobs_get_their_input_and_files_from_the_store(
+    jaas: Installation, witness: Witness, tmp_path: Path, swarm: Swarm
+) -> None:
+    store = f"file://{witness.folder}/store"
+    (witness.folder / "empty").touch()
+    options = {"store_url": store, "policy": "baseline", "queue": jaas.queue}
+    with behind_proxy(swarm.host, tmp_path, store_binds=True, **options) as address:
+        worker = jaas.worker(DOCKER_HOST=address, store_url=store).start()
+        try:
+            with Client(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix, store=store) as client:
+                spec = shell('wc -c < "$JAAS_INPUT"; wc -c < "$JAAS_FILES/empty"', output="text")
+                handle = client.submit(spec, input="x" * 200_000, files={"empty": witness.folder / "empty"})
+                assert handle.wait(LONG).output == "200002\n0\n"
+        finally:
+            worker.stop()
 
 
 def test_a_body_without_end_is_cut_off(proxy: str) -> None:

@@ -29,10 +29,12 @@ from jaas_submit.errors import (
     TemporaryError,
 )
 from jaas_submit.model.cluster import Node
+from jaas_submit.model.job_spec import JobSpec
 from jaas_worker.swarm.docker_engine import Swarm, require_manager
 from jaas_worker.swarm.engine import ContainerTimes, EngineEvent, Frame, ServiceView, SwarmInfo, TaskView
 from jaas_worker.swarm.http import EngineAnswer, EngineHTTP, demultiplex, json_lines, mapped
 from jaas_worker.swarm.responses import distribution_in, node_of, nodes_in, services_in, tasks_in, times_in
+from jaas_worker.swarm.service_spec import service_request
 from tests.support.engine_http import serving
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.wait import eventually
@@ -243,6 +245,9 @@ ERRORS: list[tuple[Exception, type[JaasError]]] = [
     (api_error(404), EngineNotFound),
     (api_error(406), EngineRefused),
     (api_error(409), EngineRefused),
+    (api_error(400, "config not found: a"), EngineRefused),  # no service was to be created
+    (api_error(400, "client version 1.41 is too old"), EngineUnavailable),
+    (api_error(400, "value 'client version 1 is too old' is invalid"), EngineRefused),
     (api_error(408), EngineUnavailable),
     (api_error(429), EngineUnavailable),
     (api_error(500), EngineUnavailable),
@@ -279,6 +284,34 @@ def test_errors_become_temporary_or_permanent_ones(error: Exception, kind: type[
     assert type(caught.value) is kind
     assert caught.value.__cause__ is error
     assert isinstance(caught.value, TemporaryError) != isinstance(caught.value, PermanentError)
+
+
+RPC = "rpc error: code = InvalidArgument desc = "
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (RPC + "config not found: a", TemporaryError),
+        (RPC + "configs not found: a, b", TemporaryError),
+        ("config not found: a", TemporaryError),
+        ("socket proxy: config not found: a", TemporaryError),
+        # A description's own words in the engine's answer.
+        (RPC + "name 'config not found: a' is invalid", EngineRefused),
+        ("invalid mount target: config not found: a", EngineRefused),
+        ("invalid mount target: client version 9 is too new", EngineRefused),
+        (RPC + "secret not found: a", EngineRefused),
+    ],
+)
+def test_only_a_config_that_is_gone_is_asked_for_again(said: str, kind: type[JaasError], tmp_path: Path) -> None:
+    engine = FakeSwarm()
+    engine.fail("create", error=EngineRefused(f"creating service jaas-j-1: {said}"))
+    with serving(engine, str(tmp_path / "sock")) as host:
+        swarm, request = Swarm(host), service_request(JobSpec(image="a"), "j", 1, {}, {})
+        with pytest.raises(JaasError) as caught:
+            swarm.create(request)
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"creating service jaas-j-1: {said}"
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:

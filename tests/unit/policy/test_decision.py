@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaas_submit.policy.decision import decide, decide_image, output_limit
+from jaas_submit.model.job_spec import INPUT_FILE
+from jaas_submit.policy.decision import decide, decide_image, limits_in_flight, output_limit
 from jaas_submit.policy.document import LEVELS, Policy, parse_policy
 from jaas_submit.policy.facts import Context, EngineAge, Facts
+from jaas_worker.swarm.service_spec import FilePlace, with_files
 from tests.unit.policy.requests import DIGEST, FACTS, asked, decided, rules_of
 
 
@@ -24,6 +26,10 @@ def volume(**options: Any) -> dict[str, Any]:
 
 def ref(kind: str, name: str) -> dict[str, Any]:
     return {f"{kind}s": [{f"{kind}ID": f"id-{name}", f"{kind}Name": "open", "File": {"Name": "f"}}]}
+
+
+def processes(number: int) -> dict[str, Any]:
+    return {"Resources": {"Limits": {"MemoryBytes": 2**26, "Pids": number}, "Reservations": {}}}
 
 
 NONE, R, B, P = "", "restricted", "baseline", "privileged"
@@ -113,6 +119,11 @@ TASKS: list[tuple[dict[str, Any], str, str]] = [
     ({"Networks": [{"Target": "nobody-knows"}]}, B, "networks.allow"),  # the engine will say that there is none
     ({"Resources": {"Limits": {}, "Reservations": {}}}, B, "resources.memory"),
     ({"Resources": {"Limits": {"MemoryBytes": 5}, "Reservations": {}, "SwapBytes": 7}}, NONE, "known settings"),
+    (processes(4096), R, ""),
+    (processes(4097), B, "resources.pids"),
+    (processes(32_768), B, "resources.pids"),
+    (processes(32_769), P, "resources.pids"),
+    (processes(4_194_304), P, "resources.pids"),
     ({"Placement": {"Constraints": ["node.role==manager"]}}, B, "placement.allow"),
     ({"Placement": {"Constraints": ["node.id != abc"]}}, R, ""),
     ({"Placement": {"MaxReplicas": 5}}, NONE, "known settings"),
@@ -139,6 +150,13 @@ SERVICES: list[tuple[dict[str, Any], str, str]] = [
     ({"Labels": {"a": 1}}, NONE, "known settings"),
 ]
 
+
+def own_processes(request: dict[str, Any]) -> int | None:
+    """Return the limit of a request as the job's own."""
+    resources = request["TaskTemplate"].get("Resources") or {}
+    return resources["Limits"].get("Pids") if resources.keys() == {"Limits", "Reservations"} else None
+
+
 CASES = [
     *((asked(container=changes), least, rule) for changes, least, rule in CONTAINERS),
     *((asked(task=changes), least, rule) for changes, least, rule in TASKS),
@@ -151,7 +169,7 @@ def test_each_level_allows_what_it_should(request_: dict[str, Any], least: str, 
     order = [R, B, P]
     from_here = order.index(least) if least else len(order)
     for number, level in enumerate(LEVELS):
-        decision = decided(request_, level)
+        decision = decided(request_, level, Context(pids_limit=own_processes(request_)))
         assert decision.refused == (number < from_here), (level, decision.reason)
         if number == from_here - 1:
             assert rule in {one.rule for one in decision.refusals}
@@ -160,6 +178,11 @@ def test_each_level_allows_what_it_should(request_: dict[str, Any], least: str, 
 def test_a_digit_of_another_alphabet_is_no_number() -> None:
     assert decided(asked(container={"User": "１"}), "restricted").refused  # noqa: RUF001
 
+
+FILES = {
+    "a": FilePlace("/run/jaas/files/a", "id-open", "open"),
+    "b": FilePlace("s3://bucket/b"),  # in a variable
+}
 
 # A policy; what is asked for; by which rules it is refused.
 RULES: list[tuple[str, dict[str, Any], set[str]]] = [
@@ -238,13 +261,14 @@ RULES: list[tuple[str, dict[str, Any], set[str]]] = [
     ),
     ('rules.env = ["APP_*"]', asked(env={"APP_A": "1"}), set()),
     ('rules.env = ["APP_*"]', asked(env={"LD_PRELOAD": "x"}), {"env"}),
+    ("rules.env = []", with_files(asked(), FilePlace(INPUT_FILE, "id-open", "open"), FILES), set()),
     ('rules.resources.memory.maximum = "32M"', asked(), {"resources.memory"}),
     ('rules.resources.memory.maximum = "64M"', asked(), set()),
     ("rules.resources.cpus.maximum = 2", asked(), {"resources.cpus"}),
     ("rules.resources.cpus.maximum = 2", asked(limits={"cpus": 2}), set()),
     ("rules.resources.cpus = {maximum = 2, default = 1}", asked(), set()),
     ("rules.resources.cpus = {maximum = 2, default = 1}", asked(reservations={"cpus": 3}), {"resources.cpus"}),
-    ("rules.resources.pids.required = true", asked(), {"resources.pids"}),
+    ('level = "privileged"\nrules.resources.pids.required = true', asked(), {"resources.pids"}),
     ('rules.placement.allow = ["node.labels.zone==*"]', asked(constraints=["node.labels.zone == a"]), set()),
     (
         'rules.placement.allow = ["node.labels.zone==*"]',
@@ -323,11 +347,12 @@ def test_what_the_policy_adds_is_in_the_request() -> None:
         (4096, "{default = 100, maximum = 1000}", 100),
         (50, "{default = 100, maximum = 1000}", 50),
         (0, "{maximum = 1000}", 1000),
-        (0, "{}", None),
+        (0, "{}", 32_768),
+        (100_000, "{}", 32_768),
     ],
 )
 @pytest.mark.parametrize("trusted", [False, True])
-def test_the_least_number_of_processes_holds(setting: int, rule: str, holds: int | None, trusted: bool) -> None:
+def test_the_least_number_of_processes_holds(setting: int, rule: str, holds: int, trusted: bool) -> None:
     request = asked(limits={"memory": "64M"})
     if setting:
         request["TaskTemplate"]["Resources"]["Limits"]["Pids"] = setting
@@ -335,6 +360,11 @@ def test_the_least_number_of_processes_holds(setting: int, rule: str, holds: int
     decision = decide(request, FACTS, parse_policy(text, "p.toml"), Context(tenant="a"))
     assert decision.refusals == ()
     assert decision.request["TaskTemplate"]["Resources"]["Limits"].get("Pids") == holds
+
+
+def test_only_privileged_leaves_the_number_of_processes_open() -> None:
+    limits = {level: decided(asked(), level).request["TaskTemplate"]["Resources"]["Limits"] for level in LEVELS}
+    assert {level: found.get("Pids") for level, found in limits.items()} == {R: 4096, B: 32_768, P: None}
 
 
 def test_a_default_is_never_less_than_what_is_reserved() -> None:
@@ -376,6 +406,23 @@ def test_an_image_is_judged_before_its_registry_hears_of_it() -> None:
 @pytest.mark.parametrize(("given", "limit"), [("", 100), ("rules.output = 50", 50), ("rules.output = 500", 100)])
 def test_what_a_job_may_return_is_the_least_of_all(given: str, limit: int) -> None:
     assert output_limit(parse_policy(given, "p.toml"), Context(), 100) == limit
+
+
+@pytest.mark.parametrize(
+    ("context", "trusted", "names"),
+    [
+        (Context(tenant="t", producer="p"), False, {"all": 9, "tenant:t": 2}),
+        (Context(tenant="t"), True, {"all": 9, "tenant:t": 2}),
+        # By its own label alone: such jobs take places of their own.
+        (Context(tenant="t"), False, {"all": 9, "label:t": 2}),
+        (Context(tenant="u"), False, {"all": 9}),
+        (Context(tenant="t", producer="p", queue="q"), False, {"all": 9, "queue:q": 3, "tenant:t": 2}),
+    ],
+)
+def test_a_forged_label_takes_no_place_of_the_tenant(context: Context, trusted: bool, names: dict[str, int]) -> None:
+    text = "rules.in_flight = 9\ntenants.t.rules.in_flight = 2\nqueues.q.rules.in_flight = 3"
+    policy = parse_policy(f"trust_tenant_label = {str(trusted).lower()}\n{text}", "p.toml")
+    assert limits_in_flight(policy, context) == names
 
 
 OLD, NEW = (1, 41), (1, 52)

@@ -26,6 +26,8 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     (BASELINE, {"sysctls": {"net.core.somaxconn": 1}}, "sysctls.net.core.somaxconn", "sysctls"),
     (BASELINE, {"oom_score_adj": -1}, "oom_score_adj", "oom_score"),
     ("rules.read_only_root = true", {"read_only": False}, "read_only", "read_only_root"),
+    ('level = "restricted"', {"pids_limit": 4097}, "pids_limit", "resources.pids"),
+    (BASELINE, {"pids_limit": 32_769}, "pids_limit", "resources.pids"),
     ("rules.resources.pids.maximum = 50", {"pids_limit": 51}, "pids_limit", "resources.pids"),
     ('rules.users.groups = ["1000"]', {"groups": ["1000", "docker"]}, "groups.1", "users.groups"),
     ('rules.labels = ["team"]', {"container_labels": {"proxy.rule": "x"}}, "labels.proxy.rule", "labels"),

@@ -12,8 +12,9 @@ from jaas_submit.model.job_spec import INPUT_FILE, JobSpec
 from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.facts import Context, Facts, NetworkFacts, Reference
-from jaas_worker.socket_proxy.bodies import admitted, config_body, in_folder, proposal, stopped
+from jaas_worker.socket_proxy.bodies import admitted, config_body, proposal, stopped
 from jaas_worker.socket_proxy.routes import Forbidden
+from jaas_worker.socket_proxy.store_binds import StoreBinds
 from jaas_worker.swarm.service_spec import FilePlace, service_request, with_files
 
 JOB, NAME = "0b0e3f4e", "jaas-0b0e3f4e-1"
@@ -31,16 +32,18 @@ FACTS = Facts(
         "jaas-control": NetworkFacts("n2", "jaas-control", "overlay", "swarm", False, {"jaas.control": "true"}),
     },
 )
-STORE = in_folder("/srv/store")
+STORE = StoreBinds("/srv/store", allowed=True)
+INPUT = f"/srv/store/jaas/{JOB}/input.json"
+SHARED = f"/srv/store/jaas/.files/{'a' * 64}-{'0' * 8}"
 
 
 def request(**fields: Any) -> dict[str, Any]:
     return service_request(JobSpec(image="alpine", **fields), JOB, 1, {"jaas.spec-hash": "x"}, {"open": "s1"})
 
 
-def judged(body: Any, policy: Policy | None = None) -> dict[str, Any]:
+def judged(body: Any, policy: Policy | None = None, store: StoreBinds = STORE) -> dict[str, Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return admitted(proposal(data, STORE), FACTS, policy or Policy(), OF_WORKER)[0]
+    return admitted(proposal(data, store), FACTS, policy or Policy(), OF_WORKER)[0]
 
 
 def with_config(config: str, name: str = NAME) -> dict[str, Any]:
@@ -60,9 +63,10 @@ GOOD = [
     request(networks=["app"], env={"A": "{{1}}"}, limits={"memory": "64M"}, constraints=["node.labels.a==b"]),
     request(secrets=["open"], mounts=[Mount(type="volume", source="jobs-a", target="/a")]),
     with_config("c1"),
-    with_mount("/srv/store/ab/cd"),
+    with_mount(INPUT),
     with_file(FilePlace("/etc/app.conf", "c4", "jaas-file-a-1")),
-    with_file(FilePlace("/data/large", source="/srv/store/ab/cd")),
+    with_file(FilePlace("/data/large", source=SHARED)),
+    with_files(request(), None, {"a": FilePlace("/a", "c4", "jaas-file-a-1"), "b": FilePlace("s3://bucket/b")}),
 ]
 
 
@@ -106,9 +110,11 @@ HOSTILE: dict[str, Change] = {
     "out of the store": container(Mounts=[{**bind("/srv/store/../shadow", ReadOnly=True), "Target": INPUT_FILE}]),
     "the whole store": container(Mounts=[{**bind("/srv/store", ReadOnly=True), "Target": INPUT_FILE}]),
     "beside the store": container(Mounts=[{**bind("/srv/store2/a", ReadOnly=True), "Target": INPUT_FILE}]),
-    "the store to write": container(Mounts=[{**bind("/srv/store/a", ReadOnly=False), "Target": INPUT_FILE}]),
+    "the store to write": container(Mounts=[{**bind(INPUT, ReadOnly=False), "Target": INPUT_FILE}]),
+    "another name in the store": container(Mounts=[bind("/srv/store/jaas/.files/link", ReadOnly=True)]),
+    "an input elsewhere": container(Mounts=[bind(INPUT, ReadOnly=True)]),
     "the store, shared": container(
-        Mounts=[{**bind("/srv/store/a", ReadOnly=True), "Target": INPUT_FILE, "BindOptions": {"Propagation": "shared"}}]
+        Mounts=[{**bind(INPUT, ReadOnly=True), "Target": INPUT_FILE, "BindOptions": {"Propagation": "shared"}}]
     ),
     "a bind as a volume": container(
         Mounts=[
@@ -210,6 +216,27 @@ def test_of_a_key_that_is_there_twice_the_engine_gets_the_one_that_was_judged() 
     assert judged(evil.encode())["TaskTemplate"]["ContainerSpec"]["Mounts"] == []
 
 
+def test_files_of_the_store_are_let_through_only_if_that_is_switched_on() -> None:
+    off = StoreBinds("/srv/store")
+    said = "; start the socket proxy with --store-binds to let files of the store through"
+    for body in (with_mount(INPUT), with_file(FilePlace("/data/large", source=SHARED))):
+        with pytest.raises(
+            Forbidden, match=r"^mounts\.0\.source: the host's /srv/store/jaas/.* may not be mounted"
+        ) as no:
+            judged(body, store=off)
+        assert str(no.value).endswith(said)
+        assert judged(body, parse_policy('level = "privileged"', "p.toml"), off), "the policy may allow it"
+    for source, store in (("/srv/other/a", off), ("/srv/other/a", StoreBinds()), ("/srv/store/a", STORE)):
+        with pytest.raises(Forbidden) as no:
+            judged(with_mount(source), store=store)
+        assert said not in str(no.value), "it would not help"
+
+
+def test_a_config_that_is_gone_is_told_in_the_engine_s_words() -> None:
+    with pytest.raises(Forbidden, match=rf"^config not found: {NAME}$"):
+        judged(with_config("c9"))
+
+
 TENANTS = """
 level = "restricted"
 [tenants.research]
@@ -239,6 +266,35 @@ def test_a_worker_may_do_what_any_tenant_may_and_no_more(mounts: tuple[Mount, ..
     else:
         with pytest.raises(Forbidden):
             judged(request(mounts=mounts), policy)
+
+
+def test_the_variables_of_a_job_with_files_are_no_job_s_wish() -> None:
+    policy = parse_policy("rules.env = []", "p.toml")
+    body = with_files(request(), None, {"a": FilePlace("/a", "c4", "jaas-file-a-1"), "b": FilePlace("s3://bucket/b")})
+    assert judged(body, policy)["TaskTemplate"]["ContainerSpec"]["Env"] == body["TaskTemplate"]["ContainerSpec"]["Env"]
+    body["TaskTemplate"]["ContainerSpec"]["Env"].append("LD_PRELOAD=x")
+    with pytest.raises(Forbidden, match=r"^env\.LD_PRELOAD: "):
+        judged(body, policy)
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked", "holds"),
+    [
+        ("default = 100", 200, 200),
+        ("default = 100", None, 100),
+        ("maximum = 200", 200, 200),
+        ("maximum = 200", 201, None),
+        ("maximum = 200", None, 200),
+    ],
+)
+def test_a_limit_of_processes_is_kept_or_refused_and_never_cut(rule: str, asked: int | None, holds: int | None) -> None:
+    policy = parse_policy(f"rules.resources.pids = {{{rule}}}", "p.toml")
+    body = request(pids_limit=asked)
+    if holds is None:
+        with pytest.raises(Forbidden, match=r"^pids_limit: may be 200 at most"):
+            judged(body, policy)
+    else:
+        assert judged(body, policy)["TaskTemplate"]["Resources"]["Limits"]["Pids"] == holds
 
 
 def test_what_the_policy_adds_is_added() -> None:
