@@ -49,14 +49,13 @@ class SentFiles(Part):
         return [None if not place else as_text(place).removeprefix(_HERE) for place in found]
 
     def put(self, digest: str, data: bytes) -> None:
-        """Keep a content here. Somebody has to be registered who needs it.
+        """Keep a content here, unless another producer has put it into the store since ``use`` was asked.
 
         Args:
-            digest: of the content.
+            digest: of the content; somebody has to be registered who needs it.
             data: the content.
         """
-        with redis_errors("files"):
-            self._client.hset(self._key("sent", digest), mapping={"place": _HERE, "data": data})
+        self._base.run("sent_files/put", "files", data, digest=digest)
 
     def begin(self, name: str) -> None:
         """Record that a file is about to be written to the store; if that is not ended within a day, it is removed.

@@ -174,6 +174,16 @@ def test_what_a_dead_producer_leaves_in_the_store_is_removed(ledger: Ledger, fol
     assert ledger.sent_files.left() == []
 
 
+def test_a_producer_without_a_store_does_not_lose_what_another_one_has_stored(ledger: Ledger) -> None:
+    sha, name = digest(b"x"), f"{digest(b'x')}-00000000"
+    assert ledger.sent_files.use(["a"], [sha]) == [None]  # both are told to send it
+    ledger.sent_files.begin(name)
+    assert ledger.sent_files.end(sha, name)
+    ledger.sent_files.put(sha, b"x")
+    assert ledger.sent_files.find(sha) == SentFile(stored=name)
+    assert not ledger.client.hexists(f"{ledger.prefix}:sent:{sha}", "data")
+
+
 def test_of_two_that_store_the_same_content_the_first_counts(ledger: Ledger) -> None:
     sha = digest(b"x")
     names = [f"{sha}-0000000{number}" for number in range(2)]
