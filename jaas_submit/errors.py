@@ -13,6 +13,7 @@
     │   ├── LedgerUnavailable   Redis did not answer, or refused the write
     │   ├── StoreUnavailable    the store of large values (JAAS_STORE_URL) cannot be reached
     │   └── EngineUnavailable   the engine's API did not answer, or the swarm has no leader
+    │       └── AnswerTooLong   its answer is too long to be read whole
     └── PermanentError       the same request will fail again
         ├── UnreadableRecord    a record of a job or batch is unreadable
         ├── EngineRefused       the engine refuses: bad mount, unknown network, ...
@@ -29,6 +30,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 __all__ = [
+    "AnswerTooLong",
     "BatchClosed",
     "BatchFailed",
     "EndedBatch",
@@ -199,6 +201,10 @@ class EngineUnavailable(TemporaryError):
     def __init__(self, message: str = "", status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class AnswerTooLong(EngineUnavailable):
+    """The engine's answer is too long to be read whole; a part of it may not be."""
 
 
 class PermanentError(JaasError):

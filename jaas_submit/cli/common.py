@@ -47,8 +47,8 @@ __all__ = [
     "job_ids_argument",
     "missing_packages",
     "name_unreadable",
+    "not_taken",
     "output_options",
-    "say_of_queued",
     "say_why_not_taken",
     "summary",
     "target_options",
@@ -334,19 +334,20 @@ def say_why_not_taken(client: Client, queue: str, progress: Progress) -> None:
         progress.say_once(f"queued, but {why}")
 
 
-def say_of_queued(client: Client, records: Iterable[JobRecord], progress: Progress) -> None:
-    """Say for each queue in a list of jobs why nobody takes what is QUEUED there.
+def not_taken(client: Client, records: Iterable[JobRecord]) -> list[str]:
+    """Return for each queue in a list of jobs why nobody takes what is QUEUED there, in a sentence; none if one does.
 
     Args:
         client: which Redis and prefix.
         records: the jobs of the list.
-        progress: where it is said.
 
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    for queue in sorted({record.queue for record in records if record.state is JobState.QUEUED}):
-        say_why_not_taken(client, queue, progress)
+    from jaas_submit.client.queries import why_not_taken
+
+    queues = sorted({record.queue for record in records if record.state is JobState.QUEUED})
+    return [f"queued, but {why}" for queue in queues if (why := why_not_taken(client.ledger, queue))]
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

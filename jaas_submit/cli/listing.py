@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _WATCH_EVERY_S: Final = 2.0
 _SHORT: Final = 8
@@ -44,21 +45,23 @@ _EMPTY: Final = frozenset({"", "-"})
 watch_option: Final = click.option("--watch", is_flag=True, help="List again every 2 seconds, until Ctrl-C.")
 
 
-def watched(watch: bool, show: Callable[[], None]) -> None:
+def watched(watch: bool, read: Callable[[], T], show: Callable[[T], None]) -> None:
     """Print a list; with ``--watch`` again and again, until Ctrl-C.
 
     Args:
-        watch: whether to.
-        show: reads it and prints it.
+        watch: whether to; a terminal is cleared before each list.
+        read: reads it, and prints nothing: the former list is on the screen meanwhile.
+        show: prints what was read.
     """
     try:
         while True:
-            show()
+            found = read()
+            if watch and sys.stdout.isatty():
+                click.clear()
+            show(found)
             if not watch:
                 return
             time.sleep(_WATCH_EVERY_S)
-            if sys.stdout.isatty():
-                click.clear()
     except KeyboardInterrupt:
         if not watch:
             raise
@@ -127,15 +130,14 @@ class Listing:
         """Print what was read; with ``watch`` again and again, until Ctrl-C.
 
         Args:
-            read: reads the entries.
+            read: reads the entries, and prints nothing.
             progress: says that there are none.
             empty: that, in words.
         """
-        if self.watch and sys.stdout.isatty():
-            click.clear()
-        watched(self.watch, lambda: self._print(read(), progress, empty))
+        watched(self.watch, read, lambda table: self._print(table, progress, empty))
 
     def _print(self, table: Table, progress: output.Progress, empty: str) -> None:
+        table.say()
         if self.form == "json":
             output.print_json([entry.data() for entry in table.entries], indent=2)
         elif self.form == "jsonl":
@@ -216,6 +218,10 @@ class Entry(NamedTuple):
     """Makes the JSON object."""
 
 
+def _nothing() -> None:
+    """Say nothing besides the list."""
+
+
 class Table(NamedTuple):
     """A list, and how it becomes narrower.
 
@@ -225,6 +231,7 @@ class Table(NamedTuple):
         ids: columns of ids, which are shortened on a terminal.
         texts: columns that may be cut.
         dispensable: columns in the order in which they go where there is no room.
+        say: says on standard error, before the list, what else was found.
     """
 
     headers: Sequence[str]
@@ -232,6 +239,7 @@ class Table(NamedTuple):
     ids: Sequence[str] = ("ID",)
     texts: Sequence[str] = ()
     dispensable: Sequence[str] = ()
+    say: Callable[[], None] = _nothing
 
 
 def short_ids(ids: Sequence[str]) -> dict[str, str]:

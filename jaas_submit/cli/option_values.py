@@ -7,7 +7,6 @@ import binascii
 import json
 import os
 import re
-import signal
 from typing import Any, Final
 
 import click
@@ -121,6 +120,40 @@ def volume_of(text: str) -> dict[str, Any]:
     return {**fields, **changes}
 
 
+_SIGNALS: Final = {
+    **dict(
+        enumerate(
+            (
+                *(
+                    "HUP",
+                    "INT",
+                    "QUIT",
+                    "ILL",
+                    "TRAP",
+                    "ABRT",
+                    "BUS",
+                    "FPE",
+                    "KILL",
+                    "USR1",
+                    "SEGV",
+                    "USR2",
+                    "PIPE",
+                    "ALRM",
+                ),
+                *("TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM"),
+                *("PROF", "WINCH", "IO", "PWR", "SYS"),
+            ),
+            start=1,
+        )
+    ),
+    34: "RTMIN",
+    64: "RTMAX",
+}
+"""Linux's signals by their numbers: containers run there, and the system that runs here may have others."""
+
+_SIGNAL_NAMES: Final = frozenset(_SIGNALS.values()) | {"CLD", "IOT", "POLL"}
+
+
 def signal_of(text: str) -> str:
     """Return a signal's full name: ``SIGINT`` for ``INT``, ``int`` or ``2``.
 
@@ -130,11 +163,11 @@ def signal_of(text: str) -> str:
     Raises:
         click.UsageError: there is no such signal.
     """
-    if text.isdigit() and int(text[:4]) in {number.value for number in signal.Signals}:
-        return signal.Signals(int(text)).name
+    if re.fullmatch("[0-9]{1,4}", text) and int(text) in _SIGNALS:
+        return f"SIG{_SIGNALS[int(text)]}"
     name = text.upper()
     name = name if name.startswith("SIG") else f"SIG{name}"
-    if name not in signal.Signals.__members__ and not name.startswith(("SIGRTMIN", "SIGRTMAX")):
+    if name[3:] not in _SIGNAL_NAMES and not name.startswith(("SIGRTMIN", "SIGRTMAX")):
         raise click.UsageError(f"--stop-signal: {text[:40]!r} is no signal; write TERM, SIGTERM or 15")
     return name
 

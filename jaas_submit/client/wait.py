@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from jaas_submit.client import queries
-from jaas_submit.errors import BatchFailed, LedgerUnavailable, UnknownJob, WaitTimeout
+from jaas_submit.errors import BatchFailed, LedgerUnavailable, TemporaryError, UnknownJob, WaitTimeout
 from jaas_submit.ledger import Ledger, Outline
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.result import JobResult
@@ -116,14 +116,14 @@ class Outage:
         """Register that Redis has answered everything, or that something was found."""
         self.answered, self._since = True, None
 
-    def retry_delay(self, error: LedgerUnavailable) -> float:
+    def retry_delay(self, error: TemporaryError) -> float:
         """Return the seconds to sleep before Redis is tried again.
 
         Args:
             error: the last one.
 
         Raises:
-            LedgerUnavailable: the same error: Redis has never answered, or the outage is too long.
+            TemporaryError: the same error: Redis has never answered, or the outage is too long.
         """
         now = time.monotonic()
         if not self.answered or (self._since is not None and now - self._since > REDIS_OUTAGE_TIMEOUT_S):

@@ -14,19 +14,29 @@ from typing import Any, Final, ParamSpec, TypeVar
 from jaas_submit.client.client import Client
 from jaas_submit.client.queries import outlines
 from jaas_submit.client.wait import Outage
-from jaas_submit.errors import JaasError, LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.errors import (
+    FunctionFailed,
+    JaasError,
+    LedgerUnavailable,
+    SpecError,
+    StoreUnavailable,
+    UnknownJob,
+)
 from jaas_submit.executor.calls import COMMAND, call_input, exception_of, job_name, name_of, value_of
 from jaas_submit.executor.futures import JobFuture
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.job_spec import MAX_SPEC_BYTES, JobSpec
 from jaas_submit.model.states import JobState
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "shortest_pause"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
+_READ_AT_ONCE: Final = 100
+"""For each so many open calls the shortest pause grows by the first one: the load on Redis does not grow with them."""
 
 _OWN_FIELDS: Final = ("command", "entrypoint", "input", "input_lines", "gather", "output", "check")
 
@@ -73,6 +83,8 @@ class Executor(futures.Executor):
         self._open: dict[str, JobFuture[Any]] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._new = False
+        self._stores: dict[str, Outage] = {}
         self._watcher: threading.Thread | None = None
 
     def __repr__(self) -> str:
@@ -111,6 +123,7 @@ class Executor(futures.Executor):
             job = self.client.submit(self._spec.changed({"name": self._spec.name or job_name(name)}), input=call)
             future: JobFuture[T] = JobFuture(job, name)
             self._open[job.id] = future
+            self._new = True
             if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="jaas executor", daemon=True)
                 self._watcher.start()
@@ -159,13 +172,14 @@ class Executor(futures.Executor):
         with self._changed:
             self._closed = True
             waiting = dict(self._open) if cancel_futures else {}
+            watcher = self._watcher
             self._changed.notify()
         for one in outlines(self.client.ledger, list(waiting)) if waiting else ():
             if one.state is not JobState.RUNNING:
                 waiting[one.id].cancel()
-        if wait and self._watcher is not None:
-            self._watcher.join()
-        if self._watcher is None:
+        if wait and watcher is not None:
+            watcher.join()
+        if watcher is None:
             self._close()
 
     def _close(self) -> None:
@@ -174,7 +188,18 @@ class Executor(futures.Executor):
 
     def _watch(self) -> None:
         """Settle the futures of calls that have ended, until the executor is shut down and none is left."""
+        try:
+            self._settle_all()
+        except BaseException as error:  # noqa: BLE001 (whatever it is, nobody may wait for ever for a thread that ended)
+            closed = self._abandon(error)
+        else:
+            closed = True
+        if closed:
+            self._close()
+
+    def _settle_all(self) -> None:
         pause, outage = _FIRST_PAUSE_S, Outage()
+        outage.over()  # Redis has just taken a call
         while waiting := self._next():
             try:
                 ended = self._settle(waiting)
@@ -184,15 +209,39 @@ class Executor(futures.Executor):
             with self._changed:
                 for job_id in ended:
                     self._open.pop(job_id, None)
-                pause = _FIRST_PAUSE_S if ended else min(pause * 1.5, _LONGEST_PAUSE_S)
-                if self._open and self._changed.wait(pause):  # there is a new call
-                    pause = _FIRST_PAUSE_S
-        self._close()
+                    self._stores.pop(job_id, None)
+                left = len(self._open)
+            shortest = shortest_pause(left)
+            pause = shortest if ended else max(shortest, min(pause * 1.5, _LONGEST_PAUSE_S))
+            if left and self._has_new_after(shortest, pause):
+                pause = _FIRST_PAUSE_S
+
+    def _has_new_after(self, shortest: float, longest: float) -> bool:
+        """Wait, and return whether there is a new call, which ends the wait after the shortest time."""
+        time.sleep(shortest)  # not for each new call: all open ones are read after it
+        with self._changed:
+            return self._changed.wait_for(lambda: self._new, longest - shortest)
+
+    def _abandon(self, error: BaseException) -> bool:
+        """Let all futures fail, as their watcher ends; the next call gets a new one. Return whether none may come."""
+        with self._changed:
+            left, self._open, self._watcher = self._open, {}, None
+            self._stores.clear()
+            closed = self._closed
+        for future in left.values():
+            lost = JaasError(
+                f"job {future.job.id} goes on, but its executor failed: {type(error).__name__}: {shown(str(error))}; "
+                "Client.handle(id).result() has its output"
+            )
+            lost.__cause__ = error
+            future.give_up(lost)
+        return closed
 
     def _next(self) -> dict[str, JobFuture[Any]]:
         """Wait for calls, and return those that are open; none when the executor has been shut down."""
         with self._changed:
             self._changed.wait_for(lambda: self._open or self._closed)
+            self._new = False
             return dict(self._open)
 
     def _bear(self, outage: Outage, error: LedgerUnavailable, waiting: Mapping[str, JobFuture[Any]]) -> Sequence[str]:
@@ -202,6 +251,7 @@ class Executor(futures.Executor):
         except LedgerUnavailable as last:
             for future in waiting.values():
                 future.give_up(last)
+            outage.over()  # the next outage is another one: a further call comes only if Redis has taken it
             return list(waiting)
         return ()
 
@@ -209,17 +259,15 @@ class Executor(futures.Executor):
         """Settle those of the futures whose job has ended; return the ids of the jobs."""
         found = {one.id: one for one in outlines(self.client.ledger, list(waiting))}
         ended = [job_id for job_id in waiting if job_id not in found or found[job_id].terminal]
-        for job_id in ended:
-            future = waiting[job_id]
-            if future.cancelled():
-                continue
-            if job_id not in found:
-                future.give_up(UnknownJob(f"no job {job_id} is known; its record may have expired"))
-                continue
-            self._settle_one(future)
-        return ended
+        return [job_id for job_id in ended if self._settle_one(waiting[job_id], known=job_id in found)]
 
-    def _settle_one(self, future: JobFuture[Any]) -> None:
+    def _settle_one(self, future: JobFuture[Any], *, known: bool) -> bool:
+        """Settle the future of a job that has ended, or has no record; return whether that is done."""
+        if future.done():
+            return True
+        if not known:
+            future.give_up(UnknownJob(f"no job {future.job.id} is known; its record may have expired"))
+            return True
         try:
             result = future.job.result()
             if result.ok:
@@ -228,10 +276,41 @@ class Executor(futures.Executor):
                 future.settle(exception_of(result, future.name, unpickle=self._unpickle), failed=True)
         except LedgerUnavailable:
             raise
+        except StoreUnavailable as error:
+            return self._store_is_away(future, error)
         except JaasError as error:
             future.give_up(error)
         except Exception as error:  # noqa: BLE001 (a pickle may raise anything, and the others must not wait for it)
             future.settle(error, failed=True)
+        except BaseException as error:  # noqa: BLE001 (the same; but an answer may not end this program by its exception)
+            failed = FunctionFailed(f"{future.name}: its answer raised {type(error).__name__}: {shown(str(error))}")
+            failed.__cause__ = error
+            future.settle(failed, failed=True)
+        return True
+
+    def _store_is_away(self, future: JobFuture[Any], error: StoreUnavailable) -> bool:
+        """Let a future fail when the store has not answered for too long; return whether that is so.
+
+        Each future counts for itself: the answers of others may not be in the store.
+        """
+        if (outage := self._stores.get(future.job.id)) is None:
+            outage = self._stores[future.job.id] = Outage()
+            outage.over()  # the store took the answer
+        try:
+            outage.retry_delay(error)
+        except StoreUnavailable as last:
+            future.give_up(last)
+            return True
+        return False
+
+
+def shortest_pause(calls: int) -> float:
+    """Return the seconds between two looks at all open calls.
+
+    Args:
+        calls: how many are open.
+    """
+    return _FIRST_PAUSE_S * max(1.0, calls / _READ_AT_ONCE)
 
 
 def _of_each(fn: Callable[..., T]) -> Callable[[Sequence[Sequence[Any]]], list[T]]:
@@ -240,6 +319,7 @@ def _of_each(fn: Callable[..., T]) -> Callable[[Sequence[Sequence[Any]]], list[T
         return [fn(*item) for item in items]
 
     calls.__module__ = "__main__"
+    calls.__qualname__ = name_of(fn)  # what jobs and errors are called
     return calls
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import Future
 from typing import TypeVar
@@ -13,6 +14,8 @@ from jaas_submit.model.states import JobState
 __all__ = ["JobFuture"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class JobFuture(Future[T]):
@@ -67,10 +70,16 @@ class JobFuture(Future[T]):
         with self._settling:
             if self.done():
                 return
-            if failed and isinstance(value, BaseException):
-                self.set_exception(value)
-            else:
-                self.set_result(value)  # type: ignore[arg-type] # not an exception, unless the function returned one
+            try:
+                if failed and isinstance(value, BaseException):
+                    self.set_exception(value)
+                else:
+                    self.set_result(value)  # type: ignore[arg-type] # not an exception, unless the function returned one
+            except BaseException:
+                if not self.done():
+                    raise
+                # A callback called sys.exit(), say. This thread settles other futures, too, so it may not end it.
+                logger.exception("a callback of %r raised", self)
 
     def give_up(self, error: JaasError) -> None:
         """Let the future fail because nothing is known of its job.

@@ -14,7 +14,8 @@ from jaas_submit.ledger.base import Part
 __all__ = ["Note", "WorkerNotes"]
 
 _KEPT_S: Final = 30 * 86400
-"""Seconds for which a note is kept after it was written last. A job without one is pinned anew."""
+"""Seconds for which a note is kept after it was written last, unless its record goes before. A job without one is
+pinned anew."""
 
 
 class Note(NamedTuple):

@@ -49,14 +49,13 @@ class SentFiles(Part):
         return [None if not place else as_text(place).removeprefix(_HERE) for place in found]
 
     def put(self, digest: str, data: bytes) -> None:
-        """Keep a content here. Somebody has to be registered who needs it.
+        """Keep a content here, unless another producer has put it into the store since ``use`` was asked.
 
         Args:
-            digest: of the content.
+            digest: of the content; somebody has to be registered who needs it.
             data: the content.
         """
-        with redis_errors("files"):
-            self._client.hset(self._key("sent", digest), mapping={"place": _HERE, "data": data})
+        self._base.run("sent_files/put", "files", data, digest=digest)
 
     def begin(self, name: str) -> None:
         """Record that a file is about to be written to the store; if that is not ended within a day, it is removed.
@@ -93,24 +92,39 @@ class SentFiles(Part):
         name = as_text(place)
         return SentFile(data or b"") if name == _HERE else SentFile(stored=name)
 
-    def forget_unused(self, most: int = 100) -> int:
-        """Forget files that nobody needs any more; return how many. ``left`` names those in the store.
+    def forget_unused(self, most: int = 100) -> bool:
+        """Forget files that nobody needs any more; ``left`` names those in the store.
 
         Args:
             most: how many are looked at.
+
+        Returns:
+            Whether there are more to look at now. A file is looked at every ten minutes.
         """
         named = {"most": most, "keep": _KEEP_S, "pause": _PAUSE_S}
-        return int(self._base.run("sent_files/forget_unused", "files", **named))
+        looked, unfinished = self._base.run("sent_files/forget_unused", "files", **named)
+        return bool(unfinished or looked >= most)
 
-    def left(self, most: int = 100) -> list[str]:
+    def left(self, until: float, most: int = 100) -> list[str]:
         """Return names of files that have to be removed from the store.
 
         Args:
+            until: those that had to be removed, or were put back, by this time; in seconds since the epoch.
             most: how many at most.
         """
         with redis_errors("files"):
-            found = self._client.zrangebyscore(self._key("sent_left"), "-inf", self._base.now(), start=0, num=most)
+            found = self._client.zrangebyscore(self._key("sent_left"), "-inf", until, start=0, num=most)
             return [as_text(name) for name in found]
+
+    def put_back(self, name: str) -> None:
+        """Let a file that cannot be removed from the store now be the last of those that have to be.
+
+        Args:
+            name: in the store.
+        """
+        with redis_errors("files"):
+            # Not later than now: its producer must still be told that it comes too late.
+            self._client.zadd(self._key("sent_left"), {name: self._base.now()}, xx=True)
 
     def removed(self, name: str) -> None:
         """Record that a file has been removed from the store.

@@ -90,6 +90,8 @@ class WholeOutput:
         finished_at: when it ended.
         usage: what it used, as ``jaas_submit.model.usage.used.Used`` takes it; None where it was not measured.
         heard: for exit code 137, whether the engine told the agent of the exit when it happened.
+        scrubbed: the agent has looked for the values of the job's secret variables in all that it read, and replaced
+            them.
     """
 
     container_id: str
@@ -105,3 +107,4 @@ class WholeOutput:
     finished_at: str = ""
     usage: Mapping[str, Any] | None = field(default=None)
     heard: bool | None = None
+    scrubbed: bool = False

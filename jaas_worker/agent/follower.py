@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import Final
 
 from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
@@ -61,12 +63,17 @@ class Follower:
         """How much was read until the exit. After it the engine removes nothing more, so that what follows is all."""
         self._restarted = False
         """The engine has been restarted since the container's start."""
+        self._until = math.inf
+        """When to leave the rest of the output, by the monotonic clock."""
+        self._left_out = False
+        """There was no time for all of the rest: only its end was read."""
         self._problem = ""
         """Why its output cannot be read."""
 
     async def complete(self) -> WholeOutput:
         """Read what is missing after the container's exit; return what it printed and how it ended."""
         self._live = self.tally.size
+        self._until = time.monotonic() + self._timing.rest
         proven = await self._read_rest()
         self._note_loss()
         facts, tally = self.facts, self.tally
@@ -79,7 +86,8 @@ class Follower:
                 tally.total,
                 tally.cut,
                 proven=proven,
-                lost=self._reader.lost,
+                lost=self._reader.lost and not self._left_out,
+                left_out=self._reader.lost and self._left_out,
                 restarted=self._restarted,
                 rotated=rotated,
                 replaced=tally.replaced and driver.may_replace_bytes,
@@ -102,6 +110,7 @@ class Follower:
             oom_killed=facts.oom_killed or self.killed_for_memory,
             started_at=facts.started_at,
             finished_at=facts.finished_at,
+            scrubbed=self.container.scrubbed,
         )
 
     @property
@@ -115,12 +124,12 @@ class Follower:
         return self._from_start and not self._reader.held_up
 
     async def _take(self, found: list[Message]) -> None:
-        self._note_loss()
+        self._note_loss(only_head=self._left_out)
         self.tally.add(found)
 
-    def _note_loss(self) -> None:
+    def _note_loss(self, *, only_head: bool = False) -> None:
         if self._reader.lost and not self.tally.lost:
-            self.tally.lose()
+            self.tally.lose(only_head=only_head)
 
     async def follow(self) -> None:
         """Read the output until the container has exited."""
@@ -177,7 +186,7 @@ class Follower:
 
     async def _compare(self) -> bool:
         if self.tally.cut:  # it cannot be complete: only its end is needed
-            await self._reader.catch_up()
+            await self._catch_up()
             return False
         found = Tally(self._cap)
 
@@ -186,14 +195,25 @@ class Follower:
 
         scrub = self.container.scrubbed
         reader = LogReader(self._engine, self.container.id, take, self._timing.silence, scrub=scrub)
-        await reader.catch_up()
+        if not await reader.catch_up(until=self._until):
+            await self._catch_up()
+            return False
         driver = LogDriver(self.facts.log_driver, self.facts.log_options)
         if found.total < self.tally.total or driver.may_have_rotated(found.size, from_start=self._kept_up):
-            await self._reader.catch_up()
+            await self._catch_up()
             return self.tally.same_as(found)
         self.tally, self._line_ends = found, reader.line_ends
         self._scrubbed = reader.replaced > 0
         return True
+
+    async def _catch_up(self) -> None:
+        """Read the rest; where there is no time for that, its end."""
+        if await self._reader.catch_up(until=self._until):
+            return
+        self._left_out = True
+        if self.tally.lost:  # once more, at another place
+            self.tally.lose(only_head=True)
+        await self._reader.catch_up(tail=self._timing.last_messages)
 
 
 class Followed:

@@ -8,6 +8,7 @@ machine's processors, so a reader may leave output that comes too fast until the
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -88,13 +89,17 @@ class LogReader:
                 task.cancel()
             await asyncio.gather(reading, waiting, return_exceptions=True)
 
-    async def catch_up(self) -> None:
-        """Read what is there now and was not read.
+    async def catch_up(self, *, until: float = math.inf, tail: int = 0) -> bool:
+        """Read what is there now and was not read; return whether that was all in time.
+
+        Args:
+            until: when to end, by the monotonic clock.
+            tail: read no more than so many messages, the last ones; 0 for all. What is between is lost.
 
         Raises:
             EngineUnavailable, EngineRefused: as the engine's.
         """
-        await self._read()
+        return await self._read(until=until, tail=tail)
 
     def _read_bytes(self) -> int:
         return sum(newest.bytes for newest in self.position.newest.values())
@@ -127,14 +132,15 @@ class LogReader:
         data = self.line_ends.restored(message.stream, message.time.decode("ascii", "replace"), message.data)
         return message if data is message.data else message._replace(data=data)
 
-    async def _read(self, exited: asyncio.Event | None = None) -> None:
-        """Read what is there; with ``exited`` go on until it is set."""
+    async def _read(self, exited: asyncio.Event | None = None, *, until: float = math.inf, tail: int = 0) -> bool:
+        """Read what is there; with ``exited`` go on until it is set. Return False if something was left."""
         follow = exited is not None
         if self._scrub and self._scrubbers is None:
             values = await self._engine.secret_values(self._container_id, service=self._service)
             self._scrubbers = StreamScrubbers(values)
         resumption = Resumption(self.position)
-        output = self._engine.output(self._container_id, follow=follow, since=resumption.since, service=self._service)
+        since, service = resumption.since, self._service
+        output = self._engine.output(self._container_id, follow=follow, since=since, tail=tail, service=service)
         async with aclosing(output):
             async for frames in output:
                 found = resumption.after(messages(frames))
@@ -144,11 +150,14 @@ class LogReader:
                     await self._take(self._clean(self._whole(found)))
                 if exited is not None and self._is_too_fast(frames):
                     self.held_up = True
-                    return
+                    return False
+                if time.monotonic() >= until:
+                    return False
         if not follow:
             await self._take_rest()
         if not follow and not resumption.found:  # a connection that only followed may have ended too early
             self.lost = True
+        return True
 
     def _is_too_fast(self, read: list[Frame]) -> bool:
         if self._pace is None:

@@ -126,7 +126,7 @@ class NodeEngine(Protocol):
         """Yield None when the engine begins to answer, then the events of such containers, until it breaks off."""
 
     def output(
-        self, container_id: str, *, follow: bool, since: str = "", service: bool = False
+        self, container_id: str, *, follow: bool, since: str = "", tail: int = 0, service: bool = False
     ) -> AsyncGenerator[list[Frame], None]:
         """Yield a container's log from its beginning, some messages at a time.
 
@@ -134,6 +134,7 @@ class NodeEngine(Protocol):
             container_id: the container.
             follow: go on until it has exited.
             since: no messages before this time, in seconds since the epoch; empty for all.
+            tail: no more than so many messages, the last ones; 0 for all.
             service: ``container_id`` is a service's id, and the swarm is asked.
         """
 
@@ -307,11 +308,13 @@ class DockerNode:
         raise EngineUnavailable("following events: the engine closed the stream")
 
     async def output(
-        self, container_id: str, *, follow: bool, since: str = "", service: bool = False
+        self, container_id: str, *, follow: bool, since: str = "", tail: int = 0, service: bool = False
     ) -> AsyncGenerator[list[Frame], None]:
         query = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": str(int(follow))}
         if since:
             query["since"] = since
+        if tail:
+            query["tail"] = str(tail)
         parser = FrameParser()
         path = f"{'services' if service else 'containers'}/{container_id}/logs"
         # An engine is waited for as long as its container is silent; a swarm hangs while the container's node is down.

@@ -39,6 +39,10 @@ class Timing(NamedTuple):
 
     live_rate: float = 2 * 1024 * 1024
     """Up to which a running container's output is read that nobody watches; see ``ReadingPace``."""
+    rest: float = 90.0
+    """For which the rest of an output is read after the exit; then its end alone. A worker waits some two minutes."""
+    last_messages: int = 20_000
+    """Of which that end consists, at most."""
 
 
 TIMING: Final = Timing()

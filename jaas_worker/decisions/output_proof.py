@@ -28,6 +28,8 @@ class Reading(NamedTuple):
     """After the exit the engine's log was read to its end, and has these bytes and no others."""
     lost: bool = False
     """The log no longer had what was to be read next."""
+    left_out: bool = False
+    """There was no time to read all of it: what is between its beginning and its end is missing."""
     rotated: bool = False
     """So much was written that the engine may have removed the beginning before it was read."""
     replaced: bool = False
@@ -55,12 +57,15 @@ def prove(reading: Reading) -> tuple[LogStatus, str]:
     partly = {
         f"the end is missing: {reading.problem}": bool(reading.problem),
         "the engine rotated its log before all was read: an unknown number of bytes is missing": reading.lost,
+        "there was no time to read what is in between: an unknown number of bytes is missing": reading.left_out,
         "the engine may have removed output before it was read (max-size, max-file)": reading.rotated,
         _RESTARTED: reading.restarted,
         "the driver may have replaced bytes: U+FFFD may stand for any": reading.replaced,
         REPLACED: reading.scrubbed,
         f"a line end may be missing at the end of {' and '.join(reading.unknown_ends)}": bool(reading.unknown_ends),
-        "it could not be compared with the engine's log": not (reading.proven or why or reading.problem),
+        "it could not be compared with the engine's log": not (
+            reading.proven or why or reading.problem or reading.left_out
+        ),
     }
     if any(partly.values()):
         return LogStatus.PARTIAL, ", ".join([*why, *(text for text, holds in partly.items() if holds)])

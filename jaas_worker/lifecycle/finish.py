@@ -60,7 +60,7 @@ from jaas_worker.swarm.container_logs import marked
 from jaas_worker.swarm.engine import NodeChange
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.tracing import AttemptTimes
-from jaas_worker.tracking.node_output import times_with, with_usage
+from jaas_worker.tracking.node_output import times_with, was_scrubbed, with_usage
 
 __all__ = ["finish", "lost_ownership", "remove_service", "report", "superseded", "tell_retry", "write_end"]
 
@@ -95,7 +95,8 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End
     outcome = first_of_node([outcome_of(*known, change, limit, job.away_since) for change in job.node_changes])
     if outcome.cause is Cause.IMAGE and spec is not None and world.settings.resolve_images:
         outcome = outcome.model_copy(update={"reason": image_reason(outcome.reason, _image_problem(spec, world))})
-    logs = agent_logs(whole, here=here) or output_of(job, step, world, here=here)
+    by_agent = agent_logs(whole, here=here)
+    logs = by_agent or output_of(job, step, world, here=here)
     if task.container_id and not (here or whole or logs.lines) and logs.status is LogStatus.COMPLETE:
         logs = unless_node_came_back(job, logs, task, world)
     if task.container_id and not (here or whole) and logs.lines:
@@ -105,8 +106,11 @@ def finish(job: TrackedJob, step: Finish, world: WorkerContext) -> Collect | End
     if job.stop and spec and task.container_id and outcome.state is not JobState.SUCCEEDED:
         logs = marked(logs, stop_mark(job.stop, outcome, spec))
     logs = after_restart(logs) if outcome.cause is Cause.ENGINE and task.container_id else logs
-    if spec is not None and (wants_files(job, spec, outcome) or wants_output(logs, outcome, world)):
-        return Collect(with_usage(outcome, times), logs)
+    if spec is not None:
+        scrubbed = step.scrubbed or (by_agent is not None and was_scrubbed(whole))
+        whole_output = wants_output(spec, logs, outcome, world, scrubbed=scrubbed)
+        if whole_output or wants_files(job, spec, outcome):
+            return Collect(with_usage(outcome, times), logs, whole_output)
     return End(with_usage(outcome, times), logs)
 
 

@@ -21,7 +21,7 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
-from jaas_worker.decisions.place_wait import place_wait_detail, place_wait_pause
+from jaas_worker.decisions.place_wait import place_wait_detail, place_wait_pause, waits_for_place
 from jaas_worker.decisions.retry import spec_for_attempt
 from jaas_worker.decisions.task_outcome import StopRequest, pending_reason
 from jaas_worker.decisions.unseen_ends import gone_outcome, refused_outcome
@@ -100,7 +100,7 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     return Track()
 
 
-def _held_back(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> End | Drop | None:
+def _held_back(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> End | Drop | LostOwnership | None:
     """Return what to do instead of the launch: end the attempt that is to be stopped, or wait; None to go on."""
     if job.stop is None and world.clock.monotonic() > job.deadlines.start:
         assert spec.pending_timeout is not None
@@ -109,7 +109,14 @@ def _held_back(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> End | Dr
     sent = job.late or job.asked
     if job.stop and (not sent or world.engine.find(job.service_name) is None):
         return End(refused_outcome(job.stop.cause, job.stop.reason))
-    return Drop() if not (sent or job.stop) and _must_wait(job, spec, world) else None
+    if not (sent or job.stop) and _must_wait(job, spec, world):
+        return Drop()
+    if waits_for_place(job.detail):
+        # Gone before the request: who takes the job over must not believe that none was sent.
+        if not world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING):
+            return LostOwnership()
+        job.detail = ""
+    return None
 
 
 def _must_wait(job: TrackedJob, spec: JobSpec, world: WorkerContext) -> bool:

@@ -101,6 +101,8 @@ class Finish:
     """Of its container, if known."""
     logs: Logs | None = None
     """Its output, if already read."""
+    scrubbed: bool = False
+    """The agent that has read it has looked for the values of secrets in all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ class Collect:
 
     outcome: Outcome
     logs: Logs
+    whole_output: bool = False
+    """Its output, too: the record has only head and tail."""
 
 
 @dataclass(frozen=True, slots=True)

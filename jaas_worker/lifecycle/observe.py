@@ -28,7 +28,7 @@ from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.container_logs import collect
 from jaas_worker.swarm.engine import TaskView
 from jaas_worker.telemetry.log_actions import Action, action
-from jaas_worker.tracking.node_output import logs_of, times_with
+from jaas_worker.tracking.node_output import logs_of, times_with, was_scrubbed
 from jaas_worker.tracking.tracked_service import Ended, ExitReported, Gone, NodeLost, Running, Seen, Waiting
 
 __all__ = ["ask_engine", "observe", "read_output"]
@@ -179,7 +179,7 @@ def read_output(job: TrackedJob, step: ReadOutput, world: WorkerContext) -> Fini
         if (printed := logs_of(whole)) is not None:
             verdict = believe(evidence._replace(output_found=True, stopping=job.stop is not None))
             if verdict.belief is Belief.ENDED and verdict.task is not None:
-                return Finish(verdict.task, times_with(verdict.times, whole), printed)
+                return Finish(verdict.task, times_with(verdict.times, whole), printed, scrubbed=was_scrubbed(whole))
     timeout = min(_OUTPUT_TIMEOUT_S, world.settings.log_timeout)
     driver = world.service_defaults.log_driver.changed_by(job.spec)
     logs = collect(world.engine.logs(job.service.id, None, timeout), world.settings.log_limit, driver)

@@ -24,6 +24,7 @@ from jaas_worker.maintenance.speculation import Speculator
 from jaas_worker.maintenance.unowned_jobs import UnownedJobs
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine
+from jaas_worker.swarm.files.shared_configs import UnusedConfigs
 from jaas_worker.telemetry.log_actions import Action, action
 from jaas_worker.telemetry.metrics import Metrics
 from jaas_worker.tracking.subscriber import listen
@@ -38,7 +39,7 @@ _SWEEP_INTERVAL_S: Final = 30.0
 """Seconds between two rounds of the cluster-wide duties."""
 
 _FILES_INTERVAL_S: Final = 600.0
-"""Seconds between two looks for files that nobody needs."""
+"""Seconds between two looks for files that nobody needs; a look that is not over goes on in the next round."""
 
 _SLOW_JOBS_INTERVAL_S: Final = 5.0
 """Seconds between two looks at the batches with speculation."""
@@ -100,13 +101,15 @@ class Reconciler:
         self._cancelled_batches = CancelledBatches(ledger)
         self._expired_records = ExpiredRecords(ledger, store)
         self._orphan_services = OrphanServices(settings, ledger, engine, label, worker)
-        self._sent_files = SentFiles(ledger, store, engine, label.partition("=")[2])
+        self._sent_files = SentFiles(ledger, store)
+        self._unused_configs = UnusedConfigs(engine, label.partition("=")[2])
         self._cluster_facts = ClusterFacts(ledger, engine)
         self._speculator = Speculator(ledger, engine.cluster)
         self._next_lost = 0.0
         self._next_sweep = 0.0
         self._next_slow = 0.0
         self._next_files = 0.0
+        self._next_configs = 0.0
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._listen = threading.Thread(target=self._listen_for_available, name="jaas-available", daemon=True)
@@ -152,15 +155,24 @@ class Reconciler:
                 expired = self._step(self._expired_records.run_once, 0)
                 removed, restored = self._step(self._orphan_services.run_once, (removed, restored))
                 self._step(self._cluster_facts.run_once, None)
-                if self._clock() >= self._next_files:
-                    self._next_files = self._clock() + _FILES_INTERVAL_S
-                    self._step(self._sent_files.run_once, None)
+                self._forget_files()
         copied: list[str] = []
         if self._clock() >= self._next_slow:
             self._next_slow = self._clock() + _SLOW_JOBS_INTERVAL_S
             if self._has_duty("speculate", 2 * _SLOW_JOBS_INTERVAL_S):
                 copied = self._step(self._speculator.run_once, [])
         return Repairs(taken_over, republished, removed, restored, expired, copied)
+
+    def _forget_files(self) -> None:
+        """Forget files that nobody needs. Each place has its own time: an error in one does not keep the other."""
+        if self._clock() >= self._next_files:
+            self._next_files = self._clock() + _FILES_INTERVAL_S
+            if not self._step(self._sent_files.run_once, True):
+                self._next_files = 0.0
+        if self._clock() >= self._next_configs:
+            self._next_configs = self._clock() + _FILES_INTERVAL_S
+            if not self._step(partial(self._unused_configs.run_once, time.time()), True):
+                self._next_configs = 0.0
 
     def _loop(self) -> None:
         while not self._closed.is_set():

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 from yarl import URL
 
-from jaas_submit.errors import EngineUnavailable
+from jaas_submit.errors import AnswerTooLong, EngineUnavailable
 from jaas_submit.policy.ages import api_of_engine, newest_setting
 from jaas_submit.policy.facts import EngineAge, Facts, NetworkFacts, Reference
 from jaas_worker.swarm.responses import network_in
@@ -111,7 +111,7 @@ class Upstream:
                     parts.append(piece)
                     size += len(piece)
                     if size > _MAX_ANSWER:
-                        raise EngineUnavailable(f"the engine's answer has more than {_MAX_ANSWER:,} bytes")
+                        raise AnswerTooLong(f"the engine's answer has more than {_MAX_ANSWER:,} bytes")
                 return Answer(answer.status, answer.headers.get("Content-Type", ""), b"".join(parts))
         except TimeoutError:
             raise EngineUnavailable("the engine does not answer in time") from None

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from jaas_submit.errors import EngineUnavailable
+from jaas_submit.errors import AnswerTooLong, EngineUnavailable
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import Context
 from jaas_worker.socket_proxy.bodies import MAX_BODY, admitted, config_body, is_file, is_of_job, proposal, stopped
 from jaas_worker.socket_proxy.engine import Answer, Upstream
 from jaas_worker.socket_proxy.routes import Check, Forbidden, Request, allowed_request, has_our_label
 from jaas_worker.socket_proxy.store_binds import StoreBinds
+from jaas_worker.swarm.engine import TOO_LONG
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["SocketProxy"]
@@ -63,6 +64,8 @@ class SocketProxy:
             where = received.raw_path.partition("?")[0]
             logger.warning("%s %s: %s", received.method, where[:200], error, extra=action(Action.PROXY_REFUSED))
             return _error(403, str(error))
+        except AnswerTooLong as error:
+            return _error(TOO_LONG, str(error))
         except EngineUnavailable as error:
             return _error(503, str(error))
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -218,10 +218,10 @@ class Swarm:
                     return str(item["ID"]), item["Spec"].get("Labels") or {}
         return None
 
-    def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
+    def configs(self, label: str, prefix: str = "", most_bytes: int = 0) -> dict[str, dict[str, str]]:
         with mapped("listing configs"):
-            found = self._get_json("configs", filters=_filters(label, prefix)) or ()
-            return {item["Spec"]["Name"]: item["Spec"].get("Labels") or {} for item in found}
+            found = self._http.read("configs", {"filters": _filters(label, prefix)}, most_bytes)
+            return {item["Spec"]["Name"]: item["Spec"].get("Labels") or {} for item in found or ()}
 
     def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
         found = self._config(name)

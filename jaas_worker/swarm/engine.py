@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from jaas_submit.model.logs import Stream
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # an agent has no pydantic
 
 __all__ = [
     "ENDED_STATES",
+    "TOO_LONG",
     "ContainerRef",
     "ContainerTimes",
     "Engine",
@@ -26,6 +27,9 @@ __all__ = [
     "SwarmInfo",
     "TaskView",
 ]
+
+TOO_LONG: Final = 507
+"""The status with which a socket proxy tells that the engine's answer is too long to be looked into."""
 
 ENDED_STATES = frozenset({"complete", "failed", "shutdown", "rejected", "orphaned", "remove"})
 """Final task states. Source: moby/swarmkit, api/types.proto, TaskState."""
@@ -204,8 +208,17 @@ class Engine(Protocol):
             EngineRefused: also where one of this name has other labels: it is somebody else's.
         """
 
-    def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
-        """Return name -> labels of all configs with this label whose name begins like this."""
+    def configs(self, label: str, prefix: str = "", most_bytes: int = 0) -> dict[str, dict[str, str]]:
+        """Return name -> labels of all configs with this label whose name begins like this.
+
+        Args:
+            label: as ``name`` or ``name=value``.
+            prefix: what the names begin with.
+            most_bytes: of the engine's answer, which has the configs' contents; 0 means any length.
+
+        Raises:
+            AnswerTooLong: it has more.
+        """
 
     def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
         """Remove the config of this name if it has these labels; False when there is none (any more)."""

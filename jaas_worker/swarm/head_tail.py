@@ -100,6 +100,7 @@ class HeadTail:
         """Bytes that were added."""
         self._head_room = 0 if only_end else cap // 2
         self._tail_cap = cap - cap // 2
+        self._pieces = pieces
         self._head = pieces()
         self._tail = pieces()
         self._gap = False
@@ -153,10 +154,16 @@ class HeadTail:
             self.total += self._tail.bytes - before
             self._tail.trim(self._tail_cap)
 
-    def lose(self) -> None:
-        """Take note that what comes next does not follow on what was added: an unknown number of bytes is missing."""
+    def lose(self, *, only_head: bool = False) -> None:
+        """Take note that what comes next does not follow on what was added: an unknown number of bytes is missing.
+
+        Args:
+            only_head: of what was added keep the head alone, so that they are missing behind it.
+        """
         self._gap = True
         self._head_room = 0
+        if only_head:
+            self._tail = self._pieces()
 
     def end_with(self, end: HeadTail) -> None:
         """Take the end of the stream as it was read by itself; what is between is missing, however much it is.

@@ -26,9 +26,9 @@ import requests
 import urllib3
 import urllib3.exceptions
 
-from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.errors import AnswerTooLong, EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.placement.logins import ANY_HOST, login_for
-from jaas_worker.swarm.engine import Frame
+from jaas_worker.swarm.engine import TOO_LONG, Frame
 from jaas_worker.swarm.frames import FrameParser
 
 __all__ = ["EngineAnswer", "EngineHTTP", "demultiplex", "json_lines", "known_logins", "mapped"]
@@ -117,6 +117,8 @@ def _refusal(what: str, error: EngineAnswer) -> EngineRefused | EngineUnavailabl
     status, said = error.status, error.said
     if status == 404:
         return EngineNotFound(f"{what}: {said}")
+    if status == TOO_LONG:
+        return AnswerTooLong(f"{what}: {said}", status)
     if error.version_refused:  # says nothing about the request itself
         return EngineUnavailable(f"{what}: no version of its API is accepted: {said}")
     # 4xx: the engine understood and refuses. 503: the node is not a manager, or has no leader.
@@ -259,6 +261,29 @@ class EngineHTTP:
         return session.send(
             method, _url(session.version, path, query), timeout or self.timeout, data, sent, stream=stream
         )
+
+    def read(self, path: str, query: Mapping[str, Any], most: int) -> Any:
+        """Return what is in a list, which is read only as long as it is not too long.
+
+        Args:
+            path: as for ``ask``.
+            query: as for ``ask``.
+            most: bytes; 0 means any length.
+
+        Raises:
+            AnswerTooLong: it has more.
+            EngineAnswer, urllib3.exceptions.HTTPError, docker.errors.DockerException: as for ``ask``.
+        """
+        answer = self.ask("GET", path, query=query, stream=True)
+        data = bytearray()
+        try:
+            while piece := answer.read1(_PIECE):
+                data += piece
+                if 0 < most < len(data):
+                    raise AnswerTooLong(f"{path}: the engine's answer has more than {most:,} bytes")
+        finally:
+            answer.close()
+        return json.loads(data)
 
     def follow(self, path: str, query: Mapping[str, Any], silence: float) -> Iterator[Any]:
         """Yield the JSON objects of an endless answer, on a separate connection.

@@ -9,7 +9,7 @@ from jaas_submit.model.usage.used import Used
 from jaas_submit.output import WholeOutput
 from jaas_worker.swarm.engine import ContainerTimes
 
-__all__ = ["logs_of", "times_with", "with_usage"]
+__all__ = ["logs_of", "times_with", "was_scrubbed", "with_usage"]
 
 
 def logs_of(whole: WholeOutput | None) -> Logs | None:
@@ -26,6 +26,15 @@ def logs_of(whole: WholeOutput | None) -> Logs | None:
         return Logs.unpack(whole.logs)
     except ValueError:  # another version has written it
         return None
+
+
+def was_scrubbed(whole: WholeOutput | None) -> bool:
+    """Return whether the values of secrets were looked for in all of the output that an agent found.
+
+    Args:
+        whole: what it found.
+    """
+    return whole is not None and whole.scrubbed is True
 
 
 def times_with(times: ContainerTimes | None, whole: WholeOutput | None) -> ContainerTimes | None:

@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from benchmarks.simulator import Model, SimulatedSwarm
-from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.errors import AnswerTooLong, EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import Constraint
 from jaas_submit.model.job_spec import JobSpec
@@ -538,7 +538,10 @@ def test_a_config_of_a_name_is_made_once_and_removed_once(bench: Bench) -> None:
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {name: labels}
     assert engine.configs(LABEL_PREFIX)[name] == labels
     assert engine.configs(LABEL_PREFIX, bench.prefix) == {name: labels}
-    assert engine.configs(LABEL_PREFIX, f"{name}0") == {}
+    assert engine.configs(LABEL_PREFIX, bench.prefix, 100_000) == {name: labels}
+    with pytest.raises(AnswerTooLong):
+        engine.configs(LABEL_PREFIX, bench.prefix, 3)
+    assert engine.configs(LABEL_PREFIX, f"{name}0", 3) == {}
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}x") == {}
     assert engine.remove_config(name, {**labels, LABEL_JOB: "other"}) is False
     assert engine.configs(f"{LABEL_PREFIX}={bench.prefix}") == {name: labels}, "it is not removed for another"

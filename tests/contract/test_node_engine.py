@@ -136,9 +136,11 @@ def run(
         yield play
 
 
-async def read(bench: Bench, container_id: str, *, follow: bool = False, since: str = "") -> list[Message]:
+async def read(
+    bench: Bench, container_id: str, *, follow: bool = False, since: str = "", tail: int = 0
+) -> list[Message]:
     found: list[Message] = []
-    async with aclosing(bench.engine.output(container_id, follow=follow, since=since)) as output:
+    async with aclosing(bench.engine.output(container_id, follow=follow, since=since, tail=tail)) as output:
         async for frames in output:
             found += messages(frames)
     return found
@@ -164,6 +166,8 @@ def test_output_is_followed_until_the_exit_and_is_there_afterwards_byte_for_byte
         assert sorted(await read(bench, container_id)) == key
         assert sorted(await read(bench, container_id, follow=True)) == key
         assert await read(bench, container_id, since="4000000000.000000") == []
+        ordered = await read(bench, container_id)
+        assert await read(bench, container_id, since="1000000000.000000", tail=2) == ordered[-2:]
         assert sorted(await read(bench, container_id, since="1000000000.000000")) == key
 
     run(story)

@@ -287,7 +287,7 @@ class _Configs(_Handler):
             names = list(await self.call("configs", self.label(), self.prefix()))
         else:
             names = [name for name in found if any(name.startswith(one) for one in filters["name"])]
-        self.say([{"ID": found[n][0], "Spec": {"Name": n, "Labels": found[n][1]}} for n in names])
+        self.say([{"ID": found[name][0], "Spec": _config(name, *found[name][1:])} for name in names])
 
     async def post(self) -> None:
         body = json.loads(self.request.body)
@@ -297,9 +297,23 @@ class _Configs(_Handler):
         self.say({"ID": await self.call("create_config", body["Name"], body["Labels"], data)}, 201)
 
 
+def _config(name: str, labels: dict[str, str], data: bytes) -> dict[str, Any]:
+    return {"Name": name, "Labels": labels, "Data": base64.b64encode(data).decode("ascii")}
+
+
 class _Config(_Handler):
+    async def get(self, config: str) -> None:
+        name = self._name(config)
+        if name not in self.engine.config_files:
+            raise HTTPError(404, f"config {config} not found")
+        id_, labels, data = self.engine.config_files[name]
+        self.say({"ID": id_, "Spec": _config(name, labels, data)})
+
+    def _name(self, config: str) -> str:
+        return next((name for name, made in self.engine.config_files.items() if made[0] == config), config)
+
     async def delete(self, config: str) -> None:
-        name = next((name for name, made in self.engine.config_files.items() if made[0] == config), config)
+        name = self._name(config)
         if not await self.call("remove_config", name, {}):
             raise HTTPError(404, f"config {config} not found")
         self.set_status(204)

@@ -221,14 +221,14 @@ class FakeNode:
         raise EngineUnavailable("following events: the engine closed the stream")
 
     async def output(
-        self, container_id: str, *, follow: bool, since: str = "", service: bool = False
+        self, container_id: str, *, follow: bool, since: str = "", tail: int = 0, service: bool = False
     ) -> AsyncGenerator[list[Frame], None]:
         self._called("follow" if follow else "output")
         container = self._find(container_id)
         if container.driver == "none":
             raise EngineRefused("reading output: configured logging driver does not support reading")
         begin = datetime.fromtimestamp(float(since), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") if since else ""
-        at = 0
+        at = max(len(container.frames) - tail, 0) if tail else 0
         while True:
             changed = container.changed
             while at < len(container.frames):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from jaas_submit.errors import EngineNotFound, EngineRefused, EngineUnavailable
+from jaas_submit.errors import AnswerTooLong, EngineNotFound, EngineRefused, EngineUnavailable
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.cluster import Node as NodeFacts
 from jaas_submit.model.fields import Constraint
@@ -435,10 +435,16 @@ class FakeSwarm:
                 raise EngineRefused(f"a config named {name} exists, but its labels are not those of this job")
             return made[0]
 
-    def configs(self, label: str, prefix: str = "") -> dict[str, dict[str, str]]:
+    def configs(self, label: str, prefix: str = "", most_bytes: int = 0) -> dict[str, dict[str, str]]:
         with self._call("configs"):
-            found = {name: made[1] for name, made in self.config_files.items() if _has_label(made[1], label)}
-            return {name: labels for name, labels in found.items() if name.startswith(prefix)}
+            found = {
+                name: made
+                for name, made in self.config_files.items()
+                if _has_label(made[1], label) and name.startswith(prefix)
+            }
+            if most_bytes and sum(len(made[2]) for made in found.values()) > most_bytes:
+                raise AnswerTooLong("listing configs")
+            return {name: made[1] for name, made in found.items()}
 
     def remove_config(self, name: str, labels: Mapping[str, str]) -> bool:
         with self._call("remove_config"):

@@ -54,7 +54,7 @@ _KEYS: Final = """
     P:pending_dependents P:after:ID P:jobs P:state:STATE P:held:HOLDER P:stop:HOLDER P:due P:deadlines P:key:KEY
     P:holders P:unowned P:ready P:newest_received P:last_claim P:revoked
     P:unacked P:unacked_index
-    P:in_flight:NAME
+    P:in_flight:NAME P:noted:ID
     P:info:HOLDER P:seen:HOLDER P:lock:NAME
     P:sent:DIGEST P:sent:DIGEST:users P:sent_files P:sent_left
     C:changes:ID C:changes:batch:ID C:cancels C:available QUEUE

@@ -130,11 +130,14 @@ class ScriptedNotes:
         return self.full
 
 
-class NoFiles:
-    """No producer has sent a file."""
+@dataclass
+class ScriptedFiles:
+    """What producers have sent."""
+
+    found: SentFile | None = None
 
     def find(self, digest: str) -> SentFile | None:
-        return None
+        return self.found
 
 
 @dataclass
@@ -164,6 +167,7 @@ class ScriptedLedger:
     platforms: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """What images run on."""
     noted: ScriptedNotes = field(default_factory=ScriptedNotes)
+    sent_files: ScriptedFiles = field(default_factory=ScriptedFiles)
 
     def _call(self, *what: Any) -> bool:
         if self.away:
@@ -181,10 +185,6 @@ class ScriptedLedger:
         return self
 
     ownership = maintenance = queries = submission
-
-    @property
-    def sent_files(self) -> NoFiles:
-        return NoFiles()
 
     @property
     def notes(self) -> ScriptedNotes:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jaas_submit.client.client import Client
     from jaas_submit.model.records import AuditEntry
 
+    _Histories = Sequence[tuple[str, Sequence[AuditEntry]]]
+
 __all__ = ["audit"]
 
 _HEADERS: Final = ("TIME", "ID", "WHAT", "BY", "PRODUCER", "TRUST", "DETAIL")
@@ -41,17 +43,17 @@ def audit(
     first = moment_of("--since", since)
     with target.client() as client:
 
-        def show() -> None:
-            found = _of(client, job_id) if job_id else _newest(client, limit)
+        def read() -> _Histories:
+            return _of(client, job_id) if job_id else _newest(client, limit)
+
+        def show(found: _Histories) -> None:
             name_unreadable(client.ledger.unreadable)
             _show(found, first, as_json=as_json, quiet=quiet)
 
-        watched(watch, show)
+        watched(watch, read, show)
 
 
-def _show(
-    found: Sequence[tuple[str, Sequence[AuditEntry]]], first: float | None, *, as_json: bool, quiet: bool
-) -> None:
+def _show(found: _Histories, first: float | None, *, as_json: bool, quiet: bool) -> None:
     """Print what was done since a time, the oldest first."""
     entries = sorted(
         ((one, entry) for one, done in found for entry in done if first is None or entry.at.timestamp() >= first),

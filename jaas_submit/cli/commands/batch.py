@@ -49,14 +49,14 @@ def list_(target: Target, /, as_json: bool, quiet: bool, **options: Any) -> None
 
         def read() -> Table:
             found = client.batches(_MOST_SEARCHED if narrowed else listing.limit)
-            name_unreadable(client.ledger.unreadable)
+            say = partial(name_unreadable, dict(client.ledger.unreadable))
             now = client.ledger.now()
             records = [record for record in found if listing.takes(record.created_at, _values(record))]
             entries = [
                 Entry(record.id, _row(record, now), partial(record.model_dump, mode="json"))
                 for record in records[: listing.limit]
             ]
-            return Table(_HEADERS, entries, texts=("NAME", "HOW IT STANDS"), dispensable=("AGE", "NAME"))
+            return Table(_HEADERS, entries, texts=("NAME", "HOW IT STANDS"), dispensable=("AGE", "NAME"), say=say)
 
         listing.show(read, output.Progress(quiet), "no such batches")
 

@@ -18,8 +18,8 @@ from jaas_submit.cli.common import (
     for_each,
     job_ids_argument,
     name_unreadable,
+    not_taken,
     output_options,
-    say_of_queued,
 )
 from jaas_submit.cli.follow_job import cancelled
 from jaas_submit.cli.job_options import json_input
@@ -78,10 +78,15 @@ def list_(
 
         def read() -> Table:
             records = list(find_jobs(client, wanted, choice, listing.limit))
-            name_unreadable(client.ledger.unreadable)
-            if listing.form in {"table", "wide"}:
-                say_of_queued(client, records, progress)
-            return _table(records, client.ledger.now(), dead=dead)
+            unreadable = dict(client.ledger.unreadable)
+            waits = not_taken(client, records) if listing.form in {"table", "wide"} else []
+
+            def say() -> None:
+                name_unreadable(unreadable)
+                for sentence in waits:
+                    progress.say_once(sentence)
+
+            return _table(records, client.ledger.now(), dead=dead)._replace(say=say)
 
         listing.show(read, progress, "no such jobs")
 

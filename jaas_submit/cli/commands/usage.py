@@ -42,7 +42,8 @@ def usage(target: Target, job_id: str | None, by: str | None, since: str | None,
         raise click.UsageError("--watch: needs --by")
     with target.client() as client:
         if by is not None:
-            watched(watch, lambda: _print_report(client.usage(by, "24h" if since is None else since), form))
+            span = "24h" if since is None else since
+            watched(watch, lambda: client.usage(by, span), lambda found: _print_report(found, form))
             return
         result = client.result(client.ledger.queries.full_id(str(job_id)))
     if form == "json":

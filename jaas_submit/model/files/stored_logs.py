@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from jaas_submit.model.logs import STREAMS, LogGap, LogLine, LogPacker, Logs, LogStatus
+from jaas_submit.model.logs import STREAMS, LogGap, LogLine, LogPacker, Logs, LogStatus, Stream
 
 __all__ = ["OutputPacker", "completed", "logs_name"]
 
@@ -75,8 +75,8 @@ def completed(kept: Logs, stored: Logs) -> Logs:
         kept: head and tail, as the record has them, with all that is missing counted.
         stored: the beginning, or all of it. Where it is not that of this output, ``kept`` is returned.
     """
-    skips: dict[str, tuple[int, int]] = {}
-    gaps: list[LogGap] = []
+    known: dict[Stream, int] = {}  # stream -> bytes of head and tail that the store has, too
+    open_gaps: dict[Stream, tuple[int, int]] = {}  # stream -> line of the record before which it is, bytes
     for stream in STREAMS:
         own = [gap for gap in kept.gaps if gap.stream == stream]
         if len(own) > 1 or not all(gap.exact for gap in own):
@@ -89,18 +89,25 @@ def completed(kept: Logs, stored: Logs) -> Logs:
         over = max(len(found) - start, 0)
         if over > len(tail) or not head.startswith(found[: len(head)]) or found[start:] != tail[:over]:
             return kept
-        skips[stream] = (cut, over)
+        # The limit is for both streams together, so the store may have less of one than the head.
+        known[stream] = min(len(found), len(head)) + over
         if start > len(found):
-            gaps.append(LogGap(stream, len(stored.lines), start - len(found)))
+            open_gaps[stream] = (cut, start - max(len(found), len(head)))
+    return _joined(kept, stored, known, open_gaps)
+
+
+def _joined(kept: Logs, stored: Logs, known: dict[Stream, int], open_gaps: dict[Stream, tuple[int, int]]) -> Logs:
+    """Return what is stored, and behind it what the record has beyond that."""
     lines = list(stored.lines)
-    for number, line in enumerate(kept.lines):
-        cut, over = skips[line.stream]
-        if number < cut:
-            continue
-        known = min(over, len(line.data))
-        skips[line.stream] = (cut, over - known)
-        if known < len(line.data):
-            lines.append(line._replace(data=line.data[known:]))
+    gaps: list[LogGap] = []
+    for number in range(len(kept.lines) + 1):
+        gaps += [LogGap(one, len(lines), missing) for one, (cut, missing) in open_gaps.items() if cut == number]
+        if number < len(kept.lines):
+            line = kept.lines[number]
+            skipped = min(known[line.stream], len(line.data))
+            known[line.stream] -= skipped
+            if skipped < len(line.data):
+                lines.append(line._replace(data=line.data[skipped:]))
     status = LogStatus.TRUNCATED if gaps else LogStatus.COMPLETE
     reason = ", ".join(f"{gap} cut" for gap in gaps)
     return replace(kept, lines=tuple(lines), gaps=tuple(gaps), status=status, reason=reason)

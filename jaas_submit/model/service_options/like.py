@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jaas_submit.errors import SpecError
+from jaas_submit.model.bounds import shown
 
 __all__ = ["fields_of_service"]
 
@@ -28,6 +29,9 @@ _SAME: Final = {
     "Sysctls": "sysctls",
     "OomScoreAdj": "oom_score_adj",
 }
+_UNSET: Final[tuple[object, ...]] = (None, "", [], {})
+"""Not ``False``: a service without an init process has said so."""
+
 _DNS: Final = {"Nameservers": "dns", "Search": "dns_search", "Options": "dns_opt"}
 _FILE: Final = {"Name": "target", "UID": "uid", "GID": "gid", "Mode": "mode"}
 
@@ -35,21 +39,23 @@ _FILE: Final = {"Name": "target", "UID": "uid", "GID": "gid", "Mode": "mode"}
 def fields_of_service(service: object) -> dict[str, Any]:
     """Return the fields of a description that a one-shot takes over from a deployed service.
 
-    Not taken over is what belongs to a server: labels, names on networks, host name, published ports, health check,
-    replicas; and the log driver, which the workers choose. Variables with a template of the swarm are left out: their
-    values are not known.
+    Not taken over is what belongs to a server: labels, names and options on networks, host name, published ports,
+    health check, replicas, preferences of placement, rules for restarts and updates. Nor is what the workers decide or
+    a job cannot ask for: the log driver, privileges (seccomp, AppArmor, SELinux, credentials, no-new-privileges),
+    isolation, swap, options of mounts that ``Mount`` does not have. Variables with a template of the swarm are left
+    out: their values are not known.
 
     Args:
         service: the object, or the list of one, that `docker service inspect` prints, or its text.
 
     Raises:
-        SpecError: it is none.
+        SpecError: it is none, or it reserves generic resources by their names.
     """
     found = _one(service)
     try:
         task = found["Spec"]["TaskTemplate"]
         container = task["ContainerSpec"]
-        fields = {field: container[name] for name, field in _SAME.items() if container.get(name)}
+        fields = {field: container[name] for name, field in _SAME.items() if container.get(name) not in _UNSET}
         fields |= {field: values for name, field in _DNS.items() if (values := _of(container, "DNSConfig").get(name))}
         pairs = [text.partition("=") for text in container.get("Env") or ()]
         fields["env"] = {name: value for name, _, value in pairs if _TEMPLATE not in value}
@@ -57,7 +63,7 @@ def fields_of_service(service: object) -> dict[str, Any]:
         for kind in ("Secret", "Config"):
             files = [one for one in container.get(f"{kind}s") or () if one.get("File")]
             fields[f"{kind.lower()}s"] = [{"source": one[f"{kind}Name"], **_file(one["File"])} for one in files]
-        fields["extra_hosts"] = [":".join(reversed(line.split()[:2])) for line in container.get("Hosts") or ()]
+        fields["extra_hosts"] = [entry for line in container.get("Hosts") or () for entry in _hosts(line)]
         ulimits = container.get("Ulimits") or ()
         fields["ulimits"] = {one["Name"]: {"soft": one["Soft"], "hard": one["Hard"]} for one in ulimits}
         if container.get("StopGracePeriod") is not None:
@@ -65,6 +71,8 @@ def fields_of_service(service: object) -> dict[str, Any]:
         fields["networks"] = [one["Target"] for one in task.get("Networks") or ()]
         fields["constraints"] = list(_of(task, "Placement").get("Constraints") or ())
         fields |= _resources(_of(task, "Resources"))
+    except SpecError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         said = (
             f"like: this is no service of a swarm ({type(error).__name__}); give what `docker service inspect` prints"
@@ -91,6 +99,12 @@ def _one(service: object) -> Any:
 def _of(part: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = part.get(name) or {}
     return found
+
+
+def _hosts(line: str) -> list[str]:
+    """Return an entry for each name on a line of a hosts file: an address, and its names."""
+    address, *names = line.split() or [""]
+    return [f"{name}:{address}" for name in names]
 
 
 def _file(file: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,5 +139,12 @@ def _resources(resources: Mapping[str, Any]) -> dict[str, Any]:
         made[field] = {**({"cpus": cpus / 1e9} if cpus else {}), **({"memory": memory} if memory else {})}
     if limits.get("Pids"):
         made["pids_limit"] = limits["Pids"]
-    counted = [one["DiscreteResourceSpec"] for one in reserved.get("GenericResources") or ()]
+    generic = reserved.get("GenericResources") or ()
+    if named := [one["NamedResourceSpec"] for one in generic if one.get("NamedResourceSpec")]:
+        raise SpecError(
+            f"like: the service reserves {shown(named[0].get('Kind'))} by name ({shown(named[0].get('Value'))}), and a "
+            "job can only ask for a number; take it out of what is given, and set generic_resources",
+            field="like",
+        )
+    counted = [one["DiscreteResourceSpec"] for one in generic]
     return {**made, "generic_resources": {one["Kind"]: one["Value"] for one in counted}}

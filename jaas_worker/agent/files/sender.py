@@ -21,6 +21,7 @@ from jaas_worker.agent.files.selection import Selection, folders
 from jaas_worker.agent.kept_output.tally import Message
 from jaas_worker.agent.log_reader import LogReader
 from jaas_worker.agent.node_engine import NodeEngine
+from jaas_worker.swarm.engine import ContainerRef
 from jaas_worker.telemetry.log_actions import Action, action
 
 __all__ = ["FileSender"]
@@ -170,8 +171,8 @@ class FileSender:
         end, reason = "complete", ""
         try:
             try:
-                await self._check_owner(request)
-                await LogReader(self._engine, request.container_id, take, 0).catch_up()
+                scrub = (await self._check_owner(request)).scrubbed
+                await LogReader(self._engine, request.container_id, take, 0, scrub=scrub).catch_up()
             except _Enough:
                 pass
             except EngineUnavailable as error:
@@ -204,15 +205,17 @@ class FileSender:
         reason = "; ".join(filter(None, (selection.reason, cut)))
         return ("partial" if reason else "complete"), reason
 
-    async def _check_owner(self, request: FileRequest) -> None:
-        """Refuse a container that is not of this job: whoever may write to Redis can name any container of the node.
+    async def _check_owner(self, request: FileRequest) -> ContainerRef:
+        """Return the container; refuse one that is not of this job: whoever may write to Redis can name any.
 
         Raises:
             EngineNotFound: by the engine's labels there is no such container of this job and attempt.
         """
         wanted = (request.container_id, request.job_id, request.attempt)
-        if not any((one.id, one.job_id, one.attempt) == wanted for one in await self._engine.containers(self._label)):
-            raise EngineNotFound(f"No such container: {shown(request.container_id, 64)}")
+        for one in await self._engine.containers(self._label):
+            if (one.id, one.job_id, one.attempt) == wanted:
+                return one
+        raise EngineNotFound(f"No such container: {shown(request.container_id, 64)}")
 
 
 class _Sending:

@@ -202,11 +202,15 @@ class Tally:
             self._kept[stream].add_all(list(zip(places, map(_time_of, own), texts, strict=True)))
         self.messages += len(found)
 
-    def lose(self) -> None:
-        """Take note that messages are missing before the next one, of an unknown number."""
+    def lose(self, *, only_head: bool = False) -> None:
+        """Take note that messages are missing before the next one, of an unknown number.
+
+        Args:
+            only_head: of what was taken keep the first half of the cap alone, so that they are missing behind that.
+        """
         self.lost = True
         for kept in self._kept.values():
-            kept.lose()
+            kept.lose(only_head=only_head)
 
     def bytes(self, stream: Stream) -> int:
         """Return how many bytes of a stream were taken."""

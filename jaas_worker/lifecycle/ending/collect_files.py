@@ -38,14 +38,21 @@ def wants_files(job: TrackedJob, spec: JobSpec, outcome: Outcome) -> bool:
     return bool(spec.outputs) and not cancelled and bool(outcome.container_id and outcome.node_id)
 
 
-def wants_output(logs: Logs, outcome: Outcome, world: WorkerContext) -> bool:
+def wants_output(spec: JobSpec, logs: Logs, outcome: Outcome, world: WorkerContext, *, scrubbed: bool) -> bool:
     """Return whether an attempt's output is to be copied to the store: the record has only its head and tail.
 
+    Where values are to be replaced in it, it is copied only if an agent has looked for them in all of it and found
+    none: a worker that reads it itself does not see what is cut, and an older agent would send that as it is.
+
     Args:
+        spec: the job's description.
         logs: what the record will have.
         outcome: how the attempt ended.
         world: the worker.
+        scrubbed: the agent of its node has looked for the values of secrets in all of it.
     """
+    if spec.scrub and spec.env_secrets and not scrubbed:
+        return False
     cut = logs.status is LogStatus.TRUNCATED and world.settings.stored_log_limit > 0
     return cut and world.store is not None and bool(outcome.container_id and outcome.node_id)
 
@@ -81,7 +88,7 @@ def collect_files(job: TrackedJob, step: Collect, world: WorkerContext) -> End |
         if files is None:
             return LostOwnership()
         outcome = with_files(spec, outcome, files)
-    if wants_output(step.logs, outcome, world):
+    if step.whole_output:
         wanted = replace(none, limit=world.settings.stored_log_limit, what="output")
         why = world.outputs.collect_output(wanted, job.files_until, still_ours)
         if why is None:

@@ -62,6 +62,8 @@ def _content(file: FileIn, world: WorkerContext) -> bytes:
 
 def _in_store(name: str, file: FileIn, world: WorkerContext) -> FilePlace:
     store, found = _store_of(world), _found(file, world)
+    if found.stored and not found.stored.startswith(f"{file.sha256}-"):  # producers may write where it is noted
+        raise JaasError("what is noted of it is another file; submit the job again")
     size = store.shared_size(found.stored) if found.stored else None
     if size is None:
         raise JaasError("it is not in the store any more; submit the job again")

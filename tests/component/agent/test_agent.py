@@ -177,6 +177,41 @@ def test_a_container_that_prints_fast_is_read_to_its_end_after_the_exit(
     play(story)
 
 
+@pytest.mark.parametrize(
+    ("last", "expected", "status", "gaps"),
+    [
+        (20, 20, "partial", [("stderr", 0, False), ("stdout", 0, False)]),
+        (1000, 50, "partial", [("stderr", 0, False), ("stdout", 9_500, False)]),
+        (2000, 50, "truncated", [("stdout", 19_000, True)]),  # it reaches back to what was read
+    ],
+)
+def test_where_there_is_no_time_for_the_rest_the_end_of_an_output_is_read(
+    last: int, expected: int, status: str, gaps: list[tuple[str, int, bool]], play: Callable[[Story], None]
+) -> None:
+    """What is between is missing, and nothing is shown as if it followed on something else."""
+
+    async def story(scene: Scene) -> None:
+        scene.timing = QUICK._replace(live_rate=1024.0, slow_read=60.0, rest=0.0, last_messages=last)
+        lines = [f"{number:9}\n".encode() for number in range(2000)]
+        async with scene.following():
+            ref = scene.node.start("j")
+            for line in lines:
+                scene.node.write("j", "stdout", line)
+            await until(lambda: scene.node.handed_out[ref.id], what="the agent to read")
+            read = scene.node.handed_out[ref.id]
+            scene.node.exit("j")
+            whole = await scene.whole("j")
+        found = Logs.unpack(whole.logs)
+        assert read < 50
+        assert (whole.status, [(gap.stream, gap.missing, gap.exact) for gap in found.gaps]) == (status, gaps)
+        assert ("there was no time to read what is in between" in whole.reason) is (status == "partial")
+        head, tail = (part for part in found.parts("stdout") if isinstance(part, bytes))
+        assert b"".join(lines).startswith(head)
+        assert tail == b"".join(lines[-expected:])
+
+    play(story)
+
+
 def test_the_last_lines_of_a_container_that_prints_fast_are_its_last(play: Callable[[Story], None]) -> None:
     """How many bytes are there already is not known of it."""
 

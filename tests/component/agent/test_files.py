@@ -18,7 +18,8 @@ import pytest
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.files.listing import MAX_FILES, MAX_LIST_BYTES, OutputFiles
-from jaas_submit.model.logs import LogStatus
+from jaas_submit.model.files.stored_logs import logs_name
+from jaas_submit.model.logs import Logs, LogStatus, Stream
 from jaas_submit.output import AgentLeases, FilePiece, FileRequest, FileTransfers, release_memory
 from jaas_submit.storage.store import Store
 from jaas_worker.agent.files.collector import CollectTiming, FileCollector
@@ -69,6 +70,8 @@ class Scene:
 
         async def main() -> None:
             self.node.start(JOB)
+            for stream, data in self.printed:
+                self.node.write(JOB, stream, data)
             self.node.exit(JOB)
             sender = FileSender(self.node, self.transfers)
             pubsub = self.ledger.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # redis-py leaves it untyped
@@ -98,6 +101,7 @@ class Scene:
             thread.join(10)
 
     archives: dict[str, list[bytes] | Iterator[bytes]] = field(default_factory=dict)
+    printed: list[tuple[Stream, bytes]] = field(default_factory=list)
 
     def request(self, *patterns: str, container: str = "container1") -> FileRequest:
         return FileRequest(JOB, 1, "", NODE, container, patterns, self.limit, MAX_FILES)
@@ -130,6 +134,18 @@ def test_files_arrive_to_the_byte_and_nothing_stays_in_redis(scene: Scene) -> No
     assert (scene.stored(0), scene.stored(1)) == (large, b"")
     assert (found.stored_by, found.stored_attempt) == (JOB, 1)
     assert list(scene.ledger.client.scan_iter(f"{scene.ledger.prefix}:*files*")) == []
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(MIB, b"head *** middle ***\ntail hunt"), (16, b"head *** middle ")])
+def test_a_stored_output_is_scrubbed(scene: Scene, limit: int, expected: bytes) -> None:
+    """Also where a value is cut into pieces, and where the limit cuts it."""
+    scene.node.secrets[JOB] = frozenset({b"hunter22"})
+    scene.printed = [("stdout", b"head hunter22 middle hunt"), ("stdout", b"er22\n"), ("stdout", b"tail hunt")]
+    request = replace(scene.request(), what="output", limit=limit)
+    with scene.agent():
+        assert scene.collector.collect_output(request, time.monotonic() + 60, lambda: True) == ""
+    stored = (scene.folder / scene.ledger.prefix / JOB / logs_name(1)).read_bytes()
+    assert Logs.unpack(stored).stdout_bytes == expected
 
 
 def test_files_that_are_stored_count_though_redis_is_away_afterwards(

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from jaas_submit.batch_model.new_job import NewJob
-from jaas_submit.errors import EngineRefused, EngineUnavailable
+from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
 from jaas_worker.maintenance.reconciler import Reconciler, Repairs
+from jaas_worker.maintenance.sent_files import SentFiles
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
+from jaas_worker.swarm.files.shared_configs import SharedConfigs
 from tests.support.fake_swarm import FakeSwarm
 from tests.support.maintained import MaintainedWorker
 from tests.support.stage import Stage, ended
@@ -115,6 +117,35 @@ def test_what_needs_no_engine_is_done_though_the_engine_fails(ledger: Ledger, wo
         worker.reconciler.run_once()
     assert ledger.batches.cancelling() == []
     assert ledger.queries.ids() == []
+
+
+def test_an_error_with_sent_files_does_not_keep_their_configs(
+    ledger: Ledger, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bool:
+        raise LedgerUnavailable("no (test)")
+
+    monkeypatch.setattr(ledger.sent_files, "forget_unused", fail)
+    SharedConfigs(worker.engine, {LABEL_LEDGER: "x"}).get("d", lambda: b"x", 0)
+    with pytest.raises(LedgerUnavailable):
+        worker.next_round()
+    worker.next_round()
+    assert not worker.engine.config_files
+
+
+def test_sent_files_that_a_round_had_no_time_for_are_the_next_ones(
+    worker: Worker, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds: list[float] = []
+
+    def run(_: SentFiles) -> bool:
+        rounds.append(worker.now)
+        return len(rounds) > 1
+
+    monkeypatch.setattr(SentFiles, "run_once", run)
+    for _ in range(11):
+        worker.next_round()
+    assert rounds == [1060, 1120], "then it has time for ten minutes"
 
 
 def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(

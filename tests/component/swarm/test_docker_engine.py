@@ -19,6 +19,7 @@ import requests
 import urllib3.exceptions
 
 from jaas_submit.errors import (
+    AnswerTooLong,
     EngineNotFound,
     EngineRefused,
     EngineUnavailable,
@@ -252,6 +253,7 @@ ERRORS: list[tuple[Exception, type[JaasError]]] = [
     (api_error(429), EngineUnavailable),
     (api_error(500), EngineUnavailable),
     (api_error(503, "This node is not a swarm manager"), EngineUnavailable),
+    (api_error(507, "socket proxy: the engine's answer has more than 5 bytes"), AnswerTooLong),
     (api_error(500, "rpc error: code = DeadlineExceeded"), EngineUnavailable),
     # Docker 20.10 answers 500 to these, although the request itself is wrong.
     (api_error(500, "network nope not found"), EngineRefused),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import signal
+from enum import IntEnum
 from typing import Any
 
 import click
@@ -132,6 +134,9 @@ RUNS: list[tuple[str, dict[str, Any]]] = [
     ("--label team=web alpine", {**A, "labels": {"team": "web"}}),
     ("--stop-signal INT alpine", {**A, "stop_signal": "SIGINT"}),
     ("--stop-signal 2 alpine", {**A, "stop_signal": "SIGINT"}),
+    ("--stop-signal 34 alpine", {**A, "stop_signal": "SIGRTMIN"}),
+    ("--stop-signal rtmin+3 alpine", {**A, "stop_signal": "SIGRTMIN+3"}),
+    ("--stop-signal SIGPOLL alpine", {**A, "stop_signal": "SIGPOLL"}),
     ("--stop-timeout 5 alpine", {**A, "stop_grace": 5.0}),
     ("--net demo --user 1:2 --workdir /w alpine", {**A, "networks": ["demo"], "user": "1:2", "workdir": "/w"}),
     ("--restart no alpine", A),
@@ -199,6 +204,8 @@ SAYS: list[tuple[str, str]] = [
     ("-it", "no image given"),
     ("-t 5min alpine", "--timeout: '5min': give seconds or a duration such as 60s or 1h30m"),
     ("--stop-signal stop! alpine", "--stop-signal: 'stop!' is no signal"),
+    ("--stop-signal 32 alpine", "--stop-signal: '32' is no signal"),
+    ("--stop-signal 0 alpine", "--stop-signal: '0' is no signal"),
 ]
 
 
@@ -276,6 +283,14 @@ def test_go_run_takes_each_flag_as_the_go_tool_did(line: str, expected: dict[str
             return
         made = job_request_of(words, {**absent, **given}).spec.to_wire()
     assert made == {"version": 1, **expected}
+
+
+def test_signals_are_those_of_linux_wherever_the_producer_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "Signals", IntEnum("Signals", {"SIGINFO": 29, "SIGUSR1": 30}))
+    assert wire("--stop-signal 10 alpine")["stop_signal"] == "SIGUSR1"
+    assert wire("--stop-signal PWR alpine")["stop_signal"] == "SIGPWR"
+    with pytest.raises(click.UsageError, match="'INFO' is no signal"):
+        request("--stop-signal INFO alpine")
 
 
 def test_unknown_flags_are_left_for_click() -> None:

@@ -177,6 +177,27 @@ def test_watching_lists_again_until_ctrl_c(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().out.split() == list(IDS) * 3
 
 
+def test_watching_clears_a_terminal_when_the_next_list_has_been_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def sleep(_: float) -> None:
+        done.append("pause")
+        if done.count("pause") == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaas_submit.cli.listing.time.sleep", sleep)
+    monkeypatch.setattr("jaas_submit.cli.listing.sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("jaas_submit.cli.listing.click.clear", lambda: done.append("clear"))
+    monkeypatch.setattr("jaas_submit.cli.output.print_lines", done.extend)
+
+    def read() -> Table:
+        done.append("read")
+        return Table(("ID",), [Entry("a", ("a",), dict)], say=lambda: done.append("say"))
+
+    listing(form="name", watch=True).show(read, output.Progress(quiet=False), "nothing")
+    assert done == ["read", "clear", "say", "a", "pause"] * 2
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [

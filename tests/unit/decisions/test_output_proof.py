@@ -26,6 +26,7 @@ COMPLETE, TRUNCATED, PARTIAL, UNAVAILABLE = (
         (Reading(2000, {"stdout": 0}, proven=True), COMPLETE, ""),
         (Reading(2000, {"stdout": 1000, "stderr": 5}), TRUNCATED, "1,000 bytes of stdout cut, 5 bytes of stderr cut"),
         (Reading(10, proven=True, lost=True), PARTIAL, "unknown number"),
+        (Reading(2000, {"stdout": 9}, left_out=True), PARTIAL, "9 bytes of stdout cut, there was no time"),
         (Reading(10, proven=True, rotated=True), PARTIAL, "max-size"),
         (Reading(10, proven=True, restarted=True), PARTIAL, "restarted while it ran"),
         (Reading(2000, {"stdout": 9}, restarted=True), PARTIAL, "9 bytes of stdout cut, its engine was restarted"),

@@ -8,10 +8,11 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, CancelledError, as_completed, wait
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,8 +27,11 @@ from jaas_submit import (
     JobState,
     LedgerUnavailable,
     SpecError,
+    StoreUnavailable,
     UnknownJob,
 )
+from jaas_submit.client.queries import outlines
+from jaas_submit.executor.executor import shortest_pause
 from jaas_submit.executor.in_container import answer
 from jaas_submit.testing import FakeClient, fails, runs, succeeds
 from tests.support.calls_here import calls_in
@@ -51,6 +55,10 @@ class Odd(Exception):
 
 def raises_odd() -> None:
     raise Odd("odd", 5)
+
+
+def fails_oddly(_: object) -> None:
+    raise Odd("odd")
 
 
 def test_functions_lambdas_and_closures(pool: Executor) -> None:
@@ -89,7 +97,11 @@ def test_a_map_is_in_order_and_may_send_several_items_at_once(client: FakeClient
     assert list(pool.map(pow, [2, 3, 4], [3, 2, 1], timeout=60)) == [8, 9, 4]
     before = len(client.submitted())
     assert list(pool.map(pow, [2, 3, 4], [3, 2, 1], timeout=60, chunksize=2)) == [8, 9, 4]
-    assert len(client.submitted()) - before == 2
+    assert [spec.name for spec in client.submitted()[before:]] == ["pow", "pow"]
+    with pytest.raises(ZeroDivisionError):
+        list(pool.map(pow, [0], [-1], timeout=60, chunksize=2))
+    with pytest.raises(FunctionFailed, match=r"test_executor\.fails_oddly raised Odd"):
+        list(pool.map(fails_oddly, [1, 2], timeout=60, chunksize=2))
     with pytest.raises(ValueError, match="chunksize"):
         pool.map(pow, [1], [1], chunksize=0)
 
@@ -241,14 +253,130 @@ def test_jobs_that_are_lost(client: FakeClient, monkeypatch: pytest.MonkeyPatch)
             call.result(60)
 
 
-def test_a_redis_that_does_not_answer(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def away(*_: object) -> list[Any]:
+    raise LedgerUnavailable("Redis does not answer")
+
+
+def test_a_redis_that_is_away_for_too_long(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.ends = runs()
+    monkeypatch.setattr("jaas_submit.client.wait.RETRY_PAUSE_S", 0.01)
+    monkeypatch.setattr("jaas_submit.client.wait.REDIS_OUTAGE_TIMEOUT_S", 0.0)
+    with Executor("python", client=client) as pool:
+        with monkeypatch.context() as now:
+            now.setattr("jaas_submit.executor.executor.outlines", away)
+            with pytest.raises(LedgerUnavailable):
+                pool.submit(len, []).result(60)
+        client.ends = succeeds({"jaas_call": 1, "value": 7})
+        assert pool.submit(len, []).result(60) == 7
+
+
+def test_a_redis_that_is_away_at_the_first_look(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaas_submit.client.wait.RETRY_PAUSE_S", 0.01)
+    client.ends = succeeds({"jaas_call": 1, "value": 7})
+    answers = iter([away])
+
+    def first_away(*given: Any) -> list[Any]:
+        return next(answers, outlines)(*given)
+
+    monkeypatch.setattr("jaas_submit.executor.executor.outlines", first_away)
+    with Executor("python", client=client) as pool:
+        assert pool.submit(len, []).result(60) == 7
+    assert next(answers, None) is None
+
+
+def test_a_store_that_is_away(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    fetch = client.fetch
+
+    def store(value: Any) -> Any:
+        asked.append(value)
+        if value["value"] == "lost" or len(asked) == 1:
+            raise StoreUnavailable("the store does not answer")
+        return fetch(value)
+
+    monkeypatch.setattr(client, "fetch", store)
+    with Executor("python", client=client) as pool:
+        client.ends = succeeds({"jaas_call": 1, "value": 7})
+        assert pool.submit(len, []).result(60) == 7
+        assert len(asked) == 2
+        monkeypatch.setattr("jaas_submit.client.wait.REDIS_OUTAGE_TIMEOUT_S", 0.0)
+        client.ends = succeeds({"jaas_call": 1, "value": "lost"})
+        lost = pool.submit(len, [])
+        client.ends = succeeds({"jaas_call": 1, "value": 8})
+        assert pool.submit(len, []).result(60) == 8
+        with pytest.raises(StoreUnavailable):
+            lost.result(60)
+
+
+def test_a_callback_that_exits_does_not_end_the_others(client: FakeClient) -> None:
+    client.ends = runs()
+    with Executor("python", client=client) as pool:
+        calls = [pool.submit(len, []) for _ in range(2)]
+        calls[0].add_done_callback(lambda _: sys.exit(3))
+        for call in calls:
+            client.end(call.job, succeeds({"jaas_call": 1, "value": 7}))
+            assert call.result(60) == 7
+
+
+def test_an_answer_that_exits_fails_alone(client: FakeClient) -> None:
+    class Exits:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return sys.exit, (3,)
+
+    with Executor("python", client=client, python=sys.executable, unpickle=True) as pool:
+        with pytest.raises(FunctionFailed, match="its answer raised SystemExit: 3"):
+            pool.submit(Exits).result(60)
+        assert pool.submit(len, "ab").result(60) == 2
+
+
+def test_a_watcher_that_fails_gives_up_its_futures_and_is_replaced(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.ends = runs()
 
-    def away(*_: object) -> list[Any]:
-        raise LedgerUnavailable("Redis does not answer")
+    def broken(*_: object) -> list[Any]:
+        raise MemoryError("no room")
 
-    monkeypatch.setattr("jaas_submit.executor.executor.outlines", away)
     with Executor("python", client=client) as pool:
-        call = pool.submit(len, [])
-        with pytest.raises(LedgerUnavailable):  # it has never answered
-            call.result(60)
+        with monkeypatch.context() as now:
+            now.setattr("jaas_submit.executor.executor.outlines", broken)
+            call = pool.submit(len, [])
+            with pytest.raises(JaasError, match=f"job {call.job.id} goes on, .*MemoryError: no room") as caught:
+                call.result(60)
+        assert isinstance(caught.value.__cause__, MemoryError)
+        client.ends = succeeds({"jaas_call": 1, "value": 7})
+        assert pool.submit(len, []).result(60) == 7
+
+
+@pytest.mark.parametrize(("calls", "seconds"), [(0, 0.05), (100, 0.05), (200, 0.1), (20_000, 10.0)])
+def test_many_open_calls_are_read_less_often(calls: int, seconds: float) -> None:
+    assert shortest_pause(calls) == pytest.approx(seconds)
+
+
+def test_new_calls_do_not_have_all_others_read_at_once(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.ends = runs()
+    pauses: list[float] = []
+    reads: list[int] = []
+    paused, go_on = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        paused.set()
+        assert go_on.wait(60)
+
+    def read(ledger: Any, ids: Sequence[str]) -> list[Any]:
+        reads.append(len(ids))
+        return outlines(ledger, ids)
+
+    monkeypatch.setattr("jaas_submit.executor.executor.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("jaas_submit.executor.executor.outlines", read)
+    with Executor("python", client=client) as pool:
+        calls = [pool.submit(len, [])]
+        assert paused.wait(60)
+        calls += [pool.submit(len, []) for _ in range(2)]
+        assert (reads, pauses) == ([1], [0.05])
+        for call in calls:
+            client.end(call.job, succeeds({"jaas_call": 1, "value": 7}))
+        go_on.set()
+        assert [call.result(60) for call in calls] == [7, 7, 7]
+        assert reads == [1, 3]

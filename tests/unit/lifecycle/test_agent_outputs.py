@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from jaas_submit.errors import EngineUnavailable
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.files.listing import OutputFiles
-from jaas_submit.model.logs import LogLine, Logs, LogStatus
+from jaas_submit.model.job_spec import JobSpec
+from jaas_submit.model.logs import LogGap, LogLine, Logs, LogStatus
 from jaas_submit.output import FileRequest, WholeOutput
+from jaas_submit.storage.store import Store
 from jaas_worker.decisions.end_belief import Evidence
 from jaas_worker.decisions.times import parse_time
 from jaas_worker.lifecycle import next_step as to
@@ -21,7 +24,7 @@ from jaas_worker.lifecycle.launch import launch
 from jaas_worker.lifecycle.observe import observe, read_output
 from jaas_worker.swarm.engine import EngineEvent, TaskView
 from jaas_worker.tracking.tracked_service import Running
-from tests.support.step_world import World
+from tests.support.step_world import World, record_of
 
 PRINTED = Logs((LogLine("2026-11-30T12:00:00.000000001Z", "stdout", b"\xff by the agent\n"),))
 
@@ -61,9 +64,13 @@ class ToldOutputs:
         self.dropped.append((job_id, attempt))
 
 
-def running(node: str = "node2") -> World:
+def running() -> World:
     world = World()
     world.engine.nodes = {name: world.engine.nodes[name] for name in ("node1", "node2")}
+    return begun(world)
+
+
+def begun(world: World) -> World:
     assert isinstance(claim(world.job, world.context), to.Launch)
     assert launch(world.job, world.context) == to.Track()
     assert observe(world.job, Running(world.engine.job("j")), world.context) is None
@@ -234,3 +241,57 @@ def test_no_output_of_a_node_whose_agent_has_not_reported_is_not_complete(
     logs = finish(world.job, to.Finish(world.engine.job("j")), world.context).logs
     assert logs is not None
     assert (logs.status, logs.lines) == (status, ())
+
+
+CUT = Logs(
+    (LogLine("t", "stdout", b"head\n"), LogLine("t", "stdout", b"tail\n")),
+    LogStatus.TRUNCATED,
+    "9 bytes of stdout cut",
+    (LogGap("stdout", 1, 9),),
+)
+
+
+def with_secret(folder: Path, *, scrub: bool) -> World:
+    """Return a running job with a secret variable, of a worker with a store."""
+    (folder / "s").write_text("hunter22")
+    spec = JobSpec(image="a", env_secrets={"TOKEN": "s"}, scrub=scrub)
+    world = World(record_of(spec=spec), policy="privileged", env_secrets=str(folder), log_limit="1K")
+    world.context.store = Store(f"file://{folder}", "p", lambda: "s")
+    return begun(world)
+
+
+@pytest.mark.parametrize("already_read", [True, False])
+@pytest.mark.parametrize(
+    ("scrub", "by_agent", "scrubbed", "stored"),
+    [
+        (False, True, False, True),
+        (False, False, False, True),
+        (True, True, True, True),
+        (True, True, False, False),  # an agent of an older version
+        (True, False, False, False),  # the value of a secret may be in what the worker has cut
+    ],
+)
+def test_what_may_have_the_value_of_a_secret_where_it_is_cut_is_not_stored(
+    tmp_path: Path, scrub: bool, by_agent: bool, scrubbed: bool, stored: bool, already_read: bool
+) -> None:
+    world = with_secret(tmp_path, scrub=scrub)
+    task = ended(world)
+    if by_agent:
+        told(world, task, logs=CUT.pack(), scrubbed=scrubbed)
+    # read before the exit was accepted, or now
+    step = to.Finish(task, logs=CUT, scrubbed=scrubbed) if already_read or not by_agent else to.Finish(task)
+    end = finish(world.job, step, world.context)
+    assert end.logs == CUT
+    assert (isinstance(end, to.Collect) and end.whole_output) is stored
+
+
+def test_what_an_agent_could_not_read_is_not_taken_as_scrubbed(tmp_path: Path) -> None:
+    """The worker has read it, and cut it."""
+    world = with_secret(tmp_path, scrub=True)
+    world.engine.exit("j", stdout=b"x" * 1000 + b"hunter22" + b"x" * 1000)
+    task = world.engine.job("j")
+    told(world, task, status="unavailable", logs=b"", scrubbed=True)
+    end = finish(world.job, to.Finish(task), world.context)
+    assert end.logs is not None
+    assert end.logs.status is LogStatus.TRUNCATED
+    assert isinstance(end, to.End)

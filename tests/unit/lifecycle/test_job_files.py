@@ -8,6 +8,7 @@ import pytest
 
 from jaas_submit import JobSpec
 from jaas_submit.errors import EngineRefused
+from jaas_submit.ledger import SentFile
 from jaas_submit.storage.store import Store
 from jaas_worker.lifecycle.starting.job_files import file_places, is_own_config, is_own_mount
 from jaas_worker.swarm.files.shared_configs import SharedConfigs
@@ -64,3 +65,13 @@ def test_a_mount_is_jaas_own_by_its_path_and_place(tmp_path: Path, below: str, t
 def test_what_cannot_be_handed_over_is_refused_with_the_reason(files: dict[str, object], why: str) -> None:
     with pytest.raises(EngineRefused, match=why):
         file_places(JobSpec(image="a", files=files), World().context)
+
+
+def test_a_content_that_is_noted_as_another_file_of_the_store_is_refused(tmp_path: Path) -> None:
+    world = World()
+    world.context.store = Store(f"file://{tmp_path}", "p", lambda: "s")
+    world.context.store.write_shared(f"{OTHER}-00000000", [b"x" * 2_000_000])
+    world.ledger.sent_files.found = SentFile(stored=f"{OTHER}-00000000")
+    large = JobSpec(image="a", files={"f": {"sha256": SHA, "size": 2_000_000}})
+    with pytest.raises(EngineRefused, match=r"files\.f: what is noted of it is another file"):
+        file_places(large, world.context)

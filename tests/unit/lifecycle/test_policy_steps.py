@@ -194,6 +194,10 @@ def test_a_job_beyond_the_limit_is_left_and_nothing_is_asked_for() -> None:
     again = World(record_of(detail=detail), "adopt", queue="strict")
     assert isinstance(claim(again.job, again.context), to.Launch)
     assert not again.job.late
+    # And once it is sent, whoever takes it over then knows that, too.
+    again.context.gate.policy = parse_policy(QUEUES, "p.toml")
+    assert launch(again.job, again.context) == to.Track()
+    assert [write[1] for write in again.ledger.writes if write[0] == "move"] == [JobState.LAUNCHING, JobState.PENDING]
     other = World(record_of(detail="no suitable node"), "adopt")
     claim(other.job, other.context)
     assert other.job.late

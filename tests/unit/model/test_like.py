@@ -44,6 +44,14 @@ TAKEN: list[tuple[dict[str, Any], dict[str, Any]]] = [
         inspected(Resources={"Limits": {"NanoCPUs": 5 * 10**8, "MemoryBytes": 2**24, "Pids": 9}, "Reservations": {}}),
         {"limits": {"cpus": 0.5, "memory": 2**24}, "pids_limit": 9},
     ),
+    (inspected({"Init": False}), {"init": False}),
+    (inspected({"Init": True, "Command": None, "Args": []}), {"init": True}),
+    (
+        inspected({"Hosts": ["10.0.0.1 db db.local", "::1 six", "10.0.0.2", ""]}),
+        {"extra_hosts": ["db:10.0.0.1", "db.local:10.0.0.1", "six:::1"]},
+    ),
+    # what the workers decide, and what a job does not have
+    (inspected({"Privileges": {"NoNewPrivileges": True, "Seccomp": {"Mode": "unconfined"}}}), {}),
     # what belongs to a server stays there
     (inspected({"Hostname": "{{.Node.Hostname}}", "Healthcheck": {"Test": ["CMD", "x"]}, "Labels": {"a": "b"}}), {}),
     (inspected(LogDriver={"Name": "gelf"}), {}),
@@ -81,9 +89,17 @@ def test_a_job_is_like_the_service_that_was_made_of_it() -> None:
         ({}, "this is no service"),
         ({"Spec": {"TaskTemplate": {"ContainerSpec": []}}}, "this is no service"),
         (5, "this is no service"),
+        (
+            inspected(
+                Resources={
+                    "Reservations": {"GenericResources": [{"NamedResourceSpec": {"Kind": "gpu", "Value": "UUID-1"}}]}
+                }
+            ),
+            r"reserves gpu by name \(UUID-1\), and a job can only ask for a number",
+        ),
     ],
 )
-def test_what_is_no_service(given: object, said: str) -> None:
+def test_what_is_refused(given: object, said: str) -> None:
     with pytest.raises(SpecError, match=said) as caught:
         JobSpec.like(given)
     assert caught.value.field == "like"

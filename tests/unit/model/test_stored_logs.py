@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.model.files.stored_logs import OutputPacker, completed
-from jaas_submit.model.logs import STREAMS, LogGap, LogLine, Logs, LogStatus
+from jaas_submit.model.logs import STREAMS, LogGap, LogLine, Logs, LogStatus, Stream
 from jaas_worker.swarm.head_tail import HeadTail, together
 
 LINES = st.lists(st.builds(LogLine, st.just("t"), st.sampled_from(STREAMS), st.binary(min_size=1, max_size=9)))
@@ -29,6 +29,10 @@ def kept_of(lines: list[LogLine], cap: int) -> Logs:
     return Logs(kept.lines, LogStatus.TRUNCATED, "cut", kept.gaps, ("stopped",))
 
 
+def found_parts(logs: Logs, stream: Stream) -> list[bytes]:
+    return [part for part in logs.parts(stream) if isinstance(part, bytes)]
+
+
 @given(LINES, st.integers(1, 20), st.integers(1, 60))
 def test_head_tail_and_beginning_make_the_output_and_count_what_is_missing(
     lines: list[LogLine], cap: int, limit: int
@@ -41,6 +45,7 @@ def test_head_tail_and_beginning_make_the_output_and_count_what_is_missing(
         expected: bytes = all_of_it.fget(whole)  # type: ignore[attr-defined] # mypy knows no fget of a property
         found = b"".join(part if isinstance(part, bytes) else b"?" * part.missing for part in parts)
         assert len(found) == len(expected)
+        assert sum(map(len, found_parts(made, stream))) >= sum(map(len, found_parts(kept_of(lines, cap), stream)))
         assert all(one in {b"?"[0], other} for one, other in zip(found, expected, strict=True))
         assert sum(gap.missing for gap in made.gaps) <= sum(gap.missing for gap in kept_of(lines, cap).gaps)
     assert (made.status is LogStatus.COMPLETE) == (not made.gaps)
@@ -64,6 +69,18 @@ def test_what_is_of_another_output_is_not_used(stored: Logs) -> None:
     assert completed(kept, stored) == kept
     uncounted = replace(kept, gaps=(LogGap("stdout", 1, 4, exact=False),))
     assert completed(uncounted, Logs((LogLine("t", "stdout", b"abxxxxyz"),))) == uncounted
+
+
+def test_a_stream_of_which_the_store_has_less_than_the_record_keeps_its_head_and_tail() -> None:
+    """The limit is for both streams together."""
+    out, err = LogLine("1", "stdout", b"o" * 60), LogLine("2", "stderr", b"head of it, what is between, its tail")
+    kept = kept_of([out, err, err], 40)
+    for limit in (60, 63):
+        made = completed(kept, packed([out, err, err], limit))
+        assert made.stdout_bytes == out.data
+        assert found_parts(made, "stderr") == found_parts(kept, "stderr")
+        assert [gap.missing for gap in made.gaps] == [34]
+        assert (made.status, made.reason) == (LogStatus.TRUNCATED, "34 bytes of stderr cut")
 
 
 def test_many_short_lines_are_joined() -> None:
