@@ -132,6 +132,7 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "kombu.transport.redis.SentinelChannel._sentinel_manager": "self._sentinel_manager = sentinel_inst",
         "kombu.transport.redis.SentinelChannel._async_sentinel_manager": "self._async_sentinel_manager = sentinel_inst",
         "kombu.transport.redis.SentinelChannel.connection_class": "class (**kwargs)",
+        "kombu.transport.redis.SentinelChannel.connection_class_ssl": "class (**kwargs)",
         "kombu.transport.redis.SentinelChannel.from_transport_options": "= tuple",
     },
     ("jaas_worker.messaging.consumer", "a message that is no job is recorded as a failed one"): {
@@ -344,6 +345,10 @@ INTERNALS: dict[tuple[str, str], Rows] = {
         "who waits for Celery's result of a cancelled job is told; Celery has no documented call for it",
     ): {
         "celery.backends.base.Backend.mark_as_revoked": "(self, task_id, reason='', request=None, store_result=True, state='REVOKED')",
+    },
+    ("jaas_submit.connection.tls", "redis-py has no time limit for a TLS handshake of its own"): {
+        "redis.connection.SSLConnection._connect": "(self)",
+        "redis.asyncio.connection.SSLConnection._connect": "(self)",
     },
     ("jaas_submit.messaging.queues", "the names of a queue's lists"): {
         "kombu.transport.redis.Channel.sep": "= '\\x06\\x16'",

@@ -119,7 +119,7 @@ class Scenario:
         doomed = self.home.worker("doomed", failpoint=self.label, **self.settings).launch()
         if self.kind == "files":  # a job with files is refused where no node has an agent
             eventually(AgentLeases(self.home.ledger.client, self.home.prefix).nodes, PATIENCE, lambda: "an agent")
-        job = self.client.handle(self.send())
+        job = self.client.handle(self.send(), lazy=True)
         if self.kind in {"stop", "release"}:
             eventually(lambda: job.state is JobState.RUNNING, PATIENCE, lambda: f"the job to run:\n{doomed.log}")
             if self.kind == "stop":

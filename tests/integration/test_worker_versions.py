@@ -42,7 +42,7 @@ def test_a_newer_description_is_refused_with_the_reason(
         worker.stop()
     job_id = submit_wire(client, foreign, {**shell("exit 0").to_wire(), **changes})
     jaas.worker().start()
-    result = client.handle(job_id).wait(LONG, check=False)
+    result = client.handle(job_id, lazy=True).wait(LONG, check=False)
     assert (result.state, result.cause) == ("FAILED", "refused")
     assert named in result.reason
     assert result.attempts[-1].number == 0, "nothing was launched"

@@ -61,7 +61,7 @@ def run(client: Client, spec: JobSpec) -> JobResult:
 def until(client: Client, job_id: str, *states: JobState) -> None:
     """Wait until a job is in one of these states."""
     seen = []
-    for change in client.handle(job_id).follow(LONG):
+    for change in client.handle(job_id, lazy=True).follow(LONG):
         if change.state in states:
             return
         seen.append(str(change.state))
@@ -70,7 +70,7 @@ def until(client: Client, job_id: str, *states: JobState) -> None:
 
 def ended(client: Client, job_id: str) -> JobResult:
     """Return how a job ended, when Celery knows it too and nobody has to look after the job any more."""
-    result = client.handle(job_id).wait(LONG, check=False)
+    result = client.handle(job_id, lazy=True).wait(LONG, check=False)
     eventually(lambda: client.ledger.queries.get(job_id).reported, LONG, f"job {job_id} to be reported to Celery")
     return result
 
