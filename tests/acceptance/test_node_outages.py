@@ -97,8 +97,8 @@ def test_what_a_node_ran_while_it_was_cut_off(jaas: Installation, client: Client
         stopped = after.wait(BACK_S, check=False)
         assert (stopped.cause, stopped.exit_code) == (Cause.NODE_LOST, 137)
         assert stopped.reason.startswith("its node was away for ")
-        # No agent was there, and an engine that came back may have lost output. The swarm's log call has been seen to stay
-        # silent after a node's return: then nothing is known of the output, and that is said.
+        # No agent was there, and an engine that came back may have lost output. The swarm's log call has been seen to
+        # stay silent after a node's return: then nothing is known of the output, and that is said.
         kept = (stopped.logs.stdout, stopped.logs.status)
         assert kept in {("begin\n", LogStatus.PARTIAL), ("", LogStatus.UNAVAILABLE)}
         assert stopped.logs.reason
