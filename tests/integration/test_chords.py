@@ -101,7 +101,7 @@ class Message:
         headers: further ones.
     """
 
-    message = SimpleNamespace(headers={})
+    message = SimpleNamespace(headers={}, delivery_info={})
     args = ()
 
     def __init__(self, app: WorkerApp, job_id: str, options: dict[str, Any], **headers: Any) -> None:
