@@ -44,7 +44,7 @@ def client(jaas: Installation, folder: Path, worker: WorkerProcess) -> Iterator[
 
 
 def test_plain_files_come_out_and_nothing_else(client: Client, tmp_path: Path) -> None:
-    handle = client.submit(shell(TREE, output="text", outputs=["/out/**/*.pdf", "/nowhere/*.csv"]))
+    handle = client.submit(shell(TREE, output="text", outputs=["/out/**/*.pdf", "/nowhere/*.csv"], cap_add=["MKNOD"]))
     result = handle.wait(LONG)
     found = result.outputs
     assert found is not None

@@ -166,7 +166,8 @@ FORBIDDEN: list[tuple[dict[str, Any], str]] = [
     ({"mounts": ["/:/host"]}, "mounts"),
     ({"mounts": {"source": "/", "target": "/x"}}, "mounts"),
     *(({name: True}, name) for name in ("privileged", "Privileged", "host_network", "TaskTemplate", "__class__")),
-    *(({name: ["ALL"]}, name) for name in ("cap_add", "CapabilityAdd", "devices", "security_opt", "configs")),
+    *(({name: ["ALL"]}, name) for name in ("cap_add", "CapabilityAdd", "devices", "security_opt")),
+    ({"configs": ["ALL"]}, "config ALL does not exist"),
 ]
 """Fields beside a good description, and a word of the reason."""
 
