@@ -172,6 +172,9 @@ def signal_of(text: str) -> str:
     return name
 
 
+_LONGEST: Final = 2000
+"""Characters of a message that is put into other words."""
+
 _IN_OTHER_WORDS: Final = (
     (r"Invalid value for '(?:-\w' / ')?([^']+)': (.*)", r"\1: \2"),
     (r"(.*: )(\S+) is not in the range x>=(\S+)", r"\1must be \3 at least, not \2"),
@@ -195,7 +198,9 @@ def usage_sentence(text: str) -> str:
         text: the message.
     """
     text = text.rstrip(".")
+    if len(text) > _LONGEST:  # no pattern sees a text without a bound
+        return text
     for pattern, words in _IN_OTHER_WORDS:
-        if match := re.fullmatch(pattern, text, re.DOTALL):
+        if match := re.compile(pattern, re.DOTALL).fullmatch(text):
             text = match.expand(words)
     return text
