@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.jobs import docker_cli
+from jaas_submit import Client
+from tests.support.jobs import LONG, docker_cli
 from tests.support.real import unavailable
-from tests.support.worker import clean_env
+from tests.support.redis_server import OwnRedis
+from tests.support.wait import eventually
+from tests.support.worker import Installation, clean_env
 
 REPO = Path(__file__).parents[2]
 NAME = "stack"
@@ -69,3 +74,27 @@ def lab() -> Iterator[LabNodes]:
         yield LabNodes(NAME, told["JAAS_LAB_HOSTS"].split(), told["JAAS_LAB_NET"])
     finally:
         _lab(NAME, "down")
+
+
+@contextmanager
+def one_worker(host: str, folders: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation with a Redis of its own and one worker, which has seen the nodes.
+
+    Args:
+        host: the worker's engine.
+        folders: where its files go.
+    """
+    redis = OwnRedis(folders.mktemp("redis")).start()
+    home = Installation(redis.url, host, f"t-{uuid.uuid4().hex[:12]}", folders.mktemp("workers"), remove_delay=0)
+    worker = home.worker().start()
+    eventually(home.ledger.queries.cluster, LONG, lambda: worker.log)
+    yield home
+    home.close()
+    redis.kill()
+
+
+@pytest.fixture(scope="module")
+def client(jaas: Installation) -> Iterator[Client]:
+    """A client of the module's installation."""
+    with Client(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as made:
+        yield made

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from jaas_submit import Client, JobHandle, JobState
-from tests.acceptance.conftest import LabNodes
+from tests.acceptance.conftest import LabNodes, one_worker
 from tests.support.jobs import LONG, run, shell, until
-from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness
 from tests.support.worker import Installation
@@ -26,19 +24,7 @@ HERE = ["node.hostname==node1"]
 
 @pytest.fixture(scope="module")
 def jaas(lab: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    redis = OwnRedis(tmp_path_factory.mktemp("redis")).start()
-    folder = tmp_path_factory.mktemp("workers")
-    home = Installation(redis.url, lab.hosts[0], f"t-{uuid.uuid4().hex[:12]}", folder, remove_delay=0)
-    worker = home.worker().start()
-    eventually(home.ledger.queries.cluster, LONG, lambda: worker.log)
-    yield home
-    home.close()
-    redis.kill()
-
-
-@pytest.fixture(scope="module")
-def client(jaas: Installation) -> Iterator[Client]:
-    with Client(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as made:
+    with one_worker(lab.hosts[0], tmp_path_factory) as made:
         yield made
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from jaas_submit import Cause, Client, JobHandle, JobState, LogStatus
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from tests.acceptance.conftest import LabNodes
+from tests.acceptance.conftest import LabNodes, one_worker
 from tests.support.jobs import LONG, ended, jaas_logs, shell, until
-from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import Witness
 from tests.support.worker import Installation
@@ -26,21 +24,10 @@ BACK_S = 150
 @pytest.fixture(scope="module")
 def jaas(lab: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation with one worker, on node 1."""
-    redis = OwnRedis(tmp_path_factory.mktemp("redis")).start()
-    folder = tmp_path_factory.mktemp("workers")
-    home = Installation(redis.url, lab.hosts[0], f"t-{uuid.uuid4().hex[:12]}", folder, remove_delay=0)
-    home.worker().start()
-    yield home
-    home.close()
-    redis.kill()
+    with one_worker(lab.hosts[0], tmp_path_factory) as made:
+        yield made
     # The modules after this one use the same lab. A leader that has just been elected waits for each node's word.
     eventually(lambda: all_ready(lab), BACK_S, "all nodes to be ready again")
-
-
-@pytest.fixture(scope="module")
-def client(jaas: Installation) -> Iterator[Client]:
-    with Client(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as made:
-        yield made
 
 
 @pytest.fixture

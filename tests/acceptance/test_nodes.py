@@ -6,7 +6,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -16,9 +15,8 @@ from jaas_submit import Cause, Client, JobHandle, JobState
 from jaas_submit.model.fields import Resources
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.retry_policy import Backoff, RetryPolicy
-from tests.acceptance.conftest import LabNodes
+from tests.acceptance.conftest import LabNodes, one_worker
 from tests.support.jobs import LONG, ended, run, shell, until
-from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.witness import TEST_IMAGE, Witness
 from tests.support.worker import Installation, listener
@@ -56,19 +54,7 @@ def nodes(lab: LabNodes) -> Iterator[LabNodes]:
 @pytest.fixture(scope="module")
 def jaas(nodes: LabNodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """An installation with one worker, which has seen the nodes at its start."""
-    redis = OwnRedis(tmp_path_factory.mktemp("redis")).start()
-    folder = tmp_path_factory.mktemp("workers")
-    home = Installation(redis.url, nodes.hosts[0], f"t-{uuid.uuid4().hex[:12]}", folder, remove_delay=0)
-    worker = home.worker().start()
-    eventually(home.ledger.queries.cluster, LONG, lambda: worker.log)
-    yield home
-    home.close()
-    redis.kill()
-
-
-@pytest.fixture(scope="module")
-def client(jaas: Installation) -> Iterator[Client]:
-    with Client(jaas.redis_url, queue=jaas.queue, prefix=jaas.prefix) as made:
+    with one_worker(nodes.hosts[0], tmp_path_factory) as made:
         yield made
 
 
