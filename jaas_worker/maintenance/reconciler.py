@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
-from jaas_submit.errors import EngineRefused, TemporaryError
+from jaas_submit.errors import EngineRefused, StoreUnavailable, TemporaryError
 from jaas_submit.ledger import Ledger
 from jaas_submit.storage.store import Store
 from jaas_worker.maintenance.cancelled_batches import CancelledBatches
@@ -198,9 +198,12 @@ class Reconciler:
                 self._metrics.repairs.labels(kind).inc(done if isinstance(done, int) else len(done))
 
     def _step(self, call: Callable[[], S], nothing: S) -> S:
-        """Do a part of a round; an unexpected error does not prevent the other parts."""
+        """Do a part of a round; neither a store that is away nor an unexpected error prevents the other parts."""
         try:
             return call()
+        except StoreUnavailable as error:
+            logger.warning("a part of reconciling waits: %s", error, extra=action(Action.RECONCILE_FAILED))
+            return nothing
         except (TemporaryError, EngineRefused):
             raise
         except Exception:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from jaas_submit.batch_model.new_job import NewJob
-from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable
+from jaas_submit.errors import EngineRefused, EngineUnavailable, LedgerUnavailable, StoreUnavailable
 from jaas_submit.ledger import ClaimAction, Ledger
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_LEDGER, LABEL_SPEC_HASH, service_name
+from jaas_worker.maintenance.expired_records import ExpiredRecords
 from jaas_worker.maintenance.reconciler import Reconciler, Repairs
 from jaas_worker.maintenance.sent_files import SentFiles
 from jaas_worker.settings import Settings
@@ -130,6 +131,16 @@ def test_an_error_with_sent_files_does_not_keep_their_configs(
     with pytest.raises(LedgerUnavailable):
         worker.next_round()
     worker.next_round()
+    assert not worker.engine.config_files
+
+
+def test_a_store_that_is_away_keeps_nothing_but_its_own_files(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: ExpiredRecords) -> int:
+        raise StoreUnavailable("the store is away (test)")
+
+    monkeypatch.setattr(ExpiredRecords, "run_once", fail)
+    SharedConfigs(worker.engine, {LABEL_LEDGER: "x"}).get("d", lambda: b"x", 0)
+    assert worker.next_round().expired == 0
     assert not worker.engine.config_files
 
 
