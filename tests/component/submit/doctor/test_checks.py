@@ -230,8 +230,9 @@ def doctor(*args: str, **env: str) -> click.testing.Result:
 
 
 def test_the_exit_code_is_1_when_a_check_fails_and_3_when_one_warns(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    own_redis: Callable[..., OwnRedis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    redis_url = own_redis().url  # a shared one may know nodes and agents of other tests
     well = doctor("--no-engine", JAAS_REDIS_URL=redis_url)
     assert well.exit_code == (3 if "  warn  " in well.stdout else 0)
     monkeypatch.setattr("jaas_submit.doctor.redis_checks.redis_checks", lambda _: [])
