@@ -56,7 +56,12 @@ def test_the_log_is_json_with_the_job_on_each_line_about_it(jaas: Installation, 
     lines = [json.loads(line) for line in worker.log.splitlines() if line.startswith("{")]
     about = [line for line in lines if handle.id in json.dumps(line)]
     actions = [line.get("action") for line in about]
-    assert [action for action in actions if action != "job.running"] == [None, "job.launched", "job.ended"]
+    assert [action for action in actions if action != "job.running"] == [
+        None,
+        "audit.submit",
+        "job.launched",
+        "job.ended",
+    ]
     assert {line["job_id"] for line in about} == {handle.id}
     assert {line["attempt"] for line in about if "action" in line} == {1}
     ended = about[-1]
