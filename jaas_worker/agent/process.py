@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 _REDIS_TIMEOUT_S = 5.0
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
 _AGAIN_S = 5.0
 """Seconds after which an agent that has failed starts again."""
 
@@ -264,9 +266,8 @@ def agent_main(level: str) -> None:
     Ends(client, settings.prefix).identity()  # Redis answers
     DockerNode(settings.docker_host)  # refuses an address that it cannot use
     agent = AgentThread(settings, client, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    # Blocked in all threads: one that got a signal would run no handler, for the main thread would sleep on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     agent.start()
-    stopped.wait()
+    signal.sigwait(_STOPS)
     agent.close()

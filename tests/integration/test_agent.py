@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,12 @@ def agent_alone(jaas: Installation) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         process.wait(LONG)
+
+
+def blocks_sigterm(status: str) -> bool:
+    """Return whether a thread blocks SIGTERM, by its status in /proc."""
+    (mask,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def node(jaas: Installation) -> SwarmInfo:
@@ -82,6 +89,18 @@ def test_output_is_exact_to_the_byte_for_a_hundred_short_jobs(client: Client) ->
         data, told = logs.stderr_bytes[:size], logs.stderr_bytes[size:]
         assert (logs.status, logs.reason) == ("complete", "")
         assert told == f"{hashlib.sha256(data).hexdigest()}  -\n".encode(), number
+
+
+def test_only_the_main_thread_takes_a_signal_to_stop(jaas: Installation) -> None:
+    """After SIGSTOP and SIGCONT the kernel may hand SIGTERM to any thread that does not block it."""
+    with agent_alone(jaas) as process:
+        tasks = {int(task.name): task for task in Path(f"/proc/{process.pid}/task").iterdir()}
+        assert len(tasks) > 1
+        takes = {number for number, task in tasks.items() if not blocks_sigterm((task / "status").read_text())}
+        assert takes == {process.pid}
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGCONT)
+    assert process.returncode == 0
 
 
 @pytest.mark.usefixtures("agent")
