@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import copy
-
-import redis
-import redis.asyncio
-from redis.client import PubSub
+from typing import TYPE_CHECKING
 
 from jaas_submit.connection.connection import as_text, redis_errors
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
 
 __all__ = ["AsyncSubscription", "Subscription"]
 
@@ -23,6 +24,8 @@ class Subscription:
     """
 
     def __init__(self, client: redis.Redis, channel: str, *others: str) -> None:
+        from redis.client import PubSub
+
         # redis-py closes the connection of a subscription that ends, and the client's next command would get it from
         # the pool and connect anew: 0.8 ms for a submit that follows a wait. So it is not the client's pool.
         pool = copy(client.connection_pool)
