@@ -6,14 +6,16 @@ import os
 import threading
 import time
 from copy import copy
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-import redis
-import redis.asyncio
-from redis.client import PubSub
-
 from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+    from redis.client import PubSub
 
 __all__ = ["AsyncSubscription", "Subscription"]
 
@@ -41,6 +43,8 @@ class _Spares:
             process, kept = self._kept.pop(client, (0, None))
         if kept is not None and process == os.getpid():  # after a fork it is the parent's
             return kept
+        from redis.client import PubSub
+
         # Not the client's own pool: its next command would get a connection from there that has been closed.
         pool = copy(client.connection_pool)
         pool.reset()
@@ -54,11 +58,12 @@ class _Spares:
             pubsub: as ``take`` returned it.
         """
         try:
-            pubsub.unsubscribe()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
-            until = time.monotonic() + _DRAIN_S
-            while pubsub.subscribed and (left := until - time.monotonic()) > 0:
-                pubsub.get_message(timeout=left)
-        except redis.RedisError:
+            with redis_errors("subscription"):
+                pubsub.unsubscribe()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+                until = time.monotonic() + _DRAIN_S
+                while pubsub.subscribed and (left := until - time.monotonic()) > 0:
+                    pubsub.get_message(timeout=left)
+        except LedgerUnavailable:
             pubsub.close()
             return
         with self._lock:
