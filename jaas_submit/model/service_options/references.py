@@ -16,16 +16,18 @@ class SecretMount(Model):
     """A swarm secret as a file in the container."""
 
     source: Name
-    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
-    uid: str = Field("0", pattern=r"^\d+$")
-    gid: str = Field("0", pattern=r"^\d+$")
-    mode: int = Field(0o444, ge=0, le=0o7777)
+    target: str = Field(default="", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
+    uid: str = Field(default="0", pattern=r"^\d+$")
+    gid: str = Field(default="0", pattern=r"^\d+$")
+    mode: int = Field(default=0o444, ge=0, le=0o7777)
 
 
 class ConfigMount(SecretMount):
     """A swarm config as a file in the container."""
 
-    target: str = Field("", max_length=4096, pattern=r"^[^\x00]*$", description="path of the file; empty means /SOURCE")
+    target: str = Field(
+        default="", max_length=4096, pattern=r"^[^\x00]*$", description="path of the file; empty means /SOURCE"
+    )
 
 
 def _named(value: object) -> object:
