@@ -40,29 +40,34 @@ class Door(ThreadingHTTPServer):
 class Call(BaseHTTPRequestHandler):
     """One call."""
 
-    server: Door
     timeout = 30
+
+    @property
+    def door(self) -> "Door":
+        """The server that this call came to."""
+        assert isinstance(self.server, Door)
+        return self.server
 
     def do_POST(self) -> None:
         """Run a function."""
         name = self.path.strip("/")
         length = self.headers.get("Content-Length", "")
-        if name not in self.server.functions:
-            self.answer(404, {"error": f"there are {', '.join(sorted(self.server.functions))}"})
+        if name not in self.door.functions:
+            self.answer(404, {"error": f"there are {', '.join(sorted(self.door.functions))}"})
         elif not length.isdecimal() or int(length) > MOST_BYTES:
             self.answer(413, {"error": f"the body must have a length, of {MOST_BYTES} bytes at most"})
         else:
             try:
                 value = json.loads(self.rfile.read(int(length)))
                 key = self.headers.get("Idempotency-Key")
-                spec = self.server.functions[name]
-                handle = self.server.client.submit(spec, input=value, key=f"{name}-{key}" if key else None)
+                spec = self.door.functions[name]
+                handle = self.door.client.submit(spec, input=value, key=f"{name}-{key}" if key else None)
             except (ValueError, SpecError) as error:
                 self.answer(400, {"error": str(error)})
             except JaasError as error:
                 self.answer(503, {"error": str(error)})
             else:
-                self.tell(handle, self.server.wait)
+                self.tell(handle, self.door.wait)
 
     def do_GET(self) -> None:
         """Tell how a job stands."""
@@ -71,7 +76,7 @@ class Call(BaseHTTPRequestHandler):
             self.answer(404, {"error": "GET /jobs/ID tells of a job"})
             return
         try:
-            handle = self.server.client.handle(job_id)
+            handle = self.door.client.handle(job_id)
         except UnknownJob as error:
             self.answer(404, {"error": str(error)})
         except JaasError as error:
