@@ -13,7 +13,6 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import JobRecord
 from jaas_submit.model.result import JobResult
 from jaas_submit.model.wire_names import LABEL_NODE
-from jaas_submit.placement.placement import fit, what_is_lacking
 
 __all__ = ["node_inputs", "on_node", "results_by_node", "up_nodes"]
 
@@ -54,6 +53,8 @@ def up_nodes(spec: JobSpec, cluster: Cluster | None, platforms: tuple[str, ...] 
     Raises:
         SpecError: there is none.
     """
+    from jaas_submit.placement.placement import fit, what_is_lacking  # most producers never ask for nodes
+
     if cluster is None:
         raise SpecError("per_node: no worker has told of any node in the last hour; start one", field="per_node")
     fits = [(node, fit(spec, node, platforms=platforms)) for node in cluster.nodes]
