@@ -120,7 +120,7 @@ class JobSpec(ServiceOptions):
     """
 
     version: Literal[1] = Field(1, description="version of this format")
-    image: str = Field(min_length=1, max_length=512, description="what is run, such as alpine:3.20")
+    image: str = Field("", min_length=1, max_length=512, description="what is run, such as alpine:3.20")
     entrypoint: Words | None = Field(None, description="replaces the image's ENTRYPOINT")
     command: Words | None = Field(None, description="replaces the image's CMD: the arguments of the entry point")
     env: Annotated[dict[str, str], BeforeValidator(_env_map)] = Field(
@@ -264,6 +264,8 @@ class JobSpec(ServiceOptions):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if not (self.image or self.like_service):
+            raise ValueError("image: is required")
         if self.entrypoint is not None and (not self.entrypoint or not self.entrypoint[0]):
             raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
         if both := sorted(self.env.keys() & self.env_secrets.keys()):
@@ -383,7 +385,8 @@ class JobSpec(ServiceOptions):
         """Return one short line for people and for Flower; the values of ``env`` are never in it."""
         words = [*(self.entrypoint or ()), *(self.command or ())]
         # Quoted as a shell would need it; scripts in a command have line ends.
-        parts = [self.name + ":" if self.name else "", self.image, " ".join(shlex.join(words).split())]
+        image = self.image or f"like {self.like_service}"
+        parts = [self.name + ":" if self.name else "", image, " ".join(shlex.join(words).split())]
         text = " ".join(part for part in parts if part)
         if self.env or self.env_secrets:
             text += f" env[{', '.join(sorted([*self.env, *self.env_secrets]))}]"

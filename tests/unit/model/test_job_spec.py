@@ -412,6 +412,7 @@ FULL: dict[str, Any] = {
     "require_outputs": True,
 }
 OTHER_INPUT: dict[str, Any] = {
+    "like_service": "shop_web",
     "env_secrets": {"TOKEN": "token"},
     "scrub": True,
     "idempotent": True,
