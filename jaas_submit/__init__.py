@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from jaas_submit.client.job_handle import JobHandle
     from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Missing, NotLive
     from jaas_submit.client.map_reduce import MapReduce
+    from jaas_submit.client.queues.async_queues import AsyncQueues
+    from jaas_submit.client.queues.queues import Queue, Queues
     from jaas_submit.errors import (
         BatchFailed,
         FunctionFailed,
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
         JobFailed,
         JobNotEnded,
         LedgerUnavailable,
+        QueueClosed,
+        QueueInUse,
         SpecError,
         StoreUnavailable,
         UnknownJob,
+        UnknownQueue,
         WaitTimeout,
     )
     from jaas_submit.executor.executor import Executor
@@ -58,6 +63,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "AsyncMapReduce",
+    "AsyncQueues",
     "Attempt",
     "AttemptBegins",
     "AttemptEnds",
@@ -104,6 +110,10 @@ __all__ = [
     "OutputFiles",
     "Piece",
     "Quantiles",
+    "Queue",
+    "QueueClosed",
+    "QueueInUse",
+    "Queues",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -113,6 +123,7 @@ __all__ = [
     "StoreUnavailable",
     "Ulimit",
     "UnknownJob",
+    "UnknownQueue",
     "Usage",
     "UsageGroup",
     "UsagePoint",
@@ -156,9 +167,16 @@ _MODULES = (
         "client.job_handle",
         "client.batch",
         "client.map_reduce",
+        "client.queues.queues",
         "client.client",
     ),
-    *("client.async_job_handle", "client.async_batch", "client.async_client", "messaging.app"),
+    *(
+        "client.async_job_handle",
+        "client.async_batch",
+        "client.queues.async_queues",
+        "client.async_client",
+        "messaging.app",
+    ),
     *("executor.futures", "executor.executor"),
 )
 """The modules of the public names, fast imports first."""

@@ -2,7 +2,11 @@
 
     JaasError
     ├── SpecError            the job description is wrong; nothing was enqueued (also a ValueError)
+    │   ├── BatchClosed         a batch takes no more jobs
+    │   └── QueueClosed         a queue takes no new jobs
     ├── UnknownJob           the ledger has no such job, or its record has expired (also a LookupError)
+    ├── UnknownQueue         nobody has made such a queue (also a LookupError)
+    ├── QueueInUse           a queue cannot be deleted: it has jobs or workers (also a ValueError)
     ├── JobNotEnded          what was asked for needs a job that has ended (also a ValueError)
     ├── WaitTimeout          `wait(timeout=...)` ran out; the job goes on (also a TimeoutError)
     ├── JobFailed            the job failed: exit code, cause and last lines of output
@@ -47,10 +51,13 @@ __all__ = [
     "LedgerUnavailable",
     "NotAManager",
     "PermanentError",
+    "QueueClosed",
+    "QueueInUse",
     "SpecError",
     "StoreUnavailable",
     "TemporaryError",
     "UnknownJob",
+    "UnknownQueue",
     "UnreadableRecord",
     "WaitTimeout",
     "how_to_install",
@@ -112,6 +119,18 @@ class SpecError(JaasError, ValueError):
 
 class BatchClosed(SpecError):
     """A batch takes no more jobs: it has been cancelled or stopped, or all its jobs have been submitted."""
+
+
+class QueueClosed(SpecError):
+    """A queue takes no new jobs: it is draining."""
+
+
+class QueueInUse(JaasError, ValueError):
+    """A queue that cannot be deleted: it takes new jobs, has jobs, or has a worker."""
+
+
+class UnknownQueue(JaasError, LookupError):
+    """Nobody has made a queue of this name, and no worker of that queue has started."""
 
 
 class UnknownJob(JaasError, LookupError):

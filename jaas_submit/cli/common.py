@@ -106,7 +106,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Run jobs": ("run", "submit", "map", "wait"),
     "See jobs": ("list", "status", "logs", "download", "explain", "batch"),
     "Change jobs": ("cancel", "replay", "rm"),
-    "Operate": ("doctor", "worker", "agent", "redis-acl"),
+    "Operate": ("queue", "doctor", "worker", "agent", "redis-acl"),
     "Other": ("schema", "completion", "help", "version", "man", "go-run"),
 }
 """The commands of `jaas --help`; what none of the groups names is under the last one."""

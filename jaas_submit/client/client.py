@@ -22,6 +22,7 @@ from jaas_submit.client.map_reduce import MapReduce, map_reduce_of
 from jaas_submit.client.maps.new_batch import NewBatch, Template
 from jaas_submit.client.maps.reduces import submit_reduces
 from jaas_submit.client.maps.submit import submit_map
+from jaas_submit.client.queues.queues import Queues
 from jaas_submit.client.replay import replay_in_place, replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
@@ -94,6 +95,11 @@ class Client(JobsById, queries.Reader):
 
         return celery_app(self.url)
 
+    @property
+    def queues(self) -> Queues:
+        """The queues of this installation: what is said of them, and who said it."""
+        return Queues(self.ledger)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({masked(self.url)!r}, queue={self.queue!r}, prefix={self.ledger.prefix!r})"
 
@@ -142,7 +148,7 @@ class Client(JobsById, queries.Reader):
                 ``2030-01-31T12:00:00Z``.
 
         Raises:
-            SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid, or a file cannot be sent.
+            SpecError: an argument is not valid, a file cannot be sent, or the queue is draining (QueueClosed).
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input or file could not be stored.
             LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has

@@ -24,6 +24,7 @@ from jaas_submit.model.states import TERMINAL, JobState
 from jaas_submit.model.validation import labels_or_none, member
 from jaas_submit.output.leases import AgentLeases
 from jaas_submit.placement.placement import NodeFit, placement
+from jaas_submit.queues.reasons import Code, Reason
 from jaas_submit.usage.report import UsageReport, report
 
 __all__ = [
@@ -124,6 +125,8 @@ def why_not_taken(ledger: Ledger, queue: str) -> str:
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
+    if ledger.queues.is_paused(queue):
+        return Reason(Code.QUEUE_PAUSED, queue).sentence()
     workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
     others = {} if workers else ledger.health.other_prefixes()
     return workers_sentence(queue, ledger.prefix, workers, others)

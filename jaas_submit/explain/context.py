@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from jaas_submit.explain.explanation import Awaited, ExplainContext
+from jaas_submit.explain.held_back import HeldBack
 from jaas_submit.explain.workers import WorkerLoad
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output.leases import AgentLeases
+from jaas_submit.queues.reasons import Code, Reason
 
 __all__ = ["explain_context"]
 
@@ -34,7 +36,18 @@ def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:
         after=_all_awaited(ledger, record) if waiting and line is None else (),
         batch=None if line is None else ledger.batches.get(record.batch),
         line=line,
+        held_back=None if record.terminal else _held_back(ledger, record),
     )
+
+
+def _held_back(ledger: Ledger, record: JobRecord) -> HeldBack | None:
+    """Return why the job is not started, whoever has room for it."""
+    for queue in ledger.queues.find([record.queue]):
+        if queue.rules.paused:
+            reason, done = Reason(Code.QUEUE_PAUSED, queue.name), queue.last("pause")
+            who, when = (done.by, done.at) if done else ("", None)
+            return HeldBack(code=reason.code, reason=reason.sentence(), by=who, at=when)
+    return None
 
 
 def _all_awaited(ledger: Ledger, record: JobRecord) -> tuple[Awaited, ...]:
