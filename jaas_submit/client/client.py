@@ -22,7 +22,6 @@ from jaas_submit.client.map_reduce import MapReduce, map_reduce_of
 from jaas_submit.client.maps.new_batch import NewBatch, Template
 from jaas_submit.client.maps.reduces import submit_reduces
 from jaas_submit.client.maps.submit import submit_map
-from jaas_submit.client.queues.queues import Queues
 from jaas_submit.client.replay import replay_in_place, replay_job
 from jaas_submit.client.session import Session
 from jaas_submit.connection import connect
@@ -39,6 +38,8 @@ from jaas_submit.storage.store import Store
 
 if TYPE_CHECKING:
     import celery
+
+    from jaas_submit.client.queues.queues import Queues
 
 __all__ = ["Client"]
 
@@ -98,6 +99,8 @@ class Client(JobsById, queries.Reader):
     @property
     def queues(self) -> Queues:
         """The queues of this installation: what is said of them, and who said it."""
+        from jaas_submit.client.queues.queues import Queues
+
         return Queues(self.ledger)
 
     def __repr__(self) -> str:

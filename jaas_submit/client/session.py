@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import time
@@ -162,6 +161,8 @@ class AsyncSession:
 
     async def run(self, steps: Steps[T]) -> AsyncIterator[T]:
         """Carry out steps in this task; yield what they find."""
+        import asyncio
+
         go_on: Callable[[], Any] = partial(next, steps)
         async with contextlib.AsyncExitStack() as subscription:
             while (step := _next(go_on)) is not None:

@@ -21,7 +21,7 @@ Its rules:
 
 from __future__ import annotations
 
-import redis
+from typing import TYPE_CHECKING
 
 from jaas_submit.ledger.base import RECORD_TTL, Base
 from jaas_submit.ledger.batches import Batches
@@ -35,6 +35,9 @@ from jaas_submit.ledger.queues.rules import Queues, StoredQueue
 from jaas_submit.ledger.sent_files import SentFile, SentFiles
 from jaas_submit.ledger.submission import Created, Submission
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = [
     "Change",

@@ -20,6 +20,7 @@ from jaas_submit.model.job_spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
+from jaas_worker.decisions.end_belief import MISSING_FOR_S
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.place_wait import place_wait_detail, place_wait_pause, waits_for_place
 from jaas_worker.decisions.retry import spec_for_attempt
@@ -165,8 +166,11 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     assert spec is not None
     service = world.engine.find(job.service_name)
     own = {LABEL_JOB: job.job_id, **world.service_defaults.installation}
+    if service is None:
+        _require_absence(job, world.clock.monotonic())
     if service is None or any(service.labels.get(key) != value for key, value in own.items()):
         return End(gone_outcome(job.stop, job.node, job.started_at))
+    job.absent_since = None
     # Redis' clock decides how long it has waited or run: the clocks of node and worker may differ.
     before = max(world.ledger.now() - step.since, 0.0)
     waited, ran = (0.0, before) if step.state is JobState.RUNNING else (before, 0.0)
@@ -180,6 +184,20 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
         extra=action(Action.JOB_ADOPTED, service=service.name),
     )
     return Track()
+
+
+def _require_absence(job: TrackedJob, now: float) -> None:
+    """Raise EngineUnavailable until a service has been absent for a while.
+
+    A manager that has just become the leader answers before it has applied all of its log: it says that a service does
+    not exist which another manager created seconds ago (seen after a leader's SIGKILL, Docker 20.10).
+    """
+    if job.absent_since is None:
+        job.absent_since = now
+    if now - job.absent_since <= MISSING_FOR_S:
+        raise EngineUnavailable(
+            f"the swarm does not know service {job.service_name}; it is asked again: a new leader may not know it yet"
+        )
 
 
 def _review(job: TrackedJob, spec: JobSpec, service: ServiceView, world: WorkerContext) -> None:
