@@ -8,6 +8,7 @@
     ├── UnknownQueue         nobody has made such a queue (also a LookupError)
     ├── QueueInUse           a queue cannot be deleted: it has jobs or workers (also a ValueError)
     ├── JobNotEnded          what was asked for needs a job that has ended (also a ValueError)
+    ├── JobNotWaiting        a job or batch cannot be held: it does not wait (also a ValueError)
     ├── WaitTimeout          `wait(timeout=...)` ran out; the job goes on (also a TimeoutError)
     ├── JobFailed            the job failed: exit code, cause and last lines of output
     │   └── JobCancelled     the job was cancelled
@@ -48,6 +49,7 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "JobNotEnded",
+    "JobNotWaiting",
     "LedgerUnavailable",
     "NotAManager",
     "PermanentError",
@@ -139,6 +141,10 @@ class UnknownJob(JaasError, LookupError):
 
 class JobNotEnded(JaasError, ValueError):
     """A job that has not ended: it has no result yet, and cannot be forgotten."""
+
+
+class JobNotWaiting(JaasError, ValueError):
+    """A job that cannot be held or released: it has been started, or has ended. Or a batch that has ended."""
 
 
 class WaitTimeout(JaasError, TimeoutError):

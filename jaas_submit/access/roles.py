@@ -104,7 +104,7 @@ LEDGER_KEYS: Final[dict[str, tuple[Access, Access, Access]]] = {
     "queues": ("r", "r", ""),
     "rule_changes": ("r", "r", ""),
     "kept:*": ("rw", "r", ""),
-    "opening": ("", "r", ""),
+    "opening": ("rw", "r", ""),
     "secret": ("rw", "", ""),
     "sent:*": ("rw", "", ""),
     "sent_files": ("rw", "", ""),
@@ -186,7 +186,7 @@ def _producer(of: Installation) -> Grants:
 
 def _operator(of: Installation) -> Grants:
     producer = _producer(of)
-    own = tuple(Key(f"{_plain(of.prefix)}:{name}") for name in ("queues", "rule_changes", "opening"))
+    own = tuple(Key(f"{_plain(of.prefix)}:{name}") for name in ("queues", "rule_changes"))
     return Grants((*producer.keys, *own), producer.channels, producer.commands)
 
 

@@ -31,6 +31,7 @@ from jaas_submit.ledger.maintenance import Due, Maintenance
 from jaas_submit.ledger.notes import Note, WorkerNotes
 from jaas_submit.ledger.ownership import Claim, ClaimAction, Ownership
 from jaas_submit.ledger.queries import Change, Outline, Queries
+from jaas_submit.ledger.queues.holds import Holds
 from jaas_submit.ledger.queues.rules import Queues, StoredQueue
 from jaas_submit.ledger.sent_files import SentFile, SentFiles
 from jaas_submit.ledger.submission import Created, Submission
@@ -84,5 +85,7 @@ class Ledger(Base):
         """Files that producers send with jobs."""
         self.queues = Queues(self, self.queries)
         """What is said of queues."""
+        self.holds = Holds(self)
+        """Jobs and batches that somebody holds."""
         self.health = Health(self, self.queries, self.batches)
         """Whether the ledger can be read, and whether jobs are claimed."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jaas_submit import Client, JobSpec, QueueClosed, QueueInUse, SpecError, UnknownQueue
+from jaas_submit import Client, JobNotWaiting, JobSpec, QueueClosed, QueueInUse, SpecError, UnknownQueue
 from tests.support.twins import TWINS, client_of
 
 SPEC = JobSpec(image="alpine")
@@ -50,3 +50,18 @@ def test_a_queue_from_its_making_to_its_end(client: Client, prefix: str) -> None
 def test_a_name_that_is_none_is_refused(client: Client, name: str) -> None:
     with pytest.raises(SpecError, match=r"^queue: "):
         client.queues.create(name)
+
+
+def test_jobs_and_batches_are_held_and_released_by_their_handles(client: Client) -> None:
+    client.ledger.maintenance.renew_lease("w", 60, {})
+    handle, batch = client.submit(SPEC), client.map(SPEC, ["a"])
+    handle.hold("later")
+    batch.hold()
+    ids = [handle.id, client.ledger.queries.batch_job_ids(batch.id, [0])[0]]
+    assert [client.explain(one).reason for one in ids] == ["held", "held"]
+    assert [client.ledger.ownership.claim(one, "w").action for one in ids] == ["kept", "kept"]
+    handle.release()
+    batch.release()
+    assert [client.ledger.ownership.claim(one, "w").action for one in ids] == ["launch", "launch"]
+    with pytest.raises(JobNotWaiting):
+        handle.hold()

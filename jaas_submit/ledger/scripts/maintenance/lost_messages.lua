@@ -12,7 +12,7 @@
 --   empty   true: no message waits in the queue
 -- Answer: the ids.
 -- Needs: shared/kept
--- Reads: P:job:ID P:newest_received P:queues P:state:STATE
+-- Reads: P:batch:ID P:job:ID P:newest_received P:queues P:state:STATE
 -- Writes: P:job:ID P:state:STATE P:unowned
 -- Publishes: nothing
 

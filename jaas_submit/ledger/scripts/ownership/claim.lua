@@ -12,7 +12,7 @@
 
 local id, holder = args.id, args.holder
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy',
-  'batch', 'cancel')
+  'batch', 'cancel', 'held')
 local state, owner = r[1], r[2] or ''
 if not state then return {'unknown', ''} end
 local queue, created = r[3], to_number(r[4])
@@ -32,7 +32,7 @@ if owner ~= '' and owner ~= holder then
 end
 -- One that is to be cancelled, or has no description, ends at once, whatever holds the others.
 if (state == 'QUEUED' or state == 'BACKOFF') and (r[8] or '') == '' then
-  local place = place_of(queue)
+  local place = place_of(queue, r[9], r[7])
   if place and redis.call('HGET', job_key(id), 'spec') ~= '' then
     keep_back(id, place, created)
     return {'kept', state}
