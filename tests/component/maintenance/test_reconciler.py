@@ -335,3 +335,27 @@ def test_a_released_job_that_is_claimed_or_ends_is_not_offered_any_more(ledger: 
     assert ledger.maintenance.ready(0) == []
     assert not ledger.client.exists(f"{ledger.prefix}:ready")
     assert ledger.maintenance.unowned(0) == [cancelled]
+
+
+def test_kept_jobs_go_on_although_whoever_resumed_the_queue_is_gone(worker: Worker) -> None:
+    ledger, names = worker.ledger, [f"j{number:02}" for number in range(12)]
+    ledger.maintenance.renew_lease(worker.name, 60, {})
+    ledger.queues.create("q", {"paused": True}, "me")
+    for name in names:
+        ledger.submission.create(name, SPEC, "q")
+        assert ledger.ownership.claim(name, worker.name).action is ClaimAction.KEPT
+    assert worker.next_round().taken_over == []
+    # The script of `resume` did its part, and no more.
+    ledger.run(
+        "queues/change",
+        "q",
+        name="q",
+        new=False,
+        values={},
+        removed=["paused"],
+        verb="resume",
+        by="me",
+        detail="",
+        most=5,
+    )
+    assert worker.next_round().taken_over == names
