@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from jaas_submit.client.job_handle import JobHandle
     from jaas_submit.client.live_output.findings import AttemptBegins, AttemptEnds, Missing, NotLive
     from jaas_submit.client.map_reduce import MapReduce
+    from jaas_submit.client.queues.async_queues import AsyncQueues
+    from jaas_submit.client.queues.queues import Queue, Queues
     from jaas_submit.errors import (
         BatchFailed,
         FunctionFailed,
@@ -20,10 +22,14 @@ if TYPE_CHECKING:
         JobCancelled,
         JobFailed,
         JobNotEnded,
+        JobNotWaiting,
         LedgerUnavailable,
+        QueueClosed,
+        QueueInUse,
         SpecError,
         StoreUnavailable,
         UnknownJob,
+        UnknownQueue,
         WaitTimeout,
     )
     from jaas_submit.executor.executor import Executor
@@ -58,6 +64,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "AsyncMapReduce",
+    "AsyncQueues",
     "Attempt",
     "AttemptBegins",
     "AttemptEnds",
@@ -84,6 +91,7 @@ __all__ = [
     "JobFuture",
     "JobHandle",
     "JobNotEnded",
+    "JobNotWaiting",
     "JobRecord",
     "JobResult",
     "JobSpec",
@@ -104,6 +112,10 @@ __all__ = [
     "OutputFiles",
     "Piece",
     "Quantiles",
+    "Queue",
+    "QueueClosed",
+    "QueueInUse",
+    "Queues",
     "Resources",
     "RetryPolicy",
     "RetryRule",
@@ -113,6 +125,7 @@ __all__ = [
     "StoreUnavailable",
     "Ulimit",
     "UnknownJob",
+    "UnknownQueue",
     "Usage",
     "UsageGroup",
     "UsagePoint",
@@ -133,6 +146,8 @@ _HOMES = {
     "client.job_handle": ["JobHandle"],
     "client.live_output.findings": ["AttemptBegins", "AttemptEnds", "Missing", "NotLive"],
     "client.map_reduce": ["MapReduce"],
+    "client.queues.async_queues": ["AsyncQueues"],
+    "client.queues.queues": ["Queue", "Queues"],
     "errors": [
         "BatchFailed",
         "FunctionFailed",
@@ -140,10 +155,14 @@ _HOMES = {
         "JobCancelled",
         "JobFailed",
         "JobNotEnded",
+        "JobNotWaiting",
         "LedgerUnavailable",
+        "QueueClosed",
+        "QueueInUse",
         "SpecError",
         "StoreUnavailable",
         "UnknownJob",
+        "UnknownQueue",
         "WaitTimeout",
     ],
     "executor.executor": ["Executor"],

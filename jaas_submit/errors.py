@@ -2,8 +2,13 @@
 
     JaasError
     ├── SpecError            the job description is wrong; nothing was enqueued (also a ValueError)
+    │   ├── BatchClosed         a batch takes no more jobs
+    │   └── QueueClosed         a queue takes no new jobs
     ├── UnknownJob           the ledger has no such job, or its record has expired (also a LookupError)
+    ├── UnknownQueue         nobody has made such a queue (also a LookupError)
+    ├── QueueInUse           a queue cannot be deleted: it has jobs or workers (also a ValueError)
     ├── JobNotEnded          what was asked for needs a job that has ended (also a ValueError)
+    ├── JobNotWaiting        a job or batch cannot be held: it does not wait (also a ValueError)
     ├── WaitTimeout          `wait(timeout=...)` ran out; the job goes on (also a TimeoutError)
     ├── JobFailed            the job failed: exit code, cause and last lines of output
     │   └── JobCancelled     the job was cancelled
@@ -44,13 +49,17 @@ __all__ = [
     "JobCancelled",
     "JobFailed",
     "JobNotEnded",
+    "JobNotWaiting",
     "LedgerUnavailable",
     "NotAManager",
     "PermanentError",
+    "QueueClosed",
+    "QueueInUse",
     "SpecError",
     "StoreUnavailable",
     "TemporaryError",
     "UnknownJob",
+    "UnknownQueue",
     "UnreadableRecord",
     "WaitTimeout",
     "how_to_install",
@@ -114,12 +123,28 @@ class BatchClosed(SpecError):
     """A batch takes no more jobs: it has been cancelled or stopped, or all its jobs have been submitted."""
 
 
+class QueueClosed(SpecError):
+    """A queue takes no new jobs: it is draining."""
+
+
+class QueueInUse(JaasError, ValueError):
+    """A queue that cannot be deleted: it takes new jobs, has jobs, or has a worker."""
+
+
+class UnknownQueue(JaasError, LookupError):
+    """Nobody has made a queue of this name, and no worker of that queue has started."""
+
+
 class UnknownJob(JaasError, LookupError):
     """No record of this job: it was never submitted, or its record has expired."""
 
 
 class JobNotEnded(JaasError, ValueError):
     """A job that has not ended: it has no result yet, and cannot be forgotten."""
+
+
+class JobNotWaiting(JaasError, ValueError):
+    """A job that cannot be held or released: it has been started, or has ended. Or a batch that has ended."""
 
 
 class WaitTimeout(JaasError, TimeoutError):

@@ -21,6 +21,7 @@ class Role(StrEnum):
     WORKER = "worker"
     AGENT = "agent"
     PRODUCER = "producer"
+    OPERATOR = "operator"  # a person or program that changes queues, too
     VIEWER = "viewer"
     CELERY = "celery"  # a producer that is a Celery app of its own, without jaas
     FLOWER = "flower"
@@ -100,6 +101,10 @@ LEDGER_KEYS: Final[dict[str, tuple[Access, Access, Access]]] = {
     "identity": ("r", "r", "r"),
     "noted:*": ("", "", ""),
     "in_flight:*": ("", "", ""),
+    "queues": ("r", "r", ""),
+    "rule_changes": ("r", "r", ""),
+    "kept:*": ("rw", "r", ""),
+    "opening": ("rw", "r", ""),
     "secret": ("rw", "", ""),
     "sent:*": ("rw", "", ""),
     "sent_files": ("rw", "", ""),
@@ -125,7 +130,7 @@ _CONNECT: Final = ("hello", "auth", "ping", "echo", "select", "client|setname", 
 _SCRIPTS: Final = ("eval", "evalsha", "script|load", "script|exists")
 _SUBSCRIBE: Final = ("subscribe", "unsubscribe")
 _READ: Final = _words(
-    "exists type get mget strlen hget hmget hgetall hexists hlen lrange lindex llen scard smembers sismember "
+    "exists type get mget strlen hget hkeys hmget hgetall hexists hlen lrange lindex llen scard smembers sismember "
     "srandmember ttl zcard zcount zrange zrangebyscore zrank zrevrange zscore xrange"
 )
 _TRANSACTION: Final = ("multi", "exec")
@@ -179,6 +184,12 @@ def _producer(of: Installation) -> Grants:
     return Grants(keys, channels, commands)
 
 
+def _operator(of: Installation) -> Grants:
+    producer = _producer(of)
+    own = tuple(Key(f"{_plain(of.prefix)}:{name}") for name in ("queues", "rule_changes"))
+    return Grants((*producer.keys, *own), producer.channels, producer.commands)
+
+
 def _viewer(of: Installation) -> Grants:
     keys = (*_ledger(of, 1), *_lists(of.queues, "r"))
     return Grants(keys, (f"{_channels(of)}:changes:*",), (*_CONNECT, *_READ, *_TRANSACTION, *_SUBSCRIBE))
@@ -229,6 +240,7 @@ _MAKERS: Final = {
     Role.WORKER: _worker,
     Role.AGENT: _agent,
     Role.PRODUCER: _producer,
+    Role.OPERATOR: _operator,
     Role.VIEWER: _viewer,
     Role.CELERY: _celery,
     Role.FLOWER: _flower,

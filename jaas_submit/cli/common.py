@@ -17,6 +17,7 @@ from jaas_submit.cli.option_values import usage_sentence
 from jaas_submit.errors import (
     JaasError,
     JobNotEnded,
+    JobNotWaiting,
     LedgerUnavailable,
     SpecError,
     UnknownJob,
@@ -105,8 +106,8 @@ ALIASES: Final = {"ps": "list", "ls": "list", "inspect": "status", "kill": "canc
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "Run jobs": ("run", "submit", "map", "wait"),
     "See jobs": ("list", "status", "logs", "download", "explain", "batch"),
-    "Change jobs": ("cancel", "replay", "rm"),
-    "Operate": ("doctor", "worker", "agent", "redis-acl"),
+    "Change jobs": ("cancel", "hold", "release", "replay", "rm"),
+    "Operate": ("queue", "doctor", "worker", "agent", "redis-acl"),
     "Other": ("schema", "completion", "help", "version", "man", "go-run"),
 }
 """The commands of `jaas --help`; what none of the groups names is under the last one."""
@@ -298,7 +299,7 @@ def for_each(client: Client, ids: tuple[str, ...], verb: Callable[[str], None], 
     for short in ids:
         try:
             verb(client.ledger.queries.full_id(short, kind))
-        except (UnknownJob, UnreadableRecord, JobNotEnded) as error:
+        except (UnknownJob, UnreadableRecord, JobNotEnded, JobNotWaiting) as error:
             code = _fail(str(error), EXIT_JAAS)
     return code
 

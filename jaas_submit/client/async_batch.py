@@ -95,6 +95,14 @@ class AsyncBatch(BatchReference):
         """Cancel every job of the batch that has not ended; see ``Batch.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, why)
 
+    async def hold(self, why: str = "") -> None:
+        """Let no worker start a job of the batch; see ``Batch.hold``."""
+        await asyncio.to_thread(self.sync.hold, why)
+
+    async def release(self, why: str = "") -> None:
+        """Let workers start the jobs of the batch again; see ``Batch.release``."""
+        await asyncio.to_thread(self.sync.release, why)
+
     async def audit(self) -> tuple[AuditEntry, ...]:
         """Return who submitted the batch, and who cancelled it; see ``Batch.audit``."""
         return await asyncio.to_thread(self.sync.audit)

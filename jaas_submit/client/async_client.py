@@ -19,6 +19,7 @@ from jaas_submit.client.batch import BatchReference
 from jaas_submit.client.client import Client
 from jaas_submit.client.dependencies import Dependency, On
 from jaas_submit.client.job_handle import JobReference, ids_of
+from jaas_submit.client.queues.async_queues import AsyncQueues
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import ended_jobs
 from jaas_submit.connection import AsyncSubscription, connect_async
@@ -68,6 +69,11 @@ class AsyncClient:
         self._redis = connect_async(self.sync.url)
         self.session = AsyncSession(self.sync.session, partial(AsyncSubscription, self._redis))
         """The connections that handles and batches use."""
+
+    @property
+    def queues(self) -> AsyncQueues:
+        """The queues of this installation; see ``Client.queues``."""
+        return AsyncQueues(self.sync.queues)
 
     def __repr__(self) -> str:
         return type(self).__name__ + repr(self.sync).removeprefix(type(self.sync).__name__)

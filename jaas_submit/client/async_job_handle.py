@@ -124,6 +124,14 @@ class AsyncJobHandle(JobReference):
         """Request the cancellation of the job; see ``JobHandle.cancel``."""
         return await asyncio.to_thread(self.sync.cancel, why)
 
+    async def hold(self, why: str = "") -> None:
+        """Let no worker start the job, which waits; see ``JobHandle.hold``."""
+        await asyncio.to_thread(self.sync.hold, why)
+
+    async def release(self, why: str = "") -> None:
+        """Let workers start the job again; see ``JobHandle.release``."""
+        await asyncio.to_thread(self.sync.release, why)
+
     async def audit(self) -> tuple[AuditEntry, ...]:
         """Return who submitted, cancelled or replayed the job; see ``JobHandle.audit``."""
         return await asyncio.to_thread(self.sync.audit)

@@ -214,6 +214,21 @@ class Batch(BatchReference):
         self._session.ledger.batches.cancel(self.id, why, caller())
         return self._session.ledger.batches.cancel_jobs(self.id)
 
+    def hold(self, why: str = "") -> None:
+        """Let no worker start a job of the batch until ``release``. What runs goes on.
+
+        Args:
+            why: the reason, for people.
+
+        Raises:
+            JobNotWaiting: it has ended.
+        """
+        self._session.ledger.holds.hold_batch(self.id, caller(), why)
+
+    def release(self, why: str = "") -> None:
+        """Let workers start the jobs of the batch again; see ``hold``. Jobs that are held one by one stay so."""
+        self._session.ledger.holds.hold_batch(self.id, caller(), why, release=True)
+
     def audit(self) -> tuple[AuditEntry, ...]:
         """Return who submitted the batch, and who cancelled it; see ``JobHandle.audit``."""
         return self.status.history

@@ -40,6 +40,8 @@ from jaas_submit.storage.store import Store
 if TYPE_CHECKING:
     import celery
 
+    from jaas_submit.client.queues.queues import Queues
+
 __all__ = ["Client"]
 
 
@@ -95,6 +97,13 @@ class Client(JobsById, queries.Reader):
 
         return celery_app(self.url)
 
+    @property
+    def queues(self) -> Queues:
+        """The queues of this installation: what is said of them, and who said it."""
+        from jaas_submit.client.queues.queues import Queues
+
+        return Queues(self.ledger)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({masked(self.url)!r}, queue={self.queue!r}, prefix={self.ledger.prefix!r})"
 
@@ -143,7 +152,7 @@ class Client(JobsById, queries.Reader):
                 ``2030-01-31T12:00:00Z``.
 
         Raises:
-            SpecError: ``key``, ``on``, ``after``, ``input`` or ``not_before`` is not valid, or a file cannot be sent.
+            SpecError: an argument is not valid, a file cannot be sent, or the queue is draining (QueueClosed).
             UnknownJob: ``after`` names a job or batch that is not known.
             StoreUnavailable: a large input or file could not be stored.
             LedgerUnavailable: Redis did not confirm the record; probably nothing was enqueued. Or, if the Redis URL has

@@ -245,6 +245,22 @@ class JobHandle(JobReference):
             mark_revoked(self._session.app(), self.record().task_id, why)
         return state
 
+    def hold(self, why: str = "") -> None:
+        """Let no worker start the job, which waits, until ``release``.
+
+        Args:
+            why: the reason, for people.
+
+        Raises:
+            JobNotWaiting: it has been started, or has ended.
+            UnknownJob: there is no record, or it has expired.
+        """
+        self._session.ledger.holds.hold(self.id, caller(), why)
+
+    def release(self, why: str = "") -> None:
+        """Let workers start the job again; see ``hold``."""
+        self._session.ledger.holds.hold(self.id, caller(), why, release=True)
+
     def audit(self) -> tuple[AuditEntry, ...]:
         """Return who submitted the job, and who cancelled or replayed it: the newest 20 entries.
 

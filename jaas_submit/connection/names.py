@@ -10,7 +10,7 @@ from jaas_submit.model.bounds import shown
 from jaas_submit.model.validation import kind_of
 from jaas_submit.model.wire_names import DEFAULT_PREFIX, DEFAULT_QUEUE, PREFIX_PATTERN, QUEUE_PATTERN
 
-__all__ = ["chosen_prefix", "chosen_queue"]
+__all__ = ["chosen_prefix", "chosen_queue", "named_queue"]
 
 _PREFIX = re.compile(PREFIX_PATTERN)
 _QUEUE = re.compile(QUEUE_PATTERN)
@@ -26,7 +26,16 @@ def chosen_queue(given: str | None = None) -> str:
         SpecError: it is no name of a queue.
     """
     name = given if given is not None else os.environ.get("JAAS_QUEUE") or DEFAULT_QUEUE
-    return _checked("queue", name, _QUEUE, "1 to 128 characters without blanks and commas")
+    return named_queue(name)
+
+
+def named_queue(given: str) -> str:
+    """Return the name of a queue that a caller names.
+
+    Raises:
+        SpecError: it is no name of a queue.
+    """
+    return _checked("queue", given, _QUEUE, "1 to 128 characters without blanks and commas")
 
 
 def chosen_prefix(given: str | None = None) -> str:

@@ -75,7 +75,7 @@ def _claims(client: Client, second_look: float) -> list[Check]:
 def _is_stuck(client: Client) -> bool:
     if client.ledger.now() - client.ledger.health.last_claim(client.queue) <= _IDLE:
         return False
-    return _room(client) > 0 and messages_in(client) > 0
+    return _room(client) > 0 and messages_in(client) > 0 and not client.ledger.queues.is_paused(client.queue)
 
 
 def _room(client: Client) -> int:

@@ -21,7 +21,7 @@ __all__ = ["messages_in", "redis_checks"]
 _API_REFUSED: Final = "client version "
 """In what an engine says to a client whose version of the API it does not take."""
 
-_READERS: Final = (Role.WORKER, Role.PRODUCER, Role.VIEWER)
+_READERS: Final = (Role.WORKER, Role.OPERATOR, Role.PRODUCER, Role.VIEWER)
 """Who may read the ledger."""
 
 _CLOCK_TOLERANCE_S: Final = 2.0

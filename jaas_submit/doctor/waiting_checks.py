@@ -41,6 +41,7 @@ def waiting_checks(client: Client, second_look: float = _SECOND_LOOK) -> list[Ch
             Check("installation", Verdict.OK, f"prefix {client.ledger.prefix!r}, queue {client.queue!r}"),
             *_other_prefixes(client, workers),
             *_unserved(client, workers),
+            *_paused(client),
             *_foreign_messages(client, workers, second_look),
             *(_nodes(cluster) if cluster else []),
             *(_unplaceable(client, cluster) if cluster else []),
@@ -73,6 +74,19 @@ def _unserved(client: Client, workers: Sequence[WorkerLoad]) -> list[Check]:
         "--queue or JAAS_QUEUE"
     )
     return [Check("unserved queues", Verdict.WARN, f"no worker takes {named}", fix)]
+
+
+def _paused(client: Client) -> list[Check]:
+    """Return the queues of which nothing is started."""
+    paused = [queue for queue in client.queues.list() if queue.rules.paused]
+    if not paused:
+        return []
+    parts = []
+    for queue in paused:
+        done = next((entry for entry in reversed(queue.audit) if entry.what == "pause"), None)
+        who = f", by {done.by} at {done.at:%Y-%m-%d %H:%M} UTC" if done else ""
+        parts.append(f"{queue.name} ({counted(queue.messages + queue.kept, 'job')} waiting{who})")
+    return [Check("paused queues", Verdict.WARN, ", ".join(parts), f"`jaas queue resume {paused[0].name}` starts them")]
 
 
 def _foreign_messages(client: Client, workers: Sequence[WorkerLoad], second_look: float) -> list[Check]:

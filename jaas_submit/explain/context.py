@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jaas_submit.explain.explanation import Awaited, ExplainContext, Explanation, explain
+from jaas_submit.explain.held_back import HeldBack
 from jaas_submit.explain.workers import WorkerLoad, why_not_taken
 from jaas_submit.ledger import Ledger
-from jaas_submit.model.records import BatchRecord, JobRecord
+from jaas_submit.model.records import AuditEntry, BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output.leases import AgentLeases
+from jaas_submit.queues.reasons import Code, Reason
 
 __all__ = ["explain_context", "explain_job", "why_queue_waits"]
 
@@ -31,6 +33,8 @@ def why_queue_waits(ledger: Ledger, queue: str) -> str:
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
+    if ledger.queues.is_paused(queue):
+        return Reason(Code.QUEUE_PAUSED, queue).sentence()
     workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
     others = {} if workers else ledger.health.other_prefixes()
     return why_not_taken(queue, ledger.prefix, workers, others)
@@ -58,7 +62,28 @@ def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:
         after=_all_awaited(ledger, record) if waiting and line is None else (),
         batch=None if line is None else ledger.batches.get(record.batch),
         line=line,
+        held_back=None if record.terminal else _held_back(ledger, record),
     )
+
+
+def _held_back(ledger: Ledger, record: JobRecord) -> HeldBack | None:
+    """Return why the job is not started, whoever has room for it."""
+    if record.held:
+        return _held(record.held, record.audit)
+    for batch in ledger.batches.find([record.batch]) if record.batch else ():
+        if batch.held:
+            return _held(batch.held, batch.audit)
+    for queue in ledger.queues.find([record.queue]):
+        if queue.rules.paused:
+            reason, done = Reason(Code.QUEUE_PAUSED, queue.name), queue.last("pause")
+            who, when = (done.by, done.at) if done else ("", None)
+            return HeldBack(code=reason.code, reason=reason.sentence(), by=who, at=when)
+    return None
+
+
+def _held(by: str, audit: tuple[AuditEntry, ...]) -> HeldBack:
+    when = next((entry.at for entry in reversed(audit) if entry.what == "hold"), None)
+    return HeldBack(code=Code.HELD, reason=Reason(Code.HELD).sentence(), by=by, at=when)
 
 
 def _all_awaited(ledger: Ledger, record: JobRecord) -> tuple[Awaited, ...]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jaas_submit.explain.held_back import NOT_STARTED, HeldBack
 from jaas_submit.explain.workers import Limit, WorkerLoad, takers
 from jaas_submit.model.bounds import counted
 from jaas_submit.model.causes import Cause, facts_of
@@ -46,6 +47,7 @@ class ExplainContext(_Model):
     after: tuple[Awaited, ...] = Field((), description="of a WAITING job: what it comes after")
     batch: BatchRecord | None = None
     line: int | None = Field(None, description="jobs of its batch that wait before it, if it waits")
+    held_back: HeldBack | None = None
 
 
 class Explanation(_Model):
@@ -56,6 +58,7 @@ class Explanation(_Model):
     sentences: tuple[str, ...]
     ahead: int | None = Field(None, description="QUEUED jobs of the same queue that were submitted earlier")
     limit: Limit | None = Field(None, description="for a job that waits to be started: the limit that holds it")
+    reason: str | None = Field(None, description="why it is not started, whoever has room: a code of docs/queues.md")
     workers: tuple[WorkerLoad, ...] = Field((), description="for a QUEUED job: the workers that take its queue")
     decision: str = Field("", description="which rule and budget decided what follows the last attempt")
     next_attempt_at: datetime | None = None
@@ -119,12 +122,14 @@ def explain(record: JobRecord, context: ExplainContext, now: datetime | None = N
     if record.replay_of:
         said.append(f"It is a replay of job {record.replay_of}.")
     queued = record.state is JobState.QUEUED
+    held_back = context.held_back if record.state in NOT_STARTED else None
     return Explanation(
         job_id=record.id,
         state=record.state,
         sentences=tuple(said),
         ahead=context.ahead if queued else None,
         limit=_limit(record, context),
+        reason=held_back.code if held_back else None,
         workers=_takers(record, context) if queued else (),
         decision=record.last.decision if record.last else "",
         next_attempt_at=record.due_at if record.state is JobState.BACKOFF else None,
@@ -167,6 +172,8 @@ def _is_end(record: JobRecord, attempt: Attempt) -> bool:
 def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> list[str]:
     since = _ago(record.updated_at, now)
     said: list[str] = []
+    if context.held_back and record.state in NOT_STARTED:
+        said.append(context.held_back.sentence())
     match record.state:
         case JobState.WAITING:
             said += _what_it_waits_for(record, context, since, now)
@@ -174,7 +181,7 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
             ahead = context.ahead
             others = f"{counted(ahead, 'job')} submitted earlier {'is' if ahead == 1 else 'are'} still in the queue"
             said.append(f"It has been queued for {since}; {others}.")
-            said += _who_takes_it(record, context)
+            said += [] if context.held_back else _who_takes_it(record, context)
         case JobState.LAUNCHING:
             said += _launching(record, since, (now - record.updated_at).total_seconds())
         case JobState.PENDING:

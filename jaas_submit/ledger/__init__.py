@@ -2,7 +2,8 @@
 
 ``Ledger`` is the interface. Each of its parts is for one kind of caller: ``submission`` for producers,
 ``ownership`` for the worker that holds a job, ``maintenance`` for cluster-wide duties, ``batches``,
-``queries`` for readers, and ``health`` for `jaas doctor`. It does not know Celery, Docker, or the producers' client.
+``queues`` for the rules of queues, ``queries`` for readers, and ``health`` for `jaas doctor`. It does not know Celery,
+Docker, or the producers' client.
 
 The Lua scripts are the files in ``scripts``. The header of each lists its arguments, its answer and every key that it
 uses. docs/ledger.md lists all keys with their types, who writes them and when they expire.
@@ -30,6 +31,8 @@ from jaas_submit.ledger.maintenance import Due, Maintenance
 from jaas_submit.ledger.notes import Note, WorkerNotes
 from jaas_submit.ledger.ownership import Claim, ClaimAction, Ownership
 from jaas_submit.ledger.queries import Change, Outline, Queries
+from jaas_submit.ledger.queues.holds import Holds
+from jaas_submit.ledger.queues.rules import Queues, StoredQueue
 from jaas_submit.ledger.sent_files import SentFile, SentFiles
 from jaas_submit.ledger.submission import Created, Submission
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
@@ -47,6 +50,7 @@ __all__ = [
     "Note",
     "Outline",
     "SentFile",
+    "StoredQueue",
     "parse_record",
 ]
 
@@ -79,5 +83,9 @@ class Ledger(Base):
         """Batches as a whole; their jobs are jobs like any other."""
         self.sent_files = SentFiles(self)
         """Files that producers send with jobs."""
+        self.queues = Queues(self, self.queries)
+        """What is said of queues."""
+        self.holds = Holds(self)
+        """Jobs and batches that somebody holds."""
         self.health = Health(self, self.queries, self.batches)
         """Whether the ledger can be read, and whether jobs are claimed."""

@@ -107,6 +107,7 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         left=fields.get("left", ""),
         by=fields.get("by", ""),
         producer=fields.get("producer", ""),
+        held=fields.get("held", ""),
         audit=_audit(fields),
     )
 
@@ -157,6 +158,7 @@ def _batch(batch_id: str, fields: dict[str, str]) -> BatchRecord:
         reduced_by=fields.get("reduced_by", ""),
         reduces=fields.get("reduces", ""),
         by=fields.get("by", ""),
+        held=fields.get("held", ""),
         audit=_audit(fields),
     )
 

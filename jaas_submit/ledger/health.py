@@ -19,8 +19,8 @@ _KINDS: Final = {
     "unacked": "hash",
     "unacked_index": "zset",
     **{f"state:{state}": "zset" for state in JobState},
-    **dict.fromkeys(("newest_received", "last_claim"), "hash"),
-    **dict.fromkeys(("cancelling", "speculating"), "set"),
+    **dict.fromkeys(("newest_received", "last_claim", "queues", "rule_changes"), "hash"),
+    **dict.fromkeys(("cancelling", "speculating", "opening"), "set"),
     "pending_dependents": "list",
     **dict.fromkeys(("cluster", "identity", "secret"), "string"),
 }

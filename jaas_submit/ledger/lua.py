@@ -11,7 +11,7 @@ from jaas_submit.model.states import TERMINAL, JobState
 
 __all__ = ["SHARED", "needed_by", "source", "states"]
 
-SHARED: Final = ("head", "jobs", "batches", "copies", "dependents")
+SHARED: Final = ("head", "jobs", "kept", "batches", "copies", "dependents")
 """The files in ``scripts/shared``, in the order in which they build on each other."""
 
 _FOLDER: Final = ScriptFolder("jaas_submit.ledger", SHARED)

@@ -35,6 +35,7 @@ class Due(NamedTuple):
     unowned: bool
     ready: bool
     cancelling: bool
+    opening: bool = False
 
 
 class Maintenance(Part):
@@ -56,14 +57,16 @@ class Maintenance(Part):
             pipe.time()
             pipe.llen(self._key("pending_dependents"))
             pipe.scard(self._key("cancelling"))
+            pipe.scard(self._key("opening"))
             names = ("holders", "deadlines", "due", "unowned", "ready")
             for name in names:
                 pipe.zrange(self._key(name), 0, 0, withscores=True)
-            found = self._base.sound(pipe, "pending_dependents", "cancelling", *names)
-        (seconds, micros), dependents, cancelling, *oldest = found
+            found = self._base.sound(pipe, "pending_dependents", "cancelling", "opening", *names)
+        (seconds, micros), dependents, cancelling, opening, *oldest = found
         now = float(seconds) + float(micros) / 1e6
         holders, deadlines, retries, unowned, ready = (bool(one) and float(one[0][1]) <= now for one in oldest)
-        return Due(bool(dependents), holders, deadlines, retries or unowned, ready, bool(cancelling))
+        later = (bool(cancelling), bool(opening))
+        return Due(bool(dependents), holders, deadlines, retries or unowned, ready, *later)
 
     def renew_lease(self, holder: str, ttl: float, info: dict[str, Any]) -> bool:
         """Take or renew a worker's lease.

@@ -28,6 +28,7 @@ class ClaimAction(StrEnum):
     DONE = "done"  # it has ended, and Celery has the result: this message is a duplicate
     HELD = "held"  # another live worker holds it: this message is a duplicate
     EARLY = "early"  # its next attempt is not due yet: this message is a duplicate
+    KEPT = "kept"  # it may not start now, for instance because its queue is paused; the ledger keeps it
     NEWER = "newer"  # it is in a state that only a newer version knows: leave it
     UNKNOWN = "unknown"  # there is no record
 

@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.connection.connection import answers, as_text, redis_errors
-from jaas_submit.errors import BatchClosed, LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.errors import BatchClosed, LedgerUnavailable, QueueClosed, SpecError, UnknownJob
 from jaas_submit.ledger.base import Part
 from jaas_submit.ledger.encoding import cancelled
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState, read_as
 from jaas_submit.model.wire_names import TRACEPARENT
@@ -115,6 +116,7 @@ class Submission(Part):
         Raises:
             UnknownJob: a job or batch that one of them comes after is unknown; the others are written.
             BatchClosed: a batch takes no more jobs; jobs before that are written.
+            QueueClosed: a queue is draining; jobs of other queues before that are written.
             SpecError: a job cannot take the place of another, or two calls give one place to different inputs.
             LedgerUnavailable: also if the URL asks for replicas and they do not confirm the records; the master has
                 them then.
@@ -143,6 +145,12 @@ class Submission(Part):
                     f"key: another call submits other inputs to batch {job.batch} at the same time; repeat this one "
                     "when that is over",
                     field="key",
+                )
+            if code == 6:
+                raise QueueClosed(
+                    f"queue: {shown(job.queue)} is draining and takes no new jobs; name another queue (--queue, "
+                    f"JAAS_QUEUE), or `jaas queue resume {shown(job.queue)}` opens it",
+                    field="queue",
                 )
             if code == 5:
                 why = as_text(rest[0])

@@ -20,7 +20,7 @@ _BEFORE, _AFTER = "run the '", "' command"
 _PROBE: Final = "permission-check"
 """Part of the names of keys and channels that are tried: nobody uses them."""
 
-_ROLES: Final = (Role.WORKER, Role.PRODUCER, Role.CELERY, Role.FLOWER, Role.VIEWER, Role.AGENT)
+_ROLES: Final = (Role.WORKER, Role.OPERATOR, Role.PRODUCER, Role.CELERY, Role.FLOWER, Role.VIEWER, Role.AGENT)
 """Who may do most comes first."""
 
 

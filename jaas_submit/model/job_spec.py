@@ -37,6 +37,7 @@ from jaas_submit.model.fields import (
 )
 from jaas_submit.model.files.inputs import FilesIn, target_of
 from jaas_submit.model.files.listing import PatternText
+from jaas_submit.model.files.targets import clash
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.secrecy.env_secrets import EnvSecrets
 from jaas_submit.model.service_options.fields import ServiceOptions
@@ -269,9 +270,10 @@ class JobSpec(ServiceOptions):
             raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
         if both := sorted(self.env.keys() & self.env_secrets.keys()):
             raise ValueError(f"env_secrets: {shown(both[0])} is in env, too; keep one of them")
-        targets = [*(mount.target for mount in self.mounts), *map(target_of, self.files)]
-        if len(set(targets)) < len(targets):
-            raise ValueError("mounts: two mounts, or a mount and a file, have the same target; give each its own")
+        given = {name: [one.path for one in getattr(self, name)] for name in ("secrets", "configs")}
+        own = {"input": [INPUT_FILE, GATHER_FILE], "files": map(target_of, self.files)}
+        if problem := clash({**own, **given, "mounts": [mount.target for mount in self.mounts]}, self.outputs):
+            raise ValueError(problem)
         networks = [network.name for network in self.networks]
         if len(set(networks)) < len(networks):
             raise ValueError("networks: a network is there twice; name it once")

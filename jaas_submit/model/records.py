@@ -75,7 +75,7 @@ class AuditEntry(StoredModel):
     """Something that somebody did to a job or batch."""
 
     at: datetime = Field(description="when, by Redis' clock")
-    what: str = Field(description="submit, cancel or replay")
+    what: str = Field(description="submit, cancel, replay, hold or release; of a queue such as pause")
     by: str = Field("", description="user@host, as the client says of itself: anybody may say anything")
     producer: str = Field("", description="whose signature a worker has verified; empty where none was")
     detail: str = Field("", description="such as the reason, or what was changed")
@@ -157,6 +157,7 @@ class JobRecord(StoredModel):
     left: str = Field("", description="why it no longer counts in its batch; empty if it does")
     by: str = Field("", description="who submitted it: user@host, as the client says of itself")
     producer: str = Field("", description="whose signature a worker has verified; empty where none was")
+    held: str = Field("", description="who holds it, so that it is not started; empty if nobody does")
     audit: tuple[AuditEntry, ...] = Field((), description="what was done to it later, the newest 20")
 
     @property
@@ -237,6 +238,7 @@ class BatchRecord(StoredModel):
     reduced_by: str = Field("", description="id of the batch that reduces this one's outputs")
     reduces: str = Field("", description="id of the batch whose outputs this one reduces")
     by: str = Field("", description="who submitted it: user@host, as the client says of itself")
+    held: str = Field("", description="who holds it, so that none of its jobs is started; empty if nobody does")
     audit: tuple[AuditEntry, ...] = Field((), description="what was done to it later, the newest 20")
 
     @property

@@ -36,11 +36,11 @@ __all__ = ["claim"]
 
 logger = logging.getLogger(__name__)
 
-_NOT_OURS = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.NEWER, ClaimAction.UNKNOWN})
+_NOT_OURS = frozenset(set(ClaimAction) - {ClaimAction.LAUNCH, ClaimAction.ADOPT, ClaimAction.REPLAY})
 """Answers to a claim that leave nothing to do for a message."""
 
 
-_KNOWN = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY})
+_KNOWN = frozenset({ClaimAction.HELD, ClaimAction.DONE, ClaimAction.EARLY, ClaimAction.KEPT})
 """Those of them whose job another message has brought."""
 
 

@@ -34,3 +34,6 @@ class Worker(Protocol):
 
     def queue_length(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
+
+    def hold_messages(self, yes: bool) -> None:
+        """Take no messages off the queue, or take them again; what the worker has goes on."""

@@ -18,6 +18,7 @@ from jaas_worker.maintenance.dependents import Dependents
 from jaas_worker.maintenance.expired_records import ExpiredRecords
 from jaas_worker.maintenance.lost_messages import LostMessages
 from jaas_worker.maintenance.orphan_services import OrphanServices
+from jaas_worker.maintenance.paused_queue import PausedQueue
 from jaas_worker.maintenance.ports import Worker
 from jaas_worker.maintenance.sent_files import SentFiles
 from jaas_worker.maintenance.speculation import Speculator
@@ -97,6 +98,7 @@ class Reconciler:
         self._clock = clock
         self._dependents = Dependents(ledger)
         self._unowned_jobs = UnownedJobs(settings, ledger, worker)
+        self._paused_queue = PausedQueue(settings, ledger, worker)
         self._lost_messages = LostMessages(settings, ledger, worker)
         self._cancelled_batches = CancelledBatches(ledger)
         self._expired_records = ExpiredRecords(ledger, store)
@@ -105,6 +107,7 @@ class Reconciler:
         self._unused_configs = UnusedConfigs(engine, label.partition("=")[2])
         self._cluster_facts = ClusterFacts(ledger, engine)
         self._speculator = Speculator(ledger, engine.cluster)
+        self._next_rules = 0.0
         self._next_lost = 0.0
         self._next_sweep = 0.0
         self._next_slow = 0.0
@@ -136,6 +139,14 @@ class Reconciler:
         due = self._ledger.maintenance.due()
         if due.release_dependents:
             if not self._dependents.run_once():
+                self._wake.set()
+            due = due._replace(unowned=True, ready=True)  # by this
+        look = self._clock() >= self._next_rules
+        if look:
+            self._next_rules = self._clock() + self._settings.reconcile_interval
+        self._step(partial(self._paused_queue.run_once, anyway=look), None)
+        if due.opening:
+            if self._step(self._paused_queue.open_places, False):
                 self._wake.set()
             due = due._replace(unowned=True, ready=True)  # by this
         if due.cancelling and self._ledger.maintenance.take_duty("cancel", self._holder, 2 * _SWEEP_INTERVAL_S):
@@ -190,7 +201,12 @@ class Reconciler:
 
     def _listen_for_available(self) -> None:
         """Start a round early when a job may be started or taken over at once."""
-        listen("jobs to be taken up", self._ledger.maintenance.available, lambda _: self._wake.set(), self._closed)
+        missed = partial(self._noticed, "rules")
+        listen("jobs to be taken up", self._ledger.maintenance.available, self._noticed, self._closed, missed)
+
+    def _noticed(self, notice: str) -> None:
+        self._paused_queue.note(notice)
+        self._wake.set()
 
     def _count(self, repairs: Repairs) -> None:
         for kind, done in repairs._asdict().items():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,8 @@ class TaskPool(BasePool):
             self.runner.store,
         )
         self.consumer: Any = None
+        self._queue_paused = False
+        self._holding = threading.Lock()
 
     @staticmethod
     def _when_reachable(make: Callable[[], Runner]) -> Runner:
@@ -230,8 +233,18 @@ class TaskPool(BasePool):
     def _engine_changed(self, away: bool) -> None:
         """Take no messages while the engine is away, and return those that were not started."""
         self.runner.metrics.engine_up.set(not away)
-        self.consumer.hold(away)
+        self._hold_or_take()
         self.runner.hold(away)
+
+    def hold_messages(self, yes: bool) -> None:
+        """Take no messages while the queue is paused."""
+        self._queue_paused = yes
+        self._hold_or_take()
+
+    def _hold_or_take(self) -> None:
+        # Both reasons are read here, whichever thread has changed one.
+        with self._holding:
+            self.consumer.hold(bool(self.watch.away) or self._queue_paused)
         self._loop_calls.wake()
 
     def away(self) -> bool:

@@ -31,6 +31,7 @@ class Action(StrEnum):
     JOB_RETRYING = "job.retrying"  # an attempt ended, another follows
     JOB_OVERDUE = "job.overdue"  # expires or deadline passed before a worker started it
     JOB_REFUSED = "job.refused"  # a message that cannot become a job
+    QUEUE_PAUSED = "queue.paused"  # this worker takes no messages of its queue, or takes them again
     POLICY_REFUSED = "policy.refused"  # the policy does not allow what a job asks for
     POLICY_WARNED = "policy.warned"  # the same, in mode warn: the job runs
     SIGNATURE_REFUSED = "signature.refused"  # the rules about signatures refuse a job

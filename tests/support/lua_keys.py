@@ -34,6 +34,7 @@ READS: Final = frozenset(
         "SISMEMBER",
         "SRANDMEMBER",
         "TYPE",
+        "ZCARD",
         "ZRANGEBYSCORE",
         "ZSCORE",
     )
@@ -55,6 +56,7 @@ _KEYS: Final = """
     P:holders P:unowned P:ready P:newest_received P:last_claim P:revoked
     P:unacked P:unacked_index
     P:in_flight:NAME P:noted:ID
+    P:queues P:rule_changes P:kept:PLACE P:opening
     P:info:HOLDER P:seen:HOLDER P:lock:NAME
     P:sent:DIGEST P:sent:DIGEST:users P:sent_files P:sent_left
     C:changes:ID C:changes:batch:ID C:cancels C:available QUEUE
@@ -188,7 +190,7 @@ def _key(expression: str, text: str) -> str:
     """Return the key that an expression of Lua stands for, by its name in the documentation."""
     if local := re.search(rf"local {re.escape(expression)} = (.*)", text):
         expression = local[1]
-    if expression == "job.queue":
+    if expression in {"job.queue", "queue_list"}:
         return "QUEUE"
     shape = re.sub(r"job_key\((?:[^()]|\([^()]*\))*\)", "P:job:*", expression)
     shape = re.sub(r"batch_key\((?:[^()]|\([^()]*\))*\)", "P:batch:*", shape)

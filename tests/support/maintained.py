@@ -19,6 +19,8 @@ class MaintainedWorker:
     messages: int = 1
     unknown: list[str] = field(default_factory=list)
     """What it holds by the ledger and does not know."""
+    holds: list[bool] = field(default_factory=list)
+    """Whether it was to take no messages, each time that it was told."""
     taken: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     """Jobs of whose end it was told."""
@@ -47,3 +49,6 @@ class MaintainedWorker:
 
     def queue_length(self, queue: str) -> int:
         return self.messages
+
+    def hold_messages(self, yes: bool) -> None:
+        self.holds.append(yes)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import jaas_submit
-from jaas_submit import AsyncBatch, AsyncClient, AsyncJobHandle, AsyncMapReduce, Client
+from jaas_submit import AsyncBatch, AsyncClient, AsyncJobHandle, AsyncMapReduce, AsyncQueues, Client
 
 __all__ = ["TWINS", "client_of", "twin_of"]
 
@@ -19,7 +19,7 @@ TWINS = ("sync", "async")
 
 T = TypeVar("T")
 
-_KINDS = (AsyncClient, AsyncJobHandle, AsyncBatch, AsyncMapReduce)
+_KINDS = (AsyncClient, AsyncJobHandle, AsyncBatch, AsyncMapReduce, AsyncQueues)
 
 
 @contextmanager

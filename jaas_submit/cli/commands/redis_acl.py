@@ -18,7 +18,8 @@ __all__ = ["redis_acl"]
 _MOST_OF_PASSWORD: Final = 4096
 
 _PROGRAMS: Final = (
-    *(Role.WORKER, Role.AGENT, Role.PRODUCER, Role.VIEWER, Role.CELERY, Role.FLOWER, Role.HEALTH, Role.ADMIN),
+    *(Role.WORKER, Role.AGENT, Role.PRODUCER, Role.OPERATOR, Role.VIEWER, Role.CELERY, Role.FLOWER),
+    *(Role.HEALTH, Role.ADMIN),
 )
 _AT_SERVERS: Final = (*_PROGRAMS, Role.REPLICA, Role.SENTINEL)
 _AT_SENTINELS: Final = (Role.FINDER, Role.HEALTH, Role.ADMIN)

@@ -18,6 +18,7 @@ from jaas_worker.maintenance.dependents import Dependents
 from jaas_worker.maintenance.expired_records import ExpiredRecords
 from jaas_worker.maintenance.lease import Lease
 from jaas_worker.maintenance.lost_messages import LostMessages
+from jaas_worker.maintenance.paused_queue import PausedQueue
 from jaas_worker.maintenance.take_jobs import take_jobs
 from jaas_worker.maintenance.unowned_jobs import UnownedJobs
 from jaas_worker.settings import Settings
@@ -28,6 +29,13 @@ from tests.support.maintained import MaintainedWorker
 SPEC = JobSpec(image="a")
 SETTINGS = Settings(redis_url="redis://unused", queue="q", republish_after=1)
 NOTHING_DUE = Due(False, False, False, False, False, False)
+
+
+def raising(error: Exception) -> Any:
+    def raise_it(*_: Any, **__: Any) -> None:
+        raise error
+
+    return raise_it
 
 
 def leave_unowned(ledger: Ledger, job_id: str) -> None:
@@ -88,6 +96,39 @@ def test_without_an_engine_only_jobs_that_have_ended_are_taken_over(ledger: Ledg
     leave_unowned(ledger, "runs")
     worker = MaintainedWorker(engine_away=True)
     assert UnownedJobs(SETTINGS, ledger, worker).run_once(NOTHING_DUE._replace(reap=True)) == []
+
+
+# -- a paused queue ---------------------------------------------------------------------------------------------------
+
+
+def test_no_messages_are_taken_while_the_queue_is_paused(ledger: Ledger) -> None:
+    worker = MaintainedWorker()
+    duty = PausedQueue(SETTINGS, ledger, worker)
+    assert not duty.run_once(anyway=False)
+    assert ledger.queues.names() == ["q"], "it is there from the worker's start"
+    ledger.queues.change("q", {"paused": True}, "pause", "me")
+    assert not duty.run_once(anyway=False), "nothing is asked without a notice"
+    duty.note("some job")
+    assert not duty.run_once(anyway=False)
+    duty.note("rules")
+    assert duty.run_once(anyway=False)
+    assert duty.run_once(anyway=True)
+    assert worker.holds == [True]
+    ledger.queues.change("q", {"paused": None}, "resume", "me")
+    assert not duty.run_once(anyway=True), "the notice was missed"
+    assert worker.holds == [True, False]
+
+
+def test_a_notice_is_kept_while_redis_is_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = MaintainedWorker()
+    duty = PausedQueue(SETTINGS, ledger, worker)
+    ledger.queues.create("q", {"paused": True}, "me")
+    with monkeypatch.context() as away:
+        away.setattr(ledger.queues, "ensure", raising(LedgerUnavailable("away")))
+        with pytest.raises(LedgerUnavailable):
+            duty.run_once(anyway=False)
+    assert duty.run_once(anyway=False)
+    assert worker.holds == [True]
 
 
 # -- lost messages ----------------------------------------------------------------------------------------------------

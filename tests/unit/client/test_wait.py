@@ -76,6 +76,13 @@ class Books:
         return self
 
     @property
+    def queues(self) -> Books:
+        return self
+
+    def is_paused(self, _queue: str) -> bool:
+        return False
+
+    @property
     def batches(self) -> BookOfBatches:
         return BookOfBatches(self)
 

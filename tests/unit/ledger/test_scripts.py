@@ -14,7 +14,12 @@ from tests.support.lua_keys import READS, SCRIPTS, WRITES, head_of, scripts, tou
 from tests.support.pages import DOCS, rows
 
 LEDGER = SCRIPTS.parent
-PARTS = ("submission", "ownership", "maintenance", "batches", "notes", "sent_files")
+PARTS = ("submission", "ownership", "maintenance", "batches", "notes", "sent_files", "queues")
+
+
+def modules() -> dict[Path, str]:
+    """Return the modules of the ledger, each with the part that it is, or belongs to."""
+    return {path: path.stem if path.parent == LEDGER else path.parent.name for path in sorted(LEDGER.rglob("*.py"))}
 
 
 def code(name: str) -> str:
@@ -102,14 +107,14 @@ def test_a_script_begins_with_what_it_needs_and_no_more(name: str) -> None:
 
 
 def test_every_script_is_run_and_no_other() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in LEDGER.glob("*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in modules())
     assert set(re.findall(rf'"((?:{"|".join(PARTS)})/\w+)"', text)) == set(scripts())
 
 
 def test_a_script_is_run_by_the_part_that_its_folder_names() -> None:
     for part in PARTS:
-        run = re.findall(r'"(\w+)/\w+",', (LEDGER / f"{part}.py").read_text(encoding="utf-8"))
-        assert set(run) == {part}
+        texts = [path.read_text(encoding="utf-8") for path, name in modules().items() if name == part]
+        assert set(re.findall(r'"(\w+)/\w+",', "".join(texts))) == {part}
 
 
 # -- docs/ledger.md --------------------------------------------------------------------
@@ -122,14 +127,16 @@ def listed(header: str) -> dict[str, list[str]]:
 def by_python() -> dict[str, set[str]]:
     """Return for each first word of a key the modules of the ledger that name it."""
     named: dict[str, set[str]] = {}
-    for path in sorted(LEDGER.glob("*.py")):
+    for path, part in modules().items():
         for word in re.findall(r'(?:key|channel)\("(\w+)"', path.read_text(encoding="utf-8")):
-            named.setdefault(word, set()).add(path.stem)
+            named.setdefault(word, set()).add(part)
     return named
 
 
 def writers(cell: str) -> set[str]:
-    return set(PARTS) - {"notes", "sent_files"} if cell == "every part" else set(cell.split(", "))
+    told = set(cell.split(", "))
+    everybody = {"submission", "ownership", "maintenance", "batches"} if "every part" in told else set()
+    return (told - {"every part"}) | everybody
 
 
 def test_all_keys_and_channels_are_documented_with_their_types() -> None:

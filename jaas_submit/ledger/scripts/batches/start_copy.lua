@@ -10,7 +10,7 @@
 -- Answer: 1 when the copy is new. 0 when the job has a copy already, when it has ended, or when its batch has no room.
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:job:ID
--- Writes: P:batch:ID P:deadlines P:due P:job:ID P:jobs P:ready P:state:STATE
+-- Writes: P:batch:ID P:deadlines P:due P:job:ID P:jobs P:kept:PLACE P:ready P:state:STATE
 -- Publishes: C:available C:changes:ID
 
 local id, copy_of = args.id, args.copy_of

@@ -16,7 +16,7 @@
 -- Answer: 1 when done, 0 when there is a record.
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:job:ID P:state:STATE
--- Writes: P:batch:ID P:batch:ID:places P:batches P:due P:job:ID P:jobs P:ready P:state:STATE P:unowned
+-- Writes: P:batch:ID P:batch:ID:places P:batches P:due P:job:ID P:jobs P:kept:PLACE P:ready P:state:STATE P:unowned
 -- Publishes: C:changes:ID
 
 local id, batch, copy_of = args.id, args.batch, args.copy_of

@@ -11,7 +11,7 @@
 -- Answer: the ids.
 -- Needs: shared/batches
 -- Reads: P:batch:ID P:due P:job:ID P:unowned
--- Writes: P:batch:ID P:batch:ID:waiting P:due P:job:ID P:ready P:state:STATE P:unowned
+-- Writes: P:batch:ID P:batch:ID:waiting P:due P:job:ID P:kept:PLACE P:ready P:state:STATE P:unowned
 -- Publishes: C:available C:changes:ID
 
 local most, pause = args.most, args.pause

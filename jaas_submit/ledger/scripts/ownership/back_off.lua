@@ -17,7 +17,7 @@
 --   {0} when the record is not as expected.
 -- Needs: shared/jobs
 -- Reads: P:job:ID
--- Writes: P:batch:ID P:due P:held:HOLDER P:job:ID P:log:ID:ATTEMPT P:ready P:state:STATE P:unowned
+-- Writes: P:batch:ID P:due P:held:HOLDER P:job:ID P:kept:PLACE P:log:ID:ATTEMPT P:ready P:state:STATE P:unowned
 -- Publishes: C:changes:ID
 
 local id = args.id

@@ -4,15 +4,15 @@
 --   id
 --   holder  the worker process
 -- Answer: {action, the record's state before the claim, the record if the holder has the job now}.
--- Needs: shared/jobs
--- Reads: P:batch:ID P:due P:holders P:job:ID P:newest_received
--- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:last_claim P:newest_received P:ready
---   P:state:STATE P:unowned
+-- Needs: shared/kept
+-- Reads: P:batch:ID P:due P:holders P:job:ID P:newest_received P:queues
+-- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:kept:PLACE P:last_claim P:newest_received
+--   P:ready P:state:STATE P:unowned
 -- Publishes: C:changes:ID
 
 local id, holder = args.id, args.holder
 local r = redis.call('HMGET', job_key(id), 'state', 'holder', 'queue', 'created_at', 'reported', 'waits_for_copy',
-  'batch')
+  'batch', 'cancel', 'held')
 local state, owner = r[1], r[2] or ''
 if not state then return {'unknown', ''} end
 local queue, created = r[3], to_number(r[4])
@@ -29,6 +29,14 @@ if owner ~= '' and owner ~= holder then
   local lease = redis.call('ZSCORE', P .. ':holders', owner)
   if lease and tonumber(lease) > now then return {'held', state} end
   redis.call('SREM', P .. ':held:' .. owner, id)
+end
+-- One that is to be cancelled, or has no description, ends at once, whatever holds the others.
+if (state == 'QUEUED' or state == 'BACKOFF') and (r[8] or '') == '' then
+  local place = place_of(queue, r[9], r[7])
+  if place and redis.call('HGET', job_key(id), 'spec') ~= '' then
+    keep_back(id, place, created)
+    return {'kept', state}
+  end
 end
 -- A holder without a lease (it ran out just now) must still be found by the next reap.
 redis.call('ZADD', P .. ':holders', 'NX', now, holder)

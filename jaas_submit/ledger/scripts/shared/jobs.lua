@@ -11,7 +11,11 @@ local function set_state(id, from, to, detail)
   redis.call('ZADD', P .. ':state:' .. to, stamp, id)
   redis.call('HSET', job_key(id), 'state', to, 'updated_at', stamp)
   publish_change(id, to, detail)
-  local r = redis.call('HMGET', job_key(id), 'batch', 'copy_of')
+  local r = redis.call('HMGET', job_key(id), 'batch', 'copy_of', 'kept_at')
+  if r[3] then
+    redis.call('ZREM', P .. ':kept:' .. r[3], id)
+    redis.call('HDEL', job_key(id), 'kept_at')
+  end
   if r[1] and not r[2] then  -- batches do not count copies
     if from then add_to_batch(r[1], 'n:' .. from, -1) end
     add_to_batch(r[1], 'n:' .. to, 1)

@@ -30,12 +30,13 @@
 --   {2, what}       this job or batch, which it is to come after, is not known
 --   {3}             its batch is cancelled or closed
 --   {4}             another call has given its place to another input, or its input another place
+--   {6}             its queue takes no new jobs; those of foreign producers, which have been sent already, are taken
 --   {5, why}        it cannot take the place of the job that it replaces
 -- Needs: shared/dependents
--- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:inputs P:job:ID P:key:KEY P:log:ID:ATTEMPT
+-- Reads: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:inputs P:job:ID P:key:KEY P:log:ID:ATTEMPT P:queues
 -- Writes: P:after:ID P:batch:ID P:batch:ID:ended P:batch:ID:inputs P:batch:ID:places P:batch:ID:waiting P:cancelling
---   P:deadlines P:due P:job:ID P:jobs P:key:KEY P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked P:speculating
---   P:state:STATE P:stop:HOLDER P:unacked P:unacked_index P:unowned QUEUE
+--   P:deadlines P:due P:job:ID P:jobs P:kept:PLACE P:key:KEY P:log:ID:ATTEMPT P:pending_dependents P:ready P:revoked
+--   P:speculating P:state:STATE P:stop:HOLDER P:unacked P:unacked_index P:unowned QUEUE
 -- Publishes: C:available C:cancels C:changes:ID C:changes:batch:ID
 
 -- Returns what the jobs and batches that a job is to come after are, and which of them is not known.
@@ -165,6 +166,7 @@ local function create(job, spec, message, wakeup)
     if not b[1] then return {2, 'batch:' .. job.batch} end
     if (b[2] or b[3]) and not job.replaces then return {3} end
   end
+  if spec ~= '' and message == '' and queue_rules(job.queue).draining == true then return {6} end
   local found, unknown = find_dependencies(job.after or {})
   if not found then return {2, unknown} end
   local refused = job.replaces and take_place(job)

@@ -1,0 +1,1 @@
+"""The commands of `jaas` about queues, and about jobs that wait in them."""
