@@ -123,52 +123,63 @@ __all__ = [
     "job",
 ]
 
-_MODULES = (
-    *(
-        "model.states",
-        "model.causes",
-        "errors",
-        "model.retry_policy",
-        "model.fields",
-        "model.files.inputs",
-        "model.service_options.values",
-        "model.service_options.mounts",
-        "model.service_options.networks",
-        "model.service_options.references",
-        "model.service_options.healthcheck",
-        "model.usage.used",
-        "model.job_spec",
-        "model.speculation",
-        "placement.placement",
-        "usage.report",
-        "explain.workers",
-        "explain.explanation",
-        "model.logs",
-        "model.files.listing",
-        "model.records",
-        "model.result",
-    ),
-    *(
-        "batch_model.new_job",
-        "ledger",
-        "output.pieces",
-        "client.live_output.findings",
-        "client.job_handle",
-        "client.batch",
-        "client.map_reduce",
-        "client.client",
-    ),
-    *("client.async_job_handle", "client.async_batch", "client.async_client", "messaging.app"),
-    *("executor.futures", "executor.executor"),
-)
-"""The modules of the public names, fast imports first."""
+_HOMES = {
+    "batch_model.new_job": ["NewJob"],
+    "client.async_batch": ["AsyncBatch", "AsyncMapReduce"],
+    "client.async_client": ["AsyncClient"],
+    "client.async_job_handle": ["AsyncJobHandle"],
+    "client.batch": ["Batch"],
+    "client.client": ["Client"],
+    "client.job_handle": ["JobHandle"],
+    "client.live_output.findings": ["AttemptBegins", "AttemptEnds", "Missing", "NotLive"],
+    "client.map_reduce": ["MapReduce"],
+    "errors": [
+        "BatchFailed",
+        "FunctionFailed",
+        "JaasError",
+        "JobCancelled",
+        "JobFailed",
+        "JobNotEnded",
+        "LedgerUnavailable",
+        "SpecError",
+        "StoreUnavailable",
+        "UnknownJob",
+        "WaitTimeout",
+    ],
+    "executor.executor": ["Executor"],
+    "executor.futures": ["JobFuture"],
+    "explain.explanation": ["Explanation"],
+    "explain.workers": ["WorkerLoad"],
+    "ledger": ["Change"],
+    "messaging.app": ["job"],
+    "model.causes": ["Cause"],
+    "model.fields": ["Gather", "Resources"],
+    "model.files.inputs": ["FileIn"],
+    "model.files.listing": ["OutputFile", "OutputFiles"],
+    "model.job_spec": ["JobSpec"],
+    "model.logs": ["LogGap", "LogLine", "LogStatus", "Logs"],
+    "model.records": ["Attempt", "AuditEntry", "BatchRecord", "JobRecord"],
+    "model.result": ["CapturedGap", "CapturedOutput", "JobResult"],
+    "model.retry_policy": ["Backoff", "RetryPolicy", "RetryRule"],
+    "model.service_options.healthcheck": ["Healthcheck"],
+    "model.service_options.mounts": ["Mount"],
+    "model.service_options.networks": ["NetworkAttachment"],
+    "model.service_options.references": ["ConfigMount", "SecretMount"],
+    "model.service_options.values": ["Ulimit"],
+    "model.speculation": ["Speculation"],
+    "model.states": ["JobState"],
+    "model.usage.used": ["Usage", "UsagePoint", "Used"],
+    "output.pieces": ["Piece"],
+    "placement.placement": ["NodeFit"],
+    "usage.report": ["Quantiles", "UsageGroup", "UsageReport"],
+}
+"""Each module with its public names."""
+
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: `jaas --help` and the TAB key must not wait for Celery (250 ms)."""
-    if name in __all__:
-        for module in _MODULES:
-            home = import_module(f"{__name__}.{module}")
-            if name in home.__all__:
-                return globals().setdefault(name, getattr(home, name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Load a public name, and what it needs, when it is first used: nobody waits for more."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name))

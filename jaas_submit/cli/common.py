@@ -328,9 +328,9 @@ def say_why_not_taken(client: Client, queue: str, progress: Progress) -> None:
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    from jaas_submit.client.queries import why_not_taken
+    from jaas_submit.explain.context import why_queue_waits
 
-    if why := why_not_taken(client.ledger, queue):
+    if why := why_queue_waits(client.ledger, queue):
         progress.say_once(f"queued, but {why}")
 
 
@@ -344,10 +344,10 @@ def not_taken(client: Client, records: Iterable[JobRecord]) -> list[str]:
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    from jaas_submit.client.queries import why_not_taken
+    from jaas_submit.explain.context import why_queue_waits
 
     queues = sorted({record.queue for record in records if record.state is JobState.QUEUED})
-    return [f"queued, but {why}" for queue in queues if (why := why_not_taken(client.ledger, queue))]
+    return [f"queued, but {why}" for queue in queues if (why := why_queue_waits(client.ledger, queue))]
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:

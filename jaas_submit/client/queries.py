@@ -6,13 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jaas_submit.errors import JobNotEnded, SpecError
-from jaas_submit.explain.context import explain_context
-from jaas_submit.explain.explanation import Explanation, explain
-from jaas_submit.explain.workers import WorkerLoad
-from jaas_submit.explain.workers import why_not_taken as workers_sentence
 from jaas_submit.ledger import Ledger, Outline
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.fields import parse_duration
@@ -23,8 +19,11 @@ from jaas_submit.model.result import CapturedOutput, JobResult
 from jaas_submit.model.states import TERMINAL, JobState
 from jaas_submit.model.validation import labels_or_none, member
 from jaas_submit.output.leases import AgentLeases
-from jaas_submit.placement.placement import NodeFit, placement
-from jaas_submit.usage.report import UsageReport, report
+
+if TYPE_CHECKING:
+    from jaas_submit.explain.explanation import Explanation
+    from jaas_submit.placement.placement import NodeFit
+    from jaas_submit.usage.report import UsageReport
 
 __all__ = [
     "UNSUCCESSFUL",
@@ -35,7 +34,6 @@ __all__ = [
     "batch_result",
     "check_forgettable",
     "ended_since",
-    "explanation",
     "history",
     "html_of_batch",
     "html_of_job",
@@ -46,7 +44,6 @@ __all__ = [
     "reasons",
     "result",
     "result_of",
-    "why_not_taken",
 ]
 
 UNSUCCESSFUL: Final = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED})
@@ -97,13 +94,6 @@ def no_logs(record: JobRecord) -> Logs:
     return Logs(status=LogStatus.UNAVAILABLE, reason="the output has expired")
 
 
-def explanation(ledger: Ledger, job_id: str) -> Explanation:
-    """See ``Client.explain``."""
-    record = ledger.queries.get(job_id)
-    now = datetime.fromtimestamp(ledger.now(), UTC)
-    return explain(record, explain_context(ledger, record), now)
-
-
 def check_forgettable(ledger: Ledger, record: JobRecord) -> None:
     """Refuse to forget a job that somebody still needs; see ``Client.forget``."""
     if not record.terminal:
@@ -112,21 +102,6 @@ def check_forgettable(ledger: Ledger, record: JobRecord) -> None:
         raise JobNotEnded(f"job {record.id} has ended, but no worker has reported it to Celery yet; try again later")
     if record.batch and any(not batch.done for batch in ledger.batches.find([record.batch])):
         raise JobNotEnded(f"job {record.id} belongs to batch {record.batch}, which has not ended")
-
-
-def why_not_taken(ledger: Ledger, queue: str) -> str:
-    """Return in one sentence, without its full stop, why no worker takes a queue's next job; empty where one does.
-
-    Args:
-        ledger: is asked for the workers.
-        queue: the Celery queue.
-
-    Raises:
-        LedgerUnavailable: Redis does not answer.
-    """
-    workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
-    others = {} if workers else ledger.health.other_prefixes()
-    return workers_sentence(queue, ledger.prefix, workers, others)
 
 
 def history(
@@ -317,7 +292,9 @@ class Reader:
         Raises:
             UnknownJob: there is no record, or it has expired.
         """
-        return explanation(self.ledger, job_id)
+        from jaas_submit.explain.context import explain_job
+
+        return explain_job(self.ledger, job_id)
 
     def placement(self, spec: JobSpec | Mapping[str, Any]) -> tuple[NodeFit, ...]:
         """Return on which nodes a job would fit, before it is submitted; empty if no worker has reported nodes.
@@ -327,6 +304,8 @@ class Reader:
         Args:
             spec: the job's description.
         """
+        from jaas_submit.placement.placement import placement
+
         spec, cluster = JobSpec.parse(spec), self.ledger.queries.cluster()
         if cluster is None:
             return ()
@@ -346,6 +325,8 @@ class Reader:
         Raises:
             SpecError: one of them is not valid.
         """
+        from jaas_submit.usage.report import report
+
         begin = datetime.fromtimestamp(max(self.ledger.now() - _seconds("since", since), 0.0), UTC)
         return report(ended_since(self.ledger, begin), by, begin)
 

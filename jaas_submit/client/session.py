@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import time
@@ -75,7 +74,7 @@ class Session:
             SpecError: the client signs, and its key has not signed the description.
         """
         if self.signer is None or record.spec is None:
-            return record.spec
+            return record.submitted or record.spec
         return self.signer.own_description(record.id, record.signed, record.copy_of)
 
     def subscribe(self, channel: str, *others: str) -> Subscription:
@@ -162,6 +161,8 @@ class AsyncSession:
 
     async def run(self, steps: Steps[T]) -> AsyncIterator[T]:
         """Carry out steps in this task; yield what they find."""
+        import asyncio
+
         go_on: Callable[[], Any] = partial(next, steps)
         async with contextlib.AsyncExitStack() as subscription:
             while (step := _next(go_on)) is not None:

@@ -230,7 +230,9 @@ def job_result(
         return None
 
     def why() -> str:
-        found = queries.why_not_taken(ledger, queue) if queue else ""
+        from jaas_submit.explain.context import why_queue_waits
+
+        found = why_queue_waits(ledger, queue) if queue else ""
         return found and f"; {found}"
 
     yield from _watch(ledger.queries.changes_channel + job_id, look, _Deadline(timeout), outage, why)

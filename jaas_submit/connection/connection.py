@@ -1,18 +1,21 @@
-"""The connection to Redis: how it is made, and how its errors are converted."""
+"""The connection to Redis: how it is made, and how its errors are converted.
+
+redis-py is imported when a client is made: it takes longer than all of jaas, and a program that imports ``Client`` may
+never make one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import redis
-import redis.asyncio
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
-
-from jaas_submit.connection.sentinel import async_client, client
 from jaas_submit.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+    from redis.exceptions import ResponseError
 
 __all__ = [
     "answers",
@@ -20,8 +23,10 @@ __all__ = [
     "connect",
     "connect_async",
     "database_of",
+    "is_refusal",
     "master_address",
     "redis_errors",
+    "replicas_asked",
     "server_info",
     "wrong_type",
 ]
@@ -37,6 +42,12 @@ def connect(url: str, **options: Any) -> redis.Redis:
     Raises:
         SpecError: the URL has another form.
     """
+    import redis
+    from redis.backoff import ExponentialBackoff
+    from redis.retry import Retry
+
+    from jaas_submit.connection.sentinel import client
+
     settings: dict[str, Any] = {
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
@@ -55,6 +66,8 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     Args:
         url: as for ``connect``.
     """
+    from jaas_submit.connection.sentinel import async_client
+
     return async_client(url)
 
 
@@ -68,6 +81,8 @@ def redis_errors(what: str) -> Iterator[None]:
     Raises:
         LedgerUnavailable: Redis cannot be reached, or refuses.
     """
+    import redis
+
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
@@ -123,7 +138,7 @@ def answers(pipe: Any) -> list[Any]:
     Raises:
         redis.RedisError: Redis does not answer, or refuses for another reason.
     """
-    return [wrong_type(one) if isinstance(one, redis.ResponseError) else one for one in pipe.execute(False)]
+    return [wrong_type(one) if is_refusal(one) else one for one in pipe.execute(False)]
 
 
 def wrong_type(error: redis.ResponseError) -> redis.ResponseError:
@@ -135,6 +150,19 @@ def wrong_type(error: redis.ResponseError) -> redis.ResponseError:
     if "WRONGTYPE" not in str(error):
         raise error
     return error
+
+
+def is_refusal(answer: object) -> TypeGuard[ResponseError]:
+    """Return whether an answer, or an error's cause, is Redis' refusal of a command."""
+    from redis.exceptions import ResponseError
+
+    return isinstance(answer, ResponseError)
+
+
+def replicas_asked(made: redis.Redis) -> int:
+    """Return how many replicas must confirm a client's writes by its URL; 0 by default."""
+    finder = getattr(made.connection_pool, "sentinel_manager", None)  # a ``Finder``, or redis-py's own
+    return int(getattr(finder, "replicas", 0))
 
 
 def as_text(value: object) -> str:

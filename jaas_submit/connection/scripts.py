@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
-
-import redis
-from redis.commands.core import Script
+from typing import TYPE_CHECKING, Any, Final
 
 from jaas_submit.connection.connection import database_of, redis_errors
 from jaas_submit.model.wire_names import channel_prefix
+
+if TYPE_CHECKING:
+    import redis
+    from redis.commands.core import Script
 
 __all__ = ["ScriptFolder", "ScriptRunner"]
 

@@ -22,7 +22,6 @@ __all__ = [
     "MasterTLSConnection",
     "async_client",
     "client",
-    "replicas_asked",
     "sentinel_options",
     "tls_options",
 ]
@@ -213,9 +212,3 @@ def async_client(url: str, **options: Any) -> redis.asyncio.Redis:
 
 def _kind(url: str, with_tls: type) -> dict[str, Any]:
     return {"connection_class": with_tls} if url.lower().startswith("rediss://") else {}
-
-
-def replicas_asked(made: redis.Redis) -> int:
-    """Return how many replicas must confirm a client's writes by its URL; 0 by default."""
-    finder = getattr(made.connection_pool, "sentinel_manager", None)
-    return finder.replicas if isinstance(finder, Finder) else 0

@@ -2,15 +2,79 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from copy import copy
-
-import redis
-import redis.asyncio
-from redis.client import PubSub
+from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from jaas_submit.connection.connection import as_text, redis_errors
+from jaas_submit.errors import LedgerUnavailable
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+    from redis.client import PubSub
 
 __all__ = ["AsyncSubscription", "Subscription"]
+
+_DRAIN_S: Final = 0.5
+"""Seconds for the confirmation that a subscription has ended."""
+
+
+class _Spares:
+    """Of each client, the connection of a subscription that has ended, for the next one.
+
+    redis-py closes the connection of a subscription that ends. To connect anew takes eight round trips.
+    """
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[redis.Redis, tuple[int, PubSub]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def take(self, client: redis.Redis) -> PubSub:
+        """Return one that has no channel.
+
+        Args:
+            client: as ``connect`` makes it.
+        """
+        with self._lock:
+            process, kept = self._kept.pop(client, (0, None))
+        if kept is not None and process == os.getpid():  # after a fork it is the parent's
+            return kept
+        from redis.client import PubSub
+
+        # Not the client's own pool: its next command would get a connection from there that has been closed.
+        pool = copy(client.connection_pool)
+        pool.reset()
+        return PubSub(pool, ignore_subscribe_messages=True)
+
+    def keep(self, client: redis.Redis, pubsub: PubSub) -> None:
+        """Keep one for the next subscription, or close it.
+
+        Args:
+            client: whose it is.
+            pubsub: as ``take`` returned it.
+        """
+        try:
+            with redis_errors("subscription"):
+                pubsub.unsubscribe()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+                until = time.monotonic() + _DRAIN_S
+                while pubsub.subscribed and (left := until - time.monotonic()) > 0:
+                    pubsub.get_message(timeout=left)
+        except LedgerUnavailable:
+            pubsub.close()
+            return
+        with self._lock:
+            kept = not pubsub.subscribed and client not in self._kept
+            if kept:
+                self._kept[client] = os.getpid(), pubsub
+        if not kept:
+            pubsub.close()
+
+
+_SPARES: Final = _Spares()
 
 
 class Subscription:
@@ -23,11 +87,8 @@ class Subscription:
     """
 
     def __init__(self, client: redis.Redis, channel: str, *others: str) -> None:
-        # redis-py closes the connection of a subscription that ends, and the client's next command would get it from
-        # the pool and connect anew: 0.8 ms for a submit that follows a wait. So it is not the client's pool.
-        pool = copy(client.connection_pool)
-        pool.reset()
-        self._pubsub = PubSub(pool, ignore_subscribe_messages=True)
+        self._client = client
+        self._pubsub = _SPARES.take(client)
         self._channels = [channel, *others]
 
     def __enter__(self) -> Subscription:
@@ -38,8 +99,11 @@ class Subscription:
                 self._pubsub.get_message(timeout=5)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pubsub.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            _SPARES.keep(self._client, self._pubsub)
+        else:  # half an answer may have been read
+            self._pubsub.close()
 
     def next(self, timeout: float) -> str | None:
         """Return the next message, or None if none arrives in time.

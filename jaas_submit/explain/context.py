@@ -1,15 +1,39 @@
-"""For `explain`: the facts about a job that are not in its record, from the ledger."""
+"""What is read from the ledger to explain why a job waits, or why it ended."""
 
 from __future__ import annotations
 
-from jaas_submit.explain.explanation import Awaited, ExplainContext
-from jaas_submit.explain.workers import WorkerLoad
+from datetime import UTC, datetime
+
+from jaas_submit.explain.explanation import Awaited, ExplainContext, Explanation, explain
+from jaas_submit.explain.workers import WorkerLoad, why_not_taken
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.records import BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.output.leases import AgentLeases
 
-__all__ = ["explain_context"]
+__all__ = ["explain_context", "explain_job", "why_queue_waits"]
+
+
+def explain_job(ledger: Ledger, job_id: str) -> Explanation:
+    """See ``Client.explain``."""
+    record = ledger.queries.get(job_id)
+    now = datetime.fromtimestamp(ledger.now(), UTC)
+    return explain(record, explain_context(ledger, record), now)
+
+
+def why_queue_waits(ledger: Ledger, queue: str) -> str:
+    """Return in one sentence, without its full stop, why no worker takes a queue's next job; empty where one does.
+
+    Args:
+        ledger: is asked for the workers.
+        queue: the Celery queue.
+
+    Raises:
+        LedgerUnavailable: Redis does not answer.
+    """
+    workers = [WorkerLoad.model_validate(worker) for worker in ledger.queries.workers()]
+    others = {} if workers else ledger.health.other_prefixes()
+    return why_not_taken(queue, ledger.prefix, workers, others)
 
 
 def explain_context(ledger: Ledger, record: JobRecord) -> ExplainContext:

@@ -18,6 +18,7 @@ from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.states import JobState
 from jaas_submit.nodes.facts import NodeFacts
 from jaas_submit.placement.placement import NodeFit, as_the_swarm_says, avoided_nodes, fit, size, what_is_lacking
+from jaas_submit.placement.preparing import preparing_in
 
 __all__ = ["Awaited", "ExplainContext", "Explanation", "explain"]
 
@@ -192,7 +193,12 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
             said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
     # In BACKOFF the detail is about the last attempt, or says that the job has a copy.
     if record.detail and record.state not in _DETAIL_TOLD and not record.copied_by:
-        said.append(f"What the swarm says: {_clause(record.detail)}.")
+        prepares = preparing_in(record.detail)
+        said.append(
+            f"Node {prepares.node} pulls its image or makes its container, for {_ago(prepares.since, now)} now."
+            if prepares
+            else f"What the swarm says: {_clause(record.detail)}."
+        )
     if record.state in _HELD and record.holder not in {worker.holder for worker in context.workers}:
         said.append(
             "Its worker is gone. What is in the swarm goes on, and another worker takes the job over in moments."

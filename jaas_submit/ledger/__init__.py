@@ -20,7 +20,7 @@ Its rules:
 
 from __future__ import annotations
 
-import redis
+from typing import TYPE_CHECKING
 
 from jaas_submit.ledger.base import RECORD_TTL, Base
 from jaas_submit.ledger.batches import Batches
@@ -33,6 +33,9 @@ from jaas_submit.ledger.queries import Change, Outline, Queries
 from jaas_submit.ledger.sent_files import SentFile, SentFiles
 from jaas_submit.ledger.submission import Created, Submission
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = [
     "Change",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import redis
-from redis.client import Pipeline
-
-from jaas_submit.connection.connection import answers, as_text, redis_errors
+from jaas_submit.connection.connection import answers, as_text, is_refusal, redis_errors, replicas_asked
 from jaas_submit.connection.scripts import ScriptRunner
-from jaas_submit.connection.sentinel import replicas_asked
 from jaas_submit.errors import LedgerUnavailable, UnreadableRecord
 from jaas_submit.ledger.lua import source
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
+
+if TYPE_CHECKING:
+    import redis
+    from redis.client import Pipeline
 
 __all__ = ["RECORD_TTL", "SET_ASIDE", "Base", "Part"]
 
@@ -63,7 +63,7 @@ class Base(ScriptRunner):
         try:
             return self.run(script, f"job {job_id}", *texts, id=job_id, **named)
         except LedgerUnavailable as error:
-            if isinstance(error.__cause__, redis.ResponseError):
+            if is_refusal(error.__cause__):
                 self._check_is_record(job_id)
             raise
 
@@ -85,7 +85,7 @@ class Base(ScriptRunner):
 
     def cannot_read(self, name: str, why: object) -> UnreadableRecord:
         """Record and log once that something is unreadable; return its error."""
-        text = "its key holds another kind of value" if isinstance(why, redis.ResponseError) else str(why)
+        text = "its key holds another kind of value" if is_refusal(why) else str(why)
         if self.unreadable.get(name) != text:
             while len(self.unreadable) >= _MOST_NAMED:
                 self.unreadable.pop(next(iter(self.unreadable)), None)

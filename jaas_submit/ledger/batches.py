@@ -6,8 +6,6 @@ from collections.abc import Collection, Sequence
 from math import isfinite
 from typing import Any, Final
 
-import redis
-
 from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import SpecError, UnknownJob
@@ -286,6 +284,8 @@ class Batches(Part):
         Raises:
             UnreadableRecord: the key holds no list of ids.
         """
+        import redis
+
         with redis_errors(f"batch {batch_id}"):
             try:
                 found = self._client.lrange(self._key("batch", batch_id, "ended"), offset, offset + limit - 1)

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-import redis
-
 from jaas_submit.connection.connection import as_text, redis_errors, wrong_type
 from jaas_submit.ledger.base import Base, Part
 from jaas_submit.ledger.batches import Batches
@@ -53,6 +51,8 @@ class Health(Part):
 
     def last_claim(self, queue: str) -> float:
         """Return when a worker claimed a job of a queue last, in seconds since the epoch; 0 if none ever did."""
+        import redis
+
         with redis_errors("claims"):
             try:
                 found = self._client.hget(self._key("last_claim"), queue)
@@ -69,6 +69,8 @@ class Health(Part):
 
         Redis is scanned, but not to the end if it holds very many keys.
         """
+        import redis
+
         names: set[str] = set()
         found: dict[str, int] = {}
         with redis_errors("workers"):
@@ -114,6 +116,8 @@ class Health(Part):
         Raises:
             LedgerUnavailable: Redis does not answer.
         """
+        import redis
+
         kinds = {self._key(name): wanted for name, wanted in _KINDS.items()} | dict.fromkeys(lists, "list")
         with redis_errors("keys"):
             pipe = self._client.pipeline(transaction=False)

@@ -7,9 +7,7 @@ from collections.abc import Container, Sequence
 from math import isfinite
 from typing import Any, Final, NamedTuple
 
-import redis
-
-from jaas_submit.connection.connection import answers, as_text, redis_errors, wrong_type
+from jaas_submit.connection.connection import answers, as_text, is_refusal, redis_errors, wrong_type
 from jaas_submit.connection.subscription import Subscription
 from jaas_submit.errors import UnknownJob
 from jaas_submit.ledger.base import Part
@@ -164,6 +162,8 @@ class Queries(Part):
         return list(self._base.readable(job_ids, rows, parse_record))
 
     def _hash(self, key: str) -> Any:
+        import redis
+
         try:
             return self._client.hgetall(key)
         except redis.ResponseError as error:
@@ -253,6 +253,8 @@ class Queries(Part):
 
     def _value(self, key: str) -> bytes | None:
         """Return a text as Redis holds it; invalid JSON if the key holds another type."""
+        import redis
+
         try:
             found = self._client.get(key)
         except redis.ResponseError as error:
@@ -319,7 +321,7 @@ class Queries(Part):
                 pipe.llen(name)
             found = pipe.execute(raise_on_error=False)
             for one in found:
-                if isinstance(one, redis.ResponseError):
+                if is_refusal(one):
                     wrong_type(one)
             return sum(one for one in found if isinstance(one, int))
 

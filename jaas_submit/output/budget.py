@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import redis
+from typing import TYPE_CHECKING, Any, Final
 
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
 from jaas_submit.output.scripts import Base
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = ["DEFAULT_SHARE", "Budgeted", "is_full", "release_memory"]
 

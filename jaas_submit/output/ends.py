@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import uuid
 
-import redis
-
 from jaas_submit.connection.connection import as_text, redis_errors
 from jaas_submit.errors import LedgerUnavailable
 from jaas_submit.output.scripts import Base
@@ -25,6 +23,8 @@ class Ends(Base):
         Raises:
             LedgerUnavailable: also where there is none yet, and an agent's user may not write it.
         """
+        import redis
+
         key = self.key("identity")
         with redis_errors("identity"):
             found = self.client.get(key)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
-
-import redis
+from typing import TYPE_CHECKING, Final
 
 from jaas_submit.connection.scripts import ScriptFolder, ScriptRunner
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = ["Base", "source"]
 

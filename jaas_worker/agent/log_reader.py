@@ -153,6 +153,7 @@ class LogReader:
                     return False
                 if time.monotonic() >= until:
                     return False
+                del frames, found  # the next ones may be long in coming
         if not follow:
             await self._take_rest()
         if not follow and not resumption.found:  # a connection that only followed may have ended too early

@@ -322,8 +322,11 @@ class DockerNode:
         read_ahead = _READ_BYTES if follow else _AT_ONCE_BYTES
         async with self._get("reading output", path, query, silence, read_ahead) as answer:
             while piece := await answer.content.readany():
-                if frames := list(parser.feed(piece)):
+                frames = list(parser.feed(piece))
+                del piece  # a container may be silent for long: none of what it printed is held meanwhile
+                if frames:
                     yield frames
+                del frames
         if last := parser.end():
             yield last
 

@@ -12,7 +12,14 @@ from functools import partial
 from sys import intern
 from typing import Any, Final
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import (
+    EngineRefused,
+    EngineUnavailable,
+    ImageRefused,
+    LedgerUnavailable,
+    SpecError,
+    TemporaryError,
+)
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
@@ -20,6 +27,7 @@ from jaas_submit.model.job_spec import GATHER_FILE, INPUT_FILE, JobSpec
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_JOB, LABEL_SIGNED, LABEL_SPEC_HASH, LABEL_WORKER
 from jaas_submit.policy.facts import PolicyRefused
+from jaas_worker.decisions.end_belief import MISSING_FOR_S
 from jaas_worker.decisions.engine_refusal import NO_ANSWER, may_refuse, refuses
 from jaas_worker.decisions.place_wait import place_wait_detail, place_wait_pause, waits_for_place
 from jaas_worker.decisions.retry import spec_for_attempt
@@ -29,6 +37,7 @@ from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_input import input_file, is_own_input
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, LostOwnership, Track
 from jaas_worker.lifecycle.starting.job_files import file_places, is_own_config, is_own_mount
+from jaas_worker.lifecycle.starting.like_service import with_service
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
@@ -66,9 +75,10 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     job.asked = True
     failpoint("create.before")
     try:
-        wanted = _wanted(job, spec, world)
-        service = _create(job, spec, wanted, world) if wanted is not None else None
-    except (EngineRefused, PolicyRefused) as error:
+        whole = with_service(job, spec, world)
+        wanted = _wanted(job, whole, world) if whole is not None else None
+        service = _create(job, whole, wanted, world) if whole is not None and wanted is not None else None
+    except (EngineRefused, PolicyRefused, SpecError) as error:
         return End(refused_outcome(_cause_of(error, job), str(error)))
     except EngineUnavailable as error:
         # The engine may carry the request out later, even after the attempt has ended.
@@ -76,13 +86,13 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         if not _refuses(job, error, world):
             raise
         return End(refused_outcome(Cause.LAUNCH, str(error)))
-    if wanted is None or service is None:
+    if whole is None or wanted is None or service is None:
         return LostOwnership()
     failpoint("create.after")
     now = world.clock.monotonic()
     world.created_at = now
     job.detail, job.answer = "", NO_ANSWER
-    _note_service(job, spec, service, now, now)
+    _note_service(job, whole, service, now, now)
     job.launched_at = world.clock.time()
     world.metrics.launches.inc()
     fields = _fields_of_launch(job, spec)
@@ -165,8 +175,11 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     assert spec is not None
     service = world.engine.find(job.service_name)
     own = {LABEL_JOB: job.job_id, **world.service_defaults.installation}
+    if service is None:
+        _require_absence(job, world.clock.monotonic())
     if service is None or any(service.labels.get(key) != value for key, value in own.items()):
         return End(gone_outcome(job.stop, job.node, job.started_at))
+    job.absent_since = None
     # Redis' clock decides how long it has waited or run: the clocks of node and worker may differ.
     before = max(world.ledger.now() - step.since, 0.0)
     waited, ran = (0.0, before) if step.state is JobState.RUNNING else (before, 0.0)
@@ -180,6 +193,20 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
         extra=action(Action.JOB_ADOPTED, service=service.name),
     )
     return Track()
+
+
+def _require_absence(job: TrackedJob, now: float) -> None:
+    """Raise EngineUnavailable until a service has been absent for a while.
+
+    A manager that has just become the leader answers before it has applied all of its log: it says that a service does
+    not exist which another manager created seconds ago (seen after a leader's SIGKILL, Docker 20.10).
+    """
+    if job.absent_since is None:
+        job.absent_since = now
+    if now - job.absent_since <= MISSING_FOR_S:
+        raise EngineUnavailable(
+            f"the swarm does not know service {job.service_name}; it is asked again: a new leader may not know it yet"
+        )
 
 
 def _review(job: TrackedJob, spec: JobSpec, service: ServiceView, world: WorkerContext) -> None:
@@ -263,7 +290,9 @@ def _note_warning(job: TrackedJob, warning: str, world: WorkerContext) -> None:
         world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING, note=note)
 
 
-def _cause_of(error: EngineRefused | PolicyRefused, job: TrackedJob) -> Cause:
+def _cause_of(error: EngineRefused | PolicyRefused | SpecError, job: TrackedJob) -> Cause:
+    if isinstance(error, SpecError):
+        return Cause.REFUSED
     if isinstance(error, PolicyRefused):
         said = shown(str(error), _MAX_DETAIL)
         logger.warning("job %s: refused: %s", job.job_id, said, extra=action(Action.POLICY_REFUSED))

@@ -181,6 +181,8 @@ class TrackedJob:
     """When this worker created the service, in seconds since the epoch; None where another one did."""
     running: bool = False
     """This worker has seen the container run, and the ledger says so."""
+    absent_since: float | None = None
+    """When the service to take over was not found for the first time, by the monotonic clock; None if it was."""
     lost: LostNode | None = None
     away_since: datetime | None = None
     """When the node was seen to be down, by this worker or a former holder; None where it was not, or is back and the

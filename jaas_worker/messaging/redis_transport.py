@@ -16,10 +16,12 @@ It speaks to one server; ``sentinel_transport`` to the present master.
 
 from __future__ import annotations
 
+import functools
 import logging
 import select
 import uuid
 import weakref
+from collections.abc import Mapping
 from queue import Empty
 from time import monotonic
 from typing import Any
@@ -45,6 +47,17 @@ logger = logging.getLogger(__name__)
 
 
 _alive: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+
+@functools.lru_cache(maxsize=64)
+def _lists_in_order(queues: tuple[str, ...]) -> Mapping[str, str]:
+    """Return the queue of each Redis list, in the order in which the lists are read: the most urgent of all first.
+
+    These are all lists that a producer may have chosen. The next task after a job is published to the default ones
+    (priority_steps): it is for other workers, which read no others.
+    """
+    ranked = zip(*(lists_of(queue) for queue in queues), strict=True)
+    return {key: queue for keys in ranked for key, queue in zip(keys, queues, strict=True)}
 
 
 class Channel(stock.Channel):
@@ -91,7 +104,7 @@ class Channel(stock.Channel):
         self._unacknowledged: set[str] = set()
         self._next = "fetch"
         self._sent = ""
-        self._queue_of: dict[str, str] = {}
+        self._queue_of: Mapping[str, str] = {}
         super().__init__(*args, **kwargs)
         _alive.add(self)
 
@@ -128,15 +141,11 @@ class Channel(stock.Channel):
         if not queues:
             return
         seconds = self.brpop_timeout if timeout is None else timeout
-        # All lists that a producer may have chosen. The next task after a job is published to the default ones
-        # (priority_steps): it is for other workers, which read no others.
-        ranked = zip(*(lists_of(queue) for queue in queues), strict=True)
-        lists = [(key, queue) for keys in ranked for key, queue in zip(keys, queues, strict=True)]
-        self._queue_of = dict(lists)
+        self._queue_of = _lists_in_order(tuple(queues))
         self._tag = str(uuid.uuid4())
         notes = [self.unacked_index_key, self.unacked_key, self.ended_key, self.redelivered_key]
-        keys = [*notes, *(key for key, _ in lists)]
-        noted = [int(queue not in self._unacknowledged) for _, queue in lists]
+        keys = [*notes, *self._queue_of]
+        noted = [int(queue not in self._unacknowledged) for queue in self._queue_of.values()]
         bell = self.main_queue if self.main_queue in queues else queues[0]
         self._sent, self._next = self._next, "fetch"
         commands: dict[str, list[Any]] = {

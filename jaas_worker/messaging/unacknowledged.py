@@ -52,6 +52,7 @@ local now = string.format('%.6f', tonumber(t[1]) + tonumber(t[2]) / 1000000)
 FETCH: Final = (
     _NOTES
     + """
+if #KEYS < 1000 and redis.pcall('EXISTS', unpack(KEYS, 5)) == 0 then return nil end
 local refused
 for i = 5, #KEYS do
   local item = redis.pcall('LINDEX', KEYS[i], -1)

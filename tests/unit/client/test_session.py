@@ -7,6 +7,7 @@ import inspect
 from jaas_submit.client.session import AsyncSession, Session
 
 WORDS = {
+    "        import asyncio\n\n": "",
     "async ": "",
     "await ": "",
     "Async": "",

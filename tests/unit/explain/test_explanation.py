@@ -18,6 +18,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.states import TERMINAL, JobState
+from jaas_submit.placement.preparing import preparing_detail
 from tests.support.nodes import GIB, NOW, cluster, node
 
 HOLDER = "host-1-x"
@@ -229,6 +230,13 @@ def test_a_pending_job_that_is_being_prepared_is_not_compared_with_nodes() -> No
         "What the swarm says: preparing.",
         "Its pending_timeout (60 seconds) ends it in 30 seconds.",
     ]
+
+
+def test_a_node_that_pulls_the_image_is_named_with_how_long_it_does_so() -> None:
+    detail = preparing_detail("node1", NOW - timedelta(seconds=12))
+    assert said(record(PENDING, detail=detail), node())[1] == (
+        "Node node1 pulls its image or makes its container, for 12 seconds now."
+    )
 
 
 def test_a_pending_attempt_shows_which_nodes_it_keeps_away_from() -> None:

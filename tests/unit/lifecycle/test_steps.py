@@ -23,7 +23,7 @@ from jaas_submit.model.retry_policy import Backoff, RetryPolicy
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_BATCH, LABEL_LEDGER, service_name
 from jaas_worker.decisions.deadlines import Deadlines
-from jaas_worker.decisions.end_belief import Evidence
+from jaas_worker.decisions.end_belief import MISSING_FOR_S, Evidence
 from jaas_worker.decisions.task_outcome import StopRequest
 from jaas_worker.decisions.unseen_ends import refused_outcome
 from jaas_worker.lifecycle import next_step as to
@@ -419,6 +419,11 @@ def test_an_attempt_whose_service_is_gone_ends() -> None:
     world = World(record_of(state=JobState.RUNNING, node="node1"), "adopt")
     following = claim(world.job, world.context)
     assert isinstance(following, to.Adopt)
+    for _ in range(2):  # a new leader may not know it yet
+        with pytest.raises(EngineUnavailable, match="does not know service jaas-j-1"):
+            adopt(world.job, following, world.context)
+        world.now += MISSING_FOR_S / 2
+    world.now += 0.1
     end = adopt(world.job, following, world.context)
     assert isinstance(end, to.End)
     assert (end.outcome.cause, end.outcome.node) == (Cause.REMOVED_OUTSIDE, "node1")
