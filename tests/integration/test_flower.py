@@ -159,7 +159,7 @@ def test_a_browser_shows_no_page_in_a_frame_and_nothing_to_who_guesses(
 
     def refused() -> bool:
         said.extend(str(entry["message"]) for entry in browser.get_log("browser"))
-        return any("frame" in text.lower() and flower.url("/") in text for text in said)
+        return any("frame-ancestors 'none'" in text and flower.url("/") in text for text in said)
 
     eventually(refused, 30, lambda: str(said))
     browser.switch_to.frame(0)
