@@ -158,7 +158,8 @@ def test_a_browser_shows_no_page_in_a_frame_and_nothing_to_who_guesses(
     said: list[str] = []
 
     def refused() -> bool:
-        said.extend(str(entry["message"]) for entry in browser.get_log("browser"))
+        log = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium leaves its type out
+        said.extend(str(entry["message"]) for entry in log)
         return any("frame-ancestors 'none'" in text and flower.url("/") in text for text in said)
 
     eventually(refused, 30, lambda: str(said))
