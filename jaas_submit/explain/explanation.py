@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -16,6 +14,7 @@ from jaas_submit.model.bounds import counted
 from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+from jaas_submit.model.service_options.signals import SIGNALS
 from jaas_submit.model.states import JobState
 from jaas_submit.nodes.facts import NodeFacts
 from jaas_submit.placement.placement import NodeFit, as_the_swarm_says, avoided_nodes, fit, size, what_is_lacking
@@ -328,10 +327,8 @@ def _in_words(attempt: Attempt) -> tuple[str, str]:
         words = (
             "it was killed with SIGKILL under its memory limit, most likely for its memory, though no engine said so"
         )
-    elif attempt.cause is Cause.EXIT and attempt.exit_code is not None and attempt.exit_code > _BY_SIGNAL:
-        with contextlib.suppress(ValueError):  # not the number of a signal
-            name = signal.Signals(attempt.exit_code - _BY_SIGNAL).name
-            words = f"its process was ended by {name}, as its exit code says"
+    elif attempt.cause is Cause.EXIT and (name := SIGNALS.get((attempt.exit_code or 0) - _BY_SIGNAL)):
+        words = f"its process was ended by SIG{name}, as its exit code says"
     if attempt.cause is Cause.EXIT and attempt.exit_code == _KILLED:
         advice = (
             "137 is a SIGKILL: somebody sent it, or the node ran out of memory, which an engine does not always tell; "

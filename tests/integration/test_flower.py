@@ -122,6 +122,9 @@ def test_a_running_job_is_recognised_and_terminated(
     reloaded(browser, tasks, "tbody", "FAILURE", "import-2026", "exit code 3")
     reloaded(browser, tasks, "tbody", "SUCCESS", "nightly-report", "index 0 of batch ")
     assert "swordfish" not in browser.page_source
+    headings = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "thead th")]
+    assert "KWARGS" in headings
+    assert "ARGS" not in headings  # a job has none
     picture(browser, "flower-tasks")
 
     page = flower.url(f"/task/{running.id}")  # the browser remembers the login

@@ -416,6 +416,12 @@ KILLS: list[tuple[Cause, int, bool, str]] = [
     (Cause.OOM, 137, False, "most likely for its memory, though no engine said so (cause oom, exit code 137)"),
     (Cause.EXIT, 137, False, "its process was ended by SIGKILL, as its exit code says (cause exit, exit code 137)"),
     (Cause.EXIT, 143, False, "its process was ended by SIGTERM, as its exit code says (cause exit, exit code 143)"),
+    (
+        Cause.EXIT,
+        138,
+        False,
+        "its process was ended by SIGUSR1, as its exit code says",
+    ),  # Linux's number
     (Cause.EXIT, 128, False, "its process ended by itself (cause exit, exit code 128)"),
     (Cause.EXIT, 255, False, "its process ended by itself (cause exit, exit code 255)"),
     (Cause.RUN_TIMEOUT, 137, False, "it ran for too long (cause run_timeout, exit code 137)"),
