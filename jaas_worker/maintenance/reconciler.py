@@ -17,7 +17,7 @@ from jaas_worker.maintenance.cluster_facts import ClusterFacts
 from jaas_worker.maintenance.dependents import Dependents
 from jaas_worker.maintenance.expired_records import ExpiredRecords
 from jaas_worker.maintenance.lost_messages import LostMessages
-from jaas_worker.maintenance.orphan_services import OrphanServices
+from jaas_worker.maintenance.orphans.services import OrphanServices
 from jaas_worker.maintenance.paused_queue import PausedQueue
 from jaas_worker.maintenance.ports import Worker
 from jaas_worker.maintenance.sent_files import SentFiles

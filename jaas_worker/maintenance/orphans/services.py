@@ -16,7 +16,7 @@ from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SIGNED, service_name
 from jaas_worker.decisions.task_outcome import attempt_task
 from jaas_worker.decisions.times import parse_time
-from jaas_worker.maintenance.orphan_inputs import OrphanInputs, unless_refused
+from jaas_worker.maintenance.orphans.inputs import OrphanInputs, unless_refused
 from jaas_worker.maintenance.ports import Worker
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ServiceView

@@ -1,0 +1,1 @@
+"""What jobs leave behind in the swarm: services that no worker follows, and configs with inputs."""
