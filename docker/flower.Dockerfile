@@ -1,18 +1,24 @@
 # Flower with the packages that show jaas jobs. Build it from the repository's root:
 #   docker build -f docker/flower.Dockerfile -t jaas-flower:0.1.0 .
-# The build arguments are those of docker/worker.Dockerfile.
-ARG BASE=python:3.13-slim-bookworm
+# The build arguments, and what each stage is for, are those of docker/worker.Dockerfile.
+ARG BASE=python:3.13-slim-trixie
 ARG BUILD=${BASE}
 
-FROM ${BUILD} AS build
+FROM ${BUILD} AS packages
 ARG PIP_INDEX_URL
 ARG PIP_NO_INDEX
 ARG PIP_FIND_LINKS
-COPY pyproject.toml README.md LICENSE docker/constraints.txt /src/
+COPY docker/constraints.txt /src/
+RUN ["python3", "-m", "pip", "download", "--no-cache-dir", "--only-binary", ":all:", "--dest", "/packages", \
+     "--require-hashes", "--requirement", "/src/constraints.txt"]
+
+FROM ${BUILD} AS build
+COPY --from=packages /packages /packages
+COPY pyproject.toml README.md LICENSE /src/
 COPY jaas_submit /src/jaas_submit
 COPY jaas_worker /src/jaas_worker
-RUN ["python3", "-m", "pip", "install", "--no-cache-dir", "--target", "/opt/jaas", \
-     "--constraint", "/src/constraints.txt", "/src[flower]", "tzdata"]
+RUN ["python3", "-m", "pip", "install", "--no-cache-dir", "--no-index", "--find-links", "/packages", \
+     "--target", "/opt/jaas", "/src[flower]", "tzdata"]
 # An empty named volume gets the owner of the folder that it is mounted on.
 RUN ["python3", "-c", "import os; os.mkdir('/flower'); os.chown('/flower', 65534, 65534)"]
 

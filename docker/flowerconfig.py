@@ -26,6 +26,6 @@ db = os.environ.get("FLOWER_DB", "/data/flower")
 state_save_interval = 60_000  # milliseconds; 0 would save the state only at a clean shutdown
 max_tasks = 20_000  # in memory, 4 KB each; the ledger has all of them
 purge_offline_workers = 600  # seconds; to Flower, each restart of a worker is a new worker
-# kwargs: name, image and command of the job. args: its batch. result: node and attempt; at the end exit code, cause and
-# reason.
-tasks_columns = "state,uuid,kwargs,result,args,received,started,runtime,worker"
+# kwargs: name, image, command and batch of the job; there are no args. result: node and attempt; at the end exit code,
+# cause and reason.
+tasks_columns = "state,uuid,kwargs,result,received,started,runtime,worker"

@@ -192,7 +192,10 @@ def worker_main(arguments: list[str]) -> None:
     try:
         info = parts.engine.info()
     except EngineUnavailable as error:
-        remedy = "start Docker there, or name a swarm manager's engine with DOCKER_HOST; `jaas doctor` says more"
+        if "Permission denied" in str(error):
+            remedy = "run the worker as root, or with the group that this socket has (`stat -c %g`)"
+        else:
+            remedy = "start Docker there, or name a swarm manager's engine with DOCKER_HOST; `jaas doctor` says more"
         raise EngineUnavailable(f"{parts.settings.docker_host}: {error}; {remedy}") from error
     require_manager(info, parts.settings.docker_host)
     ledger = Ledger(connect(parts.settings.redis_url), parts.settings.prefix)

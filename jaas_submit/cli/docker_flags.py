@@ -21,7 +21,7 @@ _ENGINE: Final = "the workers' engines run the job; --redis URL names the Redis 
 _CORES: Final = "--cpus N limits cores; shares and single processors cannot be chosen"
 _ATTACH: Final = "output is always kept and printed; --no-show-logs omits it"
 _NETWORK: Final = "addresses are the swarm's to give; --network name=NAME,alias=ALIAS gives a name on a network"
-_ONE: Final = "a job is one container; `jaas map` runs one for each input"
+_ONE: Final = "a job is one container; `jaas map` runs one for each input, or with --per-node on each node"
 _NO_UPDATES: Final = "a job is never updated: submit it again with what has changed"
 _ONCE: Final = "a job's container is never restarted; --max-attempts N and --backoff TIME try the job again"
 _NONE: Final = "the engine knows no such setting for a service; `jaas schema` lists those that there are"

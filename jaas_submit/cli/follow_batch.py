@@ -199,7 +199,7 @@ def print_result(client: Client, result: JobResult, *, as_json: bool) -> None:
         output.print_json({**result.to_wire(), "output": value})
         return
     data = result.to_wire()
-    names = ("index", "job_id", "state", "exit_code", "cause", "reason", "duration")
+    names = ("index", "job_id", "state", "node", "exit_code", "cause", "reason", "duration")
     output.print_json({**{name: data[name] for name in names}, "output": value})
 
 

@@ -15,6 +15,7 @@ from jaas_submit.cli.input_files import read_env_file
 from jaas_submit.cli.option_values import backoff_of, file_of, registry_of, signal_of, volume_of
 from jaas_submit.cli.service_options.flags import CONTAINER_FLAGS, container_fields
 from jaas_submit.cli.service_options.values import mount_of, network_of, secret_of, tmpfs_of
+from jaas_submit.model.service_options.like import fields_of_service, is_service_name, over
 
 if TYPE_CHECKING:
     from jaas_submit.model.job_spec import JobSpec
@@ -29,9 +30,8 @@ _OPTIONS: Final = (
     click.option("--spec", type=click.File("rb"), metavar="FILE|-", help="JSON job description to start from."),
     click.option(
         "--like",
-        type=click.File("rb"),
-        metavar="FILE|-",
-        help="A service to take image, environment, secrets and so on from: what `docker service inspect` prints.",
+        metavar="SERVICE|FILE|-",
+        help="A service to take image, environment, secrets and so on from; or what `docker service inspect` prints.",
     ),
     click.option(
         "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Variable; without VALUE as it is set here."
@@ -188,10 +188,11 @@ def job_request_of(
     from jaas_submit.model.job_spec import JobSpec
 
     queue_timeout = _timeout(options["timeout"])
-    fields = {**_like(options["like"]), **_base(options["spec"])}
+    service, inspected = _like(options["like"])
+    fields = {**service, **_base(options["spec"])}
     fields |= _given(**{name: options[name] for name in _PLAIN_FIELDS})
     rest = list(words)
-    if "image" not in fields:
+    if "image" not in fields and not (inspected or fields.get("like_service")):
         if not rest:
             raise click.UsageError("no image given: write it as first word, or as --image IMAGE")
         fields["image"] = rest.pop(0)
@@ -223,7 +224,7 @@ def job_request_of(
         notes += [note] if note else []
         if registry:
             fields["registry"] = registry
-    spec = JobSpec.parse(fields)
+    spec = JobSpec.parse(over(inspected, fields) if inspected else fields)
     return JobRequest(spec, queue_timeout, tuple(notes))
 
 
@@ -279,10 +280,19 @@ def _base(file: IO[bytes] | None) -> dict[str, Any]:
     return data
 
 
-def _like(file: IO[bytes] | None) -> dict[str, Any]:
-    from jaas_submit.model.service_options.like import fields_of_service
-
-    return {} if file is None else fields_of_service(file.read())
+def _like(text: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the field that names a service; or what a file says of one, where a path or - is given."""
+    if text is None:
+        return {}, {}
+    if text != "-" and "/" not in text and not text.endswith(".json"):
+        if not is_service_name(text):
+            raise click.UsageError(f"--like: {text[:40]!r} is no name of a service; a file is written ./FILE")
+        return {"like_service": text}, {}
+    try:
+        with click.open_file(text, "rb") as file:
+            return {}, fields_of_service(file.read())
+    except OSError as error:
+        raise click.UsageError(f"--like: {text}: {error.strerror}") from None
 
 
 def json_input(text: str) -> Any:

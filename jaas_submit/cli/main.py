@@ -25,6 +25,7 @@ from jaas_submit.cli.commands.signing import signing
 from jaas_submit.cli.commands.simulate import simulate
 from jaas_submit.cli.commands.usage import usage
 from jaas_submit.cli.common import EXIT_CODES, JaasGroup, Target, target_options, version_option
+from jaas_submit.cli.nodes.pull import pull
 from jaas_submit.cli.queues.hold import hold, release
 from jaas_submit.cli.queues.queue import queue
 
@@ -51,7 +52,7 @@ def cli(ctx: click.Context) -> None:
 for _command in (
     *(run, submit, wait, status, logs, usage, schema, go_run),
     *(list_, explain, cancel, replay, map_, batch, policy, doctor, completion, help_, version, man, rm, signing, audit),
-    *(download, redis_acl, simulate, queue, hold, release),
+    *(download, redis_acl, simulate, queue, hold, release, pull),
 ):
     cli.add_command(_command)
 

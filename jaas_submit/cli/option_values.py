@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from jaas_submit.cli.service_options.values import pairs_of
+from jaas_submit.model.service_options.signals import SIGNALS
 
 __all__ = ["backoff_of", "file_of", "registry_of", "signal_of", "usage_sentence", "volume_of"]
 
@@ -120,38 +121,7 @@ def volume_of(text: str) -> dict[str, Any]:
     return {**fields, **changes}
 
 
-_SIGNALS: Final = {
-    **dict(
-        enumerate(
-            (
-                *(
-                    "HUP",
-                    "INT",
-                    "QUIT",
-                    "ILL",
-                    "TRAP",
-                    "ABRT",
-                    "BUS",
-                    "FPE",
-                    "KILL",
-                    "USR1",
-                    "SEGV",
-                    "USR2",
-                    "PIPE",
-                    "ALRM",
-                ),
-                *("TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM"),
-                *("PROF", "WINCH", "IO", "PWR", "SYS"),
-            ),
-            start=1,
-        )
-    ),
-    34: "RTMIN",
-    64: "RTMAX",
-}
-"""Linux's signals by their numbers: containers run there, and the system that runs here may have others."""
-
-_SIGNAL_NAMES: Final = frozenset(_SIGNALS.values()) | {"CLD", "IOT", "POLL"}
+_SIGNAL_NAMES: Final = frozenset(SIGNALS.values()) | {"CLD", "IOT", "POLL"}
 
 
 def signal_of(text: str) -> str:
@@ -163,8 +133,8 @@ def signal_of(text: str) -> str:
     Raises:
         click.UsageError: there is no such signal.
     """
-    if re.fullmatch("[0-9]{1,4}", text) and int(text) in _SIGNALS:
-        return f"SIG{_SIGNALS[int(text)]}"
+    if re.fullmatch("[0-9]{1,4}", text) and int(text) in SIGNALS:
+        return f"SIG{SIGNALS[int(text)]}"
     name = text.upper()
     name = name if name.startswith("SIG") else f"SIG{name}"
     if name[3:] not in _SIGNAL_NAMES and not name.startswith(("SIGRTMIN", "SIGRTMAX")):

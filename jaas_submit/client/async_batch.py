@@ -11,6 +11,7 @@ from typing import Any
 from jaas_submit.client.async_job_handle import AsyncJobHandle
 from jaas_submit.client.batch import Batch, BatchReference, Show, shown
 from jaas_submit.client.map_reduce import MapReduce
+from jaas_submit.client.maps.per_node import results_by_node
 from jaas_submit.client.maps.reduces import reduces_now
 from jaas_submit.client.session import AsyncSession
 from jaas_submit.client.wait import batch_records, batch_results
@@ -74,6 +75,11 @@ class AsyncBatch(BatchReference):
         steps = batch_results(ledger, self.id, ordered=ordered, timeout=timeout, offset=offset, progress=progress)
         async for result in self._session.run(steps):
             yield result
+
+    async def by_node(self, timeout: float | timedelta | None = None) -> dict[str, JobResult]:
+        """Return the results of a batch ``per_node`` by the nodes' host names; see ``Batch.by_node``."""
+        found = {result.job_id: result async for result in self.results(timeout=timeout)}
+        return await asyncio.to_thread(lambda: results_by_node(self.sync.records(), found))
 
     async def wait(
         self, timeout: float | timedelta | None = None, *, check: bool = True, progress: bool | Show = False

@@ -132,8 +132,9 @@ class AsyncClient:
     async def map(
         self,
         spec: JobSpec | Mapping[str, Any],
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] = (),
         *,
+        per_node: bool = False,
         name: str = "",
         max_parallel: int | None = None,
         min_success: float | None = None,
@@ -148,11 +149,12 @@ class AsyncClient:
         on: On = "success",
         not_before: datetime | float | str | None = None,
     ) -> AsyncBatch:
-        """Submit one job for each input; see ``Client.map``. The inputs are read in a thread."""
+        """Submit one job for each input, or each node; see ``Client.map``. The inputs are read in a thread."""
         batch = await asyncio.to_thread(
             self.sync.map,
             spec,
             inputs,
+            per_node=per_node,
             name=name,
             max_parallel=max_parallel,
             min_success=min_success,

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from jaas_submit.client import queries
 from jaas_submit.client.job_handle import JobHandle
+from jaas_submit.client.maps.per_node import results_by_node
 from jaas_submit.client.replay import replay_failed
 from jaas_submit.client.session import Session
 from jaas_submit.client.wait import batch_records, batch_results
@@ -159,6 +160,20 @@ class Batch(BatchReference):
                 self._session.ledger, self.id, ordered=ordered, timeout=timeout, offset=offset, progress=progress
             )
         )
+
+    def by_node(self, timeout: float | timedelta | None = None) -> dict[str, JobResult]:
+        """Return the results of a batch ``per_node`` by the nodes' host names, when all have ended.
+
+        Args:
+            timeout: seconds to wait in all; None waits for ever.
+
+        Raises:
+            WaitTimeout: the time has passed; the batch goes on.
+            UnknownJob: there is no such batch, or the record of one of its jobs has expired.
+            LedgerUnavailable: Redis did not answer at all, or not for a minute.
+        """
+        found = {result.job_id: result for result in self.results(timeout=timeout)}
+        return results_by_node(self.records(), found)
 
     def wait(
         self, timeout: float | timedelta | None = None, *, check: bool = True, progress: bool | Show = False

@@ -20,6 +20,7 @@ from jaas_submit.client.files.send import send_files
 from jaas_submit.client.job_handle import JobHandle, JobsById
 from jaas_submit.client.map_reduce import MapReduce, map_reduce_of
 from jaas_submit.client.maps.new_batch import NewBatch, Template
+from jaas_submit.client.maps.per_node import node_inputs
 from jaas_submit.client.maps.reduces import submit_reduces
 from jaas_submit.client.maps.submit import submit_map
 from jaas_submit.client.replay import replay_in_place, replay_job
@@ -247,8 +248,9 @@ class Client(JobsById, queries.Reader):
     def map(
         self,
         spec: JobSpec | Mapping[str, Any],
-        inputs: Iterable[Any],
+        inputs: Iterable[Any] = (),
         *,
+        per_node: bool = False,
         name: str = "",
         max_parallel: int | None = None,
         min_success: float | None = None,
@@ -263,44 +265,44 @@ class Client(JobsById, queries.Reader):
         on: On = "success",
         not_before: datetime | float | str | None = None,
     ) -> Batch:
-        """Submit one job for each input.
+        """Submit one job for each input, or for each node.
 
         Args:
             spec: the description; ``{item}``, ``{item.name}`` and ``{index}`` in its command, its entry point and the
                 values of its environment are filled in for each input.
             inputs: any JSON values (and what ``submit`` takes as input), up to 100,000; read one by one and not kept.
+            per_node: without inputs: one job on each node that is up now and meets the constraints; ``{item.node}`` is
+                its host name. ``Batch.by_node`` has the results.
             name: for people.
             max_parallel: how many of the jobs may be active at once; None sets no limit.
             min_success: part of the jobs that must succeed for the batch to succeed. When it cannot be reached any
-                more, the batch is stopped: it is FAILED, and jobs that have not ended are cancelled. None: all must
-                succeed, and none stops the others.
+                more, the batch is stopped: FAILED, its open jobs cancelled. None: all must, and none stops the others.
             max_failures: how many jobs may fail (a number, or a share: 0.1 or ``"10%"``); one more stops the batch.
-            key: idempotency key: submitting again with the same key returns the same batch and submits only inputs that
-                have no job yet. Results are in the order of the latest call's inputs. ``existing`` and ``difference``
-                of the batch say what was there.
+            key: idempotency key: the same key returns the same batch and submits only inputs that have no job yet.
+                Results are in the order of the latest call's inputs; ``existing`` and ``difference`` tell what was.
             key_of: returns what an input is known by, such as its id; None takes a digest of its JSON. Inputs with the
                 same key are different jobs, told apart by their order.
             again: with a key: submit what did not succeed again, in place, also after a cancellation or stop.
             as_file: True hands each input over as the file /run/jaas/input.json, which JAAS_INPUT names; None does so
                 if the description has no placeholder for it.
-            speculate: whether slow jobs are started a second time near the batch's end. 2.0 means jobs that have run
-                more than twice as long as the median of the others. The first success counts, and the other container
-                is removed. Only for descriptions with ``idempotent=True``; None for never.
+            speculate: start slow jobs a second time near the batch's end: with 2.0 those that have run more than twice
+                as long as the median of the others. The first success counts. Only with ``idempotent=True``.
             after: jobs and batches that all of them come after; see ``submit``.
             after_each: a batch or its id: job i comes after job i of that one.
             on: see ``submit``.
-            not_before: see ``submit``; seconds count from each job's submission.
+            not_before: see ``submit``; seconds count from each submission.
 
         Raises:
-            SpecError: a description is not valid with its input. Jobs before it have been submitted; the same call with
-                the same key continues the batch.
+            SpecError: a description is not valid with its input; the same call with the same key continues the batch.
         """
         spec = JobSpec.parse(spec)
         new = NewBatch(name, max_parallel, min_success, max_failures, _batch_key(key), key_of, again, speculate)
         each, start = _of_each(after_each, on), start_time(not_before, spec)
         comes_after = dependencies(after, on)
+        if per_node:
+            inputs, as_file = node_inputs(self.session, spec, inputs, speculate), bool(as_file)
         batch_id, spec = new.create(self.session, spec)  # from here on all but the inputs is known to be good
-        template = Template(spec, comes_after, each, as_file, start)
+        template = Template(spec, comes_after, each, as_file, start, per_node)
         made = submit_map(self.session, batch_id, new, template, inputs)
         return Batch(self.session, batch_id, existing=made.existing, difference=made.difference)
 

@@ -74,7 +74,7 @@ class Session:
             SpecError: the client signs, and its key has not signed the description.
         """
         if self.signer is None or record.spec is None:
-            return record.spec
+            return record.submitted or record.spec
         return self.signer.own_description(record.id, record.signed, record.copy_of)
 
     def subscribe(self, channel: str, *others: str) -> Subscription:

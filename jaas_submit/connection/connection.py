@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from jaas_submit.errors import LedgerUnavailable
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import redis
     import redis.asyncio
     from redis.exceptions import ResponseError
-    from typing_extensions import TypeIs
 
 __all__ = [
     "answers",
@@ -153,7 +152,7 @@ def wrong_type(error: redis.ResponseError) -> redis.ResponseError:
     return error
 
 
-def is_refusal(answer: object) -> TypeIs[ResponseError]:
+def is_refusal(answer: object) -> TypeGuard[ResponseError]:
     """Return whether an answer, or an error's cause, is Redis' refusal of a command."""
     from redis.exceptions import ResponseError
 

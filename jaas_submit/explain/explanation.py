@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -16,9 +14,11 @@ from jaas_submit.model.bounds import counted
 from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.cluster import Cluster
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
+from jaas_submit.model.service_options.signals import SIGNALS
 from jaas_submit.model.states import JobState
 from jaas_submit.nodes.facts import NodeFacts
 from jaas_submit.placement.placement import NodeFit, as_the_swarm_says, avoided_nodes, fit, size, what_is_lacking
+from jaas_submit.placement.preparing import preparing_in
 
 __all__ = ["Awaited", "ExplainContext", "Explanation", "explain"]
 
@@ -199,7 +199,12 @@ def _where_it_is(record: JobRecord, context: ExplainContext, now: datetime) -> l
             said.append(f"It has been {record.state} for {since}, a state that only a newer version of jaas knows.")
     # In BACKOFF the detail is about the last attempt, or says that the job has a copy.
     if record.detail and record.state not in _DETAIL_TOLD and not record.copied_by:
-        said.append(f"What the swarm says: {_clause(record.detail)}.")
+        prepares = preparing_in(record.detail)
+        said.append(
+            f"Node {prepares.node} pulls its image or makes its container, for {_ago(prepares.since, now)} now."
+            if prepares
+            else f"What the swarm says: {_clause(record.detail)}."
+        )
     if record.state in _HELD and record.holder not in {worker.holder for worker in context.workers}:
         said.append(
             "Its worker is gone. What is in the swarm goes on, and another worker takes the job over in moments."
@@ -322,10 +327,8 @@ def _in_words(attempt: Attempt) -> tuple[str, str]:
         words = (
             "it was killed with SIGKILL under its memory limit, most likely for its memory, though no engine said so"
         )
-    elif attempt.cause is Cause.EXIT and attempt.exit_code is not None and attempt.exit_code > _BY_SIGNAL:
-        with contextlib.suppress(ValueError):  # not the number of a signal
-            name = signal.Signals(attempt.exit_code - _BY_SIGNAL).name
-            words = f"its process was ended by {name}, as its exit code says"
+    elif attempt.cause is Cause.EXIT and (name := SIGNALS.get((attempt.exit_code or 0) - _BY_SIGNAL)):
+        words = f"its process was ended by SIG{name}, as its exit code says"
     if attempt.cause is Cause.EXIT and attempt.exit_code == _KILLED:
         advice = (
             "137 is a SIGKILL: somebody sent it, or the node ran out of memory, which an engine does not always tell; "

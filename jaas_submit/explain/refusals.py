@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from jaas_submit.errors import JaasError
 from jaas_submit.model.job_spec import JobSpec
-from jaas_submit.policy.decision import decide
+from jaas_submit.policy.decision import decide, decide_service
 from jaas_submit.policy.document import Policy
-from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, Facts
+from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, Facts, Reference
 from jaas_submit.policy.published import published_policies
 
 __all__ = ["REQUESTS", "judged", "refusals_of"]
@@ -23,7 +23,7 @@ one."""
 def judged(spec: JobSpec, policy: Policy, queue: str, tenant: str | None = None) -> Decision:
     """Return what a policy says of a job, as far as that can be said without an engine.
 
-    Which labels secrets, configs and networks carry is not known here: the worker asks.
+    Which labels services, secrets, configs and networks carry is not known here: the worker asks.
 
     Args:
         spec: the job's description.
@@ -34,10 +34,20 @@ def judged(spec: JobSpec, policy: Policy, queue: str, tenant: str | None = None)
     Raises:
         JaasError: jaas is not installed as a package, so that nothing can make a request of the description.
     """
+    if spec.like_service is not None:  # what that has, only a worker sees; nor do we know its labels
+        like = Reference(spec.like_service, {"jaas.jobs": "allow"})
+        return decide_service(like, policy, _context(spec, queue, tenant))
     found = next(iter(metadata.entry_points(group=REQUESTS)), None)
     if found is None:
         raise JaasError("the worker's package is not installed: `pip install jaas` brings it along")
-    context = Context(
+    made: dict[str, Any] = found.load()(spec)
+    # Its registry may tell the digest, which only the worker asks for.
+    decision = decide(made, Facts(), policy, _context(spec, queue, tenant))
+    return decision._replace(refusals=tuple(one for one in decision.refusals if one.rule != "images.digest"))
+
+
+def _context(spec: JobSpec, queue: str, tenant: str | None) -> Context:
+    return Context(
         queue=queue,
         tenant=tenant if tenant is not None else spec.labels.get(LABEL_TENANT),
         run_timeout=spec.run_timeout,
@@ -45,10 +55,6 @@ def judged(spec: JobSpec, policy: Policy, queue: str, tenant: str | None = None)
         env_secrets=spec.env_secrets,
         pids_limit=spec.pids_limit,
     )
-    made: dict[str, Any] = found.load()(spec)
-    # Its registry may tell the digest, which only the worker asks for.
-    decision = decide(made, Facts(), policy, context)
-    return decision._replace(refusals=tuple(one for one in decision.refusals if one.rule != "images.digest"))
 
 
 def refusals_of(spec: JobSpec, queue: str, workers: Iterable[Mapping[str, Any]]) -> list[str]:

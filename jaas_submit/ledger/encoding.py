@@ -55,12 +55,14 @@ def parse_record(job_id: str, row: Mapping[bytes, bytes]) -> JobRecord:
 
 
 def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
-    spec, unreadable, stored = None, "", fields.get("spec", "")
+    spec, submitted, unreadable, stored = None, None, "", fields.get("spec", "")
     signed = stored if is_token(stored) else ""
     if stored:
         try:
             # For readers. A worker that launches the job verifies the token first.
             spec = JobSpec.parse(description_in(signed) if signed else stored)
+            if spec.like_service and fields.get("like"):
+                spec, submitted = spec.with_service(read_json(fields, "like", "{}")), spec
         except SpecError as error:  # the job can still be listed
             unreadable = str(error)
     return JobRecord(
@@ -70,6 +72,7 @@ def _record(job_id: str, fields: dict[str, str]) -> JobRecord:
         spec=spec,
         newer=bool(unreadable),
         unreadable=unreadable,
+        submitted=submitted,
         signed=signed,
         task_id=fields.get("task_id", job_id),
         attempt=_number(fields, "attempt"),

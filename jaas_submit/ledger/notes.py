@@ -1,4 +1,5 @@
-"""What workers note of a job where producers cannot write: its queue, its pinned image, and which jobs are in flight.
+"""What workers note of a job where producers cannot write: its queue, its pinned image, what it takes of a
+service, and which jobs are in flight.
 
 A producer may write every record. The ACL rules of `jaas redis-acl` give it no right to these keys.
 """
@@ -25,6 +26,8 @@ class Note(NamedTuple):
     """By which its first message came."""
     image: str = ""
     """With the digest that all of its attempts use."""
+    like: str = ""
+    """Fields of the service that it is to be like, as JSON, as they were when a worker looked it up."""
 
 
 class WorkerNotes(Part):
@@ -33,8 +36,8 @@ class WorkerNotes(Part):
     def get(self, job_id: str) -> Note:
         """Return what workers have noted of a job."""
         with redis_errors(f"job {job_id}"):
-            queue, image = self._client.hmget(self._key("noted", job_id), "queue", "image")
-        return Note(as_text(queue or ""), as_text(image or ""))
+            found = self._client.hmget(self._key("noted", job_id), *Note._fields)
+        return Note(*(as_text(one or "") for one in found))
 
     def note_queue(self, job_id: str, queue: str) -> None:
         """Note by which queue a job came, unless that was noted before.
@@ -57,10 +60,22 @@ class WorkerNotes(Part):
             job_id: the job's id.
             image: with its digest.
         """
+        self._note(job_id, "image", image)
+
+    def note_like(self, job_id: str, fields: str) -> None:
+        """Note what all attempts of a job take of a service.
+
+        Args:
+            job_id: the job's id.
+            fields: of the service, as JSON.
+        """
+        self._note(job_id, "like", fields)
+
+    def _note(self, job_id: str, name: str, value: str) -> None:
         key = self._key("noted", job_id)
         with redis_errors(f"job {job_id}"):
             pipe = self._client.pipeline(transaction=True)
-            pipe.hset(key, "image", image)
+            pipe.hset(key, name, value)
             pipe.expire(key, _KEPT_S)
             pipe.execute()
 

@@ -31,8 +31,8 @@ def task_options(spec: JobSpec, batch: str = "", index: int | None = None) -> di
         batch: id of the batch it belongs to.
         index: the input's number in the batch.
     """
-    of_batch = f"index {index} of batch {batch}" if batch else ""
-    return {"argsrepr": f"({of_batch})", "kwargsrepr": f"({spec.summary()})"}
+    of_batch = f", index {index} of batch {batch}" if batch else ""
+    return {"argsrepr": "()", "kwargsrepr": f"({spec.summary()}{of_batch})"}
 
 
 def _wakeup_kwargs(spec: JobSpec | None) -> dict[str, Any]:

@@ -69,15 +69,15 @@ class Model(BaseModel):
 class Resources(Model):
     """Resources that the container may use (limits), or that must be free on its node (reservations)."""
 
-    cpus: float | None = Field(None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
-    memory: Size | None = Field(None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
+    cpus: float | None = Field(default=None, ge=0.001, le=4096, description="CPU cores, such as 0.5")
+    memory: Size | None = Field(default=None, ge=6 * 1024**2, description="bytes, or a text such as 512M; at least 6M")
 
 
 class Gather(Model):
     """Which outputs a reduce job gets: those of some consecutive jobs of a batch."""
 
     batch: Name
-    first: int = Field(0, ge=0, description="index of the first job")
+    first: int = Field(default=0, ge=0, description="index of the first job")
     count: int = Field(ge=0, le=100_000, description="how many jobs")
 
 

@@ -37,6 +37,7 @@ from jaas_submit.model.fields import (
 )
 from jaas_submit.model.files.inputs import FilesIn, target_of
 from jaas_submit.model.files.listing import PatternText
+from jaas_submit.model.files.targets import clash
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.secrecy.env_secrets import EnvSecrets
 from jaas_submit.model.service_options.fields import ServiceOptions
@@ -119,7 +120,7 @@ class JobSpec(ServiceOptions):
     """
 
     version: Literal[1] = Field(1, description="version of this format")
-    image: str = Field(min_length=1, max_length=512, description="what is run, such as alpine:3.20")
+    image: str = Field("", min_length=1, max_length=512, description="what is run, such as alpine:3.20")
     entrypoint: Words | None = Field(None, description="replaces the image's ENTRYPOINT")
     command: Words | None = Field(None, description="replaces the image's CMD: the arguments of the entry point")
     env: Annotated[dict[str, str], BeforeValidator(_env_map)] = Field(
@@ -263,13 +264,16 @@ class JobSpec(ServiceOptions):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if not (self.image or self.like_service):
+            raise ValueError("image: is required")
         if self.entrypoint is not None and (not self.entrypoint or not self.entrypoint[0]):
             raise ValueError("entrypoint: must name a program; leave it out to use the image's own")
         if both := sorted(self.env.keys() & self.env_secrets.keys()):
             raise ValueError(f"env_secrets: {shown(both[0])} is in env, too; keep one of them")
-        targets = [*(mount.target for mount in self.mounts), *map(target_of, self.files)]
-        if len(set(targets)) < len(targets):
-            raise ValueError("mounts: two mounts, or a mount and a file, have the same target; give each its own")
+        given = {name: [one.path for one in getattr(self, name)] for name in ("secrets", "configs")}
+        own = {"input": [INPUT_FILE, GATHER_FILE], "files": map(target_of, self.files)}
+        if problem := clash({**own, **given, "mounts": [mount.target for mount in self.mounts]}, self.outputs):
+            raise ValueError(problem)
         networks = [network.name for network in self.networks]
         if len(set(networks)) < len(networks):
             raise ValueError("networks: a network is there twice; name it once")
@@ -381,7 +385,8 @@ class JobSpec(ServiceOptions):
         """Return one short line for people and for Flower; the values of ``env`` are never in it."""
         words = [*(self.entrypoint or ()), *(self.command or ())]
         # Quoted as a shell would need it; scripts in a command have line ends.
-        parts = [self.name + ":" if self.name else "", self.image, " ".join(shlex.join(words).split())]
+        image = self.image or f"like {self.like_service}"
+        parts = [self.name + ":" if self.name else "", image, " ".join(shlex.join(words).split())]
         text = " ".join(part for part in parts if part)
         if self.env or self.env_secrets:
             text += f" env[{', '.join(sorted([*self.env, *self.env_secrets]))}]"

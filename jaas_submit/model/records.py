@@ -108,6 +108,12 @@ class JobRecord(StoredModel):
     spec: JobSpec | None = Field(None, description="None where the message held no valid description")
     newer: bool = Field(False, description="it has a description that only a newer version of jaas can read")
     unreadable: str = Field("", description="what this version cannot read in that description")
+    submitted: JobSpec | None = Field(
+        None,
+        exclude=True,
+        repr=False,
+        description="the description with the name of a service, where ``spec`` has what a worker took of that",
+    )
     signed: str = Field("", exclude=True, repr=False, description="the signed token that holds its description, if any")
     task_id: str = Field(
         "", description="Celery's task id, the same as the id unless a foreign producer chose an odd one"

@@ -136,7 +136,7 @@ class JobResult(StoredModel):
             exit_code=last.exit_code,
             reason=last.reason,
             node=last.node,
-            image=record.spec.image if record.spec else None,
+            image=(record.spec.image or None) if record.spec else None,
             attempts=record.attempts,
             queued_at=record.created_at,
             started_at=last.started_at,

@@ -56,14 +56,14 @@ class RetryRule(Model):
         "the attempt"
     )
     causes: Annotated[tuple[Cause, ...], BeforeValidator(_one_or_more)] = Field(
-        (), description="which causes; empty: any"
+        default=(), description="which causes; empty: any"
     )
     exit_codes: Annotated[tuple[CodeRange, ...], BeforeValidator(_one_or_more)] = Field(
-        (), max_length=64, description="which exit codes, such as [4, '64-78']; empty: any, or no exit code"
+        default=(), max_length=64, description="which exit codes, such as [4, '64-78']; empty: any, or no exit code"
     )
     # No regular expression: a backtracking one could block every worker that takes the job.
     reason: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=512,
         description="text to be found in the reason; * stands for any text, upper and lower case are the same",
@@ -82,11 +82,13 @@ class Backoff(Model):
     """How long to wait before the next attempt."""
 
     kind: Literal["constant", "exponential"] = "exponential"
-    delay: Duration = Field(1.0, le=7 * 86400, description="seconds before the first retry")
-    factor: float = Field(2.0, ge=1, le=100, description="exponential: the delay grows so many times with each retry")
-    cap: Duration = Field(300.0, le=7 * 86400, description="seconds that no delay exceeds")
+    delay: Duration = Field(default=1.0, le=7 * 86400, description="seconds before the first retry")
+    factor: float = Field(
+        default=2.0, ge=1, le=100, description="exponential: the delay grows so many times with each retry"
+    )
+    cap: Duration = Field(default=300.0, le=7 * 86400, description="seconds that no delay exceeds")
     jitter: Literal["full", "none"] = Field(
-        "full", description="full: a random part of the delay, so that many jobs do not come back at once"
+        default="full", description="full: a random part of the delay, so that many jobs do not come back at once"
     )
 
 
@@ -94,22 +96,24 @@ class RetryPolicy(Model):
     """When a job is attempted again. By default never: nothing runs twice unless requested."""
 
     max_attempts: int = Field(
-        1, ge=1, le=MAX_ATTEMPTS, description="attempts that may end by the job's own fault, the first included"
+        default=1, ge=1, le=MAX_ATTEMPTS, description="attempts that may end by the job's own fault, the first included"
     )
     max_cluster_retries: int = Field(
-        0,
+        default=0,
         ge=0,
         le=MAX_ATTEMPTS,
         description="further attempts after those that ended by the cluster's fault: "
         + ", ".join(sorted(CLUSTER_CAUSES)),
     )
-    rules: tuple[RetryRule, ...] = Field((), max_length=64, description="the first that matches decides")
+    rules: tuple[RetryRule, ...] = Field(default=(), max_length=64, description="the first that matches decides")
     backoff: Backoff = Backoff()
-    avoid_failed_nodes: bool = Field(False, description="the next attempt goes to another node, if there is one")
-    memory_factor: float | None = Field(
-        None, gt=1, le=16, description="after an attempt that ran out of memory, the limit grows so many times"
+    avoid_failed_nodes: bool = Field(
+        default=False, description="the next attempt goes to another node, if there is one"
     )
-    memory_cap: Size | None = Field(None, description="bytes that the memory limit never grows beyond")
+    memory_factor: float | None = Field(
+        default=None, gt=1, le=16, description="after an attempt that ran out of memory, the limit grows so many times"
+    )
+    memory_cap: Size | None = Field(default=None, description="bytes that the memory limit never grows beyond")
 
     @model_validator(mode="after")
     def _cap_needs_factor(self) -> Self:

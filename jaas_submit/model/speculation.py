@@ -26,17 +26,17 @@ class Speculation(Model):
     """
 
     factor: float = Field(
-        2.0,
+        default=2.0,
         gt=1,
         le=1000,
         description="a job is slow that has run so many times as long as half of those that succeeded",
     )
     after: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.75, description="part of the batch's jobs that must have ended before any is started a second time"
+        default=0.75, description="part of the batch's jobs that must have ended before any is started a second time"
     )
-    least: Duration = Field(10.0, description="seconds that a job must have run in any case")
+    least: Duration = Field(default=10.0, description="seconds that a job must have run in any case")
     most: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.1, description="part of the batch's jobs that may run twice at the same time; one always may"
+        default=0.1, description="part of the batch's jobs that may run twice at the same time; one always may"
     )
 
     @classmethod

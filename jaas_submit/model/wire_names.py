@@ -24,6 +24,7 @@ __all__ = [
     "LABEL_INDEX",
     "LABEL_JOB",
     "LABEL_LEDGER",
+    "LABEL_NODE",
     "LABEL_PREFIX",
     "LABEL_SCRUB",
     "LABEL_SIGNED",
@@ -77,6 +78,9 @@ created the service; workers filter lists by it. LABEL_FILE (the content's
 digest) and LABEL_FILES_OF (the ledger's id) are those of configs with files of jobs: they have no LABEL_LEDGER, as
 lists by it, which are read often, would have all contents. LABEL_SCRUB, of a container, names the variables whose
 values are replaced in its output."""
+
+LABEL_NODE: Final = "jaas.node"
+"""Label in the description of a job that is for one node: its host name."""
 
 TRACEPARENT: Final = "traceparent"
 """Field of a record, and Celery header of foreign producers: the trace that a job continues. Source: W3C Trace Context,

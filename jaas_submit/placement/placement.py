@@ -207,7 +207,7 @@ def fit(
         free_cpus=node.free_cpus,
         free_memory=node.free_memory,
         free_generic=node.free_generic,
-        image_present=facts.has(image or spec.image),
+        image_present=facts.has(image or spec.image) if image or spec.image else None,
         engine=facts.engine,
         free_disk=facts.free_disk,
     )

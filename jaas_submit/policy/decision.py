@@ -8,14 +8,14 @@ from typing import Any, Final
 from jaas_submit.policy.ages import too_new_settings
 from jaas_submit.policy.containers import check_container, check_image
 from jaas_submit.policy.document import LEVELS, Policy, Section
-from jaas_submit.policy.facts import Context, Decision, Facts, Refusal
+from jaas_submit.policy.facts import Context, Decision, Facts, Reference, Refusal
 from jaas_submit.policy.mounts import check_mounts
-from jaas_submit.policy.references import check_env_secrets, check_networks, check_references
+from jaas_submit.policy.references import check_env_secrets, check_networks, check_references, check_service
 from jaas_submit.policy.rules import Rules
 from jaas_submit.policy.shape import unknown_settings
 from jaas_submit.policy.tasks import check_task, completed
 
-__all__ = ["decide", "decide_image", "limits_in_flight", "output_limit", "rules_for"]
+__all__ = ["decide", "decide_image", "decide_service", "limits_in_flight", "output_limit", "rules_for"]
 
 _MALFORMED: Final = "known settings"
 
@@ -95,6 +95,18 @@ def decide_image(image: str, policy: Policy, context: Context) -> Decision:
     """
     found = [one for rules in rules_for(policy, context) for one in check_image(image, rules, pinned=False)]
     return Decision({}, tuple(dict.fromkeys(found)), policy.mode == "enforce")
+
+
+def decide_service(found: Reference, policy: Policy, context: Context) -> Decision:
+    """Return whether a job may be like a deployed service.
+
+    Args:
+        found: the service, as the engine has it.
+        policy: the worker's.
+        context: what else is known of the job.
+    """
+    refusals = [one for rules in rules_for(policy, context) for one in check_service(found, rules)]
+    return Decision({}, tuple(dict.fromkeys(refusals)), policy.mode == "enforce")
 
 
 def output_limit(policy: Policy, context: Context, most: int) -> int:

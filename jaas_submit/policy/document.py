@@ -40,6 +40,7 @@ LEVELS: Final[Mapping[Level, Rules]] = {
         networks=Networks(allow=()),
         secrets=References(labelled=False),
         configs=References(labelled=False),
+        services=References(labelled=False),
         mounts=Mounts(),
         users=Users(root=False),
         resources=Resources(memory=Memory(required=True), pids=Resource(maximum=4096)),
@@ -57,6 +58,7 @@ LEVELS: Final[Mapping[Level, Rules]] = {
         networks=Networks(kinds="all", own=True, aliases=True, driver_options=("**",)),
         secrets=References(allow=("**",)),
         configs=References(allow=("**",)),
+        services=References(allow=("**",)),
         mounts=Mounts(
             binds=(Bind(path="/", read_only=False, below=True),),
             propagation=("**",),

@@ -10,7 +10,7 @@ from jaas_submit.policy.facts import Facts, NetworkFacts, Reference, Refusal, is
 from jaas_submit.policy.names import matches
 from jaas_submit.policy.rules import References, Rules
 
-__all__ = ["check_env_secrets", "check_networks", "check_references"]
+__all__ = ["check_env_secrets", "check_networks", "check_references", "check_service"]
 
 
 def check_references(container: Mapping[str, Any], rules: Rules, facts: Facts) -> Iterator[Refusal]:
@@ -37,13 +37,24 @@ def _reference(kind: str, where: str, found: Reference, rule: References) -> Ite
     if matches(found.name, rule.allow) or (rule.labelled and is_for_jobs(found.labels)):
         return
     name = shown(found.name)
-    how = (
-        f"create it with `docker {kind} create --label jaas.jobs=allow`, or list it"
-        if rule.labelled
-        else "list it by name"
+    label = (
+        "give it the label jaas.jobs=allow (`docker service update --label-add`, or deploy.labels in its stack file)"
+        if kind == "service"
+        else f"create it with `docker {kind} create --label jaas.jobs=allow`"
     )
+    how = f"{label}, or list it" if rule.labelled else "list it by name"
     said = f"{kind} {name} is not open to jobs; {how} in rules.{kind}s.allow"
     yield Refusal(f"{kind}s.{'labelled' if rule.labelled else 'allow'}", where, said)
+
+
+def check_service(found: Reference, rules: Rules) -> Iterator[Refusal]:
+    """Yield why a job may not be like a service: that shows it the service's environment.
+
+    Args:
+        found: the service.
+        rules: those that hold.
+    """
+    yield from _reference("service", "like_service", found, rules.services)
 
 
 def check_env_secrets(wanted: Mapping[str, str], rules: Rules) -> Iterator[Refusal]:

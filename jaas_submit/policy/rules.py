@@ -208,6 +208,9 @@ class Rules(Part):
     networks: Networks = Field(Networks(), description="networks to join")
     secrets: References = Field(References(), description="swarm secrets")
     configs: References = Field(References(), description="swarm configs")
+    services: References = Field(
+        References(), description="deployed services that a job may be like, with their environment"
+    )
     mounts: Mounts = Field(Mounts(), description="what is mounted")
     users: Users = Field(Users(), description="user and groups of the process")
     capabilities: Capabilities = Field(Capabilities(), description="of the kernel")

@@ -47,7 +47,7 @@ def members(
         avoided: as for ``node_class``.
         left_out: ids of nodes that take no job for now (see ``poison``).
     """
-    plain = JobSpec(image=spec.image, constraints=spec.constraints, log_driver=spec.log_driver)
+    plain = JobSpec(image=spec.image or "none", constraints=spec.constraints, log_driver=spec.log_driver)
     out = frozenset(avoided)
     return tuple(
         place

@@ -87,7 +87,7 @@ def group_key(by: str) -> Callable[[JobRecord], str]:
     """
     kind, _, label = by.partition("=")
     if by == "image":
-        return lambda record: record.spec.image if record.spec else NONE
+        return lambda record: (record.spec.image if record.spec else "") or NONE
     if by == "queue":
         return lambda record: record.queue
     if by == "batch":

@@ -11,9 +11,9 @@ from jaas_submit.model.cluster import Node
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.placement.placement import fit
 from jaas_submit.policy.ages import api_of_engine, newest_setting
-from jaas_submit.policy.decision import decide, decide_image, limits_in_flight, output_limit, rules_for
+from jaas_submit.policy.decision import decide, decide_image, decide_service, limits_in_flight, output_limit, rules_for
 from jaas_submit.policy.document import Policy
-from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused
+from jaas_submit.policy.facts import LABEL_TENANT, Context, Decision, EngineAge, Facts, PolicyRefused, Reference
 from jaas_submit.signing import Producer
 from jaas_worker.admission.container_defaults import NO_NEW_PRIVILEGES_SINCE, ContainerDefaults, with_defaults
 from jaas_worker.admission.env_secrets import read_env_secrets
@@ -122,6 +122,22 @@ class PolicyGate:
             PolicyRefused: it may not run.
         """
         decision = decide_image(spec.image, self.policy, self.context(spec, whose))
+        if decision.refused:
+            raise PolicyRefused(decision.reason)
+
+    def check_service(self, name: str, labels: Mapping[str, str], spec: JobSpec, whose: Origin = _UNKNOWN) -> None:
+        """Refuse a service that the job may not be like, before anything of it gets into the job's record.
+
+        Args:
+            name: of the service, as the engine has it.
+            labels: of the service.
+            spec: the job's description.
+            whose: whose job it is.
+
+        Raises:
+            PolicyRefused: it may not be like that.
+        """
+        decision = decide_service(Reference(name, labels), self.policy, self.context(spec, whose))
         if decision.refused:
             raise PolicyRefused(decision.reason)
 

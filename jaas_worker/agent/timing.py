@@ -14,7 +14,7 @@ class Timing(NamedTuple):
     """Until an engine that does not answer is asked again."""
     redis_retry: float = 0.5
     """Until a Redis that does not answer is asked again."""
-    lease: float = 5.0
+    lease: float = 6.0
     """Between two renewals of the node's lease."""
     watches: float = 5.0
     """Between two questions for feeds whose notice was missed."""

@@ -15,6 +15,7 @@ from jaas_submit.model.causes import Cause, facts_of
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Outcome
 from jaas_submit.model.states import JobState
+from jaas_submit.placement.preparing import preparing_detail
 from jaas_worker.decisions.engine_restart import (
     BEFORE_BACK,
     engine_restarted,
@@ -132,11 +133,17 @@ def ended_here(task: TaskView, times: ContainerTimes | None) -> TaskView:
     )
 
 
-def waiting_reason(task: TaskView) -> str:
-    """Return what the swarm says about a task that does not run yet, empty if it says nothing useful."""
-    if task.error:
+def waiting_reason(task: TaskView, node: str | None = None) -> str:
+    """Return what the swarm says about a task that does not run yet, empty if it says nothing useful.
+
+    Args:
+        task: the task.
+        node: host name of its node; None where that is not known.
+    """
+    if task.error or task.state != "preparing":
         return task.error
-    return task.message if task.state == "preparing" else ""
+    since = parse_time(task.timestamp)
+    return preparing_detail(node, since) if node and since else task.message
 
 
 def image_reason(said: str, problem: str) -> str:

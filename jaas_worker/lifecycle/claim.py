@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -201,17 +202,19 @@ def _labels_of(record: JobRecord) -> Mapping[str, str]:
 def _noted(job: TrackedJob, record: JobRecord, world: WorkerContext, *, new: bool) -> Note:
     """Return what workers know of a job that no producer may write; take note of the queue of a new one's message.
 
-    A copy (speculation) uses the image of its job.
+    A copy (speculation) uses the image of its job, and what that took of a service.
     """
     queue = world.gate.queue_of(job.delivery.queue)
     if new and queue:
         world.ledger.notes.note_queue(record.id, queue)
         return Note(queue)
-    if not (world.gate.policy.queues or record.image or record.attempt > 1):
+    like = record.spec is not None and record.spec.like_service is not None
+    if not (world.gate.policy.queues or record.image or record.attempt > 1 or like):
         return Note()
     noted = world.ledger.notes.get(record.id)
-    if not noted.image and record.copy_of:
-        noted = noted._replace(image=world.ledger.notes.get(record.copy_of).image)
+    if record.copy_of and not (noted.image and noted.like):
+        first = world.ledger.notes.get(record.copy_of)
+        noted = noted._replace(image=noted.image or first.image, like=noted.like or first.like)
     return noted
 
 
@@ -219,6 +222,9 @@ def _note_record(
     job: TrackedJob, record: JobRecord, producer: Producer | None, noted: Note, world: WorkerContext
 ) -> None:
     spec = record.spec
+    if spec is not None and spec.like_service and noted.like:  # a signed one: an unsigned record has it by itself
+        with contextlib.suppress(SpecError):  # else it is looked up again, which says why
+            spec = spec.with_service(json.loads(noted.like))
     # Whoever may write to Redis may write any image into the record, such as an old one of the same name.
     pinned = noted.image if spec is not None and is_pinned_form(noted.image, spec.image) else ""
     queues = (noted.queue,) if noted.queue else world.gate.queues_without_note(record.queue)

@@ -12,7 +12,14 @@ from functools import partial
 from sys import intern
 from typing import Any, Final
 
-from jaas_submit.errors import EngineRefused, EngineUnavailable, ImageRefused, LedgerUnavailable, TemporaryError
+from jaas_submit.errors import (
+    EngineRefused,
+    EngineUnavailable,
+    ImageRefused,
+    LedgerUnavailable,
+    SpecError,
+    TemporaryError,
+)
 from jaas_submit.model.bounds import shown
 from jaas_submit.model.causes import Cause
 from jaas_submit.model.cluster import Node
@@ -30,6 +37,7 @@ from jaas_worker.failpoints import failpoint
 from jaas_worker.lifecycle.job_input import input_file, is_own_input
 from jaas_worker.lifecycle.next_step import Adopt, Drop, End, LostOwnership, Track
 from jaas_worker.lifecycle.starting.job_files import file_places, is_own_config, is_own_mount
+from jaas_worker.lifecycle.starting.like_service import with_service
 from jaas_worker.lifecycle.tracked_job import TrackedJob
 from jaas_worker.lifecycle.worker_context import WorkerContext
 from jaas_worker.swarm.create_or_adopt import create_or_adopt
@@ -67,9 +75,10 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     job.asked = True
     failpoint("create.before")
     try:
-        wanted = _wanted(job, spec, world)
-        service = _create(job, spec, wanted, world) if wanted is not None else None
-    except (EngineRefused, PolicyRefused) as error:
+        whole = with_service(job, spec, world)
+        wanted = _wanted(job, whole, world) if whole is not None else None
+        service = _create(job, whole, wanted, world) if whole is not None and wanted is not None else None
+    except (EngineRefused, PolicyRefused, SpecError) as error:
         return End(refused_outcome(_cause_of(error, job), str(error)))
     except EngineUnavailable as error:
         # The engine may carry the request out later, even after the attempt has ended.
@@ -77,13 +86,13 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
         if not _refuses(job, error, world):
             raise
         return End(refused_outcome(Cause.LAUNCH, str(error)))
-    if wanted is None or service is None:
+    if whole is None or wanted is None or service is None:
         return LostOwnership()
     failpoint("create.after")
     now = world.clock.monotonic()
     world.created_at = now
     job.detail, job.answer = "", NO_ANSWER
-    _note_service(job, spec, service, now, now)
+    _note_service(job, whole, service, now, now)
     job.launched_at = world.clock.time()
     world.metrics.launches.inc()
     fields = _fields_of_launch(job, spec)
@@ -281,7 +290,9 @@ def _note_warning(job: TrackedJob, warning: str, world: WorkerContext) -> None:
         world.ledger.ownership.move(job.job_id, world.holder, JobState.LAUNCHING, note=note)
 
 
-def _cause_of(error: EngineRefused | PolicyRefused, job: TrackedJob) -> Cause:
+def _cause_of(error: EngineRefused | PolicyRefused | SpecError, job: TrackedJob) -> Cause:
+    if isinstance(error, SpecError):
+        return Cause.REFUSED
     if isinstance(error, PolicyRefused):
         said = shown(str(error), _MAX_DETAIL)
         logger.warning("job %s: refused: %s", job.job_id, said, extra=action(Action.POLICY_REFUSED))

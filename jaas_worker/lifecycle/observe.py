@@ -67,7 +67,7 @@ def observe(job: TrackedJob, seen: Seen, world: WorkerContext) -> Next | None:
 
 def _waiting(job: TrackedJob, task: TaskView, world: WorkerContext) -> LostOwnership | None:
     """Record why the task waits."""
-    detail = waiting_reason(task)
+    detail = waiting_reason(task, world.node_name(task.node_id))
     if not detail or detail == job.detail:
         return None
     if not world.ledger.ownership.move(job.job_id, world.holder, job.state, detail=detail):

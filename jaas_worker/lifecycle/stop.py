@@ -94,7 +94,7 @@ def check_pending(job: TrackedJob, world: WorkerContext) -> Stop | None:
         task = attempt_task(world.engine.tasks_of(service.id))
         if task is not None and (task.ended or task.state == "running"):
             return None  # it runs now: the tracker will see it
-        detail = (waiting_reason(task) if task is not None else "") or detail
+        detail = (waiting_reason(task, world.node_name(task.node_id)) if task is not None else "") or detail
     assert spec.pending_timeout is not None
     reason = pending_reason(spec.pending_timeout, detail)
     unplaced = detail.startswith("no suitable node")

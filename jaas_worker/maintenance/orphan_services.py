@@ -6,17 +6,17 @@ import logging
 import string
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from jaas_submit.errors import EngineRefused, SpecError
+from jaas_submit.errors import SpecError
 from jaas_submit.ledger import Ledger
 from jaas_submit.model.bounds import whole
 from jaas_submit.model.states import JobState
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_JOB, LABEL_SIGNED, service_name
 from jaas_worker.decisions.task_outcome import attempt_task
 from jaas_worker.decisions.times import parse_time
+from jaas_worker.maintenance.orphan_inputs import OrphanInputs, unless_refused
 from jaas_worker.maintenance.ports import Worker
 from jaas_worker.settings import Settings
 from jaas_worker.swarm.engine import Engine, ServiceView
@@ -59,9 +59,12 @@ class OrphanServices:
         self._label = label
         self._worker = worker
         self._parts: list[str] = []
+        self._inputs = OrphanInputs(ledger, engine, label)
 
     def run_once(self) -> tuple[list[str], list[str]]:
         """Compare the swarm's services with the records: all of them, or as many parts as the time allows.
+
+        Then remove the inputs of jobs that nobody needs any more.
 
         With a hundred thousand services, a list of all is 300 MB of JSON; a part of them is 1/16 of that.
 
@@ -71,6 +74,12 @@ class OrphanServices:
         Raises:
             TemporaryError: Redis or the engine does not answer.
         """
+        done = self._settle()
+        if self._ledger.replicated():
+            self._inputs.run_once()
+        return done
+
+    def _settle(self) -> tuple[list[str], list[str]]:
         counts = self._ledger.queries.counts()
         if (
             sum(counts[state] for state in (JobState.LAUNCHING, JobState.PENDING, JobState.RUNNING))
@@ -123,7 +132,7 @@ class OrphanServices:
                     self._stop_strays(left_behind)
                 continue
             for service in left_behind:
-                if _unless_refused(record.id, service.name, partial(self._engine.remove, service.id)):
+                if unless_refused(record.id, service.name, partial(self._engine.remove, service.id)):
                     logger.info(
                         "removed service %s, whose attempt has ended",
                         service.name,
@@ -134,15 +143,14 @@ class OrphanServices:
         restored = [
             job_id
             for job_id, unknown in by_job.items()
-            if _unless_refused(job_id, unknown[0].name, partial(self._restore, job_id, unknown, at, removed))
+            if unless_refused(job_id, unknown[0].name, partial(self._restore, job_id, unknown, at, removed))
         ]
-        self._remove_configs(services, prefix, now)
         return removed, restored
 
     def _stop_strays(self, services: list[ServiceView]) -> None:
         """Stop the container of a request that was carried out late; the service stays, to keep its name."""
         for service in services:
-            _unless_refused(service.labels.get(LABEL_JOB, ""), service.name, partial(self._stop_stray, service))
+            unless_refused(service.labels.get(LABEL_JOB, ""), service.name, partial(self._stop_stray, service))
 
     def _stop_stray(self, service: ServiceView) -> bool:
         task = attempt_task(self._engine.tasks_of(service.id))
@@ -154,22 +162,6 @@ class OrphanServices:
             extra=action(Action.SERVICE_REMOVED, job_id=service.labels.get(LABEL_JOB, ""), service=service.name),
         )
         return self._engine.stop(service.id)
-
-    def _remove_configs(self, services: list[ServiceView], prefix: str, now: float) -> None:
-        """Remove inputs whose service is gone, or was never created."""
-        in_use = {service.name for service in services}
-        found = self._engine.configs(self._label, prefix)
-        left = {name: labels for name, labels in found.items() if name not in in_use}
-        records = {one.id: one for one in self._ledger.queries.outlines([v.get(LABEL_JOB, "") for v in left.values()])}
-        for name, labels in left.items():
-            if f"job {labels.get(LABEL_JOB)}" in self._ledger.unreadable:
-                continue
-            record = records.get(labels.get(LABEL_JOB, ""))
-            if record is not None:
-                over = record.terminal or labels.get(LABEL_ATTEMPT) in {str(number) for number in record.ended}
-                if not over or now - record.updated_at <= _MIN_AGE_S:
-                    continue
-            _unless_refused(labels.get(LABEL_JOB, ""), name, partial(self._engine.remove_config, name, labels))
 
     def _restore(self, job_id: str, services: list[ServiceView], now: datetime, removed: list[str]) -> bool:
         """Rebuild the record of a job from its youngest service."""
@@ -220,29 +212,3 @@ def _attempt_of(service: ServiceView) -> int:
         return whole(service.labels.get(LABEL_ATTEMPT, ""))
     except ValueError:
         return 0
-
-
-def _unless_refused(job_id: str, service: str, call: Callable[[], bool]) -> bool:
-    """Handle one service or config; a refusal of the engine must not prevent the handling of the others.
-
-    Args:
-        job_id: the job it belongs to.
-        service: the name of the service, which is also its config's.
-        call: does it; returns whether something was done.
-
-    Returns:
-        What the call returned; False when the engine refused.
-
-    Raises:
-        EngineUnavailable: the engine does not answer, and would not for the others either.
-    """
-    try:
-        return call()
-    except EngineRefused as error:
-        logger.warning(
-            "service %s is left to the next round: %s",
-            service,
-            error,
-            extra=action(Action.SERVICE_REMOVAL_FAILED, job_id=job_id, service=service),
-        )
-        return False

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from jaas_submit.model.bounds import read_json, shown
 from jaas_submit.model.wire_names import LABEL_ATTEMPT, LABEL_FILE, LABEL_JOB, service_name
-from jaas_submit.policy.decision import decide
+from jaas_submit.policy.decision import decide, decide_service
 from jaas_submit.policy.document import Policy
-from jaas_submit.policy.facts import Context, Facts
+from jaas_submit.policy.facts import Context, Facts, Reference
 from jaas_submit.policy.shape import unknown_settings
 from jaas_worker.admission.own_parts import without_own_parts
 from jaas_worker.socket_proxy.routes import Forbidden
@@ -25,6 +25,7 @@ __all__ = [
     "contexts",
     "is_file",
     "is_of_job",
+    "may_be_like",
     "proposal",
     "stopped",
 ]
@@ -162,6 +163,19 @@ def _with_own_parts(request: Mapping[str, Any], wanted: Proposal) -> dict[str, A
     container["Configs"] = [*container["Configs"], *wanted.configs]
     container["Mounts"] = [*container["Mounts"], *wanted.mounts]
     return {**request, "TaskTemplate": {**task, "ContainerSpec": container}}
+
+
+def may_be_like(service: Mapping[str, Any], policy: Policy, of_worker: Context) -> bool:
+    """Return whether a job may be like a service, so that a worker may look it up.
+
+    Args:
+        service: its ``Spec``.
+        policy: the proxy's.
+        of_worker: queue and log driver of the worker.
+    """
+    found = Reference(str(service.get("Name")), service.get("Labels") or {})
+    judged = (decide_service(found, policy, context) for context in contexts(policy, of_worker, service))
+    return any(not one.refused for one in judged)
 
 
 def stopped(data: bytes, present: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,16 @@ from aiohttp import web
 from jaas_submit.errors import AnswerTooLong, EngineUnavailable
 from jaas_submit.policy.document import Policy
 from jaas_submit.policy.facts import Context
-from jaas_worker.socket_proxy.bodies import MAX_BODY, admitted, config_body, is_file, is_of_job, proposal, stopped
+from jaas_worker.socket_proxy.bodies import (
+    MAX_BODY,
+    admitted,
+    config_body,
+    is_file,
+    is_of_job,
+    may_be_like,
+    proposal,
+    stopped,
+)
 from jaas_worker.socket_proxy.engine import Answer, Upstream
 from jaas_worker.socket_proxy.routes import Check, Forbidden, Request, allowed_request, has_our_label
 from jaas_worker.socket_proxy.store_binds import StoreBinds
@@ -100,9 +109,10 @@ class SocketProxy:
             return answer, ""
         found = answer.json()
         labels = found["Config" if kind == "containers" else "Spec"].get("Labels")
-        if not is_of_job(labels) and not (kind == "configs" and is_file(labels)):
-            raise Forbidden(f"{what.removesuffix('/json')} is not of a job")
         same = request.method == "GET" and rest in {request.subject, f"{request.subject}/json"}
+        shown = kind == "services" and same and may_be_like(found["Spec"], self._policy, self._of_worker)
+        if not is_of_job(labels) and not (kind == "configs" and is_file(labels)) and not shown:
+            raise Forbidden(f"{what.removesuffix('/json')} is not of a job")
         return (answer if same else None), str(found["Id"] if kind == "containers" else found["ID"])
 
     async def _create(self, request: Request, data: bytes, login: dict[str, str]) -> Answer:

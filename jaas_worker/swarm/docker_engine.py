@@ -261,10 +261,10 @@ class Swarm:
         except EngineNotFound:
             return None
 
-    def request_of(self, service_id: str) -> dict[str, Any] | None:
+    def request_of(self, service: str) -> dict[str, Any] | None:
         try:
             with mapped("inspecting a service"):
-                spec: dict[str, Any] = self._get_json(f"services/{service_id}")["Spec"]
+                spec: dict[str, Any] = self._get_json(f"services/{service}")["Spec"]
                 return spec
         except EngineNotFound:
             return None

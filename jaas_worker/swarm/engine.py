@@ -240,8 +240,12 @@ class Engine(Protocol):
     def network(self, name: str) -> NetworkFacts | None:
         """Return what a network is; None if there is none of this name or id."""
 
-    def request_of(self, service_id: str) -> dict[str, Any] | None:
-        """Return the request that a service was made from, as the engine tells it; None if the service is gone."""
+    def request_of(self, service: str) -> dict[str, Any] | None:
+        """Return the request that a service was made from, as the engine tells it; None if there is no such service.
+
+        Args:
+            service: its id or name.
+        """
 
     def node_facts(self) -> tuple[Node, ...]:
         """Return the swarm's nodes; their free resources are left out, which ``cluster`` counts."""

@@ -42,6 +42,8 @@ class TrackedService:
     """The listener knows that the container runs or ran."""
     node_lost: bool = False
     """The listener knows that the node is down."""
+    prepares_since: float | None = None
+    """When its node was first seen to get the container ready, by the monotonic clock."""
     task_seen: bool = False
     """The swarm has shown a task of the service."""
     missing_since: float | None = None

@@ -23,7 +23,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from jaas_submit.errors import EngineRefused, TemporaryError
 from jaas_worker.decisions.end_belief import Belief, Evidence, believe
@@ -52,6 +52,9 @@ logger = logging.getLogger(__name__)
 
 _CLOSE_PAUSE_S = 0.02
 """Least seconds between two frequent polls. Each costs the engine about a millisecond."""
+
+PULL_S: Final = 10.0
+"""Seconds after which the image is held to be pulled: a busy node makes a container in a few."""
 
 _STARTING = frozenset({"new", "assigned", "accepted", "preparing", "ready", "starting"})
 """Task states in which a node is about to start the container. Source: moby/swarmkit, api/types.proto, TaskState."""
@@ -327,7 +330,19 @@ class Tracker:
                 starting = task.state in _STARTING or (task.state == "pending" and not task.error)
                 if not starting:  # it will not change soon
                     self._fresh.drop(tracked.ref.id)
-                self._listener.observed(tracked.ref, Waiting(task, starting))
+                self._listener.observed(tracked.ref, Waiting(task, starting and not self._pulls(tracked, task)))
+
+    def _pulls(self, tracked: TrackedService, task: TaskView) -> bool:
+        """Return whether a node takes so long to get a container ready that it must be pulling the image.
+
+        That takes no starting slot from others, and tells nothing of how long starts take.
+        """
+        if task.state != "preparing":
+            tracked.prepares_since = None
+            return False
+        now = time.monotonic()
+        tracked.prepares_since = now if tracked.prepares_since is None else tracked.prepares_since
+        return now - tracked.prepares_since > PULL_S
 
     def _tell_running(self, tracked: TrackedService, task: TaskView) -> None:
         if tracked.has_run and not tracked.node_lost:

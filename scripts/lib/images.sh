@@ -4,18 +4,20 @@
 # again only when that has changed.
 
 IMAGE_LABEL=jaas.inputs
-JAAS_IMAGES="jaas-test:latest jaas-python:bookworm href-counter:latest jaas-pages:latest"
+JAAS_IMAGES="jaas-test:latest jaas-python:bookworm href-counter:latest jaas-pages:latest jaas-postgres:bookworm"
 
 ensure_images() {
     make_image jaas-test:latest make_test_image \
         "$(declare -f make_test_image copy_busybox make_users)"
     make_image jaas-python:bookworm make_python_image \
-        "$(declare -f make_python_image precompile make_users)"
+        "$(declare -f make_python_image unpack precompile make_users)"
     make_image href-counter:latest make_href_counter_image \
         "$(declare -f make_href_counter_image)" "$REPO"/examples/href-counter/{Dockerfile,href_counter.py} \
         "$(docker image inspect --format '{{.Id}}' jaas-python:bookworm)"
     make_image jaas-pages:latest make_pages_image \
         "$(declare -f make_pages_image copy_busybox make_users)"
+    make_image jaas-postgres:bookworm make_postgres_image \
+        "$(declare -f make_postgres_image unpack copy_busybox make_users)"
     say "images: up to date ($JAAS_IMAGES)"
 }
 
@@ -103,16 +105,22 @@ make_python_image() {
     # shellcheck disable=SC2086  # a list of names
     apt_download "$3/debs" $packages
     mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$root/usr/local/bin"
-    for package in bin sbin lib lib64; do ln -s "usr/$package" "$root/$package"; done
-    for package in "$3"/debs/*.deb; do
-        dpkg-deb --fsys-tarfile "$package" | tar -C "$root" --keep-directory-symlink -x
-    done
-    rm -rf "$root"/usr/share/{doc,man,locale,lintian,bash-completion} "$root"/usr/lib/*/{gconv,krb5}
+    unpack "$3/debs" "$root"
     ln -s /usr/bin/python3 "$root/usr/local/bin/python"
     make_users "$root"
     precompile "$root"
     import_image "$1" "$2" "$root" \
         'ENV PATH=/usr/local/bin:/usr/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1' 'CMD ["python3"]'
+}
+
+# unpack FOLDER ROOT: the packages in a folder, without what only people read.
+unpack() {
+    local package
+    for package in bin sbin lib lib64; do ln -s "usr/$package" "$2/$package"; done
+    for package in "$1"/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" | tar -C "$2" --keep-directory-symlink -x
+    done
+    rm -rf "$2"/usr/share/{doc,man,locale,lintian,bash-completion} "$2"/usr/lib/*/{gconv,krb5}
 }
 
 # precompile ROOT: the packages compile the library when they are installed; without
@@ -152,4 +160,27 @@ make_pages_image() {
     [ -f "$root/www/library/json.html" ] || die "the package $package has not the pages that were expected"
     import_image "$1" "$2" "$root" 'ENV PATH=/bin' 'EXPOSE 80' 'USER 65534:65534' \
         'CMD ["httpd", "-f", "-p", "80", "-h", "/www"]'
+}
+
+# --- jaas-postgres: Debian's PostgreSQL, server and client, for examples/migration ---
+
+make_postgres_image() {
+    local root=$3/root packages
+    # The libraries that the two programs need; of just-in-time compilation, 130 MB, nothing.
+    packages=$(apt-get install --simulate --no-install-recommends -o Dir::State::status=/dev/null postgresql \
+        2>/dev/null | awk '$1 == "Inst" && $2 ~ /^(lib|zlib|tzdata|postgresql-(client-)?[0-9])/ \
+            && $2 !~ /perl|llvm|z3|pam-modules|semanage|sepol|l10n|libc-bin/ {print $2}')
+    if [ -z "$packages" ]; then die -2 "apt knows no postgresql: run apt-get update"; fi
+    # shellcheck disable=SC2086  # a list of names
+    apt_download "$3/debs" $packages
+    mkdir -p "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" "$root/usr/lib64" "$root/run/postgresql"
+    unpack "$3/debs" "$root"
+    rm -rf "$root"/usr/lib/postgresql/*/lib/{llvmjit*,bitcode}
+    copy_busybox "$3" "$root"
+    make_users "$root"
+    printf 'postgres:x:999:999::/:/bin/sh\n' >>"$root/etc/passwd"
+    printf 'postgres:x:999:\n' >>"$root/etc/group"
+    ln -s "$(cd "$root" && echo usr/lib/postgresql/*/bin)" "$root/postgres"
+    import_image "$1" "$2" "$root" \
+        'ENV PATH=/postgres:/usr/bin LANG=C' 'CMD ["sh"]'
 }

@@ -11,7 +11,7 @@ ensure_stack_images() {
         find jaas_submit jaas_worker -name '*.py' -print0 | sort -z | xargs -0 cat)
     make_image jaas-redis:lab make_redis_image "$(declare -f make_redis_image copy_busybox make_users)" \
         "$(type -P redis-server)"
-    make_image jaas-build:lab make_build_image "$(declare -f make_build_image pip_download)" "$REPO/docker/constraints.txt" \
+    make_image jaas-build:lab make_build_image "$(declare -f make_build_image)" "$REPO/docker/constraints.txt" \
         "$(docker image inspect --format '{{.Id}}' jaas-python:bookworm)"
     make_image jaas-worker:lab make_stack_image "$sources" "$(docker image inspect --format '{{.Id}}' jaas-build:lab)"
     make_image jaas-flower:lab make_stack_image "$sources" "$(docker image inspect --format '{{.Id}}' jaas-build:lab)"
@@ -41,22 +41,15 @@ make_build_image() {
     mkdir -p "$3/context/wheels"
     cp -r "$("$VENV/bin/python" -c 'import pathlib, pip; print(pathlib.Path(pip.__file__).parent)')" "$3/context/pip"
     # The constraints name all packages; the image's Python is not this one, and may need others of them.
-    pip_download "$3" --no-deps --requirement "$REPO/docker/constraints.txt"
-    pip_download "$3" hatchling
+    out=$("$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --only-binary=:all: \
+        --python-version 3.11 --dest "$3/context/wheels" --no-deps --require-hashes \
+        --requirement "$REPO/docker/constraints.txt" 2>&1 9>&-) || die "the wheels cannot be downloaded:"$'\n'"$out"
     out=$(docker build --quiet --label "$IMAGE_LABEL=$2" --tag "$1" --file - "$3/context" 2>&1 <<'DOCKERFILE'
 FROM jaas-python:bookworm
 COPY pip /usr/lib/python3/dist-packages/pip
 COPY wheels /wheels
 DOCKERFILE
     ) || die "docker build of $1 failed:"$'\n'"$out"
-}
-
-pip_download() { # pip_download SCRATCH ARGUMENTS
-    local scratch=$1 out
-    shift
-    out=$("$VENV/bin/python" -m pip download --quiet --disable-pip-version-check --only-binary=:all: \
-        --python-version 3.11 --dest "$scratch/context/wheels" "$@" 2>&1 9>&-) ||
-        die "the wheels cannot be downloaded:"$'\n'"$out"
 }
 
 # The production Dockerfile, as it is.

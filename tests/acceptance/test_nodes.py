@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
@@ -69,6 +70,24 @@ def failing(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[J
 def dry_run(jaas: Installation, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jaas_submit.cli.main", "submit", "--dry-run", "--json", *options, TEST_IMAGE]
     return subprocess.run(command, capture_output=True, text=True, env=jaas.environment(), timeout=LONG, check=False)
+
+
+def test_a_map_per_node_runs_once_on_each_that_is_up_also_like_a_service(client: Client, nodes: LabNodes) -> None:
+    command = ["sh", "-c", 'echo "$JAAS_NODE {item.node}"']
+    of_all = client.map(JobSpec(image=TEST_IMAGE, command=command, output="text"), per_node=True)
+    assert {node: result.output for node, result in of_all.by_node(LONG).items()} == {
+        node: f"{node} {node}\n" for node in NODES
+    }
+    name = f"t-like-{uuid.uuid4().hex[:8]}"
+    labelled = ("--label", "jaas.jobs=allow", "--env", "LEVEL=7", "--replicas", "0", "--name", name)
+    nodes.docker("service", "create", "--detach", "--no-resolve-image", *labelled, TEST_IMAGE, "sleep", "9")
+    try:
+        looks = ["sh", "-c", 'echo "$LEVEL on $JAAS_NODE"']
+        spec = JobSpec.like(name, command=looks, output="text", constraints=[f"node.labels.{SSD}==ssd"])
+        found = client.map(spec, per_node=True).by_node(LONG)
+    finally:
+        nodes.docker("service", "rm", name)
+    assert {node: result.output for node, result in found.items()} == {node: f"7 on {node}\n" for node in NODES[:2]}
 
 
 @pytest.mark.usefixtures("failing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 import subprocess
 import urllib.error
@@ -15,6 +16,9 @@ from pathlib import Path
 import docker
 import pytest
 import redis
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
 
 from jaas_submit import Cause, Client, JobHandle, JobRecord, JobState
 from jaas_submit.errors import LedgerUnavailable
@@ -215,6 +219,26 @@ def test_it_is_deployed_and_healthy(stack: Stack) -> None:
     eventually(lambda: stack.on_nodes("node1", "node2", "node3"), LONG, stack.how_it_stands)
 
 
+@pytest.mark.parametrize("name", ["worker", "flower"])
+def test_an_image_has_the_pinned_packages_and_an_sbom_names_them(lab: LabNodes, name: str) -> None:
+    done = subprocess.run(
+        [REPO / "scripts" / "sbom", f"jaas-{name}:lab"],
+        env=clean_env(DOCKER_HOST=lab.hosts[0]),
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(done.stdout) is None
+    told = json.loads(done.stdout)
+    assert told["metadata"]["component"]["name"] == "jaas"
+    pinned = re.findall(r"^(\S+)==(\S+) ", (REPO / "docker" / "constraints.txt").read_text(), re.MULTILINE)
+    found = {(canonicalize_name(one["name"]), one["version"]) for one in told["components"]}
+    assert found <= set(pinned)
+    assert {"celery", "redis", "tzdata", "docker" if name == "worker" else "flower"} <= {one for one, _ in found}
+
+
 def test_a_producer_on_its_network_runs_a_job_and_reaches_redis_only(stack: Stack, lab: LabNodes) -> None:
     done = stack.in_network("run", TEST_IMAGE, "echo", "hello")
     assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
@@ -287,9 +311,15 @@ def test_workers_are_updated_and_no_job_notices(stack: Stack, lab: LabNodes, tmp
     former = (stack.secrets / "producer.former").read_text()
     first, second = stack.make_secrets("retire", "producer")
     stack.run(first)
-    stack.run(second, JAAS_POLICY="privileged", JAAS_WORKER_IMAGE=NEW_IMAGE)
+    # From now on without root: as nobody, in the group of the engine's socket.
+    nobody = f"65534:{Path(lab.hosts[0].removeprefix('unix://')).stat().st_gid}"
+    stack.run(second, JAAS_POLICY="privileged", JAAS_WORKER_IMAGE=NEW_IMAGE, JAAS_WORKER_USER=nobody)
     eventually(lambda: stack.updated(before), 2 * LONG, stack.how_it_stands)
     eventually(stack.all_run, LONG, stack.how_it_stands)
+    container = lab.docker("ps", "-q", "--filter", f"name={STACK}_worker").strip()
+    status = lab.docker("exec", container, "python3", "-c", "print(open('/proc/1/status').read())")
+    ids = [re.findall(rf"^{kind}:\t(\d+)\t", status, re.MULTILINE)[0] for kind in ("Uid", "Gid")]
+    assert ":".join(ids) == nobody
     starts = Counter(line.split()[0] for line in stack.witness.starts())
     assert starts == {job.id: 1 for job in stack.jobs}
     url = f"redis://jaas-producer:{former}@{lab.address(1)}:6379/0"

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.redis, pytest.mark.usefixtures("wo
 NAME = f"t-{uuid.uuid4().hex[:8]}"
 """Of a config, a volume and a network of this module."""
 
+JAAS = [sys.executable, "-m", "jaas_submit.cli.main"]
+
 SHM = {"type": "tmpfs", "target": "/dev/shm", "tmpfs_size": "2M", "tmpfs_mode": 0o1750}
 CONFIGS = [NAME, {"source": NAME, "target": "/etc/app/conf", "uid": "7", "gid": "8", "mode": 0o440}]
 
@@ -267,19 +269,25 @@ def test_a_one_shot_is_like_a_deployed_service(
         eventually(lambda: "running" in {one["Status"]["State"] for one in _tasks(docker_api, served)}, LONG)
         shown = docker_api.inspect_service(served)
         looks = f'echo "$LEVEL $(id -u) $(cat /run/secrets/{NAME})"; nslookup {NAME} | grep -c Name:'
-        result = run(client, JobSpec.like(shown, command=["sh", "-c", looks]))
-        assert (result.reason, result.stdout) == ("", "7 1000 from the stack\n1\n")
-        words = [sys.executable, "-m", "jaas_submit.cli.main", "run", "--like", "-", "sh", "-c", looks]
-        done = subprocess.run(
-            words,
-            env=jaas.environment(),
-            input=json.dumps([shown]),
-            capture_output=True,
-            text=True,
-            timeout=LONG,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (0, "7 1000 from the stack\n1\n"), done.stderr
+        for service in (shown, NAME):
+            result = run(client, JobSpec.like(service, command=["sh", "-c", looks]))
+            assert (result.reason, result.stdout) == ("", "7 1000 from the stack\n1\n")
+            spec = client.ledger.queries.get(result.job_id).spec
+            assert spec is not None
+            assert (spec.image, spec.env, spec.user) == (TEST_IMAGE, {"LEVEL": "7"}, "1000:1000")
+            done = subprocess.run(
+                [*JAAS, "run", "--like", "-" if service is shown else NAME, "-e", "LEVEL=8", "sh", "-c", looks],
+                env=jaas.environment(),
+                input=json.dumps([shown]),
+                capture_output=True,
+                text=True,
+                timeout=LONG,
+                check=False,
+            )
+            assert (done.returncode, done.stdout) == (0, "8 1000 from the stack\n1\n"), done.stderr
+        missing = run(client, JobSpec.like(f"{NAME}-no", command=["true"]))
+        assert (missing.state, missing.cause) == (JobState.FAILED, Cause.REFUSED)
+        assert f"the swarm has no service {NAME}-no;" in missing.reason
     finally:
         docker_api.remove_service(served)
         eventually(partial(_removed, docker_api.remove_secret, secret), LONG)

@@ -8,9 +8,12 @@ import os
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -43,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def worker(jaas: Installation, folder: Path) -> WorkerProcess:
     # Without asking a registry that is not there.
-    return jaas.worker(store_url=f"file://{folder}", resolve_images=False).start()
+    return jaas.worker(store_url=f"file://{folder}", resolve_images=False, policy="baseline").start()
 
 
 class Runner:
@@ -165,3 +168,110 @@ def test_crawl_meets_its_quorum_with_two_broken_pages(
     counted = [result.output for result in client.batch(record.id).results(ordered=True) if result.ok]
     assert [one["url"] for one in counted] == pages
     assert all(one["internal"] > 0 for one in counted)
+
+
+def settings_of(jaas: Installation, **more: str) -> dict[str, str]:
+    """Return the environment of a script that calls jaas and docker."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return jaas.environment(PATH=path, DOCKER_HOST=jaas.engine_host, **more)
+
+
+def called(settings: dict[str, str], *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in words], env=settings, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_a_backup_is_tried_and_restored(jaas: Installation, folder: Path) -> None:
+    volume, copy = f"jobs-{jaas.prefix}-a", f"jobs-{jaas.prefix}-b"
+    mounted = ("run", "--rm", "--volume", f"{volume}:/a", "--volume", f"{copy}:/b", "jaas-test:latest", "sh", "-ec")
+    fill = "mkdir /a/deep; echo one >/a/deep/file; head -c 3000000 /dev/urandom >/a/large; echo two >'/a/a name'"
+    docker_cli(jaas.engine_host, *mounted, fill)
+    settings = settings_of(jaas, IMAGE="jaas-test:latest", store_url=f"file://{folder}")
+    try:
+        first = called(settings, EXAMPLES / "backup" / "nightly", volume)
+        assert first.returncode == 0, first.stderr
+        again = called(settings, EXAMPLES / "backup" / "nightly", volume)
+        assert (again.returncode, again.stdout) == (0, first.stdout), "a day has one backup"
+        done = called(settings, EXAMPLES / "backup" / "restore", first.stdout.strip(), copy)
+        assert done.returncode == 0, done.stderr
+        list_all = (
+            "for v in a b; do cd /$v; find . -type f -exec sha256sum {} + | sort | sha256sum; done | uniq | wc -l"
+        )
+        assert docker_cli(jaas.engine_host, *mounted, f"ls '/b/a name'; {list_all}").split() == ["/b/a", "name", "1"]
+    finally:
+        eventually(lambda: not jaas.services(), 60)
+        docker_cli(jaas.engine_host, "volume", "rm", volume, copy)
+
+
+def test_a_function_is_called_through_the_door(jaas: Installation) -> None:
+    words = [sys.executable, str(EXAMPLES / "function" / "door.py"), "--port", "0"]
+    functions = str(EXAMPLES / "function" / "functions.json")
+    with subprocess.Popen([*words, functions], env=jaas.environment(), stdout=subprocess.PIPE, text=True) as door:
+        assert door.stdout is not None
+        try:
+            address = door.stdout.readline().strip()
+
+            def call(path: str, body: str | None = None, **headers: str) -> tuple[int, Any]:
+                data = None if body is None else body.encode()
+                request = urllib.request.Request(f"{address}/{path}", data, headers)
+                try:
+                    with urllib.request.urlopen(request, timeout=60) as answer:
+                        return answer.status, json.load(answer)
+                except urllib.error.HTTPError as error:
+                    return error.code, json.load(error)
+
+            key = {"Idempotency-Key": "one"}
+            assert call("sorted", '["b", "a"]', **key) == (200, ["a", "b"])
+            assert call("sorted", '["other"]', **key) == (200, ["a", "b"])
+            status, told = call("sorted", "7")
+            assert (status, call(f"jobs/{told['job']}")) == (500, (500, told))
+            assert [call("sorted", "{")[0], call("no", "1")[0], call("jobs/no")[0]] == [400, 404, 404]
+        finally:
+            door.kill()
+
+
+def test_a_stack_is_updated_only_if_its_migration_has_succeeded(
+    jaas: Installation, client: Client, tmp_path: Path
+) -> None:
+    """The workers have the default policy: service, secret and network are open to jobs."""
+    stack, folder = f"{jaas.prefix}-shop", EXAMPLES / "migration"
+    images = {number: f"{stack}:{number}" for number in (1, 2, 3)}
+    password = tmp_path / "password"
+    password.write_text("correct horse battery")
+    settings = settings_of(jaas, STACK=stack, PASSWORD_FILE=str(password), SHOP=images[1])
+
+    def runs() -> str:
+        return docker_cli(
+            jaas.engine_host,
+            "service",
+            "inspect",
+            "--format",
+            "{{.Spec.TaskTemplate.ContainerSpec.Image}}",
+            f"{stack}_api",
+        ).strip()
+
+    for number, image in images.items():
+        docker_cli(jaas.engine_host, "build", "--build-arg", f"SHOP_VERSION={number}", "--tag", image, str(folder))
+    try:
+        made = called(
+            settings, "docker", "stack", "deploy", "--resolve-image", "never", "-c", str(folder / "stack.yml"), stack
+        )
+        assert made.returncode == 0, made.stderr
+        done = called(settings, folder / "update", images[2])
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("migration 1-items.sql\nmigration 2-stock.sql\n"), done.stdout
+        assert runs() == images[2]
+        failed = called(settings, folder / "update", images[3])
+        assert (failed.returncode, failed.stdout) == (3, "")
+        assert 'relation "item" does not exist' in failed.stderr
+        assert runs() == images[2]
+        record = client.history(limit=1)[0]
+        assert record.spec is not None
+        assert (record.spec.image, record.spec.env) == (images[3], {"LEVEL": "7"})
+        assert [one.source for one in record.spec.secrets] == [f"{stack}_db-password"]
+    finally:
+        docker_cli(jaas.engine_host, "stack", "rm", stack)
+        listed = ("network", "ls", "--quiet", "--filter", f"name={stack}_")
+        eventually(lambda: not docker_cli(jaas.engine_host, *listed), 60, "the network to be removed")
+        docker_cli(jaas.engine_host, "image", "rm", "--force", *images.values())

@@ -122,6 +122,9 @@ def test_a_running_job_is_recognised_and_terminated(
     reloaded(browser, tasks, "tbody", "FAILURE", "import-2026", "exit code 3")
     reloaded(browser, tasks, "tbody", "SUCCESS", "nightly-report", "index 0 of batch ")
     assert "swordfish" not in browser.page_source
+    headings = [one.text for one in browser.find_elements(By.CSS_SELECTOR, "thead th")]
+    assert "KWARGS" in headings
+    assert "ARGS" not in headings  # a job has none
     picture(browser, "flower-tasks")
 
     page = flower.url(f"/task/{running.id}")  # the browser remembers the login
@@ -145,6 +148,37 @@ def test_metrics_are_there_for_prometheus(flower: Flower, running: JobHandle) ->
         30,
         lambda: flower.get("/metrics", LOGIN),
     )
+
+
+def test_a_browser_shows_no_page_in_a_frame_and_nothing_to_who_guesses(
+    flower: Flower, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    browser.get(flower.url("/tasks", LOGIN))
+    shown(browser, "h3, .navbar", "Tasks")
+    page = tmp_path / "other-site.html"
+    page.write_text(f'<iframe src="{flower.url("/tasks")}"></iframe>')
+    browser.get(page.as_uri())
+    said: list[str] = []
+
+    def refused() -> bool:
+        log = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium leaves its type out
+        said.extend(str(entry["message"]) for entry in log)
+        return any("frame-ancestors 'none'" in text and flower.url("/") in text for text in said)
+
+    eventually(refused, 30, lambda: str(said))
+    browser.switch_to.frame(0)
+    assert "Tasks" not in page_text(browser)
+    browser.switch_to.default_content()
+
+    stranger = flower.url("/metrics").replace("127.0.0.1", "localhost")  # here the browser knows no login
+    browser.get(stranger)
+    assert "flower_" not in page_text(browser)
+
+    def waits() -> bool:
+        browser.get(stranger.replace("//", "//operator:wrong@"))
+        return page_text(browser).startswith("Too many wrong passwords from your address. Try again in ")
+
+    eventually(waits, 60, lambda: page_text(browser))
 
 
 def test_what_flower_saw_survives_its_restart(

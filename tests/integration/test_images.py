@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import docker
@@ -120,6 +122,31 @@ def test_an_image_that_no_registry_has_is_run_from_the_node(
     assert (result.ok, result.stdout) == (True, "local\n")
     assert handle.record().image == ""
     assert result.attempts[0].image == image
+
+
+def test_pull_brings_an_image_to_each_node_with_the_worker_s_login(
+    jaas: Installation, guarded: Registry, docker_api: docker.APIClient
+) -> None:
+    digest = guarded.push(docker_api, "ahead:1", "here")
+    image = f"{guarded.host}/ahead:1"
+    docker_api.remove_image(image, force=True)
+    words = [sys.executable, "-m", "jaas_submit.cli.main", "pull", "--json", image]
+    done = subprocess.run(words, capture_output=True, text=True, env=jaas.environment(), timeout=LONG, check=False)
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["state"], one["image"]) for one in told] == [("SUCCEEDED", f"{guarded.host}/ahead@{digest}")]
+    assert [one["node"] for one in told] == [docker_api.info()["Name"]]
+    names = [name for item in docker_api.images() for name in item.get("RepoDigests") or ()]
+    assert f"{guarded.host}/ahead@{digest}" in names
+    done = subprocess.run(
+        [*words[:-1], f"{guarded.host}/no-such:1"],
+        capture_output=True,
+        text=True,
+        env=jaas.environment(),
+        timeout=LONG,
+        check=False,
+    )
+    assert (done.returncode, [json.loads(line)["cause"] for line in done.stdout.splitlines()]) == (1, ["image"])
 
 
 def test_a_digest_of_the_users_own_is_kept(

@@ -48,9 +48,13 @@ def proxy(witness: Witness, tmp_path: Path, _engine: str, jaas: Installation) ->
 
 
 def test_a_worker_runs_follows_and_cancels_jobs_behind_it(
-    jaas: Installation, client: Client, witness: Witness, proxy: str
+    jaas: Installation, client: Client, witness: Witness, proxy: str, docker_api: docker.APIClient
 ) -> None:
     worker = jaas.worker(DOCKER_HOST=proxy).start()
+    name = f"served-{jaas.prefix}"
+    task = docker.types.TaskTemplate(docker.types.ContainerSpec(TEST_IMAGE, env=["LEVEL=7"]))
+    idle, labels = docker.types.ServiceMode("replicated", replicas=0), {"jaas.jobs": "allow"}
+    served = docker_api.create_service(task, name=name, labels=labels, mode=idle)["ID"]
     try:
         large = {"of": ["a" * 100] * 20}  # a config of its own
         result = run(client, witness.spec('cat "$JAAS_INPUT"; echo error >&2; exit 3', input=large))
@@ -65,8 +69,10 @@ def test_a_worker_runs_follows_and_cancels_jobs_behind_it(
         refused = run(client, JobSpec(image=TEST_IMAGE, mounts=[Mount(source="/", target="/host")]))
         assert (refused.state, refused.attempts[-1].exit_code) == (JobState.FAILED, None)
         assert "socket proxy: mounts.0.source: the host's / may not be mounted" in refused.reason
+        assert run(client, JobSpec.like(name, command=["sh", "-c", "echo $LEVEL"])).stdout == "7\n"
     finally:
         worker.stop()
+        docker_api.remove_service(served)
 
 
 class Taken:

@@ -183,7 +183,7 @@ def test_the_jobs_that_run_are_listed_with_their_worker(
     batch = client.map(witness.spec(witness.held()), ["a", "b", "c"])
     handles = [batch.job(index) for index in range(3)]
     for index, handle in enumerate(handles):
-        assert flower.shows(handle.id, "STARTED")["args"] == f"(index {index} of batch {batch.id})"
+        assert flower.shows(handle.id, "STARTED")["kwargs"].endswith(f", index {index} of batch {batch.id})")
     listed = flower.ask("GET", "/api/tasks?state=STARTED")
     assert set(listed) == {handle.id for handle in handles}
     assert {task["worker"].partition("@")[0] for task in listed.values()} == {worker.name}

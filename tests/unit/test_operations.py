@@ -62,7 +62,7 @@ def test_each_figure_is_shown_or_watched() -> None:
     assert {name for name in exposed if name not in looked_at} == set()
 
 
-@pytest.mark.parametrize("extra", ["", "cli", "worker", "flower", "otel", "store"])
+@pytest.mark.parametrize("extra", ["", "cli", "worker", "flower", "otel", "store", "signing"])
 def test_what_the_images_install_has_an_exact_version(extra: str) -> None:
     """A package that the constraints do not name is whatever the day brings, and missing where there is no registry."""
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "docker" / "constraints.txt").read_text(), re.MULTILINE)

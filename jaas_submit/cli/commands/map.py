@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ __all__ = ["map_"]
     "--format", "kind", type=click.Choice(["lines", "jsonl", "csv", "json"]), help="If the name does not tell."
 )
 @click.option("--file", "batch_file", metavar="FILE", help="Batch file (YAML or JSON) instead of all this.")
+@click.option("--per-node", is_flag=True, help="One job on each node that is up now, in place of inputs.")
 @click.option("--as-file/--no-as-file", default=None, help="Each input as the file that JAAS_INPUT names.")
 @click.option("--max-parallel", type=click.IntRange(1), help="At most this many of the jobs at once.")
 @click.option(
@@ -69,6 +70,7 @@ def map_(
     inputs: str | None,
     kind: str | None,
     batch_file: str | None,
+    per_node: bool,
     show_logs: bool,
     key_of: str | None,
     again: bool,
@@ -77,7 +79,7 @@ def map_(
     quiet: bool,
     **options: Any,
 ) -> int:
-    """Run one job for each input; print the results as JSON lines while they arrive.
+    """Run one job for each input, or on each node; print the results as JSON lines while they arrive.
 
     {item}, {item.name} and {index} in command and environment are replaced. If they name no item, each job finds its
     input in the file that JAAS_INPUT names.
@@ -86,11 +88,14 @@ def map_(
       jaas map --inputs urls.txt --network demo -e url={item} --output json href-counter
       jaas map --inputs staff.csv --image alpine -- echo {item.name}
       seq 100 | jaas map --inputs - --max-parallel 10 alpine -- sh -c 'echo $(({item} * 2))'
+      jaas map --per-node -c node.role==worker --output text alpine -- df -h /
 
     On a terminal, Ctrl-C asks whether to leave or to cancel the batch; elsewhere it leaves the batch.
     """
     progress = BatchProgress(quiet)
-    plan = _plan(words, options, inputs, kind, batch_file, progress)
+    if per_node and (clash := _clash_with_nodes(inputs, batch_file, options)):
+        raise click.UsageError(f"{clash}: cannot go with --per-node, whose inputs are the nodes")
+    plan = _plan(words, options, inputs, kind, batch_file, per_node, progress)
     if (key_of or again) and not plan.file.key:
         raise click.UsageError(f"{'--key-of' if key_of else '--again'}: needs --key, by which the batch is found again")
     plan.key_of, plan.again = _field_of(key_of), again
@@ -111,6 +116,12 @@ def map_(
             return interrupted(batches, progress)
 
 
+def _clash_with_nodes(inputs: str | None, batch_file: str | None, options: Mapping[str, Any]) -> str:
+    given = {"--inputs": inputs, "--file": batch_file}
+    given |= {f"--{name.replace('_', '-')}": options[name] for name in ("reduce_image", "speculate")}
+    return next((name for name, value in given.items() if value), "")
+
+
 def _check_max_failures(text: str | None) -> None:
     """Raise UsageError for a text that is no limit."""
     from jaas_submit.batch_model.failure_limit import max_failures_text
@@ -124,13 +135,15 @@ def _check_max_failures(text: str | None) -> None:
 class _Plan:
     """What `jaas map` is to submit."""
 
-    def __init__(self, file: BatchFile, spec: JobSpec, reduce: JobSpec | None, inputs: Iterator[Any]) -> None:
+    def __init__(self, file: BatchFile, spec: JobSpec, reduce: JobSpec | None, inputs: Iterator[Any] | None) -> None:
         self.file = file
         self.spec = spec
         self.reduce = reduce
+        self.per_node = inputs is None
+        rest = iter(inputs or ())
         # The first one is read now: a file that cannot be opened must not leave a batch behind.
-        first = list(itertools.islice(inputs, 1))
-        self.inputs = itertools.chain(first, inputs)
+        first = list(itertools.islice(rest, 1))
+        self.inputs = itertools.chain(first, rest)
         self.key_of: KeyOf | None = None
         self.again = False
         # A random key, so that the batch's id is known before the first job is submitted.
@@ -148,6 +161,7 @@ def _plan(
     inputs: str | None,
     kind: str | None,
     batch_file: str | None,
+    per_node: bool,
     progress: BatchProgress,
 ) -> _Plan:
     from jaas_submit.batch_model.batch_file import BatchFile
@@ -173,8 +187,10 @@ def _plan(
         file = BatchFile.model_validate({**read.file.model_dump(), **given})
         source = read_inputs(inputs, kind) if inputs else read.inputs()
         return _Plan(file, read.spec, read.reduce, source)
-    if not inputs:
-        raise click.UsageError("--inputs FILE (or - for standard input) is missing; or give --file BATCHFILE")
+    if not (inputs or per_node):
+        raise click.UsageError(
+            "--inputs FILE (or - for standard input) is missing; or give --file BATCHFILE or --per-node"
+        )
     request = job_request_of(words, options)
     for note in request.notes:
         progress.warn(note)
@@ -191,7 +207,8 @@ def _plan(
         reduce = JobSpec.parse({**fields, "networks": request.spec.networks, "name": "reduce"})
     elif reduce_command or own["fan_in"]:
         raise click.UsageError("--reduce-command and --fan-in need --reduce-image")
-    return _Plan(BatchFile(name=request.spec.name or "", **given), request.spec, reduce, read_inputs(inputs, kind))
+    nodes_or_inputs = read_inputs(inputs, kind) if inputs else None
+    return _Plan(BatchFile(name=request.spec.name or "", **given), request.spec, reduce, nodes_or_inputs)
 
 
 def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch, list[Batch]]:
@@ -211,7 +228,7 @@ def _submit(client: Client, plan: _Plan, progress: BatchProgress) -> tuple[Batch
     }
     try:
         if plan.reduce is None:
-            maps, levels = client.map(plan.spec, plan.inputs, **fields), []
+            maps, levels = client.map(plan.spec, plan.inputs, per_node=plan.per_node, **fields), []
         else:
             made = client.map_reduce(plan.spec, plan.inputs, plan.reduce, fan_in=file.fan_in, **fields)
             maps, levels = made.maps, made.levels

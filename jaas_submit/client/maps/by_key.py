@@ -125,10 +125,10 @@ class ByKey:
     def _compare(self, item: Any, place: int) -> None:
         """Compare the description of a job that is there with that of this call."""
         for record in self._ledger.queries.find([batch_job_id(self._id, place)]):
-            if record.spec is not None:
+            if (present := record.submitted or record.spec) is not None:
                 # Not as a file: that could overwrite a stored input.
                 job = replace(self._template, as_file=False).job(self._session, self._id, item, place)
-                one, other = record.spec.to_wire(), job.spec.to_wire() if job.spec else {}
+                one, other = present.to_wire(), job.spec.to_wire() if job.spec else {}
                 names = sorted((one.keys() | other.keys()) - _OF_THE_PLACE)
                 self._other_fields = [name for name in names if one.get(name) != other.get(name)]
 

@@ -11,6 +11,7 @@ from jaas_submit.batch_model.input_keys import KeyOf
 from jaas_submit.batch_model.new_job import NewJob, StartTime
 from jaas_submit.batch_model.templates import fill
 from jaas_submit.client.files.send import send_files
+from jaas_submit.client.maps.per_node import on_node
 from jaas_submit.client.session import Session
 from jaas_submit.connection.caller import caller
 from jaas_submit.errors import SpecError
@@ -106,6 +107,7 @@ class Template:
         after_each: id of a batch and the required outcome: the job for input i comes after that of input i there.
         as_file: see ``templates.fill``.
         start: when they may start.
+        per_node: each input is a node, on which the job is to run (see ``per_node.node_inputs``).
     """
 
     spec: JobSpec
@@ -113,6 +115,7 @@ class Template:
     after_each: tuple[str, str] | None = None
     as_file: bool | None = None
     start: StartTime = _AT_ONCE
+    per_node: bool = False
 
     def job(self, session: Session, batch_id: str, item: Any, place: int, **fields: Any) -> NewJob:
         """Return the job for an input.
@@ -129,7 +132,8 @@ class Template:
         """
         job_id = fields.pop("job_id", None) or batch_job_id(batch_id, place)
         item = plain_input(item, f"inputs.{place}")
-        filled = fill(self.spec, item, place, batch_id, as_file=self.as_file, keep=partial(session.keep, job_id))
+        spec = on_node(self.spec, item) if self.per_node else self.spec
+        filled = fill(spec, item, place, batch_id, as_file=self.as_file, keep=partial(session.keep, job_id))
         return NewJob(
             job_id,
             filled,

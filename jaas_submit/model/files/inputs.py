@@ -29,12 +29,15 @@ class FileIn(Model):
     """A file for the container: a path at the producer, until it is sent; from then on, what its content is."""
 
     path: str | None = Field(
-        None, min_length=1, max_length=4096, description="of the producer's own file, which is sent with the job"
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="of the producer's own file, which is sent with the job",
     )
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of the content that was sent")
-    size: int | None = Field(None, ge=0, lt=2**53, description="bytes that were sent")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="of the content that was sent")
+    size: int | None = Field(default=None, ge=0, lt=2**53, description="bytes that were sent")
     mode: int | None = Field(
-        None, ge=0, le=0o777, description="permissions in the container; null: 0555 for a program, else 0444"
+        default=None, ge=0, le=0o777, description="permissions in the container; null: 0555 for a program, else 0444"
     )
 
     @model_validator(mode="after")

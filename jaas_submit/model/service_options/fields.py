@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from jaas_submit.model.fields import Model, Name
-from jaas_submit.model.service_options.like import fields_of_service
+from jaas_submit.model.service_options.like import SERVICE_NAME, fields_of_service, is_service_name, over
 from jaas_submit.model.service_options.references import ConfigMounts
 from jaas_submit.model.service_options.table import meaning
 from jaas_submit.model.service_options.values import (
@@ -30,12 +31,16 @@ __all__ = ["ServiceOptions"]
 
 _LIST = BeforeValidator(list_of_texts)
 
+_ServiceName = Annotated[str, StringConstraints(pattern=SERVICE_NAME)]
+
 
 class ServiceOptions(Model):
     """What the container gets. ``JobSpec`` adds what is run, when, and what it had before there was this part.
 
     The hash of a description depends on the order of its fields, so none of them may move.
     """
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["image"]}, {"required": ["like_service"]}]})
 
     configs: ConfigMounts = Field((), max_length=256, description="swarm configs, by name")
     cap_add: Annotated[tuple[Capability, ...], _LIST] = Field((), max_length=64, description=meaning("cap_add"))
@@ -60,19 +65,40 @@ class ServiceOptions(Model):
         default_factory=dict, max_length=32, description=meaning("generic_resources")
     )
 
+    like_service: _ServiceName | None = Field(
+        None,
+        description="a deployed service, by name, of which the worker takes image, environment, secrets and so on when "
+        "it launches the job; what the description says itself replaces that or is added",
+    )
+
     @classmethod
     def like(cls, service: object, **changes: Any) -> Self:
         """Return a one-shot with what a deployed service has: image with digest, environment, secrets and so on.
 
         Args:
-            service: what `docker service inspect` prints of it, as text, list or object; or docker-py's
-                ``service.attrs``.
-            changes: fields that differ, such as ``command=["migrate"]``; each replaces the whole field.
+            service: its name: a worker looks it up when it launches the job. Or what `docker service inspect` prints of
+                it, as text, list or object; or docker-py's ``service.attrs``.
+            changes: fields that differ, such as ``command=["migrate"]``. Entries of objects (``env``, ``limits``) and
+                of lists of things (``networks``, ``mounts``, ``secrets``, ``constraints``) are added.
 
         Raises:
             SpecError: it is no service, or a field is wrong.
         """
-        return cls(**{**fields_of_service(service), **changes})
+        if isinstance(service, str) and is_service_name(service):
+            return cls(**{"like_service": service, **changes})
+        return cls(**over(fields_of_service(service), changes))
+
+    def with_service(self, fields: Mapping[str, Any]) -> Self:
+        """Return the description with the fields of the service that it is to be like, in the place of its name.
+
+        Args:
+            fields: what ``fields_of_service`` has returned.
+
+        Raises:
+            SpecError: they do not go together.
+        """
+        own = self.model_dump(mode="json", exclude_defaults=True, exclude={"like_service"})
+        return type(self)(**over(fields, own))
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> Self:

@@ -23,7 +23,7 @@ def _words(value: object) -> object:
 class Healthcheck(Model):
     """Which check counts: none, the image's own, or one of the job's. What is left out is as the image has it."""
 
-    disable: bool = Field(False, description="true: none counts, whatever the image has")
+    disable: bool = Field(default=False, description="true: none counts, whatever the image has")
     test: (
         Annotated[
             tuple[Annotated[str, Field(max_length=128 * 1024)], ...],
@@ -31,16 +31,18 @@ class Healthcheck(Model):
         ]
         | None
     ) = Field(
-        None,
+        default=None,
         max_length=1024,
         description='a command for a shell in one text, or ["CMD", "program", "argument"]; null: the image\'s own',
     )
-    interval: _Time | None = Field(None, description="seconds between two checks")
-    timeout: _Time | None = Field(None, description="seconds after which a check counts as failed")
-    retries: int | None = Field(None, ge=1, le=1000, description="checks that must fail one after the other")
-    start_period: _Time | None = Field(None, description="seconds from the start in which failed checks do not count")
+    interval: _Time | None = Field(default=None, description="seconds between two checks")
+    timeout: _Time | None = Field(default=None, description="seconds after which a check counts as failed")
+    retries: int | None = Field(default=None, ge=1, le=1000, description="checks that must fail one after the other")
+    start_period: _Time | None = Field(
+        default=None, description="seconds from the start in which failed checks do not count"
+    )
     start_interval: _Time | None = Field(
-        None, description="seconds between two checks in that time; Docker 25 and newer"
+        default=None, description="seconds between two checks in that time; Docker 25 and newer"
     )
 
     @property

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from jaas_submit.errors import SpecError
 from jaas_submit.model.bounds import shown
 
-__all__ = ["fields_of_service"]
+__all__ = ["SERVICE_NAME", "fields_of_service", "is_service_name", "over"]
+
+SERVICE_NAME: Final = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"
+"""Name or id of a service. Its letters leave a path of the engine's API as it is."""
+_SERVICE_NAME: Final = re.compile(rf"{SERVICE_NAME[:-1]}\Z")
 
 _TEMPLATE: Final = "{{"
 
@@ -34,6 +39,62 @@ _UNSET: Final[tuple[object, ...]] = (None, "", [], {})
 
 _DNS: Final = {"Nameservers": "dns", "Search": "dns_search", "Options": "dns_opt"}
 _FILE: Final = {"Name": "target", "UID": "uid", "GID": "gid", "Mode": "mode"}
+
+_ADDED: Final[Mapping[str, str]] = {
+    "mounts": "target",
+    "networks": "name",
+    "secrets": "source",
+    "configs": "source",
+    **dict.fromkeys(
+        ("constraints", "groups", "extra_hosts", "dns", "dns_search", "dns_opt", "cap_add", "cap_drop"), ""
+    ),
+}
+"""Lists to which a description adds; and by what an entry is known that it replaces, where that is an object."""
+
+
+def is_service_name(text: str) -> bool:
+    """Return whether a text may be the name of a service."""
+    return _SERVICE_NAME.match(text) is not None
+
+
+def over(fields: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a service with those that a job has itself.
+
+    In objects (``env``, ``limits``, ...) the job's entries replace those of the same name. Lists of things (networks,
+    mounts, secrets, configs, constraints, ...) are added to. Any other field replaces the service's; an entry point
+    its arguments, too, as everywhere.
+
+    Args:
+        fields: of the service.
+        own: of the job.
+    """
+    made = dict(fields)
+    if own.get("entrypoint") is not None:
+        made.pop("command", None)
+    if secret := own.get("env_secrets"):
+        made["env"] = {name: text for name, text in made.get("env", {}).items() if name not in secret}
+    for name, value in own.items():
+        old = made.get(name)
+        if name == "env" and isinstance(old, dict) and isinstance(value, list | tuple):  # NAME=value, as in compose
+            made[name] = [*(f"{key}={text}" for key, text in old.items()), *value]
+        elif isinstance(old, dict) and isinstance(value, Mapping):
+            made[name] = {**old, **value}
+        elif name in _ADDED and isinstance(old, list) and isinstance(value, list | tuple):
+            key = _key(_ADDED[name])
+            mine = [key(one) for one in value]
+            made[name] = [*(one for one in old if key(one) not in mine), *value]
+        else:
+            made[name] = value
+    return made
+
+
+def _key(name: str) -> Callable[[Any], Any]:
+    def key(entry: Any) -> Any:
+        if isinstance(entry, Mapping):
+            return entry.get(name)
+        return getattr(entry, name, entry) if name else entry
+
+    return key
 
 
 def fields_of_service(service: object) -> dict[str, Any]:

@@ -18,30 +18,38 @@ class Mount(Model):
     """A host folder, a volume or a tmpfs in the container. The options have docker's names."""
 
     type: Literal["bind", "volume", "tmpfs"] = "bind"
-    source: str = Field("", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs")
+    source: str = Field(
+        default="", max_length=4096, description="host path (bind) or volume name (volume); empty for tmpfs"
+    )
     target: AbsolutePath
     read_only: bool = False
     bind_propagation: Literal["private", "rprivate", "shared", "rshared", "slave", "rslave"] | None = Field(
-        None, description="how mounts below it show up on the host, and those of the host here; null: rprivate"
+        default=None, description="how mounts below it show up on the host, and those of the host here; null: rprivate"
     )
     bind_recursive: Literal["enabled", "disabled", "writable", "readonly"] | None = Field(
-        None,
+        default=None,
         description="whether what the host has mounted below it is there, too: disabled leaves it out; with read_only, "
         "writable keeps it writable and readonly fails where it cannot be read-only (both: Docker 25 and newer)",
     )
-    volume_driver: LogDriverName | None = Field(None, description="what makes the volume if there is none; null: local")
+    volume_driver: LogDriverName | None = Field(
+        default=None, description="what makes the volume if there is none; null: local"
+    )
     volume_options: dict[Text, ContainerLabelText] = Field(
         default_factory=dict, max_length=64, description="options of that driver, such as type and device"
     )
     volume_labels: dict[ContainerLabel, ContainerLabelText] = Field(
         default_factory=dict, max_length=64, description="labels of the volume, if it is made"
     )
-    volume_nocopy: bool = Field(False, description="true: an empty volume is not filled with the image's files")
+    volume_nocopy: bool = Field(default=False, description="true: an empty volume is not filled with the image's files")
     volume_subpath: Annotated[str, StringConstraints(pattern=r"^[^/\x00][^\x00]*$", max_length=4096)] | None = Field(
-        None, description="folder of the volume that is mounted, instead of all of it; Docker 26 and newer"
+        default=None, description="folder of the volume that is mounted, instead of all of it; Docker 26 and newer"
     )
-    tmpfs_size: Size | None = Field(None, ge=4096, description="bytes, or a text such as 64M; null: half of the memory")
-    tmpfs_mode: int | None = Field(None, ge=0, le=0o7777, description="permissions, as a number; null: 1777 in octal")
+    tmpfs_size: Size | None = Field(
+        default=None, ge=4096, description="bytes, or a text such as 64M; null: half of the memory"
+    )
+    tmpfs_mode: int | None = Field(
+        default=None, ge=0, le=0o7777, description="permissions, as a number; null: 1777 in octal"
+    )
 
     @model_validator(mode="after")
     def _source_fits_type(self) -> Self:

@@ -19,7 +19,7 @@ class NetworkAttachment(Model):
     aliases: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,252}$")], ...],
         BeforeValidator(list_of_texts),
-    ] = Field((), max_length=16, description="further names by which others on this network find the container")
+    ] = Field(default=(), max_length=16, description="further names by which others on this network find the container")
     driver_opts: dict[
         Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$")],
         Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -16,16 +17,27 @@ class SecretMount(Model):
     """A swarm secret as a file in the container."""
 
     source: Name
-    target: str = Field("", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
-    uid: str = Field("0", pattern=r"^\d+$")
-    gid: str = Field("0", pattern=r"^\d+$")
-    mode: int = Field(0o444, ge=0, le=0o7777)
+    target: str = Field(default="", max_length=4096, description="file name; empty means /run/secrets/SOURCE")
+    uid: str = Field(default="0", pattern=r"^\d+$")
+    gid: str = Field(default="0", pattern=r"^\d+$")
+    mode: int = Field(default=0o444, ge=0, le=0o7777)
+
+    @property
+    def path(self) -> str:
+        """Where the container finds it. Source: moby, container/container_unix.go, ``SecretFilePath``."""
+        return posixpath.join("/run/secrets", self.target or self.source)
 
 
 class ConfigMount(SecretMount):
     """A swarm config as a file in the container."""
 
-    target: str = Field("", max_length=4096, pattern=r"^[^\x00]*$", description="path of the file; empty means /SOURCE")
+    target: str = Field(
+        default="", max_length=4096, pattern=r"^[^\x00]*$", description="path of the file; empty means /SOURCE"
+    )
+
+    @property
+    def path(self) -> str:
+        return posixpath.join("/", self.target or self.source)
 
 
 def _named(value: object) -> object:

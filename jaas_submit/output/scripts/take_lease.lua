@@ -17,13 +17,22 @@
 -- Publishes: nothing
 
 local key = P .. ':agent:' .. args.node
-local holder = redis.call('HGET', key, 'holder')
+local about = {args.process, args.version, args.engine, args.driver}
+local r = redis.call('HMGET', key, 'holder', 'noted', 'process', 'version', 'engine', 'driver')
+local holder, noted = r[1], tonumber(r[2] or '0')
 if holder and holder ~= args.holder then
   if holder ~= args.instead then return 0 end
   redis.call('HDEL', key, 'since')
 end
-local about = {'version', args.version, 'engine', args.engine, 'driver', args.driver}
-redis.call('HSET', key, 'holder', args.holder, 'process', args.process, unpack(about))
+-- An idle agent renews its lease again and again: what is the same is not written each time.
+local same = holder == args.holder and now - noted < args.known / 10
+for i = 1, #about do same = same and r[2 + i] == about[i] end
+if same then
+  redis.call('EXPIRE', key, args.ttl)
+  return 1
+end
+redis.call('HSET', key, 'holder', args.holder, 'noted', digits(now), 'process', about[1], 'version', about[2],
+  'engine', about[3], 'driver', about[4])
 redis.call('HSETNX', key, 'since', digits(now))
 redis.call('EXPIRE', key, args.ttl)
 redis.call('ZADD', P .. ':agents', digits(now), args.node)

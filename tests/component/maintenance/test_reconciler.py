@@ -163,16 +163,16 @@ def test_a_service_that_the_engine_refuses_to_remove_does_not_keep_the_others(
     stage: Stage, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, *rest = left_behind(stage, worker.engine, monkeypatch, 3)
-    for name in (first, *rest):
-        worker.engine.create_config(name, {LABEL_LEDGER: "x", LABEL_JOB: name}, b"input")
     worker.engine.create_config("jaas-unknown-1", {LABEL_LEDGER: "x", LABEL_JOB: "unknown"}, b"input")
     worker.engine.create_config("jaas-unknown-2", {LABEL_LEDGER: "x", LABEL_JOB: "unknown"}, b"input")
+    for name in (first, *rest):
+        worker.engine.create_config(name, {LABEL_LEDGER: "x", LABEL_JOB: name}, b"input")
     worker.engine.fail("remove", error=EngineRefused("remove: not now (test)"))
     worker.engine.fail("remove_config", error=EngineRefused("remove: in use (test)"))
     repairs = worker.reconciler.run_once()
     assert repairs.removed == rest
     assert "jaas-unknown-1" in worker.engine.config_files
-    assert "jaas-unknown-2" not in worker.engine.config_files
+    assert set(worker.engine.config_files) == {"jaas-unknown-1", first}, "what a service has stays"
     actions = [getattr(record, "action", "") for record in caplog.records]
     assert actions.count("service.removal_failed") == 2
     assert worker.next_round().removed == [first]
@@ -189,6 +189,19 @@ def test_the_service_of_a_job_whose_record_is_none_is_left_alone(
     assert worker.reconciler.run_once().removed == [good]
     assert worker.engine.running() == [bad]
     assert "jaas-job-1-2" in worker.engine.config_files
+
+
+def test_inputs_are_listed_in_parts_that_are_short_enough(worker: Worker) -> None:
+    """An engine lists them with their contents."""
+    for number in range(40):
+        job_id = f"{number % 4}f{number}-a"
+        worker.engine.create_config(service_name(job_id, 1), {LABEL_LEDGER: "x", LABEL_JOB: job_id}, b"x" * 1000 * 1024)
+    for _ in range(20):
+        worker.next_round()
+        if not worker.engine.config_files:
+            break
+    assert not worker.engine.config_files
+    assert worker.engine.calls["configs"] > 4
 
 
 @pytest.mark.parametrize("attempt", ["x", "", "-1", "9" * 5000, "²"])

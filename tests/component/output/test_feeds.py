@@ -236,6 +236,14 @@ def test_one_process_follows_a_node(feeds: Feeds) -> None:
     lease = agents.get("n")
     assert lease
     assert (lease.holder, lease.version, lease.engine) == ("a", "0.1.0", "20.10.24")
+    feeds.client.expire(feeds.key("agent", "n"), 3)
+    assert agents.take("n", "a", "0.1.0", "20.10.24")
+    assert feeds.client.ttl(feeds.key("agent", "n")) > 3, "renewed, though nothing is new"
+    assert agents.take("n", "a", "0.1.0", "28.5.1")
+    lease = agents.get("n")
+    assert lease
+    assert lease.engine == "28.5.1"
+    assert agents.nodes() == 1
     assert not agents.release("n", "b")
     assert agents.release("n", "a")
     assert agents.take("n", "b")

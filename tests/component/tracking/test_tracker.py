@@ -179,6 +179,19 @@ def test_while_lists_are_dear_what_may_be_starting_is_looked_at_without_them(mon
     stage.close()
 
 
+def test_a_container_whose_image_is_pulled_for_long_counts_no_more_as_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(start=False, poll_interval=0.01, state_interval=0.01)
+    stage.engine.auto_start = False
+    stage.launch("j")
+    stage.start()
+    stage.heard.wait_for("starting", "j")
+    monkeypatch.setattr("jaas_worker.tracking.tracker.PULL_S", -1.0)
+    stage.heard.wait_for("waiting", "j")
+    stage.engine.start("j")
+    stage.heard.wait_for("running", "j")
+    stage.close()
+
+
 def test_a_job_that_is_stopped_on_a_lost_node_does_not_run_again() -> None:
     """What the swarm shows of it is what it saw last; that its node is back would be news."""
     stage = Stage(poll_interval=0.01, state_interval=0.01)

@@ -33,6 +33,7 @@ VALID: list[dict[str, Any]] = [
     {"image": "alpine", "limits": {"cpus": 0.5, "memory": "512M"}, "reservations": {"memory": 6 * 2**20}},
     {"image": "alpine", "run_timeout": "1h30m", "pending_timeout": 60, "stop_grace": 0, "stop_signal": "SIGINT"},
     {"image": "alpine", "constraints": ["node.role==worker"], "healthcheck": True, "check": False},
+    {"like_service": "shop_web", "command": ["migrate"]},
     {"image": "alpine", "user": None, "workdir": "/w", "name": "n"},
 ]
 

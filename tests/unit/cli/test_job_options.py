@@ -208,7 +208,7 @@ def test_each_field_of_a_description_has_an_option() -> None:
     )
     flags = ["--healthcheck", "--no-check", "--env-secret", "T=t", "--scrub", *log, *container.split()]
     everything = wire(*line.split(), *flags, *THE_REST.split()[:-1], "--", "word")
-    assert {*everything, "version", "gather", "input_lines"} == set(JobSpec.model_fields)
+    assert {*everything, "version", "gather", "input_lines", "like_service"} == set(JobSpec.model_fields)
 
 
 # -- --spec -----------------------------------------------------------------------------------------------------------

@@ -541,6 +541,13 @@ def test_why_a_task_waits(state: str, message: str, error: str, reason: str) -> 
     assert waiting_reason(seen) == reason
 
 
+def test_a_task_that_is_prepared_says_where_and_since_when() -> None:
+    seen = TaskView("t", "s", STAMP, "running", "preparing", message="preparing", timestamp="2026-11-30T12:00:01.5Z")
+    assert waiting_reason(seen, "node1") == "preparing on node1 since 2026-11-30T12:00:01Z"
+    assert waiting_reason(seen._replace(error="no such image"), "node1") == "no such image"
+    assert waiting_reason(seen._replace(timestamp=""), "node1") == "preparing"
+
+
 @pytest.mark.parametrize(
     ("stop", "state", "cause", "words"),
     [

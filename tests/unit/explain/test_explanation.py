@@ -18,6 +18,7 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt, BatchRecord, JobRecord
 from jaas_submit.model.retry_policy import RetryPolicy
 from jaas_submit.model.states import TERMINAL, JobState
+from jaas_submit.placement.preparing import preparing_detail
 from tests.support.nodes import GIB, NOW, cluster, node
 
 HOLDER = "host-1-x"
@@ -231,6 +232,13 @@ def test_a_pending_job_that_is_being_prepared_is_not_compared_with_nodes() -> No
     ]
 
 
+def test_a_node_that_pulls_the_image_is_named_with_how_long_it_does_so() -> None:
+    detail = preparing_detail("node1", NOW - timedelta(seconds=12))
+    assert said(record(PENDING, detail=detail), node())[1] == (
+        "Node node1 pulls its image or makes its container, for 12 seconds now."
+    )
+
+
 def test_a_pending_attempt_shows_which_nodes_it_keeps_away_from() -> None:
     job = record(
         PENDING,
@@ -408,6 +416,12 @@ KILLS: list[tuple[Cause, int, bool, str]] = [
     (Cause.OOM, 137, False, "most likely for its memory, though no engine said so (cause oom, exit code 137)"),
     (Cause.EXIT, 137, False, "its process was ended by SIGKILL, as its exit code says (cause exit, exit code 137)"),
     (Cause.EXIT, 143, False, "its process was ended by SIGTERM, as its exit code says (cause exit, exit code 143)"),
+    (
+        Cause.EXIT,
+        138,
+        False,
+        "its process was ended by SIGUSR1, as its exit code says",
+    ),  # Linux's number
     (Cause.EXIT, 128, False, "its process ended by itself (cause exit, exit code 128)"),
     (Cause.EXIT, 255, False, "its process ended by itself (cause exit, exit code 255)"),
     (Cause.RUN_TIMEOUT, 137, False, "it ran for too long (cause run_timeout, exit code 137)"),

@@ -25,7 +25,7 @@ SHA = "0" * 64
         ({"/run/jaas/input.json": "/a"}, "is taken already"),
         ({"a": "/a", "/run/jaas/files/a": "/b"}, "is taken already"),
         ({"a": "/a", "a/b": "/b"}, "another one is below it"),
-        ({"/data": "/a"}, "mounts: two mounts, or a mount and a file, have the same target"),
+        ({"/data": "/a"}, "mounts: /data is a target of files, too; give each its own"),
         ({"a": 1}, r"files\.a: must be an object"),
         ({"a": ""}, r"files\.a\.path"),
         ({"a": {"path": "/a", "sha256": SHA, "size": 1}}, "name the file's path"),
@@ -39,6 +39,37 @@ SHA = "0" * 64
 def test_what_is_no_file_is_refused_with_field_and_fix(files: Any, wrong: str) -> None:
     with pytest.raises(SpecError, match=wrong):
         JobSpec(image="a", mounts=[{"source": "/x", "target": "/data"}], files=files)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        (
+            {"files": {"/etc/c": "/x"}, "configs": [{"source": "c", "target": "/etc/c"}]},
+            "configs: /etc/c .* files, too",
+        ),
+        ({"files": {"/c": "/x"}, "configs": ["c"]}, "configs: /c is a target of files"),
+        ({"files": {"/run/secrets/k": "/x"}, "secrets": ["k"]}, "secrets: /run/secrets/k is a target of files"),
+        ({"configs": ["c", {"source": "d", "target": "c"}]}, "configs: two of them have the same target, /c"),
+        ({"secrets": ["k", {"source": "l", "target": "/run/secrets/k"}]}, "secrets: two of them"),
+        ({"configs": ["c"], "mounts": [{"source": "/x", "target": "/c/"}]}, "mounts: /c/ is a target of configs"),
+        ({"mounts": [{"source": "/x", "target": t} for t in ("/c", "/d/../c")]}, "mounts: two of them"),
+        ({"configs": [{"source": "c", "target": "/run/jaas/input.json"}]}, "configs: .* is a target of input"),
+        ({"configs": ["c"], "files": {"/c/d": "/x"}}, "configs: /c is a file, and files puts /c/d below it"),
+        ({"configs": ["c"], "outputs": ["/c"]}, "outputs: /c is what configs puts there"),
+        ({"files": {"a": "/x"}, "outputs": ["/run/jaas/files/a"]}, "outputs: .* is what files puts there"),
+        ({"outputs": ["/run/jaas/input.jsonl"]}, "outputs: .* is what input puts there"),
+    ],
+)
+def test_a_path_that_is_used_twice_is_refused_with_both_fields(fields: Any, wrong: str) -> None:
+    with pytest.raises(SpecError, match=wrong):
+        JobSpec(image="a", **fields)
+
+
+def test_paths_of_their_own_go_together() -> None:
+    files = {"c": "/x", "/out/d": "/x"}
+    mounts = [{"source": "/x", "target": "/out"}]
+    JobSpec(image="a", files=files, configs=["c"], secrets=["c"], mounts=mounts, outputs=["/out", "/run/jaas/files/*"])
 
 
 def test_a_path_alone_is_short_for_an_object() -> None:

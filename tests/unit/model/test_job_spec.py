@@ -185,7 +185,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (mount(type="tmpfs"), "mounts.0", "a tmpfs mount has no source; leave it out"),
     (mount(type="npipe"), "mounts.0.type", "'bind', 'volume' or 'tmpfs'"),
     (mount(read_only="maybe"), "mounts.0.read_only", "must be true or false"),
-    ({"mounts": mount()["mounts"] * 2}, "mounts", "same target; give each its own"),
+    ({"mounts": mount()["mounts"] * 2}, "mounts", "two of them have the same target"),
     # secrets
     ({"secrets": "token"}, "secrets", "give a list"),
     ({"secrets": ["a/b"]}, "secrets.0.source", "must match"),
@@ -412,6 +412,7 @@ FULL: dict[str, Any] = {
     "require_outputs": True,
 }
 OTHER_INPUT: dict[str, Any] = {
+    "like_service": "shop_web",
     "env_secrets": {"TOKEN": "token"},
     "scrub": True,
     "idempotent": True,

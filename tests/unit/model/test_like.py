@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jaas_submit import JobSpec, SpecError
+from jaas_submit.model.service_options.like import over
 from jaas_worker.swarm.service_spec import service_request
 from tests.unit.model.test_job_spec import OPTIONS
 
@@ -81,10 +82,58 @@ def test_a_job_is_like_the_service_that_was_made_of_it() -> None:
     assert [one.target for one in made.configs] == ["plain", "/etc/c"]
 
 
+SERVICE: dict[str, Any] = {
+    "image": "app:1",
+    "entrypoint": ["run"],
+    "command": ["web"],
+    "env": {"A": "1", "B": "2"},
+    "mounts": [{"type": "volume", "source": "jobs-v", "target": "/v"}],
+    "secrets": [{"source": "key", "target": "k"}],
+    "constraints": ["node.role==worker"],
+    "limits": {"cpus": 2, "memory": 2**24},
+}
+OWN: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"command": ["migrate"]}, {"command": ["migrate"]}),
+    ({"image": "app:2"}, {"image": "app:2"}),
+    ({"entrypoint": ["sh"]}, {"entrypoint": ["sh"], "command": None}),
+    ({"entrypoint": ["sh"], "command": ["-c"]}, {"entrypoint": ["sh"], "command": ["-c"]}),
+    ({"env": {"B": "3", "C": "4"}}, {"env": {"A": "1", "B": "3", "C": "4"}}),
+    ({"env": ["B=3"]}, {"env": {"A": "1", "B": "3"}}),
+    ({"env_secrets": {"A": "a"}}, {"env": {"B": "2"}, "env_secrets": {"A": "a"}}),
+    ({"limits": {"cpus": 1}}, {"limits": {"cpus": 1, "memory": 2**24}}),
+    (
+        {"mounts": [{"type": "tmpfs", "target": "/v"}, {"type": "tmpfs", "target": "/w"}]},
+        {"mounts": [{"type": "tmpfs", "target": "/v"}, {"type": "tmpfs", "target": "/w"}]},
+    ),
+    ({"secrets": ["key", "more"]}, {"secrets": ["key", "more"]}),
+    ({"secrets": [{"source": "key"}]}, {"secrets": [{"source": "key"}]}),
+    ({"constraints": ["node.id==x"]}, {"constraints": ["node.role==worker", "node.id==x"]}),
+]
+
+
+@pytest.mark.parametrize(("own", "made"), OWN)
+def test_what_a_job_says_itself(own: dict[str, Any], made: dict[str, Any]) -> None:
+    expected = JobSpec(**{**SERVICE, **made})
+    named = JobSpec.like("shop_web", **own)
+    assert (named.image, named.like_service) == (own.get("image", ""), "shop_web")
+    assert named.with_service(SERVICE) == expected
+    assert JobSpec(**over(SERVICE, own)) == expected
+    assert JobSpec.parse(named.to_wire()) == named
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "-a", "../x", "a" * 129, "é", "a\n"])
+def test_what_is_no_name_of_a_service(name: str) -> None:
+    with pytest.raises(SpecError, match=r"^like"):
+        JobSpec.like(name)
+    with pytest.raises(SpecError, match=r"^like_service: "):
+        JobSpec(like_service=name)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("web", "not valid JSON; give what `docker service inspect` prints"),
+        ("{web", "not valid JSON; give what `docker service inspect` prints"),
         ("[]", "has 0 services; give one"),
         ({}, "this is no service"),
         ({"Spec": {"TaskTemplate": {"ContainerSpec": []}}}, "this is no service"),

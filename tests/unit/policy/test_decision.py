@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaas_submit.model.job_spec import INPUT_FILE
-from jaas_submit.policy.decision import decide, decide_image, limits_in_flight, output_limit
+from jaas_submit.policy.decision import decide, decide_image, decide_service, limits_in_flight, output_limit
 from jaas_submit.policy.document import LEVELS, Policy, parse_policy
-from jaas_submit.policy.facts import Context, EngineAge, Facts
+from jaas_submit.policy.facts import Context, EngineAge, Facts, Reference
 from jaas_worker.swarm.service_spec import FilePlace, with_files
 from tests.unit.policy.requests import DIGEST, FACTS, asked, decided, rules_of
 
@@ -473,3 +473,19 @@ def test_any_value_anywhere_is_decided_with_a_sentence(value: Any, inner: str, o
 
 def test_the_image_of_the_table_has_a_digest() -> None:
     assert "@sha256:" in DIGEST
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels", "rule"),
+    [
+        ("", {}, "services.labelled"),
+        ("", {"jaas.jobs": "allow"}, ""),
+        ('level = "restricted"', {"jaas.jobs": "allow"}, "services.allow"),
+        ('level = "privileged"', {}, ""),
+        ('rules.services.allow = ["shop_*"]', {}, ""),
+        ('rules.services.allow = ["web_*"]', {}, "services.labelled"),
+    ],
+)
+def test_which_services_a_job_may_be_like(policy: str, labels: dict[str, str], rule: str) -> None:
+    decision = decide_service(Reference("shop_web", labels), parse_policy(policy, "p.toml"), Context())
+    assert [one.rule for one in decision.refusals] == ([rule] if rule else [])

@@ -12,7 +12,7 @@ from jaas_submit.model.job_spec import INPUT_FILE, JobSpec
 from jaas_submit.model.service_options.mounts import Mount
 from jaas_submit.policy.document import Policy, parse_policy
 from jaas_submit.policy.facts import Context, Facts, NetworkFacts, Reference
-from jaas_worker.socket_proxy.bodies import admitted, config_body, proposal, stopped
+from jaas_worker.socket_proxy.bodies import admitted, config_body, may_be_like, proposal, stopped
 from jaas_worker.socket_proxy.routes import Forbidden
 from jaas_worker.socket_proxy.store_binds import StoreBinds
 from jaas_worker.swarm.service_spec import FilePlace, service_request, with_files
@@ -369,3 +369,11 @@ def test_a_config_is_a_jobs_input(body: dict[str, Any], through: bool) -> None:
     else:
         with pytest.raises(Forbidden):
             config_body(data)
+
+
+@pytest.mark.parametrize(
+    ("labels", "through"), [({}, False), ({"jaas.jobs": "allow"}, True), ({"jaas.jobs": "deny"}, False)]
+)
+def test_a_worker_may_look_up_a_service_that_is_open_to_jobs(labels: dict[str, str], through: bool) -> None:
+    service = {"Name": "shop_web", "Labels": labels, "TaskTemplate": {"ContainerSpec": {"Image": "a"}}}
+    assert may_be_like(service, Policy(), Context()) is through
