@@ -50,7 +50,7 @@ _PAUSE = 0.5
 
 _SLOWER = 1.1
 _NO_SLOWER = 1.03
-"""What "no slower at all" may come to: two medians of the same differ by as much."""
+"""What "no slower at all" may come to: room for what two medians of the same differ by."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,7 +79,8 @@ def test_without_any_worker_another_check_says_so(client: Client, monkeypatch: p
     assert set(look(client)) == {"installation"}
 
 
-def test_workers_of_another_prefix_only(client: Client) -> None:
+def test_workers_of_another_prefix_only(own_redis: Callable[..., OwnRedis], prefix: str) -> None:
+    client = Client(own_redis().url, queue=prefix, prefix=prefix)  # others' workers are in a shared one
     other = f"{client.ledger.prefix}-x"
     Ledger(client.ledger.client, other).maintenance.renew_lease("w", 60, {})
     assert client.ledger.health.other_prefixes()[other] == 1
