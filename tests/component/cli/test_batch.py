@@ -91,7 +91,7 @@ def test_a_job_for_each_line_and_a_line_for_each_result(stage: Stage) -> None:
         (2, "echo three"),
     ]
     assert set(lines(result)[0]) == {
-        *("index", "job_id", "state", "exit_code", "cause", "reason", "duration", "output"),
+        *("index", "job_id", "node", "state", "exit_code", "cause", "reason", "duration", "output"),
     }
     (record,) = stage.ledger.batches.recent()
     first, *_, last = result.stderr.splitlines()
@@ -403,7 +403,7 @@ def test_inputs_may_be_beside_the_file_and_it_may_be_json(write: Callable[..., s
     [
         ("name: crawl", "nam: crawl", "line 2: nam: is no field of a batch file; there are job, inputs"),
         ("  image: alpine", "  image: ALPINE", "line 4: job.image: is no image reference"),
-        ("  image: alpine", "  imag: alpine", "line 3: job.image: is required"),
+        ("  image: alpine", "  imag: alpine", "line 4: job.imag: is no field of a job description"),
         ("[echo,", "[echo, 1,", "line 5: job.command.1: must be a text"),
         ('A: "1"', "A: 1", "line 7: job.env.A: must be a text"),
         ("  output: json\nmin", "  output: yaml\nmin", "line 14: reduce.output:"),
