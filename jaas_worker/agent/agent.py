@@ -279,9 +279,11 @@ class NodeAgent:
                 followed.read.set()
                 await telling
                 whole = replace(whole, usage=followed.meter.used(whole.finished_at))
-                if followed.follower.facts.exit_code == _KILLED:  # only then somebody asks for it
+                facts = followed.follower.facts
+                if facts.exit_code == _KILLED or facts.memory_limited:  # only then somebody asks for what comes with it
                     await self._await_exit(followed)
-                    whole = replace(whole, heard=followed.exit is not None)
+                    oom_killed = whole.oom_killed or followed.follower.killed_for_memory
+                    whole = replace(whole, heard=followed.exit is not None, oom_killed=oom_killed)
                 await self._report(followed, whole)
         except Exception:  # the others are followed on
             logger.exception(

@@ -80,6 +80,8 @@ class ContainerFacts(NamedTuple):
     """Its main process, as the engine's machine counts them; 0 when it does not run."""
     host_network: bool = False
     """Its network is the node's."""
+    memory_limited: bool = False
+    """The kernel kills its processes when they use too much."""
 
 
 class NodeEngine(Protocol):
@@ -249,7 +251,8 @@ class DockerNode:
         what = "inspecting a container"
         with _mapped(what):
             found = await self._json(what, f"containers/{container_id}/json")
-            state, log = found["State"], (found.get("HostConfig") or {}).get("LogConfig") or {}
+            state, host = found["State"], found.get("HostConfig") or {}
+            log = host.get("LogConfig") or {}
             ended = state.get("Status") in {"exited", "dead"} and not state["StartedAt"].startswith("0001-")
             return ContainerFacts(
                 not ended,
@@ -260,7 +263,8 @@ class DockerNode:
                 log.get("Type") or "",
                 log.get("Config") or {},
                 int(state.get("Pid") or 0),
-                (found.get("HostConfig") or {}).get("NetworkMode") == "host",
+                host.get("NetworkMode") == "host",
+                bool(host.get("Memory")),
             )
 
     async def secret_values(self, container_id: str, *, service: bool = False) -> frozenset[bytes]:

@@ -40,6 +40,7 @@ class _Container:
     finished_at: str = _NEVER
     exit_code: int | None = None
     oom_killed: bool = False
+    memory_limited: bool = False
     used: Counters = field(default_factory=Counters)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     archives: dict[str, Iterable[bytes]] = field(default_factory=dict)
@@ -101,6 +102,14 @@ class FakeNode:
         stamp, at = self._now(), time.time()
         container.frames += [(at, Frame(stream, stamp.encode() + b" " + piece)) for piece in pieces]
         container.change()
+
+    def limit_memory(self, job_id: str) -> None:
+        """Let a container have a limit of memory."""
+        self._containers[job_id].memory_limited = True
+
+    def tell_exit(self, job_id: str) -> None:
+        """Tell of an exit that was kept back."""
+        self._tell("die", self._containers[job_id])
 
     def exit(self, job_id: str, code: int = 0, *, oom: bool = False, told: bool = True) -> None:
         """End a container; ``told`` False keeps the event back."""
@@ -201,6 +210,7 @@ class FakeNode:
             found.oom_killed,
             found.driver,
             found.options,
+            memory_limited=found.memory_limited,
         )
 
     async def secret_values(self, container_id: str, *, service: bool = False) -> frozenset[bytes]:

@@ -419,6 +419,23 @@ def test_events_that_stay_silent_are_asked_for_anew_and_exits_are_found(play: Ca
     play(story)
 
 
+@pytest.mark.parametrize("code", [137, 1])
+def test_an_engine_may_tell_of_memory_after_the_output_has_been_read(code: int, play: Callable[[Story], None]) -> None:
+    async def story(scene: Scene) -> None:
+        scene.timing = scene.timing._replace(exit_report=30)
+        async with scene.following():
+            scene.node.start("j")
+            scene.node.limit_memory("j")
+            reads = scene.node.calls["started_at"]
+            scene.node.exit("j", code, told=False)
+            await until(lambda: scene.node.calls["started_at"] > reads, what="the agent to read the output")
+            scene.node.kill_child("j")
+            scene.node.tell_exit("j")
+            assert (await scene.whole("j")).oom_killed is True
+
+    play(story)
+
+
 @pytest.mark.parametrize(("code", "oom", "child"), [(137, True, False), (1, False, True), (0, False, False)])
 def test_memory_that_ran_out_is_told_of_the_container_and_of_a_child(
     code: int, oom: bool, child: bool, play: Callable[[Story], None]
