@@ -212,7 +212,7 @@ def test_it_is_deployed_and_healthy(stack: Stack) -> None:
     (command,) = stack.make_secrets()
     assert command == "docker stack deploy -c stack.yml jaas"
     assert stack.make_secrets() == [command], "a second call changes nothing"
-    assert [oct(path.stat().st_mode & 0o77) for path in stack.secrets.iterdir()] == ["0o0"] * 17
+    assert [oct(path.stat().st_mode & 0o77) for path in stack.secrets.iterdir()] == ["0o0"] * 19
     stack.run(command)
     wanted = Counter(redis=1, worker=3, flower=1)
     eventually(lambda: stack.running() == wanted, LONG, stack.how_it_stands)
