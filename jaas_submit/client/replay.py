@@ -141,6 +141,7 @@ def replay_failed(session: Session, batch_id: str, changes: Mapping[str, Any], *
     records = batch_jobs(session.ledger, batch_id, UNSUCCESSFUL)
     failed = [(record.id, replayed_spec(session, record, changes)) for record in records if record.spec]
     new_id = batch_id_of(None, "")
+    session.ledger.queues.check_takes_jobs(session.queue)
     session.ledger.batches.create(
         new_id,
         name=status.name,

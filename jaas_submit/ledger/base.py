@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from jaas_submit.connection.connection import answers, as_text, is_refusal, redis_errors, replicas_asked
 from jaas_submit.connection.scripts import ScriptRunner
-from jaas_submit.errors import LedgerUnavailable, UnreadableRecord
+from jaas_submit.errors import LedgerUnavailable, QueueClosed, UnreadableRecord
 from jaas_submit.ledger.lua import source
+from jaas_submit.model.bounds import shown
 from jaas_submit.model.wire_names import DEFAULT_PREFIX
 
 if TYPE_CHECKING:
     import redis
     from redis.client import Pipeline
 
-__all__ = ["RECORD_TTL", "SET_ASIDE", "Base", "Part"]
+__all__ = ["RECORD_TTL", "SET_ASIDE", "Base", "Part", "queue_closed"]
 
 RECORD_TTL: Final = 7 * 86400
 """Seconds that a record and its logs are kept after the job has ended."""
@@ -171,3 +172,12 @@ class Part:
         self._client = base.client
         self._key = base.key
         self._channel = base.channel
+
+
+def queue_closed(name: str) -> QueueClosed:
+    """Return the error for a queue that takes no new jobs."""
+    return QueueClosed(
+        f"queue: {shown(name)} is draining and takes no new jobs; name another queue (--queue, JAAS_QUEUE), or "
+        f"`jaas queue resume {shown(name)}` opens it",
+        field="queue",
+    )

@@ -116,6 +116,8 @@ class Maintenance(Part):
     def end_overdue(self, most: int = 100) -> list[str]:
         """End jobs whose ``expires`` or ``deadline`` passed before they were started; return their ids.
 
+        So does the ``deadline`` of those that are kept between two attempts, such as in a paused queue.
+
         A job whose Celery message has expired is CANCELLED, as Celery has it.
 
         Args:
@@ -133,15 +135,26 @@ class Maintenance(Part):
             if record.spec is None:
                 self._look_later(record.id, now + 1)
                 continue
-            attempt = _overdue(record, record.spec, now)
-            if attempt and self._end(record.id, attempt):  # jobs of one transaction are a microsecond apart
+            # One that has been started is here if it was kept in BACKOFF; only its deadline ends it.
+            started = record.state not in {JobState.QUEUED, JobState.WAITING}
+            attempt = _overdue(record, record.spec, now, started=started)
+            if attempt is None and started:
+                self._look_at_its_end(record, record.spec)
+            elif attempt and self._end(record.id, attempt, started):  # jobs of one transaction are a microsecond apart
                 ended.append(record.id)
         return ended
 
-    def _end(self, job_id: str, attempt: Attempt) -> bool:
+    def _end(self, job_id: str, attempt: Attempt, started: bool) -> bool:
         dumped = dump_attempts([attempt])[1:-1]
         named = {"attempt": dumped, "state": attempt.state, "why": attempt.reason, "ttl": self._base.ttl}
-        return bool(self._base.run_for(job_id, "maintenance/end_overdue", **named))
+        return bool(self._base.run_for(job_id, "maintenance/end_overdue", started=started, **named))
+
+    def _look_at_its_end(self, record: JobRecord, spec: JobSpec) -> None:
+        if spec.deadline is not None:
+            self._look_later(record.id, record.created_at.timestamp() + spec.deadline)
+            return
+        with redis_errors(f"job {record.id}"):
+            self._client.zrem(self._key("deadlines"), record.id)
 
     def set_aside(self, job_id: str) -> None:
         """Make all workers ignore a job with an unreadable record for an hour."""
@@ -151,7 +164,7 @@ class Maintenance(Part):
                 self._client.zadd(self._key(name), {job_id: at}, xx=True)
 
     def _look_later(self, job_id: str, at: float) -> None:
-        """Move a job that this version cannot read behind the others; a newer version reads it meanwhile."""
+        """Look at a job again at a time, such as one that a newer version can read meanwhile."""
         with redis_errors(f"job {job_id}"):
             self._client.zadd(self._key("deadlines"), {job_id: at}, xx=True)
 
@@ -282,10 +295,10 @@ class Maintenance(Part):
             self._client.set(self._key("platforms", image), " ".join(platforms), ex=_PLATFORMS_KEPT_S)
 
 
-def _overdue(record: JobRecord, spec: JobSpec, now: float) -> Attempt | None:
-    """Return the only attempt of a job that nobody has started in time; None if it still has time."""
-    state, over = JobState.FAILED, spec.too_late(now - record.created_at.timestamp(), started=False)
-    if over is None and record.message_expired(now):
+def _overdue(record: JobRecord, spec: JobSpec, now: float, *, started: bool) -> Attempt | None:
+    """Return the last attempt of a job that nobody has started in time; None if it still has time."""
+    state, over = JobState.FAILED, spec.too_late(now - record.created_at.timestamp(), started=started)
+    if over is None and not started and record.message_expired(now):
         state, over = JobState.CANCELLED, (Cause.CANCELLED, MESSAGE_EXPIRED)
     if over is None:
         return None

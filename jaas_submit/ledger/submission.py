@@ -8,10 +8,9 @@ from typing import Final, NamedTuple
 
 from jaas_submit.batch_model.new_job import KEY_TTL, NewJob
 from jaas_submit.connection.connection import answers, as_text, redis_errors
-from jaas_submit.errors import BatchClosed, LedgerUnavailable, QueueClosed, SpecError, UnknownJob
-from jaas_submit.ledger.base import Part
+from jaas_submit.errors import BatchClosed, LedgerUnavailable, SpecError, UnknownJob
+from jaas_submit.ledger.base import Part, queue_closed
 from jaas_submit.ledger.encoding import cancelled
-from jaas_submit.model.bounds import shown
 from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.states import JobState, read_as
 from jaas_submit.model.wire_names import TRACEPARENT
@@ -147,11 +146,7 @@ class Submission(Part):
                     field="key",
                 )
             if code == 6:
-                raise QueueClosed(
-                    f"queue: {shown(job.queue)} is draining and takes no new jobs; name another queue (--queue, "
-                    f"JAAS_QUEUE), or `jaas queue resume {shown(job.queue)}` opens it",
-                    field="queue",
-                )
+                raise queue_closed(job.queue)
             if code == 5:
                 why = as_text(rest[0])
                 kind = BatchClosed if why.startswith("batch ") else SpecError

@@ -15,6 +15,9 @@ __all__ = ["HIGHEST_PRIORITY", "GroupRules", "QueueRules", "Rules", "TenantRules
 HIGHEST_PRIORITY: Final = 255
 """The highest priority of a job in its queue, and of a queue; 0 is the lowest."""
 
+HIGHEST_COUNT: Final = 1_000_000_000
+"""The highest limit of a count. Redis' scripts write numbers of more than 14 digits as fractions."""
+
 LIMITED: Final = frozenset(Code) - {Code.POISON_INPUT}
 """The reasons for which a queue may limit the waiting time."""
 
@@ -29,8 +32,9 @@ def _is_number(value: object, least: float) -> bool:
 
 
 def _check_count(value: int | None, name: str) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    _check(value is None or whole, name, "must be a whole number of 0 or more; leave it out for no limit")
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= HIGHEST_COUNT
+    fix = f"must be a whole number between 0 and {HIGHEST_COUNT:,}; leave it out for no limit"
+    _check(value is None or whole, name, fix)
 
 
 def _check_weight(value: float) -> None:

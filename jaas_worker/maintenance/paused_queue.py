@@ -61,15 +61,19 @@ class PausedQueue:
         self._changed.clear()
         try:
             self._ledger.queues.ensure(self._queue)
-            paused = self._ledger.queues.is_paused(self._queue)
+            found = self._ledger.queues.find([self._queue])
+            paused = any(one.rules.paused for one in found)
+            # Its rules may have been lost or damaged while it was paused: nobody has resumed it then.
+            if not paused and any(one.kept for one in found):
+                self._ledger.queues.open_kept(self._queue)
         except BaseException:
             self._changed.set()
             raise
         if paused != self._held:
-            self._held = paused
             how = "paused: this worker takes no messages of it" if paused else "not paused any more"
             logger.info("queue %s is %s", self._queue, how, extra=action(Action.QUEUE_PAUSED))
             self._worker.hold_messages(paused)
+            self._held = paused  # after it, so that the next run tries again where it fails
         return paused
 
     def open_places(self) -> bool:

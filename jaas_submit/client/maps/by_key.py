@@ -119,6 +119,7 @@ class ByKey:
 
     def _reopen(self) -> None:
         if not self._is_open:
+            self._ledger.queues.check_takes_jobs(self._session.queue)
             self._ledger.batches.open(self._id, again=self._new.again)
             self._is_open = True
 

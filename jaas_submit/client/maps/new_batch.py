@@ -70,6 +70,7 @@ class NewBatch:
             spec: the description of its jobs.
 
         Raises:
+            QueueClosed: it is new, and the queue is draining.
             SpecError: its jobs may not run twice, a file cannot be sent, or nobody could hand out their files.
             StoreUnavailable: a file could not be stored.
         """
@@ -81,6 +82,8 @@ class NewBatch:
                 field="speculate",
             )
         batch_id = batch_id_of(self.key, session.ledger.prefix)
+        if not (self.key and session.ledger.batches.find([batch_id])):
+            session.ledger.queues.check_takes_jobs(session.queue)
         sent = send_files(session, spec, f"batch:{batch_id}")  # once for all of its jobs
         session.write(partial(session.ledger.batches.create, batch_id, by=caller(), **self.settings()))
         return batch_id, sent

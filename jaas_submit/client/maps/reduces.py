@@ -44,10 +44,12 @@ def submit_reduces(session: Session, spec: JobSpec, maps: BatchRecord, total: in
         fan_in: how many outputs one reduce job takes at most.
 
     Raises:
+        QueueClosed: the queue is draining.
         LedgerUnavailable: Redis does not answer.
     """
     if _reduces_are_current(maps):
         return levels_of(session, maps)
+    session.ledger.queues.check_takes_jobs(session.queue)
     if maps.reduced_by:
         for batch_id in reversed(levels_of(session, maps)):
             session.ledger.batches.cancel(batch_id, f"batch {maps.id} has other outputs now, which other jobs reduce")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from jaas_submit.connection.connection import answers, as_text, redis_errors
-from jaas_submit.errors import QueueInUse, SpecError, UnknownQueue, UnreadableRecord
-from jaas_submit.ledger.base import Base, Part
+from jaas_submit.errors import LedgerUnavailable, QueueInUse, SpecError, UnknownQueue, UnreadableRecord
+from jaas_submit.ledger.base import Base, Part, queue_closed
 from jaas_submit.ledger.encoding import reading
 from jaas_submit.ledger.queries import Queries
 from jaas_submit.model.bounds import shown
@@ -73,7 +74,8 @@ class Queues(Part):
         raise _unknown(name)
 
     def find(self, names: Sequence[str]) -> list[StoredQueue]:
-        """Return those queues that there are; one whose rules cannot be read has the default ones."""
+        """Return those queues that there are; of rules that cannot be read, ``paused`` and ``draining``
+        hold, and the others are the default ones."""
         if not names:
             return []
         with redis_errors("queues"):
@@ -92,20 +94,40 @@ class Queues(Part):
 
     def _stored(self, name: str, said: Any, audit: Any, kept: Any) -> StoredQueue:
         count = kept if isinstance(kept, int) else 0
+        wrong: UnreadableRecord | None = None
+        owner, changes = "", tuple[AuditEntry, ...]()
         try:
             with reading():
                 rules, owner = _parsed(said)
-                made = StoredQueue(name, rules, owner, _changes(audit), count)
         except UnreadableRecord as error:
-            self._base.cannot_read(f"queue {name}", error)
-            return StoredQueue(name, kept=count)
-        self._base.unreadable.pop(f"queue {name}", None)
-        return made
+            wrong, rules = error, _switches(said)
+        try:
+            with reading():
+                changes = _changes(audit)
+        except UnreadableRecord as error:
+            wrong = error
+        if wrong:
+            self._base.cannot_read(f"queue {name}", wrong)
+        else:
+            self._base.unreadable.pop(f"queue {name}", None)
+        return StoredQueue(name, rules, owner, changes, count)
 
     def is_paused(self, name: str) -> bool:
         """Return whether a queue is paused; one that nobody has made is not."""
         found = self.find([name])
         return bool(found) and found[0].rules.paused
+
+    def check_takes_jobs(self, name: str) -> None:
+        """Refuse a queue that takes no new jobs, before something is written that is of no use without them.
+
+        Where the rules cannot be read, nothing is refused: the script that writes the jobs checks them again.
+
+        Raises:
+            QueueClosed: it is draining.
+        """
+        with contextlib.suppress(LedgerUnavailable):
+            if any(one.rules.draining for one in self.find([name])):
+                raise queue_closed(name)
 
     def ensure(self, name: str) -> None:
         """Make a queue with the default rules, unless there is one: a worker serves it."""
@@ -199,6 +221,11 @@ class Queues(Part):
                 if isinstance(queue, bytes) and as_text(queue) == name:
                     raise QueueInUse(f"queue {shown(name)} has jobs that have not ended, such as {job_id}")
 
+    def open_kept(self, name: str) -> None:
+        """Have workers let the jobs go on that are kept of a queue, unless it is paused again meanwhile."""
+        with redis_errors(f"queue {name}"):
+            self._client.sadd(self._key("opening"), f"queue:{name}")
+
     def open_more(self, most: int = OPENED_AT_ONCE) -> bool:
         """Go on with opening places that have more kept jobs than one script lets go on.
 
@@ -248,6 +275,17 @@ def _parsed(stored: Any) -> tuple[QueueRules, str]:
     if not isinstance(said, dict):
         raise TypeError("it is no object")
     return _rules({name: value for name, value in said.items() if name in _FIELDS}), str(said.get("owner", ""))
+
+
+def _switches(stored: Any) -> QueueRules:
+    """Return what holds jobs back in rules that cannot be read: the ledger's scripts follow it."""
+    try:
+        said = json.loads(stored) if isinstance(stored, bytes) and len(stored) <= _LONGEST else None
+    except (ValueError, RecursionError):
+        return QueueRules()
+    if not isinstance(said, dict):
+        return QueueRules()
+    return QueueRules(paused=said.get("paused") is True, draining=said.get("draining") is True)
 
 
 def _changes(audit: Any) -> tuple[AuditEntry, ...]:

@@ -89,6 +89,29 @@ def test_a_held_job_stays_held_when_its_queue_is_resumed(ledger: Ledger) -> None
     assert claim(ledger, "j") is ClaimAction.LAUNCH
 
 
+def test_a_release_goes_on_where_an_earlier_one_failed_half_way(ledger: Ledger) -> None:
+    submit_batch(ledger, "of-batch")
+    ledger.submission.create("j", SPEC, "q")
+    ledger.holds.hold_batch("b", ME)
+    ledger.holds.hold("j", ME)
+    assert [claim(ledger, one) for one in ("of-batch", "j")] == [ClaimAction.KEPT] * 2
+    for key in ("job:j", "batch:b"):
+        ledger.client.hdel(f"{ledger.prefix}:{key}", "held")
+    ledger.holds.hold_batch("b", ME, release=True)
+    ledger.holds.hold("j", ME, release=True)
+    assert ledger.maintenance.ready(60) == ["of-batch", "j"]
+    assert [one.what for one in ledger.queries.get("j").audit] == ["hold"]
+
+
+def test_a_job_is_kept_at_one_place(ledger: Ledger) -> None:
+    ledger.queues.create("q", {"paused": True}, ME)
+    ledger.submission.create("j", SPEC, "q")
+    assert claim(ledger, "j") is ClaimAction.KEPT
+    ledger.holds.hold("j", ME)
+    assert claim(ledger, "j") is ClaimAction.KEPT, "a duplicate of its message"
+    assert ledger.queues.get("q").kept == 0
+
+
 def test_a_held_batch_starts_nothing_more_and_its_held_jobs_stay_held(ledger: Ledger) -> None:
     submit_batch(ledger, "runs", "waits", "own")
     assert claim(ledger, "runs") is ClaimAction.LAUNCH

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import redis.exceptions
 
+from jaas_submit import Client
 from jaas_submit.access.acl import rules_of
 from jaas_submit.access.roles import Installation, Role, grants_of
 from jaas_submit.batch_model.new_job import NewJob
@@ -19,9 +21,12 @@ from jaas_submit.model.job_spec import JobSpec
 from jaas_submit.model.records import Attempt
 from jaas_submit.model.states import JobState
 from jaas_submit.queues.rules import QueueRules
+from tests.support.wait import eventually
 
 SPEC = JobSpec(image="a")
 LONG = 3600.0
+MORE = ("deadlines", "unowned", "ready", "after:*")
+"""Keys that a producer needs for a cancellation."""
 ME = "me@here"
 
 
@@ -150,6 +155,37 @@ def test_no_message_of_a_paused_queue_counts_as_lost(ledger: Ledger, queue: str)
     assert ledger.maintenance.lost_messages(queue, 0, 0, empty=True) == ["waits", "is-kept"]
 
 
+def test_the_deadline_of_a_kept_attempt_holds(ledger: Ledger, queue: str) -> None:
+    for job_id, deadline in (("over", 1.0), ("later", LONG), ("none", None)):
+        ledger.submission.create(job_id, JobSpec(image="a", deadline=deadline), queue)
+        back_off(ledger, job_id)
+    pause(ledger, queue)
+    for job_id in ("over", "later", "none"):
+        assert ledger.ownership.claim(job_id, "w").action is ClaimAction.KEPT
+    eventually(lambda: ledger.maintenance.end_overdue() == ["over"], 10, "its time to be over")
+    record = ledger.queries.get("over")
+    assert (record.state, [one.cause for one in record.attempts]) == (JobState.FAILED, [Cause.EXIT, Cause.DEADLINE])
+    assert kept(ledger, queue) == ["later", "none"]
+    assert ledger.client.zrange(f"{ledger.prefix}:deadlines", 0, -1) == [b"later"]
+    pause(ledger, queue, None)
+    assert ledger.ownership.claim("later", "w").action is ClaimAction.LAUNCH
+    assert ledger.client.zcard(f"{ledger.prefix}:deadlines") == 0
+
+
+def test_a_place_that_holds_something_else_is_made_anew(ledger: Ledger, queue: str) -> None:
+    place = f"{ledger.prefix}:kept:queue:{queue}"
+    submit(ledger, queue, "j")
+    pause(ledger, queue)
+    ledger.client.set(place, "something else")
+    assert ledger.ownership.claim("j", "w").action is ClaimAction.KEPT
+    assert kept(ledger, queue) == ["j"]
+    ledger.client.delete(place)
+    ledger.client.set(place, "something else")
+    pause(ledger, queue, None)
+    assert not ledger.maintenance.due().opening
+    assert ledger.client.exists(place) == 0
+
+
 # -- draining ---------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +201,24 @@ def test_a_draining_queue_takes_no_new_jobs_and_starts_those_that_wait(ledger: L
     assert ledger.submission.take_in(foreign, "tag", 60).new, "its producer cannot be told"
     ledger.queues.change(queue, {"draining": None}, "resume", ME)
     submit(ledger, queue, "new")
+
+
+def test_no_batch_is_written_or_opened_for_a_draining_queue(ledger: Ledger, queue: str, redis_url: str) -> None:
+    with Client(redis_url, queue=queue, prefix=ledger.prefix) as client:
+        batch = client.map(SPEC, ["a"], key="k")
+        ledger.submission.cancel(batch.job(0).id, "no more")
+        ledger.queues.change(queue, {"draining": True}, "drain", ME)
+        assert client.map(SPEC, ["a"], key="k").id == batch.id, "it is there already"
+        for refused in (
+            partial(client.map, SPEC, ["b"]),
+            partial(client.map, SPEC, ["b"], key="other"),
+            partial(client.map, SPEC, ["a", "b"], key="k"),
+            batch.retry_failed,
+        ):
+            with pytest.raises(QueueClosed):
+                refused()
+        assert [one.id for one in ledger.batches.recent()] == [batch.id]
+        assert batch.status.done
 
 
 # -- names, values, audit ---------------------------------------------------------------------------------------------
@@ -191,6 +245,7 @@ def test_who_changed_a_queue_is_kept(ledger: Ledger) -> None:
         ({"priority": 256}, "priority"),
         ({"weight": 0}, "weight"),
         ({"max_in_flight": -1}, "max_in_flight"),
+        ({"max_in_flight": 1_000_000_001}, "max_in_flight"),
         ({"paused": 1}, "paused"),
         ({"wait_limits": 5}, "wait_limits"),
         ({"wait_limits": {"boredom": 5}}, "wait_limits"),
@@ -211,6 +266,15 @@ def test_a_name_that_nobody_has_made_is_named(ledger: Ledger) -> None:
     with pytest.raises(UnknownQueue):
         ledger.queues.get("nope")
     assert not ledger.queues.is_paused("nope")
+
+
+def test_what_can_be_read_of_rules_holds(ledger: Ledger, queue: str) -> None:
+    ledger.queues.change(queue, {"paused": True}, "pause", ME)
+    ledger.client.hset(f"{ledger.prefix}:rule_changes", f"queue:{queue}", "{")
+    assert ledger.queues.get(queue).rules == QueueRules(paused=True), "whatever its audit is"
+    ledger.client.hset(f"{ledger.prefix}:queues", queue, '{"paused": true, "draining": 1, "max_in_flight": 1e+15}')
+    assert ledger.queues.get(queue).rules == QueueRules(paused=True)
+    assert f"queue {queue}" in ledger.unreadable
 
 
 @pytest.mark.parametrize("stored", ["{", "[]", '{"priority": "high"}', "x" * 70_000])
@@ -301,5 +365,13 @@ def test_without_the_right_to_read_rules_a_producer_submits_as_before(ledger: Le
     admin.execute_command("ACL", "SETUSER", f"{ledger.prefix}-{Role.PRODUCER}", "resetkeys", *keys)
     submit(producer, queue, "j")
     assert ledger.queries.get("j").state is JobState.QUEUED
+    pause(ledger, queue)
+    ledger.ownership.claim("j", "w")
+    admin.execute_command(
+        "ACL", "SETUSER", f"{ledger.prefix}-{Role.PRODUCER}", *(f"~{ledger.prefix}:{name}" for name in MORE)
+    )
+    assert producer.submission.cancel("j", "no more") == (JobState.QUEUED, True)
+    assert ledger.queries.get("j").state is JobState.CANCELLED
+    producer.queues.check_takes_jobs(queue)
     with pytest.raises(redis.exceptions.NoPermissionError):
         producer.client.hget(f"{ledger.prefix}:queues", queue)

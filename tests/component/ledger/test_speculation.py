@@ -68,6 +68,19 @@ def batch(client: Client, ledger: Ledger) -> Batch:
     return made
 
 
+def test_nothing_that_is_paused_or_held_gets_a_copy(client: Client, ledger: Ledger, prefix: str) -> None:
+    batch = client.map(SPEC, range(1), speculate=PLAN, max_parallel=4)
+    job_id = batch.job(0).id
+    start(ledger, job_id)
+    ledger.queues.create(prefix, {"paused": True}, "me")
+    assert not ledger.batches.start_copy(job_id, SPEC, "slow")
+    ledger.queues.change(prefix, {"paused": None}, "resume", "me")
+    ledger.holds.hold_batch(batch.id, "me")
+    assert not ledger.batches.start_copy(job_id, SPEC, "slow")
+    ledger.holds.hold_batch(batch.id, "me", release=True)
+    assert ledger.batches.start_copy(job_id, SPEC, "slow")
+
+
 def test_the_copy_s_good_end_is_the_job_s(client: Client, ledger: Ledger, batch: Batch) -> None:
     job, copy = batch.job(0), client.handle(copy_id_of(batch.job(0).id))
     after = client.submit(SPEC, after=[job])

@@ -119,6 +119,30 @@ def test_no_messages_are_taken_while_the_queue_is_paused(ledger: Ledger) -> None
     assert worker.holds == [True, False]
 
 
+def test_kept_jobs_of_a_queue_whose_rules_are_lost_go_on(ledger: Ledger) -> None:
+    duty = PausedQueue(SETTINGS, ledger, MaintainedWorker())
+    ledger.queues.create("q", {"paused": True}, "me")
+    ledger.submission.create("j", SPEC, "q")
+    ledger.ownership.claim("j", "w")
+    ledger.client.delete(f"{ledger.prefix}:queues")
+    assert not duty.run_once(anyway=True)
+    assert ledger.maintenance.due().opening
+    assert not duty.open_places()
+    assert ledger.maintenance.ready(60) == ["j"]
+
+
+def test_a_worker_that_could_not_stop_its_messages_tries_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = MaintainedWorker()
+    duty = PausedQueue(SETTINGS, ledger, worker)
+    ledger.queues.create("q", {"paused": True}, "me")
+    with monkeypatch.context() as failing:
+        failing.setattr(worker, "hold_messages", raising(RuntimeError("away")))
+        with pytest.raises(RuntimeError):
+            duty.run_once(anyway=True)
+    assert duty.run_once(anyway=True)
+    assert worker.holds == [True]
+
+
 def test_a_notice_is_kept_while_redis_is_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = MaintainedWorker()
     duty = PausedQueue(SETTINGS, ledger, worker)

@@ -5,7 +5,7 @@
 --   holder  the worker process
 -- Answer: {action, the record's state before the claim, the record if the holder has the job now}.
 -- Needs: shared/kept
--- Reads: P:batch:ID P:due P:holders P:job:ID P:newest_received P:queues
+-- Reads: P:batch:ID P:due P:holders P:job:ID P:kept:PLACE P:newest_received P:queues
 -- Writes: P:batch:ID P:deadlines P:due P:held:HOLDER P:holders P:job:ID P:kept:PLACE P:last_claim P:newest_received
 --   P:ready P:state:STATE P:unowned
 -- Publishes: C:changes:ID
@@ -35,6 +35,8 @@ if (state == 'QUEUED' or state == 'BACKOFF') and (r[8] or '') == '' then
   local place = place_of(queue, r[9], r[7])
   if place and redis.call('HGET', job_key(id), 'spec') ~= '' then
     keep_back(id, place, created)
+    -- No claim ends it any more when its time is over: whoever ends overdue jobs has to look what limit it has.
+    if state == 'BACKOFF' then redis.call('ZADD', P .. ':deadlines', 'NX', stamp, id) end
     return {'kept', state}
   end
 end
@@ -54,6 +56,7 @@ if state == 'QUEUED' then
 end
 if state == 'BACKOFF' then
   redis.call('HINCRBY', job_key(id), 'attempt', 1)
+  redis.call('ZREM', P .. ':deadlines', id)
   redis.call('HDEL', job_key(id), 'node', 'started_at', 'due_at', 'claimed_at')
   set_state(id, 'BACKOFF', 'LAUNCHING')
   return {'launch', state, redis.call('HGETALL', job_key(id))}

@@ -16,15 +16,16 @@ local r = redis.call('HMGET', job_key(id), 'state', 'reported', 'held', 'audit',
 local state = r[1]
 if not state then return '' end
 if r[2] == '1' or (state ~= 'WAITING' and state ~= 'QUEUED' and state ~= 'BACKOFF') then return state end
+-- Also if it is not held any more: an earlier release may have failed half-way.
+if args.release and r[5] == 'held' then
+  go_on(id, 'held')
+  redis.call('PUBLISH', C .. ':available', 'opened')
+end
 if (r[3] ~= false) == (args.release ~= true) then return state end
 local verb = args.release and 'release' or 'hold'
 redis.call('HSET', job_key(id), 'audit', add_audit(r[4], verb, args.by, args.why))
 if args.release then
   redis.call('HDEL', job_key(id), 'held')
-  if r[5] == 'held' then
-    go_on(id, 'held')
-    redis.call('PUBLISH', C .. ':available', 'opened')
-  end
 else
   redis.call('HSET', job_key(id), 'held', args.by)
 end

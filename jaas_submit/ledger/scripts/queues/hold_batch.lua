@@ -15,12 +15,13 @@
 local b = read_fields(batch_key(args.batch), 'created_at', 'done', 'held', 'audit')
 if not b[1] then return -2 end
 if b[2] then return -1 end
+-- Also if it is not held any more: an earlier release may have failed half-way.
+if args.release then open_place('batch:' .. args.batch, args.most) end
 if (b[3] ~= false) == (args.release ~= true) then return 0 end
 local verb = args.release and 'release' or 'hold'
 redis.call('HSET', batch_key(args.batch), 'audit', add_audit(b[4], verb, args.by, args.why))
 if args.release then
   redis.call('HDEL', batch_key(args.batch), 'held')
-  open_place('batch:' .. args.batch, args.most)
 else
   redis.call('HSET', batch_key(args.batch), 'held', args.by)
 end

@@ -13,7 +13,8 @@ local function set_state(id, from, to, detail)
   publish_change(id, to, detail)
   local r = redis.call('HMGET', job_key(id), 'batch', 'copy_of', 'kept_at')
   if r[3] then
-    redis.call('ZREM', P .. ':kept:' .. r[3], id)
+    -- What follows must not fail where a user may not change this set: an id that stays there does no harm.
+    redis.pcall('ZREM', P .. ':kept:' .. r[3], id)
     redis.call('HDEL', job_key(id), 'kept_at')
   end
   if r[1] and not r[2] then  -- batches do not count copies
