@@ -22,6 +22,9 @@ __all__ = ["AsyncSubscription", "Subscription"]
 _DRAIN_S: Final = 0.5
 """Seconds for the confirmation that a subscription has ended."""
 
+_KEPT_S: Final = 5.0
+"""Seconds for which a connection is used again."""
+
 
 class _Spares:
     """Of each client, the connection of a subscription that has ended, for the next one.
@@ -30,7 +33,12 @@ class _Spares:
     """
 
     def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[redis.Redis, tuple[int, PubSub]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[redis.Redis, tuple[int, float, PubSub]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):  # the thread that holds it is not in the child
+            os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
         self._lock = threading.Lock()
 
     def take(self, client: redis.Redis) -> PubSub:
@@ -40,9 +48,12 @@ class _Spares:
             client: as ``connect`` makes it.
         """
         with self._lock:
-            process, kept = self._kept.pop(client, (0, None))
-        if kept is not None and process == os.getpid():  # after a fork it is the parent's
-            return kept
+            process, since, kept = self._kept.pop(client, (0, 0.0, None))
+        if kept is not None:
+            # After a fork it is the parent's. After a while Redis may have gone without a word.
+            if process == os.getpid() and time.monotonic() - since < _KEPT_S:
+                return kept
+            kept.close()
         from redis.client import PubSub
 
         # Not the client's own pool: its next command would get a connection from there that has been closed.
@@ -69,7 +80,7 @@ class _Spares:
         with self._lock:
             kept = not pubsub.subscribed and client not in self._kept
             if kept:
-                self._kept[client] = os.getpid(), pubsub
+                self._kept[client] = os.getpid(), time.monotonic(), pubsub
         if not kept:
             pubsub.close()
 
@@ -90,6 +101,8 @@ class Subscription:
         self._client = client
         self._pubsub = _SPARES.take(client)
         self._channels = [channel, *others]
+        self._sound = False
+        """No call has failed: half an answer may have been read, or Redis may be away."""
 
     def __enter__(self) -> Subscription:
         with redis_errors("subscription"):
@@ -97,12 +110,13 @@ class Subscription:
             # The confirmations must have arrived, or a change now would be missed.
             for _ in self._channels:
                 self._pubsub.get_message(timeout=5)
+        self._sound = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
+        if kind is None and self._sound:
             _SPARES.keep(self._client, self._pubsub)
-        else:  # half an answer may have been read
+        else:
             self._pubsub.close()
 
     def next(self, timeout: float) -> str | None:
@@ -111,8 +125,10 @@ class Subscription:
         Args:
             timeout: seconds.
         """
+        self._sound, sound = False, self._sound
         with redis_errors("subscription"):
             message = self._pubsub.get_message(timeout=max(timeout, 0.001))
+        self._sound = sound
         return as_text(message["data"]) if message else None
 
 

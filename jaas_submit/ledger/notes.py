@@ -62,14 +62,23 @@ class WorkerNotes(Part):
         """
         self._note(job_id, "image", image)
 
-    def note_like(self, job_id: str, fields: str) -> None:
-        """Note what all attempts of a job take of a service.
+    def note_like(self, job_id: str, fields: str) -> str:
+        """Note what all attempts of a job take of a service, unless that was noted before.
 
         Args:
             job_id: the job's id.
             fields: of the service, as JSON.
+
+        Returns:
+            What is noted: another worker may have been quicker.
         """
-        self._note(job_id, "like", fields)
+        key = self._key("noted", job_id)
+        with redis_errors(f"job {job_id}"):
+            pipe = self._client.pipeline(transaction=True)
+            pipe.hsetnx(key, "like", fields)
+            pipe.expire(key, _KEPT_S)
+            pipe.hget(key, "like")
+            return as_text(pipe.execute()[2])
 
     def _note(self, job_id: str, name: str, value: str) -> None:
         key = self._key("noted", job_id)

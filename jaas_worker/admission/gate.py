@@ -125,7 +125,7 @@ class PolicyGate:
         if decision.refused:
             raise PolicyRefused(decision.reason)
 
-    def check_service(self, name: str, labels: Mapping[str, str], spec: JobSpec, whose: Origin = _UNKNOWN) -> None:
+    def check_service(self, name: str, labels: Mapping[str, str], spec: JobSpec, whose: Origin = _UNKNOWN) -> str:
         """Refuse a service that the job may not be like, before anything of it gets into the job's record.
 
         Args:
@@ -134,12 +134,16 @@ class PolicyGate:
             spec: the job's description.
             whose: whose job it is.
 
+        Returns:
+            What the policy would refuse, if it were enforced; empty if it allows it.
+
         Raises:
             PolicyRefused: it may not be like that.
         """
         decision = decide_service(Reference(name, labels), self.policy, self.context(spec, whose))
         if decision.refused:
             raise PolicyRefused(decision.reason)
+        return decision.reason
 
     def admit(self, request: Mapping[str, Any], spec: JobSpec, whose: Origin = _UNKNOWN) -> Admitted:
         """Return the request as it may be sent.

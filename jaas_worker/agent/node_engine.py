@@ -389,9 +389,8 @@ def _address(host: str) -> tuple[str, str, ssl.SSLContext | None]:
     if url.scheme == "unix":
         return "http://docker", url.netloc + url.path, None
     if url.scheme in {"tcp", "http", "https"} and url.netloc:
-        certificates = os.environ.get("DOCKER_CERT_PATH") or str(Path.home() / ".docker")
         if url.scheme == "https" or os.environ.get("DOCKER_TLS_VERIFY"):
-            folder = Path(certificates)
+            folder = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
             authority = folder / "ca.pem"
             context = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
             if (folder / "cert.pem").exists():

@@ -13,7 +13,10 @@ __all__ = ["ProcessIdentity"]
 _PARTS: Final = 5
 
 _CONTAINER: Final = re.compile(r"[0-9a-f]{12}")
-"""What an engine calls a container's host."""
+"""What an engine calls a container's host, unless somebody names it."""
+
+_MOUNTED: Final = re.compile(r"/containers/([0-9a-f]{12})[0-9a-f]{52}/hostname /etc/hostname ")
+"""A container's own file for its host's name. Source: proc(5), /proc/PID/mountinfo, fields 4 and 5."""
 
 
 class ProcessIdentity(NamedTuple):
@@ -30,7 +33,7 @@ class ProcessIdentity(NamedTuple):
     started: str = ""
     """When, in the machine's ticks: process ids are used again."""
     host: str = ""
-    """Name of the host; of a container, unless somebody named it, the first digits of its id."""
+    """The first digits of the id of its container; outside of one the host's name."""
 
     @classmethod
     def own(cls) -> ProcessIdentity:
@@ -40,7 +43,8 @@ class ProcessIdentity(NamedTuple):
             namespace = os.readlink("/proc/self/ns/pid")
         except OSError:
             return cls()
-        return cls(boot, namespace, str(os.getpid()), _started(str(os.getpid())) or "", socket.gethostname())
+        own = str(os.getpid())
+        return cls(boot, namespace, own, _started(own) or "", _container() or socket.gethostname())
 
     @classmethod
     def parse(cls, text: str) -> ProcessIdentity:
@@ -64,6 +68,15 @@ class ProcessIdentity(NamedTuple):
         own = ProcessIdentity.own()
         there = all(self) and self.boot == own.boot and self.namespace != own.namespace
         return self.host if there and _CONTAINER.fullmatch(self.host) else ""
+
+
+def _container() -> str:
+    """Return the first digits of the id of this process' container; empty outside of one, or if nothing tells."""
+    try:
+        found = _MOUNTED.search(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return found[1] if found else ""
 
 
 def _is_missing(pid: str) -> bool:

@@ -72,18 +72,18 @@ def launch(job: TrackedJob, world: WorkerContext) -> Track | End | LostOwnership
     world.require_lease()
     if held_back := _held_back(job, spec, world):
         return held_back
-    job.asked = True
-    failpoint("create.before")
     try:
-        whole = with_service(job, spec, world)
+        whole = with_service(job, spec, world, partial(_note_warning, job, world=world))
+        job.asked = True
+        failpoint("create.before")
         wanted = _wanted(job, whole, world) if whole is not None else None
         service = _create(job, whole, wanted, world) if whole is not None and wanted is not None else None
     except (EngineRefused, PolicyRefused, SpecError) as error:
         return End(refused_outcome(_cause_of(error, job), str(error)))
     except EngineUnavailable as error:
         # The engine may carry the request out later, even after the attempt has ended.
-        job.late = True
-        if not _refuses(job, error, world):
+        job.late = job.late or job.asked
+        if not (job.asked and _refuses(job, error, world)):
             raise
         return End(refused_outcome(Cause.LAUNCH, str(error)))
     if whole is None or wanted is None or service is None:
@@ -173,13 +173,14 @@ def adopt(job: TrackedJob, step: Adopt, world: WorkerContext) -> Track | End:
     """
     spec = job.spec
     assert spec is not None
+    absent_since, job.absent_since = job.absent_since, None
     service = world.engine.find(job.service_name)
     own = {LABEL_JOB: job.job_id, **world.service_defaults.installation}
     if service is None:
+        job.absent_since = absent_since
         _require_absence(job, world.clock.monotonic())
     if service is None or any(service.labels.get(key) != value for key, value in own.items()):
         return End(gone_outcome(job.stop, job.node, job.started_at))
-    job.absent_since = None
     # Redis' clock decides how long it has waited or run: the clocks of node and worker may differ.
     before = max(world.ledger.now() - step.since, 0.0)
     waited, ran = (0.0, before) if step.state is JobState.RUNNING else (before, 0.0)

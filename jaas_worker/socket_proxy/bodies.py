@@ -186,8 +186,10 @@ def stopped(data: bytes, present: Mapping[str, Any]) -> dict[str, Any]:
         present: the service's ``Spec``.
 
     Raises:
-        Forbidden: the body would change anything but the placement, or set another one.
+        Forbidden: the service is not a job's; or the body would change anything but the placement, or set another one.
     """
+    if not is_of_job(present.get("Labels")):  # other services may be looked at
+        raise Forbidden("only a job's service may be updated")
     task = _part(_object(data), "TaskTemplate")
     made = {**present, "TaskTemplate": {**_part(present, "TaskTemplate"), "Placement": _STOPPED}}
     if task.get("Placement") != _STOPPED or _object(data) != made:

@@ -125,8 +125,9 @@ class ScriptedNotes:
     def pin_image(self, job_id: str, image: str) -> None:
         self.notes[job_id] = self.get(job_id)._replace(image=image)
 
-    def note_like(self, job_id: str, fields: str) -> None:
-        self.notes[job_id] = self.get(job_id)._replace(like=fields)
+    def note_like(self, job_id: str, fields: str) -> str:
+        self.notes[job_id] = self.get(job_id)._replace(like=self.get(job_id).like or fields)
+        return self.notes[job_id].like
 
     def take_places(self, job_id: str, limits: Mapping[str, int]) -> str:
         self.asked.append(dict(limits))

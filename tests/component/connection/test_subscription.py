@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from jaas_submit.connection import Subscription, connect
+from jaas_submit.errors import LedgerUnavailable
 from tests.support.redis_server import OwnRedis
 
 pytestmark = pytest.mark.redis
@@ -63,6 +64,18 @@ def test_a_connection_that_redis_has_closed_is_replaced(client: redis.Redis) -> 
     with Subscription(client, "2") as second:
         client.publish("2", "after it")
         assert second.next(5) == "after it"
+
+
+def test_none_is_kept_where_redis_has_gone(own_redis: Callable[..., OwnRedis]) -> None:
+    server = own_redis()
+    fresh = accepted(connect(server.url))
+    lost = connect(server.url, retry=None, retry_on_error=[])
+    with Subscription(lost, "1") as first:
+        server.kill()
+        with pytest.raises(LedgerUnavailable):
+            first.next(5)
+    server.start()
+    assert accepted(connect(server.url)) == fresh, "nobody has connected to say goodbye"
 
 
 def test_after_an_error_and_after_a_fork_it_is_a_new_one(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

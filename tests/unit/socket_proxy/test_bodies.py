@@ -345,6 +345,12 @@ def test_an_update_changes_nothing_else(change: Change) -> None:
         stopped(json.dumps(body).encode(), request(constraints=["node.role==worker"]))
 
 
+@pytest.mark.parametrize("labels", [None, {}, {"jaas.jobs": "allow"}])
+def test_a_service_that_jobs_may_be_like_is_not_stopped(labels: dict[str, str] | None) -> None:
+    with pytest.raises(Forbidden, match="only a job's service"):
+        stopped(json.dumps(stop(Labels=labels)).encode(), {**request(), "Labels": labels})
+
+
 # -- configs ---------------------------------------------------------------------------------------------------------
 
 
