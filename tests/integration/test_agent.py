@@ -91,9 +91,9 @@ def test_output_is_exact_to_the_byte_for_a_hundred_short_jobs(client: Client) ->
         assert told == f"{hashlib.sha256(data).hexdigest()}  -\n".encode(), number
 
 
-def test_only_the_main_thread_takes_a_signal_to_stop(jaas: Installation) -> None:
+def test_only_the_main_thread_takes_a_signal_to_stop(jaas: Installation, worker: WorkerProcess) -> None:
     """After SIGSTOP and SIGCONT the kernel may hand SIGTERM to any thread that does not block it."""
-    with agent_alone(jaas) as process:
+    with worker_without_agent(jaas, worker), agent_alone(jaas) as process:
         tasks = {int(task.name): task for task in Path(f"/proc/{process.pid}/task").iterdir()}
         assert len(tasks) > 1
         takes = {number for number, task in tasks.items() if not blocks_sigterm((task / "status").read_text())}

@@ -154,7 +154,8 @@ FORBIDDEN: list[tuple[dict[str, Any], str]] = [
         ({"env_secrets": {"T": name}}, "env_secrets.T")
         for name in ("token", "../token", "/etc/shadow", "jaas_redis_url", "")
     ),
-    *(({"secrets": [{"source": "theirs", "target": "open"}, "open"]}, "secrets.0") for _ in (0,)),
+    ({"secrets": [{"source": "theirs", "target": "open"}, "open"]}, "secrets"),
+    ({"secrets": [{"source": "theirs", "target": "opened"}, "open"]}, "secrets.0"),
     *(({"log_driver": name}, "log_driver") for name in DRIVERS),
     ({"log_driver": "syslog", "log_options": {"syslog-address": "unix:///var/run/docker.sock"}}, "log_driver"),
     (_mounts(type="tmpfs", source="/etc"), "mounts"),
