@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -42,6 +43,12 @@ _WRITERS: Final[Mapping[Shape, Callable[[Any], Any]]] = {
 }
 
 
+@functools.cache
+def _defaults(kind: type[ServiceOptions]) -> Mapping[str, Any]:
+    fields = kind.model_fields
+    return {one.field: fields[one.field].get_default(call_default_factory=True) for one in CONTAINER_OPTIONS}
+
+
 def set_options(task: dict[str, Any], spec: ServiceOptions) -> None:
     """Put a container's options into a request; those with their default stay out of it.
 
@@ -49,10 +56,10 @@ def set_options(task: dict[str, Any], spec: ServiceOptions) -> None:
         task: its ``TaskTemplate``, which is changed. What a map there has already stays: jaas' own labels.
         spec: the description.
     """
-    fields = type(spec).model_fields
+    defaults = _defaults(type(spec))
     for option in CONTAINER_OPTIONS:
         value = getattr(spec, option.field)
-        if value == fields[option.field].get_default(call_default_factory=True):
+        if value == defaults[option.field]:
             continue
         *parents, name = option.place.split(".")
         part = task
