@@ -55,7 +55,10 @@ def role_of(client: redis.Redis, prefix: str, queues: Sequence[str]) -> Role | N
     Raises:
         LedgerUnavailable: Redis does not answer.
     """
-    return next((role for role in _ROLES if not missing_rules(client, prefix, queues, role)), None)
+    found = [role for role in _ROLES if not missing_rules(client, prefix, queues, role)]
+    # Before Redis 7 there are no rules for reading alone: some roles differ by their names only.
+    named = [role for role in found if user_of(client).endswith(f"-{role}")]
+    return next(iter([*named, *found]), None)
 
 
 def user_of(client: redis.Redis) -> str:

@@ -120,7 +120,7 @@ def test_a_port_on_which_nobody_listens() -> None:
 
 
 def test_every_call_gives_up_on_an_engine_that_hangs(deaf_engine: str) -> None:
-    swarm = Swarm(deaf_engine, timeout=1, silence=1)
+    swarm = Swarm(deaf_engine, timeout=1, silence=0.05)
     request = {"Name": "x", "Labels": {}, "TaskTemplate": {"ContainerSpec": {"Image": "a"}}}
     calls: list[Callable[[], object]] = [
         swarm.info,
