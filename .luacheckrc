@@ -10,7 +10,7 @@ read_globals = {
   "set_state", "request_cancel", "set_holder", "clear_holder", "mark_ready", "mark_unreported",
   "digits", "feed_key", "state_key", "files_key", "pieces_key", "keep_feed", "wanted_of", "want",
   "OVERHEAD", "allowed_now", "used_by", "trim_feed", "make_room",
-  "queue_rules", "batch_is_held", "place_of", "keep_back", "go_on", "open_place",
+  "queue_rules", "batch_is_held", "place_of", "repair_place", "keep_back", "go_on", "open_place",
   "free_slots", "take_slot", "queue_waiting", "condition_met", "give_slot_back", "end_batch",
   "batch_facts", "broken_rule", "stop_batch", "reopen_batch", "leave_batch", "spare_ended", "judge_all",
   "copy_ended", "cancel_attempt",

@@ -7,7 +7,7 @@
 -- Answer: 'done', 'unknown', or why not: 'open', or how many messages or kept jobs it has.
 -- Needs: shared/kept
 -- Reads: P:kept:PLACE P:queues QUEUE
--- Writes: P:opening P:queues P:rule_changes
+-- Writes: P:kept:PLACE P:opening P:queues P:rule_changes
 -- Publishes: C:available
 
 if redis.call('HEXISTS', P .. ':queues', args.name) == 0 then return 'unknown' end
@@ -17,6 +17,7 @@ for _, queue_list in ipairs(args.lists) do
   local length = redis.pcall('LLEN', queue_list)
   if type(length) == 'number' then left = left + length end
 end
+repair_place(place)
 left = left + redis.call('ZCARD', P .. ':kept:' .. place)
 if left > 0 then return tostring(left) end
 redis.call('HDEL', P .. ':queues', args.name)
