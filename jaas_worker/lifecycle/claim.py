@@ -221,10 +221,11 @@ def _noted(job: TrackedJob, record: JobRecord, world: WorkerContext, *, new: boo
 def _note_record(
     job: TrackedJob, record: JobRecord, producer: Producer | None, noted: Note, world: WorkerContext
 ) -> None:
-    spec = record.spec
-    if spec is not None and spec.like_service and noted.like:  # a signed one: an unsigned record has it by itself
+    spec, like = record.spec, ""
+    # A signed description never has it by itself; another one's record has, unless its worker died before that.
+    if spec is not None and spec.like_service and noted.like:
         with contextlib.suppress(SpecError):  # else it is looked up again, which says why
-            spec = spec.with_service(json.loads(noted.like))
+            spec, like = spec.with_service(json.loads(noted.like)), noted.like
     # Whoever may write to Redis may write any image into the record, such as an old one of the same name.
     pinned = noted.image if spec is not None and is_pinned_form(noted.image, spec.image) else ""
     queues = (noted.queue,) if noted.queue else world.gate.queues_without_note(record.queue)
@@ -236,6 +237,7 @@ def _note_record(
         record.traceparent or job.delivery.traceparent,
         Origin(producer, queues),
         record.signed,
+        like=like,
         pin_again=bool(record.image) and not pinned,
     )
     job.state, job.detail, job.node, job.started_at = record.state, record.detail, record.node, record.started_at

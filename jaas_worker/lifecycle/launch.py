@@ -155,6 +155,8 @@ def _fields_of_launch(job: TrackedJob, spec: JobSpec) -> dict[str, Any]:
     fields: dict[str, Any] = {"late": 1} if job.late else {}
     if spec.pending_timeout is not None:
         fields["claimed_at"] = job.launching_since
+    if job.facts.like:
+        fields["like"] = job.facts.like
     if job.facts.producer is not None:
         fields["producer"] = job.facts.producer.name
     return fields

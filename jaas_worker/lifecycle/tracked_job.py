@@ -116,6 +116,9 @@ class AttemptFacts(NamedTuple):
     signed: str = ""
     """The token that holds the description, for the service's labels; empty for an unsigned one."""
 
+    like: str = ""
+    """What it takes of a service, as JSON; empty if it is like none, or the record says it."""
+
     pin_again: bool = False
     """Its record names a pinned image that no worker has noted."""
 

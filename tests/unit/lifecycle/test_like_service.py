@@ -56,6 +56,26 @@ def test_it_is_launched_as_the_service_is_and_both_note_and_record_say_so_before
     assert world.ledger.notes.get("j").like == written
 
 
+def test_the_record_gets_what_a_worker_noted_that_died_before_it_could_write_it() -> None:
+    world = World(record_of(spec=LIKE), policy="baseline")
+    noted = world.ledger.notes.note_like("j", json.dumps({"image": "app:0", "env": {"LEVEL": "7"}}))
+    deploy(world)
+    assert isinstance(claim(world.job, world.context), to.Launch)
+    world.ledger.writes.clear()
+    assert launch(world.job, world.context) == to.Track()
+    assert world.job.spec == MIGRATION.changed({"image": "app:0"})
+    assert [write[2]["like"] for write in world.ledger.writes if "like" in write[2]] == [noted]
+
+
+def test_two_workers_take_what_the_quicker_one_noted() -> None:
+    world = claimed()
+    noted = world.ledger.notes.note_like("j", json.dumps({"image": "app:0", "env": {"LEVEL": "7"}}))
+    deploy(world)
+    assert launch(world.job, world.context) == to.Track()
+    assert world.job.spec == MIGRATION.changed({"image": "app:0"})
+    assert [write[2]["like"] for write in world.ledger.writes if "like" in write[2]] == [noted]
+
+
 def test_a_record_tells_what_is_run_and_keeps_what_was_submitted() -> None:
     fields = json.dumps({"image": "app:1", "command": ["serve"], "env": {"LEVEL": "7", "MODE": "web"}})
     row = {"state": "RUNNING", "created_at": "1", "updated_at": "1", "spec": LIKE.to_json(), "like": fields}
