@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import celery
 import docker
 import pytest
 from celery.app import app_or_default
 
+from benchmarks.simulator import simulator
 from jaas_submit import Client
 from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
@@ -37,6 +39,16 @@ def module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRedis]
     server = OwnRedis(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def home(module_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
+    """An installation over a simulated engine, without a worker yet, and with nothing in Redis."""
+    with simulator(tmp_path, nodes=1, start=0.02, starts=1000) as (engine, _):
+        made = Installation(module_redis.url, engine, "simulated", tmp_path, remove_delay=0)
+        made.ledger.client.flushall()
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec, JobState
-from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.worker import Installation
 
@@ -18,16 +15,6 @@ pytestmark = pytest.mark.redis
 SPEC = JobSpec(image="alpine", command=["true"])
 LONG = 60.0
 """Seconds to wait for something that takes one or two."""
-
-
-@pytest.fixture
-def home(module_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
-    """An installation over a simulated engine, without a worker yet."""
-    with simulator(tmp_path, nodes=1, start=0.02, starts=1000) as (engine, _):
-        made = Installation(module_redis.url, engine, "paused", tmp_path, remove_delay=0)
-        made.ledger.client.flushall()
-        yield made
-        made.close()
 
 
 @pytest.fixture

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import celery
 import pytest
 
-from benchmarks.simulator import simulator
 from jaas_submit import JobState
-from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.worker import Installation
 
 pytestmark = pytest.mark.redis
 
 SPEC = {"image": "alpine", "command": ["true"]}
-
-
-@pytest.fixture
-def home(module_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
-    """An installation over a simulated engine, without a worker yet."""
-    with simulator(tmp_path, nodes=1, start=0.02, starts=1000) as (engine, _):
-        made = Installation(module_redis.url, engine, "revoke", tmp_path, remove_delay=0)
-        yield made
-        made.close()
 
 
 @pytest.fixture
@@ -42,7 +30,7 @@ def heard(foreign: celery.Celery) -> None:
 
 
 def revoked(home: Installation) -> list[bytes]:
-    found: Any = home.ledger.client.zrange("revoke:revoked", 0, -1)
+    found: Any = home.ledger.client.zrange(f"{home.prefix}:revoked", 0, -1)
     return list(found)
 
 
@@ -78,10 +66,10 @@ def test_others_run(home: Installation, foreign: celery.Celery) -> None:
 
 def test_what_is_remembered_is_bounded_and_expires(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jaas_submit.ledger.submission.MOST_REVOKED", 3)
-    home.ledger.client.delete("revoke:revoked")
+    home.ledger.client.delete(f"{home.prefix}:revoked")
     for number in range(5):
         assert home.ledger.submission.revoke(f"job-{number}")
     assert revoked(home) == [b"job-2", b"job-3", b"job-4"]
-    assert 0 < home.ledger.client.ttl("revoke:revoked") <= home.ledger.ttl
+    assert 0 < home.ledger.client.ttl(f"{home.prefix}:revoked") <= home.ledger.ttl
     home.ledger.submission.create("known", None, home.queue)
     assert not home.ledger.submission.revoke("known")

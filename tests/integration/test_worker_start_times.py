@@ -5,17 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import celery
 import pytest
 
-from benchmarks.simulator import simulator
 from jaas_submit import Client, JobSpec, JobState
 from jaas_submit.messaging.queues import lists_of
 from jaas_submit.model.records import MESSAGE_EXPIRED
-from tests.support.redis_server import OwnRedis
 from tests.support.wait import eventually
 from tests.support.worker import Installation
 
@@ -25,16 +22,6 @@ SPEC = {"image": "alpine", "command": ["true"]}
 DAY = 86400
 LONG = 60.0
 """Seconds to wait for something that takes one or two."""
-
-
-@pytest.fixture
-def home(module_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
-    """An installation over a simulated engine, without a worker yet."""
-    with simulator(tmp_path, nodes=1, start=0.02, starts=1000) as (engine, _):
-        made = Installation(module_redis.url, engine, "times", tmp_path, remove_delay=0)
-        made.ledger.client.flushall()
-        yield made
-        made.close()
 
 
 @pytest.fixture
